@@ -1,0 +1,67 @@
+//! Hello: greets guests by name, and counts how often each has come.
+
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde::Serialize;
+use sqlx::Pool;
+
+use crate::frame::database::Db;
+use crate::frame::problem::Problem;
+use crate::frame::settings::{Reader, Section};
+
+/// `[hello]`
+#[derive(Debug, Clone)]
+pub struct Hello {
+    pub greeting: String,
+}
+
+impl Section for Hello {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            greeting: from.value("greeting"),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Greeting {
+    message: String,
+    times: i64,
+}
+
+pub(super) fn routes(hello: Hello, guests: Guests) -> Router {
+    Router::new()
+        .route("/hello/{name}", post(greet))
+        .with_state((hello, guests))
+}
+
+async fn greet(
+    State((hello, guests)): State<(Hello, Guests)>,
+    Path(name): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let times = guests.welcome(&name).await?;
+    let message = format!("{}, {name}", hello.greeting);
+    Ok(Json(Greeting { message, times }))
+}
+
+/// The guests in the database.
+#[derive(Debug, Clone)]
+pub(super) struct Guests(Pool<Db>);
+
+impl Guests {
+    pub(super) fn new(pool: Pool<Db>) -> Self {
+        Self(pool)
+    }
+
+    /// Counts one more visit, and says how many there have been.
+    async fn welcome(&self, name: &str) -> Result<i64, sqlx::Error> {
+        let query = sqlx::query_scalar(
+            "INSERT INTO guests (name, times) VALUES ($1, 1)
+             ON CONFLICT (name) DO UPDATE SET times = guests.times + 1
+             RETURNING times",
+        );
+        query.bind(name).fetch_one(&self.0).await
+    }
+}

@@ -1,0 +1,5 @@
+-- The URLs that are watched.
+CREATE TABLE targets (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    url TEXT NOT NULL UNIQUE
+);

@@ -1,0 +1,5 @@
+-- The URLs that are watched.
+CREATE TABLE targets (
+    id INTEGER PRIMARY KEY,
+    url TEXT NOT NULL UNIQUE
+) STRICT;

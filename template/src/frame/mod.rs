@@ -1,0 +1,28 @@
+//! The machinery of the service. It knows nothing of what the service is for: `crate::service`
+//! uses it, and never the other way round.
+//!
+//! One file a concern, each opening with what it promises:
+//!
+//! | module | concern |
+//! |---|---|
+//! | [`cli`] | the command line |
+//! | [`settings`] | layers of settings, typed and strict, and the report when they are wrong |
+//! | [`telemetry`] | logs, and the messages that outsiders rely on |
+//! | [`lifecycle`] | the state of the process, signals, the budget of a stop, exit codes |
+//! | [`server`] | listeners: bind, serve, drain |
+//! | [`edge`] | what stands between a socket and a handler |
+//! | [`problem`] | errors on the wire |
+//! | [`health`] | the three probes |
+//! | [`operator`] | the operator's listener |
+//! | [`database`] | the pool and its migrations |
+
+pub mod cli;
+pub mod database;
+pub mod edge;
+pub mod health;
+pub mod lifecycle;
+pub mod operator;
+pub mod problem;
+pub mod server;
+pub mod settings;
+pub mod telemetry;

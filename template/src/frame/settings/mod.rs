@@ -1,0 +1,69 @@
+//! Settings: typed, strict, and each of them knows where it came from.
+//!
+//! Lowest to highest: `config/default.toml`, which is compiled in and is the complete reference;
+//! each file given; `APP__SECTION__KEY` and `APP__SECTION__KEY_FILE` in the environment;
+//! `--set key=value`.
+//!
+//! What this module promises:
+//! - A service never starts on settings that are partly wrong. Every problem (an unknown key, a
+//!   wrong type, values that cannot go together) is found in one go, and each is reported with its
+//!   key, its value, the file and line or the variable that set it, and what is allowed.
+//! - Nothing is coerced: text is not a number, `1.5` is not `2`, `no` is not `0`.
+//! - A secret is never shown: not in an error, not by `config print`, not by `Debug`.
+//!
+//! To add a setting: a field in a section's struct, a line in its [`Section::read`], and a
+//! commented default in `config/default.toml`. A test notices when one of them is missing.
+
+mod reader;
+mod reference;
+mod report;
+mod show;
+mod sources;
+mod value;
+
+pub use reader::{Check, Reader, Section};
+pub use reference::Reference;
+pub use report::Problems;
+pub use show::{environment_file, print};
+pub use sources::Sources;
+pub use value::{ByteSize, Secret, Setting, one_of};
+
+/// Settings that hold, and for each of them the value in force and its source.
+#[derive(Debug)]
+pub struct Loaded<S> {
+    pub settings: S,
+    pub entries: Vec<Entry>,
+}
+
+/// One setting as a person may see it: secrets are redacted already.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Entry {
+    /// `section.key`
+    pub key: String,
+    /// The value in force, as TOML.
+    pub value: String,
+    /// What set it: `default`, a file and line, a variable, or `--set`.
+    pub source: String,
+    #[serde(skip)]
+    secret: bool,
+}
+
+/// Reads every layer, merges them, and turns the result into `S`, or into the list of all that is
+/// wrong with it.
+///
+/// # Errors
+///
+/// All problems at once; see [`Problems`].
+///
+/// # Panics
+///
+/// When `reference` is not valid, or lacks a key that `S` reads: a mistake in the program, which
+/// its tests find.
+pub fn load<S: Section>(reference: &Reference, sources: &Sources) -> Result<Loaded<S>, Problems> {
+    let mut problems = Problems::default();
+    let values = sources.merge(reference, &mut problems);
+    reader::read(reference, values, problems)
+}
+
+#[cfg(test)]
+mod tests;

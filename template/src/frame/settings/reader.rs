@@ -1,0 +1,179 @@
+//! From merged values to typed structs, without stopping at the first mistake.
+//!
+//! A wrong value is noted and its default read in its place, so that the next mistake is found as
+//! well. With a single problem noted, what was read is discarded.
+
+use config::{Map, Value, ValueKind};
+
+use super::report::{Problem, Problems, Subject};
+use super::sources::variable;
+use super::value::{REDACTED, Setting};
+use super::{Entry, Loaded, Reference};
+
+/// A struct of settings that belong together, declared beside what it configures.
+pub trait Section: Sized {
+    /// Reads each field by the name that it has in the reference.
+    fn read(from: &mut Reader<'_>) -> Self;
+
+    /// Says which values cannot be, or cannot go together. Keys are written in full here.
+    fn check(&self, _check: &mut Check<'_>) {}
+}
+
+/// Hands out the values of one section after the other.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    reference: &'a Reference,
+    values: Map<String, Value>,
+    /// The section being read, with its dot; empty at the root.
+    prefix: String,
+    entries: Vec<Entry>,
+    problems: Problems,
+}
+
+pub(super) fn read<S: Section>(
+    reference: &Reference,
+    values: Map<String, Value>,
+    problems: Problems,
+) -> Result<Loaded<S>, Problems> {
+    let entries = Vec::new();
+    let mut reader = Reader {
+        reference,
+        values,
+        prefix: String::new(),
+        entries,
+        problems,
+    };
+    let settings = reader.read();
+    if reader.problems.is_empty() {
+        Ok(Loaded {
+            settings,
+            entries: reader.entries,
+        })
+    } else {
+        Err(reader.problems)
+    }
+}
+
+impl Reader<'_> {
+    /// Reads a section of the section at hand.
+    pub fn section<S: Section>(&mut self, name: &str) -> S {
+        let prefix = format!("{}{name}.", self.prefix);
+        let outer = std::mem::replace(&mut self.prefix, prefix);
+        let section = self.read();
+        self.prefix = outer;
+        section
+    }
+
+    /// Reads one value of the section at hand.
+    ///
+    /// # Panics
+    ///
+    /// When the reference does not have the key, or has a default that is not allowed: a mistake
+    /// in the program, which every test that loads the settings finds.
+    pub fn value<T: Setting>(&mut self, name: &str) -> T {
+        let key = format!("{}{name}", self.prefix);
+        let default = match self.reference.get(&key) {
+            Some(described) => &described.default,
+            None => panic!("config/default.toml does not have `{key}`, which the program reads"),
+        };
+        let given = self.values.get(&key);
+        let (kind, origin) = match given {
+            Some(value) => (&value.kind, value.origin().unwrap_or("default")),
+            None => (default, "default"),
+        };
+        let parsed = T::parse(kind);
+        let entry = Entry {
+            value: shown(kind, parsed.as_ref()),
+            source: origin.to_owned(),
+            secret: T::SECRET,
+            key,
+        };
+        if let Some(words) = wrong(kind, &entry, parsed.as_ref()) {
+            let value = (!entry.secret).then(|| entry.value.clone());
+            self.problems
+                .add(Problem::of_key(&entry.key, value, &entry.source, words));
+        }
+        let value = parsed.or_else(|| T::parse(default)).unwrap_or_else(|| {
+            panic!(
+                "config/default.toml: the default of `{}` is not {}",
+                entry.key,
+                T::EXPECTED
+            )
+        });
+        self.entries.push(entry);
+        value
+    }
+
+    fn read<S: Section>(&mut self) -> S {
+        let section = S::read(self);
+        section.check(&mut Check {
+            entries: &self.entries,
+            problems: &mut self.problems,
+        });
+        section
+    }
+}
+
+/// What is wrong with one value by itself.
+fn wrong<T: Setting>(kind: &ValueKind, entry: &Entry, parsed: Option<&T>) -> Option<String> {
+    let Some(parsed) = parsed else {
+        return Some(format!("expected {}", T::EXPECTED));
+    };
+    // Everybody on the machine can read a command line. A URL without a password may stand there.
+    let harmless = matches!(kind, ValueKind::String(text) if *text == parsed.redacted());
+    (T::SECRET && entry.source == "--set" && !harmless).then(|| {
+        let variable = variable(&entry.key);
+        format!("is a secret, which `--set` would show to everybody; set {variable}_FILE instead")
+    })
+}
+
+/// The value as TOML, as far as it may be seen.
+fn shown<T: Setting>(kind: &ValueKind, parsed: Option<&T>) -> String {
+    match (T::SECRET, parsed) {
+        (false, _) => toml_of(kind).to_string(),
+        (true, Some(secret)) => toml::Value::from(secret.redacted()).to_string(),
+        (true, None) => toml::Value::from(REDACTED).to_string(),
+    }
+}
+
+pub(super) fn toml_of(kind: &ValueKind) -> toml::Value {
+    match kind {
+        ValueKind::Boolean(flag) => (*flag).into(),
+        ValueKind::I64(number) => (*number).into(),
+        ValueKind::Float(number) => (*number).into(),
+        ValueKind::Array(items) => items
+            .iter()
+            .map(|item| toml_of(&item.kind))
+            .collect::<Vec<_>>()
+            .into(),
+        other => other.to_string().into(),
+    }
+}
+
+/// Takes down what does not go together.
+#[derive(Debug)]
+pub struct Check<'a> {
+    entries: &'a [Entry],
+    problems: &'a mut Problems,
+}
+
+impl Check<'_> {
+    /// Notes a problem with these keys unless `holds`. `words` say what must be.
+    ///
+    /// Nothing is noted when one of the values is wrong already: its default stood in for it.
+    pub fn that(&mut self, holds: bool, keys: &[&str], words: impl Into<String>) {
+        if holds || keys.iter().any(|key| self.problems.concern(key)) {
+            return;
+        }
+        let about = keys
+            .iter()
+            .filter_map(|key| self.entries.iter().find(|entry| entry.key == *key))
+            .map(|entry| Subject {
+                name: entry.key.clone(),
+                value: Some(entry.value.clone()),
+                origin: Some(entry.source.clone()),
+            })
+            .collect();
+        self.problems.add(Problem::of_several(about, words));
+    }
+}

@@ -1,0 +1,149 @@
+//! Every mistake is found, named with its source, and told with its cure.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Given;
+
+#[test]
+fn a_later_layer_wins_over_an_earlier_one() {
+    let given = Given::default()
+        .file(
+            "one.toml",
+            "[http]\nworkers = 1\ntimeout = \"1m\"\nverbose = true\nratio = []",
+        )
+        .file(
+            "two.toml",
+            "[http]\nworkers = 2\ntimeout = \"2m\"\nratio = [\"x\"]",
+        )
+        .env("APP__HTTP__WORKERS", "3")
+        .env("APP__HTTP__RATIO", "p, q")
+        .set("http.workers=5")
+        .set("http.workers=6");
+
+    let http = given.settings().http;
+
+    assert_eq!(
+        http.listen,
+        SocketAddr::from(([127, 0, 0, 1], 8080)),
+        "the default"
+    );
+    assert!(http.verbose, "the first file");
+    assert_eq!(http.timeout, Duration::from_mins(2), "the second file");
+    assert_eq!(http.ratio, ["p", "q"], "the environment");
+    assert_eq!(http.workers, 6, "the last flag");
+}
+
+#[test]
+fn every_problem_is_in_one_report() {
+    let report = Given::default()
+        .file(
+            "prod.toml",
+            "[http]\ntimeout = \"10\"\nworkers = \"7\"\n\n[htp]\nlisten = \"x\"\n",
+        )
+        .env("APP__HTTP__VERBOSE", "yes")
+        .env("APP__HTTP__WORKER", "7")
+        .env("APP__OPERATOR__URL_FILE", "/does/not/exist")
+        .set("http.listn=x")
+        .set("nonsense")
+        .report();
+
+    assert_eq!(
+        report,
+        "\
+8 problems with the settings
+
+  htp.listen  (set by prod.toml:6)
+    is not a setting; did you mean `http.listen`?
+
+  http.worker  (set by APP__HTTP__WORKER)
+    is not a setting; did you mean `APP__HTTP__WORKERS`?
+
+  APP__OPERATOR__URL_FILE (/does/not/exist)
+    cannot be read: No such file or directory (os error 2)
+
+  http.listn  (set by --set)
+    is not a setting; did you mean `http.listen`?
+
+  --set
+    expected `--set key=value`, found no `=`
+
+  http.timeout = \"10\"  (set by prod.toml:2)
+    expected a duration, such as `10s`, `500ms` or `1m 30s`
+
+  http.workers = \"7\"  (set by prod.toml:3)
+    expected a whole number from 0 to 65535
+
+  http.verbose = \"yes\"  (set by APP__HTTP__VERBOSE)
+    expected `true` or `false`
+"
+    );
+}
+
+#[test]
+fn values_that_do_not_go_together_are_reported_with_their_sources() {
+    let report = Given::default().env("APP__HTTP__WORKERS", "11").report();
+
+    assert_eq!(
+        report,
+        "\
+1 problem with the settings
+
+  http.timeout = \"10s\"  (set by default)
+  http.workers = 11  (set by APP__HTTP__WORKERS)
+    a second for each worker is needed
+"
+    );
+}
+
+#[test]
+fn nothing_is_concluded_from_a_value_that_is_wrong_already() {
+    let report = Given::default()
+        .env("APP__HTTP__WORKERS", "11")
+        .set("http.timeout=soon")
+        .report();
+
+    assert!(report.starts_with("1 problem "), "{report}");
+    assert!(report.contains("http.timeout = \"soon\""), "{report}");
+}
+
+#[test]
+fn a_variable_that_is_almost_right_is_not_passed_over() {
+    for (wrong, right) in [
+        ("APP_HTTP_LISTEN", "APP__HTTP__LISTEN"),
+        ("APP_HTTP__LISTEN", "APP__HTTP__LISTEN"),
+        ("APP__HTTP_LISTEN", "APP__HTTP__LISTEN"),
+        ("APP__http__listen", "APP__HTTP__LISTEN"),
+        ("APP__HTTP__LISTENER", "APP__HTTP__LISTEN"),
+        ("APP_OPERATOR_TOKEN_FILE", "APP__OPERATOR__TOKEN"),
+    ] {
+        let report = Given::default().env(wrong, "127.0.0.1:1").report();
+        assert!(report.contains(wrong), "{report}");
+        assert!(
+            report.contains(&format!("did you mean `{right}`")),
+            "{report}"
+        );
+    }
+    // Other programs have variables, too.
+    Given::default()
+        .env("APP_ENV", "production")
+        .env("APPLE", "pie")
+        .settings();
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_reported_line_by_line_and_never_quoted() {
+    let report = Given::default()
+        .file(
+            "bad.toml",
+            "[operator]\ntoken = hunter2\n\n[http\nlisten = \"\n",
+        )
+        .report();
+
+    assert!(
+        report.contains("bad.toml:2\n    is not valid TOML"),
+        "{report}"
+    );
+    assert!(report.contains("bad.toml:4"), "{report}");
+    assert!(!report.contains("hunter2"), "{report}");
+}

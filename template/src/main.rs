@@ -1,0 +1,11 @@
+//! The process. Everything it does is told in the library, under the package's own name.
+
+use std::process::ExitCode;
+
+// The library of this package.{{ nl }}use {{ crate_name }} as service;{% comment %}
+use beacon as service;
+// {% endcomment %}
+
+fn main() -> ExitCode {
+    service::main()
+}

@@ -1,0 +1,40 @@
+//! All the settings of this service: the frame's sections, and your own beside them.
+
+use crate::frame::settings::{Check, Reader, Section};
+use crate::frame::{database, edge, health, lifecycle, operator, telemetry};
+
+use super::targets::Monitor;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub http: edge::Http,
+    pub operator: operator::Operator,
+    pub log: telemetry::Log,
+    pub database: database::Settings,
+    pub shutdown: lifecycle::Shutdown,
+    pub health: health::Settings,
+    pub monitor: Monitor,
+}
+
+impl Section for Settings {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            http: from.section("http"),
+            operator: from.section("operator"),
+            log: from.section("log"),
+            database: from.section("database"),
+            shutdown: from.section("shutdown"),
+            health: from.section("health"),
+            monitor: from.section("monitor"),
+        }
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        check.that(
+            self.database.acquire_timeout < self.http.request_timeout,
+            &["database.acquire_timeout", "http.request_timeout"],
+            "a request must not run out of time while it waits for a connection; \
+             make the first shorter than the second",
+        );
+    }
+}

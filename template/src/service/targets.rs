@@ -1,0 +1,162 @@
+//! Targets: the URLs that are watched.
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, Pool};
+
+use crate::frame::database::Db;
+use crate::frame::problem::Problem;
+use crate::frame::settings::{Check, Reader, Section};
+
+/// `[monitor]`
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    pub max_targets: u32,
+}
+
+impl Section for Monitor {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            max_targets: from.value("max_targets"),
+        }
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        check.that(
+            self.max_targets > 0,
+            &["monitor.max_targets"],
+            "must be at least 1",
+        );
+    }
+}
+
+#[derive(Debug, Serialize, FromRow)]
+struct Target {
+    id: i64,
+    url: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewTarget {
+    url: String,
+}
+
+const INVALID_URL: Problem = Problem::new(
+    StatusCode::UNPROCESSABLE_ENTITY,
+    "invalid_url",
+    "A target's URL begins with http:// or https://",
+);
+const ALREADY_WATCHED: Problem = Problem::new(
+    StatusCode::CONFLICT,
+    "already_watched",
+    "This URL is a target already",
+);
+const TOO_MANY: Problem = Problem::new(
+    StatusCode::CONFLICT,
+    "too_many_targets",
+    "There is no room for another target",
+);
+
+pub(super) fn routes(targets: Targets) -> Router {
+    Router::new()
+        .route("/targets", get(list).post(create))
+        .route("/targets/{id}", get(read).delete(remove))
+        .with_state(targets)
+}
+
+async fn list(State(targets): State<Targets>) -> Result<impl IntoResponse, Problem> {
+    Ok(Json(targets.all().await?))
+}
+
+async fn create(
+    State(targets): State<Targets>,
+    Json(new): Json<NewTarget>,
+) -> Result<impl IntoResponse, Problem> {
+    if !(new.url.starts_with("http://") || new.url.starts_with("https://")) {
+        return Err(INVALID_URL);
+    }
+    let target = targets.add(&new.url).await?;
+    let location = format!("/v1/targets/{}", target.id);
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(target),
+    ))
+}
+
+async fn read(
+    State(targets): State<Targets>,
+    Path(id): Path<i64>,
+) -> Result<impl IntoResponse, Problem> {
+    Ok(Json(targets.get(id).await?))
+}
+
+async fn remove(
+    State(targets): State<Targets>,
+    Path(id): Path<i64>,
+) -> Result<impl IntoResponse, Problem> {
+    targets.remove(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The targets in the database.
+#[derive(Debug, Clone)]
+pub(super) struct Targets {
+    pool: Pool<Db>,
+    max: i64,
+}
+
+impl Targets {
+    pub(super) fn new(pool: Pool<Db>, max: u32) -> Self {
+        Self {
+            pool,
+            max: max.into(),
+        }
+    }
+
+    async fn all(&self) -> Result<Vec<Target>, sqlx::Error> {
+        sqlx::query_as("SELECT id, url FROM targets ORDER BY id")
+            .fetch_all(&self.pool)
+            .await
+    }
+
+    async fn get(&self, id: i64) -> Result<Target, sqlx::Error> {
+        let query = sqlx::query_as("SELECT id, url FROM targets WHERE id = $1");
+        query.bind(id).fetch_one(&self.pool).await
+    }
+
+    async fn add(&self, url: &str) -> Result<Target, Problem> {
+        // One statement, so that two at once cannot both take the last place.
+        let query = sqlx::query_as(
+            "INSERT INTO targets (url)
+             SELECT $1 WHERE (SELECT count(*) FROM targets) < $2
+             RETURNING id, url",
+        );
+        match query
+            .bind(url)
+            .bind(self.max)
+            .fetch_optional(&self.pool)
+            .await
+        {
+            Ok(Some(target)) => Ok(target),
+            Ok(None) => Err(TOO_MANY),
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+                Err(ALREADY_WATCHED)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn remove(&self, id: i64) -> Result<(), sqlx::Error> {
+        let query = sqlx::query("DELETE FROM targets WHERE id = $1").bind(id);
+        match query.execute(&self.pool).await?.rows_affected() {
+            0 => Err(sqlx::Error::RowNotFound),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The process keeps its promises: it starts, says so, answers probes, and stops when told.
+
+use std::net::TcpListener;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::running::{Running, command, get};
+
+#[test]
+fn it_starts_answers_probes_and_stops_cleanly_on_sigterm() {
+    let mut service = Running::start(&[]);
+    for listener in [service.http, service.operator] {
+        for probe in ["/livez", "/readyz", "/startupz"] {
+            let answer = get(listener, probe);
+            assert_eq!(
+                (answer.status, answer.body.as_str()),
+                (200, "ok"),
+                "{probe}"
+            );
+            assert!(
+                answer.head.contains("cache-control: no-store"),
+                "{}",
+                answer.head
+            );
+        }
+    }
+
+    service.signal(Signal::TERM);
+
+    assert_eq!(service.event("draining")["signal"], "SIGTERM");
+    let stopped = service.event("stopped");
+    assert_eq!(
+        (&stopped["outcome"], &stopped["exit_code"]),
+        (&"clean".into(), &0.into())
+    );
+    assert_eq!(service.ended().code(), Some(0));
+}
+
+#[test]
+fn during_the_delay_it_is_unready_alive_and_serving() {
+    let mut service = Running::start(&["shutdown.delay=5s"]);
+
+    service.signal(Signal::INT);
+    assert_eq!(service.event("draining")["signal"], "SIGINT");
+
+    assert_eq!(get(service.http, "/readyz").status, 503);
+    assert_eq!(get(service.http, "/livez").status, 200);
+    assert_eq!(get(service.http, "/startupz").status, 200);
+    assert_eq!(get(service.http, "/nothing").status, 404);
+
+    // A second signal does not wait for the rest.
+    service.signal(Signal::INT);
+    assert_eq!(service.ended().code(), Some(128 + 2));
+}
+
+#[test]
+fn an_error_is_a_problem_that_names_its_request() {
+    let service = Running::start(&[]);
+
+    let answer = get(service.http, "/nothing?token=hunter2");
+
+    assert_eq!(answer.status, 404);
+    assert!(
+        answer
+            .head
+            .contains("content-type: application/problem+json"),
+        "{}",
+        answer.head
+    );
+    let problem = answer.json();
+    assert_eq!(
+        (&problem["code"], &problem["status"]),
+        (&"not_found".into(), &404.into())
+    );
+    let event = service.event("request");
+    assert_eq!(
+        event["request_id"], problem["request_id"],
+        "the log knows the request"
+    );
+    assert_eq!(
+        (&event["route"], &event["status"]),
+        (&"unmatched".into(), &404.into())
+    );
+    assert!(
+        !event.to_string().contains("hunter2"),
+        "no query string in the log: {event}"
+    );
+}
+
+#[test]
+fn the_operator_sees_the_settings_and_no_secret() {
+    let directory = TempDir::new().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "hunter2\n").unwrap();
+    let file = directory.path().join("local.toml");
+    std::fs::write(&file, "[operator]\ntoken = \"hunter2\"\n").unwrap();
+
+    let printed = command(&directory)
+        .args(["config", "print", "--config", file.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.contains("token = \"[redacted]\""), "{printed}");
+    assert!(printed.contains("local.toml:2"), "{printed}");
+    assert!(!printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
+fn wrong_settings_are_told_all_at_once_and_nothing_starts() {
+    let directory = TempDir::new().unwrap();
+    let output = command(&directory)
+        .env("APP__HTTP__LISTN", "127.0.0.1:1")
+        .args([
+            "--set",
+            "shutdown.drain=1h",
+            "--set",
+            "log.filter=loud=very",
+        ])
+        .output()
+        .unwrap();
+
+    assert_eq!(output.status.code(), Some(1));
+    let report = String::from_utf8(output.stderr).unwrap();
+    for named in [
+        "did you mean `APP__HTTP__LISTEN`",
+        "shutdown.grace = \"30s\"",
+        "log.filter",
+    ] {
+        assert!(report.contains(named), "{named} is not in:\n{report}");
+    }
+    assert!(
+        std::fs::read_dir(directory.path())
+            .unwrap()
+            .next()
+            .is_none(),
+        "nothing was made"
+    );
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let directory = TempDir::new().unwrap();
+    let output = command(&directory)
+        .args([
+            "--set",
+            "log.format=json",
+            "--set",
+            "operator.listen=127.0.0.1:0",
+        ])
+        .args(["--set", &format!("http.listen={address}")])
+        .output()
+        .unwrap();
+
+    assert_eq!(output.status.code(), Some(1));
+    let log = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        log.contains(&format!("cannot bind {address} (http.listen)")),
+        "{log}"
+    );
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let directory = TempDir::new().unwrap();
+    let output = command(&directory).arg("serv").output().unwrap();
+
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("'serve'"),
+        "a hint is given"
+    );
+}

@@ -1,0 +1,7 @@
+//! The service as it is used: the real binary, real signals, real connections.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod life;
+mod routes;
+mod running;

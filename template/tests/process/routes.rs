@@ -1,0 +1,61 @@
+//! Targets can be added, read, listed and removed, and what cannot be is refused with a reason.
+
+use crate::running::{Running, ask, get};
+
+#[test]
+fn a_target_is_kept_until_it_is_removed() {
+    let service = Running::start(&[]);
+    let url = format!("https://example.org/{}", service.http.port());
+
+    let created = ask(
+        service.http,
+        "POST",
+        "/v1/targets",
+        &format!(r#"{{"url":"{url}"}}"#),
+    );
+
+    assert_eq!(created.status, 201, "{}", created.body);
+    let target = created.json();
+    assert_eq!(target["url"], url.as_str());
+    let path = format!("/v1/targets/{}", target["id"]);
+    assert!(
+        created.head.contains(&format!("location: {path}")),
+        "{}",
+        created.head
+    );
+    assert_eq!(get(service.http, &path).json(), target);
+    assert!(
+        get(service.http, "/v1/targets")
+            .json()
+            .as_array()
+            .unwrap()
+            .contains(&target)
+    );
+
+    assert_eq!(ask(service.http, "DELETE", &path, "").status, 204);
+
+    assert_eq!(get(service.http, &path).status, 404);
+    assert_eq!(ask(service.http, "DELETE", &path, "").status, 404);
+}
+
+#[test]
+fn a_target_that_cannot_be_is_refused_with_a_reason() {
+    let service = Running::start(&[]);
+    let url = format!("https://example.org/twice/{}", service.http.port());
+    let add = |url: &str| {
+        ask(
+            service.http,
+            "POST",
+            "/v1/targets",
+            &format!(r#"{{"url":"{url}"}}"#),
+        )
+    };
+
+    assert_eq!(add("ftp://example.org").json()["code"], "invalid_url");
+    assert_eq!(add(&url).status, 201);
+    let again = add(&url);
+    assert_eq!(
+        (again.status, &again.json()["code"]),
+        (409, &"already_watched".into())
+    );
+}
