@@ -1,6 +1,6 @@
 //! The composition root: what the process is made of, from its start to its stop.
 //!
-//! Read [`serve`] from top to bottom; the rest of the file is how the commands get there.
+//! Read `serve` from top to bottom; the rest of the file is how the commands get there.
 
 pub mod frame;
 pub mod service;
@@ -22,14 +22,11 @@ use frame::telemetry::message;
 use frame::{edge, operator};
 use service::Settings;
 
-/// Every setting there is, with its default and its meaning.
-pub const REFERENCE: &str = include_str!("../config/default.toml");
-
 /// Does what the command line asks for.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::of_process();
-    let reference = Reference::new(REFERENCE);
+    let reference = reference();
     let command = arguments.command();
     if let Command::Config(ConfigCommand::Env) = command {
         print!("{}", settings::environment_file(&reference));
@@ -58,6 +55,19 @@ pub fn main() -> ExitCode {
         Exit::Failed
     })
     .into()
+}
+
+/// Every setting there is, with its default and its meaning.
+fn reference() -> Reference {
+    let text = include_str!("../config/default.toml");
+    // Compiled in, so that the binary needs no file beside it.{% comment %}
+    #[cfg(feature = "postgres")]
+    let text = &text.replace(
+        "sqlite:data/service.db",
+        "postgres://postgres@localhost/beacon",
+    );
+    // {% endcomment %}
+    Reference::new(text)
 }
 
 type Outcome = Result<Exit, Box<dyn Error + Send + Sync>>;
@@ -209,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_reference_has_every_setting_and_no_other() {
-        let reference = Reference::new(REFERENCE);
+        let reference = reference();
         let loaded = settings::load::<Settings>(&reference, &Sources::default())
             .unwrap_or_else(|problems| panic!("{problems}"));
         let mut read: Vec<_> = loaded
@@ -228,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_reference_tells_what_each_setting_means() {
-        let reference = Reference::new(REFERENCE);
+        let reference = reference();
         let silent: Vec<_> = reference
             .keys()
             .filter(|key| reference.meaning(key).is_empty())

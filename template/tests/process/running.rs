@@ -14,9 +14,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-// The binary of this package.{{ nl }}const BINARY: &str = env!("CARGO_BIN_EXE_{{ project-name }}");{% comment %}
-const BINARY: &str = env!("CARGO_BIN_EXE_beacon");
-// {% endcomment %}
+const BINARY: &str = env!(
+    // Where cargo has put the binary of this package.{{ nl }}    "CARGO_BIN_EXE_{{ project-name }}"{% comment %}
+    "CARGO_BIN_EXE_beacon" // {% endcomment %}
+);
 
 /// Longer than anything here takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,175 @@
+//! Talking to a service over HTTP, as well-behaved clients do and as no client should.
+//!
+//! - [`get`] and [`send`]: one request on a connection of its own.
+//! - [`Http1`] and [`Http2`]: a connection that is kept, for many requests.
+//! - [`Conversation`]: bytes on a socket, for everything that a decent client refuses to send.
+//!
+//! Nothing waits for ever, and every [`Failure`] names the request and says of which [`Kind`] it
+//! is: a test of a shutdown has to tell a refused connection from a broken one.
+
+use std::{
+    error::Error,
+    fmt::{self, Display},
+    io,
+    net::SocketAddr,
+    time::Duration,
+};
+
+use hyper::{HeaderMap, body::Bytes};
+use serde_json::Value;
+use tokio::time::timeout;
+
+pub use self::{
+    connection::{Http1, Http2},
+    raw::{Conversation, Farewell},
+    request::Request,
+};
+
+mod connection;
+mod raw;
+mod request;
+
+/// How long to wait for the other side, unless a test says otherwise.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the service answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub kind: Kind,
+    what: String,
+    cause: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Nobody listens there.
+    Refused,
+    /// The other side closed in good order, but before the answer was complete.
+    Closed,
+    /// The connection was broken by force.
+    Reset,
+    /// Not in time.
+    Late,
+    /// What came is not HTTP, or a stream was reset within a healthy connection.
+    Broken,
+}
+
+/// `GET path`, on a connection of its own.
+pub async fn get(address: SocketAddr, path: &str) -> Result<Answer, Failure> {
+    send(address, Request::get(path)).await
+}
+
+/// One request, on an HTTP/1.1 connection of its own. The request's time includes connecting.
+pub async fn send(address: SocketAddr, request: Request) -> Result<Answer, Failure> {
+    let (limit, what) = (request.limit, request.describe(address));
+    bounded(limit, &what, async {
+        Http1::connect(address).await?.send(request).await
+    })
+    .await
+}
+
+impl Answer {
+    /// The value of a header, in whatever case its name is written. Nothing, if it is absent or not
+    /// text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    #[track_caller]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap_or_else(|_| panic!("not text: {self}"))
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {self}"))
+    }
+}
+
+/// For the message of an assertion: `assert_eq!(answer.status, 200, "{answer}")`.
+impl Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.status)?;
+        for (name, value) in &self.headers {
+            writeln!(f, "{name}: {}", String::from_utf8_lossy(value.as_bytes()))?;
+        }
+        write!(f, "\n{}", excerpt(&self.body))
+    }
+}
+
+impl Failure {
+    fn new(kind: Kind, what: impl Display, cause: impl Display) -> Failure {
+        Failure {
+            kind,
+            what: what.to_string(),
+            cause: cause.to_string(),
+        }
+    }
+
+    /// The kind is that of the innermost cause that has one.
+    fn caused(what: impl Display, error: &(dyn Error + 'static)) -> Failure {
+        let causes = || std::iter::successors(Some(error), |error| (*error).source());
+        let kind = causes().filter_map(kind).last().unwrap_or(Kind::Broken);
+        let words: Vec<String> = causes().map(ToString::to_string).collect();
+        Failure::new(kind, what, words.join(": "))
+    }
+}
+
+fn kind(error: &(dyn Error + 'static)) -> Option<Kind> {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        return match error.kind() {
+            io::ErrorKind::ConnectionRefused => Some(Kind::Refused),
+            io::ErrorKind::UnexpectedEof => Some(Kind::Closed),
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected => Some(Kind::Reset),
+            io::ErrorKind::TimedOut => Some(Kind::Late),
+            _ => None,
+        };
+    }
+    let error = error.downcast_ref::<hyper::Error>()?;
+    let closed = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
+    closed.then_some(Kind::Closed)
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?}: {}", self.what, self.kind, self.cause)
+    }
+}
+
+impl Error for Failure {}
+
+async fn bounded<T>(
+    limit: Duration,
+    what: impl Display,
+    action: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match timeout(limit, action).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::new(
+            Kind::Late,
+            what,
+            format_args!("nothing within {limit:?}"),
+        )),
+    }
+}
+
+/// As much of some bytes as a person wants to read in a failure.
+fn excerpt(bytes: &[u8]) -> String {
+    const ENOUGH: usize = 1000;
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(ENOUGH)]);
+    match bytes.len().checked_sub(ENOUGH) {
+        None | Some(0) => text.into_owned(),
+        Some(more) => format!("{text}… and {more} bytes more"),
+    }
+}

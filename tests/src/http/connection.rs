@@ -1,0 +1,190 @@
+//! Connections that are kept: HTTP/1.1, one request after another, and HTTP/2 with prior knowledge,
+//! many at once.
+//!
+//! A connection is driven by a task of its own, so it notices at once that the other side has
+//! closed it ([`closed`](Http1::closed)), also while nothing is asked. Dropped, it closes.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Response,
+    body::{Bytes, Incoming},
+    client::conn::{http1, http2},
+    header::{HOST, HeaderValue},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    task::{AbortHandle, JoinHandle},
+};
+
+use super::{Answer, Failure, PATIENCE, Request, bounded};
+
+/// A keep-alive HTTP/1.1 connection.
+#[derive(Debug)]
+pub struct Http1 {
+    sender: http1::SendRequest<Full<Bytes>>,
+    wire: Wire,
+}
+
+/// An HTTP/2 connection. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Http2 {
+    sender: http2::SendRequest<Full<Bytes>>,
+    wire: Arc<Wire>,
+}
+
+impl Http1 {
+    pub async fn connect(address: SocketAddr) -> Result<Http1, Failure> {
+        let what = format!("connecting to {address}");
+        bounded(PATIENCE, &what, async {
+            let (sender, connection) = http1::handshake(open(address).await?)
+                .await
+                .map_err(|error| Failure::caused(&what, &error))?;
+            Ok(Http1 {
+                sender,
+                wire: Wire::drive(address, connection),
+            })
+        })
+        .await
+    }
+
+    pub async fn get(&mut self, path: &str) -> Result<Answer, Failure> {
+        self.send(Request::get(path)).await
+    }
+
+    pub async fn send(&mut self, request: Request) -> Result<Answer, Failure> {
+        let (limit, what) = (request.limit, request.describe(self.wire.address));
+        let mut request = request.into_hyper("");
+        let host = HeaderValue::from_str(&self.wire.address.to_string()).expect("an address");
+        request.headers_mut().entry(HOST).or_insert(host);
+        let exchange = async {
+            self.sender.ready().await?;
+            complete(self.sender.send_request(request).await?).await
+        };
+        bounded(limit, &what, async {
+            exchange
+                .await
+                .map_err(|error| Failure::caused(&what, &error))
+        })
+        .await
+    }
+
+    /// Waits until the other side has closed the connection; the error says so if it did it by
+    /// force.
+    pub async fn closed(&self) -> Result<(), Failure> {
+        self.wire.closed().await
+    }
+}
+
+impl Http2 {
+    pub async fn connect(address: SocketAddr) -> Result<Http2, Failure> {
+        let what = format!("connecting to {address} with HTTP/2");
+        bounded(PATIENCE, &what, async {
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), open(address).await?)
+                .await
+                .map_err(|error| Failure::caused(&what, &error))?;
+            Ok(Http2 {
+                sender,
+                wire: Arc::new(Wire::drive(address, connection)),
+            })
+        })
+        .await
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.send(Request::get(path)).await
+    }
+
+    pub async fn send(&self, request: Request) -> Result<Answer, Failure> {
+        let (limit, what) = (
+            request.limit,
+            request.describe(self.wire.address) + " with HTTP/2",
+        );
+        let request = request.into_hyper(&format!("http://{}", self.wire.address));
+        let mut sender = self.sender.clone();
+        let exchange = async {
+            sender.ready().await?;
+            complete(sender.send_request(request).await?).await
+        };
+        bounded(limit, &what, async {
+            exchange
+                .await
+                .map_err(|error| Failure::caused(&what, &error))
+        })
+        .await
+    }
+
+    /// Waits until the other side has closed the connection; the error says so if it did it by
+    /// force.
+    pub async fn closed(&self) -> Result<(), Failure> {
+        self.wire.closed().await
+    }
+}
+
+/// The task that drives a connection.
+#[derive(Debug)]
+struct Wire {
+    address: SocketAddr,
+    driver: AbortHandle,
+    end: watch::Receiver<Option<Result<(), Failure>>>,
+}
+
+impl Wire {
+    fn drive(
+        address: SocketAddr,
+        connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
+    ) -> Wire {
+        let (publish, end) = watch::channel(None);
+        let driver: JoinHandle<()> = tokio::spawn(async move {
+            let result = connection.await;
+            let what = format!("connection to {address}");
+            publish.send_replace(Some(result.map_err(|error| Failure::caused(what, &error))));
+        });
+        Wire {
+            address,
+            driver: driver.abort_handle(),
+            end,
+        }
+    }
+
+    async fn closed(&self) -> Result<(), Failure> {
+        let what = format!("waiting for {} to close the connection", self.address);
+        let mut end = self.end.clone();
+        bounded(PATIENCE, what, async {
+            let known = end.wait_for(Option::is_some).await;
+            known
+                .expect("the driver is not aborted before the drop")
+                .clone()
+                .unwrap_or(Ok(()))
+        })
+        .await
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+async fn open(address: SocketAddr) -> Result<TokioIo<TcpStream>, Failure> {
+    let stream = TcpStream::connect(address).await;
+    let stream =
+        stream.map_err(|error| Failure::caused(format!("connecting to {address}"), &error))?;
+    // Small requests are measured: they must not wait for Nagle.
+    let _ = stream.set_nodelay(true);
+    Ok(TokioIo::new(stream))
+}
+
+async fn complete(response: Response<Incoming>) -> hyper::Result<Answer> {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await?.to_bytes();
+    Ok(Answer {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body,
+    })
+}

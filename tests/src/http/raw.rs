@@ -1,0 +1,310 @@
+//! Bytes on a socket: half a request, two at once, a reader that does not read, a client that
+//! vanishes.
+//!
+//! What arrives is kept until it is asked for, so nothing is lost between one call and the next.
+//! Each call has the whole of the conversation's time; its failure names the other side, the last
+//! thing that was written, and what had arrived by then.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use hyper::{
+    HeaderMap,
+    body::Bytes,
+    header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
+
+use super::{Answer, Failure, Kind, PATIENCE, bounded, excerpt};
+
+/// One TCP connection, spoken by hand. Dropped, it closes.
+#[derive(Debug)]
+pub struct Conversation {
+    stream: TcpStream,
+    address: SocketAddr,
+    /// Arrived, but not asked for yet.
+    unread: Vec<u8>,
+    /// The first line of the last thing that was written.
+    said: String,
+    limit: Duration,
+}
+
+/// How the other side left.
+#[derive(Clone, Debug)]
+pub struct Farewell {
+    /// What it had sent, and nobody had asked for.
+    pub rest: Vec<u8>,
+    /// It broke the connection (RST) instead of closing it (FIN).
+    pub by_force: bool,
+}
+
+impl Conversation {
+    pub async fn open(address: SocketAddr) -> Result<Conversation, Failure> {
+        Conversation::connect(address, None).await
+    }
+
+    /// With a receive buffer of about this size: a reader that does not read is then noticed after
+    /// a little, not after megabytes.
+    pub async fn open_narrow(address: SocketAddr, buffer: u32) -> Result<Conversation, Failure> {
+        Conversation::connect(address, Some(buffer)).await
+    }
+
+    async fn connect(address: SocketAddr, buffer: Option<u32>) -> Result<Conversation, Failure> {
+        let what = format!("connecting to {address}");
+        let connect = async {
+            let socket = if address.is_ipv4() {
+                TcpSocket::new_v4()
+            } else {
+                TcpSocket::new_v6()
+            }?;
+            if let Some(bytes) = buffer {
+                socket.set_recv_buffer_size(bytes)?;
+            }
+            let stream = socket.connect(address).await?;
+            // Each write is to arrive as it was written: half a request is the point, not an
+            // accident.
+            stream.set_nodelay(true)?;
+            io::Result::Ok(stream)
+        };
+        let stream = bounded(PATIENCE, &what, async {
+            connect
+                .await
+                .map_err(|error| Failure::caused(&what, &error))
+        })
+        .await?;
+        let (unread, said) = (Vec::new(), String::new());
+        Ok(Conversation {
+            stream,
+            address,
+            unread,
+            said,
+            limit: PATIENCE,
+        })
+    }
+
+    /// How long each of the following calls may take, instead of thirty seconds.
+    pub fn within(&mut self, limit: Duration) -> &mut Conversation {
+        self.limit = limit;
+        self
+    }
+
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
+        let bytes = bytes.as_ref();
+        self.said = excerpt(
+            bytes
+                .split(|byte| *byte == b'\r')
+                .next()
+                .unwrap_or_default(),
+        );
+        let what = self.describe("writing to");
+        bounded(self.limit, &what, async {
+            self.stream
+                .write_all(bytes)
+                .await
+                .map_err(|error| Failure::caused(&what, &error))
+        })
+        .await
+    }
+
+    /// Says that nothing more will be written, and goes on reading.
+    pub async fn finish(&mut self) -> Result<(), Failure> {
+        let what = self.describe("finishing the request to");
+        self.stream
+            .shutdown()
+            .await
+            .map_err(|error| Failure::caused(what, &error))
+    }
+
+    /// Breaks the connection without a word (RST), as a machine that loses its power does in the
+    /// end.
+    pub fn abort(self) {
+        let _ = self.stream.set_zero_linger();
+    }
+
+    /// A whole answer: its head, and as much body as the head says. It takes no notice of what was
+    /// asked: the answer to a `HEAD`, which has no body whatever it says, is for
+    /// [`head`](Conversation::head).
+    pub async fn answer(&mut self) -> Result<Answer, Failure> {
+        self.bounded(async |this| {
+            let mut answer = this.read_head().await?;
+            answer.body = this.read_body(&answer).await?.into();
+            Ok(answer)
+        })
+        .await
+    }
+
+    /// Only the head of an answer; the body is left to be read.
+    pub async fn head(&mut self) -> Result<Answer, Failure> {
+        self.bounded(Conversation::read_head).await
+    }
+
+    /// Everything up to and with the first `marker`.
+    pub async fn until(&mut self, marker: impl AsRef<[u8]>) -> Result<Vec<u8>, Failure> {
+        self.bounded(async |this| this.read_until(marker.as_ref()).await)
+            .await
+    }
+
+    pub async fn exactly(&mut self, length: usize) -> Result<Vec<u8>, Failure> {
+        self.bounded(async |this| this.read_exactly(length).await)
+            .await
+    }
+
+    /// Waits until the other side has closed the connection, in whatever way.
+    pub async fn closed(&mut self) -> Result<Farewell, Failure> {
+        self.bounded(async |this| {
+            let by_force = this.read_to_end().await? == Kind::Reset;
+            Ok(Farewell {
+                rest: std::mem::take(&mut this.unread),
+                by_force,
+            })
+        })
+        .await
+    }
+
+    async fn bounded<T>(
+        &mut self,
+        read: impl AsyncFnOnce(&mut Conversation) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(self.limit, read(self)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.failure(Kind::Late, format!("not within {:?}", self.limit))),
+        }
+    }
+
+    async fn read_head(&mut self) -> Result<Answer, Failure> {
+        let head = self.read_until(b"\r\n\r\n").await?;
+        parse_head(&head).ok_or_else(|| {
+            self.failure(
+                Kind::Broken,
+                format!("not the head of an answer: {}", excerpt(&head)),
+            )
+        })
+    }
+
+    async fn read_body(&mut self, answer: &Answer) -> Result<Vec<u8>, Failure> {
+        if matches!(answer.status, 100..=199 | 204 | 304) {
+            return Ok(Vec::new());
+        }
+        let chunked = answer
+            .headers
+            .get(TRANSFER_ENCODING)
+            .is_some_and(|value| value == "chunked");
+        if chunked {
+            return self.read_chunks().await;
+        }
+        if let Some(length) = answer.headers.get(CONTENT_LENGTH) {
+            let length = length.to_str().ok().and_then(|length| length.parse().ok());
+            let length =
+                length.ok_or_else(|| self.failure(Kind::Broken, "a length that is no number"))?;
+            return self.read_exactly(length).await;
+        }
+        match self.read_to_end().await? {
+            Kind::Reset => Err(self.failure(Kind::Reset, "broken off within the body")),
+            _ => Ok(std::mem::take(&mut self.unread)),
+        }
+    }
+
+    async fn read_chunks(&mut self) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.read_until(b"\r\n").await?;
+            let size = std::str::from_utf8(&line)
+                .ok()
+                .and_then(|line| usize::from_str_radix(line.split(';').next()?.trim(), 16).ok());
+            match size {
+                None => return Err(self.failure(Kind::Broken, "a chunk without a size")),
+                Some(0) => break,
+                Some(size) => {
+                    body.extend(self.read_exactly(size).await?);
+                    self.read_until(b"\r\n").await?;
+                }
+            }
+        }
+        // Trailers, and the empty line that ends them.
+        while self.read_until(b"\r\n").await? != b"\r\n" {}
+        Ok(body)
+    }
+
+    async fn read_until(&mut self, marker: &[u8]) -> Result<Vec<u8>, Failure> {
+        let mut searched = 0;
+        loop {
+            let found = self.unread[searched..]
+                .windows(marker.len())
+                .position(|bytes| bytes == marker);
+            if let Some(position) = found {
+                return Ok(self
+                    .unread
+                    .drain(..searched + position + marker.len())
+                    .collect());
+            }
+            // The marker may have begun within the last bytes.
+            searched = (self.unread.len() + 1).saturating_sub(marker.len());
+            self.need_more().await?;
+        }
+    }
+
+    async fn read_exactly(&mut self, length: usize) -> Result<Vec<u8>, Failure> {
+        while self.unread.len() < length {
+            self.need_more().await?;
+        }
+        Ok(self.unread.drain(..length).collect())
+    }
+
+    /// `Closed` or `Reset`.
+    async fn read_to_end(&mut self) -> Result<Kind, Failure> {
+        loop {
+            match self.need_more().await {
+                Ok(()) => {}
+                Err(failure) if matches!(failure.kind, Kind::Closed | Kind::Reset) => {
+                    return Ok(failure.kind);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    async fn need_more(&mut self) -> Result<(), Failure> {
+        match self.stream.read_buf(&mut self.unread).await {
+            Ok(0) => Err(self.failure(Kind::Closed, "closed before that")),
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::caused(self.describe("reading from"), &error)),
+        }
+    }
+
+    fn failure(&self, kind: Kind, cause: impl Into<String>) -> Failure {
+        let cause = match self.unread.len() {
+            0 => cause.into() + ", with nothing unread",
+            _ => format!(
+                "{}, with this unread: {}",
+                cause.into(),
+                excerpt(&self.unread)
+            ),
+        };
+        Failure::new(kind, self.describe("reading from"), cause)
+    }
+
+    fn describe(&self, action: &str) -> String {
+        format!("{action} {} after saying `{}`", self.address, self.said)
+    }
+}
+
+fn parse_head(head: &[u8]) -> Option<Answer> {
+    let mut lines = std::str::from_utf8(head).ok()?.split("\r\n");
+    let (version, rest) = lines.next()?.split_once(' ')?;
+    let status = rest.get(..3)?.parse().ok()?;
+    let mut headers = HeaderMap::new();
+    for line in lines.take_while(|line| !line.is_empty()) {
+        let (name, value) = line.split_once(':')?;
+        headers.append(
+            HeaderName::from_bytes(name.as_bytes()).ok()?,
+            HeaderValue::from_str(value.trim()).ok()?,
+        );
+    }
+    version.starts_with("HTTP/1.").then(|| Answer {
+        status,
+        headers,
+        body: Bytes::new(),
+    })
+}

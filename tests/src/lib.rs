@@ -1,0 +1,12 @@
+//! The harness: generates every variant of the template, builds it, runs it, breaks it and measures it.
+
+pub mod generate;
+pub mod http;
+pub mod lock;
+pub mod log;
+pub mod measure;
+pub mod postgres;
+pub mod prerequisites;
+pub mod repository;
+pub mod service;
+pub mod variant;

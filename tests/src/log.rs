@@ -1,0 +1,340 @@
+//! What a process under test has said: its JSON log, and whatever else it wrote.
+//!
+//! A [`Log`] only grows, and waiting for it means waiting for a line to arrive or for the process
+//! to end, never for time to pass. A wait that comes to nothing panics at once when the process is
+//! gone, otherwise when the log's patience is over. The panic names the caller's line, what was
+//! waited for, how the process ended, and the last thirty lines of its output.
+
+use std::{
+    fmt::{self, Display, Write as _},
+    future::Future,
+    panic::Location,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Map, Value};
+use tokio::{
+    sync::watch,
+    time::{Instant as Deadline, timeout_at},
+};
+
+/// How many lines of a log a failure shows.
+const TAIL: usize = 30;
+
+/// One line of a service's JSON log.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub timestamp: String,
+    pub level: String,
+    pub target: String,
+    pub message: String,
+    /// Everything on the line but the four above.
+    pub fields: Map<String, Value>,
+    /// When the line was read here, to measure how far apart two events are.
+    pub received: Instant,
+}
+
+impl Event {
+    /// Nothing, unless the line is a JSON object.
+    fn parse(line: &str) -> Option<Event> {
+        let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else {
+            return None;
+        };
+        let mut text = |name| match fields.shift_remove(name) {
+            Some(Value::String(text)) => text,
+            Some(other) => other.to_string(),
+            None => String::new(),
+        };
+        Some(Event {
+            timestamp: text("timestamp"),
+            level: text("level"),
+            target: text("target"),
+            message: text("message"),
+            fields,
+            received: Instant::now(),
+        })
+    }
+
+    /// The value of a field, `null` if there is no such field. It compares directly:
+    /// `assert_eq!(event.field("exit_code"), 3)`.
+    pub fn field(&self, name: &str) -> &Value {
+        self.fields.get(name).unwrap_or(&Value::Null)
+    }
+}
+
+impl Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {:>5} {}: {}",
+            self.timestamp, self.level, self.target, self.message
+        )?;
+        self.fields
+            .iter()
+            .try_for_each(|(name, value)| write!(f, " {name}={value}"))
+    }
+}
+
+/// One line of output, in the order in which it arrived.
+#[derive(Clone, Debug)]
+pub(crate) enum Line {
+    Event(Event),
+    /// On standard output, but not a JSON object.
+    Stray(String),
+    Stderr(String),
+}
+
+impl Line {
+    pub(crate) fn stdout(text: String) -> Line {
+        Event::parse(&text).map_or(Line::Stray(text), Line::Event)
+    }
+}
+
+impl Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Line::Event(event) => write!(f, "  {event}"),
+            Line::Stray(text) => write!(f, "  (not JSON) {text}"),
+            Line::Stderr(text) => write!(f, "  (stderr) {text}"),
+        }
+    }
+}
+
+/// The growing record of what a process says. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Log {
+    record: Arc<watch::Sender<Record>>,
+    /// The first line that this view sees.
+    start: usize,
+    patience: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    lines: Vec<Line>,
+    /// How the process ended, in words. Nothing is written after that.
+    ended: Option<String>,
+}
+
+impl Log {
+    pub(crate) fn new(patience: Duration) -> Log {
+        Log {
+            record: Arc::new(watch::Sender::default()),
+            start: 0,
+            patience,
+        }
+    }
+
+    pub(crate) fn push(&self, line: Line) {
+        self.record.send_modify(|record| record.lines.push(line));
+    }
+
+    pub(crate) fn end(&self, how: String) {
+        self.record.send_modify(|record| record.ended = Some(how));
+    }
+
+    /// The same log without what has been said so far: `let later = service.log().from_now();`,
+    /// then cause something, then `later.event("…")` cannot mistake an older event for its effect.
+    #[must_use]
+    pub fn from_now(&self) -> Log {
+        Log {
+            start: self.record.borrow().lines.len(),
+            ..self.clone()
+        }
+    }
+
+    /// Waits for the first event with this message. One that is already there counts.
+    #[track_caller]
+    pub fn event(&self, message: &str) -> impl Future<Output = Event> {
+        let caller = Location::caller();
+        let what = format!("the event `{message}`");
+        async move {
+            self.expect(caller, &what, |event| event.message == message)
+                .await
+        }
+    }
+
+    /// Waits for the first event that fits; `what` describes it to the reader of the failure. Every
+    /// event is shown to `fits` once, in order, so that it may count.
+    #[track_caller]
+    pub fn wait_for(
+        &self,
+        what: &str,
+        fits: impl FnMut(&Event) -> bool,
+    ) -> impl Future<Output = Event> {
+        self.expect(Location::caller(), what, fits)
+    }
+
+    pub(crate) async fn expect(
+        &self,
+        caller: &Location<'_>,
+        what: &str,
+        mut fits: impl FnMut(&Event) -> bool,
+    ) -> Event {
+        let found = self.find(|line| match line {
+            Line::Event(event) if fits(event) => Some(event.clone()),
+            _ => None,
+        });
+        match found.await {
+            Ok(event) => event,
+            Err(failure) => panic!("{caller}: waited for {what}, but {failure}"),
+        }
+    }
+
+    /// Waits for the first line of which `probe` makes something. The error says why it never came,
+    /// and ends with the log's tail.
+    pub(crate) async fn find<T>(
+        &self,
+        mut probe: impl FnMut(&Line) -> Option<T>,
+    ) -> Result<T, String> {
+        let deadline = Deadline::now() + self.patience;
+        let mut growth = self.record.subscribe();
+        let mut seen = self.start;
+        loop {
+            {
+                let record = growth.borrow_and_update();
+                if let Some(found) = record.lines[seen..].iter().find_map(&mut probe) {
+                    return Ok(found);
+                }
+                seen = record.lines.len();
+                if let Some(ended) = &record.ended {
+                    return Err(format!("{ended}\n{}", record.tail()));
+                }
+            }
+            // The sender cannot be gone: `self` holds it.
+            if timeout_at(deadline, growth.changed()).await.is_err() {
+                return Err(format!(
+                    "it did not come within {:?}, and the process still runs\n{}",
+                    self.patience,
+                    self.tail()
+                ));
+            }
+        }
+    }
+
+    pub fn events(&self) -> Vec<Event> {
+        self.select(|line| {
+            if let Line::Event(event) = line {
+                Some(event.clone())
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Lines on standard output that are not JSON objects. A service that is told to log JSON
+    /// should have none.
+    pub fn strays(&self) -> Vec<String> {
+        self.select(|line| {
+            if let Line::Stray(text) = line {
+                Some(text.clone())
+            } else {
+                None
+            }
+        })
+    }
+
+    pub fn stderr(&self) -> String {
+        self.select(|line| {
+            if let Line::Stderr(text) = line {
+                Some(text.clone() + "\n")
+            } else {
+                None
+            }
+        })
+        .concat()
+    }
+
+    /// The last thirty lines, for the message of an assertion.
+    pub fn tail(&self) -> String {
+        self.record.borrow().tail()
+    }
+
+    fn select<T>(&self, pick: impl Fn(&Line) -> Option<T>) -> Vec<T> {
+        self.record.borrow().lines[self.start..]
+            .iter()
+            .filter_map(pick)
+            .collect()
+    }
+}
+
+impl Record {
+    fn tail(&self) -> String {
+        let last = &self.lines[self.lines.len().saturating_sub(TAIL)..];
+        let mut text = match last.len() {
+            0 => String::from("it has written nothing"),
+            shown => format!("its last {shown} of {} lines:", self.lines.len()),
+        };
+        for line in last {
+            let _ = write!(text, "\n{line}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_json_object_is_an_event_with_its_other_fields_flat() {
+        let Line::Event(event) = Line::stdout(
+            r#"{"level":"INFO","message":"stopped","exit_code":3,"tasks":["a"]}"#.into(),
+        ) else {
+            panic!("not an event");
+        };
+        assert_eq!(
+            (event.level.as_str(), event.message.as_str()),
+            ("INFO", "stopped")
+        );
+        assert_eq!(event.field("exit_code"), 3);
+        assert_eq!(event.field("tasks"), &json!(["a"]));
+        assert_eq!(event.field("absent"), &Value::Null);
+        assert_eq!(event.fields.len(), 2);
+    }
+
+    #[test]
+    fn any_other_line_is_a_stray() {
+        for text in ["hello", "", "[1]", "\"text\"", "{\"half\":"] {
+            assert!(matches!(Line::stdout(text.into()), Line::Stray(kept) if kept == text));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_view_from_now_does_not_see_the_past() {
+        let log = Log::new(Duration::from_secs(30));
+        let say = |text: &str| {
+            log.push(Line::stdout(
+                json!({"message": "beat", "text": text}).to_string(),
+            ));
+        };
+        say("old");
+        let later = log.from_now();
+        say("new");
+        assert_eq!(log.event("beat").await.field("text"), "old");
+        assert_eq!(later.event("beat").await.field("text"), "new");
+    }
+
+    #[tokio::test]
+    async fn a_wait_is_woken_by_the_line_itself_and_may_count() {
+        let log = Log::new(Duration::from_secs(30));
+        let mut beats = 0;
+        let third = log.wait_for("the third beat", |event| {
+            beats += usize::from(event.message == "beat");
+            beats == 3
+        });
+        let speak = async {
+            for number in 1..=4 {
+                tokio::task::yield_now().await;
+                log.push(Line::stdout(
+                    json!({"message": "beat", "number": number}).to_string(),
+                ));
+            }
+        };
+        let (event, ()) = tokio::join!(third, speak);
+        assert_eq!(event.field("number"), 3);
+    }
+}

@@ -1,0 +1,123 @@
+//! What a newcomer and a maintainer run in this repository: `cargo run -- COMMAND`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use keelson::generate::{Answers, Place, generate};
+use keelson::{lock, measure, prerequisites, repository};
+
+/// Keelson: services that are ready for production on their first day.
+#[derive(Debug, Parser)]
+#[command(name = "cargo run --", version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Generate a new service and run it
+    New(New),
+    /// Run every test there is, after installing what they need (where apt and root are at hand)
+    Test {
+        /// Passed on to `cargo test`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Measure build times, start, memory and size, and write them to docs/performance.md
+    Measure,
+    /// Bring the lock file that generated services get up to date with template/Cargo.lock
+    Lock,
+}
+
+#[derive(Debug, clap::Args)]
+struct New {
+    /// What the service is called
+    name: String,
+    /// Where its directory is made [default: beside this repository]
+    #[arg(long, value_name = "DIRECTORY")]
+    into: Option<PathBuf>,
+    /// sqlite or postgres
+    #[arg(long)]
+    database: Option<String>,
+    /// monitor or none
+    #[arg(long)]
+    example: Option<String>,
+    /// Any of docker, kubernetes, systemd, github; with commas between, or empty for none
+    #[arg(long)]
+    deploy: Option<String>,
+    /// Generate only
+    #[arg(long)]
+    no_run: bool,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::New(new) => new.run(),
+        Task::Test { arguments } => test(&arguments),
+        Task::Measure => measure::write().map(|()| ExitCode::SUCCESS),
+        Task::Lock => lock::write().map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+impl New {
+    fn run(self) -> Result<ExitCode> {
+        let beside = repository::root().join("..");
+        let answers = Answers {
+            database: self.database,
+            example: self.example,
+            deploy: self.deploy,
+            source: repository::root()
+                .canonicalize()?
+                .to_str()
+                .map(str::to_owned),
+        };
+        let place = Place::Below(self.into.as_deref().unwrap_or(&beside));
+        let project = generate(&self.name, &answers, place)?;
+        eprintln!("\nYour service is in {}", project.display());
+        if self.no_run {
+            return Ok(ExitCode::SUCCESS);
+        }
+        eprintln!("Building and starting it, as `cargo run` would there; Ctrl-C stops it …");
+        start(&project)
+    }
+}
+
+fn start(project: &Path) -> Result<ExitCode> {
+    let mut cargo = Command::new(cargo());
+    cargo.args(["run", "--locked"]).current_dir(project);
+    exit_code(&mut cargo)
+}
+
+fn test(arguments: &[String]) -> Result<ExitCode> {
+    prerequisites::ensure()?;
+    let mut cargo = Command::new(cargo());
+    cargo
+        .args(["test", "--workspace", "--locked"])
+        .args(arguments)
+        .current_dir(repository::root());
+    exit_code(&mut cargo)
+}
+
+fn exit_code(command: &mut Command) -> Result<ExitCode> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1)
+        .into())
+}
+
+/// The cargo that runs this, or else the one on the path.
+fn cargo() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}

@@ -1,0 +1,386 @@
+//! A Postgres server of the test's own, thrown away with everything in it.
+//!
+//! - It needs the server's programs to be installed and nothing to be running: the cluster is made
+//!   in a temporary directory, on a port that is free. As root, it runs as an unprivileged user, as
+//!   Postgres demands.
+//! - It trades durability for speed, unless it is asked to be [`durable`](Options::durable).
+//! - It can be stopped, killed and started again on the same data and port.
+//! - Dropped, it leaves no process, no directory and no shared memory behind.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{Display, Write as _},
+    fs,
+    hash::{BuildHasher, RandomState},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use self::installation::Installation;
+use crate::{
+    log::{Line, Log},
+    service::process::{self, Process},
+};
+
+mod installation;
+
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a drop lets the server end by itself before it is killed.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// Below the range from which Linux takes ports for connections: a load test must not take the port
+/// of a server that restarts.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+const USER: &str = "postgres";
+
+/// A running server, or one that was stopped and may run again.
+#[derive(Debug)]
+pub struct Postgres {
+    /// Nothing, while it is stopped.
+    process: Option<Process>,
+    // Dropped after the process that works in it.
+    directory: TempDir,
+    installation: Installation,
+    options: Options,
+    port: u16,
+}
+
+/// What a server is to be like; `Postgres::options()` begins.
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until a server is started with them"]
+pub struct Options {
+    password: Option<String>,
+    settings: BTreeMap<String, String>,
+}
+
+/// How a server is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Connections are cut, transactions rolled back, and everything is written down.
+    Fast,
+    /// At once: the next start has to recover.
+    Immediate,
+}
+
+/// Whether the programs of a server are here. If not, [`Postgres::start`] says what to install.
+pub fn is_installed() -> bool {
+    Installation::find().is_ok()
+}
+
+impl Postgres {
+    /// A server that trusts every connection.
+    pub async fn start() -> anyhow::Result<Postgres> {
+        Postgres::options().start().await
+    }
+
+    pub fn options() -> Options {
+        let settings = [
+            ("fsync", "off"),
+            ("synchronous_commit", "off"),
+            ("full_page_writes", "off"),
+        ];
+        let settings = settings
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        Options {
+            password: None,
+            settings,
+        }
+    }
+
+    /// For the setting `database.url`. The user may do everything.
+    pub fn url(&self, database: &str) -> String {
+        let secret = match &self.options.password {
+            Some(password) => format!(":{}", encode(password)),
+            None => String::new(),
+        };
+        let (port, database) = (self.port, encode(database));
+        format!("postgres://{USER}{secret}@127.0.0.1:{port}/{database}")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The server's first process, while it runs.
+    pub fn pid(&self) -> Option<i32> {
+        self.process
+            .as_ref()
+            .map(|process| process.pid().as_raw_pid())
+    }
+
+    /// Where its data and its socket are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub async fn create_database(&self, name: &str) -> anyhow::Result<()> {
+        let name = name.replace('"', "\"\"");
+        self.query("postgres", &format!("CREATE DATABASE \"{name}\""))
+            .await
+            .map(drop)
+    }
+
+    /// What `psql` prints: a line for each row, columns separated by `|`. It comes by the socket,
+    /// not by the port.
+    pub async fn query(&self, database: &str, sql: &str) -> anyhow::Result<String> {
+        let mut psql = Command::new(self.installation.program("psql"));
+        psql.args(["-X", "-At", "-U", USER, "-d", database, "-c", sql])
+            .args(["-v", "ON_ERROR_STOP=1", "-p", &self.port.to_string(), "-h"])
+            .arg(self.directory.path())
+            .env_clear()
+            .envs(
+                self.options
+                    .password
+                    .as_ref()
+                    .map(|password| ("PGPASSWORD", password)),
+            );
+        let printed = run(psql)
+            .await
+            .with_context(|| format!("the query failed: {sql}"))?;
+        Ok(printed.trim_end_matches('\n').to_owned())
+    }
+
+    pub async fn stop(&mut self, how: Stop) -> anyhow::Result<()> {
+        self.end_by(match how {
+            Stop::Fast => Signal::INT,
+            Stop::Immediate => Signal::QUIT,
+        })
+        .await
+    }
+
+    /// SIGKILL to the first process; the others notice and go. As after a crash, the next start has
+    /// to recover.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.end_by(Signal::KILL).await
+    }
+
+    /// Runs again, on the same data and the same port; stopped (`Fast`) before that, if it is
+    /// running.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.stop(Stop::Fast).await?;
+        let (bound, port) = (self.launch().await?, self.port);
+        ensure!(bound, "port {port} was taken while the server was stopped");
+        Ok(())
+    }
+
+    async fn end_by(&mut self, signal: Signal) -> anyhow::Result<()> {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+            let end = process.end(PATIENCE).await;
+            end.with_context(|| format!("{signal:?} did not end the server"))?;
+            self.process = None;
+        }
+        Ok(())
+    }
+
+    /// Initialises a cluster that does not run yet.
+    async fn prepare(options: Options) -> anyhow::Result<Postgres> {
+        let installation = Installation::find()?;
+        // Not TMPDIR: the path of a socket has room for some hundred bytes, and the server's user
+        // must be able to get there.
+        let directory = TempDir::with_prefix_in("keelson-pg-", "/tmp")?;
+        installation.give(directory.path())?;
+        let postgres = Postgres {
+            process: None,
+            directory,
+            installation,
+            options,
+            port: 0,
+        };
+
+        let mut initdb = postgres.command("initdb");
+        initdb.arg("-D").arg(postgres.data());
+        initdb.args(["--no-sync", "--encoding=UTF8", "--locale=C", "-U", USER]);
+        match &postgres.options.password {
+            None => initdb.args(["-A", "trust"]),
+            Some(password) => {
+                let file = postgres.directory.path().join("password");
+                fs::write(&file, password)?;
+                postgres.installation.give(&file)?;
+                initdb.args(["-A", "scram-sha-256", "--pwfile"]).arg(file)
+            }
+        };
+        run(initdb)
+            .await
+            .context("cannot initialise a PostgreSQL cluster")?;
+        Ok(postgres)
+    }
+
+    /// Starts the server, and waits until it accepts connections. False when its port belongs to
+    /// somebody else.
+    async fn launch(&mut self) -> anyhow::Result<bool> {
+        let mut command = self.command("postgres");
+        command
+            .arg("-D")
+            .arg(self.data())
+            .arg("-k")
+            .arg(self.directory.path());
+        let settings = self
+            .options
+            .settings
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        let own = [
+            format!("port={}", self.port),
+            "listen_addresses=127.0.0.1".into(),
+            // In files of the cluster, which a kill leaves to be removed with the directory.
+            "dynamic_shared_memory_type=mmap".into(),
+        ];
+        command.args(
+            own.into_iter()
+                .chain(settings)
+                .flat_map(|setting| ["-c".to_owned(), setting]),
+        );
+
+        let log = Log::new(PATIENCE);
+        let process = Process::spawn(&mut command, &log).context("cannot start PostgreSQL")?;
+        let bound = log.find(|line| match line {
+            Line::Stderr(text) if text.contains("ready to accept connections") => Some(true),
+            Line::Stderr(text) if text.contains("Address already in use") => Some(false),
+            _ => None,
+        });
+        match bound.await {
+            Ok(true) => self.process = Some(process),
+            Ok(false) => {
+                // It gives up by itself, and cleans up behind itself.
+                process.end(PATIENCE).await;
+                return Ok(false);
+            }
+            Err(failure) => bail!("waited for PostgreSQL to accept connections, but {failure}"),
+        }
+        Ok(true)
+    }
+
+    /// A program of the server, as the server's user.
+    fn command(&self, program: &str) -> Command {
+        let mut command = self.installation.command(program);
+        // The messages that are waited for are the untranslated ones.
+        command
+            .env_clear()
+            .env("LC_ALL", "C")
+            .current_dir(self.directory.path());
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+}
+
+impl Options {
+    /// Only with this password (SCRAM), which [`Postgres::url`] contains.
+    pub fn password(mut self, password: impl Into<String>) -> Options {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// What is committed survives a crash, at the price of speed.
+    pub fn durable(self) -> Options {
+        self.set("fsync", "on")
+            .set("synchronous_commit", "on")
+            .set("full_page_writes", "on")
+    }
+
+    /// Any setting of the server, such as `max_connections`.
+    pub fn set(mut self, name: &str, value: impl Display) -> Options {
+        self.settings.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    pub async fn start(self) -> anyhow::Result<Postgres> {
+        const ATTEMPTS: u16 = 20;
+        let mut postgres = Postgres::prepare(self).await?;
+        // Whether a port is free is known only to who takes it, so the server tries, and says.
+        let random = RandomState::new();
+        for attempt in 0..ATTEMPTS {
+            let offset = random.hash_one(attempt) % u64::from(PORTS.end - PORTS.start);
+            postgres.port = PORTS.start + u16::try_from(offset).expect("less than the range");
+            if postgres.launch().await? {
+                return Ok(postgres);
+            }
+        }
+        bail!("no free port for PostgreSQL: each of {ATTEMPTS} in {PORTS:?} is taken")
+    }
+}
+
+impl Drop for Postgres {
+    /// Blocks, for some hundredths of a second.
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.signal(Signal::QUIT);
+            process.block_until_end(FAREWELL);
+        }
+        // Only a killed server leaves this file. On its seventh line is the shared memory that it
+        // left with it: key and number.
+        let Ok(pid_file) = fs::read_to_string(self.data().join("postmaster.pid")) else {
+            return;
+        };
+        let segment = pid_file
+            .lines()
+            .nth(6)
+            .and_then(|line| line.split_whitespace().nth(1));
+        if let Some(number) = segment {
+            let _ = Command::new("ipcrm")
+                .args(["-m", number])
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+/// Runs a program to its end; what it printed, or an error with what it complained about.
+async fn run(command: Command) -> anyhow::Result<String> {
+    let name = command.get_program().display().to_string();
+    let output = process::run(command, PATIENCE).await?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{name}: {}\n{}",
+        output.status,
+        complaint.trim_end()
+    );
+    String::from_utf8(output.stdout).with_context(|| format!("{name} printed more than text"))
+}
+
+/// For a part of a URL.
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                encoded.push(byte.into());
+            }
+            _ => write!(encoded, "%{byte:02X}").expect("a string can always be written to"),
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_noticed_and_can_be_had_later() {
+        let somebody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut postgres = Postgres::prepare(Postgres::options()).await.unwrap();
+        postgres.port = somebody.local_addr().unwrap().port();
+        assert!(!postgres.launch().await.unwrap());
+        drop(somebody);
+        assert!(postgres.launch().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_start_says_why() {
+        let options = Postgres::options().set("max_connections", "many");
+        let error = options.start().await.unwrap_err().to_string();
+        assert!(error.contains("invalid value for parameter"), "{error}");
+        assert!(error.contains("has exited with code 1"), "{error}");
+    }
+}

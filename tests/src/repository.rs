@@ -1,0 +1,28 @@
+//! Where things are in this repository.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The template: the service that compiles in place.
+pub fn template() -> PathBuf {
+    root().join("template")
+}
+
+/// Where services are built, whatever their variant: they share most of what they are made of.
+pub fn services() -> PathBuf {
+    root().join("target/services")
+}
+
+/// Where projects are generated and kept between runs. Outside of the repository: within it, they
+/// would become members of its workspace.
+pub fn projects() -> PathBuf {
+    let mut place = DefaultHasher::new();
+    root().canonicalize().unwrap_or_default().hash(&mut place);
+    let user = rustix::process::getuid().as_raw();
+    std::env::temp_dir().join(format!("keelson-{user}-{:08x}", place.finish() >> 32))
+}

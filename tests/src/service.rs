@@ -1,0 +1,231 @@
+//! The real binary as a real process: started, asked, signalled, and gone when the test is over.
+//!
+//! - It starts from nothing: an environment with `PATH`, `HOME` and what the test gives, a working
+//!   directory of its own, every listener on a free port, its log as JSON. What the developer has
+//!   exported does not leak in.
+//! - It is waited for by its events, never by time (see [`Log`]).
+//! - It leaves nothing behind: dropped, also by a panic, it is killed and reaped, and its directory
+//!   removed.
+//!
+//! Preparing returns a `Result`, since a missing binary is not the service's fault. Expectations
+//! panic: that is how a test fails.
+
+use std::{
+    fmt::{self, Display},
+    fs,
+    net::SocketAddr,
+    os::unix::process::ExitStatusExt,
+    panic::Location,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+pub use rustix::process::Signal;
+
+use self::{launch::Directory, process::Process};
+pub use self::{
+    launch::{Launch, Output},
+    process::Usage,
+};
+use crate::log::{Event, Log};
+
+mod launch;
+pub(crate) mod process;
+
+/// A running process under test.
+#[derive(Debug)]
+pub struct Service {
+    // The order is that of dropping: first the process, then the directory in which it works.
+    process: Process,
+    directory: Directory,
+    log: Log,
+    patience: Duration,
+    /// When it was started, or last sent a signal.
+    since: Mutex<Instant>,
+}
+
+/// What was left when the process had ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// Nothing, if a signal ended it.
+    pub code: Option<i32>,
+    /// The number of the signal that ended it.
+    pub signal: Option<i32>,
+    /// From the last signal that was sent to it, or else from its start, to its end.
+    pub took: Duration,
+    pub usage: Usage,
+    pub events: Vec<Event>,
+    pub stderr: String,
+    log: Log,
+}
+
+impl Service {
+    pub fn of(binary: impl Into<PathBuf>) -> Launch {
+        Launch::of(binary.into())
+    }
+
+    /// Waits for the first event with this message; see [`Log::event`].
+    #[track_caller]
+    pub fn event(&self, message: &str) -> impl Future<Output = Event> {
+        self.log.event(message)
+    }
+
+    /// Waits for the first event that fits; see [`Log::wait_for`].
+    #[track_caller]
+    pub fn wait_for(
+        &self,
+        what: &str,
+        fits: impl FnMut(&Event) -> bool,
+    ) -> impl Future<Output = Event> {
+        self.log.wait_for(what, fits)
+    }
+
+    /// Waits until the service says that it is ready, and hands it back:
+    /// `launch.start().await?.ready().await`.
+    #[track_caller]
+    pub fn ready(self) -> impl Future<Output = Service> {
+        let caller = Location::caller();
+        async move {
+            self.log
+                .expect(caller, "the event `ready`", |event| {
+                    event.message == "ready"
+                })
+                .await;
+            self
+        }
+    }
+
+    /// Where the service's own listener is, once it listens.
+    #[track_caller]
+    pub fn http(&self) -> impl Future<Output = SocketAddr> {
+        self.address(Location::caller(), "http")
+    }
+
+    /// Where the operator's listener is, once it listens.
+    #[track_caller]
+    pub fn operator(&self) -> impl Future<Output = SocketAddr> {
+        self.address(Location::caller(), "operator")
+    }
+
+    async fn address(&self, caller: &Location<'_>, listener: &str) -> SocketAddr {
+        let what = format!("the event `listening` of the listener `{listener}`");
+        let of_listener =
+            |event: &Event| event.message == "listening" && event.field("listener") == listener;
+        let event = self.log.expect(caller, &what, of_listener).await;
+        let address = event
+            .field("address")
+            .as_str()
+            .and_then(|address| address.parse().ok());
+        address.unwrap_or_else(|| panic!("{caller}: no address to connect to in: {event}"))
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.process.pid().as_raw_pid()
+    }
+
+    /// Its working directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Sends a signal. False when the process was already gone: then nothing was sent, to nobody.
+    pub fn signal(&self, signal: Signal) -> bool {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.process.signal(signal)
+    }
+
+    /// Waits until the process has ended by itself. Twice the patience of the log, since a stop may
+    /// have a long drain.
+    #[track_caller]
+    pub fn exit(self) -> impl Future<Output = Exit> {
+        self.end(Location::caller())
+    }
+
+    // Not a block within `exit`: that would capture only the fields it uses, and drop the directory
+    // at once.
+    async fn end(self, caller: &Location<'_>) -> Exit {
+        let limit = self.patience * 2;
+        let Some(end) = self.process.end(limit).await else {
+            let tail = self.log.tail();
+            panic!("{caller}: the process did not end within {limit:?}, and is killed\n{tail}");
+        };
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        Exit {
+            code: end.status.code(),
+            signal: end.status.signal(),
+            took: end.at.saturating_duration_since(since),
+            usage: end.usage,
+            events: self.log.events(),
+            stderr: self.log.stderr(),
+            log: self.log.clone(),
+        }
+    }
+
+    /// SIGTERM, then [`exit`](Service::exit).
+    #[track_caller]
+    pub fn stop(self) -> impl Future<Output = Exit> {
+        self.signal(Signal::TERM);
+        self.exit()
+    }
+
+    /// Bytes of memory that the process holds now.
+    #[track_caller]
+    pub fn rss(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that it has ever held.
+    #[track_caller]
+    pub fn peak_rss(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// How many file descriptors it has open.
+    #[track_caller]
+    pub fn descriptors(&self) -> usize {
+        let count = self.process.while_unreaped(|pid| {
+            let entries = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_pid())).ok()?;
+            Some(entries.count())
+        });
+        count.flatten().unwrap_or_else(|| self.is_gone())
+    }
+
+    #[track_caller]
+    fn memory(&self, line: &str) -> u64 {
+        let kibibytes = self.process.while_unreaped(|pid| {
+            let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).ok()?;
+            let value = status.lines().find_map(|text| text.strip_prefix(line))?;
+            value.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        });
+        kibibytes.flatten().unwrap_or_else(|| self.is_gone()) * 1024
+    }
+
+    #[track_caller]
+    fn is_gone(&self) -> ! {
+        panic!("asked about a process that has ended\n{}", self.log.tail())
+    }
+}
+
+impl Exit {
+    /// The first event with this message.
+    pub fn event(&self, message: &str) -> Option<&Event> {
+        self.events.iter().find(|event| event.message == message)
+    }
+}
+
+/// For the message of an assertion: `assert_eq!(exit.code, Some(0), "{exit}")`.
+impl Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the process ended after {:?}; {}",
+            self.took,
+            self.log.tail()
+        )
+    }
+}

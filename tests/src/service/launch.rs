@@ -1,0 +1,201 @@
+//! How a process is started: the command line, the environment and the directory that it begins
+//! with.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    fmt::Display,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use tempfile::TempDir;
+
+use super::{
+    Service,
+    process::{self, Process},
+};
+use crate::log::Log;
+
+/// Long enough for the slowest machine: it bounds a test that fails, and costs a test that passes
+/// nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a service is started with, unless the test says otherwise.
+const DEFAULTS: [(&str, &str); 3] = [
+    ("http.listen", "127.0.0.1:0"),
+    ("operator.listen", "127.0.0.1:0"),
+    ("log.format", "json"),
+];
+
+/// How to start a service. It may be cloned and started again and again.
+#[derive(Clone, Debug)]
+#[must_use = "a launch does nothing until it is started or run"]
+pub struct Launch {
+    binary: PathBuf,
+    arguments: Vec<OsString>,
+    /// By key; nothing where a default is to be left out.
+    settings: BTreeMap<String, Option<String>>,
+    environment: BTreeMap<OsString, OsString>,
+    files: BTreeMap<PathBuf, String>,
+    directory: Option<PathBuf>,
+    patience: Duration,
+}
+
+/// What a command that ends by itself has printed.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Nothing, if a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Launch {
+    pub(super) fn of(binary: PathBuf) -> Launch {
+        Launch {
+            binary,
+            arguments: Vec::new(),
+            settings: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            files: BTreeMap::new(),
+            directory: None,
+            patience: PATIENCE,
+        }
+    }
+
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Launch {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// `--set key=value`, after all arguments. The last one for a key counts.
+    pub fn set(mut self, key: &str, value: impl Display) -> Launch {
+        self.settings
+            .insert(key.to_owned(), Some(value.to_string()));
+        self
+    }
+
+    /// Leaves out what a start sets by default, so that a file or a variable may decide.
+    pub fn unset(mut self, key: &str) -> Launch {
+        self.settings.insert(key.to_owned(), None);
+        self
+    }
+
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Launch {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    /// A file that is there when the process starts, relative to its working directory.
+    pub fn file(mut self, path: impl Into<PathBuf>, content: impl Into<String>) -> Launch {
+        self.files.insert(path.into(), content.into());
+        self
+    }
+
+    /// Works in this directory, which stays: for a test in which one process finds what another one
+    /// left.
+    pub fn directory(mut self, path: impl Into<PathBuf>) -> Launch {
+        self.directory = Some(path.into());
+        self
+    }
+
+    /// How long to wait for an event, instead of thirty seconds.
+    pub fn patience(mut self, patience: Duration) -> Launch {
+        self.patience = patience;
+        self
+    }
+
+    /// Starts a process that runs until it is told to stop: free ports and a JSON log, unless they
+    /// are set.
+    pub async fn start(mut self) -> anyhow::Result<Service> {
+        for (key, value) in DEFAULTS {
+            self.settings
+                .entry(key.to_owned())
+                .or_insert_with(|| Some(value.to_owned()));
+        }
+        // Writes files and forks: not on the threads that serve the test's connections.
+        tokio::task::spawn_blocking(move || {
+            let (mut command, directory) = self.prepare()?;
+            let log = Log::new(self.patience);
+            let since = Mutex::new(Instant::now());
+            let process = Process::spawn(&mut command, &log)
+                .with_context(|| format!("cannot start {}", self.binary.display()))?;
+            Ok(Service {
+                process,
+                directory,
+                log,
+                patience: self.patience,
+                since,
+            })
+        })
+        .await?
+    }
+
+    /// Runs a command that ends by itself, such as `config check`: with no settings but those
+    /// given.
+    pub async fn run(self) -> anyhow::Result<Output> {
+        let (command, _directory) = self.prepare()?;
+        let output = process::run(command, self.patience).await?;
+        Ok(Output {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    fn prepare(&self) -> anyhow::Result<(Command, Directory)> {
+        let directory = match &self.directory {
+            Some(path) => Directory::Kept(path.clone()),
+            None => Directory::Own(TempDir::with_prefix("keelson-")?),
+        };
+        for (path, content) in &self.files {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().unwrap_or(&path))?;
+            fs::write(path, content)?;
+        }
+        // The path of a binary is the harness's, not the working directory's.
+        let binary = match self.binary.components().count() {
+            1 => self.binary.clone(),
+            _ => std::path::absolute(&self.binary)?,
+        };
+        let settings = self
+            .settings
+            .iter()
+            .filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        let mut command = Command::new(binary);
+        command
+            .args(&self.arguments)
+            .args(settings.flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]))
+            .env_clear()
+            .envs(
+                ["PATH", "HOME"]
+                    .into_iter()
+                    .filter_map(|name| Some((name, env::var_os(name)?))),
+            )
+            .envs(&self.environment)
+            .current_dir(directory.path());
+        Ok((command, directory))
+    }
+}
+
+/// Where a process works.
+#[derive(Debug)]
+pub(super) enum Directory {
+    Own(TempDir),
+    Kept(PathBuf),
+}
+
+impl Directory {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Directory::Own(directory) => directory.path(),
+            Directory::Kept(path) => path,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Variants: what the template becomes with each set of answers, generated and built once.
+//!
+//! A project keeps its place between runs, and only files that changed are written, so that cargo
+//! builds again what changed and nothing else.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::generate::{Answers, Place, generate};
+use crate::repository;
+
+/// One set of answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Variant {
+    answers: Answers,
+}
+
+impl Variant {
+    #[must_use]
+    pub fn database(mut self, database: &str) -> Self {
+        self.answers.database = Some(database.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn example(mut self, example: &str) -> Self {
+        self.answers.example = Some(example.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn deploy(mut self, choices: &[&str]) -> Self {
+        self.answers.deploy = Some(choices.join(","));
+        self
+    }
+
+    /// Each database with each example: the variants that differ in code.
+    pub fn all() -> Vec<Self> {
+        let databases = ["sqlite", "postgres"];
+        let of = |database| {
+            ["monitor", "none"].map(|example| Self::default().database(database).example(example))
+        };
+        databases.into_iter().flat_map(of).collect()
+    }
+
+    /// The name of this variant's project, which says what was answered.
+    pub fn name(&self) -> String {
+        let Answers {
+            database,
+            example,
+            deploy,
+            ..
+        } = &self.answers;
+        let deploy = deploy.as_ref().map(|choices| match choices.as_str() {
+            "" => "bare-metal".to_owned(),
+            choices => choices.replace(',', "-"),
+        });
+        let answers = [database.clone(), example.clone(), deploy];
+        let given: Vec<_> = answers.into_iter().flatten().collect();
+        if given.is_empty() {
+            "svc".to_owned()
+        } else {
+            format!("svc-{}", given.join("-"))
+        }
+    }
+
+    /// Generates the project, unless it is there already as it would be now.
+    pub fn generate(&self) -> Project {
+        let name = self.name();
+        let home = repository::projects();
+        fs::create_dir_all(&home).expect("the place for projects can be made");
+        // Several test processes may want the same variant at once.
+        let lock = File::create(home.join(format!("{name}.lock"))).expect("a lock file");
+        lock.lock().expect("file locks work here");
+        let scratch = tempfile::tempdir_in(&home).expect("the place for projects can be written");
+        let fresh = generate(&name, &self.answers, Place::Below(scratch.path()))
+            .unwrap_or_else(|error| panic!("{name} cannot be generated: {error:#}"));
+        let directory = home.join(&name);
+        settle(&fresh, &directory);
+        Project { name, directory }
+    }
+}
+
+/// A generated project.
+#[derive(Debug, Clone)]
+pub struct Project {
+    name: String,
+    directory: PathBuf,
+}
+
+impl Project {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Builds the binary, and says where it is.
+    pub fn build(&self) -> PathBuf {
+        self.cargo(&["build", "--locked"]);
+        repository::services().join("debug").join(&self.name)
+    }
+
+    /// Runs cargo on the project; panics with the end of what it said when it fails.
+    pub fn cargo(&self, arguments: &[&str]) -> Output {
+        cargo(&self.directory, &self.name, arguments)
+    }
+}
+
+/// Runs cargo in `directory` with the target directory that all services share; panics with the
+/// end of what it said when it fails.
+pub fn cargo(directory: &Path, name: &str, arguments: &[&str]) -> Output {
+    cargo_with(directory, name, arguments, &[])
+}
+
+/// The same, with variables of its own.
+pub fn cargo_with(
+    directory: &Path,
+    name: &str,
+    arguments: &[&str],
+    environment: &[(&str, String)],
+) -> Output {
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(directory)
+        .env("CARGO_TARGET_DIR", repository::services())
+        .env("CARGO_TERM_COLOR", "never")
+        // What cargo sets for the tests of this crate is not meant for others.
+        .env_remove("CARGO_MANIFEST_DIR")
+        .env_remove("RUSTFLAGS")
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{name}: `cargo {}` in {} failed with {}:\n{}\n{}",
+        arguments.join(" "),
+        directory.display(),
+        output.status,
+        end_of(&output.stdout),
+        end_of(&output.stderr),
+    );
+    output
+}
+
+fn end_of(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+/// Makes `settled` the same as `fresh`, and touches only what differs.
+fn settle(fresh: &Path, settled: &Path) {
+    let wanted = files(fresh);
+    for file in files(settled).difference(&wanted) {
+        fs::remove_file(settled.join(file)).expect("an old file can be removed");
+    }
+    for file in &wanted {
+        let content = fs::read(fresh.join(file)).expect("a generated file can be read");
+        let target = settled.join(file);
+        if fs::read(&target).ok().as_ref() != Some(&content) {
+            let parent = target.parent().expect("a file is in a directory");
+            fs::create_dir_all(parent).expect("the place for projects can be written");
+            fs::write(&target, content).expect("the place for projects can be written");
+        }
+    }
+    remove_empty_directories(settled);
+}
+
+/// Every file below a directory, by its path from there.
+pub fn files(directory: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(current) = pending.pop() {
+        let Ok(entries) = fs::read_dir(&current) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                pending.push(path);
+            } else if let Ok(relative) = path.strip_prefix(directory) {
+                found.insert(relative.to_owned());
+            }
+        }
+    }
+    found
+}
+
+fn remove_empty_directories(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_empty_directories(&entry.path());
+            // Fails, as it should, on a directory that has something in it.
+            _ = fs::remove_dir(entry.path());
+        }
+    }
+}

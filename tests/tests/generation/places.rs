@@ -1,0 +1,133 @@
+//! Places: a project can be generated into a directory that exists, a git repository, a workspace;
+//! and it takes nothing for that but the template.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use keelson::generate::{Answers, Place, generate};
+use keelson::repository;
+use keelson::variant::{cargo, files};
+
+use crate::project;
+
+#[test]
+fn init_fills_the_directory_at_hand_and_touches_nothing_else() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    fs::write(directory.path().join("notes.txt"), "mine").expect("it can be written");
+
+    let init = Place::Init(directory.path());
+    let project = generate("my-svc", &Answers::default(), init).expect("it works");
+
+    assert_eq!(
+        project.canonicalize().ok(),
+        directory.path().canonicalize().ok()
+    );
+    let notes = fs::read_to_string(directory.path().join("notes.txt")).expect("it is still there");
+    assert_eq!(notes, "mine");
+    cargo(
+        &project,
+        "my-svc",
+        &["metadata", "--locked", "--format-version", "1"],
+    );
+}
+
+#[test]
+fn within_a_git_repository_no_second_one_is_made() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    git(directory.path(), &["init", "-q"]);
+
+    let project = project("my-svc", directory.path());
+
+    assert!(!project.join(".git").exists());
+    let untracked = git(directory.path(), &["status", "--porcelain", "-uall"]);
+    assert!(
+        untracked.contains("my-svc/Cargo.toml"),
+        "git sees the project: {untracked}"
+    );
+    assert!(
+        !untracked.contains("my-svc/target/"),
+        "and nothing that was built: {untracked}"
+    );
+}
+
+#[test]
+fn two_services_in_one_workspace_build_test_and_document_without_a_warning() {
+    // Always at the same place, so that only what changed is built again.
+    let home = repository::projects().join("workspace");
+    _ = fs::remove_dir_all(&home);
+    fs::create_dir_all(&home).expect("the place for projects can be made");
+    let manifest = "[workspace]\nresolver = \"3\"\nmembers = []\n";
+    fs::write(home.join("Cargo.toml"), manifest).expect("it can be written");
+    for name in ["left", "right-hand"] {
+        project(name, &home);
+    }
+    // The workspace has a lock of its own; a member's knows what works.
+    fs::copy(home.join("left/Cargo.lock"), home.join("Cargo.lock")).expect("it can be copied");
+
+    for command in [
+        &["build", "--workspace", "--offline"][..],
+        &["test", "--workspace", "--offline"],
+        &["doc", "--workspace", "--no-deps", "--offline"],
+    ] {
+        let output = cargo(&home, "two services in a workspace", command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !said.contains("warning"),
+            "cargo {}:\n{said}",
+            command.join(" ")
+        );
+    }
+}
+
+#[test]
+fn generation_needs_no_network_and_runs_no_command() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    // A namespace of its own has no network but a loopback that is down; an empty PATH, no commands.
+    let output = Command::new("unshare")
+        .args([
+            "--map-root-user",
+            "--net",
+            "--",
+            "/usr/bin/env",
+            "PATH=/nonexistent",
+        ])
+        .arg(env!("CARGO_BIN_EXE_keelson"))
+        .args(["new", "alone", "--no-run", "--into"])
+        .arg(directory.path())
+        .env_remove("USER")
+        .output()
+        .expect("unshare, of util-linux, is installed");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !said.contains("Could not"),
+        "nothing was tried in vain: {said}"
+    );
+
+    let beside = tempfile::tempdir().expect("a temporary directory");
+    let usual = project("alone", beside.path());
+    let alone = directory.path().join("alone");
+    assert_eq!(files(&usual), files(&alone));
+    for file in files(&usual)
+        .iter()
+        .filter(|file| !file.ends_with(".template.toml"))
+    {
+        let [a, b] = [&usual, &alone].map(|root| fs::read(root.join(file)).expect("a file"));
+        assert_eq!(a, b, "{}", file.display());
+    }
+}
+
+fn git(directory: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(arguments)
+        .current_dir(directory)
+        .output();
+    let output = output.expect("git is installed");
+    assert!(output.status.success(), "git {arguments:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

@@ -1,0 +1,194 @@
+//! A shell script stands in for the binary.
+
+use std::{
+    any::Any,
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use keelson::service::{Launch, Service, Signal};
+
+/// Says that it listens and is ready, and stops at SIGTERM with a look around. What it waits for
+/// goes when it goes, however that is.
+const POLITE: &str = r#"
+say() { printf '{"level":"INFO","message":"%s"%s}\n' "$1" "$2"; }
+trap 'say draining ",\"in\":\"$(ls)\""; say stopped ",\"exit_code\":3"; exit 3' TERM
+say listening ',"listener":"operator","address":"127.0.0.1:9"'
+say listening ',"listener":"http","address":"127.0.0.1:7"'
+say arguments ",\"all\":\"$*\""
+say ready
+tail --pid=$$ -f /dev/null >/dev/null 2>&1 &
+wait
+"#;
+
+/// A shell stands in for the binary. It reads the script as a file, since a file that was just
+/// written may not be executed while another thread forks.
+fn script(text: &str) -> Launch {
+    Service::of("sh").file("script", text).arg("script")
+}
+
+fn exists(pid: i32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// The message of a panic that has to come.
+async fn panic_of<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> String {
+    let panic: Box<dyn Any + Send> = tokio::spawn(task)
+        .await
+        .err()
+        .expect("it must fail")
+        .into_panic();
+    *panic.downcast::<String>().expect("a message")
+}
+
+#[tokio::test]
+async fn a_service_is_waited_for_by_its_events_and_tells_how_it_ended() {
+    let service = script(POLITE)
+        .arg("serve")
+        .set("log.filter", "debug")
+        .start()
+        .await
+        .unwrap();
+    assert_eq!(service.http().await, "127.0.0.1:7".parse().unwrap());
+    assert_eq!(service.operator().await, "127.0.0.1:9".parse().unwrap());
+    let service = service.ready().await;
+    assert_eq!(
+        service.event("arguments").await.field("all"),
+        "serve --set http.listen=127.0.0.1:0 --set log.filter=debug --set log.format=json \
+         --set operator.listen=127.0.0.1:0"
+    );
+    assert!(service.rss() > 0 && service.peak_rss() >= service.rss());
+    assert!(service.descriptors() >= 3);
+
+    let exit = service.stop().await;
+
+    assert_eq!((exit.code, exit.signal), (Some(3), None), "{exit}");
+    assert_eq!(
+        exit.event("draining").unwrap().field("in"),
+        "script",
+        "its directory is gone"
+    );
+    assert_eq!(exit.event("stopped").unwrap().field("exit_code"), 3);
+    assert_eq!(exit.events.len(), 6, "{exit}");
+    assert!(
+        exit.usage.max_rss > 0 && exit.took < Duration::from_secs(30),
+        "{exit}"
+    );
+}
+
+#[tokio::test]
+async fn nothing_of_the_developers_environment_leaks_in() {
+    let output = Service::of("env")
+        .env("APP__LOG__FILTER", "debug")
+        .run()
+        .await
+        .unwrap();
+    let mut names: Vec<_> = output
+        .stdout
+        .lines()
+        .map(|line| line.split('=').next().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["APP__LOG__FILTER", "HOME", "PATH"]);
+}
+
+#[tokio::test]
+async fn a_command_runs_with_nothing_but_what_it_is_given() {
+    let text = "echo out: \"$@\"; echo err >&2; exit 2";
+    let output = script(text).set("a", 1).run().await.unwrap();
+    assert_eq!(output.code, Some(2));
+    assert_eq!(output.stdout, "out: --set a=1\n");
+    assert_eq!(output.stderr, "err\n");
+    let error = Service::of("/nowhere/binary").start().await.unwrap_err();
+    assert!(format!("{error:#}").contains("cannot start /nowhere/binary: No such file"));
+}
+
+#[tokio::test]
+async fn waiting_for_a_process_that_ends_fails_at_once_and_shows_its_last_words() {
+    let text = r#"echo '{"message":"hello","port":1}'; echo gibberish; echo alas >&2; exit 7"#;
+    let service = Arc::new(script(text).start().await.unwrap());
+    let began = Instant::now();
+    let waiting = Arc::clone(&service);
+    let failure = panic_of(async move { waiting.event("ready").await }).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "it waited for nothing"
+    );
+    for part in [
+        file!(),
+        "waited for the event `ready`, but the process has exited with code 7",
+        "hello port=1",
+        "(not JSON) gibberish",
+        "(stderr) alas",
+    ] {
+        assert!(failure.contains(part), "{part} is not in: {failure}");
+    }
+    assert_eq!(service.log().strays(), ["gibberish"]);
+    assert_eq!(service.log().stderr(), "alas\n");
+    assert!(
+        !service.signal(Signal::TERM),
+        "a signal was sent to somebody's number"
+    );
+    let service = Arc::into_inner(service).unwrap();
+    assert_eq!(service.exit().await.code, Some(7));
+}
+
+#[tokio::test]
+async fn an_event_that_does_not_come_is_given_up_and_named() {
+    let service = script(POLITE)
+        .patience(Duration::from_secs(1))
+        .start()
+        .await
+        .unwrap();
+    let failure = panic_of(async move {
+        service
+            .wait_for("a miracle", |event| event.message == "miracle")
+            .await
+    })
+    .await;
+    for part in [
+        "waited for a miracle, but it did not come within 1s",
+        "still runs",
+        ": ready",
+    ] {
+        assert!(failure.contains(part), "{part} is not in: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_end_is_killed_and_so_is_one_that_is_dropped() {
+    let service = script(POLITE)
+        .patience(Duration::from_millis(500))
+        .start()
+        .await
+        .unwrap();
+    let pid = service.pid();
+    let failure = panic_of(service.exit()).await;
+    assert!(
+        failure.contains("did not end within 1s, and is killed"),
+        "{failure}"
+    );
+    assert!(!exists(pid));
+
+    let service = script(POLITE).start().await.unwrap().ready().await;
+    let (pid, directory) = (service.pid(), service.directory().to_owned());
+    assert!(exists(pid) && directory.join("script").exists());
+    drop(service);
+    assert!(!exists(pid) && !directory.exists());
+}
+
+#[tokio::test]
+async fn a_killed_process_says_so_and_a_directory_of_the_tests_own_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let launch = script("echo x >> runs; kill -9 $$").directory(directory.path());
+    for _ in 0..2 {
+        let exit = launch.clone().start().await.unwrap().exit().await;
+        assert_eq!((exit.code, exit.signal), (None, Some(9)), "{exit}");
+    }
+    assert_eq!(
+        fs::read_to_string(directory.path().join("runs")).unwrap(),
+        "x\nx\n"
+    );
+}

@@ -1,0 +1,145 @@
+//! The command line does what its help says, and says with its exit code how that went.
+
+use keelson::http;
+
+use crate::service;
+
+#[tokio::test]
+async fn version_names_the_version_the_commit_and_the_profile() {
+    let output = service().arg("--version").run().await.unwrap();
+
+    assert_eq!(output.code, Some(0));
+    let expected = "svc 0.1.0 (commit unknown, debug build)\n";
+    assert_eq!(output.stdout, expected, "this project is in no repository");
+}
+
+#[tokio::test]
+async fn help_names_every_command_and_exit_code() {
+    let output = service().arg("--help").run().await.unwrap();
+
+    assert_eq!(output.code, Some(0));
+    for word in [
+        "serve",
+        "migrate",
+        "config",
+        "healthcheck",
+        "--config",
+        "--set",
+        "128+n",
+    ] {
+        assert!(
+            output.stdout.contains(word),
+            "{word} is not in:\n{}",
+            output.stdout
+        );
+    }
+}
+
+#[tokio::test]
+async fn wrong_usage_exits_with_2_and_a_hint() {
+    for (arguments, hint) in [
+        (&["serv"][..], "serve"),
+        (&["config"], "print"),
+        (&["--sett", "a=b"], "--set"),
+        (&["--config"], "FILE"),
+        (&["migrate", "--chek"], "--check"),
+    ] {
+        let mut launch = service();
+        for argument in arguments {
+            launch = launch.arg(*argument);
+        }
+        let output = launch.run().await.unwrap();
+        assert_eq!(output.code, Some(2), "{arguments:?}");
+        let said = format!("{}{}", output.stdout, output.stderr);
+        assert!(said.contains(hint), "{arguments:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn healthcheck_asks_the_running_service() {
+    let service_at = service()
+        .set("shutdown.delay", "5s")
+        .start()
+        .await
+        .unwrap()
+        .ready()
+        .await;
+    let address = service_at.operator().await;
+    let check = || {
+        service()
+            .arg("healthcheck")
+            .set("operator.listen", address)
+            .run()
+    };
+
+    let ready = check().await.unwrap();
+    assert_eq!((ready.code, ready.stdout.as_str()), (Some(0), "ready\n"));
+
+    service_at.signal(keelson::service::Signal::TERM);
+    service_at.event("draining").await;
+    let draining = check().await.unwrap();
+    assert_eq!(
+        (draining.code, draining.stdout.as_str()),
+        (Some(1), "not ready\n")
+    );
+
+    service_at.signal(keelson::service::Signal::TERM);
+    service_at.exit().await;
+    let gone = check().await.unwrap();
+    assert_eq!(gone.code, Some(1));
+    let expected = format!("nothing answers at {address} (operator.listen)");
+    assert!(gone.stderr.contains(&expected), "{}", gone.stderr);
+}
+
+#[tokio::test]
+async fn a_service_that_may_not_migrate_says_what_to_run_and_then_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = service().directory(directory.path());
+
+    let check = || here.clone().arg("migrate").arg("--check").run();
+    let pending = check().await.unwrap();
+    assert_eq!(
+        (pending.code, pending.stdout.as_str()),
+        (Some(1), "1 migrations are pending\n")
+    );
+
+    let careful = here.clone().set("database.migrate_on_start", false);
+    let refused = careful.clone().start().await.unwrap().exit().await;
+    assert_eq!(refused.code, Some(1));
+    let cause = refused
+        .event("failed")
+        .expect("the log says why")
+        .field("cause")
+        .to_string();
+    assert!(cause.contains("run `svc migrate` first"), "{cause}");
+
+    let migrated = here.clone().arg("migrate").run().await.unwrap();
+    assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
+    assert_eq!(check().await.unwrap().code, Some(0));
+    careful.start().await.unwrap().ready().await;
+}
+
+#[tokio::test]
+async fn what_was_stored_is_there_after_a_restart_and_nothing_else_is_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = service().directory(directory.path());
+
+    let running = here.clone().start().await.unwrap().ready().await;
+    let request = http::Request::post("/v1/targets").json(&serde_json::json!({"url": "http://a"}));
+    let created = http::send(running.http().await, request).await.unwrap();
+    assert_eq!(created.status, 201, "{created}");
+    assert_eq!(running.stop().await.code, Some(0));
+
+    let left: Vec<_> = std::fs::read_dir(directory.path().join("data"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["service.db"], "the write-ahead log was folded in");
+
+    let running = here.start().await.unwrap().ready().await;
+    let targets = http::get(running.http().await, "/v1/targets")
+        .await
+        .unwrap()
+        .json();
+    assert_eq!(targets, serde_json::json!([{"id": 1, "url": "http://a"}]));
+}

@@ -1,0 +1,25 @@
+//! The default service, built and run as its owner would: commands, settings, secrets, stops.
+
+mod commands;
+mod secrets;
+mod settings;
+mod stopping;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use keelson::service::{Launch, Service};
+use keelson::variant::Variant;
+
+/// The default variant's binary, built once.
+fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY
+        .get_or_init(|| Variant::default().generate().build())
+        .clone()
+}
+
+/// The default service, not started yet.
+fn service() -> Launch {
+    Service::of(binary())
+}

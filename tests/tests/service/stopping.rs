@@ -1,0 +1,77 @@
+//! A stop ends by its deadline, whatever clients do, and says what it had to leave.
+
+use std::time::Duration;
+
+use keelson::http::{Conversation, get};
+use keelson::service::Signal;
+
+use crate::service;
+
+#[tokio::test]
+async fn an_idle_service_stops_at_once_on_either_signal() {
+    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+        let running = service().start().await.unwrap().ready().await;
+        get(running.http().await, "/livez").await.unwrap();
+
+        running.signal(signal);
+
+        let exit = running.exit().await;
+        assert_eq!(exit.code, Some(0), "{exit}");
+        assert!(exit.took < Duration::from_secs(1), "took {:?}", exit.took);
+        assert_eq!(exit.event("draining").unwrap().field("signal"), name);
+        let stopped = exit.events.last().unwrap();
+        assert_eq!(
+            (stopped.message.as_str(), stopped.field("outcome")),
+            ("stopped", &"clean".into())
+        );
+        assert!(stopped.field("abandoned").is_null(), "{stopped:?}");
+    }
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_hold_up_a_stop_beyond_the_drain() {
+    let running = service()
+        .set("shutdown.drain", "1s")
+        .start()
+        .await
+        .unwrap()
+        .ready()
+        .await;
+    let mut client = Conversation::open(running.http().await).await.unwrap();
+    client
+        .write("GET /livez HTTP/1.1\r\nhost: here\r\n")
+        .await
+        .unwrap();
+
+    let exit = running.stop().await;
+
+    assert_eq!(exit.code, Some(3), "{exit}");
+    assert!(exit.took < Duration::from_secs(3), "took {:?}", exit.took);
+    assert_eq!(
+        exit.event("stopped").unwrap().field("abandoned"),
+        "http connections"
+    );
+}
+
+#[tokio::test]
+async fn every_line_of_the_log_is_an_event_with_a_time_a_level_and_a_target() {
+    let running = service().start().await.unwrap().ready().await;
+    get(running.http().await, "/v1/nothing%0a%22%1b")
+        .await
+        .unwrap();
+    let log = running.log().clone();
+    let exit = running.stop().await;
+
+    assert_eq!(log.strays(), Vec::<String>::new());
+    for event in &exit.events {
+        assert!(event.timestamp.ends_with('Z'), "{event:?}");
+        assert!(
+            ["INFO", "WARN", "ERROR"].contains(&event.level.as_str()),
+            "{event:?}"
+        );
+        assert!(
+            !event.target.is_empty() && !event.message.is_empty(),
+            "{event:?}"
+        );
+    }
+}
