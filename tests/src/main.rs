@@ -1,5 +1,6 @@
 //! What a newcomer and a maintainer run in this repository: `cargo run -- COMMAND`.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -90,10 +91,11 @@ impl New {
     }
 }
 
+/// Becomes the service, by way of cargo, so that Ctrl-C reaches it and nobody else.
 fn start(project: &Path) -> Result<ExitCode> {
     let mut cargo = Command::new(cargo());
     cargo.args(["run", "--locked"]).current_dir(project);
-    exit_code(&mut cargo)
+    Err(cargo.exec()).context("cargo cannot be run")
 }
 
 fn test(arguments: &[String]) -> Result<ExitCode> {

@@ -143,7 +143,5 @@ async fn config_check_tells_everything_at_once_and_starts_nothing() {
 /// Columns are for people.
 fn squeezed(text: &str) -> String {
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-    text.lines()
-        .map(|line| format!("{}\n", words(line)))
-        .collect()
+    text.lines().map(words).collect::<Vec<_>>().join("\n") + "\n"
 }
