@@ -16,6 +16,7 @@ fn main() {
     }
     let commit = env::var("BUILD_COMMIT")
         .ok()
+        .filter(|commit| !commit.is_empty())
         .or_else(|| git(&["rev-parse", "--short=12", "HEAD"]))
         .unwrap_or_else(|| "unknown".to_owned());
     println!("cargo:rustc-env=BUILD_COMMIT={commit}");

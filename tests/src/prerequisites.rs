@@ -2,7 +2,7 @@
 //! named exactly.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
@@ -10,27 +10,49 @@ use crate::postgres;
 
 /// Makes sure that everything the tests need is here.
 pub fn ensure() -> Result<()> {
-    if postgres::is_installed() {
+    let missing = missing();
+    if missing.is_empty() {
         return Ok(());
     }
-    let packages = ["postgresql"];
+    let packages = missing.join(" ");
     if !(rustix::process::getuid().is_root() && Path::new("/usr/bin/apt-get").exists()) {
         bail!(
-            "the tests need PostgreSQL's server programs (initdb, postgres), which are not on \
-             PATH nor in /usr/lib/postgresql/*/bin.\nOn Debian or Ubuntu: sudo apt-get install {}",
-            packages.join(" ")
+            "the tests need programs that are not here.\n\
+             On Debian or Ubuntu: sudo apt-get install {packages}\n\
+             Elsewhere: whatever has PostgreSQL's initdb and postgres on PATH, curl, git and unshare"
         );
     }
-    eprintln!("Installing {} with apt-get …", packages.join(" "));
+    eprintln!("Installing {packages} with apt-get …");
     apt_get(&["update", "-q"])?;
     apt_get(
         &[
             &["install", "-q", "-y", "--no-install-recommends"],
-            packages.as_slice(),
+            missing.as_slice(),
         ]
         .concat(),
-    )?;
-    Ok(())
+    )
+}
+
+/// The Debian packages of what is not here.
+fn missing() -> Vec<&'static str> {
+    let mut packages = Vec::new();
+    if !postgres::is_installed() {
+        packages.push("postgresql");
+    }
+    for (program, package) in [("curl", "curl"), ("git", "git"), ("unshare", "util-linux")] {
+        if !runs(program) {
+            packages.push(package);
+        }
+    }
+    packages
+}
+
+fn runs(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {

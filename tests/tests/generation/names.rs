@@ -69,3 +69,31 @@ fn every_package_in_the_lock_is_a_name_that_is_taken() {
         "run `cargo run -- lock`; these are not taken: {missing:?}"
     );
 }
+
+#[test]
+fn projects_get_the_versions_that_the_template_was_tested_with() {
+    let read = |name: &str| fs::read_to_string(repository::template().join(name)).expect("a lock");
+    let packages = |lock: &str| -> Vec<String> {
+        let lines: Vec<_> = lock.lines().collect();
+        let version = |at: usize| {
+            lines[at + 1]
+                .split('"')
+                .nth(1)
+                .expect("a version")
+                .to_owned()
+        };
+        let named = lines.iter().enumerate().filter_map(|(at, line)| {
+            let name = line.strip_prefix("name = \"")?.strip_suffix('"')?;
+            (!["beacon", "{{ project-name }}"].contains(&name)).then(|| (name, version(at)))
+        });
+        named
+            .map(|(name, version)| format!("{name} {version}"))
+            .collect()
+    };
+    let (in_place, folded) = (
+        packages(&read("Cargo.lock")),
+        packages(&read("Cargo.lock.liquid")),
+    );
+    assert!(in_place.len() > 100, "{in_place:?}");
+    assert_eq!(in_place, folded, "run `cargo run -- lock`");
+}

@@ -1,0 +1,110 @@
+//! Docker: how the image is built, and what it is.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::json;
+
+use crate::kubernetes::pod;
+use crate::project::{NAME, Project, seconds};
+
+#[test]
+fn the_image_runs_the_binary_where_it_can_be_reached() {
+    for project in Project::all() {
+        let binary = format!("/usr/local/bin/{NAME}");
+        let built = format!("--from=build /build/target/release/{NAME} /usr/local/bin/");
+        assert!(project.image("COPY").contains(&built.as_str()), "{built}");
+        assert_eq!(project.image("ENTRYPOINT"), [json!([binary]).to_string()]);
+
+        let port = project.port();
+        assert_eq!(project.image("EXPOSE"), [port.to_string()]);
+        let listens = format!("APP__HTTP__LISTEN=0.0.0.0:{port}");
+        assert!(
+            project.image("ENV").contains(&listens.as_str()),
+            "{listens}"
+        );
+
+        let health = project.image("HEALTHCHECK").concat();
+        let asks = format!(" CMD [\"{binary}\", \"healthcheck\"]");
+        assert!(health.ends_with(&asks), "{health}");
+        let commands = project.text("src/frame/cli.rs");
+        assert!(commands.contains("\n    Healthcheck,\n"));
+
+        assert_eq!(project.image("STOPSIGNAL"), ["SIGTERM"]);
+        let grace = seconds(&project.default("shutdown.grace"));
+        for path in ["Dockerfile", "README.md"] {
+            let waits = format!("--stop-timeout {grace}");
+            assert!(project.text(path).contains(&waits), "{path}: {waits}");
+        }
+    }
+}
+
+#[test]
+fn the_image_has_the_user_that_kubernetes_expects() {
+    for project in Project::all() {
+        let deployment = project.manifest("deployment");
+        let user = &pod(&deployment)["securityContext"];
+        let user = format!("{}:{}", user["runAsUser"], user["runAsGroup"]);
+        assert_eq!(project.image("USER"), [&user]);
+        assert!(!user.starts_with("0:"), "{user} is root");
+    }
+}
+
+#[test]
+fn the_image_is_built_with_the_rust_and_the_c_library_that_it_needs() {
+    for project in Project::all() {
+        let rust = project.package("rust-version");
+        let froms = project.text("Dockerfile").lines();
+        let froms: Vec<_> = froms
+            .filter_map(|line| line.strip_prefix("FROM "))
+            .collect();
+        // The same release of Debian, by its name and by its number.
+        let build = format!("rust:{rust}-slim-trixie AS build");
+        assert_eq!(froms, [&build, "gcr.io/distroless/cc-debian13:nonroot"]);
+    }
+}
+
+#[test]
+fn the_image_is_built_from_what_the_code_needs_and_nothing_else() {
+    for project in Project::all() {
+        let list = project.text(".dockerignore").split_once("\n*\n");
+        let (closed, open) = list.expect("a star that keeps everything out");
+        assert!(closed.lines().all(|line| line.starts_with('#')), "{closed}");
+        let open: BTreeSet<_> = open.lines().map(|line| line.replacen('!', "", 1)).collect();
+
+        let always = ["Cargo.toml", "Cargo.lock", "build.rs", "src"];
+        let mut needed = BTreeSet::from(always.map(str::to_owned));
+        let sources = project
+            .files
+            .iter()
+            .filter(|(path, _)| path.starts_with("src/"));
+        for (path, text) in sources {
+            let beside = Path::new(path).parent().expect("src");
+            for included in quoted(text, "include_str!(").chain(quoted(text, "include_bytes!(")) {
+                needed.insert(top(&beside.join(included)));
+            }
+            needed.extend(quoted(text, "migrate!(").map(|path| top(Path::new(path))));
+        }
+        assert_eq!(open, needed);
+    }
+}
+
+/// What stands in quotes behind each `start`.
+fn quoted<'a>(text: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {
+    let behind = text.split(start).skip(1);
+    behind.filter_map(|behind| behind.strip_prefix('"')?.split('"').next())
+}
+
+/// Where in the project's own directory a path leads.
+fn top(path: &Path) -> String {
+    let mut place = PathBuf::new();
+    for component in path.components() {
+        if component == Component::ParentDir {
+            place.pop();
+        } else {
+            place.push(component);
+        }
+    }
+    let first = place.iter().next().expect("a path within the project");
+    first.to_string_lossy().into_owned()
+}

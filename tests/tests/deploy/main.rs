@@ -1,0 +1,114 @@
+//! What a project gets to be deployed with: exactly what was chosen, in agreement with its settings.
+//!
+//! Nothing is built or run here: the files are read, and compared with what they speak about.
+
+mod data;
+mod docker;
+mod github;
+mod kubernetes;
+mod project;
+mod readme;
+mod systemd;
+
+use std::collections::BTreeSet;
+
+use crate::project::{CHOICES, NAME, PAIRS, Project};
+
+#[test]
+fn a_choice_brings_its_files_and_changes_no_other() {
+    for (database, example) in PAIRS {
+        let none = Project::of(database, example, &[]);
+        let all = Project::of(database, example, &CHOICES);
+        let mut together = none.paths();
+        assert_eq!(none.empty_directories, [""; 0], "{database}");
+        for choice in CHOICES {
+            let one = Project::of(database, example, &[choice]);
+            assert_eq!(one.empty_directories, [""; 0], "{choice} with {database}");
+            let brought = files_of(choice, database);
+            let added: BTreeSet<_> = one.paths().difference(&none.paths()).cloned().collect();
+            assert_eq!(added, brought, "{choice} with {database}");
+            for (path, text) in &one.files {
+                let same = all.text(path) == text
+                    && none.files.get(path).is_none_or(|without| without == text);
+                let tells = ["README.md", ".template.toml"].contains(&path.as_str());
+                assert_eq!(same, !tells, "{choice} with {database}: {path}");
+            }
+            together.extend(brought);
+        }
+        assert_eq!(all.paths(), together, "{database}");
+    }
+}
+
+/// The files that a choice brings.
+fn files_of(choice: &str, database: &str) -> BTreeSet<String> {
+    let of_database = match database {
+        "sqlite" => "deploy/kubernetes/volume.yaml",
+        _ => "deploy/kubernetes/disruption.yaml",
+    };
+    let unit = format!("deploy/systemd/{NAME}.service");
+    let files = match choice {
+        "docker" => vec![".dockerignore", "Dockerfile"],
+        "kubernetes" => vec![
+            "deploy/kubernetes/deployment.yaml",
+            "deploy/kubernetes/service.yaml",
+            of_database,
+        ],
+        "systemd" => vec![unit.as_str()],
+        _ => vec![".github/workflows/ci.yml"],
+    };
+    files.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn nothing_of_the_template_is_left() {
+    for project in Project::all() {
+        for (path, text) in project.deployment() {
+            let text = &text.to_lowercase();
+            for trace in ["beacon", "keelson", "#~", "{%"] {
+                assert!(!text.contains(trace), "{path}: {trace}");
+            }
+            // GitHub's own expressions look like the template's.
+            let expressions = text.replace("${{", "").contains("{{");
+            assert!(!expressions, "{path}: an expression");
+            let ends_well = text.ends_with('\n') && !text.ends_with("\n\n");
+            assert!(ends_well, "{path}: its end");
+            assert!(!text.contains("\n\n\n"), "{path}: two blank lines");
+            for line in text.lines() {
+                assert_eq!(line, line.trim_end(), "{path}: blanks at an end");
+                // The README's commands have remarks, set apart by more than one.
+                let doubled = line.trim_start().contains("  ") && path != "README.md";
+                assert!(!doubled, "{path}: doubled blanks: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_variable_that_is_named_sets_something() {
+    for project in Project::all() {
+        let mut settings = BTreeSet::from(["APP_".to_owned(), "APP_CONFIG".to_owned()]);
+        for (section, keys) in project.defaults() {
+            for key in keys.as_table().expect("a section").keys() {
+                let variable = format!("APP__{section}__{key}").to_uppercase();
+                settings.insert(format!("{variable}_FILE"));
+                settings.insert(variable);
+            }
+        }
+        let mut naming = BTreeSet::new();
+        for (path, text) in project.deployment() {
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            for variable in words.filter(|word| word.starts_with("APP_")) {
+                assert!(settings.contains(variable), "{path}: {variable}");
+                naming.insert(path.to_owned());
+            }
+        }
+        let unit = format!("deploy/systemd/{NAME}.service");
+        let manifest = "deploy/kubernetes/deployment.yaml";
+        assert_eq!(
+            naming,
+            ["Dockerfile", "README.md", manifest, &unit]
+                .map(str::to_owned)
+                .into()
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! Generated projects, as these tests read them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use keelson::generate::{Answers, Place, generate};
+use keelson::variant::files;
+use serde_json::Value;
+
+/// With a hyphen, so that it differs from the name of its crate.
+pub(crate) const NAME: &str = "night-watch";
+
+/// Each database and each example, at least once: the answers about these do not meet in a file.
+pub(crate) const PAIRS: [(&str, &str); 2] = [("sqlite", "monitor"), ("postgres", "none")];
+pub(crate) const CHOICES: [&str; 4] = ["docker", "kubernetes", "systemd", "github"];
+
+/// A generated project: its files by their path, under the same name whatever was answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Project {
+    pub(crate) files: BTreeMap<String, String>,
+    pub(crate) empty_directories: Vec<String>,
+}
+
+impl Project {
+    /// The same answers give the same project, so each is generated once.
+    pub(crate) fn of(database: &str, example: &str, deploy: &[&str]) -> Self {
+        static KNOWN: LazyLock<Mutex<BTreeMap<[String; 3], Project>>> =
+            LazyLock::new(Mutex::default);
+        let deploy = deploy.join(",");
+        let answered = [database, example, &deploy].map(str::to_owned);
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Self::generate(database, example, deploy);
+        known.entry(answered).or_insert_with(new).clone()
+    }
+
+    fn generate(database: &str, example: &str, deploy: String) -> Self {
+        let answers = Answers {
+            database: Some(database.to_owned()),
+            example: Some(example.to_owned()),
+            deploy: Some(deploy),
+            ..Answers::default()
+        };
+        let place = tempfile::tempdir().expect("a directory for a project");
+        let directory = generate(NAME, &answers, Place::Below(place.path())).expect("a project");
+        let text = |path: &Path| fs::read_to_string(directory.join(path)).expect("a text file");
+        Self {
+            files: files(&directory)
+                .into_iter()
+                .map(|path| (path.display().to_string(), text(&path)))
+                .collect(),
+            empty_directories: empty_directories(&directory),
+        }
+    }
+
+    /// With everything that can be chosen, for each database and each example.
+    pub(crate) fn all() -> [Self; 2] {
+        PAIRS.map(|(database, example)| Self::of(database, example, &CHOICES))
+    }
+
+    pub(crate) fn paths(&self) -> BTreeSet<String> {
+        self.files.keys().cloned().collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn text(&self, path: &str) -> &str {
+        let text = self.files.get(path);
+        text.unwrap_or_else(|| panic!("there is no {path}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn yaml(&self, path: &str) -> Value {
+        serde_saphyr::from_str(self.text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn manifest(&self, kind: &str) -> Value {
+        self.yaml(&format!("deploy/kubernetes/{kind}.yaml"))
+    }
+
+    /// What one instruction of the Dockerfile says, such as `USER`; in the image itself, not before.
+    #[track_caller]
+    pub(crate) fn image(&self, instruction: &str) -> Vec<&str> {
+        let (_, image) = self
+            .text("Dockerfile")
+            .rsplit_once("\nFROM ")
+            .expect("two stages");
+        let said = image
+            .lines()
+            .filter_map(|line| line.strip_prefix(instruction)?.strip_prefix(' '));
+        said.collect()
+    }
+
+    /// Every value that the unit gives to a directive.
+    #[track_caller]
+    pub(crate) fn unit(&self, directive: &str) -> Vec<&str> {
+        let unit = self.text(&format!("deploy/systemd/{NAME}.service"));
+        let said = unit
+            .lines()
+            .filter_map(|line| line.strip_prefix(directive)?.strip_prefix('='));
+        said.collect()
+    }
+
+    /// What the manifest says of the package, such as its version.
+    #[track_caller]
+    pub(crate) fn package(&self, key: &str) -> String {
+        let manifest: toml::Table = self.text("Cargo.toml").parse().expect("a manifest");
+        let value = manifest["package"].get(key).and_then(toml::Value::as_str);
+        value.unwrap_or_else(|| panic!("no {key}")).to_owned()
+    }
+
+    pub(crate) fn defaults(&self) -> toml::Table {
+        self.text("config/default.toml").parse().expect("settings")
+    }
+
+    #[track_caller]
+    pub(crate) fn default(&self, key: &str) -> String {
+        let (section, name) = key.split_once('.').expect("section.key");
+        let defaults = self.defaults();
+        let value = defaults.get(section).and_then(|section| section.get(name));
+        match value.unwrap_or_else(|| panic!("there is no setting {key}")) {
+            toml::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    /// The port of the public listener.
+    pub(crate) fn port(&self) -> u64 {
+        let listen = self.default("http.listen");
+        let (_, port) = listen.rsplit_once(':').expect("an address with a port");
+        port.parse().expect("a port")
+    }
+
+    /// What only a choice of a way to deploy brings, and the README: what these tests are about.
+    pub(crate) fn deployment(&self) -> impl Iterator<Item = (&str, &str)> {
+        let about = |path: &str| {
+            let starts = [
+                "Dockerfile",
+                ".dockerignore",
+                ".github/",
+                "deploy/",
+                "README.md",
+            ];
+            starts.iter().any(|start| path.starts_with(start))
+        };
+        let files = self
+            .files
+            .iter()
+            .map(|(path, text)| (path.as_str(), text.as_str()));
+        files.filter(move |(path, _)| about(path))
+    }
+}
+
+/// A duration in whole seconds, such as `30s`.
+#[track_caller]
+pub(crate) fn seconds(duration: &str) -> u64 {
+    let number = duration
+        .strip_suffix('s')
+        .and_then(|number| number.parse().ok());
+    number.unwrap_or_else(|| panic!("{duration} is not in whole seconds"))
+}
+
+fn empty_directories(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let below: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    if below.is_empty() {
+        return vec![directory.display().to_string()];
+    }
+    below
+        .iter()
+        .filter(|path| path.is_dir())
+        .flat_map(|path| empty_directories(path))
+        .collect()
+}

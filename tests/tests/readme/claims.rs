@@ -1,0 +1,113 @@
+//! Links lead somewhere, and tests that are named exist.
+
+use std::fs;
+use std::path::Path;
+
+use keelson::repository;
+use keelson::variant::files;
+
+use crate::{pages, readme};
+
+#[test]
+fn every_link_leads_to_a_file() {
+    let mut links = 0;
+    for page in pages() {
+        let path = repository::root().join(&page);
+        let text = fs::read_to_string(&path).expect("a page is text");
+        for rest in text.split("](").skip(1) {
+            let target = rest
+                .split(')')
+                .next()
+                .unwrap_or_default()
+                .split('#')
+                .next()
+                .unwrap_or_default();
+            if target.is_empty() || target.starts_with("http") {
+                continue;
+            }
+            links += 1;
+            let there = path
+                .parent()
+                .expect("a page is in a directory")
+                .join(target);
+            assert!(there.exists(), "{}: {target} is not there", page.display());
+        }
+    }
+    assert!(
+        links > 20,
+        "only {links} links were found: is this test looking?"
+    );
+}
+
+#[test]
+fn every_test_that_a_guarantee_names_exists() {
+    let root = repository::root();
+    let tests = sources(&root.join("tests/tests"));
+    let yours = ["template/src", "template/tests"]
+        .map(|part| sources(&root.join(part)))
+        .concat();
+    let text = readme();
+    let table = text
+        .split("## What it guarantees")
+        .nth(1)
+        .expect("there are guarantees");
+    let table = table.split("\n## ").next().expect("a section ends");
+    let mut named = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cell = row.rsplit('|').nth(1).expect("a row has cells");
+        let (place, whose) = match cell.trim().strip_prefix("*yours:*") {
+            Some(_) => (&yours, "template/"),
+            None => (&tests, "tests/tests/"),
+        };
+        for name in cell.split('`').skip(1).step_by(2) {
+            named += 1;
+            assert!(
+                place.contains(&format!("fn {name}(")),
+                "{name} is not a test in {whose}"
+            );
+        }
+    }
+    assert!(
+        named >= 15,
+        "only {named} tests were found: is this test looking?"
+    );
+}
+
+#[test]
+fn every_direct_dependency_has_its_line() {
+    let page = fs::read_to_string(repository::root().join("docs/dependencies.md")).expect("a page");
+    for manifest in ["template/Cargo.toml", "tests/Cargo.toml"] {
+        let text = fs::read_to_string(repository::root().join(manifest)).expect("a manifest");
+        let manifest: toml::Table = text.parse().expect("a manifest is TOML");
+        for section in ["dependencies", "dev-dependencies"] {
+            let table = manifest.get(section).and_then(toml::Value::as_table);
+            for name in table.into_iter().flat_map(toml::Table::keys) {
+                assert!(
+                    page.contains(&format!("`{name}`")),
+                    "{name} has no line in docs/dependencies.md"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_decision_is_in_the_list() {
+    let decisions = repository::root().join("docs/decisions");
+    let list = fs::read_to_string(decisions.join("README.md")).expect("there is a list");
+    for file in files(&decisions) {
+        let name = file.display().to_string();
+        assert!(
+            name == "README.md" || list.contains(&name),
+            "{name} is not in the list"
+        );
+    }
+}
+
+fn sources(directory: &Path) -> String {
+    files(directory)
+        .iter()
+        .filter(|file| file.extension().is_some_and(|kind| kind == "rs"))
+        .map(|file| fs::read_to_string(directory.join(file)).expect("a source is text"))
+        .collect()
+}

@@ -1,0 +1,28 @@
+//! What the pages of this repository say is so.
+
+mod claims;
+mod transcript;
+
+use std::fs;
+use std::path::PathBuf;
+
+use keelson::repository;
+use keelson::variant::files;
+
+fn readme() -> String {
+    fs::read_to_string(repository::root().join("README.md")).expect("there is a README")
+}
+
+/// Every page for people, by its path from the root.
+fn pages() -> Vec<PathBuf> {
+    let root = repository::root();
+    let mut pages: Vec<_> = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+        .map(PathBuf::from)
+        .to_vec();
+    pages.extend(
+        files(&root.join("docs"))
+            .iter()
+            .map(|page| PathBuf::from("docs").join(page)),
+    );
+    pages
+}
