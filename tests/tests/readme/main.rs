@@ -1,6 +1,7 @@
 //! What the pages of this repository say is so.
 
 mod claims;
+mod plain;
 mod transcript;
 
 use std::fs;

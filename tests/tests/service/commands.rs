@@ -1,6 +1,9 @@
 //! The command line does what its help says, and says with its exit code how that went.
 
+use keelson::generate::{Answers, Place, generate};
 use keelson::http;
+use keelson::service::Service;
+use keelson::variant::cargo;
 
 use crate::service;
 
@@ -11,6 +14,50 @@ async fn version_names_the_version_the_commit_and_the_profile() {
     assert_eq!(output.code, Some(0));
     let expected = "svc 0.1.0 (commit unknown, debug build)\n";
     assert_eq!(output.stdout, expected, "this project is in no repository");
+}
+
+#[tokio::test]
+async fn a_build_in_a_repository_knows_its_commit() {
+    // Always at the same place, so that only this package is built again.
+    let home = keelson::repository::projects().join("committed");
+    _ = std::fs::remove_dir_all(&home);
+    std::fs::create_dir_all(&home).unwrap();
+    let project = generate("committed", &Answers::default(), Place::Below(&home)).unwrap();
+    let git = |arguments: &[&str]| {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+        let mut git = std::process::Command::new("git");
+        let output = git
+            .args(identity)
+            .args(arguments)
+            .current_dir(&project)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    git(&["add", "--all"]);
+    git(&["commit", "-q", "-m", "First"]);
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]);
+
+    cargo(&project, "committed", &["build", "--locked"]);
+
+    let binary = keelson::repository::services().join("debug/committed");
+    let version = Service::of(binary)
+        .arg("--version")
+        .run()
+        .await
+        .unwrap()
+        .stdout;
+    assert_eq!(
+        version,
+        format!("committed 0.1.0 (commit {commit}, debug build)\n")
+    );
+    assert_eq!(
+        git(&["status", "--porcelain"]),
+        "",
+        "a build leaves nothing to commit"
+    );
 }
 
 #[tokio::test]
