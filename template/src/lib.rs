@@ -7,10 +7,8 @@ pub mod service;
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use frame::cli::{Arguments, Command, ConfigCommand};
 use frame::database::Database;
@@ -18,6 +16,7 @@ use frame::health::{self, Health};
 use frame::lifecycle::{Exit, Lifecycle, Shutdown, Signals, State};
 use frame::server::{self, Listener};
 use frame::settings::{self, Loaded, Reference, Sources};
+use frame::supervisor::Supervisor;
 use frame::telemetry::message;
 use frame::{edge, operator};
 use service::Settings;
@@ -88,100 +87,122 @@ async fn serve(loaded: Loaded<Settings>) -> Outcome {
     Ok(exit)
 }
 
+/// Why the service stops.
+enum Cause {
+    Signal(&'static str),
+    /// A critical task was given up.
+    GaveUp(Arc<str>),
+    /// The start did not succeed.
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
 async fn live(loaded: Loaded<Settings>) -> Outcome {
     let Loaded { settings, entries } = loaded;
     let mut signals = Signals::listen()?;
     let lifecycle = Lifecycle::starting();
-    let health = Health::new(&settings.health, lifecycle.clone());
+    let supervisor = Supervisor::new();
+    let health = Health::new(&settings.health, lifecycle.clone(), supervisor.clone());
 
-    // Start. The operator's listener comes first, so that a slow start can be watched; a signal
-    // ends the start wherever it is.
-    let routes = operator::routes(&settings.operator, &lifecycle, &health, entries);
-    let operator = server::bind("operator", settings.operator.listen)
-        .await?
-        .serve(routes);
-    let parts = tokio::select! {
-        started = start(&settings, &health) => started?,
-        (_, signal) = signals.next() => {
-            tracing::info!(message = message::DRAINING, signal);
-            return Ok(Exit::Clean);
-        }
+    // The operator's listener comes first, so that a slow start can be watched.
+    let socket = server::bind("operator", settings.operator.listen).await?;
+    let shown = operator::Shown {
+        lifecycle: lifecycle.clone(),
+        supervisor: supervisor.clone(),
+        settings: entries,
+    };
+    let operator = socket.serve(operator::routes(&settings.operator, shown, &health));
+
+    // Start. A signal ends it wherever it is.
+    let mut parts = Parts::default();
+    let started = tokio::select! {
+        started = start(&settings, &health, &mut parts) => started.map_err(Cause::Failed),
+        (_, signal) = signals.next() => Err(Cause::Signal(signal)),
     };
 
     // Run.
-    lifecycle.enter(State::Ready);
-    tracing::info!(message = message::READY);
-    let (_, signal) = signals.next().await;
+    let (cause, delay) = match started {
+        Ok(()) => {
+            lifecycle.enter(State::Ready);
+            tracing::info!(message = message::READY);
+            let cause = tokio::select! {
+                (_, signal) = signals.next() => Cause::Signal(signal),
+                name = supervisor.gave_up() => Cause::GaveUp(name),
+            };
+            (cause, settings.shutdown.delay)
+        }
+        // Nobody was told to come here, so that nobody needs time to notice.
+        Err(cause) => (cause, Duration::ZERO),
+    };
 
     // Stop. A second signal does not wait for that.
     lifecycle.enter(State::Draining);
-    tracing::info!(message = message::DRAINING, signal);
-    tokio::select! {
-        exit = stop(&settings.shutdown, parts, operator) => {
-            lifecycle.enter(State::Stopped);
-            Ok(exit)
+    match &cause {
+        Cause::Signal(signal) => tracing::info!(message = message::DRAINING, signal),
+        Cause::GaveUp(task) => {
+            tracing::error!(
+                message = message::DRAINING,
+                cause = "a critical task was given up",
+                task = &**task
+            );
         }
-        (number, _) = signals.next() => std::process::exit(128 + number),
+        Cause::Failed(error) => tracing::error!(cause = %error, "failed"),
     }
+    let left = tokio::select! {
+        left = stop(delay, &settings.shutdown, parts, &supervisor, operator) => left,
+        (number, _) = signals.next() => std::process::exit(128 + number),
+    };
+    lifecycle.enter(State::Stopped);
+    Ok(match cause {
+        Cause::Signal(_) => Exit::after(left),
+        Cause::GaveUp(_) | Cause::Failed(_) => Exit::Failed,
+    })
 }
 
-/// What a start makes, and a stop takes apart in reverse.
+/// What a start makes, as far as it gets, and a stop takes apart in reverse.
+#[derive(Default)]
 struct Parts {
-    database: Database,
-    tasks: TaskTracker,
-    stop_tasks: CancellationToken,
-    listener: Listener,
+    database: Option<Database>,
+    listener: Option<Listener>,
 }
 
 async fn start(
     settings: &Settings,
     health: &Health,
-) -> Result<Parts, Box<dyn Error + Send + Sync>> {
+    parts: &mut Parts,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let database = Database::open(&settings.database).await?;
+    parts.database = Some(database.clone());
     database.prepare(settings.database.migrate_on_start).await?;
 
-    let tasks = TaskTracker::new();
-    let stop_tasks = CancellationToken::new();
-    tasks.spawn(
-        stop_tasks
-            .clone()
-            .run_until_cancelled_owned(health.clone().watch(database.clone())),
-    );
+    health.watch(&database)?;
 
     let socket = server::bind("http", settings.http.listen).await?;
     let routes = edge::around(service::routes(settings, &database), &settings.http);
-    let listener = socket.serve(routes.merge(health.routes()));
-    Ok(Parts {
-        database,
-        tasks,
-        stop_tasks,
-        listener,
-    })
+    parts.listener = Some(socket.serve(routes.merge(health.routes())));
+    Ok(())
 }
 
 /// Stops in the order that loses nothing: requests, tasks, database. What does not end by its
 /// deadline is left behind, and named.
-async fn stop(budget: &Shutdown, parts: Parts, operator: Listener) -> Exit {
-    let Parts {
-        database,
-        tasks,
-        stop_tasks,
-        listener,
-    } = parts;
-    tokio::time::sleep(budget.delay).await;
-    let requests = listener.drain(budget.drain).await;
-
-    stop_tasks.cancel();
-    tasks.close();
-    let ended = tokio::time::timeout(budget.tasks, tasks.wait()).await;
-    let unfinished = ended
-        .is_err()
-        .then(|| format!("{} background tasks", tasks.len()));
-
-    let connections = database.close(budget.close).await;
+async fn stop(
+    delay: Duration,
+    budget: &Shutdown,
+    parts: Parts,
+    supervisor: &Supervisor,
+    operator: Listener,
+) -> Vec<String> {
+    let mut left = Vec::new();
+    tokio::time::sleep(delay).await;
+    if let Some(listener) = parts.listener {
+        left.extend(listener.drain(budget.drain).await);
+    }
+    left.extend(supervisor.stop(budget.tasks).await);
+    if let Some(database) = parts.database {
+        left.extend(database.close(budget.close).await);
+    }
     // The probes answer to the very end; there is nothing in flight here worth waiting for.
     drop(operator);
-    Exit::after(requests.into_iter().chain(unfinished).chain(connections))
+    left
 }
 
 /// `migrate`: brings the database up to date, or says whether it is.

@@ -2,7 +2,7 @@
 //!
 //! - `/livez`: the process makes progress. It stays 200 while draining, and never asks anything
 //!   outside of the process.
-//! - `/readyz`: requests are welcome.
+//! - `/readyz`: requests are welcome, and every critical task runs.
 //! - `/startupz`: the start is complete; from then on, always.
 //!
 //! The database is asked in the background, never by a probe: however many probes come, it is
@@ -12,7 +12,7 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,6 +25,7 @@ use config::ValueKind;
 use super::database::Database;
 use super::lifecycle::{Exit, Lifecycle, State};
 use super::settings::{self, Check, Reader, Section, Setting};
+use super::supervisor::{Refused, Supervisor};
 
 /// `[health]`
 #[derive(Debug, Clone)]
@@ -80,36 +81,51 @@ const FAILURES: u32 = 3;
 pub struct Health {
     settings: Settings,
     lifecycle: Lifecycle,
+    supervisor: Supervisor,
     database: Arc<AtomicBool>,
 }
 
 impl Health {
     #[must_use]
-    pub fn new(settings: &Settings, lifecycle: Lifecycle) -> Self {
+    pub fn new(settings: &Settings, lifecycle: Lifecycle, supervisor: Supervisor) -> Self {
         Self {
             settings: settings.clone(),
             lifecycle,
+            supervisor,
             database: Arc::new(true.into()),
         }
     }
 
-    /// Asks the database once a period, for ever.
-    pub async fn watch(self, database: Database) {
-        let mut failures = 0;
-        let mut period = tokio::time::interval(self.settings.period);
-        period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            period.tick().await;
-            let asked = tokio::time::timeout(self.settings.timeout, database.ping()).await;
-            failures = if matches!(asked, Ok(Ok(()))) {
-                0
-            } else {
-                failures + 1
-            };
-            let healthy = failures < FAILURES;
-            if self.database.swap(healthy, Ordering::Relaxed) != healthy {
-                tracing::warn!(healthy, "the database's health has changed");
-            }
+    /// Begins to ask the database once a period.
+    ///
+    /// # Errors
+    ///
+    /// When the stop has begun already.
+    pub fn watch(&self, database: &Database) -> Result<(), Refused> {
+        let (health, database) = (self.clone(), database.clone());
+        let failures = Arc::new(AtomicU32::new(0));
+        let probe = move |_| {
+            let (health, database, failures) =
+                (health.clone(), database.clone(), Arc::clone(&failures));
+            async move { health.probe(&database, &failures).await }
+        };
+        self.supervisor
+            .every("health", self.settings.period)
+            .at_start()
+            .run(probe)?;
+        Ok(())
+    }
+
+    async fn probe(&self, database: &Database, failures: &AtomicU32) {
+        let asked = tokio::time::timeout(self.settings.timeout, database.ping()).await;
+        let failed = match asked {
+            Ok(Ok(())) => 0,
+            Ok(Err(_)) | Err(_) => failures.load(Ordering::Relaxed).saturating_add(1),
+        };
+        failures.store(failed, Ordering::Relaxed);
+        let healthy = failed < FAILURES;
+        if self.database.swap(healthy, Ordering::Relaxed) != healthy {
+            tracing::warn!(healthy, "the database's health has changed");
         }
     }
 
@@ -117,7 +133,7 @@ impl Health {
     fn ready(&self) -> bool {
         let database =
             self.settings.database == Need::Degraded || self.database.load(Ordering::Relaxed);
-        self.lifecycle.state() == State::Ready && database
+        self.lifecycle.state() == State::Ready && self.supervisor.missing().is_empty() && database
     }
 
     /// The probes' routes.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cli`] | the command line |
 //! | [`settings`] | layers of settings, typed and strict, and the report when they are wrong |
+//! | [`supervisor`] | tasks that are kept running, and stopped in order |
 //! | [`telemetry`] | logs, and the messages that outsiders rely on |
 //! | [`lifecycle`] | the state of the process, signals, the budget of a stop, exit codes |
 //! | [`server`] | listeners: bind, serve, drain |
@@ -25,4 +26,5 @@ pub mod operator;
 pub mod problem;
 pub mod server;
 pub mod settings;
+pub mod supervisor;
 pub mod telemetry;

@@ -1,4 +1,4 @@
-//! The operator's listener: the probes, and the state of the process as JSON.
+//! The operator's listener: the probes, the state of the process as JSON, and orders for tasks.
 //!
 //! It is meant for this machine alone. To listen anywhere else it needs a token, which every
 //! request but a probe must then bring.
@@ -6,11 +6,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use subtle::ConstantTimeEq;
@@ -20,6 +20,7 @@ use super::health::Health;
 use super::lifecycle::{self, Lifecycle};
 use super::problem::Problem;
 use super::settings::{Check, Entry, Reader, Secret, Section};
+use super::supervisor::{Status, Supervisor};
 
 /// `[operator]`
 #[derive(Debug, Clone)]
@@ -52,30 +53,27 @@ const UNAUTHORIZED: Problem = Problem::new(
     "The operator's token is needed here",
 );
 
+/// What the operator is shown, and can act on.
+#[derive(Debug)]
+pub struct Shown {
+    pub lifecycle: Lifecycle,
+    pub supervisor: Supervisor,
+    pub settings: Vec<Entry>,
+}
+
 /// The operator's routes.
-pub fn routes(
-    operator: &Operator,
-    lifecycle: &Lifecycle,
-    health: &Health,
-    settings: Vec<Entry>,
-) -> Router {
-    let shown = Arc::new(Shown {
-        lifecycle: lifecycle.clone(),
-        settings,
-    });
-    let guard = middleware::from_fn_with_state(operator.token.clone(), guard);
+pub fn routes(operator: &Operator, shown: Shown, health: &Health) -> Router {
     Router::new()
         .route("/api/state", get(state))
-        .with_state(shown)
-        .layer(guard)
+        .route("/api/tasks/{name}/{order}", post(order))
+        .with_state(Arc::new(shown))
+        .layer(middleware::from_fn_with_state(
+            operator.token.clone(),
+            guard,
+        ))
         .merge(health.routes())
         .fallback(|| async { Problem::NOT_FOUND })
         .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
-}
-
-struct Shown {
-    lifecycle: Lifecycle,
-    settings: Vec<Entry>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +81,7 @@ struct Snapshot<'a> {
     service: &'static str,
     version: &'static str,
     state: lifecycle::State,
+    tasks: Vec<Status>,
     settings: &'a [Entry],
 }
 
@@ -91,9 +90,25 @@ async fn state(State(shown): State<Arc<Shown>>) -> Response {
         service: env!("CARGO_PKG_NAME"),
         version: VERSION,
         state: shown.lifecycle.state(),
+        tasks: shown.supervisor.statuses(),
         settings: &shown.settings,
     })
     .into_response()
+}
+
+/// Takes an order for a task, which carries it out as soon as it can.
+async fn order(
+    State(shown): State<Arc<Shown>>,
+    Path((name, order)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let done = match order.as_str() {
+        "pause" => shown.supervisor.pause(&name),
+        "resume" => shown.supervisor.resume(&name),
+        "restart" => shown.supervisor.restart(&name),
+        _ => return Err(Problem::NOT_FOUND),
+    };
+    done.map(|()| StatusCode::ACCEPTED)
+        .map_err(|_| Problem::NOT_FOUND)
 }
 
 async fn guard(State(token): State<Option<Secret>>, request: Request, next: Next) -> Response {

@@ -190,3 +190,64 @@ async fn what_was_stored_is_there_after_a_restart_and_nothing_else_is_left() {
         .json();
     assert_eq!(targets, serde_json::json!([{"id": 1, "url": "http://a"}]));
 }
+
+#[tokio::test]
+async fn the_operator_sees_tasks_and_gives_them_orders() {
+    let running = service().start().await.unwrap().ready().await;
+    let operator = running.operator().await;
+    let order = async |path: &str| {
+        let request = http::Request::post(&format!("/api/tasks/{path}"));
+        http::send(operator, request).await.unwrap().status
+    };
+    let task = async || {
+        let state = http::get(operator, "/api/state").await.unwrap().json();
+        state["tasks"][0].clone()
+    };
+
+    assert_eq!(
+        (&task().await["name"], &task().await["state"]),
+        (&"health".into(), &"running".into())
+    );
+    assert_eq!(order("health/pause").await, 202);
+    running
+        .wait_for("the pause", |event| event.field("order") == "Pause")
+        .await;
+    assert_eq!(order("health/resume").await, 202);
+    for unknown in ["nobody/pause", "health/explode"] {
+        assert_eq!(order(unknown).await, 404, "{unknown}");
+    }
+    assert_eq!(running.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_start_that_fails_late_closes_what_it_opened() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+
+    let launch = service()
+        .directory(directory.path())
+        .set("http.listen", address);
+    let exit = launch.start().await.unwrap().exit().await;
+
+    assert_eq!(exit.code, Some(1));
+    let cause = exit
+        .event("failed")
+        .expect("the log says why")
+        .field("cause")
+        .to_string();
+    assert!(
+        cause.contains(&format!("cannot bind {address} (http.listen)")),
+        "{cause}"
+    );
+    let stopped = exit.events.last().unwrap();
+    assert_eq!(
+        (stopped.message.as_str(), stopped.field("exit_code")),
+        ("stopped", &1.into())
+    );
+    let left: Vec<_> = std::fs::read_dir(directory.path().join("data"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["service.db"], "the database was closed");
+}

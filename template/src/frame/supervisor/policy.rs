@@ -1,0 +1,123 @@
+//! When a task is started again, how soon, and when that is given up.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What one task is promised.
+#[derive(Debug, Clone)]
+pub(super) struct Policy {
+    pub(super) restart: Restart,
+    pub(super) critical: bool,
+    pub(super) backoff: Backoff,
+    pub(super) intensity: Intensity,
+    /// From its cancellation to its abortion.
+    pub(super) stop_within: Duration,
+    /// The longest that it may go without a beat.
+    pub(super) heartbeat: Option<Duration>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            restart: Restart::Always,
+            critical: false,
+            backoff: Backoff::default(),
+            intensity: Intensity::default(),
+            stop_within: Duration::from_secs(5),
+            heartbeat: None,
+        }
+    }
+}
+
+/// After what kind of end a task is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Restart {
+    /// Any, also a good one: it was not meant to end.
+    Always,
+    /// An error or a panic.
+    OnFailure,
+    Never,
+}
+
+/// How long to wait before a task is started again: exponential, with full jitter, so that tasks
+/// that failed together do not come back together.
+#[derive(Debug, Clone)]
+pub(super) struct Backoff {
+    pub(super) first: Duration,
+    pub(super) most: Duration,
+    /// After a run of this length, the next failure is a first one again.
+    pub(super) stable: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(100),
+            most: Duration::from_secs(30),
+            stable: Duration::from_mins(1),
+        }
+    }
+}
+
+impl Backoff {
+    /// The longest pause before the restart after so many failures in a row.
+    pub(super) fn ceiling(&self, failures: u32) -> Duration {
+        let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
+        self.first.saturating_mul(doubled).min(self.most)
+    }
+
+    /// A pause of any length up to the ceiling.
+    pub(super) fn pause(&self, failures: u32) -> Duration {
+        self.ceiling(failures).mul_f64(fastrand::f64())
+    }
+}
+
+/// More restarts than this within the window, and the task is given up.
+#[derive(Debug, Clone)]
+pub(super) struct Intensity {
+    pub(super) most: usize,
+    pub(super) window: Duration,
+}
+
+impl Default for Intensity {
+    fn default() -> Self {
+        Self {
+            most: 5,
+            window: Duration::from_mins(1),
+        }
+    }
+}
+
+/// The restarts of one task so far.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    restarts: VecDeque<Instant>,
+    failures: u32,
+}
+
+impl History {
+    /// Counts one more restart. `None` if that is one too many, or else the pause before it.
+    pub(super) fn next(&mut self, policy: &Policy, ran_for: Duration) -> Option<Duration> {
+        let now = Instant::now();
+        let window = policy.intensity.window;
+        while self
+            .restarts
+            .front()
+            .is_some_and(|restart| now - *restart >= window)
+        {
+            self.restarts.pop_front();
+        }
+        if self.restarts.len() >= policy.intensity.most {
+            return None;
+        }
+        self.restarts.push_back(now);
+        self.failures = if ran_for >= policy.backoff.stable {
+            1
+        } else {
+            self.failures + 1
+        };
+        Some(policy.backoff.pause(self.failures))
+    }
+}
