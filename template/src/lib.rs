@@ -6,6 +6,7 @@ pub mod frame;
 pub mod service;
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub fn main() -> ExitCode {
     let reference = reference();
     let command = arguments.command();
     if let Command::Config(ConfigCommand::Env) = command {
-        print!("{}", settings::environment_file(&reference));
+        say(&settings::environment_file(&reference));
         return ExitCode::SUCCESS;
     }
     let sources = Sources::of_process(&arguments.files, &arguments.set);
@@ -44,10 +45,13 @@ pub fn main() -> ExitCode {
         Command::Migrate { check } => run(migrate(&loaded.settings, check)),
         Command::Healthcheck => health::ask(loaded.settings.operator.listen).map_err(Into::into),
         Command::Config(ConfigCommand::Print) => {
-            print!("{}", settings::print(&loaded.entries));
+            say(&settings::print(&loaded.entries));
             Ok(Exit::Clean)
         }
-        Command::Config(ConfigCommand::Check | ConfigCommand::Env) => Ok(Exit::Clean),
+        Command::Config(ConfigCommand::Check | ConfigCommand::Env) => {
+            say("the settings are right\n");
+            Ok(Exit::Clean)
+        }
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error}");
@@ -67,6 +71,11 @@ fn reference() -> Reference {
     );
     // {% endcomment %}
     Reference::new(text)
+}
+
+/// Puts an answer on stdout. A reader that has gone, as `head` does, has what it wanted.
+fn say(answer: &str) {
+    _ = io::stdout().write_all(answer.as_bytes());
 }
 
 type Outcome = Result<Exit, Box<dyn Error + Send + Sync>>;
@@ -208,13 +217,22 @@ async fn stop(
 /// `migrate`: brings the database up to date, or says whether it is.
 async fn migrate(settings: &Settings, check: bool) -> Outcome {
     settings.log.start()?;
+    if check && !Database::exists(&settings.database)? {
+        say("there is no database yet: every migration is pending\n");
+        return Ok(Exit::Failed);
+    }
     let database = Database::open(&settings.database).await?;
     let pending = database.pending().await?;
+    let migrations = if pending == 1 {
+        "migration"
+    } else {
+        "migrations"
+    };
     if check {
-        println!("{pending} migrations are pending");
+        say(&format!("pending: {pending} {migrations}\n"));
     } else {
         database.migrate().await?;
-        println!("applied {pending} migrations");
+        say(&format!("applied: {pending} {migrations}\n"));
     }
     database.close(settings.shutdown.close).await;
     Ok(if check && pending > 0 {

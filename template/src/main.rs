@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-// The library of this package.{{ nl }}use {{ crate_name }} as service;{% comment %}
-use beacon as service;
+// The library of this package.{{ nl }}use {{ crate_name }} as app;{% comment %}
+use beacon as app;
 // {% endcomment %}
 
 fn main() -> ExitCode {
-    service::main()
+    app::main()
 }

@@ -12,7 +12,7 @@ use keelson::{lock, measure, prerequisites, repository};
 
 /// Keelson: services that are ready for production on their first day.
 #[derive(Debug, Parser)]
-#[command(name = "cargo run --", version)]
+#[command(name = "keelson", bin_name = "cargo run --", version)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -41,13 +41,14 @@ struct New {
     /// Where its directory is made [default: beside this repository]
     #[arg(long, value_name = "DIRECTORY")]
     into: Option<PathBuf>,
-    /// sqlite or postgres
-    #[arg(long)]
-    database: Option<String>,
-    /// monitor or none
-    #[arg(long)]
-    example: Option<String>,
-    /// Any of docker, kubernetes, systemd, github; with commas between, or empty for none
+    /// Where the service keeps its data
+    #[arg(long, value_parser = ["sqlite", "postgres"], default_value = "sqlite")]
+    database: String,
+    /// What it starts from
+    #[arg(long, value_parser = ["monitor", "none"], default_value = "monitor")]
+    example: String,
+    /// Which files for deployment it gets: any of docker, kubernetes, systemd, github, with commas
+    /// between, or empty for none [default: all]
     #[arg(long)]
     deploy: Option<String>,
     /// Generate only
@@ -72,18 +73,19 @@ impl New {
     fn run(self) -> Result<ExitCode> {
         let beside = repository::root().join("..");
         let answers = Answers {
-            database: self.database,
-            example: self.example,
+            database: Some(self.database.clone()),
+            example: Some(self.example),
             deploy: self.deploy,
-            source: repository::root()
-                .canonicalize()?
-                .to_str()
-                .map(str::to_owned),
+            source: repository::origin(),
         };
         let place = Place::Below(self.into.as_deref().unwrap_or(&beside));
         let project = generate(&self.name, &answers, place)?;
         eprintln!("\nYour service is in {}", project.display());
         if self.no_run {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.database == "postgres" {
+            eprintln!("It needs a database before it can start: its README.md says which.");
             return Ok(ExitCode::SUCCESS);
         }
         eprintln!("Building and starting it, as `cargo run` would there; Ctrl-C stops it …");

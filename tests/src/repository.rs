@@ -2,10 +2,24 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The root of the repository.
 pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Where this repository was cloned from, if it was.
+pub fn origin() -> Option<String> {
+    let mut git = Command::new("git");
+    let output = git
+        .args(["remote", "get-url", "origin"])
+        .current_dir(root())
+        .output()
+        .ok()?;
+    let url = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    // A path means nothing on another machine.
+    (output.status.success() && url.contains("://")).then_some(url)
 }
 
 /// The template: the service that compiles in place.

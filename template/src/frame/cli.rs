@@ -16,6 +16,8 @@ pub const VERSION: &str = concat!(
     " build)"
 );
 
+const ABOUT: &str = "Runs the service, and looks after its settings and its database.";
+
 const AFTER_HELP: &str = "\
 Settings, lowest to highest:
   config/default.toml, which is compiled in
@@ -29,7 +31,7 @@ Exit codes:
 
 /// What was asked for.
 #[derive(Debug, Parser)]
-#[command(name = env!("CARGO_PKG_NAME"), version = VERSION, about, after_help = AFTER_HELP)]
+#[command(name = env!("CARGO_PKG_NAME"), version = VERSION, about = ABOUT, after_help = AFTER_HELP)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

@@ -1,9 +1,9 @@
 //! What stands between a socket and a handler.
 //!
 //! Every request has an id, which its answer carries in `x-request-id`; ends within
-//! `http.request_timeout`; and leaves exactly one `request` event, with the route's template and
-//! never the query string. Errors without a handler (404, 405, a body that is too large) are
-//! problems like all others.
+//! `http.request_timeout`, also if its handler panics; and leaves exactly one `request` event, with
+//! the route's template and never the query string. Errors that no handler made (404, 405, a body
+//! that is too large or no JSON) are problems like all others.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
-use super::problem::Problem;
+use super::panics::caught;
+use super::problem::{self, Problem};
 use super::settings::{ByteSize, Check, Reader, Section};
 use super::telemetry::message;
 
@@ -40,6 +41,11 @@ impl Section for Http {
     }
 
     fn check(&self, check: &mut Check<'_>) {
+        check.that(
+            self.body_limit.0 > 0,
+            &["http.body_limit"],
+            "must be more than nothing",
+        );
         let some_time = !self.request_timeout.is_zero();
         check.that(
             some_time,
@@ -62,29 +68,58 @@ pub fn around(routes: Router, http: &Http) -> Router {
 }
 
 async fn request(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
     let id = RequestId::next();
-    let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut event = Event {
+        started: Instant::now(),
+        method: request.method().clone(),
+        route,
+        id,
+        status: None,
+    };
 
     let answer = CURRENT.scope(id, async {
-        let answered = tokio::time::timeout(timeout, next.run(request)).await;
-        answered.unwrap_or_else(|_| Problem::TIMEOUT.into_response())
+        match tokio::time::timeout(timeout, caught(next.run(request))).await {
+            Ok(Ok(response)) => problem::in_place_of(response),
+            // The panic itself is in the log already.
+            Ok(Err(_)) => Problem::INTERNAL.into_response(),
+            Err(_) => Problem::TIMEOUT.into_response(),
+        }
     });
     let mut response = answer.await;
 
     if let Ok(value) = HeaderValue::try_from(id.to_string()) {
         response.headers_mut().insert("x-request-id", value);
     }
-    tracing::info!(
-        message = message::REQUEST,
-        method = method.as_str(),
-        route = route.as_ref().map_or("unmatched", MatchedPath::as_str),
-        status = response.status().as_u16(),
-        duration_ms = started.elapsed().as_secs_f64() * 1e3,
-        request_id = %id,
-    );
+    event.status = Some(response.status());
     response
+}
+
+/// The `request` event. It is told when it is dropped, so that a client that has left before the
+/// answer does not leave without one.
+struct Event {
+    started: Instant,
+    method: Method,
+    route: Option<MatchedPath>,
+    id: RequestId,
+    status: Option<StatusCode>,
+}
+
+/// What a request is logged with whose client did not wait for the answer. Nobody receives it.
+const CLIENT_LEFT: u16 = 499;
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        let micros = u32::try_from(self.started.elapsed().as_micros()).unwrap_or(u32::MAX);
+        tracing::info!(
+            message = message::REQUEST,
+            method = self.method.as_str(),
+            route = self.route.as_ref().map_or("unmatched", MatchedPath::as_str),
+            status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16()),
+            duration_ms = f64::from(micros) / 1e3,
+            request_id = %self.id,
+        );
+    }
 }
 
 tokio::task_local! {
@@ -120,5 +155,89 @@ impl RequestId {
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}{:016x}", self.0, self.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::routing::post;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn panics() {
+        panic!("a secret of the inside")
+    }
+
+    /// The status, headers and body of an answer to a POST with this body.
+    async fn answer(path: &str, kind: &str, body: &str) -> (u16, Response, Value) {
+        let http = Http {
+            listen: ([127, 0, 0, 1], 0).into(),
+            request_timeout: Duration::from_secs(1),
+            body_limit: ByteSize(64),
+        };
+        let routes = Router::new()
+            .route("/number", post(|axum::Json(_): axum::Json<u8>| async {}))
+            .route("/panic", post(panics))
+            .route("/slow", post(async || std::future::pending::<()>().await));
+        let request = Request::post(path).header("content-type", kind);
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = around(routes, &http).oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 10_000).await.unwrap();
+        let json = serde_json::from_slice(&bytes).unwrap_or_default();
+        (
+            parts.status.as_u16(),
+            Response::from_parts(parts, Body::empty()),
+            json,
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_error_is_a_problem_with_the_requests_id() {
+        let json = "application/json";
+        let large = "1".repeat(65);
+        for (path, kind, body, status, code) in [
+            ("/number", json, "7", 200, ""),
+            ("/nothing", json, "", 404, "not_found"),
+            ("/number", json, "", 400, "bad_request"),
+            ("/number", json, "\"seven\"", 422, "unprocessable"),
+            ("/number", "text/plain", "7", 415, "unsupported_media_type"),
+            ("/number", json, &large, 413, "body_too_large"),
+            ("/panic", json, "", 500, "internal"),
+            ("/slow", json, "", 504, "timeout"),
+        ] {
+            let (given, response, problem) = answer(path, kind, body).await;
+            assert_eq!(given, status, "{path} {body}");
+            if status != 200 {
+                assert_eq!(problem["code"], code, "{path} {body}: {problem}");
+                assert_eq!(problem["status"], status);
+                let headers = response.headers();
+                assert_eq!(headers["content-type"], "application/problem+json");
+                assert_eq!(
+                    headers["x-request-id"],
+                    problem["request_id"].as_str().unwrap()
+                );
+                assert!(!problem.to_string().contains("secret"), "{problem}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_method_that_is_not_allowed_is_told_which_are() {
+        let routes = Router::new().route("/", post(async || ()));
+        let http = Http {
+            listen: ([127, 0, 0, 1], 0).into(),
+            request_timeout: Duration::from_secs(1),
+            body_limit: ByteSize(64),
+        };
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let response = around(routes, &http).oneshot(request).await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &HeaderValue::from_static("POST"))
+        );
     }
 }

@@ -66,6 +66,11 @@ impl Section for Settings {
 
     fn check(&self, check: &mut Check<'_>) {
         check.that(
+            !self.timeout.is_zero(),
+            &["health.timeout"],
+            "must be longer than nothing",
+        );
+        check.that(
             !self.period.is_zero(),
             &["health.period"],
             "must be longer than nothing",

@@ -12,6 +12,7 @@
 //! | [`lifecycle`] | the state of the process, signals, the budget of a stop, exit codes |
 //! | [`server`] | listeners: bind, serve, drain |
 //! | [`edge`] | what stands between a socket and a handler |
+//! | [`panics`] | panics, caught and logged |
 //! | [`problem`] | errors on the wire |
 //! | [`health`] | the three probes |
 //! | [`operator`] | the operator's listener |
@@ -23,6 +24,7 @@ pub mod edge;
 pub mod health;
 pub mod lifecycle;
 pub mod operator;
+pub mod panics;
 pub mod problem;
 pub mod server;
 pub mod settings;

@@ -51,6 +51,20 @@ impl Problem {
         "Something went wrong here",
     );
 
+    /// The problem that a status stands for, where nothing more is known.
+    fn of(status: StatusCode) -> Self {
+        let code = match status {
+            StatusCode::BAD_REQUEST => "bad_request",
+            StatusCode::REQUEST_TIMEOUT => "timeout",
+            StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+            StatusCode::UNPROCESSABLE_ENTITY => "unprocessable",
+            status if status.is_client_error() => "refused",
+            _ => "internal",
+        };
+        Self::new(status, code, status.canonical_reason().unwrap_or("Error"))
+    }
+
     #[must_use]
     pub const fn new(status: StatusCode, code: &'static str, title: &'static str) -> Self {
         Self {
@@ -61,6 +75,31 @@ impl Problem {
     }
 }
 
+/// The same answer, if it is none of an error or a problem already; or else the problem that its
+/// status stands for. Its headers stay, such as the methods that are allowed.
+pub fn in_place_of(response: Response) -> Response {
+    let status = response.status();
+    let is_problem = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == KIND);
+    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (parts, _) = response.into_parts();
+    let mut problem = Problem::of(status).into_response();
+    for (name, value) in parts.headers {
+        if let Some(name) = name.filter(|name| !problem.headers().contains_key(name)) {
+            problem.headers_mut().insert(name, value);
+        }
+    }
+    // The length is that of another body.
+    problem.headers_mut().remove(header::CONTENT_LENGTH);
+    problem
+}
+
+const KIND: &str = "application/problem+json";
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = Body {
@@ -68,9 +107,9 @@ impl IntoResponse for Problem {
             title: self.title,
             status: self.status.as_u16(),
             code: self.code,
-            request_id: RequestId::current().map(|id| id.to_string()),
+            request_id: current(),
         };
-        let kind = HeaderValue::from_static("application/problem+json");
+        let kind = HeaderValue::from_static(KIND);
         let mut response = (self.status, axum::Json(body)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
@@ -83,16 +122,18 @@ impl From<sqlx::Error> for Problem {
         match error {
             sqlx::Error::RowNotFound => Self::NOT_FOUND,
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "database unavailable"
-                );
+                tracing::warn!(cause = %error, request_id = current(), "database unavailable");
                 Self::UNAVAILABLE
             }
             _ => {
-                tracing::error!(error = &error as &dyn std::error::Error, "database error");
+                tracing::error!(cause = %error, request_id = current(), "database error");
                 Self::INTERNAL
             }
         }
     }
+}
+
+/// The id of the request at hand, if there is one.
+fn current() -> Option<String> {
+    RequestId::current().map(|id| id.to_string())
 }

@@ -102,6 +102,7 @@ impl Log {
                 .boxed()
         };
         let filter = EnvFilter::new(&self.filter.0);
+        super::panics::log();
         tracing_subscriber::registry()
             .with(filter)
             .with(lines)

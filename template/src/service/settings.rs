@@ -31,6 +31,11 @@ impl Section for Settings {
 
     fn check(&self, check: &mut Check<'_>) {
         check.that(
+            self.http.listen != self.operator.listen || self.http.listen.port() == 0,
+            &["http.listen", "operator.listen"],
+            "must be two addresses",
+        );
+        check.that(
             self.database.acquire_timeout < self.http.request_timeout,
             &["database.acquire_timeout", "http.request_timeout"],
             "a request must not run out of time while it waits for a connection; \

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::running::{Running, command, get};
+use crate::running::{Running, ask_with, command, get};
 
 #[test]
 fn it_starts_answers_probes_and_stops_cleanly_on_sigterm() {
@@ -89,21 +89,36 @@ fn an_error_is_a_problem_that_names_its_request() {
 }
 
 #[test]
-fn the_operator_sees_the_settings_and_no_secret() {
-    let directory = TempDir::new().unwrap();
-    let token = directory.path().join("token");
+fn the_operator_needs_the_token_and_nobody_sees_it() {
+    let secrets = TempDir::new().unwrap();
+    let token = secrets.path().join("token");
     std::fs::write(&token, "hunter2\n").unwrap();
-    let file = directory.path().join("local.toml");
-    std::fs::write(&file, "[operator]\ntoken = \"hunter2\"\n").unwrap();
+    let token = [("APP__OPERATOR__TOKEN_FILE", token.to_str().unwrap())];
+    let service = Running::start_with(&[], &token);
 
-    let printed = command(&directory)
-        .args(["config", "print", "--config", file.to_str().unwrap()])
-        .output()
-        .unwrap();
-    let printed = String::from_utf8(printed.stdout).unwrap();
-    assert!(printed.contains("token = \"[redacted]\""), "{printed}");
-    assert!(printed.contains("local.toml:2"), "{printed}");
-    assert!(!printed.contains("hunter2"), "{printed}");
+    let state = |authorization: &str| {
+        let header = format!("authorization: {authorization}\r\n");
+        ask_with(service.operator, "GET", "/api/state", &header, "")
+    };
+    for wrong in ["Bearer hunter", "Bearer", "hunter2"] {
+        assert_eq!(state(wrong).status, 401, "{wrong}");
+    }
+    assert_eq!(
+        get(service.operator, "/readyz").status,
+        200,
+        "a probe has no token"
+    );
+
+    let shown = state("Bearer hunter2");
+    assert_eq!(
+        (shown.status, &shown.json()["state"]),
+        (200, &"ready".into())
+    );
+    assert!(
+        shown.body.contains("[redacted]") && !shown.body.contains("hunter2"),
+        "{}",
+        shown.body
+    );
 }
 
 #[test]

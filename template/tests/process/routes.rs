@@ -5,7 +5,7 @@ use crate::running::{Running, ask, get};
 #[test]
 fn a_target_is_kept_until_it_is_removed() {
     let service = Running::start(&[]);
-    let url = format!("https://example.org/{}", service.http.port());
+    let url = format!("https://example.org/{}", service.unique());
 
     let created = ask(
         service.http,
@@ -41,7 +41,7 @@ fn a_target_is_kept_until_it_is_removed() {
 #[test]
 fn a_target_that_cannot_be_is_refused_with_a_reason() {
     let service = Running::start(&[]);
-    let url = format!("https://example.org/twice/{}", service.http.port());
+    let url = format!("https://example.org/{}", service.unique());
     let add = |url: &str| {
         ask(
             service.http,

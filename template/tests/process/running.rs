@@ -45,14 +45,20 @@ pub(crate) struct Running {
     pub(crate) http: SocketAddr,
     pub(crate) operator: SocketAddr,
     /// Removed when the test is over.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Running {
     /// Starts the service and waits until it is ready.
     pub(crate) fn start(settings: &[&str]) -> Self {
+        Self::start_with(settings, &[])
+    }
+
+    /// The same, with variables of its own.
+    pub(crate) fn start_with(settings: &[&str], environment: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
         let mut command = command(&directory);
+        command.envs(environment.iter().copied());
         let always = [
             "http.listen=127.0.0.1:0",
             "operator.listen=127.0.0.1:0",
@@ -76,7 +82,7 @@ impl Running {
             log,
             http: ([0, 0, 0, 0], 0).into(),
             operator: ([0, 0, 0, 0], 0).into(),
-            _directory: directory,
+            directory,
         };
         running.operator = running.listening("operator");
         running.http = running.listening("http");
@@ -86,12 +92,16 @@ impl Running {
 
     /// The next event with this message; those before it are passed over.
     pub(crate) fn event(&self, message: &str) -> Value {
+        let mut passed = Vec::new();
         loop {
-            let event = self.log.recv_timeout(PATIENCE);
-            let event = event.unwrap_or_else(|error| panic!("no event {message:?}: {error}"));
+            let event = self.log.recv_timeout(PATIENCE).unwrap_or_else(|error| {
+                let passed = passed.join("\n");
+                panic!("no event {message:?} ({error}), but:\n{passed}\n(is DATABASE_URL right?)")
+            });
             if event["message"] == message {
                 return event;
             }
+            passed.push(event.to_string());
         }
     }
 
@@ -99,6 +109,16 @@ impl Running {
         let event = self.event("listening");
         assert_eq!(event["listener"], listener);
         event["address"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// A word that no other test has used, on whatever database: the name of the directory.
+    pub(crate) fn unique(&self) -> String {
+        self.directory
+            .path()
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .replace('.', "")
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -138,13 +158,24 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
 
 /// One request on a connection of its own; a body is JSON.
 pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> Answer {
+    ask_with(address, method, path, "", body)
+}
+
+/// The same, with more lines in its head.
+pub(crate) fn ask_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    head: &str,
+    body: &str,
+) -> Answer {
     let mut connection = TcpStream::connect(address).unwrap();
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
     write!(
         connection,
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+         content-type: application/json\r\ncontent-length: {length}\r\n{head}\r\n{body}"
     )
     .unwrap();
     let mut answer = String::new();

@@ -49,9 +49,7 @@ fn the_first_minute_goes_as_the_readme_says() {
     assert_like(&end[0].1, &service.rest());
 
     let (command, expected) = &mistakes[0];
-    let binary = repository::services().join("debug/uptime");
-    let command = command.replace(" uptime ", &format!(" {} ", binary.display()));
-    assert_like(expected, &shell(&command, directory.path()));
+    assert_like(expected, &shell(command, &directory.path().join("lookout")));
 }
 
 /// Each transcript: its commands, and what is said after each. What comes before any command is
@@ -161,6 +159,7 @@ fn shell(command: &str, directory: &Path) -> String {
     let output = Command::new("sh")
         .args(["-c", &format!("{command} 2>&1")])
         .current_dir(directory)
+        .env("CARGO_TARGET_DIR", repository::services())
         .output();
     let mut said = String::from_utf8(output.expect("sh runs").stdout).expect("text");
     if !said.ends_with('\n') {

@@ -147,10 +147,18 @@ async fn a_service_that_may_not_migrate_says_what_to_run_and_then_starts() {
     let pending = check().await.unwrap();
     assert_eq!(
         (pending.code, pending.stdout.as_str()),
-        (Some(1), "1 migrations are pending\n")
+        (
+            Some(1),
+            "there is no database yet: every migration is pending\n"
+        )
     );
 
     let careful = here.clone().set("database.migrate_on_start", false);
+    assert!(
+        !directory.path().join("data").exists(),
+        "a check makes nothing"
+    );
+
     let refused = careful.clone().start().await.unwrap().exit().await;
     assert_eq!(refused.code, Some(1));
     let cause = refused

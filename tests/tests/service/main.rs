@@ -1,6 +1,7 @@
 //! The default service, built and run as its owner would: commands, settings, secrets, stops.
 
 mod commands;
+mod postgres;
 mod secrets;
 mod settings;
 mod stopping;

@@ -5,7 +5,7 @@ use crate::running::{Running, ask};
 #[test]
 fn a_guest_is_greeted_as_set_and_counted_by_name() {
     let service = Running::start(&["hello.greeting=Ahoy"]);
-    let guest = format!("guest-{}", service.http.port());
+    let guest = service.unique();
     let visit = |name: &str| ask(service.http, "POST", &format!("/v1/hello/{name}"), "").json();
 
     let first = visit(&guest);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use config::ValueKind;
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::Connection;
 use sqlx::migrate::MigrateError;
 
 use super::settings::{Check, Reader, Section, Setting};
@@ -44,6 +45,11 @@ impl Section for Settings {
     }
 
     fn check(&self, check: &mut Check<'_>) {
+        check.that(
+            !self.acquire_timeout.is_zero(),
+            &["database.acquire_timeout"],
+            "must be longer than nothing",
+        );
         check.that(
             self.max_connections > 0,
             &["database.max_connections"],
@@ -90,6 +96,15 @@ pub enum Error {
         program = env!("CARGO_PKG_NAME")
     )]
     Pending { url: String, count: usize },
+    #[error(
+        "the database {url} has migration {version}, which this binary {what}; \
+         run the binary that applied it, or a newer one"
+    )]
+    Foreign {
+        url: String,
+        version: i64,
+        what: &'static str,
+    },
 }
 
 /// The service's database.
@@ -112,13 +127,31 @@ impl Database {
             cause,
         };
         let options = engine::options(settings.url.whole.expose_secret()).map_err(failed)?;
+        // A pool says no more than that it has no connection; one by itself says why.
+        let first = <Db as sqlx::Database>::Connection::connect_with(&options);
+        let first = tokio::time::timeout(settings.acquire_timeout, first).await;
+        let first = first
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .map_err(failed)?;
+        first.close().await.map_err(failed)?;
         let pool = sqlx::pool::PoolOptions::<Db>::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.acquire_timeout)
-            .connect_with(options)
-            .await
-            .map_err(failed)?;
+            .connect_lazy_with(options);
         Ok(Self { pool, url })
+    }
+
+    /// Whether there is a database to connect to, as far as that can be told without making one.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is none.
+    pub fn exists(settings: &Settings) -> Result<bool, Error> {
+        let failed = |cause| Error::Open {
+            url: settings.url.shown.clone(),
+            cause,
+        };
+        engine::exists(settings.url.whole.expose_secret()).map_err(failed)
     }
 
     /// Connections for the service's queries.
@@ -144,29 +177,35 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// When the database does not answer.
+    /// When the database does not answer, or has a migration that this binary does not know.
     pub async fn pending(&self) -> Result<usize, Error> {
         let failed = |cause| Error::Open {
             url: self.url.clone(),
             cause,
         };
-        let known = engine::MIGRATIONS
-            .iter()
-            .filter(|migration| migration.migration_type.is_up_migration());
+        let known: Vec<_> = engine::MIGRATIONS.iter().collect();
         let migrated: bool = sqlx::query_scalar(engine::IS_MIGRATED)
             .fetch_one(&self.pool)
             .await
             .map_err(failed)?;
         if !migrated {
-            return Ok(known.count());
+            return Ok(known.len());
         }
-        let applied: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations")
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed)?;
-        Ok(known
-            .filter(|migration| !applied.contains(&migration.version))
-            .count())
+        let query = sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations");
+        let applied: Vec<(i64, Vec<u8>)> = query.fetch_all(&self.pool).await.map_err(failed)?;
+        for (version, checksum) in &applied {
+            let foreign = |what| Error::Foreign {
+                url: self.url.clone(),
+                version: *version,
+                what,
+            };
+            match known.iter().find(|migration| migration.version == *version) {
+                None => return Err(foreign("does not know")),
+                Some(same) if *same.checksum != **checksum => return Err(foreign("has otherwise")),
+                Some(_) => {}
+            }
+        }
+        Ok(known.len() - applied.len())
     }
 
     /// Brings the schema up to date, or refuses to go on with one that is not.

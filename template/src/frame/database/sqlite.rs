@@ -17,12 +17,19 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 pub(super) const IS_MIGRATED: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
 
-/// The URL as it may be seen: a file has no password. `None` when it is not one.
+/// The URL as it may be seen: a file has no password. `None` when it is not one of a file, since
+/// each connection to a database in memory would see another one.
 pub(super) fn redacted(url: &str) -> Option<String> {
-    let options = url
-        .starts_with("sqlite:")
-        .then(|| SqliteConnectOptions::from_str(url))?;
+    let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
+    let in_file =
+        !path.is_empty() && !path.starts_with(['?', ':']) && !path.contains("mode=memory");
+    let options = in_file.then(|| SqliteConnectOptions::from_str(url))?;
     options.is_ok().then(|| url.to_owned())
+}
+
+/// Whether the file is there.
+pub(super) fn exists(url: &str) -> Result<bool, sqlx::Error> {
+    Ok(SqliteConnectOptions::from_str(url)?.get_filename().exists())
 }
 
 pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, sqlx::Error> {
@@ -32,7 +39,13 @@ pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, sqlx::Error> {
         .parent()
         .filter(|path| *path != Path::new(""))
     {
-        std::fs::create_dir_all(directory)?;
+        std::fs::create_dir_all(directory).map_err(|error| {
+            let words = format!(
+                "the directory {} cannot be made: {error}",
+                directory.display()
+            );
+            sqlx::Error::Configuration(words.into())
+        })?;
     }
     Ok(options
         .create_if_missing(true)

@@ -41,20 +41,31 @@ pub fn environment_file(reference: &Reference) -> String {
         "# Every setting, as the variable that sets it. With _FILE behind its name, a variable\n\
          # names a file that holds the value.\n",
     );
+    let mut current = "";
     for described in reference.described() {
+        let section = described
+            .key
+            .rsplit_once('.')
+            .map_or("", |(section, _)| section);
+        if section != current {
+            _ = writeln!(text, "\n# [{section}]");
+            current = section;
+        }
         _ = writeln!(text);
         for line in &described.meaning {
             _ = writeln!(text, "# {line}");
         }
-        let value = match toml_of(&described.default) {
-            toml::Value::Array(items) => {
-                let items: Vec<_> = items.iter().filter_map(toml::Value::as_str).collect();
-                items.join(",")
-            }
-            toml::Value::String(text) => text,
-            other => other.to_string(),
-        };
+        let value = plain(toml_of(&described.default));
         _ = writeln!(text, "{}={value}", variable(&described.key));
     }
     text
+}
+
+/// A value as it is written in a variable.
+fn plain(value: toml::Value) -> String {
+    match value {
+        toml::Value::Array(items) => items.into_iter().map(plain).collect::<Vec<_>>().join(","),
+        toml::Value::String(text) => text,
+        other => other.to_string(),
+    }
 }

@@ -149,7 +149,7 @@ impl<'a> Intake<'a> {
             };
             let key = key_of(path);
             if let Some(described) = self.reference.get(&key).filter(|_| name == variable(&key)) {
-                self.put_once(&key, typed(value, described), &name);
+                self.put_once(&key, typed(value, &described.default), &name);
             } else if let Some((key, described)) = self.file_variable(&name) {
                 self.value_in_file(&key, described, &name, value);
             } else {
@@ -168,7 +168,7 @@ impl<'a> Intake<'a> {
                 continue;
             };
             match self.reference.get(key) {
-                Some(described) => self.put(key, typed(value, described), "--set"),
+                Some(described) => self.put(key, typed(value, &described.default), "--set"),
                 None => self.unknown(key, "--set", str::to_owned),
             }
         }
@@ -190,7 +190,7 @@ impl<'a> Intake<'a> {
                     // Editors end a line on Windows with both.
                     line.strip_suffix('\r').unwrap_or(line)
                 });
-                let value = typed(text, described);
+                let value = typed(text, &described.default);
                 self.put_once(key, value, &origin);
             }
             Err(error) => {
@@ -268,13 +268,17 @@ fn fold(name: &str) -> String {
 ///
 /// TOML's own grammar decides what a number or a flag is, so that `0123` and `yes` are neither;
 /// what does not fit stays text, and is then reported as the wrong type. Text stays as it is.
-fn typed(text: &str, described: &Described) -> ValueKind {
-    match &described.default {
-        ValueKind::Array(_) => ValueKind::Array(
+fn typed(text: &str, default: &ValueKind) -> ValueKind {
+    match default {
+        // Items are what the first default is, and text where there is none.
+        ValueKind::Array(defaults) => ValueKind::Array(
             text.split(',')
                 .map(str::trim)
                 .filter(|item| !item.is_empty())
-                .map(|item| Value::new(None, item))
+                .map(|item| match defaults.first() {
+                    Some(default) => Value::new(None, typed(item, &default.kind)),
+                    None => Value::new(None, item),
+                })
                 .collect(),
         ),
         ValueKind::String(_) => ValueKind::String(text.to_owned()),

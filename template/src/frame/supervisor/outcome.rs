@@ -1,10 +1,9 @@
 //! How a run ended, in one form: whatever a future gives, and a panic as well.
 
-use std::any::Any;
 use std::fmt;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+
+use crate::frame::panics;
 
 /// What a task's future may give.
 pub trait Outcome {
@@ -38,23 +37,8 @@ where
 }
 
 /// The run, with a panic turned into a failure.
-pub(super) async fn caught(mut run: Run) -> Result<(), Failure> {
-    poll_fn(move |context| {
-        // After a panic the run is never polled again, so that nobody sees what it left broken.
-        catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))).unwrap_or_else(|panic| {
-            let failure = format!("panicked: {}", words_of(panic.as_ref()));
-            std::task::Poll::Ready(Err(failure))
-        })
-    })
-    .await
-}
-
-fn words_of(panic: &(dyn Any + Send)) -> &str {
-    if let Some(words) = panic.downcast_ref::<&str>() {
-        words
-    } else if let Some(words) = panic.downcast_ref::<String>() {
-        words
-    } else {
-        "without words"
-    }
+pub(super) async fn caught(run: Run) -> Result<(), Failure> {
+    panics::caught(run)
+        .await
+        .unwrap_or_else(|words| Err(format!("panicked: {words}")))
 }

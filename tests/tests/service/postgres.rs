@@ -1,0 +1,84 @@
+//! The service on a real Postgres.
+
+use keelson::postgres::Postgres;
+use keelson::service::{Launch, Service};
+use keelson::variant::Variant;
+
+fn service(url: &str) -> Launch {
+    let binary = Variant::default()
+        .database("postgres")
+        .example("monitor")
+        .generate()
+        .build();
+    Service::of(binary).env("APP__DATABASE__URL", url)
+}
+
+#[tokio::test]
+async fn a_database_that_is_ahead_of_the_binary_is_refused() {
+    let postgres = Postgres::start().await.unwrap();
+    postgres.create_database("ahead").await.unwrap();
+    let service = service(&postgres.url("ahead"));
+    let migrated = service.clone().arg("migrate").run().await.unwrap();
+    assert_eq!(
+        (migrated.code, migrated.stdout.as_str()),
+        (Some(0), "applied: 1 migration\n")
+    );
+    let tomorrow = "INSERT INTO _sqlx_migrations VALUES (99, 'of tomorrow', now(), true, '', 0)";
+    postgres.query("ahead", tomorrow).await.unwrap();
+
+    for migrate_on_start in [true, false] {
+        let launch = service
+            .clone()
+            .set("database.migrate_on_start", migrate_on_start);
+        let exit = launch.start().await.unwrap().exit().await;
+        assert_eq!(exit.code, Some(1), "{exit}");
+        let cause = exit
+            .event("failed")
+            .expect("the log says why")
+            .field("cause")
+            .to_string();
+        assert!(cause.contains("99"), "{cause}");
+    }
+    let check = service.arg("migrate").arg("--check").run().await.unwrap();
+    assert_eq!(check.code, Some(1));
+    assert!(check.stderr.contains("does not know"), "{}", check.stderr);
+}
+
+#[tokio::test]
+async fn a_postgres_that_cannot_be_reached_or_refuses_is_told_with_the_reason_and_no_password() {
+    let postgres = Postgres::options()
+        .password("right-3f1c")
+        .start()
+        .await
+        .unwrap();
+    let port = postgres.port();
+    for (url, reason) in [
+        (
+            format!("postgres://postgres:wrong-9a7e@127.0.0.1:{port}/postgres"),
+            "password",
+        ),
+        (
+            format!("postgres://postgres:right-3f1c@127.0.0.1:{port}/nowhere"),
+            "nowhere",
+        ),
+        (
+            "postgres://postgres:right-3f1c@127.0.0.1:1/postgres".to_owned(),
+            "refused",
+        ),
+    ] {
+        let exit = service(&url).start().await.unwrap().exit().await;
+        assert_eq!(exit.code, Some(1), "{exit}");
+        let cause = exit
+            .event("failed")
+            .expect("the log says why")
+            .field("cause")
+            .to_string();
+        assert!(cause.contains(reason), "{reason}: {cause}");
+        assert!(
+            cause.contains("postgres://postgres:[redacted]@127.0.0.1"),
+            "{cause}"
+        );
+        let log = format!("{exit}");
+        assert!(!log.contains("3f1c") && !log.contains("9a7e"), "{log}");
+    }
+}
