@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use frame::cli::{Arguments, Command, ConfigCommand};
+use frame::cli::{Arguments, Command, ConfigCommand, Given};
 use frame::database::Database;
 use frame::health::{self, Health};
 use frame::lifecycle::{Exit, Lifecycle, Shutdown, Signals, State};
@@ -25,39 +25,41 @@ use service::Settings;
 /// Does what the command line asks for.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::of_process();
-    let reference = reference();
-    let command = arguments.command();
-    if let Command::Config(ConfigCommand::Env) = command {
-        say(&settings::environment_file(&reference));
-        return ExitCode::SUCCESS;
-    }
-    let sources = Sources::of_process(&arguments.files, &arguments.set);
-    let loaded = match settings::load::<Settings>(&reference, &sources) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            eprint!("error: {problems}");
-            return Exit::Failed.into();
-        }
-    };
-    let done = match command {
-        Command::Serve => run(serve(loaded)),
-        Command::Migrate { check } => run(migrate(&loaded.settings, check)),
-        Command::Healthcheck => health::ask(loaded.settings.operator.listen).map_err(Into::into),
-        Command::Config(ConfigCommand::Print) => {
-            say(&settings::print(&loaded.entries));
-            Ok(Exit::Clean)
-        }
-        Command::Config(ConfigCommand::Check | ConfigCommand::Env) => {
-            say("the settings are right\n");
-            Ok(Exit::Clean)
-        }
-    };
-    done.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+    let (command, given) = Arguments::of_process().into_parts();
+    let exit = perform(&command, &given).unwrap_or_else(|error| {
+        let words = error.to_string();
+        // There may be nobody to tell.
+        _ = writeln!(io::stderr(), "error: {}", words.trim_end());
         Exit::Failed
-    })
-    .into()
+    });
+    exit.into()
+}
+
+fn perform(command: &Command, given: &Given) -> Outcome {
+    let reference = reference();
+    if let Command::Config {
+        command: ConfigCommand::Env(_),
+        ..
+    } = command
+    {
+        return say(&settings::environment_file(&reference));
+    }
+    let sources = Sources::of_process(&given.files, &given.set);
+    let loaded = settings::load::<Settings>(&reference, &sources)?;
+    match command {
+        Command::Serve(_) => run(serve(loaded)),
+        Command::Migrate { check, .. } => run(migrate(&loaded.settings, *check)),
+        Command::Healthcheck(_) => {
+            let ready = health::ask(loaded.settings.operator.listen)?;
+            say(if ready { "ready\n" } else { "not ready\n" })?;
+            Ok(if ready { Exit::Clean } else { Exit::Failed })
+        }
+        Command::Config {
+            command: ConfigCommand::Print(_),
+            ..
+        } => say(&settings::print(&loaded.entries)),
+        Command::Config { .. } => say("the settings are right\n"),
+    }
 }
 
 /// Every setting there is, with its default and its meaning.
@@ -74,8 +76,11 @@ fn reference() -> Reference {
 }
 
 /// Puts an answer on stdout. A reader that has gone, as `head` does, has what it wanted.
-fn say(answer: &str) {
-    _ = io::stdout().write_all(answer.as_bytes());
+fn say(answer: &str) -> Outcome {
+    match io::stdout().write_all(answer.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(Exit::Clean),
+    }
 }
 
 type Outcome = Result<Exit, Box<dyn Error + Send + Sync>>;
@@ -84,7 +89,7 @@ type Outcome = Result<Exit, Box<dyn Error + Send + Sync>>;
 async fn serve(loaded: Loaded<Settings>) -> Outcome {
     loaded.settings.log.start()?;
     let exit = live(loaded).await.unwrap_or_else(|error| {
-        tracing::error!(cause = %error, "failed");
+        failed(&*error);
         Exit::Failed
     });
     tracing::info!(
@@ -94,6 +99,15 @@ async fn serve(loaded: Loaded<Settings>) -> Outcome {
         abandoned = exit.abandoned(),
     );
     Ok(exit)
+}
+
+/// Says why the start did not succeed: on stderr if the filter keeps it out of the log.
+fn failed(error: &dyn Error) {
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!(cause = %error, message = message::FAILED);
+    } else {
+        _ = writeln!(io::stderr(), "error: {error}");
+    }
 }
 
 /// Why the service stops.
@@ -154,7 +168,7 @@ async fn live(loaded: Loaded<Settings>) -> Outcome {
                 task = &**task
             );
         }
-        Cause::Failed(error) => tracing::error!(cause = %error, "failed"),
+        Cause::Failed(error) => failed(&**error),
     }
     let left = tokio::select! {
         left = stop(delay, &settings.shutdown, parts, &supervisor, operator) => left,
@@ -218,7 +232,7 @@ async fn stop(
 async fn migrate(settings: &Settings, check: bool) -> Outcome {
     settings.log.start()?;
     if check && !Database::exists(&settings.database)? {
-        say("there is no database yet: every migration is pending\n");
+        say("there is no database yet: every migration is pending\n")?;
         return Ok(Exit::Failed);
     }
     let database = Database::open(&settings.database).await?;
@@ -229,10 +243,10 @@ async fn migrate(settings: &Settings, check: bool) -> Outcome {
         "migrations"
     };
     if check {
-        say(&format!("pending: {pending} {migrations}\n"));
+        say(&format!("pending: {pending} {migrations}\n"))?;
     } else {
         database.migrate().await?;
-        say(&format!("applied: {pending} {migrations}\n"));
+        say(&format!("applied: {pending} {migrations}\n"))?;
     }
     database.close(settings.shutdown.close).await;
     Ok(if check && pending > 0 {

@@ -1,11 +1,15 @@
 //! Generation: a project from the template and a set of answers, as `cargo generate` makes it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use cargo_generate::{GenerateArgs, TemplatePath, Vcs};
+use tempfile::TempDir;
 
 use crate::repository;
+use crate::variant::files;
 
 /// What `cargo generate` would ask. What is left out has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -42,16 +46,21 @@ pub fn generate(name: &str, answers: &Answers, place: Place<'_>) -> Result<PathB
         "{} is inside the template's own repository; choose another place",
         directory.display()
     );
-    let new_directory = !init && !directory.join(name).exists();
+    let deploy = answers
+        .deploy
+        .as_ref()
+        .map(|choices| choices.replace(' ', ""));
+    let staged = staged(&template)?;
+    let before = entries(&directory);
     let given = [
         ("database", &answers.database),
         ("example", &answers.example),
-        ("deploy", &answers.deploy),
+        ("deploy", &deploy),
         ("source", &answers.source),
     ];
     cargo_generate::generate(GenerateArgs {
         template_path: TemplatePath {
-            path: Some(template.to_string_lossy().into_owned()),
+            path: Some(staged.path().to_string_lossy().into_owned()),
             ..TemplatePath::default()
         },
         name: Some(name.to_owned()),
@@ -68,8 +77,9 @@ pub fn generate(name: &str, answers: &Answers, place: Place<'_>) -> Result<PathB
     })
     .map_err(|error| {
         // cargo-generate makes the directory before it looks at the answers.
-        if new_directory {
-            _ = std::fs::remove_dir(directory.join(name));
+        for made in entries(&directory).difference(&before) {
+            // Only what is empty can be removed like this.
+            _ = std::fs::remove_dir(made);
         }
         in_words(&error)
     })
@@ -89,4 +99,45 @@ fn in_words(error: &anyhow::Error) -> anyhow::Error {
             .unwrap_or(refusal)
             .trim_start_matches("⛔   ")
     )
+}
+
+/// The template as it would be committed: what an editor or a run has left in it, perhaps with
+/// secrets, stays here. Without git, it is taken as it is.
+pub fn staged(repository: &Path) -> Result<TempDir> {
+    let staged = tempfile::tempdir()?;
+    let mut git = Command::new("git");
+    git.args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]);
+    let listed = git
+        .args(["cargo-generate.toml", "template"])
+        .current_dir(repository)
+        .output();
+    let files: Vec<PathBuf> = match listed {
+        Ok(output) if output.status.success() => {
+            let listed = String::from_utf8(output.stdout)?;
+            listed.split_terminator('\0').map(PathBuf::from).collect()
+        }
+        _ => {
+            let template = files(&repository.join("template"));
+            let kept = template.iter().filter(|file| !file.starts_with("target"));
+            let kept = kept.map(|file| Path::new("template").join(file));
+            kept.chain([PathBuf::from("cargo-generate.toml")]).collect()
+        }
+    };
+    for file in files.iter().filter(|file| repository.join(file).is_file()) {
+        let target = staged.path().join(file);
+        std::fs::create_dir_all(target.parent().context("a file is in a directory")?)?;
+        std::fs::copy(repository.join(file), target)?;
+    }
+    Ok(staged)
+}
+
+fn entries(directory: &Path) -> BTreeSet<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }

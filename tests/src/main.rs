@@ -58,7 +58,7 @@ struct New {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
-        Task::New(new) => new.run(),
+        Task::New(new) => named().and_then(|()| new.run()),
         Task::Test { arguments } => test(&arguments),
         Task::Measure => measure::write().map(|()| ExitCode::SUCCESS),
         Task::Lock => lock::write().map(|()| ExitCode::SUCCESS),
@@ -67,6 +67,28 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// cargo-generate asks the environment who is generating, and gives up where nobody is named, as in
+/// a container. Then this begins again with a name, which the template does not use.
+fn named() -> Result<()> {
+    let names = [
+        "CARGO_NAME",
+        "GIT_AUTHOR_NAME",
+        "GIT_COMMITTER_NAME",
+        "USER",
+        "USERNAME",
+        "NAME",
+    ];
+    if names.iter().any(|name| std::env::var_os(name).is_some()) {
+        return Ok(());
+    }
+    let mut again = Command::new(std::env::current_exe()?);
+    Err(again
+        .args(std::env::args_os().skip(1))
+        .env("CARGO_NAME", "keelson")
+        .exec()
+        .into())
 }
 
 impl New {
@@ -96,7 +118,8 @@ impl New {
 /// Becomes the service, by way of cargo, so that Ctrl-C reaches it and nobody else.
 fn start(project: &Path) -> Result<ExitCode> {
     let mut cargo = Command::new(cargo());
-    cargo.args(["run", "--locked"]).current_dir(project);
+    // Not `--locked`: in a workspace, whose lock this is is not ours to say.
+    cargo.arg("run").current_dir(project);
     Err(cargo.exec()).context("cargo cannot be run")
 }
 

@@ -31,6 +31,7 @@ pub fn write() -> Result<()> {
     let first = runtime.block_on(starts(&binary, false))?;
     let again = runtime.block_on(starts(&binary, true))?;
     let (idle, worked) = runtime.block_on(memory(&binary))?;
+    let supervision = supervision(&project, scratch.path())?;
 
     let rows = [
         (
@@ -59,12 +60,12 @@ pub fn write() -> Result<()> {
         ("Memory after 10 000 requests (RSS)", mebibytes(worked), "–"),
     ];
     let path = repository::root().join("docs/performance.md");
-    fs::write(&path, page(&rows)?).with_context(|| format!("{}", path.display()))?;
+    fs::write(&path, page(&rows, &supervision)?).with_context(|| format!("{}", path.display()))?;
     println!("{}", fs::read_to_string(&path)?);
     Ok(())
 }
 
-fn page(rows: &[(&str, String, &str)]) -> Result<String> {
+fn page(rows: &[(&str, String, &str)], supervision: &str) -> Result<String> {
     let rustc = Command::new("rustc").arg("--version").output()?.stdout;
     let rustc = String::from_utf8(rustc)?;
     let version = rustc.split(' ').nth(1).unwrap_or("?");
@@ -84,7 +85,29 @@ fn page(rows: &[(&str, String, &str)]) -> Result<String> {
          Starts are the median of {STARTS}, from the `exec` to the `ready` event as it is read \
          from the log; memory is the resident set that Linux reports for the release build."
     )?;
+    write!(
+        page,
+        "\n## Supervision\n\nWhat a task costs under the supervisor, beside tokio's own ways to start one; \
+         aim: a one-shot within twice a bare `tokio::spawn`, and start and stop linear in the number \
+         of tasks. `cargo bench` in a generated service, or in `template/`, prints\n\n\
+         ```text\n{supervision}```\n"
+    )?;
     Ok(page)
+}
+
+/// What the benchmark of the project says.
+fn supervision(project: &Project, target: &Path) -> Result<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["bench", "--locked", "--bench", "supervision"])
+        .current_dir(project.dir())
+        .env("CARGO_TARGET_DIR", target)
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn build(project: &Project, target: &Path, arguments: &[&str]) -> Result<Duration> {

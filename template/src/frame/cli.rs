@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// Name, version, commit and build profile, as `--version` shows them.
 pub const VERSION: &str = concat!(
@@ -36,40 +36,53 @@ pub struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
 
+    #[command(flatten)]
+    given: Given,
+}
+
+/// What can be given with every command, before it or after it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Given {
     /// Read settings from this TOML file; a later file wins over an earlier one
-    #[arg(long = "config", value_name = "FILE", global = true)]
+    #[arg(long = "config", value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
     /// Set one setting, over everything else; not for secrets
-    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Run the service until it is told to stop (the default)
-    Serve,
+    Serve(Given),
     /// Bring the database up to date, and exit
     Migrate {
         /// Change nothing; exit with 1 if a migration is pending
         #[arg(long)]
         check: bool,
+        #[command(flatten)]
+        given: Given,
     },
     /// Look at the settings
-    #[command(subcommand)]
-    Config(ConfigCommand),
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+        #[command(flatten)]
+        given: Given,
+    },
     /// Ask the running service whether it is ready; exit with 0 or 1
-    Healthcheck,
+    Healthcheck(Given),
 }
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum ConfigCommand {
     /// Say everything that is wrong with the settings, without starting
-    Check,
+    Check(Given),
     /// Show each setting in force and what set it; secrets are redacted
-    Print,
+    Print(Given),
     /// List every environment variable with its meaning and its default
-    Env,
+    Env(Given),
 }
 
 impl Arguments {
@@ -79,9 +92,38 @@ impl Arguments {
         Self::parse()
     }
 
-    /// The command, which is to serve unless another one was given.
+    /// The command, which is to serve unless another one was given, and what was given with it, in
+    /// the order of the command line.
     #[must_use]
-    pub fn command(&self) -> Command {
-        self.command.clone().unwrap_or(Command::Serve)
+    pub fn into_parts(self) -> (Command, Given) {
+        let command = self
+            .command
+            .unwrap_or_else(|| Command::Serve(Given::default()));
+        let mut given = self.given;
+        match &command {
+            Command::Serve(more)
+            | Command::Migrate { given: more, .. }
+            | Command::Healthcheck(more) => {
+                given.add(more);
+            }
+            Command::Config {
+                command,
+                given: more,
+            } => {
+                given.add(more);
+                let (ConfigCommand::Check(more)
+                | ConfigCommand::Print(more)
+                | ConfigCommand::Env(more)) = command;
+                given.add(more);
+            }
+        }
+        (command, given)
+    }
+}
+
+impl Given {
+    fn add(&mut self, more: &Self) {
+        self.files.extend_from_slice(&more.files);
+        self.set.extend_from_slice(&more.set);
     }
 }

@@ -23,7 +23,7 @@ use axum::routing::get;
 use config::ValueKind;
 
 use super::database::Database;
-use super::lifecycle::{Exit, Lifecycle, State};
+use super::lifecycle::{Lifecycle, State};
 use super::settings::{self, Check, Reader, Section, Setting};
 use super::supervisor::{Refused, Supervisor};
 
@@ -173,7 +173,7 @@ fn answer(healthy: bool) -> Response {
 /// # Errors
 ///
 /// When nothing answers there.
-pub fn ask(operator: SocketAddr) -> io::Result<Exit> {
+pub fn ask(operator: SocketAddr) -> io::Result<bool> {
     const PATIENCE: Duration = Duration::from_secs(2);
     let mut address = operator;
     if address.ip().is_unspecified() {
@@ -202,6 +202,5 @@ pub fn ask(operator: SocketAddr) -> io::Result<Exit> {
         )
     })?;
     let ready = status.ends_with(b" 200");
-    println!("{}", if ready { "ready" } else { "not ready" });
-    Ok(if ready { Exit::Clean } else { Exit::Failed })
+    Ok(ready)
 }

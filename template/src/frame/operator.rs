@@ -38,6 +38,12 @@ impl Section for Operator {
     }
 
     fn check(&self, check: &mut Check<'_>) {
+        let sendable = |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        check.that(
+            self.token.as_ref().is_none_or(sendable),
+            &["operator.token"],
+            "must be one line of visible ASCII, or no header could carry it",
+        );
         check.that(
             self.listen.ip().is_loopback() || self.token.is_some(),
             &["operator.listen", "operator.token"],

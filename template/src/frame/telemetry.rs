@@ -4,9 +4,11 @@
 //! may change its words.
 
 use std::io::{self, IsTerminal};
+use std::str::FromStr;
 
 use config::ValueKind;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 
 use super::settings::{Reader, Section, Setting};
@@ -17,6 +19,8 @@ pub mod message {
     pub const LISTENING: &str = "listening";
     /// The start is complete.
     pub const READY: &str = "ready";
+    /// The start did not succeed: `cause`.
+    pub const FAILED: &str = "failed";
     /// The stop has begun: `signal` or `cause`.
     pub const DRAINING: &str = "draining";
     /// The last event: `outcome`, `exit_code`, `abandoned`.
@@ -72,10 +76,10 @@ impl Setting for Filter {
 
     fn parse(value: &ValueKind) -> Option<Self> {
         let text = String::parse(value)?;
-        EnvFilter::builder()
-            .parse(&text)
-            .is_ok()
-            .then_some(Self(text))
+        // A bare word is taken for a target, and a mistyped level for one that mutes all others.
+        let meant = |part: &str| part.contains('=') || LevelFilter::from_str(part).is_ok();
+        let whole = !text.is_empty() && text.split(',').all(meant);
+        (whole && EnvFilter::builder().parse(&text).is_ok()).then_some(Self(text))
     }
 }
 

@@ -41,6 +41,8 @@ fn a_name_that_cannot_be_is_refused_with_the_reason() {
         ("tokio", "the service depends on a crate"),
         ("config", "the service depends on a crate"),
         ("Futures-Core", "the service depends on a crate"),
+        ("SerdeJson", "the service depends on a crate"),
+        ("Log_", "the service depends on a crate"),
         ("2fast", "must begin with a letter"),
         ("-svc", "must begin with a letter"),
         ("naïve", "only letters, digits"),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use keelson::generate::{Answers, Place, generate};
+use keelson::generate::{Answers, Place, generate, staged};
 use keelson::repository;
 use keelson::variant::{cargo, files};
 
@@ -120,6 +120,34 @@ fn generation_needs_no_network_and_runs_no_command() {
         let [a, b] = [&usual, &alone].map(|root| fs::read(root.join(file)).expect("a file"));
         assert_eq!(a, b, "{}", file.display());
     }
+}
+
+#[test]
+fn what_somebody_has_left_in_the_template_stays_there() {
+    let checkout = tempfile::tempdir().expect("a temporary directory");
+    let template = checkout.path().join("template");
+    fs::create_dir(&template).expect("it can be made");
+    let ignored = fs::read(repository::template().join(".gitignore")).expect("it is there");
+    fs::write(template.join(".gitignore"), ignored).expect("it can be written");
+    for name in [
+        "kept.rs",
+        ".env",
+        ".env.local",
+        "kept.rs.orig",
+        ".kept.rs.swp",
+        "kept.rs~",
+    ] {
+        fs::write(template.join(name), "SECRET=1\n").expect("it can be written");
+    }
+    git(checkout.path(), &["init", "-q"]);
+
+    let taken = staged(checkout.path()).expect("it can be copied");
+
+    let names: Vec<_> = files(taken.path()).into_iter().collect();
+    assert_eq!(
+        names,
+        ["template/.gitignore", "template/kept.rs"].map(Path::new)
+    );
 }
 
 fn git(directory: &Path, arguments: &[&str]) -> String {

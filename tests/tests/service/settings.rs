@@ -140,6 +140,81 @@ async fn config_check_tells_everything_at_once_and_starts_nothing() {
     assert_eq!((fine.code, fine.stderr.as_str()), (Some(0), ""));
 }
 
+#[tokio::test]
+async fn flags_count_before_and_after_the_command() {
+    let launch = service()
+        .file("a.toml", "[log]\nformat = \"json\"\nfilter = \"warn\"\n")
+        .file("b.toml", "log.filter = \"error\"\n");
+    let mut launch = launch;
+    for argument in [
+        ["--config", "a.toml"].as_slice(),
+        &["--set", "http.request_timeout=7s", "config"],
+        &["--config", "b.toml", "--set", "shutdown.delay=1s", "print"],
+        &[
+            "--set",
+            "http.body_limit=2MiB",
+            "--set",
+            "http.request_timeout=8s",
+        ],
+    ]
+    .concat()
+    {
+        launch = launch.arg(argument);
+    }
+    let printed = squeezed(&launch.run().await.unwrap().stdout);
+
+    for line in [
+        "format = \"json\" # a.toml:2\n",
+        "filter = \"error\" # b.toml:1\n",
+        "delay = \"1s\" # --set\n",
+        "body_limit = \"2MiB\" # --set\n",
+        "request_timeout = \"8s\" # --set\n",
+    ] {
+        assert!(printed.contains(line), "{line} is not in:\n{printed}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_given_is_no_success_and_no_panic() {
+    let shell = |script: &str| {
+        let script = script.replace("SVC", &crate::binary().display().to_string());
+        let output = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!said.contains("panicked"), "{script}: {said}");
+        output.status.code()
+    };
+    assert_eq!(shell("SVC config print > /dev/full"), Some(1));
+    assert_eq!(shell("SVC config check --set x=1 2> /dev/full"), Some(1));
+    assert_eq!(shell("SVC config env | head -n 1 > /dev/null"), Some(0));
+}
+
+#[tokio::test]
+async fn a_start_that_fails_is_told_even_where_the_log_is_off() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let launch = service()
+        .set("log.filter", "off")
+        .set("http.listen", address);
+    let exit = launch.start().await.unwrap().exit().await;
+
+    assert_eq!(exit.code, Some(1));
+    assert!(
+        exit.stderr.contains(&format!("cannot bind {address}")),
+        "{}",
+        exit.stderr
+    );
+    let mistyped = service()
+        .arg("config")
+        .arg("check")
+        .set("log.filter", "inof")
+        .run()
+        .await;
+    assert_eq!(mistyped.unwrap().code, Some(1), "a level that is none");
+}
+
 /// Columns are for people.
 fn squeezed(text: &str) -> String {
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");

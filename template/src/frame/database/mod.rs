@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::Connection;
 use sqlx::migrate::MigrateError;
 
-use super::settings::{Check, Reader, Section, Setting};
+use super::settings::{Check, REDACTED, Reader, Section, Setting};
 
 // The engine that this service was made for.{{ nl }}mod {{ database }};{{ nl }}use {{ database }} as engine;{% comment %}
 #[cfg(feature = "postgres")]
@@ -51,9 +51,9 @@ impl Section for Settings {
             "must be longer than nothing",
         );
         check.that(
-            self.max_connections > 0,
+            (1..=10_000).contains(&self.max_connections),
             &["database.max_connections"],
-            "must be at least 1",
+            "must be from 1 to 10000",
         );
     }
 }
@@ -70,7 +70,7 @@ impl Setting for Url {
     const SECRET: bool = true;
 
     fn parse(value: &ValueKind) -> Option<Self> {
-        let text = String::parse(value)?;
+        let text = String::parse(value).filter(|text| !text.contains(REDACTED))?;
         let shown = engine::redacted(&text)?;
         Some(Self {
             whole: text.into(),
@@ -191,9 +191,10 @@ impl Database {
         if !migrated {
             return Ok(known.len());
         }
-        let query = sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations");
-        let applied: Vec<(i64, Vec<u8>)> = query.fetch_all(&self.pool).await.map_err(failed)?;
-        for (version, checksum) in &applied {
+        let query = sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations");
+        let applied: Vec<(i64, Vec<u8>, bool)> =
+            query.fetch_all(&self.pool).await.map_err(failed)?;
+        for (version, checksum, success) in &applied {
             let foreign = |what| Error::Foreign {
                 url: self.url.clone(),
                 version: *version,
@@ -202,6 +203,7 @@ impl Database {
             match known.iter().find(|migration| migration.version == *version) {
                 None => return Err(foreign("does not know")),
                 Some(same) if *same.checksum != **checksum => return Err(foreign("has otherwise")),
+                Some(_) if !success => return Err(foreign("finds half applied")),
                 Some(_) => {}
             }
         }

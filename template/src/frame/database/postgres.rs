@@ -5,10 +5,12 @@ use std::str::FromStr;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
 
+use crate::frame::settings::REDACTED;
+
 pub type Db = sqlx::Postgres;
 
-pub(super) const EXPECTED_URL: &str =
-    "a Postgres URL, such as `postgres://user:password@host:5432/database`";
+pub(super) const EXPECTED_URL: &str = "a Postgres URL, such as `postgres://user:password@host:5432/database`, with `/`, `@` and `:` in a \
+     password written as %2F, %40 and %3A";
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -24,24 +26,97 @@ pub(super) fn exists(_url: &str) -> Result<bool, sqlx::Error> {
     Ok(true)
 }
 
-/// The URL as it may be seen: rebuilt without its password. `None` when it is not one.
+/// What a URL may say that is no secret, beside host, user and database.
+const HARMLESS: [&str; 3] = ["application_name", "sslmode", "sslrootcert"];
+
+/// The URL as it may be seen: whole if nothing in it can be a secret, or else rebuilt without what
+/// can. `None` when it is not a URL, or one in which a password has spilled into other parts.
 pub(super) fn redacted(url: &str) -> Option<String> {
-    let scheme = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    let options = scheme.then(|| PgConnectOptions::from_str(url).ok())??;
-    let place = match options.get_socket() {
-        Some(socket) => socket.display().to_string(),
-        None => format!("{}:{}", options.get_host(), options.get_port()),
-    };
-    let user = options.get_username();
-    let database = options.get_database().unwrap_or(user);
-    let authority = url.split("//").nth(1)?.split(['/', '?']).next()?;
-    let before_host = authority.rsplit_once('@').map_or("", |(user, _)| user);
-    if before_host.contains(':') || url.contains("password=") {
-        return Some(format!("postgres://{user}:[redacted]@{place}/{database}"));
+    let parsed = url::Url::parse(url).ok()?;
+    let scheme = matches!(parsed.scheme(), "postgres" | "postgresql");
+    let path = parsed.path().trim_start_matches('/');
+    let host = parsed.host_str().unwrap_or_default();
+    let spilled =
+        path.contains(['/', '@', ':']) || host.contains('@') || parsed.fragment().is_some();
+    if !scheme || spilled || PgConnectOptions::from_str(url).is_err() {
+        return None;
     }
-    Some(url.to_owned())
+    let harmless: Vec<_> = parsed
+        .query_pairs()
+        .filter(|(key, _)| HARMLESS.contains(&&**key))
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    if parsed.password().is_none() && harmless.len() == parsed.query_pairs().count() {
+        return Some(url.to_owned());
+    }
+    let port = parsed
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    let query = if harmless.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", harmless.join("&"))
+    };
+    let user = parsed.username();
+    Some(format!(
+        "postgres://{user}:{REDACTED}@{host}{port}/{path}{query}"
+    ))
 }
 
 pub(super) fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(PgConnectOptions::from_str(url)?.application_name(env!("CARGO_PKG_NAME")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redacted;
+
+    #[test]
+    fn a_password_is_shown_nowhere_in_a_url() {
+        for (url, shown) in [
+            ("postgres://u@h/db", "postgres://u@h/db"),
+            (
+                "postgres://u@h/db?sslmode=require",
+                "postgres://u@h/db?sslmode=require",
+            ),
+            (
+                "postgres://u:s3cr3t@h:5433/db",
+                "postgres://u:[redacted]@h:5433/db",
+            ),
+            (
+                "postgresql://u:s%2Fcr3t@h/db",
+                "postgres://u:[redacted]@h/db",
+            ),
+            (
+                "postgres://u:s3cr3t@h/db?sslmode=require",
+                "postgres://u:[redacted]@h/db?sslmode=require",
+            ),
+            (
+                "postgres://u@h/db?password=s3cr3t",
+                "postgres://u:[redacted]@h/db",
+            ),
+            (
+                "postgres://u@h/db?pass%77ord=s3cr3t",
+                "postgres://u:[redacted]@h/db",
+            ),
+        ] {
+            assert_eq!(redacted(url).as_deref(), Some(shown), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_into_which_a_password_has_spilled_is_none() {
+        for url in [
+            "postgres://u:/s3cr3t@h/db",
+            "postgres://u:12/34s3cr3t@h/db",
+            "postgres://u:a#s3cr3t@h/db",
+            "postgres://u:a@s3cr3t@h/x@y",
+            "mysql://u@h/db",
+            "s3cr3t",
+            "",
+        ] {
+            assert_eq!(redacted(url), None, "{url}");
+        }
+    }
 }

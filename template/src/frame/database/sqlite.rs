@@ -21,8 +21,10 @@ pub(super) const IS_MIGRATED: &str =
 /// each connection to a database in memory would see another one.
 pub(super) fn redacted(url: &str) -> Option<String> {
     let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
-    let in_file =
-        !path.is_empty() && !path.starts_with(['?', ':']) && !path.contains("mode=memory");
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    let in_memory = path.contains(":memory:") || pairs.any(|(_, value)| value == "memory");
+    let in_file = !path.is_empty() && !in_memory;
     let options = in_file.then(|| SqliteConnectOptions::from_str(url))?;
     options.is_ok().then(|| url.to_owned())
 }
@@ -55,4 +57,34 @@ pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, sqlx::Error> {
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(Duration::from_secs(5))
         .foreign_keys(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redacted;
+
+    #[test]
+    fn a_database_is_a_file_and_never_in_memory() {
+        for url in [
+            "sqlite:a.db",
+            "sqlite://a.db",
+            "sqlite:///var/lib/a.db",
+            "sqlite:a.db?mode=rwc",
+        ] {
+            assert_eq!(redacted(url).as_deref(), Some(url));
+        }
+        for url in [
+            "sqlite:",
+            "sqlite::memory:",
+            "sqlite://:memory:",
+            "sqlite:file::memory:",
+            "sqlite:a.db?mode=memory",
+            "sqlite:a.db?mode=%6demory",
+            "postgres://h/db",
+            "a.db",
+            "",
+        ] {
+            assert_eq!(redacted(url), None, "{url}");
+        }
+    }
 }

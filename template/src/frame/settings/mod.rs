@@ -26,7 +26,7 @@ pub use reference::Reference;
 pub use report::Problems;
 pub use show::{environment_file, print};
 pub use sources::Sources;
-pub use value::{ByteSize, Secret, Setting, one_of};
+pub use value::{ByteSize, REDACTED, Secret, Setting, one_of};
 
 /// Settings that hold, and for each of them the value in force and its source.
 #[derive(Debug)]

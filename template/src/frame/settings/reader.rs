@@ -119,6 +119,10 @@ fn wrong<T: Setting>(kind: &ValueKind, entry: &Entry, parsed: Option<&T>) -> Opt
     let Some(parsed) = parsed else {
         return Some(format!("expected {}", T::EXPECTED));
     };
+    let empty = matches!(kind, ValueKind::String(text) if text.is_empty());
+    if T::SECRET && empty && entry.source.contains("_FILE (") {
+        return Some("is empty: a secret that is not there".to_owned());
+    }
     // Everybody on the machine can read a command line. A URL without a password may stand there.
     let harmless = matches!(kind, ValueKind::String(text) if *text == parsed.redacted());
     (T::SECRET && entry.source == "--set" && !harmless).then(|| {
@@ -146,6 +150,7 @@ pub(super) fn toml_of(kind: &ValueKind) -> toml::Value {
             .map(|item| toml_of(&item.kind))
             .collect::<Vec<_>>()
             .into(),
+        ValueKind::Nil => "(a moment, or a number beyond 64 bits)".into(),
         other => other.to_string().into(),
     }
 }

@@ -105,9 +105,17 @@ pub(super) fn leaves(table: &DeTable<'_>) -> Vec<Leaf> {
 
 fn collect(table: &DeTable<'_>, prefix: &str, found: &mut Vec<Leaf>) {
     for (name, value) in table {
-        let key = match prefix {
-            "" => name.get_ref().to_string(),
-            _ => format!("{prefix}.{}", name.get_ref()),
+        // A dot within a name is no separator, and none of ours has one.
+        let name_of = name.get_ref();
+        let own = if name_of.contains('.') {
+            format!("{name_of:?}")
+        } else {
+            name_of.to_string()
+        };
+        let key = if prefix.is_empty() {
+            own
+        } else {
+            format!("{prefix}.{own}")
         };
         match value.get_ref() {
             DeValue::Table(inner) if !inner.is_empty() => collect(inner, &key, found),
@@ -120,19 +128,19 @@ fn collect(table: &DeTable<'_>, prefix: &str, found: &mut Vec<Leaf>) {
     }
 }
 
-/// TOML's value as `config` knows it. What does not fit (a number beyond 64 bits) stays text, so
-/// that it is reported as a wrong value rather than cut to size.
+/// TOML's value as `config` knows it. What does not fit, a moment or a number beyond 64 bits, is
+/// nothing that any setting takes.
 fn plain(value: &DeValue<'_>) -> ValueKind {
     match value {
         DeValue::String(text) => ValueKind::String(text.to_string()),
         DeValue::Boolean(flag) => ValueKind::Boolean(*flag),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or_else(|_| ValueKind::String(number.to_string()), ValueKind::I64),
+            .map_or(ValueKind::Nil, ValueKind::I64),
         DeValue::Float(number) => number
             .as_str()
             .parse()
-            .map_or_else(|_| ValueKind::String(number.to_string()), ValueKind::Float),
-        DeValue::Datetime(moment) => ValueKind::String(moment.to_string()),
+            .map_or(ValueKind::Nil, ValueKind::Float),
+        DeValue::Datetime(_) => ValueKind::Nil,
         DeValue::Array(items) => ValueKind::Array(
             items
                 .iter()

@@ -121,8 +121,18 @@ impl<'a> Intake<'a> {
         if errors.is_empty() {
             for leaf in leaves(table.get_ref()) {
                 let origin = format!("{name}:{}", line_of(&text, leaf.at));
+                let section = format!("{}.", leaf.key);
+                let empty = matches!(leaf.value, ValueKind::Table(_));
                 match self.reference.get(&leaf.key) {
+                    Some(_) if empty => {
+                        let words = "is a setting, and not a section";
+                        self.problems
+                            .add(Problem::of_key(&leaf.key, None, &origin, words));
+                    }
                     Some(_) => self.put(&leaf.key, leaf.value, &origin),
+                    // A section that sets nothing, as when all of it is commented out.
+                    None if empty && self.reference.keys().any(|key| key.starts_with(&section)) => {
+                    }
                     None => self.unknown(&leaf.key, &origin, str::to_owned),
                 }
             }
@@ -134,7 +144,7 @@ impl<'a> Intake<'a> {
         let mut variables: Vec<_> = variables
             .iter()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
-            .filter(|(name, _)| name.starts_with("APP_") && name != FILES_VARIABLE)
+            .filter(|(name, _)| name.to_uppercase().starts_with("APP_") && name != FILES_VARIABLE)
             .collect();
         variables.sort();
         for (name, value) in variables {
@@ -194,10 +204,14 @@ impl<'a> Intake<'a> {
                 self.put_once(key, value, &origin);
             }
             Err(error) => {
-                self.problems.add(Problem::of_source(
-                    origin,
-                    format!("cannot be read: {error}"),
-                ));
+                // What is no path may be the secret itself, set in the wrong variable.
+                let named = if path.contains('/') {
+                    origin
+                } else {
+                    name.to_owned()
+                };
+                let words = format!("names a file that cannot be read: {error}");
+                self.problems.add(Problem::of_source(named, words));
             }
         }
     }
@@ -236,13 +250,18 @@ impl<'a> Intake<'a> {
 
     /// One underscore where two are needed, or lower case: not ours by its name, ours by intent.
     fn almost_a_variable(&mut self, name: &str) {
-        let folded = fold(name.strip_suffix("_FILE").unwrap_or(name));
+        let whole = name.to_uppercase();
+        let (stem, suffix) = match whole.strip_suffix("_FILE") {
+            Some(stem) => (stem, "_FILE"),
+            None => (whole.as_str(), ""),
+        };
+        let folded = fold(stem);
         if let Some(key) = self
             .reference
             .keys()
             .find(|key| fold(&variable(key)) == folded)
         {
-            let words = format!("is not read; did you mean `{}`?", variable(key));
+            let words = format!("is not read; did you mean `{}{suffix}`?", variable(key));
             self.problems.add(Problem::of_source(name, words));
         }
     }

@@ -25,7 +25,8 @@ pub trait Setting: Sized {
     }
 }
 
-pub(super) const REDACTED: &str = "[redacted]";
+/// What is shown in the place of a secret.
+pub const REDACTED: &str = "[redacted]";
 
 /// The text of a setting that is written as text.
 fn text(value: &ValueKind) -> Option<&str> {
@@ -85,10 +86,14 @@ impl Setting for SocketAddr {
 }
 
 impl Setting for Duration {
-    const EXPECTED: &'static str = "a duration, such as `10s`, `500ms` or `1m 30s`";
+    const EXPECTED: &'static str = "a duration up to a year, such as `10s`, `500ms` or `1m 30s`";
 
     fn parse(value: &ValueKind) -> Option<Self> {
-        humantime::parse_duration(text(value)?).ok()
+        // What is longer is a mistake, and would not fit into the clock's arithmetic.
+        let year = Duration::from_hours(366 * 24);
+        humantime::parse_duration(text(value)?)
+            .ok()
+            .filter(|duration| *duration <= year)
     }
 }
 
@@ -130,11 +135,13 @@ impl Secret {
 }
 
 impl Setting for Secret {
-    const EXPECTED: &'static str = "text";
+    const EXPECTED: &'static str = "text, and not what `config print` shows in its place";
     const SECRET: bool = true;
 
     fn parse(value: &ValueKind) -> Option<Self> {
-        text(value).map(|text| Self(text.into()))
+        text(value)
+            .filter(|text| !text.contains(REDACTED))
+            .map(|text| Self(text.into()))
     }
 }
 

@@ -19,6 +19,7 @@ mod periodic;
 mod policy;
 mod task;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,12 +46,18 @@ pub struct Supervisor(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// In the order of their registration.
-    tasks: Mutex<Vec<Supervised>>,
+    tasks: Mutex<Tasks>,
     one_shots: OneShots,
     /// Cancelled when the stop begins.
     closing: CancellationToken,
     gave_up: watch::Sender<Option<Arc<str>>>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    /// In the order of their registration.
+    all: Vec<Supervised>,
+    by_name: HashMap<Arc<str>, usize>,
 }
 
 struct Supervised {
@@ -119,6 +126,7 @@ impl Supervisor {
     #[must_use]
     pub fn statuses(&self) -> Vec<Status> {
         self.tasks()
+            .all
             .iter()
             .map(|supervised| supervised.task.status.lock().clone())
             .collect()
@@ -127,12 +135,13 @@ impl Supervisor {
     /// The critical tasks that do not run just now.
     #[must_use]
     pub fn missing(&self) -> Vec<Arc<str>> {
-        let missing = |status: &Status| status.critical && status.state != State::Running;
-        self.statuses()
-            .into_iter()
-            .filter(missing)
-            .map(|status| status.name)
-            .collect()
+        let tasks = self.tasks();
+        let statuses = tasks
+            .all
+            .iter()
+            .map(|supervised| supervised.task.status.lock());
+        let missing = statuses.filter(|status| status.critical && status.state != State::Running);
+        missing.map(|status| Arc::clone(&status.name)).collect()
     }
 
     /// Completes with the name of a critical task that was given up.
@@ -189,6 +198,7 @@ impl Supervisor {
     async fn stop_tasks(&self, deadline: Instant) -> Vec<String> {
         let lives: Vec<_> = self
             .tasks()
+            .all
             .iter_mut()
             .rev()
             .filter_map(|supervised| Some((Arc::clone(&supervised.task), supervised.life.take()?)))
@@ -210,10 +220,8 @@ impl Supervisor {
     fn order(&self, name: &str, order: Order) -> Result<(), Refused> {
         let unknown = || Refused::Unknown(name.into());
         let tasks = self.tasks();
-        let task = tasks
-            .iter()
-            .find(|supervised| &*supervised.task.name == name);
-        task.ok_or_else(unknown)?
+        let index = *tasks.by_name.get(name).ok_or_else(unknown)?;
+        tasks.all[index]
             .task
             .orders
             .try_send(order)
@@ -222,7 +230,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn tasks(&self) -> MutexGuard<'_, Vec<Supervised>> {
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
         self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -320,7 +328,7 @@ impl Builder {
         if inner.closing.is_cancelled() {
             return Err(Refused::Stopping(name));
         }
-        if tasks.iter().any(|supervised| supervised.task.name == name) {
+        if tasks.by_name.contains_key(&name) {
             return Err(Refused::NameTaken(name));
         }
         let (orders, received) = mpsc::channel(4);
@@ -342,7 +350,9 @@ impl Builder {
         // The handle is kept, and awaited by `stop`.
         #[expect(clippy::disallowed_methods)]
         let life = tokio::spawn(async move { living.live(received).await });
-        tasks.push(Supervised {
+        let index = tasks.all.len();
+        tasks.by_name.insert(Arc::clone(&task.name), index);
+        tasks.all.push(Supervised {
             task: Arc::clone(&task),
             life: Some(life),
         });

@@ -1,23 +1,20 @@
 //! Work that is done once: started and forgotten, but not by the stop.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::outcome::{Outcome, caught, erased};
+use super::outcome::Outcome;
+use crate::frame::panics;
 
 /// Every one-shot that is under way.
 #[derive(Debug, Default)]
 pub(super) struct OneShots {
-    tracker: TaskTracker,
-    /// Cancelled at the deadline.
-    abort: CancellationToken,
-    /// How many are under way, by name.
-    names: Mutex<HashMap<&'static str, Arc<AtomicUsize>>>,
+    shots: Mutex<JoinSet<()>>,
+    /// How many are under way, by name. There are few names, and each is looked up by every shot.
+    names: Mutex<Vec<(&'static str, Arc<AtomicUsize>)>>,
 }
 
 /// One that is under way, until it is dropped.
@@ -35,10 +32,16 @@ impl OneShots {
         F: Future<Output: Outcome> + Send + 'static,
     {
         let counted = self.count(name);
-        let abort = self.abort.clone();
-        self.tracker.spawn(async move {
+        let mut shots = lock(&self.shots);
+        // The set keeps what has ended until it is asked for it.
+        while shots.try_join_next().is_some() {}
+        shots.spawn(async move {
             let _counted = counted;
-            if let Some(Err(failure)) = abort.run_until_cancelled(caught(erased(work))).await {
+            let failure = match panics::caught(work).await {
+                Ok(outcome) => outcome.into_failure(),
+                Err(words) => Some(format!("panicked: {words}")),
+            };
+            if let Some(failure) = failure {
                 tracing::warn!(task = name, error = failure, "task failed");
             }
         });
@@ -46,33 +49,40 @@ impl OneShots {
 
     /// Waits for all that are under way, and aborts what is left at the deadline, by name.
     pub(super) async fn stop(&self, deadline: Instant) -> Vec<String> {
-        self.tracker.close();
-        if timeout_at(deadline, self.tracker.wait()).await.is_ok() {
+        let mut shots = std::mem::take(&mut *lock(&self.shots));
+        let all = async { while shots.join_next().await.is_some() {} };
+        if timeout_at(deadline, all).await.is_ok() {
             return Vec::new();
         }
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut left: Vec<_> = names
+        let mut left: Vec<_> = lock(&self.names)
             .iter()
             .map(|(name, count)| (*name, count.load(Ordering::Relaxed)))
             .filter(|(_, count)| *count > 0)
-            .map(|(name, count)| {
-                if count == 1 {
-                    name.to_owned()
-                } else {
-                    format!("{name} ({count})")
-                }
+            .map(|(name, count)| match count {
+                1 => name.to_owned(),
+                _ => format!("{name} ({count})"),
             })
             .collect();
         left.sort();
         tracing::warn!(tasks = left.join(", "), "tasks aborted");
-        self.abort.cancel();
+        shots.abort_all();
         left
     }
 
     fn count(&self, name: &'static str) -> Counted {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = names.entry(name).or_default();
+        let mut names = lock(&self.names);
+        let known = names.iter().find(|(known, _)| *known == name);
+        let count = if let Some((_, count)) = known {
+            Arc::clone(count)
+        } else {
+            names.push((name, Arc::default()));
+            Arc::clone(&names[names.len() - 1].1)
+        };
         count.fetch_add(1, Ordering::Relaxed);
-        Counted(Arc::clone(count))
+        Counted(count)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -60,7 +60,7 @@ fn every_problem_is_in_one_report() {
     is not a setting; did you mean `APP__HTTP__WORKERS`?
 
   APP__OPERATOR__URL_FILE (/does/not/exist)
-    cannot be read: No such file or directory (os error 2)
+    names a file that cannot be read: No such file or directory (os error 2)
 
   http.listn  (set by --set)
     is not a setting; did you mean `http.listen`?
@@ -69,7 +69,7 @@ fn every_problem_is_in_one_report() {
     expected `--set key=value`, found no `=`
 
   http.timeout = \"10\"  (set by prod.toml:2)
-    expected a duration, such as `10s`, `500ms` or `1m 30s`
+    expected a duration up to a year, such as `10s`, `500ms` or `1m 30s`
 
   http.workers = \"7\"  (set by prod.toml:3)
     expected a whole number from 0 to 65535
@@ -115,7 +115,8 @@ fn a_variable_that_is_almost_right_is_not_passed_over() {
         ("APP__HTTP_LISTEN", "APP__HTTP__LISTEN"),
         ("APP__http__listen", "APP__HTTP__LISTEN"),
         ("APP__HTTP__LISTENER", "APP__HTTP__LISTEN"),
-        ("APP_OPERATOR_TOKEN_FILE", "APP__OPERATOR__TOKEN"),
+        ("APP_OPERATOR_TOKEN_FILE", "APP__OPERATOR__TOKEN_FILE"),
+        ("app__http__listen", "APP__HTTP__LISTEN"),
     ] {
         let report = Given::default().env(wrong, "127.0.0.1:1").report();
         assert!(report.contains(wrong), "{report}");

@@ -70,3 +70,30 @@ fn a_secret_is_shown_nowhere() {
     );
     assert!(!mistyped.contains(secret), "{mistyped}");
 }
+
+#[test]
+fn what_stands_for_a_secret_is_no_secret() {
+    let report = Given::default()
+        .env("APP__OPERATOR__TOKEN", "[redacted]")
+        .report();
+    assert!(report.contains("not what `config print` shows"), "{report}");
+}
+
+#[test]
+fn a_secret_from_an_empty_file_is_a_mistake() {
+    for content in ["", "\n"] {
+        let report = Given::default()
+            .env_file("APP__OPERATOR__TOKEN_FILE", content)
+            .report();
+        assert!(report.contains("is empty"), "{report}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_its_files_name_is_not_shown() {
+    let report = Given::default()
+        .env("APP__OPERATOR__TOKEN_FILE", "hunter2")
+        .report();
+    assert!(report.contains("APP__OPERATOR__TOKEN_FILE"), "{report}");
+    assert!(!report.contains("hunter2"), "{report}");
+}

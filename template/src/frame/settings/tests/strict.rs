@@ -85,6 +85,47 @@ fn text_stays_as_it_was_written() {
 }
 
 #[test]
+fn what_toml_can_say_and_no_setting_takes_is_refused() {
+    for wrong in [
+        "operator.url = 1979-05-27",
+        "operator.url = 99999999999999999999",
+        "http.workers = 99999999999999999999",
+        "operator.url = {}",
+        "[operator.url]",
+        "\"operator.url\" = \"x\"",
+        "operator.\"url.x\" = 1",
+        "[[operator]]",
+    ] {
+        let report = Given::default().file("f.toml", wrong).report();
+        assert!(
+            report.contains("operator") || report.contains("http.workers"),
+            "{wrong}: {report}"
+        );
+        assert!(report.contains("f.toml:1"), "{wrong}: {report}");
+    }
+}
+
+#[test]
+fn a_section_with_nothing_in_it_sets_nothing() {
+    let given = Given::default().file("f.toml", "[http]\n# workers = 7\n\n[operator]\n");
+    assert_eq!(given.settings().http.workers, 4);
+}
+
+#[test]
+fn an_empty_table_takes_no_value_away() {
+    let given = Given::default()
+        .file("one.toml", "operator.token = \"hunter2\"")
+        .file("two.toml", "operator.token = {}");
+    assert!(
+        given
+            .report()
+            .contains("operator.token  (set by two.toml:1)"),
+        "{}",
+        given.report()
+    );
+}
+
+#[test]
 fn a_section_is_no_value_and_a_value_no_section() {
     let report = Given::default().file("f.toml", "http = 5").report();
     assert!(
