@@ -115,11 +115,7 @@ impl Supervisor {
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        if self.0.closing.is_cancelled() {
-            return Err(Refused::Stopping(name.into()));
-        }
-        self.0.one_shots.spawn(name, work);
-        Ok(())
+        self.0.one_shots.spawn(name, work, &self.0.closing)
     }
 
     /// What is known of each task, in the order of their registration.

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
+use super::Refused;
 use super::outcome::Outcome;
 use crate::frame::panics;
 
@@ -27,12 +29,22 @@ impl Drop for Counted {
 }
 
 impl OneShots {
-    pub(super) fn spawn<F>(&self, name: &'static str, work: F)
+    pub(super) fn spawn<F>(
+        &self,
+        name: &'static str,
+        work: F,
+        closing: &CancellationToken,
+    ) -> Result<(), Refused>
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
         let counted = self.count(name);
         let mut shots = lock(&self.shots);
+        // Looked at under the lock, which the stop takes after it has begun: whatever gets past
+        // this is waited for.
+        if closing.is_cancelled() {
+            return Err(Refused::Stopping(name.into()));
+        }
         // The set keeps what has ended until it is asked for it.
         while shots.try_join_next().is_some() {}
         shots.spawn(async move {
@@ -45,6 +57,7 @@ impl OneShots {
                 tracing::warn!(task = name, error = failure, "task failed");
             }
         });
+        Ok(())
     }
 
     /// Waits for all that are under way, and aborts what is left at the deadline, by name.
