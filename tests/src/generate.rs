@@ -9,7 +9,7 @@ use cargo_generate::{GenerateArgs, TemplatePath, Vcs};
 use tempfile::TempDir;
 
 use crate::repository;
-use crate::variant::files;
+use crate::variant::{copy, files};
 
 /// What `cargo generate` would ask. What is left out has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -129,11 +129,10 @@ pub fn staged(repository: &Path) -> Result<TempDir> {
             kept.chain([PathBuf::from("cargo-generate.toml")]).collect()
         }
     };
-    for file in files.iter().filter(|file| repository.join(file).is_file()) {
-        let target = staged.path().join(file);
-        std::fs::create_dir_all(target.parent().context("a file is in a directory")?)?;
-        std::fs::copy(repository.join(file), target)?;
-    }
+    let there = files
+        .into_iter()
+        .filter(|file| repository.join(file).is_file());
+    copy(repository, there, staged.path())?;
     Ok(staged)
 }
 

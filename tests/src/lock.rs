@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use crate::repository;
-use crate::variant::{Variant, cargo};
+use crate::variant::{Variant, cargo, copy, files};
 
 /// Where the folded lock is.
 pub fn path() -> PathBuf {
@@ -41,7 +41,7 @@ pub fn folded(in_place: &str) -> Result<String> {
     for variant in Variant::all() {
         let project = variant.generate();
         let directory = scratch.path().join(project.name());
-        copy(project.dir(), &directory)?;
+        copy(project.dir(), files(project.dir()), &directory)?;
         // What is here is enough for cargo to drop what this variant does not need.
         fs::write(directory.join("Cargo.lock"), in_place)?;
         cargo(
@@ -168,13 +168,4 @@ fn with_dependencies(hook: &str, lock: &str) -> Result<String> {
         .split_once(start)
         .context("hooks/taken.rhai has no list DEPENDENCIES")?;
     Ok(format!("{before}{start}{}\n];\n", lines.join("\n")))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    for file in crate::variant::files(from) {
-        let target = to.join(&file);
-        fs::create_dir_all(target.parent().context("a file is in a directory")?)?;
-        fs::copy(from.join(&file), target)?;
-    }
-    Ok(())
 }

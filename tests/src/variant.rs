@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -189,6 +190,18 @@ pub fn files(directory: &Path) -> BTreeSet<PathBuf> {
         }
     }
     found
+}
+
+/// Copies these files, by their path from one directory to the same path in another.
+pub fn copy(from: &Path, files: impl IntoIterator<Item = PathBuf>, to: &Path) -> io::Result<()> {
+    for file in files {
+        let target = to.join(&file);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::copy(from.join(&file), target)?;
+    }
+    Ok(())
 }
 
 fn remove_empty_directories(directory: &Path) {

@@ -5,7 +5,7 @@ use keelson::http;
 use keelson::service::Service;
 use keelson::variant::cargo;
 
-use crate::service;
+use crate::{cause_of, service};
 
 #[tokio::test]
 async fn version_names_the_version_the_commit_and_the_profile() {
@@ -161,11 +161,7 @@ async fn a_service_that_may_not_migrate_says_what_to_run_and_then_starts() {
 
     let refused = careful.clone().start().await.unwrap().exit().await;
     assert_eq!(refused.code, Some(1));
-    let cause = refused
-        .event("failed")
-        .expect("the log says why")
-        .field("cause")
-        .to_string();
+    let cause = cause_of(&refused);
     assert!(cause.contains("run `svc migrate` first"), "{cause}");
 
     let migrated = here.clone().arg("migrate").run().await.unwrap();
@@ -239,11 +235,7 @@ async fn a_start_that_fails_late_closes_what_it_opened() {
     let exit = launch.start().await.unwrap().exit().await;
 
     assert_eq!(exit.code, Some(1));
-    let cause = exit
-        .event("failed")
-        .expect("the log says why")
-        .field("cause")
-        .to_string();
+    let cause = cause_of(&exit);
     assert!(
         cause.contains(&format!("cannot bind {address} (http.listen)")),
         "{cause}"

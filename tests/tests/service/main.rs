@@ -9,7 +9,7 @@ mod stopping;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use keelson::service::{Launch, Service};
+use keelson::service::{Exit, Launch, Service};
 use keelson::variant::Variant;
 
 /// The default variant's binary, built once.
@@ -23,4 +23,10 @@ fn binary() -> PathBuf {
 /// The default service, not started yet.
 fn service() -> Launch {
     Service::of(binary())
+}
+
+/// Why a start did not succeed, as the log says it.
+fn cause_of(exit: &Exit) -> String {
+    let failed = exit.event("failed").expect("the log says why");
+    failed.field("cause").to_string()
 }

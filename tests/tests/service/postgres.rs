@@ -4,6 +4,8 @@ use keelson::postgres::Postgres;
 use keelson::service::{Launch, Service};
 use keelson::variant::Variant;
 
+use crate::cause_of;
+
 fn service(url: &str) -> Launch {
     let binary = Variant::default()
         .database("postgres")
@@ -32,11 +34,7 @@ async fn a_database_that_is_ahead_of_the_binary_is_refused() {
             .set("database.migrate_on_start", migrate_on_start);
         let exit = launch.start().await.unwrap().exit().await;
         assert_eq!(exit.code, Some(1), "{exit}");
-        let cause = exit
-            .event("failed")
-            .expect("the log says why")
-            .field("cause")
-            .to_string();
+        let cause = cause_of(&exit);
         assert!(cause.contains("99"), "{cause}");
     }
     let check = service.arg("migrate").arg("--check").run().await.unwrap();
@@ -68,11 +66,7 @@ async fn a_postgres_that_cannot_be_reached_or_refuses_is_told_with_the_reason_an
     ] {
         let exit = service(&url).start().await.unwrap().exit().await;
         assert_eq!(exit.code, Some(1), "{exit}");
-        let cause = exit
-            .event("failed")
-            .expect("the log says why")
-            .field("cause")
-            .to_string();
+        let cause = cause_of(&exit);
         assert!(cause.contains(reason), "{reason}: {cause}");
         assert!(
             cause.contains("postgres://postgres:[redacted]@127.0.0.1"),
