@@ -11,15 +11,22 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use frame::Frame;
 use frame::cli::{Arguments, Command, ConfigCommand, Given};
 use frame::database::Database;
+use frame::edge;
 use frame::health::{self, Health};
-use frame::lifecycle::{Exit, Lifecycle, Shutdown, Signals, State};
-use frame::server::{self, Listener};
-use frame::settings::{self, Loaded, Reference, Sources};
+use frame::lifecycle::{Exit, Lifecycle, Phase, Shutdown};
+use frame::operator::{self, Operator};
+use frame::server::{self, Listener, Sockets, Watch};
+use frame::settings::{self, Loaded, Problems, Reference, Sources};
+use frame::signals::{Signal, Signals};
 use frame::supervisor::Supervisor;
-use frame::telemetry::message;
-use frame::{edge, operator};
+use frame::telemetry::{Filtering, message};
+use frame::watchdog::Pulse;
 use service::Settings;
 
 /// Does what the command line asks for.
@@ -44,10 +51,9 @@ fn perform(command: &Command, given: &Given) -> Outcome {
     {
         return say(&settings::environment_file(&reference));
     }
-    let sources = Sources::of_process(&given.files, &given.set);
-    let loaded = settings::load::<Settings>(&reference, &sources)?;
+    let loaded = load(&reference, given)?;
     match command {
-        Command::Serve(_) => run(serve(loaded)),
+        Command::Serve(_) => run(serve(loaded, given.clone())),
         Command::Migrate { check, .. } => run(migrate(&loaded.settings, *check)),
         Command::Healthcheck(_) => {
             let ready = health::ask(loaded.settings.operator.listen)?;
@@ -60,6 +66,10 @@ fn perform(command: &Command, given: &Given) -> Outcome {
         } => say(&settings::print(&loaded.entries)),
         Command::Config { .. } => say("the settings are right\n"),
     }
+}
+
+fn load(reference: &Reference, given: &Given) -> Result<Loaded<Settings>, Problems> {
+    settings::load(reference, &Sources::of_process(&given.files, &given.set))
 }
 
 /// Every setting there is, with its default and its meaning.
@@ -83,22 +93,231 @@ fn say(answer: &str) -> Outcome {
     }
 }
 
-type Outcome = Result<Exit, Box<dyn Error + Send + Sync>>;
+type Fault = Box<dyn Error + Send + Sync>;
+type Outcome = Result<Exit, Fault>;
 
 /// The life of the service. Its last event says how it ended.
-async fn serve(loaded: Loaded<Settings>) -> Outcome {
-    loaded.settings.log.start()?;
-    let exit = live(loaded).await.unwrap_or_else(|error| {
-        failed(&*error);
-        Exit::Failed
-    });
-    tracing::info!(
-        message = message::STOPPED,
-        outcome = %exit,
-        exit_code = exit.code(),
-        abandoned = exit.abandoned(),
-    );
+async fn serve(loaded: Loaded<Settings>, given: Given) -> Outcome {
+    let filtering = loaded.settings.log.start()?;
+    let exit = live(loaded, move || reload(&given, &filtering))
+        .await
+        .unwrap_or_else(|error| {
+            failed(&*error);
+            Exit::Failed
+        });
+    stopped(&exit);
     Ok(exit)
+}
+
+async fn live(loaded: Loaded<Settings>, reload: impl Fn() + Send + Sync + 'static) -> Outcome {
+    let Loaded { settings, entries } = loaded;
+    let mut signals = Signals::listen(reload)?;
+    let lifecycle = Lifecycle::starting();
+    let supervisor = Supervisor::new();
+    let pulse = Pulse::default();
+    let health = Health::new(&settings.health, &lifecycle, &supervisor, &pulse);
+    let mut parts = Parts::new();
+
+    // The operator's listener comes first, so that a slow start can be watched.
+    let mut sockets = Sockets::of_process(&["http", "operator"]);
+    let socket = sockets.take("operator", settings.operator.listen)?;
+    let shown = operator::Shown {
+        lifecycle: lifecycle.clone(),
+        supervisor: supervisor.clone(),
+        pulse: pulse.clone(),
+        http: parts.http.subscribe(),
+        settings: entries,
+    };
+    let routes = operator::routes(&settings.operator, shown, &health);
+    let operator = Operator::open(socket, routes, pulse).await?;
+
+    // Start. A signal ends it wherever it is.
+    let started = tokio::select! {
+        started = start(&settings, &mut sockets, &lifecycle, &supervisor, &health, &mut parts) => {
+            started.map_err(Cause::Failed)
+        }
+        signal = signals.next() => Err(Cause::Signal(signal)),
+        () = lifecycle.asked_to_stop() => Err(Cause::Operator),
+    };
+
+    // Run.
+    let (cause, delay) = match started {
+        Ok(()) => {
+            lifecycle.ready();
+            tracing::info!(message = message::READY);
+            let cause = tokio::select! {
+                signal = signals.next() => Cause::Signal(signal),
+                name = supervisor.gave_up() => Cause::GaveUp(name),
+                () = lifecycle.asked_to_stop() => Cause::Operator,
+            };
+            let in_a_hurry = matches!(cause, Cause::Signal(Signal::Quit));
+            let delay = if in_a_hurry {
+                Duration::ZERO
+            } else {
+                settings.shutdown.delay
+            };
+            (cause, delay)
+        }
+        // Nobody was told to come here, so that nobody needs time to notice.
+        Err(cause) => (cause, Duration::ZERO),
+    };
+
+    // Stop. Whoever insists does not wait for that.
+    let left = tokio::select! {
+        left = stop(&cause, delay, &settings.shutdown, parts, &lifecycle, &supervisor) => left,
+        signal = insistence(&mut signals, &cause) => {
+            tracing::warn!(
+                message = message::STOPPED,
+                outcome = "killed",
+                exit_code = signal.code(),
+                %signal
+            );
+            std::process::exit(signal.code())
+        }
+    };
+    // The probes answer to the very end.
+    operator.shut().await;
+    Ok(match cause {
+        Cause::Signal(_) | Cause::Operator => Exit::after(left),
+        Cause::GaveUp(_) | Cause::Failed(_) => Exit::Failed,
+    })
+}
+
+/// What a start makes, as far as it gets, and a stop takes apart in reverse.
+struct Parts {
+    database: Option<Database>,
+    listener: Option<Listener>,
+    /// The listener, for the operator to look at.
+    http: watch::Sender<Option<Watch>>,
+}
+
+impl Parts {
+    fn new() -> Self {
+        Self {
+            database: None,
+            listener: None,
+            http: watch::Sender::new(None),
+        }
+    }
+}
+
+async fn start(
+    settings: &Settings,
+    sockets: &mut Sockets,
+    lifecycle: &Lifecycle,
+    supervisor: &Supervisor,
+    health: &Health,
+    parts: &mut Parts,
+) -> Result<(), Fault> {
+    let database = Database::open(&settings.database).await?;
+    parts.database = Some(database.clone());
+    database.prepare(settings.database.migrate_on_start).await?;
+    let asked = database.clone();
+    health.check("database", settings.health.database, move || {
+        let database = asked.clone();
+        async move { database.ping().await }
+    })?;
+
+    let frame = Frame {
+        lifecycle: lifecycle.clone(),
+        supervisor: supervisor.clone(),
+        health: health.clone(),
+        database,
+    };
+    let routes = edge::around(service::start(settings, &frame).await?, &settings.http);
+
+    let socket = sockets.take("http", settings.http.listen)?;
+    server::make_room(settings.http.limits.max_connections);
+    let listener = socket.serve(routes.merge(health.routes()), &settings.http.limits)?;
+    parts.http.send_replace(Some(listener.watch()));
+    parts.listener = Some(listener);
+    Ok(())
+}
+
+/// Stops in the order that loses nothing: requests, tasks, database. What does not end by its
+/// deadline is left behind, and named.
+async fn stop(
+    cause: &Cause,
+    delay: Duration,
+    budget: &Shutdown,
+    parts: Parts,
+    lifecycle: &Lifecycle,
+    supervisor: &Supervisor,
+) -> Vec<String> {
+    let mut left = Vec::new();
+    let mut stop = lifecycle.stop();
+    if let Some(listener) = &parts.listener {
+        listener.announce_close();
+    }
+    cause.tell();
+
+    if let Some(listener) = parts.listener {
+        let watch = listener.watch();
+        let busy = || watch.busy();
+        stop.phase(Phase::Delay, delay, busy, sleep(delay)).await;
+        let drain = listener.drain(budget.drain);
+        let cut = stop.phase(Phase::Drain, budget.drain, busy, drain).await;
+        left.extend(cut.map(|cut| cut.to_string()));
+    }
+
+    let alive = || supervisor.alive();
+    let tasks = supervisor.stop(budget.tasks);
+    left.extend(stop.phase(Phase::Tasks, budget.tasks, alive, tasks).await);
+
+    if let Some(database) = parts.database {
+        let connections = || vec!["database connections".to_owned()];
+        let close = database.close(budget.close);
+        left.extend(
+            stop.phase(Phase::Close, budget.close, connections, close)
+                .await,
+        );
+    }
+
+    stop.over();
+    left
+}
+
+/// Why the service stops.
+enum Cause {
+    Signal(Signal),
+    Operator,
+    /// A critical task was given up.
+    GaveUp(Arc<str>),
+    /// The start did not succeed.
+    Failed(Fault),
+}
+
+impl Cause {
+    fn tell(&self) {
+        match self {
+            Self::Signal(signal) => tracing::info!(message = message::DRAINING, %signal),
+            Self::Operator => tracing::info!(message = message::DRAINING, cause = "the operator"),
+            Self::GaveUp(task) => tracing::error!(
+                message = message::DRAINING,
+                cause = "a critical task was given up",
+                task = &**task
+            ),
+            Self::Failed(error) => failed(&**error),
+        }
+    }
+}
+
+/// Completes with a signal that does not want to wait. If the stop was begun by something else, the
+/// first signal only asks for what is being done.
+async fn insistence(signals: &mut Signals, cause: &Cause) -> Signal {
+    if !matches!(cause, Cause::Signal(_)) {
+        let signal = signals.next().await;
+        tracing::info!(%signal, "stopping already");
+    }
+    signals.next().await
+}
+
+/// Follows SIGHUP: takes over what is safe to change while the service runs.
+fn reload(given: &Given, filtering: &Filtering) {
+    match load(&reference(), given) {
+        Ok(loaded) => filtering.change(&loaded.settings.log.filter),
+        Err(problems) => tracing::error!(%problems, "the settings are wrong; nothing has changed"),
+    }
 }
 
 /// Says why the start did not succeed: on stderr if the filter keeps it out of the log.
@@ -110,122 +329,13 @@ fn failed(error: &dyn Error) {
     }
 }
 
-/// Why the service stops.
-enum Cause {
-    Signal(&'static str),
-    /// A critical task was given up.
-    GaveUp(Arc<str>),
-    /// The start did not succeed.
-    Failed(Box<dyn Error + Send + Sync>),
-}
-
-async fn live(loaded: Loaded<Settings>) -> Outcome {
-    let Loaded { settings, entries } = loaded;
-    let mut signals = Signals::listen()?;
-    let lifecycle = Lifecycle::starting();
-    let supervisor = Supervisor::new();
-    let health = Health::new(&settings.health, lifecycle.clone(), supervisor.clone());
-
-    // The operator's listener comes first, so that a slow start can be watched.
-    let socket = server::bind("operator", settings.operator.listen).await?;
-    let shown = operator::Shown {
-        lifecycle: lifecycle.clone(),
-        supervisor: supervisor.clone(),
-        settings: entries,
-    };
-    let operator = socket.serve(operator::routes(&settings.operator, shown, &health));
-
-    // Start. A signal ends it wherever it is.
-    let mut parts = Parts::default();
-    let started = tokio::select! {
-        started = start(&settings, &health, &mut parts) => started.map_err(Cause::Failed),
-        (_, signal) = signals.next() => Err(Cause::Signal(signal)),
-    };
-
-    // Run.
-    let (cause, delay) = match started {
-        Ok(()) => {
-            lifecycle.enter(State::Ready);
-            tracing::info!(message = message::READY);
-            let cause = tokio::select! {
-                (_, signal) = signals.next() => Cause::Signal(signal),
-                name = supervisor.gave_up() => Cause::GaveUp(name),
-            };
-            (cause, settings.shutdown.delay)
-        }
-        // Nobody was told to come here, so that nobody needs time to notice.
-        Err(cause) => (cause, Duration::ZERO),
-    };
-
-    // Stop. A second signal does not wait for that.
-    lifecycle.enter(State::Draining);
-    match &cause {
-        Cause::Signal(signal) => tracing::info!(message = message::DRAINING, signal),
-        Cause::GaveUp(task) => {
-            tracing::error!(
-                message = message::DRAINING,
-                cause = "a critical task was given up",
-                task = &**task
-            );
-        }
-        Cause::Failed(error) => failed(&**error),
-    }
-    let left = tokio::select! {
-        left = stop(delay, &settings.shutdown, parts, &supervisor, operator) => left,
-        (number, _) = signals.next() => std::process::exit(128 + number),
-    };
-    lifecycle.enter(State::Stopped);
-    Ok(match cause {
-        Cause::Signal(_) => Exit::after(left),
-        Cause::GaveUp(_) | Cause::Failed(_) => Exit::Failed,
-    })
-}
-
-/// What a start makes, as far as it gets, and a stop takes apart in reverse.
-#[derive(Default)]
-struct Parts {
-    database: Option<Database>,
-    listener: Option<Listener>,
-}
-
-async fn start(
-    settings: &Settings,
-    health: &Health,
-    parts: &mut Parts,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let database = Database::open(&settings.database).await?;
-    parts.database = Some(database.clone());
-    database.prepare(settings.database.migrate_on_start).await?;
-
-    health.watch(&database)?;
-
-    let socket = server::bind("http", settings.http.listen).await?;
-    let routes = edge::around(service::routes(settings, &database), &settings.http);
-    parts.listener = Some(socket.serve(routes.merge(health.routes())));
-    Ok(())
-}
-
-/// Stops in the order that loses nothing: requests, tasks, database. What does not end by its
-/// deadline is left behind, and named.
-async fn stop(
-    delay: Duration,
-    budget: &Shutdown,
-    parts: Parts,
-    supervisor: &Supervisor,
-    operator: Listener,
-) -> Vec<String> {
-    let mut left = Vec::new();
-    tokio::time::sleep(delay).await;
-    if let Some(listener) = parts.listener {
-        left.extend(listener.drain(budget.drain).await);
-    }
-    left.extend(supervisor.stop(budget.tasks).await);
-    if let Some(database) = parts.database {
-        left.extend(database.close(budget.close).await);
-    }
-    // The probes answer to the very end; there is nothing in flight here worth waiting for.
-    drop(operator);
-    left
+fn stopped(exit: &Exit) {
+    tracing::info!(
+        message = message::STOPPED,
+        outcome = %exit,
+        exit_code = exit.code(),
+        abandoned = exit.abandoned(),
+    );
 }
 
 /// `migrate`: brings the database up to date, or says whether it is.

@@ -20,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::panics::caught;
 use super::problem::{self, Problem};
+use super::server::{Exchange, Limits};
 use super::settings::{ByteSize, Check, Reader, Section};
 use super::telemetry::message;
 
@@ -29,6 +30,7 @@ pub struct Http {
     pub listen: SocketAddr,
     pub request_timeout: Duration,
     pub body_limit: ByteSize,
+    pub limits: Limits,
 }
 
 impl Section for Http {
@@ -37,6 +39,7 @@ impl Section for Http {
             listen: from.value("listen"),
             request_timeout: from.value("request_timeout"),
             body_limit: from.value("body_limit"),
+            limits: from.part(),
         }
     }
 
@@ -70,6 +73,9 @@ pub fn around(routes: Router, http: &Http) -> Router {
 async fn request(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
     let id = RequestId::next();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    if let (Some(exchange), Some(route)) = (request.extensions().get::<Exchange>(), &route) {
+        exchange.routed(route.clone());
+    }
     let mut event = Event {
         started: Instant::now(),
         method: request.method().clone(),
@@ -167,17 +173,22 @@ mod tests {
 
     use super::*;
 
+    fn small() -> Http {
+        Http {
+            listen: ([127, 0, 0, 1], 0).into(),
+            request_timeout: Duration::from_secs(1),
+            body_limit: ByteSize(64),
+            limits: Limits::OPERATOR,
+        }
+    }
+
     async fn panics() {
         panic!("a secret of the inside")
     }
 
     /// The status, headers and body of an answer to a POST with this body.
     async fn answer(path: &str, kind: &str, body: &str) -> (u16, Response, Value) {
-        let http = Http {
-            listen: ([127, 0, 0, 1], 0).into(),
-            request_timeout: Duration::from_secs(1),
-            body_limit: ByteSize(64),
-        };
+        let http = small();
         let routes = Router::new()
             .route("/number", post(|axum::Json(_): axum::Json<u8>| async {}))
             .route("/panic", post(panics))
@@ -228,11 +239,7 @@ mod tests {
     #[tokio::test]
     async fn a_method_that_is_not_allowed_is_told_which_are() {
         let routes = Router::new().route("/", post(async || ()));
-        let http = Http {
-            listen: ([127, 0, 0, 1], 0).into(),
-            request_timeout: Duration::from_secs(1),
-            body_limit: ByteSize(64),
-        };
+        let http = small();
         let request = Request::get("/").body(Body::empty()).unwrap();
         let response = around(routes, &http).oneshot(request).await.unwrap();
         assert_eq!(

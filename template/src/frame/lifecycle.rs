@@ -1,65 +1,191 @@
 //! The life of the process: starting, ready, draining, stopped, and the exit code at its end.
 //!
-//! Everything that cares about the state watches one value. A first SIGTERM or SIGINT begins an
-//! orderly stop, whose phases each have a budget; a second one ends the process at once.
+//! One value says where in its life the process is. Everything in here can watch it, and systemd is
+//! told of it where it is there. A stop goes through phases, each with its budget: what it still
+//! waits for is logged every five seconds, by name.
 
 use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde::Serialize;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use sd_notify::NotifyState;
+use serde::{Serialize, Serializer};
 use tokio::sync::watch;
+use tokio::time::{Instant, Interval, interval_at};
+use tokio_util::sync::CancellationToken;
 
 use super::settings::{Check, Reader, Section};
+use super::telemetry::message;
 
 /// Where in its life the process is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
     Starting,
     Ready,
-    Draining,
+    Draining {
+        phase: Phase,
+        /// When the phase must be over.
+        #[serde(rename = "left_ms", serialize_with = "left")]
+        until: Instant,
+    },
     Stopped,
+}
+
+/// The phases of a stop, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Still serving, so that load balancers can notice.
+    Delay,
+    /// Requests in flight finish.
+    Drain,
+    /// Background tasks finish.
+    Tasks,
+    /// The database closes.
+    Close,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delay => "delay",
+            Self::Drain => "drain",
+            Self::Tasks => "tasks",
+            Self::Close => "close",
+        })
+    }
+}
+
+fn left<S: Serializer>(until: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
+    let left = until.saturating_duration_since(Instant::now());
+    serializer.serialize_u64(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The state of the process, to be watched from anywhere.
 #[derive(Debug, Clone)]
-pub struct Lifecycle(watch::Sender<State>);
+pub struct Lifecycle {
+    state: watch::Sender<State>,
+    asked: CancellationToken,
+}
 
 impl Lifecycle {
     #[must_use]
     pub fn starting() -> Self {
-        Self(watch::Sender::new(State::Starting))
+        Self {
+            state: watch::Sender::new(State::Starting),
+            asked: CancellationToken::new(),
+        }
     }
 
     #[must_use]
     pub fn state(&self) -> State {
-        *self.0.borrow()
+        *self.state.borrow()
     }
 
-    /// Moves on to a later state; there is no way back.
-    pub fn enter(&self, state: State) {
-        self.0.send_if_modified(|current| {
-            let later = state > *current;
-            if later {
-                *current = state;
+    /// Every change from now on.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// The start is complete. Once only: a stop that has begun is not taken back.
+    pub fn ready(&self) {
+        let was_starting = self.state.send_if_modified(|state| {
+            let starting = *state == State::Starting;
+            if starting {
+                *state = State::Ready;
             }
-            later
+            starting
         });
+        if was_starting {
+            tell_systemd(&[NotifyState::Ready]);
+        }
+    }
+
+    /// Asks for a stop, from inside of the process.
+    pub fn ask_to_stop(&self) {
+        self.asked.cancel();
+    }
+
+    /// Completes when somebody has asked for a stop.
+    pub async fn asked_to_stop(&self) {
+        self.asked.cancelled().await;
+    }
+
+    /// Begins the stop: from now on, the process is not ready.
+    #[must_use]
+    pub fn stop(&self) -> Stop {
+        let now = Instant::now();
+        self.state.send_replace(State::Draining {
+            phase: Phase::Delay,
+            until: now,
+        });
+        tell_systemd(&[NotifyState::Stopping]);
+        Stop {
+            state: self.state.clone(),
+            progress: interval_at(now + PROGRESS, PROGRESS),
+        }
+    }
+}
+
+/// How often a stop says what it waits for.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// Tells systemd, or whatever else listens for it. There may be nobody.
+fn tell_systemd(news: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(news) {
+        tracing::warn!(%error, "cannot notify the socket in NOTIFY_SOCKET");
+    }
+}
+
+/// A stop that is under way.
+#[derive(Debug)]
+pub struct Stop {
+    state: watch::Sender<State>,
+    progress: Interval,
+}
+
+impl Stop {
+    /// Does the work of one phase, which keeps to its budget by itself.
+    pub async fn phase<T>(
+        &mut self,
+        phase: Phase,
+        budget: Duration,
+        waits_for: impl Fn() -> Vec<String>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let until = Instant::now() + budget;
+        self.state.send_replace(State::Draining { phase, until });
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = self.progress.tick() => {}
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            tracing::info!(
+                message = message::WAITING,
+                %phase,
+                "for" = waits_for().join(", "),
+                left = %humantime::format_duration(Duration::from_secs(left.as_secs())),
+            );
+        }
+    }
+
+    /// Nothing is left to be done.
+    pub fn over(self) {
+        self.state.send_replace(State::Stopped);
     }
 }
 
 /// `[shutdown]`: how long each phase of a stop may take.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
-    /// Still serving, so that load balancers can notice.
     pub delay: Duration,
-    /// Requests in flight finish.
     pub drain: Duration,
-    /// Background tasks finish.
     pub tasks: Duration,
-    /// The database closes.
     pub close: Duration,
     /// When whoever started the process kills it.
     pub grace: Duration,
@@ -155,34 +281,5 @@ impl fmt::Display for Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         exit.code().into()
-    }
-}
-
-/// The signals that stop the process.
-#[derive(Debug)]
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// From here on, the process decides what a signal does.
-    ///
-    /// # Errors
-    ///
-    /// When the operating system refuses the handlers.
-    pub fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// The next signal, by number and name.
-    pub async fn next(&mut self) -> (i32, &'static str) {
-        tokio::select! {
-            _ = self.terminate.recv() => (SignalKind::terminate().as_raw_value(), "SIGTERM"),
-            _ = self.interrupt.recv() => (SignalKind::interrupt().as_raw_value(), "SIGINT"),
-        }
     }
 }

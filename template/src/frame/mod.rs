@@ -9,13 +9,15 @@
 //! | [`settings`] | layers of settings, typed and strict, and the report when they are wrong |
 //! | [`supervisor`] | tasks that are kept running, and stopped in order |
 //! | [`telemetry`] | logs, and the messages that outsiders rely on |
-//! | [`lifecycle`] | the state of the process, signals, the budget of a stop, exit codes |
-//! | [`server`] | listeners: bind, serve, drain |
+//! | [`lifecycle`] | the state of the process, the phases of its stop, exit codes |
+//! | [`signals`] | what is asked of the process from outside |
+//! | [`server`] | listeners: accept, watch over, drain |
 //! | [`edge`] | what stands between a socket and a handler |
 //! | [`panics`] | panics, caught and logged |
 //! | [`problem`] | errors on the wire |
 //! | [`health`] | the three probes |
 //! | [`operator`] | the operator's listener |
+//! | [`watchdog`] | stalls of the runtime |
 //! | [`database`] | the pool and its migrations |
 
 pub mod cli;
@@ -28,5 +30,16 @@ pub mod panics;
 pub mod problem;
 pub mod server;
 pub mod settings;
+pub mod signals;
 pub mod supervisor;
 pub mod telemetry;
+pub mod watchdog;
+
+/// What the frame offers to the service.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    pub lifecycle: lifecycle::Lifecycle,
+    pub supervisor: supervisor::Supervisor,
+    pub health: health::Health,
+    pub database: database::Database,
+}

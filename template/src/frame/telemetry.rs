@@ -7,9 +7,10 @@ use std::io::{self, IsTerminal};
 use std::str::FromStr;
 
 use config::ValueKind;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use super::settings::{Reader, Section, Setting};
 
@@ -23,6 +24,10 @@ pub mod message {
     pub const FAILED: &str = "failed";
     /// The stop has begun: `signal` or `cause`.
     pub const DRAINING: &str = "draining";
+    /// The stop still waits, every five seconds: `phase`, `for`, `left`.
+    pub const WAITING: &str = "waiting";
+    /// SIGHUP was followed: `filter`.
+    pub const RELOADED: &str = "reloaded";
     /// The last event: `outcome`, `exit_code`, `abandoned`.
     pub const STOPPED: &str = "stopped";
     /// One request was answered: `method`, `route`, `status`, `duration_ms`, `request_id`.
@@ -83,13 +88,26 @@ impl Setting for Filter {
     }
 }
 
+/// Changes what is logged while the process runs.
+#[derive(Debug, Clone)]
+pub struct Filtering(reload::Handle<EnvFilter, Registry>);
+
+impl Filtering {
+    /// From now on, only what this filter lets through is logged.
+    pub fn change(&self, filter: &Filter) {
+        // It fails only when nothing is logged any more.
+        _ = self.0.reload(EnvFilter::new(&filter.0));
+        tracing::info!(message = message::RELOADED, filter = filter.0);
+    }
+}
+
 impl Log {
     /// Starts logging, for the rest of the process.
     ///
     /// # Errors
     ///
     /// When something logs already, which happens only if this is called twice.
-    pub fn start(&self) -> Result<(), tracing_subscriber::util::TryInitError> {
+    pub fn start(&self) -> Result<Filtering, TryInitError> {
         let pretty = match self.format {
             Format::Auto => io::stdout().is_terminal(),
             Format::Json => false,
@@ -105,11 +123,12 @@ impl Log {
                 .with_span_list(false)
                 .boxed()
         };
-        let filter = EnvFilter::new(&self.filter.0);
+        let (filter, handle) = reload::Layer::new(EnvFilter::new(&self.filter.0));
         super::panics::log();
         tracing_subscriber::registry()
             .with(filter)
             .with(lines)
-            .try_init()
+            .try_init()?;
+        Ok(Filtering(handle))
     }
 }

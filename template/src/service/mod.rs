@@ -5,14 +5,28 @@
 mod settings;
 mod targets;
 
+use std::error::Error;
+
 use axum::Router;
 
-use crate::frame::database::Database;
+use crate::frame::Frame;
 
 pub use settings::Settings;
 
-/// Every route of the service.
-pub fn routes(settings: &Settings, database: &Database) -> Router {
-    let targets = targets::Targets::new(database.pool().clone(), settings.monitor.max_targets);
-    Router::new().nest("/v1", targets::routes(targets))
+/// Starts what works in the background, and gives every route.
+///
+/// # Errors
+///
+/// When something cannot be started: then the whole service is not.
+#[expect(
+    clippy::unused_async,
+    reason = "a task that must have started is waited for"
+)]
+pub async fn start(
+    settings: &Settings,
+    frame: &Frame,
+) -> Result<Router, Box<dyn Error + Send + Sync>> {
+    let pool = frame.database.pool().clone();
+    let targets = targets::Targets::new(pool, settings.monitor.max_targets);
+    Ok(Router::new().nest("/v1", targets::routes(targets)))
 }

@@ -8,7 +8,7 @@ use super::targets::Monitor;
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub http: edge::Http,
-    pub operator: operator::Operator,
+    pub operator: operator::Settings,
     pub log: telemetry::Log,
     pub database: database::Settings,
     pub shutdown: lifecycle::Shutdown,

@@ -5,14 +5,25 @@
 mod hello;
 mod settings;
 
+use std::error::Error;
+
 use axum::Router;
 
-use crate::frame::database::Database;
+use crate::frame::Frame;
 
 pub use settings::Settings;
 
-/// Every route of the service.
-pub fn routes(settings: &Settings, database: &Database) -> Router {
-    let guests = hello::Guests::new(database.pool().clone());
-    Router::new().nest("/v1", hello::routes(settings.hello.clone(), guests))
+/// Starts what works in the background, and gives every route.
+///
+/// # Errors
+///
+/// When something cannot be started: then the whole service is not.
+#[expect(clippy::unused_async, reason = "a task that must have started is waited for")]
+pub async fn start(
+    settings: &Settings,
+    frame: &Frame,
+) -> Result<Router, Box<dyn Error + Send + Sync>> {
+    let guests = hello::Guests::new(frame.database.pool().clone());
+    let routes = hello::routes(settings.hello.clone(), guests);
+    Ok(Router::new().nest("/v1", routes))
 }

@@ -64,6 +64,11 @@ impl Reader<'_> {
         section
     }
 
+    /// Reads more of the section at hand, which is described elsewhere.
+    pub fn part<S: Section>(&mut self) -> S {
+        self.read()
+    }
+
     /// Reads one value of the section at hand.
     ///
     /// # Panics

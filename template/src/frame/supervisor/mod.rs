@@ -181,6 +181,15 @@ impl Supervisor {
         self.order(name, Order::Restart)
     }
 
+    /// Whatever a stop still waits for.
+    #[must_use]
+    pub fn alive(&self) -> Vec<String> {
+        let alive = |status: &Status| !matches!(status.state, State::Stopped | State::GaveUp);
+        let statuses = self.statuses();
+        let alive = statuses.iter().filter(|status| alive(status));
+        alive.map(|status| status.name.to_string()).collect()
+    }
+
     /// Stops everything within this time, and says what had to be aborted.
     pub async fn stop(&self, within: Duration) -> Vec<String> {
         self.0.closing.cancel();

@@ -1,5 +1,6 @@
 //! The life of one task: run, fail, pause, run again, until it is told to stop or given up.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +25,19 @@ pub enum State {
     Paused,
     Stopped,
     GaveUp,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::BackingOff => "backing off",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::GaveUp => "given up",
+        })
+    }
 }
 
 /// What is known of a task.

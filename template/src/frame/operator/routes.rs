@@ -1,57 +1,26 @@
-//! The operator's listener: the probes, the state of the process as JSON, and orders for tasks.
-//!
-//! It is meant for this machine alone. To listen anywhere else it needs a token, which every
-//! request but a probe must then bring.
+//! What an operator can see and order.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
-use super::cli::VERSION;
-use super::health::Health;
-use super::lifecycle::{self, Lifecycle};
-use super::problem::Problem;
-use super::settings::{Check, Entry, Reader, Secret, Section};
-use super::supervisor::{Status, Supervisor};
-
-/// `[operator]`
-#[derive(Debug, Clone)]
-pub struct Operator {
-    pub listen: SocketAddr,
-    pub token: Option<Secret>,
-}
-
-impl Section for Operator {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            listen: from.value("listen"),
-            token: from.value("token"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        let sendable = |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
-        check.that(
-            self.token.as_ref().is_none_or(sendable),
-            &["operator.token"],
-            "must be one line of visible ASCII, or no header could carry it",
-        );
-        check.that(
-            self.listen.ip().is_loopback() || self.token.is_some(),
-            &["operator.listen", "operator.token"],
-            "a listener that other machines can reach needs a token; \
-             set APP__OPERATOR__TOKEN_FILE, or listen on 127.0.0.1",
-        );
-    }
-}
+use super::Settings;
+use crate::frame::cli::VERSION;
+use crate::frame::health::Health;
+use crate::frame::lifecycle::{self, Lifecycle};
+use crate::frame::problem::Problem;
+use crate::frame::server::{Traffic, Watch};
+use crate::frame::settings::{Entry, Secret};
+use crate::frame::supervisor::{Status, Supervisor};
+use crate::frame::watchdog::Pulse;
 
 const UNAUTHORIZED: Problem = Problem::new(
     StatusCode::UNAUTHORIZED,
@@ -59,22 +28,32 @@ const UNAUTHORIZED: Problem = Problem::new(
     "The operator's token is needed here",
 );
 
+const FOREIGN: Problem = Problem::new(
+    StatusCode::FORBIDDEN,
+    "foreign_origin",
+    "An order is not taken from the page of another site",
+);
+
 /// What the operator is shown, and can act on.
 #[derive(Debug)]
 pub struct Shown {
     pub lifecycle: Lifecycle,
     pub supervisor: Supervisor,
+    pub pulse: Pulse,
+    /// The service's listener, once there is one.
+    pub http: watch::Receiver<Option<Watch>>,
     pub settings: Vec<Entry>,
 }
 
 /// The operator's routes.
-pub fn routes(operator: &Operator, shown: Shown, health: &Health) -> Router {
+pub fn routes(settings: &Settings, shown: Shown, health: &Health) -> Router {
     Router::new()
         .route("/api/state", get(state))
+        .route("/api/stop", post(stop))
         .route("/api/tasks/{name}/{order}", post(order))
         .with_state(Arc::new(shown))
         .layer(middleware::from_fn_with_state(
-            operator.token.clone(),
+            settings.token.clone(),
             guard,
         ))
         .merge(health.routes())
@@ -86,20 +65,35 @@ pub fn routes(operator: &Operator, shown: Shown, health: &Health) -> Router {
 struct Snapshot<'a> {
     service: &'static str,
     version: &'static str,
-    state: lifecycle::State,
+    #[serde(flatten)]
+    lifecycle: lifecycle::State,
+    http: Option<Traffic>,
+    stalls: u64,
+    stalled_ms: Option<u128>,
     tasks: Vec<Status>,
     settings: &'a [Entry],
 }
 
 async fn state(State(shown): State<Arc<Shown>>) -> Response {
+    let http = shown.http.borrow().as_ref().map(Watch::numbers);
+    let stalled = shown.pulse.stalled_for();
     Json(Snapshot {
         service: env!("CARGO_PKG_NAME"),
         version: VERSION,
-        state: shown.lifecycle.state(),
+        lifecycle: shown.lifecycle.state(),
+        http,
+        stalls: shown.pulse.stalls(),
+        stalled_ms: stalled.map(|time| time.as_millis()),
         tasks: shown.supervisor.statuses(),
         settings: &shown.settings,
     })
     .into_response()
+}
+
+/// Begins an orderly stop.
+async fn stop(State(shown): State<Arc<Shown>>) -> StatusCode {
+    shown.lifecycle.ask_to_stop();
+    StatusCode::ACCEPTED
 }
 
 /// Takes an order for a task, which carries it out as soon as it can.
@@ -127,6 +121,20 @@ async fn guard(State(token): State<Option<Secret>>, request: Request, next: Next
         Some(token) if !bool::from(token.expose().as_bytes().ct_eq(given)) => {
             ([(header::WWW_AUTHENTICATE, "Bearer")], UNAUTHORIZED).into_response()
         }
+        _ if *request.method() != Method::GET && is_foreign(request.headers()) => {
+            FOREIGN.into_response()
+        }
         _ => next.run(request).await,
     }
+}
+
+/// Whether a browser sends this for a page that did not come from here. A page of any site can make
+/// a browser on this machine send orders; it cannot make it hide where they come from.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(HeaderValue::as_bytes);
+    let host = text(header::HOST).unwrap_or_default();
+    text(header::ORIGIN).is_some_and(|origin| {
+        let origin = origin.strip_prefix(b"http://").unwrap_or(origin);
+        origin != host
+    })
 }

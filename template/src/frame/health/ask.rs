@@ -1,0 +1,42 @@
+//! `healthcheck`: asks the running service, for container images without curl.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Asks the service that runs with these settings for its `/readyz`.
+///
+/// # Errors
+///
+/// When nothing answers there.
+pub fn ask(operator: SocketAddr) -> io::Result<bool> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let mut address = operator;
+    if address.ip().is_unspecified() {
+        // "Any address" is where one listens; this machine is where one asks.
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let asked = || {
+        let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.set_write_timeout(Some(PATIENCE))?;
+        write!(
+            connection,
+            "GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        )?;
+        let mut status = [0; 12];
+        connection.read_exact(&mut status)?;
+        Ok(status)
+    };
+    let status = asked().map_err(|error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!("nothing answers at {address} (operator.listen): {error}"),
+        )
+    })?;
+    let ready = status.ends_with(b" 200");
+    Ok(ready)
+}

@@ -1,0 +1,122 @@
+//! The operator's listener: the probes, the state of the process as JSON, and orders.
+//!
+//! It has a thread and a runtime of its own, which also watch over the service's: it answers when
+//! that is overloaded or stalled, and when no more connections are accepted there.
+//!
+//! It is meant for this machine alone. To listen anywhere else it needs a token, which every
+//! request but a probe must then bring.
+
+mod routes;
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+pub use routes::{Shown, routes};
+
+use super::server::{BindError, Bound, Limits};
+use super::settings::{Check, Reader, Secret, Section};
+use super::watchdog::Pulse;
+
+/// `[operator]`
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub token: Option<Secret>,
+}
+
+impl Section for Settings {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            listen: from.value("listen"),
+            token: from.value("token"),
+        }
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        let sendable = |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        check.that(
+            self.token.as_ref().is_none_or(sendable),
+            &["operator.token"],
+            "must be one line of visible ASCII, or no header could carry it",
+        );
+        check.that(
+            self.listen.ip().is_loopback() || self.token.is_some(),
+            &["operator.listen", "operator.token"],
+            "a listener that other machines can reach needs a token; \
+             set APP__OPERATOR__TOKEN_FILE, or listen on 127.0.0.1",
+        );
+    }
+}
+
+/// The operator's listener, until it is shut.
+#[derive(Debug)]
+pub struct Operator {
+    shut: CancellationToken,
+    ended: oneshot::Receiver<()>,
+}
+
+/// Why there is no listener for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("the operator's thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// How long a request of an operator that is in flight at the very end may take.
+const SHUTTING: Duration = Duration::from_millis(100);
+
+impl Operator {
+    /// Answers on this socket from now on, and watches over the runtime that this is called on.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no thread for it.
+    pub async fn open(bound: Bound, routes: Router, pulse: Pulse) -> Result<Self, OpenError> {
+        let watched = Handle::current();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let shut = CancellationToken::new();
+        let (opened, is_open) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let told = shut.clone();
+        let live = async move {
+            let listener = match bound.serve(routes, &Limits::OPERATOR) {
+                Ok(listener) => {
+                    _ = opened.send(Ok(()));
+                    listener
+                }
+                Err(error) => {
+                    _ = opened.send(Err(error));
+                    return;
+                }
+            };
+            tokio::select! {
+                () = pulse.watch(watched) => {}
+                () = told.cancelled() => {}
+            }
+            _ = listener.drain(SHUTTING).await;
+            _ = end.send(());
+        };
+        thread::Builder::new()
+            .name("operator".to_owned())
+            .spawn(move || runtime.block_on(live))?;
+        let gone = || std::io::Error::other("it has ended");
+        is_open.await.map_err(|_| gone())??;
+        Ok(Self { shut, ended })
+    }
+
+    /// Answers no more.
+    pub async fn shut(self) {
+        self.shut.cancel();
+        // Should it hang, the end of the process will not wait for it.
+        _ = timeout(SHUTTING * 3, self.ended).await;
+    }
+}

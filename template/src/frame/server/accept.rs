@@ -1,0 +1,165 @@
+//! The accept loop: one task a listener, which takes connections and looks after their deadlines.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::Limits;
+use super::connection::Connection;
+use super::exchange::answer;
+use super::registry::Registry;
+
+/// How long to rest when the process or the machine has no more file descriptors.
+const REST: Duration = Duration::from_millis(100);
+
+/// Streams that one HTTP/2 connection may have open.
+const MAX_STREAMS: u32 = 200;
+
+/// How often an HTTP/2 client is asked whether it is there, and how soon it must answer.
+const PING: Duration = Duration::from_secs(20);
+
+/// Accepts until it is told to stop. Then whoever has connected already is served, and the socket
+/// closed: those who come later are refused.
+pub(super) async fn accept(socket: TcpListener, door: Door, stop: CancellationToken) {
+    let mut sweep = interval(door.registry.tick());
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            _ = sweep.tick() => {
+                door.registry.sweep();
+                continue;
+            }
+            accepted = door.next(&socket) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, permit)) => door.serve(stream, peer, permit),
+            Err(error) => door.survive(&error).await,
+        }
+    }
+    // Whatever the runtime has not heard of yet, the operating system knows.
+    let Ok(socket) = socket.into_std() else {
+        return;
+    };
+    if !door.inherited {
+        door.empty_the_backlog(&socket);
+    }
+}
+
+/// What it takes to serve whoever comes in.
+pub(super) struct Door {
+    name: &'static str,
+    /// The socket is not only ours: its backlog is for the process that comes next.
+    inherited: bool,
+    routes: Router,
+    registry: Arc<Registry>,
+    protocol: auto::Builder<TokioExecutor>,
+}
+
+impl Door {
+    pub(super) fn new(
+        name: &'static str,
+        inherited: bool,
+        routes: Router,
+        registry: Arc<Registry>,
+    ) -> Self {
+        let protocol = protocol(registry.limits());
+        Self {
+            name,
+            inherited,
+            routes,
+            registry,
+            protocol,
+        }
+    }
+
+    /// The next connection, as soon as there is room for one: until then, clients wait in the
+    /// backlog.
+    async fn next(
+        &self,
+        socket: &TcpListener,
+    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let permit = self.registry.admit(self.name).await;
+        let (stream, peer) = socket.accept().await?;
+        Ok((stream, peer, permit))
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        // An answer is written whole: nothing is gained by waiting for more of it.
+        _ = stream.set_nodelay(true);
+        let (io, connection) = Connection::open(stream, peer, permit, &self.registry);
+        let (routes, asked) = (self.routes.clone(), Arc::clone(&connection));
+        let service = service_fn(move |request| {
+            let answer = answer(routes.clone(), Arc::clone(&asked), request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let conversation = self
+            .protocol
+            .serve_connection_with_upgrades(TokioIo::new(io), service)
+            .into_owned();
+        let talking = Arc::clone(&connection);
+        // The registry knows every connection, waits for it, and can end its task.
+        #[expect(clippy::disallowed_methods)]
+        let task = tokio::spawn(async move { talking.converse(conversation).await });
+        connection.runs_as(task.abort_handle());
+    }
+
+    fn empty_the_backlog(&self, socket: &std::net::TcpListener) {
+        while let Some(permit) = self.registry.try_admit() {
+            let Ok((stream, peer)) = socket.accept() else {
+                return;
+            };
+            let stream = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.serve(stream, peer, permit);
+            }
+        }
+    }
+
+    /// A client that has gone again is no reason to rest. Being out of file descriptors is: the
+    /// next attempt would fail at once as well.
+    async fn survive(&self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+        if matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+        ) {
+            return;
+        }
+        self.registry.cannot_accept(self.name, error);
+        sleep(REST).await;
+    }
+}
+
+/// What is spoken, and within which limits. Time limits are not here: the registry sees to those.
+fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut protocol = auto::Builder::new(TokioExecutor::new());
+    let head = limits.header_limit.0;
+    protocol.http1().pipeline_flush(true).max_buf_size(head);
+    protocol
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING);
+    if limits.http2 {
+        protocol
+    } else {
+        protocol.http1_only()
+    }
+}

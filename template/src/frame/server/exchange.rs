@@ -1,0 +1,167 @@
+//! One request and its answer, known to their connection for as long as either is under way.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequestParts, MatchedPath};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tower::Service;
+
+use super::connection::Connection;
+
+/// Answers one request, and keeps the connection informed.
+pub(super) async fn answer(
+    mut routes: Router,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Response<Answer> {
+    let version = request.version();
+    let exchange = Exchange {
+        id: connection.begun(version == Version::HTTP_2),
+        connection,
+    };
+    let mut under_way = UnderWay(Some(exchange.clone()));
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(exchange.clone());
+    let Ok(mut response) = routes.call(request).await;
+
+    let registry = &exchange.connection.registry;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // From here on, the whole connection is this exchange: it ends with its socket.
+        under_way.0 = None;
+    } else if version < Version::HTTP_2 && registry.is_closing() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    under_way.waits_for_client(true);
+    let ending =
+        is_event_stream(&response).then(|| Box::pin(registry.draining().clone().cancelled_owned()));
+    response.map(|body| Answer {
+        body,
+        ending,
+        under_way,
+    })
+}
+
+fn is_event_stream(response: &Response<Body>) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// A request that the listener knows of. It is among the request's extensions.
+#[derive(Clone)]
+pub struct Exchange {
+    connection: Arc<Connection>,
+    id: u64,
+}
+
+impl Exchange {
+    /// By what name the request is called when the stop has to wait for it.
+    pub fn routed(&self, route: MatchedPath) {
+        self.connection.routed(self.id, route);
+    }
+
+    /// The other end of the connection.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.connection.peer
+    }
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange")
+            .field("peer", &self.peer())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The exchange is in flight until this is dropped: with the answer, or with the client.
+struct UnderWay(Option<Exchange>);
+
+impl UnderWay {
+    fn waits_for_client(&self, waits: bool) {
+        if let Some(Exchange { connection, id }) = &self.0 {
+            connection.waits_for_client(*id, waits);
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(Exchange { connection, id }) = &self.0 {
+            connection.ended(*id);
+        }
+    }
+}
+
+/// The body of an answer. An event stream, which has no end of its own, ends when the drain begins.
+pub(super) struct Answer {
+    body: Body,
+    ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    under_way: UnderWay,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(ending) = &mut self.ending
+            && ending.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(None);
+        }
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        // A frame is asked for when the one before it has been taken.
+        self.under_way.waits_for_client(frame.is_ready());
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// For handlers that last: tells them when the service would like them to come to their end.
+///
+/// An event stream needs none, since it is ended. Over a WebSocket, the handler is the one to say
+/// goodbye, with the code 1001, when [`Drain::begun`] completes.
+#[derive(Debug, Clone, Default)]
+pub struct Drain(CancellationToken);
+
+impl Drain {
+    /// Completes when the listener has begun to drain. What is not over by the end of the drain is
+    /// cut.
+    pub async fn begun(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Drain {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        // A request that came over no listener, as in a test, is never drained.
+        let exchange = parts.extensions.get::<Exchange>();
+        Ok(exchange.map_or_else(Self::default, |exchange| {
+            Self(exchange.connection.registry.draining().clone())
+        }))
+    }
+}

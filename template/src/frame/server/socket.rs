@@ -1,0 +1,179 @@
+//! The sockets that listeners accept from: bound here, or handed over by whoever started the
+//! process.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use listenfd::ListenFd;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// A socket that could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("the {listener} listener cannot bind {address} ({listener}.listen): {cause}")]
+    Bind {
+        listener: &'static str,
+        address: SocketAddr,
+        cause: io::Error,
+    },
+    #[error("the {listener} listener was handed a socket that it cannot use: {cause}")]
+    Inherited {
+        listener: &'static str,
+        cause: io::Error,
+    },
+}
+
+/// A bound socket that nobody accepts from yet.
+#[derive(Debug)]
+pub struct Bound {
+    name: &'static str,
+    socket: TcpListener,
+    address: SocketAddr,
+    inherited: bool,
+}
+
+/// Connections that wait to be accepted, as far as the operating system allows.
+const BACKLOG: i32 = 4096;
+
+/// Where sockets come from.
+///
+/// systemd, or anything else that speaks its protocol (`LISTEN_FDS`), may hand them over: by the
+/// names of the listeners (`FileDescriptorName=`), or else in their order. Such a socket outlives
+/// the process, so that a restart refuses nobody.
+pub struct Sockets {
+    handed: ListenFd,
+    order: Vec<&'static str>,
+}
+
+impl Sockets {
+    /// Takes what this process was started with. `listeners` are all that there are, in the order
+    /// of sockets without names.
+    #[must_use]
+    pub fn of_process(listeners: &[&'static str]) -> Self {
+        let given = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let named: Vec<_> = given.split(':').collect();
+        let known = |name: &&str| listeners.iter().find(|known| *known == name).copied();
+        let order = if named.iter().any(|name| known(name).is_some()) {
+            named.iter().map(|name| known(name).unwrap_or("")).collect()
+        } else {
+            listeners.to_vec()
+        };
+        Self {
+            handed: ListenFd::from_env(),
+            order,
+        }
+    }
+
+    /// The socket of this listener: the one that was handed over, or a new one. Port 0 lets the
+    /// operating system choose.
+    ///
+    /// # Errors
+    ///
+    /// When the address is taken, not of this machine, or not allowed.
+    pub fn take(&mut self, name: &'static str, address: SocketAddr) -> Result<Bound, BindError> {
+        let place = self.order.iter().position(|listener| *listener == name);
+        let handed = place.map_or(Ok(None), |place| self.handed.take_tcp_listener(place));
+        let inherited = |cause| BindError::Inherited {
+            listener: name,
+            cause,
+        };
+        if let Some(socket) = handed.map_err(inherited)? {
+            socket.set_nonblocking(true).map_err(inherited)?;
+            let address = socket.local_addr().map_err(inherited)?;
+            return Ok(Bound {
+                name,
+                socket,
+                address,
+                inherited: true,
+            });
+        }
+        let bound = |cause| BindError::Bind {
+            listener: name,
+            address,
+            cause,
+        };
+        let socket = bind(address).map_err(bound)?;
+        let address = socket.local_addr().map_err(bound)?;
+        Ok(Bound {
+            name,
+            socket,
+            address,
+            inherited: false,
+        })
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A restart need not wait for the connections of the process before.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Lets the process open as many files as the operating system allows it, and warns if that is not
+/// enough for so many connections.
+pub fn make_room(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let limit = match setrlimit(Resource::Nofile, most) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let needed = connections + OWN_FILES;
+    if let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok())
+        && limit < needed
+    {
+        tracing::warn!(
+            limit,
+            needed,
+            "http.max_connections is beyond the limit on open files (LimitNOFILE, ulimit -n)"
+        );
+    }
+}
+
+/// Files that are no connections of clients: the database, logs, the operator, and some more.
+const OWN_FILES: usize = 128;
+
+impl Bound {
+    /// Where it is bound.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn is_inherited(&self) -> bool {
+        self.inherited
+    }
+
+    pub(super) fn into_socket(self) -> Result<tokio::net::TcpListener, BindError> {
+        let failed = |cause| BindError::Bind {
+            listener: self.name,
+            address: self.address,
+            cause,
+        };
+        tokio::net::TcpListener::from_std(self.socket).map_err(failed)
+    }
+}
+
+impl std::fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sockets")
+            .field("order", &self.order)
+            .finish_non_exhaustive()
+    }
+}
