@@ -99,7 +99,7 @@ impl Door {
     fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         // An answer is written whole: nothing is gained by waiting for more of it.
         _ = stream.set_nodelay(true);
-        let (io, connection) = Connection::open(stream, peer, permit, &self.registry);
+        let (stream, connection) = Connection::open(stream, peer, permit, &self.registry);
         let (routes, asked) = (self.routes.clone(), Arc::clone(&connection));
         let service = service_fn(move |request| {
             let answer = answer(routes.clone(), Arc::clone(&asked), request);
@@ -107,7 +107,7 @@ impl Door {
         });
         let conversation = self
             .protocol
-            .serve_connection_with_upgrades(TokioIo::new(io), service)
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
             .into_owned();
         let talking = Arc::clone(&connection);
         // The registry knows every connection, waits for it, and can end its task.
@@ -149,7 +149,8 @@ impl Door {
 fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut protocol = auto::Builder::new(TokioExecutor::new());
     let head = limits.header_limit.0;
-    protocol.http1().pipeline_flush(true).max_buf_size(head);
+    // Not `pipeline_flush`: with it, an error that ends the connection (431) is never written.
+    protocol.http1().max_buf_size(head);
     protocol
         .http2()
         .timer(TokioTimer::new())

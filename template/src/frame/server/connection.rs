@@ -1,25 +1,26 @@
 //! One connection, from its accept to the end of its socket, whoever holds that by then.
 
-use std::io::{self, IoSlice};
+use std::future::poll_fn;
+use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::MatchedPath;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::registry::Registry;
+use super::stream::Stream;
 
-/// What the registry, the requests and the socket's reader share of a connection.
+/// What the registry, the requests and the [stream](Stream) share of a connection.
 pub(super) struct Connection {
-    id: u64,
+    pub(super) id: u64,
     pub(super) peer: SocketAddr,
     pub(super) registry: Arc<Registry>,
     /// Ends the task that speaks with the client. An upgraded connection has none of ours.
@@ -30,13 +31,17 @@ pub(super) struct Connection {
 }
 
 /// All of these change together, and are looked at together.
-struct State {
-    socket: TcpStream,
+pub(super) struct State {
+    pub(super) socket: TcpStream,
     silence: Silence,
     /// The tick since which the operating system takes no more of what we write.
     stuck: Option<u32>,
     requests: Vec<Request>,
+    /// The route of the one that ended last: the end of its answer may not be written yet.
+    last_route: Option<MatchedPath>,
     next_request: u64,
+    /// The last request had a body, which may not have been read to its end.
+    uploads: bool,
     /// One connection, many requests at once.
     http2: bool,
 }
@@ -50,6 +55,8 @@ enum Silence {
     Idle(u32),
     /// The rest of its head.
     Head(u32),
+    /// Nothing: it is on its way out.
+    Leaving,
 }
 
 /// A request in flight: from its head to the last byte of its answer.
@@ -71,6 +78,12 @@ pub(super) enum Overdue {
 /// How long an idle connection is listened to before it is closed: a request that is already on
 /// its way is answered. More than a round trip, and nothing that anybody waits for.
 const LAST_CALL: Duration = Duration::from_millis(100);
+
+/// How long a client has to answer the goodbye of HTTP/2.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long a client that is still sending is read from after the last answer.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Said to a client that has sent a part of a head and no more. It has no body: nobody knows what
 /// was asked.
@@ -105,7 +118,7 @@ impl Connection {
         peer: SocketAddr,
         permit: OwnedSemaphorePermit,
         registry: &Arc<Registry>,
-    ) -> (Io, Arc<Self>) {
+    ) -> (Stream, Arc<Self>) {
         let connection = registry.enter(|id| {
             Arc::new(Self {
                 id,
@@ -118,16 +131,15 @@ impl Connection {
                     silence: Silence::First(registry.now()),
                     stuck: None,
                     requests: Vec::new(),
+                    last_route: None,
                     next_request: 0,
+                    uploads: false,
                     http2: false,
                 }),
             })
         });
-        let io = Io {
-            connection: Arc::clone(&connection),
-            _permit: permit,
-        };
-        (io, connection)
+        let stream = Stream::new(Arc::clone(&connection), permit);
+        (stream, connection)
     }
 
     /// Speaks with the client until one side ends it.
@@ -135,21 +147,52 @@ impl Connection {
         tokio::pin!(conversation);
         tokio::select! {
             biased;
-            _ = conversation.as_mut() => return,
-            () = self.last_call.notified() => {}
+            _ = conversation.as_mut() => {}
+            () = self.last_call.notified() => self.conclude(conversation.as_mut()).await,
         }
+        self.linger().await;
+    }
+
+    /// Answers what is in flight or on its way; then it is over.
+    async fn conclude(&self, mut conversation: Pin<&mut impl Conversation>) {
         let http2 = self.lock().http2;
-        if http2 {
-            // This protocol can say goodbye by itself.
+        let patience = if http2 {
+            // This protocol has words for it, and the client answers them.
             conversation.as_mut().finish();
-        }
-        if timeout(LAST_CALL, conversation.as_mut()).await.is_ok() || self.in_flight() == 0 {
+            GOODBYE
+        } else {
+            LAST_CALL
+        };
+        if timeout(patience, conversation.as_mut()).await.is_ok() || self.in_flight() == 0 {
             return;
         }
         if !http2 {
             conversation.as_mut().finish();
         }
         _ = conversation.await;
+    }
+
+    /// Reads on for a moment if the client is still sending. To close a socket that has unread
+    /// bytes breaks the connection, often before the client has read why.
+    async fn linger(&self) {
+        let mut scrap = [0; 4096];
+        let mut unread = || match self.lock().socket.try_read(&mut scrap) {
+            Ok(count) => Some(count > 0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) => Some(false),
+        };
+        let uploads = self.lock().uploads;
+        // An upgraded connection belongs to somebody else now.
+        if self.in_flight() > 0 || unread().map_or(!uploads, |some| !some) {
+            return;
+        }
+        _ = SockRef::from(&self.lock().socket).shutdown(Shutdown::Write);
+        let reading = async {
+            while unread() != Some(false) {
+                _ = poll_fn(|context| self.lock().socket.poll_read_ready(context)).await;
+            }
+        };
+        _ = timeout(LINGER, reading).await;
     }
 
     pub(super) fn runs_as(&self, task: AbortHandle) {
@@ -186,7 +229,7 @@ impl Connection {
         {
             return Some(Overdue::Write);
         }
-        if !state.requests.is_empty() {
+        if state.in_flight() > 0 {
             return None;
         }
         match state.silence {
@@ -194,13 +237,17 @@ impl Connection {
                 over(since, limits.header_timeout).then_some(Overdue::Head)
             }
             Silence::Idle(since) => over(since, limits.idle_timeout).then_some(Overdue::Idle),
+            Silence::Leaving => None,
         }
     }
 
     /// Ends because of that.
     pub(super) fn end(&self, overdue: Overdue) {
         match overdue {
-            Overdue::Idle => self.drain(),
+            Overdue::Idle => {
+                self.lock().silence = Silence::Leaving;
+                self.drain();
+            }
             Overdue::Write => self.cut(),
             Overdue::Head => {
                 let state = self.lock();
@@ -217,10 +264,11 @@ impl Connection {
     }
 
     /// A request has come; gives the name by which it is known until it [ends](Self::ended).
-    pub(super) fn begun(&self, http2: bool) -> u64 {
+    pub(super) fn begun(&self, http2: bool, uploads: bool) -> u64 {
         self.registry.count_request();
         let mut state = self.lock();
         state.http2 = http2;
+        state.uploads = uploads;
         let id = state.next_request;
         state.next_request += 1;
         state.requests.push(Request {
@@ -246,38 +294,50 @@ impl Connection {
     pub(super) fn ended(&self, id: u64) {
         let now = self.registry.now();
         let mut state = self.lock();
-        state.requests.retain(|request| request.id != id);
+        if let Some(place) = state.requests.iter().position(|request| request.id == id) {
+            state.last_route = state.requests.swap_remove(place).route;
+        }
         if state.requests.is_empty() {
             state.silence = Silence::Idle(now);
         }
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.lock().requests.len()
+        self.lock().in_flight()
     }
 
     /// The routes of the requests in flight.
     pub(super) fn busy(&self) -> Vec<String> {
-        let name = |request: &Request| {
-            let route = request.route.as_ref();
-            route.map_or("unmatched", MatchedPath::as_str).to_owned()
-        };
-        self.lock().requests.iter().map(name).collect()
+        let state = self.lock();
+        let name =
+            |route: Option<&MatchedPath>| route.map_or("unmatched", MatchedPath::as_str).to_owned();
+        if state.requests.is_empty() && state.in_flight() > 0 {
+            return vec![name(state.last_route.as_ref())];
+        }
+        let requests = state.requests.iter();
+        requests
+            .map(|request| name(request.route.as_ref()))
+            .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    /// Requests whose answer is not written to its end.
+    fn in_flight(&self) -> usize {
+        self.requests.len().max(self.stuck.is_some().into())
+    }
+
     fn request(&mut self, id: u64, change: impl FnOnce(&mut Request)) {
         if let Some(request) = self.requests.iter_mut().find(|request| request.id == id) {
             change(request);
         }
     }
 
-    fn received(&mut self, now: u32) {
+    pub(super) fn received(&mut self, now: u32) {
         if self.http2 || !self.requests.is_empty() {
             return;
         }
@@ -285,78 +345,15 @@ impl State {
         match self.silence {
             Silence::Idle(_) => self.silence = Silence::Head(now),
             Silence::First(since) => self.silence = Silence::Head(since),
-            Silence::Head(_) => {}
+            Silence::Head(_) | Silence::Leaving => {}
         }
     }
 
-    fn wrote<T>(&mut self, written: Poll<T>, now: u32) -> Poll<T> {
+    pub(super) fn wrote<T>(&mut self, written: Poll<T>, now: u32) -> Poll<T> {
         match written {
             Poll::Ready(_) => self.stuck = None,
             Poll::Pending => self.stuck = self.stuck.or(Some(now)),
         }
         written
-    }
-}
-
-/// The socket, as hyper or whoever it is upgraded for reads and writes it. The connection counts as
-/// open until this is dropped.
-pub(super) struct Io {
-    connection: Arc<Connection>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Io {
-    fn drop(&mut self) {
-        self.connection.registry.leave(self.connection.id);
-    }
-}
-
-impl AsyncRead for Io {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let mut state = self.connection.lock();
-        let read = Pin::new(&mut state.socket).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            state.received(self.connection.registry.now());
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut state = self.connection.lock();
-        let written = Pin::new(&mut state.socket).poll_write(context, bytes);
-        state.wrote(written, self.connection.registry.now())
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let mut state = self.connection.lock();
-        let written = Pin::new(&mut state.socket).poll_write_vectored(context, slices);
-        state.wrote(written, self.connection.registry.now())
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection.lock().socket).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection.lock().socket).poll_shutdown(context)
     }
 }

@@ -25,8 +25,9 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<Answer> {
     let version = request.version();
+    let uploads = !request.body().is_end_stream();
     let exchange = Exchange {
-        id: connection.begun(version == Version::HTTP_2),
+        id: connection.begun(version == Version::HTTP_2, uploads),
         connection,
     };
     let mut under_way = UnderWay(Some(exchange.clone()));

@@ -16,6 +16,7 @@ mod connection;
 mod exchange;
 mod registry;
 mod socket;
+mod stream;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,0 +1,195 @@
+//! A client cannot hold a connection by doing nothing, or too little, or too much.
+
+use super::*;
+
+const SHORT: Duration = Duration::from_millis(200);
+
+/// A client that says this and then nothing. `http2` as well, since a listener that speaks both has
+/// to find out which.
+async fn silenced(said: &str, http2: bool) -> (String, Traffic) {
+    let limits = Limits {
+        header_timeout: SHORT,
+        http2,
+        ..PATIENT
+    };
+    let listener = serve(&limits, &Gate::default());
+    let mut client = Client::connect(&listener).await;
+    client.write(said).await;
+    let answer = client.rest().await;
+    let traffic = until(&listener, |traffic| traffic.connections == 0).await;
+    (answer, traffic)
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_finish_a_head_is_let_go() {
+    for http2 in [false, true] {
+        for (said, answered) in [
+            ("", false),
+            ("G", true),
+            ("P", true),
+            ("GET /quick HTTP/1.1\r\nhost: he", true),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n", true),
+        ] {
+            let (answer, traffic) = silenced(said, http2).await;
+
+            assert_eq!(traffic.late_heads, 1, "{said:?}: {traffic:?}");
+            let told = answer.starts_with("HTTP/1.1 408 Request Timeout\r\n");
+            assert_eq!(told, answered, "{said:?}: {answer:?}");
+        }
+    }
+    // The whole preface of HTTP/2, and then no request.
+    let (_, traffic) = silenced("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true).await;
+    assert_eq!(traffic.late_heads, 1, "{traffic:?}");
+}
+
+#[tokio::test]
+async fn a_head_that_comes_a_byte_at_a_time_has_no_longer_than_any_other() {
+    let limits = Limits {
+        header_timeout: SHORT,
+        ..PATIENT
+    };
+    let listener = serve(&limits, &Gate::default());
+    let mut client = Client::asks(&listener, "/quick").await;
+    client.until("quick").await;
+
+    client.write("GET /quick HTTP/1.1\r\nx-slow: ").await;
+    let drip = async {
+        while client.0.write_all(b"x").await.is_ok() {
+            sleep(SHORT / 20).await;
+        }
+    };
+    timeout(PATIENCE, drip).await.expect("it is let go");
+    assert_eq!(
+        until(&listener, |traffic| traffic.connections == 0)
+            .await
+            .late_heads,
+        1
+    );
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+    let limits = Limits {
+        idle_timeout: SHORT,
+        header_timeout: SHORT,
+        ..PATIENT
+    };
+    let gate = Gate::default();
+    let listener = serve(&limits, &gate);
+    let mut busy = Client::asks(&listener, "/gated").await;
+    let mut idle = Client::asks(&listener, "/quick").await;
+    idle.until("quick").await;
+
+    assert_eq!(idle.rest().await, "");
+
+    let traffic = until(&listener, |traffic| traffic.connections == 1).await;
+    assert_eq!((traffic.idle, traffic.in_flight), (1, 1), "{traffic:?}");
+    gate.notify_one();
+    busy.until("gated").await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut() {
+    let limits = Limits {
+        write_timeout: SHORT,
+        ..PATIENT
+    };
+    let listener = serve(&limits, &Gate::default());
+    let mut client = Client::narrow(&listener).await;
+    client.ask("/big").await;
+
+    until(&listener, |traffic| traffic.slow_readers == 1).await;
+
+    until(&listener, |traffic| traffic.connections == 0).await;
+    let got = client.rest().await.len();
+    assert!(got < 64 * 1024 * 1024, "got {got}");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_but_reads_is_served() {
+    let limits = Limits {
+        write_timeout: SHORT * 4,
+        ..PATIENT
+    };
+    let listener = serve(&limits, &Gate::default());
+    let mut client = Client::asks(&listener, "/big").await;
+    client.until("\r\n\r\n").await;
+
+    let mut left = 64 * 1024 * 1024;
+    let mut part = vec![0; 16 * 1024 * 1024];
+    while left > 0 {
+        sleep(SHORT / 2).await;
+        let wanted = part.len().min(left);
+        left -= client.0.read_exact(&mut part[..wanted]).await.unwrap();
+    }
+    assert_eq!(listener.watch().numbers().slow_readers, 0);
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let listener = serve(&PATIENT, &Gate::default());
+    for head in [
+        format!("x: {}", "x".repeat(PATIENT.header_limit.0)),
+        "x: x\r\n".repeat(200).trim_end().to_owned(),
+    ] {
+        let mut client = Client::connect(&listener).await;
+        let request = format!("GET /quick HTTP/1.1\r\nhost: here\r\n{head}\r\n\r\n");
+        // It may be closed before all of that is written.
+        _ = client.0.write_all(request.as_bytes()).await;
+        let status = client.until("\r\n").await;
+        assert_eq!(status, "HTTP/1.1 431 Request Header Fields Too Large\r\n");
+    }
+    let mut client = Client::connect(&listener).await;
+    let fine = "x".repeat(PATIENT.header_limit.0 / 2);
+    let request = format!("GET /quick HTTP/1.1\r\nhost: here\r\nx: {fine}\r\n\r\n");
+    client.write(&request).await;
+    client.until("quick").await;
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_whole_body_is_read_is_received() {
+    let listener = serve(&PATIENT, &Gate::default());
+    let mut client = Client::connect(&listener).await;
+    let length = 32 * 1024 * 1024;
+    client
+        .write(&format!(
+            "POST /quick HTTP/1.1\r\nhost: here\r\ncontent-length: {length}\r\n\r\n"
+        ))
+        .await;
+
+    // As most clients do, it sends everything before it looks for an answer.
+    let body = vec![0; 64 * 1024];
+    for _ in 0..length / body.len() {
+        if client.0.write_all(&body).await.is_err() {
+            break;
+        }
+    }
+
+    let status = client.until("\r\n").await;
+    assert_eq!(status, "HTTP/1.1 405 Method Not Allowed\r\n");
+}
+
+#[tokio::test]
+async fn whoever_is_one_too_many_waits_until_there_is_room() {
+    let limits = Limits {
+        max_connections: 2,
+        ..PATIENT
+    };
+    let listener = serve(&limits, &Gate::default());
+    let mut first = Client::asks(&listener, "/quick").await;
+    let mut second = Client::asks(&listener, "/quick").await;
+    first.until("quick").await;
+    second.until("quick").await;
+
+    let mut third = Client::asks(&listener, "/quick").await;
+    // It is connected as far as the operating system is concerned, and nobody has accepted it: a
+    // further request of another client comes first.
+    first.ask("/quick").await;
+    first.until("quick").await;
+    let traffic = listener.watch().numbers();
+    assert_eq!((traffic.connections, traffic.accepted), (2, 2));
+
+    drop(second);
+    third.until("quick").await;
+    assert_eq!(listener.watch().numbers().accepted, 3);
+}

@@ -1,0 +1,198 @@
+//! The listener, over real sockets: clients that are slow, silent, too many, or there when it stops.
+
+mod drain;
+mod limits;
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http_body::Frame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use super::{Drain, Exchange, Limits, Listener, Sockets, Traffic};
+
+/// Longer than anything here takes; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Nobody is too slow for these.
+const PATIENT: Limits = Limits {
+    header_timeout: PATIENCE,
+    idle_timeout: PATIENCE,
+    write_timeout: PATIENCE,
+    ..Limits::OPERATOR
+};
+
+/// Opened by a test when what waits for it may go on.
+type Gate = Arc<Notify>;
+
+/// A listener with routes of all kinds. `/gated` and `/upgrade` wait for the gate.
+fn serve(limits: &Limits, gate: &Gate) -> Listener {
+    let routes = Router::new()
+        .route("/quick", get(async || "quick"))
+        .route("/gated", get(gated))
+        .route("/never", get(async || pending::<()>().await))
+        .route("/events", get(events))
+        .route("/big", get(async || "x".repeat(64 * 1024 * 1024)))
+        .route("/upload", post(async |body: String| body))
+        .route("/upgrade", get(upgrade))
+        .layer(middleware::from_fn(named))
+        .with_state(Arc::clone(gate));
+    let mut sockets = Sockets::of_process(&[]);
+    let bound = sockets.take("http", ([127, 0, 0, 1], 0).into()).unwrap();
+    bound.serve(routes, limits).unwrap()
+}
+
+/// Names the request, as the edge does.
+async fn named(request: Request, next: Next) -> Response {
+    if let Some(route) = request.extensions().get().cloned() {
+        let exchange = request.extensions().get::<Exchange>().unwrap();
+        exchange.routed(route);
+    }
+    next.run(request).await
+}
+
+async fn gated(State(gate): State<Gate>) -> &'static str {
+    gate.notified().await;
+    "gated"
+}
+
+/// One event, and then silence.
+async fn events() -> impl IntoResponse {
+    struct Events(Option<&'static str>);
+
+    impl http_body::Body for Events {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let event = self.0.take().map(|event| Frame::data(event.into()));
+            event.map_or(Poll::Pending, |event| Poll::Ready(Some(Ok(event))))
+        }
+    }
+
+    let body = Body::new(Events(Some("data: one\n\n")));
+    ([(header::CONTENT_TYPE, "text/event-stream")], body)
+}
+
+/// Speaks a protocol of its own: says goodbye when the drain begins, and closes when the gate opens.
+async fn upgrade(drain: Drain, State(gate): State<Gate>, request: Request) -> impl IntoResponse {
+    #[expect(clippy::disallowed_methods, reason = "as libraries for WebSockets do")]
+    tokio::spawn(async move {
+        let upgraded = hyper::upgrade::on(request).await.unwrap();
+        let mut upgraded = hyper_util::rt::TokioIo::new(upgraded);
+        upgraded.write_all(b"hello").await.unwrap();
+        drain.begun().await;
+        upgraded.write_all(b"goodbye").await.unwrap();
+        let mut end = [0];
+        tokio::select! {
+            _ = upgraded.read(&mut end) => {}
+            () = gate.notified() => {}
+        }
+    });
+    (
+        StatusCode::SWITCHING_PROTOCOLS,
+        [(header::CONNECTION, "upgrade"), (header::UPGRADE, "own")],
+    )
+}
+
+const UPGRADE: [(HeaderName, &str); 2] =
+    [(header::CONNECTION, "upgrade"), (header::UPGRADE, "own")];
+
+/// A client that says what a test says, and no more.
+struct Client(TcpStream);
+
+impl Client {
+    async fn connect(listener: &Listener) -> Self {
+        Self(TcpStream::connect(listener.address()).await.unwrap())
+    }
+
+    /// One that reads little ahead.
+    async fn narrow(listener: &Listener) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self(socket.connect(listener.address()).await.unwrap())
+    }
+
+    /// Connects, and asks for this.
+    async fn asks(listener: &Listener, path: &str) -> Self {
+        let mut client = Self::connect(listener).await;
+        client.ask(path).await;
+        client
+    }
+
+    async fn ask(&mut self, path: &str) {
+        let [connection, upgrade] = UPGRADE.map(|(name, value)| format!("{name}: {value}\r\n"));
+        let upgrade = if path == "/upgrade" {
+            connection + &upgrade
+        } else {
+            String::new()
+        };
+        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\n{upgrade}\r\n");
+        self.write(&request).await;
+    }
+
+    async fn write(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Reads up to and with this.
+    async fn until(&mut self, end: &str) -> String {
+        let mut read = Vec::new();
+        let reading = async {
+            while !read.ends_with(end.as_bytes()) {
+                match self.0.read_u8().await {
+                    Ok(byte) => read.push(byte),
+                    Err(_) => break,
+                }
+            }
+        };
+        let done = timeout(PATIENCE, reading).await;
+        let text = String::from_utf8_lossy(&read).into_owned();
+        assert!(
+            done.is_ok() && text.ends_with(end),
+            "no {end:?} in {text:?}"
+        );
+        text
+    }
+
+    /// Everything up to the end of the connection, however it ends.
+    async fn rest(&mut self) -> String {
+        let mut read = Vec::new();
+        let done = timeout(PATIENCE, self.0.read_to_end(&mut read)).await;
+        assert!(done.is_ok(), "the connection stays open");
+        String::from_utf8_lossy(&read).into_owned()
+    }
+}
+
+/// Waits until the listener's numbers are as they should be.
+async fn until(listener: &Listener, holds: impl Fn(&Traffic) -> bool) -> Traffic {
+    let watch = listener.watch();
+    let wait = async {
+        loop {
+            let traffic = watch.numbers();
+            if holds(&traffic) {
+                return traffic;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let waited = timeout(PATIENCE, wait).await;
+    waited.unwrap_or_else(|_| panic!("it never came to that: {:?}", watch.numbers()))
+}
