@@ -64,7 +64,7 @@ impl AsyncWrite for Stream {
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        slices: &[StreamSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut state = self.connection.lock();
         let written = Pin::new(&mut state.socket).poll_write_vectored(context, slices);
