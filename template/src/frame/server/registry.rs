@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Limits;
@@ -207,7 +207,7 @@ impl Registry {
             connection.cut();
         }
         // Whatever blocks its thread cannot be waited for.
-        _ = timeout(CUTTING, self.emptied_by(Instant::now() + CUTTING)).await;
+        _ = self.emptied_by(Instant::now() + CUTTING).await;
     }
 
     pub(super) fn open(&self) -> usize {
