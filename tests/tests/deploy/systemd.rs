@@ -8,7 +8,7 @@ fn the_unit_runs_the_binary_and_waits_for_its_stop() {
         let grace = project.default("shutdown.grace");
         for (directive, value) in [
             ("Description", NAME.to_owned()),
-            ("Type", "exec".to_owned()),
+            ("Type", "notify".to_owned()),
             ("ExecStart", format!("/usr/local/bin/{NAME}")),
             ("EnvironmentFile", format!("-/etc/{NAME}/environment")),
             ("TimeoutStopSec", grace),
