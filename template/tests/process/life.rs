@@ -1,6 +1,8 @@
 //! The process keeps its promises: it starts, says so, answers probes, and stops when told.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -47,11 +49,116 @@ fn during_the_delay_it_is_unready_alive_and_serving() {
     assert_eq!(get(service.http, "/readyz").status, 503);
     assert_eq!(get(service.http, "/livez").status, 200);
     assert_eq!(get(service.http, "/startupz").status, 200);
-    assert_eq!(get(service.http, "/nothing").status, 404);
+    let served = ask_with(
+        service.http,
+        "GET",
+        "/nothing",
+        "connection: keep-alive\r\n",
+        "",
+    );
+    assert_eq!(served.status, 404);
+    assert!(served.head.contains("connection: close"), "{}", served.head);
 
     // A second signal does not wait for the rest.
     service.signal(Signal::INT);
+    let stopped = service.event("stopped");
+    assert_eq!(
+        (&stopped["outcome"], &stopped["exit_code"]),
+        (&"killed".into(), &130.into())
+    );
     assert_eq!(service.ended().code(), Some(128 + 2));
+}
+
+#[test]
+fn sigquit_does_not_wait_for_load_balancers() {
+    let mut service = Running::start(&["shutdown.delay=5s"]);
+    let told = Instant::now();
+
+    service.signal(Signal::QUIT);
+
+    assert_eq!(service.event("draining")["signal"], "SIGQUIT");
+    assert_eq!(service.event("stopped")["outcome"], "clean");
+    assert!(
+        told.elapsed() < Duration::from_secs(5),
+        "took {:?}",
+        told.elapsed()
+    );
+    assert_eq!(service.ended().code(), Some(0));
+}
+
+#[test]
+fn sighup_reads_the_filter_again_and_ends_nothing() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("settings.toml");
+    std::fs::write(&file, "[log]\nfilter = \"info\"\n").unwrap();
+    let mut service = Running::start_with(&[], &[("APP_CONFIG", file.to_str().unwrap())]);
+
+    std::fs::write(&file, "[log]\nfilter = \"info,sqlx=error\"\n").unwrap();
+    service.signal(Signal::HUP);
+    assert_eq!(service.event("reloaded")["filter"], "info,sqlx=error");
+
+    std::fs::write(&file, "[log]\nfiltre = \"info\"\n").unwrap();
+    service.signal(Signal::HUP);
+    let refused = service.event("the settings are wrong; nothing has changed");
+    assert!(
+        refused["problems"].to_string().contains("log.filtre"),
+        "{refused}"
+    );
+
+    assert_eq!(get(service.http, "/readyz").status, 200);
+    service.signal(Signal::TERM);
+    service.event("stopped");
+    assert_eq!(service.ended().code(), Some(0));
+}
+
+#[test]
+fn the_operator_can_stop_it_and_no_page_of_another_site_can() {
+    let mut service = Running::start(&[]);
+    let order = |origin: &str| ask_with(service.operator, "POST", "/api/stop", origin, "").status;
+
+    assert_eq!(order("origin: https://elsewhere.example\r\n"), 403);
+    assert_eq!(order("origin: null\r\n"), 403);
+    assert_eq!(get(service.http, "/readyz").status, 200);
+    assert_eq!(
+        order(&format!("origin: http://{}\r\n", service.operator)),
+        202
+    );
+
+    assert_eq!(service.event("draining")["cause"], "the operator");
+    assert_eq!(service.event("stopped")["exit_code"], 0);
+    assert_eq!(service.ended().code(), Some(0));
+}
+
+#[test]
+fn systemd_is_told_when_it_is_ready_alive_and_stopping() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let told = |news: &str| {
+        let mut message = [0; 200];
+        loop {
+            let length = socket
+                .recv(&mut message)
+                .unwrap_or_else(|_| panic!("never told {news}"));
+            if String::from_utf8_lossy(&message[..length]).trim() == news {
+                return;
+            }
+        }
+    };
+    let path = path.to_str().unwrap();
+    let environment = [("NOTIFY_SOCKET", path), ("WATCHDOG_USEC", "200000")];
+    let mut service = Running::start_with(&[], &environment);
+
+    told("READY=1");
+    told("WATCHDOG=1");
+    told("WATCHDOG=1");
+    service.signal(Signal::TERM);
+    told("STOPPING=1");
+    service.event("stopped");
+    assert_eq!(service.ended().code(), Some(0));
 }
 
 #[test]

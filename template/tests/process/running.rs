@@ -31,6 +31,8 @@ pub(crate) fn command(directory: &TempDir) -> Command {
             command.env_remove(name);
         }
     }
+    // Nor anything that is meant for the test's own supervisor.
+    command.env_remove("NOTIFY_SOCKET");
     // A database server, where one is needed: SQLite has a file in the directory.
     if let Some(url) = std::env::var_os("DATABASE_URL") {
         command.env("APP__DATABASE__URL", url);
@@ -161,7 +163,8 @@ pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> 
     ask_with(address, method, path, "", body)
 }
 
-/// The same, with more lines in its head.
+/// The same, with more lines in its head. It asks for the connection to be closed, unless they
+/// say otherwise.
 pub(crate) fn ask_with(
     address: SocketAddr,
     method: &str,
@@ -172,9 +175,14 @@ pub(crate) fn ask_with(
     let mut connection = TcpStream::connect(address).unwrap();
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
+    let close = if head.contains("connection:") {
+        ""
+    } else {
+        "connection: close\r\n"
+    };
     write!(
         connection,
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\n{close}\
          content-type: application/json\r\ncontent-length: {length}\r\n{head}\r\n{body}"
     )
     .unwrap();
