@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -19,7 +20,7 @@ use frame::cli::{Arguments, Command, ConfigCommand, Given};
 use frame::database::Database;
 use frame::edge;
 use frame::health::{self, Health};
-use frame::lifecycle::{Exit, Lifecycle, Phase, Shutdown};
+use frame::lifecycle::{Exit, Lifecycle, Phase, Shutdown, State};
 use frame::operator::{self, Operator};
 use frame::server::{self, Listener, Sockets, Watch};
 use frame::settings::{self, Loaded, Problems, Reference, Sources};
@@ -129,7 +130,10 @@ async fn live(loaded: Loaded<Settings>, reload: impl Fn() + Send + Sync + 'stati
         settings: entries,
     };
     let routes = operator::routes(&settings.operator, shown, &health);
-    let operator = Operator::open(socket, routes, pulse).await?;
+    let watched = Handle::current();
+    let overrun = overrun(lifecycle.watch(), settings.shutdown.grace);
+    let beside = async move { _ = tokio::join!(pulse.watch(watched), overrun) };
+    let operator = Operator::open(socket, routes, beside).await?;
 
     // Start. A signal ends it wherever it is.
     let started = tokio::select! {
@@ -310,6 +314,20 @@ async fn insistence(signals: &mut Signals, cause: &Cause) -> Signal {
         tracing::info!(%signal, "stopping already");
     }
     signals.next().await
+}
+
+/// Ends the process if a stop has not come to its end by itself: when the runtime stalls, no
+/// deadline of a phase is noticed. It runs elsewhere, and is a second ahead of whoever would kill
+/// the process without a word.
+async fn overrun(mut lifecycle: watch::Receiver<State>, grace: Duration) {
+    let begun = lifecycle.wait_for(|state| matches!(state, State::Draining { .. }));
+    if begun.await.is_err() {
+        return;
+    }
+    sleep(grace.saturating_sub(Duration::from_secs(1))).await;
+    let exit = Exit::after(["a stop that made no progress".to_owned()]);
+    stopped(&exit);
+    std::process::exit(exit.code().into())
 }
 
 /// Follows SIGHUP: takes over what is safe to change while the service runs.

@@ -245,7 +245,7 @@ async fn the_start_is_over_once_and_for_all_and_a_stop_is_unready_and_alive() {
 async fn a_critical_task_that_does_not_run_makes_unready_and_another_one_degrades() {
     let process = Process::ready();
     let tasks = &process.supervisor;
-    let fail = async |_| Err::<(), _>("no");
+    let fail = async |()| Err::<(), _>("no");
     let policy = |task: supervisor::Builder| {
         let hour = Duration::from_hours(1);
         task.backoff(hour, hour).restarts(1, hour)

@@ -1,7 +1,8 @@
 //! The operator's listener: the probes, the state of the process as JSON, and orders.
 //!
-//! It has a thread and a runtime of its own, which also watch over the service's: it answers when
-//! that is overloaded or stalled, and when no more connections are accepted there.
+//! It has a thread and a runtime of its own: it answers when the service's runtime is overloaded or
+//! stalled, and when no more connections are accepted there. What watches over the service lives
+//! there as well.
 //!
 //! It is meant for this machine alone. To listen anywhere else it needs a token, which every
 //! request but a probe must then bring.
@@ -13,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,6 @@ pub use routes::{Shown, routes};
 
 use super::server::{BindError, Bound, Limits};
 use super::settings::{Check, Reader, Secret, Section};
-use super::watchdog::Pulse;
 
 /// `[operator]`
 #[derive(Debug, Clone)]
@@ -75,13 +75,16 @@ pub enum OpenError {
 const SHUTTING: Duration = Duration::from_millis(100);
 
 impl Operator {
-    /// Answers on this socket from now on, and watches over the runtime that this is called on.
+    /// Answers on this socket from now on. On the same thread, it does what is to be done `beside`.
     ///
     /// # Errors
     ///
     /// When the operating system has no thread for it.
-    pub async fn open(bound: Bound, routes: Router, pulse: Pulse) -> Result<Self, OpenError> {
-        let watched = Handle::current();
+    pub async fn open(
+        bound: Bound,
+        routes: Router,
+        beside: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Self, OpenError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let shut = CancellationToken::new();
         let (opened, is_open) = oneshot::channel();
@@ -98,10 +101,8 @@ impl Operator {
                     return;
                 }
             };
-            tokio::select! {
-                () = pulse.watch(watched) => {}
-                () = told.cancelled() => {}
-            }
+            told.run_until_cancelled(beside).await;
+            told.cancelled().await;
             _ = listener.drain(SHUTTING).await;
             _ = end.send(());
         };

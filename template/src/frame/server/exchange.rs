@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -26,19 +26,22 @@ pub(super) async fn answer(
 ) -> Response<Answer> {
     let version = request.version();
     let uploads = !request.body().is_end_stream();
-    let exchange = Exchange {
+    let mut under_way = UnderWay {
         id: connection.begun(version == Version::HTTP_2, uploads),
-        connection,
+        connection: Some(Arc::clone(&connection)),
     };
-    let mut under_way = UnderWay(Some(exchange.clone()));
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(exchange.clone());
+    request.extensions_mut().insert(Exchange {
+        id: under_way.id,
+        connection: Arc::downgrade(&connection),
+        peer: connection.peer,
+    });
     let Ok(mut response) = routes.call(request).await;
 
-    let registry = &exchange.connection.registry;
+    let registry = &connection.registry;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // From here on, the whole connection is this exchange: it ends with its socket.
-        under_way.0 = None;
+        under_way.connection = None;
     } else if version < Version::HTTP_2 && registry.is_closing() {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
@@ -58,49 +61,56 @@ fn is_event_stream(response: &Response<Body>) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// A request that the listener knows of. It is among the request's extensions.
+/// A request that the listener knows of. It is among the request's extensions, and whoever keeps it
+/// does not keep the connection.
 #[derive(Clone)]
 pub struct Exchange {
-    connection: Arc<Connection>,
+    connection: Weak<Connection>,
     id: u64,
+    peer: SocketAddr,
 }
 
 impl Exchange {
     /// By what name the request is called when the stop has to wait for it.
     pub fn routed(&self, route: MatchedPath) {
-        self.connection.routed(self.id, route);
+        if let Some(connection) = self.connection.upgrade() {
+            connection.routed(self.id, route);
+        }
     }
 
     /// The other end of the connection.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
-        self.connection.peer
+        self.peer
     }
 }
 
 impl std::fmt::Debug for Exchange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Exchange")
-            .field("peer", &self.peer())
+            .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
 }
 
 /// The exchange is in flight until this is dropped: with the answer, or with the client.
-struct UnderWay(Option<Exchange>);
+struct UnderWay {
+    connection: Option<Arc<Connection>>,
+    id: u64,
+}
 
 impl UnderWay {
     fn waits_for_client(&self, waits: bool) {
-        if let Some(Exchange { connection, id }) = &self.0 {
-            connection.waits_for_client(*id, waits);
+        if let Some(connection) = &self.connection {
+            connection.waits_for_client(self.id, waits);
         }
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        if let Some(Exchange { connection, id }) = &self.0 {
-            connection.ended(*id);
+        if let Some(connection) = &self.connection {
+            connection.ended(self.id);
         }
     }
 }
@@ -161,8 +171,9 @@ impl<S: Sync> FromRequestParts<S> for Drain {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         // A request that came over no listener, as in a test, is never drained.
         let exchange = parts.extensions.get::<Exchange>();
-        Ok(exchange.map_or_else(Self::default, |exchange| {
-            Self(exchange.connection.registry.draining().clone())
+        let connection = exchange.and_then(|exchange| exchange.connection.upgrade());
+        Ok(connection.map_or_else(Self::default, |connection| {
+            Self(connection.registry.draining().clone())
         }))
     }
 }
