@@ -51,7 +51,7 @@ impl OneShots {
             let _counted = counted;
             let failure = match panics::caught(work).await {
                 Ok(outcome) => outcome.into_failure(),
-                Err(words) => Some(format!("panicked: {words}")),
+                Err(panic) => Some(panic),
             };
             if let Some(failure) = failure {
                 tracing::warn!(task = name, error = failure, "task failed");

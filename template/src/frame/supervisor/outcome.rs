@@ -38,7 +38,5 @@ where
 
 /// The run, with a panic turned into a failure.
 pub(super) async fn caught(run: Run) -> Result<(), Failure> {
-    panics::caught(run)
-        .await
-        .unwrap_or_else(|words| Err(format!("panicked: {words}")))
+    panics::caught(run).await.flatten()
 }

@@ -1,6 +1,7 @@
 //! Supervision in paused time: what the tests have in common.
 
 mod kinds;
+mod log;
 mod orders;
 mod restarts;
 mod stops;
@@ -109,7 +110,8 @@ async fn idle(context: Context) {
     context.cancelled().await;
 }
 
-/// A panic that has a type, so that it can be all of a future.
+/// A panic that has a type, so that it can be all of a future. It is where this is called.
+#[track_caller]
 fn panics(words: &str) {
     panic!("{words}")
 }
