@@ -1,7 +1,7 @@
 //! When a task is started again, and when no more.
 
 use super::*;
-use crate::frame::supervisor::policy::{Backoff, History};
+use crate::frame::supervisor::policy::{Backoff, History, Policy};
 
 #[tokio::test(start_paused = true)]
 async fn always_restarts_also_after_a_good_end() {
