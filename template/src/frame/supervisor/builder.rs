@@ -94,7 +94,8 @@ impl Builder {
         M: Fn(Context) -> F + Send + Sync + 'static,
         F: Future<Output: Outcome> + Send + 'static,
     {
-        self.start(Box::new(move |context| erased(make(context))))
+        let make = Arc::new(make);
+        self.start(Box::new(move |context| erased(Arc::clone(&make), context)))
     }
 
     fn start(self, factory: Factory) -> Result<Handle, Refused> {

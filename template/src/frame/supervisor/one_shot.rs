@@ -49,11 +49,8 @@ impl OneShots {
         while shots.try_join_next().is_some() {}
         shots.spawn(async move {
             let _counted = counted;
-            let failure = match panics::caught(work).await {
-                Ok(outcome) => outcome.into_failure(),
-                Err(panic) => Some(panic),
-            };
-            if let Some(failure) = failure {
+            let work = async { work.await.into_failure() };
+            if let Some(failure) = panics::caught(work).await.unwrap_or_else(Some) {
                 tracing::warn!(task = name, error = failure, "task failed");
             }
         });

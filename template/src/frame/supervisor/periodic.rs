@@ -74,14 +74,17 @@ impl Every {
         F: Future<Output: Outcome> + Send + 'static,
     {
         let Self { builder, beat } = self;
-        let make: Arc<dyn Fn(Context) -> Run + Send + Sync> =
-            Arc::new(move |context| erased(make(context)));
-        builder.run(move |context| beat.clone().keep(context, Arc::clone(&make)))
+        let make = Arc::new(make);
+        builder.run(move |context| {
+            let make = Arc::clone(&make);
+            let run = move |context| erased(Arc::clone(&make), context);
+            beat.clone().keep(context, run)
+        })
     }
 }
 
 impl Beat {
-    async fn keep(self, context: Context, make: Arc<dyn Fn(Context) -> Run + Send + Sync>) {
+    async fn keep(self, context: Context, run: impl Fn(Context) -> Run) {
         let mut tick = Instant::now();
         if !self.at_start {
             tick += self.interval;
@@ -101,7 +104,7 @@ impl Beat {
                 status.next_run = None;
                 status.runs += 1;
             }
-            let run = timeout(self.within, caught(make(context.clone())));
+            let run = timeout(self.within, caught(run(context.clone())));
             if let Err(failure) = run.await.unwrap_or_else(|_| Err(self.too_long())) {
                 context.status.failed(failure);
             }

@@ -5,6 +5,7 @@ mod log;
 mod orders;
 mod restarts;
 mod stops;
+mod stubborn;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -114,4 +115,30 @@ async fn idle(context: Context) {
 #[track_caller]
 fn panics(words: &str) {
     panic!("{words}")
+}
+
+/// An error that cannot be told.
+struct Speechless;
+
+impl std::fmt::Display for Speechless {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("no words for it")
+    }
+}
+
+/// A future that ends at once, and panics when it is dropped.
+struct Clings(&'static str);
+
+impl Future for Clings {
+    type Output = ();
+
+    fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        std::task::Poll::Ready(())
+    }
+}
+
+impl Drop for Clings {
+    fn drop(&mut self) {
+        panics(self.0);
+    }
 }

@@ -94,3 +94,34 @@ fn a_panic_is_logged_with_the_name_of_its_task_its_words_and_its_place() {
     assert!(error.starts_with(&place), "{error}");
     assert!(error.ends_with(": no disk"), "{error}");
 }
+
+#[test]
+fn work_that_is_done_once_is_logged_when_it_fails_in_whatever_way() {
+    panics::log_in_tests();
+
+    let lines = Lines::of(async || {
+        let supervisor = Supervisor::new();
+        let errs = async { Err("no disk") };
+        supervisor.spawn("errs", errs).unwrap();
+        let panics_itself = async { panics("in its run") };
+        supervisor.spawn("panics", panics_itself).unwrap();
+        let speechless = async { Err(Speechless) };
+        supervisor.spawn("speechless", speechless).unwrap();
+        let clings = Clings("on the way out");
+        supervisor.spawn("clings", clings).unwrap();
+        assert!(supervisor.stop(SECOND).await.is_empty());
+    });
+
+    let failures = failures(&lines);
+    assert_eq!(failures.len(), 4, "{lines:?}");
+    for (failure, (name, words)) in failures.iter().zip([
+        ("errs", "no disk"),
+        ("panics", "in its run"),
+        ("speechless", "no words for it"),
+        ("clings", "on the way out"),
+    ]) {
+        let told = format!("task failed task=\"{name}\" error=\"");
+        assert!(failure.starts_with(&told), "{failures:?}");
+        assert!(failure.ends_with(&format!("{words}\"")), "{failures:?}");
+    }
+}
