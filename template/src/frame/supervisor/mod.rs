@@ -12,12 +12,15 @@
 //! Policies as in Erlang's supervisors and Go's suture. Dropping a handle stops nothing.
 
 mod builder;
+mod clock;
 mod context;
 mod group;
 mod one_shot;
 mod outcome;
 mod periodic;
 mod policy;
+mod rhythm;
+mod schedule;
 mod status;
 mod task;
 
@@ -35,10 +38,12 @@ pub use builder::{Builder, Handle, NotStarted};
 pub use context::Context;
 pub use group::Group;
 pub use outcome::Outcome;
-pub use periodic::Every;
+pub use periodic::Periodic;
+pub use schedule::{NotASchedule, Schedule};
 pub use status::{State, Status};
 
 use one_shot::OneShots;
+use rhythm::Rhythm;
 use task::{End, Order, Task};
 
 /// A handle to the supervisor of this process. All clones are the same one.
@@ -90,8 +95,13 @@ impl Supervisor {
     }
 
     /// A task that runs once an interval.
-    pub fn every(&self, name: &str, interval: Duration) -> Every {
-        Every::new(self.task(name), interval)
+    pub fn every(&self, name: &str, interval: Duration) -> Periodic {
+        Periodic::new(self.task(name), Rhythm::Every(interval))
+    }
+
+    /// A task that runs at each moment of a schedule.
+    pub fn at(&self, name: &str, schedule: &Schedule) -> Periodic {
+        Periodic::new(self.task(name), Rhythm::At(schedule.clone()))
     }
 
     /// Work that is done once, now, and that a stop waits for.

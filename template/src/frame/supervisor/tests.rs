@@ -4,6 +4,7 @@ mod kinds;
 mod log;
 mod orders;
 mod restarts;
+mod schedules;
 mod stops;
 mod stubborn;
 
