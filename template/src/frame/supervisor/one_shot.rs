@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Refused;
 use super::outcome::Outcome;
+use super::task::ABORTING;
 use crate::frame::panics;
 
 /// Every one-shot that is under way.
@@ -60,8 +61,7 @@ impl OneShots {
     /// Waits for all that are under way, and aborts what is left at the deadline, by name.
     pub(super) async fn stop(&self, deadline: Instant) -> Vec<String> {
         let mut shots = std::mem::take(&mut *lock(&self.shots));
-        let all = async { while shots.join_next().await.is_some() {} };
-        if timeout_at(deadline, all).await.is_ok() {
+        if timeout_at(deadline, all(&mut shots)).await.is_ok() {
             return Vec::new();
         }
         let mut left: Vec<_> = lock(&self.names)
@@ -76,6 +76,7 @@ impl OneShots {
         left.sort();
         tracing::warn!(tasks = left.join(", "), "tasks aborted");
         shots.abort_all();
+        _ = timeout(ABORTING, all(&mut shots)).await;
         left
     }
 
@@ -91,6 +92,11 @@ impl OneShots {
         count.fetch_add(1, Ordering::Relaxed);
         Counted(count)
     }
+}
+
+/// Completes when all of them have ended.
+async fn all(shots: &mut JoinSet<()>) {
+    while shots.join_next().await.is_some() {}
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

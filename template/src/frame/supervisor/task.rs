@@ -103,6 +103,9 @@ impl Task {
     pub(super) async fn live(&self, mut orders: mpsc::Receiver<Order>) -> End {
         let mut history = History::default();
         let end = loop {
+            if self.closing.is_cancelled() {
+                break End::Done;
+            }
             let since = Instant::now();
             let next = match self.run(&mut orders).await {
                 Ended::Stopped(end) => break end,
@@ -145,6 +148,11 @@ impl Task {
             }
         };
         self.set_place(Member::Gone);
+        self.failed.send_if_modified(|failed| {
+            let waiting = failed.is_none();
+            failed.get_or_insert_with(|| "it was stopped".to_owned());
+            waiting
+        });
         let mut status = self.status.lock();
         status.state = if end == End::GaveUp {
             State::GaveUp
@@ -199,15 +207,15 @@ impl Task {
                 }
                 () = held(self.place.as_ref()) => {
                     cancelled.cancel();
-                    self.ended(run).await;
+                    let end = self.ended(run).await;
                     self.set_place(Member::Held);
-                    return Ended::Held;
+                    return self.unless_stopped(end, Ended::Held);
                 }
                 Some(order) = orders.recv() => {
                     if order != Order::Resume {
                         cancelled.cancel();
-                        self.ended(run).await;
-                        return Ended::Ordered(order);
+                        let end = self.ended(run).await;
+                        return self.unless_stopped(end, Ended::Ordered(order));
                     }
                 }
                 limit = missed(&beat, self.policy.heartbeat) => {
@@ -221,16 +229,18 @@ impl Task {
         }
     }
 
-    /// Waits for a run that was told to end, and aborts it at its timeout.
+    /// Waits for a run that was told to end, and aborts it when it has had its time.
     async fn ended(&self, mut run: JoinHandle<Result<(), Failure>>) -> End {
-        let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = deadline.map_or(Duration::MAX, |deadline| deadline - Instant::now());
-        let Ok(ended) = timeout(self.policy.stop_within.min(left), &mut run).await else {
-            run.abort();
-            // What it holds is dropped before anything else stops; a run that blocks its thread
-            // cannot be waited for.
-            _ = timeout(ABORTING, run).await;
-            return End::Aborted;
+        let ended = tokio::select! {
+            biased;
+            ended = &mut run => ended,
+            () = self.time_is_up() => {
+                run.abort();
+                // What it holds is dropped before anything else stops; a run that blocks its thread
+                // cannot be waited for.
+                _ = timeout(ABORTING, run).await;
+                return End::Aborted;
+            }
         };
         match joined(ended) {
             Ok(()) => End::Done,
@@ -238,6 +248,29 @@ impl Task {
                 self.status.failed(failure.clone());
                 End::Failed(failure)
             }
+        }
+    }
+
+    /// From now, its own timeout, or what the stop of all tasks leaves it, also if that begins only
+    /// in the meantime.
+    async fn time_is_up(&self) {
+        let stop = async {
+            self.stop.cancelled().await;
+            let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        _ = timeout(self.policy.stop_within, stop).await;
+    }
+
+    /// What a run ended for, unless the task was told to stop while it did.
+    fn unless_stopped(&self, end: End, ended: Ended) -> Ended {
+        if self.stop.is_cancelled() {
+            Ended::Stopped(end)
+        } else {
+            ended
         }
     }
 
@@ -289,7 +322,7 @@ impl Task {
 
 /// How long an aborted run is waited for. It ends at its next await, which is at once but for a run
 /// that blocks.
-const ABORTING: Duration = Duration::from_millis(100);
+pub(super) const ABORTING: Duration = Duration::from_millis(100);
 
 fn joined(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
     // Panics are caught within the run; what is left is an abortion, or a runtime that ends.

@@ -238,6 +238,29 @@ async fn a_start_waits_for_a_task_as_long_as_it_is_told_to() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_does_not_wait_for_a_task_that_is_stopped() {
+    let supervisor = Supervisor::new();
+    let running = supervisor.task("running").run(idle).unwrap();
+    sleep(SECOND).await;
+    let late = supervisor.task("late").run(idle).unwrap();
+
+    let began = Instant::now();
+    let starts = async {
+        (
+            running.started(60 * SECOND).await,
+            late.started(60 * SECOND).await,
+        )
+    };
+    let (starts, _) = tokio::join!(starts, supervisor.stop(SECOND));
+
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    for start in [starts.0, starts.1] {
+        let error = start.unwrap_err().to_string();
+        assert!(error.ends_with(" did not start: it was stopped"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropping_a_handle_stops_nothing() {
     let supervisor = Supervisor::new();
     drop(supervisor.task("a").run(idle).unwrap());
