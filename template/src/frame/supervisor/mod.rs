@@ -129,13 +129,23 @@ impl Supervisor {
     /// The critical tasks that do not run just now.
     #[must_use]
     pub fn missing(&self) -> Vec<Arc<str>> {
+        self.those(|status| status.critical && status.state != State::Running)
+    }
+
+    /// The tasks that were given up, critical or not: only an operator can start them again.
+    #[must_use]
+    pub fn given_up(&self) -> Vec<Arc<str>> {
+        self.those(|status| status.state == State::GaveUp)
+    }
+
+    /// What a stop has to wait for, or still waits for: tasks in the order in which they are
+    /// stopped, and then work that is done once.
+    #[must_use]
+    pub fn alive(&self) -> Vec<String> {
         let tasks = self.tasks();
-        let statuses = tasks
-            .all
-            .iter()
-            .map(|supervised| supervised.task.status.lock());
-        let missing = statuses.filter(|status| status.critical && status.state != State::Running);
-        missing.map(|status| Arc::clone(&status.name)).collect()
+        let alive = tasks.all.iter().rev().filter(|it| it.task.is_alive());
+        let names = alive.map(|it| it.task.name.to_string());
+        names.chain(self.0.one_shots.alive()).collect()
     }
 
     /// Completes with the name of a critical task that was given up.
@@ -222,6 +232,13 @@ impl Supervisor {
             .map_err(|_| unknown())?;
         tracing::info!(task = name, order = ?order, "operator");
         Ok(())
+    }
+
+    fn those(&self, are: impl Fn(&Status) -> bool) -> Vec<Arc<str>> {
+        let tasks = self.tasks();
+        let statuses = tasks.all.iter().map(|it| it.task.status.lock());
+        let those = statuses.filter(|status| are(status));
+        those.map(|status| Arc::clone(&status.name)).collect()
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {

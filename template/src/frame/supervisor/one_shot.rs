@@ -64,7 +64,16 @@ impl OneShots {
         if timeout_at(deadline, all(&mut shots)).await.is_ok() {
             return Vec::new();
         }
-        let mut left: Vec<_> = lock(&self.names)
+        let left = self.alive();
+        tracing::warn!(tasks = left.join(", "), "tasks aborted");
+        shots.abort_all();
+        _ = timeout(ABORTING, all(&mut shots)).await;
+        left
+    }
+
+    /// The names of all that are under way, in their order; with a number if there are several.
+    pub(super) fn alive(&self) -> Vec<String> {
+        let mut alive: Vec<_> = lock(&self.names)
             .iter()
             .map(|(name, count)| (*name, count.load(Ordering::Relaxed)))
             .filter(|(_, count)| *count > 0)
@@ -73,11 +82,8 @@ impl OneShots {
                 _ => format!("{name} ({count})"),
             })
             .collect();
-        left.sort();
-        tracing::warn!(tasks = left.join(", "), "tasks aborted");
-        shots.abort_all();
-        _ = timeout(ABORTING, all(&mut shots)).await;
-        left
+        alive.sort();
+        alive
     }
 
     fn count(&self, name: &'static str) -> Counted {

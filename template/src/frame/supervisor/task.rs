@@ -99,6 +99,12 @@ impl Task {
         timeout(within, wait).await.unwrap_or_else(|_| Err(late()))
     }
 
+    /// Whether its life goes on. What runs on after it was aborted does not count.
+    pub(super) fn is_alive(&self) -> bool {
+        // Its life holds the other end.
+        !self.orders.is_closed()
+    }
+
     /// The whole life of the task.
     pub(super) async fn live(&self, mut orders: mpsc::Receiver<Order>) -> End {
         let mut history = History::default();

@@ -108,6 +108,7 @@ async fn what_panics_while_it_stops_keeps_nobody_else() {
     assert_eq!(supervisor.stop(10 * SECOND).await, ["clings", "shot"]);
 
     assert_eq!(diary.events(), ["the last one stops"]);
+    assert!(supervisor.alive().is_empty(), "{:?}", supervisor.alive());
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,4 +205,39 @@ async fn one_that_is_taken_on_as_the_stop_begins_does_not_run() {
 
     assert!(diary.events().is_empty());
     assert_eq!(status(&supervisor, "late").state, State::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stop_waits_for_is_told_by_name() {
+    let supervisor = Supervisor::new();
+    let takes = |time: u32| {
+        move |context: Context| async move {
+            context.cancelled().await;
+            sleep(time * SECOND).await;
+        }
+    };
+    supervisor.task("announcer").run(takes(2)).unwrap();
+    supervisor.task("done").never().run(|_| async {}).unwrap();
+    supervisor.task("recorder").run(takes(2)).unwrap();
+    supervisor.spawn("mail", sleep(3 * SECOND)).unwrap();
+    supervisor.spawn("mail", sleep(5 * SECOND)).unwrap();
+    let given_up = |_| async { Err("again") };
+    supervisor.task("given-up").run(given_up).unwrap();
+    reaches(&supervisor, "done", State::Stopped).await;
+    let all = ["given-up", "recorder", "announcer", "mail (2)"];
+    assert_eq!(supervisor.alive(), all);
+
+    let stop = supervisor.stop(60 * SECOND);
+    let watch = async {
+        sleep(SECOND).await;
+        let first = supervisor.alive();
+        sleep(2 * SECOND).await;
+        (first, supervisor.alive())
+    };
+    let (left, (first, second)) = tokio::join!(stop, watch);
+
+    assert!(left.is_empty());
+    assert_eq!(first, ["recorder", "announcer", "mail (2)"]);
+    assert_eq!(second, ["announcer", "mail"]);
+    assert!(supervisor.alive().is_empty());
 }
