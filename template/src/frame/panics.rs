@@ -1,31 +1,104 @@
 //! Panics: caught where one must not end anything else, and told in the log.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
-/// Runs a future to its end, also if that is a panic.
+/// Runs a future to its end, also if that is a panic, in whatever it does: when it is dropped, too.
 ///
 /// # Errors
 ///
-/// With the words of the panic.
+/// With the place and the words of the panic, `panicked at src/a.rs:1:2: words`. The place is known
+/// once [`log`] was called.
 pub async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
-    let mut future = pin!(future);
-    poll_fn(move |context| {
-        // After a panic the future is never polled again, so that nobody sees what it left broken.
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(words_of(panic.as_ref()).to_owned())),
-        }
+    let future = pin!(Some(future));
+    let mut future = Contained(future);
+    poll_fn(|context| match attempt(|| future.poll(context)) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(output)) => Poll::Ready(attempt(|| future.end()).map(|()| output)),
+        // It is never polled again, so that nobody sees what the panic left broken.
+        Err(panic) => Poll::Ready(Err(panic)),
     })
     .await
+}
+
+/// A future that is dropped without a panic, also when nobody waits for it any more.
+struct Contained<'a, F>(Pin<&'a mut Option<F>>);
+
+impl<F: Future> Contained<'_, F> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<F::Output> {
+        match self.0.as_mut().as_pin_mut() {
+            Some(future) => future.poll(context),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<F> Contained<'_, F> {
+    fn end(&mut self) {
+        self.0.set(None);
+    }
+}
+
+impl<F> Drop for Contained<'_, F> {
+    fn drop(&mut self) {
+        // Nobody is there to be told; the log has it.
+        _ = attempt(|| self.end());
+    }
+}
+
+/// A panic as the hook sees it.
+struct Seen {
+    words: String,
+    location: String,
+}
+
+thread_local! {
+    /// The panics of the innermost attempt on this thread. `None` outside of any: nobody would ask.
+    static SEEN: Cell<Option<Vec<Seen>>> = const { Cell::new(None) };
+}
+
+/// Does this, and gives a panic in words.
+fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let outer = now_seen(Some(Vec::new()));
+    let result = catch_unwind(AssertUnwindSafe(work));
+    let seen = now_seen(outer).unwrap_or_default();
+    result.map_err(|panic| {
+        let words = words_of(panic.as_ref());
+        // There can be others, which were caught before they came here: this one has these words.
+        match seen.iter().rfind(|seen| seen.words == words) {
+            Some(Seen { location, .. }) => format!("panicked at {location}: {words}"),
+            None => format!("panicked: {words}"),
+        }
+    })
+}
+
+/// Puts this in the place of what was seen. A thread that ends sees nothing any more.
+fn now_seen(seen: Option<Vec<Seen>>) -> Option<Vec<Seen>> {
+    SEEN.try_with(|cell| cell.replace(seen)).ok().flatten()
+}
+
+/// Hands over to [`attempt`] where a panic was: only the hook knows.
+fn note(panic: &PanicHookInfo<'_>) {
+    let Some(mut seen) = now_seen(None) else {
+        return;
+    };
+    if let Some(location) = panic.location() {
+        seen.push(Seen {
+            words: words_of(panic.payload()).to_owned(),
+            location: location.to_string(),
+        });
+    }
+    now_seen(Some(seen));
 }
 
 /// From here on, a panic is an event in the log, and no text beside it.
 pub fn log() {
     std::panic::set_hook(Box::new(|panic| {
+        note(panic);
         tracing::error!(
             panic = words_of(panic.payload()),
             location = panic.location().map(tracing::field::display),
@@ -43,3 +116,21 @@ fn words_of(panic: &(dyn Any + Send)) -> &str {
         "without words"
     }
 }
+
+/// As [`log`], for tests, which all share one hook: the text stays as well, for a test that fails.
+#[cfg(test)]
+pub(super) fn log_in_tests() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let shown = std::panic::take_hook();
+        log();
+        let logged = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            logged(panic);
+            shown(panic);
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::task::Shared;
+use super::status::Shared;
 
 /// Handed to a task for one run.
 #[derive(Debug, Clone)]

@@ -11,12 +11,17 @@
 //!
 //! Policies as in Erlang's supervisors and Go's suture. Dropping a handle stops nothing.
 
+mod builder;
+mod clock;
 mod context;
 mod group;
 mod one_shot;
 mod outcome;
 mod periodic;
 mod policy;
+mod rhythm;
+mod schedule;
+mod status;
 mod task;
 
 use std::collections::HashMap;
@@ -24,21 +29,22 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use builder::{Builder, Handle, NotStarted};
 pub use context::Context;
 pub use group::Group;
 pub use outcome::Outcome;
-pub use periodic::Every;
-pub use task::{State, Status};
+pub use periodic::Periodic;
+pub use schedule::{NotASchedule, Schedule};
+pub use status::{State, Status};
 
 use one_shot::OneShots;
-use outcome::erased;
-use policy::{Policy, Restart};
-use task::{End, Factory, Order, Shared, Task};
+use rhythm::Rhythm;
+use task::{End, Order, Task};
 
 /// A handle to the supervisor of this process. All clones are the same one.
 #[derive(Clone, Default)]
@@ -77,14 +83,6 @@ pub enum Refused {
     Unknown(Arc<str>),
 }
 
-/// Why a task that is waited for did not start.
-#[derive(Debug, thiserror::Error)]
-#[error("the task {name:?} did not start: {cause}")]
-pub struct NotStarted {
-    name: Arc<str>,
-    cause: String,
-}
-
 impl Supervisor {
     #[must_use]
     pub fn new() -> Self {
@@ -93,17 +91,17 @@ impl Supervisor {
 
     /// A task that runs for as long as the service does.
     pub fn task(&self, name: &str) -> Builder {
-        Builder {
-            supervisor: self.clone(),
-            name: name.into(),
-            policy: Policy::default(),
-            group: None,
-        }
+        Builder::new(self.clone(), name)
     }
 
     /// A task that runs once an interval.
-    pub fn every(&self, name: &str, interval: Duration) -> Every {
-        Every::new(self.task(name), interval)
+    pub fn every(&self, name: &str, interval: Duration) -> Periodic {
+        Periodic::new(self.task(name), Rhythm::Every(interval))
+    }
+
+    /// A task that runs at each moment of a schedule.
+    pub fn at(&self, name: &str, schedule: &Schedule) -> Periodic {
+        Periodic::new(self.task(name), Rhythm::At(schedule.clone()))
     }
 
     /// Work that is done once, now, and that a stop waits for.
@@ -131,13 +129,23 @@ impl Supervisor {
     /// The critical tasks that do not run just now.
     #[must_use]
     pub fn missing(&self) -> Vec<Arc<str>> {
+        self.those(|status| status.critical && status.state != State::Running)
+    }
+
+    /// The tasks that were given up, critical or not: only an operator can start them again.
+    #[must_use]
+    pub fn given_up(&self) -> Vec<Arc<str>> {
+        self.those(|status| status.state == State::GaveUp)
+    }
+
+    /// What a stop has to wait for, or still waits for: tasks in the order in which they are
+    /// stopped, and then work that is done once.
+    #[must_use]
+    pub fn alive(&self) -> Vec<String> {
         let tasks = self.tasks();
-        let statuses = tasks
-            .all
-            .iter()
-            .map(|supervised| supervised.task.status.lock());
-        let missing = statuses.filter(|status| status.critical && status.state != State::Running);
-        missing.map(|status| Arc::clone(&status.name)).collect()
+        let alive = tasks.all.iter().rev().filter(|it| it.task.is_alive());
+        let names = alive.map(|it| it.task.name.to_string());
+        names.chain(self.0.one_shots.alive()).collect()
     }
 
     /// Completes with the name of a critical task that was given up.
@@ -179,15 +187,6 @@ impl Supervisor {
     /// When no such task is alive.
     pub fn restart(&self, name: &str) -> Result<(), Refused> {
         self.order(name, Order::Restart)
-    }
-
-    /// Whatever a stop still waits for.
-    #[must_use]
-    pub fn alive(&self) -> Vec<String> {
-        let alive = |status: &Status| !matches!(status.state, State::Stopped | State::GaveUp);
-        let statuses = self.statuses();
-        let alive = statuses.iter().filter(|status| alive(status));
-        alive.map(|status| status.name.to_string()).collect()
     }
 
     /// Stops everything within this time, and says what had to be aborted.
@@ -235,6 +234,13 @@ impl Supervisor {
         Ok(())
     }
 
+    fn those(&self, are: impl Fn(&Status) -> bool) -> Vec<Arc<str>> {
+        let tasks = self.tasks();
+        let statuses = tasks.all.iter().map(|it| it.task.status.lock());
+        let those = statuses.filter(|status| are(status));
+        those.map(|status| Arc::clone(&status.name)).collect()
+    }
+
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
         self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -243,162 +249,6 @@ impl Supervisor {
 impl fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.statuses()).finish()
-    }
-}
-
-/// A task that is being described. Each line says in what it differs from the default.
-#[must_use = "a task is started by `run`"]
-pub struct Builder {
-    supervisor: Supervisor,
-    name: Arc<str>,
-    policy: Policy,
-    group: Option<Group>,
-}
-
-impl Builder {
-    /// Without it, the service makes no sense: when it is given up, the service stops, and until
-    /// it runs, the service is not ready.
-    pub fn critical(mut self) -> Self {
-        self.policy.critical = true;
-        self
-    }
-
-    /// It may end by itself, and is started again only after a failure.
-    pub fn on_failure(mut self) -> Self {
-        self.policy.restart = Restart::OnFailure;
-        self
-    }
-
-    /// It runs once, whatever comes of that.
-    pub fn never(mut self) -> Self {
-        self.policy.restart = Restart::Never;
-        self
-    }
-
-    /// The pause after a first failure, and the longest one. Each pause is random up to a limit
-    /// that doubles.
-    pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
-        self.policy.backoff.first = first;
-        self.policy.backoff.most = most;
-        self
-    }
-
-    /// With more restarts than this within the window, it is given up.
-    pub fn restarts(mut self, most: usize, window: Duration) -> Self {
-        self.policy.intensity.most = most;
-        self.policy.intensity.window = window;
-        self
-    }
-
-    /// How long it may take to end when it is told to; then it is aborted.
-    pub fn stop_within(mut self, time: Duration) -> Self {
-        self.policy.stop_within = time;
-        self
-    }
-
-    /// It calls [`Context::beat`] at least this often, or it is stuck, and started again.
-    pub fn heartbeat(mut self, within: Duration) -> Self {
-        self.policy.heartbeat = Some(within);
-        self
-    }
-
-    /// When one that joined the group before it fails, this stops, and starts again after it.
-    pub fn after(mut self, group: &Group) -> Self {
-        self.group = Some(group.clone());
-        self
-    }
-
-    /// Starts it. Whatever `make` gives is the task, and is asked for again at each restart.
-    ///
-    /// # Errors
-    ///
-    /// When the name is taken, or the stop has begun.
-    pub fn run<M, F>(self, make: M) -> Result<Handle, Refused>
-    where
-        M: Fn(Context) -> F + Send + Sync + 'static,
-        F: Future<Output: Outcome> + Send + 'static,
-    {
-        self.start(Box::new(move |context| erased(make(context))))
-    }
-
-    fn start(self, factory: Factory) -> Result<Handle, Refused> {
-        let Self {
-            supervisor,
-            name,
-            policy,
-            group,
-        } = self;
-        let inner = &supervisor.0;
-        let mut tasks = supervisor.tasks();
-        if inner.closing.is_cancelled() {
-            return Err(Refused::Stopping(name));
-        }
-        if tasks.by_name.contains_key(&name) {
-            return Err(Refused::NameTaken(name));
-        }
-        let (orders, received) = mpsc::channel(4);
-        let task = Arc::new(Task {
-            status: Shared::new(Arc::clone(&name), policy.critical),
-            name,
-            policy,
-            factory,
-            place: group.map(|group| group.join()),
-            orders,
-            stop: CancellationToken::new(),
-            deadline: Mutex::new(None),
-            closing: inner.closing.clone(),
-            started: watch::Sender::new(false),
-            failed: watch::Sender::new(None),
-            gave_up: inner.gave_up.clone(),
-        });
-        let living = Arc::clone(&task);
-        // The handle is kept, and awaited by `stop`.
-        #[expect(clippy::disallowed_methods)]
-        let life = tokio::spawn(async move { living.live(received).await });
-        let index = tasks.all.len();
-        tasks.by_name.insert(Arc::clone(&task.name), index);
-        tasks.all.push(Supervised {
-            task: Arc::clone(&task),
-            life: Some(life),
-        });
-        Ok(Handle(task))
-    }
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("name", &self.name)
-            .field("policy", &self.policy)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A task that was started. Dropping it changes nothing.
-pub struct Handle(Arc<Task>);
-
-impl Handle {
-    /// Waits until the task calls [`Context::started`].
-    ///
-    /// # Errors
-    ///
-    /// When it fails before, or takes longer: whoever waits decides what that means.
-    pub async fn started(&self, within: Duration) -> Result<(), NotStarted> {
-        self.0
-            .first_start(within)
-            .await
-            .map_err(|cause| NotStarted {
-                name: Arc::clone(&self.0.name),
-                cause,
-            })
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Handle")
-            .field(&self.0.status.lock())
-            .finish()
     }
 }
 

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Refused;
 use super::outcome::Outcome;
+use super::task::ABORTING;
 use crate::frame::panics;
 
 /// Every one-shot that is under way.
@@ -49,11 +50,8 @@ impl OneShots {
         while shots.try_join_next().is_some() {}
         shots.spawn(async move {
             let _counted = counted;
-            let failure = match panics::caught(work).await {
-                Ok(outcome) => outcome.into_failure(),
-                Err(words) => Some(format!("panicked: {words}")),
-            };
-            if let Some(failure) = failure {
+            let work = async { work.await.into_failure() };
+            if let Some(failure) = panics::caught(work).await.unwrap_or_else(Some) {
                 tracing::warn!(task = name, error = failure, "task failed");
             }
         });
@@ -63,11 +61,19 @@ impl OneShots {
     /// Waits for all that are under way, and aborts what is left at the deadline, by name.
     pub(super) async fn stop(&self, deadline: Instant) -> Vec<String> {
         let mut shots = std::mem::take(&mut *lock(&self.shots));
-        let all = async { while shots.join_next().await.is_some() {} };
-        if timeout_at(deadline, all).await.is_ok() {
+        if timeout_at(deadline, all(&mut shots)).await.is_ok() {
             return Vec::new();
         }
-        let mut left: Vec<_> = lock(&self.names)
+        let left = self.alive();
+        tracing::warn!(tasks = left.join(", "), "tasks aborted");
+        shots.abort_all();
+        _ = timeout(ABORTING, all(&mut shots)).await;
+        left
+    }
+
+    /// The names of all that are under way, in their order; with a number if there are several.
+    pub(super) fn alive(&self) -> Vec<String> {
+        let mut alive: Vec<_> = lock(&self.names)
             .iter()
             .map(|(name, count)| (*name, count.load(Ordering::Relaxed)))
             .filter(|(_, count)| *count > 0)
@@ -76,10 +82,8 @@ impl OneShots {
                 _ => format!("{name} ({count})"),
             })
             .collect();
-        left.sort();
-        tracing::warn!(tasks = left.join(", "), "tasks aborted");
-        shots.abort_all();
-        left
+        alive.sort();
+        alive
     }
 
     fn count(&self, name: &'static str) -> Counted {
@@ -94,6 +98,11 @@ impl OneShots {
         count.fetch_add(1, Ordering::Relaxed);
         Counted(count)
     }
+}
+
+/// Completes when all of them have ended.
+async fn all(shots: &mut JoinSet<()>) {
+    while shots.join_next().await.is_some() {}
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use super::Context;
 use crate::frame::panics;
 
 /// What a task's future may give.
@@ -29,16 +31,16 @@ pub(super) type Failure = String;
 /// A run, whatever it was made of.
 pub(super) type Run = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
-pub(super) fn erased<F>(future: F) -> Run
+/// A run that begins when it is first polled, so that whatever `make` does by itself is part of it.
+pub(super) fn erased<M, F>(make: Arc<M>, context: Context) -> Run
 where
+    M: Fn(Context) -> F + Send + Sync + 'static,
     F: Future<Output: Outcome> + Send + 'static,
 {
-    Box::pin(async move { future.await.into_failure().map_or(Ok(()), Err) })
+    Box::pin(async move { make(context).await.into_failure().map_or(Ok(()), Err) })
 }
 
 /// The run, with a panic turned into a failure.
 pub(super) async fn caught(run: Run) -> Result<(), Failure> {
-    panics::caught(run)
-        .await
-        .unwrap_or_else(|words| Err(format!("panicked: {words}")))
+    panics::caught(run).await.flatten()
 }

@@ -1,37 +1,46 @@
-//! Tasks that run once an interval.
+//! Tasks that run once an interval, or at the moments of a schedule.
 //!
-//! A run that takes longer than the interval is not overtaken by the next: the ticks that it missed
-//! are skipped. A run that fails, panics or takes too long is noted, and the next one comes in its
+//! A run that takes longer than it is to the next is not overtaken by that: what is missed is
+//! skipped. A run that fails, panics or takes too long is noted, and the next one comes in its
 //! time.
+//!
+//! A schedule goes by the clock on the wall, which can be set, and which goes on while the machine
+//! sleeps. It is looked at once a minute, so that a run is at most that late by it. Moments that
+//! were slept through, or that the clock was set past, have one run together.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
+use super::clock;
 use super::outcome::{Failure, Outcome, Run, caught, erased};
+use super::rhythm::{Due, Rhythm};
 use super::{Builder, Context, Handle, Refused};
 
 /// A periodic task that is being described.
 #[must_use = "a task is started by `run`"]
 #[derive(Debug)]
-pub struct Every {
+pub struct Periodic {
     builder: Builder,
     beat: Beat,
 }
 
 #[derive(Debug, Clone)]
 struct Beat {
-    interval: Duration,
+    rhythm: Rhythm,
     at_start: bool,
     jitter: Duration,
     within: Duration,
 }
 
-impl Every {
-    pub(super) fn new(builder: Builder, interval: Duration) -> Self {
+/// The longest sleep, after which all clocks are looked at again.
+const LOOK: Duration = Duration::from_mins(1);
+
+impl Periodic {
+    pub(super) fn new(builder: Builder, rhythm: Rhythm) -> Self {
         let beat = Beat {
-            interval,
+            rhythm,
             at_start: false,
             jitter: Duration::ZERO,
             within: Duration::MAX,
@@ -39,7 +48,7 @@ impl Every {
         Self { builder, beat }
     }
 
-    /// The first run is at once, and not after an interval.
+    /// The first run is at once, and not when the rhythm has its first.
     pub fn at_start(mut self) -> Self {
         self.beat.at_start = true;
         self
@@ -74,44 +83,52 @@ impl Every {
         F: Future<Output: Outcome> + Send + 'static,
     {
         let Self { builder, beat } = self;
-        let make: Arc<dyn Fn(Context) -> Run + Send + Sync> =
-            Arc::new(move |context| erased(make(context)));
-        builder.run(move |context| beat.clone().keep(context, Arc::clone(&make)))
+        let make = Arc::new(make);
+        builder.run(move |context| {
+            let make = Arc::clone(&make);
+            let run = move |context| erased(Arc::clone(&make), context);
+            beat.clone().keep(context, run)
+        })
     }
 }
 
 impl Beat {
-    async fn keep(self, context: Context, make: Arc<dyn Fn(Context) -> Run + Send + Sync>) {
-        let mut tick = Instant::now();
-        if !self.at_start {
-            tick += self.interval;
-        }
+    async fn keep(self, context: Context, run: impl Fn(Context) -> Run) {
+        let mut due = self.rhythm.start(self.at_start);
         // The task itself has not run yet: its runs are those that are made here.
         context.status.lock().runs -= 1;
         loop {
-            let due = tick + self.jitter.mul_f64(fastrand::f64());
-            context.status.lock().next_run = Some(SystemTime::now() + (due - Instant::now()));
             tokio::select! {
                 biased;
                 () = context.cancelled() => return,
-                () = sleep_until(due) => {}
+                () = self.turn(&mut due, &context) => {}
             }
             {
                 let mut status = context.status.lock();
                 status.next_run = None;
                 status.runs += 1;
             }
-            let run = timeout(self.within, caught(make(context.clone())));
+            let run = timeout(self.within, caught(run(context.clone())));
             if let Err(failure) = run.await.unwrap_or_else(|_| Err(self.too_long())) {
                 context.status.failed(failure);
             }
             if context.is_cancelled() {
                 return;
             }
-            let now = Instant::now();
-            while tick <= now {
-                tick += self.interval;
+            due.advance();
+        }
+    }
+
+    /// Completes when the next run is due, and tells until then when that is.
+    async fn turn(&self, due: &mut Due, context: &Context) {
+        let jitter = self.jitter.mul_f64(fastrand::f64());
+        loop {
+            let left = due.left(jitter);
+            context.status.lock().next_run = Some(clock::now() + left);
+            if left.is_zero() {
+                return;
             }
+            sleep(left.min(LOOK)).await;
         }
     }
 

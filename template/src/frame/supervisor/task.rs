@@ -1,10 +1,8 @@
 //! The life of one task: run, fail, pause, run again, until it is told to stop or given up.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde::{Serialize, Serializer};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -14,91 +12,7 @@ use super::context::Context;
 use super::group::{Member, Place};
 use super::outcome::{Failure, Run, caught};
 use super::policy::{History, Policy, Restart};
-
-/// What a task is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    Starting,
-    Running,
-    BackingOff,
-    Paused,
-    Stopped,
-    GaveUp,
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::BackingOff => "backing off",
-            Self::Paused => "paused",
-            Self::Stopped => "stopped",
-            Self::GaveUp => "given up",
-        })
-    }
-}
-
-/// What is known of a task.
-#[derive(Debug, Clone, Serialize)]
-pub struct Status {
-    pub name: Arc<str>,
-    pub critical: bool,
-    pub state: State,
-    pub runs: u64,
-    pub restarts: u64,
-    pub last_error: Option<String>,
-    #[serde(serialize_with = "rfc3339")]
-    pub last_error_at: Option<SystemTime>,
-    #[serde(serialize_with = "rfc3339")]
-    pub last_beat: Option<SystemTime>,
-    #[serde(serialize_with = "rfc3339")]
-    pub next_run: Option<SystemTime>,
-}
-
-#[expect(
-    clippy::ref_option,
-    reason = "serde hands out a reference to the field"
-)]
-fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => serializer.collect_str(&humantime::format_rfc3339_millis(*time)),
-        None => serializer.serialize_none(),
-    }
-}
-
-/// A status that several look at and one writes.
-#[derive(Debug, Clone)]
-pub(super) struct Shared(Arc<Mutex<Status>>);
-
-impl Shared {
-    pub(super) fn new(name: Arc<str>, critical: bool) -> Self {
-        Self(Arc::new(Mutex::new(Status {
-            name,
-            critical,
-            state: State::Starting,
-            runs: 0,
-            restarts: 0,
-            last_error: None,
-            last_error_at: None,
-            last_beat: None,
-            next_run: None,
-        })))
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, Status> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes down a failure for those who ask, and in the log.
-    pub(super) fn failed(&self, failure: Failure) {
-        let mut status = self.lock();
-        tracing::warn!(task = &*status.name, error = failure, "task failed");
-        status.last_error = Some(failure);
-        status.last_error_at = Some(SystemTime::now());
-    }
-}
+use super::status::{Shared, State};
 
 /// What an operator can ask of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,10 +99,19 @@ impl Task {
         timeout(within, wait).await.unwrap_or_else(|_| Err(late()))
     }
 
+    /// Whether its life goes on. What runs on after it was aborted does not count.
+    pub(super) fn is_alive(&self) -> bool {
+        // Its life holds the other end.
+        !self.orders.is_closed()
+    }
+
     /// The whole life of the task.
     pub(super) async fn live(&self, mut orders: mpsc::Receiver<Order>) -> End {
         let mut history = History::default();
         let end = loop {
+            if self.closing.is_cancelled() {
+                break End::Done;
+            }
             let since = Instant::now();
             let next = match self.run(&mut orders).await {
                 Ended::Stopped(end) => break end,
@@ -231,6 +154,11 @@ impl Task {
             }
         };
         self.set_place(Member::Gone);
+        self.failed.send_if_modified(|failed| {
+            let waiting = failed.is_none();
+            failed.get_or_insert_with(|| "it was stopped".to_owned());
+            waiting
+        });
         let mut status = self.status.lock();
         status.state = if end == End::GaveUp {
             State::GaveUp
@@ -285,15 +213,15 @@ impl Task {
                 }
                 () = held(self.place.as_ref()) => {
                     cancelled.cancel();
-                    self.ended(run).await;
+                    let end = self.ended(run).await;
                     self.set_place(Member::Held);
-                    return Ended::Held;
+                    return self.unless_stopped(end, Ended::Held);
                 }
                 Some(order) = orders.recv() => {
                     if order != Order::Resume {
                         cancelled.cancel();
-                        self.ended(run).await;
-                        return Ended::Ordered(order);
+                        let end = self.ended(run).await;
+                        return self.unless_stopped(end, Ended::Ordered(order));
                     }
                 }
                 limit = missed(&beat, self.policy.heartbeat) => {
@@ -307,16 +235,18 @@ impl Task {
         }
     }
 
-    /// Waits for a run that was told to end, and aborts it at its timeout.
+    /// Waits for a run that was told to end, and aborts it when it has had its time.
     async fn ended(&self, mut run: JoinHandle<Result<(), Failure>>) -> End {
-        let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = deadline.map_or(Duration::MAX, |deadline| deadline - Instant::now());
-        let Ok(ended) = timeout(self.policy.stop_within.min(left), &mut run).await else {
-            run.abort();
-            // What it holds is dropped before anything else stops; a run that blocks its thread
-            // cannot be waited for.
-            _ = timeout(ABORTING, run).await;
-            return End::Aborted;
+        let ended = tokio::select! {
+            biased;
+            ended = &mut run => ended,
+            () = self.time_is_up() => {
+                run.abort();
+                // What it holds is dropped before anything else stops; a run that blocks its thread
+                // cannot be waited for.
+                _ = timeout(ABORTING, run).await;
+                return End::Aborted;
+            }
         };
         match joined(ended) {
             Ok(()) => End::Done,
@@ -324,6 +254,29 @@ impl Task {
                 self.status.failed(failure.clone());
                 End::Failed(failure)
             }
+        }
+    }
+
+    /// From now, its own timeout, or what the stop of all tasks leaves it, also if that begins only
+    /// in the meantime.
+    async fn time_is_up(&self) {
+        let stop = async {
+            self.stop.cancelled().await;
+            let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        _ = timeout(self.policy.stop_within, stop).await;
+    }
+
+    /// What a run ended for, unless the task was told to stop while it did.
+    fn unless_stopped(&self, end: End, ended: Ended) -> Ended {
+        if self.stop.is_cancelled() {
+            Ended::Stopped(end)
+        } else {
+            ended
         }
     }
 
@@ -375,7 +328,7 @@ impl Task {
 
 /// How long an aborted run is waited for. It ends at its next await, which is at once but for a run
 /// that blocks.
-const ABORTING: Duration = Duration::from_millis(100);
+pub(super) const ABORTING: Duration = Duration::from_millis(100);
 
 fn joined(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
     // Panics are caught within the run; what is left is an abortion, or a runtime that ends.

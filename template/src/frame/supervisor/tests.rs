@@ -1,9 +1,12 @@
 //! Supervision in paused time: what the tests have in common.
 
 mod kinds;
+mod log;
 mod orders;
 mod restarts;
+mod schedules;
 mod stops;
+mod stubborn;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -109,7 +112,34 @@ async fn idle(context: Context) {
     context.cancelled().await;
 }
 
-/// A panic that has a type, so that it can be all of a future.
+/// A panic that has a type, so that it can be all of a future. It is where this is called.
+#[track_caller]
 fn panics(words: &str) {
     panic!("{words}")
+}
+
+/// An error that cannot be told.
+struct Speechless;
+
+impl std::fmt::Display for Speechless {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("no words for it")
+    }
+}
+
+/// A future that ends at once, and panics when it is dropped.
+struct Clings(&'static str);
+
+impl Future for Clings {
+    type Output = ();
+
+    fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        std::task::Poll::Ready(())
+    }
+}
+
+impl Drop for Clings {
+    fn drop(&mut self) {
+        panics(self.0);
+    }
 }

@@ -70,7 +70,8 @@ async fn a_run_that_fails_or_takes_too_long_is_noted_and_the_next_one_comes() {
     let error = || status(&supervisor, "a").last_error;
 
     sleep(11 * SECOND).await;
-    assert_eq!(error().as_deref(), Some("panicked: the first"));
+    let panic = error().unwrap();
+    assert!(panic.ends_with(": the first"), "{panic}");
     sleep(15 * SECOND).await;
     assert_eq!(error().as_deref(), Some("took longer than 5s"));
     sleep(5 * SECOND).await;
@@ -142,6 +143,5 @@ async fn work_that_does_not_end_is_aborted_and_counted_by_name() {
 
     assert_eq!(supervisor.stop(SECOND).await, ["mail (2)", "warm-up"]);
 
-    tokio::task::yield_now().await;
     assert_eq!(instances.now(), 0, "their destructors ran");
 }

@@ -1,7 +1,7 @@
 //! When a task is started again, and when no more.
 
 use super::*;
-use crate::frame::supervisor::policy::{Backoff, History};
+use crate::frame::supervisor::policy::{Backoff, History, Policy};
 
 #[tokio::test(start_paused = true)]
 async fn always_restarts_also_after_a_good_end() {
@@ -41,10 +41,8 @@ async fn on_failure_restarts_after_an_error_and_a_panic_and_no_good_end() {
 
     let status = status(&supervisor, "a");
     assert_eq!((status.runs, status.restarts), (3, 2));
-    assert_eq!(
-        status.last_error.as_deref(),
-        Some("panicked: a panic with words")
-    );
+    let error = status.last_error.unwrap();
+    assert!(error.ends_with(": a panic with words"), "{error}");
     assert!(status.last_error_at.is_some());
 }
 
@@ -237,6 +235,7 @@ async fn a_critical_task_that_is_given_up_is_told_by_name() {
         .unwrap();
     reaches(&supervisor, "degraded", State::GaveUp).await;
     assert!(supervisor.missing().is_empty(), "it is not critical");
+    assert_eq!(supervisor.given_up(), ["degraded".into()]);
 
     supervisor
         .task("broken")
@@ -246,6 +245,43 @@ async fn a_critical_task_that_is_given_up_is_told_by_name() {
 
     assert_eq!(&*supervisor.gave_up().await, "broken");
     assert_eq!(supervisor.missing(), ["broken".into()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_is_told_until_somebody_starts_it_again() {
+    let supervisor = Supervisor::new();
+    supervisor.task("fine").run(idle).unwrap();
+    let mended = Arc::new(AtomicUsize::new(0));
+    for critical in [false, true] {
+        let mended = Arc::clone(&mended);
+        let run = move |context: Context| {
+            let mended = Arc::clone(&mended);
+            async move {
+                if mended.load(Ordering::SeqCst) == 0 {
+                    return Err("again");
+                }
+                context.cancelled().await;
+                Ok(())
+            }
+        };
+        let name = if critical { "critical" } else { "optional" };
+        let task = supervisor.task(name);
+        let task = if critical { task.critical() } else { task };
+        task.run(run).unwrap();
+    }
+    assert!(supervisor.given_up().is_empty(), "they have just begun");
+
+    reaches(&supervisor, "optional", State::GaveUp).await;
+    reaches(&supervisor, "critical", State::GaveUp).await;
+    assert_eq!(
+        supervisor.given_up(),
+        ["optional".into(), "critical".into()]
+    );
+
+    mended.store(1, Ordering::SeqCst);
+    supervisor.restart("optional").unwrap();
+    reaches(&supervisor, "optional", State::Running).await;
+    assert_eq!(supervisor.given_up(), ["critical".into()]);
 }
 
 #[tokio::test(start_paused = true)]

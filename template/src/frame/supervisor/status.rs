@@ -1,0 +1,94 @@
+//! What is known of a task.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+
+use super::outcome::Failure;
+
+/// What a task is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Starting,
+    Running,
+    BackingOff,
+    Paused,
+    Stopped,
+    GaveUp,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::BackingOff => "backing off",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::GaveUp => "given up",
+        })
+    }
+}
+
+/// What is known of a task.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    pub name: Arc<str>,
+    pub critical: bool,
+    pub state: State,
+    pub runs: u64,
+    pub restarts: u64,
+    pub last_error: Option<String>,
+    #[serde(serialize_with = "rfc3339")]
+    pub last_error_at: Option<SystemTime>,
+    #[serde(serialize_with = "rfc3339")]
+    pub last_beat: Option<SystemTime>,
+    #[serde(serialize_with = "rfc3339")]
+    pub next_run: Option<SystemTime>,
+}
+
+#[expect(
+    clippy::ref_option,
+    reason = "serde hands out a reference to the field"
+)]
+fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(&humantime::format_rfc3339_millis(*time)),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// A status that several look at and one writes.
+#[derive(Debug, Clone)]
+pub(super) struct Shared(Arc<Mutex<Status>>);
+
+impl Shared {
+    pub(super) fn new(name: Arc<str>, critical: bool) -> Self {
+        Self(Arc::new(Mutex::new(Status {
+            name,
+            critical,
+            state: State::Starting,
+            runs: 0,
+            restarts: 0,
+            last_error: None,
+            last_error_at: None,
+            last_beat: None,
+            next_run: None,
+        })))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Status> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes down a failure for those who ask, and in the log.
+    pub(super) fn failed(&self, failure: Failure) {
+        let mut status = self.lock();
+        tracing::warn!(task = &*status.name, error = failure, "task failed");
+        status.last_error = Some(failure);
+        status.last_error_at = Some(SystemTime::now());
+    }
+}

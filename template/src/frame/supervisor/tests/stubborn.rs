@@ -1,0 +1,243 @@
+//! What panics where nobody expects it, or is told to stop at a bad moment, and keeps nobody else.
+
+use super::*;
+
+/// Ends each time with this failure, and is given up in the end.
+async fn fails_with(supervisor: &Supervisor, words: &str) {
+    reaches(supervisor, "a", State::GaveUp).await;
+    let status = status(supervisor, "a");
+    assert_eq!((status.runs, status.restarts), (6, 5));
+    let error = status.last_error.unwrap();
+    assert!(error.ends_with(&format!(": {words}")), "{error}");
+    assert!(supervisor.stop(SECOND).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_panics_before_there_is_a_future_is_a_failure() {
+    let supervisor = Supervisor::new();
+    let run = |_| -> std::future::Pending<()> { panic!("no future") };
+    supervisor.task("a").run(run).unwrap();
+
+    fails_with(&supervisor, "no future").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_future_that_panics_when_it_is_dropped_is_a_failure() {
+    let supervisor = Supervisor::new();
+    let run = |_| Clings("not yet");
+    supervisor.task("a").run(run).unwrap();
+
+    fails_with(&supervisor, "not yet").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_panics_when_it_is_shown_is_a_failure() {
+    let supervisor = Supervisor::new();
+    let run = |_| async { Err(Speechless) };
+    supervisor.task("a").run(run).unwrap();
+
+    fails_with(&supervisor, "no words for it").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_of_a_periodic_task_that_panic_in_any_way_are_noted_and_the_next_one_comes() {
+    let supervisor = Supervisor::new();
+    let runs = AtomicUsize::new(0);
+    let run = move |_| {
+        let run = runs.fetch_add(1, Ordering::SeqCst);
+        assert!(run != 0, "no future");
+        let clings = Clings("not yet");
+        async move {
+            if run == 1 {
+                let _clings = clings;
+                std::future::pending().await
+            } else {
+                std::mem::forget(clings);
+                Err(Speechless)
+            }
+        }
+    };
+    let every = supervisor.every("a", 10 * SECOND).within(SECOND);
+    every.run(run).unwrap();
+    // Each run has come, and has had its time.
+    sleep(2 * SECOND).await;
+
+    for (runs, words) in [
+        (1, ": no future"),
+        (2, "took longer than 1s"),
+        (3, ": no words for it"),
+    ] {
+        sleep(10 * SECOND).await;
+        let status = status(&supervisor, "a");
+        assert_eq!((status.runs, status.restarts), (runs, 0), "{words}");
+        let error = status.last_error.unwrap();
+        assert!(error.ends_with(words), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_panics_while_it_stops_keeps_nobody_else() {
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    let noted = diary.clone();
+    let last = move |context: Context| {
+        let noted = noted.clone();
+        async move {
+            context.cancelled().await;
+            noted.note("the last one stops");
+        }
+    };
+    supervisor.task("last").run(last).unwrap();
+    let speechless = |context: Context| async move {
+        context.cancelled().await;
+        Err(Speechless)
+    };
+    supervisor.task("speechless").run(speechless).unwrap();
+    let clings = |_| async {
+        let _clings = Clings("while it is aborted");
+        std::future::pending::<()>().await;
+    };
+    supervisor.task("clings").run(clings).unwrap();
+    let shot = async {
+        let _clings = Clings("while it is aborted");
+        std::future::pending::<()>().await;
+    };
+    supervisor.spawn("shot", shot).unwrap();
+    sleep(SECOND).await;
+
+    assert_eq!(supervisor.stop(10 * SECOND).await, ["clings", "shot"]);
+
+    assert_eq!(diary.events(), ["the last one stops"]);
+    assert!(supervisor.alive().is_empty(), "{:?}", supervisor.alive());
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_from_a_task_that_stops_is_refused_and_keeps_nobody() {
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    let (noted, own) = (diary.clone(), supervisor.clone());
+    let run = move |context: Context| {
+        let (noted, own) = (noted.clone(), own.clone());
+        async move {
+            context.cancelled().await;
+            let forever = std::future::pending::<()>();
+            noted.note(own.spawn("flush", forever).unwrap_err().to_string());
+            noted.note(own.task("late").run(idle).unwrap_err().to_string());
+        }
+    };
+    supervisor.task("a").run(run).unwrap();
+    sleep(SECOND).await;
+
+    let began = Instant::now();
+    assert!(supervisor.stop(10 * SECOND).await.is_empty());
+
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    assert_eq!(
+        diary.events(),
+        [
+            "the service is stopping: \"flush\" is not started any more",
+            "the service is stopping: \"late\" is not started any more"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_longer_for_one_that_an_operator_has_told_to_end() {
+    for restart in [true, false] {
+        let supervisor = Supervisor::new();
+        let deaf = |_| std::future::pending::<()>();
+        let patient = supervisor.task("deaf").stop_within(1000 * SECOND);
+        patient.run(deaf).unwrap();
+        sleep(SECOND).await;
+        let order = if restart {
+            supervisor.restart("deaf")
+        } else {
+            supervisor.pause("deaf")
+        };
+        order.unwrap();
+        sleep(SECOND).await;
+
+        let began = Instant::now();
+        assert_eq!(supervisor.stop(10 * SECOND).await, ["deaf"]);
+
+        assert!(began.elapsed() < 11 * SECOND, "{:?}", began.elapsed());
+        assert_eq!(status(&supervisor, "deaf").runs, 1, "nothing comes back");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_restarted_as_the_stop_begins_does_not_come_back() {
+    let supervisor = Supervisor::new();
+    let leisurely = |context: Context| async move {
+        context.cancelled().await;
+        sleep(SECOND).await;
+    };
+    supervisor.task("first").run(leisurely).unwrap();
+    let slower = |context: Context| async move {
+        context.cancelled().await;
+        sleep(3 * SECOND).await;
+    };
+    supervisor.task("second").run(slower).unwrap();
+    sleep(SECOND).await;
+
+    let stop = supervisor.stop(60 * SECOND);
+    let order = async {
+        sleep(SECOND).await;
+        supervisor.restart("first").unwrap();
+    };
+    assert!(tokio::join!(stop, order).0.is_empty());
+
+    assert_eq!(status(&supervisor, "first").runs, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_taken_on_as_the_stop_begins_does_not_run() {
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    let noted = diary.clone();
+    let run = move |context: Context| {
+        noted.note("runs");
+        idle(context)
+    };
+    supervisor.task("late").run(run).unwrap();
+
+    assert!(supervisor.stop(SECOND).await.is_empty());
+
+    assert!(diary.events().is_empty());
+    assert_eq!(status(&supervisor, "late").state, State::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stop_waits_for_is_told_by_name() {
+    let supervisor = Supervisor::new();
+    let takes = |time: u32| {
+        move |context: Context| async move {
+            context.cancelled().await;
+            sleep(time * SECOND).await;
+        }
+    };
+    supervisor.task("announcer").run(takes(2)).unwrap();
+    supervisor.task("done").never().run(|_| async {}).unwrap();
+    supervisor.task("recorder").run(takes(2)).unwrap();
+    supervisor.spawn("mail", sleep(3 * SECOND)).unwrap();
+    supervisor.spawn("mail", sleep(5 * SECOND)).unwrap();
+    let given_up = |_| async { Err("again") };
+    supervisor.task("given-up").run(given_up).unwrap();
+    reaches(&supervisor, "done", State::Stopped).await;
+    let all = ["given-up", "recorder", "announcer", "mail (2)"];
+    assert_eq!(supervisor.alive(), all);
+
+    let stop = supervisor.stop(60 * SECOND);
+    let watch = async {
+        sleep(SECOND).await;
+        let first = supervisor.alive();
+        sleep(2 * SECOND).await;
+        (first, supervisor.alive())
+    };
+    let (left, (first, second)) = tokio::join!(stop, watch);
+
+    assert!(left.is_empty());
+    assert_eq!(first, ["recorder", "announcer", "mail (2)"]);
+    assert_eq!(second, ["announcer", "mail"]);
+    assert!(supervisor.alive().is_empty());
+}
