@@ -3,6 +3,7 @@
 //! - [`get`] and [`send`]: one request on a connection of its own.
 //! - [`Http1`] and [`Http2`]: a connection that is kept, for many requests.
 //! - [`Conversation`]: bytes on a socket, for everything that a decent client refuses to send.
+//! - [`WebSocket`]: one that answers only when the test says so.
 //!
 //! Nothing waits for ever, and every [`Failure`] names the request and says of which [`Kind`] it
 //! is: a test of a shutdown has to tell a refused connection from a broken one.
@@ -23,11 +24,13 @@ pub use self::{
     connection::{Http1, Http2},
     raw::{Conversation, Farewell},
     request::Request,
+    websocket::{Frame, WebSocket},
 };
 
 mod connection;
 mod raw;
 mod request;
+mod websocket;
 
 /// How long to wait for the other side, unless a test says otherwise.
 const PATIENCE: Duration = Duration::from_secs(30);

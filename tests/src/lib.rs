@@ -5,6 +5,7 @@ pub mod http;
 pub mod lock;
 pub mod log;
 pub mod measure;
+mod overlay;
 pub mod postgres;
 pub mod prerequisites;
 pub mod repository;

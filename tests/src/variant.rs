@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::generate::{Answers, Place, generate};
+use crate::overlay;
 use crate::repository;
 
-/// One set of answers.
+/// One set of answers, and perhaps what an owner has made of the project since.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Variant {
     answers: Answers,
+    overlay: Option<&'static str>,
 }
 
 impl Variant {
@@ -34,6 +36,13 @@ impl Variant {
     #[must_use]
     pub fn deploy(mut self, choices: &[&str]) -> Self {
         self.answers.deploy = Some(choices.join(","));
+        self
+    }
+
+    /// With the files of `tests/OVERLAY` put over it; see [`overlay`].
+    #[must_use]
+    pub fn with(mut self, overlay: &'static str) -> Self {
+        self.overlay = Some(overlay);
         self
     }
 
@@ -58,7 +67,8 @@ impl Variant {
             "" => "bare-metal".to_owned(),
             choices => choices.replace(',', "-"),
         });
-        let answers = [database.clone(), example.clone(), deploy];
+        let overlay = self.overlay.map(str::to_owned);
+        let answers = [database.clone(), example.clone(), deploy, overlay];
         let given: Vec<_> = answers.into_iter().flatten().collect();
         if given.is_empty() {
             "svc".to_owned()
@@ -79,8 +89,17 @@ impl Variant {
         let fresh = generate(&name, &self.answers, Place::Below(scratch.path()))
             .unwrap_or_else(|error| panic!("{name} cannot be generated: {error:#}"));
         let directory = home.join(&name);
+        if let Some(overlay) = self.overlay {
+            overlay::put(&repository::root().join("tests").join(overlay), &fresh)
+                .unwrap_or_else(|error| panic!("{name} cannot be changed: {error:#}"));
+            overlay::keep_lock(&fresh, &directory).expect("the lock file can be kept");
+        }
         settle(&fresh, &directory);
-        Project { name, directory }
+        Project {
+            name,
+            directory,
+            as_generated: self.overlay.is_none(),
+        }
     }
 }
 
@@ -89,6 +108,8 @@ impl Variant {
 pub struct Project {
     name: String,
     directory: PathBuf,
+    /// What an owner has changed may need more than the lock of the template has.
+    as_generated: bool,
 }
 
 impl Project {
@@ -102,7 +123,8 @@ impl Project {
 
     /// Builds the binary, and says where it is.
     pub fn build(&self) -> PathBuf {
-        self.cargo(&["build", "--locked"]);
+        let locked = self.as_generated.then_some("--locked");
+        self.cargo(&["build"].into_iter().chain(locked).collect::<Vec<_>>());
         repository::services().join("debug").join(&self.name)
     }
 

@@ -6,14 +6,16 @@ use std::{
     env,
     ffi::OsString,
     fmt::Display,
-    fs,
+    fs, io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::Command,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
+use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
 
 use super::{
@@ -38,11 +40,14 @@ const DEFAULTS: [(&str, &str); 3] = [
 #[must_use = "a launch does nothing until it is started or run"]
 pub struct Launch {
     binary: PathBuf,
+    /// Another program that starts it, and how that is told to.
+    way: Option<(OsString, Vec<OsString>)>,
     arguments: Vec<OsString>,
     /// By key; nothing where a default is to be left out.
     settings: BTreeMap<String, Option<String>>,
     environment: BTreeMap<OsString, OsString>,
     files: BTreeMap<PathBuf, String>,
+    descriptors: Vec<Arc<OwnedFd>>,
     directory: Option<PathBuf>,
     patience: Duration,
 }
@@ -60,10 +65,12 @@ impl Launch {
     pub(super) fn of(binary: PathBuf) -> Launch {
         Launch {
             binary,
+            way: None,
             arguments: Vec::new(),
             settings: BTreeMap::new(),
             environment: BTreeMap::new(),
             files: BTreeMap::new(),
+            descriptors: Vec::new(),
             directory: None,
             patience: PATIENCE,
         }
@@ -71,6 +78,18 @@ impl Launch {
 
     pub fn arg(mut self, argument: impl Into<OsString>) -> Launch {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// Started by another program, which gets these arguments, then the binary, then the binary's
+    /// own. A signal goes to that program, unless it has become the binary by `exec`.
+    pub fn by_way_of<A: Into<OsString>>(
+        mut self,
+        program: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Launch {
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        self.way = Some((program.into(), arguments));
         self
     }
 
@@ -95,6 +114,13 @@ impl Launch {
     /// A file that is there when the process starts, relative to its working directory.
     pub fn file(mut self, path: impl Into<PathBuf>, content: impl Into<String>) -> Launch {
         self.files.insert(path.into(), content.into());
+        self
+    }
+
+    /// A socket that it gets with its start: the first as descriptor 3, the next as 4, and so on, as
+    /// systemd hands them over.
+    pub fn inherit(mut self, descriptor: impl Into<OwnedFd>) -> Launch {
+        self.descriptors.push(Arc::new(descriptor.into()));
         self
     }
 
@@ -168,7 +194,14 @@ impl Launch {
             .settings
             .iter()
             .filter_map(|(key, value)| Some((key, value.as_ref()?)));
-        let mut command = Command::new(binary);
+        let mut command = match &self.way {
+            None => Command::new(binary),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary);
+                command
+            }
+        };
         command
             .args(&self.arguments)
             .args(settings.flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]))
@@ -180,6 +213,14 @@ impl Launch {
             )
             .envs(&self.environment)
             .current_dir(directory.path());
+        let mappings = (3..).zip(&self.descriptors).map(|(child_fd, descriptor)| {
+            let parent_fd = descriptor.try_clone()?;
+            Ok(FdMapping {
+                parent_fd,
+                child_fd,
+            })
+        });
+        command.fd_mappings(mappings.collect::<io::Result<_>>()?)?;
         Ok((command, directory))
     }
 }

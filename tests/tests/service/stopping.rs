@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keelson::http::{Conversation, get};
+use keelson::http::get;
 use keelson::service::Signal;
 
 use crate::service;
@@ -26,31 +26,6 @@ async fn an_idle_service_stops_at_once_on_either_signal() {
         );
         assert!(stopped.field("abandoned").is_null(), "{stopped:?}");
     }
-}
-
-#[tokio::test]
-async fn half_a_request_does_not_hold_up_a_stop_beyond_the_drain() {
-    let running = service()
-        .set("shutdown.drain", "1s")
-        .start()
-        .await
-        .unwrap()
-        .ready()
-        .await;
-    let mut client = Conversation::open(running.http().await).await.unwrap();
-    client
-        .write("GET /livez HTTP/1.1\r\nhost: here\r\n")
-        .await
-        .unwrap();
-
-    let exit = running.stop().await;
-
-    assert_eq!(exit.code, Some(3), "{exit}");
-    assert!(exit.took < Duration::from_secs(3), "took {:?}", exit.took);
-    assert_eq!(
-        exit.event("stopped").unwrap().field("abandoned"),
-        "http connections"
-    );
 }
 
 #[tokio::test]

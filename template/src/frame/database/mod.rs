@@ -3,12 +3,15 @@
 //! Whatever differs between engines is in one file beside this one; everything else, the service's
 //! own queries included, is the same for SQLite and Postgres.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use config::ValueKind;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::Connection;
 use sqlx::migrate::MigrateError;
+use sqlx::pool::PoolOptions;
 
 use super::settings::{Check, REDACTED, Reader, Section, Setting};
 
@@ -112,6 +115,8 @@ pub enum Error {
 pub struct Database {
     pool: sqlx::Pool<Db>,
     url: String,
+    /// Whoever still uses a connection is not waited for.
+    closing: Arc<AtomicBool>,
 }
 
 impl Database {
@@ -134,11 +139,12 @@ impl Database {
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
             .map_err(failed)?;
         first.close().await.map_err(failed)?;
-        let pool = sqlx::pool::PoolOptions::<Db>::new()
+        let closing = Arc::new(AtomicBool::new(false));
+        let pool = PoolOptions::new()
             .max_connections(settings.max_connections)
-            .acquire_timeout(settings.acquire_timeout)
-            .connect_lazy_with(options);
-        Ok(Self { pool, url })
+            .acquire_timeout(settings.acquire_timeout);
+        let pool = engine::interruptible(pool, &closing).connect_lazy_with(options);
+        Ok(Self { pool, url, closing })
     }
 
     /// Whether there is a database to connect to, as far as that can be told without making one.
@@ -240,8 +246,10 @@ impl Database {
             .map(|_| ())
     }
 
-    /// Closes every connection; says what was still out at the deadline.
+    /// Closes every connection, also one with a migration under way; says what was still out at
+    /// the deadline.
     pub async fn close(&self, deadline: Duration) -> Option<String> {
+        self.closing.store(true, Ordering::Relaxed);
         let closed = tokio::time::timeout(deadline, self.pool.close()).await;
         closed.is_err().then(|| "database connections".to_owned())
     }

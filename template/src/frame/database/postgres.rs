@@ -1,8 +1,11 @@
 //! Postgres: for more than one replica, or more than one machine can hold.
 
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolOptions;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::frame::settings::REDACTED;
@@ -66,6 +69,12 @@ pub(super) fn redacted(url: &str) -> Option<String> {
 
 pub(super) fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(PgConnectOptions::from_str(url)?.application_name(env!("CARGO_PKG_NAME")))
+}
+
+/// What is still running when the database closes runs in the server, which sees that nobody is
+/// there any more.
+pub(super) fn interruptible(pool: PoolOptions<Db>, _closing: &Arc<AtomicBool>) -> PoolOptions<Db> {
+    pool
 }
 
 #[cfg(test)]

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 pub type Db = sqlx::Sqlite;
@@ -57,6 +60,23 @@ pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, sqlx::Error> {
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(Duration::from_secs(5))
         .foreign_keys(true))
+}
+
+/// What is still running when the database closes is interrupted, and its transaction undone:
+/// a statement runs in this process, and nothing else would end it.
+pub(super) fn interruptible(pool: PoolOptions<Db>, closing: &Arc<AtomicBool>) -> PoolOptions<Db> {
+    /// Steps of a statement between two looks, well below a millisecond.
+    const STEPS: i32 = 10_000;
+    let closing = Arc::clone(closing);
+    pool.after_connect(move |connection, _| {
+        let closing = Arc::clone(&closing);
+        Box::pin(async move {
+            let go_on = move || !closing.load(Ordering::Relaxed);
+            let mut handle = connection.lock_handle().await?;
+            handle.set_progress_handler(STEPS, go_on);
+            Ok(())
+        })
+    })
 }
 
 #[cfg(test)]

@@ -16,12 +16,17 @@ const FAILURES: u32 = 3;
 pub(super) struct Check {
     pub(super) name: String,
     pub(super) need: Need,
+    /// When an answer is so long in coming that not even its timeout was noticed: it blocks its
+    /// thread.
+    blocked: Duration,
     record: Mutex<Record>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Record {
     failures: u32,
+    /// Since when an answer is waited for.
+    asked: Option<Instant>,
     /// When it was last answered, or given up, and how long that took.
     last: Option<(Instant, Duration)>,
 }
@@ -35,10 +40,11 @@ pub(super) struct Belief {
 }
 
 impl Check {
-    pub(super) fn new(name: &str, need: Need) -> Self {
+    pub(super) fn new(name: &str, need: Need, period: Duration, timeout: Duration) -> Self {
         Self {
             name: name.to_owned(),
             need,
+            blocked: (period + timeout) * FAILURES,
             record: Mutex::default(),
         }
     }
@@ -50,6 +56,7 @@ impl Check {
         probe: impl Future<Output = Result<(), E>>,
     ) {
         let began = Instant::now();
+        self.record().asked = Some(began);
         let failure = match timeout(within, panics::caught(probe)).await {
             Ok(Ok(Ok(()))) => None,
             Ok(Ok(Err(error))) => Some(error.to_string()),
@@ -66,6 +73,7 @@ impl Check {
                 Some(_) => record.failures.saturating_add(1),
                 None => 0,
             };
+            record.asked = None;
             record.last = Some((Instant::now(), began.elapsed()));
             record.is_healthy()
         };
@@ -83,8 +91,11 @@ impl Check {
 
     pub(super) fn belief(&self) -> Belief {
         let record = *self.record();
+        let is_blocked = record
+            .asked
+            .is_some_and(|asked| asked.elapsed() >= self.blocked);
         Belief {
-            healthy: record.is_healthy(),
+            healthy: record.is_healthy() && !is_blocked,
             last: record.last.map(|(at, took)| (at.elapsed(), took)),
         }
     }

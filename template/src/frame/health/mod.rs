@@ -144,7 +144,7 @@ impl Health {
         let Settings {
             period, timeout, ..
         } = self.0.settings;
-        let check = Arc::new(Check::new(name, need));
+        let check = Arc::new(Check::new(name, need, period, timeout));
         let probe = Arc::new(probe);
         let asked = Arc::clone(&check);
         self.0

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -16,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Limits;
-use super::connection::Connection;
+use super::connection::{Connection, Conversation};
 use super::exchange::answer;
 use super::registry::Registry;
 
@@ -65,7 +66,7 @@ pub(super) struct Door {
     inherited: bool,
     routes: Router,
     registry: Arc<Registry>,
-    protocol: auto::Builder<TokioExecutor>,
+    protocol: Protocol,
 }
 
 impl Door {
@@ -75,7 +76,7 @@ impl Door {
         routes: Router,
         registry: Arc<Registry>,
     ) -> Self {
-        let protocol = protocol(registry.limits());
+        let protocol = Protocol::within(registry.limits());
         Self {
             name,
             inherited,
@@ -105,15 +106,17 @@ impl Door {
             let answer = answer(routes.clone(), Arc::clone(&asked), request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let conversation = self
-            .protocol
-            .serve_connection_with_upgrades(TokioIo::new(stream), service)
-            .into_owned();
-        let talking = Arc::clone(&connection);
-        // The registry knows every connection, waits for it, and can end its task.
-        #[expect(clippy::disallowed_methods)]
-        let task = tokio::spawn(async move { talking.converse(conversation).await });
-        connection.runs_as(task.abort_handle());
+        let io = TokioIo::new(stream);
+        match &self.protocol {
+            Protocol::Http1(protocol) => {
+                let conversation = protocol.serve_connection(io, service);
+                talk(&connection, conversation.with_upgrades());
+            }
+            Protocol::Both(protocol) => {
+                let conversation = protocol.serve_connection_with_upgrades(io, service);
+                talk(&connection, conversation.into_owned());
+            }
+        }
     }
 
     fn empty_the_backlog(&self, socket: &std::net::TcpListener) {
@@ -145,22 +148,42 @@ impl Door {
     }
 }
 
-/// What is spoken, and within which limits. Time limits are not here: the registry sees to those.
-fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut protocol = auto::Builder::new(TokioExecutor::new());
-    let head = limits.header_limit.0;
-    // Not `pipeline_flush`: with it, an error that ends the connection (431) is never written.
-    protocol.http1().max_buf_size(head);
-    protocol
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PING);
-    if limits.http2 {
+/// Lets a connection be served until it ends.
+fn talk(connection: &Arc<Connection>, conversation: impl Conversation + Send + 'static) {
+    let talking = Arc::clone(connection);
+    // The registry knows every connection, waits for it, and can end its task.
+    #[expect(clippy::disallowed_methods)]
+    let task = tokio::spawn(async move { talking.converse(conversation).await });
+    connection.runs_as(task.abort_handle());
+}
+
+/// What is spoken. To be limited to HTTP/1 takes a builder of its own: the other one listens for
+/// HTTP/2 on every connection that may be upgraded, whatever it is told.
+enum Protocol {
+    Http1(http1::Builder),
+    Both(auto::Builder<TokioExecutor>),
+}
+
+impl Protocol {
+    /// The limits of time are not here: the registry sees to those.
+    fn within(limits: &Limits) -> Self {
+        let head = limits.header_limit.0;
+        // Not `pipeline_flush`: with it, an error that ends the connection (431) is never written,
+        // and an answer to a client that does not read is kept in memory whole, however large.
+        if !limits.http2 {
+            let mut protocol = http1::Builder::new();
+            protocol.max_header_size(head).max_buf_size(head);
+            return Self::Http1(protocol);
+        }
+        let mut protocol = auto::Builder::new(TokioExecutor::new());
+        protocol.http1().max_buf_size(head);
         protocol
-    } else {
-        protocol.http1_only()
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING);
+        Self::Both(protocol)
     }
 }

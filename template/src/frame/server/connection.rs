@@ -91,14 +91,28 @@ const TOO_LATE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// A way to speak HTTP over a connection.
-pub(super) trait Conversation: Future {
+pub(super) trait Conversation: Future<Output: Send> {
     /// No further request is wanted.
     fn finish(self: Pin<&mut Self>);
 }
 
+impl<I, S, B> Conversation for hyper::server::conn::http1::UpgradeableConnection<I, S>
+where
+    Self: Future<Output: Send>,
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
 impl<I, S, E, B> Conversation for hyper_util::server::conn::auto::UpgradeableConnection<'_, I, S, E>
 where
-    Self: Future,
+    Self: Future<Output: Send>,
     S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,

@@ -28,7 +28,6 @@ async fn a_client_that_does_not_finish_a_head_is_let_go() {
             ("G", true),
             ("P", true),
             ("GET /quick HTTP/1.1\r\nhost: he", true),
-            ("PRI * HTTP/2.0\r\n\r\nSM\r\n", true),
         ] {
             let (answer, traffic) = silenced(said, http2).await;
 
@@ -37,9 +36,19 @@ async fn a_client_that_does_not_finish_a_head_is_let_go() {
             assert_eq!(told, answered, "{said:?}: {answer:?}");
         }
     }
-    // The whole preface of HTTP/2, and then no request.
-    let (_, traffic) = silenced("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true).await;
-    assert_eq!(traffic.late_heads, 1, "{traffic:?}");
+    // The preface of HTTP/2, and then no request.
+    for preface in [
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let (_, traffic) = silenced(preface, true).await;
+        assert_eq!(traffic.late_heads, 1, "{preface:?}: {traffic:?}");
+        // Where it is not spoken, there is nothing to wait for.
+        let (answer, traffic) = silenced(preface, false).await;
+        let refused = answer.is_empty() || answer.starts_with("HTTP/1.1 400 ");
+        assert!(refused, "{preface:?}: {answer}");
+        assert_eq!(traffic.late_heads, 0, "{preface:?}: {traffic:?}");
+    }
 }
 
 #[tokio::test]

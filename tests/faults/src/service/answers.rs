@@ -1,0 +1,88 @@
+//! Handlers that answer late, in pieces, by a panic, or never.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Query;
+use axum::routing::{get, post};
+use futures_util::stream;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Slowness {
+    ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Pieces {
+    chunks: u64,
+    ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Size {
+    bytes: usize,
+}
+
+pub(super) fn routes() -> Router {
+    Router::new()
+        .route("/slow", get(slow))
+        .route("/never", get(never))
+        .route("/stream", get(pieces))
+        .route("/big", get(big))
+        .route("/upload", post(upload))
+        .route("/panic", get(panics))
+        .route("/say", get(say))
+}
+
+async fn slow(Query(slowness): Query<Slowness>) -> &'static str {
+    // For tests that act once the request is in its handler.
+    tracing::info!("slow begun");
+    tokio::time::sleep(Duration::from_millis(slowness.ms)).await;
+    "done"
+}
+
+async fn never() {
+    tracing::info!("never begun");
+    std::future::pending().await
+}
+
+/// A line now and then.
+async fn pieces(Query(Pieces { chunks, ms }): Query<Pieces>) -> Body {
+    let lines = stream::unfold(0, move |sent| async move {
+        if sent == chunks {
+            return None;
+        }
+        if sent > 0 {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+        Some((Ok::<_, std::io::Error>(format!("{sent}\n")), sent + 1))
+    });
+    Body::from_stream(lines)
+}
+
+/// As many bytes as are asked for, as fast as they are taken.
+async fn big(Query(Size { bytes }): Query<Size>) -> Body {
+    const PIECE: &[u8] = &[b'x'; 64 * 1024];
+    Body::from_stream(stream::unfold(bytes, |left| async move {
+        let piece = &PIECE[..left.min(PIECE.len())];
+        (left > 0).then(|| {
+            let sent = Ok::<_, std::io::Error>(Bytes::from_static(piece));
+            (sent, left - piece.len())
+        })
+    }))
+}
+
+async fn upload(body: Bytes) -> String {
+    body.len().to_string()
+}
+
+async fn panics() {
+    panic!("a handler that panics")
+}
+
+/// For tests of what is logged.
+async fn say() {
+    tracing::debug!("said");
+}

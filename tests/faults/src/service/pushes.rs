@@ -1,0 +1,75 @@
+//! Connections that stay: events, and WebSockets with and without manners.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::{Stream, stream};
+
+use crate::frame::server::Drain;
+
+pub(super) fn routes() -> Router {
+    Router::new()
+        .route("/events", get(events))
+        .route("/ws", get(polite))
+        .route("/ws-deaf", get(deaf))
+}
+
+/// An event now and then, without end.
+async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    Sse::new(stream::unfold(0_u64, |number| async move {
+        if number > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Some((Ok(Event::default().data(number.to_string())), number + 1))
+    }))
+}
+
+/// Says goodbye at the drain, and waits for the other side to say it too.
+async fn polite(upgrade: WebSocketUpgrade, drain: Drain) -> Response {
+    upgrade.on_upgrade(|socket| talk(socket, drain)).into_response()
+}
+
+async fn talk(mut socket: WebSocket, drain: Drain) {
+    loop {
+        let heard = tokio::select! {
+            () = drain.begun() => break,
+            heard = socket.recv() => heard,
+        };
+        match heard {
+            Some(Ok(Message::Text(text))) => {
+                if socket.send(Message::Text(text)).await.is_err() {
+                    return;
+                }
+            }
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return,
+        }
+    }
+    let goodbye = CloseFrame {
+        code: close_code::AWAY,
+        reason: "the service stops".into(),
+    };
+    if socket.send(Message::Close(Some(goodbye))).await.is_err() {
+        return;
+    }
+    while let Some(Ok(message)) = socket.recv().await {
+        match message {
+            Message::Text(text) => tracing::info!(text = text.as_str(), "heard after goodbye"),
+            _ => tracing::info!("goodbye answered"),
+        }
+    }
+}
+
+/// Knows nothing of a stop.
+async fn deaf(upgrade: WebSocketUpgrade) -> Response {
+    upgrade
+        .on_upgrade(|mut socket| async move {
+            while let Some(Ok(_)) = socket.recv().await {}
+        })
+        .into_response()
+}

@@ -1,0 +1,111 @@
+//! Tasks that fail, do not start, or do not stop.
+
+use std::error::Error;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::sync::watch;
+
+use crate::frame::supervisor::{Builder, Context, Supervisor};
+
+use super::settings::TaskFault;
+
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+/// Starts the task that misbehaves, and gives the route that makes it.
+pub(super) async fn start(
+    fault: TaskFault,
+    supervisor: &Supervisor,
+) -> Result<Router, Box<dyn Error + Send + Sync>> {
+    let fall = watch::Sender::new(false);
+    match fault {
+        TaskFault::None => {}
+        TaskFault::Critical => falls(supervisor.task("faulty").critical(), &fall)?,
+        TaskFault::Dispensable => falls(supervisor.task("faulty"), &fall)?,
+        TaskFault::NotStarted => {
+            sound(supervisor, "before").await?;
+            let faulty = supervisor.task("faulty").run(|_| async {
+                Err::<(), _>("it cannot start")
+            })?;
+            faulty.started(FOR_EVER).await?;
+            sound(supervisor, "after").await?;
+        }
+        TaskFault::SlowStart => {
+            sound(supervisor, "before").await?;
+            let slow = supervisor.task("faulty").run(|context| async move {
+                tracing::info!("starting slowly");
+                context.cancelled().await;
+            })?;
+            slow.started(FOR_EVER).await?;
+        }
+        TaskFault::Deaf => {
+            let deaf = supervisor.task("faulty").stop_within(Duration::from_millis(500));
+            deaf.run(|_| async {
+                let _held = Held;
+                tokio::time::sleep(FOR_EVER).await;
+            })?;
+        }
+        TaskFault::TwoFailing => {
+            sound(supervisor, "sound").await?;
+            for name in ["one", "two"] {
+                supervisor.task(name).run(|context| async move {
+                    context.cancelled().await;
+                    Err::<(), _>("it fails while it stops")
+                })?;
+            }
+        }
+    }
+    let answer = move || async move {
+        fall.send_replace(true);
+        StatusCode::ACCEPTED
+    };
+    Ok(Router::new().route("/fall", get(answer)))
+}
+
+/// A task that is well until it is told to fall, and fails at once whenever it starts again.
+fn falls(
+    task: Builder,
+    fall: &watch::Sender<bool>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let fall = fall.subscribe();
+    let task = task
+        .backoff(Duration::from_millis(1), Duration::from_millis(1))
+        .restarts(3, Duration::from_secs(60));
+    task.run(move |context| {
+        let mut fall = fall.clone();
+        async move {
+            tokio::select! {
+                _ = fall.wait_for(|fallen| *fallen) => Err("it has fallen"),
+                () = context.cancelled() => Ok(()),
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// A task with manners, which tells of its start and its stop.
+async fn sound(
+    supervisor: &Supervisor,
+    name: &'static str,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let run = |context: Context| async move {
+        tracing::info!(name = context.name(), "sound task started");
+        context.started();
+        context.cancelled().await;
+        tracing::info!(name = context.name(), "sound task stopped");
+    };
+    supervisor.task(name).run(run)?.started(FOR_EVER).await?;
+    Ok(())
+}
+
+/// Something whose release matters.
+struct Held;
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        tracing::info!("released");
+    }
+}

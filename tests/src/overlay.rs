@@ -1,0 +1,78 @@
+//! An overlay: what an owner has made of a generated project, kept as a directory of this crate.
+//!
+//! A TOML file of the overlay is merged into the one that the project has: tables by key, arrays by
+//! adding. Any other file takes the place of what was there. So an overlay says what is different,
+//! and goes on fitting a template that grows.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use toml::{Table, Value};
+
+use crate::variant::files;
+
+/// Puts the files of an overlay over a project.
+pub(crate) fn put(overlay: &Path, project: &Path) -> Result<()> {
+    for file in files(overlay) {
+        let (from, to) = (overlay.join(&file), project.join(&file));
+        let is_toml = file
+            .extension()
+            .is_some_and(|extension| extension == "toml");
+        if is_toml && to.exists() {
+            let mut merged = read(&to)?;
+            merge(&mut merged, read(&from)?);
+            fs::write(&to, toml::to_string(&merged)?)?;
+        } else {
+            fs::create_dir_all(to.parent().context("a file is in a directory")?)?;
+            fs::copy(&from, &to)?;
+        }
+    }
+    Ok(())
+}
+
+/// A project with more dependencies than were generated has a lock file of its own by now. It is
+/// kept until the generated one changes, so that cargo does not look for versions again and again.
+pub(crate) fn keep_lock(fresh: &Path, settled: &Path) -> Result<()> {
+    let (lock, origin) = ("Cargo.lock", "Cargo.lock.generated");
+    fs::copy(fresh.join(lock), fresh.join(origin))?;
+    let generated = fs::read(fresh.join(lock))?;
+    if fs::read(settled.join(origin)).is_ok_and(|before| before == generated) {
+        fs::copy(settled.join(lock), fresh.join(lock))?;
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<Table> {
+    toml::from_str(&fs::read_to_string(file)?)
+        .with_context(|| format!("{} is not TOML", file.display()))
+}
+
+fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(into)), Value::Table(from)) => merge(into, from),
+            (Some(Value::Array(into)), Value::Array(from)) => into.extend(from),
+            (_, value) => _ = into.insert(key, value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlay_adds_to_tables_and_arrays_and_replaces_the_rest() {
+        let parse = |text| toml::from_str::<Table>(text).unwrap();
+        let mut project = parse("a.list = [1]\na.kept = true\nname = \"old\"");
+        merge(
+            &mut project,
+            parse("a.list = [2]\nb.new = 1\nname = \"new\""),
+        );
+        assert_eq!(
+            project,
+            parse("a.list = [1, 2]\na.kept = true\nb.new = 1\nname = \"new\"")
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! What begins a stop, and what a second cause changes.
+
+use std::time::Duration;
+
+use keelson::http::{self, Request};
+use keelson::service::Signal;
+
+use crate::{AT_ONCE, clean, faulty, get, in_handler, running};
+
+#[tokio::test]
+async fn an_idle_service_is_gone_within_a_second_of_a_signal() {
+    for (signal, name) in [
+        (Signal::TERM, "SIGTERM"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+    ] {
+        let service = running(faulty()).await;
+        get(&service, "/livez").await;
+
+        service.signal(signal);
+
+        let exit = service.exit().await;
+        clean(&exit);
+        assert!(exit.took < Duration::from_secs(1), "took {:?}", exit.took);
+        assert_eq!(exit.event("draining").unwrap().field("signal"), name);
+    }
+}
+
+#[tokio::test]
+async fn sigquit_does_not_wait_for_load_balancers() {
+    let launch = faulty()
+        .set("shutdown.delay", "20s")
+        .set("shutdown.grace", "60s");
+    let service = running(launch).await;
+
+    service.signal(Signal::QUIT);
+
+    let exit = service.exit().await;
+    clean(&exit);
+    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+}
+
+#[tokio::test]
+async fn an_operator_can_ask_for_the_stop() {
+    let service = running(faulty()).await;
+    let order = Request::post("/api/stop");
+
+    let answer = http::send(service.operator().await, order).await.unwrap();
+
+    assert_eq!(answer.status, 202, "{answer}");
+    let exit = service.exit().await;
+    clean(&exit);
+    let cause = exit.event("draining").unwrap().field("cause").to_string();
+    assert!(cause.contains("operator"), "{exit}");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_process_at_once_and_says_so() {
+    for (second, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::QUIT, 131)] {
+        let service = running(faulty()).await;
+        let _unanswered = in_handler(&service, "/never").await;
+        service.signal(Signal::TERM);
+        service.event("draining").await;
+
+        service.signal(second);
+
+        let exit = service.exit().await;
+        assert_eq!(exit.code, Some(code), "{exit}");
+        assert!(exit.took < Duration::from_secs(1), "took {:?}", exit.took);
+        let last = exit.events.last().unwrap();
+        assert_eq!(last.message, "stopped", "{exit}");
+        assert_eq!(last.field("outcome"), "killed", "{exit}");
+        assert_eq!(last.field("exit_code"), code, "{exit}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_does_not_wait_for_the_delay() {
+    let launch = faulty()
+        .set("shutdown.delay", "20s")
+        .set("shutdown.grace", "60s");
+    let service = running(launch).await;
+    service.signal(Signal::TERM);
+    service.event("draining").await;
+
+    service.signal(Signal::INT);
+
+    let exit = service.exit().await;
+    assert_eq!(exit.code, Some(130), "{exit}");
+    assert!(exit.took < Duration::from_secs(1), "took {:?}", exit.took);
+}

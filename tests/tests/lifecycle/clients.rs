@@ -1,0 +1,155 @@
+//! Clients that say half a thing, nothing, or do not listen, when the service stops.
+
+use std::time::Duration;
+
+use keelson::http::{Conversation, Http1};
+use keelson::service::{Launch, Signal};
+
+use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
+
+/// Connected, and in the hands of the service: it has accepted a later connection.
+async fn clients_of(
+    service: &keelson::service::Service,
+    said: &[&'static str],
+) -> Vec<(&'static str, Conversation)> {
+    let mut clients = Vec::new();
+    for said in said {
+        let mut client = Conversation::open(service.http().await).await.unwrap();
+        client.write(said).await.unwrap();
+        clients.push((*said, client));
+    }
+    get(service, "/livez").await;
+    clients
+}
+
+async fn leave_at_once(launch: Launch, said: &[&'static str]) {
+    let service = running(launch).await;
+    let clients = clients_of(&service, said).await;
+
+    service.signal(Signal::TERM);
+
+    for (said, mut client) in clients {
+        let farewell = client.within(AT_ONCE).closed().await;
+        farewell.unwrap_or_else(|failure| panic!("{said:?}: {failure}"));
+    }
+    let exit = service.exit().await;
+    clean(&exit);
+    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+}
+
+#[tokio::test]
+async fn who_has_not_said_what_it_wants_is_not_waited_for() {
+    let said = [
+        "",
+        "G",
+        "GET /livez HTTP/1.1\r\n",
+        "GET /livez HTTP/1.1\r\nhost: here\r\nx-half: ",
+    ];
+    leave_at_once(faulty(), &said).await;
+}
+
+#[tokio::test]
+async fn nor_is_who_may_want_to_speak_http2() {
+    let said = [
+        "",
+        "P",
+        "PRI * HTTP/2.0\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "GET /livez HTTP/1.1\r\n",
+    ];
+    leave_at_once(faulty().set("http.http2", true), &said).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_at_once_while_others_finish() {
+    let service = running(faulty()).await;
+    let mut idle = Http1::connect(service.http().await).await.unwrap();
+    idle.get("/livez").await.unwrap();
+    let mut half = Conversation::open(service.http().await).await.unwrap();
+    half.write("GET /livez HTTP/1.1\r\nhost: here\r\n\r\nGET /li")
+        .await
+        .unwrap();
+    half.answer().await.unwrap();
+    let request = in_handler(&service, "/slow?ms=4000").await;
+
+    service.signal(Signal::TERM);
+
+    idle.closed().await.unwrap();
+    half.closed().await.unwrap();
+    assert!(!request.is_finished(), "they waited for somebody else");
+    assert_eq!(request.await.unwrap().unwrap().status, 200);
+    clean(&service.exit().await);
+}
+
+#[tokio::test]
+async fn half_a_body_is_waited_for_until_the_deadline() {
+    let launch = faulty().set("shutdown.drain", "1s");
+    let service = running(launch).await;
+    let said = ["POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: 10\r\n\r\nhalf"];
+    let mut clients = clients_of(&service, &said).await;
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(3), "{exit}");
+    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+    for part in ["1 http connection", "/upload"] {
+        assert!(abandoned(&exit).contains(part), "{part}: {exit}");
+    }
+    clients[0].1.closed().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_other_half_of_a_body_may_come_during_the_drain() {
+    let service = running(faulty()).await;
+    let said = ["POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: 10\r\n\r\nhalf,"];
+    let mut clients = clients_of(&service, &said).await;
+    let client = &mut clients[0].1;
+
+    service.signal(Signal::TERM);
+    service.event("draining").await;
+    client.write(" half").await.unwrap();
+
+    let answer = client.answer().await.unwrap();
+    assert_eq!((answer.status, answer.text()), (200, "10"), "{answer}");
+    clean(&service.exit().await);
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_read_is_cut_at_the_deadline() {
+    let launch = faulty().set("shutdown.drain", "1s");
+    let service = running(launch).await;
+    let address = service.http().await;
+    let mut client = Conversation::open_narrow(address, 4096).await.unwrap();
+    client
+        .write("GET /big?bytes=100000000 HTTP/1.1\r\nhost: here\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(client.head().await.unwrap().status, 200);
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(3), "{exit}");
+    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+    for part in ["1 http connection", "/big"] {
+        assert!(abandoned(&exit).contains(part), "{part}: {exit}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_is_not_waited_for() {
+    let service = running(faulty()).await;
+    let mut client = Conversation::open(service.http().await).await.unwrap();
+    client
+        .write("GET /never HTTP/1.1\r\nhost: here\r\n\r\n")
+        .await
+        .unwrap();
+    service.event("never begun").await;
+    service.signal(Signal::TERM);
+    service.event("draining").await;
+
+    client.abort();
+
+    let exit = service.exit().await;
+    clean(&exit);
+    assert!(exit.took < Duration::from_secs(10), "took {:?}", exit.took);
+}

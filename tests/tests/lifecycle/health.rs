@@ -1,0 +1,164 @@
+//! What the probes say about checks that fail, hang, panic and flicker, and what they keep to
+//! themselves.
+
+use std::time::{Duration, Instant};
+
+use keelson::http::{self, Answer};
+use keelson::service::{Launch, Service};
+
+use crate::{ask, eventually, faulty, get, in_handler, running};
+
+/// A service with a check that misbehaves, asked as often as a test wants to wait.
+fn checked(check: &str, need: &str) -> Launch {
+    faulty()
+        .set("faults.check", check)
+        .set("faults.need", need)
+        .set("health.period", "100ms")
+        .set("health.timeout", "200ms")
+}
+
+async fn unready(service: &Service) -> Answer {
+    eventually("a readiness that says no", async || {
+        let answer = ask(service, "/readyz").await;
+        (answer.status == 503).then_some(answer)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_required_check_that_fails_hangs_panics_or_blocks_makes_the_service_unready() {
+    for check in ["fails", "hangs", "panics", "blocks"] {
+        let service = running(checked(check, "required")).await;
+
+        let answer = unready(&service).await;
+
+        assert!(answer.text().contains("faulty"), "{check}: {answer}");
+        assert_eq!(ask(&service, "/livez").await.status, 200, "{check}");
+        assert_eq!(ask(&service, "/startupz").await.status, 200, "{check}");
+        assert_eq!(get(&service, "/livez").await.status, 200, "{check}");
+        let exit = service.stop().await;
+        assert!(exit.took < Duration::from_secs(10), "{check}: {exit}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_may_fail_is_told_and_the_service_stays_ready() {
+    for check in ["fails", "hangs", "panics"] {
+        let service = running(checked(check, "degraded")).await;
+
+        let verbose = eventually("a check that has failed", async || {
+            let told = ask(&service, "/readyz?verbose").await;
+            let line = told.text().lines().find(|line| line.contains("faulty"))?;
+            (line.contains("fail") || line.contains("degraded")).then(|| told.clone())
+        })
+        .await;
+
+        assert_eq!(verbose.status, 200, "{check}: {verbose}");
+        assert_eq!(ask(&service, "/readyz").await.status, 200, "{check}");
+        assert_eq!(get(&service, "/readyz").await.status, 200, "{check}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_tells_names_to_who_asks_and_reasons_to_the_log() {
+    for check in ["fails", "panics"] {
+        let service = running(checked(check, "required")).await;
+        unready(&service).await;
+
+        for path in ["/readyz", "/readyz?verbose", "/livez?verbose"] {
+            for answer in [ask(&service, path).await, get(&service, path).await] {
+                assert!(!answer.text().contains("secret-7d1f"), "{path}: {answer}");
+                assert!(!answer.text().contains("10.9.8.7"), "{path}: {answer}");
+                assert_eq!(answer.header("cache-control"), Some("no-store"));
+            }
+        }
+        service
+            .wait_for("the reason", |event| {
+                event.to_string().contains("secret-7d1f")
+            })
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn verbose_lists_what_was_checked_and_exclude_leaves_one_out() {
+    let service = running(checked("fails", "required")).await;
+    unready(&service).await;
+
+    let verbose = ask(&service, "/readyz?verbose").await;
+    for name in ["database", "faulty"] {
+        assert!(verbose.text().contains(name), "{name}: {verbose}");
+    }
+    assert_eq!(verbose.status, 503, "{verbose}");
+    let without = ask(&service, "/readyz?exclude=faulty").await;
+    assert_eq!((without.status, without.text()), (200, "ok"), "{without}");
+    let twice = ask(&service, "/readyz?exclude=database&exclude=faulty").await;
+    assert_eq!(twice.status, 200, "{twice}");
+    let other = ask(&service, "/readyz?exclude=database").await;
+    assert_eq!(other.status, 503, "{other}");
+    let unknown = ask(&service, "/readyz?exclude=nobody&verbose").await;
+    assert_eq!(unknown.status, 503, "{unknown}");
+    assert!(unknown.text().contains("nobody"), "a warning: {unknown}");
+}
+
+#[tokio::test]
+async fn one_probe_in_two_that_fails_does_not_flip_it() {
+    let service = running(checked("flaky", "required")).await;
+    loop {
+        let answer = ask(&service, "/readyz").await;
+        assert_eq!(answer.status, 200, "{answer}");
+        let asked: u64 = get(&service, "/asked").await.text().parse().unwrap();
+        if asked > 20 {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_probes_ask_a_dependency_no_more_often() {
+    let launch = checked("sound", "required").set("health.period", "60s");
+    let service = running(launch).await;
+    let asked = async || get(&service, "/asked").await.text().to_owned();
+    eventually("the first check", async || {
+        (asked().await == "1").then_some(())
+    })
+    .await;
+    let (public, operator) = (service.http().await, service.operator().await);
+    for address in [public, operator] {
+        let mut client = http::Http1::connect(address).await.unwrap();
+        for _ in 0..500 {
+            assert_eq!(client.get("/readyz").await.unwrap().status, 200);
+        }
+    }
+    assert_eq!(asked().await, "1");
+}
+
+#[tokio::test]
+async fn readiness_is_answered_from_memory_while_a_check_hangs() {
+    let service = running(checked("hangs", "required")).await;
+    unready(&service).await;
+    let mut times = Vec::new();
+    for _ in 0..41 {
+        let began = Instant::now();
+        assert_eq!(ask(&service, "/readyz").await.status, 503);
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    assert!(times[20] < Duration::from_millis(50), "{times:?}");
+}
+
+#[tokio::test]
+async fn startupz_says_yes_once_and_for_ever() {
+    let launch = checked("fails", "required").set("shutdown.delay", "3s");
+    let service = running(launch.set("shutdown.drain", "10s")).await;
+    unready(&service).await;
+    assert_eq!(ask(&service, "/startupz").await.status, 200);
+
+    let request = in_handler(&service, "/slow?ms=3500").await;
+    service.signal(keelson::service::Signal::TERM);
+    service.event("draining").await;
+
+    assert_eq!(ask(&service, "/startupz").await.status, 200);
+    assert_eq!(get(&service, "/startupz").await.status, 200);
+    request.await.unwrap().unwrap();
+}

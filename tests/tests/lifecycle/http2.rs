@@ -1,0 +1,92 @@
+//! HTTP/2, where it is allowed: streams finish after GOAWAY, and nobody else is waited for.
+
+use keelson::http::{Conversation, Http1, Http2};
+use keelson::service::{Launch, Signal};
+
+use crate::{AT_ONCE, abandoned, clean, faulty, running};
+
+fn both() -> Launch {
+    faulty().set("http.http2", true)
+}
+
+#[tokio::test]
+async fn a_stream_completes_after_the_goodbye() {
+    let service = running(both()).await;
+    let client = Http2::connect(service.http().await).await.unwrap();
+    let asked = client.clone();
+    let request = tokio::spawn(async move { asked.get("/slow?ms=1500").await });
+    service.event("slow begun").await;
+
+    service.signal(Signal::TERM);
+
+    let answer = request.await.unwrap().unwrap();
+    assert_eq!((answer.status, answer.text()), (200, "done"), "{answer}");
+    client.closed().await.unwrap();
+    clean(&service.exit().await);
+}
+
+#[tokio::test]
+async fn a_connection_without_streams_is_not_waited_for() {
+    let service = running(both()).await;
+    let client = Http2::connect(service.http().await).await.unwrap();
+    assert_eq!(client.get("/livez").await.unwrap().status, 200);
+
+    service.signal(Signal::TERM);
+
+    client.closed().await.unwrap();
+    let exit = service.exit().await;
+    clean(&exit);
+    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+}
+
+#[tokio::test]
+async fn a_stream_that_never_ends_is_cut_at_the_deadline_and_named() {
+    let service = running(both().set("shutdown.drain", "1s")).await;
+    let client = Http2::connect(service.http().await).await.unwrap();
+    let asked = client.clone();
+    let request = tokio::spawn(async move { asked.get("/never").await });
+    service.event("never begun").await;
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(3), "{exit}");
+    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+    assert!(abandoned(&exit).contains("/never"), "{exit}");
+    request.await.unwrap().unwrap_err();
+}
+
+#[tokio::test]
+async fn both_versions_are_spoken_on_one_port() {
+    let service = running(both()).await;
+    let http = service.http().await;
+    let mut first = Http1::connect(http).await.unwrap();
+    let second = Http2::connect(http).await.unwrap();
+    assert_eq!(first.get("/livez").await.unwrap().status, 200);
+    assert_eq!(second.get("/livez").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn unless_it_is_allowed_it_is_not_spoken() {
+    let service = running(faulty()).await;
+    let mut client = Conversation::open(service.http().await).await.unwrap();
+    client
+        .write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    let farewell = client.closed().await.unwrap();
+    let said = String::from_utf8_lossy(&farewell.rest);
+    // Closed, with or without a word that this client understands; but not talked to.
+    assert!(
+        said.is_empty() || said.starts_with("HTTP/1.1 400 "),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_its_time() {
+    let service = running(both().set("http.idle_timeout", "300ms")).await;
+    let client = Http2::connect(service.http().await).await.unwrap();
+    assert_eq!(client.get("/slow?ms=900").await.unwrap().status, 200);
+    client.closed().await.unwrap();
+    assert_eq!(service.stop().await.code, Some(0));
+}

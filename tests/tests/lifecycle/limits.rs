@@ -1,0 +1,225 @@
+//! While it serves: no client keeps a connection by saying nothing, half a thing, or by not
+//! listening; and none gets more than its share.
+
+use std::time::Duration;
+
+use keelson::http::{self, Conversation, Http1};
+use keelson::service::Launch;
+
+use crate::{ask, eventually, faulty, running};
+
+const SOON: &str = "300ms";
+const NEVER: &str = "60s";
+
+fn limited(header: &str, idle: &str, write: &str) -> Launch {
+    faulty()
+        .set("http.header_timeout", header)
+        .set("http.idle_timeout", idle)
+        .set("http.write_timeout", write)
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_is_not_waited_for() {
+    for http2 in [false, true] {
+        let launch = limited(SOON, NEVER, NEVER).set("http.http2", http2);
+        let service = running(launch).await;
+        let address = service.http().await;
+        for said in [
+            "",
+            "G",
+            "P",
+            "PRI * HTTP/2.0\r\n",
+            "GET /livez HTTP/1.1\r\nhost: here\r\n",
+        ] {
+            let mut client = Conversation::open(address).await.unwrap();
+            client.write(said).await.unwrap();
+            let left = client.closed().await;
+            left.unwrap_or_else(|failure| panic!("http2 {http2}, {said:?}: {failure}"));
+        }
+        assert_eq!(http::get(address, "/livez").await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_comes_byte_by_byte_is_not_waited_for_either() {
+    let service = running(limited(SOON, NEVER, NEVER)).await;
+    let mut client = Conversation::open(service.http().await).await.unwrap();
+    let head = format!("GET /livez HTTP/1.1\r\nhost: {}", "x".repeat(4000));
+    for byte in head.as_bytes() {
+        if client.write([*byte]).await.is_err() {
+            return;
+        }
+        let pause = Duration::from_millis(20);
+        if client.within(pause).closed().await.is_ok() {
+            return;
+        }
+    }
+    panic!("it was listened to for 80 seconds");
+}
+
+#[tokio::test]
+async fn a_second_head_has_its_time_from_its_first_byte() {
+    let service = running(limited(SOON, NEVER, NEVER)).await;
+    let address = service.http().await;
+    let mut client = Conversation::open(address).await.unwrap();
+    let request = "GET /livez HTTP/1.1\r\nhost: here\r\n\r\n";
+    client.write(request).await.unwrap();
+    client.answer().await.unwrap();
+
+    // Longer than the time for a head: somebody else is sent away meanwhile.
+    let mut silent = Conversation::open(address).await.unwrap();
+    silent.closed().await.unwrap();
+
+    client.write(request).await.unwrap();
+    let answer = client.answer().await.unwrap();
+    assert_eq!(answer.status, 200, "an idle connection is no late head");
+    client.write("GET /li").await.unwrap();
+    client.closed().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_its_time_and_not_before() {
+    let service = running(limited(NEVER, SOON, NEVER)).await;
+    let mut client = Http1::connect(service.http().await).await.unwrap();
+    for _ in 0..3 {
+        // Busy for longer than it may be idle.
+        let answer = client.get("/slow?ms=900").await.unwrap();
+        assert_eq!(answer.status, 200, "{answer}");
+    }
+    client.closed().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_read_is_cut_in_its_time() {
+    const SIZE: usize = 100_000_000;
+    let service = running(limited(NEVER, NEVER, SOON)).await;
+    let address = service.http().await;
+    let idle = service.descriptors();
+    let mut client = Conversation::open_narrow(address, 4096).await.unwrap();
+    client
+        .write(format!(
+            "GET /big?bytes={SIZE} HTTP/1.1\r\nhost: here\r\n\r\n"
+        ))
+        .await
+        .unwrap();
+    assert_eq!(client.head().await.unwrap().status, 200);
+
+    eventually("the end of its connection", async || {
+        (service.descriptors() <= idle).then_some(())
+    })
+    .await;
+
+    let rest = client.closed().await.unwrap().rest.len();
+    assert!(rest < SIZE, "all of it came after all");
+}
+
+#[tokio::test]
+async fn a_slow_answer_and_a_slow_reader_that_reads_are_not_cut() {
+    let launch = limited("1s", "1s", "1s");
+    let service = running(launch).await;
+    let address = service.http().await;
+    let slow = http::get(address, "/slow?ms=2500");
+    let pieces = http::get(address, "/stream?chunks=4&ms=1500");
+    let reading = async {
+        let mut client = Conversation::open(address).await.unwrap();
+        client
+            .write("GET /big?bytes=20000000 HTTP/1.1\r\nhost: here\r\n\r\n")
+            .await
+            .unwrap();
+        client.head().await.unwrap();
+        for _ in 0..40 {
+            client.exactly(400_000).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let (slow, pieces, ()) = tokio::join!(slow, pieces, reading);
+    assert_eq!(slow.unwrap().text(), "done");
+    assert_eq!(pieces.unwrap().text(), "0\n1\n2\n3\n");
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_too_long_is_a_504_and_the_connection_lives() {
+    let launch = faulty().set("http.request_timeout", "2100ms");
+    let service = running(launch).await;
+    let mut client = Http1::connect(service.http().await).await.unwrap();
+    let answer = client.get("/never").await.unwrap();
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (504, &"timeout".into())
+    );
+    assert_eq!(client.get("/slow?ms=0").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn at_the_limit_of_connections_the_next_waits_and_probes_are_answered() {
+    const LIMIT: usize = 4;
+    let service = running(faulty().set("http.max_connections", LIMIT)).await;
+    let address = service.http().await;
+    let mut inside = Vec::new();
+    for _ in 0..LIMIT {
+        let mut client = Http1::connect(address).await.unwrap();
+        assert_eq!(client.get("/livez").await.unwrap().status, 200);
+        inside.push(client);
+    }
+
+    let mut next = Conversation::open(address).await.unwrap();
+    next.write("GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n\r\n")
+        .await
+        .unwrap();
+
+    for path in ["/livez", "/readyz", "/startupz"] {
+        for _ in 0..20 {
+            let answer = ask(&service, path).await;
+            assert_eq!(answer.status, 200, "{path}: {answer}");
+        }
+    }
+    let begun = service.log().events();
+    assert!(
+        !begun.iter().any(|event| event.message == "slow begun"),
+        "it did not wait"
+    );
+    drop(inside.pop());
+    assert_eq!(next.answer().await.unwrap().status, 200);
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_stop_at_the_limit_of_connections_does_not_wait_for_who_waits() {
+    let launch = faulty()
+        .set("http.max_connections", 1)
+        .set("shutdown.drain", "10s");
+    let service = running(launch).await;
+    let address = service.http().await;
+    let mut inside = Http1::connect(address).await.unwrap();
+    inside.get("/livez").await.unwrap();
+    let mut next = Conversation::open(address).await.unwrap();
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(0), "{exit}");
+    assert!(exit.took < crate::AT_ONCE, "took {:?}", exit.took);
+    next.closed().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_told_so() {
+    let service = running(faulty().set("http.header_limit", "16KiB")).await;
+    for size in [17_000, 300_000] {
+        let mut client = Conversation::open(service.http().await).await.unwrap();
+        let large = "x".repeat(size);
+        let head = format!("GET /livez HTTP/1.1\r\nhost: here\r\nx-large: {large}\r\n\r\n");
+        // It may be refused before all of it has been said.
+        _ = client.write(head).await;
+        let answer = client.answer().await.unwrap();
+        assert_eq!(answer.status, 431, "{size}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_costs_one_answer() {
+    let service = running(faulty()).await;
+    let mut client = Http1::connect(service.http().await).await.unwrap();
+    assert_eq!(client.get("/panic").await.unwrap().status, 500);
+    assert_eq!(client.get("/slow?ms=0").await.unwrap().status, 200);
+    assert_eq!(service.stop().await.code, Some(0));
+}

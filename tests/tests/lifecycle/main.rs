@@ -1,0 +1,126 @@
+//! A service with every fault that an owner can give it (`tests/faults`), as a real process: it
+//! starts, runs and stops as docs/contract.md says, whatever its handlers, tasks, checks and clients
+//! do.
+
+mod causes;
+mod clients;
+mod health;
+mod http2;
+mod limits;
+mod migrations;
+mod outage;
+mod output;
+mod phases;
+mod pushes;
+mod races;
+mod reload;
+mod starts;
+mod surroundings;
+mod tasks;
+mod threads;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use keelson::http::{self, Answer, Failure};
+use keelson::service::{Exit, Launch, Service};
+use keelson::variant::Variant;
+use tokio::task::JoinHandle;
+
+/// Much longer than anything that is to happen at once, and much shorter than the drains here.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// The faulty service, not started yet. None of its requests is ended by the request timeout.
+fn faulty() -> Launch {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let binary = BINARY.get_or_init(|| Variant::default().with("faults").generate().build());
+    Service::of(binary)
+        .set("http.request_timeout", "60s")
+        .set("shutdown.drain", "15s")
+}
+
+/// The faulty service, ready.
+async fn running(launch: Launch) -> Service {
+    launch.start().await.unwrap().ready().await
+}
+
+/// A request that is in its handler when this returns: the handler has said so.
+async fn in_handler(service: &Service, path: &str) -> JoinHandle<Result<Answer, Failure>> {
+    let log = service.log().from_now();
+    let (address, asked) = (service.http().await, path.to_owned());
+    let request = tokio::spawn(async move { http::get(address, &asked).await });
+    let name = path.trim_start_matches('/').split('?').next().unwrap();
+    log.event(&format!("{name} begun")).await;
+    request
+}
+
+/// Asks the public listener.
+async fn get(service: &Service, path: &str) -> Answer {
+    http::get(service.http().await, path).await.unwrap()
+}
+
+/// Asks the operator's listener.
+async fn ask(service: &Service, path: &str) -> Answer {
+    http::get(service.operator().await, path).await.unwrap()
+}
+
+/// Asks until the answer is the one that is waited for.
+async fn eventually<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(found) = holds().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let found = tokio::time::timeout(Duration::from_secs(30), asking).await;
+    found.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+/// What had to be abandoned, as the last event says it.
+#[track_caller]
+fn abandoned(exit: &Exit) -> &str {
+    let stopped = exit.event("stopped").expect("the log says how it ended");
+    let abandoned = stopped.field("abandoned").as_str();
+    abandoned.unwrap_or_else(|| panic!("nothing was abandoned: {exit}"))
+}
+
+/// A stop that left nothing behind.
+#[track_caller]
+fn clean(exit: &Exit) {
+    assert_eq!(exit.code, Some(0), "{exit}");
+    let last = exit.events.last().unwrap();
+    assert_eq!(last.message, "stopped", "{exit}");
+    assert_eq!(last.field("outcome"), "clean", "{exit}");
+    assert!(last.field("abandoned").is_null(), "{exit}");
+}
+
+/// A start that did not succeed: one line says why, and names the thing.
+#[track_caller]
+fn failed(exit: &Exit, names: &[&str]) {
+    assert_eq!(exit.code, Some(1), "{exit}");
+    let said: Vec<_> = exit
+        .events
+        .iter()
+        .filter(|event| event.message == "failed")
+        .collect();
+    assert_eq!(said.len(), 1, "one clear line: {exit}");
+    let cause = said[0].field("cause").to_string();
+    for name in names {
+        assert!(cause.contains(name), "{name} is not in {cause}: {exit}");
+    }
+    assert!(exit.event("ready").is_none(), "{exit}");
+    assert_eq!(exit.events.last().unwrap().message, "stopped", "{exit}");
+}
+
+/// The names of the files in a directory, in order.
+fn left_in(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}

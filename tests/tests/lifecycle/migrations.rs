@@ -1,0 +1,80 @@
+//! A database of an older version, whose migration takes long or fails.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use keelson::http::{self, Request};
+use keelson::service::{Service, Signal};
+use keelson::variant::Variant;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{ask, eventually, failed, faulty, left_in};
+
+/// A directory with a database that the service had before it became faulty, with this target: it
+/// lacks the migration `recount`, which has a word with such targets.
+async fn lived_in(url: &str) -> TempDir {
+    static BEFORE: OnceLock<std::path::PathBuf> = OnceLock::new();
+    let before = BEFORE.get_or_init(|| Variant::default().generate().build());
+    let directory = tempfile::tempdir().unwrap();
+    let launch = Service::of(before).directory(directory.path());
+    let service = launch.start().await.unwrap().ready().await;
+    let target = Request::post("/v1/targets").json(&json!({"url": url}));
+    let created = http::send(service.http().await, target).await.unwrap();
+    assert_eq!(created.status, 201, "{created}");
+    assert_eq!(service.stop().await.code, Some(0));
+    directory
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_is_named_and_undone() {
+    let directory = lived_in("http://twice").await;
+    let here = faulty().directory(directory.path());
+    for _ in 0..2 {
+        let exit = here.clone().start().await.unwrap().exit().await;
+        failed(&exit, &["sqlite:data/service.db", "migrat", "UNIQUE"]);
+        assert_eq!(left_in(&directory.path().join("data")), ["service.db"]);
+    }
+}
+
+#[tokio::test]
+async fn a_signal_during_a_migration_ends_it_cleanly() {
+    let directory = lived_in("http://slow").await;
+    for signal in [Signal::TERM, Signal::INT] {
+        let launch = faulty()
+            .directory(directory.path())
+            .set("shutdown.close", "3s");
+        let service = launch.start().await.unwrap();
+        service.operator().await;
+        eventually("a migration that is at work", async || {
+            (seconds_of_work(service.pid()) > 0.5).then_some(())
+        })
+        .await;
+        for (path, status) in [("/livez", 200), ("/readyz", 503), ("/startupz", 503)] {
+            assert_eq!(ask(&service, path).await.status, status, "{path}");
+        }
+
+        service.signal(signal);
+
+        let exit = service.exit().await;
+        assert!(exit.event("ready").is_none(), "{exit}");
+        assert!(exit.took < Duration::from_secs(8), "took {:?}", exit.took);
+        assert_eq!(exit.code, Some(0), "{exit}");
+        assert_eq!(left_in(&directory.path().join("data")), ["service.db"]);
+    }
+    // And nothing of it is left in the database.
+    let check = faulty().directory(directory.path());
+    let check = check.arg("migrate").arg("--check").run().await.unwrap();
+    assert!(check.stdout.contains("pending: 1"), "{check:?}");
+}
+
+/// How long a process has kept processors busy.
+fn seconds_of_work(pid: i32) -> f64 {
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string(Path::new(&format!("/proc/{pid}/stat"))).unwrap();
+    // The name in parentheses may have anything in it.
+    let after_name = stat.rsplit(')').next().unwrap();
+    let user = after_name.split_whitespace().nth(11).unwrap();
+    user.parse::<f64>().unwrap() / TICKS
+}

@@ -1,0 +1,66 @@
+//! A database server that goes away under a running service.
+
+use std::time::{Duration, Instant};
+
+use keelson::http::{self, get};
+use keelson::postgres::{Postgres, Stop};
+use keelson::service::{Launch, Service};
+use keelson::variant::Variant;
+
+use crate::{ask, eventually};
+
+fn service(postgres: &Postgres, need: &str) -> Launch {
+    let variant = Variant::default().database("postgres").example("monitor");
+    Service::of(variant.generate().build())
+        .env("APP__DATABASE__URL", postgres.url("postgres"))
+        .set("health.database", need)
+        .set("health.period", "100ms")
+        .set("health.timeout", "200ms")
+}
+
+#[tokio::test]
+async fn a_database_that_is_down_never_makes_the_process_look_dead() {
+    for (need, status) in [("degraded", 200), ("required", 503)] {
+        let mut postgres = Postgres::options().durable().start().await.unwrap();
+        let launch = service(&postgres, need);
+        let service = launch.start().await.unwrap().ready().await;
+        let (public, operator) = (service.http().await, service.operator().await);
+        assert_eq!(get(public, "/v1/targets").await.unwrap().status, 200);
+
+        postgres.stop(Stop::Immediate).await.unwrap();
+
+        eventually("a failure that is visible", async || {
+            let verbose = ask(&service, "/readyz?verbose").await;
+            let line = verbose
+                .text()
+                .lines()
+                .find(|line| line.contains("database"))?;
+            (line.contains("fail") || line.contains("degraded")).then_some(())
+        })
+        .await;
+        let mut times = Vec::new();
+        for address in [public, operator] {
+            for _ in 0..20 {
+                assert_eq!(get(address, "/livez").await.unwrap().status, 200);
+                let began = Instant::now();
+                let answer = get(address, "/readyz").await.unwrap();
+                times.push(began.elapsed());
+                assert_eq!(answer.status, status, "{need}: {answer}");
+            }
+        }
+        times.sort_unstable();
+        assert!(times[20] < Duration::from_millis(50), "{times:?}");
+        let targets = http::get(public, "/v1/targets").await.unwrap();
+        assert_eq!(targets.status, 503, "{targets}");
+
+        postgres.restart().await.unwrap();
+
+        eventually("a recovery", async || {
+            let targets = get(public, "/v1/targets").await.unwrap();
+            let ready = get(public, "/readyz").await.unwrap();
+            (targets.status == 200 && ready.status == 200).then_some(())
+        })
+        .await;
+        assert_eq!(service.stop().await.code, Some(0));
+    }
+}

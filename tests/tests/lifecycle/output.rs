@@ -1,0 +1,89 @@
+//! The log is whole when the process is gone, wherever it goes.
+
+use keelson::http;
+use keelson::service::Signal;
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::{clean, faulty, running};
+
+/// What is written to the file is read along, so that the test sees it too.
+const TO_A_FILE: &str = r#": > log; tail --follow --lines=+1 --pid=$$ log & exec "$0" "$@" >> log"#;
+
+#[tokio::test]
+async fn a_pipe_has_every_event_up_to_the_last() {
+    const REQUESTS: usize = 400;
+    let service = running(faulty()).await;
+    let address = service.http().await;
+    let mut clients = JoinSet::new();
+    for _ in 0..REQUESTS {
+        clients.spawn(async move { http::get(address, "/slow?ms=0").await });
+    }
+    for answer in clients.join_all().await {
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    let log = service.log().clone();
+
+    let exit = service.stop().await;
+
+    clean(&exit);
+    let requests = exit
+        .events
+        .iter()
+        .filter(|event| event.message == "request");
+    assert_eq!(requests.count(), REQUESTS);
+    assert_eq!(log.strays(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_file_has_every_event_up_to_the_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = faulty()
+        .directory(directory.path())
+        .by_way_of("sh", ["-c", TO_A_FILE]);
+    let service = running(service).await;
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(0), "{exit}");
+    let text = std::fs::read_to_string(directory.path().join("log")).unwrap();
+    assert!(text.ends_with("}\n"), "{text}");
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["message"], "stopped", "{text}");
+    assert_eq!(last["outcome"], "clean", "{text}");
+}
+
+#[tokio::test]
+async fn a_second_signal_leaves_its_last_line_in_a_file_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = faulty()
+        .set("shutdown.delay", "9s")
+        .set("shutdown.drain", "1s")
+        .directory(directory.path())
+        .by_way_of("sh", ["-c", TO_A_FILE]);
+    let service = running(service).await;
+    service.signal(Signal::TERM);
+    service.event("draining").await;
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(143), "{exit}");
+    let text = std::fs::read_to_string(directory.path().join("log")).unwrap();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["outcome"], "killed", "{text}");
+}
+
+#[tokio::test]
+async fn a_reader_of_the_log_that_has_gone_stops_nothing() {
+    // Reads ten lines, and leaves.
+    let script = r#"exec "$0" "$@" > >(sed --unbuffered 10q)"#;
+    let service = running(faulty().by_way_of("bash", ["-c", script])).await;
+    let address = service.http().await;
+
+    for _ in 0..50 {
+        let answer = http::get(address, "/slow?ms=0").await.unwrap();
+        assert_eq!(answer.status, 200, "{answer}");
+    }
+
+    assert_eq!(service.stop().await.code, Some(0));
+}

@@ -1,0 +1,160 @@
+//! The phases of a stop: announced, delayed, drained, each within its budget, and told.
+
+use std::time::Duration;
+
+use keelson::http::{self, Conversation, Http1, Kind};
+use keelson::service::Signal;
+
+use crate::{AT_ONCE, abandoned, ask, clean, eventually, faulty, get, in_handler, running};
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_before_the_process_goes() {
+    let service = running(faulty()).await;
+    let request = in_handler(&service, "/slow?ms=1500").await;
+
+    let exit = service.stop().await;
+
+    let answer = request.await.unwrap().unwrap();
+    assert_eq!((answer.status, answer.text()), (200, "done"), "{answer}");
+    assert_eq!(answer.header("connection"), Some("close"), "{answer}");
+    clean(&exit);
+}
+
+#[tokio::test]
+async fn a_streamed_answer_in_flight_is_completed() {
+    let service = running(faulty()).await;
+    let mut client = Conversation::open(service.http().await).await.unwrap();
+    client
+        .write("GET /stream?chunks=5&ms=300 HTTP/1.1\r\nhost: here\r\n\r\n")
+        .await
+        .unwrap();
+    let head = client.head().await.unwrap();
+    client.until("0\n").await.unwrap();
+
+    let (exit, rest) = tokio::join!(service.stop(), client.closed());
+
+    assert_eq!(head.status, 200, "{head}");
+    let rest = String::from_utf8(rest.unwrap().rest).unwrap();
+    assert!(rest.ends_with("4\n\r\n0\r\n\r\n"), "{rest:?}");
+    clean(&exit);
+}
+
+#[tokio::test]
+async fn in_the_delay_it_serves_as_before_and_tells_everybody_to_leave() {
+    let launch = faulty()
+        .set("shutdown.delay", "5s")
+        .set("shutdown.drain", "5s");
+    let service = running(launch).await;
+    let mut kept = Http1::connect(service.http().await).await.unwrap();
+    let before = kept.get("/livez").await.unwrap();
+    assert_eq!(before.header("connection"), None, "{before}");
+
+    service.signal(Signal::TERM);
+    service.event("draining").await;
+
+    for (path, status) in [("/readyz", 503), ("/livez", 200), ("/startupz", 200)] {
+        let answer = get(&service, path).await;
+        assert_eq!(answer.status, status, "{path}: {answer}");
+        assert_eq!(answer.header("connection"), Some("close"), "{answer}");
+        assert_eq!(ask(&service, path).await.status, status, "{path}");
+    }
+    let new = get(&service, "/slow?ms=0").await;
+    assert_eq!((new.status, new.text()), (200, "done"), "{new}");
+    let again = kept.get("/slow?ms=0").await.unwrap();
+    assert_eq!(again.header("connection"), Some("close"), "{again}");
+    clean(&service.exit().await);
+}
+
+#[tokio::test]
+async fn after_the_delay_nobody_is_let_in_though_requests_are_in_flight() {
+    let launch = faulty()
+        .set("shutdown.delay", "1s")
+        .set("shutdown.drain", "10s");
+    let service = running(launch).await;
+    let (http, operator) = (service.http().await, service.operator().await);
+    let request = in_handler(&service, "/slow?ms=6000").await;
+
+    service.signal(Signal::TERM);
+
+    eventually("a refusal", async || {
+        let failure = http::get(http, "/livez").await.err()?;
+        (failure.kind == Kind::Refused).then_some(())
+    })
+    .await;
+    assert!(!request.is_finished(), "the request was in flight");
+    // Who has to know can still ask.
+    let livez = http::get(operator, "/livez").await.unwrap();
+    let readyz = http::get(operator, "/readyz").await.unwrap();
+    assert_eq!((livez.status, readyz.status), (200, 503));
+    assert_eq!(request.await.unwrap().unwrap().status, 200);
+    clean(&service.exit().await);
+}
+
+#[tokio::test]
+async fn a_handler_that_never_returns_is_cut_at_the_deadline_and_named() {
+    let service = running(faulty().set("shutdown.drain", "1s")).await;
+    let first = in_handler(&service, "/never").await;
+    let second = in_handler(&service, "/never").await;
+    let log = service.log().clone();
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(3), "{exit}");
+    assert!(exit.took >= Duration::from_secs(1), "took {:?}", exit.took);
+    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+    for part in ["2 http connections", "/never"] {
+        assert!(abandoned(&exit).contains(part), "{part}: {exit}");
+    }
+    assert_eq!(
+        log.event("stopped").await.field("outcome"),
+        "abandoned",
+        "{exit}"
+    );
+    for request in [first, second] {
+        let failure = request.await.unwrap().unwrap_err();
+        let kind = failure.kind;
+        assert!(matches!(kind, Kind::Closed | Kind::Reset), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_waited_for_is_told_every_five_seconds() {
+    let launch = faulty()
+        .set("shutdown.delay", "6s")
+        .set("shutdown.drain", "6s");
+    let service = running(launch).await;
+    let _unanswered = in_handler(&service, "/never").await;
+
+    service.signal(Signal::TERM);
+
+    let in_phase = |phase: &'static str| {
+        service.wait_for(phase, move |event| {
+            event.message == "waiting" && event.field("phase") == phase
+        })
+    };
+    let delay = in_phase("delay").await;
+    assert!(!delay.field("left").is_null(), "{delay}");
+    let drain = in_phase("drain").await;
+    assert!(
+        drain.field("for").to_string().contains("/never"),
+        "by name: {drain}"
+    );
+    assert!(!drain.field("left").is_null(), "{drain}");
+    assert_eq!(service.exit().await.code, Some(3));
+}
+
+#[tokio::test]
+async fn budgets_that_cannot_hold_are_refused_before_anything_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let launch = faulty()
+        .directory(directory.path())
+        .set("shutdown.drain", "28s");
+
+    let exit = launch.start().await.unwrap().exit().await;
+
+    assert_eq!(exit.code, Some(1), "{exit}");
+    for word in ["shutdown.drain", "shutdown.grace"] {
+        assert!(exit.stderr.contains(word), "{word}: {}", exit.stderr);
+    }
+    assert!(!directory.path().join("data").exists());
+}

@@ -1,0 +1,111 @@
+//! Connections that stay open: they end with the drain, each in the manner of its protocol.
+
+use keelson::http::{Conversation, Frame, WebSocket};
+use keelson::service::Signal;
+
+use crate::{AT_ONCE, abandoned, clean, faulty, running};
+
+#[tokio::test]
+async fn a_stream_of_events_ends_in_good_order() {
+    let service = running(faulty()).await;
+    let mut client = Conversation::open(service.http().await).await.unwrap();
+    client
+        .write("GET /events HTTP/1.1\r\nhost: here\r\n\r\n")
+        .await
+        .unwrap();
+    let head = client.head().await.unwrap();
+    assert_eq!(head.header("content-type"), Some("text/event-stream"));
+    client.until("data: 1\n\n").await.unwrap();
+
+    service.signal(Signal::TERM);
+
+    client.within(AT_ONCE).until("\r\n0\r\n\r\n").await.unwrap();
+    let farewell = client.closed().await.unwrap();
+    assert!(!farewell.by_force, "{farewell:?}");
+    clean(&service.exit().await);
+}
+
+#[tokio::test]
+async fn in_the_delay_a_stream_of_events_goes_on() {
+    let launch = faulty()
+        .set("shutdown.delay", "4s")
+        .set("shutdown.drain", "5s");
+    let service = running(launch).await;
+    let mut client = Conversation::open(service.http().await).await.unwrap();
+    client
+        .write("GET /events HTTP/1.1\r\nhost: here\r\n\r\n")
+        .await
+        .unwrap();
+    client.until("data: 1\n\n").await.unwrap();
+
+    service.signal(Signal::TERM);
+    service.event("draining").await;
+
+    client.until("data: 20\n\n").await.unwrap();
+    client.until("\r\n0\r\n\r\n").await.unwrap();
+    clean(&service.exit().await);
+}
+
+#[tokio::test]
+async fn a_websocket_is_told_goodbye_and_waited_for() {
+    let service = running(faulty()).await;
+    let mut client = WebSocket::open(service.http().await, "/ws").await.unwrap();
+    client.say("hello").await.unwrap();
+    assert_eq!(client.hear().await.unwrap(), Frame::Text("hello".into()));
+
+    service.signal(Signal::TERM);
+
+    assert_eq!(client.hear().await.unwrap(), Frame::Close(1001));
+    client.say("last words").await.unwrap();
+    let heard = service.event("heard after goodbye").await;
+    assert_eq!(heard.field("text"), "last words");
+    client.close(1001).await.unwrap();
+    client.closed().await.unwrap();
+    clean(&service.exit().await);
+}
+
+#[tokio::test]
+async fn a_websocket_that_stays_is_cut_at_the_deadline_and_named() {
+    let service = running(faulty().set("shutdown.drain", "1s")).await;
+    let (http, mut silent) = (service.http().await, Vec::new());
+    for path in ["/ws", "/ws-deaf"] {
+        silent.push(WebSocket::open(http, path).await.unwrap());
+    }
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(3), "{exit}");
+    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+    for part in ["2 http connections", "/ws", "/ws-deaf"] {
+        assert!(abandoned(&exit).contains(part), "{part}: {exit}");
+    }
+    for client in &mut silent {
+        client.closed().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_outlives_the_timeouts_of_requests() {
+    let launch = faulty()
+        .set("http.request_timeout", "3s")
+        .set("http.header_timeout", "300ms")
+        .set("http.idle_timeout", "300ms")
+        .set("http.write_timeout", "300ms");
+    let service = running(launch).await;
+    let http = service.http().await;
+    let mut client = WebSocket::open(http, "/ws").await.unwrap();
+
+    // Others are sent away meanwhile, each after one of the timeouts.
+    for said in ["", "GET /livez HTTP/1.1\r\nhost: here\r\n\r\n"] {
+        for _ in 0..2 {
+            let mut other = Conversation::open(http).await.unwrap();
+            other.write(said).await.unwrap();
+            other.closed().await.unwrap();
+        }
+    }
+
+    client.say("still here").await.unwrap();
+    let heard = client.hear().await.unwrap();
+    assert_eq!(heard, Frame::Text("still here".into()));
+    client.close(1000).await.unwrap();
+}

@@ -1,0 +1,121 @@
+//! Things that happen at the same moment as a stop.
+
+use keelson::http::{Conversation, Failure, Kind, Request, get, send};
+use keelson::service::{Exit, Signal};
+use tokio::task::JoinSet;
+
+use crate::{eventually, faulty, running};
+
+#[tokio::test]
+async fn two_causes_at_once_stop_it_once() {
+    for round in 0..6 {
+        let service = running(faulty().set("faults.task", "critical")).await;
+        let (http, operator) = (service.http().await, service.operator().await);
+        let fall = tokio::spawn(async move { get(http, "/fall").await });
+        let stop = tokio::spawn(async move { send(operator, Request::post("/api/stop")).await });
+        if round % 2 == 0 {
+            tokio::task::yield_now().await;
+        }
+
+        service.signal(Signal::TERM);
+
+        let exit = service.exit().await;
+        // Whether these were answered is a matter of the race.
+        _ = (fall.await, stop.await);
+        for message in ["draining", "stopped"] {
+            let times = count(&exit, |event| event == message);
+            assert_eq!(times, 1, "{message}: {exit}");
+        }
+        let draining = exit.event("draining").unwrap();
+        let gave_up = draining.field("task") == "faulty";
+        assert_eq!(exit.code, Some(i32::from(gave_up)), "{exit}");
+    }
+}
+
+#[tokio::test]
+async fn of_thousands_of_requests_that_race_the_signal_each_one_begun_is_answered() {
+    const CLIENTS: usize = 3000;
+    let service = running(faulty()).await;
+    let address = service.http().await;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        clients.spawn(async move { get(address, "/slow?ms=20").await });
+    }
+    // In the midst of them.
+    service.event("slow begun").await;
+
+    service.signal(Signal::TERM);
+
+    let mut answered = 0;
+    for result in clients.join_all().await {
+        match result {
+            Ok(answer) => {
+                assert_eq!(answer.status, 200, "{answer}");
+                answered += 1;
+            }
+            // Came too late.
+            Err(Failure {
+                kind: Kind::Refused | Kind::Closed | Kind::Reset,
+                ..
+            }) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let exit = service.exit().await;
+    assert_eq!(exit.code, Some(0), "{exit}");
+    assert_eq!(count(&exit, |event| event == "slow begun"), answered);
+    assert_eq!(count(&exit, |event| event == "request"), answered);
+}
+
+#[tokio::test]
+async fn in_the_delay_no_request_is_lost_on_connections_new_and_kept() {
+    const CLIENTS: usize = 50;
+    let launch = faulty()
+        .set("shutdown.delay", "5s")
+        .set("shutdown.drain", "10s");
+    let service = running(launch).await;
+    let address = service.http().await;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        clients.spawn(async move {
+            // As a client does that obeys: it goes on with its connection until it is told not to,
+            // and then with a new one. It leaves when the readiness says so.
+            let mut answered = 0;
+            let mut wire: Option<Conversation> = None;
+            loop {
+                let mut used = match wire.take() {
+                    Some(wire) => wire,
+                    None => Conversation::open(address).await?,
+                };
+                used.write("GET /readyz HTTP/1.1\r\nhost: here\r\n\r\n")
+                    .await?;
+                let answer = used.answer().await?;
+                answered += 1;
+                if answer.header("connection") != Some("close") {
+                    wire = Some(used);
+                }
+                if answer.status == 503 {
+                    return Ok::<_, Failure>(answered);
+                }
+            }
+        });
+    }
+    eventually("traffic", async || {
+        let answer = get(address, "/readyz").await.unwrap();
+        (answer.status == 200).then_some(())
+    })
+    .await;
+
+    service.signal(Signal::TERM);
+
+    for result in clients.join_all().await {
+        result.unwrap();
+    }
+    let exit = service.exit().await;
+    assert_eq!(exit.code, Some(0), "{exit}");
+}
+
+fn count(exit: &Exit, fits: impl Fn(&str) -> bool) -> usize {
+    let events = exit.events.iter();
+    events.filter(|event| fits(&event.message)).count()
+}

@@ -1,0 +1,154 @@
+//! A start that does not succeed says why in one line, stops what it had started, and leaves
+//! nothing.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use keelson::http;
+use keelson::service::{Launch, Signal};
+
+use crate::{AT_ONCE, ask, failed, faulty, left_in};
+
+/// Starts it in a directory of its own, which has nothing but a closed database in it at the end.
+async fn fails(launch: Launch, names: &[&str]) -> keelson::service::Exit {
+    let directory = tempfile::tempdir().unwrap();
+    let started = launch.directory(directory.path()).start().await.unwrap();
+    let exit = started.exit().await;
+    failed(&exit, names);
+    let left = left_in(&directory.path().join("data"));
+    assert!(left.is_empty() || left == ["service.db"], "{left:?}");
+    exit
+}
+
+#[tokio::test]
+async fn settings_that_are_wrong_are_all_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let launch = faulty()
+        .directory(directory.path())
+        .set("http.listen", "nowhere")
+        .set("faults.task", "of nobody");
+
+    let exit = launch.start().await.unwrap().exit().await;
+
+    assert_eq!(exit.code, Some(1), "{exit}");
+    for key in ["http.listen", "faults.task"] {
+        assert!(exit.stderr.contains(key), "{key}: {}", exit.stderr);
+    }
+    assert_eq!(left_in(directory.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_within_a_second() {
+    for key in ["http.listen", "operator.listen"] {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+
+        let exit = fails(faulty().set(key, address), &[key, &address.to_string()]).await;
+
+        assert!(exit.took < Duration::from_secs(1), "took {:?}", exit.took);
+    }
+}
+
+#[tokio::test]
+async fn a_database_in_a_directory_that_cannot_be_is_named() {
+    let url = "sqlite:/proc/nowhere/service.db";
+    fails(faulty().set("database.url", url), &[url, "/proc/nowhere"]).await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_a_directory_is_named() {
+    let launch = faulty()
+        .file("place/kept", "")
+        .set("database.url", "sqlite:place");
+    fails(launch, &["sqlite:place"]).await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_none_is_named() {
+    let nonsense = "no database, but a letter to the operator. ".repeat(100);
+    fails(
+        faulty().file("data/service.db", nonsense),
+        &["sqlite:data/service.db"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_start_is_named_and_those_before_it_are_stopped() {
+    let exit = fails(
+        faulty().set("faults.task", "not_started"),
+        &["faulty", "it cannot start"],
+    )
+    .await;
+
+    let of = |message: &str| {
+        let events = exit.events.iter();
+        let names = events.filter(|event| event.message == message);
+        names
+            .map(|event| event.field("name").as_str().unwrap_or("").to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("sound task started"), ["before"], "{exit}");
+    assert_eq!(of("sound task stopped"), ["before"], "{exit}");
+}
+
+#[tokio::test]
+async fn the_operator_can_watch_a_start_and_a_signal_ends_it() {
+    for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
+        let directory = tempfile::tempdir().unwrap();
+        let launch = faulty()
+            .set("faults.task", "slow_start")
+            .directory(directory.path());
+        let service = launch.start().await.unwrap();
+        service.event("starting slowly").await;
+        for (path, status) in [("/livez", 200), ("/readyz", 503), ("/startupz", 503)] {
+            let answer = ask(&service, path).await;
+            assert_eq!(answer.status, status, "{path}: {answer}");
+        }
+        assert_eq!(
+            ask(&service, "/api/state").await.json()["state"],
+            "starting"
+        );
+
+        service.signal(signal);
+
+        let exit = service.exit().await;
+        assert_eq!(exit.code, Some(0), "{exit}");
+        assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+        assert!(exit.event("ready").is_none(), "{exit}");
+        assert!(exit.event("sound task stopped").is_some(), "{exit}");
+        assert_eq!(left_in(&directory.path().join("data")), ["service.db"]);
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_before_the_service_is_ready() {
+    let service = faulty()
+        .set("faults.task", "slow_start")
+        .start()
+        .await
+        .unwrap();
+    service.event("starting slowly").await;
+    let listening = service.log().events().into_iter();
+    let mut public = listening.filter(|event| event.field("listener") == "http");
+    assert!(public.next().is_none(), "{}", service.log().tail());
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_its_port_to_the_next() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let operator = free.local_addr().unwrap();
+    drop(free);
+    let launch = faulty().set("operator.listen", operator);
+    let broken = launch
+        .clone()
+        .set("http.listen", taken.local_addr().unwrap());
+    fails(broken, &["http.listen"]).await;
+
+    let service = crate::running(launch).await;
+
+    assert_eq!(http::get(operator, "/livez").await.unwrap().status, 200);
+    assert_eq!(service.stop().await.code, Some(0));
+}

@@ -1,0 +1,227 @@
+//! Who starts the process: a container, systemd with its notifications, systemd with its sockets.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use keelson::http::{self, Kind};
+use keelson::service::{Launch, Signal};
+use rustix::process::{Pid, kill_process};
+use tempfile::TempDir;
+
+use crate::{AT_ONCE, eventually, faulty, get, in_handler, running};
+
+#[tokio::test]
+async fn as_the_first_process_of_a_container_it_hears_signals_and_stops() {
+    for (signal, again) in [
+        (Signal::TERM, false),
+        (Signal::INT, false),
+        (Signal::TERM, true),
+    ] {
+        let namespace = ["--pid", "--fork", "--kill-child"];
+        let launch = faulty().by_way_of("unshare", namespace);
+        let service = running(launch).await;
+        let unshare = service.pid();
+        let children = format!("/proc/{unshare}/task/{unshare}/children");
+        let children = fs::read_to_string(children).unwrap();
+        let first = Pid::from_raw(children.trim().parse().unwrap()).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", first.as_raw_pid())).unwrap();
+        let number = status.lines().find(|line| line.starts_with("NSpid:"));
+        assert!(number.unwrap().ends_with("\t1"), "{status}");
+        let mut expected = 0;
+        if again {
+            let _unanswered = in_handler(&service, "/never").await;
+            kill_process(first, signal).unwrap();
+            service.event("draining").await;
+            expected = 143;
+        }
+        let began = Instant::now();
+
+        kill_process(first, signal).unwrap();
+
+        let exit = service.exit().await;
+        assert_eq!(exit.code, Some(expected), "{exit}");
+        assert!(began.elapsed() < AT_ONCE, "{exit}");
+        assert_eq!(exit.events.last().unwrap().message, "stopped", "{exit}");
+    }
+}
+
+/// What systemd hears, each with the time of its arrival.
+struct Systemd {
+    heard: Receiver<(Instant, String)>,
+    directory: TempDir,
+}
+
+impl Systemd {
+    fn listen() -> Systemd {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+        let (said, heard) = channel();
+        // Ends with the test, which drops the other end; at the latest with the test's process.
+        thread::spawn(move || {
+            let mut datagram = [0; 4096];
+            while let Ok(length) = socket.recv(&mut datagram) {
+                let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
+                for line in text.lines() {
+                    if said.send((Instant::now(), line.to_owned())).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Systemd { heard, directory }
+    }
+
+    fn starts(&self, launch: Launch) -> Launch {
+        launch.env("NOTIFY_SOCKET", self.directory.path().join("notify"))
+    }
+
+    /// The next of these messages; what is said in between is passed over.
+    fn hears(&self, message: &str) -> Instant {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.heard.recv_timeout(left) {
+                Ok((at, heard)) if heard == message => return at,
+                Ok(_) => {}
+                Err(end) => panic!("systemd never heard {message}: {end}"),
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<(Instant, String)> {
+        self.heard.try_iter().collect()
+    }
+}
+
+#[tokio::test]
+async fn systemd_is_told_that_it_is_ready_when_it_listens_and_when_it_stops() {
+    let systemd = Systemd::listen();
+    let launch = faulty()
+        .set("shutdown.delay", "2s")
+        .set("shutdown.drain", "5s");
+    let service = systemd.starts(launch).start().await.unwrap();
+
+    systemd.hears("READY=1");
+    assert_eq!(get(&service, "/readyz").await.status, 200);
+    assert!(!said(&systemd.all(), "STOPPING=1"));
+
+    service.signal(Signal::TERM);
+
+    systemd.hears("STOPPING=1");
+    // At the beginning of the stop, not at its end.
+    assert_eq!(get(&service, "/livez").await.status, 200);
+    assert_eq!(service.exit().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn systemd_is_not_told_that_it_is_ready_when_it_is_not() {
+    let systemd = Systemd::listen();
+    let launch = faulty().set("faults.task", "not_started");
+    let exit = systemd.starts(launch).start().await.unwrap().exit().await;
+    assert_eq!(exit.code, Some(1), "{exit}");
+    assert!(!said(&systemd.all(), "READY=1"));
+}
+
+#[tokio::test]
+async fn the_watchdog_of_systemd_is_fed_unless_the_runtime_stands_still() {
+    let patience = Duration::from_secs(2);
+    let systemd = Systemd::listen();
+    let micros = patience.as_micros().to_string();
+    let launch = faulty().env("WATCHDOG_USEC", micros);
+    let service = systemd.starts(launch).start().await.unwrap().ready().await;
+    systemd.hears("WATCHDOG=1");
+    systemd.hears("WATCHDOG=1");
+    let before = systemd.hears("WATCHDOG=1");
+
+    get(&service, "/stall?ms=12000").await;
+    service.event("stall begun").await;
+    // It answers again.
+    let address = service.http().await;
+    http::get(address, "/slow?ms=0").await.unwrap();
+
+    let mut pings: Vec<_> = systemd.all();
+    pings.retain(|(_, heard)| heard == "WATCHDOG=1");
+    let last = systemd.hears("WATCHDOG=1");
+    let during = pings.into_iter().map(|(at, _)| at);
+    let pings: Vec<_> = [before].into_iter().chain(during).chain([last]).collect();
+    let silence = pings
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .max()
+        .unwrap();
+    assert!(silence > patience, "systemd noticed nothing in {pings:?}");
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+fn said(heard: &[(Instant, String)], message: &str) -> bool {
+    heard.iter().any(|(_, heard)| heard == message)
+}
+
+/// Becomes the process that systemd says the sockets are for.
+const AS_LISTENER: &str = r#"LISTEN_PID=$$ exec "$0" "$@""#;
+
+#[tokio::test]
+async fn sockets_that_systemd_holds_are_served_and_outlive_the_process() {
+    for names in [None, Some("operator:http")] {
+        let (first, second) = (listener(), listener());
+        let (http, operator) = match names {
+            None => (&first, &second),
+            Some(_) => (&second, &first),
+        };
+        let (http, operator) = (http.local_addr().unwrap(), operator.local_addr().unwrap());
+        let mut launch = faulty()
+            .inherit(first.try_clone().unwrap())
+            .inherit(second.try_clone().unwrap())
+            .env("LISTEN_FDS", "2")
+            .by_way_of("sh", ["-c", AS_LISTENER]);
+        if let Some(names) = names {
+            launch = launch.env("LISTEN_FDNAMES", names);
+        }
+        let service = running(launch.clone()).await;
+        assert_eq!(service.http().await, http);
+        assert_eq!(service.operator().await, operator);
+        assert_eq!(get(&service, "/slow?ms=0").await.status, 200);
+        let state = http::get(operator, "/api/state").await.unwrap();
+        assert_eq!(state.status, 200, "{state}");
+
+        let exit = service.stop().await;
+        assert_eq!(exit.code, Some(0), "{exit}");
+
+        // Who comes between two processes waits, and is served by the next.
+        let early = tokio::spawn(async move { http::get(http, "/slow?ms=0").await });
+        let next = running(launch).await;
+        assert_eq!(early.await.unwrap().unwrap().status, 200);
+        assert_eq!(next.stop().await.code, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn sockets_for_another_process_are_not_touched() {
+    let socket = listener();
+    let address = socket.local_addr().unwrap();
+    let launch = faulty()
+        .inherit(socket.try_clone().unwrap())
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_PID", "1");
+    let service = running(launch).await;
+    assert_ne!(service.http().await, address);
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+#[tokio::test]
+async fn when_it_is_gone_its_port_is_free() {
+    let service = running(faulty()).await;
+    let address = service.http().await;
+    assert_eq!(service.stop().await.code, Some(0));
+    let failure = http::get(address, "/livez").await.unwrap_err();
+    assert_eq!(failure.kind, Kind::Refused, "{failure}");
+    eventually("the port", async || TcpListener::bind(address).ok()).await;
+}

@@ -1,0 +1,98 @@
+//! Tasks that fail, that do not stop, and what a stop makes of them.
+
+use std::time::Duration;
+
+use keelson::service::Signal;
+
+use crate::{AT_ONCE, abandoned, ask, eventually, faulty, get, in_handler, running};
+
+#[tokio::test]
+async fn a_critical_task_that_is_given_up_stops_the_service_gracefully() {
+    let service = running(faulty().set("faults.task", "critical")).await;
+    let request = in_handler(&service, "/slow?ms=1500").await;
+
+    get(&service, "/fall").await;
+
+    let answer = request.await.unwrap().unwrap();
+    assert_eq!(answer.status, 200, "{answer}");
+    let exit = service.exit().await;
+    assert_eq!(exit.code, Some(1), "{exit}");
+    let draining = exit.event("draining").unwrap();
+    assert!(draining.to_string().contains("faulty"), "{draining}");
+    assert!(!draining.field("cause").is_null(), "{draining}");
+    assert_eq!(exit.event("stopped").unwrap().field("outcome"), "failed");
+}
+
+#[tokio::test]
+async fn a_task_that_is_not_critical_is_given_up_visibly_and_the_service_stays() {
+    let service = running(faulty().set("faults.task", "dispensable")).await;
+
+    get(&service, "/fall").await;
+
+    let given_up = service.event("task given up").await;
+    assert_eq!(given_up.field("task"), "faulty");
+    let task = eventually("the state of the task", async || {
+        let state = ask(&service, "/api/state").await.json();
+        let tasks = state["tasks"].as_array()?.clone();
+        tasks.into_iter().find(|task| task["state"] == "gave_up")
+    })
+    .await;
+    assert_eq!(task["name"], "faulty", "{task}");
+    assert_eq!(task["last_error"], "it has fallen", "{task}");
+    let verbose = ask(&service, "/readyz?verbose").await;
+    assert_eq!(verbose.status, 200, "{verbose}");
+    assert!(verbose.text().contains("faulty"), "{verbose}");
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_task_that_ignores_its_stop_is_aborted_and_named_and_lets_go() {
+    let service = running(faulty().set("faults.task", "deaf")).await;
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(3), "{exit}");
+    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+    assert!(abandoned(&exit).contains("faulty"), "{exit}");
+    assert!(exit.event("released").is_some(), "{exit}");
+}
+
+#[tokio::test]
+async fn tasks_that_fail_while_they_stop_are_told_and_the_others_stop() {
+    let service = running(faulty().set("faults.task", "two_failing")).await;
+
+    let exit = service.stop().await;
+
+    for name in ["one", "two"] {
+        let told = exit.events.iter().any(|event| {
+            event.field("task") == name && event.to_string().contains("fails while it stops")
+        });
+        assert!(told, "{name}: {exit}");
+    }
+    assert!(exit.event("sound task stopped").is_some(), "{exit}");
+    assert_eq!(
+        exit.event("stopped").unwrap().field("exit_code"),
+        0,
+        "{exit}"
+    );
+}
+
+#[tokio::test]
+async fn tasks_stop_after_the_last_request_and_the_last_request_finds_them() {
+    let service = running(faulty().set("faults.task", "two_failing")).await;
+    let request = in_handler(&service, "/slow?ms=1500").await;
+
+    service.signal(Signal::TERM);
+
+    let exit = service.exit().await;
+    assert_eq!(request.await.unwrap().unwrap().status, 200);
+    let at = |message: &str| {
+        let mut events = exit.events.iter();
+        events.position(|event| event.message == message)
+    };
+    assert!(
+        at("request").unwrap() < at("sound task stopped").unwrap(),
+        "{exit}"
+    );
+    assert!(exit.took >= Duration::from_secs(1), "{exit}");
+}
