@@ -43,7 +43,7 @@ fn requests_and_probes_go_where_the_service_listens() {
         ] {
             let asked = json!({ "path": path, "port": "http" });
             assert_eq!(container[probe]["httpGet"], asked);
-            let routes = project.text("src/frame/health.rs");
+            let routes = project.text("src/frame/health/probes.rs");
             assert!(routes.contains(&format!(".route(\"{path}\"")), "{path}");
         }
     }
