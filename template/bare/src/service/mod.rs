@@ -18,7 +18,10 @@ pub use settings::Settings;
 /// # Errors
 ///
 /// When something cannot be started: then the whole service is not.
-#[expect(clippy::unused_async, reason = "a task that must have started is waited for")]
+#[expect(
+    clippy::unused_async,
+    reason = "a task that must have started is waited for"
+)]
 pub async fn start(
     settings: &Settings,
     frame: &Frame,
