@@ -55,7 +55,7 @@ fn every_test_that_a_guarantee_names_exists() {
     let page = fs::read_to_string(root.join("docs/guarantees.md")).expect("a page");
     let mut named = 0;
     let rows = table.lines().chain(page.lines());
-    for row in rows.filter(|line| line.starts_with("| ") && line.contains("_")) {
+    for row in rows.filter(|line| line.starts_with("| ") && line.contains('_')) {
         let cell = row.rsplit('|').nth(1).expect("a row has cells");
         let (place, whose) = match cell.trim().strip_prefix("*yours:*") {
             Some(_) => (&yours, "template/"),
