@@ -2,6 +2,7 @@
 
 pub mod generate;
 pub mod http;
+pub mod load;
 pub mod lock;
 pub mod log;
 pub mod measure;

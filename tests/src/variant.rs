@@ -153,6 +153,8 @@ pub fn cargo_with(
         .current_dir(directory)
         .env("CARGO_TARGET_DIR", repository::services())
         .env("CARGO_TERM_COLOR", "never")
+        // Dozens of projects are built once each: to build them again faster is not worth the disk.
+        .env("CARGO_INCREMENTAL", "0")
         // What cargo sets for the tests of this crate is not meant for others.
         .env_remove("CARGO_MANIFEST_DIR")
         .env_remove("RUSTFLAGS")

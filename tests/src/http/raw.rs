@@ -12,6 +12,10 @@ use hyper::{
     body::Bytes,
     header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -161,6 +165,15 @@ impl Conversation {
             })
         })
         .await
+    }
+
+    /// Whether the other side has closed it, or broken it, by now: it is looked at, not waited for.
+    pub fn is_over(&self) -> bool {
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match recv(&self.stream, &mut [0_u8; 1], look) {
+            Ok((count, _)) => count == 0,
+            Err(error) => error != Errno::AGAIN,
+        }
     }
 
     async fn bounded<T>(

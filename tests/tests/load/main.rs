@@ -1,0 +1,20 @@
+//! The default service under load: what becomes of requests while it stops, and of ten thousand
+//! connections.
+
+mod stops;
+
+use keelson::service::{Launch, Service};
+use keelson::variant::Variant;
+
+/// The default service, not started yet.
+fn service() -> Launch {
+    Service::of(binary())
+}
+
+/// The default variant's binary, built once.
+fn binary() -> std::path::PathBuf {
+    static BINARY: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    BINARY
+        .get_or_init(|| Variant::default().generate().build())
+        .clone()
+}

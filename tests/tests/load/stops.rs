@@ -1,0 +1,94 @@
+//! A hundred stops with time to notice them, and a hundred without, all in the middle of work.
+
+use std::time::Duration;
+
+use keelson::http::get;
+use keelson::load::{Account, Load};
+use keelson::service::{Launch, Signal};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::service;
+
+const STOPS: usize = 100;
+
+/// Services that are stopped at the same time.
+const AT_ONCE: usize = 4;
+
+/// Connections to each of them.
+const CLIENTS: usize = 16;
+
+/// How often a load balancer asks whether a service is ready.
+const PROBES: Duration = Duration::from_millis(250);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_delay_for_load_balancers_no_request_of_a_hundred_stops_fails() {
+    let account = stops(async |number| {
+        let launch = service().set("shutdown.delay", "500ms");
+        stop_under_load(launch, number, true).await
+    });
+    let account = account.await;
+    println!("with a delay: {account}");
+    assert_eq!((account.refused, account.failed.len()), (0, 0), "{account}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_one_new_connections_are_refused_and_no_other_request_of_a_hundred_stops_fails() {
+    let account = stops(async |number| {
+        let launch = service().set("shutdown.delay", "0s");
+        stop_under_load(launch, number, false).await
+    });
+    let account = account.await;
+    println!("without a delay: {account}");
+    assert_eq!(account.refused, STOPS * CLIENTS, "{account}");
+    assert_eq!(account.failed.len(), 0, "{account}");
+}
+
+/// What became of the requests of all stops.
+async fn stops<F>(stop: impl Fn(usize) -> F + Clone + Send + 'static) -> Account
+where
+    F: Future<Output = Account> + Send,
+{
+    let mut lanes = JoinSet::new();
+    for lane in 0..AT_ONCE {
+        let stop = stop.clone();
+        lanes.spawn(async move {
+            let mut total = Account::default();
+            for number in (lane..STOPS).step_by(AT_ONCE) {
+                total += stop(number).await;
+            }
+            total
+        });
+    }
+    let mut total = Account::default();
+    for account in lanes.join_all().await {
+        total += account;
+    }
+    total
+}
+
+/// Stops a service that is at work. Its clients come back until they are refused; or a load balancer
+/// keeps them away as soon as a probe has told it to.
+async fn stop_under_load(launch: Launch, number: usize, balanced: bool) -> Account {
+    let running = launch.start().await.unwrap().ready().await;
+    let (http, operator) = (running.http().await, running.operator().await);
+    let load = Load::on(http, CLIENTS);
+    // Never twice at the same point of the work.
+    load.answers(CLIENTS + 7 * number).await;
+
+    running.signal(Signal::TERM);
+
+    if balanced {
+        while get(operator, "/readyz").await.unwrap().status == 200 {
+            sleep(PROBES).await;
+        }
+        load.rest();
+    }
+    let account = load.account().await;
+    let exit = running.exit().await;
+    assert_eq!(exit.code, Some(0), "stop {number}: {exit}");
+    for status in account.answered.keys() {
+        assert!([200, 201].contains(status), "stop {number}: {account}");
+    }
+    account
+}
