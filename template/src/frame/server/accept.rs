@@ -13,13 +13,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Limits;
 use super::connection::{Connection, Conversation};
 use super::exchange::answer;
 use super::registry::Registry;
+use super::socket::admit_no_more;
 
 /// How long to rest when the process or the machine has no more file descriptors.
 const REST: Duration = Duration::from_millis(100);
@@ -30,31 +31,36 @@ const MAX_STREAMS: u32 = 200;
 /// How often an HTTP/2 client is asked whether it is there, and how soon it must answer.
 const PING: Duration = Duration::from_secs(20);
 
-/// Accepts until it is told to stop. Then whoever has connected already is served, and the socket
-/// closed: those who come later are refused.
+/// How long a connection that was begun when the listener stops may take to be complete: more than a
+/// round trip, and nothing that anybody waits for.
+const HANDSHAKE: Duration = Duration::from_millis(100);
+
+/// Accepts until it is told to stop. Then whoever has connected, or begun to, is still served, and
+/// the socket closed: those who come later are refused.
 pub(super) async fn accept(socket: TcpListener, door: Door, stop: CancellationToken) {
     let mut sweep = interval(door.registry.tick());
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            _ = sweep.tick() => {
-                door.registry.sweep();
-                continue;
-            }
-            accepted = door.next(&socket) => accepted,
-        };
-        match accepted {
-            Ok((stream, peer, permit)) => door.serve(stream, peer, permit),
-            Err(error) => door.survive(&error).await,
+            _ = sweep.tick() => door.registry.sweep(),
+            () = door.take(&socket) => {}
         }
     }
-    // Whatever the runtime has not heard of yet, the operating system knows.
-    let Ok(socket) = socket.into_std() else {
+    if door.inherited {
         return;
-    };
-    if !door.inherited {
+    }
+    if admit_no_more(&socket).is_ok() {
+        let last = async {
+            loop {
+                door.take(&socket).await;
+            }
+        };
+        _ = timeout(HANDSHAKE, last).await;
+    }
+    // Whatever the runtime has not heard of yet, the operating system knows.
+    if let Ok(socket) = socket.into_std() {
         door.empty_the_backlog(&socket);
     }
 }
@@ -86,15 +92,14 @@ impl Door {
         }
     }
 
-    /// The next connection, as soon as there is room for one: until then, clients wait in the
+    /// Serves the next client, as soon as there is room for one: until then, clients wait in the
     /// backlog.
-    async fn next(
-        &self,
-        socket: &TcpListener,
-    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    async fn take(&self, socket: &TcpListener) {
         let permit = self.registry.admit(self.name).await;
-        let (stream, peer) = socket.accept().await?;
-        Ok((stream, peer, permit))
+        match socket.accept().await {
+            Ok((stream, peer)) => self.serve(stream, peer, permit),
+            Err(error) => self.survive(&error).await,
+        }
     }
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {

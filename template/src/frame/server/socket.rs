@@ -7,6 +7,8 @@ use std::net::{SocketAddr, TcpListener};
 use listenfd::ListenFd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
+#[cfg(target_os = "linux")]
+use socket2::{SockFilter, SockRef};
 
 /// A socket that could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +118,25 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// From now on, nobody new gets through: whoever has begun to connect still does, and everybody else
+/// stays without an answer, and asks again after a second. Without this, who comes between the last
+/// `accept` and the close would have a connection, and see it broken.
+#[cfg(target_os = "linux")]
+pub(super) fn admit_no_more(socket: &tokio::net::TcpListener) -> io::Result<()> {
+    // A packet filter that the kernel runs on each TCP header: those that open a connection go.
+    const LOAD_FLAGS: SockFilter = SockFilter::new(0x30, 0, 0, 13); // the byte at 13
+    const UNLESS_SYN: SockFilter = SockFilter::new(0x45, 0, 1, 0x02); // skip one if not set
+    const DROP: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+    const PASS: SockFilter = SockFilter::new(0x06, 0, 0, u32::MAX);
+    SockRef::from(socket).attach_filter(&[LOAD_FLAGS, UNLESS_SYN, DROP, PASS])
+}
+
+/// Other systems have no such filter.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn admit_no_more(_: &tokio::net::TcpListener) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Lets the process open as many files as the operating system allows it, and warns if that is not

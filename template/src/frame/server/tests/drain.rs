@@ -195,3 +195,22 @@ async fn once_it_is_announced_every_answer_asks_to_come_back_over_another_connec
     let mut client = Client::asks(&listener, "/quick").await;
     assert!(client.rest().await.contains("connection: close"));
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn before_it_closes_it_admits_who_had_come_and_nobody_else() {
+    use super::super::socket::admit_no_more;
+    use tokio::net::TcpListener;
+
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let early = TcpStream::connect(address).await.unwrap();
+
+    admit_no_more(&socket).unwrap();
+
+    // Connected, it would be there at once; unheard, it asks again after a second.
+    let late = timeout(Duration::from_millis(200), TcpStream::connect(address)).await;
+    assert!(late.is_err(), "{late:?}");
+    let (_, peer) = timeout(PATIENCE, socket.accept()).await.unwrap().unwrap();
+    assert_eq!(peer, early.local_addr().unwrap());
+}
