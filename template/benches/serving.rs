@@ -83,7 +83,7 @@ fn main() {
             for which in [0, 1, 2, 2, 1, 0] {
                 let before = used(thread.as_ref());
                 let (answers, time) = clients.block_on(turn(contenders[which], habit));
-                let busy = used(thread.as_ref()) - before;
+                let busy = used(thread.as_ref()).saturating_sub(before);
                 if round > 0 {
                     turns[which].push(Turn {
                         answers,
@@ -170,9 +170,8 @@ async fn client(server: SocketAddr, habit: Habit, end: Instant) -> usize {
         asked.expect("it reads");
         let mut answer = Vec::with_capacity(512);
         while habit == Habit::Close || !answer.ends_with(BODY.as_bytes()) {
-            match stream.read_buf(&mut answer).await.expect("it answers") {
-                0 => break,
-                _ => continue,
+            if stream.read_buf(&mut answer).await.expect("it answers") == 0 {
+                break;
             }
         }
         assert!(answer.ends_with(BODY.as_bytes()), "half an answer");
