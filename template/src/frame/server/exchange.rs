@@ -34,9 +34,12 @@ pub(super) fn answer(
         unread: None,
     };
     // Most requests have no body, and an empty one is had for nothing.
-    let mut request = request.map(|body| match uploads {
-        true => Body::new(body),
-        false => Body::empty(),
+    let mut request = request.map(|body| {
+        if uploads {
+            Body::new(body)
+        } else {
+            Body::empty()
+        }
     });
     request.extensions_mut().insert(Exchange {
         id: under_way.id,
