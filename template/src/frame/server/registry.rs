@@ -32,6 +32,8 @@ pub(super) struct Registry {
     /// Cancelled when the drain begins.
     draining: CancellationToken,
     accepted: AtomicU64,
+    /// Of the connections that have left. The others count their own, lest all threads write to one
+    /// place with every request.
     requests: AtomicU64,
     late: [AtomicU64; 3],
     failures: Mutex<Option<Instant>>,
@@ -113,15 +115,14 @@ impl Registry {
     pub(super) fn leave(&self, id: u64) {
         let mut open = self.lock();
         let left = open.remove(&id);
+        if let Some(left) = &left {
+            self.requests.fetch_add(left.requests(), Ordering::Relaxed);
+        }
         if open.is_empty() {
             self.emptied.notify_one();
         }
         drop(open);
         drop(left);
-    }
-
-    pub(super) fn count_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many sweeps there have been: the age of things is counted in these.
@@ -234,12 +235,13 @@ impl Registry {
             open.values().map(|connection| connection.in_flight()).sum()
         };
         let open = self.lock();
+        let coming: u64 = open.values().map(|connection| connection.requests()).sum();
         let late = |why| self.late[why as usize].load(Ordering::Relaxed);
         Traffic {
             connections: open.len(),
             in_flight: in_flight(&open),
             accepted: self.accepted.load(Ordering::Relaxed),
-            requests: self.requests.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed) + coming,
             late_heads: late(Overdue::Head),
             idle: late(Overdue::Idle),
             slow_readers: late(Overdue::Write),
