@@ -189,7 +189,8 @@ impl Connection {
     /// Reads on for a moment if the client is still sending. To close a socket that has unread
     /// bytes breaks the connection, often before the client has read why.
     async fn linger(&self) {
-        let mut scrap = [0; 4096];
+        // On the heap, for the moment: every connection would have it in its task from the start.
+        let mut scrap = vec![0; 4096];
         let mut unread = || match self.lock().socket.try_read(&mut scrap) {
             Ok(count) => Some(count > 0),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
