@@ -1,9 +1,10 @@
 //! The process has as many files open as it may: nobody else is let in until somebody leaves, and
 //! nothing else is the worse for it.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use keelson::http::{Conversation, Http1, Request};
+use keelson::http::{Conversation, Http1, Request, get};
 use keelson::service::Service;
 
 use crate::{AT_ONCE, faulty, running};
@@ -19,12 +20,20 @@ const WHILE: Duration = Duration::from_secs(3);
 /// What the service says when it cannot accept.
 const FULL: &str = "cannot accept connections";
 
+/// What it says when the limit on files is too low for its settings.
+const SHORT: &str =
+    "http.max_connections is beyond the limit on open files (LimitNOFILE, ulimit -n)";
+
 /// A service without room for another file, the operator's connection from before, and the clients
 /// inside.
 async fn full() -> (Service, Http1, Vec<Conversation>) {
-    // The hard limit as well, which a process cannot raise.
-    let launch = faulty().by_way_of("prlimit", [format!("--nofile={FILES}:{FILES}")]);
-    let service = running(launch).await;
+    let service = running(faulty()).await;
+    // From outside: the service itself keeps some files in reserve.
+    let (pid, files) = (service.pid().to_string(), format!("--nofile={FILES}"));
+    let limited = Command::new("prlimit")
+        .args(["--pid", &pid, &files])
+        .status();
+    assert!(limited.unwrap().success());
     let mut operator = Http1::connect(service.operator().await).await.unwrap();
     assert_eq!(operator.get("/livez").await.unwrap().status, 200);
     let address = service.http().await;
@@ -82,6 +91,36 @@ async fn without_a_file_for_another_connection_it_waits_says_so_once_and_goes_on
     assert_eq!(exit.code, Some(0), "{exit}");
     let told = exit.events.iter().filter(|event| event.message == FULL);
     assert_eq!(told.count(), 1, "{exit}");
+}
+
+#[tokio::test]
+async fn clients_do_not_take_the_last_files_from_the_probes() {
+    let launch = faulty().by_way_of("prlimit", ["--nofile=200:200"]);
+    let service = running(launch).await;
+    let told = service.event(SHORT).await;
+    let room = told.field("connections").as_u64().unwrap();
+    let room = usize::try_from(room).unwrap();
+    let address = service.http().await;
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut client = Conversation::open(address).await.unwrap();
+        client.write(REQUEST).await.unwrap();
+        clients.push(client);
+    }
+    // The last one for whom there is room has its answer: from here on, the others wait.
+    assert_eq!(clients[room - 1].answer().await.unwrap().status, 200);
+
+    for path in ["/livez", "/readyz", "/startupz"] {
+        let answer = get(service.operator().await, path).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {answer}");
+    }
+    clients.remove(0);
+    assert_eq!(clients[room - 1].answer().await.unwrap().status, 200);
+    let exit = service.stop().await;
+    assert!(
+        !exit.events.iter().any(|event| event.message == FULL),
+        "{exit}"
+    );
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use exchange::{Drain, Exchange};
 pub use registry::Traffic;
-pub use socket::{BindError, Bound, Sockets, make_room};
+pub use socket::{BindError, Bound, Sockets, room_for};
 
 use super::settings::{ByteSize, Check, Reader, Section};
 use super::telemetry::message;
