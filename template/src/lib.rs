@@ -242,8 +242,9 @@ async fn start(
     let routes = edge::around(service::start(settings, &frame).await?, &settings.http);
 
     let socket = sockets.take("http", settings.http.listen)?;
-    server::make_room(settings.http.limits.max_connections);
-    let listener = socket.serve(routes.merge(health.routes()), &settings.http.limits)?;
+    let mut limits = settings.http.limits.clone();
+    limits.max_connections = server::room_for(limits.max_connections);
+    let listener = socket.serve(routes.merge(health.routes()), &limits)?;
     parts.http.send_replace(Some(listener.watch()));
     parts.listener = Some(listener);
     Ok(())

@@ -137,7 +137,7 @@ impl Client {
 
     fn request(&self, number: usize) -> String {
         // Not all of them at once.
-        if (number + self.number) % ADDS > 0 {
+        if !(number + self.number).is_multiple_of(ADDS) {
             return "GET /v1/targets HTTP/1.1\r\nhost: load\r\n\r\n".to_owned();
         }
         let url = format!("http://{}.example.org/{number}", self.number);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::crowd::{Crowd, Manner, make_room, welcoming};
 use crate::http::{self, Request};
 use crate::repository;
 use crate::service::Service;
@@ -16,6 +17,9 @@ use crate::variant::{Project, Variant};
 
 /// Starts that are measured; the middle one is reported.
 const STARTS: usize = 21;
+
+/// Connections that are held at once, to know what one of them costs.
+const CROWD: usize = 10_000;
 
 /// Measures the default variant, and writes the figures down.
 pub fn write() -> Result<()> {
@@ -31,6 +35,7 @@ pub fn write() -> Result<()> {
     let first = runtime.block_on(starts(&binary, false))?;
     let again = runtime.block_on(starts(&binary, true))?;
     let (idle, worked) = runtime.block_on(memory(&binary))?;
+    let [idle_each, half_open_each, busy_each] = runtime.block_on(connections(&binary))?;
     let supervision = supervision(&project, scratch.path())?;
 
     let rows = [
@@ -58,6 +63,21 @@ pub fn write() -> Result<()> {
         ),
         ("Memory when idle (RSS)", mebibytes(idle), "under 20 MiB"),
         ("Memory after 10 000 requests (RSS)", mebibytes(worked), "–"),
+        (
+            "Memory for an idle connection, one of 10 000",
+            kibibytes(idle_each),
+            "under 32 KiB",
+        ),
+        (
+            "… for one with half the head of a request",
+            kibibytes(half_open_each),
+            "under 32 KiB",
+        ),
+        (
+            "… for one with a request in flight",
+            kibibytes(busy_each),
+            "under 32 KiB",
+        ),
     ];
     let path = repository::root().join("docs/performance.md");
     fs::write(&path, page(&rows, &supervision)?).with_context(|| format!("{}", path.display()))?;
@@ -83,7 +103,8 @@ fn page(rows: &[(&str, String, &str)], supervision: &str) -> Result<String> {
         page,
         "\nBuilds are from an empty target directory, with every dependency downloaded before. \
          Starts are the median of {STARTS}, from the `exec` to the `ready` event as it is read \
-         from the log; memory is the resident set that Linux reports for the release build."
+         from the log; memory is the resident set that Linux reports for the release build. What the \
+         kernel keeps for a socket is not in it."
     )?;
     write!(
         page,
@@ -180,6 +201,22 @@ async fn memory(binary: &PathBuf) -> Result<(u64, u64)> {
     Ok((idle, service.rss()))
 }
 
+/// Resident memory for each connection of a crowd, of which everybody is idle, has sent half the
+/// head of a request, or has one in flight.
+async fn connections(binary: &PathBuf) -> Result<[u64; 3]> {
+    make_room(CROWD)?;
+    let mut each = [0; 3];
+    for (bytes, manner) in each
+        .iter_mut()
+        .zip([Manner::Idle, Manner::HalfOpen, Manner::Busy])
+    {
+        let launch = welcoming(Service::of(binary), CROWD);
+        let service = launch.start().await?.ready().await;
+        *bytes = Crowd::gather(&service, manner, CROWD).await?.bytes_each;
+    }
+    Ok(each)
+}
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
@@ -196,4 +233,9 @@ fn milliseconds(time: Duration) -> String {
 #[expect(clippy::cast_precision_loss, reason = "sizes here are far below 2^52")]
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes here are far below 2^52")]
+fn kibibytes(bytes: u64) -> String {
+    format!("{:.1} KiB", bytes as f64 / f64::from(1 << 10))
 }

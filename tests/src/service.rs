@@ -21,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::param::clock_ticks_per_second;
 pub use rustix::process::Signal;
 
 use self::{launch::Directory, process::Process};
@@ -193,6 +194,23 @@ impl Service {
             Some(entries.count())
         });
         count.flatten().unwrap_or_else(|| self.is_gone())
+    }
+
+    /// How long it has kept processors busy: to within hundredths of a second.
+    #[track_caller]
+    pub fn cpu_time(&self) -> Duration {
+        let ticks = self.process.while_unreaped(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+            // The name, which may contain anything, ends with the last parenthesis. From there on,
+            // utime and stime are the 12th and the 13th.
+            let (_, fields) = stat.rsplit_once(") ")?;
+            let times = fields.split(' ').skip(11).take(2);
+            times
+                .map(|ticks| ticks.parse::<u64>().ok())
+                .sum::<Option<u64>>()
+        });
+        let ticks = ticks.flatten().unwrap_or_else(|| self.is_gone());
+        Duration::from_millis(ticks * 1000 / clock_ticks_per_second())
     }
 
     #[track_caller]

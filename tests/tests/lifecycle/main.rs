@@ -4,6 +4,7 @@
 
 mod causes;
 mod clients;
+mod descriptors;
 mod health;
 mod http2;
 mod limits;

@@ -1,5 +1,7 @@
 //! Code that keeps a thread for itself keeps no process alive.
 
+use std::time::Duration;
+
 use keelson::service::Signal;
 
 use crate::{AT_ONCE, abandoned, ask, clean, eventually, faulty, get, in_handler, running};
@@ -41,6 +43,30 @@ async fn a_runtime_that_stands_still_for_ever_can_be_ended_by_two_signals() {
     let exit = service.exit().await;
     assert!(matches!(exit.code, Some(130 | 143)), "{exit}");
     assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+}
+
+#[tokio::test]
+async fn a_stop_that_a_stall_keeps_from_its_deadlines_ends_a_second_before_its_grace() {
+    const GRACE: Duration = Duration::from_secs(6);
+    let launch = faulty()
+        .set("shutdown.drain", "1s")
+        .set("shutdown.tasks", "1s")
+        .set("shutdown.close", "1s")
+        .set("shutdown.grace", "6s");
+    let service = running(launch).await;
+    get(&service, "/stall?ms=3600000").await;
+    service.event("stall begun").await;
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(3), "{exit}");
+    let early = GRACE.checked_sub(exit.took);
+    let early = early.unwrap_or_else(|| panic!("took {:?}: {exit}", exit.took));
+    assert!(early <= Duration::from_millis(1050), "took {:?}", exit.took);
+    let last = exit.events.last().unwrap();
+    assert_eq!(last.message, "stopped", "{exit}");
+    assert_eq!(last.field("outcome"), "abandoned", "{exit}");
+    assert_eq!(abandoned(&exit), "a stop that made no progress", "{exit}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The default service under load: what becomes of requests while it stops, and of ten thousand
 //! connections.
 
+mod crowd;
 mod stops;
 
 use keelson::service::{Launch, Service};

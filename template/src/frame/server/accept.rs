@@ -1,8 +1,8 @@
 //! The accept loop: one task a listener, which takes connections and looks after their deadlines.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Limits;
-use super::connection::{Connection, Conversation};
+use super::connection::Connection;
+use super::conversation::Conversation;
 use super::exchange::answer;
 use super::registry::Registry;
 use super::socket::admit_no_more;
@@ -40,10 +41,11 @@ const HANDSHAKE: Duration = Duration::from_millis(100);
 pub(super) async fn accept(socket: TcpListener, door: Door, stop: CancellationToken) {
     let mut sweep = interval(door.registry.tick());
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stopped = pin!(stop.cancelled());
     loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = &mut stopped => break,
             _ = sweep.tick() => door.registry.sweep(),
             () = door.take(&socket) => {}
         }
@@ -103,14 +105,9 @@ impl Door {
     }
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        // An answer is written whole: nothing is gained by waiting for more of it.
-        _ = stream.set_nodelay(true);
         let (stream, connection) = Connection::open(stream, peer, permit, &self.registry);
         let (routes, asked) = (self.routes.clone(), Arc::clone(&connection));
-        let service = service_fn(move |request| {
-            let answer = answer(routes.clone(), Arc::clone(&asked), request);
-            async move { Ok::<_, Infallible>(answer.await) }
-        });
+        let service = service_fn(move |request| answer(&routes, &asked, request));
         let io = TokioIo::new(stream);
         match &self.protocol {
             Protocol::Http1(protocol) => {
@@ -155,7 +152,7 @@ impl Door {
 
 /// Lets a connection be served until it ends.
 fn talk(connection: &Arc<Connection>, conversation: impl Conversation + Send + 'static) {
-    let talking = Arc::clone(connection);
+    let (talking, conversation) = (Arc::clone(connection), Box::pin(conversation));
     // The registry knows every connection, waits for it, and can end its task.
     #[expect(clippy::disallowed_methods)]
     let task = tokio::spawn(async move { talking.converse(conversation).await });

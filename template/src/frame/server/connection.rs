@@ -3,7 +3,8 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::conversation::Conversation;
 use super::registry::Registry;
 use super::stream::Stream;
 
@@ -25,7 +27,8 @@ pub(super) struct Connection {
     pub(super) registry: Arc<Registry>,
     /// Ends the task that speaks with the client. An upgraded connection has none of ours.
     task: OnceLock<AbortHandle>,
-    /// Told when no further request is wanted.
+    /// No further request is wanted: what is so, and who is told.
+    is_last: AtomicBool,
     last_call: Notify,
     state: Mutex<State>,
 }
@@ -90,41 +93,6 @@ const LINGER: Duration = Duration::from_secs(1);
 const TOO_LATE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// A way to speak HTTP over a connection.
-pub(super) trait Conversation: Future<Output: Send> {
-    /// No further request is wanted.
-    fn finish(self: Pin<&mut Self>);
-}
-
-impl<I, S, B> Conversation for hyper::server::conn::http1::UpgradeableConnection<I, S>
-where
-    Self: Future<Output: Send>,
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    B: http_body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
-impl<I, S, E, B> Conversation for hyper_util::server::conn::auto::UpgradeableConnection<'_, I, S, E>
-where
-    Self: Future<Output: Send>,
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-    B: http_body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
-{
-    fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
 impl Connection {
     /// A connection and its two ends: the socket to speak through, and what is known about it.
     pub(super) fn open(
@@ -139,6 +107,7 @@ impl Connection {
                 peer,
                 registry: Arc::clone(registry),
                 task: OnceLock::new(),
+                is_last: AtomicBool::new(false),
                 last_call: Notify::new(),
                 state: Mutex::new(State {
                     socket,
@@ -157,14 +126,33 @@ impl Connection {
     }
 
     /// Speaks with the client until one side ends it.
-    pub(super) async fn converse(&self, conversation: impl Conversation) {
-        tokio::pin!(conversation);
+    ///
+    /// It, and what only few connections come to, is in a box: what a task holds in place is moved
+    /// about when it begins, and kept for as long as it runs.
+    pub(super) async fn converse(&self, mut conversation: Pin<Box<impl Conversation>>) {
         tokio::select! {
             biased;
             _ = conversation.as_mut() => {}
-            () = self.last_call.notified() => self.conclude(conversation.as_mut()).await,
+            () = self.called_last() => Box::pin(self.conclude(conversation.as_mut())).await,
         }
-        self.linger().await;
+        if self.is_sent_to() {
+            Box::pin(self.linger()).await;
+        }
+    }
+
+    /// Completes when no further request is wanted. Every request polls this, and the lock in
+    /// `Notify` is for the first poll, which leaves the waker there, and for the last.
+    async fn called_last(&self) {
+        let mut called = pin!(self.last_call.notified());
+        let mut is_known = false;
+        poll_fn(|context| {
+            if is_known && !self.is_last.load(Ordering::Acquire) {
+                return Poll::Pending;
+            }
+            is_known = true;
+            called.as_mut().poll(context)
+        })
+        .await;
     }
 
     /// Answers what is in flight or on its way; then it is over.
@@ -186,23 +174,20 @@ impl Connection {
         _ = conversation.await;
     }
 
-    /// Reads on for a moment if the client is still sending. To close a socket that has unread
-    /// bytes breaks the connection, often before the client has read why.
-    async fn linger(&self) {
-        let mut scrap = [0; 4096];
-        let mut unread = || match self.lock().socket.try_read(&mut scrap) {
-            Ok(count) => Some(count > 0),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(_) => Some(false),
-        };
-        let uploads = self.lock().uploads;
+    /// Whether the client is still sending, as far as we know.
+    fn is_sent_to(&self) -> bool {
+        let state = self.lock();
         // An upgraded connection belongs to somebody else now.
-        if self.in_flight() > 0 || unread().map_or(!uploads, |some| !some) {
-            return;
-        }
+        state.in_flight() == 0 && state.discard(&mut [0]).unwrap_or(state.uploads)
+    }
+
+    /// Reads on for a moment. To close a socket that has unread bytes breaks the connection, often
+    /// before the client has read why.
+    async fn linger(&self) {
         _ = SockRef::from(&self.lock().socket).shutdown(Shutdown::Write);
         let reading = async {
-            while unread() != Some(false) {
+            let mut scrap = [0; 4096];
+            while self.lock().discard(&mut scrap) != Some(false) {
                 _ = poll_fn(|context| self.lock().socket.poll_read_ready(context)).await;
             }
         };
@@ -215,6 +200,7 @@ impl Connection {
 
     /// Answers what is in flight or on its way, and ends.
     pub(super) fn drain(&self) {
+        self.is_last.store(true, Ordering::Release);
         self.last_call.notify_one();
     }
 
@@ -279,7 +265,6 @@ impl Connection {
 
     /// A request has come; gives the name by which it is known until it [ends](Self::ended).
     pub(super) fn begun(&self, http2: bool, uploads: bool) -> u64 {
-        self.registry.count_request();
         let mut state = self.lock();
         state.http2 = http2;
         state.uploads = uploads;
@@ -298,11 +283,8 @@ impl Connection {
             .request(id, |request| request.route = Some(route));
     }
 
-    /// From now on, it is the client who is waited for; or, else, the answer's maker.
-    pub(super) fn waits_for_client(&self, id: u64, waits: bool) {
-        let now = self.registry.now();
-        self.lock()
-            .request(id, |request| request.unread = waits.then_some(now));
+    pub(super) fn unread_since(&self, id: u64, unread: Option<u32>) {
+        self.lock().request(id, |request| request.unread = unread);
     }
 
     pub(super) fn ended(&self, id: u64) {
@@ -318,6 +300,11 @@ impl Connection {
 
     pub(super) fn in_flight(&self) -> usize {
         self.lock().in_flight()
+    }
+
+    /// How many requests have come so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.lock().next_request
     }
 
     /// The routes of the requests in flight.
@@ -340,6 +327,15 @@ impl Connection {
 }
 
 impl State {
+    /// Reads what nobody will look at: whether there was something, if that can be told.
+    fn discard(&self, scrap: &mut [u8]) -> Option<bool> {
+        match self.socket.try_read(scrap) {
+            Ok(count) => Some(count > 0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) => Some(false),
+        }
+    }
+
     /// Requests whose answer is not written to its end.
     fn in_flight(&self) -> usize {
         self.requests.len().max(self.stuck.is_some().into())

@@ -1,16 +1,18 @@
 //! One request and its answer, known to their connection for as long as either is under way.
 
 use std::convert::Infallible;
+use std::mem;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use axum::routing::future::RouteFuture;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -19,44 +21,84 @@ use tower::Service;
 use super::connection::Connection;
 
 /// Answers one request, and keeps the connection informed.
-pub(super) async fn answer(
-    mut routes: Router,
-    connection: Arc<Connection>,
+pub(super) fn answer(
+    routes: &Router,
+    connection: &Arc<Connection>,
     request: Request<Incoming>,
-) -> Response<Answer> {
+) -> Answering {
     let version = request.version();
     let uploads = !request.body().is_end_stream();
-    let mut under_way = UnderWay {
+    let under_way = UnderWay {
         id: connection.begun(version == Version::HTTP_2, uploads),
-        connection: Some(Arc::clone(&connection)),
+        connection: Some(Arc::clone(connection)),
+        unread: None,
     };
-    let mut request = request.map(Body::new);
+    // Most requests have no body, and an empty one is had for nothing.
+    let mut request = request.map(|body| {
+        if uploads {
+            Body::new(body)
+        } else {
+            Body::empty()
+        }
+    });
     request.extensions_mut().insert(Exchange {
         id: under_way.id,
-        connection: Arc::downgrade(&connection),
+        connection: Arc::downgrade(connection),
         peer: connection.peer,
     });
-    let Ok(mut response) = routes.call(request).await;
-
-    let registry = &connection.registry;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // From here on, the whole connection is this exchange: it ends with its socket.
-        under_way.connection = None;
-    } else if version < Version::HTTP_2 && registry.is_closing() {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-    }
-    under_way.waits_for_client(true);
-    let ending =
-        is_event_stream(&response).then(|| Box::pin(registry.draining().clone().cancelled_owned()));
-    response.map(|body| Answer {
-        body,
-        ending,
+    Answering {
+        response: routes.clone().call(request),
         under_way,
-    })
+        version,
+    }
+}
+
+/// The answer to come. Not an `async fn`, in which the request has a place for each stage that it
+/// goes through: all of that is moved about with every request.
+pub(super) struct Answering {
+    response: RouteFuture<Infallible>,
+    under_way: UnderWay,
+    version: Version,
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Answer>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Ok(mut response) = ready!(Pin::new(&mut self.response).poll(context));
+        let mut under_way = mem::take(&mut self.under_way);
+        let mut ending = None;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // From here on, the whole connection is this exchange: it ends with its socket.
+            under_way.connection = None;
+        } else if let Some(connection) = &under_way.connection {
+            let registry = &connection.registry;
+            if registry.is_closing() && self.version < Version::HTTP_2 {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            if is_event_stream(&response) {
+                ending = Some(Box::pin(registry.draining().clone().cancelled_owned()));
+            }
+        }
+        // It may be long before a client of HTTP/2 has room for the first frame. Over HTTP/1, only a
+        // socket that takes nothing delays that, and that is known.
+        if self.version == Version::HTTP_2 {
+            under_way.waits_for_client(true);
+        }
+        Poll::Ready(Ok(response.map(|body| Answer {
+            body,
+            ending,
+            under_way,
+        })))
+    }
 }
 
 fn is_event_stream(response: &Response<Body>) -> bool {
+    // Whatever has a length has an end of its own.
+    if response.body().size_hint().exact().is_some() {
+        return false;
+    }
     let kind = response.headers().get(header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
@@ -94,15 +136,24 @@ impl std::fmt::Debug for Exchange {
 }
 
 /// The exchange is in flight until this is dropped: with the answer, or with the client.
+#[derive(Default)]
 struct UnderWay {
     connection: Option<Arc<Connection>>,
     id: u64,
+    /// What the connection knows: the tick since which the client has been waited for.
+    unread: Option<u32>,
 }
 
 impl UnderWay {
-    fn waits_for_client(&self, waits: bool) {
-        if let Some(connection) = &self.connection {
-            connection.waits_for_client(self.id, waits);
+    /// From now on, it is the client who is waited for; or, else, the answer's maker.
+    fn waits_for_client(&mut self, waits: bool) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        let unread = waits.then(|| connection.registry.now());
+        if self.unread != unread {
+            self.unread = unread;
+            connection.unread_since(self.id, unread);
         }
     }
 }
@@ -136,8 +187,11 @@ impl HttpBody for Answer {
             return Poll::Ready(None);
         }
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        // A frame is asked for when the one before it has been taken.
-        self.under_way.waits_for_client(frame.is_ready());
+        // A frame is asked for when the one before it has been taken. After the last one, nothing is:
+        // the exchange ends.
+        if frame.is_pending() || !self.body.is_end_stream() {
+            self.under_way.waits_for_client(frame.is_ready());
+        }
         frame
     }
 

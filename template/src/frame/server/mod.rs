@@ -13,6 +13,7 @@
 
 mod accept;
 mod connection;
+mod conversation;
 mod exchange;
 mod registry;
 mod socket;
@@ -24,13 +25,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use socket2::SockRef;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use exchange::{Drain, Exchange};
 pub use registry::Traffic;
-pub use socket::{BindError, Bound, Sockets, make_room};
+pub use socket::{BindError, Bound, Sockets, room_for};
 
 use super::settings::{ByteSize, Check, Reader, Section};
 use super::telemetry::message;
@@ -112,6 +114,9 @@ impl Bound {
         let stop = CancellationToken::new();
         let door = Door::new(name, self.is_inherited(), routes, Arc::clone(&registry));
         let socket = self.into_socket()?;
+        // An answer is written whole: nothing is gained by waiting for more of it. The connections
+        // have this from the socket that they came in by.
+        _ = SockRef::from(&socket).set_tcp_nodelay(true);
         // The handle is kept, and awaited by `drain`.
         #[expect(clippy::disallowed_methods)]
         let task = tokio::spawn(accept(socket, door, stop.clone()));

@@ -32,6 +32,8 @@ pub(super) struct Registry {
     /// Cancelled when the drain begins.
     draining: CancellationToken,
     accepted: AtomicU64,
+    /// Of the connections that have left. The others count their own, lest all threads write to one
+    /// place with every request.
     requests: AtomicU64,
     late: [AtomicU64; 3],
     failures: Mutex<Option<Instant>>,
@@ -57,8 +59,10 @@ pub struct Traffic {
     pub slow_readers: u64,
 }
 
-/// How long a task that was cut may take to notice.
+/// How long tasks that were cut may take until the next of them has noticed, and how often that is
+/// waited for.
 const CUTTING: Duration = Duration::from_millis(100);
+const CUTS: usize = 10;
 
 impl Registry {
     pub(super) fn new(limits: Limits) -> Self {
@@ -113,15 +117,14 @@ impl Registry {
     pub(super) fn leave(&self, id: u64) {
         let mut open = self.lock();
         let left = open.remove(&id);
+        if let Some(left) = &left {
+            self.requests.fetch_add(left.requests(), Ordering::Relaxed);
+        }
         if open.is_empty() {
             self.emptied.notify_one();
         }
         drop(open);
         drop(left);
-    }
-
-    pub(super) fn count_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many sweeps there have been: the age of things is counted in these.
@@ -206,8 +209,15 @@ impl Registry {
         for connection in open {
             connection.cut();
         }
-        // Whatever blocks its thread cannot be waited for.
-        _ = self.emptied_by(Instant::now() + CUTTING).await;
+        // Thousands take their time, each with a last event. Whatever blocks its thread cannot be
+        // waited for.
+        for _ in 0..CUTS {
+            let before = self.open();
+            let emptied = self.emptied_by(Instant::now() + CUTTING).await;
+            if emptied || self.open() == before {
+                break;
+            }
+        }
     }
 
     pub(super) fn open(&self) -> usize {
@@ -234,12 +244,13 @@ impl Registry {
             open.values().map(|connection| connection.in_flight()).sum()
         };
         let open = self.lock();
+        let coming: u64 = open.values().map(|connection| connection.requests()).sum();
         let late = |why| self.late[why as usize].load(Ordering::Relaxed);
         Traffic {
             connections: open.len(),
             in_flight: in_flight(&open),
             accepted: self.accepted.load(Ordering::Relaxed),
-            requests: self.requests.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed) + coming,
             late_heads: late(Overdue::Head),
             idle: late(Overdue::Idle),
             slow_readers: late(Overdue::Write),

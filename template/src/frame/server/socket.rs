@@ -139,9 +139,11 @@ pub(super) fn admit_no_more(_: &tokio::net::TcpListener) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Lets the process open as many files as the operating system allows it, and warns if that is not
-/// enough for so many connections.
-pub fn make_room(connections: usize) {
+/// Lets the process open as many files as the operating system allows it, and says for how many of
+/// these connections there is room then. More are not let in: with the last file, they would take it
+/// from the probes and from the database.
+#[must_use]
+pub fn room_for(connections: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
         current: limit.maximum,
@@ -151,20 +153,22 @@ pub fn make_room(connections: usize) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let needed = connections + OWN_FILES;
-    if let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok())
-        && limit < needed
-    {
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+    let room = limit.map_or(connections, |limit| {
+        connections.min(limit.saturating_sub(OWN_FILES)).max(1)
+    });
+    if room < connections {
         tracing::warn!(
             limit,
-            needed,
+            connections = room,
             "http.max_connections is beyond the limit on open files (LimitNOFILE, ulimit -n)"
         );
     }
+    room
 }
 
-/// Files that are no connections of clients: the database, logs, the operator, and some more.
-const OWN_FILES: usize = 128;
+/// Files that are no connections of clients: the operator's, the database, logs, and some more.
+const OWN_FILES: usize = 160;
 
 impl Bound {
     /// Where it is bound.

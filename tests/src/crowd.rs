@@ -1,0 +1,160 @@
+//! Thousands of connections that are held open at once, and the memory that each costs the service.
+//!
+//! Clients are gathered by their [`Manner`], one after the other, and stay until the crowd is
+//! dropped. A crowd is whole when the service itself counts every one of them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::time::{sleep, timeout};
+
+use crate::http::{Answer, Conversation, Failure, get};
+use crate::service::{Launch, Service};
+
+/// What a client has said before it falls silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// One request, which was answered.
+    Idle,
+    /// Nothing.
+    Silent,
+    /// Half the head of a request.
+    HalfOpen,
+    /// A request in flight: half of its body is still to come.
+    Busy,
+}
+
+/// Clients that hold their connections.
+#[derive(Debug)]
+pub struct Crowd {
+    clients: Vec<Conversation>,
+    /// What each of them costs the service, in bytes of resident memory.
+    pub bytes_each: u64,
+}
+
+/// What a service counts on its public listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    pub connections: usize,
+    pub in_flight: usize,
+}
+
+/// Connections that a crowd leaves for others.
+const ROOM: usize = 100;
+
+/// Files of this process that are no connections of a crowd.
+const OWN_FILES: usize = 1000;
+
+/// For the service to count a crowd whose last client has connected.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+const ASKS: &str = "GET /v1/targets HTTP/1.1\r\nhost: crowd\r\n\r\n";
+const HALF_A_HEAD: &str = "GET /v1/targets HTTP/1.1\r\nhost: crowd\r\nuser-agent: cro";
+const HALF_A_BODY: &str = "POST /v1/targets HTTP/1.1\r\nhost: crowd\r\n\
+    content-type: application/json\r\ncontent-length: 19\r\n\r\n{ \"url\": ";
+const OTHER_HALF: &str = "\"nowhere\"}";
+
+/// Lets so many connections be held from this process.
+pub fn make_room(connections: usize) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, most).context("the limit on open files cannot be raised")?;
+    let needed = connections + OWN_FILES;
+    ensure!(
+        limit.maximum.is_none_or(|most| most >= needed as u64),
+        "{connections} connections need a limit of {needed} open files, and the hard limit is {:?}: \
+         raise it (ulimit -Hn, LimitNOFILE, docker run --ulimit nofile)",
+        limit.maximum
+    );
+    Ok(())
+}
+
+/// Sends nobody away while a crowd of this size gathers and is looked at.
+pub fn welcoming(launch: Launch, connections: usize) -> Launch {
+    launch
+        .set("http.max_connections", connections + ROOM)
+        .set("http.header_timeout", "10m")
+        .set("http.idle_timeout", "10m")
+        .set("http.request_timeout", "10m")
+}
+
+impl Crowd {
+    /// So many clients of the same manner, all of them counted by the service.
+    pub async fn gather(service: &Service, manner: Manner, size: usize) -> Result<Crowd> {
+        let address = service.http().await;
+        let (before, memory) = (Count::by(service).await?, service.rss());
+        let mut clients = Vec::with_capacity(size);
+        for _ in 0..size {
+            let mut client = Conversation::open(address).await?;
+            match manner {
+                Manner::Idle => {
+                    client.write(ASKS).await?;
+                    let answer = client.answer().await?;
+                    ensure!(answer.status == 200, "{answer}");
+                }
+                Manner::Silent => {}
+                Manner::HalfOpen => client.write(HALF_A_HEAD).await?,
+                Manner::Busy => client.write(HALF_A_BODY).await?,
+            }
+            clients.push(client);
+        }
+        let busy = if manner == Manner::Busy { size } else { 0 };
+        let whole = Count {
+            connections: before.connections + size,
+            in_flight: before.in_flight + busy,
+        };
+        whole.reached_by(service).await?;
+        // Half a head is in no count: it has been read when what came later is answered.
+        get(address, "/livez").await?;
+        whole.reached_by(service).await?;
+        let bytes_each = service.rss().saturating_sub(memory) / size as u64;
+        Ok(Crowd {
+            clients,
+            bytes_each,
+        })
+    }
+
+    /// Those who were busy say the rest, and get their answers.
+    pub async fn finish(&mut self) -> Result<Vec<Answer>, Failure> {
+        for client in &mut self.clients {
+            client.write(OTHER_HALF).await?;
+        }
+        let mut answers = Vec::with_capacity(self.clients.len());
+        for client in &mut self.clients {
+            answers.push(client.answer().await?);
+        }
+        Ok(answers)
+    }
+}
+
+impl Count {
+    pub async fn by(service: &Service) -> Result<Count> {
+        let state = get(service.operator().await, "/api/state").await?.json();
+        let number = |name| {
+            let number = state["http"][name].as_u64().map(usize::try_from);
+            number.with_context(|| format!("no {name} in {}", state["http"]))
+        };
+        Ok(Count {
+            connections: number("connections")??,
+            in_flight: number("in_flight")??,
+        })
+    }
+
+    /// Waits until the service counts exactly as many: whoever was there for a moment has gone.
+    pub async fn reached_by(self, service: &Service) -> Result<()> {
+        let mut last = None;
+        let counting = async {
+            while last != Some(self) {
+                sleep(Duration::from_millis(20)).await;
+                last = Some(Count::by(service).await?);
+            }
+            Ok(())
+        };
+        let reached = timeout(PATIENCE, counting).await;
+        reached.with_context(|| format!("waited in vain for {self:?}: it is {last:?}"))?
+    }
+}

@@ -1,0 +1,159 @@
+//! The process has as many files open as it may: nobody else is let in until somebody leaves, and
+//! nothing else is the worse for it.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use keelson::http::{Conversation, Http1, Request, get};
+use keelson::service::Service;
+
+use crate::{AT_ONCE, faulty, running};
+
+/// Fewer than clients come, and than `http.max_connections` allows.
+const FILES: usize = 64;
+
+const REQUEST: &str = "GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n\r\n";
+
+/// How long it is looked at: some dozens of attempts to accept.
+const WHILE: Duration = Duration::from_secs(3);
+
+/// What the service says when it cannot accept.
+const FULL: &str = "cannot accept connections";
+
+/// What it says when the limit on files is too low for its settings.
+const SHORT: &str =
+    "http.max_connections is beyond the limit on open files (LimitNOFILE, ulimit -n)";
+
+/// A service without room for another file, the operator's connection from before, and the clients
+/// inside.
+async fn full() -> (Service, Http1, Vec<Conversation>) {
+    let service = running(faulty()).await;
+    // From outside: the service itself keeps some files in reserve.
+    let (pid, files) = (service.pid().to_string(), format!("--nofile={FILES}"));
+    let limited = Command::new("prlimit")
+        .args(["--pid", &pid, &files])
+        .status();
+    assert!(limited.unwrap().success());
+    let mut operator = Http1::connect(service.operator().await).await.unwrap();
+    assert_eq!(operator.get("/livez").await.unwrap().status, 200);
+    let address = service.http().await;
+    let mut inside = Vec::new();
+    // Each is served before the next one comes: the last one finds no file left.
+    while service.descriptors() < FILES {
+        let mut client = Conversation::open(address).await.unwrap();
+        client.write(REQUEST).await.unwrap();
+        assert_eq!(client.answer().await.unwrap().status, 200);
+        inside.push(client);
+    }
+    (service, operator, inside)
+}
+
+#[tokio::test]
+async fn without_a_file_for_another_connection_it_waits_says_so_once_and_goes_on() {
+    let (service, mut operator, mut inside) = full().await;
+    let address = service.http().await;
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        let mut client = Conversation::open(address).await.unwrap();
+        client.write(REQUEST).await.unwrap();
+        waiting.push(client);
+    }
+    let told = service.event(FULL).await;
+    assert_eq!(told.field("listener"), "http", "{told}");
+
+    // Who is inside is served, and can count the time.
+    let (began, used) = (Instant::now(), service.cpu_time());
+    let pause = WHILE.as_millis();
+    inside[0]
+        .write(format!(
+            "GET /slow?ms={pause} HTTP/1.1\r\nhost: here\r\n\r\n"
+        ))
+        .await
+        .unwrap();
+    assert_eq!(inside[0].answer().await.unwrap().status, 200);
+    let (took, used) = (began.elapsed(), service.cpu_time().saturating_sub(used));
+    println!("{used:?} of work in {took:?}");
+    assert!(used < took / 10, "it span: {used:?} of {took:?}");
+    for path in ["/livez", "/readyz", "/startupz"] {
+        let answer = operator.get(path).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {answer}");
+    }
+    for client in &waiting {
+        assert!(!client.is_over(), "who waits is not sent away");
+    }
+
+    inside.truncate(1);
+
+    for client in &mut waiting {
+        assert_eq!(client.answer().await.unwrap().status, 200);
+    }
+    let exit = service.stop().await;
+    assert_eq!(exit.code, Some(0), "{exit}");
+    let told = exit.events.iter().filter(|event| event.message == FULL);
+    assert_eq!(told.count(), 1, "{exit}");
+}
+
+#[tokio::test]
+async fn clients_do_not_take_the_last_files_from_the_probes() {
+    let launch = faulty().by_way_of("prlimit", ["--nofile=200:200"]);
+    let service = running(launch).await;
+    let told = service.event(SHORT).await;
+    let room = told.field("connections").as_u64().unwrap();
+    let room = usize::try_from(room).unwrap();
+    let address = service.http().await;
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut client = Conversation::open(address).await.unwrap();
+        client.write(REQUEST).await.unwrap();
+        clients.push(client);
+    }
+    // The last one for whom there is room has its answer: from here on, the others wait.
+    assert_eq!(clients[room - 1].answer().await.unwrap().status, 200);
+
+    for path in ["/livez", "/readyz", "/startupz"] {
+        let answer = get(service.operator().await, path).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {answer}");
+    }
+    clients.remove(0);
+    assert_eq!(clients[room - 1].answer().await.unwrap().status, 200);
+    let exit = service.stop().await;
+    assert!(
+        !exit.events.iter().any(|event| event.message == FULL),
+        "{exit}"
+    );
+}
+
+#[tokio::test]
+async fn a_probe_that_finds_no_file_left_is_answered_when_there_is_one() {
+    let (service, mut operator, inside) = full().await;
+    let mut probe = Conversation::open(service.operator().await).await.unwrap();
+    probe
+        .write("GET /readyz HTTP/1.1\r\nhost: here\r\n\r\n")
+        .await
+        .unwrap();
+    let told = service.event(FULL).await;
+    assert_eq!(told.field("listener"), "operator", "{told}");
+    assert_eq!(operator.get("/readyz").await.unwrap().status, 200);
+
+    drop(inside);
+
+    assert_eq!(probe.answer().await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn without_a_file_left_it_stops_as_ever() {
+    let (service, mut operator, _inside) = full().await;
+    let mut next = Conversation::open(service.http().await).await.unwrap();
+    next.write(REQUEST).await.unwrap();
+    service.event(FULL).await;
+
+    // The operator's way to ask for it: no signal needs a file, and neither does this.
+    let asked = operator.send(Request::post("/api/stop")).await.unwrap();
+
+    assert_eq!(asked.status, 202, "{asked}");
+    let began = Instant::now();
+    let exit = service.exit().await;
+    assert_eq!(exit.code, Some(0), "{exit}");
+    assert!(began.elapsed() < AT_ONCE, "{exit}");
+    next.closed().await.unwrap();
+}

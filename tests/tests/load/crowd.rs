@@ -1,0 +1,121 @@
+//! Ten thousand connections at once: each is counted, none keeps a probe or another request from
+//! its answer, and none keeps the process from its end.
+
+use std::time::{Duration, Instant};
+
+use keelson::crowd::{Count, Crowd, Manner, make_room, welcoming};
+use keelson::http::get;
+use keelson::service::{Exit, Service, Signal};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::service;
+
+const CROWD: usize = 10_000;
+
+/// For those who are waited for in vain.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// For everybody else: nobody is there that long.
+const LONG_DRAIN: Duration = Duration::from_secs(20);
+
+/// What a stop may take beyond its drain. A release build on an idle machine takes far less than
+/// the second that is meant; this is for a debug build while others compile.
+const BEYOND: Duration = Duration::from_secs(6);
+
+/// Two crowds would need more files than a process may have.
+static PLACE: Mutex<()> = Mutex::const_new(());
+
+/// A service with room for a crowd, which has raised its limit on files itself.
+async fn prepared(drain: Duration) -> (MutexGuard<'static, ()>, Service) {
+    let place = PLACE.lock().await;
+    make_room(CROWD).unwrap();
+    let launch = service()
+        .by_way_of("prlimit", ["--nofile=1024:"])
+        .set("shutdown.drain", format!("{}s", drain.as_secs()));
+    let running = welcoming(launch, CROWD).start().await.unwrap();
+    (place, running.ready().await)
+}
+
+async fn gather(service: &Service, manner: Manner, size: usize) -> Crowd {
+    let began = Instant::now();
+    let crowd = Crowd::gather(service, manner, size).await.unwrap();
+    let (took, bytes) = (began.elapsed(), crowd.bytes_each);
+    println!("{size} {manner:?}: {bytes} bytes each, gathered in {took:?}");
+    crowd
+}
+
+/// Asks every probe on a connection of its own, and something else among the crowd.
+async fn answers_quickly(service: &Service) {
+    let (operator, http) = (service.operator().await, service.http().await);
+    let mut slowest = Duration::ZERO;
+    for _ in 0..10 {
+        let probes = ["/livez", "/readyz", "/startupz"].map(|path| (operator, path));
+        for (address, path) in probes.into_iter().chain([(http, "/v1/targets")]) {
+            let began = Instant::now();
+            let answer = get(address, path).await.unwrap();
+            slowest = slowest.max(began.elapsed());
+            assert_eq!(answer.status, 200, "{path}: {answer}");
+        }
+    }
+    println!("the slowest answer beside the crowd took {slowest:?}");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
+
+/// It was over in time, with this code, and nothing was said after the last word.
+#[track_caller]
+fn ended(exit: &Exit, drain: Duration, code: i32) {
+    println!("the stop took {:?}", exit.took);
+    assert_eq!(exit.code, Some(code), "{exit}");
+    assert!(exit.took < drain + BEYOND, "took {:?}: {exit}", exit.took);
+    assert_eq!(exit.events.last().unwrap().message, "stopped", "{exit}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_ten_thousand_connections_those_in_flight_at_the_deadline_are_cut_and_counted() {
+    let (_place, service) = prepared(DRAIN).await;
+    let _idle = gather(&service, Manner::Idle, 3000).await;
+    let _silent = gather(&service, Manner::Silent, 1000).await;
+    let _half_open = gather(&service, Manner::HalfOpen, 3000).await;
+    let _busy = gather(&service, Manner::Busy, 3000).await;
+    let all = Count {
+        connections: CROWD,
+        in_flight: 3000,
+    };
+    all.reached_by(&service).await.unwrap();
+    answers_quickly(&service).await;
+
+    let exit = service.stop().await;
+
+    ended(&exit, DRAIN, 3);
+    assert!(exit.took >= DRAIN, "took {:?}", exit.took);
+    let abandoned = exit.event("stopped").unwrap().field("abandoned");
+    assert_eq!(abandoned, "3000 http connections (/v1/targets ×3000)");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_connections_without_a_request_are_not_waited_for() {
+    let (_place, service) = prepared(LONG_DRAIN).await;
+    let _idle = gather(&service, Manner::Idle, 4000).await;
+    let _silent = gather(&service, Manner::Silent, 2000).await;
+    let _half_open = gather(&service, Manner::HalfOpen, 4000).await;
+
+    let exit = service.stop().await;
+
+    ended(&exit, LONG_DRAIN, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_requests_in_flight_are_answered_before_the_process_goes() {
+    let (_place, service) = prepared(LONG_DRAIN).await;
+    let mut busy = gather(&service, Manner::Busy, CROWD).await;
+    answers_quickly(&service).await;
+
+    service.signal(Signal::TERM);
+    service.event("draining").await;
+
+    for answer in busy.finish().await.unwrap() {
+        assert_eq!(answer.status, 422, "{answer}");
+        assert_eq!(answer.header("connection"), Some("close"), "{answer}");
+    }
+    ended(&service.exit().await, LONG_DRAIN, 0);
+}
