@@ -90,18 +90,22 @@ fn start() -> String {
         as_user() { "$@"; }
         if [ "$(id -u)" = 0 ]; then
             # The server refuses to run as root.
-            user=$(id -u postgres 2>/dev/null || id -u nobody)
+            user=postgres
+            id "$user" >/dev/null 2>&1 || user=nobody
             chown "$user" "$1"
-            as_user() { setpriv --reuid="$user" --clear-groups -- "$@"; }
+            as_user() {
+                setpriv --reuid="$(id -u "$user")" --regid="$(id -g "$user")" --clear-groups -- "$@"
+            }
         fi
-        cd "$1"
+        cd "$1" || exit
         as_user "$2/initdb" --pgdata="$1/data" --username=postgres --auth=trust --no-sync \
-            --encoding=UTF8 --locale=C >"$1/log" 2>&1 &&
-        as_user "$2/pg_ctl" start --pgdata="$1/data" --log="$1/log" --wait --silent \
-            --options="-k $1 -c listen_addresses= -c fsync=off -c max_connections=200" >&2 &&
+            --encoding=UTF8 --locale=C >"$1/log" 2>&1 || exit
+        as_user "$2/pg_ctl" start --pgdata="$1/data" --log="$1/data/log" --wait --silent \
+            --options="-k $1 -c listen_addresses= -c fsync=off -c max_connections=200" \
+            >>"$1/log" 2>&1 </dev/null || exit
         echo ready
         cat >/dev/null
-        as_user "$2/pg_ctl" stop --pgdata="$1/data" --mode=immediate --silent
+        as_user "$2/pg_ctl" stop --pgdata="$1/data" --mode=immediate --silent >/dev/null 2>&1
         rm -rf "$1"
     "#;
     let mut server = Command::new("sh")

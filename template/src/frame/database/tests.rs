@@ -117,7 +117,8 @@ async fn a_transaction_takes_effect_as_a_whole_or_not_at_all() {
             transaction.commit().await.unwrap();
         }
     }
-    // The next one has the connection only after it was tidied.
+    // Nobody has the connection before it was tidied.
+    fixture.rest().await;
     fixture.add("next").await.unwrap();
     let query = sqlx::query_scalar("SELECT name FROM things ORDER BY name");
     let names: Vec<String> = query.fetch_all(fixture.database.read()).await.unwrap();
