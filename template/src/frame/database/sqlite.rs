@@ -1,7 +1,7 @@
 //! SQLite, in a file: nothing to install, nothing to operate.
 
 use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,17 +137,18 @@ pub(super) async fn unhurried(_: &mut Connection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Held while this process migrates: a locked file beside the database.
+/// Held while this process migrates: the directory of the database, locked. A file beside it would
+/// stay behind, and the database's own locks are of another kind.
 pub(super) type Lock = File;
 
 #[expect(clippy::unused_async, reason = "another engine has to ask for that")]
 pub(super) async fn try_lock(_: &mut Connection, url: &str) -> Result<Option<Lock>, sqlx::Error> {
     let options = SqliteConnectOptions::from_str(url)?;
-    let mut path = PathBuf::from(options.get_filename()).into_os_string();
-    path.push("-migration");
-    let file = File::options().create(true).append(true).open(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+    let directory = options.get_filename().parent();
+    let directory = directory.filter(|path| *path != Path::new(""));
+    let directory = File::open(directory.unwrap_or(Path::new(".")))?;
+    match directory.try_lock() {
+        Ok(()) => Ok(Some(directory)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
