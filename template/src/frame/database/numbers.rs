@@ -44,6 +44,8 @@ pub struct Totals {
     pub acquired: [u64; BOUNDS_US.len() + 1],
     /// Whoever did not get one in time.
     pub timeouts: u64,
+    /// Whoever had one for longer than `hold_warning`.
+    pub held_long: u64,
     pub discarded_old: u64,
     pub discarded_dead: u64,
     pub discarded_broken: u64,
@@ -57,6 +59,7 @@ pub(super) const BOUNDS_US: [u64; 6] = [100, 1_000, 10_000, 100_000, 1_000_000, 
 pub(super) struct Waits {
     acquired: [AtomicU64; BOUNDS_US.len() + 1],
     timeouts: AtomicU64,
+    held_long: AtomicU64,
     discarded: [AtomicU64; 5],
 }
 
@@ -73,6 +76,10 @@ impl Waits {
         self.timeouts.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn hold_long(&self) {
+        self.held_long.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn discard(&self, reason: Discard) {
         self.discarded[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -82,6 +89,7 @@ impl Waits {
         Totals {
             acquired: std::array::from_fn(|place| self.acquired[place].load(Ordering::Relaxed)),
             timeouts: self.timeouts.load(Ordering::Relaxed),
+            held_long: self.held_long.load(Ordering::Relaxed),
             discarded_old: discarded(Discard::Old),
             discarded_dead: discarded(Discard::Dead),
             discarded_broken: discarded(Discard::Broken),

@@ -281,6 +281,7 @@ impl Pool {
             let held = now.duration_since(loan.since);
             if held >= self.0.limits.hold && !loan.warned {
                 loan.warned = true;
+                self.0.waits.hold_long();
                 tracing::warn!(by = %loan.place, ?held, "a database connection is held for long");
             }
         }

@@ -38,7 +38,7 @@ pub(super) fn exists(_url: &str) -> bool {
 }
 
 /// What a URL may say that is no secret, beside host, user and database.
-const HARMLESS: [&str; 3] = ["application_name", "sslmode", "sslrootcert"];
+const HARMLESS: [&str; 5] = ["application_name", "host", "port", "sslmode", "sslrootcert"];
 
 /// The URL as it may be seen: whole if nothing in it can be a secret, or else rebuilt without what
 /// can. `None` when it is not a URL, or one in which a password has spilled into other parts.
@@ -219,6 +219,49 @@ pub(super) fn explain(error: &dyn DatabaseError) -> String {
 #[cfg(test)]
 mod tests {
     use super::redacted;
+    use crate::frame::database::tests::Fixture;
+    use crate::frame::database::{Database, Refusal};
+
+    /// What the server says of a session.
+    async fn shown(database: &Database, what: &'static str) -> String {
+        let query = sqlx::query_scalar("SELECT current_setting($1)").bind(what);
+        query.fetch_one(database.read()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_connection_has_its_limits_and_its_name() {
+        let fixture = Fixture::new().await;
+        for (what, value) in [
+            ("application_name", env!("CARGO_PKG_NAME")),
+            ("statement_timeout", "5s"),
+            ("lock_timeout", "5s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+            ("client_connection_check_interval", "2s"),
+        ] {
+            assert_eq!(shown(&fixture.database, what).await, value, "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_can_only_read_is_not_lent_again() {
+        let fixture = Fixture::new().await;
+        let read_only = sqlx::query("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY");
+        read_only.execute(fixture.database.write()).await.unwrap();
+
+        let error = fixture.add("first").await.unwrap_err();
+
+        assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
+        fixture.add("second").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_server_has_ended_is_not_lent_again() {
+        let fixture = Fixture::new().await;
+        let ended = sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())");
+        let error = ended.execute(fixture.database.write()).await.unwrap_err();
+        assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
+        fixture.add("first").await.unwrap();
+    }
 
     #[test]
     fn a_password_is_shown_nowhere_in_a_url() {

@@ -220,7 +220,43 @@ fn code(error: &dyn DatabaseError) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use super::redacted;
+    use super::*;
+    use crate::frame::database::tests::Fixture;
+
+    #[tokio::test]
+    async fn a_read_cannot_write() {
+        let fixture = Fixture::new().await;
+        let write = sqlx::query("INSERT INTO things (id, name) VALUES (1, 'first')");
+        let error = write.execute(fixture.database.read()).await.unwrap_err();
+        assert!(error.to_string().contains("readonly"), "{error}");
+        assert_eq!(fixture.count().await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_close_leaves_the_file_alone() {
+        let fixture = Fixture::new().await;
+        fixture.add("first").await.unwrap();
+        assert_eq!(fixture.count().await, 1);
+        let left = fixture
+            .database
+            .close(std::time::Duration::from_secs(10))
+            .await;
+        assert!(left.is_empty(), "{left:?}");
+        let file = fixture.scratch.url().strip_prefix("sqlite:").unwrap();
+        let directory = Path::new(file).parent().unwrap();
+        assert_eq!(std::fs::read_dir(directory).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_version_that_can_lose_commits_is_refused() {
+        for version in ["3.51.3", "3.51.10", "3.52.0", "4.0.0"] {
+            assert!(accept(version).is_ok(), "{version}");
+        }
+        for version in ["3.51.2", "3.45.1", "3.7.17", "nonsense"] {
+            let refused = accept(version).unwrap_err();
+            assert!(refused.to_string().contains(version), "{refused}");
+        }
+    }
 
     #[test]
     fn a_database_is_a_file_and_never_in_memory() {
