@@ -22,7 +22,8 @@ use sqlx::{Describe, Either, Error, Execute, Executor, SqlStr};
 
 use super::engine::{self, Db};
 use super::lease::Lease;
-use super::pool::{Place, Pool};
+use super::loan::Place;
+use super::pool::Pool;
 use super::{QueryResult, Row, Statement, TypeInfo};
 
 /// Runs one statement on a connection, which is lent for just as long.

@@ -12,8 +12,9 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::engine::{self, Db};
+use super::loan::Ticket;
 use super::numbers::Discard;
-use super::pool::{Live, Ticket};
+use super::pool::Live;
 use super::{Connection, QueryResult, Row, Statement, TypeInfo};
 
 /// A connection that is lent until this is dropped. Statements run on it as on any connection of
@@ -139,11 +140,15 @@ impl Drop for Lease {
         let Some((live, ticket)) = self.lent.take() else {
             return;
         };
-        let pool = ticket.pool.clone();
         let is_clean = self.progress == Progress::Done && self.transaction == Transaction::None;
-        if is_clean && !pool.is_closing() {
-            pool.take_back(live, ticket);
-        } else if let Ok(runtime) = Handle::try_current() {
+        let untidy = if is_clean {
+            ticket.pool.clone().take_back(live, ticket)
+        } else {
+            Err((live, ticket))
+        };
+        if let Err((live, ticket)) = untidy
+            && let Ok(runtime) = Handle::try_current()
+        {
             let tidied = tidy(live, ticket, self.progress, self.transaction);
             // It has a time limit, and a close of the pool waits for it.
             #[expect(clippy::disallowed_methods)]
@@ -180,8 +185,11 @@ async fn tidy(mut live: Live, ticket: Ticket, progress: Progress, transaction: T
         }
     });
     match tidied.await {
-        Ok(Ok(())) if pool.is_closing() => pool.retire(live, Discard::Closed).await,
-        Ok(Ok(())) => pool.take_back(live, ticket),
+        Ok(Ok(())) => {
+            if let Err((live, _ticket)) = pool.take_back(live, ticket) {
+                pool.retire(live, Discard::Closed).await;
+            }
+        }
         Ok(Err(_)) => pool.discard(Discard::Broken),
         Err(_) => pool.discard(Discard::Unfinished),
     }

@@ -12,6 +12,7 @@
 mod access;
 mod errors;
 mod lease;
+mod loan;
 mod migrations;
 mod numbers;
 mod pool;

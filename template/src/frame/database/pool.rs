@@ -14,7 +14,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,14 +24,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::engine;
 use super::lease::Lease;
+use super::loan::{Loan, Place, Ticket, Waiting};
 use super::numbers::{Discard, Numbers, Waits};
 use super::{Connection, Options};
 
 /// How long a connection may be idle before it is asked whether it still works.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// Where the code is that holds a connection.
-pub(super) type Place = &'static Location<'static>;
 
 /// What a pool keeps to.
 #[derive(Debug, Clone)]
@@ -82,23 +79,6 @@ pub(super) struct Live {
     pub(super) interrupt: engine::Interrupt,
     /// The end of its life.
     end: Instant,
-}
-
-/// Who has a connection, and since when.
-#[derive(Debug, Clone)]
-pub(super) struct Loan {
-    place: Place,
-    since: Instant,
-    warned: bool,
-    /// Ends what is running on it, once there is a connection.
-    interrupt: Option<engine::Interrupt>,
-}
-
-/// What a connection carries with it while it is lent.
-pub(super) struct Ticket {
-    pub(super) pool: Pool,
-    id: u64,
-    _room: OwnedSemaphorePermit,
 }
 
 impl Pool {
@@ -212,14 +192,7 @@ impl Pool {
 
     fn sign(&self, room: OwnedSemaphorePermit, place: Place) -> Ticket {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let since = Instant::now();
-        let loan = Loan {
-            place,
-            since,
-            warned: false,
-            interrupt: None,
-        };
-        self.lock().lent.insert(id, loan);
+        self.lock().lent.insert(id, Loan::to(place));
         Ticket {
             pool: self.clone(),
             id,
@@ -236,18 +209,38 @@ impl Pool {
         Some((idle.live, !suspected && idle.since.elapsed() < IDLE))
     }
 
-    /// Takes back a connection on which nothing is under way.
-    pub(super) fn take_back(&self, live: Live, ticket: Ticket) {
+    /// Takes back a connection on which nothing is under way; or not, since there will be nobody to
+    /// lend it to.
+    pub(super) fn take_back(&self, live: Live, ticket: Ticket) -> Result<(), (Live, Ticket)> {
+        let mut state = self.lock();
+        // Looked at under the lock under which a close takes what is idle.
+        if self.is_closing() {
+            return Err((live, ticket));
+        }
         let since = Instant::now();
-        self.lock().idle.push(Idle { live, since });
+        state.idle.push(Idle { live, since });
+        drop(state);
         // There is room for the next one only now.
         drop(ticket);
+        Ok(())
     }
 
     /// Closes a connection, and says goodbye if there is time for that.
     pub(super) async fn retire(&self, live: Live, reason: Discard) {
         self.0.waits.discard(reason);
         _ = timeout(self.0.limits.ping, live.connection.close()).await;
+    }
+
+    /// A loan is over.
+    pub(super) fn settle(&self, id: u64) {
+        let mut state = self.lock();
+        if let Some(loan) = state.lent.remove(&id) {
+            state.longest_hold = state.longest_hold.max(loan.since.elapsed());
+        }
+        drop(state);
+        if self.is_closing() {
+            self.0.returned.notify_one();
+        }
     }
 
     /// A connection was found broken: those that are idle may be as well.
@@ -362,42 +355,6 @@ impl State {
         if let Some(loan) = self.lent.get_mut(&ticket.id) {
             loan.interrupt = Some(live.interrupt.clone());
         }
-    }
-}
-
-impl fmt::Display for Loan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a database connection ({})", self.place)
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let inner = &self.pool.0;
-        let mut state = self.pool.lock();
-        if let Some(loan) = state.lent.remove(&self.id) {
-            state.longest_hold = state.longest_hold.max(loan.since.elapsed());
-        }
-        drop(state);
-        if inner.closing.load(Ordering::Acquire) {
-            inner.returned.notify_one();
-        }
-    }
-}
-
-/// Counts whoever waits, also if the wait is given up.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn among(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
