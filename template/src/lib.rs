@@ -5,6 +5,11 @@
 pub mod frame;
 pub mod service;
 
+/// Tests have databases of their own.
+#[cfg(test)]
+#[path = "../tests/support/scratch.rs"]
+mod scratch;
+
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -127,6 +132,7 @@ async fn live(loaded: Loaded<Settings>, reload: impl Fn() + Send + Sync + 'stati
         supervisor: supervisor.clone(),
         pulse: pulse.clone(),
         http: parts.http.subscribe(),
+        database: parts.database.subscribe(),
         settings: entries,
     };
     let routes = operator::routes(&settings.operator, shown, &health);
@@ -189,17 +195,17 @@ async fn live(loaded: Loaded<Settings>, reload: impl Fn() + Send + Sync + 'stati
 
 /// What a start makes, as far as it gets, and a stop takes apart in reverse.
 struct Parts {
-    database: Option<Database>,
     listener: Option<Listener>,
-    /// The listener, for the operator to look at.
+    /// The database and the listener are also for the operator to look at.
+    database: watch::Sender<Option<Database>>,
     http: watch::Sender<Option<Watch>>,
 }
 
 impl Parts {
     fn new() -> Self {
         Self {
-            database: None,
             listener: None,
+            database: watch::Sender::new(None),
             http: watch::Sender::new(None),
         }
     }
@@ -213,9 +219,13 @@ async fn start(
     health: &Health,
     parts: &mut Parts,
 ) -> Result<(), Fault> {
-    let database = Database::open(&settings.database).await?;
-    parts.database = Some(database.clone());
-    database.prepare(settings.database.migrate_on_start).await?;
+    let database = Database::new(&settings.database)?;
+    parts.database.send_replace(Some(database.clone()));
+    lifecycle.waits_for("the database");
+    database.reach().await?;
+    lifecycle.waits_for("its migrations");
+    database.prepare().await?;
+    database.tended_by(supervisor)?;
     let asked = database.clone();
     health.check("database", settings.health.database, move || {
         let database = asked.clone();
@@ -228,6 +238,7 @@ async fn start(
         health: health.clone(),
         database,
     };
+    lifecycle.waits_for("tasks");
     let routes = edge::around(service::start(settings, &frame).await?, &settings.http);
 
     let socket = sockets.take("http", settings.http.listen)?;
@@ -269,13 +280,11 @@ async fn stop(
     let tasks = supervisor.stop(budget.tasks);
     left.extend(stop.phase(Phase::Tasks, budget.tasks, alive, tasks).await);
 
-    if let Some(database) = parts.database {
-        let connections = || vec!["database connections".to_owned()];
+    let database = parts.database.borrow().clone();
+    if let Some(database) = database {
+        let holders = || database.holders();
         let close = database.close(budget.close);
-        left.extend(
-            stop.phase(Phase::Close, budget.close, connections, close)
-                .await,
-        );
+        left.extend(stop.phase(Phase::Close, budget.close, holders, close).await);
     }
 
     stop.over();
@@ -360,11 +369,12 @@ fn stopped(exit: &Exit) {
 /// `migrate`: brings the database up to date, or says whether it is.
 async fn migrate(settings: &Settings, check: bool) -> Outcome {
     settings.log.start()?;
-    if check && !Database::exists(&settings.database)? {
+    if check && !Database::exists(&settings.database) {
         say("there is no database yet: every migration is pending\n")?;
         return Ok(Exit::Failed);
     }
-    let database = Database::open(&settings.database).await?;
+    let database = Database::new(&settings.database)?;
+    database.reach().await?;
     let pending = database.pending().await?;
     let migrations = if pending == 1 {
         "migration"

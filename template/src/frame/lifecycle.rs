@@ -67,6 +67,8 @@ fn left<S: Serializer>(until: &Instant, serializer: S) -> Result<S::Ok, S::Error
 pub struct Lifecycle {
     state: watch::Sender<State>,
     asked: CancellationToken,
+    /// What a start waits for.
+    step: watch::Sender<&'static str>,
 }
 
 impl Lifecycle {
@@ -75,7 +77,19 @@ impl Lifecycle {
         Self {
             state: watch::Sender::new(State::Starting),
             asked: CancellationToken::new(),
+            step: watch::Sender::new("nothing yet"),
         }
+    }
+
+    /// Notes what the start waits for, for those who wait for the start.
+    pub fn waits_for(&self, step: &'static str) {
+        self.step.send_replace(step);
+    }
+
+    /// What the start waits for.
+    #[must_use]
+    pub fn step(&self) -> &'static str {
+        *self.step.borrow()
     }
 
     #[must_use]

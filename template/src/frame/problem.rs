@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::database::Refusal;
 use super::edge::RequestId;
 
 /// One error, as the client sees it.
@@ -15,6 +16,8 @@ pub struct Problem {
     pub status: StatusCode,
     pub code: &'static str,
     pub title: &'static str,
+    /// The field of the body that it is about.
+    field: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -25,7 +28,20 @@ struct Body<'a> {
     code: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault>,
 }
+
+/// One thing that is wrong with a request.
+#[derive(Serialize)]
+struct Fault {
+    /// The place in the body, as a JSON pointer.
+    pointer: String,
+    detail: &'static str,
+}
+
+/// How long to stay away when the service cannot answer, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 impl Problem {
     pub const NOT_FOUND: Self =
@@ -44,6 +60,21 @@ impl Problem {
         StatusCode::SERVICE_UNAVAILABLE,
         "unavailable",
         "The service cannot answer just now; try again",
+    );
+    pub const TAKEN: Self = Self::new(
+        StatusCode::CONFLICT,
+        "taken",
+        "There is one of these already",
+    );
+    pub const RELATED: Self = Self::new(
+        StatusCode::CONFLICT,
+        "related",
+        "It refers to something that is not there, or something refers to it",
+    );
+    pub const INVALID: Self = Self::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "invalid",
+        "A value is not what it must be",
     );
     pub const INTERNAL: Self = Self::new(
         StatusCode::INTERNAL_SERVER_ERROR,
@@ -71,7 +102,15 @@ impl Problem {
             status,
             code,
             title,
+            field: None,
         }
+    }
+
+    /// The same problem, with the field that has caused it.
+    #[must_use]
+    pub fn about(mut self, field: Option<String>) -> Self {
+        self.field = field;
+        self
     }
 }
 
@@ -108,10 +147,23 @@ impl IntoResponse for Problem {
             status: self.status.as_u16(),
             code: self.code,
             request_id: current(),
+            errors: self
+                .field
+                .map(|field| Fault {
+                    pointer: format!("/{}", field.replace('~', "~0").replace('/', "~1")),
+                    detail: self.title,
+                })
+                .into_iter()
+                .collect(),
         };
         let kind = HeaderValue::from_static(KIND);
         let mut response = (self.status, axum::Json(body)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
         response
     }
 }
@@ -119,16 +171,22 @@ impl IntoResponse for Problem {
 /// What the database says becomes an answer here, and nowhere else.
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::RowNotFound => Self::NOT_FOUND,
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => {
-                tracing::warn!(cause = %error, request_id = current(), "database unavailable");
-                Self::UNAVAILABLE
+        let refusal = Refusal::of(&error);
+        let request_id = current();
+        match refusal {
+            Refusal::Unavailable | Refusal::TooSlow => {
+                tracing::warn!(cause = %error, request_id, "database unavailable");
             }
-            _ => {
-                tracing::error!(cause = %error, request_id = current(), "database error");
-                Self::INTERNAL
-            }
+            Refusal::Internal => tracing::error!(cause = %error, request_id, "database error"),
+            _ => {}
+        }
+        match refusal {
+            Refusal::NotFound => Self::NOT_FOUND,
+            Refusal::Unavailable | Refusal::TooSlow => Self::UNAVAILABLE,
+            Refusal::Taken { field } => Self::TAKEN.about(field),
+            Refusal::Related { field } => Self::RELATED.about(field),
+            Refusal::Invalid { field } => Self::INVALID.about(field),
+            Refusal::Internal => Self::INTERNAL,
         }
     }
 }

@@ -26,7 +26,7 @@ pub async fn start(
     settings: &Settings,
     frame: &Frame,
 ) -> Result<Router, Box<dyn Error + Send + Sync>> {
-    let pool = frame.database.pool().clone();
-    let targets = targets::Targets::new(pool, settings.monitor.max_targets);
+    let database = frame.database.clone();
+    let targets = targets::Targets::new(database, settings.monitor.max_targets);
     Ok(Router::new().nest("/v1", targets::routes(targets)))
 }

@@ -6,9 +6,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, Pool};
+use sqlx::FromRow;
 
-use crate::frame::database::Db;
+use crate::frame::database::{Database, Refusal};
 use crate::frame::problem::Problem;
 use crate::frame::settings::{Check, Reader, Section};
 
@@ -107,27 +107,27 @@ async fn remove(
 /// The targets in the database.
 #[derive(Debug, Clone)]
 pub(super) struct Targets {
-    pool: Pool<Db>,
+    database: Database,
     max: i64,
 }
 
 impl Targets {
-    pub(super) fn new(pool: Pool<Db>, max: u32) -> Self {
+    pub(super) fn new(database: Database, max: u32) -> Self {
         Self {
-            pool,
+            database,
             max: max.into(),
         }
     }
 
     async fn all(&self) -> Result<Vec<Target>, sqlx::Error> {
         sqlx::query_as("SELECT id, url FROM targets ORDER BY id")
-            .fetch_all(&self.pool)
+            .fetch_all(self.database.read())
             .await
     }
 
     async fn get(&self, id: i64) -> Result<Target, sqlx::Error> {
         let query = sqlx::query_as("SELECT id, url FROM targets WHERE id = $1");
-        query.bind(id).fetch_one(&self.pool).await
+        query.bind(id).fetch_one(self.database.read()).await
     }
 
     async fn add(&self, url: &str) -> Result<Target, Problem> {
@@ -140,12 +140,12 @@ impl Targets {
         match query
             .bind(url)
             .bind(self.max)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.database.write())
             .await
         {
             Ok(Some(target)) => Ok(target),
             Ok(None) => Err(TOO_MANY),
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+            Err(error) if matches!(Refusal::of(&error), Refusal::Taken { .. }) => {
                 Err(ALREADY_WATCHED)
             }
             Err(error) => Err(error.into()),
@@ -154,7 +154,7 @@ impl Targets {
 
     async fn remove(&self, id: i64) -> Result<(), sqlx::Error> {
         let query = sqlx::query("DELETE FROM targets WHERE id = $1").bind(id);
-        match query.execute(&self.pool).await?.rows_affected() {
+        match query.execute(self.database.write()).await?.rows_affected() {
             0 => Err(sqlx::Error::RowNotFound),
             _ => Ok(()),
         }

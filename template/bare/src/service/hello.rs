@@ -5,9 +5,8 @@ use axum::response::IntoResponse;
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::Serialize;
-use sqlx::Pool;
 
-use crate::frame::database::Db;
+use crate::frame::database::Database;
 use crate::frame::problem::Problem;
 use crate::frame::settings::{Reader, Section};
 
@@ -48,11 +47,11 @@ async fn greet(
 
 /// The guests in the database.
 #[derive(Debug, Clone)]
-pub(super) struct Guests(Pool<Db>);
+pub(super) struct Guests(Database);
 
 impl Guests {
-    pub(super) fn new(pool: Pool<Db>) -> Self {
-        Self(pool)
+    pub(super) fn new(database: Database) -> Self {
+        Self(database)
     }
 
     /// Counts one more visit, and says how many there have been.
@@ -62,6 +61,6 @@ impl Guests {
              ON CONFLICT (name) DO UPDATE SET times = guests.times + 1
              RETURNING times",
         );
-        query.bind(name).fetch_one(&self.0).await
+        query.bind(name).fetch_one(self.0.write()).await
     }
 }

@@ -26,7 +26,7 @@ pub async fn start(
     settings: &Settings,
     frame: &Frame,
 ) -> Result<Router, Box<dyn Error + Send + Sync>> {
-    let guests = hello::Guests::new(frame.database.pool().clone());
+    let guests = hello::Guests::new(frame.database.clone());
     let routes = hello::routes(settings.hello.clone(), guests);
     Ok(Router::new().nest("/v1", routes))
 }

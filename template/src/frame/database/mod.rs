@@ -1,19 +1,29 @@
-//! The database: a pool with limits, and the migrations that it needs.
+//! The database: connections with limits, the migrations that it needs, and a close that loses
+//! nothing.
 //!
 //! Whatever differs between engines is in one file beside this one; everything else, the service's
-//! own queries included, is the same for SQLite and Postgres.
+//! own queries included, is the same for SQLite and Postgres. [`access`] shows how queries are made.
+//!
+//! - No caller waits for ever: not for a connection, not for a statement, not when the link to the
+//!   server is dead, and not at the stop.
+//! - A connection that comes from here has nothing left over from the one who had it before.
+//! - A service never runs on a schema that it was not made for.
 
+mod access;
+mod errors;
+mod lease;
+mod loan;
+mod migrations;
+mod numbers;
+mod pool;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use config::ValueKind;
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::Connection;
-use sqlx::migrate::MigrateError;
-use sqlx::pool::PoolOptions;
-
-use super::settings::{Check, REDACTED, Reader, Section, Setting};
+use tokio::time::{Instant, sleep};
 
 // The engine that this service was made for.{{ nl }}mod {{ database }};{{ nl }}use {{ database }} as engine;{% comment %}
 #[cfg(feature = "postgres")]
@@ -26,212 +36,117 @@ mod sqlite;
 use sqlite as engine;
 // {% endcomment %}
 
+pub use access::{Access, Transaction};
 pub use engine::Db;
+pub use errors::{Error, Refusal};
+pub use lease::Lease;
+pub use numbers::Numbers;
+pub use settings::{OnStart, Settings, Unknown, Url};
 
-/// `[database]`
-#[derive(Debug, Clone)]
-pub struct Settings {
-    pub url: Url,
-    pub max_connections: u32,
-    pub acquire_timeout: Duration,
-    pub migrate_on_start: bool,
-}
+use super::supervisor::{Refused, Supervisor};
+use pool::Pool;
 
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            url: from.value("url"),
-            max_connections: from.value("max_connections"),
-            acquire_timeout: from.value("acquire_timeout"),
-            migrate_on_start: from.value("migrate_on_start"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.that(
-            !self.acquire_timeout.is_zero(),
-            &["database.acquire_timeout"],
-            "must be longer than nothing",
-        );
-        check.that(
-            (1..=10_000).contains(&self.max_connections),
-            &["database.max_connections"],
-            "must be from 1 to 10000",
-        );
-    }
-}
-
-/// Where the database is. A password in it is a secret, and the rest of it may be seen.
-#[derive(Debug, Clone)]
-pub struct Url {
-    whole: SecretString,
-    shown: String,
-}
-
-impl Setting for Url {
-    const EXPECTED: &'static str = engine::EXPECTED_URL;
-    const SECRET: bool = true;
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        let text = String::parse(value).filter(|text| !text.contains(REDACTED))?;
-        let shown = engine::redacted(&text)?;
-        Some(Self {
-            whole: text.into(),
-            shown,
-        })
-    }
-
-    fn redacted(&self) -> String {
-        self.shown.clone()
-    }
-}
-
-/// What can go wrong between the start and the first query, named so that it can be mended.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("cannot open the database {url} (database.url): {cause}")]
-    Open { url: String, cause: sqlx::Error },
-    #[error("cannot migrate the database {url}: {cause}")]
-    Migrate { url: String, cause: MigrateError },
-    #[error(
-        "the database {url} lacks {count} migrations, and database.migrate_on_start is false; \
-         run `{program} migrate` first",
-        program = env!("CARGO_PKG_NAME")
-    )]
-    Pending { url: String, count: usize },
-    #[error(
-        "the database {url} has migration {version}, which this binary {what}; \
-         run the binary that applied it, or a newer one"
-    )]
-    Foreign {
-        url: String,
-        version: i64,
-        what: &'static str,
-    },
-}
+type Connection = <Db as sqlx::Database>::Connection;
+type Options = <Connection as sqlx::Connection>::Options;
+type QueryResult = <Db as sqlx::Database>::QueryResult;
+type Row = <Db as sqlx::Database>::Row;
+type Statement = <Db as sqlx::Database>::Statement;
+type TypeInfo = <Db as sqlx::Database>::TypeInfo;
 
 /// The service's database.
 #[derive(Debug, Clone)]
 pub struct Database {
-    pool: sqlx::Pool<Db>,
-    url: String,
-    /// Whoever still uses a connection is not waited for.
-    closing: Arc<AtomicBool>,
+    reads: Pool,
+    writes: Pool,
+    settings: Arc<Settings>,
 }
 
+/// How often connections are looked after.
+const TENDING: Duration = Duration::from_secs(1);
+
+/// The pause after the first vain attempt to reach the database, and the longest.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+
 impl Database {
-    /// Connects, which on SQLite creates the file and its directory.
+    /// Everything that is needed to connect, which happens when the first connection is asked for.
     ///
     /// # Errors
     ///
-    /// When the database cannot be reached or refuses this user.
-    pub async fn open(settings: &Settings) -> Result<Self, Error> {
-        let url = settings.url.shown.clone();
-        let failed = |cause| Error::Open {
-            url: url.clone(),
-            cause,
-        };
-        let options = engine::options(settings.url.whole.expose_secret()).map_err(failed)?;
-        // A pool says no more than that it has no connection; one by itself says why.
-        let first = <Db as sqlx::Database>::Connection::connect_with(&options);
-        let first = tokio::time::timeout(settings.acquire_timeout, first).await;
-        let first = first
-            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-            .map_err(failed)?;
-        first.close().await.map_err(failed)?;
-        let closing = Arc::new(AtomicBool::new(false));
-        let pool = PoolOptions::new()
-            .max_connections(settings.max_connections)
-            .acquire_timeout(settings.acquire_timeout);
-        let pool = engine::interruptible(pool, &closing).connect_lazy_with(options);
-        Ok(Self { pool, url, closing })
+    /// When the URL is none, or the place that it names cannot be.
+    pub fn new(settings: &Settings) -> Result<Self, Error> {
+        let [reads, writes] =
+            engine::pools(settings).map_err(|cause| settings.cannot_open(cause))?;
+        let settings = Arc::new(settings.clone());
+        Ok(Self {
+            reads,
+            writes,
+            settings,
+        })
+    }
+
+    /// Waits until there is a database to work with: until it can be reached, unless the settings
+    /// want that to be an error as well.
+    ///
+    /// # Errors
+    ///
+    /// When it refuses this user, or is not what it should be: that does not get better by itself.
+    pub async fn reach(&self) -> Result<(), Error> {
+        let [mut pause, longest] = PAUSES;
+        let mut told = None;
+        loop {
+            let Err(cause) = self.greet().await else {
+                return Ok(());
+            };
+            let error = self.settings.cannot_open(cause);
+            if !error.may_pass() || self.settings.on_start == OnStart::Fail {
+                return Err(error);
+            }
+            if told.is_none_or(|told: Instant| told.elapsed() >= longest) {
+                told = Some(Instant::now());
+                tracing::warn!(cause = %error, "waiting for the database");
+            }
+            sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// The first words with the database: whether it is one that can be used.
+    async fn greet(&self) -> Result<(), sqlx::Error> {
+        let version: String = sqlx::query_scalar(engine::VERSION)
+            .fetch_one(self.write())
+            .await?;
+        engine::accept(&version)
     }
 
     /// Whether there is a database to connect to, as far as that can be told without making one.
-    ///
-    /// # Errors
-    ///
-    /// When the URL is none.
-    pub fn exists(settings: &Settings) -> Result<bool, Error> {
-        let failed = |cause| Error::Open {
-            url: settings.url.shown.clone(),
-            cause,
-        };
-        engine::exists(settings.url.whole.expose_secret()).map_err(failed)
-    }
-
-    /// Connections for the service's queries.
     #[must_use]
-    pub fn pool(&self) -> &sqlx::Pool<Db> {
-        &self.pool
+    pub fn exists(settings: &Settings) -> bool {
+        engine::exists(settings.url.expose())
     }
 
-    /// Applies every migration that is pending.
+    /// For one statement that only reads.
+    #[must_use]
+    #[track_caller]
+    pub fn read(&self) -> Access<'_> {
+        Access::to(&self.reads)
+    }
+
+    /// For one statement that writes.
+    #[must_use]
+    #[track_caller]
+    pub fn write(&self) -> Access<'_> {
+        Access::to(&self.writes)
+    }
+
+    /// Begins a transaction, for statements that belong together.
     ///
     /// # Errors
     ///
-    /// When one fails, or when the database has been migrated beyond what this binary knows.
-    pub async fn migrate(&self) -> Result<(), Error> {
-        let failed = |cause| Error::Migrate {
-            url: self.url.clone(),
-            cause,
-        };
-        engine::MIGRATIONS.run(&self.pool).await.map_err(failed)
-    }
-
-    /// How many migrations are pending. Changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// When the database does not answer, or has a migration that this binary does not know.
-    pub async fn pending(&self) -> Result<usize, Error> {
-        let failed = |cause| Error::Open {
-            url: self.url.clone(),
-            cause,
-        };
-        let known: Vec<_> = engine::MIGRATIONS.iter().collect();
-        let migrated: bool = sqlx::query_scalar(engine::IS_MIGRATED)
-            .fetch_one(&self.pool)
-            .await
-            .map_err(failed)?;
-        if !migrated {
-            return Ok(known.len());
-        }
-        let query = sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations");
-        let applied: Vec<(i64, Vec<u8>, bool)> =
-            query.fetch_all(&self.pool).await.map_err(failed)?;
-        for (version, checksum, success) in &applied {
-            let foreign = |what| Error::Foreign {
-                url: self.url.clone(),
-                version: *version,
-                what,
-            };
-            match known.iter().find(|migration| migration.version == *version) {
-                None => return Err(foreign("does not know")),
-                Some(same) if *same.checksum != **checksum => return Err(foreign("has otherwise")),
-                Some(_) if !success => return Err(foreign("finds half applied")),
-                Some(_) => {}
-            }
-        }
-        Ok(known.len() - applied.len())
-    }
-
-    /// Brings the schema up to date, or refuses to go on with one that is not.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::migrate`], and when a migration is pending that may not be applied now.
-    pub async fn prepare(&self, migrate_on_start: bool) -> Result<(), Error> {
-        if migrate_on_start {
-            return self.migrate().await;
-        }
-        match self.pending().await? {
-            0 => Ok(()),
-            count => Err(Error::Pending {
-                url: self.url.clone(),
-                count,
-            }),
-        }
+    /// When there is no connection in time, or the database does not answer.
+    #[track_caller]
+    pub fn begin(&self) -> impl Future<Output = Result<Transaction, sqlx::Error>> + Send {
+        // The place is that of the caller, not of whoever polls.
+        Access::to(&self.writes).begin()
     }
 
     /// One round trip, to see whether it answers.
@@ -240,17 +155,64 @@ impl Database {
     ///
     /// When it does not.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        sqlx::query("SELECT 1")
-            .execute(&self.pool)
-            .await
-            .map(|_| ())
+        let alive = sqlx::query("SELECT 1").execute(self.read());
+        alive.await.map(drop)
     }
 
-    /// Closes every connection, also one with a migration under way; says what was still out at
-    /// the deadline.
-    pub async fn close(&self, deadline: Duration) -> Option<String> {
-        self.closing.store(true, Ordering::Relaxed);
-        let closed = tokio::time::timeout(deadline, self.pool.close()).await;
-        closed.is_err().then(|| "database connections".to_owned())
+    /// Has its connections looked after: those that are too old, and those that somebody keeps for
+    /// too long.
+    ///
+    /// # Errors
+    ///
+    /// When there is a task of this name already, or the stop has begun.
+    pub fn tended_by(&self, supervisor: &Supervisor) -> Result<(), Refused> {
+        let database = self.clone();
+        let tending = supervisor.every("connections", TENDING).run(move |_| {
+            let database = database.clone();
+            async move {
+                for pool in database.pools().into_values() {
+                    pool.tend().await;
+                }
+                Ok::<_, Infallible>(())
+            }
+        });
+        tending.map(drop)
+    }
+
+    /// What has been going on.
+    #[must_use]
+    pub fn numbers(&self) -> BTreeMap<&'static str, Numbers> {
+        let pools = self.pools().into_iter();
+        pools.map(|(name, pool)| (name, pool.numbers())).collect()
+    }
+
+    /// Who has a connection just now: the places in the code.
+    #[must_use]
+    pub fn holders(&self) -> Vec<String> {
+        let loans = self.pools().into_values().flat_map(Pool::loans);
+        loans.map(|loan| loan.to_string()).collect()
+    }
+
+    /// Lends no more connections, ends what is still running, and closes all of them; says what was
+    /// still out at the deadline.
+    pub async fn close(&self, within: Duration) -> Vec<String> {
+        let deadline = Instant::now() + within;
+        let mut out = Vec::new();
+        // In this order: the connection that can write is the one that tidies up.
+        for pool in self.pools().into_values() {
+            let loans = pool.close(deadline).await;
+            out.extend(loans.iter().map(ToString::to_string));
+        }
+        out
+    }
+
+    fn pools(&self) -> BTreeMap<&'static str, &Pool> {
+        engine::POOLS
+            .into_iter()
+            .zip([&self.reads, &self.writes])
+            .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

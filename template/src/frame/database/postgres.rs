@@ -1,13 +1,15 @@
 //! Postgres: for more than one replica, or more than one machine can hold.
 
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use sqlx::Executor;
+use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
-use sqlx::pool::PoolOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 
+use super::errors::Refusal;
+use super::pool::{Limits, Pool};
+use super::{Connection, Settings};
 use crate::frame::settings::REDACTED;
 
 pub type Db = sqlx::Postgres;
@@ -17,20 +19,26 @@ pub(super) const EXPECTED_URL: &str = "a Postgres URL, such as `postgres://user:
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
+#[cfg(test)]
+pub(super) const DIRECTORY: &str = "migrations/postgres";
+
 /// Whether the table of migrations exists.
 pub(super) const IS_MIGRATED: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 
+pub(super) const VERSION: &str = "SHOW server_version";
+
+/// What reads is also what writes.
+pub(super) const POOLS: [&str; 2] = ["connections", "connections"];
+
+pub(super) const BEGIN: &str = "BEGIN";
+
 /// Only a connection can tell.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "another engine may find that the URL is wrong"
-)]
-pub(super) fn exists(_url: &str) -> Result<bool, sqlx::Error> {
-    Ok(true)
+pub(super) fn exists(_url: &str) -> bool {
+    true
 }
 
 /// What a URL may say that is no secret, beside host, user and database.
-const HARMLESS: [&str; 3] = ["application_name", "sslmode", "sslrootcert"];
+const HARMLESS: [&str; 5] = ["application_name", "host", "port", "sslmode", "sslrootcert"];
 
 /// The URL as it may be seen: whole if nothing in it can be a secret, or else rebuilt without what
 /// can. `None` when it is not a URL, or one in which a password has spilled into other parts.
@@ -67,19 +75,193 @@ pub(super) fn redacted(url: &str) -> Option<String> {
     ))
 }
 
-pub(super) fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    Ok(PgConnectOptions::from_str(url)?.application_name(env!("CARGO_PKG_NAME")))
+/// One pool for everything.
+pub(super) fn pools(settings: &Settings) -> Result<[Pool; 2], sqlx::Error> {
+    let limits = Limits {
+        connections: settings.max_connections,
+        acquire: settings.acquire_timeout,
+        ping: settings.ping(),
+        // The server comes first, and says which statement it was.
+        statement: settings.statement_timeout + settings.ping(),
+        lifetime: settings.max_lifetime,
+        hold: settings.hold_warning,
+    };
+    let pool = Pool::new(options(settings)?, limits);
+    Ok([pool.clone(), pool])
 }
 
-/// What is still running when the database closes runs in the server, which sees that nobody is
-/// there any more.
-pub(super) fn interruptible(pool: PoolOptions<Db>, _closing: &Arc<AtomicBool>) -> PoolOptions<Db> {
-    pool
+fn options(settings: &Settings) -> Result<PgConnectOptions, sqlx::Error> {
+    let limit = settings.statement_timeout.as_millis().to_string();
+    // Whoever holds a transaction open for so long has forgotten it.
+    let idle = (settings.statement_timeout * 2).as_millis().to_string();
+    let options = PgConnectOptions::from_str(settings.url.expose())?
+        .application_name(env!("CARGO_PKG_NAME"))
+        .options([
+            ("statement_timeout", limit.as_str()),
+            ("lock_timeout", limit.as_str()),
+            ("idle_in_transaction_session_timeout", idle.as_str()),
+            // The server notices within seconds that we are gone: in the middle of a statement, …
+            ("client_connection_check_interval", "2000"),
+            // … and when the link is dead.
+            ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "3"),
+        ]);
+    Ok(options)
+}
+
+/// Every version that speaks the protocol will do.
+pub(super) fn accept(_version: &str) -> Result<(), sqlx::Error> {
+    Ok(())
+}
+
+/// A statement runs in the server, which sees that nobody is there any more.
+#[derive(Debug, Clone)]
+pub(super) struct Interrupt;
+
+impl Interrupt {
+    #[expect(clippy::unused_async, reason = "another engine has to ask for that")]
+    pub(super) async fn install(_: &mut Connection) -> Result<Self, sqlx::Error> {
+        Ok(Self)
+    }
+
+    pub(super) fn ask(&self) {}
+
+    pub(super) fn forget(&self) {}
+}
+
+/// A migration may take its time.
+pub(super) async fn unhurried(connection: &mut Connection) -> Result<(), sqlx::Error> {
+    let lifted = connection.execute("SET statement_timeout = 0");
+    lifted.await.map(drop)
+}
+
+/// Held by the connection, until its end.
+pub(super) struct Lock;
+
+/// Asks instead of waiting: a session that waits for a lock would keep `CREATE INDEX CONCURRENTLY`
+/// waiting for it in turn.
+pub(super) async fn try_lock(
+    connection: &mut Connection,
+    _url: &str,
+) -> Result<Option<Lock>, sqlx::Error> {
+    // One for each database, and for each schema in it.
+    let query = sqlx::query_scalar(
+        "SELECT pg_try_advisory_lock(hashtextextended(current_database() || current_schema(), 0))",
+    );
+    let locked: bool = query.fetch_one(connection).await?;
+    Ok(locked.then_some(Lock))
+}
+
+/// Whether nobody has answered, or nobody can just now. A wrong password or an unknown database are
+/// no such thing.
+pub(super) fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        // It starts or stops, or is full.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            matches!(&*code, "57P01" | "57P02" | "57P03" | "53300") || code.starts_with("08")
+        }),
+        _ => false,
+    }
+}
+
+/// Whether a connection is of no use after that.
+pub(super) fn is_fatal(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        // The server that it leads to can only read (25006), as after a failover; or it was ended.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            matches!(
+                &*code,
+                "25006" | "25P03" | "57P01" | "57P02" | "57P03" | "57P05"
+            ) || code.starts_with("08")
+        }),
+        _ => false,
+    }
+}
+
+pub(super) fn refusal(error: &dyn DatabaseError) -> Refusal {
+    match error.code().as_deref() {
+        // A statement, or its wait for a lock, took too long.
+        Some("57014" | "55P03") => Refusal::TooSlow,
+        // It went away, can only read, is full, or had to choose between two that block each other.
+        Some("25006" | "25P03" | "57P01" | "57P02" | "57P03" | "57P05" | "40001" | "40P01") => {
+            Refusal::Unavailable
+        }
+        Some(code) if code.starts_with("08") || code.starts_with("53") => Refusal::Unavailable,
+        _ => Refusal::Internal,
+    }
+}
+
+/// The column that a constraint is about: told for itself, in "Key (url)=(…) already exists.", or by
+/// the name of the constraint.
+pub(super) fn field(error: &dyn DatabaseError) -> Option<String> {
+    let error = error.try_downcast_ref::<PgDatabaseError>()?;
+    if let Some(column) = error.column() {
+        return Some(column.to_owned());
+    }
+    if let Some((columns, _)) = error
+        .detail()
+        .and_then(|detail| detail.strip_prefix("Key (")?.split_once(")="))
+    {
+        return Some(columns.split(',').next()?.trim().to_owned());
+    }
+    let named = error.constraint()?.strip_prefix(error.table()?)?;
+    let column = named.strip_prefix('_')?.strip_suffix("_check")?;
+    Some(column.to_owned())
+}
+
+pub(super) fn explain(error: &dyn DatabaseError) -> String {
+    error.message().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::redacted;
+    use crate::frame::database::tests::Fixture;
+    use crate::frame::database::{Database, Refusal};
+
+    /// What the server says of a session.
+    async fn shown(database: &Database, what: &'static str) -> String {
+        let query = sqlx::query_scalar("SELECT current_setting($1)").bind(what);
+        query.fetch_one(database.read()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_connection_has_its_limits_and_its_name() {
+        let fixture = Fixture::new().await;
+        for (what, value) in [
+            ("application_name", env!("CARGO_PKG_NAME")),
+            ("statement_timeout", "5s"),
+            ("lock_timeout", "5s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+            ("client_connection_check_interval", "2s"),
+        ] {
+            assert_eq!(shown(&fixture.database, what).await, value, "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_can_only_read_is_not_lent_again() {
+        let fixture = Fixture::new().await;
+        let read_only = sqlx::query("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY");
+        read_only.execute(fixture.database.write()).await.unwrap();
+
+        let error = fixture.add("first").await.unwrap_err();
+
+        assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
+        fixture.add("second").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_server_has_ended_is_not_lent_again() {
+        let fixture = Fixture::new().await;
+        let ended = sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())");
+        let error = ended.execute(fixture.database.write()).await.unwrap_err();
+        assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
+        fixture.add("first").await.unwrap();
+    }
 
     #[test]
     fn a_password_is_shown_nowhere_in_a_url() {

@@ -1,14 +1,18 @@
 //! SQLite, in a file: nothing to install, nothing to operate.
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
-use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+
+use super::errors::Refusal;
+use super::pool::{Limits, Pool};
+use super::{Connection, Settings};
 
 pub type Db = sqlx::Sqlite;
 
@@ -16,9 +20,20 @@ pub(super) const EXPECTED_URL: &str = "a SQLite URL, such as `sqlite:data/servic
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
+#[cfg(test)]
+pub(super) const DIRECTORY: &str = "migrations/sqlite";
+
 /// Whether the table of migrations exists.
 pub(super) const IS_MIGRATED: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
+
+pub(super) const VERSION: &str = "SELECT sqlite_version()";
+
+/// What reads, and what writes.
+pub(super) const POOLS: [&str; 2] = ["readers", "writer"];
+
+/// The right to write is had before the first statement, so that none of them finds it taken.
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// The URL as it may be seen: a file has no password. `None` when it is not one of a file, since
 /// each connection to a database in memory would see another one.
@@ -33,12 +48,28 @@ pub(super) fn redacted(url: &str) -> Option<String> {
 }
 
 /// Whether the file is there.
-pub(super) fn exists(url: &str) -> Result<bool, sqlx::Error> {
-    Ok(SqliteConnectOptions::from_str(url)?.get_filename().exists())
+pub(super) fn exists(url: &str) -> bool {
+    SqliteConnectOptions::from_str(url).is_ok_and(|options| options.get_filename().exists())
 }
 
-pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, sqlx::Error> {
-    let options = SqliteConnectOptions::from_str(url)?;
+/// Many connections that read, and the one that can write.
+pub(super) fn pools(settings: &Settings) -> Result<[Pool; 2], sqlx::Error> {
+    let options = options(settings)?;
+    let limits = |connections| Limits {
+        connections,
+        acquire: settings.acquire_timeout,
+        ping: settings.ping(),
+        statement: settings.statement_timeout,
+        lifetime: settings.max_lifetime,
+        hold: settings.hold_warning,
+    };
+    let reads = options.clone().pragma("query_only", "ON");
+    let reads = Pool::new(reads, limits(settings.max_connections));
+    Ok([reads, Pool::new(options, limits(1))])
+}
+
+fn options(settings: &Settings) -> Result<SqliteConnectOptions, sqlx::Error> {
+    let options = SqliteConnectOptions::from_str(settings.url.expose())?;
     if let Some(directory) = options
         .get_filename()
         .parent()
@@ -56,32 +87,176 @@ pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, sqlx::Error> {
         .create_if_missing(true)
         // Readers do not wait for the writer, nor the writer for them.
         .journal_mode(SqliteJournalMode::Wal)
-        // With WAL, this may lose the last commits in a power cut, but never corrupts the file.
-        .synchronous(SqliteSynchronous::Normal)
-        .busy_timeout(Duration::from_secs(5))
+        // What was acknowledged is on the disk, also after a power cut. `Normal` would be faster,
+        // and lose the last commits.
+        .synchronous(SqliteSynchronous::Full)
+        // Within this process, writers wait for the one connection: this is for other processes.
+        .busy_timeout(settings.acquire_timeout)
         .foreign_keys(true))
 }
 
-/// What is still running when the database closes is interrupted, and its transaction undone:
-/// a statement runs in this process, and nothing else would end it.
-pub(super) fn interruptible(pool: PoolOptions<Db>, closing: &Arc<AtomicBool>) -> PoolOptions<Db> {
-    /// Steps of a statement between two looks, well below a millisecond.
-    const STEPS: i32 = 10_000;
-    let closing = Arc::clone(closing);
-    pool.after_connect(move |connection, _| {
-        let closing = Arc::clone(&closing);
-        Box::pin(async move {
-            let go_on = move || !closing.load(Ordering::Relaxed);
-            let mut handle = connection.lock_handle().await?;
-            handle.set_progress_handler(STEPS, go_on);
-            Ok(())
-        })
-    })
+/// Refuses what is known to corrupt databases: before 3.51.3, a reset of the log could lose commits.
+pub(super) fn accept(version: &str) -> Result<(), sqlx::Error> {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    let mut part = || parts.next().unwrap_or(0);
+    if (part(), part(), part()) >= (3, 51, 3) {
+        return Ok(());
+    }
+    let words = format!("SQLite {version} can lose commits; 3.51.3 or newer is needed");
+    Err(sqlx::Error::Configuration(words.into()))
+}
+
+/// Ends a statement that is running: it does so in this process, and nothing else would.
+#[derive(Debug, Clone)]
+pub(super) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    pub(super) async fn install(connection: &mut Connection) -> Result<Self, sqlx::Error> {
+        /// Steps of a statement between two looks, well below a millisecond.
+        const STEPS: i32 = 10_000;
+        let asked = Arc::new(AtomicBool::new(false));
+        let interrupt = Self(Arc::clone(&asked));
+        let mut handle = connection.lock_handle().await?;
+        handle.set_progress_handler(STEPS, move || !asked.load(Ordering::Relaxed));
+        drop(handle);
+        Ok(interrupt)
+    }
+
+    pub(super) fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn forget(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// No statement of a migration has a limit here that it would have to be freed of.
+#[expect(clippy::unused_async, reason = "another engine has to ask for that")]
+pub(super) async fn unhurried(_: &mut Connection) -> Result<(), sqlx::Error> {
+    Ok(())
+}
+
+/// Held while this process migrates: the directory of the database, locked. A file beside it would
+/// stay behind, and the database's own locks are of another kind.
+pub(super) type Lock = File;
+
+#[expect(clippy::unused_async, reason = "another engine has to ask for that")]
+pub(super) async fn try_lock(_: &mut Connection, url: &str) -> Result<Option<Lock>, sqlx::Error> {
+    let options = SqliteConnectOptions::from_str(url)?;
+    let directory = options.get_filename().parent();
+    let directory = directory.filter(|path| *path != Path::new(""));
+    let directory = File::open(directory.unwrap_or(Path::new(".")))?;
+    match directory.try_lock() {
+        Ok(()) => Ok(Some(directory)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// Another process may be writing.
+pub(super) fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => is_busy(&**error),
+        sqlx::Error::PoolTimedOut => true,
+        _ => false,
+    }
+}
+
+/// Whether a connection is of no use after that.
+pub(super) fn is_fatal(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed)
+}
+
+pub(super) fn refusal(error: &dyn DatabaseError) -> Refusal {
+    const FULL: i32 = 13;
+    const INTERRUPTED: i32 = 9;
+    match code(error) {
+        _ if is_busy(error) => Refusal::Unavailable,
+        FULL => Refusal::Unavailable,
+        INTERRUPTED => Refusal::TooSlow,
+        _ => Refusal::Internal,
+    }
+}
+
+/// The column in "UNIQUE constraint failed: targets.url", and in the name of a check that ends so.
+pub(super) fn field(error: &dyn DatabaseError) -> Option<String> {
+    let (_, about) = error.message().split_once("constraint failed: ")?;
+    let first = about.split(',').next()?.trim();
+    let column = match first.split_once('.') {
+        Some((_table, column)) => column,
+        None => first.strip_suffix("_check")?.split_once('_')?.1,
+    };
+    Some(column.to_owned())
+}
+
+/// What a first error means.
+pub(super) fn explain(error: &dyn DatabaseError) -> String {
+    const NO_DATABASE: i32 = 26;
+    const CORRUPT: i32 = 11;
+    const READ_ONLY: i32 = 8;
+    const CANNOT_OPEN: i32 = 14;
+    let what = match code(error) {
+        NO_DATABASE | CORRUPT => {
+            "; the file is none of SQLite, or damaged, and has been left as it is"
+        }
+        READ_ONLY | CANNOT_OPEN => "; the file and its directory must be writable for this user",
+        _ => "",
+    };
+    format!("{}{what}", error.message())
+}
+
+fn is_busy(error: &dyn DatabaseError) -> bool {
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    matches!(code(error), BUSY | LOCKED)
+}
+
+/// The primary result code, without what refines it.
+fn code(error: &dyn DatabaseError) -> i32 {
+    let code = error.code().and_then(|code| code.parse::<i32>().ok());
+    code.unwrap_or(0) & 0xff
 }
 
 #[cfg(test)]
 mod tests {
-    use super::redacted;
+    use super::*;
+    use crate::frame::database::tests::Fixture;
+
+    #[tokio::test]
+    async fn a_read_cannot_write() {
+        let fixture = Fixture::new().await;
+        let write = sqlx::query("INSERT INTO things (id, name) VALUES (1, 'first')");
+        let error = write.execute(fixture.database.read()).await.unwrap_err();
+        assert!(error.to_string().contains("readonly"), "{error}");
+        assert_eq!(fixture.count().await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_close_leaves_the_file_alone() {
+        let fixture = Fixture::new().await;
+        fixture.add("first").await.unwrap();
+        assert_eq!(fixture.count().await, 1);
+        let left = fixture
+            .database
+            .close(std::time::Duration::from_secs(10))
+            .await;
+        assert!(left.is_empty(), "{left:?}");
+        let file = fixture.scratch.url().strip_prefix("sqlite:").unwrap();
+        let directory = Path::new(file).parent().unwrap();
+        assert_eq!(std::fs::read_dir(directory).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_version_that_can_lose_commits_is_refused() {
+        for version in ["3.51.3", "3.51.10", "3.52.0", "4.0.0"] {
+            assert!(accept(version).is_ok(), "{version}");
+        }
+        for version in ["3.51.2", "3.45.1", "3.7.17", "nonsense"] {
+            let refused = accept(version).unwrap_err();
+            assert!(refused.to_string().contains(version), "{refused}");
+        }
+    }
 
     #[test]
     fn a_database_is_a_file_and_never_in_memory() {

@@ -226,7 +226,11 @@ impl Health {
         vec![Finding {
             name: "start".to_owned(),
             state: verdict(started, Need::Required),
-            words: if started { "complete" } else { "under way" }.to_owned(),
+            words: if started {
+                "complete".to_owned()
+            } else {
+                format!("waiting for {}", self.0.lifecycle.step())
+            },
         }]
     }
 

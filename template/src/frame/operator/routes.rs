@@ -1,5 +1,6 @@
 //! What an operator can see and order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 
 use super::Settings;
 use crate::frame::cli::VERSION;
+use crate::frame::database::{Database, Numbers};
 use crate::frame::health::Health;
 use crate::frame::lifecycle::{self, Lifecycle};
 use crate::frame::problem::Problem;
@@ -42,6 +44,7 @@ pub struct Shown {
     pub pulse: Pulse,
     /// The service's listener, once there is one.
     pub http: watch::Receiver<Option<Watch>>,
+    pub database: watch::Receiver<Option<Database>>,
     pub settings: Vec<Entry>,
 }
 
@@ -68,6 +71,7 @@ struct Snapshot<'a> {
     #[serde(flatten)]
     lifecycle: lifecycle::State,
     http: Option<Traffic>,
+    database: Option<BTreeMap<&'static str, Numbers>>,
     stalls: u64,
     stalled_ms: Option<u128>,
     tasks: Vec<Status>,
@@ -76,12 +80,14 @@ struct Snapshot<'a> {
 
 async fn state(State(shown): State<Arc<Shown>>) -> Response {
     let http = shown.http.borrow().as_ref().map(Watch::numbers);
+    let database = shown.database.borrow().as_ref().map(Database::numbers);
     let stalled = shown.pulse.stalled_for();
     Json(Snapshot {
         service: env!("CARGO_PKG_NAME"),
         version: VERSION,
         lifecycle: shown.lifecycle.state(),
         http,
+        database,
         stalls: shown.pulse.stalls(),
         stalled_ms: stalled.map(|time| time.as_millis()),
         tasks: shown.supervisor.statuses(),

@@ -1,0 +1,110 @@
+//! What can go wrong with a database: before it can be used, and with a statement.
+
+use sqlx::error::{DatabaseError, ErrorKind};
+use sqlx::migrate::MigrateError;
+
+use super::engine;
+
+/// What can go wrong before the first query, named so that it can be mended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot open the database {url} (database.url): {}", words(.cause))]
+    Open { url: String, cause: sqlx::Error },
+    #[error("cannot migrate the database {url}: {cause}")]
+    Migrate { url: String, cause: MigrateError },
+    #[error("the migration {file} failed on the database {url}: {}", words(.cause))]
+    Migration {
+        url: String,
+        file: String,
+        cause: sqlx::Error,
+    },
+    #[error(
+        "the database {url} is being migrated by another process, which did not end within {limit} \
+         (database.migrate_timeout)"
+    )]
+    Locked { url: String, limit: String },
+    #[error(
+        "the database {url} lacks {count} migrations, and database.migrate_on_start is false; \
+         run `{program} migrate` first",
+        program = env!("CARGO_PKG_NAME")
+    )]
+    Pending { url: String, count: usize },
+    #[error(
+        "the database {url} has migration {version}, which this binary {what}; \
+         run the binary that applied it, or a newer one"
+    )]
+    Foreign {
+        url: String,
+        version: i64,
+        what: &'static str,
+    },
+}
+
+impl Error {
+    /// Whether it can get better by itself: nobody has answered, or not yet.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Open { cause, .. } => engine::may_pass(cause),
+            _ => false,
+        }
+    }
+}
+
+/// The cause in words, which for a pool are about the pool only.
+fn words(cause: &sqlx::Error) -> String {
+    match cause {
+        sqlx::Error::PoolTimedOut => "it did not answer in time (database.acquire_timeout)".into(),
+        sqlx::Error::Database(error) => engine::explain(&**error),
+        other => other.to_string(),
+    }
+}
+
+/// What a failed statement means for whoever has asked for it. A field is one that they gave, as far
+/// as the database tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such row.
+    NotFound,
+    /// There was no connection in time, or the database is away.
+    Unavailable,
+    /// It took longer than a statement may.
+    TooSlow,
+    /// There is one of these already.
+    Taken { field: Option<String> },
+    /// It refers to something that is not there, or is referred to.
+    Related { field: Option<String> },
+    /// A value that must not be.
+    Invalid { field: Option<String> },
+    /// A mistake of the service.
+    Internal,
+}
+
+impl Refusal {
+    #[must_use]
+    pub fn of(error: &sqlx::Error) -> Self {
+        use std::io::ErrorKind::TimedOut;
+        match error {
+            sqlx::Error::RowNotFound => Self::NotFound,
+            sqlx::Error::Io(error) if error.kind() == TimedOut => Self::TooSlow,
+            sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::WorkerCrashed => Self::Unavailable,
+            sqlx::Error::Database(error) => Self::of_database(&**error),
+            _ => Self::Internal,
+        }
+    }
+
+    fn of_database(error: &dyn DatabaseError) -> Self {
+        let field = || engine::field(error);
+        match error.kind() {
+            ErrorKind::UniqueViolation => Self::Taken { field: field() },
+            ErrorKind::ForeignKeyViolation => Self::Related { field: field() },
+            ErrorKind::NotNullViolation | ErrorKind::CheckViolation => {
+                Self::Invalid { field: field() }
+            }
+            _ => engine::refusal(error),
+        }
+    }
+}
