@@ -50,21 +50,26 @@ async fn a_postgres_that_cannot_be_reached_or_refuses_is_told_with_the_reason_an
         .await
         .unwrap();
     let port = postgres.port();
-    for (url, reason) in [
+    for (url, reason, on_start) in [
+        // These do not get better by waiting.
         (
             format!("postgres://postgres:wrong-9a7e@127.0.0.1:{port}/postgres"),
             "password",
+            "wait",
         ),
         (
             format!("postgres://postgres:right-3f1c@127.0.0.1:{port}/nowhere"),
             "nowhere",
+            "wait",
         ),
         (
             "postgres://postgres:right-3f1c@127.0.0.1:1/postgres".to_owned(),
             "refused",
+            "fail",
         ),
     ] {
-        let exit = service(&url).start().await.unwrap().exit().await;
+        let launch = service(&url).set("database.on_start", on_start);
+        let exit = launch.start().await.unwrap().exit().await;
         assert_eq!(exit.code, Some(1), "{exit}");
         let cause = cause_of(&exit);
         assert!(cause.contains(reason), "{reason}: {cause}");
