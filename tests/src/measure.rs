@@ -36,7 +36,10 @@ pub fn write() -> Result<()> {
     let again = runtime.block_on(starts(&binary, true))?;
     let (idle, worked) = runtime.block_on(memory(&binary))?;
     let [idle_each, half_open_each, busy_each] = runtime.block_on(connections(&binary))?;
-    let supervision = supervision(&project, scratch.path())?;
+    let mut said = Vec::new();
+    for benchmark in &BENCHMARKS {
+        said.push(run(benchmark, &project, scratch.path())?);
+    }
 
     let rows = [
         (
@@ -80,12 +83,12 @@ pub fn write() -> Result<()> {
         ),
     ];
     let path = repository::root().join("docs/performance.md");
-    fs::write(&path, page(&rows, &supervision)?).with_context(|| format!("{}", path.display()))?;
+    fs::write(&path, page(&rows, &said)?).with_context(|| format!("{}", path.display()))?;
     println!("{}", fs::read_to_string(&path)?);
     Ok(())
 }
 
-fn page(rows: &[(&str, String, &str)], supervision: &str) -> Result<String> {
+fn page(rows: &[(&str, String, &str)], benchmarks: &[String]) -> Result<String> {
     let rustc = Command::new("rustc").arg("--version").output()?.stdout;
     let rustc = String::from_utf8(rustc)?;
     let version = rustc.split(' ').nth(1).unwrap_or("?");
@@ -106,20 +109,53 @@ fn page(rows: &[(&str, String, &str)], supervision: &str) -> Result<String> {
          from the log; memory is the resident set that Linux reports for the release build. What the \
          kernel keeps for a socket is not in it."
     )?;
-    write!(
-        page,
-        "\n## Supervision\n\nWhat a task costs under the supervisor, beside tokio's own ways to start one; \
-         aim: a one-shot within twice a bare `tokio::spawn`, and start and stop linear in the number \
-         of tasks. `cargo bench` in a generated service, or in `template/`, prints\n\n\
-         ```text\n{supervision}```\n"
-    )?;
+    for (benchmark, said) in BENCHMARKS.iter().zip(benchmarks) {
+        let Benchmark { title, name, about } = benchmark;
+        write!(
+            page,
+            "\n## {title}\n\n{about}\n\n`cargo bench --bench {name}` in a generated service, or in \
+             `template/`, prints\n\n```text\n{said}```\n"
+        )?;
+    }
     Ok(page)
 }
 
-/// What the benchmark of the project says.
-fn supervision(project: &Project, target: &Path) -> Result<String> {
+/// A benchmark that comes with every service.
+struct Benchmark {
+    title: &'static str,
+    name: &'static str,
+    about: &'static str,
+}
+
+const BENCHMARKS: [Benchmark; 3] = [
+    Benchmark {
+        title: "Supervision",
+        name: "supervision",
+        about: "What a task costs under the supervisor, beside tokio's own ways to start one; aim: \
+                a one-shot within twice a bare `tokio::spawn`, and start and stop linear in the \
+                number of tasks.",
+    },
+    Benchmark {
+        title: "The listener",
+        name: "serving",
+        about: "What the listener costs, with all that it promises, beside `axum::serve` with the \
+                same route on the same runtime; aim: within 3 % on connections that are kept, and \
+                ahead on those that are closed. Clients have the other core: where the thread is not \
+                busy all the time, the time of the thread tells more than the rate.",
+    },
+    Benchmark {
+        title: "The database",
+        name: "database",
+        about: "What a statement costs through the database of the frame, with its guards, beside a \
+                pool of sqlx with its defaults and one connection that nobody shares; aim: ahead of \
+                the pool, and half as fast again for reads.",
+    },
+];
+
+/// What a benchmark of the project says.
+fn run(benchmark: &Benchmark, project: &Project, target: &Path) -> Result<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["bench", "--locked", "--bench", "supervision"])
+        .args(["bench", "--locked", "--bench", benchmark.name])
         .current_dir(project.dir())
         .env("CARGO_TARGET_DIR", target)
         .output()?;
