@@ -149,6 +149,8 @@ pub fn cargo_with(
 ) -> Output {
     let output = Command::new(env!("CARGO"))
         .args(arguments)
+        // A server is for those who are given one.
+        .env_remove("DATABASE_URL")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .current_dir(directory)
         .env("CARGO_TARGET_DIR", repository::services())

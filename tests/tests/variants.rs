@@ -7,32 +7,41 @@ use keelson::postgres::Postgres;
 use keelson::repository;
 use keelson::variant::{Variant, cargo_with};
 
+/// Where the tests of a service have their databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Server {
+    /// It is their own business: files, or a server that they start and throw away.
+    Theirs,
+    /// On the one that `DATABASE_URL` names.
+    Given,
+}
+
 #[tokio::test]
 async fn sqlite_with_the_monitor() {
-    keeps_its_promises("sqlite", "monitor").await;
+    keeps_its_promises("sqlite", "monitor", Server::Theirs).await;
 }
 
 #[tokio::test]
 async fn sqlite_with_no_example() {
-    keeps_its_promises("sqlite", "none").await;
+    keeps_its_promises("sqlite", "none", Server::Theirs).await;
 }
 
 #[tokio::test]
 async fn postgres_with_the_monitor() {
-    keeps_its_promises("postgres", "monitor").await;
+    keeps_its_promises("postgres", "monitor", Server::Theirs).await;
 }
 
 #[tokio::test]
 async fn postgres_with_no_example() {
-    keeps_its_promises("postgres", "none").await;
+    keeps_its_promises("postgres", "none", Server::Given).await;
 }
 
-async fn keeps_its_promises(database: &str, example: &str) {
+async fn keeps_its_promises(database: &str, example: &str, server: Server) {
     let project = Variant::default()
         .database(database)
         .example(example)
         .generate();
-    check(project.dir(), project.name(), database, &[]).await;
+    check(project.dir(), project.name(), server, &[]).await;
 }
 
 #[tokio::test]
@@ -40,7 +49,7 @@ async fn the_template_in_place() {
     check(
         &repository::template(),
         "the template in place",
-        "sqlite",
+        Server::Theirs,
         &[],
     )
     .await;
@@ -52,14 +61,14 @@ async fn the_template_in_place_on_postgres() {
     check(
         &repository::template(),
         "the template in place, on Postgres",
-        "postgres",
+        Server::Given,
         &features,
     )
     .await;
 }
 
 /// What an owner's CI would check, without a warning anywhere.
-async fn check(directory: &Path, name: &str, database: &str, features: &[&str]) {
+async fn check(directory: &Path, name: &str, server: Server, features: &[&str]) {
     let strict = [("RUSTDOCFLAGS", "-D warnings".to_owned())];
     let run =
         |arguments: &[&str]| cargo_with(directory, name, &[arguments, features].concat(), &strict);
@@ -83,13 +92,9 @@ async fn check(directory: &Path, name: &str, database: &str, features: &[&str]) 
 
     let postgres;
     let mut environment = Vec::new();
-    if database == "postgres" {
+    if server == Server::Given {
         postgres = Postgres::start().await.expect("PostgreSQL starts");
-        postgres
-            .create_database("tests")
-            .await
-            .expect("a database can be made");
-        environment.push(("DATABASE_URL", postgres.url("tests")));
+        environment.push(("DATABASE_URL", postgres.url("postgres")));
     }
     let test = [&["test", "--locked"], features].concat();
     let output = cargo_with(directory, name, &test, &environment);

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::running::{Running, ask_with, command, get};
+use crate::scratch::Scratch;
 
 #[test]
 fn it_starts_answers_probes_and_stops_cleanly_on_sigterm() {
@@ -264,8 +265,9 @@ fn wrong_settings_are_told_all_at_once_and_nothing_starts() {
 fn a_port_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let directory = TempDir::new().unwrap();
+    let (directory, database) = (TempDir::new().unwrap(), Scratch::new());
     let output = command(&directory)
+        .env("APP__DATABASE__URL", database.url())
         .args([
             "--set",
             "log.format=json",

@@ -1,7 +1,13 @@
 //! The service as it is used: the real binary, real signals, real connections.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 mod life;
 mod routes;
 mod running;
+#[path = "../support/scratch.rs"]
+mod scratch;

@@ -1,7 +1,7 @@
 //! The real binary, started and stopped as an operator would: what the tests share.
 //!
-//! A test asks for port 0 and has a directory of its own, so that any number can run at once. It
-//! waits for events of the log, never for time to pass.
+//! A test asks for port 0 and has a directory and a database of its own, so that any number can run
+//! at once. It waits for events of the log, never for time to pass.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,6 +13,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::scratch::Scratch;
 
 const BINARY: &str = env!(
     // Where cargo has put the binary of this package.{{ nl }}    "CARGO_BIN_EXE_{{ project-name }}"{% comment %}
@@ -33,10 +35,6 @@ pub(crate) fn command(directory: &TempDir) -> Command {
     }
     // Nor anything that is meant for the test's own supervisor.
     command.env_remove("NOTIFY_SOCKET");
-    // A database server, where one is needed: SQLite has a file in the directory.
-    if let Some(url) = std::env::var_os("DATABASE_URL") {
-        command.env("APP__DATABASE__URL", url);
-    }
     command
 }
 
@@ -46,8 +44,9 @@ pub(crate) struct Running {
     log: Receiver<Value>,
     pub(crate) http: SocketAddr,
     pub(crate) operator: SocketAddr,
-    /// Removed when the test is over.
-    directory: TempDir,
+    /// Removed when the test is over, and the process with them.
+    _directory: TempDir,
+    _database: Scratch,
 }
 
 impl Running {
@@ -58,8 +57,9 @@ impl Running {
 
     /// The same, with variables of its own.
     pub(crate) fn start_with(settings: &[&str], environment: &[(&str, &str)]) -> Self {
-        let directory = TempDir::new().unwrap();
+        let (directory, database) = (TempDir::new().unwrap(), Scratch::new());
         let mut command = command(&directory);
+        command.env("APP__DATABASE__URL", database.url());
         command.envs(environment.iter().copied());
         let always = [
             "http.listen=127.0.0.1:0",
@@ -84,7 +84,8 @@ impl Running {
             log,
             http: ([0, 0, 0, 0], 0).into(),
             operator: ([0, 0, 0, 0], 0).into(),
-            directory,
+            _directory: directory,
+            _database: database,
         };
         running.operator = running.listening("operator");
         running.http = running.listening("http");
@@ -98,7 +99,7 @@ impl Running {
         loop {
             let event = self.log.recv_timeout(PATIENCE).unwrap_or_else(|error| {
                 let passed = passed.join("\n");
-                panic!("no event {message:?} ({error}), but:\n{passed}\n(is DATABASE_URL right?)")
+                panic!("no event {message:?} ({error}), but:\n{passed}")
             });
             if event["message"] == message {
                 return event;
@@ -111,16 +112,6 @@ impl Running {
         let event = self.event("listening");
         assert_eq!(event["listener"], listener);
         event["address"].as_str().unwrap().parse().unwrap()
-    }
-
-    /// A word that no other test has used, on whatever database: the name of the directory.
-    pub(crate) fn unique(&self) -> String {
-        self.directory
-            .path()
-            .file_name()
-            .unwrap()
-            .to_string_lossy()
-            .replace('.', "")
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

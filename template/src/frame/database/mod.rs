@@ -2,7 +2,7 @@
 //! nothing.
 //!
 //! Whatever differs between engines is in one file beside this one; everything else, the service's
-//! own queries included, is the same for SQLite and Postgres. [`access`] shows how queries are made.
+//! own queries included, is the same for SQLite and Postgres. `access.rs` shows how queries are made.
 //!
 //! - No caller waits for ever: not for a connection, not for a statement, not when the link to the
 //!   server is dead, and not at the stop.

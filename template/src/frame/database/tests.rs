@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::scratch::Scratch;
 
+mod statements;
+
 /// Longer than anything here takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
