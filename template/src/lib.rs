@@ -232,6 +232,7 @@ async fn start(
         async move { database.ping().await }
     })?;
 
+    let files = database.files();
     let frame = Frame {
         lifecycle: lifecycle.clone(),
         supervisor: supervisor.clone(),
@@ -243,7 +244,7 @@ async fn start(
 
     let socket = sockets.take("http", settings.http.listen)?;
     let mut limits = settings.http.limits.clone();
-    limits.max_connections = server::room_for(limits.max_connections);
+    limits.max_connections = server::room_for(limits.max_connections, files);
     let listener = socket.serve(routes.merge(health.routes()), &limits)?;
     parts.http.send_replace(Some(listener.watch()));
     parts.listener = Some(listener);
@@ -374,6 +375,12 @@ async fn migrate(settings: &Settings, check: bool) -> Outcome {
         return Ok(Exit::Failed);
     }
     let database = Database::new(&settings.database)?;
+    let migrated = bring_up_to_date(&database, check).await;
+    database.close(settings.shutdown.close).await;
+    migrated
+}
+
+async fn bring_up_to_date(database: &Database, check: bool) -> Outcome {
     database.reach().await?;
     let pending = database.pending().await?;
     let migrations = if pending == 1 {
@@ -387,7 +394,6 @@ async fn migrate(settings: &Settings, check: bool) -> Outcome {
         database.migrate().await?;
         say(&format!("applied: {pending} {migrations}\n"))?;
     }
-    database.close(settings.shutdown.close).await;
     Ok(if check && pending > 0 {
         Exit::Failed
     } else {

@@ -90,8 +90,13 @@ impl Lease {
 
     /// The connection, for something that begins now.
     fn start(&mut self, progress: Progress) -> Result<&mut Connection, Error> {
-        if self.progress == Progress::UnderWay {
-            self.spoil();
+        if self.progress == Progress::UnderWay && self.transaction == Transaction::Open {
+            self.transaction = Transaction::Spoilt;
+        }
+        if self.transaction == Transaction::Spoilt {
+            // Postgres refuses it. SQLite may have undone the transaction, and would go on without.
+            let words = "a statement of this transaction has failed before";
+            return Err(Error::Protocol(words.to_owned()));
         }
         let of_use = matches!(self.progress, Progress::Done | Progress::UnderWay);
         let Some((live, _)) = self.lent.as_mut().filter(|_| of_use) else {
@@ -119,8 +124,9 @@ impl Lease {
         }
     }
 
+    /// A statement has failed, or was given up.
     fn spoil(&mut self) {
-        if self.transaction == Transaction::Open {
+        if self.transaction == Transaction::Open || engine::MAY_BE_LEFT_OPEN {
             self.transaction = Transaction::Spoilt;
         }
     }
@@ -163,13 +169,30 @@ async fn tidy(mut live: Live, ticket: Ticket, progress: Progress, transaction: T
     if progress != Progress::Done {
         live.interrupt.ask();
     }
-    match progress {
-        // There is nobody to say goodbye to.
-        Progress::Broken => return pool.discard(Discard::Broken),
-        Progress::Turning => return pool.retire(live, Discard::Unfinished).await,
-        Progress::UnderWay | Progress::Done => {}
-    }
-    let tidied = timeout(pool.limits().ping, async {
+    let reason = match progress {
+        Progress::Broken => Discard::Broken,
+        Progress::Turning => Discard::Unfinished,
+        Progress::UnderWay | Progress::Done => {
+            match undo(&mut live, progress, transaction, pool.limits().ping).await {
+                Ok(()) => match pool.take_back(live, ticket) {
+                    Ok(()) => return,
+                    Err((live, ticket)) => return pool.retire(live, ticket, Discard::Closed).await,
+                },
+                Err(reason) => reason,
+            }
+        }
+    };
+    pool.retire(live, ticket, reason).await;
+}
+
+/// Waits for the end of what is under way, and undoes a transaction.
+async fn undo(
+    live: &mut Live,
+    progress: Progress,
+    transaction: Transaction,
+    within: Duration,
+) -> Result<(), Discard> {
+    let undone = async {
         if progress == Progress::UnderWay {
             // Answered when what was under way has ended.
             live.connection.ping().await?;
@@ -179,19 +202,14 @@ async fn tidy(mut live: Live, ticket: Ticket, progress: Progress, transaction: T
             return Ok(());
         }
         match live.connection.execute("ROLLBACK").await {
-            // There was none left to undo.
-            Err(error) if !engine::is_fatal(&error) => Ok(()),
+            Err(error) if engine::had_none(&error) => Ok(()),
             undone => undone.map(drop),
         }
-    });
-    match tidied.await {
-        Ok(Ok(())) => {
-            if let Err((live, _ticket)) = pool.take_back(live, ticket) {
-                pool.retire(live, Discard::Closed).await;
-            }
-        }
-        Ok(Err(_)) => pool.discard(Discard::Broken),
-        Err(_) => pool.discard(Discard::Unfinished),
+    };
+    match timeout(within, undone).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Discard::Broken),
+        Err(_) => Err(Discard::Unfinished),
     }
 }
 
@@ -223,7 +241,8 @@ impl<'c> Executor<'c> for &'c mut Lease {
             let limit = self.limit;
             let mut rows = self.start(Progress::UnderWay)?.fetch_many(query);
             let ended = loop {
-                // The time that the caller takes for a row does not count.
+                // The time that the caller takes for a row does not count here. Postgres counts it,
+                // once the rows that are under way fill the socket: long results are read in pages.
                 let next = async { rows.next().await.transpose() };
                 match bounded(limit, next).await {
                     Ok(Some(row)) => yield row,
@@ -256,9 +275,18 @@ impl<'c> Executor<'c> for &'c mut Lease {
     {
         Box::pin(async move {
             let limit = self.limit;
-            let row = self.start(Progress::UnderWay)?.fetch_optional(query);
-            let row = bounded(limit, row).await;
-            self.end(row)
+            let mut rows = self.start(Progress::UnderWay)?.fetch_many(query);
+            // To its end, where SQLite commits: the row of a `RETURNING` is there before that.
+            let first = async {
+                let mut first = None;
+                while let Some(row) = rows.next().await.transpose()? {
+                    first = first.or(row.right());
+                }
+                Ok(first)
+            };
+            let first = bounded(limit, first).await;
+            drop(rows);
+            self.end(first)
         })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::engine;
 use super::errors::Error;
@@ -41,8 +41,10 @@ impl Database {
         let mut lease = self.write().lend().await.map_err(failed)?;
         // Nobody else gets it afterwards: with its end, its locks are gone as well.
         let connection = lease.seize().map_err(failed)?;
-        engine::unhurried(connection).await.map_err(failed)?;
         let _lock = self.lock(connection).await?;
+        let concurrent = self.has_concurrent(connection).await.map_err(failed)?;
+        let unhurried = engine::unhurried(connection, concurrent);
+        unhurried.await.map_err(failed)?;
         let migrations = engine::MIGRATIONS.iter().cloned().collect();
         let mut migrator = Migrator::with_migrations(migrations);
         migrator
@@ -59,7 +61,10 @@ impl Database {
         let deadline = Instant::now() + limit;
         let mut waits = false;
         loop {
-            let lock = engine::try_lock(connection, self.settings.url.expose()).await;
+            // The link may be dead.
+            let lock = engine::try_lock(connection, self.settings.url.expose());
+            let lock = timeout(self.settings.acquire_timeout, lock).await;
+            let lock = lock.unwrap_or(Err(sqlx::Error::PoolTimedOut));
             if let Some(lock) = lock.map_err(|cause| self.settings.cannot_open(cause))? {
                 return Ok(lock);
             }
@@ -75,6 +80,20 @@ impl Database {
             }
             sleep(PAUSE).await;
         }
+    }
+
+    /// Whether a migration is pending that runs outside of a transaction.
+    async fn has_concurrent(&self, connection: &mut Connection) -> Result<bool, sqlx::Error> {
+        let migrated = sqlx::query_scalar(engine::IS_MIGRATED);
+        let migrated: bool = migrated.fetch_one(&mut *connection).await?;
+        let mut applied: Vec<i64> = Vec::new();
+        if migrated {
+            let query = sqlx::query_scalar("SELECT version FROM _sqlx_migrations");
+            applied = query.fetch_all(connection).await?;
+        }
+        Ok(engine::MIGRATIONS
+            .iter()
+            .any(|migration| migration.no_tx && !applied.contains(&migration.version)))
     }
 
     fn explain(&self, cause: MigrateError) -> Error {

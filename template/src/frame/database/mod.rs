@@ -159,6 +159,14 @@ impl Database {
         alive.await.map(drop)
     }
 
+    /// The files that it may have open, at most.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        let connections = usize::try_from(self.settings.max_connections).unwrap_or(usize::MAX);
+        // SQLite has the database, its log, and something shared.
+        connections.saturating_add(1).saturating_mul(3)
+    }
+
     /// Has its connections looked after: those that are too old, and those that somebody keeps for
     /// too long.
     ///
@@ -198,6 +206,9 @@ impl Database {
     pub async fn close(&self, within: Duration) -> Vec<String> {
         let deadline = Instant::now() + within;
         let mut out = Vec::new();
+        for pool in self.pools().into_values() {
+            pool.shut();
+        }
         // In this order: the connection that can write is the one that tidies up.
         for pool in self.pools().into_values() {
             let loans = pool.close(deadline).await;

@@ -142,16 +142,19 @@ impl Pool {
         deadline: Instant,
     ) -> Result<Lease, Error> {
         // From here on it counts as lent, also while it is made: a close waits for it.
-        let ticket = self.sign(room, place);
+        let ticket = self.sign(room, place)?;
         loop {
             let Some((mut live, trusted)) = self.take(&ticket) else {
                 let live = timeout_at(deadline, self.connect()).await;
                 let live = live.unwrap_or(Err(Error::PoolTimedOut))?;
                 self.lock().now_has(&ticket, &live);
+                if self.is_closing() {
+                    live.interrupt.ask();
+                }
                 return Ok(Lease::new(live, ticket));
             };
             if Instant::now() >= live.end {
-                self.retire(live, Discard::Old).await;
+                self.say_goodbye(live, Discard::Old).await;
                 continue;
             }
             if trusted {
@@ -190,14 +193,20 @@ impl Pool {
         })
     }
 
-    fn sign(&self, room: OwnedSemaphorePermit, place: Place) -> Ticket {
+    fn sign(&self, room: OwnedSemaphorePermit, place: Place) -> Result<Ticket, Error> {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
-        self.lock().lent.insert(id, Loan::to(place));
-        Ticket {
+        let mut state = self.lock();
+        // A close counts whoever has one; nobody may come after that.
+        if self.is_closing() {
+            return Err(Error::PoolClosed);
+        }
+        state.lent.insert(id, Loan::to(place));
+        drop(state);
+        Ok(Ticket {
             pool: self.clone(),
             id,
             _room: room,
-        }
+        })
     }
 
     /// The connection that came back last, and whether it can be trusted without asking it.
@@ -225,8 +234,19 @@ impl Pool {
         Ok(())
     }
 
-    /// Closes a connection, and says goodbye if there is time for that.
-    pub(super) async fn retire(&self, live: Live, reason: Discard) {
+    /// Closes a connection that was lent. Its place is free only when it is gone: SQLite may have only
+    /// one that writes.
+    pub(super) async fn retire(&self, live: Live, ticket: Ticket, reason: Discard) {
+        if reason == Discard::Broken {
+            // Those that are idle may be as well.
+            self.lock().suspect = Some(Instant::now());
+        }
+        self.say_goodbye(live, reason).await;
+        drop(ticket);
+    }
+
+    /// Closes a connection, and says so to the other side if there is time for that.
+    async fn say_goodbye(&self, live: Live, reason: Discard) {
         self.0.waits.discard(reason);
         _ = timeout(self.0.limits.ping, live.connection.close()).await;
     }
@@ -243,14 +263,6 @@ impl Pool {
         }
     }
 
-    /// A connection was found broken: those that are idle may be as well.
-    pub(super) fn discard(&self, reason: Discard) {
-        self.0.waits.discard(reason);
-        if reason == Discard::Broken {
-            self.lock().suspect = Some(Instant::now());
-        }
-    }
-
     fn forget_idle(&self) {
         let idle = std::mem::take(&mut self.lock().idle);
         for _ in idle {
@@ -262,7 +274,7 @@ impl Pool {
     /// called now and then.
     pub(super) async fn tend(&self) {
         for idle in self.look_around() {
-            self.retire(idle.live, Discard::Old).await;
+            self.say_goodbye(idle.live, Discard::Old).await;
         }
     }
 
@@ -303,11 +315,23 @@ impl Pool {
         }
     }
 
-    /// Lends no more, and closes every connection as it comes back. Says who had one at the deadline.
-    pub(super) async fn close(&self, deadline: Instant) -> Vec<Loan> {
+    /// Lends no more, and ends what is running.
+    pub(super) fn shut(&self) {
         self.0.closing.store(true, Ordering::Release);
         self.0.room.close();
-        let idle = self.interrupt();
+        let state = self.lock();
+        for loan in state.lent.values() {
+            if let Some(interrupt) = &loan.interrupt {
+                interrupt.ask();
+            }
+        }
+    }
+
+    /// Closes every connection, those that are lent as they come back. Says who had one at the
+    /// deadline.
+    pub(super) async fn close(&self, deadline: Instant) -> Vec<Loan> {
+        self.shut();
+        let idle = std::mem::take(&mut self.lock().idle);
         let closed = async {
             for idle in idle {
                 _ = idle.live.connection.close().await;
@@ -328,17 +352,6 @@ impl Pool {
 
     pub(super) fn loans(&self) -> Vec<Loan> {
         self.lock().lent.values().cloned().collect()
-    }
-
-    /// Ends what is running, and gives away what is idle.
-    fn interrupt(&self) -> Vec<Idle> {
-        let mut state = self.lock();
-        for loan in state.lent.values() {
-            if let Some(interrupt) = &loan.interrupt {
-                interrupt.ask();
-            }
-        }
-        std::mem::take(&mut state.idle)
     }
 
     pub(super) fn is_closing(&self) -> bool {

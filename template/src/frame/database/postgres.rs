@@ -1,5 +1,6 @@
 //! Postgres: for more than one replica, or more than one machine can hold.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use sqlx::Executor;
@@ -37,8 +38,19 @@ pub(super) fn exists(_url: &str) -> bool {
     true
 }
 
-/// What a URL may say that is no secret, beside host, user and database.
+/// What a URL may say that is no secret, beside host, user and database; and what may be one.
 const HARMLESS: [&str; 5] = ["application_name", "host", "port", "sslmode", "sslrootcert"];
+const KNOWN: [&str; 9] = [
+    "dbname",
+    "hostaddr",
+    "options",
+    "password",
+    "sslcert",
+    "sslkey",
+    "ssl-mode",
+    "ssl-root-cert",
+    "user",
+];
 
 /// The URL as it may be seen: whole if nothing in it can be a secret, or else rebuilt without what
 /// can. `None` when it is not a URL, or one in which a password has spilled into other parts.
@@ -49,7 +61,16 @@ pub(super) fn redacted(url: &str) -> Option<String> {
     let host = parsed.host_str().unwrap_or_default();
     let spilled =
         path.contains(['/', '@', ':']) || host.contains('@') || parsed.fragment().is_some();
-    if !scheme || spilled || PgConnectOptions::from_str(url).is_err() {
+    // What is not known would be passed over, and its value told in a warning.
+    let unknown = |(key, _): (Cow<'_, str>, _)| {
+        let known = HARMLESS.iter().chain(&KNOWN).any(|known| *known == key);
+        !known && !key.starts_with("options[")
+    };
+    let spilled = spilled || parsed.query().is_some_and(|query| query.contains('@'));
+    if !scheme || spilled || parsed.query_pairs().any(unknown) {
+        return None;
+    }
+    if PgConnectOptions::from_str(url).is_err() {
         return None;
     }
     let harmless: Vec<_> = parsed
@@ -94,23 +115,25 @@ fn options(settings: &Settings) -> Result<PgConnectOptions, sqlx::Error> {
     let limit = settings.statement_timeout.as_millis().to_string();
     // Whoever holds a transaction open for so long has forgotten it.
     let idle = (settings.statement_timeout * 2).as_millis().to_string();
-    let options = PgConnectOptions::from_str(settings.url.expose())?
-        .application_name(env!("CARGO_PKG_NAME"))
-        .options([
-            ("statement_timeout", limit.as_str()),
-            ("lock_timeout", limit.as_str()),
-            ("idle_in_transaction_session_timeout", idle.as_str()),
-            // The server notices within seconds that we are gone: in the middle of a statement, …
-            ("client_connection_check_interval", "2000"),
-            // … and when the link is dead.
-            ("tcp_keepalives_idle", "10"),
-            ("tcp_keepalives_interval", "5"),
-            ("tcp_keepalives_count", "3"),
-        ]);
+    let mut options = PgConnectOptions::from_str(settings.url.expose())?;
+    if options.get_application_name().is_none() {
+        options = options.application_name(env!("CARGO_PKG_NAME"));
+    }
+    let options = options.options([
+        ("statement_timeout", limit.as_str()),
+        ("lock_timeout", limit.as_str()),
+        ("idle_in_transaction_session_timeout", idle.as_str()),
+        // The server notices within seconds that we are gone: in the middle of a statement, …
+        ("client_connection_check_interval", "2000"),
+        // … and when the link is dead.
+        ("tcp_keepalives_idle", "10"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "3"),
+    ]);
     Ok(options)
 }
 
-/// Every version that speaks the protocol will do.
+/// Before version 14, a server does not know all of the options, and has said so by now.
 pub(super) fn accept(_version: &str) -> Result<(), sqlx::Error> {
     Ok(())
 }
@@ -130,10 +153,17 @@ impl Interrupt {
     pub(super) fn forget(&self) {}
 }
 
-/// A migration may take its time.
-pub(super) async fn unhurried(connection: &mut Connection) -> Result<(), sqlx::Error> {
-    let lifted = connection.execute("SET statement_timeout = 0");
-    lifted.await.map(drop)
+/// A migration may take its time. One outside of a transaction, such as `CREATE INDEX CONCURRENTLY`,
+/// also waits for others as long as they last; any other must not, as everybody else waits behind it.
+pub(super) async fn unhurried(
+    connection: &mut Connection,
+    concurrent: bool,
+) -> Result<(), sqlx::Error> {
+    connection.execute("SET statement_timeout = 0").await?;
+    if concurrent {
+        connection.execute("SET lock_timeout = 0").await?;
+    }
+    Ok(())
 }
 
 /// Held by the connection, until its end.
@@ -166,11 +196,23 @@ pub(super) fn may_pass(error: &sqlx::Error) -> bool {
     }
 }
 
+/// What makes a connection useless.
+const FATAL: [&str; 11] = [
+    "0A000", // a migration has changed what a prepared statement gives
+    "25006", // the server can only read, as after a failover
+    "25P02", // somebody has left a failed transaction open
+    "25P03", // it was idle in a transaction for too long
+    "25P04", // its transaction took too long
+    "26000", // a pooler has given it another session, without its prepared statements
+    "57P01", // the server goes away, …
+    "57P02", "57P03", "57P04", // … with its database
+    "57P05", // it was idle for too long
+];
+
 /// Whether a connection is of no use after that.
 pub(super) fn is_fatal(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
-        // The server that it leads to can only read (25006), as after a failover; or it was ended.
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             matches!(
                 &*code,
@@ -181,14 +223,24 @@ pub(super) fn is_fatal(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Several statements in one string are one transaction, which ends with them; an open one is
+/// told by its code.
+pub(super) const MAY_BE_LEFT_OPEN: bool = false;
+
+/// A `ROLLBACK` of nothing is no error.
+pub(super) fn had_none(_: &sqlx::Error) -> bool {
+    false
+}
+
 pub(super) fn refusal(error: &dyn DatabaseError) -> Refusal {
     match error.code().as_deref() {
         // A statement, or its wait for a lock, took too long.
         Some("57014" | "55P03") => Refusal::TooSlow,
-        // It went away, can only read, is full, or had to choose between two that block each other.
-        Some("25006" | "25P03" | "57P01" | "57P02" | "57P03" | "57P05" | "40001" | "40P01") => {
-            Refusal::Unavailable
-        }
+        // A number or a text that the column has no room for, or that no text may have.
+        Some("22001" | "22003" | "22021") => Refusal::Invalid { field: None },
+        // It had to choose between two that block each other.
+        Some("40001" | "40P01") => Refusal::Unavailable,
+        Some(code) if FATAL.contains(&code) => Refusal::Unavailable,
         Some(code) if code.starts_with("08") || code.starts_with("53") => Refusal::Unavailable,
         _ => Refusal::Internal,
     }

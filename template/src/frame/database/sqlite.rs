@@ -133,7 +133,7 @@ impl Interrupt {
 
 /// No statement of a migration has a limit here that it would have to be freed of.
 #[expect(clippy::unused_async, reason = "another engine has to ask for that")]
-pub(super) async fn unhurried(_: &mut Connection) -> Result<(), sqlx::Error> {
+pub(super) async fn unhurried(_: &mut Connection, _: bool) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
@@ -168,18 +168,33 @@ pub(super) fn is_fatal(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed)
 }
 
+/// Several statements in one string may fail between their `BEGIN` and their `COMMIT`.
+pub(super) const MAY_BE_LEFT_OPEN: bool = true;
+
+/// Whether a `ROLLBACK` has failed because there was nothing to undo.
+pub(super) fn had_none(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.message().contains("no transaction is active"))
+}
+
 pub(super) fn refusal(error: &dyn DatabaseError) -> Refusal {
-    const FULL: i32 = 13;
     const INTERRUPTED: i32 = 9;
+    const FULL: i32 = 13;
+    const CONSTRAINT: i32 = 19;
     match code(error) {
         _ if is_busy(error) => Refusal::Unavailable,
         FULL => Refusal::Unavailable,
         INTERRUPTED => Refusal::TooSlow,
+        // A key that restricts a delete is told as a trigger.
+        CONSTRAINT if error.message().starts_with("FOREIGN KEY") => {
+            Refusal::Related { field: None }
+        }
+        CONSTRAINT => Refusal::Invalid { field: None },
         _ => Refusal::Internal,
     }
 }
 
-/// The column in "UNIQUE constraint failed: targets.url", and in the name of a check that ends so.
+/// The column in "UNIQUE constraint failed: targets.url", and in the name of a check that ends so:
+/// `targets_url_check`. A check without a name is told by its text.
 pub(super) fn field(error: &dyn DatabaseError) -> Option<String> {
     let (_, about) = error.message().split_once("constraint failed: ")?;
     let first = about.split(',').next()?.trim();
@@ -187,7 +202,9 @@ pub(super) fn field(error: &dyn DatabaseError) -> Option<String> {
         Some((_table, column)) => column,
         None => first.strip_suffix("_check")?.split_once('_')?.1,
     };
-    Some(column.to_owned())
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let named = column.chars().all(is_name) && !column.starts_with(|c: char| c.is_numeric());
+    named.then(|| column.to_owned())
 }
 
 /// What a first error means.

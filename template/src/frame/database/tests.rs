@@ -147,6 +147,65 @@ async fn a_transaction_in_which_a_statement_has_failed_is_never_committed() {
 }
 
 #[tokio::test]
+async fn after_a_failed_statement_a_transaction_takes_no_other() {
+    let fixture = Fixture::new().await;
+    fixture.add("first").await.unwrap();
+    let mut transaction = fixture.database.begin().await.unwrap();
+    let twice = sqlx::query("INSERT INTO things (id, name) VALUES (8, 'first')");
+    twice.execute(&mut *transaction).await.unwrap_err();
+    let next = sqlx::query("INSERT INTO things (id, name) VALUES (9, 'next')");
+    next.execute(&mut *transaction).await.unwrap_err();
+    drop(transaction);
+    fixture.rest().await;
+    assert_eq!(fixture.count().await, 1);
+}
+
+#[tokio::test]
+async fn statements_that_fail_between_their_own_begin_and_commit_are_undone() {
+    let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
+    fixture.add("first").await.unwrap();
+    let several = sqlx::raw_sql(
+        "BEGIN; INSERT INTO things (id, name) VALUES (8, 'next');
+         INSERT INTO things (id, name) VALUES (9, 'first'); COMMIT",
+    );
+    several.execute(fixture.database.write()).await.unwrap_err();
+    fixture.rest().await;
+    // An error of the next one is allowed, and not of the one after it.
+    _ = fixture.add("second").await;
+    fixture.rest().await;
+    let query = sqlx::query("INSERT INTO things (id, name) VALUES (20, 'third')");
+    query.execute(fixture.database.write()).await.unwrap();
+    let third = sqlx::query("SELECT 1 FROM things WHERE name = 'next'");
+    assert!(
+        third
+            .fetch_optional(fixture.database.read())
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_row_that_is_returned_is_there() {
+    let fixture = Fixture::new().await;
+    // The key is looked at when the statement is committed, after its row has come out.
+    let table = "CREATE TABLE parts (
+        id INTEGER PRIMARY KEY,
+        thing INTEGER NOT NULL REFERENCES things (id) DEFERRABLE INITIALLY DEFERRED
+    )";
+    let made = sqlx::query(table).execute(fixture.database.write()).await;
+    made.unwrap();
+    let orphan = sqlx::query("INSERT INTO parts (id, thing) VALUES (1, 77) RETURNING id");
+    let returned = orphan.fetch_optional(fixture.database.write()).await;
+    assert!(returned.is_err(), "a row that is not there");
+    let parts: i64 = sqlx::query_scalar("SELECT count(*) FROM parts")
+        .fetch_one(fixture.database.read())
+        .await
+        .unwrap();
+    assert_eq!(parts, 0);
+}
+
+#[tokio::test]
 async fn whoever_gives_up_a_begin_leaves_nothing_behind() {
     let fixture = Fixture::new().await;
     for number in 0..200_u64 {

@@ -140,10 +140,10 @@ pub(super) fn admit_no_more(_: &tokio::net::TcpListener) -> io::Result<()> {
 }
 
 /// Lets the process open as many files as the operating system allows it, and says for how many of
-/// these connections there is room then. More are not let in: with the last file, they would take it
-/// from the probes and from the database.
+/// these connections there is room then, beside `others`. More are not let in: with the last file, they
+/// would take it from the probes and from the database.
 #[must_use]
-pub fn room_for(connections: usize) -> usize {
+pub fn room_for(connections: usize, others: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
         current: limit.maximum,
@@ -155,7 +155,9 @@ pub fn room_for(connections: usize) -> usize {
     };
     let limit = limit.and_then(|limit| usize::try_from(limit).ok());
     let room = limit.map_or(connections, |limit| {
-        connections.min(limit.saturating_sub(OWN_FILES)).max(1)
+        connections
+            .min(limit.saturating_sub(OWN_FILES + others))
+            .max(1)
     });
     if room < connections {
         tracing::warn!(
@@ -167,8 +169,8 @@ pub fn room_for(connections: usize) -> usize {
     room
 }
 
-/// Files that are no connections of clients: the operator's, the database, logs, and some more.
-const OWN_FILES: usize = 160;
+/// Files that every process has: the operator's connections, logs, the runtime's, and some more.
+const OWN_FILES: usize = 128;
 
 impl Bound {
     /// Where it is bound.
