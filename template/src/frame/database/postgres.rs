@@ -111,6 +111,10 @@ fn options(settings: &Settings) -> Result<PgConnectOptions, sqlx::Error> {
 }
 
 /// Every version that speaks the protocol will do.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "another engine has to refuse some"
+)]
 pub(super) fn accept(_version: &str) -> Result<(), sqlx::Error> {
     Ok(())
 }
@@ -119,6 +123,7 @@ pub(super) fn accept(_version: &str) -> Result<(), sqlx::Error> {
 #[derive(Debug, Clone)]
 pub(super) struct Interrupt;
 
+#[expect(clippy::unused_self, reason = "another engine has something to ask")]
 impl Interrupt {
     #[expect(clippy::unused_async, reason = "another engine has to ask for that")]
     pub(super) async fn install(_: &mut Connection) -> Result<Self, sqlx::Error> {
