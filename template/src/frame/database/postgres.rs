@@ -134,6 +134,10 @@ fn options(settings: &Settings) -> Result<PgConnectOptions, sqlx::Error> {
 }
 
 /// Before version 14, a server does not know all of the options, and has said so by now.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "another engine has to refuse some"
+)]
 pub(super) fn accept(_version: &str) -> Result<(), sqlx::Error> {
     Ok(())
 }
@@ -142,6 +146,7 @@ pub(super) fn accept(_version: &str) -> Result<(), sqlx::Error> {
 #[derive(Debug, Clone)]
 pub(super) struct Interrupt;
 
+#[expect(clippy::unused_self, reason = "another engine has something to ask")]
 impl Interrupt {
     #[expect(clippy::unused_async, reason = "another engine has to ask for that")]
     pub(super) async fn install(_: &mut Connection) -> Result<Self, sqlx::Error> {
