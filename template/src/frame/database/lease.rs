@@ -256,9 +256,21 @@ impl<'c> Executor<'c> for &'c mut Lease {
     {
         Box::pin(async move {
             let limit = self.limit;
-            let row = self.start(Progress::UnderWay)?.fetch_optional(query);
-            let row = bounded(limit, row).await;
-            self.end(row)
+            let mut rows = self.start(Progress::UnderWay)?.fetch_many(query);
+            // To the end: a statement that answers with a row may still fail, as when its commit
+            // does not fit on the disk. On SQLite, sqlx's own would take the row and call it done.
+            let first = bounded(limit, async {
+                let mut first = None;
+                while let Some(next) = rows.next().await.transpose()? {
+                    if let Either::Right(row) = next {
+                        first.get_or_insert(row);
+                    }
+                }
+                Ok(first)
+            })
+            .await;
+            drop(rows);
+            self.end(first)
         })
     }
 
@@ -297,5 +309,27 @@ impl fmt::Debug for Lease {
             .field("progress", &self.progress)
             .field("transaction", &self.transaction)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::frame::database::Refusal;
+    use crate::frame::database::tests::Fixture;
+
+    #[tokio::test]
+    async fn a_row_that_is_answered_has_been_committed() {
+        let fixture = Fixture::new().await;
+        let table = "CREATE TABLE parts (
+            id INTEGER PRIMARY KEY,
+            thing INTEGER REFERENCES things (id) DEFERRABLE INITIALLY DEFERRED
+        )";
+        let write = || fixture.database.write();
+        sqlx::query(table).execute(write()).await.unwrap();
+        // The row is there at once, and the commit fails.
+        let orphan = sqlx::query("INSERT INTO parts (id, thing) VALUES (1, 77) RETURNING id");
+        let error = orphan.fetch_one(write()).await.unwrap_err();
+        let refusal = Refusal::of(&error);
+        assert!(matches!(refusal, Refusal::Related { .. }), "{error}");
     }
 }
