@@ -130,10 +130,16 @@ impl Interrupt {
     pub(super) fn forget(&self) {}
 }
 
-/// A migration may take its time.
+/// A migration may take its time. One in a transaction that gets no lock gives up like everybody
+/// else, since those who come after it would wait as well. One outside of a transaction, such as
+/// `CREATE INDEX CONCURRENTLY`, blocks nobody, has to wait for whatever is running, and would be
+/// left half done.
 pub(super) async fn unhurried(connection: &mut Connection) -> Result<(), sqlx::Error> {
-    let lifted = connection.execute("SET statement_timeout = 0");
-    lifted.await.map(drop)
+    connection.execute("SET statement_timeout = 0").await?;
+    if MIGRATIONS.iter().any(|migration| migration.no_tx) {
+        connection.execute("SET lock_timeout = 0").await?;
+    }
+    Ok(())
 }
 
 /// Held by the connection, until its end.
