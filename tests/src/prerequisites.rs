@@ -19,7 +19,7 @@ pub fn ensure() -> Result<()> {
         bail!(
             "the tests need programs that are not here.\n\
              On Debian or Ubuntu: sudo apt-get install {packages}\n\
-             Elsewhere: whatever has PostgreSQL's initdb and postgres on PATH, curl, git and unshare"
+             Elsewhere: whatever has PostgreSQL's initdb and postgres on PATH, curl, git, sqlite3 and unshare"
         );
     }
     eprintln!("Installing {packages} with apt-get …");
@@ -39,7 +39,12 @@ fn missing() -> Vec<&'static str> {
     if !postgres::is_installed() {
         packages.push("postgresql");
     }
-    for (program, package) in [("curl", "curl"), ("git", "git"), ("unshare", "util-linux")] {
+    for (program, package) in [
+        ("curl", "curl"),
+        ("git", "git"),
+        ("sqlite3", "sqlite3"),
+        ("unshare", "util-linux"),
+    ] {
         if !runs(program) {
             packages.push(package);
         }
