@@ -28,7 +28,7 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 /// What a limit may be exceeded by, on a busy machine.
 const SLACK: Duration = Duration::from_millis(700);
 
-/// The service on SQLite, in its working directory.
+/// The service whose database is a file, in its working directory.
 fn on_sqlite() -> Launch {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     Service::of(BINARY.get_or_init(|| Variant::default().generate().build()))

@@ -64,7 +64,8 @@ async fn a_postgres_that_cannot_be_reached_or_refuses_is_told_with_the_reason_an
             "refused",
         ),
     ] {
-        let exit = service(&url).start().await.unwrap().exit().await;
+        let launch = service(&url).set("database.on_start", "fail");
+        let exit = launch.start().await.unwrap().exit().await;
         assert_eq!(exit.code, Some(1), "{exit}");
         let cause = cause_of(&exit);
         assert!(cause.contains(reason), "{reason}: {cause}");
