@@ -10,6 +10,7 @@ pub mod measure;
 mod overlay;
 pub mod postgres;
 pub mod prerequisites;
+pub mod proxy;
 pub mod repository;
 pub mod service;
 pub mod variant;

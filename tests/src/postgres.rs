@@ -12,6 +12,7 @@ use std::{
     fmt::{Display, Write as _},
     fs,
     hash::{BuildHasher, RandomState},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -94,12 +95,21 @@ impl Postgres {
 
     /// For the setting `database.url`. The user may do everything.
     pub fn url(&self, database: &str) -> String {
+        self.url_by_way_of(self.address(), database)
+    }
+
+    /// The same, where something stands between: a proxy at this address.
+    pub fn url_by_way_of(&self, address: SocketAddr, database: &str) -> String {
         let secret = match &self.options.password {
             Some(password) => format!(":{}", encode(password)),
             None => String::new(),
         };
-        let (port, database) = (self.port, encode(database));
-        format!("postgres://{USER}{secret}@127.0.0.1:{port}/{database}")
+        let database = encode(database);
+        format!("postgres://{USER}{secret}@{address}/{database}")
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     pub fn port(&self) -> u16 {

@@ -3,4 +3,5 @@
 
 mod http;
 mod postgres;
+mod proxy;
 mod service;

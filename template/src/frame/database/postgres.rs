@@ -218,12 +218,10 @@ const FATAL: [&str; 11] = [
 pub(super) fn is_fatal(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            matches!(
-                &*code,
-                "25006" | "25P03" | "57P01" | "57P02" | "57P03" | "57P05"
-            ) || code.starts_with("08")
-        }),
+        sqlx::Error::Database(error) => {
+            let code = error.code();
+            code.is_some_and(|code| FATAL.contains(&&*code) || code.starts_with("08"))
+        }
         _ => false,
     }
 }
@@ -360,6 +358,9 @@ mod tests {
             "postgres://u:12/34s3cr3t@h/db",
             "postgres://u:a#s3cr3t@h/db",
             "postgres://u:a@s3cr3t@h/x@y",
+            "postgres://u:12?34s3cr3t@h/db",
+            "postgres://u@h/db?sslpassword=s3cr3t",
+            "postgres://u@h/db?passwrod=s3cr3t",
             "mysql://u@h/db",
             "s3cr3t",
             "",

@@ -12,7 +12,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::scratch::Scratch;
 
+mod migrations;
 mod statements;
+mod transactions;
 
 /// Longer than anything here takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -102,126 +104,6 @@ async fn a_connection_serves_one_after_the_other() {
     let numbers = fixture.numbers();
     assert_eq!((numbers.size, numbers.idle, numbers.in_use), (1, 1, 0));
     assert_eq!(numbers.waits.timeouts, 0);
-}
-
-#[tokio::test]
-async fn a_transaction_takes_effect_as_a_whole_or_not_at_all() {
-    let fixture = Fixture::new().await;
-    for (name, commits) in [("kept", true), ("undone", false)] {
-        let mut transaction = fixture.database.begin().await.unwrap();
-        let query = sqlx::query("INSERT INTO things (id, name) VALUES ($1, $2)");
-        let query = query.bind(10 + i32::from(commits)).bind(name);
-        query.execute(&mut *transaction).await.unwrap();
-        if commits {
-            transaction.commit().await.unwrap();
-        }
-    }
-    // Nobody has the connection before it was tidied.
-    fixture.rest().await;
-    fixture.add("next").await.unwrap();
-    let query = sqlx::query_scalar("SELECT name FROM things ORDER BY name");
-    let names: Vec<String> = query.fetch_all(fixture.database.read()).await.unwrap();
-    assert_eq!(names, ["kept", "next"]);
-    assert_eq!(
-        fixture.numbers().size,
-        1,
-        "the connection was of further use"
-    );
-}
-
-#[tokio::test]
-async fn a_transaction_in_which_a_statement_has_failed_is_never_committed() {
-    let fixture = Fixture::new().await;
-    fixture.add("first").await.unwrap();
-    let mut transaction = fixture.database.begin().await.unwrap();
-    let fine = sqlx::query("INSERT INTO things (id, name) VALUES (7, 'second')");
-    fine.execute(&mut *transaction).await.unwrap();
-    let twice = sqlx::query("INSERT INTO things (id, name) VALUES (8, 'first')");
-    twice.execute(&mut *transaction).await.unwrap_err();
-
-    let refused = transaction.commit().await.unwrap_err();
-
-    assert!(refused.to_string().contains("failed"), "{refused}");
-    fixture.rest().await;
-    assert_eq!(fixture.count().await, 1);
-}
-
-#[tokio::test]
-async fn after_a_failed_statement_a_transaction_takes_no_other() {
-    let fixture = Fixture::new().await;
-    fixture.add("first").await.unwrap();
-    let mut transaction = fixture.database.begin().await.unwrap();
-    let twice = sqlx::query("INSERT INTO things (id, name) VALUES (8, 'first')");
-    twice.execute(&mut *transaction).await.unwrap_err();
-    let next = sqlx::query("INSERT INTO things (id, name) VALUES (9, 'next')");
-    next.execute(&mut *transaction).await.unwrap_err();
-    drop(transaction);
-    fixture.rest().await;
-    assert_eq!(fixture.count().await, 1);
-}
-
-#[tokio::test]
-async fn statements_that_fail_between_their_own_begin_and_commit_are_undone() {
-    let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
-    fixture.add("first").await.unwrap();
-    let several = sqlx::raw_sql(
-        "BEGIN; INSERT INTO things (id, name) VALUES (8, 'next');
-         INSERT INTO things (id, name) VALUES (9, 'first'); COMMIT",
-    );
-    several.execute(fixture.database.write()).await.unwrap_err();
-    fixture.rest().await;
-    // An error of the next one is allowed, and not of the one after it.
-    _ = fixture.add("second").await;
-    fixture.rest().await;
-    let query = sqlx::query("INSERT INTO things (id, name) VALUES (20, 'third')");
-    query.execute(fixture.database.write()).await.unwrap();
-    let third = sqlx::query("SELECT 1 FROM things WHERE name = 'next'");
-    assert!(
-        third
-            .fetch_optional(fixture.database.read())
-            .await
-            .unwrap()
-            .is_none()
-    );
-}
-
-#[tokio::test]
-async fn a_row_that_is_returned_is_there() {
-    let fixture = Fixture::new().await;
-    // The key is looked at when the statement is committed, after its row has come out.
-    let table = "CREATE TABLE parts (
-        id INTEGER PRIMARY KEY,
-        thing INTEGER NOT NULL REFERENCES things (id) DEFERRABLE INITIALLY DEFERRED
-    )";
-    let made = sqlx::query(table).execute(fixture.database.write()).await;
-    made.unwrap();
-    let orphan = sqlx::query("INSERT INTO parts (id, thing) VALUES (1, 77) RETURNING id");
-    let returned = orphan.fetch_optional(fixture.database.write()).await;
-    assert!(returned.is_err(), "a row that is not there");
-    let parts: i64 = sqlx::query_scalar("SELECT count(*) FROM parts")
-        .fetch_one(fixture.database.read())
-        .await
-        .unwrap();
-    assert_eq!(parts, 0);
-}
-
-#[tokio::test]
-async fn whoever_gives_up_a_begin_leaves_nothing_behind() {
-    let fixture = Fixture::new().await;
-    for number in 0..200_u64 {
-        let patience = Duration::from_micros(number * 7 % 400);
-        let begun = timeout(patience, fixture.database.begin()).await;
-        drop(begun);
-        if number % 10 == 0 {
-            fixture.add(&number.to_string()).await.unwrap();
-        }
-    }
-    fixture.rest().await;
-    assert_eq!(
-        fixture.count().await,
-        20,
-        "what was written is there for everybody"
-    );
 }
 
 #[tokio::test]
@@ -400,72 +282,14 @@ async fn a_refusal_names_the_field() {
     assert!(matches!(refusal, Refusal::Related { .. }), "{refusal:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_writers_at_once_wait_for_each_other_and_none_fails() {
-    let fixture = Fixture::with(|settings| settings.acquire_timeout = PATIENCE).await;
-    let mut writers = JoinSet::new();
-    for writer in 0..16 {
-        let database = fixture.database.clone();
-        writers.spawn(async move {
-            for number in 0..20 {
-                let mut transaction = database.begin().await?;
-                let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM things")
-                    .fetch_one(&mut *transaction)
-                    .await?;
-                assert!(seen >= 0);
-                let query = sqlx::query("INSERT INTO things (id, name) VALUES ($1, $2)");
-                let query = query
-                    .bind(writer * 100 + number)
-                    .bind(format!("{writer} {number}"));
-                query.execute(&mut *transaction).await?;
-                transaction.commit().await?;
-            }
-            Ok::<_, sqlx::Error>(())
-        });
-    }
-    for written in writers.join_all().await {
-        written.unwrap();
-    }
-    assert_eq!(fixture.count().await, 320);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_that_start_at_once_migrate_once() {
-    let scratch = Scratch::new();
-    let mut starts = JoinSet::new();
-    for _ in 0..3 {
-        let settings = settings(scratch.url());
-        starts.spawn(async move {
-            let database = Database::new(&settings).unwrap();
-            database.reach().await?;
-            database.prepare().await?;
-            assert!(database.close(PATIENCE).await.is_empty());
-            Ok::<_, Error>(())
-        });
-    }
-    for started in starts.join_all().await {
-        started.unwrap();
-    }
-}
-
 #[tokio::test]
-async fn a_database_that_a_newer_version_has_migrated_is_refused_unless_that_is_wanted() {
-    let scratch = Scratch::new();
-    let mut settings = settings(scratch.url());
-    let database = Database::new(&settings).unwrap();
-    database.prepare().await.unwrap();
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         SELECT 9999, 'from the future', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1";
-    sqlx::query(newer).execute(database.write()).await.unwrap();
-
-    let refused = database.prepare().await.unwrap_err();
-    assert!(refused.to_string().contains("9999"), "{refused}");
-    let refused = database.migrate().await.unwrap_err();
-    assert!(refused.to_string().contains("9999"), "{refused}");
-
-    settings.unknown_migrations = Unknown::Tolerate;
-    let tolerant = Database::new(&settings).unwrap();
-    tolerant.prepare().await.unwrap();
-    tolerant.migrate().await.unwrap();
-    assert_eq!(tolerant.pending().await.unwrap(), 0);
+async fn what_one_process_has_committed_another_one_sees() {
+    let fixture = Fixture::new().await;
+    let other = Database::new(&settings(fixture.scratch.url())).unwrap();
+    for name in ["first", "second"] {
+        fixture.add(name).await.unwrap();
+        let query = sqlx::query_scalar("SELECT name FROM things WHERE name = $1");
+        let seen: String = query.bind(name).fetch_one(other.read()).await.unwrap();
+        assert_eq!(seen, name);
+    }
 }

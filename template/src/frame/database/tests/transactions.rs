@@ -1,0 +1,152 @@
+//! What takes effect, and what never was.
+
+use super::*;
+
+#[tokio::test]
+async fn a_transaction_takes_effect_as_a_whole_or_not_at_all() {
+    let fixture = Fixture::new().await;
+    for (name, commits) in [("kept", true), ("undone", false)] {
+        let mut transaction = fixture.database.begin().await.unwrap();
+        let query = sqlx::query("INSERT INTO things (id, name) VALUES ($1, $2)");
+        let query = query.bind(10 + i32::from(commits)).bind(name);
+        query.execute(&mut *transaction).await.unwrap();
+        if commits {
+            transaction.commit().await.unwrap();
+        }
+    }
+    // Nobody has the connection before it was tidied.
+    fixture.rest().await;
+    fixture.add("next").await.unwrap();
+    let query = sqlx::query_scalar("SELECT name FROM things ORDER BY name");
+    let names: Vec<String> = query.fetch_all(fixture.database.read()).await.unwrap();
+    assert_eq!(names, ["kept", "next"]);
+    assert_eq!(
+        fixture.numbers().size,
+        1,
+        "the connection was of further use"
+    );
+}
+
+#[tokio::test]
+async fn a_transaction_in_which_a_statement_has_failed_is_never_committed() {
+    let fixture = Fixture::new().await;
+    fixture.add("first").await.unwrap();
+    let mut transaction = fixture.database.begin().await.unwrap();
+    let fine = sqlx::query("INSERT INTO things (id, name) VALUES (7, 'second')");
+    fine.execute(&mut *transaction).await.unwrap();
+    let twice = sqlx::query("INSERT INTO things (id, name) VALUES (8, 'first')");
+    twice.execute(&mut *transaction).await.unwrap_err();
+
+    let refused = transaction.commit().await.unwrap_err();
+
+    assert!(refused.to_string().contains("failed"), "{refused}");
+    fixture.rest().await;
+    assert_eq!(fixture.count().await, 1);
+}
+
+#[tokio::test]
+async fn after_a_failed_statement_a_transaction_takes_no_other() {
+    let fixture = Fixture::new().await;
+    fixture.add("first").await.unwrap();
+    let mut transaction = fixture.database.begin().await.unwrap();
+    let twice = sqlx::query("INSERT INTO things (id, name) VALUES (8, 'first')");
+    twice.execute(&mut *transaction).await.unwrap_err();
+    let next = sqlx::query("INSERT INTO things (id, name) VALUES (9, 'next')");
+    next.execute(&mut *transaction).await.unwrap_err();
+    drop(transaction);
+    fixture.rest().await;
+    assert_eq!(fixture.count().await, 1);
+}
+
+#[tokio::test]
+async fn statements_that_fail_between_their_own_begin_and_commit_are_undone() {
+    let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
+    fixture.add("first").await.unwrap();
+    let several = sqlx::raw_sql(
+        "BEGIN; INSERT INTO things (id, name) VALUES (8, 'next');
+         INSERT INTO things (id, name) VALUES (9, 'first'); COMMIT",
+    );
+    several.execute(fixture.database.write()).await.unwrap_err();
+    fixture.rest().await;
+    // An error of the next one is allowed, and not of the one after it.
+    _ = fixture.add("second").await;
+    fixture.rest().await;
+    let query = sqlx::query("INSERT INTO things (id, name) VALUES (20, 'third')");
+    query.execute(fixture.database.write()).await.unwrap();
+    let third = sqlx::query("SELECT 1 FROM things WHERE name = 'next'");
+    assert!(
+        third
+            .fetch_optional(fixture.database.read())
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_row_that_is_returned_is_there() {
+    let fixture = Fixture::new().await;
+    // The key is looked at when the statement is committed, after its row has come out.
+    let table = "CREATE TABLE parts (
+        id INTEGER PRIMARY KEY,
+        thing INTEGER NOT NULL REFERENCES things (id) DEFERRABLE INITIALLY DEFERRED
+    )";
+    let made = sqlx::query(table).execute(fixture.database.write()).await;
+    made.unwrap();
+    let orphan = sqlx::query("INSERT INTO parts (id, thing) VALUES (1, 77) RETURNING id");
+    let returned = orphan.fetch_optional(fixture.database.write()).await;
+    assert!(returned.is_err(), "a row that is not there");
+    let parts: i64 = sqlx::query_scalar("SELECT count(*) FROM parts")
+        .fetch_one(fixture.database.read())
+        .await
+        .unwrap();
+    assert_eq!(parts, 0);
+}
+
+#[tokio::test]
+async fn whoever_gives_up_a_begin_leaves_nothing_behind() {
+    let fixture = Fixture::new().await;
+    for number in 0..200_u64 {
+        let patience = Duration::from_micros(number * 7 % 400);
+        let begun = timeout(patience, fixture.database.begin()).await;
+        drop(begun);
+        if number % 10 == 0 {
+            fixture.add(&number.to_string()).await.unwrap();
+        }
+    }
+    fixture.rest().await;
+    assert_eq!(
+        fixture.count().await,
+        20,
+        "what was written is there for everybody"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_writers_at_once_wait_for_each_other_and_none_fails() {
+    let fixture = Fixture::with(|settings| settings.acquire_timeout = PATIENCE).await;
+    let mut writers = JoinSet::new();
+    for writer in 0..16 {
+        let database = fixture.database.clone();
+        writers.spawn(async move {
+            for number in 0..20 {
+                let mut transaction = database.begin().await?;
+                let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM things")
+                    .fetch_one(&mut *transaction)
+                    .await?;
+                assert!(seen >= 0);
+                let query = sqlx::query("INSERT INTO things (id, name) VALUES ($1, $2)");
+                let query = query
+                    .bind(writer * 100 + number)
+                    .bind(format!("{writer} {number}"));
+                query.execute(&mut *transaction).await?;
+                transaction.commit().await?;
+            }
+            Ok::<_, sqlx::Error>(())
+        });
+    }
+    for written in writers.join_all().await {
+        written.unwrap();
+    }
+    assert_eq!(fixture.count().await, 320);
+}

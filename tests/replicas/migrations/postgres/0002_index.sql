@@ -1,0 +1,2 @@
+-- no-transaction
+CREATE INDEX CONCURRENTLY targets_length ON targets (length(url));

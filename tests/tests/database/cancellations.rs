@@ -1,0 +1,103 @@
+//! Clients that leave while their requests are at work.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use keelson::http::{self, Conversation};
+use keelson::postgres::Postgres;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::{add, eventually, on_postgres, pool, urls};
+
+const CLIENTS: u64 = 8;
+const REQUESTS: u64 = 125;
+
+/// About as long as a request takes, in microseconds: it is left at every moment of its life.
+const LIFE: u64 = 3000;
+
+#[tokio::test]
+async fn a_thousand_clients_that_leave_leave_nothing_behind() {
+    let postgres = Postgres::start().await.unwrap();
+    let launch = on_postgres(&postgres.url("postgres")).set("database.max_connections", 4);
+    let service = launch.start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let mut known = Vec::new();
+    for number in 0..10 {
+        let url = format!("http://known.example.org/{number}");
+        known.push((add(address, &url).await, url));
+    }
+
+    let leaving: JoinSet<()> = (0..CLIENTS).map(|client| leave(address, client)).collect();
+    let deceived = deceived(address, &known);
+    tokio::pin!(deceived);
+    tokio::select! {
+        _ = leaving.join_all() => {}
+        () = &mut deceived => unreachable!("it asks for ever"),
+    }
+
+    eventually("connections that nobody holds", async || {
+        (pool(&service, "in_use").await == 0).then_some(())
+    })
+    .await;
+    let sessions = "SELECT state, query FROM pg_stat_activity \
+         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND state <> 'idle'";
+    assert_eq!(postgres.query("postgres", sessions).await.unwrap(), "");
+    for (id, url) in &known {
+        assert_is(address, *id, url).await;
+    }
+    // Whatever was written is seen by everybody, the other connections included.
+    add(address, "http://last").await;
+    let count = postgres
+        .query("postgres", "SELECT count(*) FROM targets")
+        .await;
+    let count: usize = count.unwrap().parse().unwrap();
+    for _ in 0..8 {
+        assert_eq!(urls(address).await.len(), count);
+    }
+    assert!(
+        count > known.len() + 1,
+        "some were written before the client left"
+    );
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+/// One client after the other, each of which leaves at a moment of its own.
+async fn leave(address: SocketAddr, client: u64) {
+    let random = RandomState::new();
+    for number in 0..REQUESTS {
+        let request = if number % 2 == 0 {
+            "GET /v1/targets HTTP/1.1\r\nhost: leaver\r\n\r\n".to_owned()
+        } else {
+            let body = json!({ "url": format!("http://{client}.example.org/{number}") });
+            let body = body.to_string();
+            let length = body.len();
+            format!(
+                "POST /v1/targets HTTP/1.1\r\nhost: leaver\r\ncontent-type: application/json\r\n\
+                 content-length: {length}\r\n\r\n{body}"
+            )
+        };
+        let mut connection = Conversation::open(address).await.unwrap();
+        connection.write(request).await.unwrap();
+        let moment = random.hash_one(number) % LIFE;
+        // A pause is the point here: nobody waits for an answer.
+        tokio::time::sleep(Duration::from_micros(moment)).await;
+        connection.abort();
+    }
+}
+
+/// Asks for what is known, and must never get what somebody else has asked for.
+async fn deceived(address: SocketAddr, known: &[(i64, String)]) {
+    for (id, url) in known.iter().cycle() {
+        assert_is(address, *id, url).await;
+    }
+}
+
+async fn assert_is(address: SocketAddr, id: i64, url: &str) {
+    let answer = http::get(address, &format!("/v1/targets/{id}"))
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 200, "{answer}");
+    assert_eq!(answer.json(), json!({ "id": id, "url": url }));
+}

@@ -1,0 +1,175 @@
+//! A link to the server over which nothing comes any more, and which nobody has closed: a firewall
+//! that has forgotten it, a cable that was pulled.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use keelson::http::{Answer, Request};
+use keelson::postgres::Postgres;
+use keelson::proxy::Proxy;
+use keelson::service::Service;
+use tokio::task::JoinSet;
+
+use crate::{SLACK, at_once, eventually, on_postgres, pool, probe, probed_well, timed};
+
+const CONNECTIONS: usize = 3;
+const ACQUIRE: Duration = Duration::from_secs(1);
+const REQUEST: Duration = Duration::from_secs(2);
+
+struct Link {
+    _postgres: Postgres,
+    proxy: Proxy,
+    service: Service,
+    address: SocketAddr,
+}
+
+impl Link {
+    /// A service with all the connections that it may have.
+    async fn new() -> Link {
+        let postgres = Postgres::start().await.unwrap();
+        let proxy = Proxy::to(postgres.address()).await.unwrap();
+        let launch = on_postgres(&postgres.url_by_way_of(proxy.address(), "postgres"))
+            .set("database.max_connections", CONNECTIONS)
+            .set("database.acquire_timeout", "1s")
+            .set("http.request_timeout", "2s")
+            .set("health.period", "500ms");
+        let service = launch.start().await.unwrap().ready().await;
+        let address = service.http().await;
+        // Slow, so that none of them finds the connection of another one free again.
+        proxy.delay(Duration::from_millis(50));
+        eventually("all connections", async || {
+            at_once(address, CONNECTIONS, "/v1/targets").await;
+            (pool(&service, "size").await == CONNECTIONS as u64).then_some(())
+        })
+        .await;
+        proxy.delay(Duration::ZERO);
+        Link {
+            _postgres: postgres,
+            proxy,
+            service,
+            address,
+        }
+    }
+
+    /// Every connection is of use again, and nobody waits for longer than for one.
+    async fn works(&self) {
+        let began = Instant::now();
+        for (answer, took) in at_once(self.address, CONNECTIONS, "/v1/targets").await {
+            assert_eq!(answer.status, 200, "{answer}");
+            assert!(took < ACQUIRE, "took {took:?}");
+        }
+        eventually("connections that nobody holds", async || {
+            (pool(&self.service, "in_use").await == 0).then_some(())
+        })
+        .await;
+        assert!(began.elapsed() < ACQUIRE + SLACK, "{:?}", began.elapsed());
+    }
+}
+
+#[track_caller]
+fn refused(answers: Vec<(Answer, Duration)>, within: Duration) {
+    for (answer, took) in answers {
+        assert!([503, 504].contains(&answer.status), "{answer}");
+        assert!(took < within + SLACK, "{} took {took:?}", answer.status);
+    }
+}
+
+#[tokio::test]
+async fn a_dead_link_costs_bounded_answers_and_no_connection() {
+    let link = Link::new().await;
+    for _ in 0..2 {
+        let probing = probe(&link.service).await;
+        link.proxy.black_hole();
+        // The first find connections that look as if they were alive; later ones find none.
+        let more = CONNECTIONS * 2;
+        refused(at_once(link.address, more, "/v1/targets").await, REQUEST);
+        refused(at_once(link.address, more, "/v1/targets").await, REQUEST);
+        probed_well(probing).await;
+        link.proxy.heal();
+        link.works().await;
+    }
+    assert_eq!(link.service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn idle_connections_that_went_dead_are_noticed_before_they_are_lent() {
+    let link = Link::new().await;
+    link.proxy.black_hole();
+    // Beyond a second, an idle connection is not trusted without a question.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    refused(at_once(link.address, 2, "/v1/targets").await, ACQUIRE);
+    link.proxy.heal();
+    link.works().await;
+    assert!(pool(&link.service, "discarded_dead").await > 0);
+}
+
+#[tokio::test]
+async fn a_link_that_dies_in_the_middle_of_statements_is_of_use_again_when_it_is_back() {
+    let link = Link::new().await;
+    for round in 0..3 {
+        // Statements are on their way, and so are their answers.
+        link.proxy.delay(Duration::from_millis(50));
+        let mut requests = JoinSet::new();
+        for number in 0..20 {
+            let add = crate::new_target(&format!("http://{round}.example.org/{number}"));
+            let request = [Request::get("/v1/targets"), add][number % 2].clone();
+            requests.spawn(timed(link.address, request));
+        }
+        eventually("requests that are in the middle of it", async || {
+            (pool(&link.service, "in_use").await == CONNECTIONS as u64).then_some(())
+        })
+        .await;
+        let probing = probe(&link.service).await;
+
+        link.proxy.black_hole();
+
+        for (answer, took) in requests.join_all().await {
+            let expected = [200, 201, 503, 504].contains(&answer.status);
+            assert!(expected, "{answer}");
+            assert!(took < REQUEST + SLACK, "{} took {took:?}", answer.status);
+        }
+        probed_well(probing).await;
+        link.proxy.delay(Duration::ZERO);
+        link.proxy.heal();
+        link.works().await;
+    }
+}
+
+#[tokio::test]
+async fn connections_that_are_cut_are_replaced() {
+    let link = Link::new().await;
+    for _ in 0..5 {
+        link.proxy.cut();
+        let answers = at_once(link.address, CONNECTIONS, "/v1/targets").await;
+        for (answer, took) in answers {
+            assert!([200, 503].contains(&answer.status), "{answer}");
+            assert!(took < ACQUIRE + SLACK, "took {took:?}");
+        }
+        link.works().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_dead_link() {
+    for busy in [false, true] {
+        let link = Link::new().await;
+        link.proxy.black_hole();
+        let address = link.address;
+        let count = if busy { CONNECTIONS * 2 } else { 0 };
+        let requests = tokio::spawn(at_once(address, count, "/v1/targets"));
+        if busy {
+            eventually("requests in flight", async || {
+                (pool(&link.service, "in_use").await == CONNECTIONS as u64).then_some(())
+            })
+            .await;
+        }
+
+        let exit = link.service.stop().await;
+
+        // Requests have their time, and then the connections at most as long as one is asked.
+        let within = if busy { REQUEST + ACQUIRE } else { ACQUIRE };
+        assert!(exit.took < within + SLACK, "took {:?}", exit.took);
+        assert_eq!(exit.code, Some(0), "{exit}");
+        refused(requests.await.unwrap(), REQUEST);
+    }
+}

@@ -1,0 +1,66 @@
+//! A disk that is full: a file system of the service's own, with hardly any room.
+
+use std::path::PathBuf;
+
+use keelson::http;
+use keelson::service::Service;
+use serde_json::json;
+
+use crate::{new_target, on_sqlite, urls};
+
+/// Becomes the service, once there is a small file system for its data that nobody else sees.
+const SMALL: &str = "mkdir data && mount -t tmpfs -o size=1m none data && exec \"$@\"";
+
+#[tokio::test]
+async fn on_a_full_disk_writes_are_refused_reads_go_on_and_room_is_all_it_needs() {
+    let launch = on_sqlite().by_way_of("unshare", ["-rm", "sh", "-c", SMALL, "sh"]);
+    let service = launch.start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let filler = data(&service).join("filler");
+    let mut acknowledged = Vec::new();
+    for round in 0..2 {
+        // Somebody else takes what room there is; what is there has to do.
+        fill(&filler);
+        let mut refused = 0;
+        for number in 0.. {
+            let url = format!("http://{round}.example.org/{number}/{}", "x".repeat(500));
+            let answer = http::send(address, new_target(&url)).await.unwrap();
+            match answer.status {
+                201 => acknowledged.push(url),
+                503 => {
+                    assert_eq!(answer.json()["code"], json!("unavailable"), "{answer}");
+                    refused += 1;
+                }
+                _ => panic!("{answer}"),
+            }
+            assert_eq!(urls(address).await, acknowledged);
+            if refused == 5 {
+                break;
+            }
+        }
+        assert_eq!(http::get(address, "/livez").await.unwrap().status, 200);
+
+        std::fs::remove_file(&filler).unwrap();
+
+        let url = format!("http://{round}.example.org/after");
+        let answer = http::send(address, new_target(&url)).await.unwrap();
+        assert_eq!(answer.status, 201, "{answer}");
+        acknowledged.push(url);
+        assert_eq!(urls(address).await, acknowledged);
+    }
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+/// The directory as the service sees it.
+fn data(service: &Service) -> PathBuf {
+    let root = PathBuf::from(format!("/proc/{}/root", service.pid()));
+    let inside = service.directory().strip_prefix("/").unwrap();
+    root.join(inside).join("data")
+}
+
+/// Takes all room that is left.
+fn fill(file: &std::path::Path) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(file).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+}

@@ -1,0 +1,68 @@
+//! Statements that take long, until there are no connections left.
+
+use std::time::Duration;
+
+use keelson::http::Request;
+use keelson::postgres::Postgres;
+
+use crate::{SLACK, at_once, eventually, on_postgres, pool, probe, probed_well, timed};
+
+const CONNECTIONS: usize = 3;
+const ACQUIRE: Duration = Duration::from_millis(500);
+const STATEMENT: Duration = Duration::from_secs(3);
+
+/// Nobody gets at the table until this is ended.
+const LOCK: &str = "BEGIN; LOCK TABLE targets; SELECT pg_sleep(60)";
+const LOCKED: &str = "SELECT count(*) FROM pg_locks \
+     WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
+const UNLOCK: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks \
+     WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
+
+#[tokio::test]
+async fn without_a_free_connection_a_request_is_refused_in_time_and_probes_are_quick() {
+    let postgres = Postgres::start().await.unwrap();
+    let launch = on_postgres(&postgres.url("postgres"))
+        .set("database.max_connections", CONNECTIONS)
+        .set("database.acquire_timeout", "500ms")
+        .set("database.statement_timeout", "3s")
+        .set("health.period", "200ms");
+    let service = launch.start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let locking = postgres.query("postgres", LOCK);
+    let asking = async {
+        eventually("a table that is locked", async || {
+            (postgres.query("postgres", LOCKED).await.unwrap() == "1").then_some(())
+        })
+        .await;
+        let probing = probe(&service).await;
+        // The check of the health may have one of the connections for a moment.
+        let stuck = tokio::spawn(at_once(address, CONNECTIONS * 2, "/v1/targets"));
+        eventually("connections that are all lent", async || {
+            let waiting = pool(&service, "waiting").await;
+            let in_use = pool(&service, "in_use").await;
+            (waiting > 0 && in_use == CONNECTIONS as u64).then_some(())
+        })
+        .await;
+        for _ in 0..2 {
+            for (answer, took) in at_once(address, 10, "/v1/targets").await {
+                assert_eq!(answer.status, 503, "{answer}");
+                assert!(answer.header("retry-after").is_some(), "{answer}");
+                assert!(took < ACQUIRE + SLACK, "took {took:?}");
+            }
+        }
+        for (answer, took) in stuck.await.unwrap() {
+            assert!([503, 504].contains(&answer.status), "{answer}");
+            assert!(took < STATEMENT + SLACK, "took {took:?}");
+        }
+        probed_well(probing).await;
+        assert!(pool(&service, "timeouts").await >= 20);
+        postgres.query("postgres", UNLOCK).await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(locking, asking);
+    assert!(ended.is_err(), "it was ended before its time");
+
+    let (answer, took) = timed(address, Request::get("/v1/targets")).await;
+    assert_eq!(answer.status, 200, "{answer}");
+    assert!(took < ACQUIRE, "took {took:?}");
+    assert_eq!(service.stop().await.code, Some(0));
+}

@@ -1,0 +1,134 @@
+//! The default service, and whatever can become of its database: a link that goes dead, a server
+//! that restarts or is not there yet, a process that is killed, clients that leave, a disk that is
+//! full. No row that was acknowledged is lost, nobody waits for long, and nothing needs a hand.
+
+mod cancellations;
+mod crashes;
+mod dead_link;
+mod disk;
+mod exhaustion;
+mod replicas;
+mod restarts;
+mod starts;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use keelson::http::{self, Answer, Request};
+use keelson::service::{Launch, Service};
+use keelson::variant::Variant;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+/// Much longer than an answer that waits for nothing takes, also on a busy machine.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// What a limit may be exceeded by, on a busy machine.
+const SLACK: Duration = Duration::from_millis(700);
+
+/// The service whose database is a file, in its working directory.
+fn on_sqlite() -> Launch {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    Service::of(BINARY.get_or_init(|| Variant::default().generate().build()))
+}
+
+/// The service on a Postgres.
+fn on_postgres(url: &str) -> Launch {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let variant = Variant::default().database("postgres").example("monitor");
+        variant.generate().build()
+    };
+    Service::of(BINARY.get_or_init(build)).env("APP__DATABASE__URL", url)
+}
+
+fn new_target(url: &str) -> Request {
+    Request::post("/v1/targets").json(&json!({ "url": url }))
+}
+
+/// Adds a target, which must be possible, and says which number it has.
+async fn add(address: SocketAddr, url: &str) -> i64 {
+    let answer = http::send(address, new_target(url)).await.unwrap();
+    assert_eq!(answer.status, 201, "{answer}");
+    answer.json()["id"].as_i64().unwrap()
+}
+
+/// The answer to a request, and how long that took.
+async fn timed(address: SocketAddr, request: Request) -> (Answer, Duration) {
+    let began = Instant::now();
+    let answer = http::send(address, request).await.unwrap();
+    (answer, began.elapsed())
+}
+
+/// So many requests at once: the answers, in the order in which they came.
+async fn at_once(address: SocketAddr, count: usize, path: &str) -> Vec<(Answer, Duration)> {
+    let requests = (0..count).map(|_| timed(address, Request::get(path)));
+    requests.collect::<JoinSet<_>>().join_all().await
+}
+
+/// Asks the operator's listener.
+async fn ask(service: &Service, path: &str) -> Answer {
+    http::get(service.operator().await, path).await.unwrap()
+}
+
+/// A number of the pool, as the operator sees it.
+async fn pool(service: &Service, number: &str) -> u64 {
+    let state = ask(service, "/api/state").await.json();
+    let found = &state["database"]["connections"][number];
+    found
+        .as_u64()
+        .unwrap_or_else(|| panic!("{number}: {state}"))
+}
+
+/// Asks both listeners for both probes, until it is aborted or dropped: each answer must come at
+/// once, and say that all is well.
+async fn probe(service: &Service) -> JoinSet<()> {
+    let addresses = [service.http().await, service.operator().await];
+    let mut probing = JoinSet::new();
+    probing.spawn(async move {
+        loop {
+            for address in addresses {
+                for path in ["/livez", "/readyz"] {
+                    let (answer, took) = timed(address, Request::get(path)).await;
+                    assert_eq!(answer.status, 200, "{path}: {answer}");
+                    assert!(took < AT_ONCE, "{path} took {took:?}");
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    probing
+}
+
+/// All of the probes so far were as they must be.
+async fn probed_well(mut probing: JoinSet<()>) {
+    probing.abort_all();
+    if let Some(Err(error)) = probing.join_next().await {
+        assert!(error.is_cancelled(), "{error}");
+    }
+}
+
+/// Asks until the answer is the one that is waited for.
+async fn eventually<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(found) = holds().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let found = tokio::time::timeout(Duration::from_secs(30), asking).await;
+    found.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+/// The URLs of all targets, in the order of their numbers.
+async fn urls(address: SocketAddr) -> Vec<String> {
+    let answer = http::get(address, "/v1/targets").await.unwrap();
+    assert_eq!(answer.status, 200, "{answer}");
+    let targets = answer.json();
+    let url = |target: &Value| target["url"].as_str().unwrap().to_owned();
+    targets.as_array().unwrap().iter().map(url).collect()
+}

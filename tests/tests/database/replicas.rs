@@ -1,0 +1,66 @@
+//! Several replicas that start at once on an empty database (`tests/replicas` adds a migration of
+//! the kind that deadlocks when the others wait for it in the database).
+
+use std::time::Duration;
+
+use keelson::postgres::Postgres;
+use keelson::service::Service;
+use keelson::variant::Variant;
+
+use crate::{add, eventually, urls};
+
+/// Keeps what `CREATE INDEX CONCURRENTLY` waits for: a look at the database from before.
+const LOOK: &str = "SELECT pg_sleep(60)";
+
+#[tokio::test]
+async fn replicas_that_start_at_once_migrate_once_and_none_waits_for_ever() {
+    let postgres = Postgres::start().await.unwrap();
+    let variant = Variant::default().database("postgres").example("monitor");
+    let binary = variant.with("replicas").generate().build();
+    let launch = Service::of(binary)
+        .env("APP__DATABASE__URL", postgres.url("postgres"))
+        // A migration may take longer than any statement, waits for others included.
+        .set("database.statement_timeout", "500ms");
+    let look = postgres.query("postgres", LOOK);
+    tokio::pin!(look);
+    let mut replicas = Vec::new();
+    let starting = async {
+        eventually("a look from before", async || {
+            let seen = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
+            (postgres.query("postgres", seen).await.unwrap() == "1").then_some(())
+        })
+        .await;
+        for _ in 0..3 {
+            replicas.push(launch.clone().start().await.unwrap());
+        }
+        eventually("one that migrates, and two that wait for it", async || {
+            let waits = |replica: &&Service| {
+                let events = replica.log().events();
+                let waits = "waiting for another process to migrate the database";
+                events.iter().any(|event| event.message == waits)
+            };
+            (replicas.iter().filter(waits).count() == 2).then_some(())
+        })
+        .await;
+        // Beyond the time of a statement.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE query LIKE 'SELECT pg_sleep%'";
+        postgres.query("postgres", end).await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(look, starting);
+    assert!(ended.is_err(), "it was ended before its time");
+
+    for (number, replica) in replicas.into_iter().enumerate() {
+        let replica = replica.ready().await;
+        let address = replica.http().await;
+        add(address, &format!("http://{number}")).await;
+        assert_eq!(urls(address).await.len(), number + 1);
+        assert_eq!(replica.stop().await.code, Some(0));
+    }
+    let applied = "SELECT version, success FROM _sqlx_migrations ORDER BY version";
+    let applied = postgres.query("postgres", applied).await.unwrap();
+    assert_eq!(applied, "1|t\n2|t");
+    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'targets_length'::regclass";
+    assert_eq!(postgres.query("postgres", valid).await.unwrap(), "t");
+}
