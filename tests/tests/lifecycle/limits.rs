@@ -94,7 +94,6 @@ async fn a_reader_that_does_not_read_is_cut_in_its_time() {
     const SIZE: usize = 100_000_000;
     let service = running(limited(NEVER, NEVER, SOON)).await;
     let address = service.http().await;
-    let idle = service.descriptors();
     let mut client = Conversation::open_narrow(address, 4096).await.unwrap();
     client
         .write(format!(
@@ -105,7 +104,8 @@ async fn a_reader_that_does_not_read_is_cut_in_its_time() {
     assert_eq!(client.head().await.unwrap().status, 200);
 
     eventually("the end of its connection", async || {
-        (service.descriptors() <= idle).then_some(())
+        let state = ask(&service, "/api/state").await.json();
+        (state["http"]["connections"] == 0).then_some(())
     })
     .await;
 

@@ -115,7 +115,9 @@ impl Database {
         let version: String = sqlx::query_scalar(engine::VERSION)
             .fetch_one(self.write())
             .await?;
-        engine::accept(&version)
+        engine::accept(&version)?;
+        // Whoever reads may have connections of their own.
+        self.ping().await
     }
 
     /// Whether there is a database to connect to, as far as that can be told without making one.

@@ -273,25 +273,32 @@ impl Pool {
     /// Closes what has lived long enough, and tells of whoever holds a connection for too long: to be
     /// called now and then.
     pub(super) async fn tend(&self) {
-        for idle in self.look_around() {
+        let (old, late) = self.look_around();
+        for loan in late {
+            self.0.waits.hold_long();
+            let held = loan.since.elapsed();
+            tracing::warn!(by = %loan.place, ?held, "a database connection is held for long");
+        }
+        for idle in old {
             self.say_goodbye(idle.live, Discard::Old).await;
         }
     }
 
-    /// Tells of whoever holds a connection for too long, and gives away what has lived long enough.
-    fn look_around(&self) -> Vec<Idle> {
+    /// Gives away what has lived long enough, and the loans that last for too long: each of them once.
+    fn look_around(&self) -> (Vec<Idle>, Vec<Loan>) {
         let now = Instant::now();
         let mut state = self.lock();
+        let is_old = |idle: &mut Idle| now >= idle.live.end;
+        let old = state.idle.extract_if(.., is_old).collect();
+        let mut late = Vec::new();
         for loan in state.lent.values_mut() {
             let held = now.duration_since(loan.since);
             if held >= self.0.limits.hold && !loan.warned {
                 loan.warned = true;
-                self.0.waits.hold_long();
-                tracing::warn!(by = %loan.place, ?held, "a database connection is held for long");
+                late.push(loan.clone());
             }
         }
-        let is_old = |idle: &mut Idle| now >= idle.live.end;
-        state.idle.extract_if(.., is_old).collect()
+        (old, late)
     }
 
     pub(super) fn numbers(&self) -> Numbers {
