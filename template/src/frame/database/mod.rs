@@ -115,9 +115,7 @@ impl Database {
         let version: String = sqlx::query_scalar(engine::VERSION)
             .fetch_one(self.write())
             .await?;
-        engine::accept(&version)?;
-        // Whoever reads may have connections of their own.
-        self.ping().await
+        engine::accept(&version)
     }
 
     /// Whether there is a database to connect to, as far as that can be told without making one.
