@@ -1,6 +1,7 @@
 //! The harness: generates every variant of the template, builds it, runs it, breaks it and measures it.
 
 pub mod crowd;
+mod eventually;
 pub mod generate;
 pub mod http;
 pub mod load;
@@ -14,3 +15,5 @@ pub mod proxy;
 pub mod repository;
 pub mod service;
 pub mod variant;
+
+pub use eventually::eventually;

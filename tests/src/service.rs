@@ -29,7 +29,10 @@ pub use self::{
     launch::{Launch, Output},
     process::Usage,
 };
-use crate::log::{Event, Log};
+use crate::{
+    http::{self, Answer},
+    log::{Event, Log},
+};
 
 mod launch;
 pub(crate) mod process;
@@ -119,6 +122,12 @@ impl Service {
             .as_str()
             .and_then(|address| address.parse().ok());
         address.unwrap_or_else(|| panic!("{caller}: no address to connect to in: {event}"))
+    }
+
+    /// Asks the operator's listener.
+    pub async fn ask(&self, path: &str) -> Answer {
+        let answer = http::get(self.operator().await, path).await;
+        answer.expect("the operator's listener answers")
     }
 
     pub fn log(&self) -> &Log {
@@ -233,6 +242,21 @@ impl Exit {
     /// The first event with this message.
     pub fn event(&self, message: &str) -> Option<&Event> {
         self.events.iter().find(|event| event.message == message)
+    }
+
+    /// A start that did not succeed: one line says why, and names these.
+    #[track_caller]
+    pub fn failed(&self, names: &[&str]) {
+        assert_eq!(self.code, Some(1), "{self}");
+        let is_cause = |event: &&Event| event.message == "failed";
+        let said: Vec<_> = self.events.iter().filter(is_cause).collect();
+        assert_eq!(said.len(), 1, "one clear line: {self}");
+        let cause = said[0].field("cause").to_string();
+        for name in names {
+            assert!(cause.contains(name), "{name} is not in {cause}: {self}");
+        }
+        assert!(self.event("ready").is_none(), "{self}");
+        assert_eq!(self.events.last().unwrap().message, "stopped", "{self}");
     }
 }
 

@@ -4,12 +4,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use keelson::eventually;
 use keelson::http::{self, Conversation};
 use keelson::postgres::Postgres;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::{add, eventually, on_postgres, pool, urls};
+use crate::{add, on_postgres, pool, urls};
 
 const CLIENTS: u64 = 8;
 const REQUESTS: u64 = 125;

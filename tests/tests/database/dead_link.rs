@@ -4,13 +4,14 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use keelson::eventually;
 use keelson::http::{Answer, Request};
 use keelson::postgres::Postgres;
 use keelson::proxy::Proxy;
 use keelson::service::Service;
 use tokio::task::JoinSet;
 
-use crate::{SLACK, at_once, eventually, on_postgres, pool, probe, probed_well, timed};
+use crate::{SLACK, at_once, on_postgres, pool, probe, probed_well, timed};
 
 const CONNECTIONS: usize = 3;
 const ACQUIRE: Duration = Duration::from_secs(1);

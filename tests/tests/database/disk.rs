@@ -8,6 +8,10 @@ use serde_json::json;
 
 use crate::{new_target, on_sqlite, urls};
 
+/// Becomes the service, once there is a database on such a file system and no room any more.
+const FULL: &str = "mkdir data && mount -t tmpfs -o size=1m none data && \"$1\" migrate >&2 && \
+    ! cat /dev/zero >data/filler 2>&2 && exec \"$@\"";
+
 /// Becomes the service, once there is a small file system for its data that nobody else sees.
 const SMALL: &str = "mkdir data && mount -t tmpfs -o size=1m none data && exec \"$@\"";
 
@@ -31,7 +35,7 @@ async fn on_a_full_disk_writes_are_refused_reads_go_on_and_room_is_all_it_needs(
                     assert_eq!(answer.json()["code"], json!("unavailable"), "{answer}");
                     refused += 1;
                 }
-                _ => panic!("{answer}"),
+                _ => panic!("{answer}\n{}", service.log().tail()),
             }
             assert_eq!(urls(address).await, acknowledged);
             if refused == 5 {
@@ -49,6 +53,13 @@ async fn on_a_full_disk_writes_are_refused_reads_go_on_and_room_is_all_it_needs(
         assert_eq!(urls(address).await, acknowledged);
     }
     assert_eq!(service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_start_on_a_full_disk_says_so() {
+    let launch = on_sqlite().by_way_of("unshare", ["-rm", "sh", "-c", FULL, "sh"]);
+    let exit = launch.start().await.unwrap().exit().await;
+    exit.failed(&["sqlite:data/service.db", "there must be room on the disk"]);
 }
 
 /// The directory as the service sees it.

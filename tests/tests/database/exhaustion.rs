@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use keelson::eventually;
 use keelson::http::Request;
 use keelson::postgres::Postgres;
 
-use crate::{SLACK, at_once, eventually, on_postgres, pool, probe, probed_well, timed};
+use crate::{SLACK, at_once, on_postgres, pool, probe, probed_well, timed};
 
 const CONNECTIONS: usize = 3;
 const ACQUIRE: Duration = Duration::from_millis(500);

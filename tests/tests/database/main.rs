@@ -68,14 +68,9 @@ async fn at_once(address: SocketAddr, count: usize, path: &str) -> Vec<(Answer, 
     requests.collect::<JoinSet<_>>().join_all().await
 }
 
-/// Asks the operator's listener.
-async fn ask(service: &Service, path: &str) -> Answer {
-    http::get(service.operator().await, path).await.unwrap()
-}
-
 /// A number of the pool, as the operator sees it.
 async fn pool(service: &Service, number: &str) -> u64 {
-    let state = ask(service, "/api/state").await.json();
+    let state = service.ask("/api/state").await.json();
     let found = &state["database"]["connections"][number];
     found
         .as_u64()
@@ -108,20 +103,6 @@ async fn probed_well(mut probing: JoinSet<()>) {
     if let Some(Err(error)) = probing.join_next().await {
         assert!(error.is_cancelled(), "{error}");
     }
-}
-
-/// Asks until the answer is the one that is waited for.
-async fn eventually<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
-    let asking = async {
-        loop {
-            if let Some(found) = holds().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let found = tokio::time::timeout(Duration::from_secs(30), asking).await;
-    found.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 /// The URLs of all targets, in the order of their numbers.

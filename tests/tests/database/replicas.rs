@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use keelson::eventually;
 use keelson::postgres::Postgres;
 use keelson::service::Service;
 use keelson::variant::Variant;
 
-use crate::{add, eventually, urls};
+use crate::{add, urls};
 
 /// Keeps what `CREATE INDEX CONCURRENTLY` waits for: a look at the database from before.
 const LOOK: &str = "SELECT pg_sleep(60)";

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use keelson::eventually;
 use keelson::postgres::{Postgres, Stop};
 use keelson::service::Exit;
 
-use crate::{ask, eventually, on_postgres};
+use crate::on_postgres;
 
 #[tokio::test]
 async fn a_start_waits_for_the_database_and_says_so() {
@@ -16,20 +17,20 @@ async fn a_start_waits_for_the_database_and_says_so() {
     let waiting = service.event("waiting for the database").await;
     let cause = waiting.field("cause").as_str().unwrap();
     assert!(cause.contains("refused"), "{cause}");
-    let verbose = ask(&service, "/startupz?verbose").await;
+    let verbose = service.ask("/startupz?verbose").await;
     assert_eq!(verbose.status, 503, "{verbose}");
     assert!(
         verbose.text().contains("waiting for the database"),
         "{verbose}"
     );
-    assert_eq!(ask(&service, "/livez").await.status, 200);
-    assert_eq!(ask(&service, "/readyz").await.status, 503);
+    assert_eq!(service.ask("/livez").await.status, 200);
+    assert_eq!(service.ask("/readyz").await.status, 503);
 
     postgres.restart().await.unwrap();
 
     let service = service.ready().await;
     eventually("a start that is over", async || {
-        (ask(&service, "/startupz").await.status == 200).then_some(())
+        (service.ask("/startupz").await.status == 200).then_some(())
     })
     .await;
     assert_eq!(service.stop().await.code, Some(0));
@@ -41,7 +42,7 @@ async fn a_start_that_is_not_to_wait_fails_at_once() {
     postgres.stop(Stop::Fast).await.unwrap();
     let launch = on_postgres(&postgres.url("postgres")).set("database.on_start", "fail");
     let exit = launch.start().await.unwrap().exit().await;
-    failed(&exit, &["database.url", "127.0.0.1", "refused"]);
+    at_once(&exit, &["database.url", "127.0.0.1", "refused"]);
 }
 
 #[tokio::test]
@@ -68,7 +69,7 @@ async fn a_server_that_refuses_ends_the_start_at_once_and_no_password_is_told() 
         for on_start in ["wait", "fail"] {
             let launch = on_postgres(url).set("database.on_start", on_start);
             let exit = launch.start().await.unwrap().exit().await;
-            failed(&exit, &names);
+            at_once(&exit, &names);
             let told = format!("{exit}\n{}", exit.stderr);
             assert!(!told.contains("3f1c") && !told.contains("9a7e"), "{told}");
         }
@@ -77,16 +78,9 @@ async fn a_server_that_refuses_ends_the_start_at_once_and_no_password_is_told() 
 
 /// One clear line, and soon.
 #[track_caller]
-fn failed(exit: &Exit, names: &[&str]) {
-    assert_eq!(exit.code, Some(1), "{exit}");
+fn at_once(exit: &Exit, names: &[&str]) {
+    exit.failed(names);
     assert!(exit.took < Duration::from_secs(2), "{exit}");
-    let said = exit.events.iter().filter(|event| event.message == "failed");
-    let said: Vec<_> = said.collect();
-    assert_eq!(said.len(), 1, "{exit}");
-    let cause = said[0].field("cause").as_str().unwrap();
-    for name in names {
-        assert!(cause.contains(name), "{name} is not in {cause}");
-    }
     let others = exit.event("waiting for the database");
     assert!(others.is_none(), "{exit}");
 }

@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use keelson::eventually;
 use keelson::http::{self, Answer};
 use keelson::service::{Launch, Service};
 
-use crate::{ask, eventually, faulty, get, in_handler, running};
+use crate::{faulty, get, in_handler, running};
 
 /// A service with a check that misbehaves, asked as often as a test wants to wait.
 fn checked(check: &str, need: &str) -> Launch {
@@ -19,7 +20,7 @@ fn checked(check: &str, need: &str) -> Launch {
 
 async fn unready(service: &Service) -> Answer {
     eventually("a readiness that says no", async || {
-        let answer = ask(service, "/readyz").await;
+        let answer = service.ask("/readyz").await;
         (answer.status == 503).then_some(answer)
     })
     .await
@@ -33,8 +34,8 @@ async fn a_required_check_that_fails_hangs_panics_or_blocks_makes_the_service_un
         let answer = unready(&service).await;
 
         assert!(answer.text().contains("faulty"), "{check}: {answer}");
-        assert_eq!(ask(&service, "/livez").await.status, 200, "{check}");
-        assert_eq!(ask(&service, "/startupz").await.status, 200, "{check}");
+        assert_eq!(service.ask("/livez").await.status, 200, "{check}");
+        assert_eq!(service.ask("/startupz").await.status, 200, "{check}");
         assert_eq!(get(&service, "/livez").await.status, 200, "{check}");
         let exit = service.stop().await;
         assert!(exit.took < Duration::from_secs(10), "{check}: {exit}");
@@ -47,14 +48,14 @@ async fn one_that_may_fail_is_told_and_the_service_stays_ready() {
         let service = running(checked(check, "degraded")).await;
 
         let verbose = eventually("a check that has failed", async || {
-            let told = ask(&service, "/readyz?verbose").await;
+            let told = service.ask("/readyz?verbose").await;
             let line = told.text().lines().find(|line| line.contains("faulty"))?;
             (line.contains("fail") || line.contains("degraded")).then(|| told.clone())
         })
         .await;
 
         assert_eq!(verbose.status, 200, "{check}: {verbose}");
-        assert_eq!(ask(&service, "/readyz").await.status, 200, "{check}");
+        assert_eq!(service.ask("/readyz").await.status, 200, "{check}");
         assert_eq!(get(&service, "/readyz").await.status, 200, "{check}");
     }
 }
@@ -66,7 +67,7 @@ async fn a_failure_tells_names_to_who_asks_and_reasons_to_the_log() {
         unready(&service).await;
 
         for path in ["/readyz", "/readyz?verbose", "/livez?verbose"] {
-            for answer in [ask(&service, path).await, get(&service, path).await] {
+            for answer in [service.ask(path).await, get(&service, path).await] {
                 assert!(!answer.text().contains("secret-7d1f"), "{path}: {answer}");
                 assert!(!answer.text().contains("10.9.8.7"), "{path}: {answer}");
                 assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -85,18 +86,18 @@ async fn verbose_lists_what_was_checked_and_exclude_leaves_one_out() {
     let service = running(checked("fails", "required")).await;
     unready(&service).await;
 
-    let verbose = ask(&service, "/readyz?verbose").await;
+    let verbose = service.ask("/readyz?verbose").await;
     for name in ["database", "faulty"] {
         assert!(verbose.text().contains(name), "{name}: {verbose}");
     }
     assert_eq!(verbose.status, 503, "{verbose}");
-    let without = ask(&service, "/readyz?exclude=faulty").await;
+    let without = service.ask("/readyz?exclude=faulty").await;
     assert_eq!((without.status, without.text()), (200, "ok"), "{without}");
-    let twice = ask(&service, "/readyz?exclude=database&exclude=faulty").await;
+    let twice = service.ask("/readyz?exclude=database&exclude=faulty").await;
     assert_eq!(twice.status, 200, "{twice}");
-    let other = ask(&service, "/readyz?exclude=database").await;
+    let other = service.ask("/readyz?exclude=database").await;
     assert_eq!(other.status, 503, "{other}");
-    let unknown = ask(&service, "/readyz?exclude=nobody&verbose").await;
+    let unknown = service.ask("/readyz?exclude=nobody&verbose").await;
     assert_eq!(unknown.status, 503, "{unknown}");
     assert!(unknown.text().contains("nobody"), "a warning: {unknown}");
 }
@@ -105,7 +106,7 @@ async fn verbose_lists_what_was_checked_and_exclude_leaves_one_out() {
 async fn one_probe_in_two_that_fails_does_not_flip_it() {
     let service = running(checked("flaky", "required")).await;
     loop {
-        let answer = ask(&service, "/readyz").await;
+        let answer = service.ask("/readyz").await;
         assert_eq!(answer.status, 200, "{answer}");
         let asked: u64 = get(&service, "/asked").await.text().parse().unwrap();
         if asked > 20 {
@@ -140,7 +141,7 @@ async fn readiness_is_answered_from_memory_while_a_check_hangs() {
     let mut times = Vec::new();
     for _ in 0..41 {
         let began = Instant::now();
-        assert_eq!(ask(&service, "/readyz").await.status, 503);
+        assert_eq!(service.ask("/readyz").await.status, 503);
         times.push(began.elapsed());
     }
     times.sort_unstable();
@@ -152,13 +153,13 @@ async fn startupz_says_yes_once_and_for_ever() {
     let launch = checked("fails", "required").set("shutdown.delay", "3s");
     let service = running(launch.set("shutdown.drain", "10s")).await;
     unready(&service).await;
-    assert_eq!(ask(&service, "/startupz").await.status, 200);
+    assert_eq!(service.ask("/startupz").await.status, 200);
 
     let request = in_handler(&service, "/slow?ms=3500").await;
     service.signal(keelson::service::Signal::TERM);
     service.event("draining").await;
 
-    assert_eq!(ask(&service, "/startupz").await.status, 200);
+    assert_eq!(service.ask("/startupz").await.status, 200);
     assert_eq!(get(&service, "/startupz").await.status, 200);
     request.await.unwrap().unwrap();
 }

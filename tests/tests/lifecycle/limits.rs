@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use keelson::eventually;
 use keelson::http::{self, Conversation, Http1};
 use keelson::service::Launch;
 
-use crate::{ask, eventually, faulty, running};
+use crate::{faulty, running};
 
 const SOON: &str = "300ms";
 const NEVER: &str = "60s";
@@ -104,7 +105,7 @@ async fn a_reader_that_does_not_read_is_cut_in_its_time() {
     assert_eq!(client.head().await.unwrap().status, 200);
 
     eventually("the end of its connection", async || {
-        let state = ask(&service, "/api/state").await.json();
+        let state = service.ask("/api/state").await.json();
         (state["http"]["connections"] == 0).then_some(())
     })
     .await;
@@ -169,7 +170,7 @@ async fn at_the_limit_of_connections_the_next_waits_and_probes_are_answered() {
 
     for path in ["/livez", "/readyz", "/startupz"] {
         for _ in 0..20 {
-            let answer = ask(&service, path).await;
+            let answer = service.ask(path).await;
             assert_eq!(answer.status, 200, "{path}: {answer}");
         }
     }

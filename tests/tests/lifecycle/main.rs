@@ -61,25 +61,6 @@ async fn get(service: &Service, path: &str) -> Answer {
     http::get(service.http().await, path).await.unwrap()
 }
 
-/// Asks the operator's listener.
-async fn ask(service: &Service, path: &str) -> Answer {
-    http::get(service.operator().await, path).await.unwrap()
-}
-
-/// Asks until the answer is the one that is waited for.
-async fn eventually<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
-    let asking = async {
-        loop {
-            if let Some(found) = holds().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let found = tokio::time::timeout(Duration::from_secs(30), asking).await;
-    found.unwrap_or_else(|_| panic!("waited in vain for {what}"))
-}
-
 /// What had to be abandoned, as the last event says it.
 #[track_caller]
 fn abandoned(exit: &Exit) -> &str {
@@ -96,24 +77,6 @@ fn clean(exit: &Exit) {
     assert_eq!(last.message, "stopped", "{exit}");
     assert_eq!(last.field("outcome"), "clean", "{exit}");
     assert!(last.field("abandoned").is_null(), "{exit}");
-}
-
-/// A start that did not succeed: one line says why, and names the thing.
-#[track_caller]
-fn failed(exit: &Exit, names: &[&str]) {
-    assert_eq!(exit.code, Some(1), "{exit}");
-    let said: Vec<_> = exit
-        .events
-        .iter()
-        .filter(|event| event.message == "failed")
-        .collect();
-    assert_eq!(said.len(), 1, "one clear line: {exit}");
-    let cause = said[0].field("cause").to_string();
-    for name in names {
-        assert!(cause.contains(name), "{name} is not in {cause}: {exit}");
-    }
-    assert!(exit.event("ready").is_none(), "{exit}");
-    assert_eq!(exit.events.last().unwrap().message, "stopped", "{exit}");
 }
 
 /// The names of the files in a directory, in order.

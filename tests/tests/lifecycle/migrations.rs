@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use keelson::eventually;
 use keelson::http::{self, Request};
 use keelson::service::{Service, Signal};
 use keelson::variant::Variant;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{ask, eventually, failed, faulty, left_in};
+use crate::{faulty, left_in};
 
 /// A directory with a database that the service had before it became faulty, with this target: it
 /// lacks the migration `recount`, which has a word with such targets.
@@ -33,7 +34,7 @@ async fn a_migration_that_fails_is_named_and_undone() {
     let here = faulty().directory(directory.path());
     for _ in 0..2 {
         let exit = here.clone().start().await.unwrap().exit().await;
-        failed(&exit, &["sqlite:data/service.db", "migrat", "UNIQUE"]);
+        exit.failed(&["sqlite:data/service.db", "migrat", "UNIQUE"]);
         assert_eq!(left_in(&directory.path().join("data")), ["service.db"]);
     }
 }
@@ -52,7 +53,7 @@ async fn a_signal_during_a_migration_ends_it_cleanly() {
         })
         .await;
         for (path, status) in [("/livez", 200), ("/readyz", 503), ("/startupz", 503)] {
-            assert_eq!(ask(&service, path).await.status, status, "{path}");
+            assert_eq!(service.ask(path).await.status, status, "{path}");
         }
 
         service.signal(signal);

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use keelson::eventually;
 use keelson::http::{self, get};
 use keelson::postgres::{Postgres, Stop};
 use keelson::service::{Launch, Service};
 use keelson::variant::Variant;
-
-use crate::{ask, eventually};
 
 fn service(postgres: &Postgres, need: &str) -> Launch {
     let variant = Variant::default().database("postgres").example("monitor");
@@ -30,7 +29,7 @@ async fn a_database_that_is_down_never_makes_the_process_look_dead() {
         postgres.stop(Stop::Immediate).await.unwrap();
 
         eventually("a failure that is visible", async || {
-            let verbose = ask(&service, "/readyz?verbose").await;
+            let verbose = service.ask("/readyz?verbose").await;
             let line = verbose
                 .text()
                 .lines()

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use keelson::eventually;
 use keelson::http::{self, Conversation, Http1, Kind};
 use keelson::service::Signal;
 
-use crate::{AT_ONCE, abandoned, ask, clean, eventually, faulty, get, in_handler, running};
+use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
 
 #[tokio::test]
 async fn a_request_in_flight_is_answered_before_the_process_goes() {
@@ -56,7 +57,7 @@ async fn in_the_delay_it_serves_as_before_and_tells_everybody_to_leave() {
         let answer = get(&service, path).await;
         assert_eq!(answer.status, status, "{path}: {answer}");
         assert_eq!(answer.header("connection"), Some("close"), "{answer}");
-        assert_eq!(ask(&service, path).await.status, status, "{path}");
+        assert_eq!(service.ask(path).await.status, status, "{path}");
     }
     let new = get(&service, "/slow?ms=0").await;
     assert_eq!((new.status, new.text()), (200, "done"), "{new}");

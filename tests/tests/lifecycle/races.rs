@@ -1,10 +1,11 @@
 //! Things that happen at the same moment as a stop.
 
+use keelson::eventually;
 use keelson::http::{Conversation, Failure, Kind, Request, get, send};
 use keelson::service::{Exit, Signal};
 use tokio::task::JoinSet;
 
-use crate::{eventually, faulty, running};
+use crate::{faulty, running};
 
 #[tokio::test]
 async fn two_causes_at_once_stop_it_once() {

@@ -1,8 +1,9 @@
 //! SIGHUP: what is safe to reload is reloaded, and the process lives.
 
+use keelson::eventually;
 use keelson::service::Signal;
 
-use crate::{clean, eventually, faulty, get, running};
+use crate::{clean, faulty, get, running};
 
 #[tokio::test]
 async fn sighup_reads_the_log_filter_again_and_never_kills() {
@@ -42,7 +43,7 @@ async fn sighup_during_a_start_and_during_a_stop_kills_neither() {
     let service = launch.start().await.unwrap();
     service.event("starting slowly").await;
     service.signal(Signal::HUP);
-    let answer = crate::ask(&service, "/livez").await;
+    let answer = service.ask("/livez").await;
     assert_eq!(answer.status, 200, "{answer}");
     assert_eq!(service.stop().await.code, Some(0));
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 use keelson::http;
 use keelson::service::{Launch, Signal};
 
-use crate::{AT_ONCE, ask, failed, faulty, left_in};
+use crate::{AT_ONCE, faulty, left_in};
 
 /// Starts it in a directory of its own, which has nothing but a closed database in it at the end.
 async fn fails(launch: Launch, names: &[&str]) -> keelson::service::Exit {
     let directory = tempfile::tempdir().unwrap();
     let started = launch.directory(directory.path()).start().await.unwrap();
     let exit = started.exit().await;
-    failed(&exit, names);
+    exit.failed(names);
     let left = left_in(&directory.path().join("data"));
     assert!(left.is_empty() || left == ["service.db"], "{left:?}");
     exit
@@ -102,13 +102,10 @@ async fn the_operator_can_watch_a_start_and_a_signal_ends_it() {
         let service = launch.start().await.unwrap();
         service.event("starting slowly").await;
         for (path, status) in [("/livez", 200), ("/readyz", 503), ("/startupz", 503)] {
-            let answer = ask(&service, path).await;
+            let answer = service.ask(path).await;
             assert_eq!(answer.status, status, "{path}: {answer}");
         }
-        assert_eq!(
-            ask(&service, "/api/state").await.json()["state"],
-            "starting"
-        );
+        assert_eq!(service.ask("/api/state").await.json()["state"], "starting");
 
         service.signal(signal);
 

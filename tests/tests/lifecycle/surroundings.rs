@@ -7,12 +7,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use keelson::eventually;
 use keelson::http::{self, Kind};
 use keelson::service::{Launch, Signal};
 use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 
-use crate::{AT_ONCE, eventually, faulty, get, in_handler, running};
+use crate::{AT_ONCE, faulty, get, in_handler, running};
 
 #[tokio::test]
 async fn as_the_first_process_of_a_container_it_hears_signals_and_stops() {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use keelson::eventually;
 use keelson::service::Signal;
 
-use crate::{AT_ONCE, abandoned, ask, eventually, faulty, get, in_handler, running};
+use crate::{AT_ONCE, abandoned, faulty, get, in_handler, running};
 
 #[tokio::test]
 async fn a_critical_task_that_is_given_up_stops_the_service_gracefully() {
@@ -32,14 +33,14 @@ async fn a_task_that_is_not_critical_is_given_up_visibly_and_the_service_stays()
     let given_up = service.event("task given up").await;
     assert_eq!(given_up.field("task"), "faulty");
     let task = eventually("the state of the task", async || {
-        let state = ask(&service, "/api/state").await.json();
+        let state = service.ask("/api/state").await.json();
         let tasks = state["tasks"].as_array()?.clone();
         tasks.into_iter().find(|task| task["state"] == "gave_up")
     })
     .await;
     assert_eq!(task["name"], "faulty", "{task}");
     assert_eq!(task["last_error"], "it has fallen", "{task}");
-    let verbose = ask(&service, "/readyz?verbose").await;
+    let verbose = service.ask("/readyz?verbose").await;
     assert_eq!(verbose.status, 200, "{verbose}");
     assert!(verbose.text().contains("faulty"), "{verbose}");
     assert_eq!(service.stop().await.code, Some(0));

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use keelson::eventually;
 use keelson::service::Signal;
 
-use crate::{AT_ONCE, abandoned, ask, clean, eventually, faulty, get, in_handler, running};
+use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
 
 #[tokio::test]
 async fn blocking_work_that_hangs_does_not_keep_the_process() {
@@ -72,20 +73,20 @@ async fn a_stop_that_a_stall_keeps_from_its_deadlines_ends_a_second_before_its_g
 #[tokio::test]
 async fn a_stalled_runtime_is_noticed_told_and_fails_the_operators_livez() {
     let service = running(faulty().set("health.stall", "2s")).await;
-    assert_eq!(ask(&service, "/livez").await.status, 200);
+    assert_eq!(service.ask("/livez").await.status, 200);
 
     get(&service, "/stall?ms=8000").await;
     service.event("stall begun").await;
 
     eventually("a /livez that fails", async || {
-        (ask(&service, "/livez").await.status == 503).then_some(())
+        (service.ask("/livez").await.status == 503).then_some(())
     })
     .await;
     let told = service.log().events().into_iter();
     let mut told = told.filter(|event| event.level == "WARN" || event.level == "ERROR");
     assert!(told.any(|event| event.to_string().contains("stall")));
     eventually("a /livez that has recovered", async || {
-        (ask(&service, "/livez").await.status == 200).then_some(())
+        (service.ask("/livez").await.status == 200).then_some(())
     })
     .await;
     assert_eq!(service.stop().await.code, Some(0));

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use sqlx::Executor;
 use sqlx::migrate::{MigrateError, Migrator};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::engine;
+use super::engine::{self, Db};
 use super::errors::Error;
 use super::settings::Unknown;
 use super::{Connection, Database};
@@ -21,13 +22,19 @@ impl Database {
     /// As [`Self::migrate`], and when a migration is pending that may not be applied now.
     pub async fn prepare(&self) -> Result<(), Error> {
         match self.pending().await? {
-            0 => Ok(()),
-            _ if self.settings.migrate_on_start => self.migrate().await,
-            count => Err(Error::Pending {
-                url: self.url(),
-                count,
-            }),
+            0 => {}
+            _ if self.settings.migrate_on_start => self.migrate().await?,
+            count => {
+                return Err(Error::Pending {
+                    url: self.url(),
+                    count,
+                });
+            }
         }
+        // Whoever reads has a connection from now on. SQLite makes the files that connections share
+        // with the first of them: on a disk that is full by then, nobody could read any more.
+        let ping = self.ping().await;
+        ping.map_err(|cause| self.settings.cannot_open(cause))
     }
 
     /// Applies every migration that is pending. Other processes wait for that, or this one for them.
@@ -42,7 +49,11 @@ impl Database {
         // Nobody else gets it afterwards: with its end, its locks are gone as well.
         let connection = lease.seize().map_err(failed)?;
         let _lock = self.lock(connection).await?;
-        let concurrent = self.has_concurrent(connection).await.map_err(failed)?;
+        let applied = applied(connection).await.map_err(failed)?;
+        let concurrent = engine::MIGRATIONS.iter().any(|migration| {
+            let is_applied = |applied: &Applied| applied.version == migration.version;
+            migration.no_tx && !applied.iter().any(is_applied)
+        });
         let unhurried = engine::unhurried(connection, concurrent);
         unhurried.await.map_err(failed)?;
         let migrations = engine::MIGRATIONS.iter().cloned().collect();
@@ -82,20 +93,6 @@ impl Database {
         }
     }
 
-    /// Whether a migration is pending that runs outside of a transaction.
-    async fn has_concurrent(&self, connection: &mut Connection) -> Result<bool, sqlx::Error> {
-        let migrated = sqlx::query_scalar(engine::IS_MIGRATED);
-        let migrated: bool = migrated.fetch_one(&mut *connection).await?;
-        let mut applied: Vec<i64> = Vec::new();
-        if migrated {
-            let query = sqlx::query_scalar("SELECT version FROM _sqlx_migrations");
-            applied = query.fetch_all(connection).await?;
-        }
-        Ok(engine::MIGRATIONS
-            .iter()
-            .any(|migration| migration.no_tx && !applied.contains(&migration.version)))
-    }
-
     fn explain(&self, cause: MigrateError) -> Error {
         let url = self.url();
         let foreign = |version, what| Error::Foreign {
@@ -123,19 +120,16 @@ impl Database {
     /// When the database does not answer, or has a migration that this binary does not know.
     pub async fn pending(&self) -> Result<usize, Error> {
         let failed = |cause| self.settings.cannot_open(cause);
+        let mut lease = self.write().lend().await.map_err(failed)?;
+        let applied = applied(&mut lease).await.map_err(failed)?;
         let known: Vec<_> = engine::MIGRATIONS.iter().collect();
-        let migrated: bool = sqlx::query_scalar(engine::IS_MIGRATED)
-            .fetch_one(self.write())
-            .await
-            .map_err(failed)?;
-        if !migrated {
-            return Ok(known.len());
-        }
-        let query = sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations");
-        let applied: Vec<(i64, Vec<u8>, bool)> =
-            query.fetch_all(self.write()).await.map_err(failed)?;
         let mut unknown = 0;
-        for (version, checksum, success) in &applied {
+        for Applied {
+            version,
+            checksum,
+            success,
+        } in &applied
+        {
             let foreign = |what| Error::Foreign {
                 url: self.url(),
                 version: *version,
@@ -155,6 +149,26 @@ impl Database {
     fn url(&self) -> String {
         self.settings.url.shown().to_owned()
     }
+}
+
+/// A migration that was begun on this database, and whether it came to its end.
+#[derive(sqlx::FromRow)]
+struct Applied {
+    version: i64,
+    checksum: Vec<u8>,
+    success: bool,
+}
+
+async fn applied<C>(connection: &mut C) -> Result<Vec<Applied>, sqlx::Error>
+where
+    for<'c> &'c mut C: Executor<'c, Database = Db>,
+{
+    let migrated = sqlx::query_scalar(engine::IS_MIGRATED);
+    if !migrated.fetch_one(&mut *connection).await? {
+        return Ok(Vec::new());
+    }
+    let query = sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations");
+    query.fetch_all(connection).await
 }
 
 /// The file that a migration came from: `0007_add_index.sql`.

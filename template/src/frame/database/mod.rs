@@ -209,7 +209,9 @@ impl Database {
         for pool in self.pools().into_values() {
             pool.shut();
         }
-        // In this order: the connection that can write is the one that tidies up.
+        // Of two connections to SQLite that close at the same moment, each leaves the log to the other:
+        // whoever writes comes to the end first, and the connection that can write closes last.
+        self.writes.returned(deadline).await;
         for pool in self.pools().into_values() {
             let loans = pool.close(deadline).await;
             out.extend(loans.iter().map(ToString::to_string));

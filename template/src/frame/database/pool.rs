@@ -26,22 +26,11 @@ use super::engine;
 use super::lease::Lease;
 use super::loan::{Loan, Place, Ticket, Waiting};
 use super::numbers::{Discard, Numbers, Waits};
+use super::settings::Limits;
 use super::{Connection, Options};
 
 /// How long a connection may be idle before it is asked whether it still works.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// What a pool keeps to.
-#[derive(Debug, Clone)]
-pub(super) struct Limits {
-    pub(super) connections: u32,
-    pub(super) acquire: Duration,
-    /// For a round trip that asks nothing.
-    pub(super) ping: Duration,
-    pub(super) statement: Duration,
-    pub(super) lifetime: Duration,
-    pub(super) hold: Duration,
-}
 
 #[derive(Clone)]
 pub(super) struct Pool(Arc<Inner>);
@@ -343,6 +332,14 @@ impl Pool {
             for idle in idle {
                 _ = idle.live.connection.close().await;
             }
+        };
+        _ = timeout_at(deadline, closed).await;
+        self.returned(deadline).await
+    }
+
+    /// Waits until nobody has a connection. Says who has one at the deadline.
+    pub(super) async fn returned(&self, deadline: Instant) -> Vec<Loan> {
+        let returned = async {
             loop {
                 let returned = self.0.returned.notified();
                 if self.lock().lent.is_empty() {
@@ -351,7 +348,7 @@ impl Pool {
                 returned.await;
             }
         };
-        match timeout_at(deadline, closed).await {
+        match timeout_at(deadline, returned).await {
             Ok(()) => Vec::new(),
             Err(_) => self.loans(),
         }

@@ -9,7 +9,8 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 
 use super::errors::Refusal;
-use super::pool::{Limits, Pool};
+use super::pool::Pool;
+use super::settings::Limits;
 use super::{Connection, Settings};
 use crate::frame::settings::REDACTED;
 
@@ -99,13 +100,9 @@ pub(super) fn redacted(url: &str) -> Option<String> {
 /// One pool for everything.
 pub(super) fn pools(settings: &Settings) -> Result<[Pool; 2], sqlx::Error> {
     let limits = Limits {
-        connections: settings.max_connections,
-        acquire: settings.acquire_timeout,
-        ping: settings.ping(),
         // The server comes first, and says which statement it was.
         statement: settings.statement_timeout + settings.ping(),
-        lifetime: settings.max_lifetime,
-        hold: settings.hold_warning,
+        ..Limits::of(settings)
     };
     let pool = Pool::new(options(settings)?, limits);
     Ok([pool.clone(), pool])

@@ -60,6 +60,31 @@ impl Settings {
     }
 }
 
+/// What a pool keeps to.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    pub(super) connections: u32,
+    pub(super) acquire: Duration,
+    /// For a round trip that asks nothing.
+    pub(super) ping: Duration,
+    pub(super) statement: Duration,
+    pub(super) lifetime: Duration,
+    pub(super) hold: Duration,
+}
+
+impl Limits {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            connections: settings.max_connections,
+            acquire: settings.acquire_timeout,
+            ping: settings.ping(),
+            statement: settings.statement_timeout,
+            lifetime: settings.max_lifetime,
+            hold: settings.hold_warning,
+        }
+    }
+}
+
 impl Section for Settings {
     fn read(from: &mut Reader<'_>) -> Self {
         Self {
@@ -82,40 +107,16 @@ impl Section for Settings {
             &["database.max_connections"],
             "must be from 1 to 10000",
         );
-        for (key, time, least, words) in [
-            (
-                "acquire_timeout",
-                self.acquire_timeout,
-                100,
-                "must be at least 100ms",
-            ),
-            (
-                "statement_timeout",
-                self.statement_timeout,
-                10,
-                "must be at least 10ms",
-            ),
-            (
-                "max_lifetime",
-                self.max_lifetime,
-                1_000,
-                "must be at least 1s",
-            ),
-            (
-                "hold_warning",
-                self.hold_warning,
-                10,
-                "must be at least 10ms",
-            ),
-            (
-                "migrate_timeout",
-                self.migrate_timeout,
-                10,
-                "must be at least 10ms",
-            ),
+        for (key, time, least) in [
+            ("acquire_timeout", self.acquire_timeout, 100),
+            ("statement_timeout", self.statement_timeout, 10),
+            ("max_lifetime", self.max_lifetime, 1_000),
+            ("hold_warning", self.hold_warning, 10),
+            ("migrate_timeout", self.migrate_timeout, 10),
         ] {
-            let enough = time >= Duration::from_millis(least);
-            check.that(enough, &[&format!("database.{key}")], words);
+            let least = Duration::from_millis(least);
+            let words = format!("must be at least {}", humantime::format_duration(least));
+            check.that(time >= least, &[&format!("database.{key}")], words);
         }
     }
 }

@@ -11,7 +11,8 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use super::errors::Refusal;
-use super::pool::{Limits, Pool};
+use super::pool::Pool;
+use super::settings::Limits;
 use super::{Connection, Settings};
 
 pub type Db = sqlx::Sqlite;
@@ -55,17 +56,14 @@ pub(super) fn exists(url: &str) -> bool {
 /// Many connections that read, and the one that can write.
 pub(super) fn pools(settings: &Settings) -> Result<[Pool; 2], sqlx::Error> {
     let options = options(settings)?;
-    let limits = |connections| Limits {
-        connections,
-        acquire: settings.acquire_timeout,
-        ping: settings.ping(),
-        statement: settings.statement_timeout,
-        lifetime: settings.max_lifetime,
-        hold: settings.hold_warning,
-    };
+    let limits = Limits::of(settings);
     let reads = options.clone().pragma("query_only", "ON");
-    let reads = Pool::new(reads, limits(settings.max_connections));
-    Ok([reads, Pool::new(options, limits(1))])
+    let reads = Pool::new(reads, limits.clone());
+    let one = Limits {
+        connections: 1,
+        ..limits
+    };
+    Ok([reads, Pool::new(options, one)])
 }
 
 fn options(settings: &Settings) -> Result<SqliteConnectOptions, sqlx::Error> {
@@ -178,11 +176,9 @@ pub(super) fn had_none(error: &sqlx::Error) -> bool {
 
 pub(super) fn refusal(error: &dyn DatabaseError) -> Refusal {
     const INTERRUPTED: i32 = 9;
-    const FULL: i32 = 13;
     const CONSTRAINT: i32 = 19;
     match code(error) {
-        _ if is_busy(error) => Refusal::Unavailable,
-        FULL => Refusal::Unavailable,
+        _ if is_busy(error) || is_full(error) => Refusal::Unavailable,
         INTERRUPTED => Refusal::TooSlow,
         // A key that restricts a delete is told as a trigger.
         CONSTRAINT if error.message().starts_with("FOREIGN KEY") => {
@@ -214,6 +210,7 @@ pub(super) fn explain(error: &dyn DatabaseError) -> String {
     const READ_ONLY: i32 = 8;
     const CANNOT_OPEN: i32 = 14;
     let what = match code(error) {
+        _ if is_full(error) => "; there must be room on the disk",
         NO_DATABASE | CORRUPT => {
             "; the file is none of SQLite, or damaged, and has been left as it is"
         }
@@ -229,10 +226,21 @@ fn is_busy(error: &dyn DatabaseError) -> bool {
     matches!(code(error), BUSY | LOCKED)
 }
 
+/// Whether there is no room on the disk, also for what connections share beside the file.
+fn is_full(error: &dyn DatabaseError) -> bool {
+    const FULL: i32 = 13;
+    const NO_ROOM_TO_SHARE: i32 = 0x130a;
+    code(error) == FULL || extended_code(error) == NO_ROOM_TO_SHARE
+}
+
 /// The primary result code, without what refines it.
 fn code(error: &dyn DatabaseError) -> i32 {
-    let code = error.code().and_then(|code| code.parse::<i32>().ok());
-    code.unwrap_or(0) & 0xff
+    extended_code(error) & 0xff
+}
+
+fn extended_code(error: &dyn DatabaseError) -> i32 {
+    let code = error.code().and_then(|code| code.parse().ok());
+    code.unwrap_or(0)
 }
 
 #[cfg(test)]
