@@ -74,7 +74,7 @@ async fn main() {
     for work in [Work::Read, Work::Write] {
         alone(work, &mut ways).await;
     }
-    for work in [Work::Write, Work::ReadThenWrite] {
+    for work in [Work::Read, Work::Write, Work::ReadThenWrite] {
         at_once(work, &ways).await;
     }
     let [Way::Ours(ours), Way::Stock(stock), _] = ways else {
@@ -164,16 +164,20 @@ async fn at_once(work: Work, ways: &[Way; 3]) {
             turns[which].push(crowd(work, &ways[which]).await);
         }
     }
+    let rate = |turns: &[Crowded]| {
+        let rate = |turn: &Crowded| f64::from(turn.done) / CROWD_TURN.as_secs_f64();
+        quartiles(turns.iter().map(rate).collect())[1]
+    };
+    let stock = rate(&turns[1]);
     for (name, turns) in ["ours", "sqlx's pool"].iter().zip(turns) {
+        let rate = rate(&turns);
         let failed: u32 = turns.iter().map(|turn| turn.failed).sum();
         let longest = turns.iter().map(|turn| turn.longest).max();
         let error = turns.iter().find_map(|turn| turn.first_error.clone());
-        let rates = turns
-            .iter()
-            .map(|turn| f64::from(turn.done) / CROWD_TURN.as_secs_f64());
         println!(
-            "  {name:>12}: {:>6.0} a second, {failed} failed{}, the longest took {:.0} ms",
-            quartiles(rates.collect())[1],
+            "  {name:>12}: {rate:>6.0} a second, {:.2} of sqlx's pool, {failed} failed{}, \
+             the longest took {:.0} ms",
+            rate / stock,
             error.map_or_else(String::new, |error| format!(" ({error})")),
             longest.unwrap_or_default().as_secs_f64() * 1e3
         );

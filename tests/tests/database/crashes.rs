@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::{new_target, on_postgres, on_sqlite, urls};
 
-const CRASHES: usize = 20;
+const CRASHES: usize = 50;
 const WRITERS: usize = 4;
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Postgres: for more than one replica, or more than one machine can hold.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::str::FromStr;
 
 use sqlx::Executor;
@@ -112,6 +113,7 @@ fn options(settings: &Settings) -> Result<PgConnectOptions, sqlx::Error> {
     let limit = settings.statement_timeout.as_millis().to_string();
     // Whoever holds a transaction open for so long has forgotten it.
     let idle = (settings.statement_timeout * 2).as_millis().to_string();
+    certificates_are_there(settings.url.expose())?;
     let mut options = PgConnectOptions::from_str(settings.url.expose())?;
     if options.get_application_name().is_none() {
         options = options.application_name(env!("CARGO_PKG_NAME"));
@@ -128,6 +130,21 @@ fn options(settings: &Settings) -> Result<PgConnectOptions, sqlx::Error> {
         ("tcp_keepalives_count", "3"),
     ]);
     Ok(options)
+}
+
+/// A file that is missing is no server that is away, for which a start would wait.
+fn certificates_are_there(url: &str) -> Result<(), sqlx::Error> {
+    const FILES: [&str; 4] = ["sslcert", "sslkey", "sslrootcert", "ssl-root-cert"];
+    let url = url::Url::parse(url).map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    for (key, file) in url.query_pairs() {
+        // It may be the certificate itself.
+        let is_file = FILES.contains(&&*key) && !file.starts_with("-----BEGIN");
+        if let Some(Err(error)) = is_file.then(|| File::open(&*file)) {
+            let words = format!("{key}={file} cannot be read: {error}");
+            return Err(sqlx::Error::Configuration(words.into()));
+        }
+    }
+    Ok(())
 }
 
 /// Before version 14, a server does not know all of the options, and has said so by now.
@@ -271,7 +288,7 @@ pub(super) fn explain(error: &dyn DatabaseError) -> String {
 #[cfg(test)]
 mod tests {
     use super::redacted;
-    use crate::frame::database::tests::Fixture;
+    use crate::frame::database::tests::{Fixture, settings};
     use crate::frame::database::{Database, Refusal};
 
     /// What the server says of a session.
@@ -313,6 +330,15 @@ mod tests {
         let error = ended.execute(fixture.database.write()).await.unwrap_err();
         assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
         fixture.add("first").await.unwrap();
+    }
+
+    #[test]
+    fn a_certificate_that_is_missing_is_named_at_once() {
+        let url = "postgres://u:s3cr3t@h/db?sslmode=verify-full&sslrootcert=/nowhere/ca.pem";
+        let error = Database::new(&settings(url)).unwrap_err().to_string();
+        assert!(error.contains("sslrootcert=/nowhere/ca.pem"), "{error}");
+        assert!(error.contains("No such file"), "{error}");
+        assert!(!error.contains("s3cr3t"), "{error}");
     }
 
     #[test]

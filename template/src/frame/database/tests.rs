@@ -79,7 +79,7 @@ impl Fixture {
     }
 }
 
-fn settings(url: &str) -> Settings {
+pub(super) fn settings(url: &str) -> Settings {
     Settings {
         url: crate::frame::settings::Setting::parse(&url.into()).unwrap(),
         max_connections: 2,
