@@ -4,11 +4,15 @@
 //! end says that it is over, and then another one is opened. Nothing is tried again: a request that
 //! was sent, even a part of it, and not answered to the last byte has failed. So has a connection
 //! that was made and then broken. A client ends when nobody listens any more.
+//!
+//! A client on a machine that is too busy to let it speak for a while is not decent any more, and a
+//! service need not wait for it: what fails then is told apart.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::watch;
@@ -18,6 +22,10 @@ use crate::http::{Conversation, Failure, Kind};
 
 /// One request in so many adds a target; the others list them all.
 const ADDS: usize = 8;
+
+/// How long a client may be silent on a connection that it keeps. A service that stops listens for
+/// longer.
+const SILENCE: Duration = Duration::from_millis(50);
 
 /// Clients at work.
 #[derive(Debug)]
@@ -35,6 +43,8 @@ pub struct Account {
     /// How many connections nobody was there for.
     pub refused: usize,
     pub failed: Vec<String>,
+    /// What failed, or was refused, when the client had been too slow.
+    pub late: usize,
 }
 
 impl Load {
@@ -83,10 +93,44 @@ impl Load {
 struct Client {
     server: SocketAddr,
     number: usize,
-    connection: Option<(Conversation, usize)>,
+    connection: Option<Kept>,
     account: Account,
     answers: Arc<watch::Sender<usize>>,
     resting: watch::Receiver<bool>,
+}
+
+/// A connection between two requests.
+struct Kept {
+    conversation: Conversation,
+    answers: usize,
+    /// When it was opened, or the last answer had come.
+    since: Instant,
+}
+
+/// A request that came to nothing.
+struct Setback {
+    failure: Failure,
+    /// How much had been answered over the same connection.
+    answers: usize,
+    /// For how long the client had let it lie.
+    silent: Duration,
+}
+
+impl Kept {
+    async fn open(server: SocketAddr) -> Result<Kept, Setback> {
+        match Conversation::open(server).await {
+            Ok(conversation) => Ok(Kept {
+                conversation,
+                answers: 0,
+                since: Instant::now(),
+            }),
+            Err(failure) => Err(Setback {
+                failure,
+                answers: 0,
+                silent: Duration::ZERO,
+            }),
+        }
+    }
 }
 
 impl Client {
@@ -100,12 +144,15 @@ impl Client {
                     *self.account.answered.entry(status).or_default() += 1;
                     self.answers.send_modify(|answers| *answers += 1);
                 }
-                Err((failure, _)) if failure.kind == Kind::Refused => {
+                Err(setback) if setback.failure.kind == Kind::Refused => {
                     self.account.refused += 1;
                     break;
                 }
-                Err((failure, before)) => {
-                    let failure = format!("after {before} answers on its connection: {failure}");
+                Err(setback) if setback.silent > SILENCE => self.account.late += 1,
+                Err(Setback {
+                    failure, answers, ..
+                }) => {
+                    let failure = format!("after {answers} answers on its connection: {failure}");
                     self.account.failed.push(failure);
                 }
             }
@@ -113,24 +160,29 @@ impl Client {
         self.account
     }
 
-    /// The status of the answer; or else what went wrong, and how much had been answered over the
-    /// same connection.
-    async fn ask(&mut self, number: usize) -> Result<u16, (Failure, usize)> {
+    /// The status of the answer.
+    async fn ask(&mut self, number: usize) -> Result<u16, Setback> {
         let kept = self.connection.take();
-        let (mut connection, before) = match kept.filter(|(kept, _)| !kept.is_over()) {
+        let mut kept = match kept.filter(|kept| !kept.conversation.is_over()) {
             Some(kept) => kept,
-            None => match Conversation::open(self.server).await {
-                Ok(connection) => (connection, 0),
-                Err(failure) => return Err((failure, 0)),
-            },
+            None => Kept::open(self.server).await?,
         };
-        let exchange = async {
-            connection.write(self.request(number)).await?;
-            connection.answer().await
+        let written = kept.conversation.write(self.request(number)).await;
+        let silent = kept.since.elapsed();
+        let answer = match written {
+            Ok(()) => kept.conversation.answer().await,
+            Err(failure) => Err(failure),
         };
-        let answer = exchange.await.map_err(|failure| (failure, before))?;
+        let answers = kept.answers;
+        let answer = answer.map_err(|failure| Setback {
+            failure,
+            answers,
+            silent,
+        })?;
         if answer.header("connection") != Some("close") {
-            self.connection = Some((connection, before + 1));
+            kept.answers += 1;
+            kept.since = Instant::now();
+            self.connection = Some(kept);
         }
         Ok(answer.status)
     }
@@ -164,16 +216,18 @@ impl std::ops::AddAssign for Account {
         }
         self.refused += other.refused;
         self.failed.extend(other.failed);
+        self.late += other.late;
     }
 }
 
 impl Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (answers, refused, failed) = (self.answers(), self.refused, self.failed.len());
-        let statuses = &self.answered;
+        let (statuses, late) = (&self.answered, self.late);
         write!(
             f,
-            "{answers} answers {statuses:?}, {refused} refused, {failed} failed"
+            "{answers} answers {statuses:?}, {refused} refused, {failed} failed, \
+             {late} of clients that were late"
         )?;
         self.failed
             .iter()
