@@ -13,6 +13,8 @@
 //! | [`signals`] | what is asked of the process from outside |
 //! | [`server`] | listeners: accept, watch over, drain |
 //! | [`edge`] | what stands between a socket and a handler |
+//! | [`input`] | what a handler is given, checked |
+//! | [`context`] | what code knows of the request that it runs for |
 //! | [`panics`] | panics, caught and logged |
 //! | [`problem`] | errors on the wire |
 //! | [`health`] | the three probes |
@@ -21,9 +23,11 @@
 //! | [`database`] | the pool and its migrations |
 
 pub mod cli;
+pub mod context;
 pub mod database;
 pub mod edge;
 pub mod health;
+pub mod input;
 pub mod lifecycle;
 pub mod operator;
 pub mod panics;

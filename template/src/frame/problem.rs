@@ -1,14 +1,16 @@
 //! Errors on the wire: RFC 9457 `application/problem+json`, and never text from the inside.
 //!
 //! A handler returns `Result<_, Problem>`. `code` is what a client's program decides on; `title`
-//! is for the person who reads its log.
+//! is for the person who reads its log; `errors` are the places in the request that it is about.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use std::borrow::Cow;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::context::RequestId;
 use super::database::Refusal;
-use super::edge::RequestId;
 
 /// One error, as the client sees it.
 #[derive(Debug, Clone)]
@@ -16,101 +18,133 @@ pub struct Problem {
     pub status: StatusCode,
     pub code: &'static str,
     pub title: &'static str,
-    /// The field of the body that it is about.
-    field: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: &'static str,
-    title: &'a str,
-    status: u16,
-    code: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 /// One thing that is wrong with a request.
-#[derive(Serialize)]
-struct Fault {
-    /// The place in the body, as a JSON pointer.
-    pointer: String,
-    detail: &'static str,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    #[serde(flatten)]
+    place: Place,
+    detail: Cow<'static, str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Place {
+    /// In the body, as a JSON pointer.
+    Pointer(String),
+    /// In the path or the query.
+    Parameter(String),
+}
+
+impl Fault {
+    /// In the body, at this JSON pointer.
+    pub fn at(pointer: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
+        let place = Place::Pointer(pointer.into());
+        let detail = detail.into();
+        Self { place, detail }
+    }
+
+    /// In a parameter of the path or the query.
+    pub fn of(parameter: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
+        let place = Place::Parameter(parameter.into());
+        let detail = detail.into();
+        Self { place, detail }
+    }
+}
+
+/// The place below another one, as a JSON pointer.
+#[must_use]
+pub fn pointer(parent: &str, name: &str) -> String {
+    format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// How long to stay away when the service cannot answer, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+macro_rules! problems {
+    ($($name:ident: $status:ident $code:literal $title:literal,)+) => {
+        impl Problem {
+            $(pub const $name: Self = Self::new(StatusCode::$status, $code, $title);)+
+        }
+    };
+}
+
+problems! {
+    BAD_REQUEST: BAD_REQUEST "bad_request" "The request is not what it must be",
+    NOT_FOUND: NOT_FOUND "not_found" "There is nothing here",
+    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "This resource does not take that method",
+    TOO_SLOW: REQUEST_TIMEOUT "request_timeout" "The request did not arrive in time",
+    TAKEN: CONFLICT "taken" "There is one of these already",
+    RELATED: CONFLICT "related" "It refers to something that is not there, or something refers to it",
+    BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than this service takes",
+    URI_TOO_LONG: URI_TOO_LONG "uri_too_long" "The address is longer than this service takes",
+    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body is of a kind that is not taken here",
+    MISDIRECTED: MISDIRECTED_REQUEST "misdirected" "This is not the host that was asked for",
+    INVALID: UNPROCESSABLE_ENTITY "invalid" "A value is not what it must be",
+    TOO_MANY_REQUESTS: TOO_MANY_REQUESTS "too_many_requests" "That was too often; try again later",
+    CROSS_ORIGIN: FORBIDDEN "cross_origin" "A page from elsewhere must not ask for that",
+    INTERNAL: INTERNAL_SERVER_ERROR "internal" "Something went wrong here",
+    UNAVAILABLE: SERVICE_UNAVAILABLE "unavailable" "The service cannot answer just now; try again",
+    OVERLOADED: SERVICE_UNAVAILABLE "overloaded" "There is too much to do just now; try again",
+    TIMEOUT: GATEWAY_TIMEOUT "timeout" "The request took too long",
+}
+
 impl Problem {
-    pub const NOT_FOUND: Self =
-        Self::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here");
-    pub const METHOD_NOT_ALLOWED: Self = Self::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        "This resource does not take that method",
-    );
-    pub const TIMEOUT: Self = Self::new(
-        StatusCode::GATEWAY_TIMEOUT,
-        "timeout",
-        "The request took too long",
-    );
-    pub const UNAVAILABLE: Self = Self::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "unavailable",
-        "The service cannot answer just now; try again",
-    );
-    pub const TAKEN: Self = Self::new(
-        StatusCode::CONFLICT,
-        "taken",
-        "There is one of these already",
-    );
-    pub const RELATED: Self = Self::new(
-        StatusCode::CONFLICT,
-        "related",
-        "It refers to something that is not there, or something refers to it",
-    );
-    pub const INVALID: Self = Self::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "invalid",
-        "A value is not what it must be",
-    );
-    pub const INTERNAL: Self = Self::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "internal",
-        "Something went wrong here",
-    );
-
-    /// The problem that a status stands for, where nothing more is known.
-    fn of(status: StatusCode) -> Self {
-        let code = match status {
-            StatusCode::BAD_REQUEST => "bad_request",
-            StatusCode::REQUEST_TIMEOUT => "timeout",
-            StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
-            StatusCode::UNPROCESSABLE_ENTITY => "unprocessable",
-            status if status.is_client_error() => "refused",
-            _ => "internal",
-        };
-        Self::new(status, code, status.canonical_reason().unwrap_or("Error"))
-    }
-
     #[must_use]
     pub const fn new(status: StatusCode, code: &'static str, title: &'static str) -> Self {
         Self {
             status,
             code,
             title,
-            field: None,
+            errors: Vec::new(),
+            header: None,
         }
     }
 
-    /// The same problem, with the field that has caused it.
+    /// The same problem, with the places that it is about.
     #[must_use]
-    pub fn about(mut self, field: Option<String>) -> Self {
-        self.field = field;
+    pub fn with(mut self, errors: impl IntoIterator<Item = Fault>) -> Self {
+        self.errors.extend(errors);
         self
+    }
+
+    /// The same problem, with the field of the body that it is about.
+    #[must_use]
+    pub fn about(self, field: Option<String>) -> Self {
+        let title = self.title;
+        self.with(field.map(|field| Fault::at(pointer("", &field), title)))
+    }
+
+    /// The same problem, with a header that tells what would help.
+    #[must_use]
+    pub fn and_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some(Box::new((name, value)));
+        self
+    }
+
+    /// The problem that a status stands for, where nothing more is known.
+    fn of(status: StatusCode) -> Self {
+        let known = match status {
+            StatusCode::BAD_REQUEST => Self::BAD_REQUEST,
+            StatusCode::NOT_FOUND => Self::NOT_FOUND,
+            StatusCode::METHOD_NOT_ALLOWED => Self::METHOD_NOT_ALLOWED,
+            StatusCode::REQUEST_TIMEOUT => Self::TOO_SLOW,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::BODY_TOO_LARGE,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UNSUPPORTED_MEDIA_TYPE,
+            StatusCode::UNPROCESSABLE_ENTITY => Self::INVALID,
+            StatusCode::TOO_MANY_REQUESTS => Self::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE => Self::UNAVAILABLE,
+            StatusCode::GATEWAY_TIMEOUT => Self::TIMEOUT,
+            status if status.is_client_error() => {
+                let title = status.canonical_reason().unwrap_or("Refused");
+                Self::new(status, "refused", title)
+            }
+            _ => Self::INTERNAL,
+        };
+        Self { status, ..known }
     }
 }
 
@@ -118,11 +152,7 @@ impl Problem {
 /// status stands for. Its headers stay, such as the methods that are allowed.
 pub fn in_place_of(response: Response) -> Response {
     let status = response.status();
-    let is_problem = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind == KIND);
-    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+    if !(status.is_client_error() || status.is_server_error()) || is_problem(&response) {
         return response;
     }
     let (parts, _) = response.into_parts();
@@ -137,7 +167,24 @@ pub fn in_place_of(response: Response) -> Response {
     problem
 }
 
+fn is_problem(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind == KIND)
+}
+
 const KIND: &str = "application/problem+json";
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+    errors: &'a [Fault],
+}
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -147,22 +194,19 @@ impl IntoResponse for Problem {
             status: self.status.as_u16(),
             code: self.code,
             request_id: current(),
-            errors: self
-                .field
-                .map(|field| Fault {
-                    pointer: format!("/{}", field.replace('~', "~0").replace('/', "~1")),
-                    detail: self.title,
-                })
-                .into_iter()
-                .collect(),
+            errors: &self.errors,
         };
-        let kind = HeaderValue::from_static(KIND);
         let mut response = (self.status, axum::Json(body)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, RETRY_AFTER);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(KIND));
+        if matches!(
+            self.status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if let Some((name, value)) = self.header.map(|header| *header) {
+            headers.insert(name, value);
         }
         response
     }

@@ -1,14 +1,16 @@
 //! Targets: the URLs that are watched.
 
-use axum::extract::{Path, State};
+use axum::Router;
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Json, Router};
+use garde::Validate;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use crate::frame::database::{Database, Refusal};
+use crate::frame::input::{Json, Path};
 use crate::frame::problem::Problem;
 use crate::frame::settings::{Check, Reader, Section};
 
@@ -40,17 +42,22 @@ struct Target {
     url: String,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Deserialize, Validate)]
 struct NewTarget {
+    #[garde(length(bytes, max = 2048), custom(|url, &()| of_the_web(url)))]
     url: String,
 }
 
-const INVALID_URL: Problem = Problem::new(
-    StatusCode::UNPROCESSABLE_ENTITY,
-    "invalid_url",
-    "A target's URL begins with http:// or https://",
-);
+fn of_the_web(url: &str) -> garde::Result {
+    let scheme = url::Url::parse(url).ok().map(|url| url.scheme().to_owned());
+    match scheme.as_deref() {
+        Some("http" | "https") => Ok(()),
+        _ => Err(garde::Error::new(
+            "is no URL that begins with http:// or https://",
+        )),
+    }
+}
+
 const ALREADY_WATCHED: Problem = Problem::new(
     StatusCode::CONFLICT,
     "already_watched",
@@ -77,9 +84,6 @@ async fn create(
     State(targets): State<Targets>,
     Json(new): Json<NewTarget>,
 ) -> Result<impl IntoResponse, Problem> {
-    if !(new.url.starts_with("http://") || new.url.starts_with("https://")) {
-        return Err(INVALID_URL);
-    }
     let target = targets.add(&new.url).await?;
     let location = format!("/v1/targets/{}", target.id);
     Ok((

@@ -45,7 +45,12 @@ fn a_target_that_cannot_be_is_refused_with_a_reason() {
         )
     };
 
-    assert_eq!(add("ftp://example.org").json()["code"], "invalid_url");
+    let refused = add("ftp://example.org");
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (422, &"invalid".into())
+    );
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/url");
     assert_eq!(add("https://example.org/").status, 201);
     let again = add("https://example.org/");
     assert_eq!(

@@ -1,12 +1,13 @@
 //! Hello: greets guests by name, and counts how often each has come.
 
-use axum::extract::{Path, State};
+use axum::Router;
+use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::post;
-use axum::{Json, Router};
 use serde::Serialize;
 
 use crate::frame::database::Database;
+use crate::frame::input::{Json, Path};
 use crate::frame::problem::Problem;
 use crate::frame::settings::{Reader, Section};
 

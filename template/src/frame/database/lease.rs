@@ -16,6 +16,7 @@ use super::loan::Ticket;
 use super::numbers::Discard;
 use super::pool::Live;
 use super::{Connection, QueryResult, Row, Statement, TypeInfo};
+use crate::frame::context::Context;
 
 /// A connection that is lent until this is dropped. Statements run on it as on any connection of
 /// sqlx: `.fetch_one(&mut lease)`.
@@ -98,6 +99,9 @@ impl Lease {
             let words = "a statement of this transaction has failed before";
             return Err(Error::Protocol(words.to_owned()));
         }
+        if Context::time_left().is_some_and(|left| left.is_zero()) {
+            return Err(late());
+        }
         let of_use = matches!(self.progress, Progress::Done | Progress::UnderWay);
         let Some((live, _)) = self.lent.as_mut().filter(|_| of_use) else {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
@@ -137,8 +141,11 @@ async fn bounded<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let late = || Err(io::Error::new(io::ErrorKind::TimedOut, "statement timeout").into());
-    timeout(limit, work).await.unwrap_or_else(|_| late())
+    timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn late() -> Error {
+    io::Error::new(io::ErrorKind::TimedOut, "statement timeout").into()
 }
 
 impl Drop for Lease {

@@ -28,6 +28,7 @@ use super::loan::{Loan, Place, Ticket, Waiting};
 use super::numbers::{Discard, Numbers, Waits};
 use super::settings::Limits;
 use super::{Connection, Options};
+use crate::frame::context::Context;
 
 /// How long a connection may be idle before it is asked whether it still works.
 const IDLE: Duration = Duration::from_secs(1);
@@ -93,7 +94,13 @@ impl Pool {
     /// A connection that works.
     pub(super) async fn lend(&self, place: Place) -> Result<Lease, Error> {
         let began = Instant::now();
-        let deadline = began + self.0.limits.acquire;
+        let patience = Context::time_left().unwrap_or(Duration::MAX);
+        if patience.is_zero() {
+            // Nobody waits for what would be done.
+            self.0.waits.give_up();
+            return Err(Error::PoolTimedOut);
+        }
+        let deadline = began + self.0.limits.acquire.min(patience);
         let lent = match self.admit(deadline).await {
             Ok(room) => self.equip(room, place, deadline).await,
             Err(error) => Err(error),

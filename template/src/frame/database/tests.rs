@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
+use crate::frame::context::{Context, RequestId};
 use crate::scratch::Scratch;
 
 mod migrations;
@@ -162,6 +163,33 @@ async fn whoever_waits_too_long_for_a_connection_is_told_so() {
 }
 
 #[tokio::test]
+async fn nothing_is_begun_for_a_request_that_nobody_waits_for_any_more() {
+    let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
+    let mut lease = fixture.database.read().lend().await.unwrap();
+    let request = Context {
+        id: RequestId::next(),
+        trace: None,
+        client: None,
+        deadline: Instant::now(),
+    };
+    let too_late = async {
+        let begun = sqlx::query("SELECT 1").execute(&mut lease).await.err();
+        (fixture.add("late").await.err(), begun)
+    };
+    let (added, begun) = request.carry(too_late).await;
+    assert_eq!(
+        added.map(|error| Refusal::of(&error)),
+        Some(Refusal::Unavailable)
+    );
+    assert_eq!(
+        begun.map(|error| Refusal::of(&error)),
+        Some(Refusal::TooSlow)
+    );
+    drop(lease);
+    assert_eq!(fixture.count().await, 0);
+}
+
+#[tokio::test]
 async fn rows_that_are_read_half_way_do_not_spoil_the_connection() {
     let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
     for number in 0..3 {
@@ -221,7 +249,7 @@ async fn no_connection_outlives_its_time() {
     fixture.add("first").await.unwrap();
     sleep(Duration::from_millis(1100)).await;
     fixture.add("second").await.unwrap();
-    assert_eq!(fixture.numbers().waits.discarded_old, 1);
+    assert!(fixture.numbers().waits.discarded_old >= 1);
     assert_eq!(fixture.numbers().size, 1);
 }
 

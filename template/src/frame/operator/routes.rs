@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
@@ -16,7 +16,9 @@ use tokio::sync::watch;
 use super::Settings;
 use crate::frame::cli::VERSION;
 use crate::frame::database::{Database, Numbers};
+use crate::frame::edge::is_foreign;
 use crate::frame::health::Health;
+use crate::frame::input::{Json, Path};
 use crate::frame::lifecycle::{self, Lifecycle};
 use crate::frame::problem::Problem;
 use crate::frame::server::{Traffic, Watch};
@@ -28,12 +30,6 @@ const UNAUTHORIZED: Problem = Problem::new(
     StatusCode::UNAUTHORIZED,
     "unauthorized",
     "The operator's token is needed here",
-);
-
-const FOREIGN: Problem = Problem::new(
-    StatusCode::FORBIDDEN,
-    "foreign_origin",
-    "An order is not taken from the page of another site",
 );
 
 /// What the operator is shown, and can act on.
@@ -125,22 +121,13 @@ async fn guard(State(token): State<Option<Secret>>, request: Request, next: Next
         .unwrap_or_default();
     match token {
         Some(token) if !bool::from(token.expose().as_bytes().ct_eq(given)) => {
-            ([(header::WWW_AUTHENTICATE, "Bearer")], UNAUTHORIZED).into_response()
+            let how = HeaderValue::from_static("Bearer");
+            let refused = UNAUTHORIZED.and_header(header::WWW_AUTHENTICATE, how);
+            refused.into_response()
         }
         _ if *request.method() != Method::GET && is_foreign(request.headers()) => {
-            FOREIGN.into_response()
+            Problem::CROSS_ORIGIN.into_response()
         }
         _ => next.run(request).await,
     }
-}
-
-/// Whether a browser sends this for a page that did not come from here. A page of any site can make
-/// a browser on this machine send orders; it cannot make it hide where they come from.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).map(HeaderValue::as_bytes);
-    let host = text(header::HOST).unwrap_or_default();
-    text(header::ORIGIN).is_some_and(|origin| {
-        let origin = origin.strip_prefix(b"http://").unwrap_or(origin);
-        origin != host
-    })
 }

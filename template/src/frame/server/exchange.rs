@@ -120,6 +120,16 @@ impl Exchange {
         }
     }
 
+    /// Of no connection.
+    #[cfg(test)]
+    pub(crate) fn with(peer: SocketAddr) -> Self {
+        Self {
+            connection: Weak::new(),
+            id: 0,
+            peer,
+        }
+    }
+
     /// The other end of the connection.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Query;
+use axum::http::StatusCode;
 use axum::routing::{get, post};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -32,6 +33,7 @@ pub(super) fn routes() -> Router {
         .route("/stream", get(pieces))
         .route("/big", get(big))
         .route("/upload", post(upload))
+        .route("/raw", post(raw))
         .route("/panic", get(panics))
         .route("/say", get(say))
 }
@@ -76,6 +78,16 @@ async fn big(Query(Size { bytes }): Query<Size>) -> Body {
 
 async fn upload(body: Bytes) -> String {
     body.len().to_string()
+}
+
+/// Reads the body by itself, and takes what goes wrong there for a fault of its own.
+async fn raw(body: Body) -> Result<String, StatusCode> {
+    let mut stream = body.into_data_stream();
+    let mut length = 0;
+    while let Some(piece) = stream.next().await {
+        length += piece.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?.len();
+    }
+    Ok(length.to_string())
 }
 
 async fn panics() {

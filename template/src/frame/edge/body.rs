@@ -1,0 +1,150 @@
+//! The body of a request: never more of it than `http.body_limit`, compressed or not, whoever reads
+//! it and however; and it is known whether it is the client who is waited for.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+
+use async_compression::tokio::bufread::GzipDecoder;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use futures_util::TryStreamExt;
+use http_body::{Frame, SizeHint};
+use tokio_util::io::{ReaderStream, StreamReader};
+
+use crate::frame::problem::Problem;
+
+/// What has become of a body, so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Progress {
+    /// It is read, or not asked for.
+    Flows,
+    /// The rest has been asked for, and is not there.
+    Awaited,
+    TooLarge,
+    /// It is not what its head says: cut off, or not compressed as it says.
+    Broken,
+}
+
+/// Tells what has become of a body, while somebody else reads it.
+pub(super) struct Receipt(Arc<AtomicU8>);
+
+impl Receipt {
+    /// What the request failed of, if it was of its body.
+    pub(super) fn failure(&self) -> Option<Problem> {
+        match self.0.load(Ordering::Relaxed) {
+            state if state == Progress::TooLarge as u8 => Some(Problem::BODY_TOO_LARGE),
+            state if state == Progress::Broken as u8 => Some(Problem::BAD_REQUEST),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the client who is waited for.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Progress::Awaited as u8
+    }
+}
+
+/// The same request, with a body that keeps to the limit. Most requests have none, and cost nothing.
+pub(super) fn bounded(
+    request: Request,
+    limit: usize,
+) -> Result<(Request, Option<Receipt>), Problem> {
+    if request.body().is_end_stream() {
+        return Ok((request, None));
+    }
+    let too_large = |least: u64| usize::try_from(least).is_ok_and(|least| least > limit);
+    if too_large(request.body().size_hint().lower()) {
+        return Err(Problem::BODY_TOO_LARGE);
+    }
+    let progress = Arc::new(AtomicU8::new(Progress::Flows as u8));
+    let bounded = |body| Bounded {
+        body,
+        left: limit,
+        progress: Arc::clone(&progress),
+    };
+    let (mut parts, body) = request.into_parts();
+    let mut body = Body::new(bounded(body));
+    match parts.headers.get(header::CONTENT_ENCODING) {
+        None => {}
+        Some(encoding) if encoding == "identity" => {}
+        Some(encoding) if encoding == "gzip" || encoding == "x-gzip" => {
+            parts.headers.remove(header::CONTENT_ENCODING);
+            parts.headers.remove(header::CONTENT_LENGTH);
+            // A few bytes can become very many: what comes out has the limit as well.
+            body = Body::new(bounded(decompressed(body)));
+        }
+        Some(_) => {
+            let known = HeaderValue::from_static("gzip");
+            let refused = Problem::UNSUPPORTED_MEDIA_TYPE;
+            return Err(refused.and_header(header::ACCEPT_ENCODING, known));
+        }
+    }
+    let request = Request::from_parts(parts, body);
+    Ok((request, Some(Receipt(progress))))
+}
+
+fn decompressed(body: Body) -> Body {
+    let compressed = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
+    Body::from_stream(ReaderStream::new(GzipDecoder::new(compressed)))
+}
+
+/// A body that ends in an error beyond its limit.
+struct Bounded {
+    body: Body,
+    left: usize,
+    progress: Arc<AtomicU8>,
+}
+
+impl Bounded {
+    fn note(&self, progress: Progress) {
+        self.progress.store(progress as u8, Ordering::Relaxed);
+    }
+}
+
+impl HttpBody for Bounded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let is_failed = self.progress.load(Ordering::Relaxed) >= Progress::TooLarge as u8;
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_pending() && !is_failed {
+            self.note(Progress::Awaited);
+        }
+        let frame = ready!(polled);
+        if is_failed {
+            return Poll::Ready(frame);
+        }
+        self.note(Progress::Flows);
+        match &frame {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                let Some(left) = self.left.checked_sub(length) else {
+                    self.note(Progress::TooLarge);
+                    let words = io::Error::other("the body is larger than http.body_limit");
+                    return Poll::Ready(Some(Err(axum::Error::new(words))));
+                };
+                self.left = left;
+            }
+            Some(Err(_)) => self.note(Progress::Broken),
+            None => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

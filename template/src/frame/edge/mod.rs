@@ -1,0 +1,210 @@
+//! What stands between a socket and a handler.
+//!
+//! Every request has an id, which its answer carries in `x-request-id`; ends within
+//! `http.request_timeout`, also if its handler panics; and leaves exactly one `request` event, with
+//! the route's template and never the query string. Errors that no handler made (404, 405, a body
+//! that is too large or no JSON) are problems like all others.
+//!
+//! [`Shared::pass`] and [`Shared::answer`] are the whole of it, from the outside to the inside.
+
+mod admission;
+mod body;
+mod event;
+mod headers;
+mod host;
+mod origin;
+mod peers;
+mod settings;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context as Polling, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::Route;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, timeout};
+use tower::{Layer, Service};
+
+use super::context::{Context, RequestId, Trace};
+use super::panics::caught;
+use super::problem::{self, Problem};
+use admission::Admission;
+use event::Event;
+
+pub use origin::is_foreign;
+pub use peers::Client;
+pub use settings::Http;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACE: HeaderName = HeaderName::from_static("traceparent");
+
+/// The longest path and query that a request may have, in bytes.
+const LONGEST_URI: usize = 8 * 1024;
+
+/// Puts the edge around the service's routes.
+pub fn around(routes: Router, http: &Http) -> Router {
+    let edge = Edge(Arc::new(Shared {
+        admission: Admission::new(http.overload.clone()),
+        http: http.clone(),
+    }));
+    let routes = routes
+        .fallback(|| async { Problem::NOT_FOUND })
+        .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
+        // Bodies have a limit here already, for whoever reads them.
+        .layer(DefaultBodyLimit::disable());
+    let routes = match http.origins.layer() {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes.layer(edge)
+}
+
+/// The edge, to be put around routes.
+#[derive(Debug, Clone)]
+struct Edge(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    admission: Admission,
+    http: Http,
+}
+
+impl Shared {
+    /// A request on its way in, and its answer on its way out.
+    async fn pass(&self, request: Request, routes: Route) -> Response {
+        let context = self.context(&request);
+        // Told when this ends, however it does.
+        let mut event = Event::begun(&request, &context);
+        let answered = async {
+            // A panic ends this request, and nothing else; the log has it already.
+            match caught(self.answer(request, routes)).await {
+                // Whatever else has made an error, it is a problem.
+                Ok(Ok(response)) => problem::in_place_of(response),
+                Ok(Err(problem)) => problem.into_response(),
+                Err(_) => Problem::INTERNAL.into_response(),
+            }
+        };
+        // Whatever runs for the request can tell for which.
+        let mut response = context.clone().carry(answered).await;
+        headers::secure(response.headers_mut());
+        if let Ok(id) = HeaderValue::try_from(context.id.to_string()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        event.status = Some(response.status());
+        response
+    }
+
+    /// What is to be known of a request wherever it goes.
+    fn context(&self, request: &Request) -> Context {
+        let (headers, http) = (request.headers(), &self.http);
+        let peer = peers::judge(request, &http.trusted_proxies);
+        let is_trusted = peer.as_ref().is_some_and(|peer| peer.is_trusted);
+        // What anybody can say is believed only of those in front of us.
+        let believed = |name: &HeaderName| headers.get(name).filter(|_| is_trusted);
+        let given = believed(&REQUEST_ID).and_then(|id| RequestId::given(id.as_bytes()));
+        let patience = http.timeout_header.as_ref();
+        let patience = patience.and_then(|header| peers::patience(believed(&header.0)?));
+        let patience = patience.unwrap_or(Duration::MAX);
+        Context {
+            id: given.unwrap_or_else(RequestId::next),
+            trace: headers
+                .get(TRACE)
+                .and_then(|trace| Trace::parse(trace.as_bytes())),
+            client: peer.map(|peer| peer.client),
+            deadline: Instant::now() + http.request_timeout.min(patience),
+        }
+    }
+
+    /// What is refused before any handler has seen it comes first, and the cheapest of that.
+    async fn answer(&self, request: Request, mut routes: Route) -> Result<Response, Problem> {
+        let http = &self.http;
+        host::check(&request, &http.hosts)?;
+        if length(request.uri()) > LONGEST_URI {
+            return Err(Problem::URI_TOO_LONG);
+        }
+        let method = request.method().clone();
+        if http.origins.refuse(&method, request.headers()) {
+            return Err(Problem::CROSS_ORIGIN);
+        }
+        // Nobody who waits here has cost much.
+        let _place = self.admission.enter().await?;
+        let (request, receipt) = body::bounded(request, http.body_limit.0)?;
+        let limit = Context::time_left().unwrap_or(http.request_timeout);
+        if limit.is_zero() {
+            return Err(Problem::TIMEOUT);
+        }
+        let Ok(Ok(response)) = timeout(limit, routes.call(request)).await else {
+            let is_awaited = receipt.is_some_and(|receipt| receipt.is_awaited());
+            let problem = if is_awaited {
+                Problem::TOO_SLOW
+            } else {
+                Problem::TIMEOUT
+            };
+            return Err(problem);
+        };
+        match receipt.and_then(|receipt| receipt.failure()) {
+            // A handler that could not read the body may not know why.
+            Some(problem) if !response.status().is_success() => Err(problem),
+            _ if method == Method::OPTIONS => Ok(options(response)),
+            _ => Ok(response),
+        }
+    }
+}
+
+/// Which methods there are is an answer, where that is the question.
+fn options(mut response: Response) -> Response {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let mut answer = StatusCode::NO_CONTENT.into_response();
+    if let Some(methods) = response.headers_mut().remove(header::ALLOW) {
+        answer.headers_mut().insert(header::ALLOW, methods);
+    }
+    answer
+}
+
+fn length(uri: &Uri) -> usize {
+    uri.path_and_query().map_or(0, |it| it.as_str().len())
+}
+
+impl Layer<Route> for Edge {
+    type Service = Guarded;
+
+    fn layer(&self, routes: Route) -> Guarded {
+        Guarded {
+            edge: Arc::clone(&self.0),
+            routes,
+        }
+    }
+}
+
+/// Routes with the edge around them.
+#[derive(Clone)]
+struct Guarded {
+    edge: Arc<Shared>,
+    routes: Route,
+}
+
+impl Service<Request> for Guarded {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Polling<'_>) -> Poll<Result<(), Infallible>> {
+        // Routes always are.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let (edge, routes) = (Arc::clone(&self.edge), self.routes.clone());
+        Box::pin(async move { Ok(edge.pass(request, routes).await) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

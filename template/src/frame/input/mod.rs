@@ -1,0 +1,62 @@
+//! What a handler is given of a request: checked, or else refused with a problem that says what is
+//! wrong and where, all of it at once.
+//!
+//! [`Json`], [`Path`] and [`Query`] stand in for those of axum, whose refusals are text. A field or a
+//! parameter that nobody knows is refused as well: it is most likely a misspelt one, and passing over
+//! it would do something else than was asked for.
+
+mod json;
+mod path;
+mod query;
+
+use garde::{Report, Validate};
+
+use super::problem::Fault;
+
+pub use json::Json;
+pub use path::Path;
+pub use query::Query;
+
+/// What holds of a value by its type's own rules.
+fn valid<T: Validate<Context: Default>>(
+    value: T,
+    fault: impl Fn(String, String) -> Fault,
+) -> Result<T, Vec<Fault>> {
+    match value.validate() {
+        Ok(()) => Ok(value),
+        Err(report) => Err(faults(report, fault)),
+    }
+}
+
+fn faults(report: Report, fault: impl Fn(String, String) -> Fault) -> Vec<Fault> {
+    let faults = report.into_inner().into_iter();
+    faults
+        .map(|(path, error)| fault(path.to_string(), error.message().to_owned()))
+        .collect()
+}
+
+/// What serde says, without the names of our types: those are nobody's business.
+fn words(error: &str) -> &'static str {
+    if error.starts_with("missing field") {
+        "is missing"
+    } else if error.starts_with("duplicate field") {
+        "is there twice"
+    } else if error.starts_with("unknown field") {
+        UNKNOWN
+    } else if error.starts_with("unknown variant") {
+        "is none of the values that are known"
+    } else if error.starts_with("invalid type") {
+        "is of another type"
+    } else {
+        "is not what it must be"
+    }
+}
+
+const UNKNOWN: &str = "is not known";
+
+/// The field that an error is about, if it is one that serde puts into words only.
+fn field(error: &str) -> Option<&str> {
+    let about = ["missing field `", "duplicate field `", "unknown field `"];
+    let rest = about.iter().find_map(|begin| error.strip_prefix(begin))?;
+    rest.split_once('`').map(|(field, _)| field)
+}
