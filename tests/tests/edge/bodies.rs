@@ -1,0 +1,135 @@
+//! Bodies that are larger than they say, that never end, or that become too large.
+
+use std::time::{Duration, Instant};
+
+use keelson::http::{self, Conversation, Request};
+
+use crate::{faulty, unimpressed};
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_however_it_comes() {
+    let service = faulty()
+        .set("http.body_limit", "64KiB")
+        .start()
+        .await
+        .unwrap()
+        .ready()
+        .await;
+    let address = service.http().await;
+    let before = service.rss();
+    for path in ["/upload", "/raw"] {
+        let fits = Request::post(path).body(vec![b'x'; 64 * 1024]);
+        let answer = http::send(address, fits).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, "65536"),
+            "{path}: {answer}"
+        );
+
+        let head = format!("POST {path} HTTP/1.1\r\nhost: here\r\n");
+        let mut declared = Conversation::open(address).await.unwrap();
+        let length = "content-length: 65537\r\n\r\n";
+        declared.write(format!("{head}{length}")).await.unwrap();
+        let answer = declared.answer().await.unwrap();
+        assert_eq!(answer.status, 413, "{path}: {answer}");
+
+        let mut chunked = Conversation::open(address).await.unwrap();
+        let encoding = "transfer-encoding: chunked\r\n\r\n";
+        chunked.write(format!("{head}{encoding}")).await.unwrap();
+        let chunk = format!("2000\r\n{}\r\n", "x".repeat(0x2000));
+        // More than it will ever take, should it want to.
+        for _ in 0..10_000 {
+            if chunked.write(&chunk).await.is_err() {
+                break;
+            }
+        }
+        let answer = chunked.answer().await;
+        let answer = answer.unwrap_or_else(|failure| panic!("{path}: {failure}"));
+        assert_eq!(answer.status, 413, "{path}: {answer}");
+        assert_eq!(answer.json()["code"], "body_too_large", "{path}: {answer}");
+    }
+    unimpressed(&service, before).await;
+}
+
+#[tokio::test]
+async fn a_bomb_does_not_go_off() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let before = service.rss();
+    // A gibibyte of zeros, 1 000 times smaller.
+    let bomb = bomb(1 << 30);
+    assert!(
+        bomb.len() > 900_000 && bomb.len() < 1_048_576,
+        "{}",
+        bomb.len()
+    );
+    for path in ["/upload", "/raw"] {
+        let request = Request::post(path).header("content-encoding", "gzip");
+        let answer = http::send(address, request.body(bomb.clone()))
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 413, "{path}: {answer}");
+    }
+    unimpressed(&service, before).await;
+}
+
+/// So many zeros, compressed.
+fn bomb(size: usize) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..size >> 20 {
+        encoder.write_all(&zeros).unwrap();
+    }
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn chunks_that_are_none_end_the_request_and_the_connection() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    for chunk in [
+        "zz\r\n",
+        "-1\r\n",
+        "ffffffffffffffffff\r\n",
+        "2\r\nhixx0\r\n\r\n",
+    ] {
+        let mut client = Conversation::open(address).await.unwrap();
+        let head = "POST /raw HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n";
+        client.write(format!("{head}{chunk}")).await.unwrap();
+        let answer = client.answer().await;
+        let answer = answer.unwrap_or_else(|failure| panic!("{chunk:?}: {failure}"));
+        assert_eq!(answer.status, 400, "{chunk:?}: {answer}");
+        client.closed().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_waited_for_as_long_as_a_request_may_take() {
+    let launch = faulty()
+        .set("http.request_timeout", "600ms")
+        .set("database.acquire_timeout", "300ms");
+    let service = launch
+        .set("http.max_wait", "100ms")
+        .start()
+        .await
+        .unwrap()
+        .ready()
+        .await;
+    let address = service.http().await;
+    for path in ["/upload", "/raw"] {
+        let mut client = Conversation::open(address).await.unwrap();
+        let began = Instant::now();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: here\r\ncontent-length: 1000\r\n\r\n");
+        client.write(format!("{head}some")).await.unwrap();
+        let answer = client.answer().await.unwrap();
+        assert_eq!(answer.status, 408, "{path}: {answer}");
+        assert_eq!(answer.json()["code"], "request_timeout", "{path}: {answer}");
+        assert!(
+            began.elapsed() >= Duration::from_millis(600),
+            "{:?}",
+            began.elapsed()
+        );
+        client.closed().await.unwrap();
+    }
+}

@@ -1,0 +1,130 @@
+//! HTTP/2 frames that cost their sender little.
+
+use std::time::Duration;
+
+use keelson::http::{self, Conversation, Http2, Kind};
+use keelson::service::Service;
+
+use crate::{faulty, unimpressed};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const CONTINUATION: u8 = 9;
+
+const END_HEADERS: u8 = 4;
+
+/// `:method GET`, `:scheme http`, `:path /`, `:authority here`, as HPACK writes them.
+const GET: &[u8] = b"\x82\x86\x84\x41\x04here";
+/// The same with `POST`.
+const POST: &[u8] = b"\x83\x86\x84\x41\x04here";
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+async fn running() -> Service {
+    let launch = faulty()
+        .set("http.http2", true)
+        .set("http.write_timeout", "2s");
+    launch.start().await.unwrap().ready().await
+}
+
+/// Sends these, piece after piece, and reads no answer: whether the service has had enough, and ended
+/// the connection.
+async fn flood(service: &Service, pieces: impl Iterator<Item = Vec<u8>>) -> bool {
+    let mut client = Conversation::open(service.http().await).await.unwrap();
+    client.within(Duration::from_secs(10));
+    client
+        .write([PREFACE, &frame(SETTINGS, 0, 0, &[])].concat())
+        .await
+        .unwrap();
+    for piece in pieces {
+        if let Err(failure) = client.write(piece).await {
+            assert_ne!(failure.kind, Kind::Late, "{failure}");
+            return true;
+        }
+    }
+    client.closed().await.is_ok()
+}
+
+/// Whoever does not do that is served meanwhile, and afterwards.
+async fn survived(service: &Service, before: u64) {
+    let other = Http2::connect(service.http().await).await.unwrap();
+    assert_eq!(other.get("/slow?ms=0").await.unwrap().status, 200);
+    assert_eq!(
+        http::get(service.operator().await, "/livez")
+            .await
+            .unwrap()
+            .status,
+        200
+    );
+    unimpressed(service, before).await;
+}
+
+#[tokio::test]
+async fn streams_that_are_reset_as_soon_as_they_are_open() {
+    let service = running().await;
+    let before = service.rss();
+    let resets = (0..50_000_u32).map(|number| {
+        let stream = 2 * number + 1;
+        let open = frame(HEADERS, END_HEADERS | 1, stream, GET);
+        [open, frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+    });
+    assert!(flood(&service, resets).await, "it was told to go away");
+    survived(&service, before).await;
+}
+
+#[tokio::test]
+async fn headers_that_never_end() {
+    let service = running().await;
+    let before = service.rss();
+    let field = [b"\x00\x01x\x7f\xe1\x06".as_slice(), &[b'x'; 1000]].concat();
+    let begin = std::iter::once(frame(HEADERS, 0, 1, &field));
+    let more = std::iter::repeat_with(|| frame(CONTINUATION, 0, 1, &[0; 0])).take(100_000);
+    assert!(
+        flood(&service, begin.chain(more)).await,
+        "it was told to go away"
+    );
+    let begin = std::iter::once(frame(HEADERS, 0, 1, GET));
+    let more = std::iter::repeat_with(|| frame(CONTINUATION, 0, 1, &[0x82; 8000])).take(10_000);
+    assert!(
+        flood(&service, begin.chain(more)).await,
+        "it was told to go away"
+    );
+    survived(&service, before).await;
+}
+
+#[tokio::test]
+async fn questions_whose_answers_nobody_reads() {
+    let service = running().await;
+    let before = service.rss();
+    let pings = || frame(PING, 0, 0, &[7; 8]).repeat(1000);
+    assert!(flood(&service, std::iter::repeat_with(pings).take(2_000)).await);
+    let settings = || frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]).repeat(1000);
+    assert!(flood(&service, std::iter::repeat_with(settings).take(2_000)).await);
+    survived(&service, before).await;
+}
+
+#[tokio::test]
+async fn a_body_of_nothing_that_never_ends() {
+    let service = running().await;
+    let before = service.rss();
+    let begin = std::iter::once(frame(HEADERS, END_HEADERS, 1, POST));
+    let nothing = || frame(DATA, 0, 1, &[]).repeat(1000);
+    flood(
+        &service,
+        begin.chain(std::iter::repeat_with(nothing).take(500)),
+    )
+    .await;
+    survived(&service, before).await;
+}

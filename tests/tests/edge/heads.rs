@@ -1,0 +1,141 @@
+//! Heads of requests that are too large, that contradict themselves, or that are none.
+
+use keelson::http::Conversation;
+
+use crate::{faulty, said, unimpressed};
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused_and_costs_little() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let before = service.rss();
+    let many: String = (0..10_000)
+        .map(|number| format!("x-{number}: 1\r\n"))
+        .collect();
+    let few: String = (0..200)
+        .map(|number| format!("x-{number}: 1\r\n"))
+        .collect();
+    for (what, head, status) in [
+        (
+            "one header of 300 kB",
+            format!("x: {}\r\n", "x".repeat(300_000)),
+            431,
+        ),
+        ("10 000 headers", many, 431),
+        ("200 headers", few, 431),
+    ] {
+        let request = format!("GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n{head}\r\n");
+        let mut client = Conversation::open(address).await.unwrap();
+        // It may hang up before it has heard all of this.
+        _ = client.write(request).await;
+        let answer = client.answer().await;
+        let answer = answer.unwrap_or_else(|failure| panic!("{what}: {failure}"));
+        assert_eq!(answer.status, status, "{what}: {answer}");
+        client.closed().await.unwrap();
+    }
+    for (length, status) in [(1_000_000, 431), (20_000, 414)] {
+        let request = format!("GET /{} HTTP/1.1\r\nhost: here\r\n\r\n", "x".repeat(length));
+        let mut client = Conversation::open(address).await.unwrap();
+        _ = client.write(request).await;
+        let answer = client.answer().await.unwrap();
+        assert_eq!(answer.status, status, "{length}: {answer}");
+    }
+    unimpressed(&service, before).await;
+}
+
+#[tokio::test]
+async fn a_request_whose_end_can_be_read_in_two_ways_is_refused_and_the_connection_closed() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let before = service.rss();
+    let smuggled = "GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n\r\n";
+    for head in [
+        "content-length: 5\r\ncontent-length: 6\r\n",
+        "content-length: -1\r\n",
+        "content-length: +5\r\n",
+        "content-length: 5 5\r\n",
+        "transfer-encoding: chunked, identity\r\n",
+        "transfer-encoding: xchunked\r\n",
+        "transfer-encoding : chunked\r\n",
+        " folded: header\r\n",
+        "bad header\r\n",
+        "x: nul\0\r\n",
+    ] {
+        let request =
+            format!("POST /upload HTTP/1.1\r\nhost: here\r\n{head}\r\n0\r\n\r\n{smuggled}");
+        let mut client = Conversation::open(address).await.unwrap();
+        client.write(request).await.unwrap();
+        let answer = client.answer().await;
+        let answer = answer.unwrap_or_else(|failure| panic!("{head:?}: {failure}"));
+        assert_eq!(answer.status, 400, "{head:?}: {answer}");
+        let rest = client.closed().await.unwrap().rest;
+        assert!(
+            rest.is_empty(),
+            "{head:?}: {}",
+            String::from_utf8_lossy(&rest)
+        );
+    }
+    unimpressed(&service, before).await;
+}
+
+#[tokio::test]
+async fn of_two_lengths_the_one_that_proxies_believe_counts_and_nothing_after_it() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    // RFC 9112, 6.1: read as chunked, and the connection closed after it.
+    let request = "POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: 3\r\n\
+         transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n\
+         GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n\r\n";
+    let mut client = Conversation::open(address).await.unwrap();
+    client.write(request).await.unwrap();
+    let answer = client.answer().await.unwrap();
+    assert_eq!((answer.status, answer.text()), (200, "2"), "{answer}");
+    let rest = client.closed().await.unwrap().rest;
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+}
+
+#[tokio::test]
+async fn a_request_says_once_which_host_it_is_for() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    for (target, hosts) in [
+        ("/slow?ms=0", ""),
+        ("/slow?ms=0", "host: here\r\nhost: here\r\n"),
+        ("/slow?ms=0", "host: here\r\nhost: there\r\n"),
+        ("/slow?ms=0", "host: he re\r\n"),
+        ("http://there/slow?ms=0", "host: here\r\n"),
+    ] {
+        let (answer, _) = said(address, format!("GET {target} HTTP/1.1\r\n{hosts}\r\n")).await;
+        assert_eq!(answer.status, 400, "{target} {hosts:?}: {answer}");
+        assert_eq!(answer.json()["code"], "bad_request", "{answer}");
+    }
+    for (target, hosts) in [
+        ("/slow?ms=0", "host: here\r\n"),
+        ("http://here/slow?ms=0", "host: here\r\n"),
+    ] {
+        let (answer, _) = said(address, format!("GET {target} HTTP/1.1\r\n{hosts}\r\n")).await;
+        assert_eq!(answer.status, 200, "{target} {hosts:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_is_what_it_says_and_leads_nowhere_else() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    for path in [
+        "//slow?ms=0",
+        "/slow/?ms=0",
+        "/./slow?ms=0",
+        "/x/../slow?ms=0",
+        "/x/%2e%2e/slow?ms=0",
+        "/%2fslow?ms=0",
+        "/slow%00?ms=0",
+        "/SLOW?ms=0",
+        "/slow;x=1?ms=0",
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n");
+        let (answer, _) = said(address, request).await;
+        assert_eq!(answer.status, 404, "{path}: {answer}");
+        assert_eq!(answer.json()["code"], "not_found", "{path}: {answer}");
+    }
+}

@@ -1,0 +1,129 @@
+//! More requests than can be worked on.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use keelson::http::{self, Http1};
+use tokio::task::JoinSet;
+
+use crate::faulty;
+
+/// What a limit may be exceeded by, on a busy machine.
+const SLACK: Duration = Duration::from_millis(700);
+
+#[tokio::test]
+async fn whoever_finds_no_place_is_told_soon_and_probes_always_do() {
+    let launch = faulty()
+        .set("http.max_in_flight", 4)
+        .set("http.max_waiting", 4)
+        .set("http.max_wait", "300ms");
+    let service = launch.start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let mut busy = JoinSet::new();
+    for _ in 0..4 {
+        busy.spawn(async move { http::get(address, "/slow?ms=3000").await.unwrap().status });
+    }
+    service.wait_for("four in their handlers", of_four()).await;
+
+    let began = Instant::now();
+    let asked = (0..20).map(|_| http::get(address, "/slow?ms=0"));
+    let asked: JoinSet<_> = asked.collect();
+    for answer in asked.join_all().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 503, "{answer}");
+        assert_eq!(answer.json()["code"], "overloaded", "{answer}");
+        assert_eq!(answer.header("retry-after"), Some("1"), "{answer}");
+    }
+    assert!(
+        began.elapsed() < Duration::from_millis(300) + SLACK,
+        "{:?}",
+        began.elapsed()
+    );
+    for path in ["/livez", "/readyz"] {
+        for address in [address, service.operator().await] {
+            assert_eq!(http::get(address, path).await.unwrap().status, 200);
+        }
+    }
+    assert!(busy.join_all().await.iter().all(|status| *status == 200));
+    assert_eq!(http::get(address, "/slow?ms=0").await.unwrap().status, 200);
+}
+
+/// Whether four handlers have begun.
+fn of_four() -> impl FnMut(&keelson::log::Event) -> bool {
+    let mut begun = 0;
+    move |event| {
+        begun += usize::from(event.message == "slow begun");
+        begun == 4
+    }
+}
+
+/// How long an answer takes that waits for nothing.
+const WORK: Duration = Duration::from_millis(20);
+
+#[tokio::test]
+async fn at_three_times_what_it_can_do_it_does_as_much_as_ever_and_none_waits_for_long() {
+    const PLACES: usize = 8;
+    const WAIT: Duration = Duration::from_millis(100);
+    let launch = faulty()
+        .set("http.max_in_flight", PLACES)
+        .set("http.max_waiting", PLACES)
+        .set("http.max_wait", "100ms");
+    let service = launch.start().await.unwrap().ready().await;
+    let address = service.http().await;
+    // In turns, so that a noisy machine is as noisy for both.
+    let (mut calm, mut crowded) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        calm.push(press(address, PLACES).await);
+        crowded.push(press(address, 3 * PLACES).await);
+    }
+    let goodput = |rounds: &[Pressed]| rounds.iter().map(|round| round.took.len()).sum::<usize>();
+    let ratio = goodput(&crowded) as f64 / goodput(&calm) as f64;
+    let refused: usize = crowded.iter().map(|round| round.refused).sum();
+    let mut took: Vec<_> = crowded.into_iter().flat_map(|round| round.took).collect();
+    took.sort_unstable();
+    let late = took[took.len() * 99 / 100];
+    println!("{ratio:.2} of the goodput, {refused} refused, 99 of 100 took at most {late:?}");
+    assert!(
+        ratio >= 0.9,
+        "{ratio:.2} of what it does when it is not pressed"
+    );
+    assert!(refused > 0, "nobody was too many");
+    assert!(late < WORK + WAIT + SLACK, "{late:?}");
+}
+
+/// What came of it.
+#[derive(Default)]
+struct Pressed {
+    /// For each that was answered.
+    took: Vec<Duration>,
+    refused: usize,
+}
+
+/// So many clients for a second, each of which asks again at once, unless it was told to come later.
+async fn press(address: SocketAddr, clients: usize) -> Pressed {
+    let end = Instant::now() + Duration::from_secs(1);
+    let clients = (0..clients).map(|_| async move {
+        let mut client = Http1::connect(address).await.unwrap();
+        let mut pressed = Pressed::default();
+        while Instant::now() < end {
+            let began = Instant::now();
+            let answer = client.get("/slow?ms=20").await.unwrap();
+            match answer.status {
+                200 => pressed.took.push(began.elapsed()),
+                503 => {
+                    pressed.refused += 1;
+                    // As often as one that is served.
+                    tokio::time::sleep(WORK).await;
+                }
+                _ => panic!("{answer}"),
+            }
+        }
+        pressed
+    });
+    let all = clients.collect::<JoinSet<_>>().join_all().await;
+    all.into_iter().fold(Pressed::default(), |mut all, one| {
+        all.took.extend(one.took);
+        all.refused += one.refused;
+        all
+    })
+}
