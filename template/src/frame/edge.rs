@@ -17,7 +17,9 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use http_body::Body as _;
 
+use super::metrics::http::{Ended, InFlight, Recorder};
 use super::panics::caught;
 use super::problem::{self, Problem};
 use super::server::{Exchange, Limits};
@@ -59,18 +61,22 @@ impl Section for Http {
 }
 
 /// Puts the edge around the service's routes.
-pub fn around(routes: Router, http: &Http) -> Router {
+pub fn around(routes: Router, http: &Http, requests: Recorder) -> Router {
     routes
         .fallback(|| async { Problem::NOT_FOUND })
         .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
         .layer(DefaultBodyLimit::max(http.body_limit.0))
         .layer(middleware::from_fn_with_state(
-            http.request_timeout,
+            (http.request_timeout, requests),
             request,
         ))
 }
 
-async fn request(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
+async fn request(
+    State((timeout, requests)): State<(Duration, Recorder)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = RequestId::next();
     let route = request.extensions().get::<MatchedPath>().cloned();
     if let (Some(exchange), Some(route)) = (request.extensions().get::<Exchange>(), &route) {
@@ -82,6 +88,8 @@ async fn request(State(timeout): State<Duration>, request: Request, next: Next) 
         route,
         id,
         status: None,
+        in_flight: requests.begin(),
+        bodies: [request.body().size_hint().exact(), None],
     };
 
     let answer = CURRENT.scope(id, async {
@@ -98,17 +106,21 @@ async fn request(State(timeout): State<Duration>, request: Request, next: Next) 
         response.headers_mut().insert("x-request-id", value);
     }
     event.status = Some(response.status());
+    event.bodies[1] = response.body().size_hint().exact();
     response
 }
 
-/// The `request` event. It is told when it is dropped, so that a client that has left before the
-/// answer does not leave without one.
+/// The `request` event, and what is counted of a request. It is told when it is dropped, so that a
+/// client that has left before the answer does not leave without one.
 struct Event {
     started: Instant,
     method: Method,
     route: Option<MatchedPath>,
     id: RequestId,
     status: Option<StatusCode>,
+    in_flight: InFlight,
+    /// The lengths of the request's body and of the answer's, where they are known.
+    bodies: [Option<u64>; 2],
 }
 
 /// What a request is logged with whose client did not wait for the answer. Nobody receives it.
@@ -116,12 +128,22 @@ const CLIENT_LEFT: u16 = 499;
 
 impl Drop for Event {
     fn drop(&mut self) {
-        let micros = u32::try_from(self.started.elapsed().as_micros()).unwrap_or(u32::MAX);
+        let took = self.started.elapsed();
+        let route = self.route.as_ref().map(MatchedPath::as_str);
+        let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
+        self.in_flight.ended(&Ended {
+            method: &self.method,
+            route,
+            status,
+            took,
+            bodies: self.bodies,
+        });
+        let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         tracing::info!(
             message = message::REQUEST,
             method = self.method.as_str(),
-            route = self.route.as_ref().map_or("unmatched", MatchedPath::as_str),
-            status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16()),
+            route = route.unwrap_or("unmatched"),
+            status,
             duration_ms = f64::from(micros) / 1e3,
             request_id = %self.id,
         );
@@ -195,7 +217,8 @@ mod tests {
             .route("/slow", post(async || std::future::pending::<()>().await));
         let request = Request::post(path).header("content-type", kind);
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let response = around(routes, &http).oneshot(request).await.unwrap();
+        let edge = around(routes, &http, Recorder::new());
+        let response = edge.oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 10_000).await.unwrap();
         let json = serde_json::from_slice(&bytes).unwrap_or_default();
@@ -241,7 +264,8 @@ mod tests {
         let routes = Router::new().route("/", post(async || ()));
         let http = small();
         let request = Request::get("/").body(Body::empty()).unwrap();
-        let response = around(routes, &http).oneshot(request).await.unwrap();
+        let edge = around(routes, &http, Recorder::new());
+        let response = edge.oneshot(request).await.unwrap();
         assert_eq!(
             (response.status().as_u16(), &response.headers()["allow"]),
             (405, &HeaderValue::from_static("POST"))

@@ -41,6 +41,7 @@ async fn greet(
     Path(name): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
     let times = guests.welcome(&name).await?;
+    metrics::counter!("greetings_total").increment(1);
     let message = format!("{}, {name}", hello.greeting);
     Ok(Json(Greeting { message, times }))
 }
@@ -51,6 +52,7 @@ pub(super) struct Guests(Database);
 
 impl Guests {
     pub(super) fn new(database: Database) -> Self {
+        metrics::describe_counter!("greetings_total", "Guests that were greeted.");
         Self(database)
     }
 
