@@ -7,10 +7,8 @@
 //!   lock.
 //! - A request is in flight until its [`InFlight`] is dropped, however that comes about.
 
-use std::collections::hash_map::DefaultHasher;
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use axum::http::Method;
@@ -19,9 +17,10 @@ use super::catalog;
 use super::histogram::{DURATIONS, Histogram, SIZES, Tally};
 use super::text::Text;
 
-/// Records requests. All clones are the same.
-#[derive(Clone)]
-pub struct Recorder(Arc<Inner>);
+/// Records requests. All copies are the same. What it has recorded stays for the rest of the process: a
+/// count of who still needs it would be one more place that all threads write to.
+#[derive(Clone, Copy)]
+pub struct Recorder(&'static Inner);
 
 struct Inner {
     in_flight: Tally,
@@ -71,12 +70,12 @@ pub struct InFlight(Recorder);
 impl Recorder {
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Inner {
+        Self(Box::leak(Box::new(Inner {
             in_flight: Tally::new(),
             shed: Tally::new(),
             routes: (0..ROOM).map(|_| OnceLock::new()).collect(),
             unmatched: Route::named("unmatched"),
-        }))
+        })))
     }
 
     /// A request has come in.
@@ -87,11 +86,11 @@ impl Recorder {
     }
 
     /// A request was refused, since there is too much to do.
-    pub fn shed(&self) {
+    pub fn shed(self) {
         self.0.shed.up();
     }
 
-    pub(super) fn write(&self, text: &mut Text) {
+    pub(super) fn write(self, text: &mut Text) {
         let mut durations = text.family(&catalog::REQUEST_DURATION);
         self.each(|route, method, series| {
             for (class, histogram) in CLASSES.into_iter().zip(&series.durations) {
@@ -114,7 +113,7 @@ impl Recorder {
         text.family(&catalog::REQUESTS_SHED).sample(&[], shed);
     }
 
-    fn each(&self, mut look: impl FnMut(&str, &str, &Series)) {
+    fn each(self, mut look: impl FnMut(&str, &str, &Series)) {
         let routes = self.0.routes.iter().filter_map(OnceLock::get);
         for route in routes.map(|route| &**route).chain([&self.0.unmatched]) {
             for (method, series) in METHODS.into_iter().zip(&route.methods) {
@@ -152,8 +151,7 @@ impl Inner {
         let Some(name) = name else {
             return &self.unmatched;
         };
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(name);
-        let (before, after) = self.routes.split_at(place(hash));
+        let (before, after) = self.routes.split_at(place(name));
         for slot in after.iter().chain(before) {
             let route = slot.get_or_init(|| Box::new(Route::named(name)));
             // It may be another one's, also if there was none a moment ago.
@@ -165,8 +163,19 @@ impl Inner {
     }
 }
 
-fn place(hash: u64) -> usize {
-    usize::try_from(hash % ROOM as u64).unwrap_or(0)
+/// Where a route is, if it found its place free. The names are the service's own: nobody has an
+/// interest in many that are in one place.
+fn place(name: &str) -> usize {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (words, rest) = name.as_bytes().as_chunks();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain([&last]);
+    let mixed = words.fold(0_u64, |mixed, word| {
+        (mixed.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(ODD)
+    });
+    // The upper half has something of every letter.
+    usize::try_from(mixed >> 32).map_or(0, |mixed| mixed % ROOM)
 }
 
 impl Route {

@@ -61,7 +61,7 @@ impl Metrics {
     /// For the edge, which records requests.
     #[must_use]
     pub fn requests(&self) -> http::Recorder {
-        self.requests.clone()
+        self.requests
     }
 
     /// Keeps memory flat, also if nobody ever looks.

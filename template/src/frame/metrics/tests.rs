@@ -21,7 +21,7 @@ use crate::frame::edge::{self, Http};
 use crate::frame::server::Limits;
 use crate::frame::settings::ByteSize;
 
-fn edge(requests: &Recorder) -> Router {
+fn edge(requests: Recorder) -> Router {
     let http = Http {
         listen: ([127, 0, 0, 1], 0).into(),
         request_timeout: Duration::from_secs(1),
@@ -32,7 +32,7 @@ fn edge(requests: &Recorder) -> Router {
         .route("/echo/{name}", post(|body: String| async { body }))
         .route("/panic", get(async || -> () { panic!("on purpose") }))
         .route("/never", get(async || std::future::pending::<()>().await));
-    edge::around(routes, &http, requests.clone())
+    edge::around(routes, &http, requests)
 }
 
 fn request(method: &str, path: &str, body: &str) -> Request<Body> {
@@ -40,7 +40,7 @@ fn request(method: &str, path: &str, body: &str) -> Request<Body> {
     request.body(Body::from(body.to_owned())).unwrap()
 }
 
-fn read(requests: &Recorder) -> Exposition {
+fn read(requests: Recorder) -> Exposition {
     let mut text = Text::default();
     requests.write(&mut text);
     Exposition::read(&text.into_string())
@@ -53,10 +53,10 @@ async fn a_request_is_counted_by_its_route_with_its_time_and_its_bodies() {
     let requests = Recorder::new();
     for body in ["short", &"long".repeat(100)] {
         let request = request("POST", "/echo/Ada?secret=hunter2", body);
-        edge(&requests).oneshot(request).await.unwrap();
+        edge(requests).oneshot(request).await.unwrap();
     }
 
-    let seen = read(&requests);
+    let seen = read(requests);
 
     let series = |family: &str, more: &str| {
         format!("http_server_{family}{{method=\"POST\",route=\"/echo/{{name}}\"{more}}}")
@@ -75,13 +75,13 @@ async fn a_request_is_counted_by_its_route_with_its_time_and_its_bodies() {
 #[tokio::test]
 async fn a_request_whose_client_leaves_is_in_flight_no_more() {
     let requests = Recorder::new();
-    let mut asking = Box::pin(edge(&requests).oneshot(request("GET", "/never", "")));
+    let mut asking = Box::pin(edge(requests).oneshot(request("GET", "/never", "")));
     assert!(futures_util::poll!(&mut asking).is_pending());
-    assert_eq!(read(&requests).count(ACTIVE), 1);
+    assert_eq!(read(requests).count(ACTIVE), 1);
 
     drop(asking);
 
-    let seen = read(&requests);
+    let seen = read(requests);
     assert_eq!(seen.count(ACTIVE), 0);
     let left = r#"{method="GET",route="/never",status="4xx"}"#;
     let duration = "http_server_request_duration_seconds_count";
@@ -91,31 +91,30 @@ async fn a_request_whose_client_leaves_is_in_flight_no_more() {
 #[tokio::test]
 async fn a_request_whose_handler_panics_is_in_flight_no_more() {
     let requests = Recorder::new();
-    edge(&requests)
+    edge(requests)
         .oneshot(request("GET", "/panic", ""))
         .await
         .unwrap();
 
-    let seen = read(&requests);
+    let seen = read(requests);
     assert_eq!(seen.count(ACTIVE), 0);
     let failed = r#"{method="GET",route="/panic",status="5xx"}"#;
     let duration = "http_server_request_duration_seconds_count";
     assert_eq!(seen.count(&format!("{duration}{failed}")), 1);
 
     // Nor is one where the panic is not caught.
-    let begun = requests.clone();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
-        let _in_flight = begun.begin();
+        let _in_flight = requests.begin();
         panic!("on purpose");
     }));
     assert!(panicked.is_err());
-    assert_eq!(read(&requests).count(ACTIVE), 0);
+    assert_eq!(read(requests).count(ACTIVE), 0);
 }
 
 #[tokio::test]
 async fn a_thousand_strange_paths_and_methods_make_no_series() {
     let requests = Recorder::new();
-    let edge = edge(&requests);
+    let edge = edge(requests);
     let ask = async |method: &str, path: &str| {
         let asked = edge.clone().oneshot(request(method, path, ""));
         asked.await.unwrap();
@@ -123,7 +122,7 @@ async fn a_thousand_strange_paths_and_methods_make_no_series() {
     ask("GET", "/nothing").await;
     ask("STRANGE", "/nothing").await;
     ask("STRANGE", "/echo/Ada").await;
-    let before: Vec<_> = read(&requests).series.into_keys().collect();
+    let before: Vec<_> = read(requests).series.into_keys().collect();
 
     for n in 0..1000 {
         ask("GET", &format!("/nothing/{n}")).await;
@@ -131,7 +130,7 @@ async fn a_thousand_strange_paths_and_methods_make_no_series() {
         ask(&format!("METHOD{n}"), &format!("/echo/{n}")).await;
     }
 
-    let after: Vec<_> = read(&requests).series.into_keys().collect();
+    let after: Vec<_> = read(requests).series.into_keys().collect();
     assert_eq!(after, before);
 }
 
@@ -147,7 +146,7 @@ fn what_many_threads_record_at_once_is_all_counted() {
             scope.spawn(|| {
                 barrier.wait();
                 for route in 0..ROUTES {
-                    let in_flight = requests.clone().begin();
+                    let in_flight = requests.begin();
                     in_flight.ended(&Ended {
                         method: &Method::GET,
                         route: Some(&format!("/{route}")),
@@ -160,7 +159,7 @@ fn what_many_threads_record_at_once_is_all_counted() {
         }
     });
 
-    let seen = read(&requests);
+    let seen = read(requests);
     assert_eq!(seen.count(ACTIVE), 0);
     let series = seen.series.keys();
     let counts = series.filter(|it| it.starts_with("http_server_request_duration_seconds_count{"));
@@ -179,14 +178,14 @@ fn requests_that_are_shed_are_counted() {
     let requests = Recorder::new();
     requests.shed();
     requests.shed();
-    assert_eq!(read(&requests).count("http_server_requests_shed_total"), 2);
+    assert_eq!(read(requests).count("http_server_requests_shed_total"), 2);
 }
 
 #[test]
 fn a_status_of_no_class_is_counted_as_other() {
     let requests = Recorder::new();
     for status in [999, 0] {
-        requests.clone().begin().ended(&Ended {
+        requests.begin().ended(&Ended {
             method: &Method::GET,
             route: None,
             status,
@@ -196,7 +195,7 @@ fn a_status_of_no_class_is_counted_as_other() {
     }
     let other = r#"{method="GET",route="unmatched",status="other"}"#;
     let duration = "http_server_request_duration_seconds_count";
-    let counted = read(&requests).count(&format!("{duration}{other}"));
+    let counted = read(requests).count(&format!("{duration}{other}"));
     assert_eq!(counted, 2);
 }
 
