@@ -40,7 +40,7 @@ struct Route {
 
 struct Series {
     durations: [OnceLock<Histogram>; CLASSES.len()],
-    bodies: [Histogram; 2],
+    bodies: [OnceLock<Histogram>; 2],
 }
 
 /// Those that have a name. The last is for all others.
@@ -106,7 +106,9 @@ impl Recorder {
         for (which, family) in families.into_iter().enumerate() {
             let mut bodies = text.family(family);
             self.each(|route, method, series| {
-                bodies.histogram(&[method, route], &series.bodies[which].counts());
+                if let Some(histogram) = series.bodies[which].get() {
+                    bodies.histogram(&[method, route], &histogram.counts());
+                }
             });
         }
         let shed = self.0.shed.now();
@@ -132,9 +134,11 @@ impl InFlight {
         series.durations[class(request.status)]
             .get_or_init(|| Histogram::new(&DURATIONS))
             .record_time(request.took);
-        for (length, sizes) in request.bodies.into_iter().zip(&series.bodies) {
+        for (length, histogram) in request.bodies.into_iter().zip(&series.bodies) {
             if let Some(length) = length.filter(|length| *length > 0) {
-                sizes.record(length);
+                histogram
+                    .get_or_init(|| Histogram::new(&SIZES))
+                    .record(length);
             }
         }
     }
@@ -193,7 +197,7 @@ impl Route {
         self.methods[place.unwrap_or(others)].get_or_init(|| {
             Box::new(Series {
                 durations: [const { OnceLock::new() }; CLASSES.len()],
-                bodies: [Histogram::new(&SIZES), Histogram::new(&SIZES)],
+                bodies: [const { OnceLock::new() }; 2],
             })
         })
     }

@@ -122,7 +122,7 @@ async fn a_thousand_strange_paths_and_methods_make_no_series() {
     ask("GET", "/nothing").await;
     ask("STRANGE", "/nothing").await;
     ask("STRANGE", "/echo/Ada").await;
-    let before: Vec<_> = read(requests).series.into_keys().collect();
+    let before = read(requests).series;
 
     for n in 0..1000 {
         ask("GET", &format!("/nothing/{n}")).await;
@@ -130,8 +130,9 @@ async fn a_thousand_strange_paths_and_methods_make_no_series() {
         ask(&format!("METHOD{n}"), &format!("/echo/{n}")).await;
     }
 
-    let after: Vec<_> = read(requests).series.into_keys().collect();
-    assert_eq!(after, before);
+    let mut after = read(requests).series;
+    after.retain(|series, _| !before.contains_key(series));
+    assert!(after.is_empty(), "{:?}", after.keys().next());
 }
 
 #[test]
