@@ -10,6 +10,11 @@ pub mod service;
 #[path = "../tests/support/scratch.rs"]
 mod scratch;
 
+/// … and read metrics as Prometheus does.
+#[cfg(test)]
+#[path = "../tests/support/exposition.rs"]
+mod exposition;
+
 use std::error::Error;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -25,6 +30,7 @@ use frame::database::Database;
 use frame::edge;
 use frame::health::Health;
 use frame::lifecycle::{Exit, Lifecycle, Phase, Shutdown, State};
+use frame::metrics::Metrics;
 use frame::operator::{self, Operator};
 use frame::server::{self, Listener, Sockets, Watch};
 use frame::settings::Loaded;
@@ -55,6 +61,7 @@ async fn serve(loaded: Loaded<Settings>, given: Given) -> Outcome {
 async fn live(loaded: Loaded<Settings>, reload: impl Fn() + Send + Sync + 'static) -> Outcome {
     let Loaded { settings, entries } = loaded;
     let mut signals = Signals::listen(reload)?;
+    let metrics = Metrics::install()?;
     let lifecycle = Lifecycle::starting();
     let supervisor = Supervisor::new();
     let pulse = Pulse::default();
@@ -68,21 +75,30 @@ async fn live(loaded: Loaded<Settings>, reload: impl Fn() + Send + Sync + 'stati
         lifecycle: lifecycle.clone(),
         supervisor: supervisor.clone(),
         pulse: pulse.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
         http: parts.http.subscribe(),
         database: parts.database.subscribe(),
         settings: entries,
     };
-    let routes = operator::routes(&settings.operator, shown, &health);
+    let routes = operator::routes(&settings.operator, shown);
     let watched = Handle::current();
     let overrun = overrun(lifecycle.watch(), settings.shutdown.grace);
     let beside = async move { _ = tokio::join!(pulse.watch(watched), overrun) };
     let operator = Operator::open(socket, routes, beside).await?;
 
     // Start. A signal ends it wherever it is.
+    let starting = start(
+        &settings,
+        &mut sockets,
+        &lifecycle,
+        &supervisor,
+        &health,
+        &metrics,
+        &mut parts,
+    );
     let started = tokio::select! {
-        started = start(&settings, &mut sockets, &lifecycle, &supervisor, &health, &mut parts) => {
-            started.map_err(Cause::Failed)
-        }
+        started = starting => started.map_err(Cause::Failed),
         signal = signals.next() => Err(Cause::Signal(signal)),
         () = lifecycle.asked_to_stop() => Err(Cause::Operator),
     };
@@ -154,8 +170,10 @@ async fn start(
     lifecycle: &Lifecycle,
     supervisor: &Supervisor,
     health: &Health,
+    metrics: &Metrics,
     parts: &mut Parts,
 ) -> Result<(), Fault> {
+    metrics.tended_by(supervisor)?;
     let database = Database::new(&settings.database)?;
     parts.database.send_replace(Some(database.clone()));
     lifecycle.waits_for("the database");
@@ -177,7 +195,8 @@ async fn start(
         database,
     };
     lifecycle.waits_for("tasks");
-    let routes = edge::around(service::start(settings, &frame).await?, &settings.http);
+    let routes = service::start(settings, &frame).await?;
+    let routes = edge::around(routes, &settings.http, metrics.requests());
 
     let socket = sockets.take("http", settings.http.listen)?;
     let mut limits = settings.http.limits.clone();

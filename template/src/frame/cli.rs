@@ -16,6 +16,12 @@ pub const VERSION: &str = concat!(
     " build)"
 );
 
+/// The commit that the binary was built from, if that is known.
+pub const BUILD_COMMIT: &str = env!("BUILD_COMMIT");
+
+/// `debug` or `release`.
+pub const BUILD_PROFILE: &str = env!("BUILD_PROFILE");
+
 const ABOUT: &str = "Runs the service, and looks after its settings and its database.";
 
 const AFTER_HELP: &str = "\

@@ -18,6 +18,7 @@
 //! | [`panics`] | panics, caught and logged |
 //! | [`problem`] | errors on the wire |
 //! | [`health`] | the three probes |
+//! | [`metrics`] | what is counted, and shown to Prometheus |
 //! | [`operator`] | the operator's listener |
 //! | [`watchdog`] | stalls of the runtime |
 //! | [`database`] | the pool and its migrations |
@@ -29,6 +30,7 @@ pub mod edge;
 pub mod health;
 pub mod input;
 pub mod lifecycle;
+pub mod metrics;
 pub mod operator;
 pub mod panics;
 pub mod problem;

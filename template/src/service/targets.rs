@@ -117,6 +117,7 @@ pub(super) struct Targets {
 
 impl Targets {
     pub(super) fn new(database: Database, max: u32) -> Self {
+        metrics::describe_counter!("targets_added_total", "Targets that were added.");
         Self {
             database,
             max: max.into(),
@@ -147,7 +148,10 @@ impl Targets {
             .fetch_optional(self.database.write())
             .await
         {
-            Ok(Some(target)) => Ok(target),
+            Ok(Some(target)) => {
+                metrics::counter!("targets_added_total").increment(1);
+                Ok(target)
+            }
             Ok(None) => Err(TOO_MANY),
             Err(error) if matches!(Refusal::of(&error), Refusal::Taken { .. }) => {
                 Err(ALREADY_WATCHED)

@@ -6,7 +6,10 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../support/exposition.rs"]
+mod exposition;
 mod life;
+mod metrics;
 mod routes;
 mod running;
 #[path = "../support/scratch.rs"]

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::exposition::Exposition;
 use crate::running::{Running, ask, get};
 
 #[test]
@@ -31,6 +32,21 @@ fn a_target_is_kept_until_it_is_removed() {
 
     assert_eq!(get(service.http, &path).status, 404);
     assert_eq!(ask(service.http, "DELETE", &path, "").status, 404);
+}
+
+#[test]
+fn a_target_that_is_added_is_counted() {
+    let service = Running::start(&[]);
+    let body = r#"{"url":"https://example.org/"}"#;
+    assert_eq!(ask(service.http, "POST", "/v1/targets", body).status, 201);
+    assert_eq!(ask(service.http, "POST", "/v1/targets", body).status, 409);
+
+    let metrics = Exposition::read(&get(service.operator, "/metrics").body);
+
+    assert_eq!(metrics.count("targets_added_total"), 1);
+    let taken = r#"{method="POST",route="/v1/targets",status="4xx"}"#;
+    let duration = "http_server_request_duration_seconds_count";
+    assert_eq!(metrics.count(&format!("{duration}{taken}")), 1);
 }
 
 #[test]

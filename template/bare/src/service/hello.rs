@@ -42,6 +42,7 @@ async fn greet(
     Path(name): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
     let times = guests.welcome(&name).await?;
+    metrics::counter!("greetings_total").increment(1);
     let message = format!("{}, {name}", hello.greeting);
     Ok(Json(Greeting { message, times }))
 }
@@ -52,6 +53,7 @@ pub(super) struct Guests(Database);
 
 impl Guests {
     pub(super) fn new(database: Database) -> Self {
+        metrics::describe_counter!("greetings_total", "Guests that were greeted.");
         Self(database)
     }
 

@@ -1,6 +1,7 @@
 //! Guests are greeted, and counted.
 
-use crate::running::{Running, ask};
+use crate::exposition::Exposition;
+use crate::running::{Running, ask, get};
 
 #[test]
 fn a_guest_is_greeted_as_set_and_counted_by_name() {
@@ -13,4 +14,17 @@ fn a_guest_is_greeted_as_set_and_counted_by_name() {
         (&first["times"], &visit("Ada")["times"]),
         (&1.into(), &2.into())
     );
+}
+
+#[test]
+fn a_guest_that_is_greeted_is_counted() {
+    let service = Running::start(&[]);
+    assert_eq!(ask(service.http, "POST", "/v1/hello/Ada", "").status, 200);
+
+    let metrics = Exposition::read(&get(service.operator, "/metrics").body);
+
+    assert_eq!(metrics.count("greetings_total"), 1);
+    let greeted = r#"{method="POST",route="/v1/hello/{name}",status="2xx"}"#;
+    let duration = "http_server_request_duration_seconds_count";
+    assert_eq!(metrics.count(&format!("{duration}{greeted}")), 1);
 }

@@ -40,8 +40,10 @@ pub struct Numbers {
 /// What has been counted since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// How long those waited who got a connection: below each bound, and beyond the last.
+    /// How long those waited who got a connection: within each bound, and beyond the last.
     pub acquired: [u64; BOUNDS_US.len() + 1],
+    /// How long they waited, all of them together.
+    pub waited_us: u64,
     /// Whoever did not get one in time.
     pub timeouts: u64,
     /// Whoever had one for longer than `hold_warning`.
@@ -52,12 +54,27 @@ pub struct Totals {
     pub discarded_unfinished: u64,
 }
 
+impl Totals {
+    /// How many waited no longer than each bound, and longer than the one before.
+    pub fn waits(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let bounds = BOUNDS_US.into_iter().map(Duration::from_micros);
+        bounds.zip(self.acquired)
+    }
+
+    /// How many waited longer than the last of them.
+    #[must_use]
+    pub fn beyond(&self) -> u64 {
+        self.acquired[BOUNDS_US.len()]
+    }
+}
+
 /// The bounds of the histogram, in microseconds.
-pub(super) const BOUNDS_US: [u64; 6] = [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+const BOUNDS_US: [u64; 6] = [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     acquired: [AtomicU64; BOUNDS_US.len() + 1],
+    waited_us: AtomicU64,
     timeouts: AtomicU64,
     held_long: AtomicU64,
     discarded: [AtomicU64; 5],
@@ -65,11 +82,10 @@ pub(super) struct Waits {
 
 impl Waits {
     pub(super) fn record(&self, waited: Duration) {
-        let waited = waited.as_micros();
-        let place = BOUNDS_US
-            .iter()
-            .position(|bound| waited < u128::from(*bound));
+        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        let place = BOUNDS_US.iter().position(|bound| waited <= *bound);
         self.acquired[place.unwrap_or(BOUNDS_US.len())].fetch_add(1, Ordering::Relaxed);
+        self.waited_us.fetch_add(waited, Ordering::Relaxed);
     }
 
     pub(super) fn give_up(&self) {
@@ -88,6 +104,7 @@ impl Waits {
         let discarded = |reason| self.discarded[reason as usize].load(Ordering::Relaxed);
         Totals {
             acquired: std::array::from_fn(|place| self.acquired[place].load(Ordering::Relaxed)),
+            waited_us: self.waited_us.load(Ordering::Relaxed),
             timeouts: self.timeouts.load(Ordering::Relaxed),
             held_long: self.held_long.load(Ordering::Relaxed),
             discarded_old: discarded(Discard::Old),

@@ -1,11 +1,14 @@
-//! The `request` event: one for each request, whatever becomes of it.
+//! The `request` event, and what is counted of a request: once for each, whatever becomes of it.
 
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use http_body::Body;
 
 use crate::frame::context::{Context, RequestId, Trace};
+use crate::frame::metrics::http::{Ended, InFlight, Recorder};
 use crate::frame::server::Exchange;
 use crate::frame::telemetry::message;
 
@@ -17,12 +20,15 @@ pub(super) struct Event {
     route: Option<MatchedPath>,
     id: RequestId,
     trace: Option<Trace>,
+    in_flight: InFlight,
     /// What it was answered with, once that is known.
-    pub(super) status: Option<StatusCode>,
+    status: Option<StatusCode>,
+    /// The lengths of the request's body and of the answer's, where they are known.
+    bodies: [Option<u64>; 2],
 }
 
 impl Event {
-    pub(super) fn begun(request: &Request, context: &Context) -> Self {
+    pub(super) fn begun(request: &Request, context: &Context, requests: Recorder) -> Self {
         let extensions = request.extensions();
         let route = extensions.get::<MatchedPath>().cloned();
         if let (Some(exchange), Some(route)) = (extensions.get::<Exchange>(), &route) {
@@ -34,8 +40,15 @@ impl Event {
             route,
             id: context.id.clone(),
             trace: context.trace,
+            in_flight: requests.begin(),
             status: None,
+            bodies: [request.body().size_hint().exact(), None],
         }
+    }
+
+    pub(super) fn answered(&mut self, response: &Response) {
+        self.status = Some(response.status());
+        self.bodies[1] = response.body().size_hint().exact();
     }
 }
 
@@ -44,12 +57,22 @@ const CLIENT_LEFT: u16 = 499;
 
 impl Drop for Event {
     fn drop(&mut self) {
-        let micros = u32::try_from(self.started.elapsed().as_micros()).unwrap_or(u32::MAX);
+        let took = self.started.elapsed();
+        let route = self.route.as_ref().map(MatchedPath::as_str);
+        let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
+        self.in_flight.ended(&Ended {
+            method: &self.method,
+            route,
+            status,
+            took,
+            bodies: self.bodies,
+        });
+        let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         tracing::info!(
             message = message::REQUEST,
             method = self.method.as_str(),
-            route = self.route.as_ref().map_or("unmatched", MatchedPath::as_str),
-            status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16()),
+            route = route.unwrap_or("unmatched"),
+            status,
             duration_ms = f64::from(micros) / 1e3,
             request_id = %self.id,
             trace_id = self.trace.as_ref().map(Trace::id),

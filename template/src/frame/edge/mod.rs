@@ -31,6 +31,7 @@ use tokio::time::{Instant, timeout};
 use tower::{Layer, Service};
 
 use super::context::{Context, RequestId, Trace};
+use super::metrics::http::Recorder;
 use super::panics::caught;
 use super::problem::{self, Problem};
 use admission::Admission;
@@ -47,9 +48,10 @@ const TRACE: HeaderName = HeaderName::from_static("traceparent");
 const LONGEST_URI: usize = 8 * 1024;
 
 /// Puts the edge around the service's routes.
-pub fn around(routes: Router, http: &Http) -> Router {
+pub fn around(routes: Router, http: &Http, requests: Recorder) -> Router {
     let edge = Edge(Arc::new(Shared {
         admission: Admission::new(http.overload.clone()),
+        requests,
         http: http.clone(),
     }));
     let routes = routes
@@ -71,6 +73,7 @@ struct Edge(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     admission: Admission,
+    requests: Recorder,
     http: Http,
 }
 
@@ -78,8 +81,8 @@ impl Shared {
     /// A request on its way in, and its answer on its way out.
     async fn pass(&self, request: Request, routes: Route) -> Response {
         let context = self.context(&request);
-        // Told when this ends, however it does.
-        let mut event = Event::begun(&request, &context);
+        // Told and counted when this ends, however it does.
+        let mut event = Event::begun(&request, &context, self.requests);
         let answered = async {
             // A panic ends this request, and nothing else; the log has it already.
             match caught(self.answer(request, routes)).await {
@@ -95,7 +98,7 @@ impl Shared {
         if let Ok(id) = HeaderValue::try_from(context.id.to_string()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        event.status = Some(response.status());
+        event.answered(&response);
         response
     }
 
@@ -132,7 +135,8 @@ impl Shared {
             return Err(Problem::CROSS_ORIGIN);
         }
         // Nobody who waits here has cost much.
-        let _place = self.admission.enter().await?;
+        let place = self.admission.enter().await;
+        let _place = place.inspect_err(|_| self.requests.shed())?;
         let (request, receipt) = body::bounded(request, http.body_limit.0)?;
         let limit = Context::time_left().unwrap_or(http.request_timeout);
         if limit.is_zero() {
@@ -207,4 +211,4 @@ impl Service<Request> for Guarded {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -21,7 +21,7 @@ use crate::frame::settings::{Reference, Section, Sources};
 const LIMIT: usize = 64;
 
 /// The defaults, and these over them.
-fn http(set: &[&str]) -> Http {
+pub(in crate::frame) fn http(set: &[&str]) -> Http {
     struct OfHttp(Http);
 
     impl Section for OfHttp {
@@ -70,7 +70,7 @@ fn around_routes(set: &[&str]) -> Router {
             "/who",
             get(|Client(client): Client| async move { client.to_string() }),
         );
-    around(routes, &http(&set))
+    around(routes, &http(&set), Recorder::new())
 }
 
 #[derive(serde::Deserialize, garde::Validate)]

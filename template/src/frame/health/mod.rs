@@ -98,6 +98,15 @@ struct Inner {
     checks: Mutex<Vec<Arc<Check>>>,
 }
 
+/// What is believed of a named check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    pub name: String,
+    pub passes: bool,
+    /// How long the last answer took.
+    pub took: Option<Duration>,
+}
+
 /// One thing that a probe looks at, as it is just now.
 struct Finding {
     name: String,
@@ -160,6 +169,21 @@ impl Health {
             })?;
         self.checks().push(check);
         Ok(())
+    }
+
+    /// What is believed of each check.
+    #[must_use]
+    pub fn checked(&self) -> Vec<Checked> {
+        let checks = self.checks();
+        let checked = checks.iter().map(|check| {
+            let belief = check.belief();
+            Checked {
+                name: check.name.clone(),
+                passes: belief.healthy,
+                took: belief.last.map(|(_, took)| took),
+            }
+        });
+        checked.collect()
     }
 
     /// Whether this process makes progress.

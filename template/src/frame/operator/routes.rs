@@ -20,6 +20,7 @@ use crate::frame::edge::is_foreign;
 use crate::frame::health::Health;
 use crate::frame::input::{Json, Path};
 use crate::frame::lifecycle::{self, Lifecycle};
+use crate::frame::metrics::{self, Metrics};
 use crate::frame::problem::Problem;
 use crate::frame::server::{Traffic, Watch};
 use crate::frame::settings::{Entry, Secret};
@@ -38,6 +39,8 @@ pub struct Shown {
     pub lifecycle: Lifecycle,
     pub supervisor: Supervisor,
     pub pulse: Pulse,
+    pub health: Health,
+    pub metrics: Metrics,
     /// The service's listener, once there is one.
     pub http: watch::Receiver<Option<Watch>>,
     pub database: watch::Receiver<Option<Database>>,
@@ -45,8 +48,10 @@ pub struct Shown {
 }
 
 /// The operator's routes.
-pub fn routes(settings: &Settings, shown: Shown, health: &Health) -> Router {
+pub fn routes(settings: &Settings, shown: Shown) -> Router {
+    let probes = shown.health.routes();
     Router::new()
+        .route("/metrics", get(metrics))
         .route("/api/state", get(state))
         .route("/api/stop", post(stop))
         .route("/api/tasks/{name}/{order}", post(order))
@@ -55,7 +60,7 @@ pub fn routes(settings: &Settings, shown: Shown, health: &Health) -> Router {
             settings.token.clone(),
             guard,
         ))
-        .merge(health.routes())
+        .merge(probes)
         .fallback(|| async { Problem::NOT_FOUND })
         .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
 }
@@ -90,6 +95,21 @@ async fn state(State(shown): State<Arc<Shown>>) -> Response {
         settings: &shown.settings,
     })
     .into_response()
+}
+
+async fn metrics(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
+    let http = shown.http.borrow().as_ref().map(Watch::numbers);
+    let database = shown.database.borrow().as_ref().map(Database::numbers);
+    let text = shown.metrics.text(&metrics::Snapshot {
+        lifecycle: shown.lifecycle.state(),
+        http,
+        database,
+        tasks: shown.supervisor.statuses(),
+        checks: shown.health.checked(),
+        stalls: shown.pulse.stalls(),
+        stalled_for: shown.pulse.stalled_for(),
+    });
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
 }
 
 /// Begins an orderly stop.
