@@ -9,6 +9,7 @@ use crate::frame::database::Database;
 use crate::frame::health;
 use crate::frame::lifecycle::Exit;
 use crate::frame::settings::{self, Loaded, Problems, Reference, Sources};
+use crate::frame::telemetry;
 use crate::service::Settings;
 use crate::{Outcome, serve};
 
@@ -16,6 +17,7 @@ use crate::{Outcome, serve};
 #[must_use]
 pub fn main() -> ExitCode {
     let (command, given) = Arguments::of_process().into_parts();
+    let _logged = Logged;
     let exit = perform(&command, &given).unwrap_or_else(|error| {
         let words = error.to_string();
         // There may be nobody to tell.
@@ -23,6 +25,15 @@ pub fn main() -> ExitCode {
         Exit::Failed
     });
     exit.into()
+}
+
+/// Until the process ends, in whatever way: then the log is whole.
+struct Logged;
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        telemetry::flush();
+    }
 }
 
 fn perform(command: &Command, given: &Given) -> Outcome {
@@ -68,8 +79,10 @@ fn reference() -> Reference {
     Reference::new(text)
 }
 
-/// Puts an answer on stdout. A reader that has gone, as `head` does, has what it wanted.
+/// Puts an answer on stdout, after what was logged on the way to it. A reader that has gone, as `head`
+/// does, has what it wanted.
 fn say(answer: &str) -> Outcome {
+    telemetry::flush();
     match io::stdout().write_all(answer.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         Ok(()) | Err(_) => Ok(Exit::Clean),

@@ -36,7 +36,7 @@ use frame::server::{self, Listener, Sockets, Watch};
 use frame::settings::Loaded;
 use frame::signals::{Signal, Signals};
 use frame::supervisor::Supervisor;
-use frame::telemetry::{Filtering, message};
+use frame::telemetry::{self, Filtering, message};
 use frame::watchdog::Pulse;
 use service::Settings;
 
@@ -48,7 +48,7 @@ type Outcome = Result<Exit, Fault>;
 /// The life of the service. Its last event says how it ended.
 async fn serve(loaded: Loaded<Settings>, given: Given) -> Outcome {
     let filtering = loaded.settings.log.start()?;
-    let exit = live(loaded, move || reload(&given, &filtering))
+    let exit = live(loaded, given, filtering)
         .await
         .unwrap_or_else(|error| {
             failed(&*error);
@@ -58,9 +58,10 @@ async fn serve(loaded: Loaded<Settings>, given: Given) -> Outcome {
     Ok(exit)
 }
 
-async fn live(loaded: Loaded<Settings>, reload: impl Fn() + Send + Sync + 'static) -> Outcome {
+async fn live(loaded: Loaded<Settings>, given: Given, filtering: Filtering) -> Outcome {
     let Loaded { settings, entries } = loaded;
-    let mut signals = Signals::listen(reload)?;
+    let reloaded = filtering.clone();
+    let mut signals = Signals::listen(move || reload(&given, &reloaded))?;
     let metrics = Metrics::install()?;
     let lifecycle = Lifecycle::starting();
     let supervisor = Supervisor::new();
@@ -80,11 +81,14 @@ async fn live(loaded: Loaded<Settings>, reload: impl Fn() + Send + Sync + 'stati
         http: parts.http.subscribe(),
         database: parts.database.subscribe(),
         settings: entries,
+        filtering: filtering.clone(),
     };
     let routes = operator::routes(&settings.operator, shown);
     let watched = Handle::current();
     let overrun = overrun(lifecycle.watch(), settings.shutdown.grace);
-    let beside = async move { _ = tokio::join!(pulse.watch(watched), overrun) };
+    let beside = async move {
+        _ = tokio::join!(pulse.watch(watched), overrun, filtering.keep_time());
+    };
     let operator = Operator::open(socket, routes, beside).await?;
 
     // Start. A signal ends it wherever it is.
@@ -135,6 +139,7 @@ async fn live(loaded: Loaded<Settings>, reload: impl Fn() + Send + Sync + 'stati
                 exit_code = signal.code(),
                 %signal
             );
+            telemetry::flush();
             std::process::exit(signal.code())
         }
     };
@@ -294,13 +299,14 @@ async fn overrun(mut lifecycle: watch::Receiver<State>, grace: Duration) {
     sleep(grace.saturating_sub(Duration::from_secs(1))).await;
     let exit = Exit::after(["a stop that made no progress".to_owned()]);
     stopped(&exit);
+    telemetry::flush();
     std::process::exit(exit.code().into())
 }
 
 /// Follows SIGHUP: takes over what is safe to change while the service runs.
 fn reload(given: &Given, filtering: &Filtering) {
     match commands::load(given) {
-        Ok(loaded) => filtering.change(&loaded.settings.log.filter),
+        Ok(loaded) => filtering.configure(&loaded.settings.log.filter),
         Err(problems) => tracing::error!(%problems, "the settings are wrong; nothing has changed"),
     }
 }

@@ -127,7 +127,7 @@ struct Benchmark {
     about: &'static str,
 }
 
-const BENCHMARKS: [Benchmark; 3] = [
+const BENCHMARKS: [Benchmark; 4] = [
     Benchmark {
         title: "Supervision",
         name: "supervision",
@@ -142,6 +142,12 @@ const BENCHMARKS: [Benchmark; 3] = [
                 same route on the same runtime; aim: within 3 % on connections that are kept, and \
                 ahead on those that are closed. Clients have the other core: where the thread is not \
                 busy all the time, the time of the thread tells more than the rate.",
+    },
+    Benchmark {
+        title: "Logs",
+        name: "logging",
+        about: "What the event of a request costs the thread that logs it, and the process, beside \
+                `tracing_subscriber`'s own JSON on the way to the same file; aim: at most half.",
     },
     Benchmark {
         title: "The database",

@@ -14,6 +14,7 @@ mod output;
 mod phases;
 mod pushes;
 mod races;
+mod readers;
 mod reload;
 mod starts;
 mod surroundings;

@@ -1,7 +1,10 @@
-//! SIGHUP: what is safe to reload is reloaded, and the process lives.
+//! What is safe to change while the process lives is changed: by SIGHUP, or for a while by the
+//! operator.
 
 use keelson::eventually;
-use keelson::service::Signal;
+use keelson::http::{Answer, Request, send};
+use keelson::service::{Service, Signal};
+use serde_json::{Value, json};
 
 use crate::{clean, faulty, get, running};
 
@@ -54,4 +57,100 @@ async fn sighup_during_a_start_and_during_a_stop_kills_neither() {
     service.signal(Signal::HUP);
     assert_eq!(request.await.unwrap().unwrap().status, 200);
     clean(&service.exit().await);
+}
+
+/// Asks for other events to be logged.
+async fn put(service: &Service, wish: &Value) -> Answer {
+    let request = Request::put("/api/log-filter").json(wish);
+    send(service.operator().await, request).await.unwrap()
+}
+
+/// What is logged: the filter, and whether it comes to its end.
+async fn in_force(service: &Service) -> (Value, bool) {
+    let mut shown = service.ask("/api/log-filter").await.json();
+    assert_eq!(shown["configured"], "info", "{shown}");
+    (shown["filter"].take(), !shown["reverts_in"].is_null())
+}
+
+#[tokio::test]
+async fn the_operator_changes_what_is_logged_for_a_while() {
+    let service = running(faulty().set("log.filter", "info")).await;
+    assert_eq!(in_force(&service).await, (json!("info"), false));
+
+    let answer = put(&service, &json!({ "filter": "debug", "for": "1h" })).await;
+    assert_eq!(answer.status, 200, "{answer}");
+    let left = answer.json()["reverts_in"].as_u64().unwrap();
+    assert!((3590..=3600).contains(&left), "{answer}");
+    let told = service.event("refiltered").await;
+    assert_eq!(told.field("by"), "the operator", "{told}");
+    assert_eq!(
+        (told.field("filter"), told.field("for")),
+        (&json!("debug"), &json!("1h"))
+    );
+    get(&service, "/say").await;
+    service.event("said").await;
+    assert_eq!(in_force(&service).await, (json!("debug"), true));
+
+    // Nobody has to say for how long.
+    let answer = put(&service, &json!({ "filter": "error" })).await;
+    let left = answer.json()["reverts_in"].as_u64().unwrap();
+    assert!((890..=900).contains(&left), "{answer}");
+    assert_eq!(in_force(&service).await, (json!("error"), true));
+
+    // It comes to its end by itself.
+    let log = service.log().from_now();
+    put(&service, &json!({ "filter": "debug", "for": "1s" })).await;
+    let is_over = |event: &_| told_by(event, "the end of its time");
+    let told = log.wait_for("the end of the time", is_over).await;
+    assert_eq!(told.field("filter"), "info", "{told}");
+    assert_eq!(in_force(&service).await, (json!("info"), false));
+    let log = service.log().from_now();
+    get(&service, "/say").await;
+    get(&service, "/slow?ms=0").await;
+    log.event("slow begun").await;
+    assert!(log.events().iter().all(|event| event.message != "said"));
+    clean(&service.stop().await);
+}
+
+fn told_by(event: &keelson::log::Event, by: &str) -> bool {
+    event.message == "refiltered" && event.field("by") == by
+}
+
+#[tokio::test]
+async fn a_wish_that_cannot_be_is_refused_and_changes_nothing() {
+    let service = running(faulty().set("log.filter", "info")).await;
+
+    for (wish, expected) in [
+        (json!({ "filter": "inof" }), "levels by target"),
+        (json!({ "filter": "" }), "levels by target"),
+        (json!({ "filter": "debug", "for": "25h" }), "24h"),
+        (json!({ "filter": "debug", "for": "0s" }), "24h"),
+        (json!({ "filter": "debug", "for": "soon" }), "24h"),
+        (json!({ "filter": "debug", "fro": "1h" }), "unprocessable"),
+        (json!({ "for": "1h" }), "unprocessable"),
+    ] {
+        let answer = put(&service, &wish).await;
+        assert_eq!(answer.status, 422, "{wish}: {answer}");
+        let kind = answer.header("content-type");
+        assert_eq!(kind, Some("application/problem+json"), "{answer}");
+        assert!(answer.text().contains(expected), "{wish}: {answer}");
+        assert_eq!(in_force(&service).await, (json!("info"), false), "{wish}");
+    }
+    clean(&service.stop().await);
+}
+
+#[tokio::test]
+async fn sighup_ends_what_the_operator_wanted() {
+    let service = running(faulty().set("log.filter", "info")).await;
+    put(&service, &json!({ "filter": "debug", "for": "1h" })).await;
+
+    service.signal(Signal::HUP);
+
+    service.event("reloaded").await;
+    eventually("the end of the wish", async || {
+        let shown = in_force(&service).await;
+        (shown == (json!("info"), false)).then_some(())
+    })
+    .await;
+    clean(&service.stop().await);
 }

@@ -144,6 +144,7 @@ pub const SECTIONS: &[(&str, &[Family])] = &[
             PROCESS_MAX_FILES,
             PROCESS_CPU,
             PROCESS_START,
+            LOG_LINES_LOST,
             BUILD_INFO,
         ],
     ),
@@ -324,6 +325,11 @@ pub(super) const PROCESS_START: Family = Family::gauge(
     "process_start_time_seconds",
     &[],
     "When the process began, since 1970.",
+);
+pub(super) const LOG_LINES_LOST: Family = Family::counter(
+    "log_lines_lost_total",
+    &[],
+    "Lines of the log for which there was no room, since nobody read those before them.",
 );
 pub(super) const BUILD_INFO: Family = Family::gauge(
     "build_info",

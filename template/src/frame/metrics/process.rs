@@ -9,6 +9,7 @@ use rustix::process::{Resource, getrlimit};
 use super::catalog;
 use super::text::Text;
 use crate::frame::cli::{BUILD_COMMIT, BUILD_PROFILE};
+use crate::frame::telemetry::lost_lines;
 
 pub(super) fn write(text: &mut Text) {
     let used = Used::read();
@@ -22,6 +23,8 @@ pub(super) fn write(text: &mut Text) {
         .maybe(used.map(|used| used.cpu));
     text.family(&catalog::PROCESS_START)
         .maybe(used.and_then(|used| used.start));
+    text.family(&catalog::LOG_LINES_LOST)
+        .sample(&[], lost_lines());
     let build = [env!("CARGO_PKG_VERSION"), BUILD_COMMIT, BUILD_PROFILE];
     text.family(&catalog::BUILD_INFO).sample(&build, 1);
 }

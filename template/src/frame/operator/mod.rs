@@ -7,6 +7,7 @@
 //! It is meant for this machine alone. To listen anywhere else it needs a token, which every
 //! request but a probe must then bring.
 
+mod log_filter;
 mod routes;
 
 use std::net::SocketAddr;

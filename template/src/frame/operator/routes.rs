@@ -13,7 +13,7 @@ use serde::Serialize;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
-use super::Settings;
+use super::{Settings, log_filter};
 use crate::frame::cli::VERSION;
 use crate::frame::database::{Database, Numbers};
 use crate::frame::edge::is_foreign;
@@ -25,6 +25,7 @@ use crate::frame::problem::Problem;
 use crate::frame::server::{Traffic, Watch};
 use crate::frame::settings::{Entry, Secret};
 use crate::frame::supervisor::{Status, Supervisor};
+use crate::frame::telemetry::Filtering;
 use crate::frame::watchdog::Pulse;
 
 const UNAUTHORIZED: Problem = Problem::new(
@@ -45,6 +46,7 @@ pub struct Shown {
     pub http: watch::Receiver<Option<Watch>>,
     pub database: watch::Receiver<Option<Database>>,
     pub settings: Vec<Entry>,
+    pub filtering: Filtering,
 }
 
 /// The operator's routes.
@@ -55,6 +57,10 @@ pub fn routes(settings: &Settings, shown: Shown) -> Router {
         .route("/api/state", get(state))
         .route("/api/stop", post(stop))
         .route("/api/tasks/{name}/{order}", post(order))
+        .route(
+            "/api/log-filter",
+            get(log_filter::show).put(log_filter::change),
+        )
         .with_state(Arc::new(shown))
         .layer(middleware::from_fn_with_state(
             settings.token.clone(),

@@ -36,6 +36,7 @@ pub(super) fn routes() -> Router {
         .route("/raw", post(raw))
         .route("/panic", get(panics))
         .route("/say", get(say))
+        .route("/shout", get(shout))
 }
 
 async fn slow(Query(slowness): Query<Slowness>) -> &'static str {
@@ -97,4 +98,9 @@ async fn panics() {
 /// For tests of what is logged.
 async fn say() {
     tracing::debug!("said");
+}
+
+/// For tests of how much is logged: an event of so many bytes.
+async fn shout(Query(size): Query<Size>) {
+    tracing::info!(text = "x".repeat(size.bytes), "shouted");
 }

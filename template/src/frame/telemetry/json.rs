@@ -1,0 +1,238 @@
+//! Events as JSON, one object a line: `timestamp`, `level`, `target`, `message`, and then the event's
+//! fields, flat, in its own order.
+//!
+//! A name stands in an object once. A field that is called like one of the first three gets an
+//! underscore behind its name; of several with the same name, the first counts. Whatever a value
+//! contains, it neither ends the line nor the string that it stands in.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt::{self, Debug, Write};
+use std::iter;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use super::message;
+use super::writer::Writer;
+
+/// The layer that hands each event to the writer.
+pub(super) struct Json(pub(super) Writer);
+
+thread_local! {
+    /// The room in which this thread's lines are made, one after the other.
+    static LINE: Cell<Line> = Cell::default();
+}
+
+/// What a line may leave behind for the next one; one that was longer gives its room back.
+const KEPT: usize = 16 << 10;
+
+impl<S: Subscriber> Layer<S> for Json {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        // While a value is put into words, it may log something itself: that finds an empty place.
+        let mut line = LINE.try_with(Cell::take).unwrap_or_default();
+        line.tell(event);
+        self.0.append(line.text.as_bytes());
+        if line.text.capacity() <= KEPT {
+            _ = LINE.try_with(|place| place.set(line));
+        }
+    }
+}
+
+/// The line that tells how many others are missing.
+pub(super) fn lost(lines: u64) -> String {
+    let mut line = Line::default();
+    line.begin(SystemTime::now(), Level::WARN, module_path!());
+    line.name("message");
+    line.quote(message::LOST);
+    line.name("lost");
+    line.put(lines);
+    line.end();
+    line.text
+}
+
+#[derive(Default)]
+struct Line {
+    text: String,
+    /// The fields that it has.
+    names: Vec<&'static str>,
+    /// The second in which the last line was made, and how it is written: `2026-11-21T18:30:00`.
+    second: Duration,
+    date: String,
+}
+
+impl Line {
+    fn tell(&mut self, event: &Event<'_>) {
+        let about = event.metadata();
+        self.begin(SystemTime::now(), *about.level(), about.target());
+        for message in [true, false] {
+            event.record(&mut Fields {
+                line: self,
+                message,
+            });
+        }
+        self.end();
+    }
+
+    fn begin(&mut self, now: SystemTime, level: Level, target: &str) {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let second = Duration::from_secs(since.as_secs());
+        if second != self.second || self.date.is_empty() {
+            self.second = second;
+            self.date.clear();
+            // It fails beyond the year 9999.
+            let date = humantime::format_rfc3339_seconds(UNIX_EPOCH + second);
+            _ = write!(self.date, "{date}");
+            self.date.pop();
+        }
+        self.names.clear();
+        self.text.clear();
+        self.text.push_str(r#"{"timestamp":""#);
+        self.text.push_str(&self.date);
+        self.text.push('.');
+        let micros = since.subsec_micros();
+        for unit in [100_000, 10_000, 1_000, 100, 10, 1] {
+            let digit = char::from_digit(micros / unit % 10, 10);
+            self.text.extend(digit);
+        }
+        self.text.push_str(r#"Z","level":""#);
+        self.text.push_str(level.as_str());
+        self.text.push_str(r#"","target":"#);
+        self.quote(target);
+    }
+
+    fn end(&mut self) {
+        self.text.push_str("}\n");
+    }
+
+    /// Begins a field; not if there is one of this name.
+    fn name(&mut self, name: &'static str) -> bool {
+        let name = match name.strip_prefix("r#").unwrap_or(name) {
+            "timestamp" => "timestamp_",
+            "level" => "level_",
+            "target" => "target_",
+            name => name,
+        };
+        let new = !self.names.contains(&name);
+        if new {
+            self.names.push(name);
+            self.text.push(',');
+            self.quote(name);
+            self.text.push(':');
+        }
+        new
+    }
+
+    /// A value that is written in JSON as it is in Rust.
+    fn put(&mut self, value: impl Debug) {
+        _ = write!(self.text, "{value:?}");
+    }
+
+    fn quote(&mut self, text: &str) {
+        self.quoted(|quoted| quoted.write_str(text));
+    }
+
+    /// A string, of whatever is written into it. What cannot be put into words ends where it fails.
+    fn quoted(&mut self, write: impl FnOnce(&mut Quoted<'_>) -> fmt::Result) {
+        self.text.push('"');
+        _ = write(&mut Quoted(&mut self.text));
+        self.text.push('"');
+    }
+}
+
+/// Takes down the message, or the other fields.
+struct Fields<'a> {
+    line: &'a mut Line,
+    message: bool,
+}
+
+impl Fields<'_> {
+    fn begin(&mut self, field: &Field) -> bool {
+        (field.name() == "message") == self.message && self.line.name(field.name())
+    }
+
+    fn put(&mut self, field: &Field, value: impl Debug) {
+        if self.begin(field) {
+            self.line.put(value);
+        }
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if value.is_finite() {
+            self.put(field, value);
+        } else if self.begin(field) {
+            // JSON has no such numbers.
+            self.line.text.push_str("null");
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if self.begin(field) {
+            self.line.quote(value);
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        if self.begin(field) {
+            self.line.quoted(|quoted| with_sources(quoted, value));
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if self.begin(field) {
+            self.line.quoted(|quoted| write!(quoted, "{value:?}"));
+        }
+    }
+}
+
+/// An error, and what is behind it.
+pub(super) fn with_sources(out: &mut impl Write, error: &(dyn Error + 'static)) -> fmt::Result {
+    write!(out, "{error}")?;
+    iter::successors(error.source(), |error| (*error).source())
+        .try_for_each(|source| write!(out, ": {source}"))
+}
+
+/// The inside of a string of JSON.
+struct Quoted<'a>(&'a mut String);
+
+impl Write for Quoted<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut plain = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            if byte >= b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f {
+                continue;
+            }
+            self.0.push_str(&text[plain..at]);
+            plain = at + 1;
+            match byte {
+                b'"' => self.0.push_str("\\\""),
+                b'\\' => self.0.push_str("\\\\"),
+                b'\n' => self.0.push_str("\\n"),
+                b'\r' => self.0.push_str("\\r"),
+                b'\t' => self.0.push_str("\\t"),
+                _ => write!(self.0, "\\u{byte:04x}")?,
+            }
+        }
+        self.0.push_str(&text[plain..]);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

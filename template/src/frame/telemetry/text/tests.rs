@@ -1,0 +1,99 @@
+//! What a line of the log does to a terminal: nothing.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use tracing::{Dispatch, info};
+use tracing_subscriber::fmt::{MakeWriter, layer};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry;
+
+use super::*;
+
+/// Keeps what is written.
+#[derive(Debug, Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Page {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// What this work logs, with or without colours.
+fn text(ansi: bool, work: impl FnOnce()) -> String {
+    let page = Page::default();
+    let lines = layer()
+        .with_ansi(ansi)
+        .fmt_fields(Fields)
+        .with_writer(page.clone());
+    // With one subscriber alone, `tracing` may decide on another thread's behalf, which has none,
+    // that an event interests nobody.
+    let _second = Dispatch::new(registry());
+    tracing::subscriber::with_default(registry().with(lines), work);
+    let bytes = page.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn an_event_is_a_line_with_its_message_and_its_fields() {
+    let error = io::Error::other("no room");
+
+    let line = text(false, || {
+        info!(target: "place", number = 1, text = "a b", shown = %"c d", r#type = true, error = &error as &dyn Error, "said {}", 2);
+    });
+
+    let (_, behind) = line.split_once("Z  ").unwrap();
+    assert_eq!(
+        behind,
+        "INFO place: said 2 number=1 text=\"a b\" shown=c d type=true error=no room\n"
+    );
+}
+
+#[test]
+fn control_characters_in_values_neither_end_a_line_nor_command_the_terminal() {
+    const NASTY: &str = "a\nb\x1b[31mc\rd\u{9b}31me\x07";
+    const SHOWN: &str = r"a\nb\u{1b}[31mc\rd\u{9b}31me\u{7}";
+    let error = io::Error::other(NASTY);
+    let say = || {
+        info!(text = NASTY, shown = %NASTY, debugged = ?NASTY, error = &error as &dyn Error, "{NASTY}");
+        info!(message = NASTY);
+    };
+
+    let plain = text(false, say);
+    assert_eq!(plain.lines().count(), 2, "{plain:?}");
+    assert!(
+        !plain.chars().any(|c| c.is_control() && c != '\n'),
+        "{plain:?}"
+    );
+    assert_eq!(plain.matches(SHOWN).count(), 6, "{plain}");
+
+    // The colours are those of the line, and of nothing that a value says.
+    let coloured = text(true, say);
+    assert_eq!(coloured.lines().count(), 2, "{coloured:?}");
+    assert_eq!(coloured.matches(SHOWN).count(), 6, "{coloured:?}");
+    assert!(!coloured.contains("\x1b[31m") && !coloured.contains('\u{9b}'));
+}
+
+#[test]
+fn a_loss_is_told_as_an_event() {
+    let told = lost(7);
+
+    let (_, behind) = told.split_once("Z  ").unwrap();
+    assert!(
+        behind.starts_with("WARN ") && behind.ends_with(": log lines were lost lost=7\n"),
+        "{told}"
+    );
+}

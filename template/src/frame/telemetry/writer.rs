@@ -1,0 +1,240 @@
+//! Where finished lines go: a buffer in memory, and a thread that writes it out.
+//!
+//! Whoever logs never waits for whoever reads. Lines gather in one half of the buffer while the other
+//! half is written, with as few calls as that takes. When the reader has stopped, has gone, or is a
+//! disk that is full, the buffer fills up, and further lines are dropped as a whole and counted. When
+//! there is a way again, the output goes on at the very byte at which it stopped, and a line says how
+//! many others are missing in its place.
+//!
+//! What was logged is written some milliseconds later: a process that is killed takes that with it.
+
+use std::io::{self, ErrorKind, Write};
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How long lines gather before the next call, unless there are many: short for who reads along, and
+/// long for a processor.
+const REST: Duration = Duration::from_millis(2);
+
+/// How long it waits before it tries again what has failed.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Room for the line that tells of a loss.
+const NOTICE: usize = 512;
+
+/// The line that tells how many others are missing.
+pub(super) type Notice = fn(u64) -> String;
+
+/// Takes finished lines. All clones are the same.
+#[derive(Debug, Clone)]
+pub(super) struct Writer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// How many bytes a half of the buffer holds.
+    half: usize,
+    state: Mutex<State>,
+    /// Told to the thread when it waits for lines, or to try again.
+    work: Condvar,
+    /// Told when something was written, or could not be.
+    progress: Condvar,
+    lost: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What the thread takes next. It has its room from the start, and never grows.
+    lines: Vec<u8>,
+    /// How many lines were dropped since. No other follows them, so that the loss has its place.
+    missing: u64,
+    /// In bytes, since the start.
+    appended: u64,
+    written: u64,
+    /// The thread waits for so many bytes.
+    waits_for: Option<usize>,
+    /// The last call has failed.
+    stuck: bool,
+    /// One that fails is tried again at once: it may be older than the wish to flush.
+    urged: bool,
+}
+
+impl Writer {
+    /// Starts the thread, which writes to `output` for the rest of the process. It takes no more
+    /// memory than `size`.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no thread for it.
+    pub(super) fn start(
+        size: usize,
+        output: impl Write + Send + 'static,
+        notice: Notice,
+    ) -> io::Result<Self> {
+        let half = size / 2;
+        let writer = Self(Arc::new(Inner {
+            half,
+            state: Mutex::new(State {
+                lines: Vec::with_capacity(half + NOTICE),
+                missing: 0,
+                appended: 0,
+                written: 0,
+                waits_for: None,
+                stuck: false,
+                urged: false,
+            }),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+            lost: AtomicU64::new(0),
+        }));
+        let inner = Arc::clone(&writer.0);
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || inner.write_to(output, notice))?;
+        Ok(writer)
+    }
+
+    /// Takes a line, with its end, or drops it. Never waits for the output.
+    pub(super) fn append(&self, line: &[u8]) {
+        let mut state = self.0.state();
+        if state.missing > 0 || state.lines.len() + line.len() > self.0.half {
+            state.missing += 1;
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
+        } else {
+            state.lines.extend_from_slice(line);
+            state.appended += line.len() as u64;
+        }
+        let enough = state.has_enough() && state.waits_for.take().is_some();
+        drop(state);
+        if enough {
+            self.0.work.notify_one();
+        }
+    }
+
+    /// Waits until all that was taken by now is written; not when the output fails, and no longer than
+    /// `limit`.
+    pub(super) fn flush(&self, limit: Duration) {
+        let mut state = self.0.state();
+        // No more lines are waited for, and what has failed is tried once more.
+        state.waits_for = None;
+        state.stuck = false;
+        state.urged = true;
+        self.0.work.notify_one();
+        let mut goal = None;
+        let waits = |state: &mut State| {
+            if state.missing == 0 {
+                goal.get_or_insert(state.appended);
+            }
+            !state.stuck && goal.is_none_or(|goal| state.written < goal)
+        };
+        // At the limit there is nothing left to be done.
+        _ = self.0.progress.wait_timeout_while(state, limit, waits);
+    }
+
+    /// How many lines were dropped, since the start.
+    pub(super) fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Inner {
+    /// Nothing that is done under the lock can panic.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_to(&self, mut output: impl Write, notice: Notice) {
+        let mut batch = Vec::with_capacity(self.half + NOTICE);
+        loop {
+            self.take(&mut batch, notice);
+            let mut rest = batch.as_slice();
+            while !rest.is_empty() {
+                match output.write(rest) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Ok(0) | Err(_) => self.wait_to_try_again(),
+                    Ok(written) => {
+                        rest = &rest[written..];
+                        self.proceed(written);
+                    }
+                }
+            }
+            batch.clear();
+            drop(self.wait_for(self.half / 2, REST));
+        }
+    }
+
+    /// Waits for lines, and swaps them for an empty batch.
+    fn take(&self, batch: &mut Vec<u8>, notice: Notice) {
+        let mut state = self.wait_for(1, Duration::MAX);
+        mem::swap(&mut state.lines, batch);
+        if state.missing > 0 {
+            let notice = notice(mem::take(&mut state.missing));
+            state.appended += notice.len() as u64;
+            batch.extend_from_slice(notice.as_bytes());
+        }
+    }
+
+    /// Waits for so many bytes, for a loss, or for the limit.
+    fn wait_for(&self, bytes: usize, limit: Duration) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        state.waits_for = Some(bytes);
+        let waits = |state: &mut State| !state.has_enough();
+        let waited = self.work.wait_timeout_while(state, limit, waits);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.waits_for = None;
+        state
+    }
+
+    fn proceed(&self, written: usize) {
+        let mut state = self.state();
+        state.written += written as u64;
+        state.stuck = false;
+        self.progress.notify_all();
+    }
+
+    fn wait_to_try_again(&self) {
+        let mut state = self.state();
+        if mem::take(&mut state.urged) {
+            return;
+        }
+        state.stuck = true;
+        self.progress.notify_all();
+        _ = self
+            .work
+            .wait_timeout_while(state, RETRY, |state| state.stuck);
+    }
+}
+
+impl State {
+    fn has_enough(&self) -> bool {
+        let lines = self.lines.len();
+        self.missing > 0 || self.waits_for.is_none_or(|bytes| lines >= bytes)
+    }
+}
+
+/// For layers that write text by themselves, a whole line with each call.
+impl<'a> MakeWriter<'a> for Writer {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl Write for &Writer {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.append(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

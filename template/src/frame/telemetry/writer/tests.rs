@@ -1,0 +1,235 @@
+//! What a reader gets, whatever it does.
+
+use std::time::Instant;
+
+use super::*;
+
+/// Somebody who reads what is written, as much of it and whenever a test says so.
+#[derive(Debug, Clone, Default)]
+struct Reader(Arc<(Mutex<Read>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Read {
+    text: String,
+    /// How many bytes are still taken; `None` for all.
+    room: Option<usize>,
+    /// What becomes of a call when there is no room: it waits, or fails with this.
+    fails: Option<ErrorKind>,
+    calls: usize,
+}
+
+impl Reader {
+    fn with(room: usize, fails: Option<ErrorKind>) -> Self {
+        let reader = Self::default();
+        reader.change(|read| (read.room, read.fails) = (Some(room), fails));
+        reader
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Read) -> T) -> T {
+        let (read, changed) = &*self.0;
+        let result = change(&mut read.lock().unwrap());
+        changed.notify_all();
+        result
+    }
+
+    fn reads_on(&self) {
+        self.change(|read| read.room = None);
+    }
+
+    fn text(&self) -> String {
+        self.change(|read| read.text.clone())
+    }
+
+    /// Waits until somebody has tried to write so often.
+    fn is_called(&self, times: usize) {
+        let (read, changed) = &*self.0;
+        let read = read.lock().unwrap();
+        let waited = changed.wait_timeout_while(read, PATIENCE, |read| read.calls < times);
+        assert!(waited.unwrap().0.calls >= times, "nobody writes");
+    }
+}
+
+impl Write for Reader {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (read, changed) = &*self.0;
+        let mut read = read.lock().unwrap();
+        read.calls += 1;
+        changed.notify_all();
+        let full = |read: &mut Read| read.room == Some(0);
+        if let (true, Some(kind)) = (full(&mut read), read.fails) {
+            return Err(kind.into());
+        }
+        let mut read = changed.wait_while(read, full).unwrap();
+        let taken = read.room.unwrap_or(bytes.len()).min(bytes.len());
+        read.room = read.room.map(|room| room - taken);
+        read.text += std::str::from_utf8(&bytes[..taken]).unwrap();
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const SIZE: usize = 4096;
+/// Longer than anything here takes; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn writer(reader: &Reader) -> Writer {
+    Writer::start(SIZE, reader.clone(), |lost| format!("lost {lost}\n")).unwrap()
+}
+
+/// A line with this number, and of a hundred bytes.
+fn line(number: usize) -> String {
+    format!("{number:099}\n")
+}
+
+fn append(writer: &Writer, numbers: impl IntoIterator<Item = usize>) {
+    for number in numbers {
+        writer.append(line(number).as_bytes());
+    }
+}
+
+fn lines(numbers: impl IntoIterator<Item = usize>) -> String {
+    numbers.into_iter().map(line).collect()
+}
+
+#[test]
+fn lines_of_many_threads_come_out_whole_and_each_thread_in_its_order() {
+    let reader = Reader::default();
+    let writer = Writer::start(1 << 20, reader.clone(), |_| String::new()).unwrap();
+    thread::scope(|scope| {
+        for start in [0, 1000, 2000, 3000] {
+            let writer = &writer;
+            scope.spawn(move || append(writer, start..start + 1000));
+        }
+    });
+
+    writer.flush(PATIENCE);
+
+    let text = reader.text();
+    let numbers: Vec<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(numbers.len(), 4000);
+    for start in [0, 1000, 2000, 3000] {
+        let of_thread = numbers.iter().filter(|it| **it / 1000 == start / 1000);
+        assert!(of_thread.copied().eq(start..start + 1000), "{start}");
+    }
+    assert_eq!(writer.lost(), 0);
+}
+
+#[test]
+fn lines_that_have_gathered_are_written_at_once() {
+    let reader = Reader::with(0, None);
+    let writer = writer(&reader);
+    append(&writer, [0]);
+    reader.is_called(1);
+
+    append(&writer, 1..11);
+    reader.reads_on();
+    writer.flush(PATIENCE);
+
+    assert_eq!(reader.text(), lines(0..11));
+    assert_eq!(reader.change(|read| read.calls), 2);
+}
+
+#[test]
+fn a_reader_that_has_stopped_keeps_nobody_and_is_told_what_it_has_missed_and_where() {
+    let reader = Reader::with(0, None);
+    let writer = writer(&reader);
+    append(&writer, [0]);
+    reader.is_called(1);
+
+    // One is being written, twenty fit, and a short one would as well.
+    append(&writer, 1..100);
+    writer.append(b"short\n");
+    assert_eq!(writer.lost(), 80);
+    reader.reads_on();
+    writer.flush(PATIENCE);
+    append(&writer, 100..102);
+    writer.flush(PATIENCE);
+
+    let kept = lines(0..21);
+    let later = lines(100..102);
+    assert_eq!(reader.text(), format!("{kept}lost 80\n{later}"));
+    assert_eq!(writer.lost(), 80);
+}
+
+#[test]
+fn its_buffer_never_grows() {
+    let reader = Reader::with(0, None);
+    let writer = writer(&reader);
+    let room = |writer: &Writer| writer.0.state().lines.capacity();
+    let before = room(&writer);
+
+    append(&writer, 0..1000);
+    assert_eq!(room(&writer), before);
+    reader.reads_on();
+    writer.flush(PATIENCE);
+    append(&writer, 0..1000);
+    writer.flush(PATIENCE);
+
+    assert_eq!(room(&writer), before);
+    assert!(before < SIZE);
+}
+
+#[test]
+fn after_a_full_disk_it_goes_on_at_the_byte_at_which_it_stopped() {
+    let reader = Reader::with(150, Some(ErrorKind::StorageFull));
+    let writer = writer(&reader);
+    append(&writer, 0..3);
+    // By the fourth call at the latest, one was refused.
+    reader.is_called(4);
+    assert_eq!(reader.text(), lines(0..2)[..150]);
+
+    append(&writer, 3..5);
+    reader.reads_on();
+    writer.flush(PATIENCE);
+
+    assert_eq!(reader.text(), lines(0..5));
+    assert_eq!(writer.lost(), 0);
+}
+
+#[test]
+fn a_reader_that_has_gone_is_asked_now_and_then_and_not_waited_for() {
+    let began = Instant::now();
+    let reader = Reader::with(0, Some(ErrorKind::BrokenPipe));
+    let writer = writer(&reader);
+    append(&writer, 0..1000);
+    reader.is_called(3);
+    append(&writer, 0..1000);
+
+    writer.flush(PATIENCE);
+    let calls = reader.change(|read| read.calls);
+    let took = began.elapsed();
+
+    assert!(took < PATIENCE, "took {took:?}");
+    // The first one, and two of the flush.
+    let most = 3 + took.as_millis() / RETRY.as_millis();
+    assert!(calls as u128 <= most, "{calls} calls in {took:?}");
+}
+
+#[test]
+fn a_flush_ends_at_its_limit_when_nobody_reads() {
+    let reader = Reader::with(0, None);
+    let writer = writer(&reader);
+    append(&writer, 0..3);
+    let limit = Duration::from_millis(20);
+
+    let began = Instant::now();
+    writer.flush(limit);
+
+    assert!(began.elapsed() >= limit);
+    assert!(began.elapsed() < PATIENCE);
+    assert_eq!(reader.text(), "");
+}
+
+#[test]
+fn a_flush_waits_for_what_is_to_be_told_of_a_loss() {
+    let reader = Reader::default();
+    let writer = writer(&reader);
+
+    writer.append(&[b'x'; SIZE]);
+    writer.flush(PATIENCE);
+
+    assert_eq!(reader.text(), "lost 1\n");
+}

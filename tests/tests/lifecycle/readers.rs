@@ -1,0 +1,186 @@
+//! Whoever reads the log may stop reading, go away, or have no room: the service does not notice.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use keelson::eventually;
+use keelson::http::Http1;
+use keelson::service::{Launch, Service, Signal};
+use rustix::process::{Pid, kill_process};
+
+use crate::{AT_ONCE, clean, faulty, get, running};
+
+/// Somebody who reads what the service writes, and notes which process it is.
+const READER: &str = r#"exec "$0" "$@" > >(echo $BASHPID > reader; exec cat)"#;
+
+/// A service whose log is on a small file system that nobody else sees. What is written there is read
+/// along.
+const ON_A_SMALL_DISK: &str = r#"mkdir logs && mount -t tmpfs -o size=1m none logs && : > logs/log
+    tail --follow --lines=+1 --pid=$$ logs/log & exec "$0" "$@" >> logs/log"#;
+
+const LOST: &str = "log lines were lost";
+
+/// What an event shouts, so that a few thousand of them are far more than the buffer, the pipe and
+/// `SPARE` together.
+const SHOUT: usize = 16 << 10;
+
+/// How much more memory a service may take that has nothing to do with its log.
+const SPARE: u64 = 8 << 20;
+
+/// A reader that a test can stop. Dropped, it reads on, to its end.
+struct Reader(Pid);
+
+impl Reader {
+    fn of(service: &Service) -> Self {
+        let number = fs::read_to_string(service.directory().join("reader")).unwrap();
+        Self(Pid::from_raw(number.trim().parse().unwrap()).unwrap())
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.0, signal).unwrap();
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+fn with_a_small_buffer() -> Launch {
+    faulty().set("log.buffer", "64KiB")
+}
+
+/// Lets so many events be logged, one after the other. The longest time that a request took.
+async fn shout(service: &Service, times: usize) -> Duration {
+    let mut client = Http1::connect(service.http().await).await.unwrap();
+    let mut longest = Duration::ZERO;
+    for _ in 0..times {
+        let asked = Instant::now();
+        let answer = client.get(&format!("/shout?bytes={SHOUT}")).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer}");
+        longest = longest.max(asked.elapsed());
+    }
+    longest
+}
+
+/// Waits until what is logged is read again.
+async fn lines_flow(service: &Service) {
+    let later = service.log().from_now();
+    eventually("a line of the log", async || {
+        get(service, "/slow?ms=0").await;
+        let mut events = later.events().into_iter();
+        events.find(|event| event.message == "slow begun")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_keeps_no_request_and_is_told_what_it_has_missed() {
+    const TIMES: usize = 3000;
+    let service = running(faulty().by_way_of("bash", ["-c", READER])).await;
+    let reader = Reader::of(&service);
+    shout(&service, 100).await;
+    let before = service.rss();
+
+    reader.signal(Signal::STOP);
+    let longest = shout(&service, TIMES).await;
+    let grown = service.rss().saturating_sub(before);
+    let log = service.log().clone();
+    let later = service.log().from_now();
+    reader.signal(Signal::CONT);
+
+    assert!(longest < AT_ONCE, "one took {longest:?}");
+    assert!(grown < SPARE, "{grown} bytes more");
+    later.event(LOST).await;
+    lines_flow(&service).await;
+    let exit = service.stop().await;
+    clean(&exit);
+    assert_eq!(log.strays(), Vec::<String>::new());
+    // Each request leaves two events: they are here, or counted.
+    let told = exit.events.iter().filter(|event| event.message == LOST);
+    let lost: u64 = told
+        .map(|event| event.field("lost").as_u64().unwrap())
+        .sum();
+    let here = exit
+        .events
+        .iter()
+        .filter(|event| event.message == "shouted" || event.field("route") == "/shout");
+    let (here, all) = (here.count(), 2 * (TIMES + 100));
+    assert!(here < all, "nothing was lost");
+    assert!(
+        here as u64 + lost >= all as u64,
+        "{here} are here, {lost} are lost"
+    );
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_reader_that_does_not_read() {
+    let launch = with_a_small_buffer().by_way_of("bash", ["-c", READER]);
+    let service = running(launch).await;
+    let reader = Reader::of(&service);
+    reader.signal(Signal::STOP);
+    shout(&service, 100).await;
+    let process = PathBuf::from(format!("/proc/{}", service.pid()));
+
+    let ended = eventually("the end of the process", async || {
+        (!process.exists()).then_some(())
+    });
+    let reads_on = async {
+        ended.await;
+        reader.signal(Signal::CONT);
+    };
+    let (exit, ()) = tokio::join!(service.stop(), reads_on);
+
+    assert_eq!(exit.code, Some(0), "{exit}");
+    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_stops_nothing_and_the_stop_is_as_ever() {
+    let service = running(faulty().by_way_of("bash", ["-c", READER])).await;
+    let reader = Reader::of(&service);
+
+    reader.signal(Signal::KILL);
+    let longest = shout(&service, 300).await;
+    let exit = service.stop().await;
+
+    assert!(longest < AT_ONCE, "one took {longest:?}");
+    assert_eq!(exit.code, Some(0), "{exit}");
+    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_nothing_and_with_room_the_log_goes_on_without_half_a_line() {
+    let way = ["-rm", "bash", "-c", ON_A_SMALL_DISK];
+    let service = running(with_a_small_buffer().by_way_of("unshare", way)).await;
+    let filler = seen_by(&service, "logs").join("filler");
+
+    fill(&filler);
+    let longest = shout(&service, 100).await;
+    let later = service.log().from_now();
+    fs::remove_file(&filler).unwrap();
+
+    assert!(longest < AT_ONCE, "one took {longest:?}");
+    later.event(LOST).await;
+    lines_flow(&service).await;
+    let log = service.log().clone();
+    clean(&service.stop().await);
+    assert_eq!(log.strays(), Vec::<String>::new());
+}
+
+/// A directory of the service's own, as it sees it.
+fn seen_by(service: &Service, directory: &str) -> PathBuf {
+    let root = PathBuf::from(format!("/proc/{}/root", service.pid()));
+    let inside = service.directory().strip_prefix("/").unwrap();
+    root.join(inside).join(directory)
+}
+
+/// Takes all room that is left.
+fn fill(file: &Path) {
+    let mut file = File::create(file).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    while file.write_all(&[0]).is_ok() {}
+}
