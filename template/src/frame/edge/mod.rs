@@ -5,7 +5,7 @@
 //! the route's template and never the query string. Errors that no handler made (404, 405, a body
 //! that is too large or no JSON) are problems like all others.
 //!
-//! [`Shared::pass`] and [`Shared::answer`] are the whole of it, from the outside to the inside.
+//! [`Shared::pass`] and [`Shared::admit`] are the whole of it, from the outside to the inside.
 
 mod admission;
 mod body;
@@ -29,6 +29,7 @@ use axum::routing::Route;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 use tower::{Layer, Service};
+use tower_http::cors::Cors;
 
 use super::context::{Context, RequestId, Trace};
 use super::metrics::http::Recorder;
@@ -59,10 +60,6 @@ pub fn around(routes: Router, http: &Http, requests: Recorder) -> Router {
         .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
         // Bodies have a limit here already, for whoever reads them.
         .layer(DefaultBodyLimit::disable());
-    let routes = match http.origins.layer() {
-        Some(cors) => routes.layer(cors),
-        None => routes,
-    };
     routes.layer(edge)
 }
 
@@ -79,18 +76,14 @@ struct Shared {
 
 impl Shared {
     /// A request on its way in, and its answer on its way out.
-    async fn pass(&self, request: Request, routes: Route) -> Response {
+    async fn pass(&self, request: Request, gate: Gate) -> Response {
         let context = self.context(&request);
         // Told and counted when this ends, however it does.
         let mut event = Event::begun(&request, &context, self.requests);
         let answered = async {
             // A panic ends this request, and nothing else; the log has it already.
-            match caught(self.answer(request, routes)).await {
-                // Whatever else has made an error, it is a problem.
-                Ok(Ok(response)) => problem::in_place_of(response),
-                Ok(Err(problem)) => problem.into_response(),
-                Err(_) => Problem::INTERNAL.into_response(),
-            }
+            let answered = caught(gate.answer(request)).await;
+            answered.unwrap_or_else(|_| Problem::INTERNAL.into_response())
         };
         // Whatever runs for the request can tell for which.
         let mut response = context.clone().carry(answered).await;
@@ -124,7 +117,7 @@ impl Shared {
     }
 
     /// What is refused before any handler has seen it comes first, and the cheapest of that.
-    async fn answer(&self, request: Request, mut routes: Route) -> Result<Response, Problem> {
+    async fn admit(&self, request: Request, mut routes: Route) -> Result<Response, Problem> {
         let http = &self.http;
         host::check(&request, &http.hosts)?;
         if length(request.uri()) > LONGEST_URI {
@@ -180,9 +173,14 @@ impl Layer<Route> for Edge {
     type Service = Guarded;
 
     fn layer(&self, routes: Route) -> Guarded {
+        let edge = Arc::clone(&self.0);
+        let inside = Inside { edge, routes };
         Guarded {
             edge: Arc::clone(&self.0),
-            routes,
+            gate: match self.0.http.origins.layer() {
+                Some(cors) => Gate::Shared(cors.layer(inside)),
+                None => Gate::Own(inside),
+            },
         }
     }
 }
@@ -191,22 +189,74 @@ impl Layer<Route> for Edge {
 #[derive(Clone)]
 struct Guarded {
     edge: Arc<Shared>,
+    gate: Gate,
+}
+
+/// Whose pages may read what comes out: refusals as well.
+#[derive(Clone)]
+enum Gate {
+    Own(Inside),
+    Shared(Cors<Inside>),
+}
+
+impl Gate {
+    async fn answer(self, request: Request) -> Response {
+        match self {
+            Self::Own(inside) => inside.answer(request).await,
+            Self::Shared(mut inside) => {
+                let Ok(response) = inside.call(request).await;
+                response
+            }
+        }
+    }
+}
+
+/// Routes, and what stands before each of them.
+#[derive(Clone)]
+struct Inside {
+    edge: Arc<Shared>,
     routes: Route,
+}
+
+impl Inside {
+    async fn answer(self, request: Request) -> Response {
+        match self.edge.admit(request, self.routes).await {
+            // Whatever else has made an error, it is a problem.
+            Ok(response) => problem::in_place_of(response),
+            Err(problem) => problem.into_response(),
+        }
+    }
+}
+
+type Answering = BoxFuture<'static, Result<Response, Infallible>>;
+
+impl Service<Request> for Inside {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Polling<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Answering {
+        let answer = self.clone().answer(request);
+        Box::pin(async move { Ok(answer.await) })
+    }
 }
 
 impl Service<Request> for Guarded {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Polling<'_>) -> Poll<Result<(), Infallible>> {
-        // Routes always are.
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let (edge, routes) = (Arc::clone(&self.edge), self.routes.clone());
-        Box::pin(async move { Ok(edge.pass(request, routes).await) })
+    fn call(&mut self, request: Request) -> Answering {
+        let (edge, gate) = (Arc::clone(&self.edge), self.gate.clone());
+        Box::pin(async move { Ok(edge.pass(request, gate).await) })
     }
 }
 

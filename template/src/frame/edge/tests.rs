@@ -351,7 +351,18 @@ async fn a_page_of_another_site_reads_and_changes_what_it_may() {
             reads,
             "{origin}"
         );
+        let long = format!("/text?{}", "x".repeat(LONGEST_URI));
+        let refused = ask("GET", &long, "").await;
+        assert_eq!(refused.status, 414);
         let changed = ask("POST", "/number", "7").await;
+        for answer in [&refused, &changed] {
+            let allowed = answer.headers.get("access-control-allow-origin");
+            assert_eq!(
+                allowed.is_some_and(|allowed| allowed == origin),
+                reads,
+                "{origin}"
+            );
+        }
         let expected = if changes {
             (200, "")
         } else {
