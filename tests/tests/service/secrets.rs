@@ -3,6 +3,7 @@
 use std::fs;
 
 use keelson::http::{self, Request};
+use serde_json::json;
 
 use crate::service;
 
@@ -62,6 +63,62 @@ async fn the_operators_token_opens_the_api_and_appears_nowhere() {
     assert!(!command_line.contains(SECRET) && !environment.contains(SECRET));
     let exit = running.stop().await;
     assert_eq!(exit.code, Some(0));
+    for event in &exit.events {
+        assert!(!format!("{event:?}").contains(SECRET), "{event:?}");
+    }
+    assert!(!exit.stderr.contains(SECRET), "{}", exit.stderr);
+}
+
+#[tokio::test]
+async fn what_a_client_sends_is_told_to_nobody_else() {
+    let launch = service().set("log.filter", "trace").set("http.http2", true);
+    let running = launch.start().await.unwrap().ready().await;
+    let (address, operator) = (running.http().await, running.operator().await);
+    let whole = json!({ "url": format!("https://example.org/{SECRET}") }).to_string();
+    let unknown = json!({ "url": "https://example.org/", "extra": SECRET }).to_string();
+    let bodies = [
+        (201, whole.as_str()),
+        (409, &whole),
+        (422, &unknown),
+        (422, r#"{"url":"canary-3f1c"}"#),
+        (422, r#"{"url":["canary-3f1c"]}"#),
+        (400, r#"{"url":"canary-3f1c"#),
+        (400, "canary-3f1c"),
+    ];
+    let mut answers = Vec::new();
+    for (status, body) in bodies {
+        for path in ["/v1/targets", "/v1/targets?token=canary-3f1c"] {
+            let request = Request::post(path)
+                .header("authorization", &format!("Bearer {SECRET}"))
+                .header("cookie", &format!("session={SECRET}"))
+                .header("x-api-key", SECRET)
+                .header("content-type", "application/json")
+                .body(body.to_owned());
+            let answer = http::send(address, request).await.unwrap();
+            // The second time, the first one is there already.
+            let status = if answer.status == 409 { 409 } else { status };
+            assert_eq!(answer.status, status, "{body}: {answer}");
+            if status != 201 {
+                answers.push(answer);
+            }
+        }
+    }
+    for path in ["/nowhere?token=canary-3f1c", "/v1/targets/canary-3f1c"] {
+        answers.push(http::get(address, path).await.unwrap());
+    }
+    for path in ["/metrics", "/api/state"] {
+        answers.push(http::get(operator, path).await.unwrap());
+    }
+    for answer in answers {
+        assert!(!answer.text().contains(SECRET), "{answer}");
+        assert!(!answer.to_string().contains(SECRET), "{answer}");
+    }
+
+    let exit = running.stop().await;
+    assert!(
+        exit.events.iter().any(|event| event.level == "TRACE"),
+        "{exit}"
+    );
     for event in &exit.events {
         assert!(!format!("{event:?}").contains(SECRET), "{event:?}");
     }
