@@ -71,7 +71,7 @@ async fn live(loaded: Loaded<Settings>, given: Given, filtering: Filtering) -> O
 
     // The operator's listener comes first, so that a slow start can be watched.
     let mut sockets = Sockets::of_process(&["http", "operator"]);
-    let socket = sockets.take("operator", settings.operator.listen)?;
+    let socket = settings.operator.socket(&mut sockets)?;
     let shown = operator::Shown {
         lifecycle: lifecycle.clone(),
         supervisor: supervisor.clone(),

@@ -77,6 +77,7 @@ pub fn make_room(connections: usize) -> Result<()> {
 pub fn welcoming(launch: Launch, connections: usize) -> Launch {
     launch
         .set("http.max_connections", connections + ROOM)
+        .set("http.max_in_flight", connections + ROOM)
         .set("http.header_timeout", "10m")
         .set("http.idle_timeout", "10m")
         .set("http.request_timeout", "10m")

@@ -39,20 +39,34 @@ enum Place {
     Parameter(String),
 }
 
+/// How many faults of one request are told. Whoever sends more of them has no use for the rest.
+pub const MOST_FAULTS: usize = 100;
+
+/// How long the name of a place can be, in bytes, until it is cut off.
+const LONGEST_PLACE: usize = 512;
+
 impl Fault {
     /// In the body, at this JSON pointer.
     pub fn at(pointer: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
-        let place = Place::Pointer(pointer.into());
+        let place = Place::Pointer(cut(pointer.into()));
         let detail = detail.into();
         Self { place, detail }
     }
 
     /// In a parameter of the path or the query.
     pub fn of(parameter: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
-        let place = Place::Parameter(parameter.into());
+        let place = Place::Parameter(cut(parameter.into()));
         let detail = detail.into();
         Self { place, detail }
     }
+}
+
+fn cut(mut name: String) -> String {
+    if name.len() > LONGEST_PLACE {
+        name.truncate(name.floor_char_boundary(LONGEST_PLACE));
+        name.shrink_to_fit();
+    }
+    name
 }
 
 /// The place below another one, as a JSON pointer.
@@ -104,10 +118,11 @@ impl Problem {
         }
     }
 
-    /// The same problem, with the places that it is about.
+    /// The same problem, with the places that it is about: with the first of very many.
     #[must_use]
     pub fn with(mut self, errors: impl IntoIterator<Item = Fault>) -> Self {
-        self.errors.extend(errors);
+        let room = MOST_FAULTS.saturating_sub(self.errors.len());
+        self.errors.extend(errors.into_iter().take(room));
         self
     }
 
@@ -150,21 +165,24 @@ impl Problem {
 
 /// The same answer, if it is none of an error or a problem already; or else the problem that its
 /// status stands for. Its headers stay, such as the methods that are allowed.
+#[must_use]
 pub fn in_place_of(response: Response) -> Response {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) || is_problem(&response) {
         return response;
     }
-    let (parts, _) = response.into_parts();
-    let mut problem = Problem::of(status).into_response();
-    for (name, value) in parts.headers {
-        if let Some(name) = name.filter(|name| !problem.headers().contains_key(name)) {
-            problem.headers_mut().insert(name, value);
+    let (mut parts, _) = response.into_parts();
+    // They are about another body.
+    for about in [header::CONTENT_LENGTH, header::CONTENT_ENCODING] {
+        parts.headers.remove(about);
+    }
+    let (problem, body) = Problem::of(status).into_response().into_parts();
+    for (name, value) in &problem.headers {
+        if name == header::CONTENT_TYPE || !parts.headers.contains_key(name) {
+            parts.headers.insert(name, value.clone());
         }
     }
-    // The length is that of another body.
-    problem.headers_mut().remove(header::CONTENT_LENGTH);
-    problem
+    Response::from_parts(parts, body)
 }
 
 fn is_problem(response: &Response) -> bool {

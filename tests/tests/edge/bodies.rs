@@ -105,6 +105,18 @@ async fn chunks_that_are_none_end_the_request_and_the_connection() {
 }
 
 #[tokio::test]
+async fn an_operator_that_does_not_come_to_the_point_is_not_waited_for() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let mut client = Conversation::open(service.operator().await).await.unwrap();
+    let head = "PUT /api/log-filter HTTP/1.1\r\nhost: localhost\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    client.write(head).await.unwrap();
+    let answer = client.answer().await.unwrap();
+    assert_eq!(answer.status, 408, "{answer}");
+    client.closed().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_come_is_waited_for_as_long_as_a_request_may_take() {
     let launch = faulty()
         .set("http.request_timeout", "600ms")

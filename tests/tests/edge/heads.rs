@@ -10,12 +10,7 @@ async fn a_head_that_is_too_large_is_refused_and_costs_little() {
     let address = service.http().await;
     let before = service.rss();
     let headers = |count| {
-        let headers = (0..count).map(|number| {
-            format!(
-                "x-{number}: 1
-"
-            )
-        });
+        let headers = (0..count).map(|number| format!("x-{number}: 1\r\n"));
         headers.collect::<Vec<_>>().concat()
     };
     for (what, head, status) in [
@@ -107,8 +102,9 @@ async fn a_request_says_once_which_host_it_is_for() {
         ("/slow?ms=0", "host: here\r\nhost: there\r\n"),
         ("/slow?ms=0", "host: he re\r\n"),
         ("http://there/slow?ms=0", "host: here\r\n"),
+        ("http://here/slow?ms=0", ""),
     ] {
-        let (answer, _) = said(address, format!("GET {target} HTTP/1.1\r\n{hosts}\r\n")).await;
+        let answer = said(address, format!("GET {target} HTTP/1.1\r\n{hosts}\r\n")).await;
         assert_eq!(answer.status, 400, "{target} {hosts:?}: {answer}");
         assert_eq!(answer.json()["code"], "bad_request", "{answer}");
     }
@@ -116,9 +112,34 @@ async fn a_request_says_once_which_host_it_is_for() {
         ("/slow?ms=0", "host: here\r\n"),
         ("http://here/slow?ms=0", "host: here\r\n"),
     ] {
-        let (answer, _) = said(address, format!("GET {target} HTTP/1.1\r\n{hosts}\r\n")).await;
+        let answer = said(address, format!("GET {target} HTTP/1.1\r\n{hosts}\r\n")).await;
         assert_eq!(answer.status, 200, "{target} {hosts:?}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_method_that_a_probe_does_not_take_is_a_problem_on_both_listeners() {
+    let service = faulty().start().await.unwrap().ready().await;
+    for address in [service.http().await, service.operator().await] {
+        let request = "POST /readyz HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
+        let answer = said(address, request).await;
+        assert_eq!(answer.status, 405, "{answer}");
+        assert_eq!(answer.json()["code"], "method_not_allowed", "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_found_in_the_log_by_what_its_client_was_told() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let request = "GET /panic HTTP/1.1\r\nhost: here\r\n\r\n";
+    let answer = said(service.http().await, request).await;
+    assert_eq!(answer.status, 500, "{answer}");
+    let event = service.event("panicked").await;
+    assert_eq!(
+        event.field("request_id"),
+        &answer.json()["request_id"],
+        "{event}"
+    );
 }
 
 #[tokio::test]
@@ -137,7 +158,7 @@ async fn a_path_is_what_it_says_and_leads_nowhere_else() {
         "/slow;x=1?ms=0",
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n");
-        let (answer, _) = said(address, request).await;
+        let answer = said(address, request).await;
         assert_eq!(answer.status, 404, "{path}: {answer}");
         assert_eq!(answer.json()["code"], "not_found", "{path}: {answer}");
     }

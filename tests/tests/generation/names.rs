@@ -88,9 +88,12 @@ fn projects_get_the_versions_that_the_template_was_tested_with() {
             let name = line.strip_prefix("name = \"")?.strip_suffix('"')?;
             (!["beacon", "{{ project-name }}"].contains(&name)).then(|| (name, version(at)))
         });
-        named
+        let mut named: Vec<_> = named
             .map(|(name, version)| format!("{name} {version}"))
-            .collect()
+            .collect();
+        // Of two versions of a package, either may come first.
+        named.sort();
+        named
     };
     let (in_place, folded) = (
         packages(&read("Cargo.lock")),

@@ -201,6 +201,20 @@ async fn sockets_that_systemd_holds_are_served_and_outlive_the_process() {
 }
 
 #[tokio::test]
+async fn an_operators_socket_that_others_can_reach_needs_a_token_though_it_was_handed_over() {
+    let socket = TcpListener::bind("0.0.0.0:0").unwrap();
+    let launch = faulty()
+        .inherit(socket)
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", "operator")
+        .by_way_of("sh", ["-c", AS_LISTENER]);
+    let exit = launch.clone().start().await.unwrap().exit().await;
+    exit.failed(&["0.0.0.0", "needs a token"]);
+    let service = running(launch.env("APP__OPERATOR__TOKEN", "t0ken")).await;
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
 async fn sockets_for_another_process_are_not_touched() {
     let socket = listener();
     let address = socket.local_addr().unwrap();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+use crate::frame::context::Context;
 use crate::frame::problem::Problem;
 use crate::frame::settings::{Check, Reader, Section};
 
@@ -63,7 +64,9 @@ impl Admission {
         }
         let waits = Waiting::among(&self.waiting, self.limits.waiting);
         let _waits = waits.ok_or(Problem::OVERLOADED)?;
-        match timeout(self.limits.wait, self.places.acquire()).await {
+        // No longer than there is time for the request.
+        let left = Context::time_left().unwrap_or(Duration::MAX);
+        match timeout(self.limits.wait.min(left), self.places.acquire()).await {
             Ok(Ok(place)) => Ok(place),
             // The places are never closed: it took too long.
             Ok(Err(_)) | Err(_) => Err(Problem::OVERLOADED),
@@ -92,6 +95,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::frame::context::RequestId;
 
     fn with(waiting: usize) -> Admission {
         Admission::new(Overload {
@@ -113,6 +117,22 @@ mod tests {
         assert_eq!(began.elapsed(), Duration::from_millis(500));
         drop(places);
         _ = admission.enter().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_longer_than_there_is_time() {
+        let admission = with(1);
+        let _first = admission.enter().await.unwrap();
+        let _second = admission.enter().await.unwrap();
+        let began = Instant::now();
+        let request = Context {
+            id: RequestId::next(),
+            trace: None,
+            client: None,
+            deadline: began + Duration::from_millis(100),
+        };
+        assert!(request.carry(admission.enter()).await.is_err());
+        assert_eq!(began.elapsed(), Duration::from_millis(100));
     }
 
     #[tokio::test(start_paused = true)]

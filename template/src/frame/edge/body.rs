@@ -69,10 +69,15 @@ pub(super) fn bounded(
     };
     let (mut parts, body) = request.into_parts();
     let mut body = Body::new(bounded(body));
-    match parts.headers.get(header::CONTENT_ENCODING) {
+    let mut encodings = parts.headers.get_all(header::CONTENT_ENCODING).iter();
+    let encoding = encodings
+        .next()
+        .map(|encoding| encoding.as_bytes().to_ascii_lowercase());
+    let is_one = encodings.next().is_none();
+    match encoding.as_deref() {
         None => {}
-        Some(encoding) if encoding == "identity" => {}
-        Some(encoding) if encoding == "gzip" || encoding == "x-gzip" => {
+        Some(b"identity") if is_one => {}
+        Some(b"gzip" | b"x-gzip") if is_one => {
             parts.headers.remove(header::CONTENT_ENCODING);
             parts.headers.remove(header::CONTENT_LENGTH);
             // A few bytes can become very many: what comes out has the limit as well.
@@ -90,7 +95,10 @@ pub(super) fn bounded(
 
 fn decompressed(body: Body) -> Body {
     let compressed = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
-    Body::from_stream(ReaderStream::new(GzipDecoder::new(compressed)))
+    let mut decoder = GzipDecoder::new(compressed);
+    // One after the other, as `cat a.gz b.gz` makes them.
+    decoder.multiple_members(true);
+    Body::from_stream(ReaderStream::new(decoder))
 }
 
 /// A body that ends in an error beyond its limit.
@@ -101,8 +109,15 @@ struct Bounded {
 }
 
 impl Bounded {
+    /// What has failed has failed for good.
     fn note(&self, progress: Progress) {
-        self.progress.store(progress as u8, Ordering::Relaxed);
+        if !self.is_over() {
+            self.progress.store(progress as u8, Ordering::Relaxed);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.progress.load(Ordering::Relaxed) >= Progress::TooLarge as u8
     }
 }
 
@@ -114,16 +129,17 @@ impl HttpBody for Bounded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let is_failed = self.progress.load(Ordering::Relaxed) >= Progress::TooLarge as u8;
+        if self.is_over() {
+            // Also for whoever passes over an error, and asks for more.
+            return Poll::Ready(None);
+        }
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        if polled.is_pending() && !is_failed {
-            self.note(Progress::Awaited);
-        }
+        self.note(if polled.is_pending() {
+            Progress::Awaited
+        } else {
+            Progress::Flows
+        });
         let frame = ready!(polled);
-        if is_failed {
-            return Poll::Ready(frame);
-        }
-        self.note(Progress::Flows);
         match &frame {
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);

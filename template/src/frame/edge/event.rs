@@ -10,6 +10,7 @@ use http_body::Body;
 use crate::frame::context::{Context, RequestId, Trace};
 use crate::frame::metrics::http::{Ended, InFlight, Recorder};
 use crate::frame::server::Exchange;
+use crate::frame::settings::ByteSize;
 use crate::frame::telemetry::message;
 
 /// Told when it is dropped, so that a client that has left before the answer does not leave without
@@ -28,7 +29,15 @@ pub(super) struct Event {
 }
 
 impl Event {
-    pub(super) fn begun(request: &Request, context: &Context, requests: Recorder) -> Self {
+    pub(super) fn begun(
+        request: &Request,
+        context: &Context,
+        requests: Recorder,
+        limit: ByteSize,
+    ) -> Self {
+        // What is larger will not be read, and may never have been meant.
+        let length = request.body().size_hint().exact();
+        let length = length.filter(|length| usize::try_from(*length).is_ok_and(|it| it <= limit.0));
         let extensions = request.extensions();
         let route = extensions.get::<MatchedPath>().cloned();
         if let (Some(exchange), Some(route)) = (extensions.get::<Exchange>(), &route) {
@@ -42,13 +51,16 @@ impl Event {
             trace: context.trace,
             in_flight: requests.begin(),
             status: None,
-            bodies: [request.body().size_hint().exact(), None],
+            bodies: [length, None],
         }
     }
 
     pub(super) fn answered(&mut self, response: &Response) {
         self.status = Some(response.status());
-        self.bodies[1] = response.body().size_hint().exact();
+        // To this method, the body is not sent.
+        if self.method != Method::HEAD {
+            self.bodies[1] = response.body().size_hint().exact();
+        }
     }
 }
 

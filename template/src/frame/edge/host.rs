@@ -19,11 +19,13 @@ pub(super) fn check(request: &Request, ours: &[Host]) -> Result<(), Problem> {
     }
     // As proxies ask, and as HTTP/2 always does.
     let target = request.uri().authority();
+    let says_in_target = request.version() >= Version::HTTP_2;
     let host = match (target, &header) {
+        (Some(target), _) if target.as_str().contains('@') => None,
         (Some(target), Some(header)) if !is_same(target, header) => None,
-        (Some(target), _) => Some(target),
-        (None, Some(header)) => Some(header),
-        (None, None) => None,
+        (Some(target), None) if says_in_target => Some(target),
+        (_, Some(header)) => Some(header),
+        (_, None) => None,
     };
     match host {
         None if header.is_none() && request.version() <= Version::HTTP_10 && ours.is_empty() => {
@@ -86,6 +88,13 @@ mod tests {
             (
                 Version::HTTP_11,
                 "http://a.example:1/",
+                &["a.example"],
+                false,
+            ),
+            (Version::HTTP_11, "http://a.example/", &[], false),
+            (
+                Version::HTTP_11,
+                "http://user@a.example/",
                 &["a.example"],
                 false,
             ),

@@ -1,11 +1,11 @@
 //! What stands between a socket and a handler.
 //!
-//! Every request has an id, which its answer carries in `x-request-id`; ends within
-//! `http.request_timeout`, also if its handler panics; and leaves exactly one `request` event, with
+//! Every request has an id, which its answer carries in `x-request-id`; has the head of
+//! its answer within `http.request_timeout`, also if its handler panics; and leaves exactly one `request` event, with
 //! the route's template and never the query string. Errors that no handler made (404, 405, a body
 //! that is too large or no JSON) are problems like all others.
 //!
-//! [`Shared::pass`] and [`Shared::admit`] are the whole of it, from the outside to the inside.
+//! `pass` and `admit` are the whole of it, from the outside to the inside.
 
 mod admission;
 mod body;
@@ -79,7 +79,8 @@ impl Shared {
     async fn pass(&self, request: Request, gate: Gate) -> Response {
         let context = self.context(&request);
         // Told and counted when this ends, however it does.
-        let mut event = Event::begun(&request, &context, self.requests);
+        let limit = self.http.body_limit;
+        let mut event = Event::begun(&request, &context, self.requests, limit);
         let answered = async {
             // A panic ends this request, and nothing else; the log has it already.
             let answered = caught(gate.answer(request)).await;
@@ -123,18 +124,18 @@ impl Shared {
         if length(request.uri()) > LONGEST_URI {
             return Err(Problem::URI_TOO_LONG);
         }
-        let method = request.method().clone();
-        if http.origins.refuse(&method, request.headers()) {
+        if http.origins.refuse(&request) {
             return Err(Problem::CROSS_ORIGIN);
+        }
+        if Context::time_left().is_some_and(|left| left.is_zero()) {
+            return Err(Problem::TIMEOUT);
         }
         // Nobody who waits here has cost much.
         let place = self.admission.enter().await;
         let _place = place.inspect_err(|_| self.requests.shed())?;
         let (request, receipt) = body::bounded(request, http.body_limit.0)?;
+        let asks_for_methods = request.method() == Method::OPTIONS;
         let limit = Context::time_left().unwrap_or(http.request_timeout);
-        if limit.is_zero() {
-            return Err(Problem::TIMEOUT);
-        }
         let Ok(Ok(response)) = timeout(limit, routes.call(request)).await else {
             let is_awaited = receipt.is_some_and(|receipt| receipt.is_awaited());
             let problem = if is_awaited {
@@ -147,7 +148,7 @@ impl Shared {
         match receipt.and_then(|receipt| receipt.failure()) {
             // A handler that could not read the body may not know why.
             Some(problem) if !response.status().is_success() => Err(problem),
-            _ if method == Method::OPTIONS => Ok(options(response)),
+            _ if asks_for_methods => Ok(options(response)),
             _ => Ok(response),
         }
     }
@@ -178,7 +179,7 @@ impl Layer<Route> for Edge {
         Guarded {
             edge: Arc::clone(&self.0),
             gate: match self.0.http.origins.layer() {
-                Some(cors) => Gate::Shared(cors.layer(inside)),
+                Some(cors) => Gate::Shared(Box::new(cors.layer(inside))),
                 None => Gate::Own(inside),
             },
         }
@@ -196,19 +197,28 @@ struct Guarded {
 #[derive(Clone)]
 enum Gate {
     Own(Inside),
-    Shared(Cors<Inside>),
+    Shared(Box<Cors<Inside>>),
 }
 
 impl Gate {
     async fn answer(self, request: Request) -> Response {
         match self {
             Self::Own(inside) => inside.answer(request).await,
-            Self::Shared(mut inside) => {
+            // What a browser asks before it asks: nothing else is answered without a route.
+            Self::Shared(mut inside) if is_of_browser(&request) => {
                 let Ok(response) = inside.call(request).await;
                 response
             }
+            Self::Shared(inside) => inside.into_inner().answer(request).await,
         }
     }
+}
+
+/// Whether a browser asks for a page, or whether it may.
+fn is_of_browser(request: &Request) -> bool {
+    let headers = request.headers();
+    let asks_first = headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    headers.contains_key(header::ORIGIN) && (request.method() != Method::OPTIONS || asks_first)
 }
 
 /// Routes, and what stands before each of them.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, header};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use crate::frame::settings::{Check, Reader, Section, Setting};
@@ -52,7 +53,7 @@ impl Section for Origins {
     }
 }
 
-/// The least time for which a browser keeps what it was told.
+/// How long a browser may keep what it was told.
 const REMEMBERED: Duration = Duration::from_mins(10);
 
 impl Origins {
@@ -76,15 +77,17 @@ impl Origins {
     }
 
     /// Whether this is to be refused, since it is a page of another site that wants to change
-    /// something.
-    pub(super) fn refuse(&self, method: &Method, headers: &HeaderMap) -> bool {
-        self.refuse_others
-            && !method.is_safe()
-            && is_foreign(headers)
-            && !self
-                .allowed
+    /// something, or to talk.
+    pub(super) fn refuse(&self, request: &Request) -> bool {
+        let headers = request.headers();
+        let is_harmless = request.method().is_safe() && !headers.contains_key(header::UPGRADE);
+        let origin = headers.get(header::ORIGIN);
+        let is_allowed = || {
+            self.allowed
                 .iter()
-                .any(|origin| headers.get(header::ORIGIN) == Some(&origin.0))
+                .any(|allowed| origin == Some(&allowed.0))
+        };
+        self.refuse_others && !is_harmless && is_foreign(request) && !is_allowed()
     }
 }
 
@@ -92,53 +95,88 @@ impl Origins {
 ///
 /// A page cannot make a browser hide where it comes from. What is no browser says nothing of that, and
 /// keeps nothing for us that it would send by itself.
-pub fn is_foreign(headers: &HeaderMap) -> bool {
+pub fn is_foreign(request: &Request) -> bool {
     const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-    let text = |name| headers.get(name).map(HeaderValue::as_bytes);
-    match text(header::ORIGIN) {
-        Some(origin) => {
+    let text = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+    match (text(SITE), text(header::ORIGIN)) {
+        (Some(site), _) => site != b"same-origin" && site != b"none",
+        (None, Some(origin)) => {
+            let target = request.uri().authority();
+            let here = target.map(|target| target.as_str().as_bytes());
+            let here = here.or_else(|| text(header::HOST));
             let schemes: [&[u8]; 2] = [b"http://", b"https://"];
-            let host = schemes
+            let there = schemes
                 .iter()
                 .find_map(|scheme| origin.strip_prefix(*scheme));
-            host.is_none() || host != text(header::HOST)
+            there.is_none() || there != here
         }
-        None => text(SITE).is_some_and(|site| site == b"cross-site" || site == b"same-site"),
+        (None, None) => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use axum::http::Method;
+
     use super::*;
 
-    fn headers(given: &[(HeaderName, &str)]) -> HeaderMap {
-        let pairs = given.iter();
-        pairs
-            .map(|(name, value)| (name.clone(), value.parse().unwrap()))
-            .collect()
+    fn request(target: &str, given: &[(&str, &str)]) -> Request {
+        let mut request = Request::builder().uri(target);
+        for (name, value) in given {
+            request = request.header(*name, *value);
+        }
+        request.body(Body::empty()).unwrap()
     }
 
     #[test]
     fn only_a_page_from_here_is_none_of_another_site() {
-        let site = HeaderName::from_static("sec-fetch-site");
-        let host = (header::HOST, "api.example.org");
         for (name, value, foreign) in [
-            (header::ORIGIN, "https://api.example.org", false),
-            (header::ORIGIN, "http://api.example.org", false),
-            (header::ORIGIN, "https://api.example.org:8443", true),
-            (header::ORIGIN, "https://evil.example", true),
-            (header::ORIGIN, "https://api.example.org.evil.example", true),
-            (header::ORIGIN, "null", true),
-            (header::ORIGIN, "api.example.org", true),
-            (site.clone(), "cross-site", true),
-            (site.clone(), "same-site", true),
-            (site.clone(), "same-origin", false),
-            (site, "none", false),
-            (header::ACCEPT, "*/*", false),
+            ("origin", "https://api.example.org", false),
+            ("origin", "http://api.example.org", false),
+            ("origin", "https://api.example.org:8443", true),
+            ("origin", "https://evil.example", true),
+            ("origin", "https://api.example.org.evil.example", true),
+            ("origin", "null", true),
+            ("origin", "api.example.org", true),
+            ("sec-fetch-site", "cross-site", true),
+            ("sec-fetch-site", "same-site", true),
+            ("sec-fetch-site", "same-origin", false),
+            ("sec-fetch-site", "none", false),
+            ("accept", "*/*", false),
         ] {
-            let given = headers(&[host.clone(), (name.clone(), value)]);
-            assert_eq!(is_foreign(&given), foreign, "{name}: {value}");
+            let by_header = request("/", &[("host", "api.example.org"), (name, value)]);
+            assert_eq!(is_foreign(&by_header), foreign, "{name}: {value}");
+            let by_target = request("https://api.example.org/", &[(name, value)]);
+            assert_eq!(is_foreign(&by_target), foreign, "{name}: {value}");
         }
+        // What a proxy has made of the host does not matter to a browser that says it all.
+        let behind_proxy = request(
+            "/",
+            &[
+                ("host", "internal:8080"),
+                ("origin", "https://api.example.org"),
+                ("sec-fetch-site", "same-origin"),
+            ],
+        );
+        assert!(!is_foreign(&behind_proxy));
+    }
+
+    #[test]
+    fn a_page_of_another_site_neither_changes_anything_nor_talks() {
+        let origins = Origins {
+            allowed: Vec::new(),
+            credentials: false,
+            refuse_others: true,
+        };
+        let evil = ("origin", "https://evil.example");
+        let read = request("/", &[evil]);
+        assert!(!origins.refuse(&read));
+        let talk = request("/", &[evil, ("upgrade", "websocket")]);
+        assert!(origins.refuse(&talk));
+        let mut change = request("/", &[evil]);
+        *change.method_mut() = Method::DELETE;
+        assert!(origins.refuse(&change));
     }
 
     #[test]

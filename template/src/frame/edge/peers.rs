@@ -3,7 +3,7 @@
 //! From anybody else, a header that says who the client is, what the request is called or how much
 //! time there is for it, is only text.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request};
@@ -76,12 +76,19 @@ fn trace_back(peer: IpAddr, headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) ->
     let mut hops: Vec<_> = lines.flat_map(|line| line.split(',')).collect();
     let mut nearest = peer;
     while is_trusted(&nearest) {
-        let Some(hop) = hops.pop().and_then(|hop| hop.trim().parse::<IpAddr>().ok()) else {
+        let Some(hop) = hops.pop().and_then(address) else {
             break;
         };
         nearest = hop.to_canonical();
     }
     nearest
+}
+
+/// Some proxies write the port as well.
+fn address(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let with_port = || hop.parse().map(|socket: SocketAddr| socket.ip());
+    hop.parse().or_else(|_| with_port()).ok()
 }
 
 /// How long the peer will wait: in milliseconds, as it says.
@@ -121,6 +128,8 @@ mod tests {
                 "203.0.113.9",
             ),
             ("10.0.0.1", &["203.0.113.9", "192.0.2.7"], "203.0.113.9"),
+            ("10.0.0.1", &["203.0.113.9:4711"], "203.0.113.9"),
+            ("10.0.0.1", &["[2001:db8::1]:4711"], "2001:db8::1"),
             ("10.0.0.1", &["203.0.113.9, nonsense"], "10.0.0.1"),
             ("10.0.0.1", &["10.0.0.2"], "10.0.0.2"),
             ("fd00::1", &["2001:db8::1"], "2001:db8::1"),

@@ -6,8 +6,9 @@ use async_compression::tokio::write::GzipEncoder;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::HeaderMap;
 use axum::http::request::Builder;
+use axum::response::AppendHeaders;
 use axum::routing::{get, post};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
@@ -65,6 +66,20 @@ fn around_routes(set: &[&str]) -> Router {
             get(async || ([("cache-control", "max-age=60")], "text")),
         )
         .route("/raw", post(raw))
+        .route("/deaf", post(deaf))
+        .route(
+            "/later",
+            get(async || {
+                let cookies = [("set-cookie", "a=1"), ("set-cookie", "b=2")];
+                let later = [("retry-after", "60")];
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    later,
+                    AppendHeaders(cookies),
+                    "text",
+                )
+            }),
+        )
         .route("/left", get(left))
         .route(
             "/who",
@@ -85,6 +100,13 @@ async fn raw(body: Body) -> Result<String, StatusCode> {
     let bytes = to_bytes(body, usize::MAX).await;
     let bytes = bytes.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(bytes.len().to_string())
+}
+
+/// Reads whatever there is, and passes over what goes wrong.
+async fn deaf(body: Body) -> String {
+    let pieces = body.into_data_stream().filter_map(async |piece| piece.ok());
+    let lengths = pieces.map(|piece| piece.len()).collect::<Vec<_>>().await;
+    lengths.iter().sum::<usize>().to_string()
 }
 
 /// How much time there is.
@@ -220,13 +242,36 @@ async fn a_body_has_its_limit_whoever_reads_it() {
 }
 
 #[tokio::test]
+async fn after_its_limit_a_body_is_over_also_for_who_does_not_listen() {
+    let pieces_of_it = vec![Bytes::from_static(&[b' '; LIMIT / 2]); 9];
+    let answer = posted("/deaf", "text/plain", pieces(pieces_of_it)).await;
+    assert_eq!((answer.status, answer.text()), (200, "64"));
+}
+
+#[tokio::test]
+async fn what_an_error_says_of_itself_stays() {
+    let request = request("GET", "/later").body(Body::empty()).unwrap();
+    let answer = send(around_routes(&[]), request).await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (503, "unavailable")
+    );
+    assert_eq!(answer.headers["retry-after"], "60");
+    assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 2);
+    let kinds = answer.headers.get_all("content-type").iter();
+    assert_eq!(kinds.collect::<Vec<_>>(), ["application/problem+json"]);
+}
+
+#[tokio::test]
 async fn a_compressed_body_has_its_limit_when_it_is_none_any_more() {
     let bomb = gzip(&[b' '; 10_000]).await;
     assert!(bomb.len() <= LIMIT, "the limit before: {}", bomb.len());
+    let two = [gzip(b"7").await, gzip(b" ").await].concat();
     let garbled = b"\x1f\x8bnonsense".to_vec();
     let cut = gzip(b"12").await[..20].to_vec();
     for (encoding, body, status, code) in [
         ("gzip", gzip(b"7").await, 200, ""),
+        ("GZIP", two, 200, ""),
         ("identity", b"7".to_vec(), 200, ""),
         ("gzip", bomb, 413, "body_too_large"),
         ("gzip", garbled, 400, "bad_request"),
@@ -249,6 +294,17 @@ async fn a_compressed_body_has_its_limit_when_it_is_none_any_more() {
             assert_eq!(known.is_some(), status == 415, "{encoding} {path}");
         }
     }
+    // Nor is it larger before that, when nobody has said so.
+    let noise = (0..LIMIT).map(|_| fastrand::u8(..)).collect::<Vec<_>>();
+    let large = gzip(&noise).await;
+    assert!(large.len() > LIMIT);
+    let body = pieces(large.chunks(10).map(Bytes::copy_from_slice).collect());
+    let request = request("POST", "/raw").header("content-encoding", "gzip");
+    let answer = send(around_routes(&[]), request.body(body).unwrap()).await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (413, "body_too_large")
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use axum::routing::get;
 use url::form_urlencoded;
 
 use super::{Finding, Health, Verdict};
+use crate::frame::problem::Problem;
 
 impl Health {
     /// The probes' routes.
@@ -25,6 +26,7 @@ impl Health {
             .route("/livez", probe(Self::alive))
             .route("/readyz", probe(Self::ready))
             .route("/startupz", probe(Self::started))
+            .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
             .with_state(self.clone())
     }
 }

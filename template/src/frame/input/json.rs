@@ -2,14 +2,14 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use garde::Validate;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{UNKNOWN, field, valid, words};
-use crate::frame::problem::{Fault, Problem, pointer};
+use crate::frame::problem::{Fault, MOST_FAULTS, Problem, pointer};
 
 /// A body of JSON: of a request, valid by the rules of its type; or of an answer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,9 +26,11 @@ where
         if !is_json(request.headers()) {
             return Err(Problem::UNSUPPORTED_MEDIA_TYPE);
         }
-        // Why it cannot be read, the edge knows: too large, too slow, broken.
         let body = Bytes::from_request(request, state).await;
-        let body = body.map_err(|_| Problem::BAD_REQUEST)?;
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::BODY_TOO_LARGE,
+            _ => Problem::BAD_REQUEST,
+        })?;
         parse(&body).map(Self)
     }
 }
@@ -60,7 +62,9 @@ where
     let mut unknown = Vec::new();
     let mut json = serde_json::Deserializer::from_slice(body);
     let parsed = serde_ignored::deserialize(&mut json, |path| {
-        unknown.push(Fault::at(pointer_of_ignored(&path), UNKNOWN));
+        if unknown.len() < MOST_FAULTS {
+            unknown.push(Fault::at(pointer_of_ignored(&path), UNKNOWN));
+        }
     });
     let parsed = parsed.and_then(|value: T| json.end().map(|()| value));
     let value = match parsed {
@@ -169,7 +173,7 @@ mod tests {
     /// The code of the problem, and the places with what is wrong there.
     async fn refused(body: &str) -> (String, Vec<(String, String)>) {
         let problem = parse::<Order>(body.as_bytes()).unwrap_err().into_response();
-        let body = axum::body::to_bytes(problem.into_body(), 10_000).await;
+        let body = axum::body::to_bytes(problem.into_body(), 1_000_000).await;
         let body: Value = serde_json::from_slice(&body.unwrap()).unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let faults = body["errors"].as_array().unwrap().iter();
@@ -245,6 +249,37 @@ mod tests {
                 "{body}"
             );
         }
+    }
+
+    #[derive(Debug, Deserialize, Validate)]
+    struct Nested {
+        #[garde(dive)]
+        parts: Parts,
+    }
+
+    #[derive(Debug, Deserialize, Validate)]
+    #[garde(transparent)]
+    struct Parts(#[garde(length(min = 1))] Vec<u8>);
+
+    #[test]
+    fn what_is_only_its_content_has_no_place_of_its_own() {
+        let refused = parse::<Nested>(br#"{"parts": []}"#).unwrap_err();
+        let told = format!("{refused:?}");
+        assert!(told.contains("\"/parts\""), "{told}");
+        let right: Nested = parse(br#"{"parts": [1]}"#).unwrap();
+        assert_eq!(right.parts.0, [1]);
+    }
+
+    #[tokio::test]
+    async fn of_very_many_faults_the_first_are_told_and_none_at_length() {
+        let long = "x".repeat(100_000);
+        let fields: String = (0..1_000)
+            .map(|number| format!(r#""{number}{long}": 0,"#))
+            .take(200)
+            .collect();
+        let (code, faults) = refused(&format!("{{{fields} \"name\": \"\", \"parts\": []}}")).await;
+        assert_eq!((code.as_str(), faults.len()), ("invalid", MOST_FAULTS));
+        assert!(faults.iter().all(|(pointer, _)| pointer.len() < 1_000));
     }
 
     #[test]

@@ -4,6 +4,10 @@
 //! [`Json`], [`Path`] and [`Query`] stand in for those of axum, whose refusals are text. A field or a
 //! parameter that nobody knows is refused as well: it is most likely a misspelt one, and passing over
 //! it would do something else than was asked for.
+//!
+//! The rules of a type are `garde`'s, which knows nothing of `serde`: it tells a field by its name in
+//! Rust. So fields are called in JSON as in Rust, and a type that is only its content has
+//! `#[garde(transparent)]`.
 
 mod json;
 mod path;
@@ -11,7 +15,7 @@ mod query;
 
 use garde::{Report, Validate};
 
-use super::problem::Fault;
+use super::problem::{Fault, MOST_FAULTS};
 
 pub use json::Json;
 pub use path::Path;
@@ -29,7 +33,7 @@ fn valid<T: Validate<Context: Default>>(
 }
 
 fn faults(report: Report, fault: impl Fn(String, String) -> Fault) -> Vec<Fault> {
-    let faults = report.into_inner().into_iter();
+    let faults = report.into_inner().into_iter().take(MOST_FAULTS);
     faults
         .map(|(path, error)| fault(path.to_string(), error.message().to_owned()))
         .collect()

@@ -6,7 +6,7 @@ use garde::Validate;
 use serde::de::DeserializeOwned;
 
 use super::{UNKNOWN, field, valid, words};
-use crate::frame::problem::{Fault, Problem};
+use crate::frame::problem::{Fault, MOST_FAULTS, Problem};
 
 /// The parameters of a query, valid by the rules of their type.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,7 +32,9 @@ where
         || serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
     let mut unknown = Vec::new();
     let parsed = serde_ignored::deserialize(pairs(), |path| {
-        unknown.push(Fault::of(path.to_string(), UNKNOWN));
+        if unknown.len() < MOST_FAULTS {
+            unknown.push(Fault::of(path.to_string(), UNKNOWN));
+        }
     });
     let value: T = match parsed {
         Ok(value) => value,

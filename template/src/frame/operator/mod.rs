@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use routes::{Shown, routes};
 
-use super::server::{BindError, Bound, Limits};
+use super::server::{BindError, Bound, Limits, Sockets};
 use super::settings::{Check, Reader, Secret, Section};
 
 /// `[operator]`
@@ -48,11 +48,34 @@ impl Section for Settings {
             "must be one line of visible ASCII, or no header could carry it",
         );
         check.that(
-            self.listen.ip().is_loopback() || self.token.is_some(),
+            self.may_listen(self.listen),
             &["operator.listen", "operator.token"],
-            "a listener that other machines can reach needs a token; \
-             set APP__OPERATOR__TOKEN_FILE, or listen on 127.0.0.1",
+            NEEDS_TOKEN,
         );
+    }
+}
+
+const NEEDS_TOKEN: &str = "a listener that other machines can reach needs a token; \
+     set APP__OPERATOR__TOKEN_FILE, or listen on 127.0.0.1";
+
+impl Settings {
+    /// The socket to listen on, which may have been handed over.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be had, or others can reach it without a token.
+    pub fn socket(&self, sockets: &mut Sockets) -> Result<Bound, OpenError> {
+        let socket = sockets.take("operator", self.listen)?;
+        let address = socket.address();
+        if self.may_listen(address) {
+            Ok(socket)
+        } else {
+            Err(OpenError::Open(address))
+        }
+    }
+
+    fn may_listen(&self, address: SocketAddr) -> bool {
+        address.ip().is_loopback() || self.token.is_some()
     }
 }
 
@@ -66,6 +89,8 @@ pub struct Operator {
 /// Why there is no listener for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    #[error("the operator's socket, which was handed over, is on {0}: {NEEDS_TOKEN}")]
+    Open(SocketAddr),
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("the operator's thread cannot be started: {0}")]

@@ -1,10 +1,13 @@
 //! What an operator can see and order.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -12,16 +15,19 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 use super::{Settings, log_filter};
 use crate::frame::cli::VERSION;
+use crate::frame::context::{Context, RequestId};
 use crate::frame::database::{Database, Numbers};
 use crate::frame::edge::is_foreign;
 use crate::frame::health::Health;
 use crate::frame::input::{Json, Path};
 use crate::frame::lifecycle::{self, Lifecycle};
 use crate::frame::metrics::{self, Metrics};
-use crate::frame::problem::Problem;
+use crate::frame::panics::caught;
+use crate::frame::problem::{Problem, in_place_of};
 use crate::frame::server::{Traffic, Watch};
 use crate::frame::settings::{Entry, Secret};
 use crate::frame::supervisor::{Status, Supervisor};
@@ -62,6 +68,7 @@ pub fn routes(settings: &Settings, shown: Shown) -> Router {
             get(log_filter::show).put(log_filter::change),
         )
         .with_state(Arc::new(shown))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(
             settings.token.clone(),
             guard,
@@ -139,21 +146,90 @@ async fn order(
         .map_err(|_| Problem::NOT_FOUND)
 }
 
+/// The most that an operator has to say, and how long that may take, in bytes and in time.
+const BODY_LIMIT: usize = 16 * 1024;
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
 async fn guard(State(token): State<Option<Secret>>, request: Request, next: Next) -> Response {
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
-        .unwrap_or_default();
+    let context = Context {
+        id: RequestId::next(),
+        trace: None,
+        client: None,
+        deadline: Instant::now() + TIME_LIMIT,
+    };
+    let answered = async {
+        if let Err(problem) = admit(token.as_ref(), &request) {
+            return problem.into_response();
+        }
+        match timeout(TIME_LIMIT, caught(next.run(request))).await {
+            Ok(Ok(response)) => in_place_of(response),
+            Ok(Err(_)) => Problem::INTERNAL.into_response(),
+            // Nothing here takes long but to hear what is wanted.
+            Err(_) => Problem::TOO_SLOW.into_response(),
+        }
+    };
+    context.carry(answered).await
+}
+
+fn admit(token: Option<&Secret>, request: &Request) -> Result<(), Problem> {
+    let given = request.headers().get(header::AUTHORIZATION);
+    let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     match token {
-        Some(token) if !bool::from(token.expose().as_bytes().ct_eq(given)) => {
-            let how = HeaderValue::from_static("Bearer");
-            let refused = UNAUTHORIZED.and_header(header::WWW_AUTHENTICATE, how);
-            refused.into_response()
+        Some(token) => {
+            let given = given.unwrap_or_default();
+            if !bool::from(token.expose().as_bytes().ct_eq(given)) {
+                let how = HeaderValue::from_static("Bearer");
+                return Err(UNAUTHORIZED.and_header(header::WWW_AUTHENTICATE, how));
+            }
         }
-        _ if *request.method() != Method::GET && is_foreign(request.headers()) => {
-            Problem::CROSS_ORIGIN.into_response()
+        // A name can be made to lead here by whoever has it: their pages would then come from here.
+        None if !is_for_this_machine(request) => return Err(Problem::MISDIRECTED),
+        None => {}
+    }
+    if *request.method() != Method::GET && is_foreign(request) {
+        return Err(Problem::CROSS_ORIGIN);
+    }
+    Ok(())
+}
+
+/// Whether the machine is asked by a name that is always its own. Whatever is no browser need not say.
+fn is_for_this_machine(request: &Request) -> bool {
+    let hosts = request.headers().get_all(header::HOST);
+    hosts.iter().all(|host| {
+        let host = Authority::try_from(host.as_bytes()).ok();
+        host.is_some_and(|host| {
+            let name = host.host().trim_start_matches('[').trim_end_matches(']');
+            let address = name.parse().map(|address: IpAddr| address.is_loopback());
+            address.unwrap_or_else(|_| name.eq_ignore_ascii_case("localhost"))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn without_a_token_only_this_machine_is_meant() {
+        for (host, is_it) in [
+            ("localhost:9090", true),
+            ("LOCALHOST", true),
+            ("127.0.0.1:9090", true),
+            ("127.1.2.3", true),
+            ("[::1]:9090", true),
+            ("evil.example:9090", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("192.0.2.1:9090", false),
+            ("", false),
+        ] {
+            let request = Request::builder().header(header::HOST, host);
+            let request = request.body(Body::empty()).unwrap();
+            assert_eq!(admit(None, &request).is_ok(), is_it, "{host}");
         }
-        _ => next.run(request).await,
+        let nobody = Request::new(Body::empty());
+        assert!(admit(None, &nobody).is_ok());
     }
 }

@@ -17,6 +17,7 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use super::message;
 use super::writer::Writer;
+use crate::frame::context::RequestId;
 
 /// The layer that hands each event to the writer.
 pub(super) struct Json(pub(super) Writer);
@@ -72,6 +73,12 @@ impl Line {
                 line: self,
                 message,
             });
+        }
+        // Whatever is told while a request is at hand can be found by it.
+        if let Some(id) = RequestId::current()
+            && self.name("request_id")
+        {
+            self.quoted(|quoted| write!(quoted, "{id}"));
         }
         self.end();
     }
