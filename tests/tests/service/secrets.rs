@@ -116,7 +116,7 @@ async fn what_a_client_sends_is_told_to_nobody_else() {
 
     let exit = running.stop().await;
     assert!(
-        exit.events.iter().any(|event| event.level == "TRACE"),
+        exit.events.iter().any(|event| event.level == "DEBUG"),
         "{exit}"
     );
     for event in &exit.events {
