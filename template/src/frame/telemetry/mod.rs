@@ -9,6 +9,8 @@
 
 mod filter;
 mod json;
+#[cfg(test)]
+mod page;
 mod text;
 mod writer;
 

@@ -1,50 +1,10 @@
 //! What a line of the log looks like to a machine.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use serde_json::{Value, json};
-use tracing::{Dispatch, info, warn};
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry;
+use tracing::{info, warn};
 
 use super::*;
-
-/// Keeps what is written.
-#[derive(Debug, Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Page {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Page {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-fn under(layer: impl Layer<registry::Registry> + Send + Sync + 'static, work: impl FnOnce()) {
-    // With one subscriber alone, `tracing` may decide on another thread's behalf, which has none,
-    // that an event interests nobody.
-    let _second = Dispatch::new(registry());
-    tracing::subscriber::with_default(registry().with(layer), work);
-}
+use crate::frame::telemetry::page::{Page, under};
 
 /// What this work logs.
 fn text(work: impl FnOnce()) -> String {

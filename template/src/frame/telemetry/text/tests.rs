@@ -1,36 +1,12 @@
 //! What a line of the log does to a terminal: nothing.
 
 use std::io;
-use std::sync::{Arc, Mutex};
 
-use tracing::{Dispatch, info};
-use tracing_subscriber::fmt::{MakeWriter, layer};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry;
+use tracing::info;
+use tracing_subscriber::fmt::layer;
 
 use super::*;
-
-/// Keeps what is written.
-#[derive(Debug, Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Page {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
+use crate::frame::telemetry::page::{Page, under};
 
 /// What this work logs, with or without colours.
 fn text(ansi: bool, work: impl FnOnce()) -> String {
@@ -39,12 +15,8 @@ fn text(ansi: bool, work: impl FnOnce()) -> String {
         .with_ansi(ansi)
         .fmt_fields(Fields)
         .with_writer(page.clone());
-    // With one subscriber alone, `tracing` may decide on another thread's behalf, which has none,
-    // that an event interests nobody.
-    let _second = Dispatch::new(registry());
-    tracing::subscriber::with_default(registry().with(lines), work);
-    let bytes = page.0.lock().unwrap().clone();
-    String::from_utf8(bytes).unwrap()
+    under(lines, work);
+    page.text()
 }
 
 #[test]
