@@ -81,8 +81,17 @@ fn options(settings: &Settings) -> Result<SqliteConnectOptions, sqlx::Error> {
             sqlx::Error::Configuration(words.into())
         })?;
     }
+    // It is made here, once: one that goes away later is missed, and not replaced by an empty one.
+    let file = options.get_filename();
+    match File::create_new(file) {
+        Err(error) if !file.exists() => {
+            let words = format!("the file {} cannot be made: {error}", file.display());
+            return Err(sqlx::Error::Configuration(words.into()));
+        }
+        Ok(_) | Err(_) => {}
+    }
     Ok(options
-        .create_if_missing(true)
+        .create_if_missing(false)
         // Readers do not wait for the writer, nor the writer for them.
         .journal_mode(SqliteJournalMode::Wal)
         // What was acknowledged is on the disk, also after a power cut. `Normal` would be faster,
@@ -270,6 +279,17 @@ mod tests {
         let file = fixture.scratch.url().strip_prefix("sqlite:").unwrap();
         let directory = Path::new(file).parent().unwrap();
         assert_eq!(std::fs::read_dir(directory).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_goes_away_is_missed_and_not_replaced() {
+        let fixture = Fixture::new().await;
+        let file = fixture.scratch.url().strip_prefix("sqlite:").unwrap();
+        std::fs::remove_file(file).unwrap();
+        // Nobody has read so far: this is a new connection.
+        let missed = fixture.database.ping().await.unwrap_err();
+        assert!(missed.to_string().contains("unable to open"), "{missed}");
+        assert!(!Path::new(file).exists());
     }
 
     #[test]

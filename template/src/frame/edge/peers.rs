@@ -145,5 +145,7 @@ mod tests {
             let network: Option<Network> = Setting::parse(&bad.into());
             assert!(network.is_none(), "{bad}");
         }
+        let told = <Vec<Network> as Setting>::expected();
+        assert!(told.contains("10.0.0.0/8"), "{told}");
     }
 }

@@ -173,7 +173,9 @@ async fn guard(State(token): State<Option<Secret>>, request: Request, next: Next
 
 fn admit(token: Option<&Secret>, request: &Request) -> Result<(), Problem> {
     let given = request.headers().get(header::AUTHORIZATION);
-    let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given = given.and_then(|value| value.as_bytes().split_at_checked("Bearer ".len()));
+    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
+    let given = given.map(|(_, token)| token);
     match token {
         Some(token) => {
             let given = given.unwrap_or_default();

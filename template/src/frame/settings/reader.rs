@@ -122,7 +122,7 @@ impl Reader<'_> {
 /// What is wrong with one value by itself.
 fn wrong<T: Setting>(kind: &ValueKind, entry: &Entry, parsed: Option<&T>) -> Option<String> {
     let Some(parsed) = parsed else {
-        return Some(format!("expected {}", T::EXPECTED));
+        return Some(format!("expected {}", T::expected()));
     };
     let empty = matches!(kind, ValueKind::String(text) if text.is_empty());
     if T::SECRET && empty && entry.source.contains("_FILE (") {

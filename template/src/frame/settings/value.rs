@@ -16,6 +16,12 @@ pub trait Setting: Sized {
     /// A secret is shown nowhere, and never taken from the command line.
     const SECRET: bool = false;
 
+    /// The same, where it takes more than one type to say it.
+    #[must_use]
+    fn expected() -> String {
+        Self::EXPECTED.to_owned()
+    }
+
     /// The value, if it is one.
     fn parse(value: &ValueKind) -> Option<Self>;
 
@@ -166,6 +172,10 @@ impl<T: Setting> Setting for Option<T> {
 impl<T: Setting> Setting for Vec<T> {
     const EXPECTED: &'static str = "a list";
     const SECRET: bool = T::SECRET;
+
+    fn expected() -> String {
+        format!("a list, of which each is {}", T::expected())
+    }
 
     fn parse(value: &ValueKind) -> Option<Self> {
         match value {
