@@ -29,6 +29,16 @@ pub struct Context {
 }
 
 impl Context {
+    /// Of a request of which no more is known than until when there is time.
+    pub(super) fn until(deadline: Instant) -> Self {
+        Self {
+            id: RequestId::next(),
+            trace: None,
+            client: None,
+            deadline,
+        }
+    }
+
     /// Of the request that this code runs for, if it runs for one.
     #[must_use]
     pub fn current() -> Option<Self> {
@@ -207,12 +217,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_time_that_is_left_is_known_wherever_the_request_is() {
         assert_eq!(Context::time_left(), None);
-        let context = Context {
-            id: RequestId::next(),
-            trace: None,
-            client: None,
-            deadline: Instant::now() + Duration::from_secs(3),
-        };
+        let context = Context::until(Instant::now() + Duration::from_secs(3));
         let work = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let elsewhere = Context::current().unwrap().carry(async {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::frame::context::{Context, RequestId};
+use crate::frame::context::Context;
 use crate::scratch::Scratch;
 
 mod migrations;
@@ -166,12 +166,7 @@ async fn whoever_waits_too_long_for_a_connection_is_told_so() {
 async fn nothing_is_begun_for_a_request_that_nobody_waits_for_any_more() {
     let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
     let mut lease = fixture.database.read().lend().await.unwrap();
-    let request = Context {
-        id: RequestId::next(),
-        trace: None,
-        client: None,
-        deadline: Instant::now(),
-    };
+    let request = Context::until(Instant::now());
     let too_late = async {
         let begun = sqlx::query("SELECT 1").execute(&mut lease).await.err();
         (fixture.add("late").await.err(), begun)

@@ -95,7 +95,6 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::frame::context::RequestId;
 
     fn with(waiting: usize) -> Admission {
         Admission::new(Overload {
@@ -125,12 +124,7 @@ mod tests {
         let _first = admission.enter().await.unwrap();
         let _second = admission.enter().await.unwrap();
         let began = Instant::now();
-        let request = Context {
-            id: RequestId::next(),
-            trace: None,
-            client: None,
-            deadline: began + Duration::from_millis(100),
-        };
+        let request = Context::until(began + Duration::from_millis(100));
         assert!(request.carry(admission.enter()).await.is_err());
         assert_eq!(began.elapsed(), Duration::from_millis(100));
     }

@@ -68,15 +68,13 @@ pub(super) fn judge(request: &Request, trusted: &[Network]) -> Option<Peer> {
 
 /// The nearest machine that is not believed: what lies beyond it, it may have made up.
 fn trace_back(peer: IpAddr, headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> IpAddr {
-    if !is_trusted(&peer) {
-        return peer;
-    }
     let lines = headers.get_all(FORWARDED_FOR).iter();
     let lines = lines.map(|line| line.to_str().unwrap_or_default());
-    let mut hops: Vec<_> = lines.flat_map(|line| line.split(',')).collect();
+    // The nearest hop is the last.
+    let mut hops = lines.flat_map(|line| line.split(',')).rev();
     let mut nearest = peer;
     while is_trusted(&nearest) {
-        let Some(hop) = hops.pop().and_then(address) else {
+        let Some(hop) = hops.next().and_then(address) else {
             break;
         };
         nearest = hop.to_canonical();

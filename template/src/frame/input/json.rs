@@ -8,8 +8,8 @@ use garde::Validate;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{UNKNOWN, field, valid, words};
-use crate::frame::problem::{Fault, MOST_FAULTS, Problem, pointer};
+use super::{UNKNOWN, field, note, valid, words};
+use crate::frame::problem::{Fault, Problem, pointer};
 
 /// A body of JSON: of a request, valid by the rules of its type; or of an answer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,9 +62,9 @@ where
     let mut unknown = Vec::new();
     let mut json = serde_json::Deserializer::from_slice(body);
     let parsed = serde_ignored::deserialize(&mut json, |path| {
-        if unknown.len() < MOST_FAULTS {
-            unknown.push(Fault::at(pointer_of_ignored(&path), UNKNOWN));
-        }
+        note(&mut unknown, || {
+            Fault::at(pointer_of_ignored(&path), UNKNOWN)
+        });
     });
     let parsed = parsed.and_then(|value: T| json.end().map(|()| value));
     let value = match parsed {
@@ -83,13 +83,9 @@ where
             return Err(Problem::BAD_REQUEST.with([Fault::at("", place)]));
         }
     };
-    match valid(value, |path, detail| {
+    valid(value, unknown, Problem::INVALID, |path, detail| {
         Fault::at(pointer_of_rule(&path), detail)
-    }) {
-        Ok(value) if unknown.is_empty() => Ok(value),
-        Ok(_) => Err(Problem::INVALID.with(unknown)),
-        Err(broken) => Err(Problem::INVALID.with(unknown).with(broken)),
-    }
+    })
 }
 
 /// What the type refuses, and where.
@@ -146,6 +142,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::frame::problem::MOST_FAULTS;
 
     #[derive(Debug, Deserialize, Validate)]
     struct Order {

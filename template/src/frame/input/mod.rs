@@ -15,28 +15,34 @@ mod query;
 
 use garde::{Report, Validate};
 
-use super::problem::{Fault, MOST_FAULTS};
+use super::problem::{Fault, MOST_FAULTS, Problem};
 
 pub use json::Json;
 pub use path::Path;
 pub use query::Query;
 
-/// What holds of a value by its type's own rules.
+/// The value, if nothing in it is unknown and it keeps to the rules of its type; or else all that is
+/// wrong with it.
 fn valid<T: Validate<Context: Default>>(
     value: T,
+    unknown: Vec<Fault>,
+    refused: Problem,
     fault: impl Fn(String, String) -> Fault,
-) -> Result<T, Vec<Fault>> {
-    match value.validate() {
-        Ok(()) => Ok(value),
-        Err(report) => Err(faults(report, fault)),
+) -> Result<T, Problem> {
+    let broken = value.validate().err().map(Report::into_inner);
+    if unknown.is_empty() && broken.is_none() {
+        return Ok(value);
     }
+    let broken = broken.into_iter().flatten();
+    let broken = broken.map(|(path, error)| fault(path.to_string(), error.message().to_owned()));
+    Err(refused.with(unknown).with(broken))
 }
 
-fn faults(report: Report, fault: impl Fn(String, String) -> Fault) -> Vec<Fault> {
-    let faults = report.into_inner().into_iter().take(MOST_FAULTS);
-    faults
-        .map(|(path, error)| fault(path.to_string(), error.message().to_owned()))
-        .collect()
+/// Keeps what is unknown: of very much, the first.
+fn note(unknown: &mut Vec<Fault>, fault: impl FnOnce() -> Fault) {
+    if unknown.len() < MOST_FAULTS {
+        unknown.push(fault());
+    }
 }
 
 /// What serde says, without the names of our types: those are nobody's business.

@@ -5,8 +5,8 @@ use axum::http::request::Parts;
 use garde::Validate;
 use serde::de::DeserializeOwned;
 
-use super::{UNKNOWN, field, valid, words};
-use crate::frame::problem::{Fault, MOST_FAULTS, Problem};
+use super::{UNKNOWN, field, note, valid, words};
+use crate::frame::problem::{Fault, Problem};
 
 /// The parameters of a query, valid by the rules of their type.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,9 +32,7 @@ where
         || serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
     let mut unknown = Vec::new();
     let parsed = serde_ignored::deserialize(pairs(), |path| {
-        if unknown.len() < MOST_FAULTS {
-            unknown.push(Fault::of(path.to_string(), UNKNOWN));
-        }
+        note(&mut unknown, || Fault::of(path.to_string(), UNKNOWN));
     });
     let value: T = match parsed {
         Ok(value) => value,
@@ -47,9 +45,5 @@ where
             return Err(Problem::BAD_REQUEST.with(unknown));
         }
     };
-    match valid(value, Fault::of) {
-        Ok(value) if unknown.is_empty() => Ok(value),
-        Ok(_) => Err(Problem::BAD_REQUEST.with(unknown)),
-        Err(broken) => Err(Problem::BAD_REQUEST.with(unknown).with(broken)),
-    }
+    valid(value, unknown, Problem::BAD_REQUEST, Fault::of)
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Settings, log_filter};
 use crate::frame::cli::VERSION;
-use crate::frame::context::{Context, RequestId};
+use crate::frame::context::Context;
 use crate::frame::database::{Database, Numbers};
 use crate::frame::edge::is_foreign;
 use crate::frame::health::Health;
@@ -151,12 +151,7 @@ const BODY_LIMIT: usize = 16 * 1024;
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 async fn guard(State(token): State<Option<Secret>>, request: Request, next: Next) -> Response {
-    let context = Context {
-        id: RequestId::next(),
-        trace: None,
-        client: None,
-        deadline: Instant::now() + TIME_LIMIT,
-    };
+    let context = Context::until(Instant::now() + TIME_LIMIT);
     let answered = async {
         if let Err(problem) = admit(token.as_ref(), &request) {
             return problem.into_response();
