@@ -195,14 +195,16 @@ impl Service {
         self.memory("VmHWM:")
     }
 
-    /// How many file descriptors it has open.
+    /// The file descriptors that it has open. What started the test may have left it some with high
+    /// numbers, which count for nothing under a limit on files.
     #[track_caller]
-    pub fn descriptors(&self) -> usize {
-        let count = self.process.while_unreaped(|pid| {
+    pub fn descriptors(&self) -> Vec<usize> {
+        let open = self.process.while_unreaped(|pid| {
             let entries = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_pid())).ok()?;
-            Some(entries.count())
+            let numbers = entries.map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+            numbers.collect()
         });
-        count.flatten().unwrap_or_else(|| self.is_gone())
+        open.flatten().unwrap_or_else(|| self.is_gone())
     }
 
     /// How long it has kept processors busy: to within hundredths of a second.

@@ -60,7 +60,7 @@ async fn a_service_is_waited_for_by_its_events_and_tells_how_it_ended() {
          --set operator.listen=127.0.0.1:0"
     );
     assert!(service.rss() > 0 && service.peak_rss() >= service.rss());
-    assert!(service.descriptors() >= 3);
+    assert!(service.descriptors().starts_with(&[0, 1, 2]));
 
     let exit = service.stop().await;
 

@@ -24,8 +24,8 @@ const FULL: &str = "cannot accept connections";
 const SHORT: &str =
     "http.max_connections is beyond the limit on open files (LimitNOFILE, ulimit -n)";
 
-/// A service without room for another file, the operator's connection from before, and the clients
-/// inside.
+/// A service without room for another file that has said so, the operator's connection from before,
+/// and the clients inside.
 async fn full() -> (Service, Http1, Vec<Conversation>) {
     let service = running(faulty()).await;
     // From outside: the service itself keeps some files in reserve.
@@ -38,14 +38,23 @@ async fn full() -> (Service, Http1, Vec<Conversation>) {
     assert_eq!(operator.get("/livez").await.unwrap().status, 200);
     let address = service.http().await;
     let mut inside = Vec::new();
-    // Each is served before the next one comes: the last one finds no file left.
-    while service.descriptors() < FILES {
+    // Each is served before the next one comes: the last one takes the last file.
+    while room(&service) > 0 {
         let mut client = Conversation::open(address).await.unwrap();
         client.write(REQUEST).await.unwrap();
         assert_eq!(client.answer().await.unwrap().status, 200);
         inside.push(client);
     }
+    // It takes a file to see that nobody waits.
+    let told = service.event(FULL).await;
+    assert_eq!(told.field("listener"), "http", "{told}");
     (service, operator, inside)
+}
+
+/// How many more files it may open.
+fn room(service: &Service) -> usize {
+    let open = service.descriptors();
+    FILES - open.iter().filter(|number| **number < FILES).count()
 }
 
 #[tokio::test]
@@ -58,8 +67,6 @@ async fn without_a_file_for_another_connection_it_waits_says_so_once_and_goes_on
         client.write(REQUEST).await.unwrap();
         waiting.push(client);
     }
-    let told = service.event(FULL).await;
-    assert_eq!(told.field("listener"), "http", "{told}");
 
     // Who is inside is served, and can count the time.
     let (began, used) = (Instant::now(), service.cpu_time());
@@ -131,8 +138,10 @@ async fn a_probe_that_finds_no_file_left_is_answered_when_there_is_one() {
         .write("GET /readyz HTTP/1.1\r\nhost: here\r\n\r\n")
         .await
         .unwrap();
-    let told = service.event(FULL).await;
-    assert_eq!(told.field("listener"), "operator", "{told}");
+    let told = service.wait_for("the operator's listener to be full", |event| {
+        event.message == FULL && event.field("listener") == "operator"
+    });
+    told.await;
     assert_eq!(operator.get("/readyz").await.unwrap().status, 200);
 
     drop(inside);
@@ -145,7 +154,6 @@ async fn without_a_file_left_it_stops_as_ever() {
     let (service, mut operator, _inside) = full().await;
     let mut next = Conversation::open(service.http().await).await.unwrap();
     next.write(REQUEST).await.unwrap();
-    service.event(FULL).await;
 
     // The operator's way to ask for it: no signal needs a file, and neither does this.
     let asked = operator.send(Request::post("/api/stop")).await.unwrap();
