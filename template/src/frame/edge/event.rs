@@ -86,7 +86,7 @@ impl Drop for Event {
             route = route.unwrap_or("unmatched"),
             status,
             duration_ms = f64::from(micros) / 1e3,
-            request_id = %self.id,
+            request_id = self.id.as_ref(),
             trace_id = self.trace.as_ref().map(Trace::id),
         );
     }
