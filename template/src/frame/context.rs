@@ -98,6 +98,13 @@ impl RequestId {
         Self(Origin::Here(text))
     }
 
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Origin::Here(text) => text,
+            Origin::Given(text) => text.as_bytes(),
+        }
+    }
+
     /// What a peer calls the request, if that is fit for a header and a log.
     pub(super) fn given(text: &[u8]) -> Option<Self> {
         let fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
@@ -109,11 +116,8 @@ impl RequestId {
 
 impl AsRef<str> for RequestId {
     fn as_ref(&self) -> &str {
-        match &self.0 {
-            // Digits are text.
-            Origin::Here(text) => str::from_utf8(text).unwrap_or_default(),
-            Origin::Given(text) => text,
-        }
+        // Digits are text.
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 

@@ -32,7 +32,10 @@ pin_project! {
     impl<F> PinnedDrop for Caught<F> {
         fn drop(this: Pin<&mut Self>) {
             // Nobody is there to be told; the log has it.
-            _ = attempt(|| this.project().future.set(None));
+            let mut future = this.project().future;
+            if future.is_some() {
+                _ = attempt(|| future.set(None));
+            }
         }
     }
 }
@@ -42,13 +45,18 @@ impl<F: Future> Future for Caught<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut future = self.project().future;
-        let polled = attempt(|| match future.as_mut().as_pin_mut() {
-            Some(future) => future.poll(context),
-            None => Poll::Pending,
+        let polled = attempt(|| {
+            let polled = match future.as_mut().as_pin_mut() {
+                Some(future) => future.poll(context),
+                None => Poll::Pending,
+            };
+            if polled.is_ready() {
+                future.set(None);
+            }
+            polled
         });
         match polled {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(output)) => Poll::Ready(attempt(|| future.set(None)).map(|()| output)),
+            Ok(polled) => polled.map(Ok),
             // It is never polled again, so that nobody sees what the panic left broken.
             Err(panic) => Poll::Ready(Err(panic)),
         }

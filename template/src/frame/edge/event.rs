@@ -1,11 +1,10 @@
 //! The `request` event, and what is counted of a request: once for each, whatever becomes of it.
 
-use std::time::Instant;
-
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use http_body::Body;
+use tokio::time::Instant;
 
 use crate::frame::context::{Context, RequestId, Trace};
 use crate::frame::metrics::http::{Ended, InFlight, Recorder};
@@ -30,6 +29,7 @@ pub(super) struct Event {
 
 impl Event {
     pub(super) fn begun(
+        started: Instant,
         request: &Request,
         context: &Context,
         requests: Recorder,
@@ -44,7 +44,7 @@ impl Event {
             exchange.routed(route.clone());
         }
         Self {
-            started: Instant::now(),
+            started,
             method: request.method().clone(),
             route,
             id: context.id.clone(),

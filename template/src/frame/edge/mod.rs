@@ -85,10 +85,11 @@ struct Edge {
 impl Edge {
     /// A request on its way in, and its answer on its way out.
     fn pass(self: Arc<Self>, request: Request, gate: Gate) -> impl Future<Output = Passed> {
-        let context = self.context(&request);
+        let now = Instant::now();
+        let context = self.context(&request, now);
         // Told and counted when this ends, however it does.
         let limit = self.http.body_limit;
-        let mut event = Event::begun(&request, &context, self.requests, limit);
+        let mut event = Event::begun(now, &request, &context, self.requests, limit);
         let (edge, id) = (Arc::clone(&self), context.id.clone());
         // A panic ends this request, and nothing else; the log has it already.
         let answered = caught(gate.answer(request))
@@ -98,7 +99,7 @@ impl Edge {
         async move {
             let mut response = answered.await;
             edge.headers.put_on(response.headers_mut());
-            if let Ok(id) = HeaderValue::from_str(id.as_ref()) {
+            if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
                 response.headers_mut().insert(REQUEST_ID, id);
             }
             event.answered(&response);
@@ -107,12 +108,12 @@ impl Edge {
     }
 
     /// What is to be known of a request wherever it goes.
-    fn context(&self, request: &Request) -> Context {
+    fn context(&self, request: &Request, now: Instant) -> Context {
         let (headers, http) = (request.headers(), &self.http);
         let peer = peers::judge(request, &http.trusted_proxies);
         let is_trusted = peer.as_ref().is_some_and(|peer| peer.is_trusted);
         // What anybody can say is believed only of those in front of us.
-        let believed = |name: &HeaderName| headers.get(name).filter(|_| is_trusted);
+        let believed = |name: &HeaderName| is_trusted.then(|| headers.get(name)).flatten();
         let given = believed(&REQUEST_ID).and_then(|id| RequestId::given(id.as_bytes()));
         let patience = http.timeout_header.as_ref();
         let patience = patience.and_then(|header| peers::patience(believed(&header.0)?));
@@ -123,7 +124,7 @@ impl Edge {
                 .get(TRACE)
                 .and_then(|trace| Trace::parse(trace.as_bytes())),
             client: peer.map(|peer| peer.client),
-            deadline: Instant::now() + http.request_timeout.min(patience),
+            deadline: now + http.request_timeout.min(patience),
         }
     }
 
@@ -141,15 +142,15 @@ impl Edge {
         if http.origins.refuse(&request) {
             return Err(Problem::CROSS_ORIGIN);
         }
-        if Context::time_left().is_some_and(|left| left.is_zero()) {
-            return Err(Problem::TIMEOUT);
-        }
         // Nobody who waits here has cost much.
         let place = self.admission.enter().await;
         let _place = place.inspect_err(|_| self.requests.shed())?;
+        let limit = Context::time_left().unwrap_or(http.request_timeout);
+        if limit.is_zero() {
+            return Err(Problem::TIMEOUT);
+        }
         let receipt = body::bound(&mut request, http.body_limit.0)?;
         let asks_for_methods = request.method() == Method::OPTIONS;
-        let limit = Context::time_left().unwrap_or(http.request_timeout);
         let Ok(Ok(response)) = timeout(limit, routes.call(request)).await else {
             let is_awaited = receipt.is_some_and(|receipt| receipt.is_awaited());
             let problem = if is_awaited {

@@ -262,8 +262,22 @@ impl Quoted<'_> {
 
 /// What does not stand in a string of JSON, or in a terminal, as it is.
 fn is_special(byte: u8) -> bool {
-    byte < b' ' || byte == b'"' || byte == b'\\' || byte == 0x7f
+    SPECIAL[usize::from(byte)]
 }
+
+/// Looked up, since every byte of every line is.
+const SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut byte = 0;
+    while byte < b' ' as usize {
+        special[byte] = true;
+        byte += 1;
+    }
+    special[b'"' as usize] = true;
+    special[b'\\' as usize] = true;
+    special[0x7f] = true;
+    special
+};
 
 #[cfg(test)]
 mod tests;
