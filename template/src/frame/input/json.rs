@@ -8,6 +8,7 @@ use garde::Validate;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::objects::Objects;
 use super::{UNKNOWN, field, note, valid, words};
 use crate::frame::problem::{Fault, Problem, pointer};
 
@@ -61,7 +62,7 @@ where
 {
     let mut unknown = Vec::new();
     let mut json = serde_json::Deserializer::from_slice(body);
-    let parsed = serde_ignored::deserialize(&mut json, |path| {
+    let parsed = serde_ignored::deserialize(Objects(&mut json), |path| {
         note(&mut unknown, || {
             Fault::at(pointer_of_ignored(&path), UNKNOWN)
         });
@@ -91,7 +92,7 @@ where
 /// What the type refuses, and where.
 fn fault_in<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Fault {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let place = match serde_path_to_error::deserialize::<_, T>(&mut json) {
+    let place = match serde_path_to_error::deserialize::<_, T>(Objects(&mut json)) {
         Ok(_) => String::new(),
         Err(error) => pointer_of_error(error.path()),
     };
@@ -197,6 +198,12 @@ mod tests {
                 &[("", "is no JSON at line 1, column 28")],
             ),
             ("7", "invalid", &[("", "is of another type")]),
+            (r#"["a", []]"#, "invalid", &[("", "is of another type")]),
+            (
+                r#"{"name": "a", "parts": [{"count": 1}, [2]]}"#,
+                "invalid",
+                &[("/parts/1", "is of another type")],
+            ),
             (r#"{"parts": []}"#, "invalid", &[("/name", "is missing")]),
             (
                 r#"{"name": 7, "parts": []}"#,

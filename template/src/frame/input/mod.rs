@@ -10,6 +10,7 @@
 //! `#[garde(transparent)]`.
 
 mod json;
+mod objects;
 mod path;
 mod query;
 
