@@ -31,6 +31,7 @@ use frame::edge;
 use frame::health::Health;
 use frame::lifecycle::{Exit, Lifecycle, Phase, Shutdown, State};
 use frame::metrics::Metrics;
+use frame::openapi;
 use frame::operator::{self, Operator};
 use frame::server::{self, Listener, Sockets, Watch};
 use frame::settings::Loaded;
@@ -201,6 +202,7 @@ async fn start(
     };
     lifecycle.waits_for("tasks");
     let routes = service::start(settings, &frame).await?;
+    let routes = openapi::served(routes, settings.http.documentation)?;
     let routes = edge::around(routes, &settings.http, metrics.requests());
 
     let socket = sockets.take("http", settings.http.listen)?;

@@ -1,5 +1,6 @@
 //! The harness: generates every variant of the template, builds it, runs it, breaks it and measures it.
 
+pub mod browser;
 pub mod crowd;
 mod eventually;
 pub mod generate;
@@ -13,6 +14,7 @@ pub mod postgres;
 pub mod prerequisites;
 pub mod proxy;
 pub mod repository;
+pub mod schemathesis;
 pub mod service;
 pub mod variant;
 

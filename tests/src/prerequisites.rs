@@ -19,7 +19,8 @@ pub fn ensure() -> Result<()> {
         bail!(
             "the tests need programs that are not here.\n\
              On Debian or Ubuntu: sudo apt-get install {packages}\n\
-             Elsewhere: whatever has PostgreSQL's initdb and postgres on PATH, curl, git, sqlite3 and unshare"
+             Elsewhere: whatever has PostgreSQL's initdb and postgres on PATH, chromium, curl, git, \
+             python3 with its venv, sqlite3 and unshare"
         );
     }
     eprintln!("Installing {packages} with apt-get …");
@@ -39,7 +40,11 @@ fn missing() -> Vec<&'static str> {
     if !postgres::is_installed() {
         packages.push("postgresql");
     }
+    if !makes_environments() {
+        packages.push("python3-venv");
+    }
     for (program, package) in [
+        ("chromium", "chromium"),
         ("curl", "curl"),
         ("git", "git"),
         ("sqlite3", "sqlite3"),
@@ -50,6 +55,14 @@ fn missing() -> Vec<&'static str> {
         }
     }
     packages
+}
+
+/// Debian has the module that this needs in a package of its own.
+fn makes_environments() -> bool {
+    let mut python = Command::new("python3");
+    python.args(["-c", "import ensurepip, venv"]);
+    let status = python.stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 fn runs(program: &str) -> bool {

@@ -14,6 +14,7 @@
 //! | [`server`] | listeners: accept, watch over, drain |
 //! | [`edge`] | what stands between a socket and a handler |
 //! | [`input`] | what a handler is given, checked |
+//! | [`openapi`] | the description of the API, and its page |
 //! | [`context`] | what code knows of the request that it runs for |
 //! | [`panics`] | panics, caught and logged |
 //! | [`problem`] | errors on the wire |
@@ -31,6 +32,7 @@ pub mod health;
 pub mod input;
 pub mod lifecycle;
 pub mod metrics;
+pub mod openapi;
 pub mod operator;
 pub mod panics;
 pub mod problem;

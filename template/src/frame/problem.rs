@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::context::RequestId;
 use super::database::Refusal;
@@ -23,14 +24,18 @@ pub struct Problem {
 }
 
 /// One thing that is wrong with a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ProblemFault)]
 pub struct Fault {
     #[serde(flatten)]
     place: Place,
+    /// What is wrong there, for people.
     detail: Cow<'static, str>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// Where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ProblemPlace)]
 #[serde(rename_all = "lowercase")]
 enum Place {
     /// In the body, as a JSON pointer.
@@ -190,17 +195,28 @@ fn is_problem(response: &Response) -> bool {
     kind.is_some_and(|kind| kind == KIND)
 }
 
-const KIND: &str = "application/problem+json";
+pub(super) const KIND: &str = "application/problem+json";
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// Why a request was not answered as it was meant (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Body<'a> {
+    /// Always `about:blank`: what there is to know is in `code`.
     r#type: &'static str,
+    /// What happened, for people.
     title: &'a str,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What happened, for programs: it stays as it is.
     code: &'a str,
+    /// What the request is called in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     request_id: Option<String>,
+    /// What is wrong with the request, each with its place.
     #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+    #[schema(required = false)]
     errors: &'a [Fault],
 }
 

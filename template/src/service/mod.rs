@@ -7,11 +7,20 @@ mod targets;
 
 use std::error::Error;
 
-use axum::Router;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::frame::Frame;
 
 pub use settings::Settings;
+
+/// What is to be said of the API as a whole. Each route says the rest.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Targets", description = "The URLs that are watched."),
+    tags((name = "targets", description = "URLs, which can be added, listed and removed"))
+)]
+struct Api;
 
 /// Starts what works in the background, and gives every route.
 ///
@@ -25,8 +34,9 @@ pub use settings::Settings;
 pub async fn start(
     settings: &Settings,
     frame: &Frame,
-) -> Result<Router, Box<dyn Error + Send + Sync>> {
+) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     let database = frame.database.clone();
     let targets = targets::Targets::new(database, settings.monitor.max_targets);
-    Ok(Router::new().nest("/v1", targets::routes(targets)))
+    let api = OpenApiRouter::with_openapi(Api::openapi());
+    Ok(api.nest("/v1", targets::routes(targets)))
 }

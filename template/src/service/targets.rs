@@ -1,14 +1,15 @@
 //! Targets: the URLs that are watched.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use url::Url;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::frame::database::{Database, Refusal};
 use crate::frame::input::{Json, Path};
@@ -37,21 +38,35 @@ impl Section for Monitor {
     }
 }
 
-#[derive(Debug, Serialize, FromRow)]
+/// A URL that is watched.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
 struct Target {
+    #[schema(example = 1)]
     id: i64,
+    #[schema(format = "uri", example = "https://example.org/")]
     url: String,
 }
 
-#[derive(Debug, Deserialize, Validate)]
+/// A URL that is to be watched.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
 struct NewTarget {
+    /// It begins with `http://` or `https://`.
     #[garde(length(bytes, max = 2048), custom(|url, &()| of_the_web(url)))]
+    #[schema(
+        max_length = 2048,
+        format = "uri",
+        pattern = "^https?://",
+        example = "https://example.org/"
+    )]
     url: String,
 }
 
 fn of_the_web(url: &str) -> garde::Result {
+    // A browser would take more than is a URL, and mend it.
+    let is_written =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
     let is_of_the_web = url.starts_with("http://") || url.starts_with("https://");
-    if is_of_the_web && Url::parse(url).is_ok() {
+    if is_of_the_web && url.bytes().all(is_written) && Url::parse(url).is_ok() {
         return Ok(());
     }
     let words = "is no URL that begins with http:// or https://";
@@ -69,17 +84,28 @@ const TOO_MANY: Problem = Problem::new(
     "There is no room for another target",
 );
 
-pub(super) fn routes(targets: Targets) -> Router {
-    Router::new()
-        .route("/targets", get(list).post(create))
-        .route("/targets/{id}", get(read).delete(remove))
+pub(super) fn routes(targets: Targets) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(read, remove))
         .with_state(targets)
 }
 
+/// Lists all targets
+#[utoipa::path(get, path = "/targets", operation_id = "list_targets", tag = "targets",
+    responses((status = OK, description = "All of them, the oldest first", body = [Target])))]
 async fn list(State(targets): State<Targets>) -> Result<impl IntoResponse, Problem> {
     Ok(Json(targets.all().await?))
 }
 
+/// Adds a target
+#[utoipa::path(post, path = "/targets", operation_id = "create_target", tag = "targets",
+    request_body = NewTarget,
+    responses(
+        (status = CREATED, description = "It was added", body = Target,
+            headers(("location" = String, description = "The path of the target"))),
+        (status = CONFLICT, description = "`already_watched`, or `too_many_targets`"),
+    ))]
 async fn create(
     State(targets): State<Targets>,
     Json(new): Json<NewTarget>,
@@ -93,6 +119,13 @@ async fn create(
     ))
 }
 
+/// Shows a target
+#[utoipa::path(get, path = "/targets/{id}", operation_id = "read_target", tag = "targets",
+    params(("id" = i64, Path, description = "The number of the target")),
+    responses(
+        (status = OK, description = "The target", body = Target),
+        (status = NOT_FOUND, description = "`not_found`: there is no such target"),
+    ))]
 async fn read(
     State(targets): State<Targets>,
     Path(id): Path<i64>,
@@ -100,6 +133,13 @@ async fn read(
     Ok(Json(targets.get(id).await?))
 }
 
+/// Removes a target
+#[utoipa::path(delete, path = "/targets/{id}", operation_id = "remove_target", tag = "targets",
+    params(("id" = i64, Path, description = "The number of the target")),
+    responses(
+        (status = NO_CONTENT, description = "It was removed"),
+        (status = NOT_FOUND, description = "`not_found`: there is no such target"),
+    ))]
 async fn remove(
     State(targets): State<Targets>,
     Path(id): Path<i64>,

@@ -10,6 +10,7 @@
 mod exposition;
 mod life;
 mod metrics;
+mod openapi;
 mod routes;
 mod running;
 #[path = "../support/scratch.rs"]

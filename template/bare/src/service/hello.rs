@@ -1,10 +1,11 @@
 //! Hello: greets guests by name, and counts how often each has come.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use axum::routing::post;
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::frame::database::Database;
 use crate::frame::input::{Json, Path};
@@ -25,18 +26,24 @@ impl Section for Hello {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// What a guest is told.
+#[derive(Debug, Serialize, ToSchema)]
 struct Greeting {
     message: String,
+    /// How often the guest has come, this time included.
     times: i64,
 }
 
-pub(super) fn routes(hello: Hello, guests: Guests) -> Router {
-    Router::new()
-        .route("/hello/{name}", post(greet))
+pub(super) fn routes(hello: Hello, guests: Guests) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(greet))
         .with_state((hello, guests))
 }
 
+/// Greets a guest
+#[utoipa::path(post, path = "/hello/{name}", operation_id = "greet", tag = "hello",
+    params(("name" = String, Path, description = "Who comes")),
+    responses((status = OK, description = "The greeting", body = Greeting)))]
 async fn greet(
     State((hello, guests)): State<(Hello, Guests)>,
     Path(name): Path<String>,

@@ -7,11 +7,20 @@ mod settings;
 
 use std::error::Error;
 
-use axum::Router;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::frame::Frame;
 
 pub use settings::Settings;
+
+/// What is to be said of the API as a whole. Each route says the rest.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Hello", description = "Greetings, counted."),
+    tags((name = "hello", description = "Guests, who are greeted by name"))
+)]
+struct Api;
 
 /// Starts what works in the background, and gives every route.
 ///
@@ -25,8 +34,9 @@ pub use settings::Settings;
 pub async fn start(
     settings: &Settings,
     frame: &Frame,
-) -> Result<Router, Box<dyn Error + Send + Sync>> {
+) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     let guests = hello::Guests::new(frame.database.clone());
     let routes = hello::routes(settings.hello.clone(), guests);
-    Ok(Router::new().nest("/v1", routes))
+    let api = OpenApiRouter::with_openapi(Api::openapi());
+    Ok(api.nest("/v1", routes))
 }

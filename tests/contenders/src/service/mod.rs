@@ -9,6 +9,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::frame::Frame;
 use crate::frame::input::Json;
@@ -28,9 +29,13 @@ struct Target {
 
 /// Gives every route.
 #[expect(clippy::unused_async, reason = "the frame waits for it")]
-pub async fn start(_: &Settings, _: &Frame) -> Result<Router, Box<dyn Error + Send + Sync>> {
+pub async fn start(
+    _: &Settings,
+    _: &Frame,
+) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     let routes = Router::new()
         .route("/plain", get(async || "hello"))
         .route("/json", post(async |Json(target): Json<Target>| Json(target)));
-    Ok(routes)
+    // What is measured is described to nobody.
+    Ok(routes.into())
 }

@@ -10,7 +10,7 @@ mod tasks;
 
 use std::error::Error;
 
-use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::frame::Frame;
 
@@ -20,12 +20,14 @@ pub use settings::Settings;
 pub async fn start(
     settings: &Settings,
     frame: &Frame,
-) -> Result<Router, Box<dyn Error + Send + Sync>> {
+) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     let checks = checks::register(&settings.faults, &frame.health)?;
     let tasks = tasks::start(settings.faults.task, &frame.supervisor).await?;
-    Ok(answers::routes()
+    let routes = answers::routes()
         .merge(pushes::routes())
         .merge(stalls::routes())
         .merge(checks)
-        .merge(tasks))
+        .merge(tasks);
+    // None of them is described.
+    Ok(routes.into())
 }

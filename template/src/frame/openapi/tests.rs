@@ -1,0 +1,200 @@
+use axum::body::Body;
+use axum::extract::Request;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::*;
+
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "only what is said of it counts")]
+struct Order {
+    parts: Vec<Part>,
+    notes: std::collections::BTreeMap<String, Note>,
+    #[serde(flatten)]
+    payment: Payment,
+    either: Either,
+    also: Payment,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "only what is said of it counts")]
+struct Part {
+    count: u8,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "only what is said of it counts")]
+struct Note {
+    text: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "only what is said of it counts")]
+struct Payment {
+    card: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "only what is said of it counts")]
+enum Either {
+    This { one: u8 },
+    That(Part),
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only what is said of it counts")]
+struct Receipt {
+    number: u64,
+}
+
+/// Takes an order
+#[utoipa::path(post, path = "/orders", request_body = Order, responses(
+    (status = CREATED, description = "Taken", body = Receipt),
+    (status = CONFLICT, description = "`taken`"),
+    (status = TOO_MANY_REQUESTS, description = "`too_many_requests`"),
+    (status = SERVICE_UNAVAILABLE, description = "`closed`: Come back tomorrow."),
+))]
+async fn order() {}
+
+/// Shows a receipt
+#[utoipa::path(get, path = "/orders", responses((status = OK, description = "It", body = Receipt)))]
+async fn receipt() {}
+
+fn routes() -> OpenApiRouter {
+    OpenApiRouter::default().routes(routes!(order, receipt))
+}
+
+fn described() -> Value {
+    let text = text(routes().into_openapi()).unwrap();
+    assert!(text.ends_with("}\n"));
+    serde_json::from_str(&text).unwrap()
+}
+
+fn statuses(operation: &Value) -> Vec<&str> {
+    let responses = operation["responses"].as_object().unwrap();
+    responses.keys().map(String::as_str).collect()
+}
+
+#[test]
+fn what_the_edge_answers_is_added_to_what_a_handler_says() {
+    let api = described();
+    let reading = &api["paths"]["/orders"]["get"];
+    assert_eq!(
+        statuses(reading),
+        ["200", "400", "414", "421", "500", "503", "504"]
+    );
+    let changing = &api["paths"]["/orders"]["post"];
+    assert_eq!(
+        statuses(changing),
+        [
+            "201", "400", "403", "408", "409", "413", "414", "415", "421", "422", "429", "500",
+            "503", "504"
+        ]
+    );
+    let refused = &api["components"]["responses"]["BadRequest"];
+    let place = json!({ "$ref": "#/components/responses/BadRequest" });
+    assert_eq!(reading["responses"]["400"], place);
+    let words = refused["description"].as_str().unwrap();
+    assert!(words.starts_with("`bad_request`: "), "{words}");
+    let busy = &changing["responses"]["503"]["description"];
+    let busy = busy.as_str().unwrap();
+    for code in ["`closed`: Come back", "`unavailable`: ", "`overloaded`: "] {
+        assert!(busy.contains(code), "{busy}");
+    }
+}
+
+#[test]
+fn a_problem_has_its_body_and_every_answer_its_headers() {
+    let api = described();
+    let answers = &api["paths"]["/orders"]["post"]["responses"];
+    let problem = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
+    let responses = &api["components"]["responses"];
+    for answer in [
+        &answers["409"],
+        &answers["429"],
+        &answers["503"],
+        &responses["ServiceUnavailable"],
+        &responses["BadRequest"],
+    ] {
+        let body = json!({ "application/problem+json": problem });
+        assert_eq!(answer["content"], body, "{answer}");
+        assert!(answer["headers"]["x-request-id"].is_object(), "{answer}");
+    }
+    assert!(answers["201"]["content"]["application/json"].is_object());
+    assert!(answers["201"]["headers"]["x-request-id"].is_object());
+    for (answer, is_told) in [
+        (&answers["429"], true),
+        (&answers["503"], true),
+        (&responses["ServiceUnavailable"], true),
+        (&answers["409"], false),
+    ] {
+        let header = &answer["headers"]["retry-after"];
+        assert_eq!(header.is_object(), is_told, "{answer}");
+    }
+    for name in ["Problem", "ProblemFault", "ProblemPlace"] {
+        assert!(api["components"]["schemas"][name].is_object(), "{name}");
+    }
+}
+
+#[test]
+fn what_is_taken_has_the_fields_that_are_listed_and_what_is_given_may_get_more() {
+    let api = described();
+    let schemas = &api["components"]["schemas"];
+    for name in ["Part", "Note"] {
+        assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
+    }
+    let this = &schemas["Either"]["oneOf"][0];
+    assert_eq!(this["additionalProperties"], false);
+    assert_eq!(this["properties"]["This"]["additionalProperties"], false);
+    // Each part would refuse the fields of the other, also if it stands elsewhere as a whole.
+    let parts = schemas["Order"]["allOf"].as_array().unwrap();
+    assert_eq!(parts.len(), 2, "{parts:?}");
+    assert!(
+        parts
+            .iter()
+            .all(|part| part["additionalProperties"].is_null()),
+        "{parts:?}"
+    );
+    for open in ["Payment", "Receipt", "Problem"] {
+        assert!(schemas[open]["additionalProperties"].is_null(), "{open}");
+    }
+}
+
+async fn asked(routes: &Router, path: &str, tag: &str) -> (u16, usize) {
+    let request = Request::get(path).header("if-none-match", tag);
+    let request = request.body(Body::empty()).unwrap();
+    let (parts, body) = routes.clone().oneshot(request).await.unwrap().into_parts();
+    let body = axum::body::to_bytes(body, 1_000_000).await.unwrap();
+    assert_eq!(parts.headers["cache-control"], "no-cache");
+    (parts.status.as_u16(), body.len())
+}
+
+#[tokio::test]
+async fn what_is_known_is_not_sent_again() {
+    let routes = served(routes(), true).unwrap();
+    let first = Request::get("/docs").body(Body::empty()).unwrap();
+    let first = routes.clone().oneshot(first).await.unwrap();
+    let tag = first.headers()["etag"].to_str().unwrap();
+    for known in [tag, &format!("W/{tag}"), &format!("\"a\", {tag}"), "*"] {
+        assert_eq!(asked(&routes, "/docs", known).await, (304, 0), "{known}");
+    }
+    for other in ["\"a\"", "", "a, b", tag.trim_matches('"')] {
+        let (status, length) = asked(&routes, "/docs", other).await;
+        assert!(status == 200 && length > 0, "{other}");
+    }
+    let (status, _) = asked(&routes, "/openapi.json", tag).await;
+    assert_eq!(status, 200, "another file has another tag");
+}
+
+#[tokio::test]
+async fn without_a_description_there_are_the_routes_alone() {
+    let routes = served(routes(), false).unwrap();
+    for (path, status) in [("/orders", 200), ("/openapi.json", 404), ("/docs", 404)] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = routes.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+    }
+}

@@ -1,0 +1,216 @@
+//! A browser without a window: Chromium, told what to do over a pipe, in its DevTools protocol.
+//!
+//! Everything that a page asks for and everything that it complains about is kept. No name leads
+//! anywhere, so that a page that needs another machine fails here as well.
+
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write, pipe};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use command_fds::{CommandFdExt, FdMapping};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Longer than anything here takes; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One page in a browser of its own. Dropped, both are gone.
+#[derive(Debug)]
+pub struct Page {
+    process: Child,
+    orders: PipeWriter,
+    news: Receiver<Value>,
+    session: Value,
+    asked: u64,
+    requests: Vec<String>,
+    complaints: Vec<String>,
+    /// What the browser keeps. It is dropped after the process.
+    _profile: TempDir,
+}
+
+impl Page {
+    /// A page with nothing in it.
+    pub fn blank() -> Result<Page> {
+        let profile = TempDir::with_prefix("keelson-browser-")?;
+        let (orders, news) = (pipe()?, pipe()?);
+        let mut chromium = Command::new("chromium");
+        chromium
+            .args([
+                "--headless=new",
+                "--remote-debugging-pipe",
+                "--no-first-run",
+            ])
+            .args([
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--disable-background-networking",
+            ])
+            .arg("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1")
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if rustix::process::getuid().is_root() {
+            chromium.arg("--no-sandbox");
+        }
+        chromium.fd_mappings(vec![
+            FdMapping {
+                parent_fd: orders.0.into(),
+                child_fd: 3,
+            },
+            FdMapping {
+                parent_fd: news.1.into(),
+                child_fd: 4,
+            },
+        ])?;
+        let process = chromium.spawn().context("chromium cannot be run")?;
+        // The command has the browser's ends: as long as it lives, a browser that has gone would not
+        // be noticed.
+        drop(chromium);
+        let mut page = Page {
+            process,
+            orders: orders.1,
+            news: listen(news.0),
+            session: Value::Null,
+            asked: 0,
+            requests: Vec::new(),
+            complaints: Vec::new(),
+            _profile: profile,
+        };
+        let target = page.order("Target.createTarget", json!({ "url": "about:blank" }))?;
+        let attach = json!({ "targetId": target["targetId"], "flatten": true });
+        page.session = page.order("Target.attachToTarget", attach)?["sessionId"].take();
+        for domain in ["Log", "Network", "Page", "Runtime"] {
+            page.order(&format!("{domain}.enable"), json!({}))?;
+        }
+        Ok(page)
+    }
+
+    /// Goes there, and stays until this expression is true.
+    pub fn open(&mut self, url: &str, until: &str) -> Result<()> {
+        let gone = self.order("Page.navigate", json!({ "url": url }))?;
+        ensure!(gone["errorText"].is_null(), "{url}: {gone}");
+        self.wait(until)
+    }
+
+    /// Waits until this expression is true: looks again whenever something on the page has changed.
+    pub fn wait(&mut self, expression: &str) -> Result<()> {
+        let holds = self.run(&format!(
+            "new Promise((done) => {{
+                const look = () => {{ if ({expression}) {{ done(true); }} }};
+                const all = {{ attributes: true, characterData: true, childList: true, subtree: true }};
+                new MutationObserver(look).observe(document, all);
+                look();
+            }})"
+        ));
+        holds
+            .map(drop)
+            .with_context(|| format!("never: {expression}"))
+    }
+
+    /// The value of an expression; of a promise, what becomes of it.
+    pub fn run(&mut self, expression: &str) -> Result<Value> {
+        let what = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        let mut answer = self.order("Runtime.evaluate", what)?;
+        let thrown = &answer["exceptionDetails"];
+        ensure!(thrown.is_null(), "{expression}: {thrown}");
+        Ok(answer["result"]["value"].take())
+    }
+
+    /// Presses a key, and lets go of it.
+    pub fn press(&mut self, key: &str) -> Result<()> {
+        let (code, text) = match key {
+            "Enter" => (13, Some("\r")),
+            "Tab" => (9, None),
+            _ => anyhow::bail!("no key {key}"),
+        };
+        let mut event = json!({
+            "type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": code,
+        });
+        if let Some(text) = text {
+            event["text"] = text.into();
+        }
+        self.order("Input.dispatchKeyEvent", event.clone())?;
+        event["type"] = "keyUp".into();
+        self.order("Input.dispatchKeyEvent", event).map(drop)
+    }
+
+    /// Shows the page as to somebody who prefers these colors: `light` or `dark`.
+    pub fn prefer(&mut self, colors: &str) -> Result<()> {
+        let feature = json!({ "name": "prefers-color-scheme", "value": colors });
+        self.order(
+            "Emulation.setEmulatedMedia",
+            json!({ "features": [feature] }),
+        )
+        .map(drop)
+    }
+
+    /// The address of each request that it has made.
+    pub fn requests(&self) -> &[String] {
+        &self.requests
+    }
+
+    /// What it has put on the console, has thrown, or was refused.
+    pub fn complaints(&self) -> &[String] {
+        &self.complaints
+    }
+
+    /// What the browser answers to an order. What else it tells by then is kept.
+    fn order(&mut self, method: &str, parameters: Value) -> Result<Value> {
+        self.asked += 1;
+        let mut order = json!({ "id": self.asked, "method": method, "params": parameters });
+        if !self.session.is_null() {
+            order["sessionId"] = self.session.clone();
+        }
+        self.orders.write_all(format!("{order}\0").as_bytes())?;
+        loop {
+            let news = self.news.recv_timeout(PATIENCE);
+            let mut news = news.with_context(|| format!("no answer to {method}"))?;
+            if news["id"] == self.asked {
+                ensure!(news["error"].is_null(), "{method}: {}", news["error"]);
+                return Ok(news["result"].take());
+            }
+            self.note(&news);
+        }
+    }
+
+    fn note(&mut self, news: &Value) {
+        let told = &news["params"];
+        match news["method"].as_str() {
+            Some("Network.requestWillBeSent") => {
+                let url = told["request"]["url"].as_str().unwrap_or_default();
+                self.requests.push(url.to_owned());
+            }
+            Some("Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded") => {
+                self.complaints.push(told.to_string());
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+/// Each message of the browser, as it comes. They end with a zero.
+fn listen(pipe: PipeReader) -> Receiver<Value> {
+    let (tell, news) = channel();
+    thread::spawn(move || {
+        for message in BufReader::new(pipe).split(0).map_while(Result::ok) {
+            let Ok(message) = serde_json::from_slice(&message) else {
+                break;
+            };
+            if tell.send(message).is_err() {
+                break;
+            }
+        }
+    });
+    news
+}

@@ -1,0 +1,92 @@
+//! A service answers as its description says: whatever fits it is taken, whatever does not is refused,
+//! and no answer is another than those that are described.
+
+use std::fs;
+
+use keelson::http::get;
+use keelson::schemathesis;
+use keelson::service::{Launch, Service};
+use keelson::variant::Variant;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn the_example_is_as_it_is_described() {
+    is_as_described(crate::service()).await;
+}
+
+#[tokio::test]
+async fn what_is_generated_without_it_is_as_it_is_described() {
+    let binary = Variant::default().example("none").generate().build();
+    is_as_described(Service::of(binary)).await;
+}
+
+async fn is_as_described(launch: Launch) {
+    let service = launch.start().await.unwrap().ready().await;
+    let url = format!("http://{}", service.http().await);
+    let place = format!("{url}/openapi.json");
+    let api = get(service.http().await, "/openapi.json")
+        .await
+        .unwrap()
+        .json();
+
+    let found = schemathesis::ask(&place, &url).unwrap();
+
+    assert!(found.is_fine, "{}", found.report);
+    let paths = api["paths"].as_object().unwrap().values();
+    let operations: usize = paths.map(|path| path.as_object().unwrap().len()).sum();
+    let all = format!("{operations} selected / {operations} total");
+    assert!(
+        found.report.contains(&all),
+        "{all} is not in:\n{}",
+        found.report
+    );
+    let exit = service.stop().await;
+    assert_eq!(exit.code, Some(0), "{exit}");
+}
+
+/// That the other tests can fail is seen on a description in which something is not so.
+#[tokio::test]
+async fn a_description_that_is_not_true_is_found_out() {
+    let service = crate::service().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let mut api = get(address, "/openapi.json").await.unwrap().json();
+    let create = "/paths/~1v1~1targets/post/responses";
+    let mut change = |place: &str, change: &dyn Fn(&mut Value)| {
+        change(
+            api.pointer_mut(place)
+                .unwrap_or_else(|| panic!("no {place}")),
+        );
+    };
+    change(create, &|answers| {
+        answers.as_object_mut().unwrap().remove("422");
+    });
+    change(&format!("{create}/201/headers"), &|headers| {
+        headers["x-more"] = json!({ "required": true, "schema": { "type": "string" } });
+    });
+    change("/components/schemas/Target/properties/id", &|id| {
+        *id = json!({ "type": "string" });
+    });
+    change("/components/schemas/NewTarget/properties/url", &|url| {
+        url["maxLength"] = 20.into();
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("openapi.json");
+    fs::write(&place, api.to_string()).unwrap();
+
+    let url = format!("http://{address}");
+    let found = schemathesis::ask(&place.display().to_string(), &url).unwrap();
+
+    assert!(!found.is_fine, "{}", found.report);
+    for fault in [
+        "Undocumented status code",
+        "Missing required response headers",
+        "Response violates schema",
+        "Schema-violating request accepted",
+    ] {
+        assert!(
+            found.report.contains(fault),
+            "{fault} is not in:\n{}",
+            found.report
+        );
+    }
+}

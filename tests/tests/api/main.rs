@@ -1,0 +1,17 @@
+//! What a service says of its API: that it is so, and that its page shows it.
+
+mod conformance;
+mod page;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use keelson::service::{Launch, Service};
+use keelson::variant::Variant;
+
+/// The default service, not started yet.
+fn service() -> Launch {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let binary = BINARY.get_or_init(|| Variant::default().generate().build());
+    Service::of(binary)
+}

@@ -1,0 +1,169 @@
+//! The page that shows the description, in a real browser.
+
+use std::net::SocketAddr;
+
+use keelson::browser::Page;
+use keelson::http::get;
+use keelson::service::Service;
+use serde_json::{Value, json};
+
+const SHOWN: &str = "document.querySelector('main')?.getAttribute('aria-busy') === 'false'";
+
+async fn service() -> (Service, SocketAddr) {
+    let service = crate::service().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    (service, address)
+}
+
+fn open(address: SocketAddr) -> Page {
+    let mut page = Page::blank().unwrap();
+    page.open(&format!("http://{address}/docs"), SHOWN).unwrap();
+    page
+}
+
+#[tokio::test]
+async fn the_page_shows_all_that_is_described_and_asks_nobody_else() {
+    let (_service, address) = service().await;
+    let api = get(address, "/openapi.json").await.unwrap().json();
+
+    let mut page = open(address);
+
+    let mut operations = Vec::new();
+    for (path, item) in api["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            operations.push(format!("{} {path}", method.to_uppercase()));
+            let name = operation["operationId"].as_str().unwrap();
+            let text = page.run(&format!("document.getElementById('{name}').textContent"));
+            let text = text.unwrap().as_str().unwrap().to_owned();
+            let answers = operation["responses"].as_object().unwrap().keys();
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let parameters = parameters.map(|parameter| parameter["name"].as_str().unwrap());
+            let summary = operation["summary"].as_str().unwrap();
+            let said = answers
+                .map(String::as_str)
+                .chain(parameters)
+                .chain([summary]);
+            for said in said.chain(["application/problem+json"]) {
+                assert!(text.contains(said), "{name}: {said} is not in {text}");
+            }
+        }
+    }
+    let links = "[...document.querySelectorAll('nav a')].map((link) => link.textContent).sort()";
+    operations.sort();
+    assert_eq!(page.run(links).unwrap(), json!(operations));
+    for schema in api["components"]["schemas"].as_object().unwrap().keys() {
+        let shown = page.run(&format!(
+            "document.getElementById('schema-{schema}') !== null"
+        ));
+        assert_eq!(shown.unwrap(), true, "{schema}");
+    }
+    let title = page.run("document.title").unwrap();
+    assert_eq!(title, api["info"]["title"]);
+
+    let own = ["docs", "docs/docs.css", "docs/docs.js", "openapi.json"];
+    let own = own.map(|file| format!("http://{address}/{file}"));
+    let mut asked = page.requests().to_vec();
+    asked.retain(|url| url != "data:,");
+    asked.sort();
+    assert_eq!(asked, own);
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_operation_is_tried_from_the_keyboard() {
+    let (_service, address) = service().await;
+    let mut page = open(address);
+
+    focus(&mut page, "nav a[href=\"#create_target\"]");
+    page.press("Enter").unwrap();
+    page.wait("document.activeElement.matches('#create_target > summary')")
+        .unwrap();
+    let example = page
+        .run("document.querySelector('#create_target textarea').value")
+        .unwrap();
+    assert_eq!(sent(&mut page, "create_target", "button"), "201");
+    let created = body(&mut page, "create_target");
+    let wanted: Value = serde_json::from_str(example.as_str().unwrap()).unwrap();
+    assert_eq!(created["url"], wanted["url"]);
+
+    let id = &created["id"];
+    page.run(&format!(
+        "document.querySelector('#remove_target input').value = {id}"
+    ))
+    .unwrap();
+    assert_eq!(sent(&mut page, "remove_target", "input"), "204");
+    page.run(&format!(
+        "document.querySelector('#read_target input').value = {id}"
+    ))
+    .unwrap();
+    assert_eq!(sent(&mut page, "read_target", "input"), "404");
+    assert_eq!(body(&mut page, "read_target")["code"], "not_found");
+}
+
+fn focus(page: &mut Page, selector: &str) {
+    let focus = format!("document.querySelector('{selector}').focus()");
+    page.run(&focus).unwrap();
+}
+
+/// The status of the answer, when Enter was pressed on a part of an operation's form.
+fn sent(page: &mut Page, operation: &str, part: &str) -> String {
+    page.run(&format!(
+        "document.getElementById('{operation}').open = true"
+    ))
+    .unwrap();
+    focus(page, &format!("#{operation} {part}"));
+    page.press("Enter").unwrap();
+    let output = format!("document.querySelector('#{operation} output p')");
+    page.wait(&output).unwrap();
+    let words = page.run(&format!("{output}.textContent")).unwrap();
+    words.as_str().unwrap().chars().take(3).collect()
+}
+
+fn body(page: &mut Page, operation: &str) -> Value {
+    let body = format!("document.querySelector('#{operation} [aria-label=Body]').textContent");
+    let body = page.run(&body).unwrap();
+    serde_json::from_str(body.as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn everything_has_a_name_for_those_who_do_not_see_it_and_colors_follow_the_reader() {
+    let (_service, address) = service().await;
+    let mut page = open(address);
+
+    let nameless = "[...document.querySelectorAll('input, textarea')]
+        .filter((field) => field.labels.length === 0 || field.labels[0].textContent.trim() === '').length";
+    assert_eq!(page.run(nameless).unwrap(), 0);
+    let buttons = "[...document.querySelectorAll('button, summary, a, th[scope=col]')].length > 20";
+    assert_eq!(page.run(buttons).unwrap(), true);
+    let headings = "document.querySelectorAll('h1').length === 1 && document.documentElement.lang";
+    assert_eq!(page.run(headings).unwrap(), "en");
+
+    let mut color = |colors: &str| {
+        page.prefer(colors).unwrap();
+        page.run("getComputedStyle(document.querySelector('.faint')).color")
+            .unwrap()
+    };
+    assert_ne!(color("light"), color("dark"));
+}
+
+#[tokio::test]
+async fn its_policy_holds_the_page_to_the_service() {
+    let (_service, address) = service().await;
+    let (_other, elsewhere) = service().await;
+    let mut page = open(address);
+
+    let refused = |action: &str| {
+        format!(
+            "new Promise((done) => {{
+                addEventListener('securitypolicyviolation', (event) => done(event.effectiveDirective));
+                {action}
+            }})"
+        )
+    };
+    let fetches = format!("fetch('http://{elsewhere}/livez').catch(() => {{}});");
+    assert_eq!(page.run(&refused(&fetches)).unwrap(), "connect-src");
+    let injects =
+        "document.body.append(Object.assign(document.createElement('script'), { text: '1' }));";
+    assert_eq!(page.run(&refused(injects)).unwrap(), "script-src-elem");
+    assert!(!page.complaints().is_empty(), "or nobody would see them");
+}
