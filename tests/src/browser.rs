@@ -1,4 +1,4 @@
-//! A browser without a window: Chromium, told what to do over a pipe, in its DevTools protocol.
+//! A browser without a window: Chromium, told what to do over a pipe, in the protocol of its developer tools.
 //!
 //! Everything that a page asks for and everything that it complains about is kept. No name leads
 //! anywhere, so that a page that needs another machine fails here as well.
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Longer than anything here takes; only a failure waits for it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One page in a browser of its own. Dropped, both are gone.
 #[derive(Debug)]
@@ -80,18 +80,18 @@ impl Page {
             complaints: Vec::new(),
             _profile: profile,
         };
-        let target = page.order("Target.createTarget", json!({ "url": "about:blank" }))?;
+        let target = page.order("Target.createTarget", &json!({ "url": "about:blank" }))?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        page.session = page.order("Target.attachToTarget", attach)?["sessionId"].take();
+        page.session = page.order("Target.attachToTarget", &attach)?["sessionId"].take();
         for domain in ["Log", "Network", "Page", "Runtime"] {
-            page.order(&format!("{domain}.enable"), json!({}))?;
+            page.order(&format!("{domain}.enable"), &json!({}))?;
         }
         Ok(page)
     }
 
     /// Goes there, and stays until this expression is true.
     pub fn open(&mut self, url: &str, until: &str) -> Result<()> {
-        let gone = self.order("Page.navigate", json!({ "url": url }))?;
+        let gone = self.order("Page.navigate", &json!({ "url": url }))?;
         ensure!(gone["errorText"].is_null(), "{url}: {gone}");
         self.wait(until)
     }
@@ -114,7 +114,7 @@ impl Page {
     /// The value of an expression; of a promise, what becomes of it.
     pub fn run(&mut self, expression: &str) -> Result<Value> {
         let what = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
-        let mut answer = self.order("Runtime.evaluate", what)?;
+        let mut answer = self.order("Runtime.evaluate", &what)?;
         let thrown = &answer["exceptionDetails"];
         ensure!(thrown.is_null(), "{expression}: {thrown}");
         Ok(answer["result"]["value"].take())
@@ -133,9 +133,9 @@ impl Page {
         if let Some(text) = text {
             event["text"] = text.into();
         }
-        self.order("Input.dispatchKeyEvent", event.clone())?;
+        self.order("Input.dispatchKeyEvent", &event)?;
         event["type"] = "keyUp".into();
-        self.order("Input.dispatchKeyEvent", event).map(drop)
+        self.order("Input.dispatchKeyEvent", &event).map(drop)
     }
 
     /// Shows the page as to somebody who prefers these colors: `light` or `dark`.
@@ -143,7 +143,7 @@ impl Page {
         let feature = json!({ "name": "prefers-color-scheme", "value": colors });
         self.order(
             "Emulation.setEmulatedMedia",
-            json!({ "features": [feature] }),
+            &json!({ "features": [feature] }),
         )
         .map(drop)
     }
@@ -159,7 +159,7 @@ impl Page {
     }
 
     /// What the browser answers to an order. What else it tells by then is kept.
-    fn order(&mut self, method: &str, parameters: Value) -> Result<Value> {
+    fn order(&mut self, method: &str, parameters: &Value) -> Result<Value> {
         self.asked += 1;
         let mut order = json!({ "id": self.asked, "method": method, "params": parameters });
         if !self.session.is_null() {
