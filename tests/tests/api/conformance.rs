@@ -4,6 +4,7 @@
 use std::fs;
 
 use keelson::http::get;
+use keelson::postgres::Postgres;
 use keelson::schemathesis;
 use keelson::service::{Launch, Service};
 use keelson::variant::Variant;
@@ -18,6 +19,17 @@ async fn the_example_is_as_it_is_described() {
 async fn what_is_generated_without_it_is_as_it_is_described() {
     let binary = Variant::default().example("none").generate().build();
     is_as_described(Service::of(binary)).await;
+}
+
+#[tokio::test]
+async fn on_postgres_both_are_as_they_are_described() {
+    let postgres = Postgres::start().await.unwrap();
+    for example in ["monitor", "none"] {
+        let variant = Variant::default().database("postgres").example(example);
+        postgres.create_database(example).await.unwrap();
+        let launch = Service::of(variant.generate().build());
+        is_as_described(launch.env("APP__DATABASE__URL", postgres.url(example))).await;
+    }
 }
 
 async fn is_as_described(launch: Launch) {
