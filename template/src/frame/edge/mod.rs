@@ -15,6 +15,7 @@ mod host;
 mod origin;
 mod peers;
 mod settings;
+mod turn;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use std::task::{Context as Polling, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -40,6 +42,7 @@ use super::problem::{self, Problem};
 use admission::Admission;
 use event::Event;
 use headers::Headers;
+use turn::Turn;
 
 pub use origin::is_foreign;
 pub use peers::Client;
@@ -54,7 +57,7 @@ const LONGEST_URI: usize = 8 * 1024;
 /// Puts the edge around the service's routes.
 pub fn around(routes: Router, http: &Http, requests: Recorder) -> Router {
     let edge = Arc::new(Edge {
-        admission: Admission::new(http.overload.clone()),
+        admission: Arc::new(Admission::new(http.overload.clone(), http.body_limit.0)),
         requests,
         headers: Headers::always(),
         http: http.clone(),
@@ -76,7 +79,7 @@ pub fn around(routes: Router, http: &Http, requests: Recorder) -> Router {
 
 #[derive(Debug)]
 struct Edge {
-    admission: Admission,
+    admission: Arc<Admission>,
     requests: Recorder,
     headers: Headers,
     http: Http,
@@ -144,12 +147,19 @@ impl Edge {
         }
         // Nobody who waits here has cost much.
         let place = self.admission.enter().await;
-        let _place = place.inspect_err(|_| self.requests.shed())?;
+        let place = place.inspect_err(|_| self.requests.shed())?;
         let limit = Context::time_left().unwrap_or(http.request_timeout);
         if limit.is_zero() {
             return Err(Problem::TIMEOUT);
         }
-        let receipt = body::bound(&mut request, http.body_limit.0)?;
+        // Most requests have no body, and keep their place until they are answered.
+        let (receipt, _place) = if request.body().is_end_stream() {
+            (None, Some(place))
+        } else {
+            let turn = Turn::with(place, &self.admission);
+            let receipt = body::bound(&mut request, http.body_limit.0, turn)?;
+            (Some(receipt), None)
+        };
         let asks_for_methods = request.method() == Method::OPTIONS;
         let Ok(Ok(response)) = timeout(limit, routes.call(request)).await else {
             let is_awaited = receipt.is_some_and(|receipt| receipt.is_awaited());
@@ -162,7 +172,12 @@ impl Edge {
         };
         match receipt.and_then(|receipt| receipt.failure()) {
             // A handler that could not read the body may not know why.
-            Some(problem) if !response.status().is_success() => Err(problem),
+            Some(problem) if !response.status().is_success() => {
+                if problem.code == Problem::OVERLOADED.code {
+                    self.requests.shed();
+                }
+                Err(problem)
+            }
             _ if asks_for_methods => Ok(options(response)),
             _ => Ok(response),
         }
