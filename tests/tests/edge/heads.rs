@@ -1,6 +1,6 @@
 //! Heads of requests that are too large, that contradict themselves, or that are none.
 
-use keelson::http::Conversation;
+use keelson::http::{Answer, Conversation};
 
 use crate::{faulty, said, unimpressed};
 
@@ -125,7 +125,65 @@ async fn a_method_that_a_probe_does_not_take_is_a_problem_on_both_listeners() {
         let answer = said(address, request).await;
         assert_eq!(answer.status, 405, "{answer}");
         assert_eq!(answer.json()["code"], "method_not_allowed", "{answer}");
+        has_an_id(&answer);
     }
+}
+
+/// The one in its header is the one in its body.
+fn has_an_id(answer: &Answer) {
+    let id = answer.header("x-request-id");
+    let id = id.unwrap_or_else(|| panic!("no id: {answer}"));
+    assert_eq!(answer.json()["request_id"], id, "{answer}");
+}
+
+#[tokio::test]
+async fn the_operators_listener_answers_as_the_public_one_does() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let address = service.operator().await;
+    for (request, status, code) in [
+        (
+            "GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            404,
+            "not_found",
+        ),
+        (
+            "DELETE /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            405,
+            "method_not_allowed",
+        ),
+        (
+            "POST /api/tasks/none/pause HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            404,
+            "not_found",
+        ),
+        (
+            "GET /api/state HTTP/1.1\r\nhost: elsewhere\r\n\r\n",
+            421,
+            "misdirected",
+        ),
+        (
+            "PUT /api/log-filter HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            415,
+            "unsupported_media_type",
+        ),
+    ] {
+        let answer = said(address, request).await;
+        assert_eq!(answer.status, status, "{request}: {answer}");
+        assert_eq!(answer.json()["code"], code, "{request}: {answer}");
+        assert_eq!(
+            answer.header("x-content-type-options"),
+            Some("nosniff"),
+            "{answer}"
+        );
+        has_an_id(&answer);
+    }
+    let request = "GET /api/state HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    assert!(
+        said(address, request)
+            .await
+            .header("x-request-id")
+            .is_some()
+    );
 }
 
 #[tokio::test]

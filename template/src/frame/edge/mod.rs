@@ -25,7 +25,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::HttpBody;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderName, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
@@ -41,14 +41,14 @@ use super::panics::caught;
 use super::problem::{self, Problem};
 use admission::Admission;
 use event::Event;
-use headers::Headers;
+use headers::{Headers, REQUEST_ID};
 use turn::Turn;
 
+pub use headers::named;
 pub use origin::is_foreign;
 pub use peers::Client;
 pub use settings::Http;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE: HeaderName = HeaderName::from_static("traceparent");
 
 /// The longest path and query that a request may have, in bytes.
@@ -101,10 +101,7 @@ impl Edge {
         let answered = context.carry(answered);
         async move {
             let mut response = answered.await;
-            edge.headers.put_on(response.headers_mut());
-            if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
-                response.headers_mut().insert(REQUEST_ID, id);
-            }
+            edge.headers.put_on(response.headers_mut(), &id);
             event.answered(&response);
             Ok(response)
         }
