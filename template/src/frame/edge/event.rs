@@ -21,6 +21,7 @@ pub(super) struct Event {
     id: RequestId,
     trace: Option<Trace>,
     in_flight: InFlight,
+    exchange: Option<Exchange>,
     /// What it was answered with, once that is known.
     status: Option<StatusCode>,
     /// The lengths of the request's body and of the answer's, where they are known.
@@ -40,7 +41,8 @@ impl Event {
         let length = length.filter(|length| usize::try_from(*length).is_ok_and(|it| it <= limit.0));
         let extensions = request.extensions();
         let route = extensions.get::<MatchedPath>().cloned();
-        if let (Some(exchange), Some(route)) = (extensions.get::<Exchange>(), &route) {
+        let exchange = extensions.get::<Exchange>().cloned();
+        if let (Some(exchange), Some(route)) = (&exchange, &route) {
             exchange.routed(route.clone());
         }
         Self {
@@ -50,6 +52,7 @@ impl Event {
             id: context.id.clone(),
             trace: context.trace,
             in_flight: requests.begin(),
+            exchange,
             status: None,
             bodies: [length, None],
         }
@@ -67,11 +70,19 @@ impl Event {
 /// What a request is logged with whose client did not wait for the answer. Nobody receives it.
 const CLIENT_LEFT: u16 = 499;
 
+/// … and with that the stop has cut, whatever its handler has made of that. Nor does anybody receive it.
+const CUT: u16 = 503;
+
 impl Drop for Event {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let route = self.route.as_ref().map(MatchedPath::as_str);
-        let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
+        let status = match self.status {
+            Some(status) if status.is_success() => status.as_u16(),
+            _ if self.exchange.as_ref().is_some_and(Exchange::is_cut) => CUT,
+            Some(status) => status.as_u16(),
+            None => CLIENT_LEFT,
+        };
         self.in_flight.ended(&Ended {
             method: &self.method,
             route,
