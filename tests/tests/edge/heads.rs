@@ -201,6 +201,28 @@ async fn a_panic_is_found_in_the_log_by_what_its_client_was_told() {
 }
 
 #[tokio::test]
+async fn the_log_tells_the_client_that_a_trusted_proxy_speaks_for_if_it_is_to_tell_any() {
+    for (trusted, told, client) in [
+        ("127.0.0.0/8", true, Some("203.0.113.9")),
+        ("10.0.0.0/8", true, Some("127.0.0.1")),
+        ("127.0.0.0/8", false, None),
+    ] {
+        let launch = faulty().set("http.trusted_proxies", trusted);
+        let launch = launch.set("http.log_client", told);
+        let service = launch.start().await.unwrap().ready().await;
+        let request =
+            "GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\nx-forwarded-for: 203.0.113.9\r\n\r\n";
+        assert_eq!(said(service.http().await, request).await.status, 200);
+        let event = service.event("request").await;
+        let logged = event
+            .fields
+            .get("client")
+            .map(|client| client.as_str().unwrap());
+        assert_eq!(logged, client, "{event}");
+    }
+}
+
+#[tokio::test]
 async fn a_path_is_what_it_says_and_leads_nowhere_else() {
     let service = faulty().start().await.unwrap().ready().await;
     let address = service.http().await;

@@ -1,15 +1,17 @@
 //! The `request` event, and what is counted of a request: once for each, whatever becomes of it.
 
+use std::net::IpAddr;
+
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use http_body::Body;
 use tokio::time::Instant;
 
+use super::Http;
 use crate::frame::context::{Context, RequestId, Trace};
 use crate::frame::metrics::http::{Ended, InFlight, Recorder};
 use crate::frame::server::Exchange;
-use crate::frame::settings::ByteSize;
 use crate::frame::telemetry::message;
 
 /// Told when it is dropped, so that a client that has left before the answer does not leave without
@@ -20,6 +22,8 @@ pub(super) struct Event {
     route: Option<MatchedPath>,
     id: RequestId,
     trace: Option<Trace>,
+    /// Who has sent it, if that is to be told.
+    client: Option<IpAddr>,
     in_flight: InFlight,
     exchange: Option<Exchange>,
     /// What it was answered with, once that is known.
@@ -34,11 +38,12 @@ impl Event {
         request: &Request,
         context: &Context,
         requests: Recorder,
-        limit: ByteSize,
+        http: &Http,
     ) -> Self {
         // What is larger will not be read, and may never have been meant.
         let length = request.body().size_hint().exact();
-        let length = length.filter(|length| usize::try_from(*length).is_ok_and(|it| it <= limit.0));
+        let fits = |length: &u64| usize::try_from(*length).is_ok_and(|it| it <= http.body_limit.0);
+        let length = length.filter(fits);
         let extensions = request.extensions();
         let route = extensions.get::<MatchedPath>().cloned();
         let exchange = extensions.get::<Exchange>().cloned();
@@ -51,6 +56,7 @@ impl Event {
             route,
             id: context.id.clone(),
             trace: context.trace,
+            client: context.client.filter(|_| http.log_client),
             in_flight: requests.begin(),
             exchange,
             status: None,
@@ -98,6 +104,7 @@ impl Drop for Event {
             status,
             duration_ms = f64::from(micros) / 1e3,
             request_id = self.id.as_ref(),
+            client = self.client.map(tracing::field::display),
             trace_id = self.trace.as_ref().map(Trace::id),
         );
     }

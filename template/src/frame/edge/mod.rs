@@ -91,8 +91,7 @@ impl Edge {
         let now = Instant::now();
         let context = self.context(&request, now);
         // Told and counted when this ends, however it does.
-        let limit = self.http.body_limit;
-        let mut event = Event::begun(now, &request, &context, self.requests, limit);
+        let mut event = Event::begun(now, &request, &context, self.requests, &self.http);
         let (edge, id) = (Arc::clone(&self), context.id.clone());
         // A panic ends this request, and nothing else; the log has it already.
         let answered = caught(gate.answer(request))
