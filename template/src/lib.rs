@@ -33,7 +33,7 @@ use frame::lifecycle::{Exit, Lifecycle, Phase, Shutdown, State};
 use frame::metrics::Metrics;
 use frame::operator::{self, Operator};
 use frame::server::{self, Listener, Sockets, Watch};
-use frame::settings::Loaded;
+use frame::settings::{self, Entry, Loaded};
 use frame::signals::{Signal, Signals};
 use frame::supervisor::Supervisor;
 use frame::telemetry::{self, Filtering, message};
@@ -60,8 +60,8 @@ async fn serve(loaded: Loaded<Settings>, given: Given) -> Outcome {
 
 async fn live(loaded: Loaded<Settings>, given: Given, filtering: Filtering) -> Outcome {
     let Loaded { settings, entries } = loaded;
-    let reloaded = filtering.clone();
-    let mut signals = Signals::listen(move || reload(&given, &reloaded))?;
+    let (reloaded, in_force) = (filtering.clone(), entries.clone());
+    let mut signals = Signals::listen(move || reload(&given, &reloaded, &in_force))?;
     let metrics = Metrics::install()?;
     let lifecycle = Lifecycle::starting();
     let supervisor = Supervisor::new();
@@ -303,10 +303,21 @@ async fn overrun(mut lifecycle: watch::Receiver<State>, grace: Duration) {
     std::process::exit(exit.code().into())
 }
 
-/// Follows SIGHUP: takes over what is safe to change while the service runs.
-fn reload(given: &Given, filtering: &Filtering) {
+/// Follows SIGHUP: takes over what is safe to change while the service runs, and names what is not.
+fn reload(given: &Given, filtering: &Filtering, in_force: &[Entry]) {
     match commands::load(given) {
-        Ok(loaded) => filtering.configure(&loaded.settings.log.filter),
+        Ok(loaded) => {
+            let mut changed = settings::changed(in_force, &loaded.entries);
+            changed.retain(|key| *key != "log.filter");
+            if !changed.is_empty() {
+                let settings = changed.join(", ");
+                tracing::warn!(
+                    settings,
+                    "changed settings that only a restart puts in force"
+                );
+            }
+            filtering.configure(&loaded.settings.log.filter);
+        }
         Err(problems) => tracing::error!(%problems, "the settings are wrong; nothing has changed"),
     }
 }
