@@ -133,12 +133,14 @@ async fn live(loaded: Loaded<Settings>, given: Given, filtering: Filtering) -> O
     let left = tokio::select! {
         left = stop(&cause, delay, &settings.shutdown, parts, &lifecycle, &supervisor) => left,
         signal = insistence(&mut signals, &cause) => {
-            tracing::warn!(
-                message = message::STOPPED,
-                outcome = "killed",
-                exit_code = signal.code(),
-                %signal
-            );
+            telemetry::insist(|| {
+                tracing::warn!(
+                    message = message::STOPPED,
+                    outcome = "killed",
+                    exit_code = signal.code(),
+                    %signal
+                );
+            });
             telemetry::flush();
             std::process::exit(signal.code())
         }
@@ -265,7 +267,7 @@ enum Cause {
 
 impl Cause {
     fn tell(&self) {
-        match self {
+        telemetry::insist(|| match self {
             Self::Signal(signal) => tracing::info!(message = message::DRAINING, %signal),
             Self::Operator => tracing::info!(message = message::DRAINING, cause = "the operator"),
             Self::GaveUp(task) => tracing::error!(
@@ -274,7 +276,7 @@ impl Cause {
                 task = &**task
             ),
             Self::Failed(error) => failed(&**error),
-        }
+        });
     }
 }
 
@@ -332,10 +334,12 @@ fn failed(error: &dyn Error) {
 }
 
 fn stopped(exit: &Exit) {
-    tracing::info!(
-        message = message::STOPPED,
-        outcome = %exit,
-        exit_code = exit.code(),
-        abandoned = exit.abandoned(),
-    );
+    telemetry::insist(|| {
+        tracing::info!(
+            message = message::STOPPED,
+            outcome = %exit,
+            exit_code = exit.code(),
+            abandoned = exit.abandoned(),
+        );
+    });
 }

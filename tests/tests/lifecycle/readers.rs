@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use keelson::eventually;
-use keelson::http::Http1;
+use keelson::http::{self, Http1};
 use keelson::service::{Launch, Service, Signal};
 use rustix::process::{Pid, kill_process};
 
@@ -136,6 +136,29 @@ async fn a_stop_does_not_wait_for_a_reader_that_does_not_read() {
 
     assert_eq!(exit.code, Some(0), "{exit}");
     assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+}
+
+#[tokio::test]
+async fn a_reader_that_reads_on_at_the_end_is_told_how_it_came() {
+    let launch = with_a_small_buffer().by_way_of("bash", ["-c", READER]);
+    let service = running(launch).await;
+    let (reader, address) = (Reader::of(&service), service.http().await);
+    reader.signal(Signal::STOP);
+    shout(&service, 100).await;
+
+    service.signal(Signal::TERM);
+    eventually("the drain", async || {
+        http::get(address, "/livez").await.err()
+    })
+    .await;
+    reader.signal(Signal::CONT);
+
+    let exit = service.exit().await;
+    clean(&exit);
+    for message in [LOST, "draining", "stopped"] {
+        assert!(exit.event(message).is_some(), "{message}: {exit}");
+    }
+    assert_eq!(exit.events.last().unwrap().message, "stopped", "{exit}");
 }
 
 #[tokio::test]
