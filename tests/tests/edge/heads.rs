@@ -2,13 +2,13 @@
 
 use keelson::http::{Answer, Conversation};
 
-use crate::{faulty, said, unimpressed};
+use crate::{Before, faulty, said, unimpressed};
 
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused_and_costs_little() {
     let service = faulty().start().await.unwrap().ready().await;
     let address = service.http().await;
-    let before = service.rss();
+    let before = Before::of(&service);
     let headers = |count| {
         let headers = (0..count).map(|number| format!("x-{number}: 1\r\n"));
         headers.collect::<Vec<_>>().concat()
@@ -45,7 +45,7 @@ async fn a_head_that_is_too_large_is_refused_and_costs_little() {
 async fn a_request_whose_end_can_be_read_in_two_ways_is_refused_and_the_connection_closed() {
     let service = faulty().start().await.unwrap().ready().await;
     let address = service.http().await;
-    let before = service.rss();
+    let before = Before::of(&service);
     let smuggled = "GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n\r\n";
     for head in [
         "content-length: 5\r\ncontent-length: 6\r\n",
@@ -79,6 +79,7 @@ async fn a_request_whose_end_can_be_read_in_two_ways_is_refused_and_the_connecti
 #[tokio::test]
 async fn of_two_lengths_the_one_that_proxies_believe_counts_and_nothing_after_it() {
     let service = faulty().start().await.unwrap().ready().await;
+    let before = Before::of(&service);
     let address = service.http().await;
     // RFC 9112, 6.1: read as chunked, and the connection closed after it.
     let request = "POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: 3\r\n\
@@ -90,6 +91,7 @@ async fn of_two_lengths_the_one_that_proxies_believe_counts_and_nothing_after_it
     assert_eq!((answer.status, answer.text()), (200, "2"), "{answer}");
     let rest = client.closed().await.unwrap().rest;
     assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    unimpressed(&service, before).await;
 }
 
 #[tokio::test]
@@ -225,6 +227,7 @@ async fn the_log_tells_the_client_that_a_trusted_proxy_speaks_for_if_it_is_to_te
 #[tokio::test]
 async fn a_path_is_what_it_says_and_leads_nowhere_else() {
     let service = faulty().start().await.unwrap().ready().await;
+    let before = Before::of(&service);
     let address = service.http().await;
     for path in [
         "//slow?ms=0",
@@ -242,4 +245,5 @@ async fn a_path_is_what_it_says_and_leads_nowhere_else() {
         assert_eq!(answer.status, 404, "{path}: {answer}");
         assert_eq!(answer.json()["code"], "not_found", "{path}: {answer}");
     }
+    unimpressed(&service, before).await;
 }

@@ -168,7 +168,7 @@ async fn clients_that_send_slowly_keep_nobody_from_being_served() {
         }
     }
     println!("beside {DRIBBLING} that dribble, the slowest answer took {slowest:?}");
-    assert!(slowest < SLACK, "{slowest:?}");
+    assert!(slowest < 3 * SLACK, "{slowest:?}");
     // Nor has one of them lost anything.
     for mut client in slow {
         let answer = client.answer().await.unwrap();

@@ -176,6 +176,13 @@ async fn every_error_is_a_problem_with_the_requests_id() {
         ("/number", json, "", 400, "bad_request"),
         ("/number", json, "\"seven\"", 422, "invalid"),
         ("/number", "text/plain", "7", 415, "unsupported_media_type"),
+        (
+            "/number",
+            "multipart/form-data; boundary=x",
+            "--x--",
+            415,
+            "unsupported_media_type",
+        ),
         ("/number", json, &large, 413, "body_too_large"),
         ("/panic", json, "", 500, "internal"),
         ("/slow", json, "", 504, "timeout"),
