@@ -9,6 +9,7 @@ use keelson::eventually;
 use keelson::http::{self, Http1};
 use keelson::service::{Launch, Service, Signal};
 use rustix::process::{Pid, kill_process};
+use tokio::task::JoinSet;
 
 use crate::{AT_ONCE, clean, faulty, get, running};
 
@@ -114,6 +115,121 @@ async fn a_reader_that_stops_keeps_no_request_and_is_told_what_it_has_missed() {
         here as u64 + lost >= all as u64,
         "{here} are here, {lost} are lost"
     );
+}
+
+/// How many take turns at a service, as fast as they can.
+const CLIENTS: usize = 32;
+
+/// What it still does while its reader does not read, at the least: in turns, so that a noisy machine is
+/// as noisy for both. On a quiet one it is as much; where others wait for a processor, the tests, which
+/// read along, get less of one when there is nothing to read. Logging that waited would do nothing at all.
+const UNCHANGED: f64 = 0.5;
+
+/// … and what a request may cost then, which does not depend on others.
+const COST: f64 = 1.2;
+
+/// What was done in some time, and the time that processors took for it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Done {
+    answers: usize,
+    work: Duration,
+}
+
+impl Done {
+    fn of(turns: &[Self]) -> Self {
+        turns.iter().fold(Self::default(), |all, turn| Self {
+            answers: all.answers + turn.answers,
+            work: all.work + turn.work,
+        })
+    }
+
+    #[expect(clippy::cast_precision_loss)]
+    fn answers(self) -> f64 {
+        self.answers as f64
+    }
+
+    fn cost(self) -> f64 {
+        self.work.as_secs_f64() / self.answers()
+    }
+}
+
+/// What is done in this time, when it is as much as can be.
+async fn press(service: &Service, time: Duration) -> Done {
+    let before = service.cpu_time();
+    let (address, end) = (service.http().await, Instant::now() + time);
+    let clients = (0..CLIENTS).map(|_| async move {
+        let mut client = Http1::connect(address).await.unwrap();
+        let mut answers = 0;
+        while Instant::now() < end {
+            let answer = client.get("/slow?ms=0").await.unwrap();
+            assert_eq!(answer.status, 200, "{answer}");
+            answers += 1;
+        }
+        answers
+    });
+    let clients: JoinSet<_> = clients.collect();
+    let answers = clients.join_all().await.into_iter().sum();
+    let work = service.cpu_time() - before;
+    Done { answers, work }
+}
+
+/// A reader that stops again and again, each time for so long, changes nothing of what the service does,
+/// and is told to the line what it has missed.
+async fn reads_now_and_then(times: usize, long: Duration) {
+    let service = running(faulty().by_way_of("bash", ["-c", READER])).await;
+    let reader = Reader::of(&service);
+    press(&service, Duration::from_secs(1)).await;
+    let (mut read, mut unread) = (Vec::new(), Vec::new());
+    for _ in 0..times {
+        read.push(press(&service, long).await);
+        reader.signal(Signal::STOP);
+        unread.push(press(&service, long).await);
+        reader.signal(Signal::CONT);
+        lines_flow(&service).await;
+    }
+    let (all_read, all_unread) = (Done::of(&read), Done::of(&unread));
+    let ratio = all_unread.answers() / all_read.answers();
+    let cost = all_unread.cost() / all_read.cost();
+    println!("{ratio:.2} of what is done while it reads, at {cost:.2} of the cost");
+
+    let metrics = service.ask("/metrics").await;
+    let counted = metrics.text().lines().find_map(|line| {
+        let number = line.strip_prefix("log_lines_lost_total ")?;
+        number.parse::<u64>().ok()
+    });
+    let answers = service.ask("/api/state").await.json()["http"]["requests"].clone();
+    let exit = service.stop().await;
+    clean(&exit);
+    let told = exit.events.iter().filter(|event| event.message == LOST);
+    let lost: u64 = told
+        .map(|event| event.field("lost").as_u64().unwrap())
+        .sum();
+    let here = exit.events.iter();
+    let here = here.filter(|event| event.message == "slow begun" || event.message == "request");
+    let here = here.count() as u64;
+    println!("{here} lines are here, {lost} are lost");
+    assert!(ratio >= UNCHANGED, "{ratio:.2}: {read:?}, {unread:?}");
+    assert!(cost <= COST, "{cost:.2}: {read:?}, {unread:?}");
+    assert!(lost > 0, "nothing was lost");
+    assert_eq!(counted, Some(lost), "what the metric says");
+    // Two events of each request, and perhaps some of something else among those that are lost.
+    let all = 2 * answers.as_u64().unwrap();
+    let accounted = all..=all + 10;
+    assert!(
+        accounted.contains(&(here + lost)),
+        "{here} and {lost} of {all}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stops_changes_nothing_of_what_is_done() {
+    reads_now_and_then(4, Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes two minutes: cargo test -p keelson --test lifecycle a_minute -- --ignored"]
+async fn nor_does_one_that_stops_for_a_minute() {
+    reads_now_and_then(1, Duration::from_mins(1)).await;
 }
 
 #[tokio::test]
