@@ -4,6 +4,14 @@ use keelson::http::{Answer, Conversation};
 
 use crate::{Before, faulty, said, unimpressed};
 
+/// Also what no route has seen is a problem, with an id.
+fn is_refused_as(answer: &Answer, code: &str) {
+    let kind = answer.header("content-type");
+    assert_eq!(kind, Some("application/problem+json"), "{answer}");
+    assert_eq!(answer.json()["code"], code, "{answer}");
+    has_an_id(answer);
+}
+
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused_and_costs_little() {
     let service = faulty().start().await.unwrap().ready().await;
@@ -29,14 +37,19 @@ async fn a_head_that_is_too_large_is_refused_and_costs_little() {
         let answer = client.answer().await;
         let answer = answer.unwrap_or_else(|failure| panic!("{what}: {failure}"));
         assert_eq!(answer.status, status, "{what}: {answer}");
+        is_refused_as(&answer, "head_too_large");
         client.closed().await.unwrap();
     }
-    for (length, status) in [(1_000_000, 431), (20_000, 414)] {
+    for (length, status, code) in [
+        (1_000_000, 431, "head_too_large"),
+        (20_000, 414, "uri_too_long"),
+    ] {
         let request = format!("GET /{} HTTP/1.1\r\nhost: here\r\n\r\n", "x".repeat(length));
         let mut client = Conversation::open(address).await.unwrap();
         _ = client.write(request).await;
         let answer = client.answer().await.unwrap();
         assert_eq!(answer.status, status, "{length}: {answer}");
+        is_refused_as(&answer, code);
     }
     unimpressed(&service, before).await;
 }
@@ -66,6 +79,7 @@ async fn a_request_whose_end_can_be_read_in_two_ways_is_refused_and_the_connecti
         let answer = client.answer().await;
         let answer = answer.unwrap_or_else(|failure| panic!("{head:?}: {failure}"));
         assert_eq!(answer.status, 400, "{head:?}: {answer}");
+        is_refused_as(&answer, "bad_request");
         let rest = client.closed().await.unwrap().rest;
         assert!(
             rest.is_empty(),
