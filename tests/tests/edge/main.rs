@@ -65,14 +65,14 @@ async fn unimpressed(service: &Service, before: Before) {
     let grown = service.peak_rss().saturating_sub(before.memory);
     assert!(grown < GROWTH, "it has grown by {grown} bytes");
     let after = service.cpu_time();
-    let worked = after - before.work;
+    let worked = after.saturating_sub(before.work);
     println!("it has grown by {grown} bytes and worked for {worked:?}");
     assert!(worked < WORK, "it has worked for {worked:?}");
     // Whatever is still on its way to its end gets there.
     eventually("a service at rest", async || {
         let before = service.cpu_time();
         tokio::time::sleep(REST).await;
-        (service.cpu_time() - before < NOTHING).then_some(())
+        (service.cpu_time().saturating_sub(before) < NOTHING).then_some(())
     })
     .await;
 }

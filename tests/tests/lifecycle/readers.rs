@@ -169,7 +169,7 @@ async fn press(service: &Service, time: Duration) -> Done {
     });
     let clients: JoinSet<_> = clients.collect();
     let answers = clients.join_all().await.into_iter().sum();
-    let work = service.cpu_time() - before;
+    let work = service.cpu_time().saturating_sub(before);
     Done { answers, work }
 }
 

@@ -85,17 +85,17 @@ async fn whoever_guesses_the_token_is_slow_and_whoever_has_it_is_not() {
         let request = Request::get(path).header("authorization", &format!("Bearer {token}"));
         http::send(operator, request).await.unwrap()
     };
-    let begin = Instant::now();
+    let start = Instant::now();
     let guessing = (0..GUESSING).map(|_| async move {
         let mut tries = 0;
-        while begin.elapsed() < TIME {
+        while start.elapsed() < TIME {
             assert_eq!(ask("/api/state", "wrong").await.status, 401);
             tries += 1;
         }
         tries
     });
     let guessing: JoinSet<_> = guessing.collect();
-    while begin.elapsed() < TIME {
+    while start.elapsed() < TIME {
         let began = Instant::now();
         assert_eq!(ask("/api/state", SECRET).await.status, 200);
         assert!(began.elapsed() < WAIT + SLACK, "{:?}", began.elapsed());
