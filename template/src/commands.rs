@@ -48,10 +48,11 @@ fn perform(command: &Command, given: &Given) -> Outcome {
     match command {
         Command::Serve(_) => run(serve(loaded, given.clone())),
         Command::Migrate { check, .. } => run(migrate(&loaded.settings, *check)),
-        Command::Healthcheck(_) => {
-            let ready = health::ask(loaded.settings.operator.listen)?;
-            say(if ready { "ready\n" } else { "not ready\n" })?;
-            Ok(if ready { Exit::Clean } else { Exit::Failed })
+        Command::Healthcheck { probe, .. } => {
+            let passes = health::ask(loaded.settings.operator.listen, *probe)?;
+            let not = if passes { "" } else { "not " };
+            say(&format!("{not}{}\n", probe.passed()))?;
+            Ok(if passes { Exit::Clean } else { Exit::Failed })
         }
         Command::Config {
             command: ConfigCommand::Print(_),

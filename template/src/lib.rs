@@ -34,7 +34,7 @@ use frame::metrics::Metrics;
 use frame::openapi;
 use frame::operator::{self, Operator};
 use frame::server::{self, Listener, Sockets, Watch};
-use frame::settings::Loaded;
+use frame::settings::{self, Entry, Loaded};
 use frame::signals::{Signal, Signals};
 use frame::supervisor::Supervisor;
 use frame::telemetry::{self, Filtering, message};
@@ -61,8 +61,8 @@ async fn serve(loaded: Loaded<Settings>, given: Given) -> Outcome {
 
 async fn live(loaded: Loaded<Settings>, given: Given, filtering: Filtering) -> Outcome {
     let Loaded { settings, entries } = loaded;
-    let reloaded = filtering.clone();
-    let mut signals = Signals::listen(move || reload(&given, &reloaded))?;
+    let (reloaded, in_force) = (filtering.clone(), entries.clone());
+    let mut signals = Signals::listen(move || reload(&given, &reloaded, &in_force))?;
     let metrics = Metrics::install()?;
     let lifecycle = Lifecycle::starting();
     let supervisor = Supervisor::new();
@@ -134,12 +134,14 @@ async fn live(loaded: Loaded<Settings>, given: Given, filtering: Filtering) -> O
     let left = tokio::select! {
         left = stop(&cause, delay, &settings.shutdown, parts, &lifecycle, &supervisor) => left,
         signal = insistence(&mut signals, &cause) => {
-            tracing::warn!(
-                message = message::STOPPED,
-                outcome = "killed",
-                exit_code = signal.code(),
-                %signal
-            );
+            telemetry::insist(|| {
+                tracing::warn!(
+                    message = message::STOPPED,
+                    outcome = "killed",
+                    exit_code = signal.code(),
+                    %signal
+                );
+            });
             telemetry::flush();
             std::process::exit(signal.code())
         }
@@ -267,7 +269,7 @@ enum Cause {
 
 impl Cause {
     fn tell(&self) {
-        match self {
+        telemetry::insist(|| match self {
             Self::Signal(signal) => tracing::info!(message = message::DRAINING, %signal),
             Self::Operator => tracing::info!(message = message::DRAINING, cause = "the operator"),
             Self::GaveUp(task) => tracing::error!(
@@ -276,7 +278,7 @@ impl Cause {
                 task = &**task
             ),
             Self::Failed(error) => failed(&**error),
-        }
+        });
     }
 }
 
@@ -305,10 +307,21 @@ async fn overrun(mut lifecycle: watch::Receiver<State>, grace: Duration) {
     std::process::exit(exit.code().into())
 }
 
-/// Follows SIGHUP: takes over what is safe to change while the service runs.
-fn reload(given: &Given, filtering: &Filtering) {
+/// Follows SIGHUP: takes over what is safe to change while the service runs, and names what is not.
+fn reload(given: &Given, filtering: &Filtering, in_force: &[Entry]) {
     match commands::load(given) {
-        Ok(loaded) => filtering.configure(&loaded.settings.log.filter),
+        Ok(loaded) => {
+            let mut changed = settings::changed(in_force, &loaded.entries);
+            changed.retain(|key| *key != "log.filter");
+            if !changed.is_empty() {
+                let settings = changed.join(", ");
+                tracing::warn!(
+                    settings,
+                    "changed settings that only a restart puts in force"
+                );
+            }
+            filtering.configure(&loaded.settings.log.filter);
+        }
         Err(problems) => tracing::error!(%problems, "the settings are wrong; nothing has changed"),
     }
 }
@@ -323,10 +336,12 @@ fn failed(error: &dyn Error) {
 }
 
 fn stopped(exit: &Exit) {
-    tracing::info!(
-        message = message::STOPPED,
-        outcome = %exit,
-        exit_code = exit.code(),
-        abandoned = exit.abandoned(),
-    );
+    telemetry::insist(|| {
+        tracing::info!(
+            message = message::STOPPED,
+            outcome = %exit,
+            exit_code = exit.code(),
+            abandoned = exit.abandoned(),
+        );
+    });
 }

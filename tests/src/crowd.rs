@@ -73,11 +73,11 @@ pub fn make_room(connections: usize) -> Result<()> {
     Ok(())
 }
 
-/// Sends nobody away while a crowd of this size gathers and is looked at.
+/// Sends nobody away while a crowd of this size gathers and is looked at. There is no need for more
+/// places than ever: whoever has sent half of a body has none.
 pub fn welcoming(launch: Launch, connections: usize) -> Launch {
     launch
         .set("http.max_connections", connections + ROOM)
-        .set("http.max_in_flight", connections + ROOM)
         .set("http.header_timeout", "10m")
         .set("http.idle_timeout", "10m")
         .set("http.request_timeout", "10m")

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::health::Probe;
+
 /// Name, version, commit and build profile, as `--version` shows them.
 pub const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -77,8 +79,14 @@ pub enum Command {
         #[command(flatten)]
         given: Given,
     },
-    /// Ask the running service whether it is ready; exit with 0 or 1
-    Healthcheck(Given),
+    /// Ask the running service whether it is ready, or for another probe; exit with 0 or 1
+    Healthcheck {
+        /// Which of its probes is asked
+        #[arg(value_enum, default_value_t = Probe::Readyz)]
+        probe: Probe,
+        #[command(flatten)]
+        given: Given,
+    },
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -109,7 +117,7 @@ impl Arguments {
         match &command {
             Command::Serve(more)
             | Command::Migrate { given: more, .. }
-            | Command::Healthcheck(more) => {
+            | Command::Healthcheck { given: more, .. } => {
                 given.add(more);
             }
             Command::Config {

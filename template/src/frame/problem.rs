@@ -99,6 +99,7 @@ problems! {
     TAKEN: CONFLICT "taken" "There is one of these already",
     RELATED: CONFLICT "related" "It refers to something that is not there, or something refers to it",
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than this service takes",
+    HEAD_TOO_LARGE: REQUEST_HEADER_FIELDS_TOO_LARGE "head_too_large" "The head of the request is larger than this service takes",
     URI_TOO_LONG: URI_TOO_LONG "uri_too_long" "The address is longer than this service takes",
     UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body is of a kind that is not taken here",
     MISDIRECTED: MISDIRECTED_REQUEST "misdirected" "This is not the host that was asked for",
@@ -145,14 +146,40 @@ impl Problem {
         self
     }
 
+    /// The last word over HTTP/1 to a client that has sent no request that could be read. It has an id, by
+    /// which it is in the log at `debug`.
+    pub(super) fn said(&self) -> String {
+        let (status, id) = (self.status, RequestId::next().to_string());
+        tracing::debug!(status = status.as_u16(), request_id = id, "no request");
+        let body = serde_json::to_string(&self.body(Some(id.clone()))).unwrap_or_default();
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {KIND}\r\ncontent-length: {length}\r\n\
+             x-request-id: {id}\r\nconnection: close\r\n\r\n{body}"
+        )
+    }
+
+    fn body(&self, request_id: Option<String>) -> Body<'_> {
+        Body {
+            r#type: "about:blank",
+            title: self.title,
+            status: self.status.as_u16(),
+            code: self.code,
+            request_id,
+            errors: &self.errors,
+        }
+    }
+
     /// The problem that a status stands for, where nothing more is known.
-    fn of(status: StatusCode) -> Self {
+    pub(super) fn of(status: StatusCode) -> Self {
         let known = match status {
             StatusCode::BAD_REQUEST => Self::BAD_REQUEST,
             StatusCode::NOT_FOUND => Self::NOT_FOUND,
             StatusCode::METHOD_NOT_ALLOWED => Self::METHOD_NOT_ALLOWED,
             StatusCode::REQUEST_TIMEOUT => Self::TOO_SLOW,
             StatusCode::PAYLOAD_TOO_LARGE => Self::BODY_TOO_LARGE,
+            StatusCode::URI_TOO_LONG => Self::URI_TOO_LONG,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::HEAD_TOO_LARGE,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UNSUPPORTED_MEDIA_TYPE,
             StatusCode::UNPROCESSABLE_ENTITY => Self::INVALID,
             StatusCode::TOO_MANY_REQUESTS => Self::TOO_MANY_REQUESTS,
@@ -222,15 +249,8 @@ pub(super) struct Body<'a> {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body {
-            r#type: "about:blank",
-            title: self.title,
-            status: self.status.as_u16(),
-            code: self.code,
-            request_id: current(),
-            errors: &self.errors,
-        };
-        let mut response = (self.status, axum::Json(body)).into_response();
+        let body = axum::Json(self.body(current()));
+        let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(KIND));
         if matches!(

@@ -28,7 +28,7 @@ fn the_image_runs_the_binary_where_it_can_be_reached() {
         let asks = format!(" CMD [\"{binary}\", \"healthcheck\"]");
         assert!(health.ends_with(&asks), "{health}");
         let commands = project.text("src/frame/cli.rs");
-        assert!(commands.contains("\n    Healthcheck("));
+        assert!(commands.contains("\n    Healthcheck {"));
 
         assert_eq!(project.image("STOPSIGNAL"), ["SIGTERM"]);
         let grace = seconds(&project.default("shutdown.grace"));

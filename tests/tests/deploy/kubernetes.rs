@@ -41,10 +41,13 @@ fn requests_and_probes_go_where_the_service_listens() {
             ("livenessProbe", "/livez"),
             ("readinessProbe", "/readyz"),
         ] {
-            let asked = json!({ "path": path, "port": "http" });
-            assert_eq!(container[probe]["httpGet"], asked);
-            let routes = project.text("src/frame/health/probes.rs");
-            assert!(routes.contains(&format!(".route(\"{path}\"")), "{path}");
+            // From within: the public listener can be full.
+            let binary = format!("/usr/local/bin/{NAME}");
+            let asked = json!({ "command": [binary, "healthcheck", &path[1..]] });
+            assert_eq!(container[probe]["exec"], asked);
+            assert_eq!(container[probe]["httpGet"], Value::Null);
+            let asks = project.text("src/frame/health/ask.rs");
+            assert!(asks.contains(&format!("=> \"{path}\"")), "{path}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use keelson::http::{self, Conversation, Request};
 
-use crate::{faulty, unimpressed};
+use crate::{Before, faulty, unimpressed};
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_however_it_comes() {
@@ -16,7 +16,7 @@ async fn a_body_that_is_too_large_is_refused_however_it_comes() {
         .ready()
         .await;
     let address = service.http().await;
-    let before = service.rss();
+    let before = Before::of(&service);
     for path in ["/upload", "/raw"] {
         let fits = Request::post(path).body(vec![b'x'; 64 * 1024]);
         let answer = http::send(address, fits).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_body_that_is_too_large_is_refused_however_it_comes() {
 async fn a_bomb_does_not_go_off() {
     let service = faulty().start().await.unwrap().ready().await;
     let address = service.http().await;
-    let before = service.rss();
+    let before = Before::of(&service);
     // A gibibyte of zeros, 1 000 times smaller.
     let bomb = bomb(1 << 30);
     assert!(
@@ -87,20 +87,40 @@ fn bomb(size: usize) -> Vec<u8> {
 #[tokio::test]
 async fn chunks_that_are_none_end_the_request_and_the_connection() {
     let service = faulty().start().await.unwrap().ready().await;
+    let before = Before::of(&service);
     let address = service.http().await;
     for chunk in [
         "zz\r\n",
         "-1\r\n",
         "ffffffffffffffffff\r\n",
         "2\r\nhixx0\r\n\r\n",
+        &format!("2;{}\r\nhi\r\n0\r\n\r\n", "x".repeat(100_000)),
     ] {
         let mut client = Conversation::open(address).await.unwrap();
         let head = "POST /raw HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n";
-        client.write(format!("{head}{chunk}")).await.unwrap();
+        // It may hang up before it has heard all of this.
+        _ = client.write(format!("{head}{chunk}")).await;
         let answer = client.answer().await;
-        let answer = answer.unwrap_or_else(|failure| panic!("{chunk:?}: {failure}"));
-        assert_eq!(answer.status, 400, "{chunk:?}: {answer}");
+        let answer = answer.unwrap_or_else(|failure| panic!("{chunk:.20?}: {failure}"));
+        assert_eq!(answer.status, 400, "{chunk:.20?}: {answer}");
         client.closed().await.unwrap();
+    }
+    unimpressed(&service, before).await;
+}
+
+#[tokio::test]
+async fn a_form_is_no_json() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let form = "--x\r\ncontent-disposition: form-data; name=\"filter\"\r\n\r\ndebug\r\n--x--\r\n";
+    for kind in [
+        "multipart/form-data; boundary=x",
+        "application/x-www-form-urlencoded",
+    ] {
+        let request = Request::put("/api/log-filter").header("content-type", kind);
+        let answer = http::send(service.operator().await, request.body(form));
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status, 415, "{kind}: {answer}");
+        assert_eq!(answer.json()["code"], "unsupported_media_type", "{answer}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use keelson::http::{self, Conversation, Http2, Kind};
 use keelson::service::Service;
 
-use crate::{faulty, unimpressed};
+use crate::{Before, faulty, unimpressed};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -58,7 +58,7 @@ async fn flood(service: &Service, pieces: impl Iterator<Item = Vec<u8>>) -> bool
 }
 
 /// Whoever does not do that is served meanwhile, and afterwards.
-async fn survived(service: &Service, before: u64) {
+async fn survived(service: &Service, before: Before) {
     let other = Http2::connect(service.http().await).await.unwrap();
     assert_eq!(other.get("/slow?ms=0").await.unwrap().status, 200);
     assert_eq!(
@@ -74,7 +74,7 @@ async fn survived(service: &Service, before: u64) {
 #[tokio::test]
 async fn streams_that_are_reset_as_soon_as_they_are_open() {
     let service = running().await;
-    let before = service.rss();
+    let before = Before::of(&service);
     let resets = (0..50_000_u32).map(|number| {
         let stream = 2 * number + 1;
         let open = frame(HEADERS, END_HEADERS | 1, stream, GET);
@@ -87,7 +87,7 @@ async fn streams_that_are_reset_as_soon_as_they_are_open() {
 #[tokio::test]
 async fn headers_that_never_end() {
     let service = running().await;
-    let before = service.rss();
+    let before = Before::of(&service);
     let field = [b"\x00\x01x\x7f\xe1\x06".as_slice(), &[b'x'; 1000]].concat();
     let begin = std::iter::once(frame(HEADERS, 0, 1, &field));
     let more = std::iter::repeat_with(|| frame(CONTINUATION, 0, 1, &[0; 0])).take(100_000);
@@ -107,7 +107,7 @@ async fn headers_that_never_end() {
 #[tokio::test]
 async fn questions_whose_answers_nobody_reads() {
     let service = running().await;
-    let before = service.rss();
+    let before = Before::of(&service);
     let pings = || frame(PING, 0, 0, &[7; 8]).repeat(1000);
     assert!(flood(&service, std::iter::repeat_with(pings).take(2_000)).await);
     let settings = || frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]).repeat(1000);
@@ -118,7 +118,7 @@ async fn questions_whose_answers_nobody_reads() {
 #[tokio::test]
 async fn a_body_of_nothing_that_never_ends() {
     let service = running().await;
-    let before = service.rss();
+    let before = Before::of(&service);
     let begin = std::iter::once(frame(HEADERS, END_HEADERS, 1, POST));
     let nothing = || frame(DATA, 0, 1, &[]).repeat(1000);
     flood(

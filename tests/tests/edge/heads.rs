@@ -1,14 +1,22 @@
 //! Heads of requests that are too large, that contradict themselves, or that are none.
 
-use keelson::http::Conversation;
+use keelson::http::{Answer, Conversation};
 
-use crate::{faulty, said, unimpressed};
+use crate::{Before, faulty, said, unimpressed};
+
+/// Also what no route has seen is a problem, with an id.
+fn is_refused_as(answer: &Answer, code: &str) {
+    let kind = answer.header("content-type");
+    assert_eq!(kind, Some("application/problem+json"), "{answer}");
+    assert_eq!(answer.json()["code"], code, "{answer}");
+    has_an_id(answer);
+}
 
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused_and_costs_little() {
     let service = faulty().start().await.unwrap().ready().await;
     let address = service.http().await;
-    let before = service.rss();
+    let before = Before::of(&service);
     let headers = |count| {
         let headers = (0..count).map(|number| format!("x-{number}: 1\r\n"));
         headers.collect::<Vec<_>>().concat()
@@ -29,14 +37,19 @@ async fn a_head_that_is_too_large_is_refused_and_costs_little() {
         let answer = client.answer().await;
         let answer = answer.unwrap_or_else(|failure| panic!("{what}: {failure}"));
         assert_eq!(answer.status, status, "{what}: {answer}");
+        is_refused_as(&answer, "head_too_large");
         client.closed().await.unwrap();
     }
-    for (length, status) in [(1_000_000, 431), (20_000, 414)] {
+    for (length, status, code) in [
+        (1_000_000, 431, "head_too_large"),
+        (20_000, 414, "uri_too_long"),
+    ] {
         let request = format!("GET /{} HTTP/1.1\r\nhost: here\r\n\r\n", "x".repeat(length));
         let mut client = Conversation::open(address).await.unwrap();
         _ = client.write(request).await;
         let answer = client.answer().await.unwrap();
         assert_eq!(answer.status, status, "{length}: {answer}");
+        is_refused_as(&answer, code);
     }
     unimpressed(&service, before).await;
 }
@@ -45,7 +58,7 @@ async fn a_head_that_is_too_large_is_refused_and_costs_little() {
 async fn a_request_whose_end_can_be_read_in_two_ways_is_refused_and_the_connection_closed() {
     let service = faulty().start().await.unwrap().ready().await;
     let address = service.http().await;
-    let before = service.rss();
+    let before = Before::of(&service);
     let smuggled = "GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n\r\n";
     for head in [
         "content-length: 5\r\ncontent-length: 6\r\n",
@@ -66,6 +79,7 @@ async fn a_request_whose_end_can_be_read_in_two_ways_is_refused_and_the_connecti
         let answer = client.answer().await;
         let answer = answer.unwrap_or_else(|failure| panic!("{head:?}: {failure}"));
         assert_eq!(answer.status, 400, "{head:?}: {answer}");
+        is_refused_as(&answer, "bad_request");
         let rest = client.closed().await.unwrap().rest;
         assert!(
             rest.is_empty(),
@@ -79,6 +93,7 @@ async fn a_request_whose_end_can_be_read_in_two_ways_is_refused_and_the_connecti
 #[tokio::test]
 async fn of_two_lengths_the_one_that_proxies_believe_counts_and_nothing_after_it() {
     let service = faulty().start().await.unwrap().ready().await;
+    let before = Before::of(&service);
     let address = service.http().await;
     // RFC 9112, 6.1: read as chunked, and the connection closed after it.
     let request = "POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: 3\r\n\
@@ -90,6 +105,7 @@ async fn of_two_lengths_the_one_that_proxies_believe_counts_and_nothing_after_it
     assert_eq!((answer.status, answer.text()), (200, "2"), "{answer}");
     let rest = client.closed().await.unwrap().rest;
     assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    unimpressed(&service, before).await;
 }
 
 #[tokio::test]
@@ -125,7 +141,65 @@ async fn a_method_that_a_probe_does_not_take_is_a_problem_on_both_listeners() {
         let answer = said(address, request).await;
         assert_eq!(answer.status, 405, "{answer}");
         assert_eq!(answer.json()["code"], "method_not_allowed", "{answer}");
+        has_an_id(&answer);
     }
+}
+
+/// The one in its header is the one in its body.
+fn has_an_id(answer: &Answer) {
+    let id = answer.header("x-request-id");
+    let id = id.unwrap_or_else(|| panic!("no id: {answer}"));
+    assert_eq!(answer.json()["request_id"], id, "{answer}");
+}
+
+#[tokio::test]
+async fn the_operators_listener_answers_as_the_public_one_does() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let address = service.operator().await;
+    for (request, status, code) in [
+        (
+            "GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            404,
+            "not_found",
+        ),
+        (
+            "DELETE /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            405,
+            "method_not_allowed",
+        ),
+        (
+            "POST /api/tasks/none/pause HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            404,
+            "not_found",
+        ),
+        (
+            "GET /api/state HTTP/1.1\r\nhost: elsewhere\r\n\r\n",
+            421,
+            "misdirected",
+        ),
+        (
+            "PUT /api/log-filter HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            415,
+            "unsupported_media_type",
+        ),
+    ] {
+        let answer = said(address, request).await;
+        assert_eq!(answer.status, status, "{request}: {answer}");
+        assert_eq!(answer.json()["code"], code, "{request}: {answer}");
+        assert_eq!(
+            answer.header("x-content-type-options"),
+            Some("nosniff"),
+            "{answer}"
+        );
+        has_an_id(&answer);
+    }
+    let request = "GET /api/state HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    assert!(
+        said(address, request)
+            .await
+            .header("x-request-id")
+            .is_some()
+    );
 }
 
 #[tokio::test]
@@ -143,8 +217,31 @@ async fn a_panic_is_found_in_the_log_by_what_its_client_was_told() {
 }
 
 #[tokio::test]
+async fn the_log_tells_the_client_that_a_trusted_proxy_speaks_for_if_it_is_to_tell_any() {
+    for (trusted, told, client) in [
+        ("127.0.0.0/8", true, Some("203.0.113.9")),
+        ("10.0.0.0/8", true, Some("127.0.0.1")),
+        ("127.0.0.0/8", false, None),
+    ] {
+        let launch = faulty().set("http.trusted_proxies", trusted);
+        let launch = launch.set("http.log_client", told);
+        let service = launch.start().await.unwrap().ready().await;
+        let request =
+            "GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\nx-forwarded-for: 203.0.113.9\r\n\r\n";
+        assert_eq!(said(service.http().await, request).await.status, 200);
+        let event = service.event("request").await;
+        let logged = event
+            .fields
+            .get("client")
+            .map(|client| client.as_str().unwrap());
+        assert_eq!(logged, client, "{event}");
+    }
+}
+
+#[tokio::test]
 async fn a_path_is_what_it_says_and_leads_nowhere_else() {
     let service = faulty().start().await.unwrap().ready().await;
+    let before = Before::of(&service);
     let address = service.http().await;
     for path in [
         "//slow?ms=0",
@@ -162,4 +259,5 @@ async fn a_path_is_what_it_says_and_leads_nowhere_else() {
         assert_eq!(answer.status, 404, "{path}: {answer}");
         assert_eq!(answer.json()["code"], "not_found", "{path}: {answer}");
     }
+    unimpressed(&service, before).await;
 }

@@ -1,9 +1,10 @@
-//! More requests than can be worked on.
+//! More requests than can be worked on, and more clients than can be waited for.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use keelson::http::{self, Http1};
+use keelson::crowd::make_room;
+use keelson::http::{self, Conversation, Http1, Request};
 use tokio::task::JoinSet;
 
 use crate::faulty;
@@ -127,3 +128,53 @@ async fn press(address: SocketAddr, clients: usize) -> Pressed {
         all
     })
 }
+
+#[tokio::test]
+async fn clients_that_send_slowly_keep_nobody_from_being_served() {
+    const DRIBBLING: usize = 1500;
+    make_room(DRIBBLING).unwrap();
+    let launch = faulty()
+        .set("http.max_in_flight", 8)
+        .set("http.max_waiting", 8)
+        .set("http.max_wait", "300ms")
+        .set("http.request_timeout", "5m");
+    let service = launch.start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let head = format!(
+        "POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: {}\r\n\r\nx",
+        ROUNDS + 1
+    );
+    let mut slow = Vec::new();
+    for _ in 0..DRIBBLING {
+        let mut client = Conversation::open(address).await.unwrap();
+        client.write(&head).await.unwrap();
+        slow.push(client);
+    }
+    let mut slowest = Duration::ZERO;
+    for _ in 0..ROUNDS {
+        for part in slow.chunks_mut(DRIBBLING / 10) {
+            for client in part {
+                client.write("x").await.unwrap();
+            }
+            for request in [
+                Request::get("/slow?ms=0"),
+                Request::post("/upload").body("all of it"),
+            ] {
+                let began = Instant::now();
+                let answer = http::send(address, request).await.unwrap();
+                slowest = slowest.max(began.elapsed());
+                assert_eq!(answer.status, 200, "{answer}");
+            }
+        }
+    }
+    println!("beside {DRIBBLING} that dribble, the slowest answer took {slowest:?}");
+    assert!(slowest < 3 * SLACK, "{slowest:?}");
+    // Nor has one of them lost anything.
+    for mut client in slow {
+        let answer = client.answer().await.unwrap();
+        assert_eq!((answer.status, answer.text()), (200, "6"), "{answer}");
+    }
+}
+
+/// How often a slow client sends a byte.
+const ROUNDS: usize = 5;

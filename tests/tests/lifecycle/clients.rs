@@ -99,6 +99,26 @@ async fn half_a_body_is_waited_for_until_the_deadline() {
 }
 
 #[tokio::test]
+async fn a_request_that_the_stop_has_cut_is_logged_as_what_it_is() {
+    const EACH: usize = 20;
+    let launch = faulty().set("shutdown.drain", "500ms");
+    let service = running(launch).await;
+    let half = "POST /raw HTTP/1.1\r\nhost: here\r\ncontent-length: 10\r\n\r\nhalf";
+    let never = "GET /never HTTP/1.1\r\nhost: here\r\n\r\n";
+    let said = [[half; EACH], [never; EACH]].concat();
+    let _clients = clients_of(&service, &said).await;
+
+    let exit = service.stop().await;
+
+    for route in ["/raw", "/never"] {
+        let told = exit.events.iter();
+        let told = told.filter(|event| event.message == "request" && event.field("route") == route);
+        let told: Vec<_> = told.map(|event| event.field("status").clone()).collect();
+        assert_eq!(told, vec![503; EACH], "{route}: {exit}");
+    }
+}
+
+#[tokio::test]
 async fn the_other_half_of_a_body_may_come_during_the_drain() {
     let service = running(faulty()).await;
     let said = ["POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: 10\r\n\r\nhalf,"];

@@ -25,6 +25,11 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
         let launch = limited(SOON, NEVER, NEVER).set("http.http2", http2);
         let service = running(launch).await;
         let address = service.http().await;
+        let mut late = Conversation::open(address).await.unwrap();
+        late.write("GET /livez HTTP/1.1\r\nhost: ").await.unwrap();
+        let answer = late.answer().await.unwrap();
+        assert_eq!(answer.status, 408, "{answer}");
+        assert_eq!(answer.json()["code"], "request_timeout", "{answer}");
         for said in [
             "",
             "G",

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use keelson::eventually;
-use keelson::http::Http1;
+use keelson::http::{self, Http1};
 use keelson::service::{Launch, Service, Signal};
 use rustix::process::{Pid, kill_process};
+use tokio::task::JoinSet;
 
 use crate::{AT_ONCE, clean, faulty, get, running};
 
@@ -116,6 +117,121 @@ async fn a_reader_that_stops_keeps_no_request_and_is_told_what_it_has_missed() {
     );
 }
 
+/// How many take turns at a service, as fast as they can.
+const CLIENTS: usize = 32;
+
+/// What it still does while its reader does not read, at the least: in turns, so that a noisy machine is
+/// as noisy for both. On a quiet one it is as much; where others wait for a processor, the tests, which
+/// read along, get less of one when there is nothing to read. Logging that waited would do nothing at all.
+const UNCHANGED: f64 = 0.5;
+
+/// … and what a request may cost then, which does not depend on others.
+const COST: f64 = 1.2;
+
+/// What was done in some time, and the time that processors took for it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Done {
+    answers: usize,
+    work: Duration,
+}
+
+impl Done {
+    fn of(turns: &[Self]) -> Self {
+        turns.iter().fold(Self::default(), |all, turn| Self {
+            answers: all.answers + turn.answers,
+            work: all.work + turn.work,
+        })
+    }
+
+    #[expect(clippy::cast_precision_loss)]
+    fn answers(self) -> f64 {
+        self.answers as f64
+    }
+
+    fn cost(self) -> f64 {
+        self.work.as_secs_f64() / self.answers()
+    }
+}
+
+/// What is done in this time, when it is as much as can be.
+async fn press(service: &Service, time: Duration) -> Done {
+    let before = service.cpu_time();
+    let (address, end) = (service.http().await, Instant::now() + time);
+    let clients = (0..CLIENTS).map(|_| async move {
+        let mut client = Http1::connect(address).await.unwrap();
+        let mut answers = 0;
+        while Instant::now() < end {
+            let answer = client.get("/slow?ms=0").await.unwrap();
+            assert_eq!(answer.status, 200, "{answer}");
+            answers += 1;
+        }
+        answers
+    });
+    let clients: JoinSet<_> = clients.collect();
+    let answers = clients.join_all().await.into_iter().sum();
+    let work = service.cpu_time().saturating_sub(before);
+    Done { answers, work }
+}
+
+/// A reader that stops again and again, each time for so long, changes nothing of what the service does,
+/// and is told to the line what it has missed.
+async fn reads_now_and_then(times: usize, long: Duration) {
+    let service = running(faulty().by_way_of("bash", ["-c", READER])).await;
+    let reader = Reader::of(&service);
+    press(&service, Duration::from_secs(1)).await;
+    let (mut read, mut unread) = (Vec::new(), Vec::new());
+    for _ in 0..times {
+        read.push(press(&service, long).await);
+        reader.signal(Signal::STOP);
+        unread.push(press(&service, long).await);
+        reader.signal(Signal::CONT);
+        lines_flow(&service).await;
+    }
+    let (all_read, all_unread) = (Done::of(&read), Done::of(&unread));
+    let ratio = all_unread.answers() / all_read.answers();
+    let cost = all_unread.cost() / all_read.cost();
+    println!("{ratio:.2} of what is done while it reads, at {cost:.2} of the cost");
+
+    let metrics = service.ask("/metrics").await;
+    let counted = metrics.text().lines().find_map(|line| {
+        let number = line.strip_prefix("log_lines_lost_total ")?;
+        number.parse::<u64>().ok()
+    });
+    let answers = service.ask("/api/state").await.json()["http"]["requests"].clone();
+    let exit = service.stop().await;
+    clean(&exit);
+    let told = exit.events.iter().filter(|event| event.message == LOST);
+    let lost: u64 = told
+        .map(|event| event.field("lost").as_u64().unwrap())
+        .sum();
+    let here = exit.events.iter();
+    let here = here.filter(|event| event.message == "slow begun" || event.message == "request");
+    let here = here.count() as u64;
+    println!("{here} lines are here, {lost} are lost");
+    assert!(ratio >= UNCHANGED, "{ratio:.2}: {read:?}, {unread:?}");
+    assert!(cost <= COST, "{cost:.2}: {read:?}, {unread:?}");
+    assert!(lost > 0, "nothing was lost");
+    assert_eq!(counted, Some(lost), "what the metric says");
+    // Two events of each request, and perhaps some of something else among those that are lost.
+    let all = 2 * answers.as_u64().unwrap();
+    let accounted = all..=all + 10;
+    assert!(
+        accounted.contains(&(here + lost)),
+        "{here} and {lost} of {all}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stops_changes_nothing_of_what_is_done() {
+    reads_now_and_then(4, Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes two minutes: cargo test -p keelson --test lifecycle a_minute -- --ignored"]
+async fn nor_does_one_that_stops_for_a_minute() {
+    reads_now_and_then(1, Duration::from_mins(1)).await;
+}
+
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_reader_that_does_not_read() {
     let launch = with_a_small_buffer().by_way_of("bash", ["-c", READER]);
@@ -136,6 +252,29 @@ async fn a_stop_does_not_wait_for_a_reader_that_does_not_read() {
 
     assert_eq!(exit.code, Some(0), "{exit}");
     assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
+}
+
+#[tokio::test]
+async fn a_reader_that_reads_on_at_the_end_is_told_how_it_came() {
+    let launch = with_a_small_buffer().by_way_of("bash", ["-c", READER]);
+    let service = running(launch).await;
+    let (reader, address) = (Reader::of(&service), service.http().await);
+    reader.signal(Signal::STOP);
+    shout(&service, 100).await;
+
+    service.signal(Signal::TERM);
+    eventually("the drain", async || {
+        http::get(address, "/livez").await.err()
+    })
+    .await;
+    reader.signal(Signal::CONT);
+
+    let exit = service.exit().await;
+    clean(&exit);
+    for message in [LOST, "draining", "stopped"] {
+        assert!(exit.event(message).is_some(), "{message}: {exit}");
+    }
+    assert_eq!(exit.events.last().unwrap().message, "stopped", "{exit}");
 }
 
 #[tokio::test]

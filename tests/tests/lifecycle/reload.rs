@@ -41,6 +41,36 @@ async fn sighup_reads_the_log_filter_again_and_never_kills() {
 }
 
 #[tokio::test]
+async fn what_sighup_cannot_put_in_force_is_named_and_not_shown() {
+    const TOLD: &str = "changed settings that only a restart puts in force";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("own.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("log.filter = \"info\"\noperator.token = \"canary-1\"\n");
+    let service = running(faulty().arg("--config").arg(&file)).await;
+
+    write("log.filter = \"debug\"\noperator.token = \"canary-1\"\n");
+    service.signal(Signal::HUP);
+    service.event("reloaded").await;
+
+    write("log.filter = \"info\"\nhttp.max_wait = \"77ms\"\noperator.token = \"canary-2\"\n");
+    let log = service.log().from_now();
+    service.signal(Signal::HUP);
+    let told = log.event(TOLD).await;
+    assert_eq!(told.level, "WARN", "{told}");
+    assert_eq!(told.field("settings"), "http.max_wait, operator.token");
+    log.event("reloaded").await;
+    let exit = service.stop().await;
+    clean(&exit);
+    let told = exit.events.iter().filter(|event| event.message == TOLD);
+    assert_eq!(told.count(), 1, "what needs no restart was told as well");
+    for event in &exit.events {
+        let text = event.to_string();
+        assert!(!text.contains("canary") && !text.contains("77ms"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn sighup_during_a_start_and_during_a_stop_kills_neither() {
     let launch = faulty().set("faults.task", "slow_start");
     let service = launch.start().await.unwrap();

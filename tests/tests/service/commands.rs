@@ -1,7 +1,7 @@
 //! The command line does what its help says, and says with its exit code how that went.
 
 use keelson::generate::{Answers, Place, generate};
-use keelson::http;
+use keelson::http::{self, Http1};
 use keelson::service::Service;
 use keelson::variant::cargo;
 
@@ -136,6 +136,27 @@ async fn healthcheck_asks_the_running_service() {
     assert_eq!(gone.code, Some(1));
     let expected = format!("nothing answers at {address} (operator.listen)");
     assert!(gone.stderr.contains(&expected), "{}", gone.stderr);
+}
+
+#[tokio::test]
+async fn healthcheck_asks_a_service_whose_clients_have_all_its_connections() {
+    let launch = service().set("http.max_connections", 1);
+    let running = launch.start().await.unwrap().ready().await;
+    let mut inside = Http1::connect(running.http().await).await.unwrap();
+    assert_eq!(inside.get("/livez").await.unwrap().status, 200);
+    for (probe, passed) in [
+        ("readyz", "ready\n"),
+        ("livez", "alive\n"),
+        ("startupz", "started\n"),
+    ] {
+        let check = service().arg("healthcheck").arg(probe);
+        let check = check.set("operator.listen", running.operator().await);
+        let check = check.run().await.unwrap();
+        assert_eq!((check.code, check.stdout.as_str()), (Some(0), passed));
+    }
+    let check = service().arg("healthcheck").arg("healthz").run();
+    assert_eq!(check.await.unwrap().code, Some(2), "there is no such probe");
+    assert_eq!(inside.get("/livez").await.unwrap().status, 200);
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! At most `http.max_in_flight` are; as many again as `http.max_waiting` wait for a place, each for at
 //! most `http.max_wait`; whoever comes then is told at once, and at little cost, to come again. So
-//! those that are let in are answered as quickly as ever, however many there are outside.
+//! those that are let in are answered as quickly as ever, however many there are outside. Whoever waits
+//! for its client has [no place](super::turn).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -45,16 +46,42 @@ impl Section for Overload {
 pub(super) struct Admission {
     places: Semaphore,
     waiting: AtomicUsize,
+    /// What those who have stepped out have brought, and the most of it, in bytes.
+    outside: AtomicUsize,
+    most_outside: usize,
     limits: Overload,
 }
 
 impl Admission {
-    pub(super) fn new(limits: Overload) -> Self {
+    /// Each that is let in may bring a body up to this limit.
+    pub(super) fn new(limits: Overload, body_limit: usize) -> Self {
         Self {
             places: Semaphore::new(limits.in_flight),
             waiting: AtomicUsize::new(0),
+            outside: AtomicUsize::new(0),
+            most_outside: limits.in_flight.saturating_mul(body_limit),
             limits,
         }
+    }
+
+    /// A place that was forgotten is free again.
+    pub(super) fn give_back(&self) {
+        self.places.add_permits(1);
+    }
+
+    /// Whether there is memory for what one who has no place has brought: until it
+    /// [has one again](Self::came_back), or is gone.
+    pub(super) fn may_step_out(&self, brought: usize) -> bool {
+        let before = self.outside.fetch_add(brought, Ordering::Relaxed);
+        let may = before.saturating_add(brought) <= self.most_outside;
+        if !may {
+            self.came_back(brought);
+        }
+        may
+    }
+
+    pub(super) fn came_back(&self, brought: usize) {
+        self.outside.fetch_sub(brought, Ordering::Relaxed);
     }
 
     /// A place, until it is dropped.
@@ -97,11 +124,12 @@ mod tests {
     use super::*;
 
     fn with(waiting: usize) -> Admission {
-        Admission::new(Overload {
+        let limits = Overload {
             in_flight: 2,
             waiting,
             wait: Duration::from_millis(500),
-        })
+        };
+        Admission::new(limits, 10)
     }
 
     #[tokio::test(start_paused = true)]
@@ -156,6 +184,15 @@ mod tests {
         let (third, fourth, ()) = tokio::join!(admission.enter(), admission.enter(), too_many);
         assert!(third.is_err() && fourth.is_err());
         assert_eq!(admission.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn those_without_a_place_take_no_more_memory_than_those_with_one() {
+        let admission = with(1);
+        assert!(admission.may_step_out(10) && admission.may_step_out(10));
+        assert!(!admission.may_step_out(1));
+        admission.came_back(10);
+        assert!(admission.may_step_out(1));
     }
 
     #[tokio::test(start_paused = true)]

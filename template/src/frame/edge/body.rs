@@ -1,5 +1,6 @@
 //! The body of a request: never more of it than `http.body_limit`, compressed or not, whoever reads
-//! it and however; and it is known whether it is the client who is waited for.
+//! it and however; and it is known whether it is the client who is waited for. While it is, the request
+//! has no [place](Turn).
 
 use std::io;
 use std::mem;
@@ -16,12 +17,13 @@ use futures_util::TryStreamExt;
 use http_body::{Frame, SizeHint};
 use tokio_util::io::{ReaderStream, StreamReader};
 
+use super::turn::{InTurns, Turn};
 use crate::frame::problem::Problem;
 
 /// What has become of a body, so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Progress {
+pub(super) enum Progress {
     /// It is read, or not asked for.
     Flows,
     /// The rest has been asked for, and is not there.
@@ -29,43 +31,74 @@ enum Progress {
     TooLarge,
     /// It is not what its head says: cut off, or not compressed as it says.
     Broken,
+    /// More of it came, and there was no place to work on it.
+    Crowded,
 }
 
-/// Tells what has become of a body, while somebody else reads it.
-pub(super) struct Receipt(Arc<AtomicU8>);
+/// What those who read a body and those who watch them share.
+pub(super) struct Account {
+    progress: AtomicU8,
+    pub(super) turn: Turn,
+}
+
+impl Account {
+    /// What has failed has failed for good.
+    pub(super) fn note(&self, progress: Progress) {
+        if !self.is_over() {
+            self.progress.store(progress as u8, Ordering::Relaxed);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.progress.load(Ordering::Relaxed) >= Progress::TooLarge as u8
+    }
+}
+
+/// Tells what has become of a body, while somebody else reads it. Until it is dropped, the request has
+/// its turn.
+pub(super) struct Receipt(Arc<Account>);
 
 impl Receipt {
     /// What the request failed of, if it was of its body.
     pub(super) fn failure(&self) -> Option<Problem> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.0.progress.load(Ordering::Relaxed) {
             state if state == Progress::TooLarge as u8 => Some(Problem::BODY_TOO_LARGE),
             state if state == Progress::Broken as u8 => Some(Problem::BAD_REQUEST),
+            state if state == Progress::Crowded as u8 => Some(Problem::OVERLOADED),
             _ => None,
         }
     }
 
     /// Whether it is the client who is waited for.
     pub(super) fn is_awaited(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Progress::Awaited as u8
+        self.0.progress.load(Ordering::Relaxed) == Progress::Awaited as u8
     }
 }
 
-/// Makes the body keep to the limit. Most requests have none, and cost nothing.
-pub(super) fn bound(request: &mut Request, limit: usize) -> Result<Option<Receipt>, Problem> {
-    if request.body().is_end_stream() {
-        return Ok(None);
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        self.0.turn.end();
     }
+}
+
+/// Makes the body keep to the limit.
+pub(super) fn bound(request: &mut Request, limit: usize, turn: Turn) -> Result<Receipt, Problem> {
+    let account = Arc::new(Account {
+        progress: AtomicU8::new(Progress::Flows as u8),
+        turn,
+    });
+    let receipt = Receipt(Arc::clone(&account));
     let too_large = |least: u64| usize::try_from(least).is_ok_and(|least| least > limit);
     if too_large(request.body().size_hint().lower()) {
         return Err(Problem::BODY_TOO_LARGE);
     }
-    let progress = Arc::new(AtomicU8::new(Progress::Flows as u8));
     let bounded = |body| Bounded {
         body,
         left: limit,
-        progress: Arc::clone(&progress),
+        account: Arc::clone(&account),
     };
-    let mut body = Body::new(bounded(mem::take(request.body_mut())));
+    let body = InTurns::new(mem::take(request.body_mut()), &account);
+    let mut body = Body::new(bounded(Body::new(body)));
     let headers = request.headers_mut();
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     let encoding = encodings
@@ -90,7 +123,7 @@ pub(super) fn bound(request: &mut Request, limit: usize) -> Result<Option<Receip
     *request.body_mut() = body;
     // Extractors have a limit of their own, unless they are told that there is one.
     DefaultBodyLimit::disable().apply(request);
-    Ok(Some(Receipt(progress)))
+    Ok(receipt)
 }
 
 fn decompressed(body: Body) -> Body {
@@ -105,20 +138,7 @@ fn decompressed(body: Body) -> Body {
 struct Bounded {
     body: Body,
     left: usize,
-    progress: Arc<AtomicU8>,
-}
-
-impl Bounded {
-    /// What has failed has failed for good.
-    fn note(&self, progress: Progress) {
-        if !self.is_over() {
-            self.progress.store(progress as u8, Ordering::Relaxed);
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.progress.load(Ordering::Relaxed) >= Progress::TooLarge as u8
-    }
+    account: Arc<Account>,
 }
 
 impl HttpBody for Bounded {
@@ -129,28 +149,22 @@ impl HttpBody for Bounded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.is_over() {
+        if self.account.is_over() {
             // Also for whoever passes over an error, and asks for more.
             return Poll::Ready(None);
         }
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        self.note(if polled.is_pending() {
-            Progress::Awaited
-        } else {
-            Progress::Flows
-        });
-        let frame = ready!(polled);
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         match &frame {
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 let Some(left) = self.left.checked_sub(length) else {
-                    self.note(Progress::TooLarge);
+                    self.account.note(Progress::TooLarge);
                     let words = io::Error::other("the body is larger than http.body_limit");
                     return Poll::Ready(Some(Err(axum::Error::new(words))));
                 };
                 self.left = left;
             }
-            Some(Err(_)) => self.note(Progress::Broken),
+            Some(Err(_)) => self.account.note(Progress::Broken),
             None => {}
         }
         Poll::Ready(frame)

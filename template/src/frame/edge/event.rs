@@ -1,15 +1,17 @@
 //! The `request` event, and what is counted of a request: once for each, whatever becomes of it.
 
+use std::net::IpAddr;
+
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use http_body::Body;
 use tokio::time::Instant;
 
+use super::Http;
 use crate::frame::context::{Context, RequestId, Trace};
 use crate::frame::metrics::http::{Ended, InFlight, Recorder};
 use crate::frame::server::Exchange;
-use crate::frame::settings::ByteSize;
 use crate::frame::telemetry::message;
 
 /// Told when it is dropped, so that a client that has left before the answer does not leave without
@@ -20,7 +22,10 @@ pub(super) struct Event {
     route: Option<MatchedPath>,
     id: RequestId,
     trace: Option<Trace>,
+    /// Who has sent it, if that is to be told.
+    client: Option<IpAddr>,
     in_flight: InFlight,
+    exchange: Option<Exchange>,
     /// What it was answered with, once that is known.
     status: Option<StatusCode>,
     /// The lengths of the request's body and of the answer's, where they are known.
@@ -33,14 +38,16 @@ impl Event {
         request: &Request,
         context: &Context,
         requests: Recorder,
-        limit: ByteSize,
+        http: &Http,
     ) -> Self {
         // What is larger will not be read, and may never have been meant.
         let length = request.body().size_hint().exact();
-        let length = length.filter(|length| usize::try_from(*length).is_ok_and(|it| it <= limit.0));
+        let fits = |length: &u64| usize::try_from(*length).is_ok_and(|it| it <= http.body_limit.0);
+        let length = length.filter(fits);
         let extensions = request.extensions();
         let route = extensions.get::<MatchedPath>().cloned();
-        if let (Some(exchange), Some(route)) = (extensions.get::<Exchange>(), &route) {
+        let exchange = extensions.get::<Exchange>().cloned();
+        if let (Some(exchange), Some(route)) = (&exchange, &route) {
             exchange.routed(route.clone());
         }
         Self {
@@ -49,7 +56,9 @@ impl Event {
             route,
             id: context.id.clone(),
             trace: context.trace,
+            client: context.client.filter(|_| http.log_client),
             in_flight: requests.begin(),
+            exchange,
             status: None,
             bodies: [length, None],
         }
@@ -67,11 +76,19 @@ impl Event {
 /// What a request is logged with whose client did not wait for the answer. Nobody receives it.
 const CLIENT_LEFT: u16 = 499;
 
+/// … and with that the stop has cut, whatever its handler has made of that. Nor does anybody receive it.
+const CUT: u16 = 503;
+
 impl Drop for Event {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let route = self.route.as_ref().map(MatchedPath::as_str);
-        let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
+        let status = match self.status {
+            Some(status) if status.is_success() => status.as_u16(),
+            _ if self.exchange.as_ref().is_some_and(Exchange::is_cut) => CUT,
+            Some(status) => status.as_u16(),
+            None => CLIENT_LEFT,
+        };
         self.in_flight.ended(&Ended {
             method: &self.method,
             route,
@@ -87,6 +104,7 @@ impl Drop for Event {
             status,
             duration_ms = f64::from(micros) / 1e3,
             request_id = self.id.as_ref(),
+            client = self.client.map(tracing::field::display),
             trace_id = self.trace.as_ref().map(Trace::id),
         );
     }

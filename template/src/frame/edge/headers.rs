@@ -2,8 +2,15 @@
 //! services whose answers are data.
 
 use std::mem;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::Response;
+use tokio::time::Instant;
+
+use crate::frame::context::{Context, RequestId};
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What a handler says itself stays as it is.
 const ALWAYS: [(HeaderName, HeaderValue); 7] = [
@@ -47,11 +54,27 @@ impl Headers {
         Self(headers)
     }
 
-    /// Adds them to what a handler has said. To copy them all and add the handler's few is half the
-    /// work of adding each to those.
-    pub(super) fn put_on(&self, headers: &mut HeaderMap) {
+    /// Adds them, and the request's id, to what a handler has said. To copy them all and add the
+    /// handler's few is half the work of adding each to those.
+    pub(super) fn put_on(&self, headers: &mut HeaderMap, id: &RequestId) {
         let own = mem::replace(headers, self.0.clone());
         headers.reserve(own.len() + 1);
         headers.extend(own);
+        if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
+            headers.insert(REQUEST_ID, id);
+        }
     }
+}
+
+/// An answer beside the edge, which has an id as well: of a request for which there is so much time. One
+/// that has its id already keeps it.
+pub async fn named(time: Duration, answer: impl Future<Output = Response>) -> Response {
+    if RequestId::current().is_some() {
+        return answer.await;
+    }
+    let context = Context::until(Instant::now() + time);
+    let id = context.id.clone();
+    let mut response = context.carry(answer).await;
+    Headers::always().put_on(response.headers_mut(), &id);
+    response
 }

@@ -15,6 +15,7 @@ mod host;
 mod origin;
 mod peers;
 mod settings;
+mod turn;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,8 +23,9 @@ use std::task::{Context as Polling, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderName, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
@@ -39,13 +41,14 @@ use super::panics::caught;
 use super::problem::{self, Problem};
 use admission::Admission;
 use event::Event;
-use headers::Headers;
+use headers::{Headers, REQUEST_ID};
+use turn::Turn;
 
+pub use headers::named;
 pub use origin::is_foreign;
 pub use peers::Client;
 pub use settings::Http;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE: HeaderName = HeaderName::from_static("traceparent");
 
 /// The longest path and query that a request may have, in bytes.
@@ -54,7 +57,7 @@ const LONGEST_URI: usize = 8 * 1024;
 /// Puts the edge around the service's routes.
 pub fn around(routes: Router, http: &Http, requests: Recorder) -> Router {
     let edge = Arc::new(Edge {
-        admission: Admission::new(http.overload.clone()),
+        admission: Arc::new(Admission::new(http.overload.clone(), http.body_limit.0)),
         requests,
         headers: Headers::always(),
         http: http.clone(),
@@ -76,7 +79,7 @@ pub fn around(routes: Router, http: &Http, requests: Recorder) -> Router {
 
 #[derive(Debug)]
 struct Edge {
-    admission: Admission,
+    admission: Arc<Admission>,
     requests: Recorder,
     headers: Headers,
     http: Http,
@@ -88,8 +91,7 @@ impl Edge {
         let now = Instant::now();
         let context = self.context(&request, now);
         // Told and counted when this ends, however it does.
-        let limit = self.http.body_limit;
-        let mut event = Event::begun(now, &request, &context, self.requests, limit);
+        let mut event = Event::begun(now, &request, &context, self.requests, &self.http);
         let (edge, id) = (Arc::clone(&self), context.id.clone());
         // A panic ends this request, and nothing else; the log has it already.
         let answered = caught(gate.answer(request))
@@ -98,10 +100,7 @@ impl Edge {
         let answered = context.carry(answered);
         async move {
             let mut response = answered.await;
-            edge.headers.put_on(response.headers_mut());
-            if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
-                response.headers_mut().insert(REQUEST_ID, id);
-            }
+            edge.headers.put_on(response.headers_mut(), &id);
             event.answered(&response);
             Ok(response)
         }
@@ -144,12 +143,19 @@ impl Edge {
         }
         // Nobody who waits here has cost much.
         let place = self.admission.enter().await;
-        let _place = place.inspect_err(|_| self.requests.shed())?;
+        let place = place.inspect_err(|_| self.requests.shed())?;
         let limit = Context::time_left().unwrap_or(http.request_timeout);
         if limit.is_zero() {
             return Err(Problem::TIMEOUT);
         }
-        let receipt = body::bound(&mut request, http.body_limit.0)?;
+        // Most requests have no body, and keep their place until they are answered.
+        let (receipt, _place) = if request.body().is_end_stream() {
+            (None, Some(place))
+        } else {
+            let turn = Turn::with(place, &self.admission);
+            let receipt = body::bound(&mut request, http.body_limit.0, turn)?;
+            (Some(receipt), None)
+        };
         let asks_for_methods = request.method() == Method::OPTIONS;
         let Ok(Ok(response)) = timeout(limit, routes.call(request)).await else {
             let is_awaited = receipt.is_some_and(|receipt| receipt.is_awaited());
@@ -162,7 +168,12 @@ impl Edge {
         };
         match receipt.and_then(|receipt| receipt.failure()) {
             // A handler that could not read the body may not know why.
-            Some(problem) if !response.status().is_success() => Err(problem),
+            Some(problem) if !response.status().is_success() => {
+                if problem.code == Problem::OVERLOADED.code {
+                    self.requests.shed();
+                }
+                Err(problem)
+            }
             _ if asks_for_methods => Ok(options(response)),
             _ => Ok(response),
         }

@@ -67,6 +67,8 @@ fn around_routes(set: &[&str]) -> Router {
         )
         .route("/raw", post(raw))
         .route("/deaf", post(deaf))
+        .route("/thorough", post(thorough))
+        .route("/echo", post(async |body: Body| body))
         .route(
             "/later",
             get(async || {
@@ -107,6 +109,12 @@ async fn deaf(body: Body) -> String {
     let pieces = body.into_data_stream().filter_map(async |piece| piece.ok());
     let lengths = pieces.map(|piece| piece.len()).collect::<Vec<_>>().await;
     lengths.iter().sum::<usize>().to_string()
+}
+
+/// Reads all of it, and has some work with that.
+async fn thorough(body: Bytes) -> String {
+    sleep(Duration::from_millis(900)).await;
+    body.len().to_string()
 }
 
 /// How much time there is.
@@ -168,6 +176,13 @@ async fn every_error_is_a_problem_with_the_requests_id() {
         ("/number", json, "", 400, "bad_request"),
         ("/number", json, "\"seven\"", 422, "invalid"),
         ("/number", "text/plain", "7", 415, "unsupported_media_type"),
+        (
+            "/number",
+            "multipart/form-data; boundary=x",
+            "--x--",
+            415,
+            "unsupported_media_type",
+        ),
         ("/number", json, &large, 413, "body_too_large"),
         ("/panic", json, "", 500, "internal"),
         ("/slow", json, "", 504, "timeout"),

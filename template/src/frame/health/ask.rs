@@ -1,15 +1,43 @@
-//! `healthcheck`: asks the running service, for container images without curl.
+//! `healthcheck`: asks the running service from where it runs, for container images without curl.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Asks the service that runs with these settings for its `/readyz`.
+/// What can be asked, by the name of its route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Probe {
+    Readyz,
+    Livez,
+    Startupz,
+}
+
+impl Probe {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Readyz => "/readyz",
+            Self::Livez => "/livez",
+            Self::Startupz => "/startupz",
+        }
+    }
+
+    /// What a service is that passes it.
+    #[must_use]
+    pub fn passed(self) -> &'static str {
+        match self {
+            Self::Readyz => "ready",
+            Self::Livez => "alive",
+            Self::Startupz => "started",
+        }
+    }
+}
+
+/// Asks the service that runs with these settings for this probe: whether it passes.
 ///
 /// # Errors
 ///
 /// When nothing answers there.
-pub fn ask(operator: SocketAddr) -> io::Result<bool> {
+pub fn ask(operator: SocketAddr, probe: Probe) -> io::Result<bool> {
     const PATIENCE: Duration = Duration::from_secs(2);
     let mut address = operator;
     if address.ip().is_unspecified() {
@@ -25,7 +53,8 @@ pub fn ask(operator: SocketAddr) -> io::Result<bool> {
         connection.set_write_timeout(Some(PATIENCE))?;
         write!(
             connection,
-            "GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+            "GET {} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n",
+            probe.path()
         )?;
         let mut status = [0; 12];
         connection.read_exact(&mut status)?;
@@ -37,6 +66,5 @@ pub fn ask(operator: SocketAddr) -> io::Result<bool> {
             format!("nothing answers at {address} (operator.listen): {error}"),
         )
     })?;
-    let ready = status.ends_with(b" 200");
-    Ok(ready)
+    Ok(status.ends_with(b" 200"))
 }

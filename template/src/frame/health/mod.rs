@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use config::ValueKind;
 
-pub use ask::ask;
+pub use ask::{Probe, ask};
 
 use super::lifecycle::{Lifecycle, State};
 use super::settings::{self, Reader, Section, Setting};

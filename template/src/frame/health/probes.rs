@@ -1,6 +1,7 @@
 //! The probes' routes, and how they put what is found into words.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -10,6 +11,7 @@ use axum::routing::get;
 use url::form_urlencoded;
 
 use super::{Finding, Health, Verdict};
+use crate::frame::edge::named;
 use crate::frame::problem::Problem;
 
 impl Health {
@@ -26,7 +28,11 @@ impl Health {
             .route("/livez", probe(Self::alive))
             .route("/readyz", probe(Self::ready))
             .route("/startupz", probe(Self::started))
-            .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
+            .method_not_allowed_fallback(|| {
+                named(Duration::ZERO, async {
+                    Problem::METHOD_NOT_ALLOWED.into_response()
+                })
+            })
             .with_state(self.clone())
     }
 }

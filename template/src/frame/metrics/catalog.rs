@@ -115,7 +115,7 @@ pub const SECTIONS: &[(&str, &[Family])] = &[
         ],
     ),
     (
-        "Tasks, health, lifecycle",
+        "Tasks, health, lifecycle, the operator",
         &[
             TASK_STATE,
             TASK_RUNS,
@@ -123,6 +123,7 @@ pub const SECTIONS: &[(&str, &[Family])] = &[
             CHECK_PASSING,
             CHECK_DURATION,
             LIFECYCLE_STATE,
+            OPERATOR_REFUSED,
         ],
     ),
     (
@@ -274,6 +275,12 @@ pub(super) const LIFECYCLE_STATE: Family = Family::gauge(
     &["state"],
     "1 for the state that the process is in, and 0 for the others: `starting`, `ready`, `draining`, \
      `stopped`.",
+);
+
+pub(super) const OPERATOR_REFUSED: Family = Family::counter(
+    "operator_tokens_refused_total",
+    &[],
+    "Wrong tokens that the operator's listener was given.",
 );
 
 pub(super) const STALLS: Family = Family::counter(

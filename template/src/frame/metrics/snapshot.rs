@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub checks: Vec<Checked>,
     pub stalls: u64,
     pub stalled_for: Option<Duration>,
+    /// Wrong tokens that the operator's listener was given.
+    pub refused: u64,
 }
 
 impl Snapshot {
@@ -42,6 +44,8 @@ impl Snapshot {
         };
         text.family(&catalog::LIFECYCLE_STATE)
             .state(&[], &states, state);
+        text.family(&catalog::OPERATOR_REFUSED)
+            .sample(&[], self.refused);
         text.family(&catalog::STALLS).sample(&[], self.stalls);
         let stalled = self.stalled_for.unwrap_or_default();
         text.family(&catalog::STALLED)

@@ -13,15 +13,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
-use subtle::ConstantTimeEq;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
+use super::token::Token;
 use super::{Settings, log_filter};
 use crate::frame::cli::VERSION;
-use crate::frame::context::Context;
 use crate::frame::database::{Database, Numbers};
-use crate::frame::edge::is_foreign;
+use crate::frame::edge::{is_foreign, named};
 use crate::frame::health::Health;
 use crate::frame::input::{Json, Path};
 use crate::frame::lifecycle::{self, Lifecycle};
@@ -29,7 +28,7 @@ use crate::frame::metrics::{self, Metrics};
 use crate::frame::panics::caught;
 use crate::frame::problem::{Problem, in_place_of};
 use crate::frame::server::{Traffic, Watch};
-use crate::frame::settings::{Entry, Secret};
+use crate::frame::settings::Entry;
 use crate::frame::supervisor::{Status, Supervisor};
 use crate::frame::telemetry::Filtering;
 use crate::frame::watchdog::Pulse;
@@ -58,6 +57,12 @@ pub struct Shown {
 /// The operator's routes.
 pub fn routes(settings: &Settings, shown: Shown) -> Router {
     let probes = shown.health.routes();
+    let token = settings.token.clone();
+    let token = token.map(|token| Arc::new(Token::new(token)));
+    let asked = token.clone();
+    let metrics = async move |State(shown): State<Arc<Shown>>| {
+        metrics(&shown, asked.as_ref().map_or(0, |token| token.refused()))
+    };
     Router::new()
         .route("/metrics", get(metrics))
         .route("/api/state", get(state))
@@ -69,13 +74,13 @@ pub fn routes(settings: &Settings, shown: Shown) -> Router {
         )
         .with_state(Arc::new(shown))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn_with_state(
-            settings.token.clone(),
-            guard,
-        ))
+        .layer(middleware::from_fn_with_state(token, guard))
         .merge(probes)
         .fallback(|| async { Problem::NOT_FOUND })
         .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
+        .layer(middleware::from_fn(|request, next: Next| {
+            named(TIME_LIMIT, next.run(request))
+        }))
 }
 
 #[derive(Serialize)]
@@ -110,7 +115,7 @@ async fn state(State(shown): State<Arc<Shown>>) -> Response {
     .into_response()
 }
 
-async fn metrics(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
+fn metrics(shown: &Shown, refused: u64) -> impl IntoResponse + use<> {
     let http = shown.http.borrow().as_ref().map(Watch::numbers);
     let database = shown.database.borrow().as_ref().map(Database::numbers);
     let text = shown.metrics.text(&metrics::Snapshot {
@@ -121,6 +126,7 @@ async fn metrics(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
         checks: shown.health.checked(),
         stalls: shown.pulse.stalls(),
         stalled_for: shown.pulse.stalled_for(),
+        refused,
     });
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
 }
@@ -150,43 +156,27 @@ async fn order(
 const BODY_LIMIT: usize = 16 * 1024;
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-async fn guard(State(token): State<Option<Secret>>, request: Request, next: Next) -> Response {
-    let context = Context::until(Instant::now() + TIME_LIMIT);
-    let answered = async {
-        if let Err(problem) = admit(token.as_ref(), &request) {
-            return problem.into_response();
-        }
-        match timeout(TIME_LIMIT, caught(next.run(request))).await {
-            Ok(Ok(response)) => in_place_of(response),
-            Ok(Err(_)) => Problem::INTERNAL.into_response(),
-            // Nothing here takes long but to hear what is wanted.
-            Err(_) => Problem::TOO_SLOW.into_response(),
-        }
-    };
-    context.carry(answered).await
-}
-
-fn admit(token: Option<&Secret>, request: &Request) -> Result<(), Problem> {
-    let given = request.headers().get(header::AUTHORIZATION);
-    let given = given.and_then(|value| value.as_bytes().split_at_checked("Bearer ".len()));
-    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
-    let given = given.map(|(_, token)| token);
-    match token {
-        Some(token) => {
-            let given = given.unwrap_or_default();
-            if !bool::from(token.expose().as_bytes().ct_eq(given)) {
-                let how = HeaderValue::from_static("Bearer");
-                return Err(UNAUTHORIZED.and_header(header::WWW_AUTHENTICATE, how));
-            }
+async fn guard(State(token): State<Option<Arc<Token>>>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).cloned();
+    let admitted = match token {
+        Some(token) if !token.is_in(given.as_ref()).await => {
+            let how = HeaderValue::from_static("Bearer");
+            Err(UNAUTHORIZED.and_header(header::WWW_AUTHENTICATE, how))
         }
         // A name can be made to lead here by whoever has it: their pages would then come from here.
-        None if !is_for_this_machine(request) => return Err(Problem::MISDIRECTED),
-        None => {}
+        None if !is_for_this_machine(&request) => Err(Problem::MISDIRECTED),
+        _ if *request.method() != Method::GET && is_foreign(&request) => Err(Problem::CROSS_ORIGIN),
+        _ => Ok(()),
+    };
+    if let Err(problem) = admitted {
+        return problem.into_response();
     }
-    if *request.method() != Method::GET && is_foreign(request) {
-        return Err(Problem::CROSS_ORIGIN);
+    match timeout(TIME_LIMIT, caught(next.run(request))).await {
+        Ok(Ok(response)) => in_place_of(response),
+        Ok(Err(_)) => Problem::INTERNAL.into_response(),
+        // Nothing here takes long but to hear what is wanted.
+        Err(_) => Problem::TOO_SLOW.into_response(),
     }
-    Ok(())
 }
 
 /// Whether the machine is asked by a name that is always its own. Whatever is no browser need not say.
@@ -224,9 +214,9 @@ mod tests {
         ] {
             let request = Request::builder().header(header::HOST, host);
             let request = request.body(Body::empty()).unwrap();
-            assert_eq!(admit(None, &request).is_ok(), is_it, "{host}");
+            assert_eq!(is_for_this_machine(&request), is_it, "{host}");
         }
         let nobody = Request::new(Body::empty());
-        assert!(admit(None, &nobody).is_ok());
+        assert!(is_for_this_machine(&nobody));
     }
 }

@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::MatchedPath;
+use axum::http::StatusCode;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 use super::conversation::Conversation;
 use super::registry::Registry;
 use super::stream::Stream;
+use crate::frame::problem::Problem;
 
 /// What the registry, the requests and the [stream](Stream) share of a connection.
 pub(super) struct Connection {
@@ -87,11 +89,6 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How long a client that is still sending is read from after the last answer.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// Said to a client that has sent a part of a head and no more. It has no body: nobody knows what
-/// was asked.
-const TOO_LATE: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 impl Connection {
     /// A connection and its two ends: the socket to speak through, and what is known about it.
@@ -252,7 +249,7 @@ impl Connection {
             Overdue::Head => {
                 let state = self.lock();
                 if matches!(state.silence, Silence::Head(_)) {
-                    _ = state.socket.try_write(TOO_LATE);
+                    _ = state.socket.try_write(Problem::TOO_SLOW.said().as_bytes());
                 }
                 _ = SockRef::from(&state.socket).shutdown(Shutdown::Write);
                 drop(state);
@@ -345,6 +342,28 @@ impl State {
         if let Some(request) = self.requests.iter_mut().find(|request| request.id == id) {
             change(request);
         }
+    }
+
+    /// What hyper says by itself, and briefly, to a client whose head is none, in our words. Answers to
+    /// requests are ours already: those of errors are never empty.
+    pub(super) fn refuse(&mut self, said: &[u8]) -> bool {
+        let status = said.strip_prefix(b"HTTP/1.1 4").and_then(|it| it.get(..2));
+        if !self.requests.is_empty() || status.is_none() {
+            return false;
+        }
+        let status = match status {
+            Some(b"00") => StatusCode::BAD_REQUEST,
+            Some(b"14") => StatusCode::URI_TOO_LONG,
+            Some(b"31") => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            _ => return false,
+        };
+        let empty = b"\r\ncontent-length: 0\r\n";
+        if !said.windows(empty.len()).any(|part| part == empty) {
+            return false;
+        }
+        // A client that leaves no room for this does not want to know.
+        _ = self.socket.try_write(Problem::of(status).said().as_bytes());
+        true
     }
 
     pub(super) fn received(&mut self, now: u32) {

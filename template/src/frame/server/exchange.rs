@@ -120,6 +120,13 @@ impl Exchange {
         }
     }
 
+    /// Whether it was ended by us, at the deadline of a drain.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        let connection = self.connection.upgrade();
+        connection.is_some_and(|connection| connection.registry.is_cut())
+    }
+
     /// Of no connection.
     #[cfg(test)]
     pub(crate) fn with(peer: SocketAddr) -> Self {

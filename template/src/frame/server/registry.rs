@@ -31,6 +31,8 @@ pub(super) struct Registry {
     closing: AtomicBool,
     /// Cancelled when the drain begins.
     draining: CancellationToken,
+    /// The drain is over, and nobody is waited for any more.
+    is_cut: AtomicBool,
     accepted: AtomicU64,
     /// Of the connections that have left. The others count their own, lest all threads write to one
     /// place with every request.
@@ -74,6 +76,7 @@ impl Registry {
             now: AtomicU32::new(0),
             closing: AtomicBool::new(false),
             draining: CancellationToken::new(),
+            is_cut: AtomicBool::new(false),
             accepted: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             late: Default::default(),
@@ -203,8 +206,13 @@ impl Registry {
         timeout_at(deadline, emptied).await.is_ok()
     }
 
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Acquire)
+    }
+
     /// Ends every connection at once.
     pub(super) async fn cut(&self) {
+        self.is_cut.store(true, Ordering::Release);
         let open: Vec<_> = self.lock().values().cloned().collect();
         for connection in open {
             connection.cut();

@@ -57,6 +57,9 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut state = self.connection.lock();
+        if state.refuse(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut state.socket).poll_write(context, bytes);
         state.wrote(written, self.connection.registry.now())
     }
@@ -67,6 +70,11 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut state = self.connection.lock();
+        if let [said] = slices
+            && state.refuse(said)
+        {
+            return Poll::Ready(Ok(said.len()));
+        }
         let written = Pin::new(&mut state.socket).poll_write_vectored(context, slices);
         state.wrote(written, self.connection.registry.now())
     }

@@ -21,6 +21,8 @@ mod show;
 mod sources;
 mod value;
 
+use std::collections::HashMap;
+
 pub use reader::{Check, Reader, Section};
 pub use reference::Reference;
 pub use report::Problems;
@@ -46,6 +48,22 @@ pub struct Entry {
     pub source: String,
     #[serde(skip)]
     secret: bool,
+    /// Tells values apart that may not be seen, and tells nobody else anything: it is another one in
+    /// each process.
+    #[serde(skip)]
+    mark: u64,
+}
+
+/// The settings that are not the same any more, by their keys.
+#[must_use]
+pub fn changed<'a>(before: &[Entry], now: &'a [Entry]) -> Vec<&'a str> {
+    let marks: HashMap<_, _> = before
+        .iter()
+        .map(|entry| (&entry.key, entry.mark))
+        .collect();
+    let differs = |entry: &&Entry| marks.get(&entry.key) != Some(&entry.mark);
+    let changed = now.iter().filter(differs);
+    changed.map(|entry| entry.key.as_str()).collect()
 }
 
 /// Reads every layer, merges them, and turns the result into `S`, or into the list of all that is

@@ -3,6 +3,9 @@
 //! A wrong value is noted and its default read in its place, so that the next mistake is found as
 //! well. With a single problem noted, what was read is discarded.
 
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+
 use config::{Map, Value, ValueKind};
 
 use super::report::{Problem, Problems, Subject};
@@ -91,6 +94,7 @@ impl Reader<'_> {
             value: shown(kind, parsed.as_ref()),
             source: origin.to_owned(),
             secret: T::SECRET,
+            mark: mark(kind),
             key,
         };
         if let Some(words) = wrong(kind, &entry, parsed.as_ref()) {
@@ -143,6 +147,12 @@ fn shown<T: Setting>(kind: &ValueKind, parsed: Option<&T>) -> String {
         (true, Some(secret)) => toml::Value::from(secret.redacted()).to_string(),
         (true, None) => toml::Value::from(REDACTED).to_string(),
     }
+}
+
+/// Differs with the value, and with the process.
+fn mark(kind: &ValueKind) -> u64 {
+    static PROCESS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    PROCESS.hash_one(toml_of(kind).to_string())
 }
 
 pub(super) fn toml_of(kind: &ValueKind) -> toml::Value {

@@ -162,6 +162,12 @@ pub fn flush() {
     }
 }
 
+/// What is logged by this has a place in the log also when there is no room for anything else: for the
+/// events of a stop.
+pub fn insist(tell: impl FnOnce()) {
+    writer::insist(tell);
+}
+
 /// How many lines were lost since the start, because there was no room for them.
 #[must_use]
 pub fn lost_lines() -> u64 {

@@ -6,8 +6,11 @@
 //! there is a way again, the output goes on at the very byte at which it stopped, and a line says how
 //! many others are missing in its place.
 //!
+//! For a few lines that nobody should miss there is [room apart](insist).
+//!
 //! What was logged is written some milliseconds later: a process that is killed takes that with it.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +29,20 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// Room for the line that tells of a loss.
 const NOTICE: usize = 512;
+
+/// Room for lines that are insisted on.
+const RESERVE: usize = 8 << 10;
+
+thread_local! {
+    static INSISTS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What is logged by this has room when there is none: for how the process ends, and a few words more.
+pub(super) fn insist(tell: impl FnOnce()) {
+    INSISTS.set(true);
+    tell();
+    INSISTS.set(false);
+}
 
 /// The line that tells how many others are missing.
 pub(super) type Notice = fn(u64) -> String;
@@ -52,6 +69,8 @@ struct State {
     lines: Vec<u8>,
     /// How many lines were dropped since. No other follows them, so that the loss has its place.
     missing: u64,
+    /// What comes after that all the same.
+    insisted: Vec<u8>,
     /// In bytes, since the start.
     appended: u64,
     written: u64,
@@ -79,8 +98,9 @@ impl Writer {
         let writer = Self(Arc::new(Inner {
             half,
             state: Mutex::new(State {
-                lines: Vec::with_capacity(half + NOTICE),
+                lines: Vec::with_capacity(half + NOTICE + RESERVE),
                 missing: 0,
+                insisted: Vec::with_capacity(RESERVE),
                 appended: 0,
                 written: 0,
                 waits_for: None,
@@ -101,12 +121,16 @@ impl Writer {
     /// Takes a line, with its end, or drops it. Never waits for the output.
     pub(super) fn append(&self, line: &[u8]) {
         let mut state = self.0.state();
-        if state.missing > 0 || state.lines.len() + line.len() > self.0.half {
-            state.missing += 1;
-            self.0.lost.fetch_add(1, Ordering::Relaxed);
-        } else {
+        let gap = state.missing > 0 || !state.insisted.is_empty();
+        if !gap && state.lines.len() + line.len() <= self.0.half {
             state.lines.extend_from_slice(line);
             state.appended += line.len() as u64;
+        } else if INSISTS.get() && state.insisted.len() + line.len() <= RESERVE {
+            state.insisted.extend_from_slice(line);
+            state.appended += line.len() as u64;
+        } else {
+            state.missing += 1;
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
         }
         let enough = state.has_enough() && state.waits_for.take().is_some();
         drop(state);
@@ -148,7 +172,7 @@ impl Inner {
     }
 
     fn write_to(&self, mut output: impl Write, notice: Notice) {
-        let mut batch = Vec::with_capacity(self.half + NOTICE);
+        let mut batch = Vec::with_capacity(self.half + NOTICE + RESERVE);
         loop {
             self.take(&mut batch, notice);
             let mut rest = batch.as_slice();
@@ -176,6 +200,7 @@ impl Inner {
             state.appended += notice.len() as u64;
             batch.extend_from_slice(notice.as_bytes());
         }
+        batch.append(&mut state.insisted);
     }
 
     /// Waits for so many bytes, for a loss, or for the limit.

@@ -2,6 +2,7 @@
 
 use async_compression::tokio::write::GzipEncoder;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
 
 use super::*;
 
@@ -96,4 +97,117 @@ async fn a_body_that_does_not_come_is_the_clients_doing_and_a_slow_handler_is_ou
     );
     let answer = posted("/slow", "application/json", "7").await;
     assert_eq!((answer.status, answer.code().as_str()), (504, "timeout"));
+}
+
+/// A body whose pieces come when they are sent, and whoever sends them.
+fn to_come() -> (mpsc::Sender<&'static str>, Body) {
+    let (sender, receiver) = mpsc::channel(9);
+    let pieces = stream::unfold(receiver, async |mut receiver| {
+        let piece: &str = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(piece), receiver))
+    });
+    (sender, Body::from_stream(pieces))
+}
+
+/// One place, for which nobody waits for long.
+fn with_one_place() -> Router {
+    around_routes(&["http.max_in_flight=1", "http.max_waiting=1"])
+}
+
+async fn sent_to(routes: &Router, path: &str, body: Body) -> Answer {
+    let request = request("POST", path).header("content-type", "application/json");
+    send(routes.clone(), request.body(body).unwrap()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_its_client_keeps_no_place() {
+    let routes = with_one_place();
+    let (mut clients, mut waiting) = (Vec::new(), tokio::task::JoinSet::new());
+    // Together, they bring no more than the one place would be for.
+    for _ in 0..LIMIT {
+        let (client, body) = to_come();
+        client.send("1").await.unwrap();
+        clients.push(client);
+        let routes = routes.clone();
+        waiting.spawn(async move { sent_to(&routes, "/number", body).await });
+    }
+    for _ in 0..10 {
+        sleep(Duration::from_millis(10)).await;
+        let other = sent_to(&routes, "/number", Body::from("7")).await;
+        assert_eq!((other.status, other.text()), (200, "7"));
+    }
+    for client in clients {
+        client.send("2").await.unwrap();
+    }
+    for answer in waiting.join_all().await {
+        assert_eq!((answer.status, answer.text()), (200, "12"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_finds_no_place_again_is_told_to_come_again() {
+    for path in ["/number", "/raw"] {
+        let routes = with_one_place();
+        let (client, body) = to_come();
+        let rest = async {
+            sleep(Duration::from_millis(100)).await;
+            client.send("12").await.unwrap();
+            drop(client);
+        };
+        let busy = sent_to(&routes, "/slow", Body::empty());
+        let began = Instant::now();
+        let (answer, _, ()) = tokio::join!(sent_to(&routes, path, body), busy, rest);
+        assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"));
+        assert!(answer.headers.contains_key("retry-after"));
+        // Its place is free again, and the other one's.
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+        for _ in 0..3 {
+            let next = sent_to(&routes, "/number", Body::from("7")).await;
+            assert_eq!(next.status, 200, "{path}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_let_in_again_works_as_one_of_those_inside() {
+    let routes = with_one_place();
+    let (client, body) = to_come();
+    let slow = async {
+        sleep(Duration::from_millis(10)).await;
+        client.send("7").await.unwrap();
+        drop(client);
+        sleep(Duration::from_millis(10)).await;
+        // There is none left: it has read all, and is at work.
+        sent_to(&routes, "/number", Body::from("7")).await
+    };
+    let (first, second) = tokio::join!(sent_to(&routes, "/thorough", body), slow);
+    assert_eq!((first.status, first.text()), (200, "1"));
+    assert_eq!((second.status, second.code().as_str()), (503, "overloaded"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_of_a_body_after_the_answer_is_no_work_of_ours() {
+    let routes = with_one_place();
+    let (client, body) = to_come();
+    client.send("1").await.unwrap();
+    let request = request("POST", "/echo").body(body).unwrap();
+    let answer = routes.clone().oneshot(request).await.unwrap();
+    let mut echo = answer.into_body().into_data_stream();
+    let mut echoed = String::new();
+    for piece in ["2", "3"] {
+        client.send(piece).await.unwrap();
+        let next = echo.next().await.unwrap().unwrap();
+        echoed.push_str(str::from_utf8(&next).unwrap());
+        let other = sent_to(&routes, "/number", Body::from("7")).await;
+        assert_eq!(other.status, 200, "it has no place");
+    }
+    drop((client, echo));
+    assert_eq!(echoed, "12");
+    let busy = sent_to(&routes, "/slow", Body::empty());
+    let other = async {
+        sleep(Duration::from_millis(1)).await;
+        sent_to(&routes, "/number", Body::from("7")).await
+    };
+    let (_, other) = tokio::join!(busy, other);
+    assert_eq!(other.status, 503, "nor is there one too many");
 }

@@ -1,7 +1,7 @@
 //! What people are shown is true.
 
 use super::{Given, REFERENCE};
-use crate::frame::settings::{Entry, Reference, environment_file, print};
+use crate::frame::settings::{Entry, Reference, changed, environment_file, print};
 
 #[test]
 fn what_is_printed_can_be_read_back() {
@@ -53,4 +53,21 @@ fn the_list_of_variables_comes_from_the_reference() {
     assert!(text.contains("# How long a request may take,\n# at most.\nAPP__HTTP__TIMEOUT=10s\n"));
     assert!(text.contains("\nAPP__HTTP__RATIO=a,b\n"), "{text}");
     assert!(text.contains("\nAPP__OPERATOR__TOKEN=\n"), "{text}");
+}
+
+#[test]
+fn what_has_changed_is_told_by_its_key_secrets_as_well() {
+    let given = |token: &str| {
+        Given::default()
+            .env("APP__OPERATOR__TOKEN", token)
+            .set("http.timeout=20s")
+    };
+    let before = given("hunter2").load().unwrap().entries;
+
+    let same = given("hunter2").load().unwrap().entries;
+    let other = given("hunter3").set("http.workers=5").load().unwrap();
+
+    assert_eq!(changed(&before, &same), [""; 0]);
+    let told = changed(&before, &other.entries);
+    assert_eq!(told, ["http.workers", "operator.token"]);
 }
