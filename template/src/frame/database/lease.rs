@@ -77,6 +77,21 @@ impl Lease {
         Ok(())
     }
 
+    /// Undoes a transaction. If that is not possible at once, it is done when the lease ends.
+    pub(super) async fn roll_back(&mut self) {
+        if self.progress == Progress::Done && self.undo("ROLLBACK").await.is_ok() {
+            self.transaction = Transaction::None;
+        }
+    }
+
+    /// Undoes a transaction or a part of it, and with that the failure of a statement in it.
+    pub(super) async fn undo(&mut self, how: &'static str) -> Result<(), Error> {
+        if self.transaction == Transaction::Spoilt && self.progress == Progress::Done {
+            self.transaction = Transaction::Open;
+        }
+        self.turn(how).await
+    }
+
     /// The connection itself, for as long as it takes, and for good: nobody else gets it afterwards.
     pub(super) fn seize(&mut self) -> Result<&mut Connection, Error> {
         self.start(Progress::Turning)

@@ -10,6 +10,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 
 use super::errors::Refusal;
+use super::lease::Lease;
 use super::pool::Pool;
 use super::settings::Limits;
 use super::{Connection, Settings};
@@ -202,6 +203,16 @@ pub(super) async fn try_lock(
     Ok(locked.then_some(Lock))
 }
 
+/// A lock of the transaction, by name, which is had at once or not at all: whoever waited for it would
+/// keep a connection meanwhile.
+pub(super) async fn claim(lease: &mut Lease, what: &str) -> Result<bool, sqlx::Error> {
+    // One for each schema; a server keeps those of its databases apart.
+    let query = sqlx::query_scalar(
+        "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' ' || $1, 0))",
+    );
+    query.bind(what).fetch_one(lease).await
+}
+
 /// Whether nobody has answered, or nobody can just now. A wrong password or an unknown database are
 /// no such thing.
 pub(super) fn may_pass(error: &sqlx::Error) -> bool {
@@ -330,6 +341,24 @@ mod tests {
         let error = ended.execute(fixture.database.write()).await.unwrap_err();
         assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
         fixture.add("first").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_claim_is_nobody_elses_until_its_transaction_is_over() {
+        let fixture = Fixture::new().await;
+        let database = &fixture.database;
+        let mut first = database.begin().await.unwrap();
+        let mut second = database.begin().await.unwrap();
+        assert!(first.claim("one").await.unwrap());
+        assert!(!second.claim("one").await.unwrap());
+        assert!(second.claim("two").await.unwrap());
+        first.commit().await.unwrap();
+        assert!(second.claim("one").await.unwrap());
+        second.roll_back().await;
+        let mut third = database.begin().await.unwrap();
+        for what in ["one", "two"] {
+            assert!(third.claim(what).await.unwrap(), "{what}");
+        }
     }
 
     #[test]
