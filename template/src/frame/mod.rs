@@ -14,6 +14,7 @@
 //! | [`server`] | listeners: accept, watch over, drain |
 //! | [`edge`] | what stands between a socket and a handler |
 //! | [`input`] | what a handler is given, checked |
+//! | [`idempotency`] | requests that are sent again, and worked on once |
 //! | [`context`] | what code knows of the request that it runs for |
 //! | [`panics`] | panics, caught and logged |
 //! | [`problem`] | errors on the wire |
@@ -28,6 +29,7 @@ pub mod context;
 pub mod database;
 pub mod edge;
 pub mod health;
+pub mod idempotency;
 pub mod input;
 pub mod lifecycle;
 pub mod metrics;
@@ -48,4 +50,5 @@ pub struct Frame {
     pub supervisor: supervisor::Supervisor,
     pub health: health::Health,
     pub database: database::Database,
+    pub keys: idempotency::Keys,
 }

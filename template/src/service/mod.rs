@@ -26,7 +26,7 @@ pub async fn start(
     settings: &Settings,
     frame: &Frame,
 ) -> Result<Router, Box<dyn Error + Send + Sync>> {
-    let database = frame.database.clone();
-    let targets = targets::Targets::new(database, settings.monitor.max_targets);
+    let (database, keys) = (frame.database.clone(), frame.keys.clone());
+    let targets = targets::Targets::new(database, keys, settings.monitor.max_targets);
     Ok(Router::new().nest("/v1", targets::routes(targets)))
 }

@@ -228,4 +228,4 @@ impl Database {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
