@@ -180,6 +180,7 @@ async fn start(
     parts: &mut Parts,
 ) -> Result<(), Fault> {
     metrics.tended_by(supervisor)?;
+    Database::may_start(&settings.database)?;
     let database = Database::new(&settings.database)?;
     parts.database.send_replace(Some(database.clone()));
     lifecycle.waits_for("the database");

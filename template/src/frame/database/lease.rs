@@ -38,6 +38,8 @@ enum Progress {
     Turning,
     /// Nothing good will come of this connection any more.
     Broken,
+    /// Somebody has it for good.
+    Seized,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +96,7 @@ impl Lease {
 
     /// The connection itself, for as long as it takes, and for good: nobody else gets it afterwards.
     pub(super) fn seize(&mut self) -> Result<&mut Connection, Error> {
-        self.start(Progress::Turning)
+        self.start(Progress::Seized)
     }
 
     async fn turn(&mut self, statement: &'static str) -> Result<(), Error> {
@@ -194,6 +196,7 @@ async fn tidy(mut live: Live, ticket: Ticket, progress: Progress, transaction: T
     let reason = match progress {
         Progress::Broken => Discard::Broken,
         Progress::Turning => Discard::Unfinished,
+        Progress::Seized => Discard::Closed,
         Progress::UnderWay | Progress::Done => {
             match undo(&mut live, progress, transaction, pool.limits().ping).await {
                 Ok(()) => match pool.take_back(live, ticket) {

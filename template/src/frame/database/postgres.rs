@@ -148,6 +148,30 @@ fn certificates_are_there(url: &str) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// A server has its place to itself.
+#[derive(Debug, Clone)]
+pub(super) struct Place;
+
+#[expect(clippy::unused_self, reason = "another engine has a file to look at")]
+impl Place {
+    #[expect(clippy::unnecessary_wraps, reason = "a file may not be there")]
+    pub(super) fn of(_: &Settings) -> Result<Self, sqlx::Error> {
+        Ok(Self)
+    }
+
+    #[expect(clippy::unused_async, reason = "a look at a file takes its time")]
+    pub(super) async fn look(&self) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    pub(super) fn tell_of_leftovers(&self) {}
+}
+
+/// Asks for an answer, whatever it is.
+pub(super) async fn ask(lease: &mut Lease) -> Result<(), sqlx::Error> {
+    lease.execute("SELECT 1").await.map(drop)
+}
+
 /// Before version 14, a server does not know all of the options, and has said so by now.
 #[expect(
     clippy::unnecessary_wraps,
