@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::frame::cli::{Arguments, Command, ConfigCommand, Given};
-use crate::frame::database::Database;
+use crate::frame::database::{Database, counted};
 use crate::frame::health;
 use crate::frame::lifecycle::Exit;
 use crate::frame::settings::{self, Loaded, Problems, Reference, Sources};
@@ -106,16 +106,11 @@ async fn migrate(settings: &Settings, check: bool) -> Outcome {
 async fn bring_up_to_date(database: &Database, check: bool) -> Outcome {
     database.reach().await?;
     let pending = database.pending().await?;
-    let migrations = if pending == 1 {
-        "migration"
-    } else {
-        "migrations"
-    };
     if check {
-        say(&format!("pending: {pending} {migrations}\n"))?;
+        say(&format!("pending: {}\n", counted(pending)))?;
     } else {
         database.migrate().await?;
-        say(&format!("applied: {pending} {migrations}\n"))?;
+        say(&format!("applied: {}\n", counted(pending)))?;
     }
     Ok(if check && pending > 0 {
         Exit::Failed

@@ -29,6 +29,7 @@ use frame::cli::Given;
 use frame::database::Database;
 use frame::edge;
 use frame::health::Health;
+use frame::idempotency::Keys;
 use frame::lifecycle::{Exit, Lifecycle, Phase, Shutdown, State};
 use frame::metrics::Metrics;
 use frame::openapi;
@@ -182,6 +183,7 @@ async fn start(
     parts: &mut Parts,
 ) -> Result<(), Fault> {
     metrics.tended_by(supervisor)?;
+    Database::may_start(&settings.database)?;
     let database = Database::new(&settings.database)?;
     parts.database.send_replace(Some(database.clone()));
     lifecycle.waits_for("the database");
@@ -195,12 +197,16 @@ async fn start(
         async move { database.ping().await }
     })?;
 
+    let keys = Keys::new(&settings.idempotency, database.clone());
+    keys.tended_by(supervisor)?;
+
     let files = database.files();
     let frame = Frame {
         lifecycle: lifecycle.clone(),
         supervisor: supervisor.clone(),
         health: health.clone(),
         database,
+        keys,
     };
     lifecycle.waits_for("tasks");
     let routes = service::start(settings, &frame).await?;

@@ -15,6 +15,7 @@
 //! | [`edge`] | what stands between a socket and a handler |
 //! | [`input`] | what a handler is given, checked |
 //! | [`openapi`] | the description of the API, and its page |
+//! | [`idempotency`] | requests that are sent again, and worked on once |
 //! | [`context`] | what code knows of the request that it runs for |
 //! | [`panics`] | panics, caught and logged |
 //! | [`problem`] | errors on the wire |
@@ -29,6 +30,7 @@ pub mod context;
 pub mod database;
 pub mod edge;
 pub mod health;
+pub mod idempotency;
 pub mod input;
 pub mod lifecycle;
 pub mod metrics;
@@ -50,4 +52,5 @@ pub struct Frame {
     pub supervisor: supervisor::Supervisor,
     pub health: health::Health,
     pub database: database::Database,
+    pub keys: idempotency::Keys,
 }

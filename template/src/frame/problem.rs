@@ -42,6 +42,7 @@ enum Place {
     Pointer(String),
     /// In the path or the query.
     Parameter(String),
+    Header(String),
 }
 
 /// How many faults of one request are told. Whoever sends more of them has no use for the rest.
@@ -61,6 +62,13 @@ impl Fault {
     /// In a parameter of the path or the query.
     pub fn of(parameter: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
         let place = Place::Parameter(cut(parameter.into()));
+        let detail = detail.into();
+        Self { place, detail }
+    }
+
+    /// In a header.
+    pub fn in_header(name: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
+        let place = Place::Header(cut(name.into()));
         let detail = detail.into();
         Self { place, detail }
     }

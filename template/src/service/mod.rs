@@ -35,8 +35,8 @@ pub async fn start(
     settings: &Settings,
     frame: &Frame,
 ) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
-    let database = frame.database.clone();
-    let targets = targets::Targets::new(database, settings.monitor.max_targets);
+    let (database, keys) = (frame.database.clone(), frame.keys.clone());
+    let targets = targets::Targets::new(database, keys, settings.monitor.max_targets);
     let api = OpenApiRouter::with_openapi(Api::openapi());
     Ok(api.nest("/v1", targets::routes(targets)))
 }

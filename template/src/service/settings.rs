@@ -1,7 +1,7 @@
 //! All the settings of this service: the frame's sections, and your own beside them.
 
 use crate::frame::settings::{Check, Reader, Section};
-use crate::frame::{database, edge, health, lifecycle, operator, telemetry};
+use crate::frame::{database, edge, health, idempotency, lifecycle, operator, telemetry};
 
 use super::targets::Monitor;
 
@@ -13,6 +13,7 @@ pub struct Settings {
     pub database: database::Settings,
     pub shutdown: lifecycle::Shutdown,
     pub health: health::Settings,
+    pub idempotency: idempotency::Settings,
     pub monitor: Monitor,
 }
 
@@ -25,6 +26,7 @@ impl Section for Settings {
             database: from.section("database"),
             shutdown: from.section("shutdown"),
             health: from.section("health"),
+            idempotency: from.section("idempotency"),
             monitor: from.section("monitor"),
         }
     }

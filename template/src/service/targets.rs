@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::frame::database::{Database, Refusal};
+use crate::frame::database::{Database, Refusal, Transaction};
+use crate::frame::idempotency::{self, Keys, Once};
 use crate::frame::input::{Json, Path};
 use crate::frame::problem::Problem;
 use crate::frame::settings::{Check, Reader, Section};
@@ -108,15 +109,22 @@ async fn list(State(targets): State<Targets>) -> Result<impl IntoResponse, Probl
     ))]
 async fn create(
     State(targets): State<Targets>,
-    Json(new): Json<NewTarget>,
-) -> Result<impl IntoResponse, Problem> {
-    let target = targets.add(&new.url).await?;
-    let location = format!("/v1/targets/{}", target.id);
-    Ok((
-        StatusCode::CREATED,
-        [(header::LOCATION, location)],
-        Json(target),
-    ))
+    once: Once<Json<NewTarget>>,
+) -> Result<Response, Problem> {
+    let work = async |transaction: &mut Transaction, Json(new): Json<NewTarget>| {
+        let target = targets.add(transaction, &new.url).await?;
+        let location = format!("/v1/targets/{}", target.id);
+        Ok((
+            StatusCode::CREATED,
+            [(header::LOCATION, location)],
+            Json(target),
+        ))
+    };
+    let response = once.run(&targets.keys, work).await?;
+    if response.status() == StatusCode::CREATED && !idempotency::is_replayed(&response) {
+        metrics::counter!("targets_added_total").increment(1);
+    }
+    Ok(response)
 }
 
 /// Shows a target
@@ -152,14 +160,16 @@ async fn remove(
 #[derive(Debug, Clone)]
 pub(super) struct Targets {
     database: Database,
+    keys: Keys,
     max: i64,
 }
 
 impl Targets {
-    pub(super) fn new(database: Database, max: u32) -> Self {
+    pub(super) fn new(database: Database, keys: Keys, max: u32) -> Self {
         metrics::describe_counter!("targets_added_total", "Targets that were added.");
         Self {
             database,
+            keys,
             max: max.into(),
         }
     }
@@ -175,7 +185,7 @@ impl Targets {
         query.bind(id).fetch_one(self.database.read()).await
     }
 
-    async fn add(&self, url: &str) -> Result<Target, Problem> {
+    async fn add(&self, transaction: &mut Transaction, url: &str) -> Result<Target, Problem> {
         // One statement, so that two at once cannot both take the last place.
         let query = sqlx::query_as(
             "INSERT INTO targets (url)
@@ -185,13 +195,10 @@ impl Targets {
         match query
             .bind(url)
             .bind(self.max)
-            .fetch_optional(self.database.write())
+            .fetch_optional(&mut **transaction)
             .await
         {
-            Ok(Some(target)) => {
-                metrics::counter!("targets_added_total").increment(1);
-                Ok(target)
-            }
+            Ok(Some(target)) => Ok(target),
             Ok(None) => Err(TOO_MANY),
             Err(error) if matches!(Refusal::of(&error), Refusal::Taken { .. }) => {
                 Err(ALREADY_WATCHED)

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use keelson::http;
-use keelson::service::Service;
+use keelson::service::{Exit, Service};
 use serde_json::json;
 
 use crate::{new_target, on_sqlite, urls};
@@ -60,6 +60,55 @@ async fn a_start_on_a_full_disk_says_so() {
     let launch = on_sqlite().by_way_of("unshare", ["-rm", "sh", "-c", FULL, "sh"]);
     let exit = launch.start().await.unwrap().exit().await;
     exit.failed(&["sqlite:data/service.db", "there must be room on the disk"]);
+}
+
+#[tokio::test]
+async fn a_log_that_a_stop_has_no_room_for_stays_and_is_told() {
+    let launch = on_sqlite().by_way_of("unshare", ["-rm", "sh", "-c", SMALL, "sh"]);
+    let service = launch.start().await.unwrap().ready().await;
+    let address = service.http().await;
+    // More than the file has room for by itself.
+    for number in 0..40 {
+        let url = format!("http://example.org/{number}/{}", "x".repeat(500));
+        let answer = http::send(address, new_target(&url)).await.unwrap();
+        assert_eq!(answer.status, 201, "{answer}");
+    }
+    fill(&data(&service).join("filler"));
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(0), "{exit}");
+    told_of_the_log(&exit);
+}
+
+#[tokio::test]
+async fn a_log_that_another_process_needs_stays_and_is_told_and_nothing_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let launch = on_sqlite().directory(directory.path());
+    let first = launch.clone().start().await.unwrap().ready().await;
+    let second = launch.start().await.unwrap().ready().await;
+    let answer = http::send(first.http().await, new_target("http://a")).await;
+    assert_eq!(answer.unwrap().status, 201);
+
+    let exit = first.stop().await;
+
+    assert_eq!(exit.code, Some(0), "{exit}");
+    told_of_the_log(&exit);
+    assert_eq!(urls(second.http().await).await, ["http://a"]);
+    let exit = second.stop().await;
+    assert!(exit.event(STAYS).is_none(), "{exit}");
+    let left = std::fs::read_dir(directory.path().join("data")).unwrap();
+    assert_eq!(left.count(), 1, "the database, and nothing beside it");
+}
+
+const STAYS: &str =
+    "the database's log stays beside it; nothing is lost, and the next start reads it";
+
+#[track_caller]
+fn told_of_the_log(exit: &Exit) {
+    let told = exit.event(STAYS).unwrap_or_else(|| panic!("{exit}"));
+    assert_eq!(told.level, "WARN");
+    assert_eq!(told.field("file"), "data/service.db-wal");
 }
 
 /// The directory as the service sees it.

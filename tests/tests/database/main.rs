@@ -7,6 +7,7 @@ mod crashes;
 mod dead_link;
 mod disk;
 mod exhaustion;
+mod idempotency;
 mod replicas;
 mod restarts;
 mod starts;

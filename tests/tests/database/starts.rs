@@ -6,7 +6,7 @@ use keelson::eventually;
 use keelson::postgres::{Postgres, Stop};
 use keelson::service::Exit;
 
-use crate::on_postgres;
+use crate::{on_postgres, on_sqlite};
 
 #[tokio::test]
 async fn a_start_waits_for_the_database_and_says_so() {
@@ -73,6 +73,32 @@ async fn a_server_that_refuses_ends_the_start_at_once_and_no_password_is_told() 
             let told = format!("{exit}\n{}", exit.stderr);
             assert!(!told.contains("3f1c") && !told.contains("9a7e"), "{told}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_may_not_migrate_makes_no_file_either() {
+    let directory = tempfile::tempdir().unwrap();
+    let launch = on_sqlite().directory(directory.path());
+    let launch = launch.set("database.migrate_on_start", false);
+    let exit = launch.clone().start().await.unwrap().exit().await;
+    exit.failed(&["no database sqlite:data/service.db", "svc migrate"]);
+    assert!(!directory.path().join("data").exists());
+
+    let migrated = launch.clone().arg("migrate").run().await.unwrap();
+    assert_eq!(migrated.code, Some(0), "{migrated:?}");
+    let service = launch.start().await.unwrap().ready().await;
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_database_that_may_not_be_written_is_refused_with_the_settings() {
+    for options in ["mode=ro", "immutable=true"] {
+        let check = on_sqlite().arg("config").arg("check");
+        let url = format!("sqlite:data/service.db?{options}");
+        let checked = check.set("database.url", url).run().await.unwrap();
+        assert_eq!(checked.code, Some(1), "{checked:?}");
+        assert!(checked.stderr.contains("can be written"), "{checked:?}");
     }
 }
 

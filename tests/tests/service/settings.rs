@@ -123,7 +123,7 @@ async fn config_check_tells_everything_at_once_and_starts_nothing() {
         "error: 5 problems with the settings",
         "missing.toml\n    cannot be read",
         "database.max_connections = \"0123\"  (set by APP__DATABASE__MAX_CONNECTIONS)",
-        "database.url  (set by APP__DATABASE__URL)\n    expected a SQLite URL",
+        "database.url  (set by APP__DATABASE__URL)\n    expected the SQLite URL",
         "http.request_timeout = \"1s\"  (set by APP__HTTP__REQUEST_TIMEOUT)",
         "shutdown.grace = \"10s\"  (set by --set)",
     ] {

@@ -71,6 +71,28 @@ impl Transaction {
     pub async fn commit(mut self) -> Result<(), Error> {
         self.lease.commit().await
     }
+
+    /// Undoes it now, for whoever wants to know that it is over. To drop it does the same, a moment
+    /// later.
+    pub async fn roll_back(mut self) {
+        self.lease.roll_back().await;
+    }
+
+    /// Whether nobody else has a claim to this. Nobody else gets one until the transaction ends,
+    /// however it does.
+    pub(in crate::frame) async fn claim(&mut self, what: &str) -> Result<bool, Error> {
+        engine::claim(&mut self.lease, what).await
+    }
+
+    /// What is done from here on can be undone without the rest.
+    pub(in crate::frame) async fn mark(&mut self) -> Result<(), Error> {
+        self.lease.execute("SAVEPOINT mark").await.map(drop)
+    }
+
+    /// Undoes what was done since the [mark](Self::mark), also if a statement has failed since then.
+    pub(in crate::frame) async fn undo_to_mark(&mut self) -> Result<(), Error> {
+        self.lease.undo("ROLLBACK TO SAVEPOINT mark").await
+    }
 }
 
 impl Deref for Transaction {

@@ -24,11 +24,18 @@ pub enum Error {
     )]
     Locked { url: String, limit: String },
     #[error(
-        "the database {url} lacks {count} migrations, and database.migrate_on_start is false; \
+        "the database {url} lacks {}, and database.migrate_on_start is false; \
          run `{program} migrate` first",
+        counted(*.count),
         program = env!("CARGO_PKG_NAME")
     )]
     Pending { url: String, count: usize },
+    #[error(
+        "there is no database {url} yet, and database.migrate_on_start is false; \
+         run `{program} migrate` first",
+        program = env!("CARGO_PKG_NAME")
+    )]
+    Missing { url: String },
     #[error(
         "the database {url} has migration {version}, which this binary {what}; \
          run the binary that applied it, or a newer one"
@@ -48,6 +55,13 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// So many migrations, in words.
+#[must_use]
+pub fn counted(migrations: usize) -> String {
+    let ending = if migrations == 1 { "" } else { "s" };
+    format!("{migrations} migration{ending}")
 }
 
 /// The cause in words, which for a pool are about the pool only.

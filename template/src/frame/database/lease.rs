@@ -38,6 +38,8 @@ enum Progress {
     Turning,
     /// Nothing good will come of this connection any more.
     Broken,
+    /// Somebody has it for good.
+    Seized,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +79,24 @@ impl Lease {
         Ok(())
     }
 
+    /// Undoes a transaction. If that is not possible at once, it is done when the lease ends.
+    pub(super) async fn roll_back(&mut self) {
+        if self.progress == Progress::Done && self.undo("ROLLBACK").await.is_ok() {
+            self.transaction = Transaction::None;
+        }
+    }
+
+    /// Undoes a transaction or a part of it, and with that the failure of a statement in it.
+    pub(super) async fn undo(&mut self, how: &'static str) -> Result<(), Error> {
+        if self.transaction == Transaction::Spoilt && self.progress == Progress::Done {
+            self.transaction = Transaction::Open;
+        }
+        self.turn(how).await
+    }
+
     /// The connection itself, for as long as it takes, and for good: nobody else gets it afterwards.
     pub(super) fn seize(&mut self) -> Result<&mut Connection, Error> {
-        self.start(Progress::Turning)
+        self.start(Progress::Seized)
     }
 
     async fn turn(&mut self, statement: &'static str) -> Result<(), Error> {
@@ -179,6 +196,7 @@ async fn tidy(mut live: Live, ticket: Ticket, progress: Progress, transaction: T
     let reason = match progress {
         Progress::Broken => Discard::Broken,
         Progress::Turning => Discard::Unfinished,
+        Progress::Seized => Discard::Closed,
         Progress::UnderWay | Progress::Done => {
             match undo(&mut live, progress, transaction, pool.limits().ping).await {
                 Ok(()) => match pool.take_back(live, ticket) {

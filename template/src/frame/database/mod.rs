@@ -38,7 +38,7 @@ use sqlite as engine;
 
 pub use access::{Access, Transaction};
 pub use engine::Db;
-pub use errors::{Error, Refusal};
+pub use errors::{Error, Refusal, counted};
 pub use lease::Lease;
 pub use numbers::Numbers;
 pub use settings::{OnStart, Settings, Unknown, Url};
@@ -58,6 +58,7 @@ type TypeInfo = <Db as sqlx::Database>::TypeInfo;
 pub struct Database {
     reads: Pool,
     writes: Pool,
+    place: engine::Place,
     settings: Arc<Settings>,
 }
 
@@ -76,10 +77,12 @@ impl Database {
     pub fn new(settings: &Settings) -> Result<Self, Error> {
         let [reads, writes] =
             engine::pools(settings).map_err(|cause| settings.cannot_open(cause))?;
+        let place = engine::Place::of(settings).map_err(|cause| settings.cannot_open(cause))?;
         let settings = Arc::new(settings.clone());
         Ok(Self {
             reads,
             writes,
+            place,
             settings,
         })
     }
@@ -124,6 +127,19 @@ impl Database {
         engine::exists(settings.url.expose())
     }
 
+    /// Refuses a database that is not there, where a start may not make its schema either.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn may_start(settings: &Settings) -> Result<(), Error> {
+        if settings.migrate_on_start || Self::exists(settings) {
+            return Ok(());
+        }
+        let url = settings.url.shown().to_owned();
+        Err(Error::Missing { url })
+    }
+
     /// For one statement that only reads.
     #[must_use]
     #[track_caller]
@@ -149,14 +165,14 @@ impl Database {
         Access::to(&self.writes).begin()
     }
 
-    /// One round trip, to see whether it answers.
+    /// One round trip, to see whether it answers; on SQLite, whether the file is there and can be read.
     ///
     /// # Errors
     ///
-    /// When it does not.
+    /// When it does not, or is not.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        let alive = sqlx::query("SELECT 1").execute(self.read());
-        alive.await.map(drop)
+        self.place.look().await?;
+        engine::ask(&mut self.read().lend().await?).await
     }
 
     /// The files that it may have open, at most.
@@ -216,6 +232,9 @@ impl Database {
             let loans = pool.close(deadline).await;
             out.extend(loans.iter().map(ToString::to_string));
         }
+        if out.is_empty() {
+            self.place.tell_of_leftovers();
+        }
         out
     }
 
@@ -228,4 +247,4 @@ impl Database {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -16,7 +16,7 @@ pub(super) enum Discard {
     Broken,
     /// What was under way on it could not be ended in time, or not be told.
     Unfinished,
-    /// The pool closes.
+    /// Nobody else is to have it: the pool closes, or it was taken for good.
     Closed,
 }
 

@@ -10,6 +10,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 
 use super::errors::Refusal;
+use super::lease::Lease;
 use super::pool::Pool;
 use super::settings::Limits;
 use super::{Connection, Settings};
@@ -147,6 +148,30 @@ fn certificates_are_there(url: &str) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// A server has its place to itself.
+#[derive(Debug, Clone)]
+pub(super) struct Place;
+
+#[expect(clippy::unused_self, reason = "another engine has a file to look at")]
+impl Place {
+    #[expect(clippy::unnecessary_wraps, reason = "a file may not be there")]
+    pub(super) fn of(_: &Settings) -> Result<Self, sqlx::Error> {
+        Ok(Self)
+    }
+
+    #[expect(clippy::unused_async, reason = "a look at a file takes its time")]
+    pub(super) async fn look(&self) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    pub(super) fn tell_of_leftovers(&self) {}
+}
+
+/// Asks for an answer, whatever it is.
+pub(super) async fn ask(lease: &mut Lease) -> Result<(), sqlx::Error> {
+    lease.execute("SELECT 1").await.map(drop)
+}
+
 /// Before version 14, a server does not know all of the options, and has said so by now.
 #[expect(
     clippy::unnecessary_wraps,
@@ -200,6 +225,16 @@ pub(super) async fn try_lock(
     );
     let locked: bool = query.fetch_one(connection).await?;
     Ok(locked.then_some(Lock))
+}
+
+/// A lock of the transaction, by name, which is had at once or not at all: whoever waited for it would
+/// keep a connection meanwhile.
+pub(super) async fn claim(lease: &mut Lease, what: &str) -> Result<bool, sqlx::Error> {
+    // One for each schema; a server keeps those of its databases apart.
+    let query = sqlx::query_scalar(
+        "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' ' || $1, 0))",
+    );
+    query.bind(what).fetch_one(lease).await
 }
 
 /// Whether nobody has answered, or nobody can just now. A wrong password or an unknown database are
@@ -286,109 +321,4 @@ pub(super) fn explain(error: &dyn DatabaseError) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::redacted;
-    use crate::frame::database::tests::{Fixture, settings};
-    use crate::frame::database::{Database, Refusal};
-
-    /// What the server says of a session.
-    async fn shown(database: &Database, what: &'static str) -> String {
-        let query = sqlx::query_scalar("SELECT current_setting($1)").bind(what);
-        query.fetch_one(database.read()).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn every_connection_has_its_limits_and_its_name() {
-        let fixture = Fixture::new().await;
-        for (what, value) in [
-            ("application_name", env!("CARGO_PKG_NAME")),
-            ("statement_timeout", "5s"),
-            ("lock_timeout", "5s"),
-            ("idle_in_transaction_session_timeout", "10s"),
-            ("client_connection_check_interval", "2s"),
-        ] {
-            assert_eq!(shown(&fixture.database, what).await, value, "{what}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_can_only_read_is_not_lent_again() {
-        let fixture = Fixture::new().await;
-        let read_only = sqlx::query("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY");
-        read_only.execute(fixture.database.write()).await.unwrap();
-
-        let error = fixture.add("first").await.unwrap_err();
-
-        assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
-        fixture.add("second").await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_the_server_has_ended_is_not_lent_again() {
-        let fixture = Fixture::new().await;
-        let ended = sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())");
-        let error = ended.execute(fixture.database.write()).await.unwrap_err();
-        assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
-        fixture.add("first").await.unwrap();
-    }
-
-    #[test]
-    fn a_certificate_that_is_missing_is_named_at_once() {
-        let url = "postgres://u:s3cr3t@h/db?sslmode=verify-full&sslrootcert=/nowhere/ca.pem";
-        let error = Database::new(&settings(url)).unwrap_err().to_string();
-        assert!(error.contains("sslrootcert=/nowhere/ca.pem"), "{error}");
-        assert!(error.contains("No such file"), "{error}");
-        assert!(!error.contains("s3cr3t"), "{error}");
-    }
-
-    #[test]
-    fn a_password_is_shown_nowhere_in_a_url() {
-        for (url, shown) in [
-            ("postgres://u@h/db", "postgres://u@h/db"),
-            (
-                "postgres://u@h/db?sslmode=require",
-                "postgres://u@h/db?sslmode=require",
-            ),
-            (
-                "postgres://u:s3cr3t@h:5433/db",
-                "postgres://u:[redacted]@h:5433/db",
-            ),
-            (
-                "postgresql://u:s%2Fcr3t@h/db",
-                "postgres://u:[redacted]@h/db",
-            ),
-            (
-                "postgres://u:s3cr3t@h/db?sslmode=require",
-                "postgres://u:[redacted]@h/db?sslmode=require",
-            ),
-            (
-                "postgres://u@h/db?password=s3cr3t",
-                "postgres://u:[redacted]@h/db",
-            ),
-            (
-                "postgres://u@h/db?pass%77ord=s3cr3t",
-                "postgres://u:[redacted]@h/db",
-            ),
-        ] {
-            assert_eq!(redacted(url).as_deref(), Some(shown), "{url}");
-        }
-    }
-
-    #[test]
-    fn a_url_into_which_a_password_has_spilled_is_none() {
-        for url in [
-            "postgres://u:/s3cr3t@h/db",
-            "postgres://u:12/34s3cr3t@h/db",
-            "postgres://u:a#s3cr3t@h/db",
-            "postgres://u:a@s3cr3t@h/x@y",
-            "postgres://u:12?34s3cr3t@h/db",
-            "postgres://u@h/db?sslpassword=s3cr3t",
-            "postgres://u@h/db?passwrod=s3cr3t",
-            "mysql://u@h/db",
-            "s3cr3t",
-            "",
-        ] {
-            assert_eq!(redacted(url), None, "{url}");
-        }
-    }
-}
+mod tests;

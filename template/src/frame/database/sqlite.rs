@@ -1,5 +1,8 @@
 //! SQLite, in a file: nothing to install, nothing to operate.
 
+mod file;
+
+use std::borrow::Cow;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::str::FromStr;
@@ -11,13 +14,17 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use super::errors::Refusal;
+use super::lease::Lease;
 use super::pool::Pool;
 use super::settings::Limits;
 use super::{Connection, Settings};
 
+pub(super) use file::{Place, ask};
+
 pub type Db = sqlx::Sqlite;
 
-pub(super) const EXPECTED_URL: &str = "a SQLite URL, such as `sqlite:data/service.db`";
+pub(super) const EXPECTED_URL: &str =
+    "the SQLite URL of a file that can be written, such as `sqlite:data/service.db`";
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -37,13 +44,17 @@ pub(super) const POOLS: [&str; 2] = ["readers", "writer"];
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// The URL as it may be seen: a file has no password. `None` when it is not one of a file, since
-/// each connection to a database in memory would see another one.
+/// each connection to a database in memory would see another one, or of one that is not to be written.
 pub(super) fn redacted(url: &str) -> Option<String> {
     let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-    let in_memory = path.contains(":memory:") || pairs.any(|(_, value)| value == "memory");
-    let in_file = !path.is_empty() && !in_memory;
+    let of_no_use = |(key, value): (Cow<'_, str>, Cow<'_, str>)| match &*key {
+        "immutable" => !matches!(&*value, "false" | "0"),
+        _ => value == "memory" || (key == "mode" && value == "ro"),
+    };
+    let in_memory = path.contains(":memory:");
+    let in_file = !path.is_empty() && !in_memory && !pairs.any(of_no_use);
     let options = in_file.then(|| SqliteConnectOptions::from_str(url))?;
     options.is_ok().then(|| url.to_owned())
 }
@@ -159,6 +170,12 @@ pub(super) async fn try_lock(_: &mut Connection, url: &str) -> Result<Option<Loc
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
+}
+
+/// Whoever has a transaction is the only one that writes, in whatever process: others wait for that.
+#[expect(clippy::unused_async, reason = "another engine has to ask for that")]
+pub(super) async fn claim(_: &mut Lease, _what: &str) -> Result<bool, sqlx::Error> {
+    Ok(true)
 }
 
 /// Another process may be writing.
@@ -281,17 +298,6 @@ mod tests {
         assert_eq!(std::fs::read_dir(directory).unwrap().count(), 1);
     }
 
-    #[tokio::test]
-    async fn a_file_that_goes_away_is_missed_and_not_replaced() {
-        let fixture = Fixture::new().await;
-        let file = fixture.scratch.url().strip_prefix("sqlite:").unwrap();
-        std::fs::remove_file(file).unwrap();
-        // Nobody has read so far: this is a new connection.
-        let missed = fixture.database.ping().await.unwrap_err();
-        assert!(missed.to_string().contains("unable to open"), "{missed}");
-        assert!(!Path::new(file).exists());
-    }
-
     #[test]
     fn a_version_that_can_lose_commits_is_refused() {
         for version in ["3.51.3", "3.51.10", "3.52.0", "4.0.0"] {
@@ -320,6 +326,8 @@ mod tests {
             "sqlite:file::memory:",
             "sqlite:a.db?mode=memory",
             "sqlite:a.db?mode=%6demory",
+            "sqlite:a.db?mode=ro",
+            "sqlite:a.db?cache=private&immutable=true",
             "postgres://h/db",
             "a.db",
             "",

@@ -115,6 +115,10 @@ pub const SECTIONS: &[(&str, &[Family])] = &[
         ],
     ),
     (
+        "Idempotency keys",
+        &[IDEMPOTENCY_REQUESTS, IDEMPOTENCY_ANSWERS],
+    ),
+    (
         "Tasks, health, lifecycle, the operator",
         &[
             TASK_STATE,
@@ -245,6 +249,19 @@ pub(super) const POOL_DISCARDED: Family = Family::counter(
     &["pool", "reason"],
     "Connections that were closed before the pool was: too `old`, no answer (`dead`), failed \
      (`broken`), or what was under way could not be ended (`unfinished`).",
+);
+
+pub(super) const IDEMPOTENCY_REQUESTS: Family = Family::counter(
+    "idempotency_requests_total",
+    &["outcome"],
+    "Requests with an idempotency key: worked on, with an answer that was kept (`first`), answered as \
+     before (`replayed`), or refused, since another with the same key was being worked on (`in_use`) or \
+     the key belongs to another request (`reused`).",
+);
+pub(super) const IDEMPOTENCY_ANSWERS: Family = Family::gauge(
+    "idempotency_answers",
+    &[],
+    "Answers that are kept for whoever asks again, as of the last minute.",
 );
 
 pub(super) const TASK_STATE: Family = Family::gauge(

@@ -84,6 +84,7 @@ impl Metrics {
         let mut text = Text::default();
         self.requests.write(&mut text);
         others.write(&mut text);
+        snapshot::write_idempotency(&mut text);
         snapshot::write_runtime(&self.runtime, &mut text);
         process::write(&mut text);
         text.append(&self.own.text());

@@ -9,6 +9,7 @@ use super::catalog;
 use super::text::{Counts, Text};
 use crate::frame::database::Numbers;
 use crate::frame::health::Checked;
+use crate::frame::idempotency;
 use crate::frame::lifecycle;
 use crate::frame::server::Traffic;
 use crate::frame::supervisor::{self, Status};
@@ -162,6 +163,18 @@ fn waits(numbers: &Numbers) -> Counts {
         beyond: totals.beyond(),
         sum: Duration::from_micros(totals.waited_us).as_secs_f64(),
     }
+}
+
+/// What has become of requests with an idempotency key.
+pub(super) fn write_idempotency(text: &mut Text) {
+    let numbers = idempotency::numbers();
+    let mut requests = text.family(&catalog::IDEMPOTENCY_REQUESTS);
+    requests.sample(&["first"], numbers.first);
+    requests.sample(&["replayed"], numbers.replayed);
+    requests.sample(&["in_use"], numbers.in_use);
+    requests.sample(&["reused"], numbers.reused);
+    text.family(&catalog::IDEMPOTENCY_ANSWERS)
+        .sample(&[], numbers.kept);
 }
 
 /// What a runtime counts of itself.

@@ -1,7 +1,7 @@
 //! All the settings of this service: the frame's sections.
 
 use crate::frame::settings::{Check, Reader, Section};
-use crate::frame::{database, edge, health, lifecycle, operator, telemetry};
+use crate::frame::{database, edge, health, idempotency, lifecycle, operator, telemetry};
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -11,6 +11,7 @@ pub struct Settings {
     pub database: database::Settings,
     pub shutdown: lifecycle::Shutdown,
     pub health: health::Settings,
+    pub idempotency: idempotency::Settings,
 }
 
 impl Section for Settings {
@@ -22,6 +23,7 @@ impl Section for Settings {
             database: from.section("database"),
             shutdown: from.section("shutdown"),
             health: from.section("health"),
+            idempotency: from.section("idempotency"),
         }
     }
 

@@ -3,7 +3,7 @@
 use config::ValueKind;
 
 use crate::frame::settings::{Check, Reader, Section, Setting, one_of};
-use crate::frame::{database, edge, health, lifecycle, operator, telemetry};
+use crate::frame::{database, edge, health, idempotency, lifecycle, operator, telemetry};
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -13,6 +13,7 @@ pub struct Settings {
     pub database: database::Settings,
     pub shutdown: lifecycle::Shutdown,
     pub health: health::Settings,
+    pub idempotency: idempotency::Settings,
     pub faults: Faults,
 }
 
@@ -25,6 +26,7 @@ impl Section for Settings {
             database: from.section("database"),
             shutdown: from.section("shutdown"),
             health: from.section("health"),
+            idempotency: from.section("idempotency"),
             faults: from.section("faults"),
         }
     }

@@ -59,6 +59,66 @@ async fn after_a_failed_statement_a_transaction_takes_no_other() {
 }
 
 #[tokio::test]
+async fn what_was_done_since_a_mark_can_be_undone_with_its_failure_and_without_the_rest() {
+    let fixture = Fixture::new().await;
+    let mut transaction = fixture.database.begin().await.unwrap();
+    for (number, name) in ["before", "after", "before", "last"]
+        .into_iter()
+        .enumerate()
+    {
+        let query = sqlx::query("INSERT INTO things (id, name) VALUES ($1, $2)");
+        let query = query.bind(i32::try_from(number).unwrap()).bind(name);
+        let done = query.execute(&mut *transaction).await;
+        assert_eq!(done.is_err(), number == 2, "{done:?}");
+        match number {
+            0 => transaction.mark().await.unwrap(),
+            2 => transaction.undo_to_mark().await.unwrap(),
+            _ => {}
+        }
+    }
+    transaction.commit().await.unwrap();
+    let query = sqlx::query_scalar("SELECT name FROM things ORDER BY name");
+    let names: Vec<String> = query.fetch_all(fixture.database.read()).await.unwrap();
+    assert_eq!(names, ["before", "last"]);
+    assert_eq!(
+        fixture.numbers().size,
+        1,
+        "the connection was of further use"
+    );
+}
+
+#[tokio::test]
+async fn without_a_mark_a_failure_stays_and_nothing_is_committed() {
+    let fixture = Fixture::new().await;
+    let mut transaction = fixture.database.begin().await.unwrap();
+    for is_first in [true, false] {
+        let query = sqlx::query("INSERT INTO things (id, name) VALUES (1, 'first')");
+        let done = query.execute(&mut *transaction).await;
+        assert_eq!(done.is_ok(), is_first, "{done:?}");
+    }
+    transaction.undo_to_mark().await.unwrap_err();
+    transaction.commit().await.unwrap_err();
+    fixture.rest().await;
+    assert_eq!(fixture.count().await, 0);
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_rolled_back_is_over_at_once_whatever_has_failed() {
+    let fixture = Fixture::new().await;
+    for statements in [1, 2] {
+        let mut transaction = fixture.database.begin().await.unwrap();
+        for _ in 0..statements {
+            let query = sqlx::query("INSERT INTO things (id, name) VALUES (1, 'first')");
+            _ = query.execute(&mut *transaction).await;
+        }
+        transaction.roll_back().await;
+        let numbers = fixture.numbers();
+        assert_eq!((numbers.size, numbers.idle, numbers.in_use), (1, 1, 0));
+        assert_eq!(fixture.count().await, 0);
+    }
+}
+
+#[tokio::test]
 async fn statements_that_fail_between_their_own_begin_and_commit_are_undone() {
     let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
     fixture.add("first").await.unwrap();

@@ -1,0 +1,361 @@
+//! Requests that are sent again because their answer was never heard: whatever has become of the
+//! client, the process or the other replica, what they ask for is done once.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use keelson::eventually;
+use keelson::http::{self, Answer, Conversation, Request};
+use keelson::postgres::Postgres;
+use keelson::service::{Launch, Service, Signal};
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::{AT_ONCE, new_target, on_postgres, on_sqlite, timed, urls};
+
+const CRASHES: u64 = 20;
+const WRITERS: usize = 4;
+
+/// Nobody gets at the table until this is ended.
+const LOCK: &str = "BEGIN; LOCK TABLE targets; SELECT pg_sleep(60)";
+const LOCKED: &str = "SELECT count(*) FROM pg_locks \
+     WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
+const WAITING: &str = "SELECT count(*) FROM pg_locks \
+     WHERE relation = 'targets'::regclass AND NOT granted";
+const UNLOCK: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks \
+     WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
+
+fn keyed(key: &str, url: &str) -> Request {
+    new_target(url).header("idempotency-key", key)
+}
+
+async fn send(address: SocketAddr, key: &str, url: &str) -> Answer {
+    http::send(address, keyed(key, url)).await.unwrap()
+}
+
+fn code(answer: &Answer) -> String {
+    answer.json()["code"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn is_in_use(answer: &Answer) -> bool {
+    answer.status == 409 && code(answer) == "idempotency_key_in_use"
+}
+
+/// The answer to the same request, however often that has to be sent.
+async fn insist(address: &watch::Receiver<SocketAddr>, key: &str, url: &str) -> Answer {
+    loop {
+        let current = *address.borrow();
+        match http::send(current, keyed(key, url)).await {
+            Ok(answer) if answer.status != 503 && !is_in_use(&answer) => return answer,
+            // A pause is the point here: it asks for that, or is not there.
+            Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+/// What a client sees of an answer, less what is told anew of each request.
+fn seen(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
+    let told_anew = ["date", "x-request-id", "idempotent-replayed"];
+    let headers = answer.headers.iter();
+    let headers = headers.filter(|(name, _)| !told_anew.contains(&name.as_str()));
+    let mut headers: Vec<_> = headers
+        .map(|(name, value)| format!("{name}: {value:?}"))
+        .collect();
+    headers.sort();
+    (answer.status, headers, answer.body.to_vec())
+}
+
+#[tokio::test]
+async fn what_is_sent_again_is_answered_as_before_to_the_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let launch = on_sqlite().directory(directory.path());
+    let service = launch.clone().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let first = send(address, "one", "http://a").await;
+    assert_eq!(first.status, 201, "{first}");
+    assert!(first.header("idempotent-replayed").is_none(), "{first}");
+    let taken = send(address, "two", "http://a").await;
+    assert_eq!(
+        (taken.status, code(&taken).as_str()),
+        (409, "already_watched")
+    );
+    for (key, url, before) in [("one", "http://a", &first), ("two", "http://a", &taken)] {
+        let again = send(address, key, url).await;
+        assert_eq!(again.header("idempotent-replayed"), Some("true"), "{again}");
+        assert_eq!(seen(&again), seen(before));
+    }
+    let reused = send(address, "one", "http://b").await;
+    assert_eq!(
+        (reused.status, code(&reused).as_str()),
+        (422, "idempotency_key_reused")
+    );
+    let malformed = send(address, "not one", "http://b").await;
+    let found = (malformed.status, code(&malformed));
+    assert_eq!(found, (400, "idempotency_key_malformed".to_owned()));
+    assert_eq!(malformed.json()["errors"][0]["header"], "idempotency-key");
+
+    let metrics = service.ask("/metrics").await;
+    for (outcome, count) in [("first", 2), ("replayed", 2), ("in_use", 0), ("reused", 1)] {
+        let line = format!("idempotency_requests_total{{outcome=\"{outcome}\"}} {count}\n");
+        assert!(metrics.text().contains(&line), "{line} is not in {metrics}");
+    }
+    assert_eq!(service.stop().await.code, Some(0));
+
+    // It is known to the next process as well.
+    let service = launch.start().await.unwrap().ready().await;
+    let again = send(service.http().await, "one", "http://a").await;
+    assert_eq!(seen(&again), seen(&first));
+    assert_eq!(urls(service.http().await).await, ["http://a"]);
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_key_that_was_kept_for_long_enough_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let launch = on_sqlite().directory(directory.path());
+    let service = launch.clone().start().await.unwrap().ready().await;
+    for key in ["old", "young"] {
+        let added = send(service.http().await, key, &format!("http://{key}")).await;
+        assert_eq!(added.status, 201, "{added}");
+    }
+    assert_eq!(service.stop().await.code, Some(0));
+    let sqlite = Service::of("sqlite3").arg(directory.path().join("data/service.db"));
+    let age =
+        "UPDATE idempotency SET kept_at = kept_at - CASE key WHEN 'old' THEN 86401 ELSE 86000 END";
+    let aged = sqlite.arg(age).run().await.unwrap();
+    assert_eq!((aged.code, aged.stderr.as_str()), (Some(0), ""));
+
+    let service = launch.start().await.unwrap().ready().await;
+    let address = service.http().await;
+    eventually("a key that is as good as new", async || {
+        let added = send(address, "old", "http://another").await;
+        (added.status == 201).then_some(())
+    })
+    .await;
+    let young = send(address, "young", "http://another").await;
+    assert_eq!(young.status, 422, "{young}");
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn of_a_hundred_at_once_one_is_worked_on_on_sqlite() {
+    let service = on_sqlite().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    of_a_hundred_one(&[address, address]).await;
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn of_a_hundred_at_once_one_replica_works_on_one_on_postgres() {
+    let postgres = Postgres::start().await.unwrap();
+    let launch = on_postgres(&postgres.url("postgres"));
+    let first = launch.clone().start().await.unwrap().ready().await;
+    let second = launch.start().await.unwrap().ready().await;
+    of_a_hundred_one(&[first.http().await, second.http().await]).await;
+    for replica in [first, second] {
+        assert_eq!(replica.stop().await.code, Some(0));
+    }
+}
+
+async fn of_a_hundred_one(addresses: &[SocketAddr; 2]) {
+    let all = (0..100).map(|number| {
+        let (_, address) = watch::channel(addresses[number % 2]);
+        async move { insist(&address, "one", "http://a").await }
+    });
+    let answers = all.collect::<JoinSet<_>>().join_all().await;
+    let replayed = |answer: &&Answer| answer.header("idempotent-replayed").is_some();
+    assert_eq!(answers.iter().filter(replayed).count(), 99);
+    for answer in &answers {
+        assert_eq!(seen(answer), seen(&answers[0]));
+    }
+    assert_eq!(answers[0].status, 201, "{}", answers[0]);
+    assert_eq!(urls(addresses[0]).await, ["http://a"]);
+}
+
+#[tokio::test]
+async fn a_key_that_another_replica_works_on_is_refused_until_that_has_ended() {
+    let postgres = Postgres::start().await.unwrap();
+    let launch = on_postgres(&postgres.url("postgres")).set("database.statement_timeout", "20s");
+    let launch = launch.set("http.request_timeout", "30s");
+    let first = launch.clone().start().await.unwrap().ready().await;
+    let second = launch.start().await.unwrap().ready().await;
+    let (at_first, at_second) = (first.http().await, second.http().await);
+
+    // It is answered in the end, …
+    let answer = while_locked(&postgres, async || {
+        let working = tokio::spawn(async move { send(at_first, "one", "http://a").await });
+        waits(&postgres).await;
+        let (refused, took) = timed(at_second, keyed("one", "http://a")).await;
+        assert!(is_in_use(&refused), "{refused}");
+        assert_eq!(refused.header("retry-after"), Some("1"), "{refused}");
+        assert!(took < AT_ONCE, "took {took:?}");
+        postgres.query("postgres", UNLOCK).await.unwrap();
+        working.await.unwrap()
+    })
+    .await;
+    assert_eq!(answer.status, 201, "{answer}");
+    let again = send(at_second, "one", "http://a").await;
+    assert_eq!(again.header("idempotent-replayed"), Some("true"), "{again}");
+    assert_eq!(seen(&again), seen(&answer));
+
+    // … or killed in the middle of its work.
+    while_locked(&postgres, async || {
+        let working = http::send(at_first, keyed("two", "http://b"));
+        let kill = async {
+            waits(&postgres).await;
+            first.signal(Signal::KILL);
+        };
+        assert!(tokio::join!(working, kill).0.is_err());
+        postgres.query("postgres", UNLOCK).await.unwrap();
+    })
+    .await;
+    let (_, address) = watch::channel(at_second);
+    let answer = insist(&address, "two", "http://b").await;
+    assert_eq!(answer.status, 201, "{answer}");
+    assert_eq!(answer.header("idempotent-replayed"), None, "{answer}");
+    assert_eq!(urls(at_second).await, ["http://a", "http://b"]);
+    assert_eq!(first.exit().await.signal, Some(9));
+    assert_eq!(second.stop().await.code, Some(0));
+}
+
+/// Does this while nobody gets at the table, until it unlocks that.
+async fn while_locked<T>(postgres: &Postgres, work: impl AsyncFnOnce() -> T) -> T {
+    let working = async {
+        eventually("a table that is locked", async || {
+            (postgres.query("postgres", LOCKED).await.unwrap() == "1").then_some(())
+        })
+        .await;
+        work().await
+    };
+    let (ended, done) = tokio::join!(postgres.query("postgres", LOCK), working);
+    assert!(ended.is_err(), "it was ended before its time");
+    done
+}
+
+/// Until somebody is in the middle of its work.
+async fn waits(postgres: &Postgres) {
+    eventually("a request that waits for the table", async || {
+        (postgres.query("postgres", WAITING).await.unwrap() == "1").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn clients_that_leave_and_come_again_are_answered_as_the_first_time_on_sqlite() {
+    come_again(on_sqlite()).await;
+}
+
+#[tokio::test]
+async fn clients_that_leave_and_come_again_are_answered_as_the_first_time_on_postgres() {
+    let postgres = Postgres::start().await.unwrap();
+    come_again(on_postgres(&postgres.url("postgres"))).await;
+}
+
+/// About as long as a request takes, in microseconds: it is left at every moment of its life.
+const LIFE: u64 = 5000;
+
+async fn come_again(launch: Launch) {
+    const CLIENTS: usize = 100;
+    let service = launch.start().await.unwrap().ready().await;
+    let (_, address) = watch::channel(service.http().await);
+    let current = *address.borrow();
+    let random = RandomState::new();
+    let mut replayed = 0;
+    for client in 0..CLIENTS {
+        let (key, url) = (format!("key-{client}"), format!("http://{client}"));
+        let body = json!({ "url": url }).to_string();
+        let mut connection = Conversation::open(current).await.unwrap();
+        let request = format!(
+            "POST /v1/targets HTTP/1.1\r\nhost: leaver\r\ncontent-type: application/json\r\n\
+             idempotency-key: {key}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        connection.write(request).await.unwrap();
+        // A pause is the point here: nobody waits for an answer.
+        tokio::time::sleep(Duration::from_micros(random.hash_one(client) % LIFE)).await;
+        connection.abort();
+
+        // One that was worked on twice would have been refused the second time.
+        let answer = insist(&address, &key, &url).await;
+        assert_eq!(answer.status, 201, "{answer}");
+        replayed += usize::from(answer.header("idempotent-replayed").is_some());
+    }
+    assert_eq!(urls(current).await.len(), CLIENTS);
+    assert!(replayed > 0, "none had left after its work was done");
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn kills_have_nothing_done_twice_and_no_key_stuck_on_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    survives(&on_sqlite().directory(directory.path())).await;
+}
+
+#[tokio::test]
+async fn kills_have_nothing_done_twice_and_no_key_stuck_on_postgres() {
+    let postgres = Postgres::start().await.unwrap();
+    survives(&on_postgres(&postgres.url("postgres"))).await;
+}
+
+/// Killed under writes so many times, while each client sends the same request until it has an
+/// answer: each is worked on once.
+async fn survives(launch: &Launch) {
+    let random = RandomState::new();
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    let (moved, address) = watch::channel(nobody);
+    let (over, is_over) = watch::channel(false);
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let (address, is_over, tell) = (address.clone(), is_over.clone(), tell.clone());
+        writers.spawn(async move {
+            for number in 0.. {
+                let url = format!("http://{writer}.example.org/{number}");
+                let answer = insist(&address, &format!("{writer}-{number}"), &url).await;
+                // One that was worked on twice would have been refused the second time.
+                assert_eq!(answer.status, 201, "{answer}");
+                _ = tell.send((url, answer));
+                if *is_over.borrow() {
+                    return;
+                }
+            }
+        });
+    }
+    drop(tell);
+    let mut answered = Vec::new();
+    for crash in 0..CRASHES {
+        let service = launch.clone().start().await.unwrap().ready().await;
+        moved.send_replace(service.http().await);
+        for _ in 0..=crash {
+            answered.push(told.recv().await.expect("an answer"));
+        }
+        // A pause is the point here: each time it is another moment of a request's life.
+        let moment = Duration::from_micros(random.hash_one(crash) % LIFE);
+        tokio::time::sleep(moment).await;
+        service.signal(Signal::KILL);
+        assert_eq!(service.exit().await.signal, Some(9));
+    }
+    let service = launch.clone().start().await.unwrap().ready().await;
+    moved.send_replace(service.http().await);
+    over.send_replace(true);
+    while let Some(answer) = told.recv().await {
+        answered.push(answer);
+    }
+    writers.join_all().await;
+
+    let is_replayed =
+        |(_, answer): &&(String, Answer)| answer.header("idempotent-replayed").is_some();
+    let replayed = answered.iter().filter(is_replayed).count();
+    eprintln!("{} answered, {replayed} of them again", answered.len());
+    let mut there = urls(service.http().await).await;
+    let mut expected: Vec<_> = answered.into_iter().map(|(url, _)| url).collect();
+    there.sort();
+    expected.sort();
+    assert_eq!(there, expected, "each once");
+    assert_eq!(service.stop().await.code, Some(0));
+}
