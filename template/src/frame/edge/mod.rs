@@ -15,6 +15,7 @@ mod host;
 mod origin;
 mod peers;
 mod settings;
+mod trace;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,8 +31,9 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 use tower::{Layer, Service};
 use tower_http::cors::Cors;
+use tracing::Instrument;
 
-use super::context::{Context, RequestId, Trace};
+use super::context::{Context, RequestId};
 use super::metrics::http::Recorder;
 use super::panics::caught;
 use super::problem::{self, Problem};
@@ -43,7 +45,6 @@ pub use peers::Client;
 pub use settings::Http;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACE: HeaderName = HeaderName::from_static("traceparent");
 
 /// The longest path and query that a request may have, in bytes.
 const LONGEST_URI: usize = 8 * 1024;
@@ -87,6 +88,7 @@ impl Shared {
             answered.unwrap_or_else(|_| Problem::INTERNAL.into_response())
         };
         // Whatever runs for the request can tell for which.
+        let answered = answered.instrument(event.span());
         let mut response = context.clone().carry(answered).await;
         headers::secure(response.headers_mut());
         if let Ok(id) = HeaderValue::try_from(context.id.to_string()) {
@@ -107,11 +109,11 @@ impl Shared {
         let patience = http.timeout_header.as_ref();
         let patience = patience.and_then(|header| peers::patience(believed(&header.0)?));
         let patience = patience.unwrap_or(Duration::MAX);
+        let trace = trace::of(headers, is_trusted, http.trace_ratio);
         Context {
             id: given.unwrap_or_else(RequestId::next),
-            trace: headers
-                .get(TRACE)
-                .and_then(|trace| Trace::parse(trace.as_bytes())),
+            trace_state: trace.and_then(|_| trace::state(headers)),
+            trace,
             client: peer.map(|peer| peer.client),
             deadline: Instant::now() + http.request_timeout.min(patience),
         }

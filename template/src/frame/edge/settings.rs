@@ -10,6 +10,7 @@ use config::ValueKind;
 use super::admission::Overload;
 use super::origin::Origins;
 use super::peers::Network;
+use super::trace::Ratio;
 use crate::frame::server::Limits;
 use crate::frame::settings::{ByteSize, Check, Reader, Section, Setting};
 
@@ -22,6 +23,7 @@ pub struct Http {
     pub body_limit: ByteSize,
     pub hosts: Vec<Host>,
     pub trusted_proxies: Vec<Network>,
+    pub trace_ratio: Ratio,
     pub origins: Origins,
     pub overload: Overload,
     pub limits: Limits,
@@ -36,6 +38,7 @@ impl Section for Http {
             body_limit: from.value("body_limit"),
             hosts: from.value("hosts"),
             trusted_proxies: from.value("trusted_proxies"),
+            trace_ratio: from.value("trace_ratio"),
             origins: from.part(),
             overload: from.part(),
             limits: from.part(),

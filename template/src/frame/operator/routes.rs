@@ -55,8 +55,26 @@ pub struct Shown {
     pub filtering: Filtering,
 }
 
+impl Shown {
+    /// All metrics, as they are just now.
+    #[must_use]
+    pub fn metrics_page(&self) -> String {
+        let http = self.http.borrow().as_ref().map(Watch::numbers);
+        let database = self.database.borrow().as_ref().map(Database::numbers);
+        self.metrics.text(&metrics::Snapshot {
+            lifecycle: self.lifecycle.state(),
+            http,
+            database,
+            tasks: self.supervisor.statuses(),
+            checks: self.health.checked(),
+            stalls: self.pulse.stalls(),
+            stalled_for: self.pulse.stalled_for(),
+        })
+    }
+}
+
 /// The operator's routes.
-pub fn routes(settings: &Settings, shown: Shown) -> Router {
+pub fn routes(settings: &Settings, shown: Arc<Shown>) -> Router {
     let probes = shown.health.routes();
     Router::new()
         .route("/metrics", get(metrics))
@@ -67,7 +85,7 @@ pub fn routes(settings: &Settings, shown: Shown) -> Router {
             "/api/log-filter",
             get(log_filter::show).put(log_filter::change),
         )
-        .with_state(Arc::new(shown))
+        .with_state(shown)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(
             settings.token.clone(),
@@ -111,18 +129,8 @@ async fn state(State(shown): State<Arc<Shown>>) -> Response {
 }
 
 async fn metrics(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
-    let http = shown.http.borrow().as_ref().map(Watch::numbers);
-    let database = shown.database.borrow().as_ref().map(Database::numbers);
-    let text = shown.metrics.text(&metrics::Snapshot {
-        lifecycle: shown.lifecycle.state(),
-        http,
-        database,
-        tasks: shown.supervisor.statuses(),
-        checks: shown.health.checked(),
-        stalls: shown.pulse.stalls(),
-        stalled_for: shown.pulse.stalled_for(),
-    });
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
+    let page = shown.metrics_page();
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page)
 }
 
 /// Begins an orderly stop.
