@@ -1,5 +1,6 @@
 //! The harness: generates every variant of the template, builds it, runs it, breaks it and measures it.
 
+pub mod collector;
 pub mod crowd;
 mod eventually;
 pub mod generate;
