@@ -237,18 +237,18 @@ async fn answer(
     request: Request<Incoming>,
     shared: Arc<Shared>,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    let (head, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let manner = *lock(&shared.manner);
     {
         let mut heard = lock(&shared.heard);
-        heard.bytes.extend(format!("{head:?}\n").bytes());
+        heard.bytes.extend(format!("{parts:?}\n").bytes());
         heard.bytes.extend(&body);
-        heard.headers = head.headers;
+        heard.headers = parts.headers;
         if manner == Manner::Takes
-            && let Err(error) = heard.take(head.uri.path(), &body)
+            && let Err(error) = heard.take(parts.uri.path(), &body)
         {
-            heard.nonsense.push(format!("{}: {error}", head.uri));
+            heard.nonsense.push(format!("{}: {error}", parts.uri));
         }
     }
     shared.requests.send_modify(|count| *count += 1);

@@ -103,7 +103,7 @@ mod tests {
     const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     const PASSED_OVER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
 
-    fn headers(name: HeaderName, lines: &[&str]) -> HeaderMap {
+    fn headers(name: &HeaderName, lines: &[&str]) -> HeaderMap {
         let lines = lines.iter().map(|line| line.parse().unwrap());
         lines.map(|line| (name.clone(), line)).collect()
     }
@@ -118,7 +118,7 @@ mod tests {
             ("nonsense", true, 0.0, None),
             ("nonsense", true, 1.0, Some(true)),
         ] {
-            let headers = headers(PARENT, &[parent]);
+            let headers = headers(&PARENT, &[parent]);
             let trace = of(&headers, is_trusted, Ratio(ratio));
             let sampled = trace.map(|trace| trace.is_sampled());
             assert_eq!(sampled, is_sampled, "{parent} {is_trusted} {ratio}");
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_others_have_noted_is_one_line_or_is_left_out() {
-        let noted = |lines: &[&str]| state(&headers(STATE, lines));
+        let noted = |lines: &[&str]| state(&headers(&STATE, lines));
         assert_eq!(noted(&[]), None);
         assert_eq!(noted(&["a=1"]).unwrap(), "a=1");
         assert_eq!(noted(&["a=1", "b=2,c=3"]).unwrap(), "a=1,b=2,c=3");

@@ -1,5 +1,6 @@
 //! In the place of the export, where the feature `otlp` is not compiled in: nothing.
 
+use std::future::{Ready, ready};
 use std::time::Duration;
 
 use tracing_subscriber::layer::Identity;
@@ -25,9 +26,13 @@ impl Export {
         None
     }
 
-    pub async fn run(self, _page: impl Fn() -> String) {}
+    pub fn run(self, _page: impl Fn() -> String) -> Ready<()> {
+        ready(())
+    }
 
-    pub async fn close(&self, _within: Duration) {}
+    pub fn close(&self, _within: Duration) -> Ready<()> {
+        ready(())
+    }
 }
 
 #[must_use]

@@ -253,6 +253,7 @@ impl Write for Short {
 }
 
 /// What the span is called that this code runs in, if it is one that is exported.
+#[must_use]
 pub fn current_span() -> Option<u64> {
     let called = Span::current().with_subscriber(|(id, dispatch)| {
         let span = dispatch.downcast_ref::<Registry>()?.span(id)?;

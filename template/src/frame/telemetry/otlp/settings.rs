@@ -25,11 +25,11 @@ pub struct Endpoint(Uri);
 
 /// What goes with every request to the collector. It may be a key.
 #[derive(Debug, Clone)]
-pub struct Header(pub(super) HeaderName, pub(super) HeaderValue);
+pub struct Header(pub HeaderName, pub HeaderValue);
 
 /// What is to be known of this process wherever its traces and metrics are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attribute(pub(super) String, pub(super) String);
+pub struct Attribute(pub String, pub String);
 
 impl Section for Otlp {
     fn read(from: &mut Reader<'_>) -> Self {
