@@ -18,6 +18,7 @@ mod settings;
 mod trace;
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context as Polling, Poll};
 use std::time::Duration;
@@ -82,13 +83,17 @@ impl Shared {
         // Told and counted when this ends, however it does.
         let limit = self.http.body_limit;
         let mut event = Event::begun(&request, &context, self.requests, limit);
+        let span = event.span();
         let answered = async {
-            // A panic ends this request, and nothing else; the log has it already.
-            let answered = caught(gate.answer(request)).await;
-            answered.unwrap_or_else(|_| Problem::INTERNAL.into_response())
+            // It stays where it is: to move it once more would cost as much as all of the edge.
+            let answered = pin!(async {
+                // A panic ends this request, and nothing else; the log has it already.
+                let answered = caught(gate.answer(request)).await;
+                answered.unwrap_or_else(|_| Problem::INTERNAL.into_response())
+            });
+            answered.instrument(span).await
         };
         // Whatever runs for the request can tell for which.
-        let answered = answered.instrument(event.span());
         let mut response = context.clone().carry(answered).await;
         headers::secure(response.headers_mut());
         if let Ok(id) = HeaderValue::try_from(context.id.to_string()) {
