@@ -28,8 +28,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measure build times, start, memory and size, and write them to docs/performance.md
-    Measure,
+    /// Measure build times, start, memory, size and speed, and write them to docs/performance.md
+    Measure {
+        /// Only this part, and only print it
+        #[arg(value_parser = ["edge"])]
+        part: Option<String>,
+    },
     /// Bring the lock file that generated services get up to date with template/Cargo.lock
     Lock,
 }
@@ -60,7 +64,11 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::New(new) => named().and_then(|()| new.run()),
         Task::Test { arguments } => test(&arguments),
-        Task::Measure => measure::write().map(|()| ExitCode::SUCCESS),
+        Task::Measure { part } => match part {
+            Some(_) => measure::edge(),
+            None => measure::write(),
+        }
+        .map(|()| ExitCode::SUCCESS),
         Task::Lock => lock::write().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

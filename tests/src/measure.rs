@@ -1,6 +1,8 @@
 //! What a generated service costs: to build, to start, to keep running. `cargo run -- measure`
 //! writes docs/performance.md, which is where the figures of the README come from.
 
+mod edge;
+
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,12 @@ const STARTS: usize = 21;
 /// Connections that are held at once, to know what one of them costs.
 const CROWD: usize = 10_000;
 
+/// What the edge costs, and nothing else.
+pub fn edge() -> Result<()> {
+    print!("{}", edge::section(&repository::services())?);
+    Ok(())
+}
+
 /// Measures the default variant, and writes the figures down.
 pub fn write() -> Result<()> {
     let project = Variant::default().generate();
@@ -36,6 +44,7 @@ pub fn write() -> Result<()> {
     let again = runtime.block_on(starts(&binary, true))?;
     let (idle, worked) = runtime.block_on(memory(&binary))?;
     let [idle_each, half_open_each, busy_each] = runtime.block_on(connections(&binary))?;
+    let edge = edge::section(scratch.path())?;
     let mut said = Vec::new();
     for benchmark in &BENCHMARKS {
         said.push(run(benchmark, &project, scratch.path())?);
@@ -83,12 +92,12 @@ pub fn write() -> Result<()> {
         ),
     ];
     let path = repository::root().join("docs/performance.md");
-    fs::write(&path, page(&rows, &said)?).with_context(|| format!("{}", path.display()))?;
+    fs::write(&path, page(&rows, &edge, &said)?).with_context(|| format!("{}", path.display()))?;
     println!("{}", fs::read_to_string(&path)?);
     Ok(())
 }
 
-fn page(rows: &[(&str, String, &str)], benchmarks: &[String]) -> Result<String> {
+fn page(rows: &[(&str, String, &str)], edge: &str, benchmarks: &[String]) -> Result<String> {
     let rustc = Command::new("rustc").arg("--version").output()?.stdout;
     let rustc = String::from_utf8(rustc)?;
     let version = rustc.split(' ').nth(1).unwrap_or("?");
@@ -109,6 +118,7 @@ fn page(rows: &[(&str, String, &str)], benchmarks: &[String]) -> Result<String> 
          from the log; memory is the resident set that Linux reports for the release build. What the \
          kernel keeps for a socket is not in it."
     )?;
+    page.push_str(edge);
     for (benchmark, said) in BENCHMARKS.iter().zip(benchmarks) {
         let Benchmark { title, name, about } = benchmark;
         write!(
@@ -160,25 +170,26 @@ const BENCHMARKS: [Benchmark; 4] = [
 
 /// What a benchmark of the project says.
 fn run(benchmark: &Benchmark, project: &Project, target: &Path) -> Result<String> {
-    let output = Command::new(env!("CARGO"))
-        .args(["bench", "--locked", "--bench", benchmark.name])
-        .current_dir(project.dir())
-        .env("CARGO_TARGET_DIR", target)
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?)
+    let arguments = ["bench", "--locked", "--bench", benchmark.name];
+    Ok(String::from_utf8(run_cargo(
+        project.dir(),
+        target,
+        &arguments,
+    )?)?)
 }
 
 fn build(project: &Project, target: &Path, arguments: &[&str]) -> Result<Duration> {
     let started = Instant::now();
+    let build = [&["build", "--locked"], arguments].concat();
+    run_cargo(project.dir(), target, &build)?;
+    Ok(started.elapsed())
+}
+
+/// What cargo prints when it succeeds.
+fn run_cargo(directory: &Path, target: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--locked"])
         .args(arguments)
-        .current_dir(project.dir())
+        .current_dir(directory)
         .env("CARGO_TARGET_DIR", target)
         .output()?;
     ensure!(
@@ -186,7 +197,7 @@ fn build(project: &Project, target: &Path, arguments: &[&str]) -> Result<Duratio
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    Ok(started.elapsed())
+    Ok(output.stdout)
 }
 
 /// The median of five changes to a route that cargo cannot take for nothing.

@@ -2,10 +2,11 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 /// Runs a future to its end, also if that is a panic, in whatever it does: when it is dropped, too.
 ///
@@ -13,40 +14,52 @@ use std::task::{Context, Poll};
 ///
 /// With the place and the words of the panic, `panicked at src/a.rs:1:2: words`. The place is known
 /// once [`log`] was called.
-pub async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
-    let future = pin!(Some(future));
-    let mut future = Contained(future);
-    poll_fn(|context| match attempt(|| future.poll(context)) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(output)) => Poll::Ready(attempt(|| future.end()).map(|()| output)),
-        // It is never polled again, so that nobody sees what the panic left broken.
-        Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
+pub fn caught<F: Future>(future: F) -> Caught<F> {
+    let future = Some(future);
+    Caught { future }
 }
 
-/// A future that is dropped without a panic, also when nobody waits for it any more.
-struct Contained<'a, F>(Pin<&'a mut Option<F>>);
+pin_project! {
+    /// See [`caught`]. Not an `async fn`, which has room for the future twice. It is also dropped
+    /// without a panic when nobody waits for it any more.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless they are polled"]
+    pub struct Caught<F> {
+        #[pin]
+        future: Option<F>,
+    }
 
-impl<F: Future> Contained<'_, F> {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<F::Output> {
-        match self.0.as_mut().as_pin_mut() {
-            Some(future) => future.poll(context),
-            None => Poll::Pending,
+    impl<F> PinnedDrop for Caught<F> {
+        fn drop(this: Pin<&mut Self>) {
+            // Nobody is there to be told; the log has it.
+            let mut future = this.project().future;
+            if future.is_some() {
+                _ = attempt(|| future.set(None));
+            }
         }
     }
 }
 
-impl<F> Contained<'_, F> {
-    fn end(&mut self) {
-        self.0.set(None);
-    }
-}
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output, String>;
 
-impl<F> Drop for Contained<'_, F> {
-    fn drop(&mut self) {
-        // Nobody is there to be told; the log has it.
-        _ = attempt(|| self.end());
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut future = self.project().future;
+        let polled = attempt(|| {
+            let polled = match future.as_mut().as_pin_mut() {
+                Some(future) => future.poll(context),
+                None => Poll::Pending,
+            };
+            if polled.is_ready() {
+                future.set(None);
+            }
+            polled
+        });
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            // It is never polled again, so that nobody sees what the panic left broken.
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! it and however; and it is known whether it is the client who is waited for.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use async_compression::tokio::bufread::GzipDecoder;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, header};
 use futures_util::TryStreamExt;
 use http_body::{Frame, SizeHint};
@@ -49,13 +50,10 @@ impl Receipt {
     }
 }
 
-/// The same request, with a body that keeps to the limit. Most requests have none, and cost nothing.
-pub(super) fn bounded(
-    request: Request,
-    limit: usize,
-) -> Result<(Request, Option<Receipt>), Problem> {
+/// Makes the body keep to the limit. Most requests have none, and cost nothing.
+pub(super) fn bound(request: &mut Request, limit: usize) -> Result<Option<Receipt>, Problem> {
     if request.body().is_end_stream() {
-        return Ok((request, None));
+        return Ok(None);
     }
     let too_large = |least: u64| usize::try_from(least).is_ok_and(|least| least > limit);
     if too_large(request.body().size_hint().lower()) {
@@ -67,9 +65,9 @@ pub(super) fn bounded(
         left: limit,
         progress: Arc::clone(&progress),
     };
-    let (mut parts, body) = request.into_parts();
-    let mut body = Body::new(bounded(body));
-    let mut encodings = parts.headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut body = Body::new(bounded(mem::take(request.body_mut())));
+    let headers = request.headers_mut();
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     let encoding = encodings
         .next()
         .map(|encoding| encoding.as_bytes().to_ascii_lowercase());
@@ -78,8 +76,8 @@ pub(super) fn bounded(
         None => {}
         Some(b"identity") if is_one => {}
         Some(b"gzip" | b"x-gzip") if is_one => {
-            parts.headers.remove(header::CONTENT_ENCODING);
-            parts.headers.remove(header::CONTENT_LENGTH);
+            headers.remove(header::CONTENT_ENCODING);
+            headers.remove(header::CONTENT_LENGTH);
             // A few bytes can become very many: what comes out has the limit as well.
             body = Body::new(bounded(decompressed(body)));
         }
@@ -89,8 +87,10 @@ pub(super) fn bounded(
             return Err(refused.and_header(header::ACCEPT_ENCODING, known));
         }
     }
-    let request = Request::from_parts(parts, body);
-    Ok((request, Some(Receipt(progress))))
+    *request.body_mut() = body;
+    // Extractors have a limit of their own, unless they are told that there is one.
+    DefaultBodyLimit::disable().apply(request);
+    Ok(Some(Receipt(progress)))
 }
 
 fn decompressed(body: Body) -> Body {

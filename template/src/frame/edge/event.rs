@@ -1,11 +1,10 @@
 //! The `request` event, and what is counted of a request: once for each, whatever becomes of it.
 
-use std::time::Instant;
-
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use http_body::Body;
+use tokio::time::Instant;
 use tracing::Span;
 
 use super::trace;
@@ -34,6 +33,7 @@ pub(super) struct Event {
 
 impl Event {
     pub(super) fn begun(
+        started: Instant,
         request: &Request,
         context: &Context,
         requests: Recorder,
@@ -49,7 +49,7 @@ impl Event {
         }
         let span = trace::span(request, name_of(route.as_ref()), context);
         Self {
-            started: Instant::now(),
+            started,
             method: request.method().clone(),
             route,
             span,
@@ -111,7 +111,7 @@ impl Drop for Event {
             route = name_of(self.route.as_ref()),
             status,
             duration_ms = f64::from(micros) / 1e3,
-            request_id = %self.id,
+            request_id = self.id.as_ref(),
             trace_id = self.trace.as_ref().map(Trace::id),
         );
     }

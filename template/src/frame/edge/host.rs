@@ -13,12 +13,16 @@ use crate::frame::problem::Problem;
 /// not among `ours`, unless that names none.
 pub(super) fn check(request: &Request, ours: &[Host]) -> Result<(), Problem> {
     let mut named = request.headers().get_all(header::HOST).iter();
-    let header = named.next().map(parse).transpose()?;
+    let header = named.next();
     if named.next().is_some() {
         return Err(Problem::BAD_REQUEST);
     }
     // As proxies ask, and as HTTP/2 always does.
     let target = request.uri().authority();
+    if target.is_none() && ours.is_empty() && header.is_some_and(is_plain) {
+        return Ok(());
+    }
+    let header = header.map(parse).transpose()?;
     let says_in_target = request.version() >= Version::HTTP_2;
     let host = match (target, &header) {
         (Some(target), _) if target.as_str().contains('@') => None,
@@ -41,6 +45,19 @@ pub(super) fn check(request: &Request, ours: &[Host]) -> Result<(), Problem> {
             }
         }
     }
+}
+
+/// Whether this is a host at first sight, as nearly all are: letters, digits, dots and dashes, and
+/// perhaps a port.
+fn is_plain(host: &HeaderValue) -> bool {
+    let mut parts = host.as_bytes().splitn(2, |byte| *byte == b':');
+    let name = parts.next().unwrap_or_default();
+    let port = parts.next().unwrap_or(b"80");
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b".-".contains(byte);
+    !name.is_empty()
+        && name.iter().all(is_of_name)
+        && (1..=5).contains(&port.len())
+        && port.iter().all(u8::is_ascii_digit)
 }
 
 fn parse(host: &HeaderValue) -> Result<Authority, Problem> {

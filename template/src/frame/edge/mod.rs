@@ -5,7 +5,7 @@
 //! the route's template and never the query string. Errors that no handler made (404, 405, a body
 //! that is too large or no JSON) are problems like all others.
 //!
-//! `pass` and `admit` are the whole of it, from the outside to the inside.
+//! `Edge::pass` and `Edge::admit` are the whole of it, from the outside to the inside.
 
 mod admission;
 mod body;
@@ -18,19 +18,20 @@ mod settings;
 mod trace;
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context as Polling, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Either};
 use tokio::time::{Instant, timeout};
-use tower::{Layer, Service};
+use tower::layer::layer_fn;
+use tower::{Layer, Service, service_fn};
 use tower_http::cors::Cors;
 use tracing::Instrument;
 
@@ -40,6 +41,7 @@ use super::panics::caught;
 use super::problem::{self, Problem};
 use admission::Admission;
 use event::Event;
+use headers::Headers;
 
 pub use origin::is_foreign;
 pub use peers::Client;
@@ -52,64 +54,68 @@ const LONGEST_URI: usize = 8 * 1024;
 
 /// Puts the edge around the service's routes.
 pub fn around(routes: Router, http: &Http, requests: Recorder) -> Router {
-    let edge = Edge(Arc::new(Shared {
+    let edge = Arc::new(Edge {
         admission: Admission::new(http.overload.clone()),
         requests,
+        headers: Headers::always(),
         http: http.clone(),
-    }));
+    });
+    let layer = layer_fn(move |routes: Route| {
+        let gate = Gate::to(Inside {
+            edge: Arc::clone(&edge),
+            routes,
+        });
+        let edge = Arc::clone(&edge);
+        service_fn(move |request| Arc::clone(&edge).pass(request, gate.clone()))
+    });
     let routes = routes
         .fallback(|| async { Problem::NOT_FOUND })
-        .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
-        // Bodies have a limit here already, for whoever reads them.
-        .layer(DefaultBodyLimit::disable());
-    routes.layer(edge)
+        .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED });
+    // One layer, since a request costs two allocations for each.
+    routes.layer(layer)
 }
 
-/// The edge, to be put around routes.
-#[derive(Debug, Clone)]
-struct Edge(Arc<Shared>);
-
 #[derive(Debug)]
-struct Shared {
+struct Edge {
     admission: Admission,
     requests: Recorder,
+    headers: Headers,
     http: Http,
 }
 
-impl Shared {
+impl Edge {
     /// A request on its way in, and its answer on its way out.
-    async fn pass(&self, request: Request, gate: Gate) -> Response {
-        let context = self.context(&request);
+    fn pass(self: Arc<Self>, request: Request, gate: Gate) -> impl Future<Output = Passed> {
+        let now = Instant::now();
+        let context = self.context(&request, now);
         // Told and counted when this ends, however it does.
         let limit = self.http.body_limit;
-        let mut event = Event::begun(&request, &context, self.requests, limit);
-        let span = event.span();
-        let answered = async {
-            // It stays where it is: to move it once more would cost as much as all of the edge.
-            let answered = pin!(async {
-                // A panic ends this request, and nothing else; the log has it already.
-                let answered = caught(gate.answer(request)).await;
-                answered.unwrap_or_else(|_| Problem::INTERNAL.into_response())
-            });
-            answered.instrument(span).await
-        };
+        let mut event = Event::begun(now, &request, &context, self.requests, limit);
+        let (edge, id) = (Arc::clone(&self), context.id.clone());
+        // A panic ends this request, and nothing else; the log has it already.
+        let answered = caught(gate.answer(request))
+            .map(|answered| answered.unwrap_or_else(|_| Problem::INTERNAL.into_response()))
+            .instrument(event.span());
         // Whatever runs for the request can tell for which.
-        let mut response = context.clone().carry(answered).await;
-        headers::secure(response.headers_mut());
-        if let Ok(id) = HeaderValue::try_from(context.id.to_string()) {
-            response.headers_mut().insert(REQUEST_ID, id);
+        let answered = context.carry(answered);
+        async move {
+            let mut response = answered.await;
+            edge.headers.put_on(response.headers_mut());
+            if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
+                response.headers_mut().insert(REQUEST_ID, id);
+            }
+            event.answered(&response);
+            Ok(response)
         }
-        event.answered(&response);
-        response
     }
 
     /// What is to be known of a request wherever it goes.
-    fn context(&self, request: &Request) -> Context {
+    fn context(&self, request: &Request, now: Instant) -> Context {
         let (headers, http) = (request.headers(), &self.http);
         let peer = peers::judge(request, &http.trusted_proxies);
         let is_trusted = peer.as_ref().is_some_and(|peer| peer.is_trusted);
         // What anybody can say is believed only of those in front of us.
-        let believed = |name: &HeaderName| headers.get(name).filter(|_| is_trusted);
+        let believed = |name: &HeaderName| is_trusted.then(|| headers.get(name)).flatten();
         let given = believed(&REQUEST_ID).and_then(|id| RequestId::given(id.as_bytes()));
         let patience = http.timeout_header.as_ref();
         let patience = patience.and_then(|header| peers::patience(believed(&header.0)?));
@@ -120,12 +126,16 @@ impl Shared {
             trace_state: trace.and_then(|_| trace::state(headers)),
             trace,
             client: peer.map(|peer| peer.client),
-            deadline: Instant::now() + http.request_timeout.min(patience),
+            deadline: now + http.request_timeout.min(patience),
         }
     }
 
     /// What is refused before any handler has seen it comes first, and the cheapest of that.
-    async fn admit(&self, request: Request, mut routes: Route) -> Result<Response, Problem> {
+    async fn admit(
+        self: Arc<Self>,
+        mut request: Request,
+        mut routes: Route,
+    ) -> Result<Response, Problem> {
         let http = &self.http;
         host::check(&request, &http.hosts)?;
         if length(request.uri()) > LONGEST_URI {
@@ -134,15 +144,15 @@ impl Shared {
         if http.origins.refuse(&request) {
             return Err(Problem::CROSS_ORIGIN);
         }
-        if Context::time_left().is_some_and(|left| left.is_zero()) {
-            return Err(Problem::TIMEOUT);
-        }
         // Nobody who waits here has cost much.
         let place = self.admission.enter().await;
         let _place = place.inspect_err(|_| self.requests.shed())?;
-        let (request, receipt) = body::bounded(request, http.body_limit.0)?;
-        let asks_for_methods = request.method() == Method::OPTIONS;
         let limit = Context::time_left().unwrap_or(http.request_timeout);
+        if limit.is_zero() {
+            return Err(Problem::TIMEOUT);
+        }
+        let receipt = body::bound(&mut request, http.body_limit.0)?;
+        let asks_for_methods = request.method() == Method::OPTIONS;
         let Ok(Ok(response)) = timeout(limit, routes.call(request)).await else {
             let is_awaited = receipt.is_some_and(|receipt| receipt.is_awaited());
             let problem = if is_awaited {
@@ -177,29 +187,6 @@ fn length(uri: &Uri) -> usize {
     uri.path_and_query().map_or(0, |it| it.as_str().len())
 }
 
-impl Layer<Route> for Edge {
-    type Service = Guarded;
-
-    fn layer(&self, routes: Route) -> Guarded {
-        let edge = Arc::clone(&self.0);
-        let inside = Inside { edge, routes };
-        Guarded {
-            edge: Arc::clone(&self.0),
-            gate: match self.0.http.origins.layer() {
-                Some(cors) => Gate::Shared(Box::new(cors.layer(inside))),
-                None => Gate::Own(inside),
-            },
-        }
-    }
-}
-
-/// Routes with the edge around them.
-#[derive(Clone)]
-struct Guarded {
-    edge: Arc<Shared>,
-    gate: Gate,
-}
-
 /// Whose pages may read what comes out: refusals as well.
 #[derive(Clone)]
 enum Gate {
@@ -208,15 +195,22 @@ enum Gate {
 }
 
 impl Gate {
-    async fn answer(self, request: Request) -> Response {
+    fn to(inside: Inside) -> Self {
+        match inside.edge.http.origins.layer() {
+            Some(cors) => Self::Shared(Box::new(cors.layer(inside))),
+            None => Self::Own(inside),
+        }
+    }
+
+    fn answer(self, request: Request) -> impl Future<Output = Response> {
         match self {
-            Self::Own(inside) => inside.answer(request).await,
+            Self::Own(inside) => Either::Left(inside.answer(request)),
             // What a browser asks before it asks: nothing else is answered without a route.
             Self::Shared(mut inside) if is_of_browser(&request) => {
-                let Ok(response) = inside.call(request).await;
-                response
+                let answer = inside.call(request);
+                Either::Right(answer.map(|Ok(response)| response))
             }
-            Self::Shared(inside) => inside.into_inner().answer(request).await,
+            Self::Shared(inside) => Either::Left(inside.into_inner().answer(request)),
         }
     }
 }
@@ -231,51 +225,37 @@ fn is_of_browser(request: &Request) -> bool {
 /// Routes, and what stands before each of them.
 #[derive(Clone)]
 struct Inside {
-    edge: Arc<Shared>,
+    edge: Arc<Edge>,
     routes: Route,
 }
 
 impl Inside {
-    async fn answer(self, request: Request) -> Response {
-        match self.edge.admit(request, self.routes).await {
+    fn answer(self, request: Request) -> impl Future<Output = Response> {
+        let admitted = self.edge.admit(request, self.routes);
+        admitted.map(|admitted| match admitted {
             // Whatever else has made an error, it is a problem.
             Ok(response) => problem::in_place_of(response),
             Err(problem) => problem.into_response(),
-        }
+        })
     }
 }
 
-type Answering = BoxFuture<'static, Result<Response, Infallible>>;
-
+/// For CORS to stand in between.
 impl Service<Request> for Inside {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = BoxFuture<'static, Passed>;
 
     fn poll_ready(&mut self, _: &mut Polling<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Answering {
-        let answer = self.clone().answer(request);
-        Box::pin(async move { Ok(answer.await) })
+    fn call(&mut self, request: Request) -> Self::Future {
+        Box::pin(self.clone().answer(request).map(Ok))
     }
 }
 
-impl Service<Request> for Guarded {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Answering;
-
-    fn poll_ready(&mut self, _: &mut Polling<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Answering {
-        let (edge, gate) = (Arc::clone(&self.edge), self.gate.clone());
-        Box::pin(async move { Ok(edge.pass(request, gate).await) })
-    }
-}
+type Passed = Result<Response, Infallible>;
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -79,6 +79,9 @@ impl Origins {
     /// Whether this is to be refused, since it is a page of another site that wants to change
     /// something, or to talk.
     pub(super) fn refuse(&self, request: &Request) -> bool {
+        if !self.refuse_others {
+            return false;
+        }
         let headers = request.headers();
         let is_harmless = request.method().is_safe() && !headers.contains_key(header::UPGRADE);
         let origin = headers.get(header::ORIGIN);
@@ -87,7 +90,7 @@ impl Origins {
                 .iter()
                 .any(|allowed| origin == Some(&allowed.0))
         };
-        self.refuse_others && !is_harmless && is_foreign(request) && !is_allowed()
+        !is_harmless && is_foreign(request) && !is_allowed()
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) fn span(request: &Request, route: &str, context: &Context) -> Span {
                 span::REQUEST,
                 method,
                 route,
-                request_id = %context.id,
+                request_id = context.id.as_ref(),
                 trace_id,
                 status = tracing::field::Empty,
                 error = tracing::field::Empty,

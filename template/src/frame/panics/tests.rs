@@ -1,6 +1,8 @@
 //! Which panic is told, and where it was.
 
+use std::future::poll_fn;
 use std::panic::{panic_any, resume_unwind};
+use std::pin::pin;
 use std::task::Waker;
 
 use super::*;

@@ -112,6 +112,8 @@ impl Bound {
         let (name, address) = (self.name(), self.address());
         let registry = Arc::new(Registry::new(limits.clone()));
         let stop = CancellationToken::new();
+        // What axum would else do for each request anew.
+        let routes = routes.with_state(());
         let door = Door::new(name, self.is_inherited(), routes, Arc::clone(&registry));
         let socket = self.into_socket()?;
         // An answer is written whole: nothing is gained by waiting for more of it. The connections

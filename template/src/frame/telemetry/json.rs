@@ -80,7 +80,7 @@ pub(super) fn lost(lines: u64) -> String {
     line.name("message");
     line.quote(message::LOST);
     line.name("lost");
-    line.put(lines);
+    line.integer(lines);
     line.close();
     line.text
 }
@@ -124,7 +124,7 @@ impl Line {
         if let Some(id) = RequestId::current()
             && self.name("request_id")
         {
-            self.quoted(|quoted| write!(quoted, "{id}"));
+            self.quote(id.as_ref());
         }
         if let Some(trace) = Trace::followed()
             && self.name("trace_id")
@@ -150,11 +150,9 @@ impl Line {
         self.text.push_str(r#"{"timestamp":""#);
         self.text.push_str(&self.date);
         self.text.push('.');
-        let micros = since.subsec_micros();
-        for unit in [100_000, 10_000, 1_000, 100, 10, 1] {
-            let digit = char::from_digit(micros / unit % 10, 10);
-            self.text.extend(digit);
-        }
+        // Of seven digits, the first is there for the zeros behind it.
+        let micros = 1_000_000 + since.subsec_micros();
+        self.text.push_str(&itoa::Buffer::new().format(micros)[1..]);
         self.text.push_str(r#"Z","level":""#);
         self.text.push_str(level.as_str());
         self.text.push_str(r#"","target":"#);
@@ -195,9 +193,8 @@ impl Line {
         new
     }
 
-    /// A value that is written in JSON as it is in Rust.
-    fn put(&mut self, value: impl Debug) {
-        _ = write!(self.text, "{value:?}");
+    fn integer(&mut self, value: impl itoa::Integer) {
+        self.text.push_str(itoa::Buffer::new().format(value));
     }
 
     fn quote(&mut self, text: &str) {
@@ -223,32 +220,39 @@ impl Fields<'_> {
         (field.name() == "message") == self.message && self.line.name(field.name())
     }
 
-    fn put(&mut self, field: &Field, value: impl Debug) {
+    fn integer(&mut self, field: &Field, value: impl itoa::Integer) {
         if self.begin(field) {
-            self.line.put(value);
+            self.line.integer(value);
+        }
+    }
+
+    /// What is written in JSON as it is in Rust.
+    fn verbatim(&mut self, field: &Field, value: &str) {
+        if self.begin(field) {
+            self.line.text.push_str(value);
         }
     }
 }
 
 impl Visit for Fields<'_> {
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value);
+        self.verbatim(field, if value { "true" } else { "false" });
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value);
+        self.integer(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value);
+        self.integer(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
-            self.put(field, value);
-        } else if self.begin(field) {
+            self.verbatim(field, zmij::Buffer::new().format_finite(value));
+        } else {
             // JSON has no such numbers.
-            self.line.text.push_str("null");
+            self.verbatim(field, "null");
         }
     }
 
@@ -283,9 +287,24 @@ struct Quoted<'a>(&'a mut String);
 
 impl Write for Quoted<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text
+            .as_bytes()
+            .iter()
+            .fold(false, |any, byte| any | is_special(*byte))
+        {
+            return self.escape(text);
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
+impl Quoted<'_> {
+    #[cold]
+    fn escape(&mut self, text: &str) -> fmt::Result {
         let mut plain = 0;
         for (at, byte) in text.bytes().enumerate() {
-            if byte >= b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f {
+            if !is_special(byte) {
                 continue;
             }
             self.0.push_str(&text[plain..at]);
@@ -303,6 +322,25 @@ impl Write for Quoted<'_> {
         Ok(())
     }
 }
+
+/// What does not stand in a string of JSON, or in a terminal, as it is.
+fn is_special(byte: u8) -> bool {
+    SPECIAL[usize::from(byte)]
+}
+
+/// Looked up, since every byte of every line is.
+const SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut byte = 0;
+    while byte < b' ' as usize {
+        special[byte] = true;
+        byte += 1;
+    }
+    special[b'"' as usize] = true;
+    special[b'\\' as usize] = true;
+    special[0x7f] = true;
+    special
+};
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,153 @@
+//! What the service is compared with: `contender WHICH ADDRESS` serves the same two routes with hyper
+//! alone, with axum alone, or with axum and the layers that most services put around it.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderName, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::{DefaultMakeSpan, DefaultOnResponse, TraceLayer};
+use tracing::Level;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Target {
+    name: String,
+    url: String,
+    interval: u32,
+}
+
+#[tokio::main]
+async fn main() -> Outcome {
+    let mut arguments = std::env::args().skip(1);
+    let (which, address) = (arguments.next(), arguments.next());
+    let address: SocketAddr = address.ok_or("no address")?.parse()?;
+    let listener = TcpListener::bind(address).await?;
+    match which.as_deref() {
+        Some("hyper") => bare(listener).await,
+        Some("axum") => Ok(axum::serve(listener, routes()).await?),
+        Some("usual") => usual(listener).await,
+        _ => Err("hyper, axum or usual?".into()),
+    }
+}
+
+fn routes() -> Router {
+    Router::new()
+        .route("/plain", get(async || "hello"))
+        .route("/json", post(async |Json(target): Json<Target>| Json(target)))
+}
+
+/// hyper, as its guide shows it.
+async fn bare(listener: TcpListener) -> Outcome {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let conversation = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service_fn(answer));
+            _ = conversation.await;
+        });
+    }
+}
+
+async fn answer(
+    request: hyper::Request<Incoming>,
+) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
+    let (kind, body) = match request.uri().path() {
+        "/plain" => ("text/plain; charset=utf-8", Bytes::from_static(b"hello")),
+        "/json" => match json(request).await {
+            Ok(body) => ("application/json", body),
+            Err(_) => return Ok(refused(StatusCode::BAD_REQUEST)),
+        },
+        _ => return Ok(refused(StatusCode::NOT_FOUND)),
+    };
+    let mut response = hyper::Response::new(Full::new(body));
+    let kind = hyper::header::HeaderValue::from_static(kind);
+    response
+        .headers_mut()
+        .insert(hyper::header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+async fn json(request: hyper::Request<Incoming>) -> Result<Bytes, Box<dyn Error>> {
+    let body = request.into_body().collect().await?.to_bytes();
+    let target: Target = serde_json::from_slice(&body)?;
+    Ok(serde_json::to_vec(&target)?.into())
+}
+
+fn refused(status: StatusCode) -> hyper::Response<Full<Bytes>> {
+    let mut response = hyper::Response::default();
+    *response.status_mut() = status;
+    response
+}
+
+/// axum with a log in JSON, request ids, deadlines, caught panics and metrics, each from the crate
+/// that is known for it, in the order of their documentation.
+async fn usual(listener: TcpListener) -> Outcome {
+    // The log does not wait for its file; most do.
+    let (writer, _written) = tracing_appender::non_blocking(std::io::stdout());
+    tracing_subscriber::fmt().json().with_writer(writer).init();
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
+    let upkeep = async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            recorder.run_upkeep();
+        }
+    };
+    tokio::spawn(upkeep);
+    let id = HeaderName::from_static("x-request-id");
+    let layers = ServiceBuilder::new()
+        .layer(SetRequestIdLayer::new(id.clone(), MakeRequestUuid))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(DefaultMakeSpan::new().level(Level::INFO))
+                .on_response(DefaultOnResponse::new().level(Level::INFO)),
+        )
+        .layer(PropagateRequestIdLayer::new(id))
+        .layer(CatchPanicLayer::new())
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::GATEWAY_TIMEOUT,
+            Duration::from_secs(30),
+        ));
+    let routes = routes()
+        .route_layer(middleware::from_fn(measured))
+        .layer(layers);
+    Ok(axum::serve(listener, routes).await?)
+}
+
+/// As axum's own example does it.
+async fn measured(request: Request, next: Next) -> Response {
+    static DESCRIBED: Once = Once::new();
+    DESCRIBED.call_once(|| {
+        metrics::describe_counter!("http_requests_total", "requests");
+        metrics::describe_histogram!("http_requests_duration_seconds", "how long they took");
+    });
+    let began = Instant::now();
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or_else(String::new, |route| route.as_str().to_owned());
+    let method = request.method().to_string();
+    let response = next.run(request).await;
+    let status = response.status().as_u16().to_string();
+    let labels = [("method", method), ("path", route), ("status", status)];
+    metrics::counter!("http_requests_total", &labels).increment(1);
+    metrics::histogram!("http_requests_duration_seconds", &labels).record(began.elapsed());
+    response
+}
