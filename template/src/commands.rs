@@ -92,7 +92,7 @@ fn say(answer: &str) -> Outcome {
 
 /// `migrate`: brings the database up to date, or says whether it is.
 async fn migrate(settings: &Settings, check: bool) -> Outcome {
-    settings.log.start()?;
+    settings.log.start(None)?;
     if check && !Database::exists(&settings.database) {
         say("there is no database yet: every migration is pending\n")?;
         return Ok(Exit::Failed);

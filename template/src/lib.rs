@@ -20,6 +20,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -33,12 +34,12 @@ use frame::idempotency::Keys;
 use frame::lifecycle::{Exit, Lifecycle, Phase, Shutdown, State};
 use frame::metrics::Metrics;
 use frame::openapi;
-use frame::operator::{self, Operator};
+use frame::operator::{self, Operator, Token};
 use frame::server::{self, Listener, Sockets, Watch};
 use frame::settings::{self, Entry, Loaded};
 use frame::signals::{Signal, Signals};
 use frame::supervisor::Supervisor;
-use frame::telemetry::{self, Filtering, message};
+use frame::telemetry::{self, Export, Filtering, message};
 use frame::watchdog::Pulse;
 use service::Settings;
 
@@ -49,8 +50,9 @@ type Outcome = Result<Exit, Fault>;
 
 /// The life of the service. Its last event says how it ended.
 async fn serve(loaded: Loaded<Settings>, given: Given) -> Outcome {
-    let filtering = loaded.settings.log.start()?;
-    let exit = live(loaded, given, filtering)
+    let export = Export::to(&loaded.settings.otlp);
+    let filtering = loaded.settings.log.start(export.spans())?;
+    let exit = live(loaded, given, filtering, export)
         .await
         .unwrap_or_else(|error| {
             failed(&*error);
@@ -60,7 +62,12 @@ async fn serve(loaded: Loaded<Settings>, given: Given) -> Outcome {
     Ok(exit)
 }
 
-async fn live(loaded: Loaded<Settings>, given: Given, filtering: Filtering) -> Outcome {
+async fn live(
+    loaded: Loaded<Settings>,
+    given: Given,
+    filtering: Filtering,
+    export: Export,
+) -> Outcome {
     let Loaded { settings, entries } = loaded;
     let (reloaded, in_force) = (filtering.clone(), entries.clone());
     let mut signals = Signals::listen(move || reload(&given, &reloaded, &in_force))?;
@@ -69,12 +76,12 @@ async fn live(loaded: Loaded<Settings>, given: Given, filtering: Filtering) -> O
     let supervisor = Supervisor::new();
     let pulse = Pulse::default();
     let health = Health::new(&settings.health, &lifecycle, &supervisor, &pulse);
-    let mut parts = Parts::new();
+    let mut parts = Parts::new(export);
 
     // The operator's listener comes first, so that a slow start can be watched.
     let mut sockets = Sockets::of_process(&["http", "operator"]);
     let socket = settings.operator.socket(&mut sockets)?;
-    let shown = operator::Shown {
+    let shown = Arc::new(operator::Shown {
         lifecycle: lifecycle.clone(),
         supervisor: supervisor.clone(),
         pulse: pulse.clone(),
@@ -84,12 +91,14 @@ async fn live(loaded: Loaded<Settings>, given: Given, filtering: Filtering) -> O
         database: parts.database.subscribe(),
         settings: entries,
         filtering: filtering.clone(),
-    };
-    let routes = operator::routes(&settings.operator, shown);
+        token: settings.operator.token.clone().map(Token::new),
+    });
+    let routes = operator::routes(Arc::clone(&shown));
+    let export = parts.export.clone().run(move || shown.metrics_page());
     let watched = Handle::current();
     let overrun = overrun(lifecycle.watch(), settings.shutdown.grace);
     let beside = async move {
-        _ = tokio::join!(pulse.watch(watched), overrun, filtering.keep_time());
+        _ = tokio::join!(pulse.watch(watched), overrun, filtering.keep_time(), export);
     };
     let operator = Operator::open(socket, routes, beside).await?;
 
@@ -157,6 +166,8 @@ async fn live(loaded: Loaded<Settings>, given: Given, filtering: Filtering) -> O
 
 /// What a start makes, as far as it gets, and a stop takes apart in reverse.
 struct Parts {
+    /// What others are told of all this.
+    export: Export,
     listener: Option<Listener>,
     /// The database and the listener are also for the operator to look at.
     database: watch::Sender<Option<Database>>,
@@ -164,8 +175,9 @@ struct Parts {
 }
 
 impl Parts {
-    fn new() -> Self {
+    fn new(export: Export) -> Self {
         Self {
+            export,
             listener: None,
             database: watch::Sender::new(None),
             http: watch::Sender::new(None),
@@ -222,7 +234,7 @@ async fn start(
     Ok(())
 }
 
-/// Stops in the order that loses nothing: requests, tasks, database. What does not end by its
+/// Stops in the order that loses nothing: requests, tasks, database and export. What does not end by its
 /// deadline is left behind, and named.
 async fn stop(
     cause: &Cause,
@@ -253,11 +265,18 @@ async fn stop(
     left.extend(stop.phase(Phase::Tasks, budget.tasks, alive, tasks).await);
 
     let database = parts.database.borrow().clone();
-    if let Some(database) = database {
-        let holders = || database.holders();
-        let close = database.close(budget.close);
-        left.extend(stop.phase(Phase::Close, budget.close, holders, close).await);
-    }
+    let holders = || database.as_ref().map_or_else(Vec::new, Database::holders);
+    // By now there is nobody left who makes any more traces.
+    let close = async {
+        let database = database.as_ref().map(|it| it.close(budget.close));
+        tokio::join!(
+            OptionFuture::from(database),
+            parts.export.close(budget.close)
+        )
+        .0
+    };
+    let held = stop.phase(Phase::Close, budget.close, holders, close).await;
+    left.extend(held.into_iter().flatten());
 
     stop.over();
     left

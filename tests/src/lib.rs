@@ -1,6 +1,7 @@
 //! The harness: generates every variant of the template, builds it, runs it, breaks it and measures it.
 
 pub mod browser;
+pub mod collector;
 pub mod crowd;
 mod eventually;
 pub mod generate;

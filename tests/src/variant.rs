@@ -18,6 +18,7 @@ use crate::repository;
 pub struct Variant {
     answers: Answers,
     overlay: Option<&'static str>,
+    feature: Option<&'static str>,
 }
 
 impl Variant {
@@ -46,6 +47,13 @@ impl Variant {
         self
     }
 
+    /// Built with this feature of its own.
+    #[must_use]
+    pub fn feature(mut self, feature: &'static str) -> Self {
+        self.feature = Some(feature);
+        self
+    }
+
     /// Each database with each example: the variants that differ in code.
     pub fn all() -> Vec<Self> {
         let databases = ["sqlite", "postgres"];
@@ -68,7 +76,8 @@ impl Variant {
             choices => choices.replace(',', "-"),
         });
         let overlay = self.overlay.map(str::to_owned);
-        let answers = [database.clone(), example.clone(), deploy, overlay];
+        let feature = self.feature.map(str::to_owned);
+        let answers = [database.clone(), example.clone(), deploy, overlay, feature];
         let given: Vec<_> = answers.into_iter().flatten().collect();
         if given.is_empty() {
             "svc".to_owned()
@@ -99,6 +108,7 @@ impl Variant {
             name,
             directory,
             as_generated: self.overlay.is_none(),
+            feature: self.feature,
         }
     }
 }
@@ -110,6 +120,7 @@ pub struct Project {
     directory: PathBuf,
     /// What an owner has changed may need more than the lock of the template has.
     as_generated: bool,
+    feature: Option<&'static str>,
 }
 
 impl Project {
@@ -124,7 +135,10 @@ impl Project {
     /// Builds the binary, and says where it is.
     pub fn build(&self) -> PathBuf {
         let locked = self.as_generated.then_some("--locked");
-        self.cargo(&["build"].into_iter().chain(locked).collect::<Vec<_>>());
+        let features = self.feature.map(|feature| ["--features", feature]);
+        let arguments = ["build"].into_iter().chain(locked);
+        let arguments = arguments.chain(features.into_iter().flatten());
+        self.cargo(&arguments.collect::<Vec<_>>());
         repository::services().join("debug").join(&self.name)
     }
 

@@ -56,6 +56,17 @@ async fn the_template_in_place() {
 }
 
 #[tokio::test]
+async fn the_template_in_place_with_the_export() {
+    check(
+        &repository::template(),
+        "the template in place, with the export",
+        Server::Theirs,
+        &["--features", "otlp"],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn the_template_in_place_on_postgres() {
     let features = ["--no-default-features", "--features", "postgres"];
     check(

@@ -1,8 +1,10 @@
-//! What code knows of the request that it runs for, without being handed it: its id, its trace, and
-//! until when there is time.
+//! What code knows of the request that it runs for, without being handed it: its id, its trace
+//! ([`Trace`]), and until when there is time.
 //!
 //! It is known wherever the request's own task runs. Work that is given to another task takes it
 //! along with [`Context::carry`].
+
+mod trace;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -11,8 +13,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
+
+pub use trace::Trace;
+#[cfg(feature = "otlp")]
+pub(super) use trace::any_span;
+
+use super::telemetry::span;
 
 tokio::task_local! {
     static CURRENT: Context;
@@ -23,6 +32,8 @@ tokio::task_local! {
 pub struct Context {
     pub id: RequestId,
     pub trace: Option<Trace>,
+    /// What those before us have noted on it (`tracestate`), to be passed on as it is.
+    pub trace_state: Option<HeaderValue>,
     /// Who has sent it, if it came over a listener.
     pub client: Option<IpAddr>,
     /// Nobody waits for its answer any longer than that.
@@ -35,6 +46,7 @@ impl Context {
         Self {
             id: RequestId::next(),
             trace: None,
+            trace_state: None,
             client: None,
             deadline,
         }
@@ -54,9 +66,30 @@ impl Context {
         CURRENT.try_with(left).ok()
     }
 
+    /// The headers that make whatever is sent on behalf of the request at hand a part of its trace:
+    /// none where there is no trace.
+    #[must_use]
+    pub fn trace_headers() -> Vec<(&'static str, HeaderValue)> {
+        let headers = |context: &Self| {
+            let trace = context.trace?;
+            // What asks is inside of a span that is exported, or speaks for the request as a whole.
+            let parent = span::current_id().unwrap_or(trace.span());
+            let trace = HeaderValue::try_from(trace.header(parent)).ok()?;
+            let state = context.trace_state.clone();
+            let state = state.map(|state| ("tracestate", state));
+            Some([("traceparent", trace)].into_iter().chain(state).collect())
+        };
+        CURRENT.try_with(headers).ok().flatten().unwrap_or_default()
+    }
+
     /// Runs this for the request.
     pub fn carry<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
         CURRENT.scope(self, work)
+    }
+
+    /// The same, for what does not wait.
+    pub(super) fn around<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
     }
 }
 
@@ -135,54 +168,6 @@ fn write_hex(number: u64, digits: &mut [u8]) {
     }
 }
 
-/// The trace that a request belongs to, by the `traceparent` that it came with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trace([u8; Self::LENGTH]);
-
-impl Trace {
-    /// `00-<trace>-<parent>-<flags>`
-    const LENGTH: usize = 55;
-
-    /// From the header, by version 00 of W3C's Trace Context. Of a later version, what is as in this
-    /// one counts.
-    pub(super) fn parse(header: &[u8]) -> Option<Self> {
-        let (known, rest) = header.split_at_checked(Self::LENGTH)?;
-        let known: [u8; Self::LENGTH] = known.try_into().ok()?;
-        let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-        let is_dash = |place| matches!(place, 2 | 35 | 52);
-        let mut bytes = known.iter().enumerate();
-        let has_shape = bytes.all(|(place, byte)| {
-            if is_dash(place) {
-                *byte == b'-'
-            } else {
-                is_hex(byte)
-            }
-        });
-        let is_over = match &known[..2] {
-            b"ff" => return None,
-            b"00" => rest.is_empty(),
-            _ => rest.is_empty() || rest.starts_with(b"-"),
-        };
-        let is_nothing = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
-        let names = !is_nothing(&known[3..35]) && !is_nothing(&known[36..52]);
-        (has_shape && is_over && names).then_some(Self(known))
-    }
-
-    /// What all of the trace's requests have in common.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        str::from_utf8(&self.0[3..35]).unwrap_or_default()
-    }
-
-    /// The header for a request that is sent on behalf of this one.
-    #[must_use]
-    pub fn header(&self) -> String {
-        let parent = fastrand::u64(1..);
-        let flags = str::from_utf8(&self.0[53..]).unwrap_or_default();
-        format!("00-{}-{parent:016x}-{flags}", self.id())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,36 +192,6 @@ mod tests {
         for bad in ["", "two words", "line\nbreak", "ä", "\"", too_long.as_str()] {
             assert_eq!(RequestId::given(bad.as_bytes()), None, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn a_trace_is_taken_over_and_passed_on() {
-        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let trace = Trace::parse(format!("00-{id}-00f067aa0ba902b7-01").as_bytes()).unwrap();
-        assert_eq!(trace.id(), id);
-        let passed_on = trace.header();
-        assert_eq!(Trace::parse(passed_on.as_bytes()).unwrap().id(), id);
-        assert!(passed_on.ends_with("-01"), "{passed_on}");
-        assert!(!passed_on.contains("00f067aa0ba902b7"), "{passed_on}");
-    }
-
-    #[test]
-    fn what_is_no_trace_is_none() {
-        for bad in [
-            "",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
-            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01more",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00_4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7_01",
-        ] {
-            assert_eq!(Trace::parse(bad.as_bytes()), None, "{bad}");
-        }
-        let later = b"01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more";
-        assert!(Trace::parse(later).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -42,7 +42,7 @@ pub enum Phase {
     Drain,
     /// Background tasks finish.
     Tasks,
-    /// The database closes.
+    /// The database closes, and what is left to be exported is.
     Close,
 }
 

@@ -220,3 +220,19 @@ fn squeezed(text: &str) -> String {
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     text.lines().map(words).collect::<Vec<_>>().join("\n") + "\n"
 }
+
+#[tokio::test]
+async fn a_collector_without_the_feature_for_it_is_refused_with_its_cure() {
+    let launch = service().set("otlp.endpoint", "http://localhost:4318");
+    let output = launch.run().await.unwrap();
+
+    assert_eq!(output.code, Some(1));
+    for words in [
+        "otlp.endpoint",
+        "http://localhost:4318",
+        "--set",
+        "--features otlp",
+    ] {
+        assert!(output.stderr.contains(words), "{words}: {}", output.stderr);
+    }
+}

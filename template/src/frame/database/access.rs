@@ -24,7 +24,7 @@ use super::engine::{self, Db};
 use super::lease::Lease;
 use super::loan::Place;
 use super::pool::Pool;
-use super::{QueryResult, Row, Statement, TypeInfo};
+use super::{Prepared, QueryResult, Row, TypeInfo};
 
 /// Runs one statement on a connection, which is lent for just as long.
 #[derive(Debug, Clone, Copy)]
@@ -157,7 +157,7 @@ impl<'a> Executor<'a> for Access<'a> {
         self,
         sql: SqlStr,
         parameters: &'e [TypeInfo],
-    ) -> BoxFuture<'e, Result<Statement, Error>>
+    ) -> BoxFuture<'e, Result<Prepared, Error>>
     where
         'a: 'e,
     {

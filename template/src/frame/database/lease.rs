@@ -10,12 +10,14 @@ use futures_util::stream::{BoxStream, StreamExt};
 use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, SqlStr};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tracing::Span;
 
 use super::engine::{self, Db};
 use super::loan::Ticket;
 use super::numbers::Discard;
 use super::pool::Live;
-use super::{Connection, QueryResult, Row, Statement, TypeInfo};
+use super::statement::{self, Statement};
+use super::{Connection, Prepared, QueryResult, Row, TypeInfo};
 use crate::frame::context::Context;
 
 /// A connection that is lent until this is dropped. Statements run on it as on any connection of
@@ -26,6 +28,8 @@ pub struct Lease {
     progress: Progress,
     transaction: Transaction,
     limit: Duration,
+    /// Around the last thing that was asked, until that is done.
+    span: Span,
 }
 
 /// What has become of the last thing that was asked of a connection.
@@ -58,6 +62,7 @@ impl Lease {
             progress: Progress::Done,
             transaction: Transaction::None,
             limit,
+            span: Span::none(),
         }
     }
 
@@ -96,18 +101,18 @@ impl Lease {
 
     /// The connection itself, for as long as it takes, and for good: nobody else gets it afterwards.
     pub(super) fn seize(&mut self) -> Result<&mut Connection, Error> {
-        self.start(Progress::Seized)
+        self.start(Progress::Seized, "")
     }
 
     async fn turn(&mut self, statement: &'static str) -> Result<(), Error> {
         let limit = self.limit;
-        let turned = self.start(Progress::Turning)?.execute(statement);
+        let turned = self.start(Progress::Turning, statement)?.execute(statement);
         let turned = bounded(limit, turned).await;
         self.end(turned).map(drop)
     }
 
     /// The connection, for something that begins now.
-    fn start(&mut self, progress: Progress) -> Result<&mut Connection, Error> {
+    fn start(&mut self, progress: Progress, sql: &str) -> Result<&mut Connection, Error> {
         if self.progress == Progress::UnderWay && self.transaction == Transaction::Open {
             self.transaction = Transaction::Spoilt;
         }
@@ -120,17 +125,20 @@ impl Lease {
             return Err(late());
         }
         let of_use = matches!(self.progress, Progress::Done | Progress::UnderWay);
-        let Some((live, _)) = self.lent.as_mut().filter(|_| of_use) else {
+        let Some((live, ticket)) = self.lent.as_mut().filter(|_| of_use) else {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         };
         self.progress = progress;
+        self.span = statement::begun(sql, ticket.place);
         Ok(&mut live.connection)
     }
 
     /// What came of it.
     fn end<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         self.progress = Progress::Done;
+        let span = std::mem::replace(&mut self.span, Span::none());
         if let Err(error) = &result {
+            statement::failed(&span, error);
             self.judge(error);
         }
         result
@@ -247,8 +255,8 @@ impl<'c> Executor<'c> for &'c mut Lease {
         E: 'q + Execute<'q, Db>,
     {
         Box::pin(async move {
-            let limit = self.limit;
-            let done = self.start(Progress::UnderWay)?.execute(query);
+            let (limit, query) = (self.limit, Statement::of(query));
+            let done = self.start(Progress::UnderWay, query.text())?.execute(query);
             let done = bounded(limit, done).await;
             self.end(done)
         })
@@ -263,8 +271,8 @@ impl<'c> Executor<'c> for &'c mut Lease {
         E: 'q + Execute<'q, Db>,
     {
         Box::pin(async_stream::try_stream! {
-            let limit = self.limit;
-            let mut rows = self.start(Progress::UnderWay)?.fetch_many(query);
+            let (limit, query) = (self.limit, Statement::of(query));
+            let mut rows = self.start(Progress::UnderWay, query.text())?.fetch_many(query);
             let ended = loop {
                 // The time that the caller takes for a row does not count here. Postgres counts it,
                 // once the rows that are under way fill the socket: long results are read in pages.
@@ -286,8 +294,10 @@ impl<'c> Executor<'c> for &'c mut Lease {
         E: 'q + Execute<'q, Db>,
     {
         Box::pin(async move {
-            let limit = self.limit;
-            let rows = self.start(Progress::UnderWay)?.fetch_all(query);
+            let (limit, query) = (self.limit, Statement::of(query));
+            let rows = self
+                .start(Progress::UnderWay, query.text())?
+                .fetch_all(query);
             let rows = bounded(limit, rows).await;
             self.end(rows)
         })
@@ -299,8 +309,10 @@ impl<'c> Executor<'c> for &'c mut Lease {
         E: 'q + Execute<'q, Db>,
     {
         Box::pin(async move {
-            let limit = self.limit;
-            let mut rows = self.start(Progress::UnderWay)?.fetch_many(query);
+            let (limit, query) = (self.limit, Statement::of(query));
+            let mut rows = self
+                .start(Progress::UnderWay, query.text())?
+                .fetch_many(query);
             // To its end, where SQLite commits: the row of a `RETURNING` is there before that.
             let first = async {
                 let mut first = None;
@@ -319,13 +331,13 @@ impl<'c> Executor<'c> for &'c mut Lease {
         self,
         sql: SqlStr,
         parameters: &'e [TypeInfo],
-    ) -> BoxFuture<'e, Result<Statement, Error>>
+    ) -> BoxFuture<'e, Result<Prepared, Error>>
     where
         'c: 'e,
     {
         Box::pin(async move {
             let limit = self.limit;
-            let prepared = self.start(Progress::UnderWay)?;
+            let prepared = self.start(Progress::UnderWay, sql.as_str())?;
             let prepared = bounded(limit, prepared.prepare_with(sql, parameters)).await;
             self.end(prepared)
         })
@@ -337,7 +349,7 @@ impl<'c> Executor<'c> for &'c mut Lease {
     {
         Box::pin(async move {
             let limit = self.limit;
-            let described = self.start(Progress::UnderWay)?.describe(sql);
+            let described = self.start(Progress::UnderWay, sql.as_str())?.describe(sql);
             let described = bounded(limit, described).await;
             self.end(described)
         })

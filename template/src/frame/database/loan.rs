@@ -46,6 +46,7 @@ impl fmt::Display for Loan {
 pub(super) struct Ticket {
     pub(super) pool: Pool,
     pub(super) id: u64,
+    pub(super) place: Place,
     pub(super) _room: OwnedSemaphorePermit,
 }
 

@@ -17,6 +17,7 @@ mod migrations;
 mod numbers;
 mod pool;
 mod settings;
+mod statement;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -50,7 +51,7 @@ type Connection = <Db as sqlx::Database>::Connection;
 type Options = <Connection as sqlx::Connection>::Options;
 type QueryResult = <Db as sqlx::Database>::QueryResult;
 type Row = <Db as sqlx::Database>::Row;
-type Statement = <Db as sqlx::Database>::Statement;
+type Prepared = <Db as sqlx::Database>::Statement;
 type TypeInfo = <Db as sqlx::Database>::TypeInfo;
 
 /// The service's database.

@@ -201,6 +201,7 @@ impl Pool {
         Ok(Ticket {
             pool: self.clone(),
             id,
+            place,
             _room: room,
         })
     }

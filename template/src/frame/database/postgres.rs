@@ -29,6 +29,9 @@ pub(super) const DIRECTORY: &str = "migrations/postgres";
 /// Whether the table of migrations exists.
 pub(super) const IS_MIGRATED: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 
+/// What this engine is called in OpenTelemetry's conventions.
+pub(super) const SYSTEM: &str = "postgresql";
+
 pub(super) const VERSION: &str = "SHOW server_version";
 
 /// What reads is also what writes.

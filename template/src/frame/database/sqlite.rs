@@ -35,6 +35,9 @@ pub(super) const DIRECTORY: &str = "migrations/sqlite";
 pub(super) const IS_MIGRATED: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
 
+/// What this engine is called in OpenTelemetry's conventions.
+pub(super) const SYSTEM: &str = "sqlite";
+
 pub(super) const VERSION: &str = "SELECT sqlite_version()";
 
 /// What reads, and what writes.

@@ -7,8 +7,9 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use http_body::Body;
 use tokio::time::Instant;
+use tracing::Span;
 
-use super::Http;
+use super::{Http, trace};
 use crate::frame::context::{Context, RequestId, Trace};
 use crate::frame::metrics::http::{Ended, InFlight, Recorder};
 use crate::frame::server::Exchange;
@@ -24,6 +25,8 @@ pub(super) struct Event {
     trace: Option<Trace>,
     /// Who has sent it, if that is to be told.
     client: Option<IpAddr>,
+    /// Around whatever is done for it.
+    span: Span,
     in_flight: InFlight,
     exchange: Option<Exchange>,
     /// What it was answered with, once that is known.
@@ -50,10 +53,12 @@ impl Event {
         if let (Some(exchange), Some(route)) = (&exchange, &route) {
             exchange.routed(route.clone());
         }
+        let span = trace::span(request, name_of(route.as_ref()), context);
         Self {
             started,
             method: request.method().clone(),
             route,
+            span,
             id: context.id.clone(),
             trace: context.trace,
             client: context.client.filter(|_| http.log_client),
@@ -64,6 +69,10 @@ impl Event {
         }
     }
 
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
     pub(super) fn answered(&mut self, response: &Response) {
         self.status = Some(response.status());
         // To this method, the body is not sent.
@@ -71,6 +80,11 @@ impl Event {
             self.bodies[1] = response.body().size_hint().exact();
         }
     }
+}
+
+/// A route by its template, so that there are no more names than routes.
+fn name_of(route: Option<&MatchedPath>) -> &str {
+    route.map_or("unmatched", MatchedPath::as_str)
 }
 
 /// What a request is logged with whose client did not wait for the answer. Nobody receives it.
@@ -96,11 +110,21 @@ impl Drop for Event {
             took,
             bodies: self.bodies,
         });
+        match self.status {
+            _ if self.span.is_disabled() => {}
+            None => _ = self.span.record("error", "client_left"),
+            Some(answer) => {
+                self.span.record("status", status);
+                if answer.is_server_error() {
+                    self.span.record("error", answer.as_str());
+                }
+            }
+        }
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         tracing::info!(
             message = message::REQUEST,
             method = self.method.as_str(),
-            route = route.unwrap_or("unmatched"),
+            route = name_of(self.route.as_ref()),
             status,
             duration_ms = f64::from(micros) / 1e3,
             request_id = self.id.as_ref(),

@@ -15,6 +15,7 @@ mod host;
 mod origin;
 mod peers;
 mod settings;
+mod trace;
 mod turn;
 
 use std::convert::Infallible;
@@ -34,8 +35,9 @@ use tokio::time::{Instant, timeout};
 use tower::layer::layer_fn;
 use tower::{Layer, Service, service_fn};
 use tower_http::cors::Cors;
+use tracing::Instrument;
 
-use super::context::{Context, RequestId, Trace};
+use super::context::{Context, RequestId};
 use super::metrics::http::Recorder;
 use super::panics::caught;
 use super::problem::{self, Problem};
@@ -49,7 +51,6 @@ pub use origin::is_foreign;
 pub use peers::Client;
 pub use settings::Http;
 
-const TRACE: HeaderName = HeaderName::from_static("traceparent");
 
 /// The longest path and query that a request may have, in bytes.
 const LONGEST_URI: usize = 8 * 1024;
@@ -95,7 +96,8 @@ impl Edge {
         let (edge, id) = (Arc::clone(&self), context.id.clone());
         // A panic ends this request, and nothing else; the log has it already.
         let answered = caught(gate.answer(request))
-            .map(|answered| answered.unwrap_or_else(|_| Problem::INTERNAL.into_response()));
+            .map(|answered| answered.unwrap_or_else(|_| Problem::INTERNAL.into_response()))
+            .instrument(event.span());
         // Whatever runs for the request can tell for which.
         let answered = context.carry(answered);
         async move {
@@ -117,11 +119,11 @@ impl Edge {
         let patience = http.timeout_header.as_ref();
         let patience = patience.and_then(|header| peers::patience(believed(&header.0)?));
         let patience = patience.unwrap_or(Duration::MAX);
+        let trace = trace::of(headers, is_trusted, http.trace_ratio);
         Context {
             id: given.unwrap_or_else(RequestId::next),
-            trace: headers
-                .get(TRACE)
-                .and_then(|trace| Trace::parse(trace.as_bytes())),
+            trace_state: trace.and_then(|_| trace::state(headers)),
+            trace,
             client: peer.map(|peer| peer.client),
             deadline: now + http.request_timeout.min(patience),
         }

@@ -10,6 +10,7 @@ use config::ValueKind;
 use super::admission::Overload;
 use super::origin::Origins;
 use super::peers::Network;
+use super::trace::Ratio;
 use crate::frame::server::Limits;
 use crate::frame::settings::{ByteSize, Check, Reader, Section, Setting};
 
@@ -24,6 +25,7 @@ pub struct Http {
     pub hosts: Vec<Host>,
     pub trusted_proxies: Vec<Network>,
     pub log_client: bool,
+    pub trace_ratio: Ratio,
     pub origins: Origins,
     pub overload: Overload,
     pub limits: Limits,
@@ -40,6 +42,7 @@ impl Section for Http {
             hosts: from.value("hosts"),
             trusted_proxies: from.value("trusted_proxies"),
             log_client: from.value("log_client"),
+            trace_ratio: from.value("trace_ratio"),
             origins: from.part(),
             overload: from.part(),
             limits: from.part(),

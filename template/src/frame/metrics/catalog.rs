@@ -153,6 +153,10 @@ pub const SECTIONS: &[(&str, &[Family])] = &[
             BUILD_INFO,
         ],
     ),
+    (
+        "The export to a collector, where there is one",
+        &[OTLP_EXPORTS, OTLP_SPANS],
+    ),
 ];
 
 pub(super) const REQUEST_DURATION: Family = Family::histogram(
@@ -359,4 +363,16 @@ pub(super) const BUILD_INFO: Family = Family::gauge(
     "build_info",
     &["version", "commit", "profile"],
     "1, with what the binary was built from.",
+);
+
+pub(super) const OTLP_EXPORTS: Family = Family::counter(
+    "otlp_exports_total",
+    &["signal", "outcome"],
+    "Requests to the collector with `traces` or with `metrics`, those that were `taken` and those that \
+     `failed`.",
+);
+pub(super) const OTLP_SPANS: Family = Family::counter(
+    "otlp_spans_total",
+    &["outcome"],
+    "Spans that were `sent`, and those that were `lost`, since the collector did not take them.",
 );

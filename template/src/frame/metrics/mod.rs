@@ -10,6 +10,7 @@
 //! `catalog.rs` has every name that the frame uses, and `docs/metrics.md` is written from it.
 
 pub mod catalog;
+mod export;
 mod histogram;
 pub mod http;
 mod own;
@@ -87,6 +88,7 @@ impl Metrics {
         snapshot::write_idempotency(&mut text);
         snapshot::write_runtime(&self.runtime, &mut text);
         process::write(&mut text);
+        export::write(&mut text);
         text.append(&self.own.text());
         text.into_string()
     }

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use routes::{Shown, routes};
+pub use token::Token;
 
 use super::server::{BindError, Bound, Limits, Sockets};
 use super::settings::{Check, Reader, Secret, Section};

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::token::Token;
-use super::{Settings, log_filter};
+use super::log_filter;
 use crate::frame::cli::VERSION;
 use crate::frame::database::{Database, Numbers};
 use crate::frame::edge::{is_foreign, named};
@@ -52,17 +52,32 @@ pub struct Shown {
     pub database: watch::Receiver<Option<Database>>,
     pub settings: Vec<Entry>,
     pub filtering: Filtering,
+    /// What is asked for before any of it.
+    pub token: Option<Token>,
+}
+
+impl Shown {
+    /// All metrics, as they are just now.
+    #[must_use]
+    pub fn metrics_page(&self) -> String {
+        let http = self.http.borrow().as_ref().map(Watch::numbers);
+        let database = self.database.borrow().as_ref().map(Database::numbers);
+        self.metrics.text(&metrics::Snapshot {
+            lifecycle: self.lifecycle.state(),
+            http,
+            database,
+            tasks: self.supervisor.statuses(),
+            checks: self.health.checked(),
+            stalls: self.pulse.stalls(),
+            stalled_for: self.pulse.stalled_for(),
+            refused: self.token.as_ref().map_or(0, Token::refused),
+        })
+    }
 }
 
 /// The operator's routes.
-pub fn routes(settings: &Settings, shown: Shown) -> Router {
+pub fn routes(shown: Arc<Shown>) -> Router {
     let probes = shown.health.routes();
-    let token = settings.token.clone();
-    let token = token.map(|token| Arc::new(Token::new(token)));
-    let asked = token.clone();
-    let metrics = async move |State(shown): State<Arc<Shown>>| {
-        metrics(&shown, asked.as_ref().map_or(0, |token| token.refused()))
-    };
     Router::new()
         .route("/metrics", get(metrics))
         .route("/api/state", get(state))
@@ -72,9 +87,9 @@ pub fn routes(settings: &Settings, shown: Shown) -> Router {
             "/api/log-filter",
             get(log_filter::show).put(log_filter::change),
         )
-        .with_state(Arc::new(shown))
+        .with_state(Arc::clone(&shown))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn_with_state(token, guard))
+        .layer(middleware::from_fn_with_state(shown, guard))
         .merge(probes)
         .fallback(|| async { Problem::NOT_FOUND })
         .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
@@ -115,20 +130,9 @@ async fn state(State(shown): State<Arc<Shown>>) -> Response {
     .into_response()
 }
 
-fn metrics(shown: &Shown, refused: u64) -> impl IntoResponse + use<> {
-    let http = shown.http.borrow().as_ref().map(Watch::numbers);
-    let database = shown.database.borrow().as_ref().map(Database::numbers);
-    let text = shown.metrics.text(&metrics::Snapshot {
-        lifecycle: shown.lifecycle.state(),
-        http,
-        database,
-        tasks: shown.supervisor.statuses(),
-        checks: shown.health.checked(),
-        stalls: shown.pulse.stalls(),
-        stalled_for: shown.pulse.stalled_for(),
-        refused,
-    });
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
+async fn metrics(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
+    let page = shown.metrics_page();
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page)
 }
 
 /// Begins an orderly stop.
@@ -156,9 +160,9 @@ async fn order(
 const BODY_LIMIT: usize = 16 * 1024;
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-async fn guard(State(token): State<Option<Arc<Token>>>, request: Request, next: Next) -> Response {
+async fn guard(State(shown): State<Arc<Shown>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).cloned();
-    let admitted = match token {
+    let admitted = match &shown.token {
         Some(token) if !token.is_in(given.as_ref()).await => {
             let how = HeaderValue::from_static("Bearer");
             Err(UNAUTHORIZED.and_header(header::WWW_AUTHENTICATE, how))

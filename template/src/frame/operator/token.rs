@@ -23,7 +23,7 @@ const MOST: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
-pub(super) struct Token {
+pub struct Token {
     secret: Secret,
     burst: Mutex<Option<Burst>>,
     refused: AtomicU64,
@@ -45,7 +45,8 @@ impl Burst {
 }
 
 impl Token {
-    pub(super) fn new(secret: Secret) -> Self {
+    #[must_use]
+    pub fn new(secret: Secret) -> Self {
         Self {
             secret,
             burst: Mutex::new(None),

@@ -1,8 +1,9 @@
 //! Events as JSON, one object a line: `timestamp`, `level`, `target`, `message`, and then the event's
-//! fields, flat, in its own order.
+//! fields, flat, in its own order, followed by those of the spans around it, from the inside out.
 //!
 //! A name stands in an object once. A field that is called like one of the first three gets an
-//! underscore behind its name; of several with the same name, the first counts. Whatever a value
+//! underscore behind its name; of several with the same name, the first counts. The fields of a span
+//! are put into words once, and not for each event. Whatever a value
 //! contains, it neither ends the line nor the string that it stands in.
 
 use std::cell::Cell;
@@ -12,12 +13,14 @@ use std::iter;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::registry::LookupSpan;
 
 use super::message;
 use super::writer::Writer;
-use crate::frame::context::RequestId;
+use crate::frame::context::{RequestId, Trace};
 
 /// The layer that hands each event to the writer.
 pub(super) struct Json(pub(super) Writer);
@@ -30,11 +33,39 @@ thread_local! {
 /// What a line may leave behind for the next one; one that was longer gives its room back.
 const KEPT: usize = 16 << 10;
 
-impl<S: Subscriber> Layer<S> for Json {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+/// What an event inside of a span has besides.
+struct Around(Line);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Json {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut line = Line::default();
+        attributes.record(&mut line.fields());
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(Around(line));
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        // A value may log something while it is put into words, which then looks at this span.
+        let mut more = Line::default();
+        values.record(&mut more.fields());
+        if let Some(span) = context.span(id)
+            && let Some(Around(line)) = span.extensions_mut().get_mut()
+        {
+            line.join(&more);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         // While a value is put into words, it may log something itself: that finds an empty place.
         let mut line = LINE.try_with(Cell::take).unwrap_or_default();
         line.tell(event);
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(Around(fields)) = span.extensions().get() {
+                line.join(fields);
+            }
+        }
+        line.end();
         self.0.append(line.text.as_bytes());
         if line.text.capacity() <= KEPT {
             _ = LINE.try_with(|place| place.set(line));
@@ -50,15 +81,15 @@ pub(super) fn lost(lines: u64) -> String {
     line.quote(message::LOST);
     line.name("lost");
     line.integer(lines);
-    line.end();
+    line.close();
     line.text
 }
 
 #[derive(Default)]
 struct Line {
     text: String,
-    /// The fields that it has.
-    names: Vec<&'static str>,
+    /// The fields that it has, and where each begins.
+    names: Vec<(&'static str, usize)>,
     /// The second in which the last line was made, and how it is written: `2026-11-21T18:30:00`.
     second: Duration,
     date: String,
@@ -74,13 +105,33 @@ impl Line {
                 message,
             });
         }
+    }
+
+    /// The fields of another line, as far as they are not here already.
+    fn join(&mut self, fields: &Self) {
+        let ends = fields.names.iter().skip(1).map(|(_, begin)| *begin);
+        let ends = ends.chain([fields.text.len()]);
+        for ((name, begin), end) in fields.names.iter().zip(ends) {
+            if !self.has(name) {
+                self.names.push((name, self.text.len()));
+                self.text.push_str(&fields.text[*begin..end]);
+            }
+        }
+    }
+
+    fn end(&mut self) {
         // Whatever is told while a request is at hand can be found by it.
         if let Some(id) = RequestId::current()
             && self.name("request_id")
         {
             self.quote(id.as_ref());
         }
-        self.end();
+        if let Some(trace) = Trace::followed()
+            && self.name("trace_id")
+        {
+            self.quote(trace.id());
+        }
+        self.close();
     }
 
     fn begin(&mut self, now: SystemTime, level: Level, target: &str) {
@@ -108,8 +159,20 @@ impl Line {
         self.quote(target);
     }
 
-    fn end(&mut self) {
+    fn close(&mut self) {
         self.text.push_str("}\n");
+    }
+
+    /// Takes down whatever is no message.
+    fn fields(&mut self) -> Fields<'_> {
+        Fields {
+            line: self,
+            message: false,
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|(had, _)| *had == name)
     }
 
     /// Begins a field; not if there is one of this name.
@@ -120,9 +183,9 @@ impl Line {
             "target" => "target_",
             name => name,
         };
-        let new = !self.names.contains(&name);
+        let new = !self.has(name);
         if new {
-            self.names.push(name);
+            self.names.push((name, self.text.len()));
             self.text.push(',');
             self.quote(name);
             self.text.push(':');

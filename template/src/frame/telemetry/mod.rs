@@ -1,4 +1,5 @@
-//! Logs: one event a line on stdout, JSON for machines or text for a terminal.
+//! Logs: one event a line on stdout, JSON for machines or text for a terminal. What belongs to a request
+//! that is followed has spans around it, which [`otlp`] sends to a collector.
 //!
 //! Logging never waits. Lines go by way of a buffer and a thread, which a reader that has stopped
 //! cannot stop the service through; what finds no room is counted, and told in its place. [`flush`]
@@ -9,8 +10,10 @@
 
 mod filter;
 mod json;
+pub mod otlp;
 #[cfg(test)]
 mod page;
+pub mod span;
 mod text;
 mod writer;
 
@@ -23,6 +26,7 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::util::TryInitError;
 
 pub use filter::{Filter, Filtering, InForce};
+pub use otlp::{Export, Otlp};
 
 use self::json::Json;
 use self::writer::Writer;
@@ -46,6 +50,12 @@ pub mod message {
     pub const REFILTERED: &str = "refiltered";
     /// Here lines are missing, for which there was no room: `lost`.
     pub const LOST: &str = "log lines were lost";
+    /// A collector does not take what is exported: `signal`, `endpoint`, `cause`.
+    pub const EXPORT_FAILS: &str = "export fails";
+    /// It does again: `signal`.
+    pub const EXPORTS_AGAIN: &str = "export works again";
+    /// The end has come before these could be exported: `lost`, since the start.
+    pub const SPANS_LOST: &str = "spans were lost";
     /// The last event: `outcome`, `exit_code`, `abandoned`.
     pub const STOPPED: &str = "stopped";
     /// One request was answered: `method`, `route`, `status`, `duration_ms`, `request_id`.
@@ -118,11 +128,12 @@ static WRITER: OnceLock<Writer> = OnceLock::new();
 
 impl Log {
     /// Starts logging, for the rest of the process. From then on, [`flush`] stands before its end.
+    /// Whoever exports spans is told of them.
     ///
     /// # Errors
     ///
     /// When there is no thread for it, or something logs already.
-    pub fn start(&self) -> Result<Filtering, StartError> {
+    pub fn start(&self, spans: Option<otlp::Spans>) -> Result<Filtering, StartError> {
         let terminal = io::stdout().is_terminal();
         let pretty = match self.format {
             Format::Auto => terminal,
@@ -145,6 +156,7 @@ impl Log {
         tracing_subscriber::registry()
             .with(filter)
             .with(lines)
+            .with(spans)
             .try_init()?;
         _ = WRITER.set(writer);
         Ok(filtering)

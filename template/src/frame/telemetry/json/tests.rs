@@ -1,7 +1,8 @@
 //! What a line of the log looks like to a machine.
 
 use serde_json::{Value, json};
-use tracing::{info, warn};
+use tracing::field::Empty;
+use tracing::{info, info_span, warn};
 
 use super::*;
 use crate::frame::telemetry::page::{Page, under};
@@ -208,4 +209,66 @@ fn a_loss_is_told_as_an_event() {
         (&told["message"], &told["lost"]),
         (&json!(message::LOST), &json!(7))
     );
+}
+
+#[test]
+fn an_event_inside_of_spans_has_their_fields_from_the_inside_out_and_each_name_once() {
+    let line = line(|| {
+        let outer = info_span!("outer", method = "GET", status = Empty, number = 1);
+        let inner = info_span!(parent: &outer, "inner", number = 2, target = "x", text = "a \"b\"");
+        outer.record("status", 200);
+        outer.record("number", 7);
+        let _inside = inner.entered();
+        info!(target: "place", method = "own", message = "said");
+    });
+
+    assert_eq!(
+        line,
+        r#""level":"INFO","target":"place","message":"said","method":"own","number":2,"target_":"x","text":"a \"b\"","status":200}"#
+    );
+}
+
+#[test]
+fn the_fields_of_a_span_are_put_into_words_once() {
+    struct Counted<'a>(&'a Cell<usize>);
+    impl fmt::Display for Counted<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.set(self.0.get() + 1);
+            f.write_str("shown")
+        }
+    }
+    let count = Cell::new(0);
+
+    let text = text(|| {
+        let _inside = info_span!("span", value = %Counted(&count)).entered();
+        (0..3).for_each(|_| info!("said"));
+    });
+
+    assert_eq!(count.get(), 1);
+    assert!(
+        parsed(&text).iter().all(|event| event["value"] == "shown"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_value_that_logs_while_it_is_recorded_finds_its_span_in_order() {
+    struct Talks;
+    impl fmt::Display for Talks {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            info!("talking");
+            f.write_str("done")
+        }
+    }
+
+    let text = text(|| {
+        let span = info_span!("span", first = 1, value = Empty);
+        let _inside = span.enter();
+        span.record("value", tracing::field::display(Talks));
+        info!("after");
+    });
+
+    let events = parsed(&text);
+    assert_eq!(events[0]["first"], 1);
+    assert_eq!(events[1]["value"], "done");
 }

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use tracing::info;
+use tracing::field::Empty;
+use tracing::{info, info_span};
 use tracing_subscriber::fmt::layer;
 
 use super::*;
@@ -31,6 +32,22 @@ fn an_event_is_a_line_with_its_message_and_its_fields() {
     assert_eq!(
         behind,
         "INFO place: said 2 number=1 text=\"a b\" shown=c d type=true error=no room\n"
+    );
+}
+
+#[test]
+fn an_event_inside_of_a_span_says_so() {
+    let line = text(false, || {
+        let span = info_span!("request", method = "GET", status = Empty);
+        span.record("status", 200);
+        let _inside = span.entered();
+        info!(target: "place", number = 1, "said");
+    });
+
+    let (_, behind) = line.split_once("Z  ").unwrap();
+    assert_eq!(
+        behind,
+        "INFO request{method=\"GET\" status=200}: place: said number=1\n"
     );
 }
 

@@ -1,0 +1,46 @@
+//! OTLP: traces and metrics for a collector of OpenTelemetry, by HTTP and protobuf.
+//!
+//! - What is exported as metrics is what `/metrics` shows, under the same names.
+//! - Of traces, what belongs to requests that are followed: see `http.trace_ratio`.
+//! - Nobody waits for the collector. While it is away, slow, or refuses, a bounded number of spans is
+//!   kept, the newest; what is lost is counted. That it fails is told once, and so is that it works
+//!   again.
+//! - The stop ends with a last export, which has until the end of `shutdown.close`.
+//!
+//! All of it is compiled in with the feature `otlp` only. The settings are there in any case, so that
+//! a binary that cannot do what they want says so.
+//!
+//! `OTEL_…` variables are not read: every setting of this service is in config/default.toml.
+
+mod settings;
+
+#[cfg(feature = "otlp")]
+mod collector;
+#[cfg(feature = "otlp")]
+mod export;
+#[cfg(feature = "otlp")]
+mod exposition;
+#[cfg(feature = "otlp")]
+mod layer;
+#[cfg(feature = "otlp")]
+mod messages;
+#[cfg(feature = "otlp")]
+mod protobuf;
+#[cfg(feature = "otlp")]
+mod queue;
+
+#[cfg(not(feature = "otlp"))]
+#[path = "absent.rs"]
+mod export;
+
+pub use export::{Export, Spans, current_span, numbers};
+pub use settings::{Attribute, Endpoint, Header, Otlp};
+
+/// What has become of what was to be exported, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbers {
+    pub spans_sent: u64,
+    pub spans_lost: u64,
+    /// Exports of `traces` and of `metrics`: those that were taken, and those that were not.
+    pub exports: [(&'static str, [u64; 2]); 2],
+}

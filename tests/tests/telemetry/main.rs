@@ -1,0 +1,52 @@
+//! A service that was built with `--features otlp` (`tests/traced`), as a real process, and a collector
+//! that takes what it exports, or does not.
+
+mod metrics;
+mod outages;
+mod secrets;
+mod stops;
+mod traces;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use keelson::collector::Collector;
+use keelson::http::{self, Answer, Request};
+use keelson::service::{Launch, Service};
+use keelson::variant::Variant;
+
+/// The trace of a client, and what its request is called in it.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+/// A service that believes this machine, and exports to there.
+fn traced(endpoint: &str) -> Launch {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let binary = BINARY.get_or_init(|| {
+        let variant = Variant::default().with("traced").feature("otlp");
+        variant.generate().build()
+    });
+    Service::of(binary)
+        .set("otlp.endpoint", endpoint)
+        .set("http.trusted_proxies", "127.0.0.1")
+}
+
+async fn exporting_to(collector: &Collector) -> Service {
+    let launch = traced(&collector.endpoint());
+    launch.start().await.unwrap().ready().await
+}
+
+/// Asks as a proxy does that has chosen this request to be traced, or has not.
+async fn ask(service: &Service, path: &str, is_sampled: bool) -> Answer {
+    let flags = u8::from(is_sampled);
+    let request = Request::get(path)
+        .header("traceparent", &format!("00-{TRACE}-{PARENT}-{flags:02}"))
+        .header("tracestate", "vendor=1");
+    http::send(service.http().await, request).await.unwrap()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(half.into(), 16);
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    halves.filter_map(digit).collect()
+}

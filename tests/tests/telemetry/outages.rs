@@ -1,0 +1,135 @@
+//! A collector that is not there, or does not do what it should, is the concern of nobody but the
+//! export.
+
+use std::time::{Duration, Instant};
+
+use keelson::collector::{Collector, Manner, value};
+use keelson::service::{Service, Signal};
+
+use crate::{ask, exporting_to, traced};
+
+/// How long many requests take, one after the other.
+async fn many(service: &Service) -> Duration {
+    let begun = Instant::now();
+    for _ in 0..200 {
+        assert_eq!(ask(service, "/v1/targets", true).await.status, 200);
+    }
+    begun.elapsed()
+}
+
+fn count(service: &Service, message: &str) -> usize {
+    let events = service.log().events();
+    events
+        .iter()
+        .filter(|event| event.message == message)
+        .count()
+}
+
+#[tokio::test]
+async fn an_outage_is_told_once_and_over_when_it_is_over() {
+    let gone = Collector::start().await.unwrap();
+    let address = gone.address();
+    let endpoint = gone.endpoint();
+    drop(gone);
+    let service = traced(&endpoint).start().await.unwrap().ready().await;
+    ask(&service, "/v1/targets", true).await;
+    let event = service.event("export fails").await;
+    assert_eq!(event.level, "WARN", "{event}");
+    assert_eq!(event.field("signal"), "traces", "{event}");
+    assert!(
+        event.field("cause").to_string().contains("refused"),
+        "{event}"
+    );
+
+    // Meanwhile another attempt or two fail.
+    let metrics = service.ask("/metrics").await;
+    assert!(
+        metrics
+            .text()
+            .contains(r#"otlp_exports_total{signal="traces",outcome="failed"}"#)
+    );
+    let collector = Collector::at(address).await.unwrap();
+    collector.manner(Manner::Refuses(503));
+    collector.requests(2).await;
+    collector.manner(Manner::Takes);
+
+    // What has happened in the outage arrives after it.
+    collector
+        .span("span of the outage", |span| span.name == "GET /v1/targets")
+        .await;
+    service.event("export works again").await;
+    assert_eq!(count(&service, "export fails"), 1);
+    assert_eq!(service.stop().await.code, Some(0));
+    let heard = collector.heard();
+    assert_eq!(heard.spans.len(), 2, "nothing twice: {:#?}", heard.spans);
+}
+
+#[tokio::test]
+async fn a_collector_that_never_answers_costs_requests_nothing_and_little_memory() {
+    let collector = Collector::start().await.unwrap();
+    collector.manner(Manner::Stalls);
+    let service = exporting_to(&collector).await;
+    let first = many(&service).await;
+    collector.requests(1).await;
+    let before = service.rss();
+
+    let mut then = Duration::MAX;
+    for _ in 0..12 {
+        then = then.min(many(&service).await);
+    }
+
+    // The best of them is no slower than before there was anything to export.
+    assert!(then < first * 2, "{then:?} after {first:?}");
+    let grown = service.rss().saturating_sub(before);
+    // Two thousand spans are kept, and more than five thousand have ended.
+    assert!(grown < 8 << 20, "it has grown by {grown} bytes");
+    let metrics = service.ask("/metrics").await;
+    let lost = metrics.text().lines().find_map(|line| {
+        line.strip_prefix(r#"otlp_spans_total{outcome="lost"} "#)?
+            .parse::<u64>()
+            .ok()
+    });
+    assert!(lost > Some(2_000), "{lost:?}");
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_is_lost_and_not_sent_again() {
+    let collector = Collector::start().await.unwrap();
+    collector.manner(Manner::Refuses(400));
+    let launch = traced(&collector.endpoint()).set("otlp.interval", "1s");
+    let service = launch.start().await.unwrap().ready().await;
+    ask(&service, "/v1/targets", true).await;
+    service
+        .wait_for("the refusal of traces", |event| {
+            event.message == "export fails" && event.field("signal") == "traces"
+        })
+        .await;
+    collector.manner(Manner::Takes);
+
+    collector
+        .metric("otlp_spans_total", |metric| {
+            value(metric, &[("outcome", "lost")]) == Some(2.0)
+        })
+        .await;
+    assert!(collector.heard().spans.is_empty());
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_export_serves_and_stops_by_its_deadline() {
+    let collector = Collector::start().await.unwrap();
+    collector.manner(Manner::Stalls);
+    let launch = traced(&collector.endpoint()).set("shutdown.close", "1s");
+    let service = launch.start().await.unwrap().ready().await;
+    ask(&service, "/v1/targets", true).await;
+    collector.requests(1).await;
+
+    service.signal(Signal::TERM);
+    let exit = service.exit().await;
+
+    assert_eq!(exit.code, Some(0), "{exit}");
+    let took = exit.took;
+    assert!(took < Duration::from_millis(1800), "{took:?}: {exit}");
+    let lost = exit.event("spans were lost").unwrap();
+    assert_eq!(lost.field("lost"), 2, "{exit}");
+    assert_eq!(exit.events.last().unwrap().message, "stopped", "{exit}");
+}

@@ -1,0 +1,69 @@
+//! The collector is told nothing that is nobody's business.
+
+use keelson::collector::Collector;
+use keelson::http::{self, Request};
+
+use crate::{PARENT, TRACE, traced};
+
+const SECRET: &str = "canary";
+
+#[tokio::test]
+async fn no_secret_reaches_the_collector_but_the_one_that_is_for_it() {
+    let collector = Collector::start().await.unwrap();
+    let launch = traced(&collector.endpoint())
+        .file("headers", "x-api-key=for-the-collector\n")
+        .env("APP__OTLP__HEADERS_FILE", "headers")
+        .file("token", "canary-token\n")
+        .env("APP__OPERATOR__TOKEN_FILE", "token")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://canary.invalid")
+        .set("database.url", "sqlite:canary.db")
+        .set("log.filter", "trace");
+    let service = launch.start().await.unwrap().ready().await;
+    let address = service.http().await;
+    for path in [
+        "/v1/targets?token=canary",
+        "/canary",
+        "/call/canary",
+        "/broken",
+    ] {
+        let request = Request::get(path)
+            .header("traceparent", &format!("00-{TRACE}-{PARENT}-01"))
+            .header("authorization", "Bearer canary")
+            .header("cookie", "session=canary")
+            .header("user-agent", "canary");
+        http::send(address, request).await.unwrap();
+    }
+    let target = serde_json::json!({ "url": "https://example.org/canary" });
+    let request = Request::post("/v1/targets")
+        .header("traceparent", &format!("00-{TRACE}-{PARENT}-01"))
+        .json(&target);
+    let answer = http::send(address, request).await.unwrap();
+    assert_eq!(answer.status, 201, "{answer}");
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(0), "{exit}");
+    let heard = collector.heard();
+    for name in [
+        "POST /v1/targets",
+        "INSERT targets",
+        "GET unmatched",
+        "GET /broken",
+    ] {
+        let is_there = heard.spans.iter().any(|span| span.name == name);
+        assert!(is_there, "{name} is not in {:#?}", heard.spans);
+    }
+    let said = String::from_utf8_lossy(&heard.bytes);
+    assert!(!said.contains(SECRET), "{said}");
+    assert_eq!(heard.headers["x-api-key"], "for-the-collector");
+    // Its own key is not logged either; and who has set what is not read is told so.
+    for event in &exit.events {
+        assert!(
+            !format!("{event:?}").contains("for-the-collector"),
+            "{event}"
+        );
+    }
+    let ignored = exit.event("variables of OpenTelemetry are not read; set [otlp] instead");
+    let variables = ignored.unwrap().field("variables");
+    assert_eq!(variables, "OTEL_EXPORTER_OTLP_ENDPOINT", "{exit}");
+}

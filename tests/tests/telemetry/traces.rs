@@ -1,0 +1,196 @@
+//! What a trace says of a request.
+
+use keelson::collector::{Collector, Span, attribute};
+use keelson::http;
+
+use crate::{PARENT, TRACE, ask, exporting_to, hex, traced};
+
+const SERVER: i32 = 2;
+const CLIENT: i32 = 3;
+const ERROR: i32 = 2;
+
+fn is_failed(span: &Span) -> bool {
+    span.status
+        .as_ref()
+        .is_some_and(|status| status.code == ERROR)
+}
+
+#[track_caller]
+fn says(span: &Span, attributes: &[(&str, &str)]) {
+    for (name, value) in attributes {
+        let said = attribute(&span.attributes, name);
+        assert_eq!(said.as_deref(), Some(*value), "{name} of {span:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_a_proxy_has_chosen_arrives_with_its_parent_and_its_statements() {
+    let collector = Collector::start().await.unwrap();
+    let service = exporting_to(&collector).await;
+
+    let answer = ask(&service, "/v1/targets?token=1", true).await;
+    let request = collector
+        .span("span of the request", |span| span.name == "GET /v1/targets")
+        .await;
+    let statement = collector
+        .span("span of the statement", |span| {
+            span.name == "SELECT targets"
+        })
+        .await;
+
+    assert_eq!(hex(&request.trace_id), TRACE);
+    assert_eq!(hex(&request.parent_span_id), PARENT);
+    assert_eq!((request.kind, is_failed(&request)), (SERVER, false));
+    let id = answer.header("x-request-id").unwrap();
+    says(
+        &request,
+        &[
+            ("http.request.method", "GET"),
+            ("http.route", "/v1/targets"),
+            ("http.response.status_code", "200"),
+            ("request_id", id),
+        ],
+    );
+    assert_eq!(statement.trace_id, request.trace_id);
+    assert_eq!(statement.parent_span_id, request.span_id);
+    assert_eq!((statement.kind, is_failed(&statement)), (CLIENT, false));
+    assert!(statement.start_time_unix_nano >= request.start_time_unix_nano);
+    assert!(statement.end_time_unix_nano <= request.end_time_unix_nano);
+    says(
+        &statement,
+        &[
+            ("db.system.name", "sqlite"),
+            ("db.operation.name", "SELECT"),
+            ("db.query.summary", "SELECT targets"),
+            ("code.file.path", "src/service/targets.rs"),
+        ],
+    );
+    let resource = collector.heard().resource;
+    let said = |name| attribute(&resource, name).unwrap_or_default();
+    assert_eq!(said("service.name"), "svc-traced-otlp");
+    assert_eq!(said("service.version"), "0.1.0");
+    assert_eq!(said("service.instance.id").len(), 36);
+
+    let exit = service.stop().await;
+    let mut requests = exit
+        .events
+        .iter()
+        .filter(|event| event.message == "request");
+    let event = requests.next().unwrap();
+    assert_eq!(event.field("trace_id"), TRACE, "{event}");
+    assert!(requests.next().is_none(), "{exit}");
+}
+
+#[tokio::test]
+async fn what_was_not_chosen_is_exported_by_nobody() {
+    let collector = Collector::start().await.unwrap();
+    let trusting = exporting_to(&collector).await;
+    let launch = traced(&collector.endpoint()).set("http.trusted_proxies", "");
+    let suspicious = launch.start().await.unwrap().ready().await;
+
+    ask(&trusting, "/v1/targets", false).await;
+    http::get(trusting.http().await, "/v1/targets")
+        .await
+        .unwrap();
+    // Nobody is told by a stranger what to trace.
+    ask(&suspicious, "/v1/targets", true).await;
+    // The stop exports whatever there is.
+    for service in [trusting, suspicious] {
+        assert_eq!(service.stop().await.code, Some(0));
+    }
+
+    let heard = collector.heard();
+    assert!(heard.spans.is_empty(), "{:#?}", heard.spans);
+    assert!(!heard.metrics.is_empty());
+}
+
+#[tokio::test]
+async fn of_all_others_the_share_that_is_wanted_is_exported_whatever_is_logged() {
+    let collector = Collector::start().await.unwrap();
+    let launch = traced(&collector.endpoint())
+        .set("http.trace_ratio", "1.0")
+        .set("otlp.service", "shop")
+        .set("otlp.attributes", "deployment.environment.name=staging")
+        .set("log.filter", "error,svc_traced_otlp::frame::server=info");
+    let service = launch.start().await.unwrap();
+
+    let answer = http::get(service.http().await, "/v1/targets")
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 200, "{answer}");
+    let request = collector
+        .span("span of the request", |span| span.name == "GET /v1/targets")
+        .await;
+
+    assert!(request.parent_span_id.is_empty(), "{request:#?}");
+    assert_eq!(request.trace_id.len(), 16, "{request:#?}");
+    let resource = collector.heard().resource;
+    let said = |name| attribute(&resource, name).unwrap_or_default();
+    assert_eq!(said("service.name"), "shop");
+    assert_eq!(said("deployment.environment.name"), "staging");
+    let exit = service.stop().await;
+    assert!(exit.event("request").is_none(), "{exit}");
+}
+
+#[tokio::test]
+async fn a_failure_of_the_service_is_one_in_its_trace() {
+    let collector = Collector::start().await.unwrap();
+    let service = exporting_to(&collector).await;
+
+    for (path, status) in [("/fail", "502"), ("/panic", "500"), ("/broken", "500")] {
+        ask(&service, path, true).await;
+        let name = format!("GET {path}");
+        let span = collector.span(&name, |span| span.name == name).await;
+        assert!(is_failed(&span), "{span:#?}");
+        says(
+            &span,
+            &[
+                ("http.response.status_code", status),
+                ("error.type", status),
+            ],
+        );
+    }
+    // The client's mistake is none of ours.
+    ask(&service, "/nowhere", true).await;
+    let span = collector
+        .span("unmatched", |span| span.name == "GET unmatched")
+        .await;
+    assert!(!is_failed(&span), "{span:#?}");
+    says(&span, &[("http.response.status_code", "404")]);
+    let broken = collector
+        .span("statement", |span| span.kind == CLIENT)
+        .await;
+    assert!(is_failed(&broken), "{broken:#?}");
+    says(&broken, &[("error.type", "1")]);
+}
+
+#[tokio::test]
+async fn what_is_sent_to_others_names_the_span_that_is_exported() {
+    let collector = Collector::start().await.unwrap();
+    let service = exporting_to(&collector).await;
+
+    let answer = ask(&service, "/call/Ada", true).await;
+    let call = collector.span("call", |span| span.name == "call").await;
+    let request = collector
+        .span("request", |span| span.name == "GET /call/{name}")
+        .await;
+
+    assert_eq!(call.parent_span_id, request.span_id);
+    says(&call, &[("peer", "inventory")]);
+    let sent = format!("00-{TRACE}-{}-01", hex(&call.span_id));
+    assert_eq!(answer.header("sent-traceparent"), Some(&*sent));
+    assert_eq!(answer.header("sent-tracestate"), Some("vendor=1"));
+    // What is logged meanwhile can be found by the trace, and says for which request it was.
+    let event = service.event("calling").await;
+    assert_eq!(event.field("trace_id"), TRACE, "{event}");
+    assert_eq!(event.field("route"), "/call/{name}", "{event}");
+    assert_eq!(event.field("peer"), "inventory", "{event}");
+
+    let answer = ask(&service, "/call/Ada", false).await;
+    let passed_on = answer.header("sent-traceparent").unwrap();
+    assert!(
+        passed_on.starts_with(&format!("00-{TRACE}-")),
+        "{passed_on}"
+    );
+    assert!(passed_on.ends_with("-00"), "{passed_on}");
+}

@@ -1,0 +1,34 @@
+//! Your service: what it is for. It uses the frame; the frame knows nothing of it.
+//!
+//! The example, and besides calls whose traces are of interest.
+
+mod calls;
+mod settings;
+mod targets;
+
+use std::error::Error;
+
+use axum::Router;
+
+use crate::frame::Frame;
+
+pub use settings::Settings;
+
+/// Starts what works in the background, and gives every route.
+///
+/// # Errors
+///
+/// When something cannot be started: then the whole service is not.
+#[expect(
+    clippy::unused_async,
+    reason = "a task that must have started is waited for"
+)]
+pub async fn start(
+    settings: &Settings,
+    frame: &Frame,
+) -> Result<Router, Box<dyn Error + Send + Sync>> {
+    let database = frame.database.clone();
+    let targets = targets::Targets::new(database, settings.monitor.max_targets);
+    let calls = calls::routes(frame.database.clone());
+    Ok(Router::new().nest("/v1", targets::routes(targets)).merge(calls))
+}
