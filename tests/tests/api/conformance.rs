@@ -5,6 +5,7 @@ use std::fs;
 
 use keelson::http::get;
 use keelson::postgres::Postgres;
+use keelson::repository;
 use keelson::schemathesis;
 use keelson::service::{Launch, Service};
 use keelson::variant::Variant;
@@ -12,34 +13,37 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn the_example_is_as_it_is_described() {
-    is_as_described(crate::service()).await;
+    is_as_described(crate::service(), "openapi.json").await;
 }
 
 #[tokio::test]
 async fn what_is_generated_without_it_is_as_it_is_described() {
     let binary = Variant::default().example("none").generate().build();
-    is_as_described(Service::of(binary)).await;
+    is_as_described(Service::of(binary), "bare/openapi.json").await;
 }
 
 #[tokio::test]
 async fn on_postgres_both_are_as_they_are_described() {
     let postgres = Postgres::start().await.unwrap();
-    for example in ["monitor", "none"] {
+    for (example, committed) in [("monitor", "openapi.json"), ("none", "bare/openapi.json")] {
         let variant = Variant::default().database("postgres").example(example);
         postgres.create_database(example).await.unwrap();
         let launch = Service::of(variant.generate().build());
-        is_as_described(launch.env("APP__DATABASE__URL", postgres.url(example))).await;
+        let launch = launch.env("APP__DATABASE__URL", postgres.url(example));
+        is_as_described(launch, committed).await;
     }
 }
 
-async fn is_as_described(launch: Launch) {
+/// It says what is committed in this file of the template, whatever its name and its database, and
+/// does as it says.
+async fn is_as_described(launch: Launch, committed: &str) {
     let service = launch.start().await.unwrap().ready().await;
     let url = format!("http://{}", service.http().await);
     let place = format!("{url}/openapi.json");
-    let api = get(service.http().await, "/openapi.json")
-        .await
-        .unwrap()
-        .json();
+    let said = get(service.http().await, "/openapi.json").await.unwrap();
+    let committed = fs::read_to_string(repository::template().join(committed)).unwrap();
+    assert!(said.text() == committed, "{said} is not what is committed");
+    let api = said.json();
 
     let found = schemathesis::ask(&place, &url).unwrap();
 
