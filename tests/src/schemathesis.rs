@@ -70,6 +70,10 @@ pub fn ask(place: &str, url: &str) -> Result<Findings> {
         .args(["--checks", "all", "--mode", "all", "--max-examples", "100"])
         .args(["--phases", "examples,coverage,fuzzing,stateful"])
         .args(["--continue-on-failure", "--no-color"])
+        .env(
+            "SCHEMATHESIS_HOOKS",
+            repository::root().join("tests/schemathesis.py"),
+        )
         .current_dir(directory.path())
         .output()?;
     let report = [output.stdout, output.stderr].concat();

@@ -42,6 +42,7 @@ enum Place {
     Pointer(String),
     /// In the path or the query.
     Parameter(String),
+    /// By its name.
     Header(String),
 }
 

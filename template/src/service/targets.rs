@@ -101,11 +101,12 @@ async fn list(State(targets): State<Targets>) -> Result<impl IntoResponse, Probl
 
 /// Adds a target
 #[utoipa::path(post, path = "/targets", operation_id = "create_target", tag = "targets",
+    params(idempotency::KeyHeader),
     request_body = NewTarget,
     responses(
         (status = CREATED, description = "It was added", body = Target,
             headers(("location" = String, description = "The path of the target"))),
-        (status = CONFLICT, description = "`already_watched`, or `too_many_targets`"),
+        (status = CONFLICT, description = "`already_watched`, or `too_many_targets`."),
     ))]
 async fn create(
     State(targets): State<Targets>,

@@ -51,7 +51,6 @@ pub use origin::is_foreign;
 pub use peers::Client;
 pub use settings::Http;
 
-
 /// The longest path and query that a request may have, in bytes.
 const LONGEST_URI: usize = 8 * 1024;
 

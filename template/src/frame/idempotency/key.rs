@@ -3,13 +3,13 @@
 use axum::body::Bytes;
 use axum::extract::MatchedPath;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::Caller;
 use crate::frame::problem::{Fault, Problem};
 
-pub(super) const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+pub const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The longest key, in bytes.
 const LONGEST: usize = 255;
@@ -76,12 +76,13 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     key.map(Some).ok_or_else(|| malformed(words))
 }
 
+pub(super) const MALFORMED: Problem = Problem::new(
+    StatusCode::BAD_REQUEST,
+    "idempotency_key_malformed",
+    "The idempotency key is not what it must be",
+);
+
 fn malformed(words: &'static str) -> Problem {
-    const MALFORMED: Problem = Problem::new(
-        axum::http::StatusCode::BAD_REQUEST,
-        "idempotency_key_malformed",
-        "The idempotency key is not what it must be",
-    );
     MALFORMED.with([Fault::in_header(HEADER.as_str(), words)])
 }
 

@@ -22,6 +22,7 @@
 //! All of this is about what the work does in its transaction. A letter that it sends is sent.
 
 mod answer;
+mod described;
 mod key;
 mod keys;
 mod numbers;
@@ -41,6 +42,8 @@ use answer::Answer;
 use key::Keyed;
 use numbers::Outcome;
 
+pub use described::{KeyHeader, PROBLEMS};
+pub use key::HEADER as KEY;
 pub use keys::Keys;
 pub use numbers::{Numbers, numbers};
 pub use settings::Settings;

@@ -10,6 +10,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Components, Content, Header, OpenApi, Ref, RefOr, Response};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::frame::idempotency;
 use crate::frame::problem::{Body, KIND, Problem};
 
 /// What can become of any request, …
@@ -73,7 +74,15 @@ pub(super) fn add(api: &mut OpenApi) {
 fn answer(operation: &mut Operation, of_change: &[Problem]) {
     let has_body = operation.request_body.is_some();
     let of_body = if has_body { OF_BODIES } else { &[] };
+    let takes_keys = takes_keys(operation);
     let responses = &mut operation.responses.responses;
+    // Its own come first: what is said elsewhere stays as it is.
+    let of_keys = idempotency::PROBLEMS.iter().filter(|_| takes_keys);
+    for problem in of_keys {
+        let own = || Response::new("").into();
+        let status = problem.status.as_str().to_owned();
+        tell(responses.entry(status).or_insert_with(own), problem);
+    }
     for problem in [OF_ALL, of_body, of_change].concat() {
         let shared = || Ref::from_response_name(name(problem.status)).into();
         let status = problem.status.as_str().to_owned();
@@ -84,6 +93,14 @@ fn answer(operation: &mut Operation, of_change: &[Problem]) {
             complete(response, status);
         }
     }
+}
+
+fn takes_keys(operation: &Operation) -> bool {
+    let mut parameters = operation.parameters.iter().flatten();
+    parameters.any(|parameter| match parameter {
+        RefOr::T(parameter) => parameter.name == idempotency::KEY.as_str(),
+        RefOr::Ref(_) => false,
+    })
 }
 
 /// Says that this may be the problem, unless that is said elsewhere.

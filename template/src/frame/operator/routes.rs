@@ -16,8 +16,8 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::token::Token;
 use super::log_filter;
+use super::token::Token;
 use crate::frame::cli::VERSION;
 use crate::frame::database::{Database, Numbers};
 use crate::frame::edge::{is_foreign, named};
