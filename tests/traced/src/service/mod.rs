@@ -8,7 +8,7 @@ mod targets;
 
 use std::error::Error;
 
-use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::frame::Frame;
 
@@ -26,9 +26,10 @@ pub use settings::Settings;
 pub async fn start(
     settings: &Settings,
     frame: &Frame,
-) -> Result<Router, Box<dyn Error + Send + Sync>> {
-    let database = frame.database.clone();
-    let targets = targets::Targets::new(database, settings.monitor.max_targets);
+) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
+    let (database, keys) = (frame.database.clone(), frame.keys.clone());
+    let targets = targets::Targets::new(database, keys, settings.monitor.max_targets);
     let calls = calls::routes(frame.database.clone());
-    Ok(Router::new().nest("/v1", targets::routes(targets)).merge(calls))
+    let api = OpenApiRouter::new().nest("/v1", targets::routes(targets));
+    Ok(api.merge(calls.into()))
 }
