@@ -82,8 +82,10 @@ async fn a_description_that_is_not_true_is_found_out() {
     change("/components/schemas/Target/properties/id", &|id| {
         *id = json!({ "type": "string" });
     });
-    change("/components/schemas/NewTarget/properties/url", &|url| {
-        url["maxLength"] = 20.into();
+    change("/paths/~1v1~1targets/get", &|list| {
+        let page = json!({ "type": "integer" });
+        let page = json!({ "name": "page", "in": "query", "required": true, "schema": page });
+        list["parameters"] = json!([page]);
     });
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().join("openapi.json");
