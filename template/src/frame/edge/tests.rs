@@ -9,6 +9,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Builder;
 use axum::response::AppendHeaders;
 use axum::routing::{get, post};
+use futures_util::future::ready;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::time::sleep;
@@ -106,7 +107,9 @@ async fn raw(body: Body) -> Result<String, StatusCode> {
 
 /// Reads whatever there is, and passes over what goes wrong.
 async fn deaf(body: Body) -> String {
-    let pieces = body.into_data_stream().filter_map(async |piece| piece.ok());
+    let pieces = body
+        .into_data_stream()
+        .filter_map(|piece| ready(piece.ok()));
     let lengths = pieces.map(|piece| piece.len()).collect::<Vec<_>>().await;
     lengths.iter().sum::<usize>().to_string()
 }

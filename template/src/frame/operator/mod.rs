@@ -4,7 +4,7 @@
 //! stalled, and when no more connections are accepted there. What watches over the service lives
 //! there as well.
 //!
-//! It is meant for this machine alone. To listen anywhere else it needs a [token], which every
+//! It is meant for this machine alone. To listen anywhere else it needs a [token](Token), which every
 //! request but a probe must then bring.
 
 mod log_filter;
