@@ -124,11 +124,7 @@ impl RequestId {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let (state, process) = &*PROCESS;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let mut text = [0; 32];
-        let (first, second) = text.split_at_mut(16);
-        write_hex(*process, first);
-        write_hex(state.hash_one(count), second);
-        Self(Origin::Here(text))
+        Self(Origin::Here(hex([*process, state.hash_one(count)])))
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -160,12 +156,16 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// With a digit for each four bits. Formatting takes ten times as long.
-fn write_hex(number: u64, digits: &mut [u8]) {
-    for (place, digit) in digits.iter_mut().rev().enumerate() {
-        let value = number >> (4 * place) & 0xf;
-        *digit = b"0123456789abcdef"[value as usize];
+/// One behind the other, with a digit for each four bits. Formatting takes ten times as long.
+fn hex(numbers: [u64; 2]) -> [u8; 32] {
+    let mut digits = [0; 32];
+    for (number, digits) in numbers.into_iter().zip(digits.chunks_mut(16)) {
+        for (place, digit) in digits.iter_mut().rev().enumerate() {
+            let value = number >> (4 * place) & 0xf;
+            *digit = b"0123456789abcdef"[value as usize];
+        }
     }
+    digits
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The trace that a request belongs to: W3C's Trace Context, in and out.
 
-use super::CURRENT;
+use super::{CURRENT, hex};
 
 /// A trace, and the place of a request in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +54,8 @@ impl Trace {
 
     /// One that begins with this request, and is sampled.
     pub(in crate::frame) fn begun() -> Self {
-        let mut id = [b'0'; 32];
-        let digits = format!("{:032x}", fastrand::u128(1..));
-        id.copy_from_slice(digits.as_bytes());
         Self {
-            id,
+            id: hex([fastrand::u64(1..), fastrand::u64(..)]),
             parent: None,
             span: any_span(),
             is_sampled: true,

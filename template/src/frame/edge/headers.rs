@@ -2,6 +2,7 @@
 //! services whose answers are data.
 
 use std::mem;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -43,26 +44,17 @@ const ALWAYS: [(HeaderName, HeaderValue); 7] = [
     ),
 ];
 
-/// What every answer has, unless its handler knows better.
-#[derive(Debug)]
-pub(super) struct Headers(HeaderMap);
+/// The same, to be copied.
+static SAFE: LazyLock<HeaderMap> = LazyLock::new(|| HeaderMap::from_iter(ALWAYS));
 
-impl Headers {
-    pub(super) fn always() -> Self {
-        let mut headers = HeaderMap::with_capacity(ALWAYS.len());
-        headers.extend(ALWAYS);
-        Self(headers)
-    }
-
-    /// Adds them, and the request's id, to what a handler has said. To copy them all and add the
-    /// handler's few is half the work of adding each to those.
-    pub(super) fn put_on(&self, headers: &mut HeaderMap, id: &RequestId) {
-        let own = mem::replace(headers, self.0.clone());
-        headers.reserve(own.len() + 1);
-        headers.extend(own);
-        if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
-            headers.insert(REQUEST_ID, id);
-        }
+/// Adds them, and the request's id, to what a handler has said. To copy them all and add the handler's
+/// few is half the work of adding each to those.
+pub(super) fn put_on(headers: &mut HeaderMap, id: &RequestId) {
+    let own = mem::replace(headers, SAFE.clone());
+    headers.reserve(own.len() + 1);
+    headers.extend(own);
+    if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
+        headers.insert(REQUEST_ID, id);
     }
 }
 
@@ -75,6 +67,6 @@ pub async fn named(time: Duration, answer: impl Future<Output = Response>) -> Re
     let context = Context::until(Instant::now() + time);
     let id = context.id.clone();
     let mut response = context.carry(answer).await;
-    Headers::always().put_on(response.headers_mut(), &id);
+    put_on(response.headers_mut(), &id);
     response
 }

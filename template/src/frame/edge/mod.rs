@@ -43,7 +43,7 @@ use super::panics::caught;
 use super::problem::{self, Problem};
 use admission::Admission;
 use event::Event;
-use headers::{Headers, REQUEST_ID};
+use headers::REQUEST_ID;
 use turn::Turn;
 
 pub use headers::named;
@@ -59,7 +59,6 @@ pub fn around(routes: Router, http: &Http, requests: Recorder) -> Router {
     let edge = Arc::new(Edge {
         admission: Arc::new(Admission::new(http.overload.clone(), http.body_limit.0)),
         requests,
-        headers: Headers::always(),
         http: http.clone(),
     });
     let layer = layer_fn(move |routes: Route| {
@@ -68,7 +67,7 @@ pub fn around(routes: Router, http: &Http, requests: Recorder) -> Router {
             routes,
         });
         let edge = Arc::clone(&edge);
-        service_fn(move |request| Arc::clone(&edge).pass(request, gate.clone()))
+        service_fn(move |request| edge.pass(request, gate.clone()))
     });
     let routes = routes
         .fallback(|| async { Problem::NOT_FOUND })
@@ -81,18 +80,17 @@ pub fn around(routes: Router, http: &Http, requests: Recorder) -> Router {
 struct Edge {
     admission: Arc<Admission>,
     requests: Recorder,
-    headers: Headers,
     http: Http,
 }
 
 impl Edge {
     /// A request on its way in, and its answer on its way out.
-    fn pass(self: Arc<Self>, request: Request, gate: Gate) -> impl Future<Output = Passed> {
+    fn pass(&self, request: Request, gate: Gate) -> impl Future<Output = Passed> + use<> {
         let now = Instant::now();
         let context = self.context(&request, now);
         // Told and counted when this ends, however it does.
         let mut event = Event::begun(now, &request, &context, self.requests, &self.http);
-        let (edge, id) = (Arc::clone(&self), context.id.clone());
+        let id = context.id.clone();
         // A panic ends this request, and nothing else; the log has it already.
         let answered = caught(gate.answer(request))
             .map(|answered| answered.unwrap_or_else(|_| Problem::INTERNAL.into_response()))
@@ -101,7 +99,7 @@ impl Edge {
         let answered = context.carry(answered);
         async move {
             let mut response = answered.await;
-            edge.headers.put_on(response.headers_mut(), &id);
+            headers::put_on(response.headers_mut(), &id);
             event.answered(&response);
             Ok(response)
         }
