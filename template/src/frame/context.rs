@@ -6,6 +6,7 @@
 
 mod trace;
 
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::HeaderValue;
 use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
@@ -31,9 +33,7 @@ tokio::task_local! {
 #[derive(Debug, Clone)]
 pub struct Context {
     pub id: RequestId,
-    pub trace: Option<Trace>,
-    /// What those before us have noted on it (`tracestate`), to be passed on as it is.
-    pub trace_state: Option<HeaderValue>,
+    pub trace: Option<Arc<Trace>>,
     /// Who has sent it, if it came over a listener.
     pub client: Option<IpAddr>,
     /// Nobody waits for its answer any longer than that.
@@ -46,7 +46,6 @@ impl Context {
         Self {
             id: RequestId::next(),
             trace: None,
-            trace_state: None,
             client: None,
             deadline,
         }
@@ -56,6 +55,11 @@ impl Context {
     #[must_use]
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// The same, to be looked at.
+    pub(super) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(at).ok()
     }
 
     /// The time that is left for the request at hand: nothing once nobody waits any more. `None`
@@ -71,13 +75,12 @@ impl Context {
     #[must_use]
     pub fn trace_headers() -> Vec<(&'static str, HeaderValue)> {
         let headers = |context: &Self| {
-            let trace = context.trace?;
+            let trace = context.trace.as_ref()?;
             // What asks is inside of a span that is exported, or speaks for the request as a whole.
             let parent = span::current_id().unwrap_or(trace.span());
-            let trace = HeaderValue::try_from(trace.header(parent)).ok()?;
-            let state = context.trace_state.clone();
-            let state = state.map(|state| ("tracestate", state));
-            Some([("traceparent", trace)].into_iter().chain(state).collect())
+            let header = HeaderValue::try_from(trace.header(parent)).ok()?;
+            let state = trace.state().map(|state| ("tracestate", state.clone()));
+            Some([("traceparent", header)].into_iter().chain(state).collect())
         };
         CURRENT.try_with(headers).ok().flatten().unwrap_or_default()
     }
@@ -94,28 +97,41 @@ impl Context {
 }
 
 /// Names one request: made here, without a system call and uniquely enough to find it among all
-/// replicas, or given by a peer that is trusted.
+/// replicas, or given by a peer that is trusted. It is written down at least twice, so it is kept as the
+/// header that it becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(Origin);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Origin {
-    /// In hexadecimal digits: it is written down at least twice.
-    Here([u8; 32]),
-    Given(Arc<str>),
-}
+pub struct RequestId(HeaderValue);
 
 /// The longest id that is taken from a peer.
 const LONGEST: usize = 128;
+
+/// So many ids are made at once.
+const BATCH: u64 = 128;
+
+thread_local! {
+    /// The digits of those that this thread has left.
+    static IDS: Cell<Bytes> = Cell::default();
+}
 
 impl RequestId {
     /// Of the request at hand.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.try_with(|context| context.id.clone()).ok()
+        Context::look(|context| context.id.clone())
     }
 
     pub(super) fn next() -> Self {
+        let mut ids = IDS.try_with(Cell::take).unwrap_or_default();
+        if ids.is_empty() {
+            ids = Self::batch();
+        }
+        let id = HeaderValue::from_maybe_shared(ids.split_to(DIGITS));
+        _ = IDS.try_with(|place| place.set(ids));
+        // Digits are fit for a header.
+        Self(id.unwrap_or(HeaderValue::from_static("-")))
+    }
+
+    fn batch() -> Bytes {
         static PROCESS: LazyLock<(RandomState, u64)> = LazyLock::new(|| {
             let state = RandomState::new();
             let process = RandomState::new().hash_one(std::process::id());
@@ -123,30 +139,29 @@ impl RequestId {
         });
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let (state, process) = &*PROCESS;
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self(Origin::Here(hex([*process, state.hash_one(count)])))
+        let first = COUNT.fetch_add(BATCH, Ordering::Relaxed);
+        let id = |count| hex([*process, state.hash_one(count)]);
+        (first..first + BATCH).flat_map(id).collect()
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        match &self.0 {
-            Origin::Here(text) => text,
-            Origin::Given(text) => text.as_bytes(),
-        }
-    }
-
-    /// What a peer calls the request, if that is fit for a header and a log.
-    pub(super) fn given(text: &[u8]) -> Option<Self> {
+    /// What a peer calls the request, if that is fit for a log.
+    pub(super) fn given(header: &HeaderValue) -> Option<Self> {
         let fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+        let text = header.as_bytes();
         let is_id = (1..=LONGEST).contains(&text.len()) && text.iter().all(fit);
-        let text = str::from_utf8(text).ok().filter(|_| is_id)?;
-        Some(Self(Origin::Given(text.into())))
+        is_id.then(|| Self(header.clone()))
+    }
+}
+
+impl From<RequestId> for HeaderValue {
+    fn from(id: RequestId) -> Self {
+        id.0
     }
 }
 
 impl AsRef<str> for RequestId {
     fn as_ref(&self) -> &str {
-        // Digits are text.
-        str::from_utf8(self.as_bytes()).unwrap_or_default()
+        str::from_utf8(self.0.as_bytes()).unwrap_or_default()
     }
 }
 
@@ -156,9 +171,12 @@ impl fmt::Display for RequestId {
     }
 }
 
+/// In two numbers.
+const DIGITS: usize = 32;
+
 /// One behind the other, with a digit for each four bits. Formatting takes ten times as long.
-fn hex(numbers: [u64; 2]) -> [u8; 32] {
-    let mut digits = [0; 32];
+fn hex(numbers: [u64; 2]) -> [u8; DIGITS] {
+    let mut digits = [0; DIGITS];
     for (number, digits) in numbers.into_iter().zip(digits.chunks_mut(16)) {
         for (place, digit) in digits.iter_mut().rev().enumerate() {
             let value = number >> (4 * place) & 0xf;
@@ -185,12 +203,14 @@ mod tests {
     fn an_id_from_outside_is_taken_as_it_is_or_not_at_all() {
         let longest = "x".repeat(LONGEST);
         for fine in ["a", "0af7-65_19.cd:dc/+=@", longest.as_str()] {
-            let id = RequestId::given(fine.as_bytes()).map(|id| id.to_string());
+            let id = RequestId::given(&fine.parse().unwrap()).map(|id| id.to_string());
             assert_eq!(id.as_deref(), Some(fine));
         }
         let too_long = "x".repeat(LONGEST + 1);
         for bad in ["", "two words", "line\nbreak", "ä", "\"", too_long.as_str()] {
-            assert_eq!(RequestId::given(bad.as_bytes()), None, "{bad:?}");
+            let header = HeaderValue::try_from(bad);
+            let given = header.ok().and_then(|header| RequestId::given(&header));
+            assert_eq!(given, None, "{bad:?}");
         }
     }
 

@@ -1,9 +1,13 @@
 //! The trace that a request belongs to: W3C's Trace Context, in and out.
 
-use super::{CURRENT, hex};
+use std::sync::Arc;
+
+use axum::http::HeaderValue;
+
+use super::{Context, hex};
 
 /// A trace, and the place of a request in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     /// In hexadecimal digits, as the header has it.
     id: [u8; 32],
@@ -12,6 +16,8 @@ pub struct Trace {
     /// The request itself.
     span: u64,
     is_sampled: bool,
+    /// What those before us have noted on it (`tracestate`), to be passed on as it is.
+    state: Option<HeaderValue>,
 }
 
 impl Trace {
@@ -49,6 +55,7 @@ impl Trace {
             parent: Some(parent),
             span: any_span(),
             is_sampled: flags & 1 == 1,
+            state: None,
         })
     }
 
@@ -59,6 +66,7 @@ impl Trace {
             parent: None,
             span: any_span(),
             is_sampled: true,
+            state: None,
         }
     }
 
@@ -67,11 +75,16 @@ impl Trace {
         Self { is_sampled, ..self }
     }
 
+    /// The same, with what others have noted on it.
+    pub(in crate::frame) fn noted(self, state: Option<HeaderValue>) -> Self {
+        Self { state, ..self }
+    }
+
     /// Of the request at hand, if it is to be followed through all that it does.
     #[must_use]
-    pub fn followed() -> Option<Self> {
-        let trace = CURRENT.try_with(|context| context.trace);
-        trace.ok().flatten().filter(|trace| trace.is_sampled)
+    pub fn followed() -> Option<Arc<Self>> {
+        let trace = Context::look(|context| context.trace.clone()).flatten();
+        trace.filter(|trace| trace.is_sampled)
     }
 
     /// What all of the trace's requests have in common.
@@ -96,6 +109,10 @@ impl Trace {
         self.parent
     }
 
+    pub(super) fn state(&self) -> Option<&HeaderValue> {
+        self.state.as_ref()
+    }
+
     /// What this request is called in the trace.
     #[must_use]
     pub fn span(&self) -> u64 {
@@ -116,11 +133,9 @@ pub(in crate::frame) fn any_span() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
     use tokio::time::Instant;
 
     use super::*;
-    use crate::frame::context::Context;
 
     const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -131,9 +146,9 @@ mod tests {
     #[test]
     fn a_trace_is_taken_over_and_passed_on() {
         let trace = given();
+        let state = HeaderValue::from_static("vendor=1");
         let context = Context {
-            trace: Some(trace),
-            trace_state: Some(HeaderValue::from_static("vendor=1")),
+            trace: Some(Arc::new(trace.clone().noted(Some(state)))),
             ..Context::until(Instant::now())
         };
         let sent = context.around(Context::trace_headers);
@@ -154,7 +169,7 @@ mod tests {
         let trace = given().sampled(false);
         assert!(trace.header(7).ends_with("-0000000000000007-00"));
         let context = Context {
-            trace: Some(trace),
+            trace: Some(Arc::new(trace)),
             ..Context::until(Instant::now())
         };
         assert_eq!(context.around(Trace::followed), None);

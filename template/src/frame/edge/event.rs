@@ -1,7 +1,5 @@
 //! The `request` event, and what is counted of a request: once for each, whatever becomes of it.
 
-use std::net::IpAddr;
-
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
@@ -10,7 +8,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{Http, trace};
-use crate::frame::context::{Context, RequestId, Trace};
+use crate::frame::context::{Context, Trace};
 use crate::frame::metrics::http::{Ended, InFlight, Recorder};
 use crate::frame::server::Exchange;
 use crate::frame::telemetry::message;
@@ -21,14 +19,11 @@ pub(super) struct Event {
     started: Instant,
     method: Method,
     route: Option<MatchedPath>,
-    id: RequestId,
-    trace: Option<Trace>,
-    /// Who has sent it, if that is to be told.
-    client: Option<IpAddr>,
+    /// Whether it is told who has sent it.
+    tells_client: bool,
     /// Around whatever is done for it.
     span: Span,
     in_flight: InFlight,
-    exchange: Option<Exchange>,
     /// What it was answered with, once that is known.
     status: Option<StatusCode>,
     /// The lengths of the request's body and of the answer's, where they are known.
@@ -47,11 +42,9 @@ impl Event {
         let length = request.body().size_hint().exact();
         let fits = |length: &u64| usize::try_from(*length).is_ok_and(|it| it <= http.body_limit.0);
         let length = length.filter(fits);
-        let extensions = request.extensions();
-        let route = extensions.get::<MatchedPath>().cloned();
-        let exchange = extensions.get::<Exchange>().cloned();
-        if let (Some(exchange), Some(route)) = (&exchange, &route) {
-            exchange.routed(route.clone());
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        if let Some(route) = &route {
+            Exchange::look(|exchange| exchange.routed(route.clone()));
         }
         let span = trace::span(request, name_of(route.as_ref()), context);
         Self {
@@ -59,11 +52,8 @@ impl Event {
             method: request.method().clone(),
             route,
             span,
-            id: context.id.clone(),
-            trace: context.trace,
-            client: context.client.filter(|_| http.log_client),
+            tells_client: http.log_client,
             in_flight: requests.begin(),
-            exchange,
             status: None,
             bodies: [length, None],
         }
@@ -99,7 +89,7 @@ impl Drop for Event {
         let route = self.route.as_ref().map(MatchedPath::as_str);
         let status = match self.status {
             Some(status) if status.is_success() => status.as_u16(),
-            _ if self.exchange.as_ref().is_some_and(Exchange::is_cut) => CUT,
+            _ if Exchange::look(Exchange::is_cut) == Some(true) => CUT,
             Some(status) => status.as_u16(),
             None => CLIENT_LEFT,
         };
@@ -121,15 +111,19 @@ impl Drop for Event {
             }
         }
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        tracing::info!(
-            message = message::REQUEST,
-            method = self.method.as_str(),
-            route = name_of(self.route.as_ref()),
-            status,
-            duration_ms = f64::from(micros) / 1e3,
-            request_id = self.id.as_ref(),
-            client = self.client.map(tracing::field::display),
-            trace_id = self.trace.as_ref().map(Trace::id),
-        );
+        // It ends where it has begun: with the request at hand.
+        Context::look(|context| {
+            let client = context.client.filter(|_| self.tells_client);
+            tracing::info!(
+                message = message::REQUEST,
+                method = self.method.as_str(),
+                route = name_of(self.route.as_ref()),
+                status,
+                duration_ms = f64::from(micros) / 1e3,
+                request_id = context.id.as_ref(),
+                client = client.map(tracing::field::display),
+                trace_id = context.trace.as_deref().map(Trace::id),
+            );
+        });
     }
 }

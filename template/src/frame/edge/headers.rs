@@ -44,18 +44,27 @@ const ALWAYS: [(HeaderName, HeaderValue); 7] = [
     ),
 ];
 
-/// The same, to be copied.
-static SAFE: LazyLock<HeaderMap> = LazyLock::new(|| HeaderMap::from_iter(ALWAYS));
+/// The same, to be copied, and those that follow in nearly every answer: a copy has no room for more.
+static SAFE: LazyLock<HeaderMap> = LazyLock::new(|| {
+    let mut safe = HeaderMap::from_iter(ALWAYS);
+    for name in [REQUEST_ID, header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+        safe.insert(name, HeaderValue::from_static(""));
+    }
+    safe
+});
 
 /// Adds them, and the request's id, to what a handler has said. To copy them all and add the handler's
 /// few is half the work of adding each to those.
-pub(super) fn put_on(headers: &mut HeaderMap, id: &RequestId) {
+pub(super) fn put_on(headers: &mut HeaderMap, id: RequestId) {
     let own = mem::replace(headers, SAFE.clone());
-    headers.reserve(own.len() + 1);
-    headers.extend(own);
-    if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
-        headers.insert(REQUEST_ID, id);
+    // The last one first, since then no other has to move.
+    for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE] {
+        if !own.contains_key(&name) {
+            headers.remove(name);
+        }
     }
+    headers.extend(own);
+    headers.insert(REQUEST_ID, id.into());
 }
 
 /// An answer beside the edge, which has an id as well: of a request for which there is so much time. One
@@ -67,6 +76,6 @@ pub async fn named(time: Duration, answer: impl Future<Output = Response>) -> Re
     let context = Context::until(Instant::now() + time);
     let id = context.id.clone();
     let mut response = context.carry(answer).await;
-    put_on(response.headers_mut(), &id);
+    put_on(response.headers_mut(), id);
     response
 }

@@ -31,7 +31,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tower::layer::layer_fn;
 use tower::{Layer, Service, service_fn};
 use tower_http::cors::Cors;
@@ -92,17 +92,15 @@ impl Edge {
         let mut event = Event::begun(now, &request, &context, self.requests, &self.http);
         let id = context.id.clone();
         // A panic ends this request, and nothing else; the log has it already.
-        let answered = caught(gate.answer(request))
-            .map(|answered| answered.unwrap_or_else(|_| Problem::INTERNAL.into_response()))
-            .instrument(event.span());
-        // Whatever runs for the request can tell for which.
-        let answered = context.carry(answered);
-        async move {
-            let mut response = answered.await;
-            headers::put_on(response.headers_mut(), &id);
+        let answered = caught(gate.answer(request)).instrument(event.span());
+        let passed = answered.map(move |answered| {
+            let mut response = answered.unwrap_or_else(|_| Problem::INTERNAL.into_response());
+            headers::put_on(response.headers_mut(), id);
             event.answered(&response);
             Ok(response)
-        }
+        });
+        // Whatever runs for the request can tell for which.
+        context.carry(passed)
     }
 
     /// What is to be known of a request wherever it goes.
@@ -112,15 +110,14 @@ impl Edge {
         let is_trusted = peer.as_ref().is_some_and(|peer| peer.is_trusted);
         // What anybody can say is believed only of those in front of us.
         let believed = |name: &HeaderName| is_trusted.then(|| headers.get(name)).flatten();
-        let given = believed(&REQUEST_ID).and_then(|id| RequestId::given(id.as_bytes()));
+        let given = believed(&REQUEST_ID).and_then(RequestId::given);
         let patience = http.timeout_header.as_ref();
         let patience = patience.and_then(|header| peers::patience(believed(&header.0)?));
         let patience = patience.unwrap_or(Duration::MAX);
         let trace = trace::of(headers, is_trusted, http.trace_ratio);
         Context {
             id: given.unwrap_or_else(RequestId::next),
-            trace_state: trace.and_then(|_| trace::state(headers)),
-            trace,
+            trace: trace.map(Arc::new),
             client: peer.map(|peer| peer.client),
             deadline: now + http.request_timeout.min(patience),
         }
@@ -143,8 +140,9 @@ impl Edge {
         // Nobody who waits here has cost much.
         let place = self.admission.enter().await;
         let place = place.inspect_err(|_| self.requests.shed())?;
-        let limit = Context::time_left().unwrap_or(http.request_timeout);
-        if limit.is_zero() {
+        let deadline = Context::look(|context| context.deadline);
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + http.request_timeout);
+        if deadline <= Instant::now() {
             return Err(Problem::TIMEOUT);
         }
         // Most requests have no body, and keep their place until they are answered.
@@ -156,7 +154,7 @@ impl Edge {
             (Some(receipt), None)
         };
         let asks_for_methods = request.method() == Method::OPTIONS;
-        let Ok(Ok(response)) = timeout(limit, routes.call(request)).await else {
+        let Ok(Ok(response)) = timeout_at(deadline, routes.call(request)).await else {
             let is_awaited = receipt.is_some_and(|receipt| receipt.is_awaited());
             let problem = if is_awaited {
                 Problem::TOO_SLOW

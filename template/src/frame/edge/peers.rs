@@ -57,8 +57,7 @@ pub(super) struct Peer {
 
 /// `None` for a request that came over no listener, as in a test.
 pub(super) fn judge(request: &Request, trusted: &[Network]) -> Option<Peer> {
-    let exchange = request.extensions().get::<Exchange>()?;
-    let peer = exchange.peer().ip().to_canonical();
+    let peer = Exchange::look(Exchange::peer)?.ip().to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.0.contains(address));
     Some(Peer {
         is_trusted: is_trusted(&peer),

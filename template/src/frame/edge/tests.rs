@@ -256,9 +256,10 @@ async fn only_a_trusted_proxy_is_believed_what_it_says_of_others() {
             let request = request("GET", path)
                 .header("x-request-id", "given-7")
                 .header("x-forwarded-for", "203.0.113.9")
-                .header("x-request-timeout", time)
-                .extension(Exchange::with(peer.parse().unwrap()));
-            send(around_routes(&set), request.body(Body::empty()).unwrap()).await
+                .header("x-request-timeout", time);
+            let request = request.body(Body::empty()).unwrap();
+            let exchange = Exchange::with(peer.parse().unwrap());
+            exchange.around(send(around_routes(&set), request)).await
         };
         let who = ask("/who", "500").await;
         assert_eq!(who.headers["x-request-id"] == "given-7", believed, "{peer}");

@@ -48,18 +48,18 @@ impl Setting for Ratio {
 pub(super) fn of(headers: &HeaderMap, is_trusted: bool, ratio: Ratio) -> Option<Trace> {
     let given = headers.get(PARENT);
     let given = given.and_then(|header| Trace::parse(header.as_bytes()));
-    let is_sampled = match given {
+    let is_sampled = match &given {
         Some(trace) if is_trusted => trace.is_sampled(),
         _ => ratio.has_this(),
     };
     match given {
-        Some(trace) => Some(trace.sampled(is_sampled)),
+        Some(trace) => Some(trace.sampled(is_sampled).noted(state(headers))),
         None => is_sampled.then(Trace::begun),
     }
 }
 
 /// What others have noted on the trace.
-pub(super) fn state(headers: &HeaderMap) -> Option<HeaderValue> {
+fn state(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut lines = headers.get_all(STATE).iter();
     let first = lines.next()?.clone();
     let whole = lines.try_fold(first, |whole, line| {
@@ -72,7 +72,7 @@ pub(super) fn state(headers: &HeaderMap) -> Option<HeaderValue> {
 /// Around a request, if it is followed or the log wants it.
 pub(super) fn span(request: &Request, route: &str, context: &Context) -> Span {
     let method = request.method().as_str();
-    let trace = context.trace.as_ref();
+    let trace = context.trace.as_deref();
     let trace_id = trace.map(Trace::id);
     macro_rules! span {
         ($level:ident) => {
@@ -120,7 +120,7 @@ mod tests {
         ] {
             let headers = headers(&PARENT, &[parent]);
             let trace = of(&headers, is_trusted, Ratio(ratio));
-            let sampled = trace.map(|trace| trace.is_sampled());
+            let sampled = trace.as_ref().map(Trace::is_sampled);
             assert_eq!(sampled, is_sampled, "{parent} {is_trusted} {ratio}");
             let goes_on = trace.is_some_and(|trace| SAMPLED.contains(trace.id()));
             assert_eq!(goes_on, parent != "nonsense", "{parent} {ratio}");

@@ -15,6 +15,8 @@ use axum::http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use axum::routing::future::RouteFuture;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tokio::task::futures::TaskLocalFuture;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
 
@@ -34,46 +36,50 @@ pub(super) fn answer(
         unread: None,
     };
     // Most requests have no body, and an empty one is had for nothing.
-    let mut request = request.map(|body| {
+    let request = request.map(|body| {
         if uploads {
             Body::new(body)
         } else {
             Body::empty()
         }
     });
-    request.extensions_mut().insert(Exchange {
+    let exchange = Exchange {
         id: under_way.id,
         connection: Arc::downgrade(connection),
         peer: connection.peer,
-    });
+    };
     Answering {
-        response: routes.clone().call(request),
+        response: exchange.around(routes.clone().call(request)),
         under_way,
         version,
     }
 }
 
-/// The answer to come. Not an `async fn`, in which the request has a place for each stage that it
-/// goes through: all of that is moved about with every request.
-pub(super) struct Answering {
-    response: RouteFuture<Infallible>,
-    under_way: UnderWay,
-    version: Version,
+pin_project! {
+    /// The answer to come. Not an `async fn`, in which the request has a place for each stage that it
+    /// goes through: all of that is moved about with every request.
+    pub(super) struct Answering {
+        #[pin]
+        response: TaskLocalFuture<Exchange, RouteFuture<Infallible>>,
+        under_way: UnderWay,
+        version: Version,
+    }
 }
 
 impl Future for Answering {
     type Output = Result<Response<Answer>, Infallible>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Ok(mut response) = ready!(Pin::new(&mut self.response).poll(context));
-        let mut under_way = mem::take(&mut self.under_way);
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(mut response) = ready!(this.response.poll(context));
+        let mut under_way = mem::take(this.under_way);
         let mut ending = None;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // From here on, the whole connection is this exchange: it ends with its socket.
             under_way.connection = None;
         } else if let Some(connection) = &under_way.connection {
             let registry = &connection.registry;
-            if registry.is_closing() && self.version < Version::HTTP_2 {
+            if registry.is_closing() && *this.version < Version::HTTP_2 {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
@@ -83,7 +89,7 @@ impl Future for Answering {
         }
         // It may be long before a client of HTTP/2 has room for the first frame. Over HTTP/1, only a
         // socket that takes nothing delays that, and that is known.
-        if self.version == Version::HTTP_2 {
+        if *this.version == Version::HTTP_2 {
             under_way.waits_for_client(true);
         }
         Poll::Ready(Ok(response.map(|body| Answer {
@@ -103,9 +109,12 @@ fn is_event_stream(response: &Response<Body>) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// A request that the listener knows of. It is among the request's extensions, and whoever keeps it
-/// does not keep the connection.
-#[derive(Clone)]
+tokio::task_local! {
+    static CURRENT: Exchange;
+}
+
+/// A request that the listener knows of, as it is known to whatever answers it in the request's own
+/// task: among the request's extensions, it would cost every request an allocation.
 pub struct Exchange {
     connection: Weak<Connection>,
     id: u64,
@@ -113,6 +122,16 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// The one at hand, to be looked at. `None` for a request that came over no listener.
+    pub fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(at).ok()
+    }
+
+    /// Runs this for the request.
+    pub(crate) fn around<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
+        CURRENT.scope(self, work)
+    }
+
     /// By what name the request is called when the stop has to wait for it.
     pub fn routed(&self, route: MatchedPath) {
         if let Some(connection) = self.connection.upgrade() {
@@ -239,10 +258,9 @@ impl Drain {
 impl<S: Sync> FromRequestParts<S> for Drain {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
         // A request that came over no listener, as in a test, is never drained.
-        let exchange = parts.extensions.get::<Exchange>();
-        let connection = exchange.and_then(|exchange| exchange.connection.upgrade());
+        let connection = Exchange::look(|exchange| exchange.connection.upgrade()).flatten();
         Ok(connection.map_or_else(Self::default, |connection| {
             Self(connection.registry.draining().clone())
         }))

@@ -5,6 +5,10 @@
 //! underscore behind its name; of several with the same name, the first counts. The fields of a span
 //! are put into words once, and not for each event. Whatever a value
 //! contains, it neither ends the line nor the string that it stands in.
+//!
+//! What all events of one place in the code have in common is put into words once.
+
+mod form;
 
 use std::cell::Cell;
 use std::error::Error;
@@ -14,13 +18,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::message;
 use super::writer::Writer;
-use crate::frame::context::{RequestId, Trace};
+use crate::frame::context::Context as Request;
+use form::{Form, head};
 
 /// The layer that hands each event to the writer.
 pub(super) struct Json(pub(super) Writer);
@@ -39,19 +44,20 @@ struct Around(Line);
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Json {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut line = Line::default();
-        attributes.record(&mut line.fields());
+        line.fields(attributes.metadata(), |fields| attributes.record(fields));
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(Around(line));
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else {
+            return;
+        };
         // A value may log something while it is put into words, which then looks at this span.
         let mut more = Line::default();
-        values.record(&mut more.fields());
-        if let Some(span) = context.span(id)
-            && let Some(Around(line)) = span.extensions_mut().get_mut()
-        {
+        more.fields(span.metadata(), |fields| values.record(fields));
+        if let Some(Around(line)) = span.extensions_mut().get_mut() {
             line.join(&more);
         }
     }
@@ -76,7 +82,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Json {
 /// The line that tells how many others are missing.
 pub(super) fn lost(lines: u64) -> String {
     let mut line = Line::default();
-    line.begin(SystemTime::now(), Level::WARN, module_path!());
+    line.begin(SystemTime::now(), &head(Level::WARN, module_path!()));
     line.name("message");
     line.quote(message::LOST);
     line.name("lost");
@@ -97,14 +103,29 @@ struct Line {
 
 impl Line {
     fn tell(&mut self, event: &Event<'_>) {
-        let about = event.metadata();
-        self.begin(SystemTime::now(), *about.level(), about.target());
-        for message in [true, false] {
+        let form = Form::of(event.metadata());
+        self.begin(SystemTime::now(), &form.head);
+        // The message is the first field wherever the macros of `tracing` put it.
+        let passes: &[_] = match form.message {
+            None | Some(0) => &[Wanted::All],
+            Some(_) => &[Wanted::Message, Wanted::Others],
+        };
+        for wanted in passes {
             event.record(&mut Fields {
                 line: self,
-                message,
+                form: &form,
+                wanted: *wanted,
             });
         }
+    }
+
+    /// Takes down the fields of a span.
+    fn fields(&mut self, of: &'static Metadata<'static>, record: impl FnOnce(&mut Fields<'_>)) {
+        record(&mut Fields {
+            line: self,
+            form: &Form::of(of),
+            wanted: Wanted::Others,
+        });
     }
 
     /// The fields of another line, as far as they are not here already.
@@ -121,20 +142,21 @@ impl Line {
 
     fn end(&mut self) {
         // Whatever is told while a request is at hand can be found by it.
-        if let Some(id) = RequestId::current()
-            && self.name("request_id")
-        {
-            self.quote(id.as_ref());
-        }
-        if let Some(trace) = Trace::followed()
-            && self.name("trace_id")
-        {
-            self.quote(trace.id());
-        }
+        Request::look(|request| {
+            if self.name("request_id") {
+                self.quote(request.id.as_ref());
+            }
+            if let Some(trace) = &request.trace
+                && trace.is_sampled()
+                && self.name("trace_id")
+            {
+                self.quote(trace.id());
+            }
+        });
         self.close();
     }
 
-    fn begin(&mut self, now: SystemTime, level: Level, target: &str) {
+    fn begin(&mut self, now: SystemTime, head: &str) {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let second = Duration::from_secs(since.as_secs());
         if second != self.second || self.date.is_empty() {
@@ -153,22 +175,11 @@ impl Line {
         // Of seven digits, the first is there for the zeros behind it.
         let micros = 1_000_000 + since.subsec_micros();
         self.text.push_str(&itoa::Buffer::new().format(micros)[1..]);
-        self.text.push_str(r#"Z","level":""#);
-        self.text.push_str(level.as_str());
-        self.text.push_str(r#"","target":"#);
-        self.quote(target);
+        self.text.push_str(head);
     }
 
     fn close(&mut self) {
         self.text.push_str("}\n");
-    }
-
-    /// Takes down whatever is no message.
-    fn fields(&mut self) -> Fields<'_> {
-        Fields {
-            line: self,
-            message: false,
-        }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -177,12 +188,6 @@ impl Line {
 
     /// Begins a field; not if there is one of this name.
     fn name(&mut self, name: &'static str) -> bool {
-        let name = match name.strip_prefix("r#").unwrap_or(name) {
-            "timestamp" => "timestamp_",
-            "level" => "level_",
-            "target" => "target_",
-            name => name,
-        };
         let new = !self.has(name);
         if new {
             self.names.push((name, self.text.len()));
@@ -209,15 +214,35 @@ impl Line {
     }
 }
 
-/// Takes down the message, or the other fields.
+/// Takes down fields.
 struct Fields<'a> {
     line: &'a mut Line,
-    message: bool,
+    form: &'a Form,
+    wanted: Wanted,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Wanted {
+    All,
+    Message,
+    Others,
 }
 
 impl Fields<'_> {
     fn begin(&mut self, field: &Field) -> bool {
-        (field.name() == "message") == self.message && self.line.name(field.name())
+        let is_message = || self.form.message == Some(field.index());
+        let is_wanted = match self.wanted {
+            Wanted::All => true,
+            Wanted::Message => is_message(),
+            Wanted::Others => !is_message(),
+        };
+        let (name, before) = &self.form.names[field.index()];
+        let new = is_wanted && !(self.form.has_twins && self.line.has(name));
+        if new {
+            self.line.names.push((name, self.line.text.len()));
+            self.line.text.push_str(before);
+        }
+        new
     }
 
     fn integer(&mut self, field: &Field, value: impl itoa::Integer) {

@@ -59,8 +59,7 @@ fn serve(limits: &Limits, gate: &Gate) -> Listener {
 /// Names the request, as the edge does.
 async fn named(request: Request, next: Next) -> Response {
     if let Some(route) = request.extensions().get().cloned() {
-        let exchange = request.extensions().get::<Exchange>().unwrap();
-        exchange.routed(route);
+        Exchange::look(|exchange| exchange.routed(route)).unwrap();
     }
     next.run(request).await
 }

@@ -102,8 +102,8 @@ fn its_time_is_utc_in_microseconds() {
     let at = |since: Duration| {
         let mut line = Line::default();
         // The first one fills what is kept for a second.
-        line.begin(UNIX_EPOCH, Level::INFO, "");
-        line.begin(UNIX_EPOCH + since, Level::INFO, "");
+        line.begin(UNIX_EPOCH, "Z\"");
+        line.begin(UNIX_EPOCH + since, "Z\"");
         let (_, time) = line.text.split_once(":\"").unwrap();
         time.split_once('"').unwrap().0.to_owned()
     };

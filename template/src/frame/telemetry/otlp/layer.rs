@@ -32,7 +32,7 @@ pub struct Spans(pub(super) Arc<Queue>);
 
 /// A span that has not ended.
 struct Open {
-    trace: Trace,
+    trace: Arc<Trace>,
     id: u64,
     parent: Option<u64>,
     begin: SystemTime,
@@ -47,17 +47,17 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
         let above = span.parent().and_then(|parent| {
             let extensions = parent.extensions();
             let open = extensions.get::<Open>()?;
-            Some((open.trace, any_span(), Some(open.id)))
+            Some((any_span(), Some(open.id), Arc::clone(&open.trace)))
         });
         let of_request = || {
             let trace = Trace::followed()?;
             Some(if is_of_frame(about) && about.name() == span::REQUEST {
-                (trace, trace.span(), trace.parent())
+                (trace.span(), trace.parent(), trace)
             } else {
-                (trace, any_span(), Some(trace.span()))
+                (any_span(), Some(trace.span()), trace)
             })
         };
-        let Some((trace, id, parent)) = above.or_else(of_request) else {
+        let Some((id, parent, trace)) = above.or_else(of_request) else {
             return;
         };
         let mut fields = Fields::of(about);
