@@ -31,7 +31,7 @@ enum Task {
     /// Measure build times, start, memory, size and speed, and write them to docs/performance.md
     Measure {
         /// Only this part, and only print it
-        #[arg(value_parser = ["edge"])]
+        #[arg(value_parser = ["edge", "layers"])]
         part: Option<String>,
     },
     /// Bring the lock file that generated services get up to date with template/Cargo.lock
@@ -64,8 +64,9 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::New(new) => named().and_then(|()| new.run()),
         Task::Test { arguments } => test(&arguments),
-        Task::Measure { part } => match part {
-            Some(_) => measure::edge(),
+        Task::Measure { part } => match part.as_deref() {
+            Some("edge") => measure::edge(),
+            Some(_) => measure::layers(),
             None => measure::write(),
         }
         .map(|()| ExitCode::SUCCESS),

@@ -2,6 +2,8 @@
 //! writes docs/performance.md, which is where the figures of the README come from.
 
 mod edge;
+mod layers;
+mod stage;
 
 use std::fmt::Write;
 use std::fs;
@@ -16,6 +18,7 @@ use crate::http::{self, Request};
 use crate::repository;
 use crate::service::Service;
 use crate::variant::{Project, Variant};
+use stage::Stage;
 
 /// Starts that are measured; the middle one is reported.
 const STARTS: usize = 21;
@@ -25,7 +28,19 @@ const CROWD: usize = 10_000;
 
 /// What the edge costs, and nothing else.
 pub fn edge() -> Result<()> {
-    print!("{}", edge::section(&repository::services())?);
+    print!(
+        "{}",
+        edge::section(&Stage::built(&repository::services())?)?
+    );
+    Ok(())
+}
+
+/// What each part of the edge costs, and nothing else.
+pub fn layers() -> Result<()> {
+    print!(
+        "{}",
+        layers::section(&Stage::built(&repository::services())?)?
+    );
     Ok(())
 }
 
@@ -44,7 +59,8 @@ pub fn write() -> Result<()> {
     let again = runtime.block_on(starts(&binary, true))?;
     let (idle, worked) = runtime.block_on(memory(&binary))?;
     let [idle_each, half_open_each, busy_each] = runtime.block_on(connections(&binary))?;
-    let edge = edge::section(scratch.path())?;
+    let stage = Stage::built(scratch.path())?;
+    let edge = [edge::section(&stage)?, layers::section(&stage)?].concat();
     let mut said = Vec::new();
     for benchmark in &BENCHMARKS {
         said.push(run(benchmark, &project, scratch.path())?);

@@ -132,16 +132,13 @@ impl RequestId {
     }
 
     fn batch() -> Bytes {
-        static PROCESS: LazyLock<(RandomState, u64)> = LazyLock::new(|| {
-            let state = RandomState::new();
-            let process = RandomState::new().hash_one(std::process::id());
-            (state, process)
-        });
+        static PROCESS: LazyLock<[u64; 2]> =
+            LazyLock::new(|| [0, 1].map(|which| RandomState::new().hash_one(which)));
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let (state, process) = &*PROCESS;
-        let first = COUNT.fetch_add(BATCH, Ordering::Relaxed);
-        let id = |count| hex([*process, state.hash_one(count)]);
-        (first..first + BATCH).flat_map(id).collect()
+        let [process, start] = *PROCESS;
+        let first = start.wrapping_add(COUNT.fetch_add(BATCH, Ordering::Relaxed));
+        let id = |count| hex([process, shuffled(first.wrapping_add(count))]);
+        (0..BATCH).flat_map(id).collect()
     }
 
     /// What a peer calls the request, if that is fit for a log.
@@ -171,20 +168,39 @@ impl fmt::Display for RequestId {
     }
 }
 
+/// Another number for each, none of which looks like the one before it (the finalizer of
+/// `MurmurHash3`, which can be undone).
+fn shuffled(mut number: u64) -> u64 {
+    for odd in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        number = (number ^ number >> 33).wrapping_mul(odd);
+    }
+    number ^ number >> 33
+}
+
 /// In two numbers.
 const DIGITS: usize = 32;
 
 /// One behind the other, with a digit for each four bits. Formatting takes ten times as long.
 fn hex(numbers: [u64; 2]) -> [u8; DIGITS] {
     let mut digits = [0; DIGITS];
-    for (number, digits) in numbers.into_iter().zip(digits.chunks_mut(16)) {
-        for (place, digit) in digits.iter_mut().rev().enumerate() {
-            let value = number >> (4 * place) & 0xf;
-            *digit = b"0123456789abcdef"[value as usize];
-        }
+    let bytes = numbers.into_iter().flat_map(u64::to_be_bytes);
+    for (byte, digits) in bytes.zip(digits.as_chunks_mut().0) {
+        *digits = HEX[usize::from(byte)];
     }
     digits
 }
+
+/// Each byte, in digits.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut hex = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < hex.len() {
+        hex[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
+    }
+    hex
+};
 
 #[cfg(test)]
 mod tests {

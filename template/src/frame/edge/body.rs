@@ -92,13 +92,8 @@ pub(super) fn bound(request: &mut Request, limit: usize, turn: Turn) -> Result<R
     if too_large(request.body().size_hint().lower()) {
         return Err(Problem::BODY_TOO_LARGE);
     }
-    let bounded = |body| Bounded {
-        body,
-        left: limit,
-        account: Arc::clone(&account),
-    };
     let body = InTurns::new(mem::take(request.body_mut()), &account);
-    let mut body = Body::new(bounded(Body::new(body)));
+    let mut body = Body::new(Bounded::new(body, limit, &account));
     let headers = request.headers_mut();
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     let encoding = encodings
@@ -112,7 +107,7 @@ pub(super) fn bound(request: &mut Request, limit: usize, turn: Turn) -> Result<R
             headers.remove(header::CONTENT_ENCODING);
             headers.remove(header::CONTENT_LENGTH);
             // A few bytes can become very many: what comes out has the limit as well.
-            body = Body::new(bounded(decompressed(body)));
+            body = Body::new(Bounded::new(decompressed(body), limit, &account));
         }
         Some(_) => {
             let known = HeaderValue::from_static("gzip");
@@ -135,13 +130,26 @@ fn decompressed(body: Body) -> Body {
 }
 
 /// A body that ends in an error beyond its limit.
-struct Bounded {
-    body: Body,
+struct Bounded<B> {
+    body: B,
     left: usize,
     account: Arc<Account>,
 }
 
-impl HttpBody for Bounded {
+impl<B> Bounded<B> {
+    fn new(body: B, limit: usize, account: &Arc<Account>) -> Self {
+        Self {
+            body,
+            left: limit,
+            account: Arc::clone(account),
+        }
+    }
+}
+
+impl<B> HttpBody for Bounded<B>
+where
+    B: HttpBody<Data = Bytes, Error = axum::Error> + Unpin,
+{
     type Data = Bytes;
     type Error = axum::Error;
 

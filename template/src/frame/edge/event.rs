@@ -7,6 +7,7 @@ use http_body::Body;
 use tokio::time::Instant;
 use tracing::Span;
 
+use super::address::Address;
 use super::{Http, trace};
 use crate::frame::context::{Context, Trace};
 use crate::frame::metrics::http::{Ended, InFlight, Recorder};
@@ -114,6 +115,7 @@ impl Drop for Event {
         // It ends where it has begun: with the request at hand.
         Context::look(|context| {
             let client = context.client.filter(|_| self.tells_client);
+            let client = client.map(Address::of);
             tracing::info!(
                 message = message::REQUEST,
                 method = self.method.as_str(),
@@ -121,7 +123,7 @@ impl Drop for Event {
                 status,
                 duration_ms = f64::from(micros) / 1e3,
                 request_id = context.id.as_ref(),
-                client = client.map(tracing::field::display),
+                client = client.as_ref().map(Address::as_str),
                 trace_id = context.trace.as_deref().map(Trace::id),
             );
         });

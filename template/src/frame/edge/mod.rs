@@ -7,6 +7,7 @@
 //!
 //! `Edge::pass` and `Edge::admit` are the whole of it, from the outside to the inside.
 
+mod address;
 mod admission;
 mod body;
 mod event;
@@ -124,55 +125,58 @@ impl Edge {
     }
 
     /// What is refused before any handler has seen it comes first, and the cheapest of that.
-    async fn admit(
+    fn admit(
         self: Arc<Self>,
         mut request: Request,
         mut routes: Route,
-    ) -> Result<Response, Problem> {
-        let http = &self.http;
-        host::check(&request, &http.hosts)?;
-        if length(request.uri()) > LONGEST_URI {
-            return Err(Problem::URI_TOO_LONG);
-        }
-        if http.origins.refuse(&request) {
-            return Err(Problem::CROSS_ORIGIN);
-        }
-        // Nobody who waits here has cost much.
-        let place = self.admission.enter().await;
-        let place = place.inspect_err(|_| self.requests.shed())?;
-        let deadline = Context::look(|context| context.deadline);
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + http.request_timeout);
-        if deadline <= Instant::now() {
-            return Err(Problem::TIMEOUT);
-        }
-        // Most requests have no body, and keep their place until they are answered.
-        let (receipt, _place) = if request.body().is_end_stream() {
-            (None, Some(place))
-        } else {
-            let turn = Turn::with(place, &self.admission);
-            let receipt = body::bound(&mut request, http.body_limit.0, turn)?;
-            (Some(receipt), None)
-        };
+    ) -> impl Future<Output = Result<Response, Problem>> {
         let asks_for_methods = request.method() == Method::OPTIONS;
-        let Ok(Ok(response)) = timeout_at(deadline, routes.call(request)).await else {
-            let is_awaited = receipt.is_some_and(|receipt| receipt.is_awaited());
-            let problem = if is_awaited {
-                Problem::TOO_SLOW
-            } else {
-                Problem::TIMEOUT
-            };
-            return Err(problem);
-        };
-        match receipt.and_then(|receipt| receipt.failure()) {
-            // A handler that could not read the body may not know why.
-            Some(problem) if !response.status().is_success() => {
-                if problem.code == Problem::OVERLOADED.code {
-                    self.requests.shed();
-                }
-                Err(problem)
+        // Not an `async fn`, which would hold the request twice, and be moved about with both.
+        async move {
+            let http = &self.http;
+            host::check(&request, &http.hosts)?;
+            if length(request.uri()) > LONGEST_URI {
+                return Err(Problem::URI_TOO_LONG);
             }
-            _ if asks_for_methods => Ok(options(response)),
-            _ => Ok(response),
+            if http.origins.refuse(&request) {
+                return Err(Problem::CROSS_ORIGIN);
+            }
+            // Nobody who waits here has cost much.
+            let place = self.admission.enter().await;
+            let place = place.inspect_err(|_| self.requests.shed())?;
+            let deadline = Context::look(|context| context.deadline);
+            let deadline = deadline.unwrap_or_else(|| Instant::now() + http.request_timeout);
+            if deadline <= Instant::now() {
+                return Err(Problem::TIMEOUT);
+            }
+            // Most requests have no body, and keep their place until they are answered.
+            let (receipt, _place) = if request.body().is_end_stream() {
+                (None, Some(place))
+            } else {
+                let turn = Turn::with(place, &self.admission);
+                let receipt = body::bound(&mut request, http.body_limit.0, turn)?;
+                (Some(receipt), None)
+            };
+            let Ok(Ok(response)) = timeout_at(deadline, routes.call(request)).await else {
+                let is_awaited = receipt.is_some_and(|receipt| receipt.is_awaited());
+                let problem = if is_awaited {
+                    Problem::TOO_SLOW
+                } else {
+                    Problem::TIMEOUT
+                };
+                return Err(problem);
+            };
+            match receipt.and_then(|receipt| receipt.failure()) {
+                // A handler that could not read the body may not know why.
+                Some(problem) if !response.status().is_success() => {
+                    if problem.code == Problem::OVERLOADED.code {
+                        self.requests.shed();
+                    }
+                    Err(problem)
+                }
+                _ if asks_for_methods => Ok(options(response)),
+                _ => Ok(response),
+            }
         }
     }
 }

@@ -47,12 +47,11 @@ fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
-    essence.strip_prefix("application/").is_some_and(|subtype| {
-        subtype == "json"
-            || subtype
-                .strip_suffix("+json")
-                .is_some_and(|name| !name.is_empty())
+    let is = |part: &str, word| part.eq_ignore_ascii_case(word);
+    essence.split_once('/').is_some_and(|(kind, subtype)| {
+        let suffix = subtype.rsplit_once('+');
+        let is_written_in_it = |(name, suffix): (&str, _)| !name.is_empty() && is(suffix, "json");
+        is(kind, "application") && (is(subtype, "json") || suffix.is_some_and(is_written_in_it))
     })
 }
 

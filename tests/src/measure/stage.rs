@@ -1,0 +1,335 @@
+//! Where servers run that are compared: on one thread each, with their logs in files, and with clients
+//! that ask for one route over and over.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::run_cargo;
+use crate::repository;
+use crate::variant::{Project, Variant};
+
+const CLIENTS: usize = 32;
+
+/// Requests that are counted, beside twice as many: what start and stop cost is in both.
+const COUNTED: usize = 4_000;
+
+pub(super) struct Route {
+    pub(super) name: &'static str,
+    request: &'static str,
+    /// What its answer ends with.
+    end: &'static str,
+}
+
+pub(super) const HELLO: Route = Route {
+    name: "A route that says hello",
+    request: "GET /plain HTTP/1.1\r\nhost: here\r\n\r\n",
+    end: "hello",
+};
+
+pub(super) const JSON: Route = Route {
+    name: "A route that takes JSON and gives JSON",
+    request: concat!(
+        "POST /json HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n",
+        "content-length: 63\r\n\r\n",
+        r#"{"name":"home","url":"https://example.org/status","interval":6}"#
+    ),
+    end: r#""interval":6}"#,
+};
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Contender {
+    Ours,
+    Other(&'static str),
+}
+
+/// A request's, each.
+pub(super) struct Counts {
+    pub(super) instructions: f64,
+    pub(super) allocations: f64,
+    pub(super) calls: f64,
+}
+
+/// Where they are built, and run.
+pub(super) struct Stage {
+    project: Project,
+    target: PathBuf,
+    directory: TempDir,
+    clients: tokio::runtime::Runtime,
+}
+
+impl Stage {
+    pub(super) fn built(target: &Path) -> Result<Self> {
+        let stage = Self {
+            project: Variant::default().with("contenders").generate(),
+            target: target.to_owned(),
+            directory: tempfile::tempdir_in(repository::projects())?,
+            clients: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?,
+        };
+        stage.build()?;
+        Ok(stage)
+    }
+
+    pub(super) fn build(&self) -> Result<()> {
+        run_cargo(
+            self.project.dir(),
+            &self.target,
+            &["build", "--release", "--bins"],
+        )
+        .map(drop)
+    }
+
+    pub(super) fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// How many answers there are in this time.
+    pub(super) fn answers(
+        &self,
+        from: &Running,
+        route: &'static Route,
+        time: Duration,
+    ) -> Result<f64> {
+        let until = Until::Time(Instant::now() + time);
+        self.clients
+            .block_on(ask(CLIENTS, from.address, route, until))
+    }
+
+    pub(super) fn count(&self, contender: Contender, route: &'static Route) -> Result<Counts> {
+        let out = format!("--dhat-out-file={}", self.file("out"));
+        let to = format!("--log-file={}", self.file("told"));
+        let dhat = ["valgrind", "--tool=dhat", &out, &to];
+        let allocations = |told: &str| after(told, "Total: ", 3);
+        let strace = ["strace", "-D", "-f", "-c", "-o", &self.file("told")];
+        let calls = |told: &str| {
+            let total = told.lines().find(|line| line.ends_with(" total"))?;
+            total.split_whitespace().nth(3)?.parse().ok()
+        };
+        Ok(Counts {
+            instructions: self.instructions(contender, route, &[])?,
+            allocations: self.of_each(contender, route, &[], (&dhat, 1), &allocations)?,
+            calls: self.of_each(contender, route, &[], (&strace, CLIENTS), &calls)?,
+        })
+    }
+
+    /// What a request takes, with these arguments more for the server.
+    pub(super) fn instructions(
+        &self,
+        contender: Contender,
+        route: &'static Route,
+        arguments: &[&str],
+    ) -> Result<f64> {
+        let out = format!("--callgrind-out-file={}", self.file("out"));
+        let to = format!("--log-file={}", self.file("told"));
+        let callgrind = ["valgrind", "--tool=callgrind", &out, &to];
+        let collected = |told: &str| after(told, "Collected : ", 0);
+        self.of_each(contender, route, arguments, (&callgrind, 1), &collected)
+    }
+
+    /// What a tool says of twice as many requests and of as many, from so many clients: the difference.
+    fn of_each(
+        &self,
+        contender: Contender,
+        route: &'static Route,
+        arguments: &[&str],
+        (tool, clients): (&[&str], usize),
+        figure: &dyn Fn(&str) -> Option<f64>,
+    ) -> Result<f64> {
+        let [once, twice] = [1, 2].map(|times| {
+            let running = self.start(contender, tool, arguments)?;
+            let until = Until::Count(times * COUNTED / clients);
+            self.clients
+                .block_on(ask(clients, running.address, route, until))?;
+            drop(running);
+            let told = read_when_written(self.file("told").as_ref())?;
+            figure(&told).with_context(|| format!("no figure in: {told}"))
+        });
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        Ok((twice? - once?) / COUNTED as f64)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    /// Starts it with nothing in front, or by way of a tool.
+    pub(super) fn start(
+        &self,
+        contender: Contender,
+        tool: &[&str],
+        arguments: &[&str],
+    ) -> Result<Running> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = match tool {
+            [] => Command::new(self.program(contender)),
+            [tool, arguments @ ..] => {
+                let mut command = Command::new(tool);
+                command.args(arguments).arg(self.program(contender));
+                command
+            }
+        };
+        match contender {
+            Contender::Ours => command
+                .args(["--set", &format!("http.listen={address}")])
+                .args([
+                    "--set=operator.listen=127.0.0.1:0",
+                    "--set=log.format=json",
+                    "--set=database.url=sqlite:contender.db",
+                    "--set=shutdown.delay=0s",
+                ]),
+            Contender::Other(which) => command.args([which, &address.to_string()]),
+        };
+        command.args(arguments);
+        let home = tempfile::tempdir_in(self.directory.path())?;
+        let child = command
+            .env("TOKIO_WORKER_THREADS", "1")
+            .current_dir(&home)
+            .stdin(Stdio::null())
+            .stdout(File::create(home.path().join("log"))?)
+            .stderr(File::create(home.path().join("errors"))?)
+            .spawn()
+            .with_context(|| format!("{command:?}"))?;
+        let mut running = Running {
+            child,
+            address,
+            home,
+        };
+        running.listens()?;
+        Ok(running)
+    }
+
+    fn program(&self, contender: Contender) -> PathBuf {
+        let name = match contender {
+            Contender::Ours => self.project.name(),
+            Contender::Other(_) => "contender",
+        };
+        self.target.join("release").join(name)
+    }
+}
+
+/// A server that runs until it is dropped.
+pub(super) struct Running {
+    child: Child,
+    address: SocketAddr,
+    home: TempDir,
+}
+
+impl Running {
+    fn listens(&mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while std::net::TcpStream::connect(self.address).is_err() {
+            let is_over = self.child.try_wait()?.is_some() || Instant::now() > deadline;
+            if is_over {
+                let errors = fs::read_to_string(self.home.path().join("errors"))?;
+                let log = fs::read_to_string(self.home.path().join("log"))?;
+                bail!("it does not listen: {errors}\n{log}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// How long its threads have been running by now.
+    pub(super) fn used(&self) -> Result<Duration> {
+        let mut used = Duration::ZERO;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let told = fs::read_to_string(thread?.path().join("schedstat"))?;
+            let nanoseconds = told
+                .split(' ')
+                .next()
+                .context("schedstat has a first field")?;
+            used += Duration::from_nanos(nanoseconds.parse()?);
+        }
+        Ok(used)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let pid = Pid::from_child(&self.child);
+        _ = kill_process(pid, Signal::TERM);
+        _ = self.child.wait();
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Until {
+    Time(Instant),
+    /// So many answers each.
+    Count(usize),
+}
+
+/// How many answers all clients got.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+async fn ask(
+    clients: usize,
+    server: SocketAddr,
+    route: &'static Route,
+    until: Until,
+) -> Result<f64> {
+    let mut asking = JoinSet::new();
+    for _ in 0..clients {
+        asking.spawn(client(server, route, until));
+    }
+    let mut answers = 0;
+    while let Some(got) = asking.join_next().await {
+        answers += got??;
+    }
+    Ok(answers as f64)
+}
+
+async fn client(server: SocketAddr, route: &Route, until: Until) -> Result<usize> {
+    let mut stream = TcpStream::connect(server).await?;
+    stream.set_nodelay(true)?;
+    let mut answer = Vec::with_capacity(2048);
+    let mut answers = 0;
+    loop {
+        let is_over = match until {
+            Until::Time(end) => Instant::now() >= end,
+            Until::Count(count) => answers >= count,
+        };
+        if is_over {
+            return Ok(answers);
+        }
+        stream.write_all(route.request.as_bytes()).await?;
+        answer.clear();
+        while !answer.ends_with(route.end.as_bytes()) {
+            let count = stream.read_buf(&mut answer).await?;
+            ensure!(count > 0, "half an answer");
+        }
+        ensure!(answer.starts_with(b"HTTP/1.1 200 "), "no answer");
+        answers += 1;
+    }
+}
+
+/// What a tool says when the program that it looked at has ended.
+fn read_when_written(told: &Path) -> Result<String> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let text = fs::read_to_string(told).unwrap_or_default();
+        if text.contains("total\n") || text.contains("Collected : ") || text.contains("Total: ") {
+            fs::remove_file(told)?;
+            return Ok(text);
+        }
+        ensure!(Instant::now() < deadline, "the tool says nothing");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A number that stands so many words behind these.
+fn after(text: &str, words: &str, place: usize) -> Option<f64> {
+    let (_, rest) = text.split_once(words)?;
+    let number = rest.split_whitespace().nth(place)?;
+    number.replace(',', "").parse().ok()
+}
