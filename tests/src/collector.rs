@@ -30,7 +30,17 @@ pub use opentelemetry_proto::tonic::{
     trace::v1::Span,
 };
 use prost::Message;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::watch,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, pki_types::PrivateKeyDer},
+};
 
 /// Long enough for the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,6 +49,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Collector {
     address: SocketAddr,
+    /// In PEM, of who vouches for it, if it is reached by TLS.
+    authority: Option<String>,
     shared: Arc<Shared>,
     /// Aborted when this is dropped.
     _accepting: JoinSet<()>,
@@ -86,6 +98,28 @@ impl Collector {
 
     /// One that comes where another one was.
     pub async fn at(address: SocketAddr) -> io::Result<Collector> {
+        Collector::with(address, None).await
+    }
+
+    /// One that is reached by TLS, as `localhost`, with a certificate that it has made itself.
+    pub async fn by_tls() -> io::Result<Collector> {
+        let names = vec!["localhost".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der());
+        let key = key.map_err(io::Error::other)?;
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .map_err(io::Error::other)?;
+        let tls = (TlsAcceptor::from(Arc::new(config)), made.cert.pem());
+        Collector::with(SocketAddr::from(([127, 0, 0, 1], 0)), Some(tls)).await
+    }
+
+    async fn with(
+        address: SocketAddr,
+        tls: Option<(TlsAcceptor, String)>,
+    ) -> io::Result<Collector> {
+        let (tls, authority) = tls.unzip();
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
@@ -94,9 +128,10 @@ impl Collector {
             requests: watch::Sender::new(0),
         });
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, Arc::clone(&shared)));
+        accepting.spawn(accept(listener, tls, Arc::clone(&shared)));
         Ok(Collector {
             address,
+            authority,
             shared,
             _accepting: accepting,
         })
@@ -108,7 +143,15 @@ impl Collector {
 
     /// What a service is told.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        match self.authority {
+            Some(_) => format!("https://localhost:{}", self.address.port()),
+            None => format!("http://{}", self.address),
+        }
+    }
+
+    /// Who vouches for it, if it is reached by TLS: in PEM.
+    pub fn authority(&self) -> &str {
+        self.authority.as_deref().unwrap_or_default()
     }
 
     /// From now on.
@@ -219,18 +262,30 @@ pub fn value(metric: &Metric, labels: &[(&str, &str)]) -> Option<f64> {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let shared = Arc::clone(&shared);
-        let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
+        let (tls, shared) = (tls.clone(), Arc::clone(&shared));
         connections.spawn(async move {
-            // A service that is killed leaves in the middle of a sentence.
-            _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            match tls {
+                None => talk(stream, shared).await,
+                // Whoever does not believe us says so by leaving.
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        talk(stream, shared).await;
+                    }
+                }
+            }
         });
     }
+}
+
+async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
+    let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
+    // A service that is killed leaves in the middle of a sentence.
+    _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 async fn answer(

@@ -122,13 +122,13 @@ pub(super) fn section(stage: &Stage) -> Result<String> {
         }
         if !layer.changes.is_empty() {
             fs::write(&path, without)?;
-            let built = stage.build();
+            let built = stage.build_ours();
             fs::write(&path, code)?;
             built?;
         }
         let rest = count(layer.argument.as_slice())?;
         writeln!(page, "| {} | {:.0} |", layer.name, whole - rest)?;
     }
-    stage.build()?;
+    stage.build_ours()?;
     Ok(page)
 }

@@ -77,17 +77,17 @@ impl Stage {
                 .enable_all()
                 .build()?,
         };
-        stage.build()?;
+        stage.build(&["--bins"])?;
         Ok(stage)
     }
 
-    pub(super) fn build(&self) -> Result<()> {
-        run_cargo(
-            self.project.dir(),
-            &self.target,
-            &["build", "--release", "--bins"],
-        )
-        .map(drop)
+    pub(super) fn build_ours(&self) -> Result<()> {
+        self.build(&["--bin", self.project.name()])
+    }
+
+    fn build(&self, what: &[&str]) -> Result<()> {
+        let arguments = [&["build", "--release"], what].concat();
+        run_cargo(self.project.dir(), &self.target, &arguments).map(drop)
     }
 
     pub(super) fn project(&self) -> &Project {

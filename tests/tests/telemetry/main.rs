@@ -5,6 +5,7 @@ mod metrics;
 mod outages;
 mod secrets;
 mod stops;
+mod tls;
 mod traces;
 
 use std::path::PathBuf;

@@ -59,9 +59,14 @@ pub(super) struct Peer {
 pub(super) fn judge(request: &Request, trusted: &[Network]) -> Option<Peer> {
     let peer = Exchange::look(Exchange::peer)?.ip().to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.0.contains(address));
+    let is_trusted_itself = is_trusted(&peer);
     Some(Peer {
-        is_trusted: is_trusted(&peer),
-        client: trace_back(peer, request.headers(), is_trusted),
+        is_trusted: is_trusted_itself,
+        client: if is_trusted_itself {
+            trace_back(peer, request.headers(), is_trusted)
+        } else {
+            peer
+        },
     })
 }
 

@@ -12,9 +12,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::settings::{Endpoint, Header, Otlp};
+use super::settings::{Authorities, Endpoint, Header, Otlp};
 use crate::frame::telemetry::json::with_sources;
 use crate::frame::telemetry::message;
 
@@ -59,11 +60,14 @@ impl Collector {
         settings: &Otlp,
         counts: Counts,
     ) -> Self {
-        let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .build();
+        let connector = match &settings.authorities {
+            Some(Authorities(roots)) => {
+                let tls = ClientConfig::builder().with_root_certificates(Arc::clone(roots));
+                HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth())
+            }
+            None => HttpsConnectorBuilder::new().with_webpki_roots(),
+        };
+        let connector = connector.https_or_http().enable_http1().build();
         let headers = settings.headers.iter();
         let mut headers: HeaderMap = headers
             .map(|Header(name, value)| (name.clone(), value.clone()))

@@ -34,7 +34,7 @@ mod queue;
 mod export;
 
 pub use export::{Export, Spans, current_span, numbers};
-pub use settings::{Attribute, Endpoint, Header, Otlp};
+pub use settings::{Attribute, Authorities, Endpoint, Header, Otlp};
 
 /// What has become of what was to be exported, since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,16 @@
 //! `[otlp]`
 
+#[cfg(feature = "otlp")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::uri::{Scheme, Uri};
 use axum::http::{HeaderName, HeaderValue};
 use config::ValueKind;
+#[cfg(feature = "otlp")]
+use rustls::RootCertStore;
+#[cfg(feature = "otlp")]
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::frame::settings::{Check, REDACTED, Reader, Section, Setting};
 
@@ -13,6 +19,7 @@ use crate::frame::settings::{Check, REDACTED, Reader, Section, Setting};
 pub struct Otlp {
     pub endpoint: Option<Endpoint>,
     pub headers: Vec<Header>,
+    pub authorities: Option<Authorities>,
     pub timeout: Duration,
     pub interval: Duration,
     pub service: Option<String>,
@@ -27,6 +34,10 @@ pub struct Endpoint(Uri);
 #[derive(Debug, Clone)]
 pub struct Header(pub HeaderName, pub HeaderValue);
 
+/// Whom to believe that the collector is who it says, in the place of those that are known everywhere.
+#[derive(Debug, Clone)]
+pub struct Authorities(#[cfg(feature = "otlp")] pub Arc<RootCertStore>);
+
 /// What is to be known of this process wherever its traces and metrics are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute(pub String, pub String);
@@ -36,6 +47,7 @@ impl Section for Otlp {
         Self {
             endpoint: from.value("endpoint"),
             headers: from.value("headers"),
+            authorities: from.value("authorities"),
             timeout: from.value("timeout"),
             interval: from.value("interval"),
             service: from.value("service"),
@@ -101,6 +113,27 @@ impl Setting for Header {
         let mut value = HeaderValue::try_from(value).ok()?;
         value.set_sensitive(true);
         Some(Self(name.parse().ok()?, value))
+    }
+}
+
+impl Setting for Authorities {
+    const EXPECTED: &'static str =
+        "certificates of authorities in PEM, each from `-----BEGIN CERTIFICATE-----` on";
+
+    #[cfg(feature = "otlp")]
+    fn parse(value: &ValueKind) -> Option<Self> {
+        let text = String::parse(value)?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
+            roots.add(certificate.ok()?).ok()?;
+        }
+        (!roots.is_empty()).then(|| Self(Arc::new(roots)))
+    }
+
+    /// Nobody is asked to vouch for anything.
+    #[cfg(not(feature = "otlp"))]
+    fn parse(value: &ValueKind) -> Option<Self> {
+        String::parse(value).map(|_| Self())
     }
 }
 

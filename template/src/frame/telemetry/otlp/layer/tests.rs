@@ -17,10 +17,11 @@ fn spans(work: impl FnOnce()) -> Vec<Ended> {
     queue.take()
 }
 
-fn followed() -> (Context, Trace) {
-    let trace = Trace::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+fn followed() -> (Context, Arc<Trace>) {
+    let trace = Trace::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let trace = Arc::new(trace.unwrap());
     let context = Context {
-        trace: Some(trace),
+        trace: Some(Arc::clone(&trace)),
         ..Context::until(Instant::now())
     };
     (context, trace)
@@ -105,7 +106,7 @@ fn in_another_task_they_belong_to_the_request_that_is_carried_along() {
 fn what_is_not_followed_leaves_nothing() {
     let (context, trace) = followed();
     let passed_over = Context {
-        trace: Some(trace.sampled(false)),
+        trace: Some(Arc::new(Trace::clone(&trace).sampled(false))),
         ..context
     };
     let spans = spans(|| {

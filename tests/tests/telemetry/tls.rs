@@ -1,0 +1,58 @@
+//! A collector that is reached by TLS is believed if somebody vouches for it who is known.
+
+use keelson::collector::Collector;
+
+use crate::{ask, traced};
+
+#[tokio::test]
+async fn a_collector_is_believed_whose_authority_was_given() {
+    let collector = Collector::by_tls().await.unwrap();
+    let service = traced(&collector.endpoint())
+        .file("authority.pem", collector.authority())
+        .env("APP__OTLP__AUTHORITIES_FILE", "authority.pem");
+    let service = service.start().await.unwrap().ready().await;
+    ask(&service, "/v1/targets", true).await;
+    collector
+        .span("span", |span| span.name == "GET /v1/targets")
+        .await;
+    assert_eq!(service.stop().await.code, Some(0));
+    assert!(!collector.heard().metrics.is_empty());
+}
+
+#[tokio::test]
+async fn one_whose_authority_nobody_knows_is_told_nothing() {
+    let collector = Collector::by_tls().await.unwrap();
+    let other = Collector::by_tls().await.unwrap();
+    for authority in ["", other.authority()] {
+        let mut service = traced(&collector.endpoint());
+        if !authority.is_empty() {
+            service = service
+                .file("authority.pem", authority)
+                .env("APP__OTLP__AUTHORITIES_FILE", "authority.pem");
+        }
+        let service = service.start().await.unwrap().ready().await;
+        ask(&service, "/v1/targets", true).await;
+        let event = service.event("export fails").await;
+        let cause = event.field("cause").to_string();
+        assert!(cause.contains("certificate"), "{event}");
+        assert_eq!(service.stop().await.code, Some(0));
+    }
+    assert!(collector.heard().bytes.is_empty());
+}
+
+#[tokio::test]
+async fn authorities_that_are_none_are_refused_at_the_start() {
+    let broken = "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n";
+    for authorities in ["nobody", broken] {
+        let launch = traced("https://localhost:1")
+            .file("authority.pem", authorities)
+            .env("APP__OTLP__AUTHORITIES_FILE", "authority.pem");
+        let exit = launch.start().await.unwrap().exit().await;
+        assert_eq!(exit.code, Some(1), "{exit}");
+        let told = exit.to_string();
+        assert!(
+            told.contains("otlp.authorities") && told.contains("PEM"),
+            "{exit}"
+        );
+    }
+}
