@@ -49,7 +49,7 @@ fn perform(command: &Command, given: &Given) -> Outcome {
         Command::Serve(_) => run(serve(loaded, given.clone())),
         Command::Migrate { check, .. } => run(migrate(&loaded.settings, *check)),
         Command::Healthcheck { probe, .. } => {
-            let passes = health::ask(loaded.settings.operator.listen, *probe)?;
+            let passes = health::ask(loaded.settings.frame.operator.listen, *probe)?;
             let not = if passes { "" } else { "not " };
             say(&format!("{not}{}\n", probe.passed()))?;
             Ok(if passes { Exit::Clean } else { Exit::Failed })
@@ -92,14 +92,14 @@ fn say(answer: &str) -> Outcome {
 
 /// `migrate`: brings the database up to date, or says whether it is.
 async fn migrate(settings: &Settings, check: bool) -> Outcome {
-    settings.log.start(None)?;
-    if check && !Database::exists(&settings.database) {
+    settings.frame.log.start(None)?;
+    if check && !Database::exists(&settings.frame.database) {
         say("there is no database yet: every migration is pending\n")?;
         return Ok(Exit::Failed);
     }
-    let database = Database::new(&settings.database)?;
+    let database = Database::new(&settings.frame.database)?;
     let migrated = bring_up_to_date(&database, check).await;
-    database.close(settings.shutdown.close).await;
+    database.close(settings.frame.shutdown.close).await;
     migrated
 }
 

@@ -50,8 +50,8 @@ type Outcome = Result<Exit, Fault>;
 
 /// The life of the service. Its last event says how it ended.
 async fn serve(loaded: Loaded<Settings>, given: Given) -> Outcome {
-    let export = Export::to(&loaded.settings.otlp);
-    let filtering = loaded.settings.log.start(export.spans())?;
+    let export = Export::to(&loaded.settings.frame.otlp);
+    let filtering = loaded.settings.frame.log.start(export.spans())?;
     let exit = live(loaded, given, filtering, export)
         .await
         .unwrap_or_else(|error| {
@@ -75,12 +75,12 @@ async fn live(
     let lifecycle = Lifecycle::starting();
     let supervisor = Supervisor::new();
     let pulse = Pulse::default();
-    let health = Health::new(&settings.health, &lifecycle, &supervisor, &pulse);
+    let health = Health::new(&settings.frame.health, &lifecycle, &supervisor, &pulse);
     let mut parts = Parts::new(export);
 
     // The operator's listener comes first, so that a slow start can be watched.
     let mut sockets = Sockets::of_process(&["http", "operator"]);
-    let socket = settings.operator.socket(&mut sockets)?;
+    let socket = settings.frame.operator.socket(&mut sockets)?;
     let shown = Arc::new(operator::Shown {
         lifecycle: lifecycle.clone(),
         supervisor: supervisor.clone(),
@@ -91,12 +91,12 @@ async fn live(
         database: parts.database.subscribe(),
         settings: entries,
         filtering: filtering.clone(),
-        token: settings.operator.token.clone().map(Token::new),
+        token: settings.frame.operator.token.clone().map(Token::new),
     });
     let routes = operator::routes(Arc::clone(&shown));
     let export = parts.export.clone().run(move || shown.metrics_page());
     let watched = Handle::current();
-    let overrun = overrun(lifecycle.watch(), settings.shutdown.grace);
+    let overrun = overrun(lifecycle.watch(), settings.frame.shutdown.grace);
     let beside = async move {
         _ = tokio::join!(pulse.watch(watched), overrun, filtering.keep_time(), export);
     };
@@ -132,7 +132,7 @@ async fn live(
             let delay = if in_a_hurry {
                 Duration::ZERO
             } else {
-                settings.shutdown.delay
+                settings.frame.shutdown.delay
             };
             (cause, delay)
         }
@@ -142,7 +142,7 @@ async fn live(
 
     // Stop. Whoever insists does not wait for that.
     let left = tokio::select! {
-        left = stop(&cause, delay, &settings.shutdown, parts, &lifecycle, &supervisor) => left,
+        left = stop(&cause, delay, &settings.frame.shutdown, parts, &lifecycle, &supervisor) => left,
         signal = insistence(&mut signals, &cause) => {
             telemetry::insist(|| {
                 tracing::warn!(
@@ -195,8 +195,8 @@ async fn start(
     parts: &mut Parts,
 ) -> Result<(), Fault> {
     metrics.tended_by(supervisor)?;
-    Database::may_start(&settings.database)?;
-    let database = Database::new(&settings.database)?;
+    Database::may_start(&settings.frame.database)?;
+    let database = Database::new(&settings.frame.database)?;
     parts.database.send_replace(Some(database.clone()));
     lifecycle.waits_for("the database");
     database.reach().await?;
@@ -204,12 +204,12 @@ async fn start(
     database.prepare().await?;
     database.tended_by(supervisor)?;
     let asked = database.clone();
-    health.check("database", settings.health.database, move || {
+    health.check("database", settings.frame.health.database, move || {
         let database = asked.clone();
         async move { database.ping().await }
     })?;
 
-    let keys = Keys::new(&settings.idempotency, database.clone());
+    let keys = Keys::new(&settings.frame.idempotency, database.clone());
     keys.tended_by(supervisor)?;
 
     let files = database.files();
@@ -222,11 +222,11 @@ async fn start(
     };
     lifecycle.waits_for("tasks");
     let routes = service::start(settings, &frame).await?;
-    let routes = openapi::served(routes, settings.http.documentation)?;
-    let routes = edge::around(routes, &settings.http, metrics.requests());
+    let routes = openapi::served(routes, settings.frame.http.documentation)?;
+    let routes = edge::around(routes, &settings.frame.http, metrics.requests());
 
-    let socket = sockets.take("http", settings.http.listen)?;
-    let mut limits = settings.http.limits.clone();
+    let socket = sockets.take("http", settings.frame.http.listen)?;
+    let mut limits = settings.frame.http.limits.clone();
     limits.max_connections = server::room_for(limits.max_connections, files);
     let listener = socket.serve(routes.merge(health.routes()), &limits)?;
     parts.http.send_replace(Some(listener.watch()));
@@ -345,7 +345,7 @@ fn reload(given: &Given, filtering: &Filtering, in_force: &[Entry]) {
                     "changed settings that only a restart puts in force"
                 );
             }
-            filtering.configure(&loaded.settings.log.filter);
+            filtering.configure(&loaded.settings.frame.log.filter);
         }
         Err(problems) => tracing::error!(%problems, "the settings are wrong; nothing has changed"),
     }

@@ -38,12 +38,15 @@ pub mod openapi;
 pub mod operator;
 pub mod panics;
 pub mod problem;
+mod sections;
 pub mod server;
 pub mod settings;
 pub mod signals;
 pub mod supervisor;
 pub mod telemetry;
 pub mod watchdog;
+
+pub use sections::Settings;
 
 /// What the frame offers to the service.
 #[derive(Debug, Clone)]

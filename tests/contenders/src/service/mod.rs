@@ -1,8 +1,6 @@
 //! A service that does next to nothing, so that what is measured is what stands around it: one route
 //! that says hello, and one that takes JSON and gives JSON.
 
-mod settings;
-
 use std::error::Error;
 
 use axum::Router;
@@ -13,8 +11,19 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::frame::Frame;
 use crate::frame::input::Json;
+use crate::frame::settings::{Reader, Section};
 
-pub use settings::Settings;
+/// None of its own.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub frame: crate::frame::Settings,
+}
+
+impl Section for Settings {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self { frame: from.part() }
+    }
+}
 
 #[derive(Debug, Deserialize, Serialize, Validate)]
 #[serde(deny_unknown_fields)]

@@ -1,34 +1,21 @@
-//! The settings: the frame's sections, and what is wrong.
+//! The settings: the frame's, and what is wrong.
 
 use config::ValueKind;
 
-use crate::frame::settings::{Check, Reader, Section, Setting, one_of};
-use crate::frame::{database, edge, health, idempotency, lifecycle, operator, telemetry};
+use crate::frame;
+use crate::frame::health::Need;
+use crate::frame::settings::{Reader, Section, Setting, one_of};
 
 #[derive(Debug, Clone)]
 pub struct Settings {
-    pub http: edge::Http,
-    pub operator: operator::Settings,
-    pub log: telemetry::Log,
-    pub otlp: telemetry::Otlp,
-    pub database: database::Settings,
-    pub shutdown: lifecycle::Shutdown,
-    pub health: health::Settings,
-    pub idempotency: idempotency::Settings,
+    pub frame: frame::Settings,
     pub faults: Faults,
 }
 
 impl Section for Settings {
     fn read(from: &mut Reader<'_>) -> Self {
         Self {
-            http: from.section("http"),
-            operator: from.section("operator"),
-            log: from.section("log"),
-            otlp: from.section("otlp"),
-            database: from.section("database"),
-            shutdown: from.section("shutdown"),
-            health: from.section("health"),
-            idempotency: from.section("idempotency"),
+            frame: from.part(),
             faults: from.section("faults"),
         }
     }
@@ -39,7 +26,7 @@ impl Section for Settings {
 pub struct Faults {
     pub task: TaskFault,
     pub check: CheckFault,
-    pub need: health::Need,
+    pub need: Need,
 }
 
 impl Section for Faults {
@@ -50,8 +37,6 @@ impl Section for Faults {
             need: from.value("need"),
         }
     }
-
-    fn check(&self, _: &mut Check<'_>) {}
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
