@@ -1,5 +1,6 @@
--- Who has been greeted, and how often.
+-- Who has been greeted, how often, and when for the last time: in seconds since 1970.
 CREATE TABLE guests (
     name TEXT PRIMARY KEY,
-    times BIGINT NOT NULL
+    times BIGINT NOT NULL,
+    last_came BIGINT NOT NULL
 );

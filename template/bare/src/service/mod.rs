@@ -1,6 +1,6 @@
 //! Your service: what it is for. It uses the frame; the frame knows nothing of it.
 //!
-//! So far it greets its guests, and remembers how often: one route, one table, one setting.
+//! So far it greets its guests, and remembers how often: one route, one table, one task, one metric.
 
 mod hello;
 mod settings;
@@ -36,6 +36,7 @@ pub async fn start(
     frame: &Frame,
 ) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     let guests = hello::Guests::new(frame.database.clone());
+    guests.forgotten_by(&frame.supervisor, settings.hello.forget_after)?;
     let routes = hello::routes(settings.hello.clone(), guests);
     let api = OpenApiRouter::with_openapi(Api::openapi());
     Ok(api.nest("/v1", routes))

@@ -28,3 +28,18 @@ fn a_guest_that_is_greeted_is_counted() {
     let duration = "http_server_request_duration_seconds_count";
     assert_eq!(metrics.count(&format!("{duration}{greeted}")), 1);
 }
+
+#[test]
+fn a_guest_who_stays_away_is_forgotten() {
+    let service = Running::start(&["hello.forget_after=0s"]);
+    let visit = || ask(service.http, "POST", "/v1/hello/Ada", "").json();
+    assert_eq!(visit()["times"], 1);
+    assert_eq!(visit()["times"], 2);
+
+    // The task has its next turn now, and not in an hour.
+    let restart = "/api/tasks/forgetting/restart";
+    assert_eq!(ask(service.operator, "POST", restart, "").status, 202);
+    while service.event("forgotten")["guests"] != 1 {}
+
+    assert_eq!(visit()["times"], 1);
+}
