@@ -11,6 +11,7 @@ use super::stage::{Contender, Counts, HELLO, JSON, Route, Stage};
 
 const ROUNDS: usize = 40;
 const TURN: Duration = Duration::from_millis(100);
+
 /// What is compared. axum is there twice: what it differs from itself is noise.
 const CONTENDERS: [Contender; 5] = [
     Contender::Other("hyper"),
@@ -69,9 +70,9 @@ pub(super) fn section(stage: &Stage) -> Result<String> {
         )?;
     }
     page.push_str(
-        "\nInstructions are callgrind's, allocations DHAT's, for one request after the other; system \
-         calls strace's, with 32 connections: the difference of twice as many requests and as many, a \
-         request.\n",
+        "\nInstructions are callgrind's, and allocations DHAT's, of all threads, for one request after the \
+         other; system calls strace's, with 32 connections, in which the log's thread writes a few lines \
+         at a time.\n",
     );
     Ok(page)
 }

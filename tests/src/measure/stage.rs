@@ -20,8 +20,10 @@ use crate::variant::{Project, Variant};
 
 const CLIENTS: usize = 32;
 
-/// Requests that are counted, beside twice as many: what start and stop cost is in both.
+/// Requests that are counted.
 const COUNTED: usize = 4_000;
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+const EACH: f64 = COUNTED as f64;
 
 pub(super) struct Route {
     pub(super) name: &'static str,
@@ -118,12 +120,13 @@ impl Stage {
         };
         Ok(Counts {
             instructions: self.instructions(contender, route, &[])?,
-            allocations: self.of_each(contender, route, &[], (&dhat, 1), &allocations)?,
-            calls: self.of_each(contender, route, &[], (&strace, CLIENTS), &calls)?,
+            allocations: self.of_each(contender, route, (&dhat, 1), &allocations)?,
+            calls: self.of_each(contender, route, (&strace, CLIENTS), &calls)?,
         })
     }
 
-    /// What a request takes, with these arguments more for the server.
+    /// What a request takes, with these arguments more for the server: the middle of three counts. It is
+    /// counted while there are requests only, and not while a start looks how fast its clocks are.
     pub(super) fn instructions(
         &self,
         contender: Contender,
@@ -132,22 +135,41 @@ impl Stage {
     ) -> Result<f64> {
         let out = format!("--callgrind-out-file={}", self.file("out"));
         let to = format!("--log-file={}", self.file("told"));
-        let callgrind = ["valgrind", "--tool=callgrind", &out, &to];
-        let collected = |told: &str| after(told, "Collected : ", 0);
-        self.of_each(contender, route, arguments, (&callgrind, 1), &collected)
+        let callgrind = [
+            "valgrind",
+            "--tool=callgrind",
+            "--instr-atstart=no",
+            &out,
+            &to,
+        ];
+        let mut counts = [0.0; 3];
+        for count in &mut counts {
+            let running = self.start(contender, &callgrind, arguments)?;
+            let asked = |count| ask(1, running.address, route, Until::Count(count));
+            self.clients.block_on(asked(COUNTED / 10))?;
+            running.counted("on")?;
+            self.clients.block_on(asked(COUNTED))?;
+            running.counted("off")?;
+            drop(running);
+            let told = read_when_written(self.file("told").as_ref())?;
+            let collected = after(&told, "Collected : ", 0);
+            *count = collected.with_context(|| format!("no figure in: {told}"))? / EACH;
+        }
+        counts.sort_by(f64::total_cmp);
+        Ok(counts[1])
     }
 
-    /// What a tool says of twice as many requests and of as many, from so many clients: the difference.
+    /// What a tool says of twice as many requests and of as many, from so many clients: the difference,
+    /// since what start and stop cost is in both.
     fn of_each(
         &self,
         contender: Contender,
         route: &'static Route,
-        arguments: &[&str],
         (tool, clients): (&[&str], usize),
         figure: &dyn Fn(&str) -> Option<f64>,
     ) -> Result<f64> {
         let [once, twice] = [1, 2].map(|times| {
-            let running = self.start(contender, tool, arguments)?;
+            let running = self.start(contender, tool, &[])?;
             let until = Until::Count(times * COUNTED / clients);
             self.clients
                 .block_on(ask(clients, running.address, route, until))?;
@@ -155,8 +177,7 @@ impl Stage {
             let told = read_when_written(self.file("told").as_ref())?;
             figure(&told).with_context(|| format!("no figure in: {told}"))
         });
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        Ok((twice? - once?) / COUNTED as f64)
+        Ok((twice? - once?) / EACH)
     }
 
     fn file(&self, name: &str) -> String {
@@ -237,6 +258,16 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+        Ok(())
+    }
+
+    /// Has callgrind count, or not, from now on.
+    fn counted(&self, switch: &str) -> Result<()> {
+        let mut control = Command::new("callgrind_control");
+        let output = control
+            .args(["-i", switch, &self.child.id().to_string()])
+            .output()?;
+        ensure!(output.status.success(), "{control:?}: {output:?}");
         Ok(())
     }
 
