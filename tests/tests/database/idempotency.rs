@@ -120,7 +120,7 @@ async fn a_key_that_was_kept_for_long_enough_is_forgotten() {
     let launch = on_sqlite().directory(directory.path());
     let service = launch.clone().start().await.unwrap().ready().await;
     for key in ["old", "young"] {
-        let added = send(service.http().await, key, &format!("http://{key}")).await;
+        let added = send(service.http().await, key, &format!("http://{key}/")).await;
         assert_eq!(added.status, 201, "{added}");
     }
     assert_eq!(service.stop().await.code, Some(0));
@@ -267,7 +267,7 @@ async fn come_again(launch: Launch) {
     let random = RandomState::new();
     let mut replayed = 0;
     for client in 0..CLIENTS {
-        let (key, url) = (format!("key-{client}"), format!("http://{client}"));
+        let (key, url) = (format!("key-{client}"), format!("http://{client}.example/"));
         let body = json!({ "url": url }).to_string();
         let mut connection = Conversation::open(current).await.unwrap();
         let request = format!(
