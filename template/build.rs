@@ -26,6 +26,7 @@ fn main() {
     );
 }
 
+#[expect(clippy::disallowed_methods, reason = "nothing else is going on")]
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();

@@ -7,6 +7,7 @@
 //! with; a SQLite file is in the mode that the database has put it in, for everybody.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panicking")]
+#![allow(clippy::disallowed_methods, reason = "nobody else is on its threads")]
 
 use std::time::{Duration, Instant};
 

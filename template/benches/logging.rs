@@ -8,6 +8,7 @@
 //! thread was running that logs, and all threads of the process.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panicking")]
+#![allow(clippy::disallowed_methods, reason = "nobody else is on its threads")]
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

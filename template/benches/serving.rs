@@ -7,6 +7,7 @@
 //! busy all the time; where it is not, look at what an answer costs, not at the rates.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panicking")]
+#![allow(clippy::disallowed_methods, reason = "nobody else is on its threads")]
 
 use std::fs;
 use std::net::SocketAddr;

@@ -4,6 +4,7 @@
 //! of seven turns counts.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panicking")]
+#![allow(clippy::disallowed_methods, reason = "nobody else is on its threads")]
 
 use std::time::{Duration, Instant};
 

@@ -120,6 +120,7 @@ async fn bring_up_to_date(database: &Database, check: bool) -> Outcome {
 }
 
 /// Runs on all cores. Blocking work that hangs does not keep the process alive.
+#[expect(clippy::disallowed_methods, reason = "this is where async code begins")]
 fn run(work: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

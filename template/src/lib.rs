@@ -1,6 +1,14 @@
 //! The composition root: what the process is made of, from its start to its stop. Read it from top to
 //! bottom.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "a test may block: the thread is its own"
+    )
+)]
+
 mod commands;
 pub mod frame;
 pub mod service;

@@ -218,7 +218,7 @@ fn run_cargo(directory: &Path, target: &Path, arguments: &[&str]) -> Result<Vec<
 
 /// The median of five changes to a route that cargo cannot take for nothing.
 fn rebuild(project: &Project, target: &Path) -> Result<Duration> {
-    let route = project.dir().join("src/service/targets.rs");
+    let route = project.dir().join("src/service/targets/store.rs");
     let original = fs::read_to_string(&route)?;
     let mut times = Vec::new();
     for attempt in 0..5 {

@@ -63,17 +63,17 @@ fn said(command: &mut Command) -> Result<String> {
 /// Asks the service at `url`, by the description at `place`: a file, or an address.
 pub fn ask(place: &str, url: &str) -> Result<Findings> {
     let directory = tempfile::tempdir()?;
+    let tests = repository::root().join("tests");
     let output = command()?
+        .arg("--config-file")
+        .arg(tests.join("schemathesis.toml"))
         .args(["run", place, "--url", url])
         // The same requests every time.
         .args(["--seed", "1", "--generation-database", "none"])
         .args(["--checks", "all", "--mode", "all", "--max-examples", "100"])
         .args(["--phases", "examples,coverage,fuzzing,stateful"])
         .args(["--continue-on-failure", "--no-color"])
-        .env(
-            "SCHEMATHESIS_HOOKS",
-            repository::root().join("tests/schemathesis.py"),
-        )
+        .env("SCHEMATHESIS_HOOKS", tests.join("schemathesis.py"))
         .current_dir(directory.path())
         .output()?;
     let report = [output.stdout, output.stderr].concat();

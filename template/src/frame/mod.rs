@@ -14,6 +14,7 @@
 //! | [`server`] | listeners: accept, watch over, drain |
 //! | [`edge`] | what stands between a socket and a handler |
 //! | [`input`] | what a handler is given, checked |
+//! | [`precondition`] | versions of what is answered, and requests that are about one of them |
 //! | [`openapi`] | the description of the API, and its page |
 //! | [`idempotency`] | requests that are sent again, and worked on once |
 //! | [`context`] | what code knows of the request that it runs for |
@@ -37,6 +38,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod operator;
 pub mod panics;
+pub mod precondition;
 pub mod problem;
 mod sections;
 pub mod server;

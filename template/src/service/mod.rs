@@ -1,6 +1,7 @@
 //! Your service: what it is for. It uses the frame; the frame knows nothing of it.
 //!
-//! The example watches over targets, which are URLs: they can be added, listed and removed.
+//! The example watches over targets, which are URLs: they can be added, listed, changed and
+//! removed.
 
 mod settings;
 mod targets;
@@ -18,7 +19,7 @@ pub use settings::Settings;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Targets", description = "The URLs that are watched."),
-    tags((name = "targets", description = "URLs, which can be added, listed and removed"))
+    tags((name = "targets", description = "URLs, which can be added, listed, changed and removed"))
 )]
 struct Api;
 
@@ -36,7 +37,7 @@ pub async fn start(
     frame: &Frame,
 ) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     let (database, keys) = (frame.database.clone(), frame.keys.clone());
-    let targets = targets::Targets::new(database, keys, settings.monitor.max_targets);
+    let targets = targets::Targets::new(database, keys, &settings.monitor);
     let api = OpenApiRouter::with_openapi(Api::openapi());
     Ok(api.nest("/v1", targets::routes(targets)))
 }

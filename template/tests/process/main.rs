@@ -5,6 +5,10 @@
     clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test may block: the thread is its own"
+)]
 
 #[path = "../support/exposition.rs"]
 mod exposition;

@@ -1,9 +1,9 @@
-//! Targets can be added, read, listed and removed, and what cannot be is refused with a reason.
+//! Targets can be added, read, listed, changed and removed, and what cannot be is refused with a reason.
 
 use serde_json::json;
 
 use crate::exposition::Exposition;
-use crate::running::{Running, ask, get};
+use crate::running::{Answer, Running, ask, ask_with, get};
 
 #[test]
 fn a_target_is_kept_until_it_is_removed() {
@@ -26,12 +26,76 @@ fn a_target_is_kept_until_it_is_removed() {
         created.head
     );
     assert_eq!(get(service.http, &path).json(), target);
-    assert_eq!(get(service.http, "/v1/targets").json(), json!([target]));
+    let page = json!({"targets": [target]});
+    assert_eq!(get(service.http, "/v1/targets").json(), page);
 
     assert_eq!(ask(service.http, "DELETE", &path, "").status, 204);
 
     assert_eq!(get(service.http, &path).status, 404);
     assert_eq!(ask(service.http, "DELETE", &path, "").status, 404);
+}
+
+#[test]
+fn a_target_is_changed_by_whoever_has_seen_it_as_it_is() {
+    let service = Running::start(&[]);
+    let body = r#"{"url":"https://example.org/"}"#;
+    let created = ask(service.http, "POST", "/v1/targets", body);
+    let path = format!("/v1/targets/{}", created.json()["id"]);
+    let tag = |answer: &Answer| header(answer, "etag").to_owned();
+    let change = |expected: &str, name: &str| {
+        let body = format!(r#"{{"url":"https://example.org/","name":"{name}"}}"#);
+        ask_with(service.http, "PUT", &path, expected, &body)
+    };
+    let expected = format!("if-match: {}\r\n", tag(&created));
+
+    let changed = change(&expected, "first");
+
+    assert_eq!(
+        (changed.status, &changed.json()["name"]),
+        (200, &"first".into())
+    );
+    assert_ne!(tag(&changed), tag(&created));
+    assert_eq!(change(&expected, "second").status, 412);
+    assert_eq!(change("", "second").status, 428);
+    let known = format!("if-none-match: {}\r\n", tag(&changed));
+    let read = ask_with(service.http, "GET", &path, &known, "");
+    assert_eq!((read.status, read.body.as_str()), (304, ""));
+    assert_eq!(get(service.http, &path).json(), changed.json());
+}
+
+#[test]
+fn a_list_is_walked_through_by_its_links() {
+    let service = Running::start(&[]);
+    for number in 0..5 {
+        let body = format!(r#"{{"url":"https://{number}.example.org/"}}"#);
+        assert_eq!(ask(service.http, "POST", "/v1/targets", &body).status, 201);
+    }
+    let mut path = "/v1/targets?limit=2".to_owned();
+    let mut urls = Vec::new();
+    loop {
+        let page = get(service.http, &path);
+        let targets = page.json()["targets"].clone();
+        urls.extend(
+            targets
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|it| it["url"].to_string()),
+        );
+        match header(&page, "link").strip_prefix('<') {
+            Some(link) => path = link.strip_suffix(">; rel=\"next\"").unwrap().to_owned(),
+            None => break,
+        }
+    }
+    let all = (0..5).map(|number| format!("\"https://{number}.example.org/\""));
+    assert!(all.eq(urls.iter().cloned()), "{urls:?}");
+}
+
+/// The value of a header, or nothing.
+fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
+    let lines = answer.head.lines().filter_map(|line| line.split_once(": "));
+    let mut values = lines.filter(|(header, _)| *header == name);
+    values.next().map_or("", |(_, value)| value)
 }
 
 #[test]

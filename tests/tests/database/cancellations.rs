@@ -49,7 +49,7 @@ async fn a_thousand_clients_that_leave_leave_nothing_behind() {
         assert_is(address, *id, url).await;
     }
     // Whatever was written is seen by everybody, the other connections included.
-    add(address, "http://last").await;
+    add(address, "http://last/").await;
     let count = postgres
         .query("postgres", "SELECT count(*) FROM targets")
         .await;

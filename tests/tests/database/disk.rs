@@ -87,14 +87,14 @@ async fn a_log_that_another_process_needs_stays_and_is_told_and_nothing_is_lost(
     let launch = on_sqlite().directory(directory.path());
     let first = launch.clone().start().await.unwrap().ready().await;
     let second = launch.start().await.unwrap().ready().await;
-    let answer = http::send(first.http().await, new_target("http://a")).await;
+    let answer = http::send(first.http().await, new_target("http://a/")).await;
     assert_eq!(answer.unwrap().status, 201);
 
     let exit = first.stop().await;
 
     assert_eq!(exit.code, Some(0), "{exit}");
     told_of_the_log(&exit);
-    assert_eq!(urls(second.http().await).await, ["http://a"]);
+    assert_eq!(urls(second.http().await).await, ["http://a/"]);
     let exit = second.stop().await;
     assert!(exit.event(STAYS).is_none(), "{exit}");
     let left = std::fs::read_dir(directory.path().join("data")).unwrap();

@@ -76,25 +76,25 @@ async fn what_is_sent_again_is_answered_as_before_to_the_byte() {
     let launch = on_sqlite().directory(directory.path());
     let service = launch.clone().start().await.unwrap().ready().await;
     let address = service.http().await;
-    let first = send(address, "one", "http://a").await;
+    let first = send(address, "one", "http://a/").await;
     assert_eq!(first.status, 201, "{first}");
     assert!(first.header("idempotent-replayed").is_none(), "{first}");
-    let taken = send(address, "two", "http://a").await;
+    let taken = send(address, "two", "http://a/").await;
     assert_eq!(
         (taken.status, code(&taken).as_str()),
         (409, "already_watched")
     );
-    for (key, url, before) in [("one", "http://a", &first), ("two", "http://a", &taken)] {
+    for (key, url, before) in [("one", "http://a/", &first), ("two", "http://a/", &taken)] {
         let again = send(address, key, url).await;
         assert_eq!(again.header("idempotent-replayed"), Some("true"), "{again}");
         assert_eq!(seen(&again), seen(before));
     }
-    let reused = send(address, "one", "http://b").await;
+    let reused = send(address, "one", "http://b/").await;
     assert_eq!(
         (reused.status, code(&reused).as_str()),
         (422, "idempotency_key_reused")
     );
-    let malformed = send(address, "not one", "http://b").await;
+    let malformed = send(address, "not one", "http://b/").await;
     let found = (malformed.status, code(&malformed));
     assert_eq!(found, (400, "idempotency_key_malformed".to_owned()));
     assert_eq!(malformed.json()["errors"][0]["header"], "idempotency-key");
@@ -108,9 +108,9 @@ async fn what_is_sent_again_is_answered_as_before_to_the_byte() {
 
     // It is known to the next process as well.
     let service = launch.start().await.unwrap().ready().await;
-    let again = send(service.http().await, "one", "http://a").await;
+    let again = send(service.http().await, "one", "http://a/").await;
     assert_eq!(seen(&again), seen(&first));
-    assert_eq!(urls(service.http().await).await, ["http://a"]);
+    assert_eq!(urls(service.http().await).await, ["http://a/"]);
     assert_eq!(service.stop().await.code, Some(0));
 }
 
@@ -120,7 +120,7 @@ async fn a_key_that_was_kept_for_long_enough_is_forgotten() {
     let launch = on_sqlite().directory(directory.path());
     let service = launch.clone().start().await.unwrap().ready().await;
     for key in ["old", "young"] {
-        let added = send(service.http().await, key, &format!("http://{key}")).await;
+        let added = send(service.http().await, key, &format!("http://{key}/")).await;
         assert_eq!(added.status, 201, "{added}");
     }
     assert_eq!(service.stop().await.code, Some(0));
@@ -133,11 +133,11 @@ async fn a_key_that_was_kept_for_long_enough_is_forgotten() {
     let service = launch.start().await.unwrap().ready().await;
     let address = service.http().await;
     eventually("a key that is as good as new", async || {
-        let added = send(address, "old", "http://another").await;
+        let added = send(address, "old", "http://another/").await;
         (added.status == 201).then_some(())
     })
     .await;
-    let young = send(address, "young", "http://another").await;
+    let young = send(address, "young", "http://another/").await;
     assert_eq!(young.status, 422, "{young}");
     assert_eq!(service.stop().await.code, Some(0));
 }
@@ -165,7 +165,7 @@ async fn of_a_hundred_at_once_one_replica_works_on_one_on_postgres() {
 async fn of_a_hundred_one(addresses: &[SocketAddr; 2]) {
     let all = (0..100).map(|number| {
         let (_, address) = watch::channel(addresses[number % 2]);
-        async move { insist(&address, "one", "http://a").await }
+        async move { insist(&address, "one", "http://a/").await }
     });
     let answers = all.collect::<JoinSet<_>>().join_all().await;
     let replayed = |answer: &&Answer| answer.header("idempotent-replayed").is_some();
@@ -174,7 +174,7 @@ async fn of_a_hundred_one(addresses: &[SocketAddr; 2]) {
         assert_eq!(seen(answer), seen(&answers[0]));
     }
     assert_eq!(answers[0].status, 201, "{}", answers[0]);
-    assert_eq!(urls(addresses[0]).await, ["http://a"]);
+    assert_eq!(urls(addresses[0]).await, ["http://a/"]);
 }
 
 #[tokio::test]
@@ -188,9 +188,9 @@ async fn a_key_that_another_replica_works_on_is_refused_until_that_has_ended() {
 
     // It is answered in the end, …
     let answer = while_locked(&postgres, async || {
-        let working = tokio::spawn(async move { send(at_first, "one", "http://a").await });
+        let working = tokio::spawn(async move { send(at_first, "one", "http://a/").await });
         waits(&postgres).await;
-        let (refused, took) = timed(at_second, keyed("one", "http://a")).await;
+        let (refused, took) = timed(at_second, keyed("one", "http://a/")).await;
         assert!(is_in_use(&refused), "{refused}");
         assert_eq!(refused.header("retry-after"), Some("1"), "{refused}");
         assert!(took < AT_ONCE, "took {took:?}");
@@ -199,13 +199,13 @@ async fn a_key_that_another_replica_works_on_is_refused_until_that_has_ended() {
     })
     .await;
     assert_eq!(answer.status, 201, "{answer}");
-    let again = send(at_second, "one", "http://a").await;
+    let again = send(at_second, "one", "http://a/").await;
     assert_eq!(again.header("idempotent-replayed"), Some("true"), "{again}");
     assert_eq!(seen(&again), seen(&answer));
 
     // … or killed in the middle of its work.
     while_locked(&postgres, async || {
-        let working = http::send(at_first, keyed("two", "http://b"));
+        let working = http::send(at_first, keyed("two", "http://b/"));
         let kill = async {
             waits(&postgres).await;
             first.signal(Signal::KILL);
@@ -215,10 +215,10 @@ async fn a_key_that_another_replica_works_on_is_refused_until_that_has_ended() {
     })
     .await;
     let (_, address) = watch::channel(at_second);
-    let answer = insist(&address, "two", "http://b").await;
+    let answer = insist(&address, "two", "http://b/").await;
     assert_eq!(answer.status, 201, "{answer}");
     assert_eq!(answer.header("idempotent-replayed"), None, "{answer}");
-    assert_eq!(urls(at_second).await, ["http://a", "http://b"]);
+    assert_eq!(urls(at_second).await, ["http://a/", "http://b/"]);
     assert_eq!(first.exit().await.signal, Some(9));
     assert_eq!(second.stop().await.code, Some(0));
 }
@@ -267,7 +267,7 @@ async fn come_again(launch: Launch) {
     let random = RandomState::new();
     let mut replayed = 0;
     for client in 0..CLIENTS {
-        let (key, url) = (format!("key-{client}"), format!("http://{client}"));
+        let (key, url) = (format!("key-{client}"), format!("http://{client}.example/"));
         let body = json!({ "url": url }).to_string();
         let mut connection = Conversation::open(current).await.unwrap();
         let request = format!(

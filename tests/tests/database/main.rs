@@ -108,9 +108,17 @@ async fn probed_well(mut probing: JoinSet<()>) {
 
 /// The URLs of all targets, in the order of their numbers.
 async fn urls(address: SocketAddr) -> Vec<String> {
-    let answer = http::get(address, "/v1/targets").await.unwrap();
-    assert_eq!(answer.status, 200, "{answer}");
-    let targets = answer.json();
     let url = |target: &Value| target["url"].as_str().unwrap().to_owned();
-    targets.as_array().unwrap().iter().map(url).collect()
+    let mut path = "/v1/targets?limit=100".to_owned();
+    let mut urls = Vec::new();
+    loop {
+        let answer = http::get(address, &path).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer}");
+        let page = answer.json();
+        urls.extend(page["targets"].as_array().unwrap().iter().map(url));
+        let Some(next) = page["next"].as_str() else {
+            return urls;
+        };
+        path = format!("/v1/targets?limit=100&cursor={next}");
+    }
 }

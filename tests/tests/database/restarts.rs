@@ -17,7 +17,7 @@ async fn a_restart_of_the_server_is_over_within_two_seconds_and_costs_only_503()
     let launch = on_postgres(&postgres.url("postgres")).set("monitor.max_targets", 1_000_000);
     let service = launch.start().await.unwrap().ready().await;
     let address = service.http().await;
-    let id = add(address, "http://first").await;
+    let id = add(address, "http://first/").await;
     let path = format!("/v1/targets/{id}");
     // The middle one of many answers, which must all be good.
     let latency = async || {

@@ -2,6 +2,7 @@
 //! template, or a refusal that says why.
 
 mod cleanliness;
+mod guard;
 mod names;
 mod places;
 

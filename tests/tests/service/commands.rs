@@ -213,7 +213,7 @@ async fn what_was_stored_is_there_after_a_restart_and_nothing_else_is_left() {
         .await
         .unwrap()
         .json();
-    assert_eq!(targets, serde_json::json!([{"id": 1, "url": "http://a"}]));
+    assert_eq!(targets, serde_json::json!({"targets": [created.json()]}));
 }
 
 #[tokio::test]

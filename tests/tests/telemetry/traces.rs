@@ -62,7 +62,7 @@ async fn a_request_that_a_proxy_has_chosen_arrives_with_its_parent_and_its_state
             ("db.system.name", "sqlite"),
             ("db.operation.name", "SELECT"),
             ("db.query.summary", "SELECT targets"),
-            ("code.file.path", "src/service/targets.rs"),
+            ("code.file.path", "src/service/targets/store.rs"),
         ],
     );
     let resource = collector.heard().resource;

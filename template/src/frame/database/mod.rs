@@ -248,4 +248,4 @@ impl Database {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -137,6 +137,10 @@ fn options(settings: &Settings) -> Result<PgConnectOptions, sqlx::Error> {
 }
 
 /// A file that is missing is no server that is away, for which a start would wait.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a start that waits for nothing else"
+)]
 fn certificates_are_there(url: &str) -> Result<(), sqlx::Error> {
     const FILES: [&str; 4] = ["sslcert", "sslkey", "sslrootcert", "ssl-root-cert"];
     let url = url::Url::parse(url).map_err(|error| sqlx::Error::Configuration(error.into()))?;

@@ -80,7 +80,7 @@ impl Fixture {
     }
 }
 
-pub(in crate::frame) fn settings(url: &str) -> Settings {
+pub(crate) fn settings(url: &str) -> Settings {
     Settings {
         url: crate::frame::settings::Setting::parse(&url.into()).unwrap(),
         max_connections: 2,

@@ -62,6 +62,7 @@ impl Origins {
         let allowed = self.allowed.iter().map(|origin| origin.0.clone());
         let shown = [
             header::ETAG,
+            header::LINK,
             header::LOCATION,
             header::RETRY_AFTER,
             super::REQUEST_ID,

@@ -37,6 +37,10 @@ impl Probe {
 /// # Errors
 ///
 /// When nothing answers there.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a command of its own, without a runtime"
+)]
 pub fn ask(operator: SocketAddr, probe: Probe) -> io::Result<bool> {
     const PATIENCE: Duration = Duration::from_secs(2);
     let mut address = operator;

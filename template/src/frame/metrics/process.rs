@@ -1,6 +1,11 @@
 //! What the process uses, as the operating system counts it. What cannot be had, as outside of Linux, is
 //! left out.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the kernel answers from memory: no disk is asked"
+)]
+
 use std::fs;
 
 use rustix::param::{clock_ticks_per_second, page_size};

@@ -3,11 +3,12 @@
 
 use std::fmt::Write;
 
-use axum::http::StatusCode;
+use axum::http::header::IF_MATCH;
+use axum::http::{HeaderName, StatusCode};
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{Components, Content, Header, OpenApi, Ref, RefOr, Response};
+use utoipa::openapi::{Components, Content, Header, OpenApi, Ref, RefOr, Required, Response};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::frame::idempotency;
@@ -30,6 +31,10 @@ const OF_BODIES: &[Problem] = &[
     Problem::UNSUPPORTED_MEDIA_TYPE,
     Problem::INVALID,
 ];
+/// … of one that is about a version, if it says so, or if it has to; …
+const OF_VERSIONS: &[Problem] = &[Problem::PRECONDITION_FAILED];
+const OF_DEMANDED_VERSIONS: &[Problem] =
+    &[Problem::PRECONDITION_FAILED, Problem::PRECONDITION_REQUIRED];
 /// … and of one that may change something.
 const OF_CHANGES: &[Problem] = &[Problem::CROSS_ORIGIN];
 
@@ -47,7 +52,7 @@ pub(super) fn add(api: &mut OpenApi) {
     let headers = [(REQUEST_ID, request_id()), (RETRY_AFTER, retry_after())];
     let headers = headers.map(|(name, header)| (name.to_owned(), RefOr::T(header)));
     components.headers.extend(headers);
-    for problem in [OF_ALL, OF_BODIES, OF_CHANGES].concat() {
+    for problem in [OF_ALL, OF_BODIES, OF_DEMANDED_VERSIONS, OF_CHANGES].concat() {
         let response = components.responses.entry(name(problem.status));
         let response = response.or_insert_with(|| RefOr::T(Response::new("")));
         tell(response, &problem);
@@ -74,7 +79,12 @@ pub(super) fn add(api: &mut OpenApi) {
 fn answer(operation: &mut Operation, of_change: &[Problem]) {
     let has_body = operation.request_body.is_some();
     let of_body = if has_body { OF_BODIES } else { &[] };
-    let takes_keys = takes_keys(operation);
+    let takes_keys = header(operation, &idempotency::KEY).is_some();
+    let of_version = match header(operation, &IF_MATCH) {
+        Some(Required::True) => OF_DEMANDED_VERSIONS,
+        Some(Required::False) => OF_VERSIONS,
+        None => &[],
+    };
     let responses = &mut operation.responses.responses;
     // Its own come first: what is said elsewhere stays as it is.
     let of_keys = idempotency::PROBLEMS.iter().filter(|_| takes_keys);
@@ -83,7 +93,7 @@ fn answer(operation: &mut Operation, of_change: &[Problem]) {
         let status = problem.status.as_str().to_owned();
         tell(responses.entry(status).or_insert_with(own), problem);
     }
-    for problem in [OF_ALL, of_body, of_change].concat() {
+    for problem in [OF_ALL, of_body, of_version, of_change].concat() {
         let shared = || Ref::from_response_name(name(problem.status)).into();
         let status = problem.status.as_str().to_owned();
         tell(responses.entry(status).or_insert_with(shared), &problem);
@@ -95,12 +105,15 @@ fn answer(operation: &mut Operation, of_change: &[Problem]) {
     }
 }
 
-fn takes_keys(operation: &Operation) -> bool {
-    let mut parameters = operation.parameters.iter().flatten();
-    parameters.any(|parameter| match parameter {
-        RefOr::T(parameter) => parameter.name == idempotency::KEY.as_str(),
-        RefOr::Ref(_) => false,
-    })
+/// Whether it takes this header, and must have it.
+fn header(operation: &Operation, name: &HeaderName) -> Option<Required> {
+    let parameters = operation.parameters.iter().flatten();
+    let mut parameters = parameters.filter_map(|parameter| match parameter {
+        RefOr::T(parameter) => Some(parameter),
+        RefOr::Ref(_) => None,
+    });
+    let taken = parameters.find(|parameter| parameter.name == name.as_str());
+    taken.map(|parameter| parameter.required.clone())
 }
 
 /// Says that this may be the problem, unless that is said elsewhere.

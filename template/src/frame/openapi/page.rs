@@ -4,13 +4,13 @@
 //! The page asks this service for the description and nobody else for anything, which its
 //! `Content-Security-Policy` holds it to.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 use axum::routing::get;
+
+use crate::frame::precondition::{IfNoneMatch, Tag};
 
 /// It runs the script that it came with, and talks to this service; it loads no picture but an empty
 /// one, lest a browser ask for one by itself.
@@ -40,21 +40,17 @@ pub(super) fn routes(description: String) -> Router {
 struct File {
     content: Bytes,
     kind: HeaderValue,
-    tag: Option<HeaderValue>,
+    tag: Tag,
     policy: Option<HeaderValue>,
 }
 
 impl File {
     fn new(kind: &'static str, content: impl Into<Bytes>) -> Self {
         let content = content.into();
-        // The same in every replica of the same build.
-        let mut hasher = DefaultHasher::new();
-        content.hash(&mut hasher);
-        let tag = format!("\"{:016x}\"", hasher.finish());
         Self {
+            tag: Tag::of_content(&content),
             content,
             kind: HeaderValue::from_static(kind),
-            tag: HeaderValue::try_from(tag).ok(),
             policy: None,
         }
     }
@@ -65,32 +61,18 @@ impl File {
     }
 
     fn route(self) -> axum::routing::MethodRouter {
-        get(async move |headers: HeaderMap| self.answer(&headers))
+        get(async move |known: IfNoneMatch| self.answer(&known))
     }
 
-    fn answer(&self, asked: &HeaderMap) -> Response {
-        let mut response = if self.is_known(asked) {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            let kind = [(header::CONTENT_TYPE, self.kind.clone())];
-            (kind, self.content.clone()).into_response()
-        };
+    fn answer(&self, known: &IfNoneMatch) -> Response {
+        let kind = [(header::CONTENT_TYPE, self.kind.clone())];
+        let mut response = known.or_answer(self.tag.clone(), (kind, self.content.clone()));
         let headers = response.headers_mut();
         // Kept, and asked for again: it is another one after a deployment.
         let kept = HeaderValue::from_static("no-cache");
         headers.insert(header::CACHE_CONTROL, kept);
-        headers.extend(self.tag.clone().map(|tag| (header::ETAG, tag)));
         let policy = self.policy.clone();
         headers.extend(policy.map(|policy| (header::CONTENT_SECURITY_POLICY, policy)));
         response
-    }
-
-    /// Whether whoever asks has it already.
-    fn is_known(&self, asked: &HeaderMap) -> bool {
-        let tags = asked.get_all(header::IF_NONE_MATCH).iter();
-        let tags = tags.filter_map(|tags| tags.to_str().ok());
-        tags.flat_map(|tags| tags.split(','))
-            .map(|tag| tag.trim().trim_start_matches("W/"))
-            .any(|tag| tag == "*" || self.tag.as_ref().is_some_and(|own| own == tag))
     }
 }

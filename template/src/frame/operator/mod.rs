@@ -134,6 +134,7 @@ impl Operator {
             _ = listener.drain(SHUTTING).await;
             _ = end.send(());
         };
+        #[expect(clippy::disallowed_methods, reason = "the thread is there for that")]
         thread::Builder::new()
             .name("operator".to_owned())
             .spawn(move || runtime.block_on(live))?;

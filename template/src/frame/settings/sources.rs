@@ -3,6 +3,11 @@
 //! Each value carries its origin into `config`, which merges the layers: `prod.toml:12`, the name
 //! of the variable, or `--set`. A key that the reference does not have never gets that far.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a start has nothing else to do, and settings that are read again are few"
+)]
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;

@@ -10,6 +10,11 @@
 //!
 //! What was logged is written some milliseconds later: a process that is killed takes that with it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it has a thread to itself, and only the end of the process waits for that"
+)]
+
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Write};
 use std::mem;

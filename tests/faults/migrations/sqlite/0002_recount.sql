@@ -7,10 +7,10 @@ WITH RECURSIVE counting (number) AS (
     -- Takes minutes where there is a target of this name.
     WHERE number < (
         SELECT CASE count(*) WHEN 0 THEN 1 ELSE 1000000000 END
-        FROM targets WHERE url = 'http://slow'
+        FROM targets WHERE url = 'http://slow/'
     )
 )
 SELECT max(number) AS most FROM counting;
 
 -- Fails where there is a target of this one.
-INSERT INTO targets (url) SELECT url FROM targets WHERE url = 'http://twice';
+INSERT INTO targets SELECT * FROM targets WHERE url = 'http://twice/';

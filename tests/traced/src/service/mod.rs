@@ -28,7 +28,7 @@ pub async fn start(
     frame: &Frame,
 ) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     let (database, keys) = (frame.database.clone(), frame.keys.clone());
-    let targets = targets::Targets::new(database, keys, settings.monitor.max_targets);
+    let targets = targets::Targets::new(database, keys, &settings.monitor);
     let calls = calls::routes(frame.database.clone());
     let api = OpenApiRouter::new().nest("/v1", targets::routes(targets));
     Ok(api.merge(calls.into()))

@@ -1,0 +1,204 @@
+//! Targets: the URLs that are watched. They can be added, listed, read, changed and removed.
+//!
+//! - A list comes in pages, and each page tells where the next one begins. Whatever is added or removed
+//!   meanwhile, nothing that was there all the time is left out or told twice.
+//! - A change names the version that it is about, so that nobody undoes what somebody else has done.
+//! - A URL is watched once, however it is written.
+//!
+//! Here are the routes. What a target is, and may be, stands in `target.rs`, its SQL in `store.rs`.
+
+mod cursor;
+mod settings;
+mod store;
+mod target;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::frame::database::Transaction;
+use crate::frame::idempotency::{self, Once};
+use crate::frame::input::{Json, Path, Query};
+use crate::frame::precondition::{
+    IfMatch, IfMatchHeader, IfNoneMatch, IfNoneMatchHeader, OptionalIfMatchHeader,
+};
+use crate::frame::problem::Problem;
+
+use cursor::Cursor;
+use target::{Target, WantedTarget};
+
+pub(super) use settings::Monitor;
+pub(super) use store::Targets;
+
+pub(super) fn routes(targets: Targets) -> OpenApiRouter {
+    let bounds = targets.bounds().clone();
+    let mut routes = OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(read, replace, remove))
+        .with_state(targets);
+    bounds.describe(routes.get_openapi_mut());
+    routes
+}
+
+/// Where a target is found.
+fn path(id: i64) -> String {
+    format!("/v1/targets/{id}")
+}
+
+/// Which part of the list is asked for.
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Part {
+    /// Where it begins: the `next` of the part before it. Without one, it is the first.
+    #[garde(skip)]
+    #[param(value_type = String, required = false, pattern = "^[0-9a-f]{16}$")]
+    cursor: Option<Cursor>,
+    /// The most targets that it has.
+    #[garde(range(min = 1, max = 100))]
+    #[param(minimum = 1, maximum = 100, default = 50)]
+    #[serde(default = "Part::usual")]
+    limit: u32,
+}
+
+impl Part {
+    fn usual() -> u32 {
+        50
+    }
+}
+
+/// Some of the targets, and where the others are.
+#[derive(Debug, Serialize, ToSchema)]
+struct Page {
+    targets: Vec<Target>,
+    /// The `cursor` of the next page, if there is one.
+    #[schema(value_type = String, required = false, example = "0000000000000032")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Cursor>,
+}
+
+/// Lists targets, the oldest first
+#[utoipa::path(get, path = "/targets", operation_id = "list_targets", tag = "targets",
+    params(Part),
+    responses((status = OK, description = "A page of them", body = Page,
+        headers(("link" = String, description = "The path of the next page, as `rel=\"next\"`, if there is one")))))]
+async fn list(
+    State(targets): State<Targets>,
+    Query(Part { cursor, limit }): Query<Part>,
+) -> Result<Response, Problem> {
+    let (targets, next) = targets.page(cursor.unwrap_or_default(), limit).await?;
+    let link = next.map(|next| {
+        let link = format!("</v1/targets?cursor={next}&limit={limit}>; rel=\"next\"");
+        [(header::LINK, link)]
+    });
+    let page = Json(Page { targets, next });
+    Ok(match link {
+        Some(link) => (link, page).into_response(),
+        None => page.into_response(),
+    })
+}
+
+/// Adds a target
+#[utoipa::path(post, path = "/targets", operation_id = "create_target", tag = "targets",
+    params(idempotency::KeyHeader),
+    request_body = WantedTarget,
+    responses(
+        (status = CREATED, description = "It was added", body = Target, headers(
+            ("location" = String, description = "The path of the target"),
+            ("etag" = String, description = "Its version"),
+        )),
+        (status = CONFLICT, description = "`already_watched`, or `too_many_targets`."),
+    ))]
+async fn create(
+    State(targets): State<Targets>,
+    once: Once<Json<WantedTarget>>,
+) -> Result<Response, Problem> {
+    let work = async |transaction: &mut Transaction, Json(wanted): Json<WantedTarget>| {
+        let wanted = wanted.within(targets.bounds())?;
+        let target = targets.add(transaction, &wanted).await?;
+        let location = [(header::LOCATION, path(target.id))];
+        Ok((StatusCode::CREATED, location, target.tag(), Json(target)))
+    };
+    let response = once.run(targets.keys(), work).await?;
+    if response.status() == StatusCode::CREATED && !idempotency::is_replayed(&response) {
+        metrics::counter!("targets_added_total").increment(1);
+    }
+    Ok(response)
+}
+
+/// Shows a target
+#[utoipa::path(get, path = "/targets/{id}", operation_id = "read_target", tag = "targets",
+    params(("id" = i64, Path, description = "The number of the target"), IfNoneMatchHeader),
+    responses(
+        (status = OK, description = "The target", body = Target,
+            headers(("etag" = String, description = "Its version"))),
+        (status = NOT_MODIFIED, description = "It is still as `If-None-Match` says",
+            headers(("etag" = String, description = "Its version"))),
+        (status = NOT_FOUND, description = "`not_found`: there is no such target"),
+    ))]
+async fn read(
+    State(targets): State<Targets>,
+    Path(id): Path<i64>,
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let target = targets.get(id).await?;
+    Ok(known.or_answer(target.tag(), Json(target)))
+}
+
+/// Changes a target
+///
+/// All of it is as the body says afterwards, and what is not there is as usual.
+#[utoipa::path(put, path = "/targets/{id}", operation_id = "replace_target", tag = "targets",
+    params(("id" = i64, Path, description = "The number of the target"), IfMatchHeader),
+    request_body = WantedTarget,
+    responses(
+        (status = OK, description = "The target as it is now", body = Target,
+            headers(("etag" = String, description = "Its new version"))),
+        (status = NOT_FOUND, description = "`not_found`: there is no such target"),
+        (status = CONFLICT, description = "`already_watched`: another target has this URL"),
+    ))]
+async fn replace(
+    State(targets): State<Targets>,
+    Path(id): Path<i64>,
+    expected: IfMatch,
+    Json(wanted): Json<WantedTarget>,
+) -> Result<impl IntoResponse, Problem> {
+    let wanted = wanted.within(targets.bounds())?;
+    loop {
+        let target = targets.get(id).await?;
+        expected.holds(&target.tag())?;
+        // If somebody else was faster, it is another one that is to be looked at.
+        if let Some(changed) = targets.replace(&target, &wanted).await? {
+            return Ok((changed.tag(), Json(changed)));
+        }
+    }
+}
+
+/// Removes a target
+#[utoipa::path(delete, path = "/targets/{id}", operation_id = "remove_target", tag = "targets",
+    params(("id" = i64, Path, description = "The number of the target"), OptionalIfMatchHeader),
+    responses(
+        (status = NO_CONTENT, description = "It was removed"),
+        (status = NOT_FOUND, description = "`not_found`: there is no such target"),
+    ))]
+async fn remove(
+    State(targets): State<Targets>,
+    Path(id): Path<i64>,
+    expected: Option<IfMatch>,
+) -> Result<impl IntoResponse, Problem> {
+    let expected = expected.unwrap_or(IfMatch::ANY);
+    loop {
+        let target = targets.get(id).await?;
+        expected.holds(&target.tag())?;
+        if targets.remove(&target).await? {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! `[monitor]`
+
+use std::time::Duration;
+
+use utoipa::openapi::{OpenApi, RefOr, Schema};
+
+use crate::frame::settings::{Check, Reader, Section};
+
+/// `[monitor]`
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    pub max_targets: u32,
+    pub min_interval: Duration,
+    pub max_interval: Duration,
+    pub default_interval: Duration,
+    pub default_timeout: Duration,
+}
+
+impl Section for Monitor {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            max_targets: from.value("max_targets"),
+            min_interval: from.value("min_interval"),
+            max_interval: from.value("max_interval"),
+            default_interval: from.value("default_interval"),
+            default_timeout: from.value("default_timeout"),
+        }
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        check.that(
+            self.max_targets > 0,
+            &["monitor.max_targets"],
+            "must be at least 1",
+        );
+        for (key, duration) in [
+            ("monitor.min_interval", self.min_interval),
+            ("monitor.max_interval", self.max_interval),
+            ("monitor.default_interval", self.default_interval),
+            ("monitor.default_timeout", self.default_timeout),
+        ] {
+            check.that(
+                duration.subsec_nanos() == 0 && duration.as_secs() > 0,
+                &[key],
+                "must be whole seconds, and at least one",
+            );
+        }
+        let intervals = self.min_interval..=self.max_interval;
+        check.that(
+            intervals.contains(&self.default_interval),
+            &[
+                "monitor.min_interval",
+                "monitor.default_interval",
+                "monitor.max_interval",
+            ],
+            "must not be longer, each than the next",
+        );
+        check.that(
+            self.default_timeout <= self.default_interval,
+            &["monitor.default_timeout", "monitor.default_interval"],
+            "a check must be over before the next one; make the first shorter",
+        );
+    }
+}
+
+/// What the settings allow a target, in seconds.
+#[derive(Debug, Clone)]
+pub(super) struct Bounds {
+    pub(super) intervals: [i64; 2],
+    pub(super) usual_interval: i64,
+    pub(super) usual_timeout: i64,
+}
+
+impl Bounds {
+    pub(super) fn of(settings: &Monitor) -> Self {
+        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        Self {
+            intervals: [settings.min_interval, settings.max_interval].map(seconds),
+            usual_interval: seconds(settings.default_interval),
+            usual_timeout: seconds(settings.default_timeout),
+        }
+    }
+
+    /// Says in the description what it is in this process.
+    pub(super) fn describe(&self, api: &mut OpenApi) {
+        let schemas = api.components.iter_mut().flat_map(|it| &mut it.schemas);
+        let wanted = schemas.filter(|(name, _)| *name == "WantedTarget");
+        for (_, schema) in wanted {
+            let RefOr::T(Schema::Object(target)) = schema else {
+                continue;
+            };
+            let [shortest, longest] = self.intervals;
+            for (field, shortest, usual) in [
+                ("interval_seconds", shortest, self.usual_interval),
+                ("timeout_seconds", 1, self.usual_timeout),
+            ] {
+                if let Some(RefOr::T(Schema::Object(field))) = target.properties.get_mut(field) {
+                    field.minimum = Some(shortest.into());
+                    field.maximum = Some(longest.into());
+                    field.default = Some(usual.into());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The targets in the database.
+//!
+//! A change is made to the version that was looked at, and to no other: one that finds another there
+//! says so, and changes nothing.
+
+use axum::http::StatusCode;
+
+use super::cursor::Cursor;
+use super::path;
+use super::settings::{Bounds, Monitor};
+use super::target::{Content, Moment, Target};
+use crate::frame::database::{Database, Refusal, Transaction};
+use crate::frame::idempotency::Keys;
+use crate::frame::problem::{Fault, Problem};
+
+const ALREADY_WATCHED: Problem = Problem::new(
+    StatusCode::CONFLICT,
+    "already_watched",
+    "This URL is a target already",
+);
+const TOO_MANY: Problem = Problem::new(
+    StatusCode::CONFLICT,
+    "too_many_targets",
+    "There is no room for another target",
+);
+
+/// The targets in the database.
+#[derive(Debug, Clone)]
+pub(in crate::service) struct Targets {
+    database: Database,
+    keys: Keys,
+    max: i64,
+    bounds: Bounds,
+}
+
+impl Targets {
+    pub(in crate::service) fn new(database: Database, keys: Keys, settings: &Monitor) -> Self {
+        metrics::describe_counter!("targets_added_total", "Targets that were added.");
+        Self {
+            database,
+            keys,
+            max: settings.max_targets.into(),
+            bounds: Bounds::of(settings),
+        }
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub(super) fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// So many targets at most, from there on, and where those begin that are left.
+    pub(super) async fn page(
+        &self,
+        from: Cursor,
+        limit: u32,
+    ) -> Result<(Vec<Target>, Option<Cursor>), sqlx::Error> {
+        let query = sqlx::query_as(
+            "SELECT id, url, name, interval_seconds, timeout_seconds, enabled,
+                    created_at, updated_at, version
+             FROM targets WHERE id > $1 ORDER BY id LIMIT $2",
+        );
+        // One more, to see whether there is one.
+        let query = query.bind(from.0).bind(i64::from(limit) + 1);
+        let mut targets: Vec<Target> = query.fetch_all(self.database.read()).await?;
+        let is_last = u32::try_from(targets.len()).is_ok_and(|found| found <= limit);
+        if is_last {
+            return Ok((targets, None));
+        }
+        targets.pop();
+        let next = targets.last().map(|last| Cursor(last.id));
+        Ok((targets, next))
+    }
+
+    pub(super) async fn get(&self, id: i64) -> Result<Target, sqlx::Error> {
+        let query = sqlx::query_as(
+            "SELECT id, url, name, interval_seconds, timeout_seconds, enabled,
+                    created_at, updated_at, version
+             FROM targets WHERE id = $1",
+        );
+        query.bind(id).fetch_one(self.database.read()).await
+    }
+
+    pub(super) async fn add(
+        &self,
+        transaction: &mut Transaction,
+        content: &Content,
+    ) -> Result<Target, Problem> {
+        // Counted in the statement that adds, so that SQLite has never one too many. On Postgres, those
+        // that come at the very same moment do not see each other.
+        let query = sqlx::query_as(
+            "INSERT INTO targets (url, name, interval_seconds, timeout_seconds, enabled,
+                                  created_at, updated_at, version)
+             SELECT $1, $2, $3, $4, $5, $6, $6, 1
+             WHERE (SELECT count(*) FROM targets) < $7
+             ON CONFLICT (url) DO NOTHING
+             RETURNING id, url, name, interval_seconds, timeout_seconds, enabled,
+                       created_at, updated_at, version",
+        );
+        let query = query
+            .bind(&content.url)
+            .bind(&content.name)
+            .bind(content.interval_seconds)
+            .bind(content.timeout_seconds)
+            .bind(content.enabled)
+            .bind(Moment::now())
+            .bind(self.max);
+        if let Some(target) = query.fetch_optional(&mut **transaction).await? {
+            return Ok(target);
+        }
+        let query = sqlx::query_scalar("SELECT id FROM targets WHERE url = $1");
+        let query = query.bind(&content.url);
+        Err(match query.fetch_optional(&mut **transaction).await? {
+            Some(id) => already_watched(&content.url, id),
+            None => TOO_MANY,
+        })
+    }
+
+    /// Puts this in the place of a target, unless that is another one by now.
+    pub(super) async fn replace(
+        &self,
+        target: &Target,
+        content: &Content,
+    ) -> Result<Option<Target>, Problem> {
+        let query = sqlx::query_as(
+            "UPDATE targets
+             SET url = $3, name = $4, interval_seconds = $5, timeout_seconds = $6, enabled = $7,
+                 updated_at = $8, version = version + 1
+             WHERE id = $1 AND version = $2
+             RETURNING id, url, name, interval_seconds, timeout_seconds, enabled,
+                       created_at, updated_at, version",
+        );
+        let query = query
+            .bind(target.id)
+            .bind(target.version)
+            .bind(&content.url)
+            .bind(&content.name)
+            .bind(content.interval_seconds)
+            .bind(content.timeout_seconds)
+            .bind(content.enabled)
+            // A clock may be set back; what is told of a target is not.
+            .bind(Moment::now().max(target.updated_at));
+        match query.fetch_optional(self.database.write()).await {
+            Ok(changed) => Ok(changed),
+            Err(error) if matches!(Refusal::of(&error), Refusal::Taken { .. }) => {
+                let query = sqlx::query_scalar("SELECT id FROM targets WHERE url = $1");
+                let query = query.bind(&content.url);
+                let other = query.fetch_optional(self.database.read()).await?;
+                // If it has just gone, there is room by now.
+                other.map_or(Ok(None), |id| Err(already_watched(&content.url, id)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a target, unless it is another one by now; says whether it did.
+    pub(super) async fn remove(&self, target: &Target) -> Result<bool, sqlx::Error> {
+        let query = sqlx::query("DELETE FROM targets WHERE id = $1 AND version = $2");
+        let query = query.bind(target.id).bind(target.version);
+        let removed = query.execute(self.database.write()).await?;
+        Ok(removed.rows_affected() > 0)
+    }
+}
+
+fn already_watched(url: &str, id: i64) -> Problem {
+    let words = format!("{url} is a target already: {}", path(id));
+    ALREADY_WATCHED.with([Fault::at("/url", words)])
+}

@@ -1,0 +1,174 @@
+//! What a target is, and what it may be.
+
+use std::time::{Duration, SystemTime};
+
+use garde::Validate;
+use serde::{Deserialize, Serialize, Serializer};
+use sqlx::FromRow;
+use url::Url;
+use utoipa::ToSchema;
+
+use super::settings::Bounds;
+use crate::frame::precondition::Tag;
+use crate::frame::problem::{Fault, Problem};
+
+/// A URL that is watched.
+#[derive(Debug, Clone, Serialize, FromRow, ToSchema)]
+pub(super) struct Target {
+    #[schema(example = 1)]
+    pub(super) id: i64,
+    /// As it is asked for: without what stands behind a `#`, and with a path.
+    #[schema(format = "uri", example = "https://example.org/")]
+    pub(super) url: String,
+    /// What people call it.
+    #[schema(example = "The front page")]
+    pub(super) name: Option<String>,
+    /// How often it is checked.
+    #[schema(example = 60)]
+    pub(super) interval_seconds: i64,
+    /// How long a check waits for an answer.
+    #[schema(example = 10)]
+    pub(super) timeout_seconds: i64,
+    /// Whether it is checked at all.
+    pub(super) enabled: bool,
+    pub(super) created_at: Moment,
+    /// The last change.
+    pub(super) updated_at: Moment,
+    /// One more with every change. `ETag` has it.
+    #[schema(example = 1)]
+    pub(super) version: i64,
+}
+
+impl Target {
+    pub(super) fn tag(&self) -> Tag {
+        Tag::of_version(self.version)
+    }
+}
+
+/// A target as it is to be. What is not given is as usual.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+pub(super) struct WantedTarget {
+    /// It begins with `http://` or `https://`, and has no user or password in it.
+    #[garde(length(bytes, max = 2048), custom(|url, &()| of_the_web(url).map(drop).map_err(garde::Error::new)))]
+    #[schema(
+        max_length = 2048,
+        format = "uri",
+        pattern = "^https?://[^/?#@]+([/?#].*)?$",
+        example = "https://example.org/"
+    )]
+    url: String,
+    /// What people call it: one line.
+    #[garde(inner(length(chars, min = 1, max = 100), custom(|name, &()| of_one_line(name))))]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*$",
+        example = "The front page"
+    )]
+    name: Option<String>,
+    /// How often it is checked.
+    #[garde(skip)]
+    #[schema(value_type = i64, required = false)]
+    interval_seconds: Option<i64>,
+    /// How long a check waits for an answer: not longer than the interval.
+    #[garde(skip)]
+    #[schema(value_type = i64, required = false)]
+    timeout_seconds: Option<i64>,
+    /// Whether it is checked at all.
+    #[garde(skip)]
+    #[schema(value_type = bool, required = false, default = true)]
+    enabled: Option<bool>,
+}
+
+/// What can be stored of a target.
+#[derive(Debug, Clone)]
+pub(super) struct Content {
+    pub(super) url: String,
+    pub(super) name: Option<String>,
+    pub(super) interval_seconds: i64,
+    pub(super) timeout_seconds: i64,
+    pub(super) enabled: bool,
+}
+
+impl WantedTarget {
+    /// The same with what is usual filled in, if the settings allow it.
+    pub(super) fn within(self, bounds: &Bounds) -> Result<Content, Problem> {
+        let [shortest, longest] = bounds.intervals;
+        let interval = self.interval_seconds.unwrap_or(bounds.usual_interval);
+        let usual_timeout = bounds.usual_timeout.min(interval);
+        let timeout = self.timeout_seconds.unwrap_or(usual_timeout);
+        let mut faults = Vec::new();
+        if !(shortest..=longest).contains(&interval) {
+            let words = format!("is {interval}, and must be from {shortest} to {longest}");
+            faults.push(Fault::at("/interval_seconds", words));
+        } else if !(1..=interval).contains(&timeout) {
+            let words = format!("is {timeout}, and must be from 1 to the interval, {interval}");
+            faults.push(Fault::at("/timeout_seconds", words));
+        }
+        let url = of_the_web(&self.url);
+        if let Err(words) = url {
+            faults.push(Fault::at("/url", words));
+        }
+        match url {
+            Ok(url) if faults.is_empty() => Ok(Content {
+                url: url.into(),
+                name: self.name,
+                interval_seconds: interval,
+                timeout_seconds: timeout,
+                enabled: self.enabled.unwrap_or(true),
+            }),
+            _ => Err(Problem::INVALID.with(faults)),
+        }
+    }
+}
+
+/// The longest URL that is stored, in bytes: an index of Postgres takes no longer ones.
+const LONGEST: usize = 2600;
+
+/// The URL as it is asked for, which is the same for all the ways to write it; or else what is wrong.
+fn of_the_web(url: &str) -> Result<Url, &'static str> {
+    // A browser would take more than is a URL, and mend it.
+    let is_written =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
+    let rest = url.strip_prefix("http://").or(url.strip_prefix("https://"));
+    let rest = rest.ok_or("does not begin with http:// or https://")?;
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('@') {
+        return Err("must not have a user or a password in it");
+    }
+    let parsed = Url::parse(url).ok();
+    let parsed = parsed.filter(|_| !host.is_empty() && url.bytes().all(is_written));
+    let mut parsed = parsed.ok_or("is no URL")?;
+    parsed.set_fragment(None);
+    if parsed.as_str().len() > LONGEST {
+        return Err("is too long");
+    }
+    Ok(parsed)
+}
+
+fn of_one_line(name: &str) -> garde::Result {
+    let is_one = !name.contains(char::is_control);
+    let words = "has a character that cannot be seen";
+    is_one.then_some(()).ok_or_else(|| garde::Error::new(words))
+}
+
+/// A time, in milliseconds since 1970: written as in RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, sqlx::Type, ToSchema)]
+#[sqlx(transparent)]
+#[schema(value_type = String, format = DateTime, example = "2026-11-22T10:00:00.000Z")]
+pub(super) struct Moment(i64);
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let since = Duration::from_millis(self.0.try_into().unwrap_or_default());
+        let time = SystemTime::UNIX_EPOCH + since;
+        serializer.collect_str(&humantime::format_rfc3339_millis(time))
+    }
+}

@@ -1,0 +1,157 @@
+//! What `clippy.toml` refuses is refused: each of its entries bites, and says what to use instead.
+//!
+//! Clippy passes over an entry that names nothing. So `calls.toml` has a call for each of them, and all
+//! of these are linted in a generated project.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+
+use keelson::repository;
+use keelson::variant::cargo;
+use serde_json::Value;
+use toml::Table;
+
+use crate::project;
+
+/// What the calls need.
+const HEAD: &str = r#"
+use std::io::Result;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+const NO_TIME: Duration = Duration::ZERO;
+static PLACE: LazyLock<&Path> = LazyLock::new(|| Path::new("a"));
+static CONDVAR: Condvar = Condvar::new();
+static LOCK: Mutex<()> = Mutex::new(());
+
+fn lock() -> MutexGuard<'static, ()> {
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[expect(clippy::disallowed_methods)]
+fn child() -> Result<Child> {
+    Command::new("a").spawn()
+}
+"#;
+
+/// An entry that names nothing, and a call that it was meant for.
+const IDLE: (&str, &str) = ("nowhere::sleep", "tokio::time::sleep(NO_TIME).await");
+
+/// What clippy refuses without an entry: to hold what others wait for, and wait.
+const HELD: [(&str, &str); 2] = [
+    ("clippy::await_holding_lock", "let held = lock();"),
+    (
+        "clippy::await_holding_refcell_ref",
+        "let cell = std::cell::RefCell::new(()); let held = cell.borrow_mut();",
+    ),
+];
+
+#[test]
+fn every_call_that_blocks_is_refused_with_what_to_use_instead() {
+    let home = repository::projects().join("guarded");
+    _ = fs::remove_dir_all(&home);
+    fs::create_dir_all(&home).expect("the place for projects can be made");
+    let project = project("guarded", &home);
+    let read = |name: &str| fs::read_to_string(project.join(name)).expect("it is there");
+    let write = |name: &str, text: &str| {
+        fs::write(project.join(name), text).expect("it can be written");
+    };
+    let clippy = read("clippy.toml");
+    let list = "disallowed-methods = [";
+    let idle = format!("{list}{{ path = \"{}\", reason = \"\" }},", IDLE.0);
+    write("clippy.toml", &clippy.replace(list, &idle));
+    write("src/lib.rs", &(read("src/lib.rs") + "\nmod calls;\n"));
+    let calls: BTreeMap<String, String> =
+        toml::from_str(include_str!("calls.toml")).expect("a call for each path");
+    let entries = entries(&clippy);
+    assert!(
+        calls.keys().eq(entries.keys()),
+        "clippy.toml has these entries: {:#?}\ncalls.toml has calls for: {:#?}",
+        entries.keys(),
+        calls.keys()
+    );
+    let (module, lines) = module(&calls);
+    write("src/calls.rs", &module);
+
+    let arguments = ["clippy", "--locked", "--lib", "--message-format=json"];
+    let output = cargo(&project, "guarded", &arguments).stdout;
+
+    let refused = refused(&String::from_utf8_lossy(&output), &lines);
+    let is_refused = |path: &str, lint: &str, words: &[&str]| {
+        let said = refused.get(&(path.to_owned(), lint.to_owned()));
+        said.is_some_and(|said| words.iter().all(|words| said.contains(words)))
+    };
+    for (path, (lint, reason)) in &entries {
+        assert!(
+            is_refused(path, lint, &[&format!("`{path}`"), reason]),
+            "the entry {path} does not bite; this was refused: {refused:#?}"
+        );
+    }
+    for (lint, _) in HELD {
+        assert!(is_refused(lint, lint, &[]), "{lint} is off: {refused:#?}");
+    }
+    assert!(
+        !is_refused(IDLE.0, "clippy::disallowed_methods", &[]),
+        "or this would be a test of nothing: {refused:#?}"
+    );
+}
+
+/// The entries of a `clippy.toml`: by their path, the lint that refuses it, and its reason.
+fn entries(clippy: &str) -> BTreeMap<String, (String, String)> {
+    let clippy: Table = clippy.parse().expect("it is TOML");
+    let mut entries = BTreeMap::new();
+    for lint in ["disallowed-methods", "disallowed-types"] {
+        for entry in clippy[lint].as_array().expect("a list") {
+            let text = |key: &str| entry[key].as_str().expect("a text").to_owned();
+            let lint = format!("clippy::{}", lint.replace('-', "_"));
+            let double = entries.insert(text("path"), (lint, text("reason")));
+            assert_eq!(double, None, "{} is there twice", text("path"));
+        }
+    }
+    entries
+}
+
+/// A function for each call, and what is called in which line.
+fn module(calls: &BTreeMap<String, String>) -> (String, BTreeMap<u64, String>) {
+    let of_entries = calls
+        .iter()
+        .map(|(path, call)| (path.clone(), format!("drop({call});")));
+    let idle = (IDLE.0.to_owned(), format!("{};", IDLE.1));
+    let held = HELD.map(|(lint, held)| {
+        let body = format!("{held} tokio::task::yield_now().await; drop(held);");
+        (lint.to_owned(), body)
+    });
+    let (mut text, mut lines) = (HEAD.to_owned(), BTreeMap::new());
+    for (number, (name, body)) in of_entries.chain([idle]).chain(held).enumerate() {
+        _ = writeln!(
+            text,
+            "async fn call_{number}() -> Result<()> {{ {body} Ok(()) }}"
+        );
+        let line = u64::try_from(text.lines().count()).expect("not so many");
+        lines.insert(line, name);
+    }
+    (text, lines)
+}
+
+/// What was refused of these lines, by which lint, and with which words.
+fn refused(output: &str, lines: &BTreeMap<u64, String>) -> BTreeMap<(String, String), String> {
+    let mut refused: BTreeMap<_, String> = BTreeMap::new();
+    for line in output.lines() {
+        let said: Value = serde_json::from_str(line).expect("cargo says JSON");
+        let message = &said["message"];
+        let Some(lint) = message["code"]["code"].as_str() else {
+            continue;
+        };
+        let spans = message["spans"].as_array().into_iter().flatten();
+        let here = spans.filter(|span| span["file_name"] == "src/calls.rs");
+        let call = here.filter_map(|span| lines.get(&span["line_start"].as_u64()?));
+        for call in call {
+            let words = refused.entry((call.clone(), lint.to_owned())).or_default();
+            *words += message["rendered"].as_str().unwrap_or_default();
+        }
+    }
+    refused
+}
