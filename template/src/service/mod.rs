@@ -2,6 +2,7 @@
 //!
 //! The example watches over targets, which are URLs: they can be added, listed and removed.
 
+mod checks;
 mod settings;
 mod targets;
 

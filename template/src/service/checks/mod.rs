@@ -1,0 +1,5 @@
+//! The checks of targets.
+
+mod outgoing;
+#[cfg(test)]
+mod peer;
