@@ -1,5 +1,8 @@
 //! The checks of targets.
 
+mod budget;
+mod numbers;
 mod outgoing;
 #[cfg(test)]
 mod peer;
+mod probe;
