@@ -1,6 +1,7 @@
 //! The checks of targets.
 
 mod budget;
+mod hosts;
 mod numbers;
 mod outgoing;
 #[cfg(test)]
