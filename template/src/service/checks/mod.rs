@@ -10,3 +10,4 @@ mod outgoing;
 mod peer;
 mod probe;
 mod queue;
+mod recorder;
