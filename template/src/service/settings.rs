@@ -3,6 +3,7 @@
 use crate::frame::settings::{Check, Reader, Section};
 use crate::frame::{database, edge, health, idempotency, lifecycle, operator, telemetry};
 
+use super::checks;
 use super::targets::Monitor;
 
 #[derive(Debug, Clone)]
@@ -16,6 +17,7 @@ pub struct Settings {
     pub health: health::Settings,
     pub idempotency: idempotency::Settings,
     pub monitor: Monitor,
+    pub checks: checks::Settings,
 }
 
 impl Section for Settings {
@@ -30,6 +32,7 @@ impl Section for Settings {
             health: from.section("health"),
             idempotency: from.section("idempotency"),
             monitor: from.section("monitor"),
+            checks: from.section("monitor"),
         }
     }
 

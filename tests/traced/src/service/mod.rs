@@ -3,6 +3,7 @@
 //! The example, and besides calls whose traces are of interest.
 
 mod calls;
+mod checks;
 mod settings;
 mod targets;
 
@@ -30,6 +31,7 @@ pub async fn start(
     let (database, keys) = (frame.database.clone(), frame.keys.clone());
     let targets = targets::Targets::new(database, keys, settings.monitor.max_targets);
     let calls = calls::routes(frame.database.clone());
-    let api = OpenApiRouter::new().nest("/v1", targets::routes(targets));
+    let checks = checks::start(&settings.checks, settings.shutdown.tasks, frame)?;
+    let api = OpenApiRouter::new().nest("/v1", targets::routes(targets).merge(checks));
     Ok(api.merge(calls.into()))
 }
