@@ -68,23 +68,32 @@ impl Schedule {
         started.map(drop)
     }
 
-    /// Takes on what is due, as far as there is room.
+    /// Takes on all that is due, as far as there is room.
     pub(super) async fn turn(&self, now: Moment) -> Result<(), sqlx::Error> {
         self.queue.measure();
         let (has_new, has_due) = self.look(now).await?;
         if has_new {
             self.admit(now).await?;
         }
-        let room = self.queue.room(Lane::Scheduled).min(MOST);
-        if (has_new || has_due) && room > 0 {
-            for due in self.claim(now, room).await? {
-                if !self.queue.push(Lane::Scheduled, due) {
-                    // Nobody else fills this lane. Were it so, the lease would run out.
-                    break;
-                }
-            }
+        if has_new || has_due {
+            while self.fill(now).await? {}
         }
         Ok(())
+    }
+
+    /// Takes on some of what is due. True when there may be more, and room for it.
+    async fn fill(&self, now: Moment) -> Result<bool, sqlx::Error> {
+        let room = self.queue.room(Lane::Scheduled).min(MOST);
+        if room == 0 {
+            return Ok(false);
+        }
+        let claimed = self.claim(now, room).await?;
+        let may_be_more = claimed.len() == room;
+        // Nobody else fills this lane. Were it so, the lease of what finds no room would run out.
+        let found_room = claimed
+            .into_iter()
+            .all(|due| self.queue.push(Lane::Scheduled, due));
+        Ok(may_be_more && found_room)
     }
 
     /// Whether there are targets that are new, and whether any is due: whoever only reads keeps nobody

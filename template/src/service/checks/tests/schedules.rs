@@ -36,8 +36,8 @@ async fn a_new_target_is_due_at_once_and_taken_on_by_one() {
 #[tokio::test]
 async fn of_several_who_look_at_once_each_takes_on_something_else() {
     let fixture = Fixture::new().await;
-    let all: BTreeSet<_> = fixture.add(90).await.into_iter().collect();
-    let mut replicas = [0, 1, 2].map(|_| fixture.replica(60));
+    let all: BTreeSet<_> = fixture.add(250).await.into_iter().collect();
+    let mut replicas = [0, 1, 2].map(|_| fixture.replica(250));
     let now = Moment::now();
 
     let taking = replicas.each_mut().map(|replica| replica.takes(now));
@@ -45,7 +45,7 @@ async fn of_several_who_look_at_once_each_takes_on_something_else() {
 
     let taken: Vec<_> = taken.into_iter().flatten().collect();
     assert_eq!(taken.len(), targets(&taken).len(), "none twice");
-    // Those that are locked are left to the next look, so that nobody waits.
+    // Those that are locked are left to another look, so that nobody waits.
     let mut found = targets(&taken);
     for replica in &mut replicas {
         let rest = replica.takes(now).await;
