@@ -120,7 +120,10 @@ async fn what_is_added_is_checked_at_once_and_when_somebody_asks() {
     let target = add(&service, &watched.url("/")).await;
     let found = has_results(&service, target, 1).await;
 
-    assert_eq!((&found[0]["is_up"], &found[0]["status"]), (&true.into(), &200.into()));
+    assert_eq!(
+        (&found[0]["is_up"], &found[0]["status"]),
+        (&true.into(), &200.into())
+    );
     let ask = |target| Request::post(&format!("/v1/targets/{target}/checks"));
     let asked = http::send(service.http().await, ask(target)).await.unwrap();
     assert_eq!(asked.status, 202, "{asked}");
@@ -191,7 +194,9 @@ async fn after_a_kill_the_check_is_made_when_its_lease_has_run_out() {
     let watched = Watched::listen().await;
     watched.answers.send_replace(false);
     let directory = tempfile::tempdir().unwrap();
-    let launch = monitor().directory(directory.path()).set("monitor.lease", "4s");
+    let launch = monitor()
+        .directory(directory.path())
+        .set("monitor.lease", "4s");
     let service = launch.clone().start().await.unwrap().ready().await;
     let target = add(&service, &watched.url("/")).await;
     watched.was_asked("/", 1).await;

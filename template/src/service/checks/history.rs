@@ -11,7 +11,7 @@ use super::due::{Due, End, Moment, Report, millis};
 use super::numbers;
 use super::probe::{Reason, Verdict};
 use crate::frame::database::{Database, SKIP_LOCKED, Transaction};
-use crate::frame::supervisor::{Context, Refused, Supervisor};
+use crate::frame::supervisor::{Refused, Supervisor};
 
 /// For how long a check is put off for which there was no room.
 const LATER: Duration = Duration::from_secs(1);
@@ -107,14 +107,17 @@ impl History {
             let history = history.clone();
             async move {
                 let oldest = Moment::now().before(retention);
-                history.forget(&context, oldest).await
+                tokio::select! {
+                    forgotten = history.forget(oldest) => forgotten,
+                    () = context.cancelled() => Ok(()),
+                }
             }
         });
         started.map(drop)
     }
 
-    async fn forget(&self, context: &Context, oldest: Moment) -> Result<(), sqlx::Error> {
-        while !context.is_cancelled() && self.forget_batch(oldest).await? == BATCH {}
+    async fn forget(&self, oldest: Moment) -> Result<(), sqlx::Error> {
+        while self.forget_batch(oldest).await? == BATCH {}
         Ok(())
     }
 

@@ -61,9 +61,15 @@ impl Schedule {
     pub(super) fn run_by(&self, supervisor: &Supervisor) -> Result<(), Refused> {
         let schedule = self.clone();
         let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
-        let started = task.run(move |_| {
+        let started = task.run(move |context| {
             let schedule = schedule.clone();
-            async move { schedule.turn(Moment::now()).await }
+            async move {
+                tokio::select! {
+                    turned = schedule.turn(Moment::now()) => turned,
+                    // The database may be slow to answer, and what is not taken on is there for others.
+                    () = context.cancelled() => Ok(()),
+                }
+            }
         });
         started.map(drop)
     }
