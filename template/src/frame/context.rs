@@ -42,7 +42,8 @@ pub struct Context {
 
 impl Context {
     /// Of a request of which no more is known than until when there is time.
-    pub(super) fn until(deadline: Instant) -> Self {
+    #[must_use]
+    pub fn until(deadline: Instant) -> Self {
         Self {
             id: RequestId::next(),
             trace: None,

@@ -1,8 +1,10 @@
 //! Your service: what it is for. It uses the frame; the frame knows nothing of it.
 //!
-//! The example watches over targets, which are URLs: they can be added, listed, changed and
-//! removed.
+//! The example watches over targets, which are URLs: they can be added, listed, changed and removed,
+//! and are asked once in a while whether they are up.
 
+mod checks;
+mod moment;
 mod settings;
 mod targets;
 
@@ -19,7 +21,10 @@ pub use settings::Settings;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Targets", description = "The URLs that are watched."),
-    tags((name = "targets", description = "URLs, which can be added, listed, changed and removed"))
+    tags(
+        (name = "targets", description = "URLs, which can be added, listed, changed and removed"),
+        (name = "checks", description = "Whether they are up, as it was found at each time"),
+    )
 )]
 struct Api;
 
@@ -38,6 +43,7 @@ pub async fn start(
 ) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     let (database, keys) = (frame.database.clone(), frame.keys.clone());
     let targets = targets::Targets::new(database, keys, &settings.monitor);
+    let checks = checks::start(&settings.checks, settings.frame.shutdown.tasks, frame)?;
     let api = OpenApiRouter::with_openapi(Api::openapi());
-    Ok(api.nest("/v1", targets::routes(targets)))
+    Ok(api.nest("/v1", targets::routes(targets).merge(checks)))
 }

@@ -3,12 +3,14 @@
 use crate::frame;
 use crate::frame::settings::{Reader, Section};
 
+use super::checks;
 use super::targets::Monitor;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub frame: frame::Settings,
     pub monitor: Monitor,
+    pub checks: checks::Settings,
 }
 
 impl Section for Settings {
@@ -16,6 +18,7 @@ impl Section for Settings {
         Self {
             frame: from.part(),
             monitor: from.section("monitor"),
+            checks: from.section("monitor"),
         }
     }
 }

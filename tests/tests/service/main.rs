@@ -1,5 +1,6 @@
 //! The default service, built and run as its owner would: commands, settings, secrets, stops.
 
+mod checks;
 mod commands;
 mod postgres;
 mod secrets;

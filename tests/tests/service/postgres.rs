@@ -23,7 +23,7 @@ async fn a_database_that_is_ahead_of_the_binary_is_refused() {
     let migrated = service.clone().arg("migrate").run().await.unwrap();
     assert_eq!(
         (migrated.code, migrated.stdout.as_str()),
-        (Some(0), "applied: 2 migrations\n")
+        (Some(0), "applied: 3 migrations\n")
     );
     let tomorrow = "INSERT INTO _sqlx_migrations VALUES (99, 'of tomorrow', now(), true, '', 0)";
     postgres.query("ahead", tomorrow).await.unwrap();

@@ -60,7 +60,8 @@ impl Trace {
     }
 
     /// One that begins with this request, and is sampled.
-    pub(in crate::frame) fn begun() -> Self {
+    #[must_use]
+    pub fn begun() -> Self {
         Self {
             id: hex([fastrand::u64(1..), fastrand::u64(..)]),
             parent: None,

@@ -244,6 +244,9 @@ pub(super) async fn claim(lease: &mut Lease, what: &str) -> Result<bool, sqlx::E
     query.bind(what).fetch_one(lease).await
 }
 
+/// At the end of a `SELECT` that picks what to work on: what somebody else has picked is left out.
+pub const SKIP_LOCKED: &str = "FOR UPDATE SKIP LOCKED";
+
 /// Whether nobody has answered, or nobody can just now. A wrong password or an unknown database are
 /// no such thing.
 pub(super) fn may_pass(error: &sqlx::Error) -> bool {

@@ -186,6 +186,10 @@ pub(super) async fn claim(_: &mut Lease, _what: &str) -> Result<bool, sqlx::Erro
     Ok(true)
 }
 
+/// At the end of a `SELECT` that picks what to work on: what somebody else has picked is left out. Here,
+/// whoever writes is alone anyway.
+pub const SKIP_LOCKED: &str = "";
+
 /// Another process may be writing.
 pub(super) fn may_pass(error: &sqlx::Error) -> bool {
     match error {

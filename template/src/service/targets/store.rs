@@ -8,10 +8,11 @@ use axum::http::StatusCode;
 use super::cursor::Cursor;
 use super::path;
 use super::settings::{Bounds, Monitor};
-use super::target::{Content, Moment, Target};
+use super::target::{Content, Target};
 use crate::frame::database::{Database, Refusal, Transaction};
 use crate::frame::idempotency::Keys;
 use crate::frame::problem::{Fault, Problem};
+use crate::service::moment::Moment;
 
 const ALREADY_WATCHED: Problem = Problem::new(
     StatusCode::CONFLICT,

@@ -1,9 +1,7 @@
 //! What a target is, and what it may be.
 
-use std::time::{Duration, SystemTime};
-
 use garde::Validate;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use url::Url;
 use utoipa::ToSchema;
@@ -11,6 +9,7 @@ use utoipa::ToSchema;
 use super::settings::Bounds;
 use crate::frame::precondition::Tag;
 use crate::frame::problem::{Fault, Problem};
+use crate::service::moment::Moment;
 
 /// A URL that is watched.
 #[derive(Debug, Clone, Serialize, FromRow, ToSchema)]
@@ -150,25 +149,4 @@ fn of_one_line(name: &str) -> garde::Result {
     let is_one = !name.contains(char::is_control);
     let words = "has a character that cannot be seen";
     is_one.then_some(()).ok_or_else(|| garde::Error::new(words))
-}
-
-/// A time, in milliseconds since 1970: written as in RFC 3339.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, sqlx::Type, ToSchema)]
-#[sqlx(transparent)]
-#[schema(value_type = String, format = DateTime, example = "2026-11-22T10:00:00.000Z")]
-pub(super) struct Moment(i64);
-
-impl Moment {
-    pub(super) fn now() -> Self {
-        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-    }
-}
-
-impl Serialize for Moment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let since = Duration::from_millis(self.0.try_into().unwrap_or_default());
-        let time = SystemTime::UNIX_EPOCH + since;
-        serializer.collect_str(&humantime::format_rfc3339_millis(time))
-    }
 }

@@ -2,7 +2,7 @@
 //! hang. The frame has to live with all of it.
 
 mod answers;
-mod checks;
+mod needs;
 mod pushes;
 mod settings;
 mod stalls;
@@ -21,12 +21,12 @@ pub async fn start(
     settings: &Settings,
     frame: &Frame,
 ) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
-    let checks = checks::register(&settings.faults, &frame.health)?;
+    let needs = needs::register(&settings.faults, &frame.health)?;
     let tasks = tasks::start(settings.faults.task, &frame.supervisor).await?;
     let routes = answers::routes()
         .merge(pushes::routes())
         .merge(stalls::routes())
-        .merge(checks)
+        .merge(needs)
         .merge(tasks);
     // None of them is described.
     Ok(routes.into())

@@ -3,6 +3,8 @@
 //! The example, and besides calls whose traces are of interest.
 
 mod calls;
+mod checks;
+mod moment;
 mod settings;
 mod targets;
 
@@ -30,6 +32,7 @@ pub async fn start(
     let (database, keys) = (frame.database.clone(), frame.keys.clone());
     let targets = targets::Targets::new(database, keys, &settings.monitor);
     let calls = calls::routes(frame.database.clone());
-    let api = OpenApiRouter::new().nest("/v1", targets::routes(targets));
+    let checks = checks::start(&settings.checks, settings.frame.shutdown.tasks, frame)?;
+    let api = OpenApiRouter::new().nest("/v1", targets::routes(targets).merge(checks));
     Ok(api.merge(calls.into()))
 }

@@ -1,0 +1,24 @@
+-- When each target is to be checked next, and until when somebody is about to do that. Times are in
+-- milliseconds since 1970.
+CREATE TABLE schedule (
+    target_id BIGINT PRIMARY KEY REFERENCES targets (id) ON DELETE CASCADE,
+    due_at BIGINT NOT NULL,
+    leased_until BIGINT NOT NULL DEFAULT 0
+);
+
+CREATE INDEX schedule_due_at ON schedule (due_at);
+
+-- What became of it: one result for each time that a check was due. It belongs to the schedule rather than
+-- to the target, so that whoever writes results needs no lock that whoever removes a target has.
+CREATE TABLE checks (
+    target_id BIGINT NOT NULL REFERENCES schedule (target_id) ON DELETE CASCADE,
+    due_at BIGINT NOT NULL,
+    checked_at BIGINT NOT NULL,
+    -- Nothing, if it was up.
+    reason TEXT,
+    status INTEGER,
+    latency_ms INTEGER NOT NULL,
+    PRIMARY KEY (target_id, due_at)
+);
+
+CREATE INDEX checks_due_at ON checks (due_at);

@@ -1,0 +1,193 @@
+//! The task that makes checks: no more at once than `monitor.checks_at_once`.
+//!
+//! - While it has as many as it may, nothing is taken from the queue, so that the queue fills up and
+//!   nothing more is put in.
+//! - A check that panics is one check less, and nothing else.
+//! - At the stop, what runs has a while to finish. What waits is left, and so is what does not finish: the
+//!   lease runs out, and somebody else makes it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+
+use super::due::Due;
+use super::queue::Waiting;
+use crate::frame::supervisor::{Context, Refused, Supervisor};
+
+const NAME: &str = "checkers";
+
+/// How many there are, and how long they have at the stop.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) at_once: usize,
+    pub(super) finish: Duration,
+}
+
+/// Starts the task, which calls `check` for whatever waits.
+pub(super) fn start<C, F>(
+    supervisor: &Supervisor,
+    waiting: Waiting,
+    limits: Limits,
+    check: C,
+) -> Result<(), Refused>
+where
+    C: Fn(Due) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    // A run that is started again goes on where the one before has ended.
+    let waiting = Arc::new(Mutex::new(waiting));
+    let task = supervisor.task(NAME).stop_within(limits.finish * 2);
+    let started = task.run(move |context| {
+        let (waiting, check) = (Arc::clone(&waiting), check.clone());
+        async move {
+            let mut waiting = waiting.lock().await;
+            work(&context, &mut waiting, limits, check).await;
+        }
+    });
+    started.map(drop)
+}
+
+async fn work<F: Future<Output = ()> + Send + 'static>(
+    context: &Context,
+    waiting: &mut Waiting,
+    limits: Limits,
+    check: impl Fn(Due) -> F,
+) {
+    let mut running = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = context.cancelled() => break,
+            Some(ended) = running.join_next() => tell(ended),
+            due = waiting.next(), if running.len() < limits.at_once => {
+                running.spawn(check(due));
+            }
+        }
+    }
+    let finish = async {
+        while let Some(ended) = running.join_next().await {
+            tell(ended);
+        }
+    };
+    if timeout(limits.finish, finish).await.is_err() {
+        let left = running.len();
+        tracing::info!(left, "checks that did not finish are left to be made again");
+    }
+}
+
+fn tell(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a check has failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::service::checks::due::tests::due;
+    use crate::service::checks::queue::{Lane, Queue, queue};
+
+    const LIMITS: Limits = Limits {
+        at_once: 3,
+        finish: Duration::from_secs(2),
+    };
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Event {
+        Begun(i64),
+        Ended(i64),
+    }
+
+    /// Checkers whose checks take this long, and a queue with so many in it.
+    fn checkers(
+        waiting_now: i64,
+        takes: Duration,
+    ) -> (Supervisor, Queue, mpsc::UnboundedReceiver<Event>) {
+        let (queue, waiting) = queue(100);
+        for target in 0..waiting_now {
+            assert!(queue.push(Lane::Scheduled, due(target)));
+        }
+        let (tell, events) = mpsc::unbounded_channel();
+        let check = move |due: Due| {
+            let tell = tell.clone();
+            async move {
+                _ = tell.send(Event::Begun(due.target));
+                assert!(due.target != 13, "unlucky");
+                sleep(takes).await;
+                _ = tell.send(Event::Ended(due.target));
+            }
+        };
+        let supervisor = Supervisor::new();
+        start(&supervisor, waiting, LIMITS, check).unwrap();
+        (supervisor, queue, events)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_are_made_at_once_than_may_be() {
+        let (_supervisor, queue, mut events) = checkers(10, Duration::from_secs(1));
+        let (mut running, mut most, mut ended) = (0, 0, 0);
+        let began = Instant::now();
+
+        while ended < 10 {
+            match events.recv().await.unwrap() {
+                Event::Begun(_) => running += 1,
+                Event::Ended(_) => {
+                    running -= 1;
+                    ended += 1;
+                }
+            }
+            most = most.max(running);
+        }
+
+        assert_eq!(most, 3);
+        assert_eq!(began.elapsed(), Duration::from_secs(4));
+        assert_eq!(queue.room(Lane::Scheduled), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_panics_takes_nothing_with_it() {
+        let (supervisor, queue, mut events) = checkers(0, Duration::ZERO);
+        for target in [13, 13, 13, 13, 14] {
+            assert!(queue.push(Lane::Scheduled, due(target)));
+        }
+        while events.recv().await.unwrap() != Event::Ended(14) {}
+        assert_eq!(supervisor.statuses()[0].restarts, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_stop_what_runs_is_finished_and_what_waits_is_left() {
+        let (supervisor, queue, mut events) = checkers(5, Duration::from_secs(1));
+        for _ in 0..3 {
+            events.recv().await.unwrap();
+        }
+
+        let aborted = supervisor.stop(Duration::from_secs(5)).await;
+
+        assert!(aborted.is_empty(), "{aborted:?}");
+        let mut ended: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+        ended.sort_by_key(|event| match event {
+            Event::Begun(target) | Event::Ended(target) => *target,
+        });
+        assert_eq!(ended, [0, 1, 2].map(Event::Ended));
+        assert_eq!(queue.room(Lane::Scheduled), 98, "two wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_stop_what_takes_too_long_is_dropped_and_nobody_is_aborted() {
+        let (supervisor, _queue, mut events) = checkers(1, Duration::from_hours(1));
+        events.recv().await.unwrap();
+        let began = Instant::now();
+
+        let aborted = supervisor.stop(Duration::from_secs(5)).await;
+
+        assert!(aborted.is_empty(), "{aborted:?}");
+        assert_eq!(began.elapsed(), LIMITS.finish);
+        assert!(events.try_recv().is_err(), "it came to its end");
+    }
+}

@@ -1,0 +1,183 @@
+//! The checks of targets: each is asked in its time whether it is up, and what it answers is kept.
+//!
+//! A check goes one way, from one part to the next. Each part has its promise in its own module:
+//!
+//! | module | part |
+//! |---|---|
+//! | [`schedule`] | what is due, and who has taken it on |
+//! | [`queue`] | what waits for its turn, within limits |
+//! | [`checkers`] | so many checks at once |
+//! | [`hosts`] | so many of one host, and none of one that is down |
+//! | [`probe`] | one check: attempts, pauses, a budget for them |
+//! | [`outgoing`] | one request, to where it is allowed |
+//! | [`recorder`] | results, several at once |
+//! | [`history`] | what is kept of them, and for how long |
+//! | [`routes`] | what can be seen of that |
+//!
+//! Each gives way to those before it by being full: while results cannot be written, nothing more is checked.
+//! At the stop they end in the order of this table, so that each has the time to see to what it was handed.
+
+mod budget;
+mod checkers;
+mod due;
+mod history;
+mod hosts;
+mod numbers;
+mod outgoing;
+#[cfg(test)]
+mod peer;
+mod probe;
+mod queue;
+mod recorder;
+mod routes;
+mod schedule;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::frame::Frame;
+use crate::frame::settings::{Check, Reader, Section};
+use crate::frame::supervisor::Refused;
+use crate::service::moment::Moment;
+use due::{Due, End, Report};
+use history::History;
+use hosts::Hosts;
+use outgoing::Outgoing;
+use probe::{Probe, Question, Reason, Verdict};
+use recorder::Reports;
+use schedule::Schedule;
+
+/// Settings of `[monitor]`.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    outgoing: outgoing::Settings,
+    probe: probe::Settings,
+    hosts: hosts::Settings,
+    recorder: recorder::Settings,
+    checks_at_once: usize,
+    max_queued: usize,
+    lease: Duration,
+    retention: Duration,
+}
+
+impl Section for Settings {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            outgoing: from.part(),
+            probe: from.part(),
+            hosts: from.part(),
+            recorder: from.part(),
+            checks_at_once: from.value("checks_at_once"),
+            max_queued: from.value("max_queued"),
+            lease: from.value("lease"),
+            retention: from.value("retention"),
+        }
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        for (number, key) in [
+            (self.checks_at_once, "monitor.checks_at_once"),
+            (self.max_queued, "monitor.max_queued"),
+        ] {
+            let can_be = (1..=100_000).contains(&number);
+            check.that(can_be, &[key], "must be from 1 to 100000");
+        }
+        check.that(
+            self.lease >= Duration::from_secs(1),
+            &["monitor.lease"],
+            "must be a second or longer",
+        );
+        check.that(
+            self.retention >= Duration::from_mins(1),
+            &["monitor.retention"],
+            "must be a minute or longer",
+        );
+    }
+}
+
+/// Starts all of it, and gives the routes. At the stop, checks have half of the time for tasks to finish.
+pub(super) fn start(
+    settings: &Settings,
+    stop: Duration,
+    frame: &Frame,
+) -> Result<OpenApiRouter, Refused> {
+    numbers::describe();
+    let supervisor = &frame.supervisor;
+    let history = History::new(frame.database.clone());
+    history.forget_by(supervisor, settings.retention)?;
+
+    let written = history.clone();
+    let reports = recorder::start(supervisor, settings.recorder, move |batch| {
+        written.clone().write(batch)
+    })?;
+
+    let checks = Checks {
+        hosts: Hosts::new(&settings.hosts),
+        probe: Probe::new(Outgoing::new(&settings.outgoing), &settings.probe),
+        reports,
+    };
+    let (queue, waiting) = queue::queue(settings.max_queued);
+    let limits = checkers::Limits {
+        at_once: settings.checks_at_once,
+        finish: stop / 2,
+    };
+    checkers::start(supervisor, waiting, limits, move |due| {
+        checks.clone().make(due)
+    })?;
+
+    let schedule = Schedule::new(frame.database.clone(), queue, settings.lease);
+    schedule.run_by(supervisor)?;
+    Ok(routes::routes(routes::Checked { history, schedule }))
+}
+
+/// What it takes to make one.
+#[derive(Debug, Clone)]
+struct Checks {
+    hosts: Hosts,
+    probe: Probe,
+    reports: Reports,
+}
+
+impl Checks {
+    /// Makes a check, unless it comes too late, and hands over what has become of it.
+    async fn make(self, due: Due) {
+        if due.deadline <= Instant::now() {
+            numbers::check("late");
+            return;
+        }
+        let at = Moment::now();
+        let end = match self.hosts.pass(&due.url) {
+            Ok(pass) => {
+                let verdict = self.ask(&due).await;
+                pass.end(verdict.speaks_for_host());
+                End::Checked { at, verdict }
+            }
+            Err(hosts::Refused::Down) => End::Checked {
+                at,
+                verdict: Verdict::Down {
+                    reason: Reason::Host,
+                    latency: Duration::ZERO,
+                },
+            },
+            Err(hosts::Refused::Busy) => End::Postponed,
+        };
+        self.reports.hand_over(Report { due, end }).await;
+    }
+
+    async fn ask(&self, due: &Due) -> Verdict {
+        let began = Instant::now();
+        let question = Question {
+            url: due.url.clone(),
+            timeout: due.timeout,
+            deadline: due.deadline,
+        };
+        let verdict = self.probe.check(&question).await;
+        numbers::took(began.elapsed());
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests;

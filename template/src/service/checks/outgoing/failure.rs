@@ -1,0 +1,108 @@
+//! Why there is no answer.
+
+use std::error::Error;
+use std::io;
+use std::net::IpAddr;
+
+use hyper_util::client::legacy;
+
+/// What kept a request from being answered, by what can be done about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(in crate::service::checks) enum Failure {
+    #[error("{0} is not a public address (monitor.allow_private)")]
+    Refused(IpAddr),
+    #[error("the name of the host leads nowhere: {0}")]
+    Dns(String),
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    #[error("no secure connection: {0}")]
+    Tls(String),
+    #[error("no answer in time")]
+    Timeout,
+    #[error("the answer is longer than {0} bytes")]
+    TooLarge(usize),
+    #[error("more than {0} redirects")]
+    TooManyRedirects(u32),
+    /// The connection ended before the answer did.
+    #[error("the answer broke off: {0}")]
+    Broken(String),
+    #[error("no HTTP as it must be: {0}")]
+    Protocol(String),
+}
+
+impl Failure {
+    /// The kind of failure, in a word that stays as it is.
+    pub(in crate::service::checks) fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused_address",
+            Self::Dns(_) => "dns",
+            Self::Connect(_) => "connect",
+            Self::Tls(_) => "tls",
+            Self::Timeout => "timeout",
+            Self::TooLarge(_) => "too_large",
+            Self::TooManyRedirects(_) => "too_many_redirects",
+            Self::Broken(_) => "broken",
+            Self::Protocol(_) => "protocol",
+        }
+    }
+
+    /// Whether the same request can come to a better end a moment later.
+    pub(in crate::service::checks) fn may_be_retried(&self) -> bool {
+        matches!(
+            self,
+            Self::Dns(_) | Self::Connect(_) | Self::Timeout | Self::Broken(_)
+        )
+    }
+
+    /// Whether nobody was there to answer, as far as it tells.
+    pub(in crate::service::checks) fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Dns(_) | Self::Connect(_) | Self::Tls(_) | Self::Timeout | Self::Broken(_)
+        )
+    }
+
+    /// Of a connection, before there is TLS on it.
+    pub(super) fn of_connecting(error: &(dyn Error + 'static)) -> Self {
+        if let Some(failure) = find::<Self>(error) {
+            return failure.clone();
+        }
+        match find::<io::Error>(error) {
+            Some(cause) if cause.kind() == io::ErrorKind::TimedOut => Self::Timeout,
+            Some(cause) => Self::Connect(cause.to_string()),
+            None => Self::Connect(error.to_string()),
+        }
+    }
+
+    pub(super) fn of_request(error: &legacy::Error) -> Self {
+        if let Some(failure) = find::<Self>(error) {
+            return failure.clone();
+        }
+        if error.is_connect() {
+            // Whatever fails before there is TLS is a failure of ours already.
+            return Self::Tls(innermost(error));
+        }
+        Self::of_answer(error)
+    }
+
+    pub(super) fn of_answer(error: &(dyn Error + 'static)) -> Self {
+        match find::<hyper::Error>(error) {
+            Some(cause) if cause.is_parse() => Self::Protocol(cause.to_string()),
+            Some(_) | None => Self::Broken(innermost(error)),
+        }
+    }
+}
+
+/// The error itself or one of its causes, if it is of this type.
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let last = causes(error).last().unwrap_or(error);
+    last.to_string()
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (**error).source())
+}

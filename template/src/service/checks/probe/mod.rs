@@ -1,0 +1,188 @@
+//! One check of one URL: is it up, and how long does it take to say so?
+//!
+//! - It ends by its deadline, with an answer or without.
+//! - What may pass is tried again, after a pause that grows and is never the same.
+//! - An attempt that is slow gets a second one beside it. Whichever is answered first counts, and the
+//!   other is dropped.
+//! - Whatever is sent besides first attempts is paid for from one [`Budget`] for all checks.
+
+mod attempts;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::budget::Budget;
+use super::numbers;
+use super::outgoing::{Failure, Outgoing};
+use crate::frame::settings::{Check, Reader, Section};
+
+/// Settings of `[monitor]`.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) retries: usize,
+    pub(super) retry_pause: Duration,
+    pub(super) retry_percent: u32,
+    pub(super) hedge_after: Option<Duration>,
+}
+
+impl Section for Settings {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            retries: from.value("retries"),
+            retry_pause: from.value("retry_pause"),
+            retry_percent: from.value("retry_percent"),
+            hedge_after: from.value("hedge_after"),
+        }
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        check.that(
+            self.retry_percent <= 100,
+            &["monitor.retry_percent"],
+            "must be 100 or less",
+        );
+        check.that(
+            !self.retry_pause.is_zero(),
+            &["monitor.retry_pause"],
+            "must be longer than nothing",
+        );
+    }
+}
+
+/// How a check came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Up {
+        status: StatusCode,
+        latency: Duration,
+    },
+    Down {
+        reason: Reason,
+        latency: Duration,
+    },
+}
+
+/// Why something is down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It says so itself.
+    Status(StatusCode),
+    /// There was no answer.
+    Failure(Failure),
+    /// Nothing on its host has answered lately: it was not asked.
+    Host,
+}
+
+impl Reason {
+    /// In a word that stays as it is.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::Failure(failure) => failure.kind(),
+            Self::Host => "host_down",
+        }
+    }
+
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Status(status) => matches!(
+                *status,
+                StatusCode::BAD_GATEWAY
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::GATEWAY_TIMEOUT
+            ),
+            Self::Failure(failure) => failure.may_be_retried(),
+            Self::Host => false,
+        }
+    }
+}
+
+impl Verdict {
+    /// Whether the host is there, as far as this tells: it has answered, or it was not for it to do so.
+    pub(super) fn speaks_for_host(&self) -> bool {
+        match self {
+            Self::Up { .. } => true,
+            Self::Down { reason, .. } => match reason {
+                Reason::Status(_) => true,
+                Reason::Failure(failure) => !failure.is_silence(),
+                Reason::Host => false,
+            },
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Probe {
+    outgoing: Outgoing,
+    budget: Arc<Budget>,
+    settings: Settings,
+}
+
+/// What is to be asked, and how long it may take.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub(super) url: Url,
+    /// For each attempt.
+    pub(super) timeout: Duration,
+    /// For all of them.
+    pub(super) deadline: Instant,
+}
+
+impl Probe {
+    pub(super) fn new(outgoing: Outgoing, settings: &Settings) -> Self {
+        Self {
+            outgoing,
+            budget: Arc::new(Budget::new(settings.retry_percent)),
+            settings: settings.clone(),
+        }
+    }
+
+    pub(super) async fn check(&self, question: &Question) -> Verdict {
+        let began = Instant::now();
+        self.budget.earn();
+        numbers::attempt("first");
+        let one = move || self.attempt(question);
+        let after = self.settings.hedge_after;
+        let hedged = || attempts::hedged(one, after, move || self.affords("hedge"));
+        let asked = attempts::retried(hedged, &self.settings, Reason::may_pass, || {
+            self.affords("retry")
+        });
+        let asked = timeout_at(question.deadline, asked).await;
+        match asked.unwrap_or(Err(Reason::Failure(Failure::Timeout))) {
+            Ok((status, latency)) => Verdict::Up { status, latency },
+            Err(reason) => Verdict::Down {
+                reason,
+                latency: began.elapsed(),
+            },
+        }
+    }
+
+    /// One request. Its answer is what counts, also if more comes with it than is read.
+    async fn attempt(&self, question: &Question) -> Result<(StatusCode, Duration), Reason> {
+        let began = Instant::now();
+        let answer = self.outgoing.get(&question.url, question.timeout).await;
+        let answer = answer.map_err(Reason::Failure)?;
+        let (status, latency) = (answer.status(), began.elapsed());
+        match answer.read().await {
+            Ok(_) | Err(Failure::TooLarge(_)) => {}
+            Err(failure) => return Err(Reason::Failure(failure)),
+        }
+        if status.is_client_error() || status.is_server_error() {
+            return Err(Reason::Status(status));
+        }
+        Ok((status, latency))
+    }
+
+    fn affords(&self, what: &'static str) -> bool {
+        let affords = self.budget.spend();
+        numbers::attempt(if affords { what } else { "unaffordable" });
+        affords
+    }
+}
+
+#[cfg(test)]
+pub(in crate::service::checks) mod tests;

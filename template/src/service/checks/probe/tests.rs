@@ -1,0 +1,275 @@
+//! Attempts under paused time, and checks of a peer that answers as it is told to.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::time::sleep;
+
+use super::attempts::{hedged, retried};
+use super::*;
+use crate::service::checks::outgoing;
+use crate::service::checks::peer::{Event, Peer, Reply, answer};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Longer than anything here takes; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(in crate::service::checks) fn settings() -> Settings {
+    Settings {
+        retries: 2,
+        retry_pause: Duration::from_millis(100),
+        retry_percent: 10,
+        hedge_after: None,
+    }
+}
+
+/// Fails as often as this, and then succeeds.
+fn fails(times: u32) -> (Cell<u32>, impl Fn(&Cell<u32>) -> Result<u32, &'static str>) {
+    let attempt = move |attempts: &Cell<u32>| {
+        attempts.set(attempts.get() + 1);
+        match attempts.get() {
+            attempts if attempts > times => Ok(attempts),
+            _ => Err("not yet"),
+        }
+    };
+    (Cell::new(0), attempt)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_pass_is_tried_again_after_pauses_that_grow() {
+    let (attempts, attempt) = fails(2);
+    let began = Instant::now();
+
+    let done = retried(async || attempt(&attempts), &settings(), |_| true, || true).await;
+
+    assert_eq!(done, Ok(3));
+    // 100 ms and 200 ms, and up to as much again.
+    let took = began.elapsed();
+    assert!((300..=600).contains(&took.as_millis()), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_are_never_the_same() {
+    let mut all = Vec::new();
+    for _ in 0..10 {
+        let (attempts, attempt) = fails(1);
+        let began = Instant::now();
+        let done = retried(async || attempt(&attempts), &settings(), |_| true, || true).await;
+        assert_eq!(done, Ok(2));
+        all.push(began.elapsed());
+    }
+    all.sort_unstable();
+    all.dedup();
+    assert!(all.len() > 5, "{all:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_pass_is_not_tried_again() {
+    let (attempts, attempt) = fails(1);
+    let done = retried(async || attempt(&attempts), &settings(), |_| false, || true).await;
+    assert_eq!((done, attempts.get()), (Err("not yet"), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_retry_is_paid_for_and_nothing_else() {
+    let (attempts, attempt) = fails(9);
+    let paid = Cell::new(0);
+    let pays = || {
+        paid.set(paid.get() + 1);
+        true
+    };
+    let done = retried(async || attempt(&attempts), &settings(), |_| true, pays).await;
+    assert_eq!((done, attempts.get(), paid.get()), (Err("not yet"), 3, 2));
+
+    let (attempts, attempt) = fails(9);
+    let done = retried(async || attempt(&attempts), &settings(), |_| true, || false).await;
+    assert_eq!((done, attempts.get()), (Err("not yet"), 1));
+}
+
+/// Counts those that have begun, and those that are under way.
+#[derive(Default)]
+struct Attempts {
+    begun: Cell<usize>,
+    alive: Cell<usize>,
+}
+
+struct Alive<'a>(&'a Attempts);
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        self.0.alive.set(self.0.alive.get() - 1);
+    }
+}
+
+impl Attempts {
+    /// Each takes its time, and comes to its end.
+    async fn make(&self, all: &[(Duration, Result<u32, u32>)]) -> Result<u32, u32> {
+        let (time, end) = all[self.begun.get()];
+        self.begun.set(self.begun.get() + 1);
+        self.alive.set(self.alive.get() + 1);
+        let _alive = Alive(self);
+        sleep(time).await;
+        end
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_slow_gets_another_beside_it_and_the_loser_is_dropped() {
+    let attempts = Attempts::default();
+    let all = [(60 * SECOND, Ok(1)), (SECOND, Ok(2))];
+    let began = Instant::now();
+
+    let done = hedged(|| attempts.make(&all), Some(2 * SECOND), || true).await;
+
+    assert_eq!((done, began.elapsed()), (Ok(2), 3 * SECOND));
+    assert_eq!((attempts.begun.get(), attempts.alive.get()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_quick_is_alone_and_so_is_one_without_the_means() {
+    for (time, after, means) in [
+        (SECOND, Some(2 * SECOND), true),
+        (3 * SECOND, Some(2 * SECOND), false),
+        (60 * SECOND, None, true),
+    ] {
+        let attempts = Attempts::default();
+        let all = [(time, Ok(1))];
+        let began = Instant::now();
+        let done = hedged(|| attempts.make(&all), after, || means).await;
+        assert_eq!((done, began.elapsed()), (Ok(1), time));
+        assert_eq!(attempts.begun.get(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_attempts_the_one_that_fails_leaves_it_to_the_other() {
+    for (first, second, end) in [
+        ((3 * SECOND, Err(1)), (4 * SECOND, Ok(2)), Ok(2)),
+        ((9 * SECOND, Ok(1)), (SECOND, Err(2)), Ok(1)),
+        ((9 * SECOND, Err(1)), (SECOND, Err(2)), Err(1)),
+    ] {
+        let attempts = Attempts::default();
+        let all = [first, second];
+        let done = hedged(|| attempts.make(&all), Some(2 * SECOND), || true).await;
+        assert_eq!(done, end);
+    }
+}
+
+fn probe(settings: &Settings) -> Probe {
+    let outgoing = outgoing::Settings {
+        allow_private: true,
+        ..outgoing::tests::settings()
+    };
+    Probe::new(outgoing::Outgoing::new(&outgoing), settings)
+}
+
+async fn check(settings: &Settings, peer: &Peer) -> Verdict {
+    probe(settings).check(&question(peer)).await
+}
+
+fn question(peer: &Peer) -> Question {
+    Question {
+        url: peer.url("/"),
+        timeout: PATIENCE,
+        deadline: Instant::now() + PATIENCE,
+    }
+}
+
+fn quick() -> Settings {
+    Settings {
+        retry_pause: Duration::from_millis(1),
+        ..settings()
+    }
+}
+
+async fn requests(peer: &Peer) -> usize {
+    let seen = peer.seen().await;
+    let asked = seen.iter().filter(|event| matches!(event, Event::Asked(_)));
+    asked.count()
+}
+
+#[tokio::test]
+async fn what_answers_is_up_or_down_by_its_status() {
+    for (status, is_up, asked) in [
+        ("200 OK", true, 1),
+        ("204 No Content", true, 1),
+        ("304 Not Modified", true, 1),
+        ("404 Not Found", false, 1),
+        ("500 Internal Server Error", false, 1),
+        ("503 Service Unavailable", false, 3),
+    ] {
+        let peer = Peer::always(answer(status, "", "")).await;
+        let verdict = check(&quick(), &peer).await;
+        assert_eq!(matches!(verdict, Verdict::Up { .. }), is_up, "{verdict:?}");
+        assert!(verdict.speaks_for_host());
+        assert_eq!(requests(&peer).await, asked, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_back_while_it_is_asked_again_is_up() {
+    let asked = AtomicU32::new(0);
+    let peer = Peer::new(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => Reply::Last(String::new()),
+        1 => answer("502 Bad Gateway", "", ""),
+        _ => answer("200 OK", "", ""),
+    })
+    .await;
+    let verdict = check(&quick(), &peer).await;
+    assert!(matches!(verdict, Verdict::Up { .. }), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_page_that_is_longer_than_what_is_read_of_it_is_up() {
+    let peer = Peer::always(answer("200 OK", "", &"x".repeat(5000))).await;
+    let verdict = check(&quick(), &peer).await;
+    assert!(matches!(verdict, Verdict::Up { .. }), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn all_checks_have_one_budget_for_what_comes_on_top() {
+    let peer = Peer::always(answer("503 Service Unavailable", "", "")).await;
+    let probe = probe(&Settings {
+        retry_percent: 0,
+        ..quick()
+    });
+    for _ in 0..20 {
+        probe.clone().check(&question(&peer)).await;
+    }
+    assert_eq!(requests(&peer).await, 20 + 10);
+}
+
+#[tokio::test]
+async fn the_peer_sees_that_the_loser_is_dropped() {
+    let asked = AtomicU32::new(0);
+    let peer = Peer::new(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => Reply::Silence,
+        _ => answer("200 OK", "", ""),
+    })
+    .await;
+    let settings = Settings {
+        hedge_after: Some(Duration::from_millis(10)),
+        ..quick()
+    };
+
+    let verdict = check(&settings, &peer).await;
+
+    assert!(matches!(verdict, Verdict::Up { .. }), "{verdict:?}");
+    while peer.next().await != Event::Left {}
+}
+
+#[tokio::test]
+async fn a_check_ends_by_its_deadline() {
+    let peer = Peer::always(Reply::Silence).await;
+    let question = Question {
+        deadline: Instant::now() + Duration::from_millis(50),
+        ..question(&peer)
+    };
+    let verdict = probe(&quick()).check(&question).await;
+    let Verdict::Down { reason, latency } = &verdict else {
+        panic!("{verdict:?}");
+    };
+    assert_eq!(reason.kind(), "timeout");
+    assert!(*latency >= Duration::from_millis(50) && !verdict.speaks_for_host());
+}

@@ -1,0 +1,171 @@
+//! The task that writes results down, several at once.
+//!
+//! - A result waits for others until there are `monitor.batch` of them, but no longer than
+//!   `monitor.batch_delay`. They are written in one transaction.
+//! - What [`Reports::hand_over`] has taken is written, also if the stop begins meanwhile.
+//! - While the database is away, results are kept, and those who bring more wait once there are many.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::time::{sleep, timeout};
+
+use super::due::Report;
+use super::numbers;
+use crate::frame::settings::{Check, Reader, Section};
+use crate::frame::supervisor::{Context, Refused, Supervisor};
+
+const NAME: &str = "recorder";
+
+/// Settings of `[monitor]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) batch: usize,
+    pub(super) batch_delay: Duration,
+}
+
+impl Section for Settings {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            batch: from.value("batch"),
+            batch_delay: from.value("batch_delay"),
+        }
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        let can_be = (1..=10_000).contains(&self.batch);
+        check.that(can_be, &["monitor.batch"], "must be from 1 to 10000");
+    }
+}
+
+/// How many batches can wait beside the one that is being written.
+const KEPT: usize = 10;
+
+/// The pause after the first vain attempt to write, and the longest.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+
+/// Where results go. All clones are the same.
+#[derive(Debug, Clone)]
+pub(super) struct Reports(Sender<Report>);
+
+impl Reports {
+    /// Waits until there is room; from then on, it is seen to.
+    pub(super) async fn hand_over(&self, report: Report) {
+        // The recorder outlives those who report.
+        _ = self.0.send(report).await;
+    }
+}
+
+/// Starts the task, which has `write` write down a batch as a whole, or fail.
+pub(super) fn start<W, F, E>(
+    supervisor: &Supervisor,
+    settings: Settings,
+    write: W,
+) -> Result<Reports, Refused>
+where
+    W: Fn(Arc<[Report]>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Display + Send,
+{
+    let (reports, received) = mpsc::channel(settings.batch * KEPT);
+    // A run that is started again goes on where the one before has ended.
+    let recorder = Arc::new(Mutex::new(Recorder {
+        received,
+        batch: Vec::new(),
+        settings,
+    }));
+    supervisor.task(NAME).run(move |context| {
+        let (recorder, write) = (Arc::clone(&recorder), write.clone());
+        async move { recorder.lock().await.keep(&context, write).await }
+    })?;
+    Ok(Reports(reports))
+}
+
+struct Recorder {
+    received: Receiver<Report>,
+    /// Not written yet.
+    batch: Vec<Report>,
+    settings: Settings,
+}
+
+impl Recorder {
+    async fn keep<F, E>(&mut self, context: &Context, write: impl Fn(Arc<[Report]>) -> F)
+    where
+        F: Future<Output = Result<(), E>>,
+        E: Display,
+    {
+        while !context.is_cancelled() {
+            tokio::select! {
+                () = self.gather() => {}
+                () = context.cancelled() => {}
+            }
+            self.flush(context, &write).await;
+        }
+        // Those who report are stopped before this, so that what is there now is all.
+        loop {
+            let room = self.settings.batch - self.batch.len();
+            let rest = std::iter::from_fn(|| self.received.try_recv().ok());
+            self.batch.extend(rest.take(room));
+            if self.batch.is_empty() {
+                return;
+            }
+            self.flush(context, &write).await;
+        }
+    }
+
+    /// Waits for a first result, and a while for others. Whatever has come is kept when this is dropped.
+    async fn gather(&mut self) {
+        if self.batch.is_empty() {
+            let Some(report) = self.received.recv().await else {
+                return std::future::pending().await;
+            };
+            self.batch.push(report);
+        }
+        let fill = async {
+            while self.batch.len() < self.settings.batch {
+                match self.received.recv().await {
+                    Some(report) => self.batch.push(report),
+                    None => return,
+                }
+            }
+        };
+        _ = timeout(self.settings.batch_delay, fill).await;
+    }
+
+    /// Writes what there is, however often that has to be tried.
+    async fn flush<F, E>(&mut self, context: &Context, write: impl Fn(Arc<[Report]>) -> F)
+    where
+        F: Future<Output = Result<(), E>>,
+        E: Display,
+    {
+        let [mut pause, longest] = PAUSES;
+        let batch: Arc<[Report]> = self.batch.as_slice().into();
+        while !self.batch.is_empty() {
+            numbers::unwritten(self.batch.len() + self.received.len());
+            match write(Arc::clone(&batch)).await {
+                Ok(()) => self.batch.clear(),
+                Err(cause) => {
+                    let kept = self.batch.len() + self.received.len();
+                    tracing::warn!(%cause, kept, "results cannot be written yet");
+                    // At the stop there is little time, and no reason to spare the database.
+                    let hurry = async {
+                        context.cancelled().await;
+                        sleep(PAUSES[0]).await;
+                    };
+                    tokio::select! {
+                        () = sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())) => {}
+                        () = hurry => {}
+                    }
+                    pause = (pause * 2).min(longest);
+                }
+            }
+        }
+        numbers::unwritten(self.received.len());
+    }
+}
+
+#[cfg(test)]
+mod tests;

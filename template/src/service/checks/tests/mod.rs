@@ -1,0 +1,230 @@
+//! The parts together, on a database.
+
+mod pages;
+mod schedules;
+
+use axum::http::StatusCode;
+use futures_util::FutureExt;
+use sqlx::QueryBuilder;
+use tokio::sync::mpsc;
+
+use super::peer::{Event, Peer, Reply, answer};
+use super::queue::{Queue, Waiting, queue};
+use super::*;
+use crate::frame::database::{self, Database, Db};
+use crate::frame::settings::Setting;
+use crate::frame::supervisor::Supervisor;
+use crate::scratch::Scratch;
+
+/// Longer than anything here takes; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const LEASE: Duration = Duration::from_mins(2);
+
+/// A database with targets.
+struct Fixture {
+    database: Database,
+    history: History,
+    _scratch: Scratch,
+}
+
+/// One of the processes that check them.
+struct Replica {
+    schedule: Schedule,
+    queue: Queue,
+    waiting: Waiting,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let scratch = Scratch::new();
+        let settings = database::Settings {
+            url: Setting::parse(&scratch.url().into()).unwrap(),
+            max_connections: 4,
+            acquire_timeout: PATIENCE,
+            statement_timeout: PATIENCE,
+            max_lifetime: PATIENCE,
+            hold_warning: PATIENCE,
+            on_start: database::OnStart::Wait,
+            migrate_on_start: true,
+            migrate_timeout: PATIENCE,
+            unknown_migrations: database::Unknown::Refuse,
+        };
+        let database = Database::new(&settings).unwrap();
+        database.prepare().await.unwrap();
+        Self {
+            history: History::new(database.clone()),
+            database,
+            _scratch: scratch,
+        }
+    }
+
+    /// Adds so many targets, and says which.
+    async fn add(&self, count: usize) -> Vec<i64> {
+        let mut added = Vec::new();
+        for n in 0..count {
+            let query = sqlx::query_scalar(
+                "INSERT INTO targets (url, interval_seconds, timeout_seconds, enabled, created_at, updated_at, version)
+                 VALUES ($1, 60, 10, true, 0, 0, 1) RETURNING id",
+            );
+            let query = query.bind(format!("http://watched-{n}.example/"));
+            added.push(query.fetch_one(self.database.write()).await.unwrap());
+        }
+        added
+    }
+
+    async fn run(&self, statement: &'static str) {
+        let mut query = QueryBuilder::<Db>::new(statement);
+        let query = query.build();
+        query.execute(self.database.write()).await.unwrap();
+    }
+
+    fn replica(&self, room: usize) -> Replica {
+        let (queue, waiting) = queue(room);
+        let schedule = Schedule::new(self.database.clone(), queue.clone(), LEASE);
+        Replica {
+            schedule,
+            queue,
+            waiting,
+        }
+    }
+
+    async fn write(&self, report: Report) {
+        self.history.clone().write([report].into()).await.unwrap();
+    }
+
+    /// The results of a target, the newest first.
+    async fn results(&self, target: i64) -> Vec<history::Kept> {
+        let all = self.history.page(target, Moment(i64::MAX), 1000).await;
+        all.unwrap()
+    }
+}
+
+impl Replica {
+    /// What it takes on, as of then.
+    async fn takes(&mut self, now: Moment) -> Vec<Due> {
+        self.schedule.turn(now).await.unwrap();
+        std::iter::from_fn(|| self.waiting.next().now_or_never()).collect()
+    }
+}
+
+fn up(due: &Due) -> Report {
+    let verdict = Verdict::Up {
+        status: StatusCode::OK,
+        latency: Duration::from_millis(12),
+    };
+    Report {
+        due: due.clone(),
+        end: End::Checked {
+            at: due.at,
+            verdict,
+        },
+    }
+}
+
+/// Checks, and where their reports go.
+fn checks(hosts: &hosts::Settings) -> (Checks, mpsc::UnboundedReceiver<Report>, Supervisor) {
+    let supervisor = Supervisor::new();
+    let settings = recorder::Settings {
+        batch: 1,
+        batch_delay: Duration::ZERO,
+    };
+    let (tell, told) = mpsc::unbounded_channel();
+    let write = move |batch: std::sync::Arc<[Report]>| {
+        for report in &*batch {
+            tell.send(report.clone()).unwrap();
+        }
+        async { Ok::<_, &str>(()) }
+    };
+    let outgoing = outgoing::Settings {
+        allow_private: true,
+        ..outgoing::tests::settings()
+    };
+    let probe = probe::Settings {
+        retries: 0,
+        ..probe::tests::settings()
+    };
+    let checks = Checks {
+        hosts: Hosts::new(hosts),
+        probe: Probe::new(Outgoing::new(&outgoing), &probe),
+        reports: recorder::start(&supervisor, settings, write).unwrap(),
+    };
+    (checks, told, supervisor)
+}
+
+fn due_at(peer: &Peer) -> Due {
+    Due {
+        url: peer.url("/"),
+        ..due::tests::due(1)
+    }
+}
+
+#[tokio::test]
+async fn a_check_for_which_its_host_has_no_room_is_put_off() {
+    let peer = Peer::always(Reply::Silence).await;
+    let (checks, mut told, _supervisor) = checks(&hosts::Settings {
+        per_host: 1,
+        ..hosts::tests::settings()
+    });
+    let mut first = tokio::task::JoinSet::new();
+    first.spawn(checks.clone().make(due_at(&peer)));
+    peer.asked().await;
+
+    checks.make(due_at(&peer)).await;
+
+    let report = told.recv().await.unwrap();
+    assert!(matches!(report.end, End::Postponed), "{report:?}");
+    assert_eq!(peer.seen().await, [], "one is enough");
+}
+
+#[tokio::test]
+async fn a_host_that_is_down_is_not_asked() {
+    let peer = Peer::always(Reply::Last(String::new())).await;
+    let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
+    let mut reasons = Vec::new();
+    for _ in 0..5 {
+        checks.clone().make(due_at(&peer)).await;
+        match told.recv().await.unwrap().end {
+            End::Checked {
+                verdict: Verdict::Down { reason, .. },
+                ..
+            } => reasons.push(reason.kind()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        reasons,
+        ["broken", "broken", "broken", "host_down", "host_down"]
+    );
+    let seen = peer.seen().await;
+    let asked = seen.iter().filter(|event| matches!(event, Event::Asked(_)));
+    assert_eq!(asked.count(), 3);
+}
+
+#[tokio::test]
+async fn a_host_that_says_no_is_asked_again() {
+    let peer = Peer::always(answer("500 Internal Server Error", "", "")).await;
+    let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
+    for _ in 0..10 {
+        checks.clone().make(due_at(&peer)).await;
+        told.recv().await.unwrap();
+        peer.asked().await;
+    }
+}
+
+#[tokio::test]
+async fn a_check_that_comes_too_late_is_not_made() {
+    let peer = Peer::always(answer("200 OK", "", "")).await;
+    let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
+    let late = Due {
+        deadline: Instant::now(),
+        ..due_at(&peer)
+    };
+    checks.clone().make(late).await;
+    checks.make(due_at(&peer)).await;
+    let report = told.recv().await.unwrap();
+    assert!(matches!(report.end, End::Checked { .. }), "{report:?}");
+    assert!(told.try_recv().is_err());
+    let asked = peer.seen().await;
+    assert_eq!(asked.len(), 2, "connected and asked once: {asked:?}");
+}

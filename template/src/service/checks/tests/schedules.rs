@@ -1,0 +1,247 @@
+//! Who checks what, and when.
+
+use std::collections::BTreeSet;
+
+use super::super::queue::Lane;
+use super::super::schedule::Wish;
+use super::*;
+
+/// A moment before a lease ends.
+const ALMOST: Duration = LEASE.saturating_sub(Duration::from_millis(1));
+
+fn targets(taken: &[Due]) -> BTreeSet<i64> {
+    taken.iter().map(|due| due.target).collect()
+}
+
+#[tokio::test]
+async fn a_new_target_is_due_at_once_and_taken_on_by_one() {
+    let fixture = Fixture::new().await;
+    let target = fixture.add(1).await[0];
+    let (mut one, mut other) = (fixture.replica(10), fixture.replica(10));
+    let now = Moment::now();
+
+    let taken = one.takes(now).await;
+
+    assert_eq!(
+        (taken.len(), taken[0].target, taken[0].at),
+        (1, target, now)
+    );
+    assert_eq!(taken[0].interval, Duration::from_mins(1));
+    for later in [now, now.after(ALMOST)] {
+        assert!(one.takes(later).await.is_empty());
+        assert!(other.takes(later).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn of_several_who_look_at_once_each_takes_on_something_else() {
+    let fixture = Fixture::new().await;
+    let all: BTreeSet<_> = fixture.add(250).await.into_iter().collect();
+    let mut replicas = [0, 1, 2].map(|_| fixture.replica(250));
+    let now = Moment::now();
+
+    let taking = replicas.each_mut().map(|replica| replica.takes(now));
+    let taken = futures_util::future::join_all(taking).await;
+
+    let taken: Vec<_> = taken.into_iter().flatten().collect();
+    assert_eq!(taken.len(), targets(&taken).len(), "none twice");
+    // Those that are locked are left to another look, so that nobody waits.
+    let mut found = targets(&taken);
+    for replica in &mut replicas {
+        let rest = replica.takes(now).await;
+        assert!(targets(&rest).is_disjoint(&found));
+        found.extend(targets(&rest));
+    }
+    assert_eq!(found, all);
+}
+
+#[tokio::test]
+async fn when_a_lease_runs_out_another_takes_it_on_and_what_comes_late_is_left_out() {
+    let fixture = Fixture::new().await;
+    let target = fixture.add(1).await[0];
+    let (mut dead, mut other) = (fixture.replica(10), fixture.replica(10));
+    let now = Moment::now();
+    let first = dead.takes(now).await.remove(0);
+
+    let second = other.takes(now.after(LEASE)).await.remove(0);
+    assert_eq!(
+        (second.target, second.at),
+        (target, first.at),
+        "the same check"
+    );
+    fixture.write(up(&second)).await;
+    fixture.write(up(&first)).await;
+
+    assert_eq!(fixture.results(target).await.len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_taken_on_for_which_there_is_no_room() {
+    let fixture = Fixture::new().await;
+    fixture.add(5).await;
+    let replica = fixture.replica(2);
+    let now = Moment::now();
+    replica.schedule.turn(now).await.unwrap();
+    replica.schedule.turn(now).await.unwrap();
+
+    // What was not taken on is there for somebody else.
+    assert_eq!(fixture.replica(10).takes(now).await.len(), 3);
+    assert_eq!(replica.queue.room(Lane::Scheduled), 0);
+}
+
+#[tokio::test]
+async fn a_result_is_kept_and_the_next_check_comes_in_its_time() {
+    let fixture = Fixture::new().await;
+    let target = fixture.add(1).await[0];
+    let mut replica = fixture.replica(10);
+    let now = Moment::now();
+    let due = replica.takes(now).await.remove(0);
+
+    fixture.write(up(&due)).await;
+
+    let kept = fixture.results(target).await;
+    assert_eq!(kept.len(), 1);
+    assert_eq!((kept[0].due_at, kept[0].status), (now.0, Some(200)));
+    assert_eq!((kept[0].latency_ms, &kept[0].reason), (12, &None));
+    assert!(
+        replica
+            .takes(now.after(Duration::from_secs(56)))
+            .await
+            .is_empty()
+    );
+    assert_eq!(
+        replica
+            .takes(now.after(Duration::from_secs(64)))
+            .await
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn who_was_away_for_long_checks_each_target_once() {
+    let fixture = Fixture::new().await;
+    let target = fixture.add(1).await[0];
+    let mut replica = fixture.replica(10);
+    let long_ago = Moment::now().before(Duration::from_hours(10));
+    let due = replica.takes(long_ago).await.remove(0);
+
+    fixture.write(up(&due)).await;
+
+    assert!(replica.takes(Moment::now()).await.is_empty());
+    let next = Moment::now().after(Duration::from_secs(64));
+    assert_eq!(replica.takes(next).await.len(), 1);
+    assert_eq!(fixture.results(target).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_put_off_is_due_again_soon_and_has_no_result() {
+    let fixture = Fixture::new().await;
+    let target = fixture.add(1).await[0];
+    let mut replica = fixture.replica(10);
+    let due = replica.takes(Moment::now()).await.remove(0);
+    let end = End::Postponed;
+    fixture
+        .write(Report {
+            due: due.clone(),
+            end,
+        })
+        .await;
+
+    assert!(replica.takes(Moment::now()).await.is_empty());
+    let again = replica
+        .takes(Moment::now().after(Duration::from_secs(3)))
+        .await;
+
+    assert_eq!(again[0].at, due.at);
+    assert!(fixture.results(target).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_switched_off_is_not_checked_and_a_shorter_interval_holds_at_once() {
+    let fixture = Fixture::new().await;
+    fixture.add(1).await;
+    let mut replica = fixture.replica(10);
+    let now = Moment::now();
+    fixture
+        .run("UPDATE targets SET enabled = NOT enabled")
+        .await;
+    assert!(replica.takes(now).await.is_empty());
+
+    fixture
+        .run("UPDATE targets SET enabled = NOT enabled, interval_seconds = 3600")
+        .await;
+    let due = replica.takes(now).await.remove(0);
+    fixture.write(up(&due)).await;
+    assert!(replica.takes(now.after(LEASE)).await.is_empty());
+
+    fixture
+        .run("UPDATE targets SET interval_seconds = 10")
+        .await;
+    assert_eq!(replica.takes(now.after(LEASE)).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_target_that_is_removed_takes_its_results_along_and_stops_no_others() {
+    let fixture = Fixture::new().await;
+    let all = fixture.add(2).await;
+    let mut replica = fixture.replica(10);
+    let now = Moment::now();
+    for due in replica.takes(now).await {
+        fixture.write(up(&due)).await;
+    }
+    let again = replica.takes(now.after(Duration::from_secs(64))).await;
+    let gone = "DELETE FROM targets WHERE id = (SELECT min(id) FROM targets)";
+    fixture.run(gone).await;
+
+    let reports: Vec<_> = again.iter().map(up).collect();
+    fixture.history.clone().write(reports.into()).await.unwrap();
+
+    assert!(fixture.results(all[0]).await.is_empty());
+    assert_eq!(fixture.results(all[1]).await.len(), 2);
+}
+
+#[tokio::test]
+async fn who_wishes_for_a_check_has_it_before_all_others_and_only_once() {
+    let fixture = Fixture::new().await;
+    let all = fixture.add(3).await;
+    let mut replica = fixture.replica(2);
+    let now = Moment::now();
+    fixture
+        .run("UPDATE targets SET enabled = NOT enabled WHERE id = (SELECT max(id) FROM targets)")
+        .await;
+    replica.schedule.turn(now).await.unwrap();
+
+    // It is not due, and not even checked by itself.
+    assert_eq!(
+        replica.schedule.wish(all[2], now).await.unwrap(),
+        Wish::Granted
+    );
+    assert_eq!(
+        replica.schedule.wish(all[2], now).await.unwrap(),
+        Wish::UnderWay
+    );
+
+    let order: Vec<_> = std::iter::from_fn(|| replica.waiting.next().now_or_never()).collect();
+    let order: Vec<_> = order.iter().map(|due| due.target).collect();
+    assert_eq!(order[0], all[2]);
+    assert_eq!(order.len(), 3);
+}
+
+#[tokio::test]
+async fn a_wish_for_which_there_is_no_room_changes_nothing() {
+    let fixture = Fixture::new().await;
+    let all = fixture.add(2).await;
+    let replica = fixture.replica(1);
+    let now = Moment::now();
+    assert_eq!(
+        replica.schedule.wish(all[0], now).await.unwrap(),
+        Wish::Granted
+    );
+    assert_eq!(
+        replica.schedule.wish(all[1], now).await.unwrap(),
+        Wish::NoRoom
+    );
+    let taken = fixture.replica(10).takes(now).await;
+    assert_eq!(targets(&taken), [all[1]].into());
+}

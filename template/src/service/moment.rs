@@ -1,0 +1,38 @@
+//! Times as the database has them, and as the API tells them.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+/// A time, in milliseconds since 1970: written as in RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, sqlx::Type, ToSchema)]
+#[sqlx(transparent)]
+#[schema(value_type = String, format = DateTime, example = "2026-11-22T10:00:00.000Z")]
+pub(super) struct Moment(pub(super) i64);
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self(millis(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()))
+    }
+
+    pub(super) fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(millis(time)))
+    }
+
+    pub(super) fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(time)))
+    }
+}
+
+pub(super) fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let since = Duration::from_millis(self.0.max(0).cast_unsigned());
+        let time = SystemTime::UNIX_EPOCH + since;
+        serializer.collect_str(&humantime::format_rfc3339_millis(time))
+    }
+}

@@ -1,0 +1,314 @@
+//! Targets are checked, by one process or by several, and whatever ends one of them, it goes on.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use keelson::eventually;
+use keelson::http::{self, Request};
+use keelson::postgres::Postgres;
+use keelson::service::{Launch, Service, Signal};
+use keelson::variant::Variant;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// What is watched: it answers each request with 200, unless it is told to wait.
+struct Watched {
+    address: SocketAddr,
+    asked: Asked,
+    answers: watch::Sender<bool>,
+    _life: JoinSet<()>,
+}
+
+/// How often each path was asked for.
+type Asked = Arc<Mutex<BTreeMap<String, usize>>>;
+
+impl Watched {
+    async fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Asked::default();
+        let answers = watch::Sender::new(true);
+        let mut life = JoinSet::new();
+        let (counted, waits) = (Arc::clone(&asked), answers.subscribe());
+        life.spawn(async move {
+            let mut conversations = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                conversations.spawn(converse(stream, Arc::clone(&counted), waits.clone()));
+            }
+        });
+        Self {
+            address,
+            asked,
+            answers,
+            _life: life,
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn times(&self, path: &str) -> usize {
+        self.asked.lock().unwrap().get(path).copied().unwrap_or(0)
+    }
+
+    /// Waits until this was asked for so often.
+    async fn was_asked(&self, path: &str, times: usize) {
+        let what = format!("{path} asked for {times} times");
+        eventually(&what, async || (self.times(path) >= times).then_some(())).await;
+    }
+}
+
+async fn converse(
+    mut stream: TcpStream,
+    asked: Asked,
+    mut answers: watch::Receiver<bool>,
+) -> Option<()> {
+    let (reader, mut writer) = stream.split();
+    let mut lines = BufReader::new(reader).lines();
+    while let Some(first) = lines.next_line().await.ok()? {
+        let path = first.split(' ').nth(1)?.to_owned();
+        while !lines.next_line().await.ok()??.is_empty() {}
+        *asked.lock().unwrap().entry(path).or_default() += 1;
+        answers.wait_for(|answers| *answers).await.ok()?;
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        writer.write_all(answer).await.ok()?;
+    }
+    Some(())
+}
+
+/// A service that may ask what is on this machine.
+fn monitor() -> Launch {
+    crate::service().set("monitor.allow_private", true)
+}
+
+async fn add(service: &Service, url: &str) -> i64 {
+    let new = Request::post("/v1/targets").json(&json!({ "url": url }));
+    let answer = http::send(service.http().await, new).await.unwrap();
+    assert_eq!(answer.status, 201, "{answer}");
+    answer.json()["id"].as_i64().unwrap()
+}
+
+/// The results of a target, the newest first.
+async fn results(service: &Service, target: i64) -> Vec<Value> {
+    let path = format!("/v1/targets/{target}/checks");
+    let answer = http::get(service.http().await, &path).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer}");
+    answer.json()["checks"].as_array().unwrap().clone()
+}
+
+/// Waits until a target has so many results.
+async fn has_results(service: &Service, target: i64, count: usize) -> Vec<Value> {
+    eventually(&format!("{count} results"), async || {
+        let found = results(service, target).await;
+        (found.len() >= count).then_some(found)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_added_is_checked_at_once_and_when_somebody_asks() {
+    let watched = Watched::listen().await;
+    let service = monitor().start().await.unwrap().ready().await;
+
+    let target = add(&service, &watched.url("/")).await;
+    let found = has_results(&service, target, 1).await;
+
+    assert_eq!(
+        (&found[0]["is_up"], &found[0]["status"]),
+        (&true.into(), &200.into())
+    );
+    let ask = |target| Request::post(&format!("/v1/targets/{target}/checks"));
+    let asked = http::send(service.http().await, ask(target)).await.unwrap();
+    assert_eq!(asked.status, 202, "{asked}");
+    has_results(&service, target, 2).await;
+    assert_eq!(watched.times("/"), 2);
+
+    let path = format!("/v1/targets/{target}/checks?limit=1");
+    let page = http::get(service.http().await, &path).await.unwrap().json();
+    let next = format!("{path}&before={}", page["next"]);
+    let last = http::get(service.http().await, &next).await.unwrap().json();
+    assert_eq!(last["checks"][0], found[0]);
+    assert!(last["next"].is_null(), "{last}");
+    for nothing in [ask(99), Request::get("/v1/targets/99/checks")] {
+        let answer = http::send(service.http().await, nothing).await.unwrap();
+        assert_eq!(answer.status, 404, "{answer}");
+    }
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn what_is_on_this_machine_is_not_asked_unless_that_is_allowed() {
+    let watched = Watched::listen().await;
+    let service = crate::service().start().await.unwrap().ready().await;
+    let target = add(&service, &watched.url("/")).await;
+    let found = has_results(&service, target, 1).await;
+    assert_eq!(found[0]["reason"], "refused_address");
+    assert_eq!(watched.times("/"), 0);
+}
+
+#[tokio::test]
+async fn a_stop_finishes_the_check_that_runs_and_keeps_its_result() {
+    let watched = Watched::listen().await;
+    watched.answers.send_replace(false);
+    let directory = tempfile::tempdir().unwrap();
+    let launch = monitor().directory(directory.path());
+    let service = launch.clone().start().await.unwrap().ready().await;
+    let target = add(&service, &watched.url("/")).await;
+    watched.was_asked("/", 1).await;
+
+    service.signal(Signal::TERM);
+    service.event("draining").await;
+    watched.answers.send_replace(true);
+
+    let exit = service.exit().await;
+    assert_eq!(exit.code, Some(0), "{exit}");
+    let service = launch.start().await.unwrap().ready().await;
+    assert_eq!(results(&service, target).await.len(), 1);
+    assert_eq!(watched.times("/"), 1);
+}
+
+#[tokio::test]
+async fn a_check_that_does_not_finish_keeps_no_stop_waiting_and_fails_none() {
+    let watched = Watched::listen().await;
+    watched.answers.send_replace(false);
+    let launch = monitor().set("shutdown.tasks", "1s");
+    let service = launch.start().await.unwrap().ready().await;
+    add(&service, &watched.url("/")).await;
+    watched.was_asked("/", 1).await;
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(0), "{exit}");
+    assert!(exit.took < Duration::from_secs(3), "took {:?}", exit.took);
+}
+
+#[tokio::test]
+async fn after_a_kill_the_check_is_made_when_its_lease_has_run_out() {
+    let watched = Watched::listen().await;
+    watched.answers.send_replace(false);
+    let directory = tempfile::tempdir().unwrap();
+    let launch = monitor()
+        .directory(directory.path())
+        .set("monitor.lease", "4s");
+    let service = launch.clone().start().await.unwrap().ready().await;
+    let target = add(&service, &watched.url("/")).await;
+    watched.was_asked("/", 1).await;
+
+    service.signal(Signal::KILL);
+    assert_eq!(service.exit().await.signal, Some(9));
+    watched.answers.send_replace(true);
+
+    let service = launch.start().await.unwrap().ready().await;
+    let found = has_results(&service, target, 1).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(watched.times("/"), 2);
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+const TARGETS: usize = 30;
+
+/// Three replicas on one Postgres.
+async fn replicas(postgres: &Postgres) -> Vec<Service> {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let variant = Variant::default().database("postgres").example("monitor");
+        variant.generate().build()
+    };
+    let launch = Service::of(BINARY.get_or_init(build))
+        .env("APP__DATABASE__URL", postgres.url("postgres"))
+        .set("monitor.allow_private", true)
+        .set("monitor.lease", "4s")
+        .set("monitor.per_host", TARGETS);
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(launch.clone().start().await.unwrap());
+    }
+    let ready = replicas.into_iter().map(Service::ready);
+    one_by_one(ready).await
+}
+
+async fn one_by_one<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut outputs = Vec::new();
+    for one in all {
+        outputs.push(one.await);
+    }
+    outputs
+}
+
+/// Waits until each target has had so many checks since then.
+async fn goes_on(postgres: &Postgres, since: &str, times: usize) {
+    let query = format!(
+        "SELECT count(*) FROM (
+             SELECT target_id FROM checks WHERE due_at > {since}
+             GROUP BY target_id HAVING count(*) >= {times}
+         ) AS checked"
+    );
+    let all = TARGETS.to_string();
+    eventually("checks of every target", async || {
+        let checked = postgres.query("postgres", &query).await.unwrap();
+        (checked == all).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn three_replicas_make_each_check_once_and_two_go_on_without_the_third() {
+    let watched = Watched::listen().await;
+    let postgres = Postgres::start().await.unwrap();
+    let running = replicas(&postgres).await;
+    for number in 0..TARGETS {
+        add(&running[0], &watched.url(&format!("/{number}"))).await;
+    }
+    let often = "UPDATE targets SET interval_seconds = 1";
+    postgres.query("postgres", often).await.unwrap();
+    goes_on(&postgres, "0", 4).await;
+    for exit in one_by_one(running.into_iter().map(Service::stop)).await {
+        assert_eq!(exit.code, Some(0), "{exit}");
+    }
+
+    // What was asked for is what was due: nothing twice, and nothing that was not kept.
+    let counted = "SELECT substring(url from '[^/]*$'), count(*) FROM checks
+         JOIN targets ON id = target_id GROUP BY url";
+    let counted = postgres.query("postgres", counted).await.unwrap();
+    assert_eq!(counted.lines().count(), TARGETS);
+    for line in counted.lines() {
+        let (path, count) = line.split_once('|').unwrap();
+        let asked = watched.times(&format!("/{path}"));
+        assert_eq!(asked, count.parse::<usize>().unwrap(), "/{path}");
+    }
+    // And each was due once in its period, which is never shorter than by its jitter.
+    let early = "SELECT count(*) FROM (
+             SELECT due_at - lag(due_at) OVER (PARTITION BY target_id ORDER BY due_at) AS period
+             FROM checks
+         ) AS periods WHERE period < 900";
+    let early = postgres.query("postgres", early).await.unwrap();
+    // The interval was made shorter once, when that was due at once.
+    assert!(early.parse::<usize>().unwrap() <= TARGETS, "{early}");
+
+    let mut running = replicas(&postgres).await;
+    watched.answers.send_replace(false);
+    let before = watched.asked.lock().unwrap().values().sum::<usize>();
+    eventually("checks under way", async || {
+        let asked = watched.asked.lock().unwrap().values().sum::<usize>();
+        (asked > before + TARGETS / 2).then_some(())
+    })
+    .await;
+    let killed = running.remove(0);
+    killed.signal(Signal::KILL);
+    assert_eq!(killed.exit().await.signal, Some(9));
+    watched.answers.send_replace(true);
+
+    let now = "(SELECT max(leased_until) FROM schedule)";
+    let now = postgres.query("postgres", now).await.unwrap();
+    goes_on(&postgres, &now, 2).await;
+    for exit in one_by_one(running.into_iter().map(Service::stop)).await {
+        assert_eq!(exit.code, Some(0), "{exit}");
+    }
+}
