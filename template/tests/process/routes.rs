@@ -5,9 +5,12 @@ use serde_json::json;
 use crate::exposition::Exposition;
 use crate::running::{Answer, Running, ask, ask_with, get};
 
+/// Nobody out there is asked.
+const QUIET: [&str; 1] = ["monitor.scheduled=false"];
+
 #[test]
 fn a_target_is_kept_until_it_is_removed() {
-    let service = Running::start(&[]);
+    let service = Running::start(&QUIET);
 
     let created = ask(
         service.http,
@@ -37,7 +40,7 @@ fn a_target_is_kept_until_it_is_removed() {
 
 #[test]
 fn a_target_is_changed_by_whoever_has_seen_it_as_it_is() {
-    let service = Running::start(&[]);
+    let service = Running::start(&QUIET);
     let body = r#"{"url":"https://example.org/"}"#;
     let created = ask(service.http, "POST", "/v1/targets", body);
     let path = format!("/v1/targets/{}", created.json()["id"]);
@@ -65,7 +68,7 @@ fn a_target_is_changed_by_whoever_has_seen_it_as_it_is() {
 
 #[test]
 fn a_list_is_walked_through_by_its_links() {
-    let service = Running::start(&[]);
+    let service = Running::start(&QUIET);
     for number in 0..5 {
         let body = format!(r#"{{"url":"https://{number}.example.org/"}}"#);
         assert_eq!(ask(service.http, "POST", "/v1/targets", &body).status, 201);
@@ -100,7 +103,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
 
 #[test]
 fn a_target_that_is_added_is_counted() {
-    let service = Running::start(&[]);
+    let service = Running::start(&QUIET);
     let body = r#"{"url":"https://example.org/"}"#;
     assert_eq!(ask(service.http, "POST", "/v1/targets", body).status, 201);
     assert_eq!(ask(service.http, "POST", "/v1/targets", body).status, 409);
@@ -115,7 +118,7 @@ fn a_target_that_is_added_is_counted() {
 
 #[test]
 fn a_target_that_cannot_be_is_refused_with_a_reason() {
-    let service = Running::start(&[]);
+    let service = Running::start(&QUIET);
     let add = |url: &str| {
         ask(
             service.http,

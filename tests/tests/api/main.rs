@@ -13,5 +13,6 @@ use keelson::variant::Variant;
 fn service() -> Launch {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     let binary = BINARY.get_or_init(|| Variant::default().generate().build());
-    Service::of(binary)
+    // Nobody out there is asked.
+    Service::of(binary).set("monitor.scheduled", false)
 }

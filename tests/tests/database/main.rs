@@ -13,7 +13,7 @@ mod restarts;
 mod starts;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,12 @@ const SLACK: Duration = Duration::from_millis(700);
 /// The service whose database is a file, in its working directory.
 fn on_sqlite() -> Launch {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    Service::of(BINARY.get_or_init(|| Variant::default().generate().build()))
+    quiet(BINARY.get_or_init(|| Variant::default().generate().build()))
+}
+
+/// It asks the database only what it is asked for, and nobody else anything.
+fn quiet(binary: &Path) -> Launch {
+    Service::of(binary).set("monitor.scheduled", false)
 }
 
 /// The service on a Postgres.
@@ -42,7 +47,7 @@ fn on_postgres(url: &str) -> Launch {
         let variant = Variant::default().database("postgres").example("monitor");
         variant.generate().build()
     };
-    Service::of(BINARY.get_or_init(build)).env("APP__DATABASE__URL", url)
+    quiet(BINARY.get_or_init(build)).env("APP__DATABASE__URL", url)
 }
 
 fn new_target(url: &str) -> Request {

@@ -11,6 +11,7 @@ use keelson::variant::Variant;
 fn service(postgres: &Postgres, need: &str) -> Launch {
     let variant = Variant::default().database("postgres").example("monitor");
     Service::of(variant.generate().build())
+        .set("monitor.scheduled", false)
         .env("APP__DATABASE__URL", postgres.url("postgres"))
         .set("health.database", need)
         .set("health.period", "100ms")

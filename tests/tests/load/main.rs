@@ -9,7 +9,7 @@ use keelson::variant::Variant;
 
 /// The default service, not started yet.
 fn service() -> Launch {
-    Service::of(binary())
+    Service::of(binary()).set("monitor.scheduled", false)
 }
 
 /// The default variant's binary, built once.

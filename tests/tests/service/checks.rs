@@ -85,7 +85,9 @@ async fn converse(
 
 /// A service that may ask what is on this machine.
 fn monitor() -> Launch {
-    crate::service().set("monitor.allow_private", true)
+    crate::service()
+        .set("monitor.scheduled", true)
+        .set("monitor.allow_private", true)
 }
 
 async fn add(service: &Service, url: &str) -> i64 {
@@ -146,7 +148,8 @@ async fn what_is_added_is_checked_at_once_and_when_somebody_asks() {
 #[tokio::test]
 async fn what_is_on_this_machine_is_not_asked_unless_that_is_allowed() {
     let watched = Watched::listen().await;
-    let service = crate::service().start().await.unwrap().ready().await;
+    let service = crate::service().set("monitor.scheduled", true);
+    let service = service.start().await.unwrap().ready().await;
     let target = add(&service, &watched.url("/")).await;
     let found = has_results(&service, target, 1).await;
     assert_eq!(found[0]["reason"], "refused_address");

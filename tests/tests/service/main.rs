@@ -23,7 +23,8 @@ fn binary() -> PathBuf {
 
 /// The default service, not started yet.
 fn service() -> Launch {
-    Service::of(binary())
+    // Nobody out there is asked.
+    Service::of(binary()).set("monitor.scheduled", false)
 }
 
 /// Why a start did not succeed, as the log says it.

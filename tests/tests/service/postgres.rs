@@ -12,7 +12,9 @@ fn service(url: &str) -> Launch {
         .example("monitor")
         .generate()
         .build();
-    Service::of(binary).env("APP__DATABASE__URL", url)
+    Service::of(binary)
+        .env("APP__DATABASE__URL", url)
+        .set("monitor.scheduled", false)
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ fn traced(endpoint: &str) -> Launch {
     });
     Service::of(binary)
         .set("otlp.endpoint", endpoint)
+        .set("monitor.scheduled", false)
         .set("http.trusted_proxies", "127.0.0.1")
 }
 

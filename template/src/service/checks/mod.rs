@@ -56,6 +56,7 @@ pub struct Settings {
     probe: probe::Settings,
     hosts: hosts::Settings,
     recorder: recorder::Settings,
+    scheduled: bool,
     checks_at_once: usize,
     max_queued: usize,
     lease: Duration,
@@ -69,6 +70,7 @@ impl Section for Settings {
             probe: from.part(),
             hosts: from.part(),
             recorder: from.part(),
+            scheduled: from.value("scheduled"),
             checks_at_once: from.value("checks_at_once"),
             max_queued: from.value("max_queued"),
             lease: from.value("lease"),
@@ -128,7 +130,9 @@ pub(super) fn start(
     })?;
 
     let schedule = Schedule::new(frame.database.clone(), queue, settings.lease);
-    schedule.run_by(supervisor)?;
+    if settings.scheduled {
+        schedule.run_by(supervisor)?;
+    }
     Ok(routes::routes(routes::Checked { history, schedule }))
 }
 
