@@ -169,7 +169,7 @@ async fn a_stop_does_not_wait_for_a_dead_link() {
 
         // Requests have their time, and then the connections at most as long as one is asked.
         let within = if busy { REQUEST + ACQUIRE } else { ACQUIRE };
-        assert!(exit.took < within + SLACK, "took {:?}", exit.took);
+        assert!(exit.took < within + SLACK, "took {:?}: {exit}", exit.took);
         assert_eq!(exit.code, Some(0), "{exit}");
         refused(requests.await.unwrap(), REQUEST);
     }

@@ -10,7 +10,7 @@ use super::key::Keyed;
 use super::{Settings, numbers};
 use crate::frame::database::{Database, Refusal, Transaction};
 use crate::frame::problem::Problem;
-use crate::frame::supervisor::{Context, Refused, Supervisor};
+use crate::frame::supervisor::{Refused, Supervisor};
 
 /// The keys that clients have sent, with the answers that they were given.
 #[derive(Debug, Clone)]
@@ -50,13 +50,19 @@ impl Keys {
         let task = supervisor.every("idempotency", EVERY);
         let tending = task.at_start().jitter(EVERY / 6).run(move |context| {
             let keys = keys.clone();
-            async move { keys.tend(&context).await }
+            async move {
+                tokio::select! {
+                    tended = keys.tend() => tended,
+                    // A stop does not wait for a database that does not answer; there is a next run.
+                    () = context.cancelled() => Ok(()),
+                }
+            }
         });
         tending.map(drop)
     }
 
-    async fn tend(&self, context: &Context) -> Result<(), sqlx::Error> {
-        while !context.is_cancelled() && self.forget_batch().await? == BATCH {}
+    async fn tend(&self) -> Result<(), sqlx::Error> {
+        while self.forget_batch().await? == BATCH {}
         self.count().await
     }
 
