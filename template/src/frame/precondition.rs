@@ -6,8 +6,10 @@
 //!     Ok(known.or_answer(order.tag(), Json(order)))
 //! }
 //!
-//! async fn replace(Path(id): Path<i64>, expected: IfMatch, Json(new): Json<Order>) -> … {
+//! async fn remove(Path(id): Path<i64>, expected: IfMatch) -> Result<StatusCode, Problem> {
 //!     expected.holds(&orders.get(id).await?.tag())?;
+//!     orders.remove(id).await
+//! }
 //! ```
 //!
 //! - Whoever has what they ask for is not sent it again (304).
