@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use futures_util::FutureExt;
 use sqlx::QueryBuilder;
 use tokio::sync::mpsc;
+use tokio::task::unconstrained;
 
 use super::peer::{Event, Peer, Reply, answer};
 use super::queue::{Queue, Waiting, queue};
@@ -104,7 +105,9 @@ impl Replica {
     /// What it takes on, as of then.
     async fn takes(&mut self, now: Moment) -> Vec<Due> {
         self.schedule.turn(now).await.unwrap();
-        std::iter::from_fn(|| self.waiting.next().now_or_never()).collect()
+        // There may be more than tokio lets a task take at a time.
+        let next = || unconstrained(self.waiting.next()).now_or_never();
+        std::iter::from_fn(next).collect()
     }
 }
 
