@@ -23,8 +23,8 @@ fn binary() -> PathBuf {
 
 /// The default service, not started yet.
 fn service() -> Launch {
-    // Nobody out there is asked.
-    Service::of(binary()).set("monitor.scheduled", false)
+    // Nobody out there is asked. As a variable, so that a test may still set it otherwise.
+    Service::of(binary()).env("APP__MONITOR__SCHEDULED", "false")
 }
 
 /// Why a start did not succeed, as the log says it.

@@ -115,7 +115,7 @@ impl Targets {
         let query = sqlx::query_scalar("SELECT id FROM targets WHERE url = $1");
         let query = query.bind(&content.url);
         Err(match query.fetch_optional(&mut **transaction).await? {
-            Some(id) => already_watched(&content.url, id),
+            Some(id) => already_watched(id),
             None => TOO_MANY,
         })
     }
@@ -151,7 +151,7 @@ impl Targets {
                 let query = query.bind(&content.url);
                 let other = query.fetch_optional(self.database.read()).await?;
                 // If it has just gone, there is room by now.
-                other.map_or(Ok(None), |id| Err(already_watched(&content.url, id)))
+                other.map_or(Ok(None), |id| Err(already_watched(id)))
             }
             Err(error) => Err(error.into()),
         }
@@ -166,7 +166,8 @@ impl Targets {
     }
 }
 
-fn already_watched(url: &str, id: i64) -> Problem {
-    let words = format!("{url} is a target already: {}", path(id));
+/// Names the target, and not the URL: it may hold what no answer should repeat.
+fn already_watched(id: i64) -> Problem {
+    let words = format!("is watched already, by {}", path(id));
     ALREADY_WATCHED.with([Fault::at("/url", words)])
 }

@@ -359,7 +359,7 @@ async fn a_url_is_watched_once_however_it_is_written_and_whoever_has_it_is_named
         ] {
             assert_eq!(refused.problem(), (409, "already_watched", "/url"), "{url}");
             let words = refused.body["errors"][0]["detail"].as_str();
-            let named = format!("http://a.example/ is a target already: /v1/targets/{first}");
+            let named = format!("is watched already, by /v1/targets/{first}");
             assert_eq!(words, Some(&*named));
         }
     }
