@@ -5,6 +5,7 @@
 
 mod checks;
 mod moment;
+mod paging;
 mod settings;
 mod targets;
 

@@ -134,7 +134,7 @@ async fn what_is_added_is_checked_at_once_and_when_somebody_asks() {
 
     let path = format!("/v1/targets/{target}/checks?limit=1");
     let page = http::get(service.http().await, &path).await.unwrap().json();
-    let next = format!("{path}&before={}", page["next"]);
+    let next = format!("{path}&cursor={}", page["next"].as_str().unwrap());
     let last = http::get(service.http().await, &next).await.unwrap().json();
     assert_eq!(last["checks"][0], found[0]);
     assert!(last["next"].is_null(), "{last}");

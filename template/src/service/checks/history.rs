@@ -13,6 +13,7 @@ use super::probe::{Reason, Verdict};
 use crate::frame::database::{Database, Db, SKIP_LOCKED, Transaction};
 use crate::frame::supervisor::{Refused, Supervisor};
 use crate::service::moment::{Moment, millis};
+use crate::service::paging::{Page, Part};
 
 /// For how long a check is put off for which there was no room.
 const LATER: Duration = Duration::from_secs(1);
@@ -81,8 +82,15 @@ impl History {
         query.fetch_one(self.database.read()).await
     }
 
+    /// A part of the results of a target, the newest first.
+    pub(super) async fn page(&self, target: i64, part: Part) -> Result<Page<Kept>, sqlx::Error> {
+        let before = Moment(part.behind(i64::MAX));
+        let found = self.before(target, before, part.probe()).await?;
+        Ok(part.page(found, |kept| kept.due_at))
+    }
+
     /// So many of the results of a target that were due before, the newest first.
-    pub(super) async fn page(
+    pub(super) async fn before(
         &self,
         target: i64,
         before: Moment,

@@ -3,9 +3,8 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use garde::Validate;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,6 +13,7 @@ use super::schedule::{Schedule, Wish};
 use crate::frame::input::{Json, Path, Query};
 use crate::frame::problem::Problem;
 use crate::service::moment::Moment;
+use crate::service::paging::{Cursor, Part};
 
 /// What the routes work with.
 #[derive(Debug, Clone)]
@@ -32,10 +32,10 @@ pub(super) fn routes(checked: Checked) -> OpenApiRouter {
 #[derive(Debug, Serialize, ToSchema)]
 struct CheckPage {
     checks: Vec<Check>,
-    /// What the next page comes `before`; not there on the last one.
+    /// The `cursor` of the next page, if there is one.
+    #[schema(value_type = String, required = false, example = "0000000000000032")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = i64, required = false, example = 1_767_225_600_000_i64)]
-    next: Option<i64>,
+    next: Option<Cursor>,
 }
 
 /// How a check came out.
@@ -73,26 +73,12 @@ impl From<Kept> for Check {
     }
 }
 
-/// Which part of them.
-#[derive(Debug, Deserialize, Validate, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct Part {
-    /// Those that were due before this: the `next` of the page before it.
-    #[garde(skip)]
-    before: Option<i64>,
-    /// The most that are wanted.
-    #[garde(range(min = 1, max = 100))]
-    #[param(minimum = 1, maximum = 100, default = 50)]
-    limit: Option<i64>,
-}
-
-const A_PAGE: i64 = 50;
-
 /// Lists the checks of a target
 #[utoipa::path(get, path = "/targets/{id}/checks", operation_id = "list_checks", tag = "checks",
     params(("id" = i64, Path, description = "The number of the target"), Part),
     responses(
-        (status = OK, description = "A page of them, the newest first", body = CheckPage),
+        (status = OK, description = "A page of them, the newest first", body = CheckPage,
+            headers(("link" = String, description = "The path of the next page, as `rel=\"next\"`, if there is one"))),
         (status = NOT_FOUND, description = "`not_found`: there is no such target"),
     ))]
 async fn list(
@@ -100,19 +86,14 @@ async fn list(
     Path(target): Path<i64>,
     Query(part): Query<Part>,
 ) -> Result<impl IntoResponse, Problem> {
-    let before = Moment(part.before.unwrap_or(i64::MAX));
-    let limit = part.limit.unwrap_or(A_PAGE);
-    // One more than is wanted tells whether there is another page.
-    let mut kept = checked.history.page(target, before, limit + 1).await?;
-    if kept.is_empty() && !checked.history.knows(target).await? {
+    let page = checked.history.page(target, part).await?;
+    if page.elements.is_empty() && !checked.history.knows(target).await? {
         return Err(Problem::NOT_FOUND);
     }
-    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-    let has_more = kept.len() > wanted;
-    kept.truncate(wanted);
-    let next = kept.last().map(|last| last.due_at).filter(|_| has_more);
-    let checks = kept.into_iter().map(Check::from).collect();
-    Ok(Json(CheckPage { checks, next }))
+    let link = page.link(&format!("/v1/targets/{target}/checks"));
+    let next = page.next;
+    let checks = page.elements.into_iter().map(Check::from).collect();
+    Ok((link, Json(CheckPage { checks, next })))
 }
 
 /// Asks for a check now

@@ -7,7 +7,6 @@
 //!
 //! Here are the routes. What a target is, and may be, stands in `target.rs`, its SQL in `store.rs`.
 
-mod cursor;
 mod settings;
 mod store;
 mod target;
@@ -15,9 +14,8 @@ mod target;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use garde::Validate;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -28,8 +26,8 @@ use crate::frame::precondition::{
     IfMatch, IfMatchHeader, IfNoneMatch, IfNoneMatchHeader, OptionalIfMatchHeader,
 };
 use crate::frame::problem::Problem;
+use crate::service::paging::{Cursor, Part};
 
-use cursor::Cursor;
 use target::{Target, WantedTarget};
 
 pub(super) use settings::Monitor;
@@ -50,30 +48,9 @@ fn path(id: i64) -> String {
     format!("/v1/targets/{id}")
 }
 
-/// Which part of the list is asked for.
-#[derive(Debug, Deserialize, Validate, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct Part {
-    /// Where it begins: the `next` of the part before it. Without one, it is the first.
-    #[garde(skip)]
-    #[param(value_type = String, required = false, pattern = "^[0-9a-f]{16}$")]
-    cursor: Option<Cursor>,
-    /// The most targets that it has.
-    #[garde(range(min = 1, max = 100))]
-    #[param(minimum = 1, maximum = 100, default = 50)]
-    #[serde(default = "Part::usual")]
-    limit: u32,
-}
-
-impl Part {
-    fn usual() -> u32 {
-        50
-    }
-}
-
 /// Some of the targets, and where the others are.
 #[derive(Debug, Serialize, ToSchema)]
-struct Page {
+struct TargetPage {
     targets: Vec<Target>,
     /// The `cursor` of the next page, if there is one.
     #[schema(value_type = String, required = false, example = "0000000000000032")]
@@ -84,22 +61,16 @@ struct Page {
 /// Lists targets, the oldest first
 #[utoipa::path(get, path = "/targets", operation_id = "list_targets", tag = "targets",
     params(Part),
-    responses((status = OK, description = "A page of them", body = Page,
+    responses((status = OK, description = "A page of them", body = TargetPage,
         headers(("link" = String, description = "The path of the next page, as `rel=\"next\"`, if there is one")))))]
 async fn list(
     State(targets): State<Targets>,
-    Query(Part { cursor, limit }): Query<Part>,
-) -> Result<Response, Problem> {
-    let (targets, next) = targets.page(cursor.unwrap_or_default(), limit).await?;
-    let link = next.map(|next| {
-        let link = format!("</v1/targets?cursor={next}&limit={limit}>; rel=\"next\"");
-        [(header::LINK, link)]
-    });
-    let page = Json(Page { targets, next });
-    Ok(match link {
-        Some(link) => (link, page).into_response(),
-        None => page.into_response(),
-    })
+    Query(part): Query<Part>,
+) -> Result<impl IntoResponse, Problem> {
+    let page = targets.page(part).await?;
+    let link = page.link("/v1/targets");
+    let (targets, next) = (page.elements, page.next);
+    Ok((link, Json(TargetPage { targets, next })))
 }
 
 /// Adds a target

@@ -5,7 +5,6 @@
 
 use axum::http::StatusCode;
 
-use super::cursor::Cursor;
 use super::path;
 use super::settings::{Bounds, Monitor};
 use super::target::{Content, Target};
@@ -13,6 +12,7 @@ use crate::frame::database::{Database, Refusal, Transaction};
 use crate::frame::idempotency::Keys;
 use crate::frame::problem::{Fault, Problem};
 use crate::service::moment::Moment;
+use crate::service::paging::{Page, Part};
 
 const ALREADY_WATCHED: Problem = Problem::new(
     StatusCode::CONFLICT,
@@ -53,27 +53,16 @@ impl Targets {
         &self.bounds
     }
 
-    /// So many targets at most, from there on, and where those begin that are left.
-    pub(super) async fn page(
-        &self,
-        from: Cursor,
-        limit: u32,
-    ) -> Result<(Vec<Target>, Option<Cursor>), sqlx::Error> {
+    /// A part of the list, the oldest first.
+    pub(super) async fn page(&self, part: Part) -> Result<Page<Target>, sqlx::Error> {
         let query = sqlx::query_as(
             "SELECT id, url, name, interval_seconds, timeout_seconds, enabled,
                     created_at, updated_at, version
              FROM targets WHERE id > $1 ORDER BY id LIMIT $2",
         );
-        // One more, to see whether there is one.
-        let query = query.bind(from.0).bind(i64::from(limit) + 1);
-        let mut targets: Vec<Target> = query.fetch_all(self.database.read()).await?;
-        let is_last = u32::try_from(targets.len()).is_ok_and(|found| found <= limit);
-        if is_last {
-            return Ok((targets, None));
-        }
-        targets.pop();
-        let next = targets.last().map(|last| Cursor(last.id));
-        Ok((targets, next))
+        let query = query.bind(part.behind(0)).bind(part.probe());
+        let found: Vec<Target> = query.fetch_all(self.database.read()).await?;
+        Ok(part.page(found, |target| target.id))
     }
 
     pub(super) async fn get(&self, id: i64) -> Result<Target, sqlx::Error> {

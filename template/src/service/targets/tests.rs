@@ -1,5 +1,7 @@
 //! Targets, as their clients see them, in a database of their own.
 
+mod pages;
+
 use std::time::Duration;
 
 use axum::Router;
@@ -174,69 +176,6 @@ async fn what_is_not_given_is_as_usual() {
     // A check is over before the next one, whatever is usual.
     let often = json!({"url": "http://b.example", "interval_seconds": 10});
     assert_eq!(fixture.add(often).await.body["timeout_seconds"], 10);
-}
-
-#[tokio::test]
-async fn a_list_comes_in_pages_of_which_each_tells_where_the_next_one_is() {
-    let fixture = Fixture::new().await;
-    assert_eq!(
-        fixture.get("/v1/targets").await.body,
-        json!({"targets": []})
-    );
-    let all = fixture.fill(6).await;
-
-    let first = fixture.get("/v1/targets?limit=3").await;
-    assert_eq!(first.ids(), all[..3]);
-    let link = first.header("link");
-    let next = link
-        .strip_prefix('<')
-        .unwrap()
-        .strip_suffix(">; rel=\"next\"");
-    let second = fixture.get(next.unwrap()).await;
-
-    assert_eq!(second.ids(), all[3..]);
-    assert!(second.body["next"].is_null() && second.header("link").is_empty());
-    let next = first.body["next"].as_str().unwrap();
-    let second = format!("/v1/targets?cursor={next}&limit=2");
-    assert_eq!(fixture.get(&second).await.ids(), all[3..5]);
-}
-
-#[tokio::test]
-async fn what_is_there_all_the_time_is_listed_once_whatever_comes_and_goes() {
-    let fixture = Fixture::new().await;
-    let all = fixture.fill(6).await;
-    let first = fixture.get("/v1/targets?limit=2").await;
-    // The one before the cursor, one behind it, and the last.
-    for gone in [all[1], all[2], all[5]] {
-        assert_eq!(fixture.delete(gone, "").await.status, 204);
-    }
-    let new = fixture.add(json!({"url": "http://new.example"})).await.id();
-
-    let next = first.body["next"].as_str().unwrap();
-    let rest = fixture.get(&format!("/v1/targets?cursor={next}")).await;
-
-    assert_eq!(rest.ids(), [all[3], all[4], new]);
-    assert!(new > all[5], "no number is given twice");
-}
-
-#[tokio::test]
-async fn a_page_that_cannot_be_is_refused_by_its_parameter() {
-    let fixture = Fixture::new().await;
-    for (query, parameter) in [
-        ("limit=0", "limit"),
-        ("limit=101", "limit"),
-        ("limit=few", "limit"),
-        ("cursor=", "cursor"),
-        ("cursor=here", "cursor"),
-        ("page=2", "page"),
-    ] {
-        let refused = fixture.get(&format!("/v1/targets?{query}")).await;
-        assert_eq!(
-            refused.problem(),
-            (400, "bad_request", parameter),
-            "{query}"
-        );
-    }
 }
 
 #[tokio::test]

@@ -3,11 +3,16 @@
 mod pages;
 mod schedules;
 
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::http::response::Parts;
 use futures_util::FutureExt;
 use sqlx::QueryBuilder;
 use tokio::sync::mpsc;
 use tokio::task::unconstrained;
+use tower::ServiceExt;
 
 use super::peer::{Event, Peer, Reply, answer};
 use super::queue::{Queue, Waiting, queue};
@@ -90,13 +95,27 @@ impl Fixture {
         }
     }
 
+    /// What is answered for this path.
+    async fn get(&self, path: &str) -> (Parts, Bytes) {
+        let checked = routes::Checked {
+            history: self.history.clone(),
+            schedule: self.replica(1).schedule,
+        };
+        let routes = OpenApiRouter::new().nest("/v1", routes::routes(checked));
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = Router::from(routes).oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 10_000_000).await.unwrap();
+        (head, body)
+    }
+
     async fn write(&self, report: Report) {
         self.history.clone().write([report].into()).await.unwrap();
     }
 
     /// The results of a target, the newest first.
     async fn results(&self, target: i64) -> Vec<history::Kept> {
-        let all = self.history.page(target, Moment(i64::MAX), 1000).await;
+        let all = self.history.before(target, Moment(i64::MAX), 1000).await;
         all.unwrap()
     }
 }

@@ -1,5 +1,7 @@
 //! What is kept of checks, and for how long.
 
+use serde_json::{Value, json};
+
 use super::*;
 
 /// A target with so many results, one each second, the first at 1 s.
@@ -23,15 +25,29 @@ async fn with_results(fixture: &Fixture, count: i64) -> i64 {
 async fn pages_have_every_result_once_and_the_newest_first() {
     let fixture = Fixture::new().await;
     let target = with_results(&fixture, 25).await;
-    let mut before = Moment(i64::MAX);
+    let mut next = Some(format!("/v1/targets/{target}/checks?limit=10"));
     let mut found = Vec::new();
-    for length in [10, 10, 5, 0] {
-        let page = fixture.history.page(target, before, 10).await.unwrap();
-        assert_eq!(page.len(), length);
-        before = page.last().map_or(before, |last| Moment(last.due_at));
-        found.extend(page.iter().map(|kept| kept.due_at / 1000));
+    for length in [10, 10, 5] {
+        let (head, body) = fixture.get(&next.take().unwrap()).await;
+        assert_eq!(head.status, StatusCode::OK);
+        let page: Value = serde_json::from_slice(&body).unwrap();
+        let checks = page["checks"].as_array().unwrap();
+        assert_eq!(checks.len(), length);
+        found.extend(checks.iter().map(|check| check["due_at"].clone()));
+        next = page["next"].as_str().map(|next| {
+            let path = format!("/v1/targets/{target}/checks?cursor={next}&limit=10");
+            assert_eq!(head.headers["link"], format!("<{path}>; rel=\"next\""));
+            path
+        });
+        assert_eq!(next.is_some(), head.headers.contains_key("link"));
     }
-    assert_eq!(found, (1..=25).rev().collect::<Vec<_>>());
+    assert_eq!(next, None, "the last page");
+    let all = (1..=25).rev();
+    let all: Vec<_> = all.map(|second| json!(Moment(second * 1000))).collect();
+    assert_eq!(found, all);
+
+    let (head, _) = fixture.get("/v1/targets/99/checks").await;
+    assert_eq!(head.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
