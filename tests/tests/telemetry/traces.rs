@@ -28,7 +28,7 @@ async fn a_request_that_a_proxy_has_chosen_arrives_with_its_parent_and_its_state
     let collector = Collector::start().await.unwrap();
     let service = exporting_to(&collector).await;
 
-    let answer = ask(&service, "/v1/targets?token=1", true).await;
+    let answer = ask(&service, "/v1/targets?limit=1", true).await;
     let request = collector
         .span("span of the request", |span| span.name == "GET /v1/targets")
         .await;
