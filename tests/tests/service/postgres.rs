@@ -1,6 +1,9 @@
 //! The service on a real Postgres.
 
+use std::fs;
+
 use keelson::postgres::Postgres;
+use keelson::repository;
 use keelson::service::{Launch, Service};
 use keelson::variant::Variant;
 
@@ -23,10 +26,9 @@ async fn a_database_that_is_ahead_of_the_binary_is_refused() {
     postgres.create_database("ahead").await.unwrap();
     let service = service(&postgres.url("ahead"));
     let migrated = service.clone().arg("migrate").run().await.unwrap();
-    assert_eq!(
-        (migrated.code, migrated.stdout.as_str()),
-        (Some(0), "applied: 3 migrations\n")
-    );
+    let files = fs::read_dir(repository::template().join("migrations/postgres")).unwrap();
+    let all = format!("applied: {} migrations\n", files.count());
+    assert_eq!((migrated.code, migrated.stdout), (Some(0), all));
     let tomorrow = "INSERT INTO _sqlx_migrations VALUES (99, 'of tomorrow', now(), true, '', 0)";
     postgres.query("ahead", tomorrow).await.unwrap();
 
