@@ -1,8 +1,9 @@
 //! Your service: what it is for. It uses the frame; the frame knows nothing of it.
 //!
 //! The example watches over targets, which are URLs: they can be added, listed, changed and removed,
-//! and are asked once in a while whether they are up.
+//! and are asked once in a while whether they are up; whoever wants to know when that changes is told.
 
+mod changes;
 mod checks;
 mod moment;
 mod paging;
@@ -25,6 +26,7 @@ pub use settings::Settings;
     tags(
         (name = "targets", description = "URLs, which can be added, listed, changed and removed"),
         (name = "checks", description = "Whether they are up, as it was found at each time"),
+        (name = "changes", description = "When that has changed, as it happens"),
     )
 )]
 struct Api;
@@ -34,17 +36,14 @@ struct Api;
 /// # Errors
 ///
 /// When something cannot be started: then the whole service is not.
-#[expect(
-    clippy::unused_async,
-    reason = "a task that must have started is waited for"
-)]
 pub async fn start(
     settings: &Settings,
     frame: &Frame,
 ) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     let (database, keys) = (frame.database.clone(), frame.keys.clone());
     let targets = targets::Targets::new(database, keys, &settings.monitor);
+    let changes = changes::start(&settings.changes, settings.checks.retention(), frame).await?;
     let checks = checks::start(&settings.checks, settings.frame.shutdown.tasks, frame)?;
     let api = OpenApiRouter::with_openapi(Api::openapi());
-    Ok(api.nest("/v1", targets::routes(targets).merge(checks)))
+    Ok(api.nest("/v1", targets::routes(targets).merge(checks).merge(changes)))
 }

@@ -3,6 +3,7 @@
 use crate::frame;
 use crate::frame::settings::{Reader, Section};
 
+use super::changes;
 use super::checks;
 use super::targets::Monitor;
 
@@ -11,6 +12,7 @@ pub struct Settings {
     pub frame: frame::Settings,
     pub monitor: Monitor,
     pub checks: checks::Settings,
+    pub changes: changes::Settings,
 }
 
 impl Section for Settings {
@@ -19,6 +21,7 @@ impl Section for Settings {
             frame: from.part(),
             monitor: from.section("monitor"),
             checks: from.section("monitor"),
+            changes: from.section("monitor"),
         }
     }
 }

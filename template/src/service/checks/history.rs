@@ -1,5 +1,5 @@
-//! Results in the database: written with the time at which the target is due again, read a page at a time,
-//! and removed when they are old.
+//! Results in the database: written with the time at which the target is due again and with what they mean
+//! for it, read a page at a time, and removed when they are old.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use super::numbers;
 use super::probe::{Reason, Verdict};
 use crate::frame::database::{Database, Db, SKIP_LOCKED, Transaction};
 use crate::frame::supervisor::{Refused, Supervisor};
+use crate::service::changes::{self, Observed};
 use crate::service::moment::{Moment, millis};
 use crate::service::paging::{Page, Part};
 
@@ -52,6 +53,7 @@ impl History {
         let mut ordered: Vec<_> = reports.iter().collect();
         ordered.sort_by_key(|report| report.due.target);
         let mut outcomes = Vec::with_capacity(ordered.len());
+        let mut found = Vec::with_capacity(ordered.len());
         let mut transaction = self.database.begin().await?;
         for Report { due, end } in ordered {
             outcomes.push(match end {
@@ -63,6 +65,11 @@ impl History {
                 End::Checked { at, verdict } => {
                     if reschedule(&mut transaction, due, due.next(now), Moment(0)).await? {
                         insert(&mut transaction, due, *at, verdict).await?;
+                        found.push(Observed {
+                            target: due.target,
+                            at: *at,
+                            reason: verdict.reason(),
+                        });
                         outcome(verdict)
                     } else {
                         "late"
@@ -70,6 +77,8 @@ impl History {
                 }
             });
         }
+        // What is taken on again is so after the commit: there is one result of a target at most.
+        changes::observe(&mut transaction, &found).await?;
         transaction.commit().await?;
         outcomes.into_iter().for_each(numbers::check);
         Ok(())
@@ -166,9 +175,9 @@ async fn insert(
     at: Moment,
     verdict: &Verdict,
 ) -> Result<(), sqlx::Error> {
-    let (status, reason, latency) = match verdict {
-        Verdict::Up { status, latency } => (Some(status), None, latency),
-        Verdict::Down { reason, latency } => (status_of(reason), Some(reason.kind()), latency),
+    let (status, latency) = match verdict {
+        Verdict::Up { status, latency } => (Some(status), latency),
+        Verdict::Down { reason, latency } => (status_of(reason), latency),
     };
     let query = sqlx::query(
         "INSERT INTO checks (target_id, due_at, checked_at, reason, status, latency_ms)
@@ -178,7 +187,7 @@ async fn insert(
         .bind(due.target)
         .bind(due.at.0)
         .bind(at.0)
-        .bind(reason)
+        .bind(verdict.reason())
         .bind(status.map(|status| i32::from(status.as_u16())))
         .bind(i32::try_from(millis(*latency)).unwrap_or(i32::MAX));
     query.execute(&mut **transaction).await.map(drop)

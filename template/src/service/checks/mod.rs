@@ -99,6 +99,13 @@ impl Section for Settings {
     }
 }
 
+impl Settings {
+    /// How long results are kept, and what was announced because of them.
+    pub(super) fn retention(&self) -> Duration {
+        self.retention
+    }
+}
+
 /// Starts all of it, and gives the routes. At the stop, checks have half of the time for tasks to finish.
 pub(super) fn start(
     settings: &Settings,

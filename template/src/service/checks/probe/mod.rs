@@ -102,6 +102,14 @@ impl Reason {
 }
 
 impl Verdict {
+    /// Why it is down, in a word; nothing, if it is up.
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Up { .. } => None,
+            Self::Down { reason, .. } => Some(reason.kind()),
+        }
+    }
+
     /// Whether the host is there, as far as this tells: it has answered, or it was not for it to do so.
     pub(super) fn speaks_for_host(&self) -> bool {
         match self {

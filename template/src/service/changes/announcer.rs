@@ -1,0 +1,68 @@
+//! The task that announces changes: once a second, what has lasted for `monitor.settle`. And the one that
+//! removes what was announced long ago.
+
+use std::time::Duration;
+
+use super::store::Changes;
+use crate::frame::supervisor::{Refused, Supervisor};
+use crate::service::moment::Moment;
+
+const NAME: &str = "announcer";
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How often old changes are looked for.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
+
+#[derive(Debug, Clone)]
+pub(super) struct Announcer {
+    changes: Changes,
+    settle: Duration,
+}
+
+impl Announcer {
+    pub(super) fn new(changes: Changes, settle: Duration) -> Self {
+        Self { changes, settle }
+    }
+
+    /// Starts the task.
+    pub(super) fn run_by(self, supervisor: &Supervisor) -> Result<(), Refused> {
+        let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
+        let started = task.run(move |context| {
+            let announcer = self.clone();
+            async move {
+                tokio::select! {
+                    turned = announcer.turn(Moment::now()) => turned,
+                    // What is not announced now is announced by others, or at the next start.
+                    () = context.cancelled() => Ok(()),
+                }
+            }
+        });
+        started.map(drop)
+    }
+
+    /// Announces all that has settled.
+    pub(super) async fn turn(&self, now: Moment) -> Result<(), sqlx::Error> {
+        self.changes.announce(now.before(self.settle)).await
+    }
+}
+
+/// Has changes removed that are older than that.
+pub(super) fn forget_by(
+    supervisor: &Supervisor,
+    changes: Changes,
+    retention: Duration,
+) -> Result<(), Refused> {
+    let task = supervisor.every("retention.changes", FORGET_EVERY);
+    let started = task.jitter(FORGET_EVERY / 6).run(move |context| {
+        let changes = changes.clone();
+        async move {
+            let oldest = Moment::now().before(retention);
+            tokio::select! {
+                forgotten = changes.forget(oldest) => forgotten,
+                () = context.cancelled() => Ok(()),
+            }
+        }
+    });
+    started.map(drop)
+}

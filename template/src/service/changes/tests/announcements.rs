@@ -1,0 +1,171 @@
+//! What is announced, when, and by whom.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+
+use super::*;
+
+#[tokio::test]
+async fn what_has_lasted_for_long_enough_is_announced_once() {
+    let fixture = Fixture::new().await;
+    let target = fixture.add(1).await[0];
+    let announcer = fixture.announcer(30);
+    let almost = |seconds| at(seconds).before(Duration::from_millis(1));
+    fixture.found(&[target], 100, None).await;
+    announcer.turn(almost(130)).await.unwrap();
+    assert_eq!(fixture.announced(0).await, []);
+
+    announcer.turn(at(130)).await.unwrap();
+    fixture.found(&[target], 160, Some("timeout")).await;
+    fixture.found(&[target], 170, Some("dns")).await;
+    announcer.turn(almost(190)).await.unwrap();
+    assert_eq!(fixture.announced(1).await, []);
+    announcer.turn(at(190)).await.unwrap();
+    announcer.turn(at(500)).await.unwrap();
+
+    let change = |id, is_up, seconds, reason: Option<&str>| Change {
+        id,
+        target_id: target,
+        is_up,
+        turned_at: at(seconds),
+        reason: reason.map(str::to_owned),
+    };
+    let expected = [
+        change(1, true, 100, None),
+        change(2, false, 160, Some("timeout")),
+    ];
+    assert_eq!(fixture.announced(0).await, expected);
+}
+
+#[tokio::test]
+async fn who_turns_and_turns_back_in_time_has_not_changed() {
+    let fixture = Fixture::new().await;
+    let target = fixture.add(1).await;
+    let announcer = fixture.announcer(30);
+    fixture.found(&target, 100, None).await;
+    announcer.turn(at(130)).await.unwrap();
+
+    for (seconds, reason) in [
+        (160, Some("timeout")),
+        (185, None),
+        (210, Some("timeout")),
+        (235, None),
+    ] {
+        fixture.found(&target, seconds, reason).await;
+        announcer.turn(at(seconds)).await.unwrap();
+        announcer.turn(at(seconds + 24)).await.unwrap();
+    }
+    announcer.turn(at(1000)).await.unwrap();
+
+    assert_eq!(fixture.announced(1).await, []);
+}
+
+#[tokio::test]
+async fn with_no_time_to_settle_each_turn_is_announced_at_once() {
+    let fixture = Fixture::new().await;
+    let target = fixture.add(1).await;
+    let announcer = fixture.announcer(0);
+    for (seconds, reason) in [(100, Some("dns")), (101, None), (102, Some("tls"))] {
+        fixture.found(&target, seconds, reason).await;
+        announcer.turn(at(seconds)).await.unwrap();
+    }
+    let announced = fixture.announced(0).await;
+    let reasons: Vec<_> = announced.iter().map(|it| it.reason.as_deref()).collect();
+    assert_eq!(reasons, [Some("dns"), None, Some("tls")]);
+}
+
+#[tokio::test]
+async fn of_several_who_announce_at_once_one_does_and_no_number_is_left_out() {
+    let fixture = Fixture::new().await;
+    let targets = fixture.add(450).await;
+    fixture.found(&targets, 100, None).await;
+    let announcers = [0, 1, 2].map(|_| fixture.announcer(30));
+
+    let read = async {
+        // Whoever has read up to a number has read all before it.
+        let mut last = 0;
+        while last < 450 {
+            for change in fixture.announced(last).await {
+                assert_eq!(change.id, last + 1);
+                last = change.id;
+            }
+        }
+    };
+    let turns = announcers.iter().map(|announcer| announcer.turn(at(130)));
+    let all = async { tokio::join!(join_all(turns), read).0 };
+    let turned = tokio::time::timeout(PATIENCE, all).await.unwrap();
+
+    turned.into_iter().for_each(Result::unwrap);
+    let announced = fixture.announced(0).await;
+    let told: BTreeSet<_> = announced.iter().map(|change| change.target_id).collect();
+    assert_eq!(announced.len(), 450);
+    assert_eq!(told, targets.into_iter().collect());
+}
+
+#[tokio::test]
+async fn what_a_result_is_being_written_of_is_left_to_the_next_turn() {
+    let fixture = Fixture::new().await;
+    let target = fixture.add(1).await[0];
+    let announcer = fixture.announcer(30);
+    fixture.found(&[target], 100, Some("dns")).await;
+    let mut transaction = fixture.database.begin().await.unwrap();
+    let found = Observed {
+        target,
+        at: at(120),
+        reason: None,
+    };
+    observe(&mut transaction, &[found]).await.unwrap();
+
+    // On SQLite, who writes waits for who writes.
+    let turn = announcer.turn(at(130));
+    let written = async {
+        tokio::task::yield_now().await;
+        transaction.commit().await
+    };
+    let (turned, written) = tokio::join!(turn, written);
+
+    turned.unwrap();
+    written.unwrap();
+    assert_eq!(fixture.announced(0).await, []);
+    announcer.turn(at(150)).await.unwrap();
+    assert!(fixture.announced(0).await[0].is_up);
+}
+
+#[tokio::test]
+async fn a_target_that_is_removed_is_announced_no_more_and_what_was_stays() {
+    let fixture = Fixture::new().await;
+    let targets = fixture.add(2).await;
+    let announcer = fixture.announcer(30);
+    fixture.found(&targets[..1], 100, None).await;
+    announcer.turn(at(130)).await.unwrap();
+    fixture.found(&targets, 200, Some("dns")).await;
+    fixture.run("DELETE FROM targets").await;
+
+    announcer.turn(at(300)).await.unwrap();
+
+    let announced = fixture.announced(0).await;
+    let announced: Vec<_> = announced.iter().map(|it| (it.id, it.is_up)).collect();
+    assert_eq!(announced, [(1, true)]);
+}
+
+#[tokio::test]
+async fn what_is_old_goes_in_batches_and_numbers_go_on() {
+    let fixture = Fixture::new().await;
+    fixture.announce(2500).await;
+    let target = fixture.add(1).await;
+    fixture.found(&target, 100, None).await;
+    fixture.announcer(0).turn(at(100)).await.unwrap();
+    let mut removed = Vec::new();
+    for _ in 0..4 {
+        removed.push(fixture.changes.forget_some(at(50)).await.unwrap());
+    }
+    assert_eq!(removed, [1000, 1000, 500, 0]);
+    assert_eq!(fixture.announced(0).await[0].id, 2501);
+
+    fixture.changes.forget(at(101)).await.unwrap();
+    assert_eq!(fixture.announced(0).await, []);
+    fixture.found(&target, 200, Some("dns")).await;
+    fixture.announcer(0).turn(at(200)).await.unwrap();
+    assert_eq!(fixture.announced(0).await[0].id, 2502);
+}
