@@ -1,5 +1,7 @@
 //! Targets can be added, read, listed, changed and removed, and what cannot be is refused with a reason.
 
+mod changes;
+
 use serde_json::json;
 
 use crate::exposition::Exposition;

@@ -13,6 +13,7 @@
 //! | [`recorder`] | results, several at once |
 //! | [`history`] | what is kept of them, and for how long |
 //! | [`routes`] | what can be seen of that |
+//! | [`work`] | whether all of this goes on: a check of the service's own health |
 //!
 //! Each gives way to those before it by being full: while results cannot be written, nothing more is checked.
 //! At the stop they end in the order of this table, so that each has the time to see to what it was handed.
@@ -31,13 +32,17 @@ mod queue;
 mod recorder;
 mod routes;
 mod schedule;
+mod work;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::frame::Frame;
+use crate::frame::health::Need;
 use crate::frame::settings::{Check, Reader, Section};
 use crate::frame::supervisor::Refused;
 use crate::service::moment::Moment;
@@ -48,6 +53,7 @@ use outgoing::Outgoing;
 use probe::{Probe, Question, Reason, Verdict};
 use recorder::Reports;
 use schedule::Schedule;
+use work::Work;
 
 /// Settings of `[monitor]`.
 #[derive(Debug, Clone)]
@@ -117,15 +123,22 @@ pub(super) fn start(
     let history = History::new(frame.database.clone());
     history.forget_by(supervisor, settings.retention)?;
 
-    let written = history.clone();
-    let reports = recorder::start(supervisor, settings.recorder, move |batch| {
-        written.clone().write(batch)
+    // Others may do better; a process that does its work badly still shows what there is.
+    let work = Work::default();
+    let asked = work.clone();
+    frame.health.check("monitor", Need::Degraded, move || {
+        let goes_on = asked.goes_on();
+        async { goes_on }
     })?;
+
+    let write = recorded(history.clone(), work.clone());
+    let reports = recorder::start(supervisor, settings.recorder, write)?;
 
     let checks = Checks {
         hosts: Hosts::new(&settings.hosts),
         probe: Probe::new(Outgoing::new(&settings.outgoing), &settings.probe),
         reports,
+        work: work.clone(),
     };
     let (queue, waiting) = queue::queue(settings.max_queued);
     let limits = checkers::Limits {
@@ -138,9 +151,25 @@ pub(super) fn start(
 
     let schedule = Schedule::new(frame.database.clone(), queue, settings.lease);
     if settings.scheduled {
-        schedule.run_by(supervisor)?;
+        schedule.run_by(supervisor, &work)?;
     }
     Ok(routes::routes(routes::Checked { history, schedule }))
+}
+
+/// Writes results down, and notes that it has.
+fn recorded(
+    history: History,
+    work: Work,
+) -> impl Fn(Arc<[Report]>) -> BoxFuture<'static, Result<(), sqlx::Error>> + Clone {
+    move |batch| {
+        let (history, work) = (history.clone(), work.clone());
+        Box::pin(async move {
+            let count = batch.len();
+            history.write(batch).await?;
+            work.written(count);
+            Ok(())
+        })
+    }
 }
 
 /// What it takes to make one.
@@ -149,6 +178,7 @@ struct Checks {
     hosts: Hosts,
     probe: Probe,
     reports: Reports,
+    work: Work,
 }
 
 impl Checks {
@@ -174,6 +204,7 @@ impl Checks {
             },
             Err(hosts::Refused::Busy) => End::Postponed,
         };
+        self.work.reported();
         self.reports.hand_over(Report { due, end }).await;
     }
 

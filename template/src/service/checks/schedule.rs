@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::due::Due;
 use super::queue::{Lane, Queue};
+use super::work::Work;
 use crate::frame::database::{Database, Db, Refusal, SKIP_LOCKED, Transaction};
 use crate::frame::supervisor::{Refused, Supervisor};
 use crate::service::moment::Moment;
@@ -59,14 +60,15 @@ impl Schedule {
     }
 
     /// Starts the task.
-    pub(super) fn run_by(&self, supervisor: &Supervisor) -> Result<(), Refused> {
-        let schedule = self.clone();
+    pub(super) fn run_by(&self, supervisor: &Supervisor, work: &Work) -> Result<(), Refused> {
+        let (schedule, work) = (self.clone(), work.clone());
+        work.scheduled();
         let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
         let started = task.run(move |context| {
-            let schedule = schedule.clone();
+            let (schedule, work) = (schedule.clone(), work.clone());
             async move {
                 tokio::select! {
-                    turned = schedule.turn(Moment::now()) => turned,
+                    turned = schedule.turn(Moment::now()) => turned.map(|()| work.scheduled()),
                     // The database may be slow to answer, and what is not taken on is there for others.
                     () = context.cancelled() => Ok(()),
                 }

@@ -178,7 +178,7 @@ function trial(method, path, operation, parameters) {
 async function answered(target, options) {
   const begun = performance.now();
   const response = await fetch(target, options);
-  let text = await response.text();
+  let text = await heard(response);
   if (text !== "" && response.headers.get("content-type")?.includes("json")) {
     text = JSON.stringify(JSON.parse(text), null, 2);
   }
@@ -189,6 +189,24 @@ async function answered(target, options) {
     make("pre", { tabindex: "0", "aria-label": "Headers" }, head),
     make("pre", { tabindex: "0", "aria-label": "Body" }, text),
   ];
+}
+
+/** The text of an answer: all of it, or what comes of an event stream within five seconds. */
+async function heard(response) {
+  if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
+    return response.text();
+  }
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  const timer = setTimeout(() => reader.cancel(), 5000);
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) {
+      clearTimeout(timer);
+      return text;
+    }
+    text += value;
+  }
 }
 
 function shown(path, method, operation, common) {

@@ -197,7 +197,8 @@ async fn who_is_told_nothing_hears_a_comment_every_while() {
     for _ in 0..3 {
         let began = Instant::now();
         assert_eq!(follower.frame().await, ":\n\n");
-        assert_eq!(began.elapsed(), SILENCE);
+        let took = began.elapsed();
+        assert!((SILENCE..SILENCE * 2).contains(&took), "{took:?}");
     }
 }
 

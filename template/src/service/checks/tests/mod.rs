@@ -1,5 +1,6 @@
 //! The parts together, on a database.
 
+mod health;
 mod pages;
 mod schedules;
 
@@ -170,6 +171,7 @@ fn checks(hosts: &hosts::Settings) -> (Checks, mpsc::UnboundedReceiver<Report>, 
         hosts: Hosts::new(hosts),
         probe: Probe::new(Outgoing::new(&outgoing), &probe),
         reports: recorder::start(&supervisor, settings, write).unwrap(),
+        work: Work::default(),
     };
     (checks, told, supervisor)
 }

@@ -245,3 +245,38 @@ async fn a_wish_for_which_there_is_no_room_changes_nothing() {
     let taken = fixture.replica(10).takes(now).await;
     assert_eq!(targets(&taken), [all[1]].into());
 }
+
+#[tokio::test]
+async fn what_a_result_means_for_its_target_is_written_with_it_and_what_comes_late_means_nothing() {
+    let fixture = Fixture::new().await;
+    let target = fixture.add(1).await[0];
+    let (mut slow, mut other) = (fixture.replica(10), fixture.replica(10));
+    let state = || async {
+        let query = sqlx::query_as("SELECT is_up, turned_at FROM states WHERE target_id = $1");
+        let query = query.bind(target);
+        let state: Option<(bool, i64)> =
+            query.fetch_optional(fixture.database.read()).await.unwrap();
+        state
+    };
+    let now = Moment::now();
+    let late = slow.takes(now).await.remove(0);
+    let due = other.takes(now.after(LEASE)).await.remove(0);
+    assert_eq!(state().await, None);
+
+    fixture.write(down(&due)).await;
+    fixture.write(up(&late)).await;
+
+    let (is_up, turned_at) = state().await.unwrap();
+    assert_eq!((is_up, turned_at), (false, due.at.0));
+}
+
+fn down(due: &Due) -> Report {
+    let mut report = up(due);
+    if let End::Checked { verdict, .. } = &mut report.end {
+        *verdict = Verdict::Down {
+            reason: Reason::Host,
+            latency: Duration::ZERO,
+        };
+    }
+    report
+}

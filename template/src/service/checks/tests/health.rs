@@ -1,0 +1,62 @@
+//! The service knows whether it does its work.
+
+use tokio::time::{advance, pause, resume, sleep, timeout};
+
+use super::*;
+use work::LATE;
+
+/// As if that much time had gone by, in which nothing else has happened.
+async fn later(time: Duration) {
+    pause();
+    advance(time).await;
+    resume();
+}
+
+async fn until_it_goes_on(work: &Work) {
+    let goes_on = async {
+        while work.goes_on().is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, goes_on).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scheduler_that_does_not_run_is_noticed_until_it_does() {
+    let fixture = Fixture::new().await;
+    let (supervisor, work) = (Supervisor::new(), Work::default());
+    let replica = fixture.replica(10);
+    replica.schedule.run_by(&supervisor, &work).unwrap();
+
+    supervisor.pause("scheduler").unwrap();
+    let is_paused = async {
+        while supervisor.statuses()[0].state.to_string() != "paused" {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, is_paused).await.unwrap();
+    later(LATE).await;
+    assert!(work.goes_on().is_err());
+
+    supervisor.resume("scheduler").unwrap();
+    until_it_goes_on(&work).await;
+}
+
+#[tokio::test]
+async fn results_that_cannot_be_written_are_noticed_until_they_can() {
+    let fixture = Fixture::new().await;
+    fixture.add(1).await;
+    let due = fixture.replica(10).takes(Moment::now()).await.remove(0);
+    let work = Work::default();
+    let write = recorded(fixture.history.clone(), work.clone());
+    work.reported();
+    fixture.run("ALTER TABLE checks RENAME TO gone").await;
+
+    later(LATE).await;
+    write([up(&due)].into()).await.unwrap_err();
+    assert!(work.goes_on().is_err());
+
+    fixture.run("ALTER TABLE gone RENAME TO checks").await;
+    write([up(&due)].into()).await.unwrap();
+    assert_eq!(work.goes_on(), Ok(()));
+}

@@ -1,0 +1,215 @@
+//! Whoever follows is told when a target goes up or down, and is let go at the stop.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::exposition::Exposition;
+use crate::running::{Running, ask, ask_with, get};
+
+/// Checks are made when a test asks for them, here and at once.
+const WATCHING: [&str; 4] = [
+    "monitor.scheduled=false",
+    "monitor.allow_private=true",
+    "monitor.batch_delay=0s",
+    "monitor.settle=0s",
+];
+
+/// Longer than anything here takes; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is watched: it answers with 200 or with 404.
+struct Watched {
+    address: SocketAddr,
+    is_up: Arc<AtomicBool>,
+}
+
+impl Watched {
+    fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, is_up) = (
+            listener.local_addr().unwrap(),
+            Arc::new(AtomicBool::new(true)),
+        );
+        let says = Arc::clone(&is_up);
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let is_up = says.load(Ordering::Relaxed);
+                let status = if is_up { "200 OK" } else { "404 Not Found" };
+                let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                if lines.any(|line| line.is_empty()) {
+                    _ = write!(
+                        &stream,
+                        "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                    );
+                }
+            }
+        });
+        Self { address, is_up }
+    }
+
+    /// Has it checked, now that it is up, or down.
+    fn checked(&self, service: &Running, target: &Value, is_up: bool) {
+        self.is_up.store(is_up, Ordering::Relaxed);
+        let path = format!("/v1/targets/{target}/checks");
+        assert_eq!(ask(service.http, "POST", &path, "").status, 202);
+    }
+}
+
+/// One who follows.
+struct Follower {
+    head: Vec<String>,
+    lines: BufReader<TcpStream>,
+}
+
+impl Follower {
+    fn of(service: &Running, head: &str) -> Self {
+        let mut connection = TcpStream::connect(service.http).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(
+            connection,
+            "GET /v1/events HTTP/1.1\r\nhost: {}\r\n{head}\r\n",
+            service.http
+        )
+        .unwrap();
+        let mut follower = Self {
+            head: Vec::new(),
+            lines: BufReader::new(connection),
+        };
+        while follower.head.last().is_none_or(|line| !line.is_empty()) {
+            let line = follower.line();
+            follower.head.push(line);
+        }
+        follower
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.lines.read_line(&mut line).unwrap() > 0, "it has ended");
+        line.trim_end().to_owned()
+    }
+
+    /// The next event: its number, its name and its data.
+    fn event(&mut self) -> (String, String, Value) {
+        let [id, event, data] = ["id: ", "event: ", "data: "].map(|field| {
+            loop {
+                if let Some(value) = self.line().strip_prefix(field) {
+                    return value.to_owned();
+                }
+            }
+        });
+        (id, event, serde_json::from_str(&data).unwrap())
+    }
+}
+
+fn added(service: &Running, watched: &Watched) -> Value {
+    let body = json!({ "url": format!("http://{}/", watched.address) });
+    let created = ask(service.http, "POST", "/v1/targets", &body.to_string());
+    assert_eq!(created.status, 201, "{}", created.body);
+    created.json()["id"].clone()
+}
+
+#[test]
+fn whoever_follows_is_told_of_changes_as_they_happen_and_of_those_they_have_missed() {
+    let (service, watched) = (Running::start(&WATCHING), Watched::listen());
+    let target = added(&service, &watched);
+    // What may be compressed on the way, and is held back for that, comes late.
+    let mut follower = Follower::of(&service, "accept-encoding: gzip\r\n");
+    assert_eq!(follower.head[0], "HTTP/1.1 200 OK");
+    for header in [
+        "content-type: text/event-stream",
+        "cache-control: no-store",
+        "x-accel-buffering: no",
+    ] {
+        assert!(
+            follower.head.iter().any(|line| line == header),
+            "{:?}",
+            follower.head
+        );
+    }
+    let is_packed = |line: &String| line.starts_with("content-encoding");
+    assert!(!follower.head.iter().any(is_packed), "{:?}", follower.head);
+    assert!(!follower.line().is_empty(), "there is more at once");
+
+    watched.checked(&service, &target, true);
+    let (first, event, data) = follower.event();
+    assert_eq!(
+        (event.as_str(), &data["is_up"]),
+        ("up", &true.into()),
+        "{data}"
+    );
+    watched.checked(&service, &target, false);
+    let (second, event, data) = follower.event();
+    assert_eq!(
+        (event.as_str(), &data["reason"]),
+        ("down", &"status".into())
+    );
+    assert_eq!(data["target_id"], target, "{data}");
+
+    let mut again = Follower::of(&service, &format!("last-event-id: {first}\r\n"));
+    let (id, event, _) = again.event();
+    assert_eq!((id, event.as_str()), (second, "down"));
+    let wrong = ask_with(
+        service.http,
+        "GET",
+        "/v1/events",
+        "last-event-id: last\r\n",
+        "",
+    );
+    assert_eq!(
+        (wrong.status, &wrong.json()["errors"][0]["header"]),
+        (400, &"last-event-id".into())
+    );
+    let metrics = Exposition::read(&get(service.operator, "/metrics").body);
+    assert_eq!(metrics.count("monitor_streams"), 2);
+    assert_eq!(metrics.count(r#"monitor_changes_total{change="down"}"#), 1);
+}
+
+#[test]
+fn at_the_stop_all_who_follow_are_let_go_at_once() {
+    let mut settings = WATCHING.to_vec();
+    settings.push("monitor.max_streams=2");
+    let mut service = Running::start(&settings);
+    let mut followers = [
+        Follower::of(&service, ""),
+        Follower::of(&service, "last-event-id: 0\r\n"),
+    ];
+    let refused = get(service.http, "/v1/events");
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (503, &"too_many_streams".into())
+    );
+    let began = Instant::now();
+
+    service.signal(Signal::TERM);
+
+    for follower in &mut followers {
+        let mut rest = String::new();
+        follower.lines.read_to_string(&mut rest).unwrap();
+        assert!(rest.ends_with("0\r\n\r\n"), "a good end: {rest:?}");
+    }
+    assert_eq!(service.event("stopped")["outcome"], "clean");
+    assert_eq!(service.ended().code(), Some(0));
+    let took = began.elapsed();
+    assert!(
+        took < Duration::from_secs(10),
+        "the drain has waited: {took:?}"
+    );
+}
+
+#[test]
+fn the_monitor_says_whether_it_does_its_work() {
+    let service = Running::start(&["monitor.scheduled=false"]);
+    let ready = get(service.http, "/readyz?verbose");
+    assert!(
+        ready.status == 200 && ready.body.contains("[+] monitor: passes"),
+        "{}",
+        ready.body
+    );
+}
