@@ -52,8 +52,15 @@ async fn is_as_described(launch: Launch, committed: &str) {
 
     assert!(found.is_fine, "{}", found.report);
     let paths = api["paths"].as_object().unwrap().values();
-    let operations: usize = paths.map(|path| path.as_object().unwrap().len()).sum();
-    let all = format!("{operations} selected / {operations} total");
+    let operations: Vec<_> = paths
+        .flat_map(|path| path.as_object().unwrap().values())
+        .collect();
+    // A stream has no end that could be waited for: see tests/schemathesis.toml.
+    let streams = operations.iter().filter(|operation| {
+        operation["responses"]["200"]["content"]["text/event-stream"].is_object()
+    });
+    let total = operations.len();
+    let all = format!("{} selected / {total} total", total - streams.count());
     assert!(
         found.report.contains(&all),
         "{all} is not in:\n{}",
