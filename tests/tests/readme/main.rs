@@ -1,8 +1,11 @@
 //! What the pages of this repository say is so.
 
 mod claims;
+mod like;
 mod plain;
+mod terminal;
 mod transcript;
+mod tutorial;
 
 use std::fs;
 use std::path::PathBuf;

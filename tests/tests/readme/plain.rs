@@ -1,31 +1,47 @@
-//! The plain `cargo generate` line of the README, as cargo-generate itself understands it.
+//! The plain `cargo generate` lines of the pages, as cargo-generate itself understands them.
+
+use std::fs;
+use std::path::Path;
 
 use cargo_generate::{Cli, generate};
 use clap::Parser;
 use keelson::repository;
 
 use crate::readme;
+use crate::tutorial;
 
 #[test]
 fn the_plain_line_generates_a_project() {
-    let page = readme();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    follow(&readme(), directory.path());
+    let record = directory.path().join("my-service/.template.toml");
+    let record = fs::read_to_string(record).expect("it is there");
+    assert!(record.contains("source = \"keelson\""), "{record}");
+}
+
+#[test]
+fn the_tutorials_plain_line_generates_its_project() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    follow(&tutorial::page(), directory.path());
+    let greeting = directory.path().join("notebook/src/service/hello.rs");
+    assert!(
+        greeting.exists(),
+        "it is not the project without an example"
+    );
+}
+
+fn follow(page: &str, directory: &Path) {
     let line = page
         .lines()
         .find(|line| line.starts_with("cargo generate "))
         .expect("there is one");
-    let directory = tempfile::tempdir().expect("a temporary directory");
     let root = repository::root().display().to_string();
     let words = line.split(' ').map(|word| match word {
         "." => root.clone(),
-        ".." => directory.path().display().to_string(),
+        ".." => directory.display().to_string(),
         word => word.to_owned(),
     });
     // Nobody is here to be asked.
     let Cli::Generate(arguments) = Cli::parse_from(words.chain(["--silent".to_owned()]));
-
-    let project = generate(arguments).expect("the line of the README generates");
-
-    assert_eq!(project, directory.path().join("my-service"));
-    let record = std::fs::read_to_string(project.join(".template.toml")).expect("it is there");
-    assert!(record.contains("source = \"keelson\""), "{record}");
+    generate(arguments).expect("the line of the page generates");
 }

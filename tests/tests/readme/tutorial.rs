@@ -1,0 +1,309 @@
+//! The tutorial, gone through step by step on a project that was just generated.
+//!
+//! - A block of code is a new file, and one in `diff` is a change: of the file that the paragraph before it ends
+//!   with. What a change shows of the file must be there, once.
+//! - Each command is run, and must say what the page says. `cargo run` without anything runs on, until the page
+//!   has it stopped with Ctrl-C.
+//! - A block in `sh` says where to go, or the same as the one before it in another way.
+
+use std::fs;
+use std::path::PathBuf;
+
+use keelson::repository;
+
+use crate::like::assert_like;
+use crate::terminal::{self, Terminal, generating, port, shell};
+
+pub(crate) fn page() -> String {
+    fs::read_to_string(repository::root().join("docs/tutorial.md")).expect("there is a tutorial")
+}
+
+#[test]
+fn the_tutorial_can_be_followed_to_the_letter() {
+    // Always the same place, so that cargo has it once.
+    let home = repository::projects().join("tutorial");
+    fs::create_dir_all(&home).expect("the place for projects can be written");
+    let lock = fs::File::create(home.join("lock")).expect("a lock file");
+    lock.lock().expect("file locks work here");
+    let mut reader = Reader::at(home);
+    let (mut files, mut changes, mut commands) = (0, 0, 0);
+    for step in read(&page()) {
+        match &step {
+            Step::File { .. } => files += 1,
+            Step::Change { .. } => changes += 1,
+            Step::Commands(block) => commands += block.len(),
+            Step::Go(_) | Step::Interrupt => {}
+        }
+        reader.follow(step);
+    }
+    assert!(reader.service.is_none(), "the service was never stopped");
+    let found = [files, changes, commands];
+    assert!(
+        files >= 5 && changes >= 15 && commands >= 12,
+        "only {found:?} steps were found: is this test looking?"
+    );
+}
+
+/// What a page has its reader do.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Go(String),
+    File {
+        path: String,
+        content: String,
+    },
+    Change {
+        path: String,
+        before: String,
+        after: String,
+    },
+    Commands(Vec<(String, String)>),
+    Interrupt,
+}
+
+/// The steps of a page, in their order.
+fn read(page: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut place = None;
+    // What is between the fences is prose, code, prose, …
+    let mut rest = page;
+    while let Some((prose, more)) = rest.split_once("\n```") {
+        let (code, more) = more.split_once("\n```\n").expect("a block has an end");
+        let (kind, code) = code.split_once('\n').expect("a block has a line");
+        if prose.contains("Ctrl-C") {
+            steps.push(Step::Interrupt);
+        }
+        if !prose.trim().is_empty() {
+            place = file_named_at_the_end_of(prose);
+        }
+        let path = || {
+            place
+                .clone()
+                .unwrap_or_else(|| panic!("of which file is\n{code}"))
+        };
+        let code = format!("{code}\n");
+        match kind {
+            "console" => steps.push(Step::Commands(terminal::steps(&code))),
+            "sh" => steps.extend(
+                code.trim()
+                    .strip_prefix("cd ")
+                    .map(|to| Step::Go(to.into())),
+            ),
+            "diff" => steps.push(Step::Change {
+                path: path(),
+                before: side(&code, '-'),
+                after: side(&code, '+'),
+            }),
+            _ => steps.push(Step::File {
+                path: path(),
+                content: code,
+            }),
+        }
+        rest = more;
+    }
+    steps
+}
+
+/// `… a new file, `src/a.rs`:`
+fn file_named_at_the_end_of(prose: &str) -> Option<String> {
+    let (_, path) = prose.trim_end().strip_suffix("`:")?.rsplit_once('`')?;
+    Some(path.to_owned())
+}
+
+/// The lines of a change that stay, and those with this mark.
+fn side(change: &str, mark: char) -> String {
+    let lines = change.split_inclusive('\n');
+    let those = lines.filter_map(|line| match line.chars().next() {
+        Some('\n') => Some(line),
+        Some(first) if first == ' ' || first == mark => Some(&line[1..]),
+        Some('+' | '-') => None,
+        _ => panic!("a line of a change begins with `+`, `-` or a space: {line}"),
+    });
+    those.collect()
+}
+
+/// Somebody who does what the page says.
+struct Reader {
+    home: PathBuf,
+    directory: PathBuf,
+    service: Option<Running>,
+}
+
+struct Running {
+    terminal: Terminal,
+    operator: String,
+    http: String,
+}
+
+impl Reader {
+    fn at(home: PathBuf) -> Self {
+        Self {
+            directory: home.clone(),
+            home,
+            service: None,
+        }
+    }
+
+    fn follow(&mut self, step: Step) {
+        match step {
+            Step::Go(to) => {
+                let name = to
+                    .strip_prefix("../")
+                    .expect("it is beside this repository");
+                self.directory = self.home.join(name);
+            }
+            Step::File { path, content } => self.write(&path, &content),
+            Step::Change {
+                path,
+                before,
+                after,
+            } => self.change(&path, &before, &after),
+            Step::Commands(commands) => {
+                for (command, expected) in commands {
+                    self.run(&command, &expected);
+                }
+            }
+            Step::Interrupt => {
+                if let Some(mut service) = self.service.take() {
+                    service.terminal.interrupt();
+                    let said = service.terminal.rest();
+                    assert!(said.contains("exit_code=0"), "{said}");
+                }
+            }
+        }
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        let file = self.file(path);
+        assert!(!file.exists(), "{path} is there already");
+        fs::create_dir_all(file.parent().expect("it is in a directory")).expect("it can be made");
+        fs::write(file, content).expect("it can be written");
+    }
+
+    fn change(&self, path: &str, before: &str, after: &str) {
+        let file = self.file(path);
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let changed = changed(&text, before, after);
+        let changed = changed.unwrap_or_else(|times| panic!("{path} has {times} times\n{before}"));
+        fs::write(file, changed).expect("it can be written");
+    }
+
+    fn file(&self, path: &str) -> PathBuf {
+        assert!(self.service.is_none(), "nobody has stopped the service yet");
+        assert!(
+            self.directory != self.home,
+            "nobody has gone to the project"
+        );
+        self.directory.join(path)
+    }
+
+    fn run(&mut self, command: &str, expected: &str) {
+        if let Some(command) = generating(command) {
+            let name = command.split(' ').nth(2).expect("it has a name");
+            // That of the last time.
+            _ = fs::remove_dir_all(self.home.join(name));
+            assert_like(expected, &shell(&command, &self.home));
+        } else if matches!(command, "cargo run" | "cargo run --quiet") {
+            let terminal = Terminal::run(command, &self.directory);
+            let said = terminal.read_until(|line| line.ends_with(": ready"));
+            assert_like(expected, &said);
+            self.service = Some(Running {
+                terminal,
+                operator: port(&said, "operator"),
+                http: port(&said, "http"),
+            });
+        } else {
+            let [command, expected] = [command, expected].map(|text| self.local(text));
+            assert_like(&expected, &shell(&command, &self.directory));
+        }
+    }
+
+    /// With the ports that the service has, rather than those that it would have alone on a machine.
+    fn local(&self, text: &str) -> String {
+        match &self.service {
+            None => text.to_owned(),
+            Some(it) => text
+                .replace("localhost:9090", &format!("localhost:{}", it.operator))
+                .replace("localhost:8080", &format!("localhost:{}", it.http)),
+        }
+    }
+}
+
+/// The text with this in the place of that; or how often that is there, if not once.
+fn changed(text: &str, before: &str, after: &str) -> Result<String, usize> {
+    match text.matches(before).count() {
+        1 => Ok(text.replacen(before, after, 1)),
+        times => Err(times),
+    }
+}
+
+#[test]
+fn a_page_is_read_to_the_letter() {
+    let page = "\
+Go.
+
+```sh
+cd ../there
+```
+
+A new file, `a.rs`:
+
+```rust
+one
+
+two
+```
+
+Then in `b.rs`:
+
+```diff
+ stays
+-goes
++comes
+
+ stays
+```
+
+```diff
++first
+ stays
+```
+
+```console
+$ run
+said
+```
+
+Ctrl-C, and:
+
+```console
+$ again
+```
+";
+    let change = |before: &str, after: &str| Step::Change {
+        path: "b.rs".into(),
+        before: before.into(),
+        after: after.into(),
+    };
+    let commands = |command: &str, said: &str| Step::Commands(vec![(command.into(), said.into())]);
+    let expected = [
+        Step::Go("../there".into()),
+        Step::File {
+            path: "a.rs".into(),
+            content: "one\n\ntwo\n".into(),
+        },
+        change("stays\ngoes\n\nstays\n", "stays\ncomes\n\nstays\n"),
+        change("stays\n", "first\nstays\n"),
+        commands("run", "said\n"),
+        Step::Interrupt,
+        commands("again", ""),
+    ];
+    assert_eq!(read(page), expected);
+}
+
+#[test]
+fn a_change_is_made_where_it_fits_and_nowhere_else() {
+    assert_eq!(changed("a\nb\n", "b\n", "c\n"), Ok("a\nc\n".into()));
+    assert_eq!(changed("a\nb\n", "x\n", "c\n"), Err(0));
+    assert_eq!(changed("a\na\n", "a\n", "c\n"), Err(2));
+}
