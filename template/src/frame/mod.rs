@@ -8,6 +8,7 @@
 //! | [`cli`] | the command line |
 //! | [`settings`] | layers of settings, typed and strict, and the report when they are wrong |
 //! | [`supervisor`] | tasks that are kept running, and stopped in order |
+//! | [`together`] | several things at once, of which none is left running |
 //! | [`telemetry`] | logs, and the messages that outsiders rely on |
 //! | [`lifecycle`] | the state of the process, the phases of its stop, exit codes |
 //! | [`signals`] | what is asked of the process from outside |
@@ -46,6 +47,7 @@ pub mod settings;
 pub mod signals;
 pub mod supervisor;
 pub mod telemetry;
+pub mod together;
 pub mod watchdog;
 
 pub use sections::Settings;

@@ -16,6 +16,8 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::frame::Frame;
+use crate::frame::database::Database;
+use crate::frame::together::{Failures, Together};
 
 pub use settings::Settings;
 
@@ -42,8 +44,24 @@ pub async fn start(
 ) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     let (database, keys) = (frame.database.clone(), frame.keys.clone());
     let targets = targets::Targets::new(database, keys, &settings.monitor);
+    frame.lifecycle.waits_for("a first look at the data");
+    look(&frame.database).await?;
+    frame.lifecycle.waits_for("tasks");
     let changes = changes::start(&settings.changes, settings.checks.retention(), frame).await?;
     let checks = checks::start(&settings.checks, settings.frame.shutdown.tasks, frame)?;
     let api = OpenApiRouter::with_openapi(Api::openapi());
     Ok(api.nest("/v1", targets::routes(targets).merge(checks).merge(changes)))
 }
+
+/// Looks at all that the service needs, at once: what is not as it must be, such as a table that was changed by
+/// hand, ends the start, and is not found by the first who asks for something.
+async fn look(database: &Database) -> Result<(), Failures> {
+    Together::new()
+        .needs("the targets", targets::look(database))
+        .needs("the schedule of checks", checks::look(database))
+        .done()
+        .await
+}
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,7 @@ use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::frame::Frame;
+use crate::frame::database::Database;
 use crate::frame::health::Need;
 use crate::frame::settings::{Check, Reader, Section};
 use crate::frame::supervisor::Refused;
@@ -110,6 +111,13 @@ impl Settings {
     pub(super) fn retention(&self) -> Duration {
         self.retention
     }
+}
+
+/// Looks at what there is to do, before any of it is done.
+pub(super) async fn look(database: &Database) -> Result<(), sqlx::Error> {
+    let due = Schedule::backlog(database, Moment::now()).await?;
+    tracing::info!(due, "checks");
+    Ok(())
 }
 
 /// Starts all of it, and gives the routes. At the stop, checks have half of the time for tasks to finish.

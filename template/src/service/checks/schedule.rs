@@ -133,6 +133,15 @@ impl Schedule {
         }
     }
 
+    /// How many checks are due, before anybody makes one.
+    pub(super) async fn backlog(database: &Database, now: Moment) -> Result<i64, sqlx::Error> {
+        let query = sqlx::query_scalar(
+            "SELECT count(*) FROM schedule s JOIN targets t ON t.id = s.target_id
+             WHERE s.due_at <= $1 AND t.enabled",
+        );
+        query.bind(now.0).fetch_one(database.read()).await
+    }
+
     async fn claim(&self, now: Moment, most: usize) -> Result<Vec<Due>, sqlx::Error> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let mut transaction = self.database.begin().await?;

@@ -31,7 +31,7 @@ use crate::service::paging::{Cursor, Part};
 use target::{Target, WantedTarget};
 
 pub(super) use settings::Monitor;
-pub(super) use store::Targets;
+pub(super) use store::{Targets, look};
 
 pub(super) fn routes(targets: Targets) -> OpenApiRouter {
     let bounds = targets.bounds().clone();

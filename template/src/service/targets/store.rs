@@ -34,6 +34,14 @@ pub(in crate::service) struct Targets {
     bounds: Bounds,
 }
 
+/// Looks at what there is, before anybody asks for it.
+pub(in crate::service) async fn look(database: &Database) -> Result<(), sqlx::Error> {
+    let query = sqlx::query_scalar("SELECT count(*) FROM targets");
+    let known: i64 = query.fetch_one(database.read()).await?;
+    tracing::info!(known, "targets");
+    Ok(())
+}
+
 impl Targets {
     pub(in crate::service) fn new(database: Database, keys: Keys, settings: &Monitor) -> Self {
         metrics::describe_counter!("targets_added_total", "Targets that were added.");
