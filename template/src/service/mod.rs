@@ -9,6 +9,7 @@ mod moment;
 mod paging;
 mod settings;
 mod targets;
+mod web;
 
 use std::error::Error;
 

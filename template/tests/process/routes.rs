@@ -1,5 +1,6 @@
 //! Targets can be added, read, listed, changed and removed, and what cannot be is refused with a reason.
 
+mod batches;
 mod changes;
 
 use serde_json::json;

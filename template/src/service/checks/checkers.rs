@@ -3,8 +3,8 @@
 //! - While it has as many as it may, nothing is taken from the queue, so that the queue fills up and
 //!   nothing more is put in.
 //! - A check that panics is one check less, and nothing else.
-//! - At the stop, what runs has a while to finish. What waits is left, and so is what does not finish: the
-//!   lease runs out, and somebody else makes it.
+//! - At the stop, what runs has a while to finish. What waits is left, and so is what does not finish: of what
+//!   is due the lease runs out, and somebody else makes it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,7 @@ use tokio::sync::Mutex;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use super::due::Due;
-use super::queue::Waiting;
+use super::queue::{Errand, Waiting};
 use crate::frame::supervisor::{Context, Refused, Supervisor};
 
 const NAME: &str = "checkers";
@@ -34,7 +33,7 @@ pub(super) fn start<C, F>(
     check: C,
 ) -> Result<(), Refused>
 where
-    C: Fn(Due) -> F + Clone + Send + Sync + 'static,
+    C: Fn(Errand) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     // A run that is started again goes on where the one before has ended.
@@ -54,7 +53,7 @@ async fn work<F: Future<Output = ()> + Send + 'static>(
     context: &Context,
     waiting: &mut Waiting,
     limits: Limits,
-    check: impl Fn(Due) -> F,
+    check: impl Fn(Errand) -> F,
 ) {
     let mut running = JoinSet::new();
     loop {
@@ -62,8 +61,8 @@ async fn work<F: Future<Output = ()> + Send + 'static>(
             biased;
             () = context.cancelled() => break,
             Some(ended) = running.join_next() => tell(ended),
-            due = waiting.next(), if running.len() < limits.at_once => {
-                running.spawn(check(due));
+            errand = waiting.next(), if running.len() < limits.at_once => {
+                running.spawn(check(errand));
             }
         }
     }
@@ -114,9 +113,12 @@ mod tests {
             assert!(queue.push(Lane::Scheduled, due(target)));
         }
         let (tell, events) = mpsc::unbounded_channel();
-        let check = move |due: Due| {
+        let check = move |errand: Errand| {
             let tell = tell.clone();
             async move {
+                let Errand::Due(due) = errand else {
+                    panic!("{errand:?}");
+                };
                 _ = tell.send(Event::Begun(due.target));
                 assert!(due.target != 13, "unlucky");
                 sleep(takes).await;

@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use sqlx::{FromRow, QueryBuilder};
 
 use super::due::{Due, End, Report};
 use super::numbers;
-use super::probe::{Reason, Verdict};
+use super::probe::Verdict;
 use crate::frame::database::{Database, Db, SKIP_LOCKED, Transaction};
 use crate::frame::supervisor::{Refused, Supervisor};
 use crate::service::changes::{self, Observed};
@@ -175,10 +174,6 @@ async fn insert(
     at: Moment,
     verdict: &Verdict,
 ) -> Result<(), sqlx::Error> {
-    let (status, latency) = match verdict {
-        Verdict::Up { status, latency } => (Some(status), latency),
-        Verdict::Down { reason, latency } => (status_of(reason), latency),
-    };
     let query = sqlx::query(
         "INSERT INTO checks (target_id, due_at, checked_at, reason, status, latency_ms)
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
@@ -188,21 +183,11 @@ async fn insert(
         .bind(due.at.0)
         .bind(at.0)
         .bind(verdict.reason())
-        .bind(status.map(|status| i32::from(status.as_u16())))
-        .bind(i32::try_from(millis(*latency)).unwrap_or(i32::MAX));
+        .bind(verdict.status().map(|status| i32::from(status.as_u16())))
+        .bind(i32::try_from(millis(verdict.latency())).unwrap_or(i32::MAX));
     query.execute(&mut **transaction).await.map(drop)
 }
 
-fn status_of(reason: &Reason) -> Option<&StatusCode> {
-    match reason {
-        Reason::Status(status) => Some(status),
-        Reason::Failure(_) | Reason::Host => None,
-    }
-}
-
 fn outcome(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Up { .. } => "up",
-        Verdict::Down { .. } => "down",
-    }
+    if verdict.is_up() { "up" } else { "down" }
 }

@@ -5,6 +5,7 @@
 //! | module | part |
 //! |---|---|
 //! | [`schedule`] | what is due, and who has taken it on |
+//! | [`batch`] | what somebody asks for and waits for, many at once |
 //! | [`queue`] | what waits for its turn, within limits |
 //! | [`checkers`] | so many checks at once |
 //! | [`hosts`] | so many of one host, and none of one that is down |
@@ -18,6 +19,7 @@
 //! Each gives way to those before it by being full: while results cannot be written, nothing more is checked.
 //! At the stop they end in the order of this table, so that each has the time to see to what it was handed.
 
+mod batch;
 mod budget;
 mod checkers;
 mod due;
@@ -47,11 +49,13 @@ use crate::frame::health::Need;
 use crate::frame::settings::{Check, Reader, Section};
 use crate::frame::supervisor::Refused;
 use crate::service::moment::Moment;
+use batch::{Asked, Batches, Checked};
 use due::{Due, End, Report};
 use history::History;
-use hosts::Hosts;
+use hosts::{Hosts, Pass};
 use outgoing::Outgoing;
 use probe::{Probe, Question, Reason, Verdict};
+use queue::Errand;
 use recorder::Reports;
 use schedule::Schedule;
 use work::Work;
@@ -63,6 +67,7 @@ pub struct Settings {
     probe: probe::Settings,
     hosts: hosts::Settings,
     recorder: recorder::Settings,
+    batch: batch::Settings,
     scheduled: bool,
     checks_at_once: usize,
     max_queued: usize,
@@ -77,6 +82,7 @@ impl Section for Settings {
             probe: from.part(),
             hosts: from.part(),
             recorder: from.part(),
+            batch: from.part(),
             scheduled: from.value("scheduled"),
             checks_at_once: from.value("checks_at_once"),
             max_queued: from.value("max_queued"),
@@ -142,8 +148,9 @@ pub(super) fn start(
     let write = recorded(history.clone(), work.clone());
     let reports = recorder::start(supervisor, settings.recorder, write)?;
 
+    let hosts = Hosts::new(&settings.hosts);
     let checks = Checks {
-        hosts: Hosts::new(&settings.hosts),
+        hosts: hosts.clone(),
         probe: Probe::new(Outgoing::new(&settings.outgoing), &settings.probe),
         reports,
         work: work.clone(),
@@ -153,15 +160,17 @@ pub(super) fn start(
         at_once: settings.checks_at_once,
         finish: stop / 2,
     };
-    checkers::start(supervisor, waiting, limits, move |due| {
-        checks.clone().make(due)
+    checkers::start(supervisor, waiting, limits, move |errand| {
+        checks.clone().make(errand)
     })?;
 
+    let batches = Batches::new(hosts, queue.clone(), &settings.batch);
     let schedule = Schedule::new(frame.database.clone(), queue, settings.lease);
     if settings.scheduled {
         schedule.run_by(supervisor, &work)?;
     }
-    Ok(routes::routes(routes::Checked { history, schedule }))
+    let routes = routes::routes(routes::Checked { history, schedule });
+    Ok(routes.merge(batch::routes::routes(batches)))
 }
 
 /// Writes results down, and notes that it has.
@@ -190,8 +199,15 @@ struct Checks {
 }
 
 impl Checks {
+    async fn make(self, errand: Errand) {
+        match errand {
+            Errand::Due(due) => self.make_due(due).await,
+            Errand::Asked(asked) => self.make_asked(asked).await,
+        }
+    }
+
     /// Makes a check, unless it comes too late, and hands over what has become of it.
-    async fn make(self, due: Due) {
+    async fn make_due(self, due: Due) {
         if due.deadline <= Instant::now() {
             numbers::check("late");
             return;
@@ -199,8 +215,12 @@ impl Checks {
         let at = Moment::now();
         let end = match self.hosts.pass(&due.url) {
             Ok(pass) => {
-                let verdict = self.ask(&due).await;
-                pass.end(verdict.speaks_for_host());
+                let question = Question {
+                    url: due.url.clone(),
+                    timeout: due.timeout,
+                    deadline: due.deadline,
+                };
+                let verdict = self.ask(&question, pass).await;
                 End::Checked { at, verdict }
             }
             Err(hosts::Refused::Down) => End::Checked {
@@ -216,15 +236,38 @@ impl Checks {
         self.reports.hand_over(Report { due, end }).await;
     }
 
-    async fn ask(&self, due: &Due) -> Verdict {
-        let began = Instant::now();
+    /// Makes a check for as long as somebody waits for it, and tells them.
+    async fn make_asked(self, asked: Asked) {
+        let mut answer = asked.answer;
+        if answer.is_closed() {
+            return;
+        }
+        let at = Moment::now();
         let question = Question {
-            url: due.url.clone(),
-            timeout: due.timeout,
-            deadline: due.deadline,
+            url: asked.url,
+            timeout: asked.timeout,
+            deadline: Instant::now() + asked.timeout,
         };
-        let verdict = self.probe.check(&question).await;
+        let made = self.ask(&question, asked.pass);
+        let made = async {
+            match asked.context {
+                Some(context) => context.carry(made).await,
+                None => made.await,
+            }
+        };
+        tokio::select! {
+            verdict = made => {
+                _ = answer.send(Checked { at, verdict });
+            }
+            () = answer.closed() => {}
+        }
+    }
+
+    async fn ask(&self, question: &Question, pass: Pass) -> Verdict {
+        let began = Instant::now();
+        let verdict = self.probe.check(question).await;
         numbers::took(began.elapsed());
+        pass.end(verdict.speaks_for_host());
         verdict
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 const CHECKS: &str = "monitor_checks_total";
+const ASKED: &str = "monitor_batch_checks_total";
 const DURATION: &str = "monitor_check_duration_seconds";
 const ATTEMPTS: &str = "monitor_attempts_total";
 const HOSTS: &str = "monitor_hosts";
@@ -12,7 +13,14 @@ const QUEUE: &str = "monitor_queue_length";
 const UNWRITTEN: &str = "monitor_results_unwritten";
 
 pub(super) fn describe() {
-    describe_counter!(CHECKS, "Checks that have come to an end, by their outcome.");
+    describe_counter!(
+        CHECKS,
+        "Checks of targets that have come to an end, by their outcome."
+    );
+    describe_counter!(
+        ASKED,
+        "Checks that batches asked for, by what became of them."
+    );
     describe_histogram!(
         DURATION,
         "How long checks took, with all of their attempts."
@@ -29,6 +37,7 @@ pub(super) fn describe() {
     describe_gauge!(UNWRITTEN, "Results that are not in the database yet.");
     // There from the start, so that nobody takes nothing for missing.
     queued("manual", 0);
+    queued("batch", 0);
     queued("scheduled", 0);
     unwritten(0);
 }
@@ -41,6 +50,11 @@ pub(super) fn attempt(kind: &'static str) {
 /// `up`, `down`, `postponed` or `late`.
 pub(super) fn check(outcome: &'static str) {
     counter!(CHECKS, "outcome" => outcome).increment(1);
+}
+
+/// `up`, `down`, `given_up`, `not_in_time` or `failed`: so many of one batch.
+pub(super) fn asked(outcome: &'static str, checks: u32) {
+    counter!(ASKED, "outcome" => outcome).increment(checks.into());
 }
 
 pub(super) fn took(time: Duration) {

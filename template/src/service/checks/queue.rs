@@ -1,15 +1,29 @@
-//! Checks that wait for their turn, in two lanes: what somebody asks for overtakes what is scheduled.
+//! Checks that wait for their turn, in lanes: what somebody asks for overtakes what is scheduled, and one
+//! that is asked for alone overtakes those of a batch.
 //!
-//! There is room for so many and no more. Whoever finds none is told at once.
+//! - There is room for so many in each lane and no more. Whoever brings what is due and finds none is told at
+//!   once; whoever waits for the end of a check can wait for its beginning.
+//! - However much is asked for, what is scheduled gets on: it has every tenth turn at least.
 
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
+use super::batch::Asked;
 use super::due::Due;
 use super::numbers;
 
+/// What waits for its turn.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// The check of a target, which is written down.
+    Due(Due),
+    /// One of a batch, which is told to whoever has asked.
+    Asked(Asked),
+}
+
+/// Where what is due waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// Somebody waits for it.
+    /// Somebody has asked for it.
     Manual,
     Scheduled,
 }
@@ -18,6 +32,7 @@ pub(super) enum Lane {
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
     manual: Sender<Due>,
+    batch: Sender<Asked>,
     scheduled: Sender<Due>,
 }
 
@@ -25,18 +40,32 @@ pub(super) struct Queue {
 #[derive(Debug)]
 pub(super) struct Waiting {
     manual: Receiver<Due>,
+    batch: Receiver<Asked>,
     scheduled: Receiver<Due>,
+    /// How many have gone before what is scheduled, one after the other.
+    before: u32,
 }
+
+/// So many go before what is scheduled. Then it has a turn.
+const BEFORE: u32 = 9;
 
 /// A queue with room for so many in each lane.
 pub(super) fn queue(most: usize) -> (Queue, Waiting) {
     let (to_manual, manual) = mpsc::channel(most);
+    let (to_batch, batch) = mpsc::channel(most);
     let (to_scheduled, scheduled) = mpsc::channel(most);
     let queue = Queue {
         manual: to_manual,
+        batch: to_batch,
         scheduled: to_scheduled,
     };
-    (queue, Waiting { manual, scheduled })
+    let waiting = Waiting {
+        manual,
+        batch,
+        scheduled,
+        before: 0,
+    };
+    (queue, waiting)
 }
 
 impl Queue {
@@ -51,11 +80,21 @@ impl Queue {
         self.lane(lane).try_send(due).is_ok()
     }
 
+    /// Puts it at the end of the lane of batches, once there is room.
+    pub(super) async fn ask(&self, asked: Asked) {
+        // Where nobody makes checks any more, whoever waits for this one is told by its end.
+        _ = self.batch.send(asked).await;
+    }
+
     pub(super) fn measure(&self) {
-        for (lane, name) in [(Lane::Manual, "manual"), (Lane::Scheduled, "scheduled")] {
-            let lane = self.lane(lane);
-            numbers::queued(name, lane.max_capacity() - lane.capacity());
-        }
+        numbers::queued("manual", length(&self.manual));
+        numbers::queued("batch", length(&self.batch));
+        numbers::queued("scheduled", length(&self.scheduled));
+    }
+
+    #[cfg(test)]
+    pub(super) fn length_of_batch(&self) -> usize {
+        length(&self.batch)
     }
 
     fn lane(&self, lane: Lane) -> &Sender<Due> {
@@ -66,16 +105,32 @@ impl Queue {
     }
 }
 
+fn length<T>(lane: &Sender<T>) -> usize {
+    lane.max_capacity() - lane.capacity()
+}
+
 impl Waiting {
-    /// The next one: of what is scheduled only where nothing is asked for. Nothing is lost when this is
-    /// dropped; once nobody can put anything in any more, it does not complete.
-    pub(super) async fn next(&mut self) -> Due {
-        tokio::select! {
-            biased;
-            Some(due) = self.manual.recv() => due,
-            Some(due) = self.scheduled.recv() => due,
-            else => std::future::pending().await,
+    /// The next one. Nothing is lost when this is dropped; once nobody can put anything in any more, it does
+    /// not complete.
+    pub(super) async fn next(&mut self) -> Errand {
+        if self.before >= BEFORE
+            && let Ok(due) = self.scheduled.try_recv()
+        {
+            self.before = 0;
+            return Errand::Due(due);
         }
+        let errand = tokio::select! {
+            biased;
+            Some(due) = self.manual.recv() => Errand::Due(due),
+            Some(asked) = self.batch.recv() => Errand::Asked(asked),
+            Some(due) = self.scheduled.recv() => {
+                self.before = 0;
+                return Errand::Due(due);
+            }
+            else => std::future::pending().await,
+        };
+        self.before = self.before.saturating_add(1);
+        errand
     }
 }
 
@@ -83,6 +138,13 @@ impl Waiting {
 mod tests {
     use super::*;
     use crate::service::checks::due::tests::due;
+
+    fn target(errand: Errand) -> i64 {
+        match errand {
+            Errand::Due(due) => due.target,
+            Errand::Asked(asked) => panic!("{asked:?}"),
+        }
+    }
 
     #[tokio::test]
     async fn what_is_asked_for_overtakes_what_is_scheduled() {
@@ -97,7 +159,7 @@ mod tests {
         }
         let mut order = Vec::new();
         for _ in 0..4 {
-            order.push(waiting.next().await.target);
+            order.push(target(waiting.next().await));
         }
         assert_eq!(order, [3, 4, 1, 2]);
     }
@@ -114,5 +176,19 @@ mod tests {
 
         waiting.next().await;
         assert_eq!(queue.room(Lane::Scheduled), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_scheduled_gets_on_however_much_is_asked_for() {
+        let (queue, mut waiting) = queue(100);
+        for target in 0..100 {
+            assert!(queue.push(Lane::Manual, due(target)));
+            assert!(queue.push(Lane::Scheduled, due(1000 + target)));
+        }
+        let mut scheduled = 0;
+        for turn in 1..=100 {
+            scheduled += i32::from(target(waiting.next().await) >= 1000);
+            assert_eq!(scheduled, turn / 10, "in {turn} turns");
+        }
     }
 }

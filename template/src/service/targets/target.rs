@@ -3,13 +3,13 @@
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
-use url::Url;
 use utoipa::ToSchema;
 
 use super::settings::Bounds;
 use crate::frame::precondition::Tag;
 use crate::frame::problem::{Fault, Problem};
 use crate::service::moment::Moment;
+use crate::service::web::of_the_web;
 
 /// A URL that is watched.
 #[derive(Debug, Clone, Serialize, FromRow, ToSchema)]
@@ -48,7 +48,7 @@ impl Target {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 pub(super) struct WantedTarget {
     /// It begins with `http://` or `https://`, and has no user or password in it.
-    #[garde(length(bytes, max = 2048), custom(|url, &()| of_the_web(url).map(drop).map_err(garde::Error::new)))]
+    #[garde(custom(|url, &()| of_the_web(url).map(drop).map_err(garde::Error::new)))]
     #[schema(
         max_length = 2048,
         format = "uri",
@@ -119,30 +119,6 @@ impl WantedTarget {
             _ => Err(Problem::INVALID.with(faults)),
         }
     }
-}
-
-/// The longest URL that is stored, in bytes: an index of Postgres takes no longer ones.
-const LONGEST: usize = 2600;
-
-/// The URL as it is asked for, which is the same for all the ways to write it; or else what is wrong.
-fn of_the_web(url: &str) -> Result<Url, &'static str> {
-    // A browser would take more than is a URL, and mend it.
-    let is_written =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
-    let rest = url.strip_prefix("http://").or(url.strip_prefix("https://"));
-    let rest = rest.ok_or("does not begin with http:// or https://")?;
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if host.contains('@') {
-        return Err("must not have a user or a password in it");
-    }
-    let parsed = Url::parse(url).ok();
-    let parsed = parsed.filter(|_| !host.is_empty() && url.bytes().all(is_written));
-    let mut parsed = parsed.ok_or("is no URL")?;
-    parsed.set_fragment(None);
-    if parsed.as_str().len() > LONGEST {
-        return Err("is too long");
-    }
-    Ok(parsed)
 }
 
 fn of_one_line(name: &str) -> garde::Result {

@@ -1,7 +1,10 @@
 //! The hosts that are asked, each with what protects it, and what protects us from it.
 //!
 //! - No more than `monitor.per_host` checks are made of one host at once, so that a slow one cannot
-//!   have all of them.
+//!   have all of them. A check that is due is [refused](Hosts::pass) when there are as many, and one that
+//!   somebody waits for [waits](Hosts::wait).
+//! - Those who wait, however many, do not keep out what is due: where such a check was refused, a place is
+//!   kept for it until it comes again.
 //! - A host that does not answer is not asked for a while: it costs nothing. Then one check is made of
 //!   it, and only if that is answered come the others.
 //! - No more than `monitor.max_hosts` are remembered that are not being asked just now: those that were
@@ -13,7 +16,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 use url::Url;
 
 use super::numbers;
@@ -50,6 +54,14 @@ impl Section for Settings {
     }
 }
 
+/// What the host of this URL is known by.
+pub(super) fn name(url: &Url) -> &str {
+    &url[url::Position::BeforeHost..url::Position::BeforePath]
+}
+
+/// For how long a place is kept for a check that was refused. It is put off for less.
+const KEPT: Duration = Duration::from_secs(5);
+
 /// All clones are the same.
 #[derive(Debug, Clone)]
 pub(super) struct Hosts(Arc<Inner>);
@@ -69,6 +81,10 @@ struct Host {
     /// How many checks are being made of it.
     passes: usize,
     last: Instant,
+    /// One place is for whoever was refused, until then.
+    kept: Option<Instant>,
+    /// One of those who wait is told that there may be a place.
+    freed: Arc<Notify>,
 }
 
 /// Why no check is made.
@@ -88,9 +104,45 @@ impl Hosts {
         }))
     }
 
-    /// A pass for one check of the host of this URL.
+    /// A pass for one check of the host of this URL, which was due.
     pub(super) fn pass(&self, url: &Url) -> Result<Pass, Refused> {
-        let name: Name = url[url::Position::BeforeHost..url::Position::BeforePath].into();
+        self.look(url, |host| {
+            let passed = host.pass(self.0.settings.per_host);
+            host.kept = match passed {
+                Err(Refused::Busy) => Some(Instant::now() + KEPT),
+                Ok(_) | Err(Refused::Down) => None,
+            };
+            passed
+        })
+    }
+
+    /// The same for a check that somebody waits for: a pass once there is a place, or none if the host is
+    /// down.
+    pub(super) async fn wait(&self, url: &Url) -> Option<Pass> {
+        let mut turn = Turn(None);
+        loop {
+            let mut kept = None;
+            let passed = self.look(url, |host| {
+                // A host that was forgotten meanwhile is another one.
+                turn.0 = Some(Arc::clone(&host.freed));
+                kept = host.kept.filter(|until| *until > Instant::now());
+                host.pass(self.0.settings.per_host - usize::from(kept.is_some()))
+            });
+            match passed {
+                Ok(pass) => return Some(pass),
+                Err(Refused::Down) => return None,
+                Err(Refused::Busy) => turn.wait(kept).await,
+            }
+        }
+    }
+
+    /// A pass, if the host of this URL gives one.
+    fn look(
+        &self,
+        url: &Url,
+        at: impl FnOnce(&mut Host) -> Result<bool, Refused>,
+    ) -> Result<Pass, Refused> {
+        let name: Name = name(url).into();
         let mut known = self.known();
         if !known.contains_key(&name) {
             self.make_room(&mut known);
@@ -98,17 +150,11 @@ impl Hosts {
             known.insert(Arc::clone(&name), Host::new());
         }
         let host = known.entry(Arc::clone(&name)).or_insert_with(Host::new);
-        if host.passes >= self.0.settings.per_host {
-            return Err(Refused::Busy);
-        }
-        let breaker = host.breaker.pass().ok_or(Refused::Down)?;
-        host.turn(breaker);
-        host.passes += 1;
-        host.last = Instant::now();
+        let is_trial = at(host)?;
         Ok(Pass {
             hosts: self.clone(),
             name,
-            is_trial: breaker == Breaker::HalfOpen,
+            is_trial,
             answered: None,
         })
     }
@@ -138,7 +184,22 @@ impl Host {
             breaker: Breaker::NEW,
             passes: 0,
             last: Instant::now(),
+            kept: None,
+            freed: Arc::default(),
         }
+    }
+
+    /// Lets one more through, if there are fewer than so many, and says whether it is the one that tries
+    /// whether the host is there again.
+    fn pass(&mut self, most: usize) -> Result<bool, Refused> {
+        let breaker = self.breaker.pass().ok_or(Refused::Down)?;
+        if self.passes >= most {
+            return Err(Refused::Busy);
+        }
+        self.turn(breaker);
+        self.passes += 1;
+        self.last = Instant::now();
+        Ok(breaker == Breaker::HalfOpen)
     }
 
     fn turn(&mut self, breaker: Breaker) {
@@ -147,6 +208,31 @@ impl Host {
         if before != after {
             numbers::host(before, -1.0);
             numbers::host(after, 1.0);
+        }
+    }
+}
+
+/// One who waits for a place at a host. Whoever is told that there may be one, and leaves, tells the next.
+struct Turn(Option<Arc<Notify>>);
+
+impl Turn {
+    /// Waits until there may be a place: because one is free, or no longer kept for somebody else.
+    async fn wait(&self, kept: Option<Instant>) {
+        let Some(freed) = &self.0 else { return };
+        let Some(kept) = kept else {
+            return freed.notified().await;
+        };
+        tokio::select! {
+            () = freed.notified() => {}
+            () = sleep_until(kept) => {}
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(freed) = &self.0 {
+            freed.notify_one();
         }
     }
 }
@@ -181,6 +267,7 @@ impl Drop for Pass {
             return;
         };
         host.passes -= 1;
+        host.freed.notify_one();
         let before = host.breaker;
         host.turn(before.after(self.is_trial, self.answered, limits));
         let after = host.breaker;

@@ -1,6 +1,8 @@
 //! Hosts under paused time.
 
-use tokio::time::advance;
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use tokio::time::{advance, sleep, timeout};
 
 use super::*;
 
@@ -137,4 +139,90 @@ async fn of_many_hosts_those_are_remembered_that_were_asked_last() {
     assert!(hosts.known().contains_key("held"), "it is being asked");
     assert_eq!(refused(&hosts, "down"), None, "it was forgotten");
     drop(held);
+}
+
+fn one_place() -> Hosts {
+    Hosts::new(&Settings {
+        per_host: 1,
+        ..settings()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_has_a_place_once_there_is_one() {
+    let hosts = Hosts::new(&settings());
+    let began = Instant::now();
+    let all = (0..100).map(|_| async {
+        let pass = hosts.wait(&url("slow")).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        pass.end(true);
+    });
+    join_all(all).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(50), "two at a time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_waits_and_leaves_takes_nobodys_turn_along() {
+    let hosts = one_place();
+    let held = hosts.pass(&url("slow")).unwrap();
+    let (first, second) = (url("slow"), url("slow"));
+    let mut first = Box::pin(hosts.wait(&first));
+    let mut second = Box::pin(hosts.wait(&second));
+    assert!((&mut first).now_or_never().is_none());
+    assert!((&mut second).now_or_never().is_none());
+
+    drop(held);
+    drop(first);
+
+    assert!(second.now_or_never().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_for_a_host_that_is_down_are_all_told() {
+    let hosts = Hosts::new(&settings());
+    let failing = (0..100).map(|_| async {
+        let pass = hosts.wait(&url("down")).await;
+        sleep(Duration::from_secs(1)).await;
+        pass.map(|pass| pass.end(false))
+    });
+    let asked = join_all(failing).await.into_iter().flatten().count();
+    assert_eq!(asked, 4, "two at a time, until three have failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_do_not_keep_out_what_is_due() {
+    let hosts = one_place();
+    let crowd = (0..1000).map(|_| async {
+        let pass = hosts.wait(&url("slow")).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+        pass.end(true);
+    });
+    let due = async {
+        let mut put_off = [0; 5];
+        for times in &mut put_off {
+            sleep(Duration::from_millis(50)).await;
+            while refused(&hosts, "slow").is_some() {
+                *times += 1;
+                // As long as a check is put off at most.
+                sleep(Duration::from_millis(3500)).await;
+            }
+        }
+        put_off
+    };
+    let (_, put_off) = tokio::join!(join_all(crowd), due);
+    assert_eq!(put_off, [1; 5], "then there is a place for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_not_kept_for_ever() {
+    let hosts = one_place();
+    let held = hosts.pass(&url("slow")).unwrap();
+    assert_eq!(refused(&hosts, "slow"), Some(Refused::Busy));
+    drop(held);
+    let began = Instant::now();
+
+    let waited = timeout(Duration::from_mins(1), hosts.wait(&url("slow"))).await;
+
+    assert!(waited.unwrap().is_some());
+    assert_eq!(began.elapsed(), KEPT);
 }

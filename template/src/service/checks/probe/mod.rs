@@ -102,11 +102,33 @@ impl Reason {
 }
 
 impl Verdict {
-    /// Why it is down, in a word; nothing, if it is up.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self, Self::Up { .. })
+    }
+
+    /// Why it is down, in a word that stays as it is.
     pub(super) fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Up { .. } => None,
             Self::Down { reason, .. } => Some(reason.kind()),
+        }
+    }
+
+    /// The status of the answer, if there was one.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Up { status, .. }
+            | Self::Down {
+                reason: Reason::Status(status),
+                ..
+            } => Some(*status),
+            Self::Down { .. } => None,
+        }
+    }
+
+    pub(super) fn latency(&self) -> Duration {
+        match self {
+            Self::Up { latency, .. } | Self::Down { latency, .. } => *latency,
         }
     }
 

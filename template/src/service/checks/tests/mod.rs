@@ -127,7 +127,14 @@ impl Replica {
         self.schedule.turn(now).await.unwrap();
         // There may be more than tokio lets a task take at a time.
         let next = || unconstrained(self.waiting.next()).now_or_never();
-        std::iter::from_fn(next).collect()
+        std::iter::from_fn(next).map(due).collect()
+    }
+}
+
+fn due(errand: Errand) -> Due {
+    match errand {
+        Errand::Due(due) => due,
+        Errand::Asked(asked) => panic!("{asked:?}"),
     }
 }
 
@@ -146,7 +153,9 @@ fn up(due: &Due) -> Report {
 }
 
 /// Checks, and where their reports go.
-fn checks(hosts: &hosts::Settings) -> (Checks, mpsc::UnboundedReceiver<Report>, Supervisor) {
+pub(super) fn checks(
+    hosts: &hosts::Settings,
+) -> (Checks, mpsc::UnboundedReceiver<Report>, Supervisor) {
     let supervisor = Supervisor::new();
     let settings = recorder::Settings {
         batch: 1,
@@ -191,10 +200,10 @@ async fn a_check_for_which_its_host_has_no_room_is_put_off() {
         ..hosts::tests::settings()
     });
     let mut first = tokio::task::JoinSet::new();
-    first.spawn(checks.clone().make(due_at(&peer)));
+    first.spawn(checks.clone().make_due(due_at(&peer)));
     peer.asked().await;
 
-    checks.make(due_at(&peer)).await;
+    checks.make_due(due_at(&peer)).await;
 
     let report = told.recv().await.unwrap();
     assert!(matches!(report.end, End::Postponed), "{report:?}");
@@ -207,7 +216,7 @@ async fn a_host_that_is_down_is_not_asked() {
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
     let mut reasons = Vec::new();
     for _ in 0..5 {
-        checks.clone().make(due_at(&peer)).await;
+        checks.clone().make_due(due_at(&peer)).await;
         match told.recv().await.unwrap().end {
             End::Checked {
                 verdict: Verdict::Down { reason, .. },
@@ -230,7 +239,7 @@ async fn a_host_that_says_no_is_asked_again() {
     let peer = Peer::always(answer("500 Internal Server Error", "", "")).await;
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
     for _ in 0..10 {
-        checks.clone().make(due_at(&peer)).await;
+        checks.clone().make_due(due_at(&peer)).await;
         told.recv().await.unwrap();
         peer.asked().await;
     }
@@ -244,8 +253,8 @@ async fn a_check_that_comes_too_late_is_not_made() {
         deadline: Instant::now(),
         ..due_at(&peer)
     };
-    checks.clone().make(late).await;
-    checks.make(due_at(&peer)).await;
+    checks.clone().make_due(late).await;
+    checks.make_due(due_at(&peer)).await;
     let report = told.recv().await.unwrap();
     assert!(matches!(report.end, End::Checked { .. }), "{report:?}");
     assert!(told.try_recv().is_err());

@@ -223,7 +223,7 @@ async fn who_wishes_for_a_check_has_it_before_all_others_and_only_once() {
     );
 
     let order: Vec<_> = std::iter::from_fn(|| replica.waiting.next().now_or_never()).collect();
-    let order: Vec<_> = order.iter().map(|due| due.target).collect();
+    let order: Vec<_> = order.into_iter().map(|it| due(it).target).collect();
     assert_eq!(order[0], all[2]);
     assert_eq!(order.len(), 3);
 }

@@ -1,0 +1,248 @@
+//! Batches over HTTP.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::{OpenApi, RefOr, Schema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Batch, Batches, Checked, LONGEST, MOST, Missed, Outcome, Settings, numbers};
+use crate::frame::input::Json;
+use crate::frame::problem::{Fault, MOST_FAULTS, Problem};
+use crate::service::moment::{Moment, millis};
+use crate::service::web::of_the_web;
+
+pub(in crate::service::checks) fn routes(batches: Batches) -> OpenApiRouter {
+    let settings = batches.settings.clone();
+    let mut routes = OpenApiRouter::new()
+        .routes(routes!(check))
+        .with_state(batches);
+    describe(&settings, routes.get_openapi_mut());
+    routes
+}
+
+/// URLs that are to be checked now.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+pub(super) struct WantedBatch {
+    /// Each is as that of a target: it begins with `http://` or `https://`, and has no user or password
+    /// in it.
+    #[garde(skip)]
+    #[schema(value_type = Vec<BatchUrl>, min_items = 1)]
+    urls: Vec<String>,
+    /// After so many that are down, or could not be checked, the rest is given up.
+    #[garde(range(min = 1, max = MOST))]
+    #[schema(value_type = u64, required = false, minimum = 1, maximum = 10_000)]
+    max_failures: Option<usize>,
+    /// How long each may take, with all of its attempts. For all of them together there is no more time
+    /// than for the request.
+    #[garde(range(min = 1, max = LONGEST))]
+    #[schema(value_type = u64, required = false, minimum = 1, maximum = 3600)]
+    timeout_seconds: Option<u64>,
+}
+
+/// A URL of the web.
+#[derive(ToSchema)]
+#[schema(
+    max_length = 2048,
+    format = "uri",
+    pattern = "^https?://[^/?#@]+([/?#].*)?$",
+    example = "https://example.org/"
+)]
+#[expect(dead_code, reason = "it only describes")]
+struct BatchUrl(String);
+
+impl WantedBatch {
+    /// The same with what is usual filled in, if the settings allow it.
+    pub(super) fn within(self, settings: &Settings) -> Result<Batch, Problem> {
+        let (count, most) = (self.urls.len(), settings.max_batch);
+        if !(1..=most).contains(&count) {
+            let words = format!("has {count} URLs, and must have from 1 to {most}");
+            return Err(Problem::INVALID.with([Fault::at("/urls", words)]));
+        }
+        let mut urls = Vec::with_capacity(count);
+        let mut faults = Vec::new();
+        for (index, url) in self.urls.iter().enumerate() {
+            match of_the_web(url) {
+                Ok(url) => urls.push(url),
+                Err(words) => faults.push(Fault::at(format!("/urls/{index}"), words)),
+            }
+            if faults.len() >= MOST_FAULTS {
+                break;
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Problem::INVALID.with(faults));
+        }
+        let timeout = self.timeout_seconds.map(Duration::from_secs);
+        Ok(Batch {
+            urls,
+            timeout: timeout.unwrap_or(settings.batch_timeout),
+            max_failures: self.max_failures.unwrap_or(usize::MAX),
+        })
+    }
+}
+
+/// What has become of each URL, in the order asked.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BatchReport {
+    checks: Vec<BatchEntry>,
+    totals: BatchTotals,
+}
+
+/// What has become of one: a `result`, or the `error` for which there is none.
+#[derive(Debug, Serialize, ToSchema)]
+struct BatchEntry {
+    /// As it was asked for: without what stands behind a `#`, and with a path.
+    #[schema(format = "uri", example = "https://example.org/")]
+    url: String,
+    #[serde(flatten)]
+    end: BatchEnd,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum BatchEnd {
+    Result(BatchResult),
+    Error(BatchError),
+}
+
+/// How its check came out.
+#[derive(Debug, Serialize, ToSchema)]
+struct BatchResult {
+    checked_at: Moment,
+    is_up: bool,
+    /// Why it is down, in a word: as in the checks of a target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, example = "timeout")]
+    reason: Option<&'static str>,
+    /// The status of the answer, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u16, required = false, example = 200)]
+    status: Option<u16>,
+    /// How long it took, in milliseconds.
+    #[schema(minimum = 0, example = 31)]
+    latency_ms: i64,
+}
+
+/// Why there is no result: `given_up`, since `max_failures` others had failed; `not_in_time`, since the
+/// time for the request was over; `failed`, since something went wrong here.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum BatchError {
+    GivenUp,
+    NotInTime,
+    Failed,
+}
+
+/// How many have ended like this.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct BatchTotals {
+    #[schema(minimum = 0)]
+    up: u32,
+    #[schema(minimum = 0)]
+    down: u32,
+    #[schema(minimum = 0)]
+    given_up: u32,
+    #[schema(minimum = 0)]
+    not_in_time: u32,
+    #[schema(minimum = 0)]
+    failed: u32,
+}
+
+impl BatchReport {
+    fn of(batch: Batch, outcomes: Vec<Outcome>) -> Self {
+        let mut totals = BatchTotals::default();
+        for outcome in &outcomes {
+            totals.count(outcome);
+        }
+        let checks = batch.urls.into_iter().zip(outcomes);
+        let checks = checks.map(|(url, outcome)| BatchEntry {
+            url: url.into(),
+            end: outcome.into(),
+        });
+        Self {
+            checks: checks.collect(),
+            totals,
+        }
+    }
+}
+
+impl From<Outcome> for BatchEnd {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Checked(Checked { at, verdict }) => Self::Result(BatchResult {
+                checked_at: at,
+                is_up: verdict.is_up(),
+                reason: verdict.reason(),
+                status: verdict.status().map(|status| status.as_u16()),
+                latency_ms: millis(verdict.latency()),
+            }),
+            Outcome::Missed(missed) => Self::Error(match missed {
+                Missed::GivenUp => BatchError::GivenUp,
+                Missed::NotInTime => BatchError::NotInTime,
+                Missed::Failed => BatchError::Failed,
+            }),
+        }
+    }
+}
+
+impl BatchTotals {
+    fn count(&mut self, outcome: &Outcome) {
+        *match outcome {
+            Outcome::Checked(checked) if checked.verdict.is_up() => &mut self.up,
+            Outcome::Checked(_) => &mut self.down,
+            Outcome::Missed(Missed::GivenUp) => &mut self.given_up,
+            Outcome::Missed(Missed::NotInTime) => &mut self.not_in_time,
+            Outcome::Missed(Missed::Failed) => &mut self.failed,
+        } += 1;
+    }
+
+    fn tell(&self) {
+        numbers::asked("up", self.up);
+        numbers::asked("down", self.down);
+        numbers::asked("given_up", self.given_up);
+        numbers::asked("not_in_time", self.not_in_time);
+        numbers::asked("failed", self.failed);
+    }
+}
+
+/// Checks URLs now
+///
+/// Each is answered for itself, in the order asked, and none of it is kept. What is not done while there
+/// is time for the request is `not_in_time`.
+#[utoipa::path(post, path = "/checks", operation_id = "check_now", tag = "checks",
+    request_body = WantedBatch,
+    responses((status = OK, description = "What has become of each", body = BatchReport)))]
+async fn check(
+    State(batches): State<Batches>,
+    Json(wanted): Json<WantedBatch>,
+) -> Result<impl IntoResponse, Problem> {
+    let batch = wanted.within(&batches.settings)?;
+    let outcomes = batches.check(&batch).await;
+    let report = BatchReport::of(batch, outcomes);
+    report.totals.tell();
+    Ok(Json(report))
+}
+
+/// Says in the description what it is in this process.
+fn describe(settings: &Settings, api: &mut OpenApi) {
+    let schemas = api.components.iter_mut().flat_map(|it| &mut it.schemas);
+    let wanted = schemas.filter(|(name, _)| *name == "WantedBatch");
+    for (_, schema) in wanted {
+        let RefOr::T(Schema::Object(batch)) = schema else {
+            continue;
+        };
+        if let Some(RefOr::T(Schema::Array(urls))) = batch.properties.get_mut("urls") {
+            urls.max_items = Some(settings.max_batch);
+        }
+        if let Some(RefOr::T(Schema::Object(timeout))) = batch.properties.get_mut("timeout_seconds")
+        {
+            timeout.default = Some(settings.batch_timeout.as_secs().into());
+        }
+    }
+}

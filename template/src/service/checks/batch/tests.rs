@@ -1,0 +1,331 @@
+//! Batches under paused time, with checks that come out as a test says; and checks of a peer.
+
+use axum::http::StatusCode;
+use futures_util::FutureExt;
+use tokio::task::{JoinSet, unconstrained};
+use tokio::time::sleep;
+
+use super::*;
+use crate::service::checks::outgoing::Failure;
+use crate::service::checks::peer::{Event, Peer, Reply, answer};
+use crate::service::checks::queue::{Errand, Waiting, queue};
+use crate::service::checks::{self, hosts};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// With room for so many of a batch, and of one host. Whoever takes from the queue says how they come out.
+fn fixture(at_once: usize, per_host: usize) -> (Batches, Waiting) {
+    let hosts = Hosts::new(&hosts::Settings {
+        per_host,
+        max_hosts: 1000,
+        ..hosts::tests::settings()
+    });
+    let settings = Settings {
+        max_batch: 1000,
+        batch_at_once: at_once,
+        batch_timeout: 5 * SECOND,
+    };
+    let (queue, waiting) = queue(1000);
+    (Batches::new(hosts, queue, &settings), waiting)
+}
+
+fn batch(urls: &[&str]) -> Batch {
+    Batch {
+        urls: urls.iter().map(|url| url.parse().unwrap()).collect(),
+        timeout: SECOND,
+        max_failures: usize::MAX,
+    }
+}
+
+/// So many, of as many hosts or of one.
+fn many(count: usize, hosts: usize) -> Batch {
+    let urls = (0..count).map(|n| format!("http://host-{}.example/200", n % hosts));
+    let urls: Vec<_> = urls.collect();
+    batch(&urls.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+async fn next(waiting: &mut Waiting) -> Asked {
+    asked(waiting.next().await)
+}
+
+fn asked(errand: Errand) -> Asked {
+    match errand {
+        Errand::Asked(asked) => asked,
+        Errand::Due(due) => panic!("{due:?}"),
+    }
+}
+
+/// All that waits now.
+fn rest(waiting: &mut Waiting) -> Vec<Asked> {
+    let next = || unconstrained(waiting.next()).now_or_never();
+    std::iter::from_fn(next).map(asked).collect()
+}
+
+/// It is answered with the status that its path says: less than 400 is up.
+fn tell(asked: Asked) {
+    let status = asked.url.path()[1..].parse().unwrap();
+    let (status, latency) = (StatusCode::from_u16(status).unwrap(), SECOND);
+    let verdict = if status.is_client_error() {
+        let reason = Reason::Status(status);
+        Verdict::Down { reason, latency }
+    } else {
+        Verdict::Up { status, latency }
+    };
+    asked.pass.end(true);
+    let at = Moment::now();
+    asked.answer.send(Checked { at, verdict }).unwrap();
+}
+
+fn words(outcomes: &[Outcome]) -> Vec<String> {
+    let word = |outcome: &Outcome| match outcome {
+        Outcome::Checked(Checked { verdict, .. }) => match verdict.status() {
+            Some(status) => status.as_str().to_owned(),
+            None => verdict.reason().unwrap().to_owned(),
+        },
+        Outcome::Missed(missed) => format!("{missed:?}"),
+    };
+    outcomes.iter().map(word).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_is_answered_in_the_order_asked_and_twice_if_it_is_asked_for_twice() {
+    let (batches, mut waiting) = fixture(10, 10);
+    let batch = batch(&[
+        "http://a/201",
+        "http://b/404",
+        "http://a/201",
+        "http://a/203",
+    ]);
+    let checker = async {
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            all.push(next(&mut waiting).await);
+        }
+        // The last one first.
+        while let Some(asked) = all.pop() {
+            tell(asked);
+            sleep(SECOND).await;
+        }
+    };
+    let (outcomes, ()) = tokio::join!(batches.check(&batch), checker);
+    assert_eq!(words(&outcomes), ["201", "404", "201", "203"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fails_in_our_hands_fails_alone() {
+    let (batches, mut waiting) = fixture(10, 10);
+    let batch = batch(&["http://a/200", "http://b/200", "http://c/200"]);
+    let checker = async {
+        tell(next(&mut waiting).await);
+        drop(next(&mut waiting).await);
+        tell(next(&mut waiting).await);
+    };
+    let (outcomes, ()) = tokio::join!(batches.check(&batch), checker);
+    assert_eq!(words(&outcomes), ["200", "Failed", "200"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_of_a_batch_are_under_way_than_may_be() {
+    let (batches, mut waiting) = fixture(7, 100);
+    let batch = many(100, 100);
+    let checking = unconstrained(batches.check(&batch));
+    tokio::pin!(checking);
+    for left in (0..100).rev() {
+        assert!(checking.as_mut().now_or_never().is_none());
+        assert_eq!(batches.queue.length_of_batch(), 7.min(left + 1));
+        tell(next(&mut waiting).await);
+    }
+    assert_eq!(checking.await.len(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_of_one_host_wait_for_it_and_not_in_the_queue() {
+    let (batches, mut waiting) = fixture(100, 2);
+    let batch = many(1000, 1);
+    let checking = unconstrained(batches.check(&batch));
+    tokio::pin!(checking);
+    let mut made = 0;
+    while made < 1000 {
+        assert!(checking.as_mut().now_or_never().is_none());
+        let both = rest(&mut waiting);
+        assert!((1..=2).contains(&both.len()), "{}", both.len());
+        made += both.len();
+        both.into_iter().for_each(tell);
+    }
+    let outcomes = checking.await;
+    assert!(outcomes.iter().all(Outcome::is_up), "{outcomes:?}");
+}
+
+#[test]
+fn hosts_take_turns() {
+    let batch = batch(&[
+        "http://a/1",
+        "http://a/2",
+        "http://a/3",
+        "http://b/1",
+        "http://b:81/1",
+        "http://b/2",
+    ]);
+    assert_eq!(in_turns(&batch.urls), [0, 3, 4, 1, 5, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_so_many_failures_the_rest_is_given_up_and_dropped() {
+    let (batches, mut waiting) = fixture(4, 10);
+    let batch = Batch {
+        max_failures: 2,
+        ..batch(&[
+            "http://a/404",
+            "http://b/200",
+            "http://c/200",
+            "http://d/404",
+            "http://e/200",
+            "http://f/200",
+        ])
+    };
+    let checker = async {
+        let mut begun = Vec::new();
+        for _ in 0..4 {
+            begun.push(next(&mut waiting).await);
+        }
+        tell(begun.remove(0));
+        tell(begun.remove(0));
+        tell(begun.remove(1));
+        begun
+    };
+    let (outcomes, begun) = tokio::join!(batches.check(&batch), checker);
+    let expected = ["404", "200", "GivenUp", "404", "GivenUp", "GivenUp"];
+    assert_eq!(words(&outcomes), expected);
+    assert!(begun.iter().all(|asked| asked.answer.is_closed()));
+    let rest = rest(&mut waiting);
+    assert!(rest.iter().all(|asked| asked.answer.is_closed()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_done_while_there_is_time_is_not_in_time_and_the_rest_is_answered() {
+    let (batches, mut waiting) = fixture(3, 10);
+    let batch = many(5, 5);
+    let began = Instant::now();
+    let context = Context::until(began + 4 * SECOND);
+    let checker = async {
+        tell(next(&mut waiting).await);
+        [next(&mut waiting).await, next(&mut waiting).await]
+    };
+    let (outcomes, under_way) = tokio::join!(context.carry(batches.check(&batch)), checker);
+    assert_eq!(began.elapsed(), Duration::from_millis(3600));
+    let late = "NotInTime";
+    assert_eq!(words(&outcomes), ["200", late, late, late, late]);
+    assert!(under_way.iter().all(|asked| asked.answer.is_closed()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_slow_keeps_the_batch_no_longer_than_there_is_time() {
+    let (batches, mut waiting) = fixture(100, 1);
+    let batch = many(100, 1);
+    let began = Instant::now();
+    let context = Context::until(began + 60 * SECOND);
+    let checking = context.carry(batches.check(&batch));
+    let checker = async {
+        loop {
+            let asked = next(&mut waiting).await;
+            sleep(SECOND).await;
+            tell(asked);
+        }
+    };
+    let outcomes = tokio::select! {
+        outcomes = checking => outcomes,
+        () = checker => unreachable!(),
+    };
+    assert_eq!(began.elapsed(), Duration::from_millis(59_500));
+    let up = outcomes.iter().filter(|outcome| outcome.is_up());
+    assert_eq!(up.count(), 59);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_host_that_is_down_nothing_is_asked() {
+    let (batches, mut waiting) = fixture(10, 10);
+    let url = "http://down/200".parse().unwrap();
+    for _ in 0..hosts::tests::settings().breaker_failures {
+        batches.hosts.wait(&url).await.unwrap().end(false);
+    }
+    let batch = batch(&["http://down/200", "http://up/200"]);
+    let checker = async { tell(next(&mut waiting).await) };
+    let (outcomes, ()) = tokio::join!(batches.check(&batch), checker);
+    assert_eq!(words(&outcomes), ["host_down", "200"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_a_client_that_has_left_nothing_more_is_begun() {
+    let (batches, mut waiting) = fixture(3, 10);
+    let batch = many(100, 100);
+    let checking = tokio::time::timeout(SECOND, batches.check(&batch));
+    let checker = async {
+        tell(next(&mut waiting).await);
+        sleep(2 * SECOND).await;
+    };
+    let (left, ()) = tokio::join!(checking, checker);
+    assert!(left.is_err());
+    let begun = rest(&mut waiting);
+    assert_eq!(begun.len(), 3);
+    assert!(begun.iter().all(|asked| asked.answer.is_closed()));
+    drop(begun);
+    assert!(rest(&mut waiting).is_empty());
+}
+
+/// One check of a peer, and what waits for it.
+async fn one_of(peer: &Peer) -> (Asked, oneshot::Receiver<Checked>) {
+    let (batches, _) = fixture(1, 1);
+    let url = peer.url("/");
+    let (answer, checked) = oneshot::channel();
+    let asked = Asked {
+        pass: batches.hosts.wait(&url).await.unwrap(),
+        url,
+        timeout: 30 * SECOND,
+        context: None,
+        answer,
+    };
+    (asked, checked)
+}
+
+#[tokio::test]
+async fn a_check_that_is_asked_for_is_told_and_nothing_is_written_down() {
+    let peer = Peer::always(answer("404 Not Found", "", "")).await;
+    let (checks, mut written, _supervisor) = checks::tests::checks(&hosts::tests::settings());
+    let (asked, checked) = one_of(&peer).await;
+    checks.make(Errand::Asked(asked)).await;
+    let checked = checked.await.unwrap();
+    assert_eq!(checked.verdict.reason(), Some("status"));
+    assert!(written.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_check_ends_with_its_time_and_not_with_the_batch() {
+    let peer = Peer::always(Reply::Silence).await;
+    let (checks, _written, _supervisor) = checks::tests::checks(&hosts::tests::settings());
+    let (asked, checked) = one_of(&peer).await;
+    let timeout = Duration::from_millis(20);
+    let made = checks.make(Errand::Asked(Asked { timeout, ..asked }));
+    made.await;
+    let Verdict::Down { reason, .. } = checked.await.unwrap().verdict else {
+        panic!("it is silent");
+    };
+    assert_eq!(reason, Reason::Failure(Failure::Timeout));
+}
+
+#[tokio::test]
+async fn a_check_that_nobody_waits_for_is_not_begun_or_dropped_where_it_is() {
+    let peer = Peer::always(Reply::Silence).await;
+    let (checks, _written, _supervisor) = checks::tests::checks(&hosts::tests::settings());
+    let (asked, checked) = one_of(&peer).await;
+    drop(checked);
+    checks.clone().make(Errand::Asked(asked)).await;
+    assert_eq!(peer.seen().await, []);
+
+    let (asked, checked) = one_of(&peer).await;
+    let mut made = JoinSet::new();
+    made.spawn(checks.make(Errand::Asked(asked)));
+    peer.asked().await;
+    drop(checked);
+    made.join_next().await.unwrap().unwrap();
+    assert_eq!(peer.next().await, Event::Left);
+}

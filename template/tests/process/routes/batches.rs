@@ -1,0 +1,170 @@
+//! URLs can be checked, many at once, and what cannot be is refused with a reason.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::QUIET;
+use crate::exposition::Exposition;
+use crate::running::{Answer, Running, ask, get};
+
+/// What a peer sees.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    /// Somebody asks for silence, …
+    Asked,
+    /// … and leaves without an answer.
+    Left,
+}
+
+/// Longer than anything here takes; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Something to check: it answers with the status that the path says, and `/silence` never.
+fn peer() -> (SocketAddr, Receiver<Seen>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, seen) = channel();
+    thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let tell = tell.clone();
+            thread::spawn(move || converse(connection, &tell));
+        }
+    });
+    (address, seen)
+}
+
+fn converse(mut connection: TcpStream, tell: &Sender<Seen>) -> Option<()> {
+    let mut lines = BufReader::new(connection.try_clone().ok()?).lines();
+    while let Some(Ok(first)) = lines.next() {
+        let status = first.split([' ', '/']).nth(2)?.to_owned();
+        while !lines.next()?.ok()?.is_empty() {}
+        if status == "silence" {
+            tell.send(Seen::Asked).ok()?;
+            _ = lines.next();
+            return tell.send(Seen::Left).ok();
+        }
+        write!(
+            connection,
+            "HTTP/1.1 {status} .\r\ncontent-length: 0\r\n\r\n"
+        )
+        .ok()?;
+    }
+    Some(())
+}
+
+/// A service that may ask what is on this machine.
+const LOCAL: [&str; 2] = ["monitor.scheduled=false", "monitor.allow_private=true"];
+
+/// What became of each, in a word: its status, or why there is none.
+fn words(answer: &Answer) -> Vec<String> {
+    let word = |check: &Value| match &check["result"] {
+        Value::Null => check["error"].as_str().unwrap().to_owned(),
+        result if result["status"].is_null() => result["reason"].as_str().unwrap().to_owned(),
+        result => result["status"].to_string(),
+    };
+    let checks = answer.json()["checks"].clone();
+    checks.as_array().unwrap().iter().map(word).collect()
+}
+
+#[test]
+fn many_urls_are_checked_at_once_and_each_is_answered() {
+    let service = Running::start(&LOCAL);
+    let (peer, _seen) = peer();
+    let mut urls = vec![format!("http://{peer}/200"); 998];
+    // A port on which nobody listens: it is ours, and not open.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    urls.insert(7, format!("http://{}/200", deaf.unwrap()));
+    urls.push(format!("http://{peer}/404#behind"));
+
+    let answer = ask(
+        service.http,
+        "POST",
+        "/v1/checks",
+        &json!({ "urls": urls }).to_string(),
+    );
+
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let words = words(&answer);
+    let up = words.iter().filter(|word| *word == "200");
+    assert_eq!((words.len(), up.count()), (1000, 998));
+    assert_eq!([&words[7], &words[999]], ["connect", "404"]);
+    let report = answer.json();
+    assert_eq!(
+        report["checks"][999]["url"],
+        format!("http://{peer}/404"),
+        "as it was asked for"
+    );
+    let totals = json!({"up": 998, "down": 2, "given_up": 0, "not_in_time": 0, "failed": 0});
+    assert_eq!(report["totals"], totals);
+    let metrics = Exposition::read(&get(service.operator, "/metrics").body);
+    let counted = metrics.count(r#"monitor_batch_checks_total{outcome="up"}"#);
+    assert_eq!(counted, 998);
+}
+
+#[test]
+fn what_of_a_batch_is_not_done_in_time_is_said_to_be_and_the_rest_is_answered() {
+    let service = Running::start(&[&LOCAL[..], &["http.request_timeout=3s"]].concat());
+    let (peer, seen) = peer();
+    let began = Instant::now();
+    let urls = [
+        format!("http://{peer}/silence"),
+        format!("http://{peer}/200"),
+    ];
+    let answer = ask(
+        service.http,
+        "POST",
+        "/v1/checks",
+        &json!({ "urls": urls }).to_string(),
+    );
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(words(&answer), ["not_in_time", "200"]);
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Seen::Asked);
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Seen::Left);
+}
+
+#[test]
+fn nothing_is_asked_for_a_client_that_has_left() {
+    let service = Running::start(&[&LOCAL[..], &["http.request_timeout=1h"]].concat());
+    let (peer, seen) = peer();
+    let body = json!({ "urls": [format!("http://{peer}/silence")], "timeout_seconds": 3600 });
+    let body = body.to_string();
+    let mut client = TcpStream::connect(service.http).unwrap();
+    write!(
+        client,
+        "POST /v1/checks HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        service.http,
+        body.len(),
+    )
+    .unwrap();
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Seen::Asked);
+    drop(client);
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Seen::Left);
+}
+
+#[test]
+fn a_batch_that_cannot_be_is_refused_with_the_places_of_what_is_wrong() {
+    let service = Running::start(&QUIET);
+    let refused = |body: Value| {
+        let answer = ask(service.http, "POST", "/v1/checks", &body.to_string());
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        let faults = answer.json()["errors"].clone();
+        let faults = faults.as_array().unwrap().iter();
+        let places = faults.map(|fault| fault["pointer"].as_str().unwrap().to_owned());
+        places.collect::<Vec<_>>()
+    };
+    let url = "https://example.org/";
+    let some = json!({ "urls": [url, "ftp://example.org", url, "https://me@example.org"] });
+    assert_eq!(refused(some), ["/urls/1", "/urls/3"]);
+    assert_eq!(refused(json!({ "urls": [] })), ["/urls"]);
+    assert_eq!(refused(json!({ "urls": vec![url; 1001] })), ["/urls"]);
+    assert_eq!(refused(json!({ "urls": [url], "url": 1 })), ["/url"]);
+    let never = json!({ "urls": [url], "max_failures": 0, "timeout_seconds": 0 });
+    assert_eq!(refused(never), ["/max_failures", "/timeout_seconds"]);
+}
