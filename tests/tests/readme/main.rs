@@ -2,6 +2,7 @@
 
 mod claims;
 mod like;
+mod patterns;
 mod plain;
 mod terminal;
 mod transcript;

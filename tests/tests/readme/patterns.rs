@@ -1,0 +1,214 @@
+//! The map of patterns is true: each line that it points at has what it names there, and each test that it names
+//! is one.
+//!
+//! A place is written ``[`file.rs:12`](../path/file.rs#L12) `what is there` ``, and a test ``[file.rs](../path/file.rs)
+//! `its_name` ``. Code moves: `UPDATE=1 cargo test --test readme patterns` writes the numbers anew, as long as what is named is
+//! still in its file.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use keelson::repository;
+
+const PAGE: &str = "docs/patterns.md";
+
+/// How many patterns the catalogue has that this project began with.
+const PATTERNS: usize = 28;
+
+#[test]
+fn every_pattern_is_where_the_map_says_and_its_test_is_one() {
+    let file = repository::root().join(PAGE);
+    let page = fs::read_to_string(&file).expect("there is a map");
+    let mut sources = Sources::default();
+    let (mut wrong, mut updated, mut patterns) = (Vec::new(), page.clone(), 0);
+    for row in page.lines().filter_map(Row::read) {
+        patterns += 1;
+        wrong.extend(row.lacks());
+        for place in &row.places {
+            match sources.of(&place.path).line_of(place.item, place.line) {
+                Some(line) if line == place.line => {}
+                Some(line) => {
+                    let moved = place.written(line);
+                    wrong.push(format!("{} is at {moved} now", place.written(place.line)));
+                    updated = updated.replace(&place.written(place.line), &moved);
+                }
+                None => wrong.push(format!("{} is not there", place.written(place.line))),
+            }
+        }
+        for (path, test) in &row.tests {
+            if !sources.of(path).has_test(test) {
+                wrong.push(format!("{test} is no test in {}", path.display()));
+            }
+        }
+    }
+    assert_eq!(patterns, PATTERNS, "patterns in {PAGE}");
+    if env::var_os("UPDATE").is_some() {
+        fs::write(file, updated).expect("the map can be written");
+        wrong.retain(|it| !it.ends_with(" now"));
+    }
+    assert!(
+        wrong.is_empty(),
+        "{PAGE}; what has only moved: UPDATE=1 cargo test --test readme patterns\n{}",
+        wrong.join("\n")
+    );
+}
+
+/// A row of the map.
+#[derive(Debug)]
+struct Row<'a> {
+    name: &'a str,
+    places: Vec<Place<'a>>,
+    tests: Vec<(PathBuf, &'a str)>,
+    prevents: &'a str,
+}
+
+/// Where something is.
+#[derive(Debug, PartialEq, Eq)]
+struct Place<'a> {
+    path: PathBuf,
+    line: usize,
+    item: &'a str,
+}
+
+impl<'a> Row<'a> {
+    fn read(line: &'a str) -> Option<Self> {
+        let cells: Vec<_> = line.strip_prefix("| ")?.split(" | ").collect();
+        let [name, _, places, tests, prevents] = cells.as_slice() else {
+            panic!("a row has five cells: {line}");
+        };
+        if *name == "asyncio" {
+            return None;
+        }
+        let place = |(target, items): (&'a str, Vec<&'a str>)| {
+            let (path, line) = target.split_once("#L")?;
+            let [item] = items.as_slice() else {
+                return None;
+            };
+            let (path, line) = (from_the_root(path), line.parse().ok()?);
+            Some(Place { path, line, item })
+        };
+        let places = links(places).map(|link| {
+            let shown = link.0;
+            place(link).unwrap_or_else(|| panic!("{shown} has no line, or not one name"))
+        });
+        let tests = links(tests).flat_map(|(path, names)| {
+            let path = from_the_root(path);
+            names.into_iter().map(move |name| (path.clone(), name))
+        });
+        Some(Self {
+            name,
+            places: places.collect(),
+            tests: tests.collect(),
+            prevents: prevents.trim_end_matches(" |"),
+        })
+    }
+
+    /// What each row must have.
+    fn lacks(&self) -> Option<String> {
+        let lacks = match () {
+            () if self.places.is_empty() => "no place",
+            () if self.tests.is_empty() => "no test",
+            () if self.prevents.len() < 10 => "no mistake that it prevents",
+            () => return None,
+        };
+        Some(format!("{} has {lacks}", self.name))
+    }
+}
+
+impl Place<'_> {
+    /// As the page has it.
+    fn written(&self, line: usize) -> String {
+        let path = self.path.display().to_string();
+        // Of a file whose name says nothing, its directory says what it is.
+        let parts = if path.ends_with("/mod.rs") { 2 } else { 1 };
+        let name = path.rsplitn(parts + 1, '/').take(parts);
+        let name = name.collect::<Vec<_>>().into_iter().rev();
+        let name = name.collect::<Vec<_>>().join("/");
+        format!("[`{name}:{line}`](../{path}#L{line}) `{}`", self.item)
+    }
+}
+
+/// Where each link of a cell leads, and what is named behind it.
+fn links(cell: &str) -> impl Iterator<Item = (&str, Vec<&str>)> {
+    cell.split("](").skip(1).map(|rest| {
+        let (target, rest) = rest.split_once(')').expect("a link has an end");
+        // Up to the next link.
+        let names = rest.split(" [").next().unwrap_or_default();
+        (target, names.split('`').skip(1).step_by(2).collect())
+    })
+}
+
+fn from_the_root(path: &str) -> PathBuf {
+    path.strip_prefix("../").unwrap_or(path).into()
+}
+
+/// The files that were read.
+#[derive(Default)]
+struct Sources(HashMap<PathBuf, Source>);
+
+struct Source(String);
+
+impl Sources {
+    fn of(&mut self, path: &Path) -> &Source {
+        self.0.entry(path.to_owned()).or_insert_with(|| {
+            let text = fs::read_to_string(repository::root().join(path));
+            Source(text.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        })
+    }
+}
+
+impl Source {
+    /// The line that has this: of several, the one that is nearest to where it was.
+    fn line_of(&self, item: &str, was: usize) -> Option<usize> {
+        let lines = self.0.lines().enumerate();
+        let found = lines.filter(|(_, line)| line.contains(item));
+        found
+            .map(|(index, _)| index + 1)
+            .min_by_key(|line| line.abs_diff(was))
+    }
+
+    /// Whether there is a function with this name that is marked as a test.
+    fn has_test(&self, name: &str) -> bool {
+        let start = format!("fn {name}(");
+        let lines: Vec<_> = self.0.lines().map(str::trim).collect();
+        let is_test = |index: usize| {
+            let above = lines[..index].iter().rev();
+            let mut marks = above.take_while(|line| line.starts_with(['#', '/']));
+            marks.any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+        };
+        let mut named = lines.iter().enumerate();
+        named.any(|(index, line)| {
+            line.trim_start_matches("async ").starts_with(&start) && is_test(index)
+        })
+    }
+}
+
+#[test]
+fn a_row_is_read_with_its_places_and_tests() {
+    let row = Row::read(
+        "| `gather` | join | [`a.rs:7`](../x/a.rs#L7) `fn a`, [`b.rs:1`](../b.rs#L1) `b;` \
+         | [c.rs](../x/c.rs) `one`, `two`, [d.rs](../d.rs) `three` | forgetting one |",
+    )
+    .expect("it is one");
+    assert_eq!(row.places[0].written(7), "[`a.rs:7`](../x/a.rs#L7) `fn a`");
+    assert_eq!((row.places[1].item, row.places.len()), ("b;", 2));
+    let tests: Vec<_> = row.tests.iter().map(|(_, name)| *name).collect();
+    assert_eq!(tests, ["one", "two", "three"]);
+    assert_eq!((row.lacks(), row.prevents), (None, "forgetting one"));
+    let bare = Row::read("| a | b | – | – | – |").expect("it is one");
+    assert!(bare.lacks().is_some());
+}
+
+#[test]
+fn what_has_moved_is_found_and_what_is_no_test_is_none() {
+    let source = "fn a() {}\n\n#[tokio::test(start_paused = true)]\nasync fn b() {}\n\nfn c() {\n    a();\n}\n";
+    let source = Source(source.to_owned());
+    assert_eq!(source.line_of("fn a", 5), Some(1));
+    assert_eq!(source.line_of("a()", 6), Some(7));
+    assert_eq!(source.line_of("fn d", 1), None);
+    assert_eq!(
+        ["a", "b", "c"].map(|name| source.has_test(name)),
+        [false, true, false]
+    );
+}
