@@ -45,6 +45,8 @@ pub(super) struct State {
     /// The route of the one that ended last: the end of its answer may not be written yet.
     last_route: Option<MatchedPath>,
     next_request: u64,
+    /// What is answered last is an event stream.
+    is_endless: bool,
     /// The last request had a body, which may not have been read to its end.
     uploads: bool,
     /// One connection, many requests at once.
@@ -113,6 +115,7 @@ impl Connection {
                     requests: Vec::new(),
                     last_route: None,
                     next_request: 0,
+                    is_endless: false,
                     uploads: false,
                     http2: false,
                 }),
@@ -219,11 +222,14 @@ impl Connection {
         let limits = self.registry.limits();
         let over = |since, time| self.registry.is_over(since, time);
         let state = self.lock();
+        // What has no end of its own misses nothing by being cut off.
+        let is_ending = self.registry.draining().is_cancelled() && state.is_endless;
+        let patience = match state.requests.len() {
+            0 | 1 if is_ending => LINGER,
+            _ => limits.write_timeout,
+        };
         let unread = state.requests.iter().filter_map(|request| request.unread);
-        if unread
-            .chain(state.stuck)
-            .any(|since| over(since, limits.write_timeout))
-        {
+        if unread.chain(state.stuck).any(|since| over(since, patience)) {
             return Some(Overdue::Write);
         }
         if state.in_flight() > 0 {
@@ -265,6 +271,7 @@ impl Connection {
         let mut state = self.lock();
         state.http2 = http2;
         state.uploads = uploads;
+        state.is_endless = false;
         let id = state.next_request;
         state.next_request += 1;
         state.requests.push(Request {
@@ -278,6 +285,10 @@ impl Connection {
     pub(super) fn routed(&self, id: u64, route: MatchedPath) {
         self.lock()
             .request(id, |request| request.route = Some(route));
+    }
+
+    pub(super) fn is_endless(&self) {
+        self.lock().is_endless = true;
     }
 
     pub(super) fn unread_since(&self, id: u64, unread: Option<u32>) {

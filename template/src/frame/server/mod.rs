@@ -5,7 +5,7 @@
 //! - There are never more connections than [`Limits::max_connections`]; the others wait in the
 //!   backlog of the operating system. No error of `accept` ends a listener.
 //! - A [drain](Listener::drain) takes no more connections, lets requests in flight finish, closes
-//!   those that are idle or half open, and ends event streams. What is not over at its deadline,
+//!   those that are idle or half open, and ends event streams, also those that nobody reads. What is not over at its deadline,
 //!   upgraded connections included, is cut, counted, and named by its route.
 //!
 //! The loop is ours because none that exists keeps these promises: `axum::serve` waits for a client
@@ -169,7 +169,12 @@ impl Listener {
         self.stop.cancel();
         _ = self.task.await;
         self.registry.drain();
-        if self.registry.emptied_by(deadline).await {
+        // Whoever accepts has kept the deadlines so far.
+        let is_empty = tokio::select! {
+            is_empty = self.registry.emptied_by(deadline) => is_empty,
+            never = self.registry.sweep_on() => match never {},
+        };
+        if is_empty {
             return None;
         }
         let cut = Cut {

@@ -6,6 +6,7 @@
 //! nobody has thought of a timer for. They are kept to within a [tick](Registry::tick).
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Limits;
@@ -163,6 +164,15 @@ impl Registry {
         for (connection, overdue) in overdue {
             self.late[overdue as usize].fetch_add(1, Ordering::Relaxed);
             connection.end(overdue);
+        }
+    }
+
+    /// Keeps the deadlines from here on.
+    pub(super) async fn sweep_on(&self) -> Infallible {
+        let mut sweep = interval(self.tick());
+        loop {
+            sweep.tick().await;
+            self.sweep();
         }
     }
 

@@ -76,7 +76,8 @@ mod tests {
 
     use super::*;
 
-    const ALMOST: Duration = LATE.saturating_sub(Duration::from_millis(1));
+    const MOMENT: Duration = Duration::from_millis(1);
+    const ALMOST: Duration = LATE.saturating_sub(MOMENT);
 
     #[tokio::test(start_paused = true)]
     async fn results_that_nobody_writes_are_noticed() {
@@ -91,7 +92,7 @@ mod tests {
 
         // Another one makes those that wait no younger.
         work.reported();
-        advance(LATE - ALMOST).await;
+        advance(MOMENT).await;
         let told = work.goes_on().unwrap_err();
         assert_eq!(told, "2 results, and none was written for 30 s");
 
@@ -109,7 +110,7 @@ mod tests {
         work.scheduled();
         advance(ALMOST).await;
         assert_eq!(work.goes_on(), Ok(()));
-        advance(LATE - ALMOST).await;
+        advance(MOMENT).await;
         let told = work.goes_on().unwrap_err();
         assert_eq!(told, "nothing was scheduled for 30 s");
         work.scheduled();

@@ -158,6 +158,22 @@ async fn an_event_stream_ends_when_the_drain_begins() {
 }
 
 #[tokio::test]
+async fn an_event_stream_that_nobody_reads_is_not_waited_for() {
+    for http2 in [false, true] {
+        let limits = Limits { http2, ..PATIENT };
+        let listener = serve(&limits, &Gate::default());
+        let mut client = Client::narrow(&listener).await;
+        client.ask("/flood").await;
+        client.until("data: one\n").await;
+
+        let (cut, took) = drain(listener, PATIENCE).await;
+
+        assert_eq!(cut, None);
+        assert!(took < PATIENCE / 4, "took {took:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_upgraded_connection_is_told_and_waited_for() {
     let gate = Gate::default();
     let listener = serve(&PATIENT, &gate);

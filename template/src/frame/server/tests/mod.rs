@@ -46,6 +46,7 @@ fn serve(limits: &Limits, gate: &Gate) -> Listener {
         .route("/gated", get(gated))
         .route("/never", get(async || pending::<()>().await))
         .route("/events", get(events))
+        .route("/flood", get(flood))
         .route("/big", get(async || "x".repeat(64 * 1024 * 1024)))
         .route("/upload", post(async |body: String| body))
         .route("/upgrade", get(upgrade))
@@ -87,6 +88,18 @@ async fn events() -> impl IntoResponse {
     }
 
     let body = Body::new(Events(Some("data: one\n\n")));
+    ([(header::CONTENT_TYPE, "text/event-stream")], body)
+}
+
+/// More events than anybody reads, and then silence.
+async fn flood() -> impl IntoResponse {
+    let event = Bytes::from("data: one\n\n".repeat(1000));
+    let body = Body::from_stream(async_stream::stream! {
+        for _ in 0..10_000 {
+            yield Ok::<_, Infallible>(event.clone());
+        }
+        pending::<()>().await;
+    });
     ([(header::CONTENT_TYPE, "text/event-stream")], body)
 }
 

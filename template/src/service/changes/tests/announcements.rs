@@ -14,13 +14,13 @@ async fn what_has_lasted_for_long_enough_is_announced_once() {
     let almost = |seconds| at(seconds).before(Duration::from_millis(1));
     fixture.found(&[target], 100, None).await;
     announcer.turn(almost(130)).await.unwrap();
-    assert_eq!(fixture.announced(0).await, []);
+    assert_eq!(fixture.told(0).await, []);
 
     announcer.turn(at(130)).await.unwrap();
     fixture.found(&[target], 160, Some("timeout")).await;
     fixture.found(&[target], 170, Some("dns")).await;
     announcer.turn(almost(190)).await.unwrap();
-    assert_eq!(fixture.announced(1).await, []);
+    assert_eq!(fixture.told(1).await, []);
     announcer.turn(at(190)).await.unwrap();
     announcer.turn(at(500)).await.unwrap();
 
@@ -35,7 +35,7 @@ async fn what_has_lasted_for_long_enough_is_announced_once() {
         change(1, true, 100, None),
         change(2, false, 160, Some("timeout")),
     ];
-    assert_eq!(fixture.announced(0).await, expected);
+    assert_eq!(fixture.told(0).await, expected);
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn who_turns_and_turns_back_in_time_has_not_changed() {
     }
     announcer.turn(at(1000)).await.unwrap();
 
-    assert_eq!(fixture.announced(1).await, []);
+    assert_eq!(fixture.told(1).await, []);
 }
 
 #[tokio::test]
@@ -70,8 +70,8 @@ async fn with_no_time_to_settle_each_turn_is_announced_at_once() {
         fixture.found(&target, seconds, reason).await;
         announcer.turn(at(seconds)).await.unwrap();
     }
-    let announced = fixture.announced(0).await;
-    let reasons: Vec<_> = announced.iter().map(|it| it.reason.as_deref()).collect();
+    let told = fixture.told(0).await;
+    let reasons: Vec<_> = told.iter().map(|it| it.reason.as_deref()).collect();
     assert_eq!(reasons, [Some("dns"), None, Some("tls")]);
 }
 
@@ -86,7 +86,7 @@ async fn of_several_who_announce_at_once_one_does_and_no_number_is_left_out() {
         // Whoever has read up to a number has read all before it.
         let mut last = 0;
         while last < 450 {
-            for change in fixture.announced(last).await {
+            for change in fixture.told(last).await {
                 assert_eq!(change.id, last + 1);
                 last = change.id;
             }
@@ -97,10 +97,10 @@ async fn of_several_who_announce_at_once_one_does_and_no_number_is_left_out() {
     let turned = tokio::time::timeout(PATIENCE, all).await.unwrap();
 
     turned.into_iter().for_each(Result::unwrap);
-    let announced = fixture.announced(0).await;
-    let told: BTreeSet<_> = announced.iter().map(|change| change.target_id).collect();
-    assert_eq!(announced.len(), 450);
-    assert_eq!(told, targets.into_iter().collect());
+    let told = fixture.told(0).await;
+    let of_targets: BTreeSet<_> = told.iter().map(|change| change.target_id).collect();
+    assert_eq!(told.len(), 450);
+    assert_eq!(of_targets, targets.into_iter().collect());
 }
 
 #[tokio::test]
@@ -127,9 +127,9 @@ async fn what_a_result_is_being_written_of_is_left_to_the_next_turn() {
 
     turned.unwrap();
     written.unwrap();
-    assert_eq!(fixture.announced(0).await, []);
+    assert_eq!(fixture.told(0).await, []);
     announcer.turn(at(150)).await.unwrap();
-    assert!(fixture.announced(0).await[0].is_up);
+    assert!(fixture.told(0).await[0].is_up);
 }
 
 #[tokio::test]
@@ -144,9 +144,9 @@ async fn a_target_that_is_removed_is_announced_no_more_and_what_was_stays() {
 
     announcer.turn(at(300)).await.unwrap();
 
-    let announced = fixture.announced(0).await;
-    let announced: Vec<_> = announced.iter().map(|it| (it.id, it.is_up)).collect();
-    assert_eq!(announced, [(1, true)]);
+    let told = fixture.told(0).await;
+    let told: Vec<_> = told.iter().map(|it| (it.id, it.is_up)).collect();
+    assert_eq!(told, [(1, true)]);
 }
 
 #[tokio::test]
@@ -161,11 +161,11 @@ async fn what_is_old_goes_in_batches_and_numbers_go_on() {
         removed.push(fixture.changes.forget_some(at(50)).await.unwrap());
     }
     assert_eq!(removed, [1000, 1000, 500, 0]);
-    assert_eq!(fixture.announced(0).await[0].id, 2501);
+    assert_eq!(fixture.told(0).await[0].id, 2501);
 
     fixture.changes.forget(at(101)).await.unwrap();
-    assert_eq!(fixture.announced(0).await, []);
+    assert_eq!(fixture.told(0).await, []);
     fixture.found(&target, 200, Some("dns")).await;
     fixture.announcer(0).turn(at(200)).await.unwrap();
-    assert_eq!(fixture.announced(0).await[0].id, 2502);
+    assert_eq!(fixture.told(0).await[0].id, 2502);
 }

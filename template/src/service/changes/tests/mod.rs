@@ -90,7 +90,7 @@ impl Fixture {
     }
 
     /// What was announced after that.
-    async fn announced(&self, after: i64) -> Vec<Change> {
+    async fn told(&self, after: i64) -> Vec<Change> {
         self.changes.page(after, 1_000_000).await.unwrap()
     }
 

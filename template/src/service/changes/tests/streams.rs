@@ -270,7 +270,7 @@ async fn a_client_that_does_not_read_holds_nothing_up_and_is_told_what_it_has_mi
     let (router, feed) = router(&fixture, 1).await;
     let bound = Sockets::of_process(&[]).take("http", ([127, 0, 0, 1], 0).into());
     let listener = bound.unwrap().serve(router, &Limits::OPERATOR).unwrap();
-    let mut client = narrow(&listener.address().into()).await;
+    let mut client = narrow(&listener.address().into());
     let request = b"GET /events HTTP/1.1\r\nhost: here\r\n\r\n";
     client.write_all(request).await.unwrap();
     let mut lines = BufReader::new(client).lines();
@@ -309,7 +309,7 @@ async fn a_client_that_does_not_read_holds_nothing_up_and_is_told_what_it_has_mi
 }
 
 /// A client that has little room for what it does not read.
-async fn narrow(address: &socket2::SockAddr) -> TcpStream {
+fn narrow(address: &socket2::SockAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(address).unwrap();
