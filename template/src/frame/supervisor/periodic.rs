@@ -2,7 +2,8 @@
 //!
 //! A run that takes longer than it is to the next is not overtaken by that: what is missed is
 //! skipped. A run that fails, panics or takes too long is noted, and the next one comes in its
-//! time.
+//! time. One that fails for the reason that the one before it had is told in the log once a minute, and
+//! when that is over, so is how often it has failed.
 //!
 //! A schedule goes by the clock on the wall, which can be set, and which goes on while the machine
 //! sleeps. It is looked at once a minute, so that a run is at most that late by it. Moments that
@@ -11,11 +12,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::clock;
 use super::outcome::{Failure, Outcome, Run, caught, erased};
 use super::rhythm::{Due, Rhythm};
+use super::status::Shared;
 use super::{Builder, Context, Handle, Refused};
 
 /// A periodic task that is being described.
@@ -92,9 +94,42 @@ impl Periodic {
     }
 }
 
+/// The failures of a task in a row.
+#[derive(Debug, Default)]
+struct Failures {
+    count: u64,
+    /// Which one was told last, and when.
+    told: Option<(Failure, Instant)>,
+}
+
+/// For how long the same failure needs not be told again.
+const SAME: Duration = Duration::from_mins(1);
+
+impl Failures {
+    fn add(&mut self, failure: Failure, status: &Shared) {
+        self.count += 1;
+        let is_told = |(told, at): &(Failure, Instant)| *told == failure && at.elapsed() < SAME;
+        if self.told.as_ref().is_some_and(is_told) {
+            status.failed_again(failure);
+        } else {
+            self.told = Some((failure.clone(), Instant::now()));
+            status.failed(failure);
+        }
+    }
+
+    /// A run has not failed.
+    fn end(&mut self, status: &Shared) {
+        if self.count > 1 {
+            status.recovered(self.count);
+        }
+        *self = Self::default();
+    }
+}
+
 impl Beat {
     async fn keep(self, context: Context, run: impl Fn(Context) -> Run) {
         let mut due = self.rhythm.start(self.at_start);
+        let mut failures = Failures::default();
         // The task itself has not run yet: its runs are those that are made here.
         context.status.lock().runs -= 1;
         loop {
@@ -109,8 +144,9 @@ impl Beat {
                 status.runs += 1;
             }
             let run = timeout(self.within, caught(run(context.clone())));
-            if let Err(failure) = run.await.unwrap_or_else(|_| Err(self.too_long())) {
-                context.status.failed(failure);
+            match run.await.unwrap_or_else(|_| Err(self.too_long())) {
+                Ok(()) => failures.end(&context.status),
+                Err(failure) => failures.add(failure, &context.status),
             }
             if context.is_cancelled() {
                 return;

@@ -61,6 +61,13 @@ fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S:
     }
 }
 
+impl Status {
+    fn note(&mut self, failure: Failure) {
+        self.last_error = Some(failure);
+        self.last_error_at = Some(SystemTime::now());
+    }
+}
+
 /// A status that several look at and one writes.
 #[derive(Debug, Clone)]
 pub(super) struct Shared(Arc<Mutex<Status>>);
@@ -88,7 +95,16 @@ impl Shared {
     pub(super) fn failed(&self, failure: Failure) {
         let mut status = self.lock();
         tracing::warn!(task = &*status.name, error = failure, "task failed");
-        status.last_error = Some(failure);
-        status.last_error_at = Some(SystemTime::now());
+        status.note(failure);
+    }
+
+    /// The same, for those who ask.
+    pub(super) fn failed_again(&self, failure: Failure) {
+        self.lock().note(failure);
+    }
+
+    /// Tells in the log that a task has not failed again, after so many failures.
+    pub(super) fn recovered(&self, failures: u64) {
+        tracing::info!(task = &*self.lock().name, failures, "task recovered");
     }
 }

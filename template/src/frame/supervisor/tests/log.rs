@@ -96,6 +96,38 @@ fn a_panic_is_logged_with_the_name_of_its_task_its_words_and_its_place() {
 }
 
 #[test]
+fn a_run_that_fails_for_the_same_reason_is_told_once_a_minute_and_when_it_is_over() {
+    let lines = Lines::of(async || {
+        let supervisor = Supervisor::new();
+        let runs = Arc::new(Mutex::new(0));
+        let run = move |_| {
+            let mut runs = runs.lock().unwrap();
+            *runs += 1;
+            let failure = match *runs {
+                1..=100 => Err("no disk"),
+                101 => Err("no room"),
+                103 => Err("no luck"),
+                _ => Ok(()),
+            };
+            async move { failure }
+        };
+        supervisor.every("recorder", SECOND).run(run).unwrap();
+        sleep(SECOND * 105).await;
+        assert!(supervisor.stop(SECOND).await.is_empty());
+    });
+
+    let told = |words: &str| format!("task failed task=\"recorder\" error=\"{words}\"");
+    let expected = [
+        told("no disk"),
+        told("no disk"),
+        told("no room"),
+        "task recovered task=\"recorder\" failures=101".to_owned(),
+        told("no luck"),
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn work_that_is_done_once_is_logged_when_it_fails_in_whatever_way() {
     panics::log_in_tests();
 
