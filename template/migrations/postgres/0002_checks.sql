@@ -3,7 +3,9 @@
 CREATE TABLE schedule (
     target_id BIGINT PRIMARY KEY REFERENCES targets (id) ON DELETE CASCADE,
     due_at BIGINT NOT NULL,
-    leased_until BIGINT NOT NULL DEFAULT 0
+    leased_until BIGINT NOT NULL DEFAULT 0,
+    -- The interval by which it was told when that is.
+    interval_seconds BIGINT NOT NULL DEFAULT 0
 );
 
 CREATE INDEX schedule_due_at ON schedule (due_at);

@@ -3,7 +3,9 @@
 CREATE TABLE schedule (
     target_id INTEGER PRIMARY KEY REFERENCES targets (id) ON DELETE CASCADE,
     due_at INTEGER NOT NULL,
-    leased_until INTEGER NOT NULL DEFAULT 0
+    leased_until INTEGER NOT NULL DEFAULT 0,
+    -- The interval by which it was told when that is.
+    interval_seconds INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE INDEX schedule_due_at ON schedule (due_at);

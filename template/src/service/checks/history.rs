@@ -160,9 +160,11 @@ async fn reschedule(
     leased_until: Moment,
 ) -> Result<bool, sqlx::Error> {
     let query = sqlx::query(
-        "UPDATE schedule SET due_at = $1, leased_until = $2 WHERE target_id = $3 AND due_at = $4",
+        "UPDATE schedule SET due_at = $1, leased_until = $2, interval_seconds = $3
+         WHERE target_id = $4 AND due_at = $5",
     );
     let query = query.bind(next.0).bind(leased_until.0);
+    let query = query.bind(i64::try_from(due.interval.as_secs()).unwrap_or(i64::MAX));
     let query = query.bind(due.target).bind(due.at.0);
     let changed = query.execute(&mut **transaction).await?;
     Ok(changed.rows_affected() == 1)

@@ -4,10 +4,10 @@
 //!   in the database. If that process dies, the lease runs out, and another one takes it on.
 //! - Nothing is taken on for which there is no room in the queue.
 //! - What was missed is not made up for: a target that was due ten times is checked once.
-//! - A target that was added is due at once, and so is one that was due later than its interval is long, since
-//!   that was made shorter.
+//! - A target that was added is due at once, and so is one whose interval was made shorter.
 //!
-//! Replicas go by their own clocks, which must not differ by as much as a lease is long.
+//! Replicas go by their own clocks, which must not differ by as much as a lease is long. What one has written
+//! whose clock is further ahead holds nobody up.
 
 use std::time::Duration;
 
@@ -28,9 +28,11 @@ const EVERY: Duration = Duration::from_secs(1);
 /// The most that are taken on in one transaction.
 const MOST: usize = 100;
 
-/// What is due. It takes the moment that it is, twice, and how many are wanted.
+/// What is due. It takes the moment that it is, the latest that it can be for anybody, and how many are
+/// wanted. Nothing is scheduled for later than its interval, and the jitter of that, from then on.
 const DUE: &str = "s.leased_until <= $1 AND t.enabled
-     AND (s.due_at <= $2 OR s.due_at > $2 + 1100 * CAST(t.interval_seconds AS BIGINT))
+     AND (s.due_at <= $1 OR s.interval_seconds > t.interval_seconds
+          OR s.due_at > $2 + 1100 * CAST(t.interval_seconds AS BIGINT))
      ORDER BY s.due_at LIMIT $3";
 
 /// All clones are the same.
@@ -114,7 +116,7 @@ impl Schedule {
              )"
         ));
         let query = query.build_query_as();
-        let query = query.bind(now.0).bind(now.0).bind(1_i64);
+        let query = query.bind(now.0).bind(self.latest(now).0).bind(1_i64);
         query.fetch_one(self.database.read()).await
     }
 
@@ -147,7 +149,8 @@ impl Schedule {
         let mut transaction = self.database.begin().await?;
         let query = format!("{TAKEN} WHERE {DUE} {SKIP_LOCKED}");
         let mut query = QueryBuilder::<Db>::new(query);
-        let query = query.build_query_as().bind(now.0).bind(now.0).bind(most);
+        let query = query.build_query_as();
+        let query = query.bind(now.0).bind(self.latest(now).0).bind(most);
         let rows: Vec<Row> = query.fetch_all(&mut *transaction).await?;
         let mut claimed = Vec::with_capacity(rows.len());
         for row in rows {
@@ -180,6 +183,11 @@ impl Schedule {
         }
         transaction.commit().await?;
         Ok(Wish::Granted)
+    }
+
+    /// What the time may be for somebody else.
+    fn latest(&self, now: Moment) -> Moment {
+        now.after(self.lease)
     }
 
     /// Makes it ours for a while.

@@ -76,6 +76,23 @@ async fn when_a_lease_runs_out_another_takes_it_on_and_what_comes_late_is_left_o
 }
 
 #[tokio::test]
+async fn whose_clock_is_behind_takes_on_nothing_that_was_checked_just_now() {
+    let fixture = Fixture::new().await;
+    fixture.add(1).await;
+    let (mut one, mut other) = (fixture.replica(10), fixture.replica(10));
+    let now = Moment::now();
+    let due = one.takes(now).await.remove(0);
+    fixture.write(up(&due)).await;
+    assert!(other.takes(now.before(ALMOST)).await.is_empty());
+
+    // Somebody's clock was wrong by far more, and is set right.
+    fixture
+        .run("UPDATE schedule SET due_at = due_at + 600000")
+        .await;
+    assert_eq!(other.takes(now).await.len(), 1);
+}
+
+#[tokio::test]
 async fn nothing_is_taken_on_for_which_there_is_no_room() {
     let fixture = Fixture::new().await;
     fixture.add(5).await;
