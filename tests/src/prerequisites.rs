@@ -20,7 +20,7 @@ pub fn ensure() -> Result<()> {
             "the tests need programs that are not here.\n\
              On Debian or Ubuntu: sudo apt-get install {packages}\n\
              Elsewhere: whatever has PostgreSQL's initdb and postgres on PATH, chromium, curl, git, \
-             python3 with its venv, sqlite3 and unshare"
+             ip, python3 with its venv, sqlite3 and unshare"
         );
     }
     eprintln!("Installing {packages} with apt-get …");
@@ -47,6 +47,7 @@ fn missing() -> Vec<&'static str> {
         ("chromium", "chromium"),
         ("curl", "curl"),
         ("git", "git"),
+        ("ip", "iproute2"),
         ("sqlite3", "sqlite3"),
         ("unshare", "util-linux"),
     ] {
@@ -65,12 +66,9 @@ fn makes_environments() -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// Whether it can be started: what it makes of the argument is its own affair.
 fn runs(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+    Command::new(program).arg("--version").output().is_ok()
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {

@@ -1,0 +1,271 @@
+//! An hour of the monitor, in less time: five thousand targets, each checked sixty times, on hosts that
+//! answer, fail, flap, hang, break connections, redirect to where they should not, and are not there.
+//!
+//! The service is the real one, with its guard against addresses that are not public: it runs in a network
+//! of its own, in which every address is this machine (see [`alone`]). Only its periods are shorter.
+
+mod alone;
+mod ledger;
+mod vitals;
+mod world;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keelson::service::{Launch, Service};
+use keelson::variant::Variant;
+use tokio::time::{Instant, sleep};
+
+use alone::alone;
+use ledger::Ledger;
+use vitals::Vitals;
+use world::{HOSTS, Manner, TARGETS, World, url};
+
+/// How long it takes.
+#[derive(Clone, Copy)]
+struct Hour {
+    period: Duration,
+    periods: u32,
+}
+
+/// How long a host is left alone.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How much more memory there may be at the end than when each target was checked twice.
+const GROWTH: u64 = 8 << 20;
+
+/// How long the service keeps a connection that it does not use.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// The files that the database may open: two for each connection, and what they share.
+const DATABASE: usize = 2 * (10 + 1) + 2;
+
+#[test]
+fn five_thousand_targets_are_checked_in_their_time_and_leave_nothing_behind() {
+    let minute = Hour {
+        period: Duration::from_secs(12),
+        periods: 3,
+    };
+    let name = "five_thousand_targets_are_checked_in_their_time_and_leave_nothing_behind";
+    alone(name, debug, |service| pass(minute, service));
+}
+
+#[test]
+#[ignore = "takes ten minutes"]
+fn an_hour_of_five_thousand_targets() {
+    let hour = Hour {
+        period: Duration::from_secs(10),
+        periods: 60,
+    };
+    alone("an_hour_of_five_thousand_targets", debug, |service| {
+        pass(hour, service)
+    });
+}
+
+fn debug() -> PathBuf {
+    Variant::default().generate().build()
+}
+
+async fn pass(hour: Hour, binary: PathBuf) {
+    let world = World::open().await;
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("data/service.db");
+    let launch = launch(binary, directory.path());
+    let migrated = launch.clone().arg("migrate").run().await.unwrap();
+    assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
+    let service = launch.start().await.unwrap().ready().await;
+    let before = Vitals::of(&service).await;
+    println!("before: {before}");
+
+    let began = Instant::now();
+    add(&database, hour).await;
+    let warm = go_on(&service, &world, hour).await;
+    let end = calm(&service, &world, hour).await;
+    sql(&database, "UPDATE targets SET enabled = false").await;
+    let took = began.elapsed();
+    let after = quiet(&service, &before).await;
+
+    // While it works, it does not grow; and when it has nothing to do, it has what it had before.
+    let growth = end.memory.saturating_sub(warm.memory);
+    assert!(growth <= GROWTH, "{} MiB more memory", growth >> 20);
+    assert!(after.files <= before.files + DATABASE, "{after}");
+    let exit = service.stop().await;
+    assert_eq!(exit.code, Some(0), "{exit}");
+    let errors = exit.events.iter().filter(|event| event.level == "ERROR");
+    assert_eq!(errors.count(), 0, "{exit}");
+
+    let ledger = Ledger::read(&database).await;
+    assert_eq!(ledger.len(), after.results, "all that was counted is kept");
+    each_in_its_time(&ledger, hour);
+    each_as_it_is(&ledger, &world, took);
+}
+
+fn launch(binary: PathBuf, directory: &Path) -> Launch {
+    Service::of(binary)
+        .directory(directory)
+        .set("monitor.breaker_pause", format!("{}s", PAUSE.as_secs()))
+        // Room for all of them: they are added together, and all due at once.
+        .set("monitor.max_queued", TARGETS)
+        .set("monitor.checks_at_once", 256)
+}
+
+/// Puts all targets where the service finds them.
+async fn add(database: &Path, hour: Hour) {
+    let rows = (0..TARGETS).map(|target| {
+        let period = hour.period.as_secs();
+        let timeout = match Manner::of_target(target) {
+            Manner::Hangs => 1,
+            _ => period,
+        };
+        format!("('{}', {period}, {timeout}, true, 0, 0, 1)", url(target))
+    });
+    let rows: Vec<_> = rows.collect();
+    let columns =
+        "url, interval_seconds, timeout_seconds, enabled, created_at, updated_at, version";
+    let rows = rows.join(",");
+    let add = format!("INSERT INTO targets ({columns}) VALUES {rows}");
+    sql(database, &add).await;
+}
+
+/// What the database says to this, also one that others may be writing to.
+pub(crate) async fn sql(database: &Path, statements: &str) -> String {
+    let script = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&script, statements).unwrap();
+    let sqlite = Service::of("sqlite3").arg(database);
+    let sqlite = sqlite.arg(".timeout 10000");
+    let sqlite = sqlite.arg(format!(".read {}", script.path().display()));
+    let told = sqlite.run().await.unwrap();
+    assert_eq!((told.code, &*told.stderr), (Some(0), ""));
+    told.stdout
+}
+
+/// Lets it work for its time, in every other period of which those who flap are down. Says what it has when
+/// each target was checked twice.
+async fn go_on(service: &Service, world: &World, hour: Hour) -> Vitals {
+    let mut seen = Vec::new();
+    for period in 1..=hour.periods {
+        world.flap(period % 2 == 0);
+        // This is the time that is meant to pass.
+        sleep(hour.period).await;
+        let vitals = Vitals::of(service).await;
+        println!("period {period:>3}: {vitals}");
+        seen.push(vitals);
+    }
+    seen.swap_remove(1)
+}
+
+/// Waits until those who flap are asked again, as is everybody who ever answers, and nobody else is.
+async fn calm(service: &Service, world: &World, hour: Hour) -> Vitals {
+    world.flap(false);
+    let silent = [Manner::Hangs, Manner::Resets, Manner::IsGone];
+    let left_alone: usize = silent.map(Manner::hosts).iter().sum();
+    let hosts = [HOSTS - left_alone, left_alone];
+    until(
+        service,
+        hour.period * 3,
+        "breakers as hosts are",
+        |vitals| vitals.hosts == hosts,
+    )
+    .await
+}
+
+/// Waits until there is nothing left of the work.
+async fn quiet(service: &Service, before: &Vitals) -> Vitals {
+    let what = "what it had before";
+    until(service, IDLE * 3, what, |vitals| {
+        (vitals.queued, vitals.unwritten) == (0, 0)
+            && vitals.tasks <= before.tasks
+            && vitals.sockets <= before.sockets
+    })
+    .await
+}
+
+async fn until(
+    service: &Service,
+    limit: Duration,
+    what: &str,
+    holds: impl Fn(&Vitals) -> bool,
+) -> Vitals {
+    let began = Instant::now();
+    loop {
+        let vitals = Vitals::of(service).await;
+        if holds(&vitals) {
+            println!("{what}: {vitals}, after {:?}", began.elapsed());
+            return vitals;
+        }
+        assert!(
+            began.elapsed() < limit,
+            "waited in vain for {what}: {vitals}"
+        );
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Each target is due once in each period, and never twice.
+fn each_in_its_time(ledger: &Ledger, hour: Hour) {
+    let [half, most, all] = ledger.lags();
+    println!("checked after {half:?} (half), {most:?} (99 %), {all:?} (all)");
+    let (shortest, longest) = (hour.period.mul_f64(0.949), hour.period.mul_f64(1.051));
+    let periods: Vec<_> = ledger.periods().collect();
+    let shorter = periods.iter().filter(|period| **period < shortest).count();
+    assert_eq!(shorter, 0, "of {} periods", periods.len());
+    // A machine that is too busy for a while has checks that are late, and then periods are left out.
+    let longer = periods.iter().filter(|period| **period > longest).count();
+    println!(
+        "{longer} of {} periods were longer than they should be",
+        periods.len()
+    );
+    assert!(
+        longer * 1000 <= periods.len(),
+        "{longer} of {}",
+        periods.len()
+    );
+    for (target, kept) in ledger.0.iter().enumerate() {
+        let most = usize::try_from(hour.periods).unwrap();
+        assert!(kept.len() >= most * 9 / 10, "{target}: {}", kept.len());
+    }
+}
+
+/// Each is found to be as it is, and asked no more than there is reason to.
+fn each_as_it_is(ledger: &Ledger, world: &World, took: Duration) {
+    assert_eq!(
+        world.led_astray(),
+        0,
+        "somebody came where nobody should be led"
+    );
+    for (manner, may_be) in [
+        (Manner::Answers, &["up 200"][..]),
+        (Manner::Fails, &["status 500"]),
+        (Manner::Flaps, &["broken", "host_down", "up 200"]),
+        (Manner::Hangs, &["host_down", "timeout"]),
+        (Manner::Resets, &["broken", "host_down"]),
+        (Manner::LeadsAstray, &["refused_address"]),
+        (Manner::IsGone, &["connect", "host_down"]),
+    ] {
+        let of = |target| Manner::of_target(target) == manner;
+        let outcomes = ledger.outcomes(of);
+        println!("{manner:?}: {outcomes:?}");
+        let found: Vec<_> = outcomes.keys().copied().collect();
+        assert_eq!(found, may_be, "{manner:?}");
+        let targets = (0..TARGETS).filter(|target| of(*target));
+        match manner {
+            // One request for each result.
+            Manner::Answers | Manner::Fails | Manner::LeadsAstray => {
+                for target in targets {
+                    let (asked, kept) = (world.asked(target), ledger.0[target].len());
+                    assert_eq!(asked, kept, "{manner:?} {target}");
+                }
+            }
+            // Several, until it is known; then one now and then, with what is tried again.
+            Manner::Hangs | Manner::Resets => {
+                let asked: usize = targets.map(|target| world.asked(target)).sum();
+                let trials = took.as_secs() / PAUSE.as_secs() + 1;
+                let most = manner.hosts() * 3 * (16 + usize::try_from(trials).unwrap());
+                println!("{manner:?}: asked {asked} times, of at most {most}");
+                assert!(asked <= most, "{manner:?}: asked {asked} times, of {most}");
+            }
+            Manner::Flaps | Manner::IsGone => {}
+        }
+    }
+}

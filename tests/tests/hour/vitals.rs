@@ -1,0 +1,92 @@
+//! What a service has, as it tells itself and as Linux tells it.
+
+use std::fmt::{self, Display};
+use std::fs;
+
+use keelson::service::Service;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Vitals {
+    /// Bytes of resident memory.
+    pub(crate) memory: u64,
+    pub(crate) tasks: usize,
+    pub(crate) sockets: usize,
+    pub(crate) files: usize,
+    /// Checks that have come to an end.
+    pub(crate) checks: usize,
+    /// Of these, those that have a result.
+    pub(crate) results: usize,
+    pub(crate) queued: usize,
+    pub(crate) unwritten: usize,
+    /// Hosts that are asked, and those that are not.
+    pub(crate) hosts: [usize; 2],
+}
+
+impl Vitals {
+    pub(crate) async fn of(service: &Service) -> Self {
+        let page = service.ask("/metrics").await;
+        let page = page.text();
+        let checks = |outcome| {
+            number(
+                page,
+                &format!("monitor_checks_total{{outcome=\"{outcome}\"}}"),
+            )
+        };
+        let hosts = |breaker| number(page, &format!("monitor_hosts{{breaker=\"{breaker}\"}}"));
+        let results = checks("up") + checks("down");
+        let (sockets, files) = descriptors(service);
+        Self {
+            memory: service.rss(),
+            tasks: number(page, "runtime_alive_tasks"),
+            sockets,
+            files,
+            checks: results + checks("late"),
+            results,
+            queued: number(page, "monitor_queue_length{lane=\"scheduled\"}"),
+            unwritten: number(page, "monitor_results_unwritten"),
+            hosts: [hosts("closed"), hosts("open") + hosts("half_open")],
+        }
+    }
+
+    pub(crate) fn mebibytes(&self) -> u64 {
+        self.memory >> 20
+    }
+}
+
+impl Display for Vitals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [asked, left_alone] = self.hosts;
+        write!(
+            f,
+            "{:>7} checks, {:>4} queued, {:>4} unwritten, {asked:>3} + {left_alone:>2} hosts, \
+             {:>4} tasks, {:>4} sockets, {:>3} files, {:>4} MiB",
+            self.checks,
+            self.queued,
+            self.unwritten,
+            self.tasks,
+            self.sockets,
+            self.files,
+            self.mebibytes(),
+        )
+    }
+}
+
+/// A number of the page; 0, if it is not there.
+fn number(page: &str, series: &str) -> usize {
+    let value = page.lines().find_map(|line| {
+        let value = line.strip_prefix(series)?.strip_prefix(' ')?;
+        value.parse().ok()
+    });
+    value.unwrap_or(0)
+}
+
+/// How many of its descriptors are sockets, and how many are not.
+fn descriptors(service: &Service) -> (usize, usize) {
+    let of = format!("/proc/{}/fd", service.pid());
+    let leads = fs::read_dir(of).expect("it runs");
+    // One may be closed while this looks.
+    let leads = leads.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let (sockets, files): (Vec<_>, Vec<_>) =
+        leads.partition(|to| to.to_string_lossy().starts_with("socket:"));
+    (sockets.len(), files.len())
+}

@@ -1,0 +1,208 @@
+//! Whom the monitor asks: a hundred hosts, and whoever is where no redirect may lead.
+//!
+//! They are one listener, since all addresses are here: who somebody is, is told by the address at which
+//! he is asked.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+pub(crate) const TARGETS: usize = 5_000;
+
+pub(crate) const HOSTS: usize = 100;
+
+/// What a host does about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Manner {
+    /// Says 200, and half of them that the connection is over.
+    Answers,
+    /// Says 500.
+    Fails,
+    /// Is there for a while, and then not.
+    Flaps,
+    /// Says nothing.
+    Hangs,
+    /// Breaks the connection by force.
+    Resets,
+    /// Redirects to where a service should not be sent.
+    LeadsAstray,
+    /// Is not there: nobody listens.
+    IsGone,
+}
+
+/// How many hosts there are of each kind.
+const KINDS: [(Manner, usize); 7] = [
+    (Manner::Answers, 65),
+    (Manner::Fails, 10),
+    (Manner::Flaps, 5),
+    (Manner::Hangs, 5),
+    (Manner::Resets, 5),
+    (Manner::LeadsAstray, 5),
+    (Manner::IsGone, 5),
+];
+
+/// Where it is led to: this machine, private networks, and what clouds tell their machines.
+const ASTRAY: [&str; 5] = [
+    "http://127.0.0.1/",
+    "http://10.0.0.7/admin",
+    "//192.168.1.1/",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://[::ffff:172.16.0.1]/",
+];
+
+impl Manner {
+    /// That of a host.
+    fn of(host: usize) -> Self {
+        let mut before = 0;
+        let mut kinds = KINDS.iter();
+        let kind = kinds.find(|(_, hosts)| {
+            before += hosts;
+            host < before
+        });
+        kind.expect("there are so many hosts").0
+    }
+
+    pub(crate) fn of_target(target: usize) -> Self {
+        Self::of(target % HOSTS)
+    }
+
+    /// How many hosts have it.
+    pub(crate) fn hosts(self) -> usize {
+        KINDS.iter().find(|(kind, _)| *kind == self).unwrap().1
+    }
+}
+
+/// Where a target is. The net is nobody's who is special.
+pub(crate) fn url(target: usize) -> String {
+    let host = target % HOSTS;
+    let port = if Manner::of(host) == Manner::IsGone {
+        ":81"
+    } else {
+        ""
+    };
+    format!("http://11.0.0.{host}{port}/{target}")
+}
+
+/// It is gone when this is dropped.
+pub(crate) struct World {
+    seen: Arc<Seen>,
+    _life: JoinSet<()>,
+}
+
+struct Seen {
+    /// How often each target was asked for.
+    asked: Vec<AtomicUsize>,
+    /// How often somebody came where nobody should have been led.
+    astray: AtomicUsize,
+    /// Whether those who flap are down.
+    is_down: AtomicBool,
+}
+
+impl World {
+    pub(crate) async fn open() -> Self {
+        let listener = TcpListener::bind("0.0.0.0:80").await.unwrap();
+        let seen = Arc::new(Seen {
+            asked: (0..TARGETS).map(|_| AtomicUsize::new(0)).collect(),
+            astray: AtomicUsize::new(0),
+            is_down: AtomicBool::new(false),
+        });
+        let mut life = JoinSet::new();
+        life.spawn(listen(listener, Arc::clone(&seen)));
+        Self { seen, _life: life }
+    }
+
+    /// From now on, those who flap are there, or are not.
+    pub(crate) fn flap(&self, is_down: bool) {
+        self.seen.is_down.store(is_down, Relaxed);
+    }
+
+    pub(crate) fn asked(&self, target: usize) -> usize {
+        self.seen.asked[target].load(Relaxed)
+    }
+
+    pub(crate) fn led_astray(&self) -> usize {
+        self.seen.astray.load(Relaxed)
+    }
+}
+
+async fn listen(listener: TcpListener, seen: Arc<Seen>) {
+    let mut conversations = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (stream, _) = accepted.unwrap();
+                conversations.spawn(converse(stream, Arc::clone(&seen)));
+            }
+            Some(_) = conversations.join_next() => {}
+        }
+    }
+}
+
+async fn converse(mut stream: TcpStream, seen: Arc<Seen>) -> io::Result<()> {
+    let Some(host) = host(stream.local_addr()?) else {
+        seen.astray.fetch_add(1, Relaxed);
+        return Ok(());
+    };
+    let (manner, closes) = (Manner::of(host), host % 2 == 1);
+    while let Some(target) = asked(&mut stream).await? {
+        seen.asked[target].fetch_add(1, Relaxed);
+        let answer = match manner {
+            Manner::Flaps if seen.is_down.load(Relaxed) => return Ok(()),
+            Manner::Answers if closes => {
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"
+            }
+            Manner::Answers | Manner::Flaps => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+            Manner::Fails => "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n",
+            Manner::LeadsAstray => {
+                let to = ASTRAY[target / HOSTS % ASTRAY.len()];
+                let answer =
+                    format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await?;
+                continue;
+            }
+            // It waits for more: whoever does not wait any more ends it.
+            Manner::Hangs => continue,
+            Manner::Resets => return stream.set_zero_linger(),
+            Manner::IsGone => unreachable!("nobody listens"),
+        };
+        stream.write_all(answer.as_bytes()).await?;
+        if manner == Manner::Answers && closes {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Which one it is that is asked.
+fn host(address: SocketAddr) -> Option<usize> {
+    match address.ip() {
+        IpAddr::V4(address) => match address.octets() {
+            [11, 0, 0, host] => Some(host.into()),
+            _ => None,
+        },
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// The target that is asked for next. Nothing, when nobody asks any more.
+async fn asked(stream: &mut TcpStream) -> io::Result<Option<usize>> {
+    let mut lines = BufReader::new(stream).lines();
+    let Some(first) = lines.next_line().await? else {
+        return Ok(None);
+    };
+    while lines
+        .next_line()
+        .await?
+        .is_some_and(|line| !line.is_empty())
+    {}
+    let path = first
+        .split(' ')
+        .nth(1)
+        .and_then(|path| path.strip_prefix('/'));
+    Ok(path.and_then(|target| target.parse().ok()))
+}
