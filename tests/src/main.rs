@@ -31,7 +31,7 @@ enum Task {
     /// Measure build times, start, memory, size and speed, and write them to docs/performance.md
     Measure {
         /// Only this part, and only print it
-        #[arg(value_parser = ["edge", "layers"])]
+        #[arg(value_parser = ["edge", "layers", "fanout"])]
         part: Option<String>,
     },
     /// Bring the lock file that generated services get up to date with template/Cargo.lock
@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         Task::Test { arguments } => test(&arguments),
         Task::Measure { part } => match part.as_deref() {
             Some("edge") => measure::edge(),
+            Some("fanout") => measure::fanout(),
             Some(_) => measure::layers(),
             None => measure::write(),
         }

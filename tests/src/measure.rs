@@ -2,6 +2,7 @@
 //! writes docs/performance.md, which is where the figures of the README come from.
 
 mod edge;
+mod fanout;
 mod layers;
 mod stage;
 
@@ -44,6 +45,12 @@ pub fn layers() -> Result<()> {
     Ok(())
 }
 
+/// What many URLs cost that are checked with one request, and nothing else.
+pub fn fanout() -> Result<()> {
+    print!("{}", fanout::section(&repository::services())?);
+    Ok(())
+}
+
 /// Measures the default variant, and writes the figures down.
 pub fn write() -> Result<()> {
     let project = Variant::default().generate();
@@ -60,7 +67,9 @@ pub fn write() -> Result<()> {
     let (idle, worked) = runtime.block_on(memory(&binary))?;
     let [idle_each, half_open_each, busy_each] = runtime.block_on(connections(&binary))?;
     let stage = Stage::built(scratch.path())?;
-    let edge = [edge::section(&stage)?, layers::section(&stage)?].concat();
+    let edge = edge::section(&stage)?;
+    let fanout = fanout::section(scratch.path())?;
+    let sections = [edge, layers::section(&stage)?, fanout].concat();
     let mut said = Vec::new();
     for benchmark in &BENCHMARKS {
         said.push(run(benchmark, &project, scratch.path())?);
@@ -108,12 +117,13 @@ pub fn write() -> Result<()> {
         ),
     ];
     let path = repository::root().join("docs/performance.md");
-    fs::write(&path, page(&rows, &edge, &said)?).with_context(|| format!("{}", path.display()))?;
+    fs::write(&path, page(&rows, &sections, &said)?)
+        .with_context(|| format!("{}", path.display()))?;
     println!("{}", fs::read_to_string(&path)?);
     Ok(())
 }
 
-fn page(rows: &[(&str, String, &str)], edge: &str, benchmarks: &[String]) -> Result<String> {
+fn page(rows: &[(&str, String, &str)], sections: &str, benchmarks: &[String]) -> Result<String> {
     let rustc = Command::new("rustc").arg("--version").output()?.stdout;
     let rustc = String::from_utf8(rustc)?;
     let version = rustc.split(' ').nth(1).unwrap_or("?");
@@ -134,7 +144,7 @@ fn page(rows: &[(&str, String, &str)], edge: &str, benchmarks: &[String]) -> Res
          from the log; memory is the resident set that Linux reports for the release build. What the \
          kernel keeps for a socket is not in it."
     )?;
-    page.push_str(edge);
+    page.push_str(sections);
     for (benchmark, said) in BENCHMARKS.iter().zip(benchmarks) {
         let Benchmark { title, name, about } = benchmark;
         write!(

@@ -273,17 +273,22 @@ impl Running {
 
     /// How long its threads have been running by now.
     pub(super) fn used(&self) -> Result<Duration> {
-        let mut used = Duration::ZERO;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let told = fs::read_to_string(thread?.path().join("schedstat"))?;
-            let nanoseconds = told
-                .split(' ')
-                .next()
-                .context("schedstat has a first field")?;
-            used += Duration::from_nanos(nanoseconds.parse()?);
-        }
-        Ok(used)
+        used(self.child.id())
     }
+}
+
+/// How long the threads of a process have been running by now.
+pub(super) fn used(process: u32) -> Result<Duration> {
+    let mut used = Duration::ZERO;
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let told = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanoseconds = told
+            .split(' ')
+            .next()
+            .context("schedstat has a first field")?;
+        used += Duration::from_nanos(nanoseconds.parse()?);
+    }
+    Ok(used)
 }
 
 impl Drop for Running {
