@@ -18,6 +18,7 @@
 //! | [`precondition`] | versions of what is answered, and requests that are about one of them |
 //! | [`openapi`] | the description of the API, and its page |
 //! | [`idempotency`] | requests that are sent again, and worked on once |
+//! | [`rate`] | how much each client may ask for |
 //! | [`context`] | what code knows of the request that it runs for |
 //! | [`panics`] | panics, caught and logged |
 //! | [`problem`] | errors on the wire |
@@ -41,6 +42,7 @@ pub mod operator;
 pub mod panics;
 pub mod precondition;
 pub mod problem;
+pub mod rate;
 mod sections;
 pub mod server;
 pub mod settings;

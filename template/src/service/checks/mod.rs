@@ -5,6 +5,7 @@
 //! | module | part |
 //! |---|---|
 //! | [`schedule`] | what is due, and who has taken it on |
+//! | [`allowance`] | how much each client may ask for |
 //! | [`batch`] | what somebody asks for and waits for, many at once |
 //! | [`queue`] | what waits for its turn, within limits |
 //! | [`checkers`] | so many checks at once |
@@ -19,6 +20,7 @@
 //! Each gives way to those before it by being full: while results cannot be written, nothing more is checked.
 //! At the stop they end in the order of this table, so that each has the time to see to what it was handed.
 
+mod allowance;
 mod batch;
 mod budget;
 mod checkers;
@@ -49,6 +51,7 @@ use crate::frame::health::Need;
 use crate::frame::settings::{Check, Reader, Section};
 use crate::frame::supervisor::Refused;
 use crate::service::moment::Moment;
+use allowance::Allowance;
 use batch::{Asked, Batches, Checked};
 use due::{Due, End, Report};
 use history::History;
@@ -68,6 +71,7 @@ pub struct Settings {
     hosts: hosts::Settings,
     recorder: recorder::Settings,
     batch: batch::Settings,
+    allowance: allowance::Settings,
     scheduled: bool,
     checks_at_once: usize,
     max_queued: usize,
@@ -83,6 +87,7 @@ impl Section for Settings {
             hosts: from.part(),
             recorder: from.part(),
             batch: from.part(),
+            allowance: from.part(),
             scheduled: from.value("scheduled"),
             checks_at_once: from.value("checks_at_once"),
             max_queued: from.value("max_queued"),
@@ -99,6 +104,12 @@ impl Section for Settings {
             let can_be = (1..=100_000).contains(&number);
             check.that(can_be, &[key], "must be from 1 to 100000");
         }
+        let at_once = usize::try_from(self.allowance.asked_at_once).unwrap_or(usize::MAX);
+        check.that(
+            self.allowance.asked_per_minute.is_none() || self.batch.max_batch <= at_once,
+            &["monitor.max_batch", "monitor.asked_at_once"],
+            "nobody could ever ask for a batch that large; make the second as large as the first",
+        );
         check.that(
             self.lease >= Duration::from_secs(1),
             &["monitor.lease"],
@@ -164,13 +175,18 @@ pub(super) fn start(
         checks.clone().make(errand)
     })?;
 
+    let allowance = Allowance::new(settings.allowance);
     let batches = Batches::new(hosts, queue.clone(), &settings.batch);
     let schedule = Schedule::new(frame.database.clone(), queue, settings.lease);
     if settings.scheduled {
         schedule.run_by(supervisor, &work)?;
     }
-    let routes = routes::routes(routes::Checked { history, schedule });
-    Ok(routes.merge(batch::routes::routes(batches)))
+    let routes = routes::routes(routes::Checked {
+        history,
+        schedule,
+        allowance: allowance.clone(),
+    });
+    Ok(routes.merge(batch::routes::routes(batches, allowance)))
 }
 
 /// Writes results down, and notes that it has.

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::allowance::Allowance;
 use super::history::{History, Kept};
 use super::schedule::{Schedule, Wish};
 use crate::frame::input::{Json, Path, Query};
@@ -20,6 +21,7 @@ use crate::service::paging::{Cursor, Part};
 pub(super) struct Checked {
     pub(super) history: History,
     pub(super) schedule: Schedule,
+    pub(super) allowance: Allowance,
 }
 
 pub(super) fn routes(checked: Checked) -> OpenApiRouter {
@@ -102,11 +104,13 @@ async fn list(
     responses(
         (status = ACCEPTED, description = "It is checked before all that are only due"),
         (status = NOT_FOUND, description = "`not_found`: there is no such target"),
+        (status = TOO_MANY_REQUESTS, description = "`too_many_requests`: this client has asked for very many checks, and is to wait"),
     ))]
 async fn ask(
     State(checked): State<Checked>,
     Path(target): Path<i64>,
 ) -> Result<impl IntoResponse, Problem> {
+    checked.allowance.take(1)?;
     if !checked.history.knows(target).await? {
         return Err(Problem::NOT_FOUND);
     }

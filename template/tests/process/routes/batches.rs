@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::QUIET;
+use super::{QUIET, header};
 use crate::exposition::Exposition;
 use crate::running::{Answer, Running, ask, get};
 
@@ -167,4 +167,34 @@ fn a_batch_that_cannot_be_is_refused_with_the_places_of_what_is_wrong() {
     assert_eq!(refused(json!({ "urls": [url], "url": 1 })), ["/url"]);
     let never = json!({ "urls": [url], "max_failures": 0, "timeout_seconds": 0 });
     assert_eq!(refused(never), ["/max_failures", "/timeout_seconds"]);
+}
+
+#[test]
+fn a_client_that_asks_for_very_many_checks_is_to_wait() {
+    let service = Running::start(&[
+        "monitor.scheduled=false",
+        "monitor.max_batch=5",
+        "monitor.asked_at_once=7",
+        "monitor.asked_per_minute=1",
+    ]);
+    let ask = |path: &str, count: usize| {
+        // Nothing is sent there: the address is not public.
+        let urls = vec!["http://127.0.0.1/"; count];
+        let body = json!({ "urls": urls }).to_string();
+        ask(service.http, "POST", path, &body)
+    };
+    assert_eq!(ask("/v1/checks", 5).status, 200);
+
+    let refused = ask("/v1/checks", 3);
+
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (429, &"too_many_requests".into())
+    );
+    let after = header(&refused, "retry-after").parse::<u64>().unwrap();
+    assert!((50..=60).contains(&after), "{after}");
+    assert_eq!(ask("/v1/checks", 1).status, 200, "there was something left");
+    assert_eq!(ask("/v1/targets/99/checks", 0).status, 404);
+    assert_eq!(ask("/v1/targets/99/checks", 0).status, 429);
+    assert_eq!(ask("/v1/targets", 0).status, 422, "anything else goes on");
 }

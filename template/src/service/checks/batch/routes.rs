@@ -14,14 +14,15 @@ use utoipa_axum::routes;
 use super::{Batch, Batches, Checked, LONGEST, MOST, Missed, Outcome, Settings, numbers};
 use crate::frame::input::Json;
 use crate::frame::problem::{Fault, MOST_FAULTS, Problem};
+use crate::service::checks::allowance::Allowance;
 use crate::service::moment::{Moment, millis};
 use crate::service::web::of_the_web;
 
-pub(in crate::service::checks) fn routes(batches: Batches) -> OpenApiRouter {
+pub(in crate::service::checks) fn routes(batches: Batches, allowance: Allowance) -> OpenApiRouter {
     let settings = batches.settings.clone();
     let mut routes = OpenApiRouter::new()
         .routes(routes!(check))
-        .with_state(batches);
+        .with_state((batches, allowance));
     describe(&settings, routes.get_openapi_mut());
     routes
 }
@@ -214,15 +215,20 @@ impl BatchTotals {
 /// Checks URLs now
 ///
 /// Each is answered for itself, in the order asked, and none of it is kept. What is not done while there
-/// is time for the request is `not_in_time`.
+/// is time for the request is `not_in_time`. Of what a client may ask for, a batch takes as much as it has
+/// URLs.
 #[utoipa::path(post, path = "/checks", operation_id = "check_now", tag = "checks",
     request_body = WantedBatch,
-    responses((status = OK, description = "What has become of each", body = BatchReport)))]
+    responses(
+        (status = OK, description = "What has become of each", body = BatchReport),
+        (status = TOO_MANY_REQUESTS, description = "`too_many_requests`: this client has asked for very many checks, and is to wait"),
+    ))]
 async fn check(
-    State(batches): State<Batches>,
+    State((batches, allowance)): State<(Batches, Allowance)>,
     Json(wanted): Json<WantedBatch>,
 ) -> Result<impl IntoResponse, Problem> {
     let batch = wanted.within(&batches.settings)?;
+    allowance.take(batch.urls.len())?;
     let outcomes = batches.check(&batch).await;
     let report = BatchReport::of(batch, outcomes);
     report.totals.tell();

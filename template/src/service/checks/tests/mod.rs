@@ -101,6 +101,10 @@ impl Fixture {
         let checked = routes::Checked {
             history: self.history.clone(),
             schedule: self.replica(1).schedule,
+            allowance: Allowance::new(allowance::Settings {
+                asked_per_minute: None,
+                asked_at_once: 1,
+            }),
         };
         let routes = OpenApiRouter::new().nest("/v1", routes::routes(checked));
         let request = Request::get(path).body(Body::empty()).unwrap();

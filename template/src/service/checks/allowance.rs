@@ -1,0 +1,59 @@
+//! What each client may ask for: so many checks a minute, however they are asked for, and so many at once.
+
+use std::num::NonZeroU32;
+
+use crate::frame::problem::Problem;
+use crate::frame::rate::Rate;
+use crate::frame::settings::{Check, Reader, Section};
+
+/// Settings of `[monitor]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) asked_per_minute: Option<u32>,
+    pub(super) asked_at_once: u32,
+}
+
+impl Section for Settings {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            asked_per_minute: from.value("asked_per_minute"),
+            asked_at_once: from.value("asked_at_once"),
+        }
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        check.that(
+            self.asked_per_minute != Some(0),
+            &["monitor.asked_per_minute"],
+            "must be at least 1; \"\" allows any number",
+        );
+        let at_once = self.asked_at_once;
+        check.that(
+            at_once > 0,
+            &["monitor.asked_at_once"],
+            "must be at least 1",
+        );
+    }
+}
+
+/// All clones are the same.
+#[derive(Debug, Clone)]
+pub(super) struct Allowance(Option<Rate>);
+
+impl Allowance {
+    pub(super) fn new(settings: Settings) -> Self {
+        let per_minute = settings.asked_per_minute.and_then(NonZeroU32::new);
+        let at_once = NonZeroU32::new(settings.asked_at_once);
+        let limits = per_minute.zip(at_once);
+        Self(limits.map(|(per_minute, at_once)| Rate::new(per_minute, at_once)))
+    }
+
+    /// Takes so many checks from what the client of the request at hand may ask for.
+    pub(super) fn take(&self, checks: usize) -> Result<(), Problem> {
+        let checks = u32::try_from(checks).unwrap_or(u32::MAX);
+        match (&self.0, NonZeroU32::new(checks)) {
+            (Some(rate), Some(checks)) => rate.take(checks),
+            (None, _) | (_, None) => Ok(()),
+        }
+    }
+}
