@@ -1,5 +1,5 @@
-//! Several things at once, in a scope that they do not leave: a start that takes as long as its slowest part, and
-//! not as long as all of them.
+//! Several things at once, in a scope that they do not leave (structured concurrency): a start that takes as long
+//! as its slowest part, and not as long as all of them.
 //!
 //! - When a part that is needed fails, by an error or a panic, the others are not waited for: they end where they
 //!   are.

@@ -1,5 +1,5 @@
-//! The task that announces changes: once a second, what has lasted for `monitor.settle`. And the one that
-//! removes what was announced long ago.
+//! The task that announces changes: once a second, what has lasted for `monitor.settle`, so that what flaps is not
+//! announced (debounced). And the one that removes what was announced long ago.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The task that writes results down, several at once.
+//! The task that writes results down, several at once (in batches).
 //!
 //! - A result waits for others until there are `monitor.batch` of them, but no longer than
 //!   `monitor.batch_delay`. They are written in one transaction.

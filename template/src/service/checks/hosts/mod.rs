@@ -1,12 +1,12 @@
 //! The hosts that are asked, each with what protects it, and what protects us from it.
 //!
 //! - No more than `monitor.per_host` checks are made of one host at once, so that a slow one cannot
-//!   have all of them. A check that is due is [refused](Hosts::pass) when there are as many, and one that
+//!   have all of them (a bulkhead). A check that is due is [refused](Hosts::pass) when there are as many, and one that
 //!   somebody waits for [waits](Hosts::wait).
 //! - Those who wait, however many, do not keep out what is due: where such a check was refused, a place is
 //!   kept for it until it comes again.
 //! - A host that does not answer is not asked for a while: it costs nothing. Then one check is made of
-//!   it, and only if that is answered come the others.
+//!   it, and only if that is answered come the others (a circuit breaker).
 //! - No more than `monitor.max_hosts` are remembered that are not being asked just now: those that were
 //!   asked last.
 

@@ -3,7 +3,7 @@
 //! - It ends by its deadline, with an answer or without.
 //! - What may pass is tried again, after a pause that grows and is never the same.
 //! - An attempt that is slow gets a second one beside it. Whichever is answered first counts, and the
-//!   other is dropped.
+//!   other is dropped (a hedge).
 //! - Whatever is sent besides first attempts is paid for from one [`Budget`] for all checks.
 
 mod attempts;
