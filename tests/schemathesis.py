@@ -6,7 +6,7 @@ import re
 import schemathesis
 
 KEY = re.compile(r'[!#-+\--:<-\[\]-~]{1,255}|"([!#-\[\]-~]|\\["\\]){1,255}"')
-HOST = re.compile(r"^(https?://)[^/?#@]+")
+SITE = re.compile(r"^(https?://)[A-Za-z0-9.-]+(?=[/?#]|$)")
 numbers = itertools.count()
 
 
@@ -15,8 +15,9 @@ def before_call(context, case, **kwargs):
     """Mends what is only wrong in this way; whatever is meant to be wrong stays so."""
     give_a_key_of_its_own(case.headers)
     if isinstance(case.body, dict):
+        write_whole_numbers_as_such(case.body)
         let_checks_end_before_the_next(case.body)
-        let_nobody_out_there_be_checked(case.body)
+        ask_nobody_out_there(case.body)
 
 
 def give_a_key_of_its_own(headers):
@@ -26,23 +27,29 @@ def give_a_key_of_its_own(headers):
             headers[name] = f"key-{next(numbers)}"
 
 
-def let_checks_end_before_the_next(target):
-    """A timeout is not longer than the interval; and 60.0 is no whole number to most that read JSON."""
-    fields = ["interval_seconds", "timeout_seconds"]
-    for field in fields:
-        value = target.get(field)
+def write_whole_numbers_as_such(body):
+    """60.0 is a whole number to a schema, and none to most that read JSON."""
+    for field, value in body.items():
         if isinstance(value, float) and value.is_integer():
-            target[field] = int(value)
+            body[field] = int(value)
+
+
+def let_checks_end_before_the_next(target):
+    """A timeout is not longer than the interval."""
+    fields = ["interval_seconds", "timeout_seconds"]
     interval, timeout = (target.get(field, usual) for field, usual in zip(fields, [60, 10]))
     if type(interval) is int and type(timeout) is int and 10 <= interval < timeout <= 86400:
         target["timeout_seconds"] = interval
 
 
-def let_nobody_out_there_be_checked(batch):
-    """URLs are made up, and some of them may be somebody's: this machine refuses to ask itself."""
-    urls = batch.get("urls")
-    if isinstance(urls, list):
-        batch["urls"] = [HOST.sub(r"\g<1>127.0.0.1", url) if isinstance(url, str) else url for url in urls]
-    failures = batch.get("max_failures")
-    if isinstance(failures, float) and failures.is_integer():
-        batch["max_failures"] = int(failures)
+def ask_nobody_out_there(body):
+    """Another site for each URL, in a network that the service does not go to."""
+    if isinstance(body.get("url"), str):
+        body["url"] = elsewhere(body["url"])
+    if isinstance(body.get("urls"), list):
+        body["urls"] = [elsewhere(url) if isinstance(url, str) else url for url in body["urls"]]
+
+
+def elsewhere(url):
+    number = next(numbers)
+    return SITE.sub(rf"\g<1>10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", url)

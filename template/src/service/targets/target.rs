@@ -67,15 +67,13 @@ pub(super) struct WantedTarget {
     name: Option<String>,
     /// How often it is checked.
     #[garde(skip)]
-    #[schema(value_type = i64, required = false)]
     interval_seconds: Option<i64>,
     /// How long a check waits for an answer: not longer than the interval.
     #[garde(skip)]
-    #[schema(value_type = i64, required = false)]
     timeout_seconds: Option<i64>,
     /// Whether it is checked at all.
     #[garde(skip)]
-    #[schema(value_type = bool, required = false, default = true)]
+    #[schema(default = true)]
     enabled: Option<bool>,
 }
 

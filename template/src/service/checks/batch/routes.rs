@@ -37,12 +37,12 @@ pub(super) struct WantedBatch {
     urls: Vec<String>,
     /// After so many that are down, or could not be checked, the rest is given up.
     #[garde(range(min = 1, max = MOST))]
-    #[schema(value_type = u64, required = false, minimum = 1, maximum = 10_000)]
+    #[schema(minimum = 1, maximum = 10_000)]
     max_failures: Option<usize>,
     /// How long each may take, with all of its attempts. For all of them together there is no more time
     /// than for the request.
     #[garde(range(min = 1, max = LONGEST))]
-    #[schema(value_type = u64, required = false, minimum = 1, maximum = 3600)]
+    #[schema(minimum = 1, maximum = 3600)]
     timeout_seconds: Option<u64>,
 }
 
