@@ -275,6 +275,7 @@ impl Place {
             ("monitor.batch_at_once", at_once.to_string()),
             ("monitor.per_host", at_once.to_string()),
             ("monitor.idle_connections", at_once.to_string()),
+            ("monitor.asked_per_minute", String::new()),
         ] {
             command.args(["--set", &format!("{key}={value}")]);
         }

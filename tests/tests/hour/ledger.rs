@@ -11,15 +11,15 @@ use crate::world::TARGETS;
 pub(crate) struct Ledger(pub(crate) Vec<Vec<Kept>>);
 
 pub(crate) struct Kept {
-    /// In milliseconds since 1970, as all that follows.
-    pub(crate) due: u64,
-    /// How long it was due before it was checked.
-    pub(crate) lag: u64,
+    /// Since 1970, as what follows.
+    pub(crate) due: Duration,
+    pub(crate) began: Duration,
+    pub(crate) ended: Duration,
     /// How it was found.
     pub(crate) outcome: String,
 }
 
-const ALL: &str = "SELECT replace(url, rtrim(url, '0123456789'), ''), due_at, checked_at - due_at,
+const ALL: &str = "SELECT replace(url, rtrim(url, '0123456789'), ''), due_at, checked_at, checked_at + latency_ms,
          coalesce(reason, 'up') || coalesce(' ' || status, '')
      FROM checks JOIN targets ON id = target_id ORDER BY target_id, due_at";
 
@@ -28,12 +28,14 @@ impl Ledger {
         let told = sql(database, ALL).await;
         let mut targets: Vec<_> = (0..TARGETS).map(|_| Vec::new()).collect();
         for line in told.lines() {
-            let [target, due, lag, outcome] = line.splitn(4, '|').collect::<Vec<_>>()[..] else {
+            let [target, due, began, ended, outcome] = line.split('|').collect::<Vec<_>>()[..]
+            else {
                 panic!("{line}");
             };
             targets[target.parse::<usize>().unwrap()].push(Kept {
-                due: due.parse().unwrap(),
-                lag: lag.parse().unwrap(),
+                due: time(due),
+                began: time(began),
+                ended: time(ended),
                 outcome: outcome.to_owned(),
             });
         }
@@ -54,18 +56,18 @@ impl Ledger {
         outcomes
     }
 
-    /// The time from one check to the next, of all targets.
-    pub(crate) fn periods(&self) -> impl Iterator<Item = Duration> {
-        let targets = self.0.iter();
-        let pairs = targets.flat_map(|kept| kept.windows(2));
-        pairs.map(|pair| Duration::from_millis(pair[1].due - pair[0].due))
-    }
-
     /// How late checks were: half of them, ninety-nine of a hundred, and all were not later.
     pub(crate) fn lags(&self) -> [Duration; 3] {
-        let mut lags: Vec<_> = self.0.iter().flatten().map(|kept| kept.lag).collect();
+        let all = self.0.iter().flatten();
+        let mut lags: Vec<_> = all
+            .map(|kept| kept.began.saturating_sub(kept.due))
+            .collect();
         lags.sort_unstable();
         let last = lags.len() - 1;
-        [last / 2, last * 99 / 100, last].map(|place| Duration::from_millis(lags[place]))
+        [last / 2, last * 99 / 100, last].map(|place| lags[place])
     }
+}
+
+fn time(milliseconds: &str) -> Duration {
+    Duration::from_millis(milliseconds.parse().unwrap())
 }
