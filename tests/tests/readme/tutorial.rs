@@ -37,6 +37,9 @@ fn the_tutorial_can_be_followed_to_the_letter() {
         reader.follow(step);
     }
     assert!(reader.service.is_none(), "the service was never stopped");
+    // No test of the project sees that this is missing.
+    let metrics = fs::read_to_string(reader.file("docs/metrics.md")).expect("there is a list");
+    assert!(metrics.contains("| `notes_written_total` |"), "{metrics}");
     let found = [files, changes, commands];
     assert!(
         files >= 5 && changes >= 15 && commands >= 12,
