@@ -248,8 +248,8 @@ impl Checks {
             },
             Err(hosts::Refused::Busy) => End::Postponed,
         };
-        self.work.reported();
-        self.reports.hand_over(Report { due, end }).await;
+        let taken = || self.work.reported();
+        self.reports.hand_over(Report { due, end }, taken).await;
     }
 
     /// Makes a check for as long as somebody waits for it, and tells them.

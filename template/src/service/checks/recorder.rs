@@ -52,10 +52,13 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5
 pub(super) struct Reports(Sender<Report>);
 
 impl Reports {
-    /// Waits until there is room; from then on, it is seen to.
-    pub(super) async fn hand_over(&self, report: Report) {
+    /// Waits until there is room; from then on, it is seen to, and `taken` is called before that.
+    pub(super) async fn hand_over(&self, report: Report, taken: impl FnOnce()) {
         // The recorder outlives those who report.
-        _ = self.0.send(report).await;
+        if let Ok(room) = self.0.reserve().await {
+            taken();
+            room.send(report);
+        }
     }
 }
 

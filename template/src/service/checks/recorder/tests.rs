@@ -92,7 +92,7 @@ async fn results_are_written_when_there_are_many_or_after_a_while() {
     let supervisor = Supervisor::new();
     let (database, reports) = recorder(&supervisor).await;
     for target in 0..4 {
-        reports.hand_over(report(target)).await;
+        reports.hand_over(report(target), || ()).await;
     }
 
     database.has(4).await;
@@ -106,7 +106,7 @@ async fn at_the_stop_all_that_was_handed_over_is_written() {
     let supervisor = Supervisor::new();
     let (database, reports) = recorder(&supervisor).await;
     for target in 0..8 {
-        reports.hand_over(report(target)).await;
+        reports.hand_over(report(target), || ()).await;
     }
 
     let aborted = supervisor.stop(Duration::from_secs(5)).await;
@@ -122,14 +122,14 @@ async fn while_the_database_is_away_results_are_kept_and_then_others_wait() {
     database.is_away.send_replace(true);
     let all = 3 + 3 * i64::try_from(KEPT).unwrap();
     for target in 0..all {
-        reports.hand_over(report(target)).await;
+        reports.hand_over(report(target), || ()).await;
     }
-    let one_more = reports.hand_over(report(all));
+    let one_more = reports.hand_over(report(all), || ());
     let waits = timeout(Duration::from_mins(1), one_more).await;
     assert!(waits.is_err(), "there is room for what cannot be written");
 
     database.is_away.send_replace(false);
-    reports.hand_over(report(all)).await;
+    reports.hand_over(report(all), || ()).await;
     database.has(usize::try_from(all).unwrap() + 1).await;
 
     assert_eq!(database.targets(), (0..=all).collect::<Vec<_>>());
@@ -140,7 +140,7 @@ async fn at_the_stop_a_database_that_comes_back_has_it_all() {
     let supervisor = Supervisor::new();
     let (database, reports) = recorder(&supervisor).await;
     database.is_away.send_replace(true);
-    reports.hand_over(report(1)).await;
+    reports.hand_over(report(1), || ()).await;
     // By now its pauses are long.
     sleep(Duration::from_mins(1)).await;
     let back = async {
@@ -159,7 +159,7 @@ async fn at_the_stop_what_cannot_be_written_is_told() {
     let supervisor = Supervisor::new();
     let (database, reports) = recorder(&supervisor).await;
     database.is_away.send_replace(true);
-    reports.hand_over(report(1)).await;
+    reports.hand_over(report(1), || ()).await;
     let aborted = supervisor.stop(Duration::from_secs(2)).await;
     assert_eq!(aborted, [NAME]);
 }
@@ -170,7 +170,7 @@ async fn one_that_is_started_again_has_lost_nothing() {
     let (database, reports) = recorder(&supervisor).await;
     database.is_away.send_replace(true);
     for target in 0..5 {
-        reports.hand_over(report(target)).await;
+        reports.hand_over(report(target), || ()).await;
     }
     sleep(Duration::from_secs(3)).await;
     supervisor.restart(NAME).unwrap();
