@@ -31,10 +31,11 @@ use std::time::Duration;
 use futures_util::future::OptionFuture;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use frame::Frame;
 use frame::cli::Given;
+use frame::cpu::Cpu;
 use frame::database::Database;
 use frame::edge;
 use frame::health::Health;
@@ -176,6 +177,7 @@ async fn live(
 struct Parts {
     /// What others are told of all this.
     export: Export,
+    cpu: Cpu,
     listener: Option<Listener>,
     /// The database and the listener are also for the operator to look at.
     database: watch::Sender<Option<Database>>,
@@ -186,6 +188,7 @@ impl Parts {
     fn new(export: Export) -> Self {
         Self {
             export,
+            cpu: Cpu::of_machine(),
             listener: None,
             database: watch::Sender::new(None),
             http: watch::Sender::new(None),
@@ -227,6 +230,7 @@ async fn start(
         health: health.clone(),
         database,
         keys,
+        cpu: parts.cpu.clone(),
     };
     lifecycle.waits_for("tasks");
     let routes = service::start(settings, &frame).await?;
@@ -268,8 +272,14 @@ async fn stop(
         left.extend(cut.map(|cut| cut.to_string()));
     }
 
-    let alive = || supervisor.alive();
-    let tasks = supervisor.stop(budget.tasks);
+    let cpu = &parts.cpu;
+    let alive = || [supervisor.alive(), cpu.running()].concat();
+    let tasks = async {
+        let deadline = Instant::now() + budget.tasks;
+        let mut left = supervisor.stop(budget.tasks).await;
+        left.extend(cpu.stop(deadline).await);
+        left
+    };
     left.extend(stop.phase(Phase::Tasks, budget.tasks, alive, tasks).await);
 
     let database = parts.database.borrow().clone();

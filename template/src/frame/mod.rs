@@ -20,6 +20,7 @@
 //! | [`idempotency`] | requests that are sent again, and worked on once |
 //! | [`rate`] | how much each client may ask for |
 //! | [`context`] | what code knows of the request that it runs for |
+//! | [`cpu`] | work that computes, and its threads |
 //! | [`panics`] | panics, caught and logged |
 //! | [`problem`] | errors on the wire |
 //! | [`health`] | the three probes |
@@ -30,6 +31,7 @@
 
 pub mod cli;
 pub mod context;
+pub mod cpu;
 pub mod database;
 pub mod edge;
 pub mod health;
@@ -62,4 +64,5 @@ pub struct Frame {
     pub health: health::Health,
     pub database: database::Database,
     pub keys: idempotency::Keys,
+    pub cpu: cpu::Cpu,
 }

@@ -75,7 +75,7 @@ thread_local! {
 }
 
 /// Does this, and gives a panic in words.
-fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(super) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let outer = now_seen(Some(Vec::new()));
     let result = catch_unwind(AssertUnwindSafe(work));
     let seen = now_seen(outer).unwrap_or_default();

@@ -1,0 +1,140 @@
+//! Work on threads, each piece of which goes on when the test says so.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc as gate;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::{FutureExt, pin_mut};
+use tokio::sync::mpsc;
+
+use super::*;
+
+/// Longer than anything here takes; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Work that says when it has begun, and ends when it is let go.
+struct Held {
+    began: mpsc::UnboundedReceiver<()>,
+    let_go: gate::Sender<()>,
+}
+
+fn held() -> (Held, impl FnOnce() + Send + 'static) {
+    let (tell, began) = mpsc::unbounded_channel();
+    let (let_go, gate) = gate::channel();
+    let work = move || {
+        tell.send(()).unwrap();
+        _ = gate.recv_timeout(PATIENCE);
+    };
+    (Held { began, let_go }, work)
+}
+
+#[tokio::test]
+async fn there_is_never_more_at_once_than_there_is_room_for_and_all_is_done() {
+    let cpu = Cpu::with_room(3);
+    let at_once = Arc::new(AtomicUsize::new(0));
+    let work = |number: usize| {
+        let at_once = Arc::clone(&at_once);
+        move || {
+            let most = at_once.fetch_add(1, Ordering::SeqCst) + 1;
+            std::thread::sleep(Duration::from_millis(1));
+            at_once.fetch_sub(1, Ordering::SeqCst);
+            (number, most)
+        }
+    };
+
+    let done = join_all((0..100).map(|number| cpu.run("counting", work(number)))).await;
+
+    let done: Vec<_> = done.into_iter().map(Result::unwrap).collect();
+    assert!(done.iter().map(|(number, _)| *number).eq(0..100));
+    let most = done.iter().map(|(_, most)| *most).max();
+    assert!((2..=3).contains(&most.unwrap()), "{most:?}");
+    assert_eq!(cpu.running(), [""; 0]);
+}
+
+#[tokio::test]
+async fn who_goes_away_before_its_turn_has_left_the_queue() {
+    let cpu = Cpu::with_room(1);
+    let (mut first, work) = held();
+    let running = cpu.run("first", work);
+    pin_mut!(running);
+    assert!(running.as_mut().now_or_never().is_none());
+    first.began.recv().await.unwrap();
+    let did = Arc::new(AtomicUsize::new(0));
+    let note = |number| {
+        let did = Arc::clone(&did);
+        move || did.store(number, Ordering::SeqCst)
+    };
+    assert!(cpu.run("second", note(2)).now_or_never().is_none());
+    let third = cpu.run("third", note(3));
+    pin_mut!(third);
+    assert!(third.as_mut().now_or_never().is_none());
+
+    first.let_go.send(()).unwrap();
+    running.await.unwrap();
+    third.await.unwrap();
+
+    assert_eq!(did.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn what_has_begun_keeps_its_place_also_if_nobody_waits_for_it() {
+    let cpu = Cpu::with_room(1);
+    let (mut first, work) = held();
+    assert!(cpu.run("first", work).now_or_never().is_none());
+    first.began.recv().await.unwrap();
+
+    let second = cpu.run("second", || ());
+    pin_mut!(second);
+    assert!(second.as_mut().now_or_never().is_none());
+    assert_eq!(cpu.0.room.available_permits(), 0);
+    assert_eq!(cpu.running(), ["work (first)"]);
+
+    first.let_go.send(()).unwrap();
+    second.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_is_an_error_and_leaves_the_place_to_others() {
+    let cpu = Cpu::with_room(1);
+    for _ in 0..3 {
+        let failed = cpu.run("panicking", || panic!("on purpose")).await;
+        let Err(Failed::Panicked(words)) = failed else {
+            panic!("{failed:?}");
+        };
+        assert!(words.contains("on purpose"), "{words}");
+    }
+    assert_eq!(cpu.run("sum", || 1 + 1).await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_what_has_begun_and_begins_nothing() {
+    let cpu = Cpu::with_room(1);
+    let (mut first, work) = held();
+    let running = cpu.run("first", work);
+    let waiting = cpu.run("second", || panic!("begun after the stop"));
+    pin_mut!(running, waiting);
+    assert!(running.as_mut().now_or_never().is_none());
+    assert!(waiting.as_mut().now_or_never().is_none());
+    first.began.recv().await.unwrap();
+
+    let stop = cpu.stop(Instant::now() + PATIENCE);
+    pin_mut!(stop);
+    assert!(stop.as_mut().now_or_never().is_none());
+    assert_eq!(waiting.await, Err::<(), _>(Failed::Stopping));
+    assert_eq!(cpu.run("third", || ()).await, Err(Failed::Stopping));
+    first.let_go.send(()).unwrap();
+
+    assert_eq!(stop.await, [""; 0]);
+    assert_eq!(running.await, Ok(()));
+}
+
+#[tokio::test]
+async fn what_does_not_end_in_time_is_named() {
+    let cpu = Cpu::with_room(2);
+    let (mut first, work) = held();
+    assert!(cpu.run("endless", work).now_or_never().is_none());
+    first.began.recv().await.unwrap();
+    assert_eq!(cpu.stop(Instant::now()).await, ["work (endless)"]);
+    first.let_go.send(()).unwrap();
+}
