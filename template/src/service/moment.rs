@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::{Serialize, Serializer};
+use chrono::DateTime;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 /// A time, in milliseconds since 1970: written as in RFC 3339.
@@ -34,5 +36,34 @@ impl Serialize for Moment {
         let since = Duration::from_millis(self.0.max(0).cast_unsigned());
         let time = SystemTime::UNIX_EPOCH + since;
         serializer.collect_str(&humantime::format_rfc3339_millis(time))
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = DateTime::parse_from_rfc3339(&text);
+        let time = time.map_err(|_| D::Error::custom("no time"))?;
+        Ok(Self(time.timestamp_millis()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json, to_value};
+
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_as_it_is_written_and_in_any_zone() {
+        for millis in [0, 1, 1_767_225_600_123] {
+            let written = to_value(Moment(millis)).unwrap();
+            assert_eq!(from_value::<Moment>(written).unwrap(), Moment(millis));
+        }
+        let elsewhere = json!("1970-01-01T02:00:00+02:00");
+        assert_eq!(from_value::<Moment>(elsewhere).unwrap(), Moment(0));
+        for none in [json!("today"), json!("1970-01-01"), json!(5)] {
+            assert!(from_value::<Moment>(none).is_err());
+        }
     }
 }

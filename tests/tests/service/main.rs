@@ -2,6 +2,7 @@
 
 mod checks;
 mod commands;
+mod exports;
 mod postgres;
 mod secrets;
 mod settings;

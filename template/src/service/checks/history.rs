@@ -1,6 +1,7 @@
 //! Results in the database: written with the time at which the target is due again and with what they mean
 //! for it, read a page at a time, and removed when they are old.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,23 +93,23 @@ impl History {
 
     /// A part of the results of a target, the newest first.
     pub(super) async fn page(&self, target: i64, part: Part) -> Result<Page<Kept>, sqlx::Error> {
-        let before = Moment(part.behind(i64::MAX));
-        let found = self.before(target, before, part.probe()).await?;
+        let due = Moment(i64::MIN)..Moment(part.behind(i64::MAX));
+        let found = self.due_within(target, due, part.probe()).await?;
         Ok(part.page(found, |kept| kept.due_at))
     }
 
-    /// So many of the results of a target that were due before, the newest first.
-    pub(super) async fn before(
+    /// So many of the results of a target that were due within this time, the newest first.
+    pub(super) async fn due_within(
         &self,
         target: i64,
-        before: Moment,
+        due: Range<Moment>,
         most: i64,
     ) -> Result<Vec<Kept>, sqlx::Error> {
         let query = sqlx::query_as(
             "SELECT due_at, checked_at, reason, status, latency_ms FROM checks
-             WHERE target_id = $1 AND due_at < $2 ORDER BY due_at DESC LIMIT $3",
+             WHERE target_id = $1 AND due_at >= $2 AND due_at < $3 ORDER BY due_at DESC LIMIT $4",
         );
-        let query = query.bind(target).bind(before.0).bind(most);
+        let query = query.bind(target).bind(due.start).bind(due.end).bind(most);
         query.fetch_all(self.database.read()).await
     }
 

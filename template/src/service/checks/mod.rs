@@ -15,6 +15,7 @@
 //! | [`recorder`] | results, several at once |
 //! | [`history`] | what is kept of them, and for how long |
 //! | [`routes`] | what can be seen of that |
+//! | [`export`] | all results of a target, in one answer |
 //! | [`work`] | whether all of this goes on: a check of the service's own health |
 //!
 //! Each gives way to those before it by being full: while results cannot be written, nothing more is checked.
@@ -25,6 +26,7 @@ mod batch;
 mod budget;
 mod checkers;
 mod due;
+mod export;
 mod history;
 mod hosts;
 mod numbers;

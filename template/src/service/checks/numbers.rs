@@ -9,6 +9,7 @@ const ASKED: &str = "monitor_batch_checks_total";
 const DURATION: &str = "monitor_check_duration_seconds";
 const ATTEMPTS: &str = "monitor_attempts_total";
 const HOSTS: &str = "monitor_hosts";
+const EXPORTS: &str = "monitor_exports_total";
 const QUEUE: &str = "monitor_queue_length";
 const UNWRITTEN: &str = "monitor_results_unwritten";
 
@@ -33,6 +34,7 @@ pub(super) fn describe() {
         HOSTS,
         "Hosts that are remembered, by the state of their breaker."
     );
+    describe_counter!(EXPORTS, "Exports that are over, by their outcome.");
     describe_gauge!(QUEUE, "Checks that wait for their turn.");
     describe_gauge!(UNWRITTEN, "Results that are not in the database yet.");
     // There from the start, so that nobody takes nothing for missing.
@@ -55,6 +57,11 @@ pub(super) fn check(outcome: &'static str) {
 /// `up`, `down`, `given_up`, `not_in_time` or `failed`: so many of one batch.
 pub(super) fn asked(outcome: &'static str, checks: u32) {
     counter!(ASKED, "outcome" => outcome).increment(checks.into());
+}
+
+/// `complete`, `left` by its client, or `broken` by the database.
+pub(super) fn export(outcome: &'static str) {
+    counter!(EXPORTS, "outcome" => outcome).increment(1);
 }
 
 pub(super) fn took(time: Duration) {

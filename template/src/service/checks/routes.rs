@@ -1,7 +1,8 @@
 //! What has become of a target's checks, over HTTP, and the wish for one more.
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::allowance::Allowance;
+use super::export::{Export, Span};
 use super::history::{History, Kept};
 use super::schedule::{Schedule, Wish};
 use crate::frame::input::{Json, Path, Query};
@@ -27,6 +29,7 @@ pub(super) struct Checked {
 pub(super) fn routes(checked: Checked) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list, ask))
+        .routes(routes!(export))
         .with_state(checked)
 }
 
@@ -42,7 +45,7 @@ struct CheckPage {
 
 /// How a check came out.
 #[derive(Debug, Serialize, ToSchema)]
-struct Check {
+pub(super) struct Check {
     /// When it was to be made, …
     due_at: Moment,
     /// … and when it was.
@@ -97,6 +100,31 @@ async fn list(
     let checks = page.elements.into_iter().map(Check::from).collect();
     Ok((link, Json(CheckPage { checks, next })))
 }
+
+/// Gives all kept checks of a target
+///
+/// One JSON object a line, the newest first. It is sent as it is read: an answer that ends without its last
+/// line being whole, or by a broken connection, is not all there is.
+#[utoipa::path(get, path = "/targets/{id}/checks.ndjson", operation_id = "export_checks", tag = "checks",
+    params(("id" = i64, Path, description = "The number of the target"), Span),
+    responses(
+        (status = OK, description = "All of them", body = Check, content_type = NDJSON),
+        (status = NOT_FOUND, description = "`not_found`: there is no such target"),
+    ))]
+async fn export(
+    State(checked): State<Checked>,
+    Path(target): Path<i64>,
+    Query(span): Query<Span>,
+) -> Result<impl IntoResponse, Problem> {
+    let export = Export::begin(checked.history.clone(), target, span).await?;
+    if export.is_empty() && !checked.history.knows(target).await? {
+        return Err(Problem::NOT_FOUND);
+    }
+    let kind = [(header::CONTENT_TYPE, NDJSON)];
+    Ok((kind, Body::from_stream(export.lines())))
+}
+
+const NDJSON: &str = "application/x-ndjson";
 
 /// Asks for a check now
 #[utoipa::path(post, path = "/targets/{id}/checks", operation_id = "ask_for_check", tag = "checks",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// A target with so many results, one each second, the first at 1 s.
-async fn with_results(fixture: &Fixture, count: i64) -> i64 {
+pub(super) async fn with_results(fixture: &Fixture, count: i64) -> i64 {
     let target = fixture.add(1).await[0];
     fixture.replica(10).takes(Moment(0)).await;
     let mut transaction = fixture.database.begin().await.unwrap();

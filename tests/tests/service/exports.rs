@@ -1,0 +1,166 @@
+//! All results of a target in one answer: as long as it may be, and whatever happens meanwhile.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use keelson::http::{self, Request};
+use keelson::service::{Launch, Service, Signal};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Longer than any answer here takes; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// A service with one target that has so many results, one a millisecond.
+async fn with_results(launch: Launch, count: usize) -> Service {
+    let service = launch.start().await.unwrap().ready().await;
+    let target = Request::post("/v1/targets").json(&json!({"url": "http://a.example"}));
+    let added = http::send(service.http().await, target).await.unwrap();
+    assert_eq!(added.status, 201, "{added}");
+    let fill = format!(
+        "INSERT INTO schedule (target_id, due_at) VALUES (1, 0);
+         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})
+         INSERT INTO checks SELECT 1, unixepoch() * 1000 - n, unixepoch() * 1000, NULL, 200, 31 FROM numbers;"
+    );
+    run(&service, &fill).await;
+    service
+}
+
+/// Runs this on the database, as another process.
+async fn run(service: &Service, statements: &str) {
+    let database = service.directory().join("data/service.db");
+    let sqlite = Service::of("sqlite3").arg(database).arg(statements);
+    let ran = sqlite.patience(PATIENCE).run().await.unwrap();
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
+
+/// Somebody who reads an export, and only as much as they are told to.
+struct Reader {
+    stream: TcpStream,
+    lines: usize,
+    end: Vec<u8>,
+}
+
+impl Reader {
+    /// Asks, and reads the first bytes.
+    async fn ask(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        // Nobody but the service has much of what is not read.
+        socket.set_recv_buffer_size(8 * 1024).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        let request =
+            "GET /v1/targets/1/checks.ndjson HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reader = Self {
+            stream,
+            lines: 0,
+            end: Vec::new(),
+        };
+        let first = reader.read().await;
+        assert!(first.starts_with(b"HTTP/1.1 200"), "there is an answer");
+        reader
+    }
+
+    /// Reads some: nothing when it is over. Whether it ended or broke off is told by its last bytes.
+    async fn read(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; 64 * 1024];
+        let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut bytes)).await;
+        bytes.truncate(read.expect("it goes on").unwrap_or(0));
+        for byte in &bytes {
+            let is_end = self.end.last() == Some(&b'}') && *byte == b'\n';
+            self.lines += usize::from(is_end);
+            self.end.push(*byte);
+        }
+        let old = self.end.len().saturating_sub(64);
+        self.end.drain(..old);
+        bytes
+    }
+
+    /// Reads all that comes, and says whether that is the whole.
+    async fn finish(&mut self) -> bool {
+        while !self.read().await.is_empty() {}
+        self.end.ends_with(b"\r\n0\r\n\r\n")
+    }
+}
+
+#[tokio::test]
+async fn a_million_results_take_no_more_memory_than_a_thousand() {
+    const RESULTS: usize = 1_000_000;
+    // Whoever reads nothing for a while is waited for.
+    let launch = crate::service().set("http.write_timeout", "10m");
+    let service = with_results(launch, RESULTS).await;
+    let address = service.http().await;
+    let at_first = service.rss();
+
+    let mut reader = Reader::ask(address).await;
+    assert!(reader.finish().await, "the answer is whole");
+    assert_eq!(reader.lines, RESULTS);
+    let one = service.peak_rss();
+
+    // More of them than there are connections to the database, and all of them slow.
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        slow.push(Reader::ask(address).await);
+    }
+    let others = http::get(address, "/v1/targets").await.unwrap();
+    assert_eq!(others.status, 200, "nobody has their connection");
+    for _ in 0..20 {
+        for reader in &mut slow {
+            assert!(!reader.read().await.is_empty(), "it goes on");
+        }
+    }
+    assert!(slow.pop().unwrap().finish().await, "the answer is whole");
+
+    let most = service.peak_rss();
+    println!(
+        "{} MiB at first, {} at most with one who reads, {} with twenty",
+        at_first / MIB,
+        one / MIB,
+        most / MIB
+    );
+    assert!(most < 64 * MIB, "{} MiB", most / MIB);
+    drop(slow);
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn an_export_that_the_database_breaks_off_is_no_whole_one_to_its_client() {
+    let service = with_results(crate::service(), 200_000).await;
+    let mut reader = Reader::ask(service.http().await).await;
+    run(&service, "ALTER TABLE checks RENAME TO gone").await;
+
+    assert!(!reader.finish().await, "it seems whole");
+
+    assert!((1..200_000).contains(&reader.lines), "{}", reader.lines);
+    let told = service.event("an export broke off").await;
+    assert!(told.field("request_id").is_string(), "{told}");
+    let metrics = service.ask("/metrics").await;
+    let counted = "monitor_exports_total{outcome=\"broken\"} 1";
+    assert!(metrics.text().contains(counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_stop_lets_an_export_end_and_cuts_it_at_the_end_of_the_drain() {
+    for reads in [true, false] {
+        let drain = if reads { "60s" } else { "500ms" };
+        let launch = crate::service()
+            .set("shutdown.drain", drain)
+            .set("shutdown.grace", "100s");
+        let service = with_results(launch, 200_000).await;
+        let mut reader = Reader::ask(service.http().await).await;
+        service.signal(Signal::TERM);
+        service.event("draining").await;
+        if reads {
+            assert!(reader.finish().await, "the answer is whole");
+            assert_eq!(reader.lines, 200_000);
+        }
+        let exit = service.exit().await;
+        assert_eq!(exit.code, Some(if reads { 0 } else { 3 }), "{exit}");
+        if !reads {
+            assert!(!reader.finish().await, "it seems whole");
+        }
+    }
+}
