@@ -8,6 +8,7 @@ mod checks;
 mod moment;
 mod paging;
 mod settings;
+mod summary;
 mod targets;
 mod web;
 
@@ -50,8 +51,12 @@ pub async fn start(
     frame.lifecycle.waits_for("tasks");
     let changes = changes::start(&settings.changes, settings.checks.retention(), frame).await?;
     let checks = checks::start(&settings.checks, settings.frame.shutdown.tasks, frame)?;
+    let summary = summary::Summary::start(settings.summary, frame)?;
+    let summary = summary::routes(summary);
     let api = OpenApiRouter::with_openapi(Api::openapi());
-    Ok(api.nest("/v1", targets::routes(targets).merge(checks).merge(changes)))
+    let targets = targets::routes(targets);
+    let routes = targets.merge(checks).merge(changes).merge(summary);
+    Ok(api.nest("/v1", routes))
 }
 
 /// Looks at all that the service needs, at once: what is not as it must be, such as a table that was changed by

@@ -5,6 +5,7 @@ use crate::frame::settings::{Reader, Section};
 
 use super::changes;
 use super::checks;
+use super::summary;
 use super::targets::Monitor;
 
 #[derive(Debug, Clone)]
@@ -13,6 +14,7 @@ pub struct Settings {
     pub monitor: Monitor,
     pub checks: checks::Settings,
     pub changes: changes::Settings,
+    pub summary: summary::Settings,
 }
 
 impl Section for Settings {
@@ -22,6 +24,7 @@ impl Section for Settings {
             monitor: from.section("monitor"),
             checks: from.section("monitor"),
             changes: from.section("monitor"),
+            summary: from.section("monitor"),
         }
     }
 }

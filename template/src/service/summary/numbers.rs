@@ -1,0 +1,30 @@
+//! What is counted: each name once, as `docs/metrics.md` has it.
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_histogram, histogram};
+
+const ANSWERS: &str = "monitor_summaries_total";
+const DURATION: &str = "monitor_summary_duration_seconds";
+const FAILURES: &str = "monitor_summary_failures_total";
+
+pub(super) fn describe() {
+    describe_counter!(ANSWERS, "Summaries that were asked for, by the answer.");
+    describe_histogram!(DURATION, "How long it took to make a summary.");
+    describe_counter!(FAILURES, "Summaries that could not be made.");
+    // There from the start, so that the first one is seen as well.
+    counter!(FAILURES).absolute(0);
+}
+
+/// `fresh`, `stale`, or `none`, when none was known.
+pub(super) fn answered(answer: &'static str) {
+    counter!(ANSWERS, "answer" => answer).increment(1);
+}
+
+pub(super) fn took(time: Duration) {
+    histogram!(DURATION).record(time);
+}
+
+pub(super) fn failed() {
+    counter!(FAILURES).increment(1);
+}

@@ -1,0 +1,365 @@
+//! Summaries: who waits for them, with a maker that does what the test says; and on a database.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use futures_util::future::{join, join_all};
+use futures_util::{FutureExt, pin_mut};
+use serde_json::{Value, json};
+use sqlx::QueryBuilder;
+use tokio::sync::{Notify, oneshot};
+use tower::ServiceExt;
+
+use super::*;
+use crate::frame::context::Context;
+use crate::frame::database::{self, Db};
+use crate::frame::supervisor::Supervisor;
+use crate::scratch::Scratch;
+
+/// What becomes of the next summaries, in their order: made when somebody says so, or not at all.
+#[derive(Clone, Default)]
+struct Maker {
+    orders: Arc<Mutex<VecDeque<oneshot::Receiver<bool>>>>,
+    made: Arc<AtomicUsize>,
+    began: Arc<Notify>,
+}
+
+impl Maker {
+    /// The next one is made, or fails, at once.
+    fn next(&self, works: bool) {
+        self.held().send(works).unwrap();
+    }
+
+    /// The next one is made, or fails, when that is said.
+    fn held(&self) -> oneshot::Sender<bool> {
+        let (say, said) = oneshot::channel();
+        self.orders.lock().unwrap().push_back(said);
+        say
+    }
+
+    async fn make(self, window: Window) -> Option<Report> {
+        let made = self.made.fetch_add(1, Ordering::SeqCst) + 1;
+        let said = self.orders.lock().unwrap().pop_front();
+        self.began.notify_one();
+        let works = said.expect("nobody has ordered another one").await;
+        works.unwrap().then(|| report(window, made))
+    }
+
+    fn made(&self) -> usize {
+        self.made.load(Ordering::SeqCst)
+    }
+}
+
+/// Of this time, so that they can be told apart.
+fn report(window: Window, time: usize) -> Report {
+    let totals = Tally::default().totals();
+    Report {
+        window,
+        as_of: Moment(time.try_into().unwrap()),
+        stale: false,
+        total: totals.all,
+        targets: 0,
+        worst: Vec::new(),
+    }
+}
+
+const SETTINGS: Settings = Settings {
+    fresh: Duration::from_hours(1),
+    wait: Duration::from_secs(2),
+};
+
+fn flights(maker: &Maker, settings: Settings) -> (Flights, Supervisor) {
+    let (supervisor, maker) = (Supervisor::new(), maker.clone());
+    let flights = Flights::start(&supervisor, settings, move |window| {
+        maker.clone().make(window)
+    });
+    (flights.unwrap(), supervisor)
+}
+
+/// The number of the one that was told, and whether it is stale.
+fn told(answer: Result<Arc<Report>, Unknown>) -> Option<(i64, bool)> {
+    answer.ok().map(|report| (report.as_of.0, report.stale))
+}
+
+/// Somebody who asks, and goes away once it is being made.
+async fn begun_and_left(flights: &Flights, maker: &Maker) {
+    let asking = flights.ask(DAY);
+    pin_mut!(asking);
+    assert!(asking.as_mut().now_or_never().is_none());
+    maker.began.notified().await;
+}
+
+const DAY: Window = Window::Day;
+
+#[tokio::test]
+async fn a_hundred_who_ask_at_once_have_one_made() {
+    let maker = Maker::default();
+    let (flights, _supervisor) = flights(&maker, SETTINGS);
+    let say = maker.held();
+    let asking = join_all((0..100).map(|_| flights.ask(DAY)));
+    let making = async {
+        maker.began.notified().await;
+        say.send(true).unwrap();
+    };
+
+    let (answers, ()) = join(asking, making).await;
+
+    let answers: Vec<_> = answers.into_iter().map(told).collect();
+    assert_eq!(answers, [Some((1, false)); 100]);
+    assert_eq!(told(flights.ask(DAY).await), Some((1, false)), "and kept");
+    assert_eq!(maker.made(), 1);
+    // Each window has its own.
+    maker.next(true);
+    assert_eq!(told(flights.ask(Window::Hour).await), Some((2, false)));
+}
+
+#[tokio::test]
+async fn what_is_fresh_no_more_is_made_again() {
+    let maker = Maker::default();
+    let settings = Settings {
+        fresh: Duration::from_millis(1),
+        ..SETTINGS
+    };
+    let (flights, _supervisor) = flights(&maker, settings);
+    for _ in 0..2 {
+        maker.next(true);
+    }
+    while told(flights.ask(DAY).await) != Some((2, false)) {}
+}
+
+#[tokio::test]
+async fn when_it_cannot_be_made_the_last_one_is_told_as_stale_until_it_can() {
+    let maker = Maker::default();
+    let (flights, _supervisor) = flights(&maker, SETTINGS);
+    maker.next(false);
+    assert_eq!(told(flights.ask(DAY).await), None, "none is known");
+    maker.next(true);
+    assert_eq!(told(flights.ask(DAY).await), Some((2, false)));
+    flights.let_go_stale(DAY).await;
+    for _ in 0..2 {
+        maker.next(false);
+        assert_eq!(told(flights.ask(DAY).await), Some((2, true)));
+    }
+    maker.next(true);
+    assert_eq!(
+        told(flights.ask(DAY).await),
+        Some((5, false)),
+        "fresh again"
+    );
+    assert_eq!(told(flights.ask(DAY).await), Some((5, false)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_it_takes_too_long_the_last_one_is_told_and_the_next_who_asks_has_the_new_one() {
+    let maker = Maker::default();
+    let (flights, _supervisor) = flights(&maker, SETTINGS);
+    maker.next(true);
+    flights.ask(DAY).await.unwrap();
+    flights.let_go_stale(DAY).await;
+    let say = maker.held();
+    let began = tokio::time::Instant::now();
+    assert_eq!(told(flights.ask(DAY).await), Some((1, true)));
+    assert_eq!(began.elapsed(), SETTINGS.wait);
+
+    say.send(true).unwrap();
+    assert_eq!(told(flights.ask(DAY).await), Some((2, false)));
+    assert_eq!(maker.made(), 2, "it was not begun again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_beyond_the_deadline_of_the_request() {
+    let maker = Maker::default();
+    let (flights, _supervisor) = flights(&maker, SETTINGS);
+    let _never = maker.held();
+    let began = tokio::time::Instant::now();
+    let request = Context::until(began + Duration::from_secs(5));
+    assert_eq!(told(request.carry(flights.ask(DAY)).await), None);
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn one_who_goes_away_spoils_nothing_for_the_others() {
+    let maker = Maker::default();
+    let (flights, _supervisor) = flights(&maker, SETTINGS);
+    let say = maker.held();
+    let first = Box::pin(flights.ask(DAY));
+    let mut first = Some(first);
+    assert!(first.as_mut().and_then(FutureExt::now_or_never).is_none());
+    maker.began.notified().await;
+    let other = flights.ask(DAY);
+    pin_mut!(other);
+    assert!(other.as_mut().now_or_never().is_none());
+    first.take();
+    assert!(other.as_mut().now_or_never().is_none());
+    say.send(true).unwrap();
+
+    assert_eq!(told(other.await), Some((1, false)));
+    assert_eq!(maker.made(), 1);
+}
+
+#[tokio::test]
+async fn one_for_which_nobody_has_waited_to_the_end_is_there_for_the_next() {
+    let maker = Maker::default();
+    let (flights, _supervisor) = flights(&maker, SETTINGS);
+    let say = maker.held();
+    begun_and_left(&flights, &maker).await;
+    say.send(true).unwrap();
+    assert_eq!(told(flights.ask(DAY).await), Some((1, false)));
+    assert_eq!(maker.made(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_summary() {
+    let maker = Maker::default();
+    let (flights, supervisor) = flights(&maker, SETTINGS);
+    let _never = maker.held();
+    begun_and_left(&flights, &maker).await;
+    assert_eq!(supervisor.stop(Duration::from_secs(30)).await, [""; 0]);
+    assert_eq!(told(flights.ask(DAY).await), None, "and nobody for one");
+}
+
+/// Summaries of what is in a database.
+struct Fixture {
+    database: Database,
+    source: Source,
+    summary: Summary,
+    _supervisor: Supervisor,
+    _scratch: Scratch,
+}
+
+impl Fixture {
+    /// With so many targets.
+    async fn with_targets(count: i64) -> Self {
+        let scratch = Scratch::new();
+        let database = Database::new(&database::tests::settings(scratch.url())).unwrap();
+        database.migrate().await.unwrap();
+        for number in 0..count {
+            let query = sqlx::query(
+                "INSERT INTO targets (url, interval_seconds, timeout_seconds, enabled, created_at, updated_at, version)
+                 VALUES ($1, 60, 10, true, 0, 0, 1)",
+            );
+            let query = query.bind(format!("http://{number}.example/"));
+            query.execute(database.write()).await.unwrap();
+        }
+        let query =
+            sqlx::query("INSERT INTO schedule (target_id, due_at) SELECT id, 0 FROM targets");
+        query.execute(database.write()).await.unwrap();
+        let source = Source {
+            database: database.clone(),
+            cpu: Cpu::of_machine(),
+        };
+        let (supervisor, maker) = (Supervisor::new(), source.clone());
+        let flights = Flights::start(&supervisor, SETTINGS, move |window| {
+            maker.clone().make(window)
+        });
+        Self {
+            database,
+            source,
+            summary: Summary(flights.unwrap()),
+            _supervisor: supervisor,
+            _scratch: scratch,
+        }
+    }
+
+    /// So many checks of each target, one each millisecond until then: each tenth found it down.
+    async fn fill(&self, count: i64, until: Moment) {
+        let query = sqlx::query(
+            "WITH RECURSIVE numbers (n) AS (SELECT CAST(0 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < $1)
+             INSERT INTO checks (target_id, due_at, checked_at, reason, status, latency_ms)
+             SELECT target_id, $2 - n, $2 - n, CASE WHEN n % 10 = 0 THEN 'timeout' END, NULL, n % 50
+             FROM numbers, schedule",
+        );
+        let query = query.bind(count).bind(until);
+        query.execute(self.database.write()).await.unwrap();
+    }
+
+    async fn run(&self, statement: &'static str) {
+        let mut query = QueryBuilder::<Db>::new(statement);
+        let query = query.build();
+        query.execute(self.database.write()).await.unwrap();
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let routes = OpenApiRouter::new().nest("/v1", routes(self.summary.clone()));
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = Router::from(routes).oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 100_000).await;
+        (status, serde_json::from_slice(&body.unwrap()).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn each_check_within_the_window_counts_once_and_no_other() {
+    let fixture = Fixture::with_targets(3).await;
+    let now = Moment::now();
+    // Several chunks, and many that are due at the same time where one ends.
+    fixture.fill(7000, now).await;
+    let hour = Duration::from_hours(1);
+    // The last of these is a millisecond too old, or the first too new.
+    fixture.fill(1, now.before(hour)).await;
+    fixture.fill(1, Moment(now.0 + 1)).await;
+
+    let report = fixture.source.count(Window::Hour, now).await.unwrap();
+
+    let total = json!({
+        "checks": 21_000, "up": 18_900, "availability": 0.9,
+        "latency_ms": {"p50": 25, "p90": 45, "p99": 49},
+    });
+    assert_eq!(json!(report.total), total);
+    assert_eq!((report.targets, report.worst.len()), (3, 3));
+    let day = fixture.source.count(Window::Day, now).await.unwrap();
+    assert_eq!(json!(day.total)["checks"], 21_003);
+}
+
+#[tokio::test]
+async fn it_is_told_from_what_is_known_when_the_database_has_gone() {
+    let fixture = Fixture::with_targets(1).await;
+    fixture.fill(20, Moment::now()).await;
+    assert!(fixture.summary.warm().await);
+    let (status, fresh) = fixture.get("/v1/summary").await;
+    assert_eq!((status, &fresh["stale"]), (200, &json!(false)));
+    assert_eq!(
+        (&fresh["window"], &fresh["total"]["checks"]),
+        (&json!("24h"), &json!(20))
+    );
+    assert_eq!(fresh["worst"][0]["figures"], fresh["total"]);
+
+    fixture.run("ALTER TABLE checks RENAME TO gone").await;
+    fixture.summary.0.let_go_stale(DAY).await;
+    let (status, stale) = fixture.get("/v1/summary?window=24h").await;
+    let mut expected = fresh.clone();
+    expected["stale"] = json!(true);
+    assert_eq!((status, stale), (200, expected));
+    let (status, problem) = fixture.get("/v1/summary?window=7d").await;
+    assert_eq!((status, &problem["code"]), (503, &json!("unavailable")));
+
+    fixture.run("ALTER TABLE gone RENAME TO checks").await;
+    let (status, again) = fixture.get("/v1/summary").await;
+    assert_eq!((status, &again["stale"]), (200, &json!(false)));
+    assert!(again["as_of"].as_str() > fresh["as_of"].as_str());
+}
+
+#[tokio::test]
+async fn a_window_that_there_is_not_is_refused() {
+    let fixture = Fixture::with_targets(0).await;
+    for query in ["window=2h", "window=", "since=1h"] {
+        let (status, problem) = fixture.get(&format!("/v1/summary?{query}")).await;
+        let parameter = query.split('=').next().unwrap();
+        assert_eq!(status, 400, "{query}");
+        assert_eq!(problem["errors"][0]["parameter"], parameter);
+    }
+    let (status, empty) = fixture.get("/v1/summary").await;
+    assert_eq!(
+        (status, &empty["total"]),
+        (200, &json!({"checks": 0, "up": 0}))
+    );
+}
