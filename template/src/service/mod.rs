@@ -13,6 +13,7 @@ mod targets;
 mod web;
 
 use std::error::Error;
+use std::time::Duration;
 
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -35,6 +36,9 @@ pub use settings::Settings;
 )]
 struct Api;
 
+/// The longest that a start waits for what only makes the first answers quicker.
+const WARMING: Duration = Duration::from_millis(500);
+
 /// Starts what works in the background, and gives every route.
 ///
 /// # Errors
@@ -52,6 +56,10 @@ pub async fn start(
     let changes = changes::start(&settings.changes, settings.checks.retention(), frame).await?;
     let checks = checks::start(&settings.checks, settings.frame.shutdown.tasks, frame)?;
     let summary = summary::Summary::start(settings.summary, frame)?;
+    Together::new()
+        .wants("a first summary", WARMING, summary.warm())
+        .done()
+        .await?;
     let summary = summary::routes(summary);
     let api = OpenApiRouter::with_openapi(Api::openapi());
     let targets = targets::routes(targets);

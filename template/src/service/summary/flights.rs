@@ -30,8 +30,9 @@ const MARGIN: Duration = Duration::from_millis(500);
 const ORDERS: usize = 16;
 
 /// There is none. The log says why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unknown;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is none, for the reason that was told before")]
+pub(in crate::service) struct Unknown;
 
 type Made = Result<Arc<Report>, Unknown>;
 

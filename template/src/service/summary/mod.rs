@@ -79,11 +79,10 @@ impl Summary {
         Ok(Self(flights))
     }
 
-    /// Has the usual one made, so that the first who asks need not wait, and says whether there is one.
-    /// Whoever does not wait for that has it made nevertheless.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for a start that warms up"))]
-    pub(super) async fn warm(&self) -> bool {
-        self.0.fresh(Window::default()).await.is_ok()
+    /// Has the usual one made, so that the first who asks need not wait. Whoever gives up to wait for that
+    /// has it made nevertheless.
+    pub(super) async fn warm(&self) -> Result<(), Unknown> {
+        self.0.fresh(Window::default()).await.map(drop)
     }
 }
 
@@ -116,9 +115,9 @@ struct Report {
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Wanted {
-    /// How long until now.
+    /// How long until now: 24 hours, if nothing else is said.
     #[garde(skip)]
-    #[param(inline, required = false, default = "24h")]
+    #[param(inline, required = false)]
     #[serde(default)]
     window: Window,
 }

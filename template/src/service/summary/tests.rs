@@ -324,7 +324,7 @@ async fn each_check_within_the_window_counts_once_and_no_other() {
 async fn it_is_told_from_what_is_known_when_the_database_has_gone() {
     let fixture = Fixture::with_targets(1).await;
     fixture.fill(20, Moment::now()).await;
-    assert!(fixture.summary.warm().await);
+    fixture.summary.warm().await.unwrap();
     let (status, fresh) = fixture.get("/v1/summary").await;
     assert_eq!((status, &fresh["stale"]), (200, &json!(false)));
     assert_eq!(
