@@ -287,7 +287,8 @@ impl Connection {
             .request(id, |request| request.route = Some(route));
     }
 
-    pub(super) fn is_endless(&self) {
+    /// What is being answered has no end of its own.
+    pub(super) fn answers_without_end(&self) {
         self.lock().is_endless = true;
     }
 

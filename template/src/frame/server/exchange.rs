@@ -85,7 +85,7 @@ impl Future for Answering {
             }
             if is_event_stream(&response) {
                 ending = Some(Box::pin(registry.draining().clone().cancelled_owned()));
-                connection.is_endless();
+                connection.answers_without_end();
             }
         }
         // It may be long before a client of HTTP/2 has room for the first frame. Over HTTP/1, only a

@@ -5,8 +5,8 @@
 //! - There are never more connections than [`Limits::max_connections`]; the others wait in the
 //!   backlog of the operating system. No error of `accept` ends a listener.
 //! - A [drain](Listener::drain) takes no more connections, lets requests in flight finish, closes
-//!   those that are idle or half open, and ends event streams, also those that nobody reads. What is not over at its deadline,
-//!   upgraded connections included, is cut, counted, and named by its route.
+//!   those that are idle or half open, and ends event streams, also those that nobody reads. What is not
+//!   over at its deadline, upgraded connections included, is cut, counted, and named by its route.
 //!
 //! The loop is ours because none that exists keeps these promises: `axum::serve` waits for a client
 //! with half a request for ever, and forgets a connection once it is upgraded.

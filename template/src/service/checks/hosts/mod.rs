@@ -212,7 +212,8 @@ impl Host {
     }
 }
 
-/// One who waits for a place at a host. Whoever is told that there may be one, and leaves, tells the next.
+/// One who waits for a place at a host. Whoever ends that, with a place or without, tells the next: there may be
+/// another one, or none for anybody.
 struct Turn(Option<Arc<Notify>>);
 
 impl Turn {
