@@ -37,7 +37,8 @@ def write_whole_numbers_as_such(body):
 def let_checks_end_before_the_next(target):
     """A timeout is not longer than the interval."""
     fields = ["interval_seconds", "timeout_seconds"]
-    interval, timeout = (target.get(field, usual) for field, usual in zip(fields, [60, 10]))
+    given = (target.get(field) for field in fields)
+    interval, timeout = (usual if it is None else it for it, usual in zip(given, [60, 10]))
     if type(interval) is int and type(timeout) is int and 10 <= interval < timeout <= 86400:
         target["timeout_seconds"] = interval
 

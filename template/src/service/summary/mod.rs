@@ -96,10 +96,9 @@ pub(super) fn routes(summary: Summary) -> OpenApiRouter {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Summary)]
 struct Report {
-    /// The time that it is of: so long …
     #[schema(inline)]
     window: Window,
-    /// … until then.
+    /// When it was made.
     as_of: Moment,
     /// Whether a newer one should be there, and could not be made.
     stale: bool,

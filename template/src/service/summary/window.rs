@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// So long until now. There are few, so that each can be kept.
+/// So long until a summary is made.
+// There are few, so that the last of each can be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 pub(super) enum Window {
     #[serde(rename = "1h")]
