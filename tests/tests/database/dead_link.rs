@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use keelson::eventually;
-use keelson::http::{Answer, Request};
+use keelson::http::{self, Answer, Request};
 use keelson::postgres::Postgres;
 use keelson::proxy::Proxy;
 use keelson::service::Service;
@@ -25,7 +25,7 @@ struct Link {
 }
 
 impl Link {
-    /// A service with all the connections that it may have.
+    /// A service with all the connections that it may have, which nobody uses but requests and probes.
     async fn new() -> Link {
         let postgres = Postgres::start().await.unwrap();
         let proxy = Proxy::to(postgres.address()).await.unwrap();
@@ -35,6 +35,9 @@ impl Link {
             .set("http.request_timeout", "2s")
             .set("health.period", "500ms");
         let service = launch.start().await.unwrap().ready().await;
+        for task in ["announcer", "follower"] {
+            pause(&service, task).await;
+        }
         let address = service.http().await;
         // Slow, so that none of them finds the connection of another one free again.
         proxy.delay(Duration::from_millis(50));
@@ -65,6 +68,21 @@ impl Link {
         .await;
         assert!(began.elapsed() < ACQUIRE + SLACK, "{:?}", began.elapsed());
     }
+}
+
+/// Has a task wait, and waits until it does.
+async fn pause(service: &Service, task: &str) {
+    let operator = service.operator().await;
+    let order = Request::post(&format!("/api/tasks/{task}/pause"));
+    assert_eq!(http::send(operator, order).await.unwrap().status, 202);
+    eventually(&format!("{task} to be paused"), async || {
+        let state = http::get(operator, "/api/state").await.unwrap().json();
+        let mut tasks = state["tasks"].as_array().unwrap().iter();
+        tasks
+            .any(|it| it["name"] == task && it["state"] == "paused")
+            .then_some(())
+    })
+    .await;
 }
 
 #[track_caller]

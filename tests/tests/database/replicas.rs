@@ -1,10 +1,12 @@
 //! Several replicas that start at once on an empty database (`tests/replicas` adds a migration of
 //! the kind that deadlocks when the others wait for it in the database).
 
+use std::fs;
 use std::time::Duration;
 
 use keelson::eventually;
 use keelson::postgres::Postgres;
+use keelson::repository;
 use keelson::service::Service;
 use keelson::variant::Variant;
 
@@ -60,9 +62,11 @@ async fn replicas_that_start_at_once_migrate_once_and_none_waits_for_ever() {
         assert_eq!(urls(address).await.len(), number + 1);
         assert_eq!(replica.stop().await.code, Some(0));
     }
-    let applied = "SELECT version, success FROM _sqlx_migrations ORDER BY version";
+    let applied = "SELECT count(*), bool_and(success) FROM _sqlx_migrations";
     let applied = postgres.query("postgres", applied).await.unwrap();
-    assert_eq!(applied, "1|t\n2|t\n3|t\n9001|t");
+    let files = fs::read_dir(repository::template().join("migrations/postgres")).unwrap();
+    // The one that waits for others comes on top.
+    assert_eq!(applied, format!("{}|t", files.count() + 1));
     let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'targets_length'::regclass";
     assert_eq!(postgres.query("postgres", valid).await.unwrap(), "t");
 }
