@@ -5,7 +5,7 @@
 //! - What is asked for has a cost, which is taken as a whole or not at all. Whoever has not enough left is told
 //!   after how many seconds there is.
 //! - It takes no more memory for many clients than for none, and nobody is forgotten for others: each has one
-//!   of [`BUCKETS`] by a hash that nobody outside can work out. So two can have the same, which of a thousand
+//!   of 65536 buckets by a hash that nobody outside can work out. So two can have the same, which of a thousand
 //!   clients at a time happens to about fifteen.
 //! - It is for this process: behind a load balancer, each replica allows as much.
 
