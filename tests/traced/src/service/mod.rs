@@ -3,10 +3,14 @@
 //! The example, and besides calls whose traces are of interest.
 
 mod calls;
+mod changes;
 mod checks;
 mod moment;
+mod paging;
 mod settings;
+mod summary;
 mod targets;
+mod web;
 
 use std::error::Error;
 
@@ -21,10 +25,6 @@ pub use settings::Settings;
 /// # Errors
 ///
 /// When something cannot be started: then the whole service is not.
-#[expect(
-    clippy::unused_async,
-    reason = "a task that must have started is waited for"
-)]
 pub async fn start(
     settings: &Settings,
     frame: &Frame,
@@ -32,7 +32,10 @@ pub async fn start(
     let (database, keys) = (frame.database.clone(), frame.keys.clone());
     let targets = targets::Targets::new(database, keys, &settings.monitor);
     let calls = calls::routes(frame.database.clone());
+    let changes = changes::start(&settings.changes, settings.checks.retention(), frame).await?;
     let checks = checks::start(&settings.checks, settings.frame.shutdown.tasks, frame)?;
-    let api = OpenApiRouter::new().nest("/v1", targets::routes(targets).merge(checks));
+    let summary = summary::routes(summary::Summary::start(settings.summary, frame)?);
+    let routes = targets::routes(targets).merge(checks).merge(changes);
+    let api = OpenApiRouter::new().nest("/v1", routes.merge(summary));
     Ok(api.merge(calls.into()))
 }
