@@ -20,7 +20,6 @@ use super::peer::{Event, Peer, Reply, answer};
 use super::queue::{Queue, Waiting, queue};
 use super::*;
 use crate::frame::database::{self, Database, Db};
-use crate::frame::settings::Setting;
 use crate::frame::supervisor::Supervisor;
 use crate::scratch::Scratch;
 
@@ -47,16 +46,10 @@ impl Fixture {
     async fn new() -> Self {
         let scratch = Scratch::new();
         let settings = database::Settings {
-            url: Setting::parse(&scratch.url().into()).unwrap(),
             max_connections: 4,
             acquire_timeout: PATIENCE,
             statement_timeout: PATIENCE,
-            max_lifetime: PATIENCE,
-            hold_warning: PATIENCE,
-            on_start: database::OnStart::Wait,
-            migrate_on_start: true,
-            migrate_timeout: PATIENCE,
-            unknown_migrations: database::Unknown::Refuse,
+            ..database::tests::settings(scratch.url())
         };
         let database = Database::new(&settings).unwrap();
         database.prepare().await.unwrap();
