@@ -10,6 +10,8 @@ mod paging;
 mod settings;
 mod summary;
 mod targets;
+#[cfg(test)]
+mod watched;
 mod web;
 
 use std::error::Error;

@@ -1,6 +1,6 @@
 //! Targets are checked, by one process or by several, and whatever ends one of them, it goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -277,23 +277,9 @@ async fn three_replicas_make_each_check_once_and_two_go_on_without_the_third() {
     }
 
     // What was asked for is what was due: nothing twice, and nothing that was not kept.
-    let counted = "SELECT substring(url from '[^/]*$'), count(*) FROM checks
-         JOIN targets ON id = target_id GROUP BY url";
-    let counted = postgres.query("postgres", counted).await.unwrap();
-    assert_eq!(counted.lines().count(), TARGETS);
-    for line in counted.lines() {
-        let (path, count) = line.split_once('|').unwrap();
-        let asked = watched.times(&format!("/{path}"));
-        assert_eq!(asked, count.parse::<usize>().unwrap(), "/{path}");
-    }
-    // And each was due once in its period, which is never shorter than by its jitter.
-    let early = "SELECT count(*) FROM (
-             SELECT due_at - lag(due_at) OVER (PARTITION BY target_id ORDER BY due_at) AS period
-             FROM checks
-         ) AS periods WHERE period < 900";
-    let early = postgres.query("postgres", early).await.unwrap();
-    // The interval was made shorter once, when that was due at once.
-    assert!(early.parse::<usize>().unwrap() <= TARGETS, "{early}");
+    let asked = asked_beside_results(&postgres, &watched).await;
+    assert_eq!(asked, [0; TARGETS]);
+    each_was_due_once_in_its_period(&postgres).await;
 
     let mut running = replicas(&postgres).await;
     watched.answers.send_replace(false);
@@ -303,7 +289,14 @@ async fn three_replicas_make_each_check_once_and_two_go_on_without_the_third() {
         (asked > before + TARGETS / 2).then_some(())
     })
     .await;
-    let killed = running.remove(0);
+    // Whoever came first may have taken all that was due.
+    let mut busiest = (0, 0);
+    for (index, replica) in running.iter().enumerate() {
+        busiest = busiest.max((attempts(replica).await, index));
+    }
+    let killed = running.remove(busiest.1);
+    let kept = "SELECT target_id, due_at FROM checks";
+    let kept = postgres.query("postgres", kept).await.unwrap();
     killed.signal(Signal::KILL);
     assert_eq!(killed.exit().await.signal, Some(9));
     watched.answers.send_replace(true);
@@ -314,4 +307,52 @@ async fn three_replicas_make_each_check_once_and_two_go_on_without_the_third() {
     for exit in one_by_one(running.into_iter().map(Service::stop)).await {
         assert_eq!(exit.code, Some(0), "{exit}");
     }
+    // What the dead one had under way was asked for again, and nothing else was.
+    let asked = asked_beside_results(&postgres, &watched).await;
+    let again = asked.iter().sum::<usize>();
+    assert!(asked.iter().all(|more| *more <= 1), "{asked:?}");
+    assert!(again > 0, "it had nothing under way");
+    each_was_due_once_in_its_period(&postgres).await;
+    let left = postgres.query("postgres", "SELECT target_id, due_at FROM checks");
+    let left: BTreeSet<_> = left.await.unwrap().lines().map(str::to_owned).collect();
+    assert!(
+        kept.lines().all(|result| left.contains(result)),
+        "a result is lost"
+    );
+}
+
+/// How many requests this replica has made.
+async fn attempts(replica: &Service) -> usize {
+    let metrics = replica.ask("/metrics").await;
+    let name = "monitor_attempts_total{kind=\"first\"} ";
+    let text = metrics.text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |count| count.parse().unwrap())
+}
+
+/// Of each target, how many requests there were that have left no result.
+async fn asked_beside_results(postgres: &Postgres, watched: &Watched) -> Vec<usize> {
+    let counted = "SELECT substring(url from '[^/]*$'), count(*) FROM checks
+         JOIN targets ON id = target_id GROUP BY url";
+    let counted = postgres.query("postgres", counted).await.unwrap();
+    let beside = counted.lines().map(|line| {
+        let (path, count) = line.split_once('|').unwrap();
+        let asked = watched.times(&format!("/{path}"));
+        let results = count.parse().unwrap();
+        asked
+            .checked_sub(results)
+            .expect("what has a result was asked for")
+    });
+    beside.collect()
+}
+
+/// A period is never shorter than by its jitter.
+async fn each_was_due_once_in_its_period(postgres: &Postgres) {
+    let early = "SELECT count(*) FROM (
+             SELECT due_at - lag(due_at) OVER (PARTITION BY target_id ORDER BY due_at) AS period
+             FROM checks
+         ) AS periods WHERE period < 900";
+    let early = postgres.query("postgres", early).await.unwrap();
+    // The interval was made shorter once, when that was due at once.
+    assert!(early.parse::<usize>().unwrap() <= TARGETS, "{early}");
 }

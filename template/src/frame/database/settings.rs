@@ -102,11 +102,7 @@ impl Section for Settings {
     }
 
     fn check(&self, check: &mut Check<'_>) {
-        check.that(
-            (1..=10_000).contains(&self.max_connections),
-            &["database.max_connections"],
-            "must be from 1 to 10000",
-        );
+        check.range("database.max_connections", self.max_connections, 1..=10_000);
         for (key, time, least) in [
             ("acquire_timeout", self.acquire_timeout, 100),
             ("statement_timeout", self.statement_timeout, 10),

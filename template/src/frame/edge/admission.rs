@@ -33,11 +33,7 @@ impl Section for Overload {
     }
 
     fn check(&self, check: &mut Check<'_>) {
-        check.that(
-            (1..=1_000_000).contains(&self.in_flight),
-            &["http.max_in_flight"],
-            "must be from 1 to 1000000",
-        );
+        check.range("http.max_in_flight", self.in_flight, 1..=1_000_000);
     }
 }
 

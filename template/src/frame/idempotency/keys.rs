@@ -48,15 +48,11 @@ impl Keys {
     pub fn tended_by(&self, supervisor: &Supervisor) -> Result<(), Refused> {
         let keys = self.clone();
         let task = supervisor.every("idempotency", EVERY);
-        let tending = task.at_start().jitter(EVERY / 6).run(move |context| {
+        // A stop does not wait for a database that does not answer.
+        let task = task.at_start().jitter(EVERY / 6).gives_way();
+        let tending = task.run(move |_| {
             let keys = keys.clone();
-            async move {
-                tokio::select! {
-                    tended = keys.tend() => tended,
-                    // A stop does not wait for a database that does not answer; there is a next run.
-                    () = context.cancelled() => Ok(()),
-                }
-            }
+            async move { keys.tend().await }
         });
         tending.map(drop)
     }

@@ -89,11 +89,7 @@ impl Section for Limits {
         ] {
             check.that(!time.is_zero(), &[key], "must be longer than nothing");
         }
-        check.that(
-            (1..=1_000_000).contains(&self.max_connections),
-            &["http.max_connections"],
-            "must be from 1 to 1000000",
-        );
+        check.range("http.max_connections", self.max_connections, 1..=1_000_000);
         check.that(
             (8 * 1024..=1024 * 1024).contains(&self.header_limit.0),
             &["http.header_limit"],

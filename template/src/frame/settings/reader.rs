@@ -3,7 +3,9 @@
 //! A wrong value is noted and its default read in its place, so that the next mistake is found as
 //! well. With a single problem noted, what was read is discarded.
 
+use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use config::{Map, Value, ValueKind};
@@ -178,6 +180,17 @@ pub struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// Notes a problem with this key unless its value is in the range.
+    pub fn range<T: PartialOrd + Display>(
+        &mut self,
+        key: &str,
+        value: T,
+        range: RangeInclusive<T>,
+    ) {
+        let words = format!("must be from {} to {}", range.start(), range.end());
+        self.that(range.contains(&value), &[key], words);
+    }
+
     /// Notes a problem with these keys unless `holds`. `words` say what must be.
     ///
     /// Nothing is noted when one of the values is wrong already: its default stood in for it.

@@ -4,6 +4,7 @@
 //! skipped. A run that fails, panics or takes too long is noted, and the next one comes in its
 //! time. One that fails for the reason that the one before it had is told in the log once a minute, and
 //! when that is over, so is how often it has failed.
+//! A stop waits for the run that is under way, unless that gives way.
 //!
 //! A schedule goes by the clock on the wall, which can be set, and which goes on while the machine
 //! sleeps. It is looked at once a minute, so that a run is at most that late by it. Moments that
@@ -34,6 +35,7 @@ struct Beat {
     at_start: bool,
     jitter: Duration,
     within: Duration,
+    gives_way: bool,
 }
 
 /// The longest sleep, after which all clocks are looked at again.
@@ -46,6 +48,7 @@ impl Periodic {
             at_start: false,
             jitter: Duration::ZERO,
             within: Duration::MAX,
+            gives_way: false,
         };
         Self { builder, beat }
     }
@@ -65,6 +68,13 @@ impl Periodic {
     /// A run that takes longer is given up.
     pub fn within(mut self, time: Duration) -> Self {
         self.beat.within = time;
+        self
+    }
+
+    /// A run is dropped where it waits when it is told to stop: what may wait for something that does not
+    /// answer, and whose next run does what is left.
+    pub fn gives_way(mut self) -> Self {
+        self.beat.gives_way = true;
         self
     }
 
@@ -144,7 +154,12 @@ impl Beat {
                 status.runs += 1;
             }
             let run = timeout(self.within, caught(run(context.clone())));
-            match run.await.unwrap_or_else(|_| Err(self.too_long())) {
+            let ended = tokio::select! {
+                biased;
+                ended = run => ended,
+                () = context.cancelled(), if self.gives_way => return,
+            };
+            match ended.unwrap_or_else(|_| Err(self.too_long())) {
                 Ok(()) => failures.end(&context.status),
                 Err(failure) => failures.add(failure, &context.status),
             }

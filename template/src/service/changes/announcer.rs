@@ -28,15 +28,10 @@ impl Announcer {
     /// Starts the task.
     pub(super) fn run_by(self, supervisor: &Supervisor) -> Result<(), Refused> {
         let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
-        let started = task.run(move |context| {
+        // What is not announced now is announced by others, or at the next start.
+        let started = task.gives_way().run(move |_| {
             let announcer = self.clone();
-            async move {
-                tokio::select! {
-                    turned = announcer.turn(Moment::now()) => turned,
-                    // What is not announced now is announced by others, or at the next start.
-                    () = context.cancelled() => Ok(()),
-                }
-            }
+            async move { announcer.turn(Moment::now()).await }
         });
         started.map(drop)
     }
@@ -54,15 +49,10 @@ pub(super) fn forget_by(
     retention: Duration,
 ) -> Result<(), Refused> {
     let task = supervisor.every("retention.changes", FORGET_EVERY);
-    let started = task.jitter(FORGET_EVERY / 6).run(move |context| {
+    let task = task.jitter(FORGET_EVERY / 6).gives_way();
+    let started = task.run(move |_| {
         let changes = changes.clone();
-        async move {
-            let oldest = Moment::now().before(retention);
-            tokio::select! {
-                forgotten = changes.forget(oldest) => forgotten,
-                () = context.cancelled() => Ok(()),
-            }
-        }
+        async move { changes.forget(Moment::now().before(retention)).await }
     });
     started.map(drop)
 }

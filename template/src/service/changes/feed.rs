@@ -64,14 +64,9 @@ impl Feed {
     pub(super) fn run_by(&self, supervisor: &Supervisor) -> Result<(), Refused> {
         let feed = self.clone();
         let task = supervisor.every(NAME, EVERY).jitter(EVERY / 2);
-        let started = task.run(move |context| {
+        let started = task.gives_way().run(move |_| {
             let feed = feed.clone();
-            async move {
-                tokio::select! {
-                    turned = feed.turn() => turned,
-                    () = context.cancelled() => Ok(()),
-                }
-            }
+            async move { feed.turn().await }
         });
         started.map(drop)
     }

@@ -56,8 +56,7 @@ impl Section for Settings {
     }
 
     fn check(&self, check: &mut Check<'_>) {
-        let can_be = (1..=100_000).contains(&self.max_streams);
-        check.that(can_be, &["monitor.max_streams"], "must be from 1 to 100000");
+        check.range("monitor.max_streams", self.max_streams, 1..=100_000);
     }
 }
 

@@ -121,15 +121,9 @@ impl History {
     ) -> Result<(), Refused> {
         let history = self.clone();
         let task = supervisor.every("retention", EVERY).jitter(EVERY / 6);
-        let started = task.run(move |context| {
+        let started = task.gives_way().run(move |_| {
             let history = history.clone();
-            async move {
-                let oldest = Moment::now().before(retention);
-                tokio::select! {
-                    forgotten = history.forget(oldest) => forgotten,
-                    () = context.cancelled() => Ok(()),
-                }
-            }
+            async move { history.forget(Moment::now().before(retention)).await }
         });
         started.map(drop)
     }

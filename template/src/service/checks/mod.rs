@@ -43,7 +43,7 @@ mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -99,13 +99,8 @@ impl Section for Settings {
     }
 
     fn check(&self, check: &mut Check<'_>) {
-        for (number, key) in [
-            (self.checks_at_once, "monitor.checks_at_once"),
-            (self.max_queued, "monitor.max_queued"),
-        ] {
-            let can_be = (1..=100_000).contains(&number);
-            check.that(can_be, &[key], "must be from 1 to 100000");
-        }
+        check.range("monitor.checks_at_once", self.checks_at_once, 1..=100_000);
+        check.range("monitor.max_queued", self.max_queued, 1..=100_000);
         let at_once = usize::try_from(self.allowance.asked_at_once).unwrap_or(usize::MAX);
         check.that(
             self.allowance.asked_per_minute.is_none() || self.batch.max_batch <= at_once,
@@ -267,11 +262,9 @@ impl Checks {
             deadline: Instant::now() + asked.timeout,
         };
         let made = self.ask(&question, asked.pass);
-        let made = async {
-            match asked.context {
-                Some(context) => context.carry(made).await,
-                None => made.await,
-            }
+        let made = match asked.context {
+            Some(context) => Either::Left(context.carry(made)),
+            None => Either::Right(made),
         };
         tokio::select! {
             verdict = made => {

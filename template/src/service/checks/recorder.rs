@@ -36,8 +36,7 @@ impl Section for Settings {
     }
 
     fn check(&self, check: &mut Check<'_>) {
-        let can_be = (1..=10_000).contains(&self.batch);
-        check.that(can_be, &["monitor.batch"], "must be from 1 to 10000");
+        check.range("monitor.batch", self.batch, 1..=10_000);
     }
 }
 

@@ -66,14 +66,12 @@ impl Schedule {
         let (schedule, work) = (self.clone(), work.clone());
         work.scheduled();
         let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
-        let started = task.run(move |context| {
+        // The database may be slow to answer, and what is not taken on is there for others.
+        let started = task.gives_way().run(move |_| {
             let (schedule, work) = (schedule.clone(), work.clone());
             async move {
-                tokio::select! {
-                    turned = schedule.turn(Moment::now()) => turned.map(|()| work.scheduled()),
-                    // The database may be slow to answer, and what is not taken on is there for others.
-                    () = context.cancelled() => Ok(()),
-                }
+                let turned = schedule.turn(Moment::now()).await;
+                turned.map(|()| work.scheduled())
             }
         });
         started.map(drop)

@@ -10,15 +10,13 @@ use axum::extract::Request;
 use futures_util::future::{join, join_all};
 use futures_util::{FutureExt, pin_mut};
 use serde_json::{Value, json};
-use sqlx::QueryBuilder;
 use tokio::sync::{Notify, oneshot};
 use tower::ServiceExt;
 
 use super::*;
 use crate::frame::context::Context;
-use crate::frame::database::{self, Db};
 use crate::frame::supervisor::Supervisor;
-use crate::scratch::Scratch;
+use crate::service::watched::Watched;
 
 /// What becomes of the next summaries, in their order: made when somebody says so, or not at all.
 #[derive(Clone, Default)]
@@ -228,32 +226,19 @@ async fn a_stop_waits_for_no_summary() {
 
 /// Summaries of what is in a database.
 struct Fixture {
-    database: Database,
+    watched: Watched,
     source: Source,
     summary: Summary,
     _supervisor: Supervisor,
-    _scratch: Scratch,
 }
 
 impl Fixture {
     /// With so many targets.
-    async fn with_targets(count: i64) -> Self {
-        let scratch = Scratch::new();
-        let database = Database::new(&database::tests::settings(scratch.url())).unwrap();
-        database.migrate().await.unwrap();
-        for number in 0..count {
-            let query = sqlx::query(
-                "INSERT INTO targets (url, interval_seconds, timeout_seconds, enabled, created_at, updated_at, version)
-                 VALUES ($1, 60, 10, true, 0, 0, 1)",
-            );
-            let query = query.bind(format!("http://{number}.example/"));
-            query.execute(database.write()).await.unwrap();
-        }
-        let query =
-            sqlx::query("INSERT INTO schedule (target_id, due_at) SELECT id, 0 FROM targets");
-        query.execute(database.write()).await.unwrap();
+    async fn with_targets(count: usize) -> Self {
+        let watched = Watched::new().await;
+        watched.schedule(count).await;
         let source = Source {
-            database: database.clone(),
+            database: watched.database.clone(),
             cpu: Cpu::of_machine(),
         };
         let (supervisor, maker) = (Supervisor::new(), source.clone());
@@ -261,11 +246,10 @@ impl Fixture {
             maker.clone().make(window)
         });
         Self {
-            database,
+            watched,
             source,
             summary: Summary(flights.unwrap()),
             _supervisor: supervisor,
-            _scratch: scratch,
         }
     }
 
@@ -278,13 +262,7 @@ impl Fixture {
              FROM numbers, schedule",
         );
         let query = query.bind(count).bind(until);
-        query.execute(self.database.write()).await.unwrap();
-    }
-
-    async fn run(&self, statement: &'static str) {
-        let mut query = QueryBuilder::<Db>::new(statement);
-        let query = query.build();
-        query.execute(self.database.write()).await.unwrap();
+        query.execute(self.watched.database.write()).await.unwrap();
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
@@ -333,7 +311,10 @@ async fn it_is_told_from_what_is_known_when_the_database_has_gone() {
     );
     assert_eq!(fresh["worst"][0]["figures"], fresh["total"]);
 
-    fixture.run("ALTER TABLE checks RENAME TO gone").await;
+    fixture
+        .watched
+        .run("ALTER TABLE checks RENAME TO gone")
+        .await;
     fixture.summary.0.let_go_stale(DAY).await;
     let (status, stale) = fixture.get("/v1/summary?window=24h").await;
     let mut expected = fresh.clone();
@@ -342,7 +323,10 @@ async fn it_is_told_from_what_is_known_when_the_database_has_gone() {
     let (status, problem) = fixture.get("/v1/summary?window=7d").await;
     assert_eq!((status, &problem["code"]), (503, &json!("unavailable")));
 
-    fixture.run("ALTER TABLE gone RENAME TO checks").await;
+    fixture
+        .watched
+        .run("ALTER TABLE gone RENAME TO checks")
+        .await;
     let (status, again) = fixture.get("/v1/summary").await;
     assert_eq!((status, &again["stale"]), (200, &json!(false)));
     assert!(again["as_of"].as_str() > fresh["as_of"].as_str());

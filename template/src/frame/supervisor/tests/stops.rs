@@ -78,6 +78,35 @@ async fn one_that_ignores_its_cancellation_is_aborted_in_time_and_named() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_periodic_run_is_waited_for_unless_it_gives_way() {
+    let supervisor = Supervisor::new();
+    let instances = Instances::default();
+    let every = |name| supervisor.every(name, SECOND).at_start();
+    let run = || {
+        let entered = instances.clone();
+        move |_| {
+            let instance = entered.enter();
+            async move {
+                let _instance = instance;
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let insists = every("insists").stop_within(3 * SECOND);
+    insists.run(run()).unwrap();
+    every("gives way").gives_way().run(run()).unwrap();
+    sleep(SECOND).await;
+    assert_eq!(instances.now(), 2);
+
+    let began = Instant::now();
+    let left = supervisor.stop(60 * SECOND).await;
+
+    assert_eq!(left, ["insists"]);
+    assert_eq!(began.elapsed(), 3 * SECOND, "for that one alone");
+    assert_eq!(instances.now(), 0, "its destructors ran");
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_of_a_stop_fits_into_its_budget() {
     let supervisor = Supervisor::new();
     for name in ["a", "b", "c"] {

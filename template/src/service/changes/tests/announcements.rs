@@ -9,7 +9,7 @@ use super::*;
 #[tokio::test]
 async fn what_has_lasted_for_long_enough_is_announced_once() {
     let fixture = Fixture::new().await;
-    let target = fixture.add(1).await[0];
+    let target = fixture.watched.schedule(1).await[0];
     let announcer = fixture.announcer(30);
     let almost = |seconds| at(seconds).before(Duration::from_millis(1));
     fixture.found(&[target], 100, None).await;
@@ -41,7 +41,7 @@ async fn what_has_lasted_for_long_enough_is_announced_once() {
 #[tokio::test]
 async fn who_turns_and_turns_back_in_time_has_not_changed() {
     let fixture = Fixture::new().await;
-    let target = fixture.add(1).await;
+    let target = fixture.watched.schedule(1).await;
     let announcer = fixture.announcer(30);
     fixture.found(&target, 100, None).await;
     announcer.turn(at(130)).await.unwrap();
@@ -64,7 +64,7 @@ async fn who_turns_and_turns_back_in_time_has_not_changed() {
 #[tokio::test]
 async fn with_no_time_to_settle_each_turn_is_announced_at_once() {
     let fixture = Fixture::new().await;
-    let target = fixture.add(1).await;
+    let target = fixture.watched.schedule(1).await;
     let announcer = fixture.announcer(0);
     for (seconds, reason) in [(100, Some("dns")), (101, None), (102, Some("tls"))] {
         fixture.found(&target, seconds, reason).await;
@@ -78,7 +78,7 @@ async fn with_no_time_to_settle_each_turn_is_announced_at_once() {
 #[tokio::test]
 async fn of_several_who_announce_at_once_one_does_and_no_number_is_left_out() {
     let fixture = Fixture::new().await;
-    let targets = fixture.add(450).await;
+    let targets = fixture.watched.schedule(450).await;
     fixture.found(&targets, 100, None).await;
     let announcers = [0, 1, 2].map(|_| fixture.announcer(30));
 
@@ -106,10 +106,10 @@ async fn of_several_who_announce_at_once_one_does_and_no_number_is_left_out() {
 #[tokio::test]
 async fn what_a_result_is_being_written_of_is_left_to_the_next_turn() {
     let fixture = Fixture::new().await;
-    let target = fixture.add(1).await[0];
+    let target = fixture.watched.schedule(1).await[0];
     let announcer = fixture.announcer(30);
     fixture.found(&[target], 100, Some("dns")).await;
-    let mut transaction = fixture.database.begin().await.unwrap();
+    let mut transaction = fixture.watched.database.begin().await.unwrap();
     let found = Observed {
         target,
         at: at(120),
@@ -135,12 +135,12 @@ async fn what_a_result_is_being_written_of_is_left_to_the_next_turn() {
 #[tokio::test]
 async fn a_target_that_is_removed_is_announced_no_more_and_what_was_stays() {
     let fixture = Fixture::new().await;
-    let targets = fixture.add(2).await;
+    let targets = fixture.watched.schedule(2).await;
     let announcer = fixture.announcer(30);
     fixture.found(&targets[..1], 100, None).await;
     announcer.turn(at(130)).await.unwrap();
     fixture.found(&targets, 200, Some("dns")).await;
-    fixture.run("DELETE FROM targets").await;
+    fixture.watched.run("DELETE FROM targets").await;
 
     announcer.turn(at(300)).await.unwrap();
 
@@ -153,7 +153,7 @@ async fn a_target_that_is_removed_is_announced_no_more_and_what_was_stays() {
 async fn what_is_old_goes_in_batches_and_numbers_go_on() {
     let fixture = Fixture::new().await;
     fixture.announce(2500).await;
-    let target = fixture.add(1).await;
+    let target = fixture.watched.schedule(1).await;
     fixture.found(&target, 100, None).await;
     fixture.announcer(0).turn(at(100)).await.unwrap();
     let mut removed = Vec::new();

@@ -84,7 +84,7 @@ async fn feed(fixture: &Fixture) -> Feed {
 #[tokio::test]
 async fn a_change_is_told_as_it_is() {
     let fixture = Fixture::new().await;
-    let targets = fixture.add(2).await;
+    let targets = fixture.watched.schedule(2).await;
     let feed = feed(&fixture).await;
     let mut follower = Follower::new(&feed, None).await;
     fixture.found(&targets[..1], 100, None).await;
@@ -174,13 +174,16 @@ async fn who_comes_for_what_is_not_kept_any_more_is_told_so_at_once() {
     let fixture = Fixture::new().await;
     fixture.announce(6).await;
     let feed = feed(&fixture).await;
-    fixture.run("DELETE FROM changes WHERE id <= 4").await;
+    fixture
+        .watched
+        .run("DELETE FROM changes WHERE id <= 4")
+        .await;
     let mut some = Follower::new(&feed, Some(1)).await;
     let mut heard = vec![Missed { after: 1, count: 3 }];
     heard.extend(told(5..=6));
     assert_eq!(some.until(6).await, heard);
 
-    fixture.run("DELETE FROM changes").await;
+    fixture.watched.run("DELETE FROM changes").await;
     let mut none = Follower::new(&feed, Some(1)).await;
 
     let missed = none.frame().await;

@@ -49,13 +49,8 @@ impl Section for Settings {
     }
 
     fn check(&self, check: &mut Check<'_>) {
-        for (number, key) in [
-            (self.max_batch, "monitor.max_batch"),
-            (self.batch_at_once, "monitor.batch_at_once"),
-        ] {
-            let can_be = (1..=MOST).contains(&number);
-            check.that(can_be, &[key], "must be from 1 to 10000");
-        }
+        check.range("monitor.max_batch", self.max_batch, 1..=MOST);
+        check.range("monitor.batch_at_once", self.batch_at_once, 1..=MOST);
         let timeout = self.batch_timeout;
         let is_whole = timeout.subsec_nanos() == 0;
         check.that(

@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
-use url::Url;
+use url::{Position, Url};
 
 use crate::frame::context::Context;
 use crate::frame::settings::{ByteSize, Check, Reader, Section};
@@ -135,15 +135,8 @@ impl fmt::Debug for Outgoing {
 
 /// What may stand before an `@` is not sent: it would be in the log of whoever is between.
 fn request(url: &Url) -> Result<Request<Body>, Failure> {
-    let host = url.host_str().unwrap_or_default();
-    let port = url.port().map(|port| format!(":{port}"));
-    let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
-    let uri = format!(
-        "{}://{host}{}{path}",
-        url.scheme(),
-        port.unwrap_or_default()
-    );
-    let mut request = Request::get(uri)
+    let rest = &url[Position::BeforeHost..Position::AfterQuery];
+    let mut request = Request::get([url.scheme(), "://", rest].concat())
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::ACCEPT, HeaderValue::from_static("*/*"));
     for (name, value) in Context::trace_headers() {

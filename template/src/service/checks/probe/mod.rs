@@ -175,7 +175,8 @@ impl Probe {
         let began = Instant::now();
         self.budget.earn();
         numbers::attempt("first");
-        let one = move || self.attempt(question);
+        // In a place of its own: those around it are moved with all they hold, some of them several times.
+        let one = move || Box::pin(self.attempt(question));
         let after = self.settings.hedge_after;
         let hedged = || attempts::hedged(one, after, move || self.affords("hedge"));
         let asked = attempts::retried(hedged, &self.settings, Reason::may_pass, || {

@@ -43,7 +43,7 @@ async fn an_export_has_every_result_once_in_the_shape_of_the_list() {
             .await;
         let page: Value = serde_json::from_slice(&page).unwrap();
         assert_eq!(lines[..100], page["checks"].as_array().unwrap()[..]);
-        fixture.run("DELETE FROM targets").await;
+        fixture.watched.run("DELETE FROM targets").await;
     }
 }
 
@@ -85,10 +85,10 @@ async fn nothing_is_read_before_it_is_asked_for_and_no_connection_is_held_meanwh
     let mut stream = std::pin::pin!(export.lines());
     let first = stream.next().await.unwrap().unwrap();
     assert_eq!(lines(&first).len(), 1000);
-    assert_eq!(fixture.database.holders(), [""; 0]);
+    assert_eq!(fixture.watched.database.holders(), [""; 0]);
 
     // Had more been read, it would still come.
-    fixture.run("DELETE FROM checks").await;
+    fixture.watched.run("DELETE FROM checks").await;
     assert!(stream.next().await.is_none());
 }
 
@@ -99,7 +99,10 @@ async fn an_export_that_cannot_be_read_to_its_end_does_not_end_as_if_it_were_who
     let export = Export::begin(fixture.history.clone(), target, all())
         .await
         .unwrap();
-    fixture.run("ALTER TABLE checks RENAME TO gone").await;
+    fixture
+        .watched
+        .run("ALTER TABLE checks RENAME TO gone")
+        .await;
     let mut stream = std::pin::pin!(export.lines());
     assert!(stream.next().await.unwrap().is_ok());
     assert!(stream.next().await.unwrap().is_err());

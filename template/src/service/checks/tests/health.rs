@@ -45,18 +45,24 @@ async fn a_scheduler_that_does_not_run_is_noticed_until_it_does() {
 #[tokio::test]
 async fn results_that_cannot_be_written_are_noticed_until_they_can() {
     let fixture = Fixture::new().await;
-    fixture.add(1).await;
+    fixture.watched.add(1).await;
     let due = fixture.replica(10).takes(Moment::now()).await.remove(0);
     let work = Work::default();
     let write = recorded(fixture.history.clone(), work.clone());
     work.reported();
-    fixture.run("ALTER TABLE checks RENAME TO gone").await;
+    fixture
+        .watched
+        .run("ALTER TABLE checks RENAME TO gone")
+        .await;
 
     later(LATE).await;
     write([up(&due)].into()).await.unwrap_err();
     assert!(work.goes_on().is_err());
 
-    fixture.run("ALTER TABLE gone RENAME TO checks").await;
+    fixture
+        .watched
+        .run("ALTER TABLE gone RENAME TO checks")
+        .await;
     write([up(&due)].into()).await.unwrap();
     assert_eq!(work.goes_on(), Ok(()));
 }

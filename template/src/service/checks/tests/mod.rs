@@ -11,7 +11,6 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::response::Parts;
 use futures_util::FutureExt;
-use sqlx::QueryBuilder;
 use tokio::sync::mpsc;
 use tokio::task::unconstrained;
 use tower::ServiceExt;
@@ -19,20 +18,18 @@ use tower::ServiceExt;
 use super::peer::{Event, Peer, Reply, answer};
 use super::queue::{Queue, Waiting, queue};
 use super::*;
-use crate::frame::database::{self, Database, Db};
 use crate::frame::supervisor::Supervisor;
-use crate::scratch::Scratch;
+use crate::service::watched::Watched;
 
 /// Longer than anything here takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const LEASE: Duration = Duration::from_mins(2);
 
-/// A database with targets.
+/// A database with targets, and what is known of them.
 struct Fixture {
-    database: Database,
+    watched: Watched,
     history: History,
-    _scratch: Scratch,
 }
 
 /// One of the processes that check them.
@@ -44,45 +41,16 @@ struct Replica {
 
 impl Fixture {
     async fn new() -> Self {
-        let scratch = Scratch::new();
-        let settings = database::Settings {
-            max_connections: 4,
-            acquire_timeout: PATIENCE,
-            statement_timeout: PATIENCE,
-            ..database::tests::settings(scratch.url())
-        };
-        let database = Database::new(&settings).unwrap();
-        database.prepare().await.unwrap();
+        let watched = Watched::new().await;
         Self {
-            history: History::new(database.clone()),
-            database,
-            _scratch: scratch,
+            history: History::new(watched.database.clone()),
+            watched,
         }
-    }
-
-    /// Adds so many targets, and says which.
-    async fn add(&self, count: usize) -> Vec<i64> {
-        let mut added = Vec::new();
-        for n in 0..count {
-            let query = sqlx::query_scalar(
-                "INSERT INTO targets (url, interval_seconds, timeout_seconds, enabled, created_at, updated_at, version)
-                 VALUES ($1, 60, 10, true, 0, 0, 1) RETURNING id",
-            );
-            let query = query.bind(format!("http://watched-{n}.example/"));
-            added.push(query.fetch_one(self.database.write()).await.unwrap());
-        }
-        added
-    }
-
-    async fn run(&self, statement: &'static str) {
-        let mut query = QueryBuilder::<Db>::new(statement);
-        let query = query.build();
-        query.execute(self.database.write()).await.unwrap();
     }
 
     fn replica(&self, room: usize) -> Replica {
         let (queue, waiting) = queue(room);
-        let schedule = Schedule::new(self.database.clone(), queue.clone(), LEASE);
+        let schedule = Schedule::new(self.watched.database.clone(), queue.clone(), LEASE);
         Replica {
             schedule,
             queue,

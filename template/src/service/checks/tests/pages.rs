@@ -6,9 +6,9 @@ use super::*;
 
 /// A target with so many results, one each second, the first at 1 s.
 pub(super) async fn with_results(fixture: &Fixture, count: i64) -> i64 {
-    let target = fixture.add(1).await[0];
+    let target = fixture.watched.add(1).await[0];
     fixture.replica(10).takes(Moment(0)).await;
-    let mut transaction = fixture.database.begin().await.unwrap();
+    let mut transaction = fixture.watched.database.begin().await.unwrap();
     for n in 1..=count {
         let query = sqlx::query(
             "INSERT INTO checks (target_id, due_at, checked_at, reason, status, latency_ms)

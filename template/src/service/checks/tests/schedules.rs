@@ -16,7 +16,7 @@ fn targets(taken: &[Due]) -> BTreeSet<i64> {
 #[tokio::test]
 async fn a_new_target_is_due_at_once_and_taken_on_by_one() {
     let fixture = Fixture::new().await;
-    let target = fixture.add(1).await[0];
+    let target = fixture.watched.add(1).await[0];
     let (mut one, mut other) = (fixture.replica(10), fixture.replica(10));
     let now = Moment::now();
 
@@ -36,7 +36,7 @@ async fn a_new_target_is_due_at_once_and_taken_on_by_one() {
 #[tokio::test]
 async fn of_several_who_look_at_once_each_takes_on_something_else() {
     let fixture = Fixture::new().await;
-    let all: BTreeSet<_> = fixture.add(250).await.into_iter().collect();
+    let all: BTreeSet<_> = fixture.watched.add(250).await.into_iter().collect();
     let mut replicas = [0, 1, 2].map(|_| fixture.replica(250));
     let now = Moment::now();
 
@@ -58,7 +58,7 @@ async fn of_several_who_look_at_once_each_takes_on_something_else() {
 #[tokio::test]
 async fn when_a_lease_runs_out_another_takes_it_on_and_what_comes_late_is_left_out() {
     let fixture = Fixture::new().await;
-    let target = fixture.add(1).await[0];
+    let target = fixture.watched.add(1).await[0];
     let (mut dead, mut other) = (fixture.replica(10), fixture.replica(10));
     let now = Moment::now();
     let first = dead.takes(now).await.remove(0);
@@ -78,7 +78,7 @@ async fn when_a_lease_runs_out_another_takes_it_on_and_what_comes_late_is_left_o
 #[tokio::test]
 async fn whose_clock_is_behind_takes_on_nothing_that_was_checked_just_now() {
     let fixture = Fixture::new().await;
-    fixture.add(1).await;
+    fixture.watched.add(1).await;
     let (mut one, mut other) = (fixture.replica(10), fixture.replica(10));
     let now = Moment::now();
     let due = one.takes(now).await.remove(0);
@@ -87,6 +87,7 @@ async fn whose_clock_is_behind_takes_on_nothing_that_was_checked_just_now() {
 
     // Somebody's clock was wrong by far more, and is set right.
     fixture
+        .watched
         .run("UPDATE schedule SET due_at = due_at + 600000")
         .await;
     assert_eq!(other.takes(now).await.len(), 1);
@@ -95,7 +96,7 @@ async fn whose_clock_is_behind_takes_on_nothing_that_was_checked_just_now() {
 #[tokio::test]
 async fn nothing_is_taken_on_for_which_there_is_no_room() {
     let fixture = Fixture::new().await;
-    fixture.add(5).await;
+    fixture.watched.add(5).await;
     let replica = fixture.replica(2);
     let now = Moment::now();
     replica.schedule.turn(now).await.unwrap();
@@ -109,7 +110,7 @@ async fn nothing_is_taken_on_for_which_there_is_no_room() {
 #[tokio::test]
 async fn a_result_is_kept_and_the_next_check_comes_in_its_time() {
     let fixture = Fixture::new().await;
-    let target = fixture.add(1).await[0];
+    let target = fixture.watched.add(1).await[0];
     let mut replica = fixture.replica(10);
     let now = Moment::now();
     let due = replica.takes(now).await.remove(0);
@@ -138,7 +139,7 @@ async fn a_result_is_kept_and_the_next_check_comes_in_its_time() {
 #[tokio::test]
 async fn who_was_away_for_long_checks_each_target_once() {
     let fixture = Fixture::new().await;
-    let target = fixture.add(1).await[0];
+    let target = fixture.watched.add(1).await[0];
     let mut replica = fixture.replica(10);
     let long_ago = Moment::now().before(Duration::from_hours(10));
     let due = replica.takes(long_ago).await.remove(0);
@@ -154,7 +155,7 @@ async fn who_was_away_for_long_checks_each_target_once() {
 #[tokio::test]
 async fn what_was_put_off_is_due_again_soon_and_has_no_result() {
     let fixture = Fixture::new().await;
-    let target = fixture.add(1).await[0];
+    let target = fixture.watched.add(1).await[0];
     let mut replica = fixture.replica(10);
     let due = replica.takes(Moment::now()).await.remove(0);
     let end = End::Postponed;
@@ -177,15 +178,17 @@ async fn what_was_put_off_is_due_again_soon_and_has_no_result() {
 #[tokio::test]
 async fn what_is_switched_off_is_not_checked_and_a_shorter_interval_holds_at_once() {
     let fixture = Fixture::new().await;
-    fixture.add(1).await;
+    fixture.watched.add(1).await;
     let mut replica = fixture.replica(10);
     let now = Moment::now();
     fixture
+        .watched
         .run("UPDATE targets SET enabled = NOT enabled")
         .await;
     assert!(replica.takes(now).await.is_empty());
 
     fixture
+        .watched
         .run("UPDATE targets SET enabled = NOT enabled, interval_seconds = 3600")
         .await;
     let due = replica.takes(now).await.remove(0);
@@ -193,6 +196,7 @@ async fn what_is_switched_off_is_not_checked_and_a_shorter_interval_holds_at_onc
     assert!(replica.takes(now.after(LEASE)).await.is_empty());
 
     fixture
+        .watched
         .run("UPDATE targets SET interval_seconds = 10")
         .await;
     assert_eq!(replica.takes(now.after(LEASE)).await.len(), 1);
@@ -201,7 +205,7 @@ async fn what_is_switched_off_is_not_checked_and_a_shorter_interval_holds_at_onc
 #[tokio::test]
 async fn a_target_that_is_removed_takes_its_results_along_and_stops_no_others() {
     let fixture = Fixture::new().await;
-    let all = fixture.add(2).await;
+    let all = fixture.watched.add(2).await;
     let mut replica = fixture.replica(10);
     let now = Moment::now();
     for due in replica.takes(now).await {
@@ -209,7 +213,7 @@ async fn a_target_that_is_removed_takes_its_results_along_and_stops_no_others() 
     }
     let again = replica.takes(now.after(Duration::from_secs(64))).await;
     let gone = "DELETE FROM targets WHERE id = (SELECT min(id) FROM targets)";
-    fixture.run(gone).await;
+    fixture.watched.run(gone).await;
 
     let reports: Vec<_> = again.iter().map(up).collect();
     fixture.history.clone().write(reports.into()).await.unwrap();
@@ -221,10 +225,11 @@ async fn a_target_that_is_removed_takes_its_results_along_and_stops_no_others() 
 #[tokio::test]
 async fn who_wishes_for_a_check_has_it_before_all_others_and_only_once() {
     let fixture = Fixture::new().await;
-    let all = fixture.add(3).await;
+    let all = fixture.watched.add(3).await;
     let mut replica = fixture.replica(2);
     let now = Moment::now();
     fixture
+        .watched
         .run("UPDATE targets SET enabled = NOT enabled WHERE id = (SELECT max(id) FROM targets)")
         .await;
     replica.schedule.turn(now).await.unwrap();
@@ -248,7 +253,7 @@ async fn who_wishes_for_a_check_has_it_before_all_others_and_only_once() {
 #[tokio::test]
 async fn a_wish_for_which_there_is_no_room_changes_nothing() {
     let fixture = Fixture::new().await;
-    let all = fixture.add(2).await;
+    let all = fixture.watched.add(2).await;
     let replica = fixture.replica(1);
     let now = Moment::now();
     assert_eq!(
@@ -266,13 +271,15 @@ async fn a_wish_for_which_there_is_no_room_changes_nothing() {
 #[tokio::test]
 async fn what_a_result_means_for_its_target_is_written_with_it_and_what_comes_late_means_nothing() {
     let fixture = Fixture::new().await;
-    let target = fixture.add(1).await[0];
+    let target = fixture.watched.add(1).await[0];
     let (mut slow, mut other) = (fixture.replica(10), fixture.replica(10));
     let state = || async {
         let query = sqlx::query_as("SELECT is_up, turned_at FROM states WHERE target_id = $1");
         let query = query.bind(target);
-        let state: Option<(bool, i64)> =
-            query.fetch_optional(fixture.database.read()).await.unwrap();
+        let state: Option<(bool, i64)> = query
+            .fetch_optional(fixture.watched.database.read())
+            .await
+            .unwrap();
         state
     };
     let now = Moment::now();

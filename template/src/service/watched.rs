@@ -1,0 +1,63 @@
+//! A database with targets, for the tests of what is kept of them.
+
+use std::time::Duration;
+
+use sqlx::QueryBuilder;
+
+use crate::frame::database::{self, Database, Db};
+use crate::scratch::Scratch;
+
+/// Longer than anything takes there; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) struct Watched {
+    pub(super) database: Database,
+    _scratch: Scratch,
+}
+
+impl Watched {
+    /// Without any as yet.
+    pub(super) async fn new() -> Self {
+        let scratch = Scratch::new();
+        let settings = database::Settings {
+            max_connections: 4,
+            acquire_timeout: PATIENCE,
+            statement_timeout: PATIENCE,
+            ..database::tests::settings(scratch.url())
+        };
+        let database = Database::new(&settings).unwrap();
+        database.prepare().await.unwrap();
+        Self {
+            database,
+            _scratch: scratch,
+        }
+    }
+
+    /// Adds so many targets, and says which.
+    pub(super) async fn add(&self, count: usize) -> Vec<i64> {
+        let mut added = Vec::new();
+        for n in 0..count {
+            let query = sqlx::query_scalar(
+                "INSERT INTO targets (url, interval_seconds, timeout_seconds, enabled, created_at, updated_at, version)
+                 VALUES ($1, 60, 10, true, 0, 0, 1) RETURNING id",
+            );
+            let query = query.bind(format!("http://watched-{n}.example/"));
+            added.push(query.fetch_one(self.database.write()).await.unwrap());
+        }
+        added
+    }
+
+    /// Adds so many, which are due at once.
+    pub(super) async fn schedule(&self, count: usize) -> Vec<i64> {
+        let added = self.add(count).await;
+        self.run("INSERT INTO schedule (target_id, due_at) SELECT id, 0 FROM targets")
+            .await;
+        added
+    }
+
+    pub(super) async fn run(&self, statement: impl Into<String>) {
+        let mut query = QueryBuilder::<Db>::new(statement);
+        let query = query.build();
+        query.execute(self.database.write()).await.unwrap();
+    }
+}
