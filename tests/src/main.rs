@@ -31,7 +31,7 @@ enum Task {
     /// Measure build times, start, memory, size and speed, and write them to docs/performance.md
     Measure {
         /// Only this part, and only print it
-        #[arg(value_parser = ["edge", "layers", "fanout"])]
+        #[arg(value_parser = measure::PARTS)]
         part: Option<String>,
     },
     /// Bring the lock file that generated services get up to date with template/Cargo.lock
@@ -64,13 +64,10 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::New(new) => named().and_then(|()| new.run()),
         Task::Test { arguments } => test(&arguments),
-        Task::Measure { part } => match part.as_deref() {
-            Some("edge") => measure::edge(),
-            Some("fanout") => measure::fanout(),
-            Some(_) => measure::layers(),
-            None => measure::write(),
+        Task::Measure { part } => {
+            let measured = part.map_or_else(measure::write, |part| measure::part(&part));
+            measured.map(|()| ExitCode::SUCCESS)
         }
-        .map(|()| ExitCode::SUCCESS),
         Task::Lock => lock::write().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -112,6 +112,7 @@ pub(super) fn section(stage: &Stage) -> Result<String> {
          instructions, when each is taken out of the code by itself (`cargo run -- measure layers`):\n\n\
          | without | instructions less |\n|---|---|\n"
     );
+    let mut all = 0.0;
     for layer in &LAYERS {
         let path = stage.project().dir().join(layer.file);
         let code = fs::read_to_string(&path)?;
@@ -128,7 +129,15 @@ pub(super) fn section(stage: &Stage) -> Result<String> {
         }
         let rest = count(layer.argument.as_slice())?;
         writeln!(page, "| {} | {:.0} |", layer.name, whole - rest)?;
+        all += whole - rest;
     }
     stage.build_ours()?;
+    let more = whole - stage.instructions(Contender::Other("axum"), &HELLO, &[])?;
+    writeln!(
+        page,
+        "\nThat is {all:.0} of the {more:.0} that it takes more than axum alone. The rest is what nothing can be \
+         had without: the id, the trace and the time that is left, which are known wherever the request is; \
+         problems in place of what axum says; and the listener, which knows of each connection what it is at."
+    )?;
     Ok(page)
 }

@@ -58,7 +58,7 @@ fn an_hour_of_five_thousand_targets() {
     let hour = Hour {
         period: Duration::from_secs(10),
         periods: 60,
-        growth: 16 << 20,
+        growth: 8 << 20,
     };
     alone("an_hour_of_five_thousand_targets", debug, |service| {
         pass(hour, service)

@@ -123,10 +123,13 @@ impl Hosts {
         loop {
             let mut kept = None;
             let passed = self.look(url, |host| {
-                // A host that was forgotten meanwhile is another one.
-                turn.0 = Some(Arc::clone(&host.freed));
                 kept = host.kept.filter(|until| *until > Instant::now());
-                host.pass(self.0.settings.per_host - usize::from(kept.is_some()))
+                let most = self.0.settings.per_host - usize::from(kept.is_some());
+                let passed = host.pass(most);
+                // A host that was forgotten meanwhile is another one. Of its last place, nobody is told.
+                let is_last = passed.is_ok() && host.passes >= most;
+                turn.0 = (!is_last).then(|| Arc::clone(&host.freed));
+                passed
             });
             match passed {
                 Ok(pass) => return Some(pass),

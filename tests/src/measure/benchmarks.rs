@@ -1,0 +1,63 @@
+//! The benchmarks that come with every service, and what they say.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::run_cargo;
+use crate::variant::Variant;
+
+/// A benchmark that comes with every service.
+struct Benchmark {
+    title: &'static str,
+    name: &'static str,
+    about: &'static str,
+}
+
+const BENCHMARKS: [Benchmark; 4] = [
+    Benchmark {
+        title: "Supervision",
+        name: "supervision",
+        about: "What a task costs under the supervisor, beside tokio's own ways to start one; aim: \
+                a one-shot within twice a bare `tokio::spawn`, and start and stop linear in the \
+                number of tasks.",
+    },
+    Benchmark {
+        title: "The listener",
+        name: "serving",
+        about: "What the listener costs, with all that it promises, beside `axum::serve` with the \
+                same route on the same runtime; aim: within 3 % on connections that are kept, and \
+                ahead on those that are closed. Clients have the other core: where the thread is not \
+                busy all the time, the time of the thread tells more than the rate.",
+    },
+    Benchmark {
+        title: "Logs",
+        name: "logging",
+        about: "What the event of a request costs the thread that logs it, and the process, beside \
+                `tracing_subscriber`'s own JSON on the way to the same file; aim: at most half.",
+    },
+    Benchmark {
+        title: "The database",
+        name: "database",
+        about: "What a statement costs through the database of the frame, with its guards, beside a \
+                pool of sqlx with its defaults and one connection that nobody shares; aim: ahead of \
+                the pool, and half as fast again for reads.",
+    },
+];
+
+/// The sections of docs/performance.md.
+pub(super) fn sections(target: &Path) -> Result<String> {
+    let project = Variant::default().generate();
+    let mut page = String::new();
+    for Benchmark { title, name, about } in BENCHMARKS {
+        let arguments = ["bench", "--locked", "--bench", name];
+        let said = String::from_utf8(run_cargo(project.dir(), target, &arguments)?)?;
+        write!(
+            page,
+            "\n## {title}\n\n{about}\n\n`cargo bench --bench {name}` in a generated service, or in \
+             `template/`, prints\n\n```text\n{said}```\n"
+        )?;
+    }
+    Ok(page)
+}

@@ -1,0 +1,177 @@
+//! What a service costs to build, to start and to keep running.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::{mebibytes, median, run_cargo};
+use crate::crowd::{Crowd, Manner, make_room, welcoming};
+use crate::http::{self, Request};
+use crate::service::Service;
+use crate::variant::{Project, Variant};
+
+/// Starts that are measured; the middle one is reported.
+const STARTS: usize = 21;
+
+/// Connections that are held at once, to know what one of them costs.
+const CROWD: usize = 10_000;
+
+/// The table of docs/performance.md, of builds into an empty directory.
+pub(super) fn section(target: &Path) -> Result<String> {
+    let project = Variant::default().generate();
+    let runtime = tokio::runtime::Runtime::new()?;
+    let debug = build(&project, target, &[])?;
+    let rebuild = rebuild(&project, target)?;
+    let release = build(&project, target, &["--release"])?;
+    let binary = target.join("release").join(project.name());
+    let size = fs::metadata(&binary)?.len();
+    let first = runtime.block_on(starts(&binary, false))?;
+    let again = runtime.block_on(starts(&binary, true))?;
+    let (idle, worked) = runtime.block_on(memory(&binary))?;
+    let [idle_each, half_open_each, busy_each] = runtime.block_on(connections(&binary))?;
+    let mut page = "\n| what | measured | aim |\n|---|---|---|\n".to_owned();
+    for (what, measured, aim) in [
+        (
+            "Clean debug build, all dependencies",
+            seconds(debug),
+            "under 90 s",
+        ),
+        (
+            "Debug build after a change to a route",
+            seconds(rebuild),
+            "under 5 s",
+        ),
+        ("Clean release build, with fat LTO", seconds(release), "–"),
+        ("Release binary", mebibytes(size), "under 15 MiB"),
+        (
+            "Start to `ready`, database to be made",
+            milliseconds(first),
+            "under 50 ms",
+        ),
+        (
+            "Start to `ready`, database there",
+            milliseconds(again),
+            "under 50 ms",
+        ),
+        ("Memory when idle (RSS)", mebibytes(idle), "under 20 MiB"),
+        ("Memory after 10 000 requests (RSS)", mebibytes(worked), "–"),
+        (
+            "Memory for an idle connection, one of 10 000",
+            kibibytes(idle_each),
+            "under 32 KiB",
+        ),
+        (
+            "… for one with half the head of a request",
+            kibibytes(half_open_each),
+            "under 32 KiB",
+        ),
+        (
+            "… for one with a request in flight",
+            kibibytes(busy_each),
+            "under 32 KiB",
+        ),
+    ] {
+        writeln!(page, "| {what} | {measured} | {aim} |")?;
+    }
+    writeln!(
+        page,
+        "\nBuilds are from an empty target directory, with every dependency downloaded before. \
+         Starts are the median of {STARTS}, from the `exec` to the `ready` event as it is read \
+         from the log; memory is the resident set that Linux reports for the release build. What the \
+         kernel keeps for a socket is not in it."
+    )?;
+    Ok(page)
+}
+
+fn build(project: &Project, target: &Path, arguments: &[&str]) -> Result<Duration> {
+    let started = Instant::now();
+    let build = [&["build", "--locked"], arguments].concat();
+    run_cargo(project.dir(), target, &build)?;
+    Ok(started.elapsed())
+}
+
+/// The median of five changes to a route that cargo cannot take for nothing.
+fn rebuild(project: &Project, target: &Path) -> Result<Duration> {
+    let route = project.dir().join("src/service/targets/store.rs");
+    let original = fs::read_to_string(&route)?;
+    let mut times = Vec::new();
+    for attempt in 0..5 {
+        let changed = original.replace("There is no room", &format!("There are {attempt} places"));
+        ensure!(
+            changed != original,
+            "the route to change is not what it was"
+        );
+        fs::write(&route, changed)?;
+        times.push(build(project, target, &[])?);
+    }
+    fs::write(&route, original)?;
+    Ok(median(times))
+}
+
+/// From `exec` to `ready`: the median, with a database that has to be made or is there.
+async fn starts(binary: &PathBuf, again: bool) -> Result<Duration> {
+    let kept = tempfile::tempdir()?;
+    let mut times = Vec::new();
+    for _ in 0..STARTS {
+        let mut launch = Service::of(binary);
+        if again {
+            launch = launch.directory(kept.path());
+        }
+        let started = Instant::now();
+        let service = launch.start().await?;
+        let ready = service.event("ready").await;
+        times.push(ready.received.duration_since(started));
+        service.stop().await;
+    }
+    Ok(median(times))
+}
+
+/// Resident memory when nothing has been asked yet, and after some work.
+async fn memory(binary: &PathBuf) -> Result<(u64, u64)> {
+    let service = Service::of(binary).start().await?.ready().await;
+    let address = service.http().await;
+    let idle = service.rss();
+    let mut connection = http::Http1::connect(address).await?;
+    for number in 0..10_000 {
+        let request = match number % 10 {
+            0 => Request::post("/v1/targets").json(
+                &serde_json::json!({ "url": format!("http://example.org/{}", number % 100) }),
+            ),
+            _ => Request::get("/v1/targets"),
+        };
+        connection.send(request).await?;
+    }
+    Ok((idle, service.rss()))
+}
+
+/// Resident memory for each connection of a crowd, of which everybody is idle, has sent half the
+/// head of a request, or has one in flight.
+async fn connections(binary: &PathBuf) -> Result<[u64; 3]> {
+    make_room(CROWD)?;
+    let mut each = [0; 3];
+    for (bytes, manner) in each
+        .iter_mut()
+        .zip([Manner::Idle, Manner::HalfOpen, Manner::Busy])
+    {
+        let launch = welcoming(Service::of(binary), CROWD);
+        let service = launch.start().await?.ready().await;
+        *bytes = Crowd::gather(&service, manner, CROWD).await?.bytes_each;
+    }
+    Ok(each)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes here are far below 2^52")]
+fn kibibytes(bytes: u64) -> String {
+    format!("{:.1} KiB", bytes as f64 / f64::from(1 << 10))
+}
