@@ -76,7 +76,9 @@ fn page(
         writeln!(page, "{}", race.row(latency))?;
     }
     page.push_str(
-        "\nOf CPU it is that of all threads, with what it takes to read the request and to write the answer. Where many are asked at once, it is the processor that says how long it takes.\n\n\
+        "\nOf CPU it is that of all threads, with what it takes to read the request and to write the answer. \
+         Where many are asked at once, it is the processor that says how long it takes; where few are, nearly \
+         each answer wakes the thread, which makes it dearer.\n\n\
          | the most memory (RSS), 100 at once | ours | Python's |\n|---|---|---|\n",
     );
     for (urls, peaks) in memory {

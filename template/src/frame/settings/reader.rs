@@ -181,7 +181,7 @@ pub struct Check<'a> {
 
 impl Check<'_> {
     /// Notes a problem with this key unless its value is in the range.
-    pub fn range<T: PartialOrd + Display>(
+    pub fn range<T: Copy + PartialOrd + Display>(
         &mut self,
         key: &str,
         value: T,
