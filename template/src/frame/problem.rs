@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::context::RequestId;
 use super::database::Refusal;
+use super::edge;
 
 /// One error, as the client sees it.
 #[derive(Debug, Clone)]
@@ -166,7 +167,8 @@ impl Problem {
         let length = body.len();
         format!(
             "HTTP/1.1 {status}\r\ncontent-type: {KIND}\r\ncontent-length: {length}\r\n\
-             x-request-id: {id}\r\nconnection: close\r\n\r\n{body}"
+             x-request-id: {id}\r\n{}connection: close\r\n\r\n{body}",
+            *edge::SAFE_LINES
         )
     }
 

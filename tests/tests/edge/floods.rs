@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keelson::eventually;
 use keelson::http::{self, Conversation, Http2, Kind};
 use keelson::service::Service;
 
@@ -20,8 +21,8 @@ const END_HEADERS: u8 = 4;
 
 /// `:method GET`, `:scheme http`, `:path /`, `:authority here`, as HPACK writes them.
 const GET: &[u8] = b"\x82\x86\x84\x41\x04here";
-/// The same with `POST`.
-const POST: &[u8] = b"\x83\x86\x84\x41\x04here";
+/// `POST` to `/raw`, which reads all that comes.
+const POST: &[u8] = b"\x83\x86\x44\x04/raw\x41\x04here";
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -119,12 +120,30 @@ async fn questions_whose_answers_nobody_reads() {
 async fn a_body_of_nothing_that_never_ends() {
     let service = running().await;
     let before = Before::of(&service);
-    let begin = std::iter::once(frame(HEADERS, END_HEADERS, 1, POST));
-    let nothing = || frame(DATA, 0, 1, &[]).repeat(1000);
-    flood(
-        &service,
-        begin.chain(std::iter::repeat_with(nothing).take(500)),
-    )
+    let mut client = Conversation::open(service.http().await).await.unwrap();
+    client.within(Duration::from_secs(10));
+    let open = frame(HEADERS, END_HEADERS, 1, POST);
+    let begin = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &open].concat();
+    client.write(begin).await.unwrap();
+    eventually("a handler that reads", async || {
+        let metrics = service.ask("/metrics").await;
+        let reads = "http_server_active_requests 1";
+        metrics
+            .text()
+            .lines()
+            .any(|line| line == reads)
+            .then_some(())
+    })
     .await;
+    let nothing = frame(DATA, 0, 1, &[]).repeat(1000);
+    let mut written = 0;
+    while written < 500 && client.write(&nothing).await.is_ok() {
+        written += 1;
+    }
+    assert!(written < 500, "it was told to go away");
+    client.closed().await.unwrap();
+    let ended = service.event("request").await;
+    assert_eq!(ended.field("route"), "/raw", "{ended}");
+    assert_eq!(ended.field("status"), 400, "{ended}");
     survived(&service, before).await;
 }

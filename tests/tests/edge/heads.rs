@@ -2,6 +2,20 @@
 
 use keelson::http::{Answer, Conversation};
 
+/// OWASP's, as they are on whatever is answered.
+const ALWAYS: [(&str, &str); 7] = [
+    ("cache-control", "no-store"),
+    (
+        "content-security-policy",
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("referrer-policy", "no-referrer"),
+    ("strict-transport-security", "max-age=31536000"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+];
+
 use crate::{Before, faulty, said, unimpressed};
 
 /// Also what no route has seen is a problem, with an id.
@@ -52,6 +66,81 @@ async fn a_head_that_is_too_large_is_refused_and_costs_little() {
         is_refused_as(&answer, code);
     }
     unimpressed(&service, before).await;
+}
+
+#[tokio::test]
+async fn every_answer_has_an_id_and_the_headers_of_all_and_does_not_say_what_serves_it() {
+    let launch = faulty().set("http.header_timeout", "300ms");
+    let service = launch.start().await.unwrap().ready().await;
+    let (public, operators) = (service.http().await, service.operator().await);
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let large = format!("x: {}\r\n\r\n", "x".repeat(300_000));
+    for (address, request, status) in [
+        (public, get("/slow?ms=0"), 200),
+        (public, get("/livez"), 200),
+        (public, get("/readyz?verbose"), 200),
+        (public, get("/openapi.json"), 200),
+        (public, get("/nothing"), 404),
+        (public, get("/upload"), 405),
+        (
+            public,
+            "POST /livez HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
+            405,
+        ),
+        (public, get("/panic"), 500),
+        (public, "GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        (public, "no request\r\n\r\n".to_owned(), 400),
+        (public, "GET / HTTP/1.1\r\nhost".to_owned(), 408),
+        (
+            public,
+            get("/slow").replace("\r\n\r\n", &format!("\r\n{large}")),
+            431,
+        ),
+        (public, get(&format!("/{}", "x".repeat(20_000))), 414),
+        (operators, get("/livez"), 200),
+        (operators, get("/metrics"), 200),
+        (operators, get("/api/state"), 200),
+        (operators, get("/nothing"), 404),
+    ] {
+        let what = request.lines().next().unwrap_or_default().get(..40);
+        let what = what.unwrap_or(&request);
+        let mut client = Conversation::open(address).await.unwrap();
+        // It may hang up before it has heard all of this.
+        _ = client.write(&request).await;
+        let answer = client.answer().await.unwrap();
+        assert_eq!(answer.status, status, "{what}: {answer}");
+        for (name, value) in ALWAYS {
+            // What may be kept for a while, such as the description, says so itself.
+            if name != "cache-control" || !request.contains("/openapi.json") {
+                assert_eq!(answer.header(name), Some(value), "{what}: {name}");
+            }
+        }
+        assert!(answer.header("x-request-id").is_some(), "{what}: {answer}");
+        assert_eq!(answer.header("server"), None, "{what}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_is_what_a_get_would_be_without_its_body() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let mut client = Conversation::open(service.http().await).await.unwrap();
+    for (path, status) in [
+        ("/slow?ms=0", 200),
+        ("/nothing", 404),
+        ("/upload", 405),
+        ("/livez", 200),
+    ] {
+        let ask = |method: &str| format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        client.write(ask("HEAD")).await.unwrap();
+        let head = client.head().await.unwrap();
+        // Were there a body, this would not be an answer.
+        client.write(ask("GET")).await.unwrap();
+        let got = client.answer().await.unwrap();
+        assert_eq!((head.status, got.status), (status, status), "{path}");
+        for name in ["allow", "content-type", "content-length", "x-frame-options"] {
+            assert_eq!(head.header(name), got.header(name), "{path}: {name}");
+        }
+    }
 }
 
 #[tokio::test]

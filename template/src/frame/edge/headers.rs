@@ -1,5 +1,6 @@
-//! What every answer tells a browser, should it be one that reads it: by OWASP's recommendations for
-//! services whose answers are data.
+//! What every answer tells a browser, should it be one that reads it: by OWASP's "REST Security Cheat Sheet".
+//! Of its list, `Permissions-Policy` is left out, which is about what scripts of a page may use: no answer is a
+//! page that could run any.
 
 use std::mem;
 use std::sync::LazyLock;
@@ -51,6 +52,15 @@ static SAFE: LazyLock<HeaderMap> = LazyLock::new(|| {
         safe.insert(name, HeaderValue::from_static(""));
     }
     safe
+});
+
+/// The same in the words of HTTP/1, for an answer that is no [`Response`].
+pub static LINES: LazyLock<String> = LazyLock::new(|| {
+    let line = |(name, value): (HeaderName, HeaderValue)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        format!("{name}: {value}\r\n")
+    };
+    ALWAYS.map(line).concat()
 });
 
 /// Adds them, and the request's id, to what a handler has said. To copy them all and add the handler's

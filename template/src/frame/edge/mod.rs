@@ -47,7 +47,7 @@ use event::Event;
 use headers::REQUEST_ID;
 use turn::Turn;
 
-pub use headers::named;
+pub use headers::{LINES as SAFE_LINES, named};
 pub use origin::is_foreign;
 pub use peers::Client;
 pub use settings::Http;
