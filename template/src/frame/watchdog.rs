@@ -4,7 +4,7 @@
 //! until it is answered. One that is not answered for a second is a stall, which is logged with its
 //! length and counted; one that lasts longer than `health.stall` means that the process is not
 //! alive any more. systemd's watchdog, where there is one, is fed only by heartbeats that are
-//! answered.
+//! answered. How long the last one took is the runtime's lag.
 //!
 //! What stalls a runtime is code that blocks all of its threads: a lock that is held for long, a
 //! computation, a call that is not async.
@@ -27,6 +27,8 @@ pub struct Pulse(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     stalls: AtomicU64,
+    /// How long the last heartbeat took that was answered, in nanoseconds.
+    lag: AtomicU64,
     /// When the heartbeat was sent that is not answered, once it is late.
     since: Mutex<Option<Instant>>,
 }
@@ -42,6 +44,12 @@ impl Pulse {
     #[must_use]
     pub fn stalls(&self) -> u64 {
         self.0.stalls.load(Ordering::Relaxed)
+    }
+
+    /// How long the last heartbeat took that was answered: so long does a task wait that could go on.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        Duration::from_nanos(self.0.lag.load(Ordering::Relaxed))
     }
 
     fn since(&self) -> Option<Instant> {
@@ -79,9 +87,12 @@ impl Pulse {
                 tracing::warn!("stalled: every thread of the runtime is blocked");
             }
         }
+        let took = sent.elapsed();
+        let lag = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.0.lag.store(lag, Ordering::Relaxed);
         if self.since().is_some() {
             self.set(None);
-            let ms = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(stalled_ms = ms, "going on after a stall");
         }
     }
@@ -102,6 +113,7 @@ mod tests {
         let pulse = Pulse::default();
         pulse.beat(watched.handle()).await;
         assert_eq!((pulse.stalls(), pulse.stalled_for()), (0, None));
+        assert!((Duration::from_nanos(1)..PATIENCE).contains(&pulse.lag()));
 
         let (release, held) = mpsc::channel::<()>();
         let handle = watched.handle().clone();
@@ -121,6 +133,7 @@ mod tests {
         release.send(()).unwrap();
         beat.await;
         assert_eq!((pulse.stalls(), pulse.stalled_for()), (1, None));
+        assert!(pulse.lag() >= PATIENCE, "{:?}", pulse.lag());
         _ = blocking.await;
         watched.shutdown_background();
     }

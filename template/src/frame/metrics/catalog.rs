@@ -135,6 +135,7 @@ pub const SECTIONS: &[(&str, &[Family])] = &[
         &[
             STALLS,
             STALLED,
+            LAG,
             RUNTIME_WORKERS,
             RUNTIME_TASKS,
             RUNTIME_QUEUE,
@@ -313,6 +314,11 @@ pub(super) const STALLED: Family = Family::gauge(
     "runtime_stalled_seconds",
     &[],
     "How long they have been blocked by now; 0 while they are not.",
+);
+pub(super) const LAG: Family = Family::gauge(
+    "runtime_lag_seconds",
+    &[],
+    "How long the runtime took to answer the last heartbeat, of which there is one a second: so long does a task wait that could go on.",
 );
 pub(super) const RUNTIME_WORKERS: Family =
     Family::gauge("runtime_workers", &[], "Threads that run tasks.");

@@ -26,6 +26,7 @@ pub struct Snapshot {
     pub checks: Vec<Checked>,
     pub stalls: u64,
     pub stalled_for: Option<Duration>,
+    pub lag: Duration,
     /// Wrong tokens that the operator's listener was given.
     pub refused: u64,
 }
@@ -51,6 +52,8 @@ impl Snapshot {
         let stalled = self.stalled_for.unwrap_or_default();
         text.family(&catalog::STALLED)
             .sample(&[], stalled.as_secs_f64());
+        text.family(&catalog::LAG)
+            .sample(&[], self.lag.as_secs_f64());
     }
 
     fn listener(&self, text: &mut Text) {

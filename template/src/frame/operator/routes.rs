@@ -70,6 +70,7 @@ impl Shown {
             checks: self.health.checked(),
             stalls: self.pulse.stalls(),
             stalled_for: self.pulse.stalled_for(),
+            lag: self.pulse.lag(),
             refused: self.token.as_ref().map_or(0, Token::refused),
         })
     }
