@@ -328,19 +328,23 @@ impl Quoted<'_> {
     #[cold]
     fn escape(&mut self, text: &str) -> fmt::Result {
         let mut plain = 0;
-        for (at, byte) in text.bytes().enumerate() {
-            if !is_special(byte) {
-                continue;
-            }
+        for (at, char) in text.char_indices() {
+            let escaped = match char {
+                '"' => "\\\"",
+                '\\' => "\\\\",
+                '\n' => "\\n",
+                '\r' => "\\r",
+                '\t' => "\\t",
+                // Lines end with the last two for some.
+                '\u{2028}' | '\u{2029}' => "",
+                char if char.is_control() => "",
+                _ => continue,
+            };
             self.0.push_str(&text[plain..at]);
-            plain = at + 1;
-            match byte {
-                b'"' => self.0.push_str("\\\""),
-                b'\\' => self.0.push_str("\\\\"),
-                b'\n' => self.0.push_str("\\n"),
-                b'\r' => self.0.push_str("\\r"),
-                b'\t' => self.0.push_str("\\t"),
-                _ => write!(self.0, "\\u{byte:04x}")?,
+            plain = at + char.len_utf8();
+            self.0.push_str(escaped);
+            if escaped.is_empty() {
+                write!(self.0, "\\u{:04x}", u32::from(char))?;
             }
         }
         self.0.push_str(&text[plain..]);
@@ -348,7 +352,7 @@ impl Quoted<'_> {
     }
 }
 
-/// What does not stand in a string of JSON, or in a terminal, as it is.
+/// Whether what begins with this byte may not stand in a string of JSON, or in a terminal, as it is.
 fn is_special(byte: u8) -> bool {
     SPECIAL[usize::from(byte)]
 }
@@ -364,6 +368,9 @@ const SPECIAL: [bool; 256] = {
     special[b'"' as usize] = true;
     special[b'\\' as usize] = true;
     special[0x7f] = true;
+    // Of those in two bytes and in three, a few.
+    special[0xc2] = true;
+    special[0xe2] = true;
     special
 };
 
