@@ -29,12 +29,13 @@ async fn with_results(launch: Launch, count: usize) -> Service {
     service
 }
 
-/// Runs this on the database, as another process.
-async fn run(service: &Service, statements: &str) {
+/// What the database says to this, which another process asks.
+pub(crate) async fn run(service: &Service, statements: &str) -> String {
     let database = service.directory().join("data/service.db");
     let sqlite = Service::of("sqlite3").arg(database).arg(statements);
     let ran = sqlite.patience(PATIENCE).run().await.unwrap();
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    ran.stdout
 }
 
 /// Somebody who reads an export, and only as much as they are told to.

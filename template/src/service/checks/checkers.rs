@@ -3,8 +3,8 @@
 //! - While it has as many as it may, nothing is taken from the queue, so that the queue fills up and
 //!   nothing more is put in.
 //! - A check that panics is one check less, and nothing else.
-//! - At the stop, what runs has a while to finish. What waits is left, and so is what does not finish: of what
-//!   is due the lease runs out, and somebody else makes it.
+//! - At the stop, what runs has a while to finish. What does not, and what waits, is given up: whoever made it
+//!   has a moment to put it off, for somebody else to make it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::queue::{Errand, Waiting};
 use crate::frame::supervisor::{Context, Refused, Supervisor};
@@ -25,7 +26,10 @@ pub(super) struct Limits {
     pub(super) finish: Duration,
 }
 
-/// Starts the task, which calls `check` for whatever waits.
+/// For what is given up to be put off.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// Starts the task, which calls `check` for whatever waits, with what tells that it is given up.
 pub(super) fn start<C, F>(
     supervisor: &Supervisor,
     waiting: Waiting,
@@ -33,7 +37,7 @@ pub(super) fn start<C, F>(
     check: C,
 ) -> Result<(), Refused>
 where
-    C: Fn(Errand) -> F + Clone + Send + Sync + 'static,
+    C: Fn(Errand, CancellationToken) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     // A run that is started again goes on where the one before has ended.
@@ -53,27 +57,36 @@ async fn work<F: Future<Output = ()> + Send + 'static>(
     context: &Context,
     waiting: &mut Waiting,
     limits: Limits,
-    check: impl Fn(Errand) -> F,
+    check: impl Fn(Errand, CancellationToken) -> F,
 ) {
     let mut running = JoinSet::new();
+    let given_up = CancellationToken::new();
     loop {
         tokio::select! {
             biased;
             () = context.cancelled() => break,
             Some(ended) = running.join_next() => tell(ended),
             errand = waiting.next(), if running.len() < limits.at_once => {
-                running.spawn(check(errand));
+                running.spawn(check(errand, given_up.clone()));
             }
         }
     }
-    let finish = async {
-        while let Some(ended) = running.join_next().await {
-            tell(ended);
-        }
-    };
-    if timeout(limits.finish, finish).await.is_err() {
-        let left = running.len();
+    _ = timeout(limits.finish, all(&mut running)).await;
+    given_up.cancel();
+    while let Some(errand) = waiting.left() {
+        running.spawn(check(errand, given_up.clone()));
+    }
+    let left = running.len();
+    if left > 0 {
         tracing::info!(left, "checks that did not finish are left to be made again");
+        _ = timeout(MOMENT, all(&mut running)).await;
+    }
+}
+
+/// Until all have ended.
+async fn all(running: &mut JoinSet<()>) {
+    while let Some(ended) = running.join_next().await {
+        tell(ended);
     }
 }
 
@@ -101,6 +114,7 @@ mod tests {
     enum Event {
         Begun(i64),
         Ended(i64),
+        PutOff(i64),
     }
 
     /// Checkers whose checks take this long, and a queue with so many in it.
@@ -113,16 +127,22 @@ mod tests {
             assert!(queue.push(Lane::Scheduled, due(target)));
         }
         let (tell, events) = mpsc::unbounded_channel();
-        let check = move |errand: Errand| {
+        let check = move |errand: Errand, given_up: CancellationToken| {
             let tell = tell.clone();
             async move {
                 let Errand::Due(due) = errand else {
                     panic!("{errand:?}");
                 };
-                _ = tell.send(Event::Begun(due.target));
-                assert!(due.target != 13, "unlucky");
-                sleep(takes).await;
-                _ = tell.send(Event::Ended(due.target));
+                if !given_up.is_cancelled() {
+                    _ = tell.send(Event::Begun(due.target));
+                    assert!(due.target != 13, "unlucky");
+                }
+                let end = tokio::select! {
+                    biased;
+                    () = given_up.cancelled() => Event::PutOff(due.target),
+                    () = sleep(takes) => Event::Ended(due.target),
+                };
+                _ = tell.send(end);
             }
         };
         let supervisor = Supervisor::new();
@@ -143,6 +163,7 @@ mod tests {
                     running -= 1;
                     ended += 1;
                 }
+                Event::PutOff(target) => panic!("{target} was put off"),
             }
             most = most.max(running);
         }
@@ -163,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn at_the_stop_what_runs_is_finished_and_what_waits_is_left() {
+    async fn at_the_stop_what_runs_is_finished_and_what_waits_is_put_off() {
         let (supervisor, queue, mut events) = checkers(5, Duration::from_secs(1));
         for _ in 0..3 {
             events.recv().await.unwrap();
@@ -174,14 +195,16 @@ mod tests {
         assert!(aborted.is_empty(), "{aborted:?}");
         let mut ended: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
         ended.sort_by_key(|event| match event {
-            Event::Begun(target) | Event::Ended(target) => *target,
+            Event::Begun(target) | Event::Ended(target) | Event::PutOff(target) => *target,
         });
-        assert_eq!(ended, [0, 1, 2].map(Event::Ended));
-        assert_eq!(queue.room(Lane::Scheduled), 98, "two wait");
+        let (finished, put_off) = ended.split_at(3);
+        assert_eq!(finished, [0, 1, 2].map(Event::Ended));
+        assert_eq!(put_off, [3, 4].map(Event::PutOff));
+        assert_eq!(queue.room(Lane::Scheduled), 100, "nobody waits");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn at_the_stop_what_takes_too_long_is_dropped_and_nobody_is_aborted() {
+    async fn at_the_stop_what_takes_too_long_is_put_off_and_nobody_is_aborted() {
         let (supervisor, _queue, mut events) = checkers(1, Duration::from_hours(1));
         events.recv().await.unwrap();
         let began = Instant::now();
@@ -190,6 +213,6 @@ mod tests {
 
         assert!(aborted.is_empty(), "{aborted:?}");
         assert_eq!(began.elapsed(), LIMITS.finish);
-        assert!(events.try_recv().is_err(), "it came to its end");
+        assert_eq!(events.try_recv(), Ok(Event::PutOff(0)));
     }
 }

@@ -45,6 +45,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::frame::Frame;
@@ -168,8 +169,8 @@ pub(super) fn start(
         at_once: settings.checks_at_once,
         finish: stop / 2,
     };
-    checkers::start(supervisor, waiting, limits, move |errand| {
-        checks.clone().make(errand)
+    checkers::start(supervisor, waiting, limits, move |errand, given_up| {
+        checks.clone().make(errand, given_up)
     })?;
 
     let allowance = Allowance::new(settings.allowance);
@@ -212,15 +213,17 @@ struct Checks {
 }
 
 impl Checks {
-    async fn make(self, errand: Errand) {
+    async fn make(self, errand: Errand, given_up: CancellationToken) {
         match errand {
-            Errand::Due(due) => self.make_due(due).await,
-            Errand::Asked(asked) => self.make_asked(asked).await,
+            Errand::Due(due) => self.make_due(due, given_up).await,
+            Errand::Asked(asked) => {
+                given_up.run_until_cancelled(self.make_asked(asked)).await;
+            }
         }
     }
 
-    /// Makes a check, unless it comes too late, and hands over what has become of it.
-    async fn make_due(self, due: Due) {
+    /// Makes a check, unless it comes too late or is given up, and hands over what has become of it.
+    async fn make_due(self, due: Due, given_up: CancellationToken) {
         if due.deadline <= Instant::now() {
             numbers::check("late");
             return;
@@ -233,8 +236,11 @@ impl Checks {
                     timeout: due.timeout,
                     deadline: due.deadline,
                 };
-                let verdict = self.ask(&question, pass).await;
-                End::Checked { at, verdict }
+                let asked = self.ask(&question, pass);
+                match given_up.run_until_cancelled(asked).await {
+                    Some(verdict) => End::Checked { at, verdict },
+                    None => End::Postponed,
+                }
             }
             Err(hosts::Refused::Down) => End::Checked {
                 at,

@@ -132,6 +132,18 @@ impl Waiting {
         self.before = self.before.saturating_add(1);
         errand
     }
+
+    /// One of those that wait now, if any does.
+    pub(super) fn left(&mut self) -> Option<Errand> {
+        if let Ok(asked) = self.batch.try_recv() {
+            return Some(Errand::Asked(asked));
+        }
+        let due = self
+            .manual
+            .try_recv()
+            .or_else(|_| self.scheduled.try_recv());
+        due.ok().map(Errand::Due)
+    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@ use axum::http::StatusCode;
 use futures_util::FutureExt;
 use tokio::task::{JoinSet, unconstrained};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::service::checks::due::tests::due;
 use crate::service::checks::outgoing::Failure;
 use crate::service::checks::peer::{Event, Peer, Reply, answer};
-use crate::service::checks::queue::{Errand, Waiting, queue};
+use crate::service::checks::queue::{Errand, Lane, Waiting, queue};
 use crate::service::checks::{self, hosts};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -288,11 +290,39 @@ async fn one_of(peer: &Peer) -> (Asked, oneshot::Receiver<Checked>) {
 }
 
 #[tokio::test]
+async fn those_of_a_batch_go_after_one_wish_and_before_what_is_scheduled() {
+    let (batches, mut waiting) = fixture(10, 10);
+    let scheduled = batches.queue.push(Lane::Scheduled, due(1));
+    let batch = batch(&["http://a/200"]);
+    let checking = batches.check(&batch);
+    tokio::pin!(checking);
+    assert!(checking.as_mut().now_or_never().is_none());
+    let wished = batches.queue.push(Lane::Manual, due(2));
+    assert!(scheduled && wished);
+
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        order.push(match waiting.next().await {
+            Errand::Due(due) => due.target,
+            Errand::Asked(asked) => {
+                tell(asked);
+                0
+            }
+        });
+    }
+
+    assert_eq!(order, [2, 0, 1]);
+    assert_eq!(words(&checking.await), ["200"]);
+}
+
+#[tokio::test]
 async fn a_check_that_is_asked_for_is_told_and_nothing_is_written_down() {
     let peer = Peer::always(answer("404 Not Found", "", "")).await;
     let (checks, mut written, _supervisor) = checks::tests::checks(&hosts::tests::settings());
     let (asked, checked) = one_of(&peer).await;
-    checks.make(Errand::Asked(asked)).await;
+    checks
+        .make(Errand::Asked(asked), CancellationToken::new())
+        .await;
     let checked = checked.await.unwrap();
     assert_eq!(checked.verdict.reason(), Some("status"));
     assert!(written.try_recv().is_err());
@@ -304,7 +334,10 @@ async fn a_check_ends_with_its_time_and_not_with_the_batch() {
     let (checks, _written, _supervisor) = checks::tests::checks(&hosts::tests::settings());
     let (asked, checked) = one_of(&peer).await;
     let timeout = Duration::from_millis(20);
-    let made = checks.make(Errand::Asked(Asked { timeout, ..asked }));
+    let made = checks.make(
+        Errand::Asked(Asked { timeout, ..asked }),
+        CancellationToken::new(),
+    );
     made.await;
     let Verdict::Down { reason, .. } = checked.await.unwrap().verdict else {
         panic!("it is silent");
@@ -318,12 +351,15 @@ async fn a_check_that_nobody_waits_for_is_not_begun_or_dropped_where_it_is() {
     let (checks, _written, _supervisor) = checks::tests::checks(&hosts::tests::settings());
     let (asked, checked) = one_of(&peer).await;
     drop(checked);
-    checks.clone().make(Errand::Asked(asked)).await;
+    checks
+        .clone()
+        .make(Errand::Asked(asked), CancellationToken::new())
+        .await;
     assert_eq!(peer.seen().await, []);
 
     let (asked, checked) = one_of(&peer).await;
     let mut made = JoinSet::new();
-    made.spawn(checks.make(Errand::Asked(asked)));
+    made.spawn(checks.make(Errand::Asked(asked), CancellationToken::new()));
     peer.asked().await;
     drop(checked);
     made.join_next().await.unwrap().unwrap();

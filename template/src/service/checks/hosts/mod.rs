@@ -7,7 +7,7 @@
 //!   kept for it until it comes again.
 //! - A host that does not answer is not asked for a while: it costs nothing. Then one check is made of
 //!   it, and only if that is answered come the others (a circuit breaker).
-//! - No more than `monitor.max_hosts` are remembered that are not being asked just now: those that were
+//! - No more than `monitor.max_hosts` are remembered that nobody asks just now, or waits to: those that were
 //!   asked last.
 
 mod breaker;
@@ -124,9 +124,9 @@ impl Hosts {
             let mut kept = None;
             let passed = self.look(url, |host| {
                 kept = host.kept.filter(|until| *until > Instant::now());
-                let most = self.0.settings.per_host - usize::from(kept.is_some());
-                let passed = host.pass(most);
-                // A host that was forgotten meanwhile is another one. Of its last place, nobody is told.
+                let most = self.0.settings.per_host;
+                let passed = host.pass(most - usize::from(kept.is_some()));
+                // Whoever takes the last place tells nobody: the end of a pass does.
                 let is_last = passed.is_ok() && host.passes >= most;
                 turn.0 = (!is_last).then(|| Arc::clone(&host.freed));
                 passed
@@ -165,7 +165,7 @@ impl Hosts {
     /// Forgets who was asked longest ago, where there is no room for one more.
     fn make_room(&self, known: &mut HashMap<Name, Host>) {
         while known.len() >= self.0.settings.max_hosts {
-            let idle = known.iter().filter(|(_, host)| host.passes == 0);
+            let idle = known.iter().filter(|(_, host)| host.is_idle());
             let Some((name, _)) = idle.min_by_key(|(_, host)| host.last) else {
                 return;
             };
@@ -205,6 +205,11 @@ impl Host {
         Ok(breaker == Breaker::HalfOpen)
     }
 
+    /// Whether nobody asks it, or waits to.
+    fn is_idle(&self) -> bool {
+        self.passes == 0 && Arc::strong_count(&self.freed) == 1
+    }
+
     fn turn(&mut self, breaker: Breaker) {
         let (before, after) = (self.breaker.state(), breaker.state());
         self.breaker = breaker;
@@ -215,8 +220,8 @@ impl Host {
     }
 }
 
-/// One who waits for a place at a host. Whoever ends that, with a place or without, tells the next: there may be
-/// another one, or none for anybody.
+/// One who waits for a place at a host. Whoever ends that, with a place or without, tells the next, unless it was
+/// the last place: there may be another one, or none for anybody.
 struct Turn(Option<Arc<Notify>>);
 
 impl Turn {

@@ -175,7 +175,7 @@ impl Probe {
         let began = Instant::now();
         self.budget.earn();
         numbers::attempt("first");
-        // In a place of its own: those around it are moved with all they hold, some of them several times.
+        // In a place of its own: those around it have room for several, and are moved about with that.
         let one = move || Box::pin(self.attempt(question));
         let after = self.settings.hedge_after;
         let hedged = || attempts::hedged(one, after, move || self.affords("hedge"));

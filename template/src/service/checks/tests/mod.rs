@@ -159,6 +159,23 @@ fn due_at(peer: &Peer) -> Due {
 }
 
 #[tokio::test]
+async fn a_check_that_is_given_up_is_put_off() {
+    let peer = Peer::always(Reply::Silence).await;
+    let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
+    let given_up = CancellationToken::new();
+    let made = checks.make_due(due_at(&peer), given_up.clone());
+    let stop = async {
+        peer.asked().await;
+        given_up.cancel();
+    };
+
+    tokio::join!(made, stop);
+
+    let report = told.recv().await.unwrap();
+    assert!(matches!(report.end, End::Postponed), "{report:?}");
+}
+
+#[tokio::test]
 async fn a_check_for_which_its_host_has_no_room_is_put_off() {
     let peer = Peer::always(Reply::Silence).await;
     let (checks, mut told, _supervisor) = checks(&hosts::Settings {
@@ -166,10 +183,16 @@ async fn a_check_for_which_its_host_has_no_room_is_put_off() {
         ..hosts::tests::settings()
     });
     let mut first = tokio::task::JoinSet::new();
-    first.spawn(checks.clone().make_due(due_at(&peer)));
+    first.spawn(
+        checks
+            .clone()
+            .make_due(due_at(&peer), CancellationToken::new()),
+    );
     peer.asked().await;
 
-    checks.make_due(due_at(&peer)).await;
+    checks
+        .make_due(due_at(&peer), CancellationToken::new())
+        .await;
 
     let report = told.recv().await.unwrap();
     assert!(matches!(report.end, End::Postponed), "{report:?}");
@@ -182,7 +205,10 @@ async fn a_host_that_is_down_is_not_asked() {
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
     let mut reasons = Vec::new();
     for _ in 0..5 {
-        checks.clone().make_due(due_at(&peer)).await;
+        checks
+            .clone()
+            .make_due(due_at(&peer), CancellationToken::new())
+            .await;
         match told.recv().await.unwrap().end {
             End::Checked {
                 verdict: Verdict::Down { reason, .. },
@@ -205,7 +231,10 @@ async fn a_host_that_says_no_is_asked_again() {
     let peer = Peer::always(answer("500 Internal Server Error", "", "")).await;
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
     for _ in 0..10 {
-        checks.clone().make_due(due_at(&peer)).await;
+        checks
+            .clone()
+            .make_due(due_at(&peer), CancellationToken::new())
+            .await;
         told.recv().await.unwrap();
         peer.asked().await;
     }
@@ -219,8 +248,13 @@ async fn a_check_that_comes_too_late_is_not_made() {
         deadline: Instant::now(),
         ..due_at(&peer)
     };
-    checks.clone().make_due(late).await;
-    checks.make_due(due_at(&peer)).await;
+    checks
+        .clone()
+        .make_due(late, CancellationToken::new())
+        .await;
+    checks
+        .make_due(due_at(&peer), CancellationToken::new())
+        .await;
     let report = told.recv().await.unwrap();
     assert!(matches!(report.end, End::Checked { .. }), "{report:?}");
     assert!(told.try_recv().is_err());
