@@ -102,6 +102,12 @@ fn run_cargo(directory: &Path, target: &Path, arguments: &[&str]) -> Result<Vec<
     Ok(output.stdout)
 }
 
+/// A figure, and whether it is what it should be.
+fn judged(figure: &str, holds: bool) -> String {
+    let missed = if holds { "" } else { ", missed" };
+    format!("{figure}{missed}")
+}
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]

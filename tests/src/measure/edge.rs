@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::judged;
 use super::stage::{Contender, Counts, HELLO, JSON, Route, Stage};
 
 const ROUNDS: usize = 40;
@@ -38,6 +39,8 @@ pub(super) fn section(stage: &Stage) -> Result<String> {
     for route in [&HELLO, &JSON] {
         let rates = race(stage, route)?;
         let counts = [0, 1, 2, 3].map(|which| stage.count(CONTENDERS[which], route));
+        let counts: Vec<_> = counts.into_iter().collect::<Result<_>>()?;
+        let axum = &counts[1];
         writeln!(
             page,
             "\n{}:\n\n\
@@ -45,22 +48,35 @@ pub(super) fn section(stage: &Stage) -> Result<String> {
              |---|---|---|---|---|---|---|",
             route.name
         )?;
-        for ((name, rate), counts) in NAMES.iter().zip(&rates).zip(counts) {
+        for ((name, rate), counts) in NAMES.iter().zip(&rates).zip(&counts) {
             let Counts {
                 instructions,
                 allocations,
                 calls,
-            } = counts?;
+            } = counts;
             let Rate {
                 each_second,
                 ratio,
                 cost,
             } = rate;
             let [low, middle, high] = ratio;
+            let is_aimed = *name == "the service";
+            let aim = |figure: String, holds: bool| judged(&figure, holds || !is_aimed);
             writeln!(
                 page,
-                "| {name} | {each_second:.0} | {middle:.2} ({low:.2} to {high:.2}) | {cost:.1} µs | \
-                 {instructions:.0} | {allocations:.1} | {calls:.2} |"
+                "| {name} | {each_second:.0} | {} | {cost:.1} µs | {} | {} | {calls:.2} |",
+                aim(
+                    format!("{middle:.2} ({low:.2} to {high:.2})"),
+                    *middle >= 0.85
+                ),
+                aim(
+                    format!("{instructions:.0}"),
+                    *instructions <= 1.3 * axum.instructions
+                ),
+                aim(
+                    format!("{allocations:.1}"),
+                    *allocations <= 3.0 + axum.allocations
+                ),
             )?;
         }
         let [low, _, high] = rates[4].ratio;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::mebibytes;
+use super::{judged, mebibytes};
 use crate::crowd::make_room;
 use askers::{Peer, Place, SIDES, Side, Turn, exchange};
 
@@ -124,12 +124,16 @@ impl Race {
         let median = |turns: &[Turn], of: &dyn Fn(&Turn) -> f64| quartiles(turns.iter().map(of))[1];
         let time = median(ours, &took);
         format!(
-            "| {} | {:.1} µs | {:.1} µs | {middle:.1} times ({low:.1} to {high:.1}) | {time:.2} s | {:.2} s | {least:.2} s | {:.2} |",
+            "| {} | {:.1} µs | {:.1} µs | {} | {time:.2} s | {:.2} s | {least:.2} s | {} |",
             self.at_once,
             median(ours, &cost),
             median(pythons, &cost),
+            judged(
+                &format!("{middle:.1} times ({low:.1} to {high:.1})"),
+                middle >= 5.0
+            ),
             median(pythons, &took),
-            time / least,
+            judged(&format!("{:.2}", time / least), time <= 1.1 * least),
         )
     }
 }

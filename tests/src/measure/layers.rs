@@ -135,8 +135,8 @@ pub(super) fn section(stage: &Stage) -> Result<String> {
     let more = whole - stage.instructions(Contender::Other("axum"), &HELLO, &[])?;
     writeln!(
         page,
-        "\nThat is {all:.0} of the {more:.0} that it takes more than axum alone. The rest is what nothing can be \
-         had without: the id, the trace and the time that is left, which are known wherever the request is; \
+        "\nTogether, if they add up, that is {all:.0} of the {more:.0} that it takes more than axum alone. The rest \
+         has no row: the id, the trace and the time that is left, which are known wherever the request is; \
          problems in place of what axum says; and the listener, which knows of each connection what it is at."
     )?;
     Ok(page)

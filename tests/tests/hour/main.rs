@@ -91,6 +91,7 @@ async fn pass(hour: Hour, binary: PathBuf) {
     // While it works, it does not grow; and when it has nothing to do, it has what it had before.
     let growth = end.memory.saturating_sub(warm.memory);
     assert!(growth <= hour.growth, "{} MiB more memory", growth >> 20);
+    assert!(after.memory <= end.memory + (1 << 20), "{after}");
     assert!(after.files <= before.files + DATABASE, "{after}");
     let exit = service.stop().await;
     assert_eq!(exit.code, Some(0), "{exit}");
