@@ -299,6 +299,17 @@ async fn each_check_within_the_window_counts_once_and_no_other() {
 }
 
 #[tokio::test]
+async fn it_is_computed_where_no_other_task_waits_for_that() {
+    let fixture = Fixture::with_targets(1).await;
+    fixture.fill(20, Moment::now()).await;
+    fixture.source.cpu.stop(tokio::time::Instant::now()).await;
+
+    let counted = fixture.source.count(DAY, Moment::now()).await;
+
+    assert!(matches!(counted, Err(Failed::Cpu(_))), "{counted:?}");
+}
+
+#[tokio::test]
 async fn it_is_told_from_what_is_known_when_the_database_has_gone() {
     let fixture = Fixture::with_targets(1).await;
     fixture.fill(20, Moment::now()).await;

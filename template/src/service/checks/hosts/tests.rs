@@ -178,6 +178,28 @@ async fn one_who_waits_and_leaves_takes_nobodys_turn_along() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_for_which_somebody_waits_is_not_forgotten() {
+    let hosts = Hosts::new(&Settings {
+        per_host: 1,
+        max_hosts: 1,
+        ..settings()
+    });
+    let held = hosts.pass(&url("slow")).unwrap();
+    let slow = url("slow");
+    let mut first = Box::pin(hosts.wait(&slow));
+    let mut second = Box::pin(hosts.wait(&slow));
+    assert!((&mut first).now_or_never().is_none());
+    assert!((&mut second).now_or_never().is_none());
+
+    // Before the first has taken its place, others come, for whom there is no room to be remembered.
+    drop(held);
+    drop(hosts.pass(&url("other")).unwrap());
+    drop(first.await.unwrap());
+
+    assert!(second.now_or_never().is_some(), "nobody has told it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn those_who_wait_for_a_host_that_is_down_are_all_told() {
     let hosts = Hosts::new(&settings());
     let failing = (0..100).map(|_| async {
