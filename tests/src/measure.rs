@@ -22,6 +22,22 @@ use stage::Stage;
 /// What can be measured by itself, in the order of the page.
 pub const PARTS: [&str; 5] = ["costs", "edge", "layers", "fanout", "benchmarks"];
 
+/// How to find out more.
+const RECIPE: &str = "
+## Where the time goes
+
+Where there are counters of the processor, `perf record` shows it. Callgrind shows it anywhere, and says the same
+each time:
+
+    CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_STRIP=none cargo build --release
+    valgrind --tool=callgrind --instr-atstart=no target/release/NAME
+    callgrind_control --instr=on && SOME LOAD && callgrind_control --instr=off
+    callgrind_annotate --inclusive=yes callgrind.out.PID
+
+Copies of large memory count for more there than they cost. What is copied and dear is most often a future:
+`Box::pin` what is deep inside of it.
+";
+
 /// Measures a part of it, and prints that.
 ///
 /// # Errors
@@ -59,6 +75,7 @@ pub fn write() -> Result<()> {
         layers::section(&stage)?,
         fanout::section(target)?,
         benchmarks::sections(target)?,
+        RECIPE.to_owned(),
     ]
     .concat();
     let path = repository::root().join("docs/performance.md");

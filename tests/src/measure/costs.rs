@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::{mebibytes, median, run_cargo};
+use super::{judged, mebibytes, median, run_cargo};
 use crate::crowd::{Crowd, Manner, make_room, welcoming};
 use crate::http::{self, Request};
 use crate::service::Service;
@@ -15,6 +15,9 @@ use crate::variant::{Project, Variant};
 
 /// Starts that are measured; the middle one is reported.
 const STARTS: usize = 21;
+
+/// How long one may take.
+const START: Duration = Duration::from_millis(50);
 
 /// Connections that are held at once, to know what one of them costs.
 const CROWD: usize = 10_000;
@@ -36,41 +39,49 @@ pub(super) fn section(target: &Path) -> Result<String> {
     for (what, measured, aim) in [
         (
             "Clean debug build, all dependencies",
-            seconds(debug),
+            judged(&seconds(debug), debug < Duration::from_secs(90)),
             "under 90 s",
         ),
         (
             "Debug build after a change to a route",
-            seconds(rebuild),
+            judged(&seconds(rebuild), rebuild < Duration::from_secs(5)),
             "under 5 s",
         ),
         ("Clean release build, with fat LTO", seconds(release), "–"),
-        ("Release binary", mebibytes(size), "under 15 MiB"),
+        (
+            "Release binary",
+            judged(&mebibytes(size), size < 15 << 20),
+            "under 15 MiB",
+        ),
         (
             "Start to `ready`, database to be made",
-            milliseconds(first),
+            judged(&milliseconds(first), first < START),
             "under 50 ms",
         ),
         (
             "Start to `ready`, database there",
-            milliseconds(again),
+            judged(&milliseconds(again), again < START),
             "under 50 ms",
         ),
-        ("Memory when idle (RSS)", mebibytes(idle), "under 20 MiB"),
+        (
+            "Memory when idle (RSS)",
+            judged(&mebibytes(idle), idle < 20 << 20),
+            "under 20 MiB",
+        ),
         ("Memory after 10 000 requests (RSS)", mebibytes(worked), "–"),
         (
             "Memory for an idle connection, one of 10 000",
-            kibibytes(idle_each),
+            judged(&kibibytes(idle_each), idle_each < 32 << 10),
             "under 32 KiB",
         ),
         (
             "… for one with half the head of a request",
-            kibibytes(half_open_each),
+            judged(&kibibytes(half_open_each), half_open_each < 32 << 10),
             "under 32 KiB",
         ),
         (
             "… for one with a request in flight",
-            kibibytes(busy_each),
+            judged(&kibibytes(busy_each), busy_each < 32 << 10),
             "under 32 KiB",
         ),
     ] {

@@ -9,6 +9,8 @@
 //!   it, and only if that is answered come the others (a circuit breaker).
 //! - No more than `monitor.max_hosts` are remembered that nobody asks just now, or waits to: those that were
 //!   asked last.
+//!
+//! Places are counted in checks: a second attempt beside the first takes none, and nor does what a redirect leads to.
 
 mod breaker;
 
