@@ -15,8 +15,11 @@ const CROWD: usize = 10_000;
 /// For those who are waited for in vain.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// For everybody else: nobody is there that long.
+/// For those who need not be waited for.
 const LONG_DRAIN: Duration = Duration::from_secs(20);
+
+/// For those who are answered, in a debug build, while others may have the processors.
+const LONGEST_DRAIN: Duration = Duration::from_mins(2);
 
 /// What a stop may take beyond its drain. A release build on an idle machine takes far less than
 /// the second that is meant; this is for a debug build while others compile.
@@ -31,7 +34,8 @@ async fn prepared(drain: Duration) -> (MutexGuard<'static, ()>, Service) {
     make_room(CROWD).unwrap();
     let launch = service()
         .by_way_of("prlimit", ["--nofile=1024:"])
-        .set("shutdown.drain", format!("{}s", drain.as_secs()));
+        .set("shutdown.drain", format!("{}s", drain.as_secs()))
+        .set("shutdown.grace", "10m");
     let running = welcoming(launch, CROWD).start().await.unwrap();
     (place, running.ready().await)
 }
@@ -106,20 +110,16 @@ async fn ten_thousand_connections_without_a_request_are_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_requests_in_flight_are_answered_before_the_process_goes() {
-    let (_place, service) = prepared(LONG_DRAIN).await;
+    let (_place, service) = prepared(LONGEST_DRAIN).await;
     let mut busy = gather(&service, Manner::Busy, CROWD).await;
     answers_quickly(&service).await;
 
     service.signal(Signal::TERM);
     service.event("draining").await;
-    let began = Instant::now();
 
-    let answers = busy.finish().await;
-    let took = began.elapsed();
-    println!("all were answered, or not, after {took:?}");
-    for answer in answers.unwrap() {
+    for answer in busy.finish().await.unwrap() {
         assert_eq!(answer.status, 422, "{answer}");
         assert_eq!(answer.header("connection"), Some("close"), "{answer}");
     }
-    ended(&service.exit().await, LONG_DRAIN, 0);
+    ended(&service.exit().await, LONGEST_DRAIN, 0);
 }
