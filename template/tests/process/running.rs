@@ -3,6 +3,8 @@
 //! A test asks for port 0 and has a directory and a database of its own, so that any number can run
 //! at once. It waits for events of the log, never for time to pass.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -42,6 +44,8 @@ pub(crate) fn command(directory: &TempDir) -> Command {
 pub(crate) struct Running {
     process: Child,
     log: Receiver<Value>,
+    /// What was logged before it was ready: tasks do not wait for that.
+    early: RefCell<VecDeque<Value>>,
     pub(crate) http: SocketAddr,
     pub(crate) operator: SocketAddr,
     /// Removed when the test is over, and the process with them.
@@ -82,6 +86,7 @@ impl Running {
         let mut running = Self {
             process,
             log,
+            early: RefCell::default(),
             http: ([0, 0, 0, 0], 0).into(),
             operator: ([0, 0, 0, 0], 0).into(),
             _directory: directory,
@@ -89,27 +94,45 @@ impl Running {
         };
         running.operator = running.listening("operator");
         running.http = running.listening("http");
-        running.event("ready");
+        running.begun("ready");
         running
     }
 
     /// The next event with this message; those before it are passed over.
     pub(crate) fn event(&self, message: &str) -> Value {
-        let mut passed = Vec::new();
-        loop {
-            let event = self.log.recv_timeout(PATIENCE).unwrap_or_else(|error| {
-                let passed = passed.join("\n");
-                panic!("no event {message:?} ({error}), but:\n{passed}")
-            });
+        let early = &mut *self.early.borrow_mut();
+        while let Some(event) = early.pop_front() {
             if event["message"] == message {
                 return event;
             }
-            passed.push(event.to_string());
+        }
+        self.until(message).0
+    }
+
+    /// The next event with this message that has not been looked at, and those before it.
+    fn until(&self, message: &str) -> (Value, Vec<Value>) {
+        let mut passed = Vec::new();
+        loop {
+            let event = self
+                .log
+                .recv_timeout(PATIENCE)
+                .unwrap_or_else(|error| panic!("no event {message:?} ({error}), but: {passed:#?}"));
+            if event["message"] == message {
+                return (event, passed);
+            }
+            passed.push(event);
         }
     }
 
-    fn listening(&self, listener: &str) -> SocketAddr {
-        let event = self.event("listening");
+    /// The same, for what is looked at here alone: tests can wait for all others.
+    fn begun(&mut self, message: &str) -> Value {
+        let (event, passed) = self.until(message);
+        self.early.get_mut().extend(passed);
+        event
+    }
+
+    fn listening(&mut self, listener: &str) -> SocketAddr {
+        let event = self.begun("listening");
         assert_eq!(event["listener"], listener);
         event["address"].as_str().unwrap().parse().unwrap()
     }
