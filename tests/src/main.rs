@@ -31,8 +31,7 @@ enum Task {
     /// Measure build times, start, memory, size and speed, and write them to docs/performance.md
     Measure {
         /// Only this part, and only print it
-        #[arg(value_parser = measure::PARTS)]
-        part: Option<String>,
+        part: Option<measure::Part>,
     },
     /// Bring the lock file that generated services get up to date with template/Cargo.lock
     Lock,
@@ -65,7 +64,7 @@ fn main() -> ExitCode {
         Task::New(new) => named().and_then(|()| new.run()),
         Task::Test { arguments } => test(&arguments),
         Task::Measure { part } => {
-            let measured = part.map_or_else(measure::write, |part| measure::part(&part));
+            let measured = part.map_or_else(measure::write, measure::part);
             measured.map(|()| ExitCode::SUCCESS)
         }
         Task::Lock => lock::write().map(|()| ExitCode::SUCCESS),

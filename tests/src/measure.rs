@@ -13,14 +13,22 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use tempfile::TempDir;
 
 use crate::repository;
 use stage::Stage;
 
 /// What can be measured by itself, in the order of the page.
-pub const PARTS: [&str; 5] = ["costs", "edge", "layers", "fanout", "benchmarks"];
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Part {
+    Costs,
+    Edge,
+    Layers,
+    Fanout,
+    Benchmarks,
+}
 
 /// How to find out more.
 const RECIPE: &str = "
@@ -42,17 +50,16 @@ Copies of large memory count for more there than they cost. What is copied and d
 ///
 /// # Errors
 ///
-/// When there is no such part, or something that is measured does not work.
-pub fn part(name: &str) -> Result<()> {
+/// When something that is measured does not work.
+pub fn part(part: Part) -> Result<()> {
     let target = repository::services();
     let stage = || Stage::built(&target);
-    let page = match name {
-        "costs" => costs::section(scratch()?.path())?,
-        "edge" => edge::section(&stage()?)?,
-        "layers" => layers::section(&stage()?)?,
-        "fanout" => fanout::section(&target)?,
-        "benchmarks" => benchmarks::sections(&target)?,
-        _ => bail!("there is no part {name:?}"),
+    let page = match part {
+        Part::Costs => costs::section(scratch()?.path())?,
+        Part::Edge => edge::section(&stage()?)?,
+        Part::Layers => layers::section(&stage()?)?,
+        Part::Fanout => fanout::section(&target)?,
+        Part::Benchmarks => benchmarks::sections(&target)?,
     };
     print!("{page}");
     Ok(())
@@ -95,12 +102,15 @@ fn begin() -> Result<String> {
     let rustc = String::from_utf8(rustc)?;
     let version = rustc.split(' ').nth(1).unwrap_or("?");
     let cores = std::thread::available_parallelism()?;
+    let parts = Part::value_variants().iter();
+    let parts = parts.filter_map(ValueEnum::to_possible_value);
+    let parts: Vec<_> = parts.map(|part| part.get_name().to_owned()).collect();
     Ok(format!(
         "# Performance\n\n\
          The default variant (SQLite, monitor), on {cores} cores of a small virtual machine with \
          rustc {version}, measured and written by\n\n    cargo run -- measure\n\n\
          and in parts by `cargo run -- measure {}`.\n",
-        PARTS.join("|"),
+        parts.join("|"),
     ))
 }
 

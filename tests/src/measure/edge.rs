@@ -21,7 +21,7 @@ const CONTENDERS: [Contender; 5] = [
     Contender::Other("usual"),
     AXUM,
 ];
-const AXUM: Contender = Contender::Other("axum");
+pub(super) const AXUM: Contender = Contender::Other("axum");
 const NAMES: [&str; 4] = ["hyper alone", "axum alone", "the service", "axum as usual"];
 
 /// The section of docs/performance.md.

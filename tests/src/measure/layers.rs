@@ -6,6 +6,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
+use super::edge::AXUM;
 use super::stage::{Contender, HELLO, Stage};
 
 /// A part, and what is changed so that it is not there.
@@ -132,7 +133,7 @@ pub(super) fn section(stage: &Stage) -> Result<String> {
         all += whole - rest;
     }
     stage.build_ours()?;
-    let more = whole - stage.instructions(Contender::Other("axum"), &HELLO, &[])?;
+    let more = whole - stage.instructions(AXUM, &HELLO, &[])?;
     writeln!(
         page,
         "\nTogether, if they add up, that is {all:.0} of the {more:.0} that it takes more than axum alone. The rest \

@@ -1,6 +1,6 @@
 //! What every answer tells a browser, should it be one that reads it: by OWASP's "REST Security Cheat Sheet".
-//! Of its list, `Permissions-Policy` is left out, which is about what scripts of a page may use: no answer is a
-//! page that could run any.
+//! Of its list, `Permissions-Policy` is left out: it is about what the scripts of a page may use, and a policy of
+//! `default-src 'none'` runs none.
 
 use std::mem;
 use std::sync::LazyLock;

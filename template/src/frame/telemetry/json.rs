@@ -330,21 +330,21 @@ impl Quoted<'_> {
         let mut plain = 0;
         for (at, char) in text.char_indices() {
             let escaped = match char {
-                '"' => "\\\"",
-                '\\' => "\\\\",
-                '\n' => "\\n",
-                '\r' => "\\r",
-                '\t' => "\\t",
+                '"' => Some("\\\""),
+                '\\' => Some("\\\\"),
+                '\n' => Some("\\n"),
+                '\r' => Some("\\r"),
+                '\t' => Some("\\t"),
                 // Lines end with the last two for some.
-                '\u{2028}' | '\u{2029}' => "",
-                char if char.is_control() => "",
+                '\u{2028}' | '\u{2029}' => None,
+                char if char.is_control() => None,
                 _ => continue,
             };
             self.0.push_str(&text[plain..at]);
             plain = at + char.len_utf8();
-            self.0.push_str(escaped);
-            if escaped.is_empty() {
-                write!(self.0, "\\u{:04x}", u32::from(char))?;
+            match escaped {
+                Some(escaped) => self.0.push_str(escaped),
+                None => write!(self.0, "\\u{:04x}", u32::from(char))?,
             }
         }
         self.0.push_str(&text[plain..]);

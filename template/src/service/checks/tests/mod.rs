@@ -158,6 +158,12 @@ fn due_at(peer: &Peer) -> Due {
     }
 }
 
+/// Makes a check that nobody gives up.
+async fn made(checks: &Checks, due: Due) {
+    let nobody = CancellationToken::new();
+    checks.clone().make_due(due, nobody).await;
+}
+
 #[tokio::test]
 async fn a_check_that_is_given_up_is_put_off() {
     let peer = Peer::always(Reply::Silence).await;
@@ -190,9 +196,7 @@ async fn a_check_for_which_its_host_has_no_room_is_put_off() {
     );
     peer.asked().await;
 
-    checks
-        .make_due(due_at(&peer), CancellationToken::new())
-        .await;
+    made(&checks, due_at(&peer)).await;
 
     let report = told.recv().await.unwrap();
     assert!(matches!(report.end, End::Postponed), "{report:?}");
@@ -205,10 +209,7 @@ async fn a_host_that_is_down_is_not_asked() {
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
     let mut reasons = Vec::new();
     for _ in 0..5 {
-        checks
-            .clone()
-            .make_due(due_at(&peer), CancellationToken::new())
-            .await;
+        made(&checks, due_at(&peer)).await;
         match told.recv().await.unwrap().end {
             End::Checked {
                 verdict: Verdict::Down { reason, .. },
@@ -231,10 +232,7 @@ async fn a_host_that_says_no_is_asked_again() {
     let peer = Peer::always(answer("500 Internal Server Error", "", "")).await;
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
     for _ in 0..10 {
-        checks
-            .clone()
-            .make_due(due_at(&peer), CancellationToken::new())
-            .await;
+        made(&checks, due_at(&peer)).await;
         told.recv().await.unwrap();
         peer.asked().await;
     }
@@ -248,13 +246,8 @@ async fn a_check_that_comes_too_late_is_not_made() {
         deadline: Instant::now(),
         ..due_at(&peer)
     };
-    checks
-        .clone()
-        .make_due(late, CancellationToken::new())
-        .await;
-    checks
-        .make_due(due_at(&peer), CancellationToken::new())
-        .await;
+    made(&checks, late).await;
+    made(&checks, due_at(&peer)).await;
     let report = told.recv().await.unwrap();
     assert!(matches!(report.end, End::Checked { .. }), "{report:?}");
     assert!(told.try_recv().is_err());
