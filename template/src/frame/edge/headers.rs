@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
+use http_body::Body;
 use tokio::time::Instant;
 
 use crate::frame::context::{Context, RequestId};
@@ -45,13 +46,13 @@ const ALWAYS: [(HeaderName, HeaderValue); 7] = [
     ),
 ];
 
-/// The same, to be copied, and those that follow in nearly every answer: a copy has no room for more.
+/// Those that nearly every answer has besides, each with a value of its own.
+const OWN: [HeaderName; 3] = [REQUEST_ID, header::CONTENT_TYPE, header::CONTENT_LENGTH];
+
+/// All of them, to be copied: first those that have a value of their own, since a copy has no room for more.
 static SAFE: LazyLock<HeaderMap> = LazyLock::new(|| {
-    let mut safe = HeaderMap::from_iter(ALWAYS);
-    for name in [REQUEST_ID, header::CONTENT_TYPE, header::CONTENT_LENGTH] {
-        safe.insert(name, HeaderValue::from_static(""));
-    }
-    safe
+    let room = OWN.map(|name| (name, HeaderValue::from_static("")));
+    room.into_iter().chain(ALWAYS).collect()
 });
 
 /// The same in the words of HTTP/1, for an answer that is no [`Response`].
@@ -63,18 +64,39 @@ pub static LINES: LazyLock<String> = LazyLock::new(|| {
     ALWAYS.map(line).concat()
 });
 
-/// Adds them, and the request's id, to what a handler has said. To copy them all and add the handler's
-/// few is half the work of adding each to those.
-pub(super) fn put_on(headers: &mut HeaderMap, id: RequestId) {
-    let own = mem::replace(headers, SAFE.clone());
-    // The last one first, since then no other has to move.
-    for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE] {
-        if !own.contains_key(&name) {
+/// Adds them, and the request's id, to what a handler has said. To copy them all and put the handler's
+/// few in their places is half the work of adding each to those.
+pub(super) fn put_on(response: &mut Response, id: RequestId) {
+    let length = response.body().size_hint().exact();
+    let headers = response.headers_mut();
+    let said = mem::replace(headers, SAFE.clone());
+    let [mut kind, mut length] = [None, length.and_then(in_digits)];
+    let mut has_others = false;
+    for (name, value) in &said {
+        match *name {
+            header::CONTENT_TYPE => kind = Some(value.clone()),
+            header::CONTENT_LENGTH => length = Some(value.clone()),
+            _ => has_others = true,
+        }
+    }
+    let own = [Some(id.into()), kind, length];
+    let is_there = own.each_ref().map(Option::is_some);
+    // To look for each would take longer than all the rest.
+    for (room, value) in headers.values_mut().zip(own) {
+        *room = value.unwrap_or(HeaderValue::from_static(""));
+    }
+    for (name, is_there) in OWN.into_iter().zip(is_there) {
+        if !is_there {
             headers.remove(name);
         }
     }
-    headers.extend(own);
-    headers.insert(REQUEST_ID, id.into());
+    if has_others {
+        headers.extend(said);
+    }
+}
+
+fn in_digits(length: u64) -> Option<HeaderValue> {
+    HeaderValue::from_str(itoa::Buffer::new().format(length)).ok()
 }
 
 /// An answer beside the edge, which has an id as well: of a request for which there is so much time. One
@@ -86,6 +108,6 @@ pub async fn named(time: Duration, answer: impl Future<Output = Response>) -> Re
     let context = Context::until(Instant::now() + time);
     let id = context.id.clone();
     let mut response = context.carry(answer).await;
-    put_on(response.headers_mut(), id);
+    put_on(&mut response, id);
     response
 }

@@ -10,6 +10,7 @@
 mod address;
 mod admission;
 mod body;
+mod deadline;
 mod event;
 mod headers;
 mod host;
@@ -32,7 +33,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tower::layer::layer_fn;
 use tower::{Layer, Service, service_fn};
 use tower_http::cors::Cors;
@@ -43,6 +44,7 @@ use super::metrics::http::Recorder;
 use super::panics::caught;
 use super::problem::{self, Problem};
 use admission::Admission;
+use deadline::until;
 use event::Event;
 use headers::REQUEST_ID;
 use turn::Turn;
@@ -96,7 +98,7 @@ impl Edge {
         let answered = caught(gate.answer(request)).instrument(event.span());
         let passed = answered.map(move |answered| {
             let mut response = answered.unwrap_or_else(|_| Problem::INTERNAL.into_response());
-            headers::put_on(response.headers_mut(), id);
+            headers::put_on(&mut response, id);
             event.answered(&response);
             Ok(response)
         });
@@ -157,7 +159,7 @@ impl Edge {
                 let receipt = body::bound(&mut request, http.body_limit.0, turn)?;
                 (Some(receipt), None)
             };
-            let Ok(Ok(response)) = timeout_at(deadline, routes.call(request)).await else {
+            let Some(Ok(response)) = until(deadline, routes.call(request)).await else {
                 let is_awaited = receipt.is_some_and(|receipt| receipt.is_awaited());
                 let problem = if is_awaited {
                     Problem::TOO_SLOW
