@@ -7,7 +7,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 
 use super::edge::AXUM;
-use super::stage::{Contender, HELLO, Stage};
+use super::stage::{Contender, HELLO, JSON, Route, Stage};
 
 /// A part, and what is changed so that it is not there.
 struct Layer {
@@ -38,7 +38,7 @@ const LAYERS: [Layer; 9] = [
     Layer::of(
         "The headers of every answer, and its id in one of them",
         EDGE,
-        &[["headers::put_on(response.headers_mut(), id);", "drop(id);"]],
+        &[["headers::put_on(&mut response, id);", "drop(id);"]],
     ),
     Layer::of(
         "Caught panics",
@@ -83,11 +83,18 @@ const LAYERS: [Layer; 9] = [
         "The deadline",
         EDGE,
         &[[
-            "timeout_at(deadline, routes.call(request)).await",
-            "Ok::<_, ()>(routes.call(request).await)",
+            "until(deadline, routes.call(request)).await",
+            "Some(routes.call(request).await)",
         ]],
     ),
 ];
+
+/// What only those with a body have.
+const OF_BODIES: [Layer; 1] = [Layer::of(
+    "The limit of its body, and the place that it has meanwhile",
+    EDGE,
+    &[["if request.body().is_end_stream() {", "if true {"]],
+)];
 
 impl Layer {
     const fn of(
@@ -104,17 +111,38 @@ impl Layer {
     }
 }
 
-/// The table of docs/performance.md.
+/// The tables of docs/performance.md.
 pub(super) fn section(stage: &Stage) -> Result<String> {
-    let count = |arguments: &[&str]| stage.instructions(Contender::Ours, &HELLO, arguments);
-    let whole = count(&[])?;
+    let whole = stage.instructions(Contender::Ours, &HELLO, &[])?;
+    let more = whole - stage.instructions(AXUM, &HELLO, &[])?;
+    let costs = costs(stage, &HELLO, whole, &LAYERS)?;
+    let all: f64 = costs.iter().sum();
     let mut page = format!(
         "\nWhat a request of those that say hello takes less without a part of it, of {whole:.0} \
-         instructions, when each is taken out of the code by itself (`cargo run -- measure layers`):\n\n\
-         | without | instructions less |\n|---|---|\n"
+         instructions, when each is taken out of the code by itself (`cargo run -- measure layers`):\n\n"
     );
-    let mut all = 0.0;
-    for layer in &LAYERS {
+    page.push_str(&table(&LAYERS, &costs));
+    writeln!(
+        page,
+        "\nTogether, if they add up, that is {all:.0} of the {more:.0} that it takes more than axum alone. The rest \
+         has no row: the id, the trace and the time that is left, which are known wherever the request is; \
+         problems in place of what axum says; and the listener, which knows of each connection what it is at."
+    )?;
+    stage.build_ours()?;
+    let whole = stage.instructions(Contender::Ours, &JSON, &[])?;
+    let costs = self::costs(stage, &JSON, whole, &OF_BODIES)?;
+    writeln!(
+        page,
+        "\nAnd a request of those that take JSON, of {whole:.0}:\n\n{}",
+        table(&OF_BODIES, &costs).trim_end()
+    )?;
+    stage.build_ours()?;
+    Ok(page)
+}
+
+/// What each takes of the instructions of a request.
+fn costs(stage: &Stage, route: &'static Route, whole: f64, layers: &[Layer]) -> Result<Vec<f64>> {
+    let cost = |layer: &Layer| {
         let path = stage.project().dir().join(layer.file);
         let code = fs::read_to_string(&path)?;
         let mut without = code.clone();
@@ -128,17 +156,15 @@ pub(super) fn section(stage: &Stage) -> Result<String> {
             fs::write(&path, code)?;
             built?;
         }
-        let rest = count(layer.argument.as_slice())?;
-        writeln!(page, "| {} | {:.0} |", layer.name, whole - rest)?;
-        all += whole - rest;
-    }
-    stage.build_ours()?;
-    let more = whole - stage.instructions(AXUM, &HELLO, &[])?;
-    writeln!(
-        page,
-        "\nTogether, if they add up, that is {all:.0} of the {more:.0} that it takes more than axum alone. The rest \
-         has no row: the id, the trace and the time that is left, which are known wherever the request is; \
-         problems in place of what axum says; and the listener, which knows of each connection what it is at."
-    )?;
-    Ok(page)
+        let rest = stage.instructions(Contender::Ours, route, layer.argument.as_slice())?;
+        Ok(whole - rest)
+    };
+    layers.iter().map(cost).collect()
+}
+
+fn table(layers: &[Layer], costs: &[f64]) -> String {
+    let rows = layers.iter().zip(costs);
+    let rows = rows.map(|(layer, cost)| format!("| {} | {cost:.0} |\n", layer.name));
+    let head = "| without | instructions less |\n|---|---|\n".to_owned();
+    [head].into_iter().chain(rows).collect()
 }
