@@ -61,20 +61,22 @@ async fn work<F: Future<Output = ()> + Send + 'static>(
 ) {
     let mut running = JoinSet::new();
     let given_up = CancellationToken::new();
+    // A task is moved about before it runs: a check, which has room for everything that may come of it, in a box.
+    let check = |errand| Box::pin(check(errand, given_up.clone()));
     loop {
         tokio::select! {
             biased;
             () = context.cancelled() => break,
             Some(ended) = running.join_next() => tell(ended),
             errand = waiting.next(), if running.len() < limits.at_once => {
-                running.spawn(check(errand, given_up.clone()));
+                running.spawn(check(errand));
             }
         }
     }
     _ = timeout(limits.finish, all(&mut running)).await;
     given_up.cancel();
     while let Some(errand) = waiting.left() {
-        running.spawn(check(errand, given_up.clone()));
+        running.spawn(check(errand));
     }
     let left = running.len();
     if left > 0 {
