@@ -6,7 +6,7 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use async_compression::tokio::bufread::GzipDecoder;
@@ -38,6 +38,9 @@ pub(super) enum Progress {
 /// What those who read a body and those who watch them share.
 pub(super) struct Account {
     progress: AtomicU8,
+    /// How much of it has been handed on, in bytes: before or after it was decompressed, whichever is
+    /// more.
+    brought: AtomicUsize,
     pub(super) turn: Turn,
 }
 
@@ -85,6 +88,7 @@ impl Drop for Receipt {
 pub(super) fn bound(request: &mut Request, limit: usize, turn: Turn) -> Result<Receipt, Problem> {
     let account = Arc::new(Account {
         progress: AtomicU8::new(Progress::Flows as u8),
+        brought: AtomicUsize::new(0),
         turn,
     });
     let receipt = Receipt(Arc::clone(&account));
@@ -93,28 +97,30 @@ pub(super) fn bound(request: &mut Request, limit: usize, turn: Turn) -> Result<R
         return Err(Problem::BODY_TOO_LARGE);
     }
     let body = InTurns::new(mem::take(request.body_mut()), &account);
-    let mut body = Body::new(Bounded::new(body, limit, &account));
+    let mut body = Bounded::new(body, limit, &account);
     let headers = request.headers_mut();
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     let encoding = encodings
         .next()
         .map(|encoding| encoding.as_bytes().to_ascii_lowercase());
     let is_one = encodings.next().is_none();
-    match encoding.as_deref() {
-        None => {}
-        Some(b"identity") if is_one => {}
+    let body = match encoding.as_deref() {
+        None => Body::new(body),
+        Some(b"identity") if is_one => Body::new(body),
         Some(b"gzip" | b"x-gzip") if is_one => {
             headers.remove(header::CONTENT_ENCODING);
             headers.remove(header::CONTENT_LENGTH);
+            body.is_read = false;
             // A few bytes can become very many: what comes out has the limit as well.
-            body = Body::new(Bounded::new(decompressed(body), limit, &account));
+            let body = decompressed(Body::new(body));
+            Body::new(Bounded::new(body, limit, &account))
         }
         Some(_) => {
             let known = HeaderValue::from_static("gzip");
             let refused = Problem::UNSUPPORTED_MEDIA_TYPE;
             return Err(refused.and_header(header::ACCEPT_ENCODING, known));
         }
-    }
+    };
     *request.body_mut() = body;
     // Extractors have a limit of their own, unless they are told that there is one.
     DefaultBodyLimit::disable().apply(request);
@@ -132,7 +138,10 @@ fn decompressed(body: Body) -> Body {
 /// A body that ends in an error beyond its limit.
 struct Bounded<B> {
     body: B,
-    left: usize,
+    limit: usize,
+    passed: usize,
+    /// By the handler, and not by what decompresses it first.
+    is_read: bool,
     account: Arc<Account>,
 }
 
@@ -140,7 +149,9 @@ impl<B> Bounded<B> {
     fn new(body: B, limit: usize, account: &Arc<Account>) -> Self {
         Self {
             body,
-            left: limit,
+            limit,
+            passed: 0,
+            is_read: true,
             account: Arc::clone(account),
         }
     }
@@ -161,16 +172,25 @@ where
             // Also for whoever passes over an error, and asks for more.
             return Poll::Ready(None);
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_pending() && self.is_read {
+            // All there was has been handed on, and is counted.
+            let brought = self.account.brought.load(Ordering::Relaxed);
+            self.account.turn.step_out(brought);
+        }
+        let frame = ready!(polled);
         match &frame {
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
-                let Some(left) = self.left.checked_sub(length) else {
+                self.passed = self.passed.saturating_add(length);
+                if self.passed > self.limit {
                     self.account.note(Progress::TooLarge);
                     let words = io::Error::other("the body is larger than http.body_limit");
                     return Poll::Ready(Some(Err(axum::Error::new(words))));
-                };
-                self.left = left;
+                }
+                self.account
+                    .brought
+                    .fetch_max(self.passed, Ordering::Relaxed);
             }
             Some(Err(_)) => self.account.note(Progress::Broken),
             None => {}

@@ -4,8 +4,9 @@
 //! place back, and takes one again, as whoever comes new, before its handler has the piece. So clients
 //! that send slowly, however many, keep nobody else from being served.
 //!
-//! What they have sent by then is memory. Together, requests without a place have brought no more than
-//! all that have one may bring; beyond that, they keep theirs.
+//! What they have sent by then is memory, and more of it where it was compressed. Together, requests
+//! without a place have brought no more than all that have one may bring; beyond that, they keep
+//! theirs.
 
 use std::mem;
 use std::pin::Pin;
@@ -52,7 +53,7 @@ impl Turn {
     }
 
     /// Its client is waited for, and has brought so much by now.
-    fn step_out(&self, brought: usize) {
+    pub(super) fn step_out(&self, brought: usize) {
         if self.is(Whereabouts::Outside) || !self.admission.may_step_out(brought) {
             return;
         }
@@ -107,7 +108,6 @@ type Piece = Option<Result<Frame<Bytes>, axum::Error>>;
 pub(super) struct InTurns {
     body: Body,
     account: Arc<Account>,
-    brought: usize,
     /// What has come, while there is no place yet to work on it.
     waits: Option<(BoxFuture<'static, Result<(), Problem>>, Piece)>,
 }
@@ -117,7 +117,6 @@ impl InTurns {
         Self {
             body,
             account: Arc::clone(account),
-            brought: 0,
             waits: None,
         }
     }
@@ -127,16 +126,12 @@ impl InTurns {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         let Poll::Ready(piece) = polled else {
             self.account.note(Progress::Awaited);
-            self.account.turn.step_out(self.brought);
             return Poll::Pending;
         };
         self.account.note(match &piece {
             Some(Err(_)) => Progress::Broken,
             Some(Ok(_)) | None => Progress::Flows,
         });
-        if let Some(Ok(frame)) = &piece {
-            self.brought += frame.data_ref().map_or(0, Bytes::len);
-        }
         Poll::Ready(piece)
     }
 }

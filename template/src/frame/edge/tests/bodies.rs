@@ -100,10 +100,10 @@ async fn a_body_that_does_not_come_is_the_clients_doing_and_a_slow_handler_is_ou
 }
 
 /// A body whose pieces come when they are sent, and whoever sends them.
-fn to_come() -> (mpsc::Sender<&'static str>, Body) {
+fn to_come<Piece: Into<Bytes> + Send + 'static>() -> (mpsc::Sender<Piece>, Body) {
     let (sender, receiver) = mpsc::channel(9);
-    let pieces = stream::unfold(receiver, async |mut receiver| {
-        let piece: &str = receiver.recv().await?;
+    let pieces = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<Piece>| {
+        let piece = receiver.recv().await?;
         Some((Ok::<_, Infallible>(piece), receiver))
     });
     (sender, Body::from_stream(pieces))
@@ -141,6 +141,36 @@ async fn whoever_waits_for_its_client_keeps_no_place() {
     }
     for answer in waiting.join_all().await {
         assert_eq!((answer.status, answer.text()), (200, "12"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_compressed_counts_as_what_it_has_become() {
+    let routes = with_one_place();
+    let whole = gzip(&[b' '; LIMIT]).await;
+    let (begun, rest) = whole.split_at(whole.len() - 8);
+    assert!(begun.len() < LIMIT / 2, "compressed, two are within it");
+    let post = |body| {
+        let request = request("POST", "/raw").header("content-encoding", "gzip");
+        send(routes.clone(), request.body(body).unwrap())
+    };
+    let ((first, first_body), (second, second_body)) = (to_come(), to_come());
+    for client in [&first, &second] {
+        client.send(begun.to_vec()).await.unwrap();
+    }
+    let others = async {
+        sleep(Duration::from_millis(1)).await;
+        // Only one of them has gone outside, with all that those outside may have.
+        let other = sent_to(&routes, "/number", Body::from("7")).await;
+        for client in [first, second] {
+            client.send(rest.to_vec()).await.unwrap();
+        }
+        other
+    };
+    let (first, second, other) = tokio::join!(post(first_body), post(second_body), others);
+    assert_eq!((other.status, other.code().as_str()), (503, "overloaded"));
+    for answer in [first, second] {
+        assert_eq!((answer.status, answer.text()), (200, "64"));
     }
 }
 
