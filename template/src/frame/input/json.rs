@@ -83,8 +83,8 @@ where
             return Err(Problem::BAD_REQUEST.with([Fault::at("", place)]));
         }
     };
-    valid(value, unknown, Problem::INVALID, |path, detail| {
-        Fault::at(pointer_of_rule(&path), detail)
+    valid(value, unknown, Problem::INVALID, |place, detail| {
+        Fault::at(pointer_of_rule(place), detail)
     })
 }
 
@@ -127,17 +127,18 @@ fn pointer_of_ignored(path: &serde_ignored::Path<'_>) -> String {
     }
 }
 
-/// A rule says `parts[3].name`.
-fn pointer_of_rule(path: &str) -> String {
-    let steps = path
-        .split(['.', '['])
-        .map(|step| step.trim_end_matches(']'));
-    let steps = steps.filter(|step| !step.is_empty());
-    steps.fold(String::new(), |parent, step| pointer(&parent, step))
+/// Step by step, as garde's own `select!` goes: in words, `parts[3].name`, a key of a map could be two
+/// steps as well.
+fn pointer_of_rule(place: &garde::Path) -> String {
+    let steps = place.__iter().rev();
+    let steps = steps.filter(|(kind, _)| *kind != garde::error::Kind::None);
+    steps.fold(String::new(), |parent, (_, step)| pointer(&parent, step))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde::Deserialize;
     use serde_json::{Value, json};
 
@@ -271,6 +272,28 @@ mod tests {
         assert!(told.contains("\"/parts\""), "{told}");
         let right: Nested = parse(br#"{"parts": [1]}"#).unwrap();
         assert_eq!(right.parts.0, [1]);
+    }
+
+    #[derive(Debug, Deserialize, Validate)]
+    struct Stock {
+        #[garde(dive)]
+        parts: BTreeMap<String, Vec<Part>>,
+    }
+
+    #[test]
+    fn a_key_of_a_map_is_one_step_whatever_it_is() {
+        for (key, place) in [
+            ("a.b", "/parts/a.b/0/count"),
+            ("a[7]", "/parts/a[7]/0/count"),
+            ("a/b~c", "/parts/a~1b~0c/0/count"),
+            ("", "/parts//0/count"),
+            ("0", "/parts/0/0/count"),
+        ] {
+            let body = json!({ "parts": { key: [{ "count": 0 }] } });
+            let refused = parse::<Stock>(body.to_string().as_bytes()).unwrap_err();
+            let told = format!("{refused:?}");
+            assert!(told.contains(&format!("\"{place}\"")), "{key}: {told}");
+        }
     }
 
     #[tokio::test]

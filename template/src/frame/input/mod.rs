@@ -14,7 +14,7 @@ mod objects;
 mod path;
 mod query;
 
-use garde::{Report, Validate};
+use garde::{Path as Place, Report, Validate};
 
 use super::problem::{Fault, MOST_FAULTS, Problem};
 
@@ -28,14 +28,14 @@ fn valid<T: Validate<Context: Default>>(
     value: T,
     unknown: Vec<Fault>,
     refused: Problem,
-    fault: impl Fn(String, String) -> Fault,
+    fault: impl Fn(&Place, String) -> Fault,
 ) -> Result<T, Problem> {
     let broken = value.validate().err().map(Report::into_inner);
     if unknown.is_empty() && broken.is_none() {
         return Ok(value);
     }
     let broken = broken.into_iter().flatten();
-    let broken = broken.map(|(path, error)| fault(path.to_string(), error.message().to_owned()));
+    let broken = broken.map(|(path, error)| fault(&path, error.message().to_owned()));
     Err(refused.with(unknown).with(broken))
 }
 

@@ -45,5 +45,7 @@ where
             return Err(Problem::BAD_REQUEST.with(unknown));
         }
     };
-    valid(value, unknown, Problem::BAD_REQUEST, Fault::of)
+    valid(value, unknown, Problem::BAD_REQUEST, |place, detail| {
+        Fault::of(place.to_string(), detail)
+    })
 }
