@@ -71,8 +71,31 @@ fn the_process_knows_what_it_uses() {
     let files = metrics.value("process_open_fds");
     assert!((5.0..1000.0).contains(&files), "{files} files");
     assert!(metrics.value("process_max_fds") >= files);
-    assert!(metrics.value("process_cpu_seconds_total") < 60.0);
     assert!(metrics.value("runtime_workers") >= 1.0);
+}
+
+#[test]
+fn the_time_of_processors_that_it_has_used_grows_with_its_work() {
+    const PATIENCE: Duration = Duration::from_mins(1);
+    /// Ten of the ticks that it is counted in.
+    const WORK: f64 = 0.1;
+    let service = Running::start(&[]);
+    let used = || scrape(&service).value("process_cpu_seconds_total");
+    let (began, before) = (Instant::now(), used());
+
+    let mut after = before;
+    while after < before + WORK {
+        assert!(began.elapsed() < PATIENCE, "{before}, and then {after}");
+        for _ in 0..50 {
+            assert_eq!(get(service.http, "/nothing").status, 404);
+        }
+        after = used();
+    }
+
+    let processors = thread::available_parallelism().unwrap().get() + 1;
+    let there_was = began.elapsed() * u32::try_from(processors).unwrap();
+    let grown = after - before;
+    assert!(grown <= there_was.as_secs_f64(), "{grown} of {there_was:?}");
 }
 
 #[test]

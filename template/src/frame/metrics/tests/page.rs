@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::{env, fs};
 
 use crate::exposition::documented;
-use crate::frame::metrics::catalog::SECTIONS;
+use crate::frame::metrics::catalog::{Kind, SECTIONS};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
@@ -90,5 +90,44 @@ fn each_metric_has_a_name_of_its_own_and_says_what_it_is() {
             "{}",
             family.name
         );
+    }
+}
+
+#[test]
+fn what_is_measured_is_told_in_a_base_unit() {
+    const OTHERS: &[&str] = &[
+        "ns",
+        "us",
+        "ms",
+        "nanos",
+        "micros",
+        "millis",
+        "nanoseconds",
+        "microseconds",
+        "milliseconds",
+        "minutes",
+        "hours",
+        "days",
+        "bits",
+        "kb",
+        "kib",
+        "mb",
+        "mib",
+        "kilobytes",
+        "megabytes",
+        "percent",
+    ];
+    for family in SECTIONS.iter().flat_map(|(_, families)| *families) {
+        let (name, unit) = (family.name, family.unit());
+        let other = name.split('_').find(|word| OTHERS.contains(word));
+        assert_eq!(other, None, "{name}");
+        // Buckets are of something: nobody could read their bounds without its unit.
+        if family.kind == Kind::Histogram {
+            assert!(
+                ["seconds", "bytes"].contains(&unit),
+                "{name} is in {unit:?}"
+            );
+            assert!(name.ends_with(&format!("_{unit}")), "{name}");
+        }
     }
 }
