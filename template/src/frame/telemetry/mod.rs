@@ -11,6 +11,7 @@
 mod filter;
 mod json;
 pub mod otlp;
+mod output;
 #[cfg(test)]
 mod page;
 pub mod span;
@@ -29,6 +30,7 @@ pub use filter::{Filter, Filtering, InForce};
 pub use otlp::{Export, Otlp};
 
 use self::json::Json;
+use self::output::Output;
 use self::writer::Writer;
 use super::settings::{ByteSize, Check, Reader, Section, Setting};
 
@@ -141,7 +143,7 @@ impl Log {
             Format::Pretty => true,
         };
         let lost = if pretty { text::lost } else { json::lost };
-        let writer = Writer::start(self.buffer.0, Stdout, lost)?;
+        let writer = Writer::start(self.buffer.0, Output(io::stdout()), lost)?;
         let lines = if pretty {
             tracing_subscriber::fmt::layer()
                 .with_ansi(terminal)
@@ -184,17 +186,4 @@ pub fn insist(tell: impl FnOnce()) {
 #[must_use]
 pub fn lost_lines() -> u64 {
     WRITER.get().map_or(0, Writer::lost)
-}
-
-/// The descriptor itself: what `std` has around it keeps lines of its own, and a lock.
-struct Stdout;
-
-impl io::Write for Stdout {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::write(io::stdout(), bytes)?)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
