@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use keelson::http::{self, Request};
+use keelson::http::{self, Conversation, Request};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -172,6 +172,55 @@ async fn what_a_client_sends_is_told_to_nobody_else() {
         assert!(!format!("{event:?}").contains(SECRET), "{event:?}");
     }
     assert!(!exit.stderr.contains(SECRET), "{}", exit.stderr);
+}
+
+/// A request over HTTP/2 for a path that is none, with a query that is a secret.
+fn for_no_path() -> Vec<u8> {
+    const SETTINGS: u8 = 4;
+    const HEADERS: u8 = 1;
+    /// It ends the headers, and the stream.
+    const ALL: u8 = 4 | 1;
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let path = format!("/v1/targets?token={SECRET} {SECRET}");
+    let length = u8::try_from(path.len()).unwrap();
+    // `:method GET`, `:scheme http`, `:authority here`, and `:path`, as HPACK writes them.
+    let head = [
+        b"\x82\x86\x41\x04here\x44" as &[_],
+        &[length],
+        path.as_bytes(),
+    ]
+    .concat();
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(SETTINGS, 0, 0, &[]),
+        frame(HEADERS, ALL, 1, &head),
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn nor_does_a_library_tell_what_it_cannot_read() {
+    /// Of the stream, for the reason that the protocol was not kept to.
+    const RESET: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 1];
+    for (filter, is_told) in [("trace", false), ("debug,h2=debug", true)] {
+        let launch = service().set("log.filter", filter).set("http.http2", true);
+        let running = launch.start().await.unwrap().ready().await;
+        let address = running.http().await;
+        let mut client = Conversation::open(address).await.unwrap();
+        client.write(for_no_path()).await.unwrap();
+        client.until(RESET).await.unwrap();
+
+        let exit = running.stop().await;
+
+        let mut events = exit.events.iter().map(|event| format!("{event:?}"));
+        // Whoever asks for it by name is told all.
+        let found = events.find(|event| event.contains(SECRET));
+        assert_eq!(found.is_some(), is_told, "{filter}: {found:?}");
+        assert!(!exit.stderr.contains(SECRET), "{}", exit.stderr);
+    }
 }
 
 #[tokio::test]

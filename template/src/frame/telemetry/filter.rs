@@ -1,4 +1,7 @@
-//! Which events are logged: as the settings say, or for a while as the operator wants it.
+//! Which events are logged: as the settings say, or for a while as the operator wants it; and never
+//! what others have sent, unless it is [asked for by name](Discretion).
+
+mod discretion;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,10 +13,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tracing::Level;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::layer::Layered;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::message;
 use crate::frame::settings::Setting;
+use discretion::Discretion;
 
 /// Which events are logged, in the syntax of `tracing_subscriber`'s filters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,7 +33,14 @@ impl Filter {
         let whole = !text.is_empty() && text.split(',').all(meant);
         (whole && EnvFilter::builder().parse(text).is_ok()).then(|| Self(text.to_owned()))
     }
+
+    fn rules(&self) -> Rules {
+        EnvFilter::new(&self.0).and_then(Discretion::but_for(&self.0))
+    }
 }
+
+/// What a filter lets through, and all of that.
+type Rules = Layered<Discretion, EnvFilter, Registry>;
 
 impl Setting for Filter {
     const EXPECTED: &'static str = "levels by target, such as `info` or `info,sqlx=warn`";
@@ -44,7 +56,7 @@ pub struct Filtering(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    handle: reload::Handle<EnvFilter, Registry>,
+    handle: reload::Handle<Rules, Registry>,
     state: watch::Sender<State>,
 }
 
@@ -72,8 +84,8 @@ pub struct InForce {
 
 impl Filtering {
     /// The layer that filters, and how to change it.
-    pub(super) fn by(filter: &Filter) -> (reload::Layer<EnvFilter, Registry>, Self) {
-        let (layer, handle) = reload::Layer::new(EnvFilter::new(&filter.0));
+    pub(super) fn by(filter: &Filter) -> (reload::Layer<Rules, Registry>, Self) {
+        let (layer, handle) = reload::Layer::new(filter.rules());
         let state = watch::Sender::new(State {
             configured: filter.clone(),
             temporary: None,
@@ -170,7 +182,7 @@ impl Filtering {
                     tell();
                 }
                 // It fails only when nothing is logged any more.
-                _ = self.0.handle.reload(EnvFilter::new(&state.in_force().0));
+                _ = self.0.handle.reload(state.in_force().rules());
                 if !visible {
                     tell();
                 }

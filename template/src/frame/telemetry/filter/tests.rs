@@ -1,8 +1,9 @@
-//! What is in force, and when it is over.
+//! What is in force, when it is over, and what it says of others.
 
 use tokio::time::{advance, sleep};
 
 use super::*;
+use crate::frame::telemetry::page::under;
 
 fn filter(text: &str) -> Filter {
     Filter::written(text).unwrap()
@@ -18,8 +19,8 @@ fn assert_in_force(filtering: &Filtering, expected: &str, reverts_in: Option<u64
         (&shown.filter.0, shown.reverts_in),
         (&expected.to_owned(), reverts_in)
     );
-    let real = filtering.0.handle.with_current(ToString::to_string);
-    assert_eq!(real.unwrap(), expected);
+    let real = filtering.0.handle.with_current(|it| format!("{it:?}"));
+    assert_eq!(real.unwrap(), format!("{:?}", filter(expected).rules()));
 }
 
 /// Does this while the time is kept, as the operator's thread does.
@@ -97,4 +98,53 @@ async fn the_end_of_a_time_does_not_end_a_later_wish() {
     filtering.revert(first);
 
     assert_in_force(&filtering, "trace", Some(60));
+}
+
+/// Of these targets, those whose events of this level are logged, inside of a span called `request`.
+macro_rules! logged {
+    ($filter:expr, $level:ident, [$($target:literal),*]) => {{
+        let (layer, _filtering) = Filtering::by(&filter($filter));
+        let mut logged = Vec::new();
+        under(layer, || {
+            let request = tracing::info_span!("request");
+            let _inside = request.enter();
+            $(if tracing::enabled!(target: $target, Level::$level) {
+                logged.push($target);
+            })*
+        });
+        logged
+    }};
+}
+
+#[test]
+fn what_quotes_others_is_logged_only_by_its_name() {
+    for (filter, expected) in [
+        ("trace", &["h2x", "sqlx"] as &[_]),
+        ("info", &[]),
+        ("debug,[request]=trace", &["h2x", "sqlx"]),
+        ("debug,h=trace", &["h2x", "sqlx"]),
+        ("debug,h2=debug", &["h2::server", "h2x", "sqlx"]),
+        ("debug,h2::server=debug", &["h2::server", "h2x", "sqlx"]),
+        ("debug,h2::codec=debug", &["h2x", "sqlx"]),
+        ("debug,hyper=debug", &["hyper::proto", "h2x", "sqlx"]),
+        ("info,hyper_util=trace", &["hyper_util::client"]),
+        ("debug,h2[request]=debug", &["h2::server", "h2x", "sqlx"]),
+    ] {
+        let logged = logged!(
+            filter,
+            DEBUG,
+            [
+                "h2::server",
+                "hyper::proto",
+                "hyper_util::client",
+                "h2x",
+                "sqlx"
+            ]
+        );
+        assert_eq!(logged, expected, "{filter}");
+    }
+    // What they say otherwise is for everybody, as the filter has it.
+    for (filter, expected) in [("info", &["h2::server"] as &[_]), ("warn", &[])] {
+        assert_eq!(logged!(filter, INFO, ["h2::server"]), expected, "{filter}");
+    }
 }
