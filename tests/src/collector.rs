@@ -16,12 +16,20 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Request, Response,
     body::{Bytes, Incoming},
+    header::{CONTENT_TYPE, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::{
-    collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    collector::{
+        metrics::v1::{
+            ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+        },
+        trace::v1::{
+            ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+        },
+    },
     common::v1::{KeyValue, any_value::Value},
     resource::v1::Resource,
 };
@@ -60,6 +68,8 @@ pub struct Collector {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     Takes,
+    /// Answers that it has taken all but so many spans, or points of metrics.
+    Rejects(i64),
     /// Answers with this status.
     Refuses(u16),
     /// Never answers.
@@ -300,7 +310,7 @@ async fn answer(
         heard.bytes.extend(format!("{parts:?}\n").bytes());
         heard.bytes.extend(&body);
         heard.headers = parts.headers;
-        if manner == Manner::Takes
+        if matches!(manner, Manner::Takes | Manner::Rejects(_))
             && let Err(error) = heard.take(parts.uri.path(), &body)
         {
             heard.nonsense.push(format!("{}: {error}", parts.uri));
@@ -308,13 +318,36 @@ async fn answer(
     }
     shared.requests.send_modify(|count| *count += 1);
     let status = match manner {
-        Manner::Takes => 200,
+        Manner::Takes | Manner::Rejects(_) => 200,
         Manner::Refuses(status) => status,
         Manner::Stalls => match std::future::pending::<Infallible>().await {},
     };
-    let mut answer = Response::new(Full::default());
+    let body = match manner {
+        Manner::Rejects(count) => rejection(parts.uri.path(), count),
+        _ => Vec::new(),
+    };
+    let mut answer = Response::new(Full::from(body));
+    let kind = HeaderValue::from_static("application/x-protobuf");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
     *answer.status_mut() = hyper::StatusCode::from_u16(status).expect("a status");
     Ok(answer)
+}
+
+fn rejection(path: &str, count: i64) -> Vec<u8> {
+    let error_message = "too old".to_owned();
+    if path == "/v1/metrics" {
+        let partial_success = Some(ExportMetricsPartialSuccess {
+            rejected_data_points: count,
+            error_message,
+        });
+        ExportMetricsServiceResponse { partial_success }.encode_to_vec()
+    } else {
+        let partial_success = Some(ExportTracePartialSuccess {
+            rejected_spans: count,
+            error_message,
+        });
+        ExportTraceServiceResponse { partial_success }.encode_to_vec()
+    }
 }
 
 impl Heard {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use keelson::collector::{Collector, Manner, value};
+use keelson::collector::{Collector, Manner, Metric, value};
 use keelson::service::{Service, Signal};
 
 use crate::{ask, exporting_to, traced};
@@ -112,6 +112,42 @@ async fn what_is_refused_for_good_is_lost_and_not_sent_again() {
         })
         .await;
     assert!(collector.heard().spans.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_rejected_of_what_was_taken_is_lost_and_told() {
+    let collector = Collector::start().await.unwrap();
+    collector.manner(Manner::Rejects(1));
+    let launch = traced(&collector.endpoint()).set("otlp.interval", "1s");
+    let service = launch.start().await.unwrap().ready().await;
+    ask(&service, "/v1/targets", true).await;
+    for signal in ["traces", "metrics"] {
+        let event = service.wait_for("what was rejected", |event| {
+            event.message == "export fails" && event.field("signal") == signal
+        });
+        let cause = event.await.field("cause").to_string();
+        assert!(cause.contains("it rejected 1: too old"), "{cause}");
+    }
+
+    // Of the two spans, one; or both, if they came in two requests.
+    let is_counted = |metric: &Metric| {
+        let spans = |outcome| value(metric, &[("outcome", outcome)]);
+        spans("lost") >= Some(1.0)
+            && spans("lost").zip(spans("sent")).map(|(a, b)| a + b) == Some(2.0)
+    };
+    collector.metric("otlp_spans_total", is_counted).await;
+    let failed = [("signal", "metrics"), ("outcome", "failed")];
+    collector
+        .metric("otlp_exports_total", |metric| {
+            value(metric, &failed) >= Some(1.0)
+        })
+        .await;
+    collector.manner(Manner::Takes);
+    service
+        .wait_for("the end of it", |event| {
+            event.message == "export works again" && event.field("signal") == "metrics"
+        })
+        .await;
 }
 
 #[tokio::test]

@@ -375,7 +375,7 @@ pub(super) const OTLP_EXPORTS: Family = Family::counter(
     "otlp_exports_total",
     &["signal", "outcome"],
     "Requests to the collector with `traces` or with `metrics`, those that were `taken` and those that \
-     `failed`.",
+     `failed`, or of which a part was rejected.",
 );
 pub(super) const OTLP_SPANS: Family = Family::counter(
     "otlp_spans_total",

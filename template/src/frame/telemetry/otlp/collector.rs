@@ -2,6 +2,7 @@
 //! pause while the collector fails, and tells once that it does.
 
 use std::fmt::{self, Display};
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,12 +16,16 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::messages::Rejected;
 use super::settings::{Authorities, Endpoint, Header, Otlp};
 use crate::frame::telemetry::json::with_sources;
 use crate::frame::telemetry::message;
 
 /// The first pause after a failure, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+
+/// What is sent, and answered.
+const PROTOBUF: &str = "application/x-protobuf";
 
 /// The longest answer that is read, so that its connection can be used again.
 const LONGEST: usize = 64 << 10;
@@ -39,6 +44,8 @@ pub(super) struct Collector {
     counts: Counts,
     /// How long the last pause was, while it fails.
     failing: Option<Duration>,
+    /// The log says that it does, or that it rejects something.
+    is_told: bool,
     /// Before that, it is not asked again.
     until: Instant,
 }
@@ -74,7 +81,7 @@ impl Collector {
             .collect();
         headers.insert(
             header::CONTENT_TYPE,
-            header::HeaderValue::from_static("application/x-protobuf"),
+            header::HeaderValue::from_static(PROTOBUF),
         );
         Self {
             client: Client::builder(TokioExecutor::new())
@@ -87,6 +94,7 @@ impl Collector {
             timeout: settings.timeout,
             counts,
             failing: None,
+            is_told: false,
             until: Instant::now(),
         }
     }
@@ -96,19 +104,21 @@ impl Collector {
         sleep_until(self.until).await;
     }
 
-    /// Hands this over, within `otlp.timeout`.
-    pub(super) async fn deliver(&mut self, body: Vec<u8>) -> Result<(), Failure> {
+    /// Hands this over, within `otlp.timeout`, and gives how much of it was rejected.
+    pub(super) async fn deliver(&mut self, body: Vec<u8>) -> Result<usize, Failure> {
         let sent = timeout(self.timeout, self.send(body)).await;
         let sent = sent.unwrap_or_else(|_| Err(Failure::passing("it did not answer in time")));
-        self.counts[usize::from(sent.is_err())].fetch_add(1, Ordering::Relaxed);
+        let is_taken = matches!(&sent, Ok(Rejected { count: 0, .. }));
+        self.counts[usize::from(!is_taken)].fetch_add(1, Ordering::Relaxed);
         match &sent {
-            Ok(()) => self.works(),
+            Ok(_) if is_taken => self.works(),
+            Ok(rejected) => self.rejects(rejected),
             Err(failure) => self.fails(failure),
         }
-        sent
+        sent.map(|rejected| rejected.count)
     }
 
-    async fn send(&self, body: Vec<u8>) -> Result<(), Failure> {
+    async fn send(&self, body: Vec<u8>) -> Result<Rejected, Failure> {
         let mut request = Request::post(&self.url)
             .body(Body::from(body))
             .map_err(Failure::for_good)?;
@@ -117,10 +127,15 @@ impl Collector {
         let (head, body) = answer
             .map_err(|error| Failure::passing(WithSources(&error)))?
             .into_parts();
-        // What it says besides is of no use to anybody here.
-        _ = to_bytes(Body::new(body), LONGEST).await;
+        let said = to_bytes(Body::new(body), LONGEST).await.unwrap_or_default();
         if head.status.is_success() {
-            return Ok(());
+            let kind = head.headers.get(header::CONTENT_TYPE);
+            let is_ours = kind.is_some_and(|kind| kind.as_bytes().starts_with(PROTOBUF.as_bytes()));
+            return Ok(if is_ours {
+                Rejected::by(&said)
+            } else {
+                Rejected::default()
+            });
         }
         let cause = format!("it answered {}", head.status);
         Err(match head.status {
@@ -140,27 +155,40 @@ impl Collector {
     }
 
     fn works(&mut self) {
-        if self.failing.take().is_some() {
+        self.failing = None;
+        if mem::take(&mut self.is_told) {
             tracing::info!(message = message::EXPORTS_AGAIN, signal = self.signal);
         }
     }
 
+    /// The rest was taken, and the same would be rejected again: no pause makes that better.
+    fn rejects(&mut self, rejected: &Rejected) {
+        self.failing = None;
+        let Rejected { count, words } = rejected;
+        self.tell(&format!("it rejected {count}: {words}"));
+    }
+
     fn fails(&mut self, failure: &Failure) {
         let [first, longest] = PAUSES;
-        if self.failing.is_none() {
-            tracing::warn!(
-                message = message::EXPORT_FAILS,
-                signal = self.signal,
-                endpoint = self.url,
-                cause = failure.cause,
-            );
-        }
+        self.tell(&failure.cause);
         let pause = self.failing.map_or(first, |last| (last * 2).min(longest));
         self.failing = Some(pause);
         // Nobody comes back at the same moment as all others.
         let jittered = pause.mul_f64(0.5 + 0.5 * fastrand::f64());
         let asked = failure.after.unwrap_or_default().min(longest);
         self.until = Instant::now() + jittered.max(asked);
+    }
+
+    /// Once, until all is well again.
+    fn tell(&mut self, cause: &str) {
+        if !mem::replace(&mut self.is_told, true) {
+            tracing::warn!(
+                message = message::EXPORT_FAILS,
+                signal = self.signal,
+                endpoint = self.url,
+                cause,
+            );
+        }
     }
 }
 

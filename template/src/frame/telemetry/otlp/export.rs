@@ -191,7 +191,11 @@ impl Traces<'_> {
                 .deliver(self.resource.traces(&self.batch))
                 .await;
             match sent {
-                Ok(()) => self.queue.have_sent(self.batch.len()),
+                Ok(rejected) => {
+                    let lost = rejected.min(self.batch.len());
+                    self.queue.have_sent(self.batch.len() - lost);
+                    self.queue.have_lost(lost);
+                }
                 Err(failure) if failure.may_pass => return,
                 Err(_) => self.queue.have_lost(self.batch.len()),
             }

@@ -1,12 +1,12 @@
-//! What is sent to a collector: the messages of OTLP 1, field by field.
+//! What is sent to a collector, and what it answers: the messages of OTLP 1, field by field.
 //!
-//! The numbers are those of opentelemetry-proto's `trace.proto`, `metrics.proto`, `common.proto` and
-//! `resource.proto`; the names stand beside them.
+//! The numbers are those of opentelemetry-proto's `trace.proto`, `metrics.proto`, `common.proto`,
+//! `resource.proto` and those of the services; the names stand beside them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::exposition::{self, Family, Series};
-use super::protobuf::Message;
+use super::protobuf::{Field, Fields, Message};
 use super::queue::{Ended, Value};
 use super::settings::{Attribute, Otlp};
 
@@ -82,6 +82,50 @@ impl Resource {
                 }
             }
         })
+    }
+}
+
+/// What a collector does not want of what it has taken.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Rejected {
+    /// So many spans, or points of metrics.
+    pub(super) count: usize,
+    /// Why, as it says, or the beginning of that.
+    pub(super) words: String,
+}
+
+/// The most of a collector's words that is read.
+const MOST_WORDS: usize = 200;
+
+impl Rejected {
+    /// `ExportTraceServiceResponse` and `ExportMetricsServiceResponse`, which are alike. What is
+    /// neither says nothing.
+    pub(super) fn by(answer: &[u8]) -> Self {
+        let mut rejected = Self::default();
+        for (number, field) in Fields(answer) {
+            // partial_success
+            if let (1, Field::Bytes(partial)) = (number, field) {
+                rejected.read(partial);
+            }
+        }
+        rejected
+    }
+
+    fn read(&mut self, partial: &[u8]) {
+        for field in Fields(partial) {
+            match field {
+                // rejected_spans, rejected_data_points
+                (1, Field::Number(count)) => {
+                    self.count = usize::try_from(count).unwrap_or(usize::MAX);
+                }
+                // error_message
+                (2, Field::Bytes(words)) => {
+                    let words = &words[..words.len().min(MOST_WORDS)];
+                    self.words = String::from_utf8_lossy(words).into_owned();
+                }
+                _ => {}
+            }
+        }
     }
 }
 
@@ -204,4 +248,50 @@ fn unit(name: &str) -> &'static str {
 fn nanos(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(write: impl FnOnce(&mut Message)) -> Vec<u8> {
+        let mut answer = Message::default();
+        answer.message(1, write);
+        answer.into_bytes()
+    }
+
+    #[test]
+    fn what_a_collector_rejects_is_read_from_whatever_it_answers() {
+        let rejected = |count, words: &str| Rejected {
+            count,
+            words: words.to_owned(),
+        };
+        let some = answer(|partial| {
+            partial.number(1, 300);
+            partial.text(2, "too old");
+        });
+        let newer = answer(|partial| {
+            partial.fixed(7, 1);
+            partial.short(8, 1);
+            partial.number(1, 2);
+            partial.text(9, "more");
+        });
+        let long = answer(|partial| partial.text(2, &"x".repeat(100_000)));
+        for (answer, expected) in [
+            (some.as_slice(), rejected(300, "too old")),
+            (&newer, rejected(2, "")),
+            (&long, rejected(0, &"x".repeat(MOST_WORDS))),
+            (&answer(|_| ()), rejected(0, "")),
+            (b"", rejected(0, "")),
+            (b"{}", rejected(0, "")),
+            (&some[..some.len() - 1], rejected(0, "")),
+            (&[0xff; 20], rejected(0, "")),
+            (
+                b"\x0a\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+                rejected(usize::MAX, ""),
+            ),
+        ] {
+            assert_eq!(Rejected::by(answer), expected, "{answer:?}");
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! The wire format of protobuf, as far as OTLP needs it: fields by their number, written one after the
-//! other. Values that are zero or empty are left out, as the format has it.
+//! The wire format of protobuf, as far as OTLP needs it: fields by their number, one after the other.
+//! Values that are zero or empty are left out, as the format has it.
 
 /// A message, as far as it is written.
 #[derive(Debug, Default)]
@@ -98,5 +98,57 @@ impl Message {
             number >>= 7;
         }
         self.0.push(number.to_le_bytes()[0]);
+    }
+}
+
+/// The fields of a message that somebody else has written, with their numbers, up to what is none.
+#[derive(Debug)]
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+/// What a field says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+    /// Of a kind that nobody here asks for.
+    Other,
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (u64, Field<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let key = self.varint()?;
+        let field = match key & 0x7 {
+            0 => Field::Number(self.varint()?),
+            1 => self.take(8).map(|_| Field::Other)?,
+            2 => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                Field::Bytes(self.take(length)?)
+            }
+            5 => self.take(4).map(|_| Field::Other)?,
+            _ => return None,
+        };
+        Some((key >> 3, field))
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for place in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            number |= u64::from(byte & 0x7f) << place;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
     }
 }
