@@ -44,8 +44,8 @@ const LAYERS: [Layer; 9] = [
         "Caught panics",
         EDGE,
         &[[
-            "caught(gate.answer(request))",
-            "gate.answer(request).map(Ok::<_, String>)",
+            "caught(answered)",
+            "answered.map(Ok::<_, String>)",
         ]],
     ),
     Layer::of(

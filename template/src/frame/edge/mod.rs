@@ -28,7 +28,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::HttpBody;
 use axum::extract::Request;
-use axum::http::{HeaderName, Method, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
@@ -94,10 +94,8 @@ impl Edge {
         // Told and counted when this ends, however it does.
         let mut event = Event::begun(now, &request, &context, self.requests, &self.http);
         let id = context.id.clone();
-        // A panic ends this request, and nothing else; the log has it already.
-        let answered = caught(gate.answer(request)).instrument(event.span());
-        let passed = answered.map(move |answered| {
-            let mut response = answered.unwrap_or_else(|_| Problem::INTERNAL.into_response());
+        let answered = gate.answer(request).instrument(event.span());
+        let passed = answered.map(move |mut response| {
             headers::put_on(&mut response, id);
             event.answered(&response);
             Ok(response)
@@ -199,7 +197,7 @@ fn length(uri: &Uri) -> usize {
     uri.path_and_query().map_or(0, |it| it.as_str().len())
 }
 
-/// Whose pages may read what comes out: refusals as well.
+/// Whose pages may read what comes out: refusals as well, and what becomes of a panic.
 #[derive(Clone)]
 enum Gate {
     Own(Inside),
@@ -217,21 +215,33 @@ impl Gate {
     fn answer(self, request: Request) -> impl Future<Output = Response> {
         match self {
             Self::Own(inside) => Either::Left(inside.answer(request)),
-            // What a browser asks before it asks: nothing else is answered without a route.
-            Self::Shared(mut inside) if is_of_browser(&request) => {
-                let answer = inside.call(request);
-                Either::Right(answer.map(|Ok(response)| response))
+            // The layer takes this for what a browser asks before it asks, which only some of it is.
+            Self::Shared(inside) if is_about_methods(&request) => {
+                let answer = inside.into_inner().answer(request);
+                Either::Right(Either::Left(answer.map(differs_by_origin)))
             }
-            Self::Shared(inside) => Either::Left(inside.into_inner().answer(request)),
+            Self::Shared(mut inside) => {
+                let answer = inside.call(request);
+                Either::Right(Either::Right(answer.map(|Ok(response)| response)))
+            }
         }
     }
 }
 
-/// Whether a browser asks for a page, or whether it may.
-fn is_of_browser(request: &Request) -> bool {
-    let headers = request.headers();
-    let asks_first = headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    headers.contains_key(header::ORIGIN) && (request.method() != Method::OPTIONS || asks_first)
+/// Whether it is asked which methods there are, and not whether a page may use one.
+fn is_about_methods(request: &Request) -> bool {
+    let of_browser = [header::ORIGIN, header::ACCESS_CONTROL_REQUEST_METHOD];
+    let asks_first = of_browser
+        .iter()
+        .all(|name| request.headers().contains_key(name));
+    request.method() == Method::OPTIONS && !asks_first
+}
+
+/// What a cache has to know of everything, whoever has asked for it.
+fn differs_by_origin(mut response: Response) -> Response {
+    let origin = HeaderValue::from_static("origin");
+    response.headers_mut().append(header::VARY, origin);
+    response
 }
 
 /// Routes, and what stands before each of them.
@@ -244,11 +254,14 @@ struct Inside {
 impl Inside {
     fn answer(self, request: Request) -> impl Future<Output = Response> {
         let admitted = self.edge.admit(request, self.routes);
-        admitted.map(|admitted| match admitted {
+        let answered = admitted.map(|admitted| match admitted {
             // Whatever else has made an error, it is a problem.
             Ok(response) => problem::in_place_of(response),
             Err(problem) => problem.into_response(),
-        })
+        });
+        // A panic ends this request, and nothing else; the log has it already.
+        caught(answered)
+            .map(|answered| answered.unwrap_or_else(|_| Problem::INTERNAL.into_response()))
     }
 }
 

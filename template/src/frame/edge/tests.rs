@@ -1,6 +1,7 @@
 //! The edge around routes that behave as badly as they can, without a socket.
 
 mod bodies;
+mod cors;
 
 use std::convert::Infallible;
 
