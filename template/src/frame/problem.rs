@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::context::RequestId;
-use super::database::Refusal;
+use super::database::{Refusal, told};
 use super::edge;
 
 /// One error, as the client sees it.
@@ -288,9 +288,11 @@ impl From<sqlx::Error> for Problem {
         let request_id = current();
         match refusal {
             Refusal::Unavailable | Refusal::TooSlow => {
-                tracing::warn!(cause = %error, request_id, "database unavailable");
+                tracing::warn!(cause = told(&error), request_id, "database unavailable");
             }
-            Refusal::Internal => tracing::error!(cause = %error, request_id, "database error"),
+            Refusal::Internal => {
+                tracing::error!(cause = told(&error), request_id, "database error");
+            }
             _ => {}
         }
         match refusal {

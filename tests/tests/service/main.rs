@@ -1,5 +1,6 @@
 //! The default service, built and run as its owner would: commands, settings, secrets, stops.
 
+mod canaries;
 mod checks;
 mod commands;
 mod exports;

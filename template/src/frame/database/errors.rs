@@ -1,5 +1,7 @@
 //! What can go wrong with a database: before it can be used, and with a statement.
 
+use std::borrow::Cow;
+
 use sqlx::error::{DatabaseError, ErrorKind};
 use sqlx::migrate::MigrateError;
 
@@ -69,6 +71,34 @@ fn words(cause: &sqlx::Error) -> String {
     match cause {
         sqlx::Error::PoolTimedOut => "it did not answer in time (database.acquire_timeout)".into(),
         sqlx::Error::Database(error) => engine::explain(&**error),
+        other => other.to_string(),
+    }
+}
+
+/// What a failure is called: never by its words, which may have values in them.
+pub(super) fn code(error: &sqlx::Error) -> Cow<'_, str> {
+    match error {
+        sqlx::Error::Database(error) => error.code().unwrap_or("other".into()),
+        sqlx::Error::Io(error) => format!("{:?}", error.kind()).into(),
+        _ => "other".into(),
+    }
+}
+
+/// What the log has of a failed statement. What a database says of values, it says with the values, which
+/// may be a client's: of that, there is only what it is called, and the names of what it is about.
+#[must_use]
+pub fn told(error: &sqlx::Error) -> String {
+    use sqlx::Error::{ColumnDecode, Database, Decode, Encode};
+    match error {
+        Database(refused) => {
+            let about = engine::about(&**refused).join(", ");
+            format!("the database has refused it: {} ({about})", code(error))
+        }
+        ColumnDecode { index, .. } => {
+            format!("the column {index} is not of the type that is asked for")
+        }
+        Decode(_) => "a value is not of the type that is asked for".into(),
+        Encode(_) => "a value cannot be put into a statement".into(),
         other => other.to_string(),
     }
 }

@@ -39,7 +39,7 @@ use sqlite as engine;
 
 pub use access::{Access, Transaction};
 pub use engine::{Db, SKIP_LOCKED};
-pub use errors::{Error, Refusal, counted};
+pub use errors::{Error, Refusal, counted, told};
 pub use lease::Lease;
 pub use numbers::Numbers;
 pub use settings::{OnStart, Settings, Unknown, Url};

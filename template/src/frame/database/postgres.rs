@@ -7,7 +7,7 @@ use std::str::FromStr;
 use sqlx::Executor;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgErrorPosition};
 
 use super::errors::Refusal;
 use super::lease::Lease;
@@ -298,8 +298,8 @@ pub(super) fn refusal(error: &dyn DatabaseError) -> Refusal {
     match error.code().as_deref() {
         // A statement, or its wait for a lock, took too long.
         Some("57014" | "55P03") => Refusal::TooSlow,
-        // A number or a text that the column has no room for, or that no text may have.
-        Some("22001" | "22003" | "22021") => Refusal::Invalid { field: None },
+        // What was given is no value of that type, or one that there is no room for.
+        Some(code) if code.starts_with("22") => Refusal::Invalid { field: None },
         // It had to choose between two that block each other.
         Some("40001" | "40P01") => Refusal::Unavailable,
         Some(code) if FATAL.contains(&code) => Refusal::Unavailable,
@@ -324,6 +324,28 @@ pub(super) fn field(error: &dyn DatabaseError) -> Option<String> {
     let named = error.constraint()?.strip_prefix(error.table()?)?;
     let column = named.strip_prefix('_')?.strip_suffix("_check")?;
     Some(column.to_owned())
+}
+
+/// What an error is about, in the names of the schema, and where it comes from: in the text of the
+/// statement, which this service has, and in the server.
+pub(super) fn about(error: &dyn DatabaseError) -> Vec<String> {
+    let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else {
+        return Vec::new();
+    };
+    let place = match error.position() {
+        Some(PgErrorPosition::Original(place)) => Some(format!("character {place}")),
+        // Of a text that only the server has.
+        Some(PgErrorPosition::Internal { .. }) | None => None,
+    };
+    let named = |what, name: Option<&str>| name.map(|name| format!("{what} {name}"));
+    let about = [
+        named("table", error.table()),
+        named("column", error.column()),
+        named("constraint", error.constraint()),
+        place,
+        named("routine", error.routine()),
+    ];
+    about.into_iter().flatten().collect()
 }
 
 pub(super) fn explain(error: &dyn DatabaseError) -> String {

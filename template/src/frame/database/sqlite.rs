@@ -214,7 +214,9 @@ pub(super) fn had_none(error: &sqlx::Error) -> bool {
 
 pub(super) fn refusal(error: &dyn DatabaseError) -> Refusal {
     const INTERRUPTED: i32 = 9;
+    const TOO_BIG: i32 = 18;
     const CONSTRAINT: i32 = 19;
+    const MISMATCH: i32 = 20;
     match code(error) {
         _ if is_busy(error) || is_full(error) => Refusal::Unavailable,
         INTERRUPTED => Refusal::TooSlow,
@@ -222,7 +224,8 @@ pub(super) fn refusal(error: &dyn DatabaseError) -> Refusal {
         CONSTRAINT if error.message().starts_with("FOREIGN KEY") => {
             Refusal::Related { field: None }
         }
-        CONSTRAINT => Refusal::Invalid { field: None },
+        // What was given is no value for that column, or one that there is no room for.
+        CONSTRAINT | MISMATCH | TOO_BIG => Refusal::Invalid { field: None },
         _ => Refusal::Internal,
     }
 }
@@ -239,6 +242,20 @@ pub(super) fn field(error: &dyn DatabaseError) -> Option<String> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let named = column.chars().all(is_name) && !column.starts_with(|c: char| c.is_numeric());
     named.then(|| column.to_owned())
+}
+
+/// What an error is about: what its number stands for, and a column.
+pub(super) fn about(error: &dyn DatabaseError) -> Vec<String> {
+    let meaning = match code(error) {
+        1 => "a statement that is none for this schema",
+        8 => "it cannot be written",
+        10 => "the disk",
+        11 | 26 => "a damaged file",
+        14 => "the file cannot be opened",
+        _ => "a code of SQLite",
+    };
+    let column = field(error).map(|column| format!("column {column}"));
+    std::iter::once(meaning.to_owned()).chain(column).collect()
 }
 
 /// What a first error means.
@@ -285,6 +302,7 @@ fn extended_code(error: &dyn DatabaseError) -> i32 {
 mod tests {
     use super::*;
     use crate::frame::database::tests::Fixture;
+    use crate::frame::database::told;
 
     #[tokio::test]
     async fn a_read_cannot_write() {
@@ -293,6 +311,24 @@ mod tests {
         let error = write.execute(fixture.database.read()).await.unwrap_err();
         assert!(error.to_string().contains("readonly"), "{error}");
         assert_eq!(fixture.count().await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_value_that_a_column_does_not_take_is_a_fault_of_who_gave_it() {
+        let fixture = Fixture::new().await;
+        let query = sqlx::query("INSERT INTO things (id, name) VALUES ($1, 'first')");
+        let failed = query.bind("canary").execute(fixture.database.write());
+        let error = failed.await.unwrap_err();
+        assert_eq!(Refusal::of(&error), Refusal::Invalid { field: None });
+    }
+
+    #[tokio::test]
+    async fn an_error_is_told_by_its_number_and_what_that_stands_for() {
+        let fixture = Fixture::new().await;
+        let failed = sqlx::query("SELECT canary FROM things").execute(fixture.database.write());
+        let words = told(&failed.await.unwrap_err());
+        let expected = "the database has refused it: 1 (a statement that is none for this schema)";
+        assert_eq!(words, expected);
     }
 
     #[tokio::test]

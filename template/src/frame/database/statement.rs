@@ -9,6 +9,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use super::engine::{self, Db};
+use super::errors::code;
 use super::loan::Place;
 use crate::frame::context::Trace;
 use crate::frame::telemetry::span;
@@ -79,15 +80,10 @@ pub(super) fn begun(sql: &str, place: Place) -> Span {
     )
 }
 
-/// What a failure is called: never its words, which may have values in them.
+/// What it has failed with.
 pub(super) fn failed(span: &Span, error: &Error) {
     if !span.is_disabled() {
-        let code = match error {
-            Error::Database(error) => error.code().map(std::borrow::Cow::into_owned),
-            Error::Io(error) => Some(format!("{:?}", error.kind())),
-            _ => None,
-        };
-        span.record("error", code.as_deref().unwrap_or("other"));
+        span.record("error", &*code(error));
     }
 }
 

@@ -307,6 +307,30 @@ async fn a_refusal_names_the_field() {
 }
 
 #[tokio::test]
+async fn a_value_of_a_client_is_in_nothing_that_is_told_of_a_failure() {
+    let fixture = Fixture::new().await;
+    fixture.add("canary").await.unwrap();
+    for statement in [
+        // Their words have it in them: "no such column: canary", "near "canary"".
+        "SELECT canary FROM things",
+        "SELECT id FROM things WHERE canary(name)",
+        "SELECT id FROM things WHERE name = 'x' canary",
+        "INSERT INTO things (id, name) VALUES (9, 'canary')",
+    ] {
+        let failed = sqlx::query(statement).execute(fixture.database.write());
+        let error = failed.await.unwrap_err();
+        let told = told(&error);
+        assert!(!told.contains("canary"), "{told}");
+        let code = errors::code(&error);
+        assert!(told.contains(&*code), "{code} is not in {told}");
+    }
+    let query = sqlx::query_scalar("SELECT name FROM things");
+    let read: Result<i64, _> = query.fetch_one(fixture.database.read()).await;
+    let told = told(&read.unwrap_err());
+    assert!(!told.contains("canary"), "{told}");
+}
+
+#[tokio::test]
 async fn what_one_process_has_committed_another_one_sees() {
     let fixture = Fixture::new().await;
     let other = Database::new(&settings(fixture.scratch.url())).unwrap();

@@ -1,14 +1,17 @@
-//! Handlers that answer late, in pieces, by a panic, or never.
+//! Handlers that answer late, in pieces, by a panic, with what the database makes of a value, or never.
 
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::Query;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
+
+use crate::frame::database::Database;
+use crate::frame::problem::Problem;
 
 #[derive(Deserialize)]
 struct Slowness {
@@ -26,15 +29,23 @@ struct Size {
     bytes: usize,
 }
 
-pub(super) fn routes() -> Router {
+#[derive(Deserialize)]
+struct Wanted {
+    value: String,
+}
+
+pub(super) fn routes(database: Database) -> Router {
     Router::new()
+        .route("/cast", get(cast))
+        .route("/pick", get(pick))
+        .with_state(database)
         .route("/slow", get(slow))
         .route("/never", get(never))
         .route("/stream", get(pieces))
         .route("/big", get(big))
         .route("/upload", post(upload))
         .route("/raw", post(raw))
-        .route("/panic", get(panics))
+        .route("/panic", get(panics).post(panics))
         .route("/say", get(say))
         .route("/shout", get(shout))
 }
@@ -91,8 +102,27 @@ async fn raw(body: Body) -> Result<String, StatusCode> {
     Ok(length.to_string())
 }
 
-async fn panics() {
+/// Has all of the request by then.
+async fn panics(_body: Bytes) {
     panic!("a handler that panics")
+}
+
+/// On Postgres, a value that is no UUID is refused with the value.
+async fn cast(
+    State(database): State<Database>,
+    Query(Wanted { value }): Query<Wanted>,
+) -> Result<String, Problem> {
+    let query = sqlx::query_scalar("SELECT CAST(CAST($1 AS uuid) AS text)").bind(value);
+    Ok(query.fetch_one(database.read()).await?)
+}
+
+/// On SQLite, a value that is no path is a mistake of the statement, which is told with the value.
+async fn pick(
+    State(database): State<Database>,
+    Query(Wanted { value }): Query<Wanted>,
+) -> Result<String, Problem> {
+    let query = sqlx::query_scalar("SELECT json_extract('{}', $1)").bind(value);
+    Ok(query.fetch_one(database.read()).await?)
 }
 
 /// For tests of what is logged.

@@ -23,7 +23,7 @@ pub async fn start(
 ) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     let needs = needs::register(&settings.faults, &frame.health)?;
     let tasks = tasks::start(settings.faults.task, &frame.supervisor).await?;
-    let routes = answers::routes()
+    let routes = answers::routes(frame.database.clone())
         .merge(pushes::routes())
         .merge(stalls::routes())
         .merge(needs)

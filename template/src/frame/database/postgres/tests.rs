@@ -2,7 +2,7 @@
 
 use super::redacted;
 use crate::frame::database::tests::{Fixture, settings};
-use crate::frame::database::{Database, Refusal};
+use crate::frame::database::{Database, Refusal, told};
 
 /// What the server says of a session.
 async fn shown(database: &Database, what: &'static str) -> String {
@@ -43,6 +43,31 @@ async fn a_connection_that_the_server_has_ended_is_not_lent_again() {
     let error = ended.execute(fixture.database.write()).await.unwrap_err();
     assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
     fixture.add("first").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_value_that_is_none_of_its_type_is_a_fault_of_who_gave_it_and_told_to_nobody() {
+    let fixture = Fixture::new().await;
+    for (statement, code) in [
+        ("SELECT $1::uuid", "22P02"),
+        ("SELECT $1::integer", "22P02"),
+        ("SELECT $1::jsonb", "22P02"),
+        ("SELECT $1::timestamptz", "22007"),
+        ("SELECT to_date($1, 'YYYY')", "22007"),
+    ] {
+        let query = sqlx::query(statement).bind("canary");
+        let error = query.execute(fixture.database.read()).await.unwrap_err();
+        assert_eq!(
+            Refusal::of(&error),
+            Refusal::Invalid { field: None },
+            "{error}"
+        );
+        let told = told(&error);
+        assert!(!told.contains("canary"), "{told}");
+        for part in [code, "routine"] {
+            assert!(told.contains(part), "{part} is not in {told}");
+        }
+    }
 }
 
 #[tokio::test]
