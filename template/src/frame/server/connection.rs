@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::conversation::Conversation;
-use super::registry::Registry;
+use super::registry::{Overdue, Registry};
 use super::stream::Stream;
 use crate::frame::problem::Problem;
 
@@ -58,7 +58,7 @@ pub(super) struct State {
 enum Silence {
     /// The first request: no byte of it is there, or not all of its head.
     First(u32),
-    /// The first byte of another request.
+    /// The first byte of another request; of any, over HTTP/2.
     Idle(u32),
     /// The rest of its head.
     Head(u32),
@@ -72,14 +72,6 @@ struct Request {
     route: Option<MatchedPath>,
     /// The tick since which the client has not asked for more of the answer.
     unread: Option<u32>,
-}
-
-/// What a client took too long for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Overdue {
-    Head,
-    Idle,
-    Write,
 }
 
 /// How long an idle connection is listened to before it is closed: a request that is already on
@@ -353,6 +345,15 @@ impl State {
     fn request(&mut self, id: u64, change: impl FnOnce(&mut Request)) {
         if let Some(request) = self.requests.iter_mut().find(|request| request.id == id) {
             change(request);
+        }
+    }
+
+    /// Whoever is spoken to before it has asked speaks HTTP/2, which begins with a greeting, and asks when it
+    /// likes. Its first request would tell as well, and may never come.
+    pub(super) fn greets(&mut self, said: &[u8], now: u32) {
+        if self.next_request == 0 && !self.http2 && !said.starts_with(b"HTTP/1") {
+            self.http2 = true;
+            self.silence = Silence::Idle(now);
         }
     }
 

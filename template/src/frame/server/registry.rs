@@ -18,7 +18,7 @@ use tokio::time::{Instant, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Limits;
-use super::connection::{Connection, Overdue};
+use super::connection::Connection;
 
 pub(super) struct Registry {
     limits: Limits,
@@ -41,6 +41,14 @@ pub(super) struct Registry {
     late: [AtomicU64; 3],
     failures: Mutex<Option<Instant>>,
     is_full: AtomicBool,
+}
+
+/// What a client took too long for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    Head,
+    Idle,
+    Write,
 }
 
 /// What has come through a listener, and what is going on.

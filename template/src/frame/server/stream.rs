@@ -56,12 +56,14 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let now = self.connection.registry.now();
         let mut state = self.connection.lock();
+        state.greets(bytes, now);
         if state.refuse(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut state.socket).poll_write(context, bytes);
-        state.wrote(written, self.connection.registry.now())
+        state.wrote(written, now)
     }
 
     fn poll_write_vectored(
@@ -69,14 +71,16 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let now = self.connection.registry.now();
         let mut state = self.connection.lock();
-        if let [said] = slices
-            && state.refuse(said)
-        {
-            return Poll::Ready(Ok(said.len()));
+        if let [said, rest @ ..] = slices {
+            state.greets(said, now);
+            if rest.is_empty() && state.refuse(said) {
+                return Poll::Ready(Ok(said.len()));
+            }
         }
         let written = Pin::new(&mut state.socket).poll_write_vectored(context, slices);
-        state.wrote(written, self.connection.registry.now())
+        state.wrote(written, now)
     }
 
     fn is_write_vectored(&self) -> bool {

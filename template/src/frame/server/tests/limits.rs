@@ -36,19 +36,61 @@ async fn a_client_that_does_not_finish_a_head_is_let_go() {
             assert_eq!(told, answered, "{said:?}: {answer:?}");
         }
     }
-    // The preface of HTTP/2, and then no request.
-    for preface in [
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    ] {
-        let (_, traffic) = silenced(preface, true).await;
-        assert_eq!(traffic.late_heads, 1, "{preface:?}: {traffic:?}");
-        // Where it is not spoken, there is nothing to wait for.
+    // The preface of HTTP/2, but for its end.
+    let (_, traffic) = silenced(PREFACE.trim_end(), true).await;
+    assert_eq!(traffic.late_heads, 1, "{traffic:?}");
+    // Where it is not spoken, there is nothing to wait for.
+    for preface in [PREFACE.trim_end(), PREFACE] {
         let (answer, traffic) = silenced(preface, false).await;
         let refused = answer.is_empty() || answer.starts_with("HTTP/1.1 400 ");
         assert!(refused, "{preface:?}: {answer}");
         assert_eq!(traffic.late_heads, 0, "{preface:?}: {traffic:?}");
     }
+}
+
+/// How a client begins to speak HTTP/2, and the head of the frame with its settings, which are none.
+const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: &str = "\0\0\0\x04\0\0\0\0\0";
+
+/// The head of a frame that says goodbye.
+const GOAWAY: &str = "\0\0\x08\x07\0\0\0\0\0";
+
+#[tokio::test]
+async fn whoever_speaks_http2_and_asks_for_nothing_yet_is_idle_and_told_goodbye_in_its_words() {
+    let limits = Limits {
+        header_timeout: SHORT,
+        idle_timeout: SHORT * 3,
+        http2: true,
+        ..PATIENT
+    };
+    for greeting in [PREFACE.to_owned(), format!("{PREFACE}{SETTINGS}")] {
+        let listener = serve(&limits, &Gate::default());
+        let mut client = Client::connect(&listener).await;
+        client.write(&greeting).await;
+        let said = client.rest().await;
+        assert!(said.contains(GOAWAY), "{said:?}");
+        assert!(!said.contains("HTTP/1"), "{said:?}");
+        let traffic = until(&listener, |traffic| traffic.connections == 0).await;
+        assert_eq!((traffic.idle, traffic.late_heads), (1, 0), "{traffic:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_drain_says_goodbye_also_to_whoever_has_only_greeted() {
+    let limits = Limits {
+        http2: true,
+        ..PATIENT
+    };
+    let listener = serve(&limits, &Gate::default());
+    let mut client = Client::connect(&listener).await;
+    client.write(&format!("{PREFACE}{SETTINGS}")).await;
+    // Its settings are taken note of: so it has been greeted.
+    client.until("\0\0\0\x04\x01\0\0\0\0").await;
+
+    let (cut, said) = tokio::join!(listener.drain(PATIENCE), client.rest());
+
+    assert_eq!(cut, None);
+    assert!(said.contains(GOAWAY), "{said:?}");
 }
 
 #[tokio::test]
