@@ -11,7 +11,7 @@ use crate::frame::problem::Problem;
 
 /// Refuses a request that does not say which host it is for, or says two; and one for a host that is
 /// not among `ours`, unless that names none.
-pub(super) fn check(request: &Request, ours: &[Host]) -> Result<(), Problem> {
+pub(in crate::frame) fn check(request: &Request, ours: &[Host]) -> Result<(), Problem> {
     let mut named = request.headers().get_all(header::HOST).iter();
     let header = named.next();
     if named.next().is_some() {

@@ -13,7 +13,7 @@ mod body;
 mod deadline;
 mod event;
 mod headers;
-mod host;
+pub(super) mod host;
 mod origin;
 mod peers;
 mod settings;

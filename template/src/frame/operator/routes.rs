@@ -21,7 +21,7 @@ use super::token::Token;
 use crate::frame::cli::VERSION;
 use crate::frame::database::{Database, Numbers};
 use crate::frame::edge::{is_foreign, named};
-use crate::frame::health::Health;
+use crate::frame::health::{Health, says_no_two_hosts};
 use crate::frame::input::{Json, Path};
 use crate::frame::lifecycle::{self, Lifecycle};
 use crate::frame::metrics::{self, Metrics};
@@ -164,6 +164,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 async fn guard(State(shown): State<Arc<Shown>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).cloned();
     let admitted = match &shown.token {
+        _ if says_no_two_hosts(&request).is_err() => Err(Problem::BAD_REQUEST),
         Some(token) if !token.is_in(given.as_ref()).await => {
             let how = HeaderValue::from_static("Bearer");
             Err(UNAUTHORIZED.and_header(header::WWW_AUTHENTICATE, how))
