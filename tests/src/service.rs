@@ -130,6 +130,16 @@ impl Service {
         answer.expect("the operator's listener answers")
     }
 
+    /// What `/metrics` says of a series now: `name`, or `name{label="value"}`.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let page = self.ask("/metrics").await;
+        let value = page.text().lines().find_map(|line| {
+            let value = line.strip_prefix(series)?.strip_prefix(' ')?;
+            value.parse().ok()
+        });
+        value.unwrap_or_else(|| panic!("no {series} in {}", page.text()))
+    }
+
     pub fn log(&self) -> &Log {
         &self.log
     }

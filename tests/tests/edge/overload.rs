@@ -40,6 +40,8 @@ async fn whoever_finds_no_place_is_told_soon_and_probes_always_do() {
         "{:?}",
         began.elapsed()
     );
+    let shed = service.metric("http_server_requests_shed_total").await;
+    assert!((shed - 20.0).abs() < 0.5, "{shed} were counted");
     for path in ["/livez", "/readyz"] {
         for address in [address, service.operator().await] {
             assert_eq!(http::get(address, path).await.unwrap().status, 200);
@@ -47,6 +49,37 @@ async fn whoever_finds_no_place_is_told_soon_and_probes_always_do() {
     }
     assert!(busy.join_all().await.iter().all(|status| *status == 200));
     assert_eq!(http::get(address, "/slow?ms=0").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn to_refuse_a_request_costs_no_more_than_to_answer_it() {
+    const REQUESTS: usize = 2000;
+    let launch = faulty()
+        .set("http.max_in_flight", 1)
+        .set("http.max_waiting", 0)
+        .set("http.request_timeout", "5m");
+    let service = launch.start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let press = async |status: u16| {
+        let mut client = Http1::connect(address).await.unwrap();
+        let before = service.cpu_time();
+        for _ in 0..REQUESTS {
+            let answer = client.get("/slow?ms=0").await.unwrap();
+            assert_eq!(answer.status, status, "{answer}");
+        }
+        service.cpu_time().saturating_sub(before)
+    };
+    // Whatever is done but once is done by then.
+    press(200).await;
+    let answered = press(200).await;
+    let mut busy = Conversation::open(address).await.unwrap();
+    busy.write("GET /never HTTP/1.1\r\nhost: here\r\n\r\n")
+        .await
+        .unwrap();
+    service.event("never begun").await;
+    let refused = press(503).await;
+    println!("{REQUESTS} answers took {answered:?}, as many refusals {refused:?}");
+    assert!(refused <= answered, "{refused:?}, {answered:?}");
 }
 
 /// Whether four handlers have begun.
