@@ -149,6 +149,7 @@ async fn a_body_that_does_not_come_is_waited_for_as_long_as_a_request_may_take()
         .ready()
         .await;
     let address = service.http().await;
+    let before = Before::of(&service);
     for path in ["/upload", "/raw"] {
         let mut client = Conversation::open(address).await.unwrap();
         let began = Instant::now();
@@ -164,4 +165,5 @@ async fn a_body_that_does_not_come_is_waited_for_as_long_as_a_request_may_take()
         );
         client.closed().await.unwrap();
     }
+    unimpressed(&service, before).await;
 }

@@ -1,4 +1,4 @@
-//! Heads of requests that are too large, that contradict themselves, or that are none.
+//! Heads of requests that contradict themselves, or that are none.
 
 use keelson::http::{Answer, Conversation};
 
@@ -19,53 +19,11 @@ const ALWAYS: [(&str, &str); 7] = [
 use crate::{Before, faulty, said, unimpressed};
 
 /// Also what no route has seen is a problem, with an id.
-fn is_refused_as(answer: &Answer, code: &str) {
+pub(crate) fn is_refused_as(answer: &Answer, code: &str) {
     let kind = answer.header("content-type");
     assert_eq!(kind, Some("application/problem+json"), "{answer}");
     assert_eq!(answer.json()["code"], code, "{answer}");
     has_an_id(answer);
-}
-
-#[tokio::test]
-async fn a_head_that_is_too_large_is_refused_and_costs_little() {
-    let service = faulty().start().await.unwrap().ready().await;
-    let address = service.http().await;
-    let before = Before::of(&service);
-    let headers = |count| {
-        let headers = (0..count).map(|number| format!("x-{number}: 1\r\n"));
-        headers.collect::<Vec<_>>().concat()
-    };
-    for (what, head, status) in [
-        (
-            "one header of 300 kB",
-            format!("x: {}\r\n", "x".repeat(300_000)),
-            431,
-        ),
-        ("10 000 headers", headers(10_000), 431),
-        ("200 headers", headers(200), 431),
-    ] {
-        let request = format!("GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n{head}\r\n");
-        let mut client = Conversation::open(address).await.unwrap();
-        // It may hang up before it has heard all of this.
-        _ = client.write(request).await;
-        let answer = client.answer().await;
-        let answer = answer.unwrap_or_else(|failure| panic!("{what}: {failure}"));
-        assert_eq!(answer.status, status, "{what}: {answer}");
-        is_refused_as(&answer, "head_too_large");
-        client.closed().await.unwrap();
-    }
-    for (length, status, code) in [
-        (1_000_000, 431, "head_too_large"),
-        (20_000, 414, "uri_too_long"),
-    ] {
-        let request = format!("GET /{} HTTP/1.1\r\nhost: here\r\n\r\n", "x".repeat(length));
-        let mut client = Conversation::open(address).await.unwrap();
-        _ = client.write(request).await;
-        let answer = client.answer().await.unwrap();
-        assert_eq!(answer.status, status, "{length}: {answer}");
-        is_refused_as(&answer, code);
-    }
-    unimpressed(&service, before).await;
 }
 
 #[tokio::test]
@@ -117,29 +75,6 @@ async fn every_answer_has_an_id_and_the_headers_of_all_and_does_not_say_what_ser
         }
         assert!(answer.header("x-request-id").is_some(), "{what}: {answer}");
         assert_eq!(answer.header("server"), None, "{what}: {answer}");
-    }
-}
-
-#[tokio::test]
-async fn a_head_is_what_a_get_would_be_without_its_body() {
-    let service = faulty().start().await.unwrap().ready().await;
-    let mut client = Conversation::open(service.http().await).await.unwrap();
-    for (path, status) in [
-        ("/slow?ms=0", 200),
-        ("/nothing", 404),
-        ("/upload", 405),
-        ("/livez", 200),
-    ] {
-        let ask = |method: &str| format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        client.write(ask("HEAD")).await.unwrap();
-        let head = client.head().await.unwrap();
-        // Were there a body, this would not be an answer.
-        client.write(ask("GET")).await.unwrap();
-        let got = client.answer().await.unwrap();
-        assert_eq!((head.status, got.status), (status, status), "{path}");
-        for name in ["allow", "content-type", "content-length", "x-frame-options"] {
-            assert_eq!(head.header(name), got.header(name), "{path}: {name}");
-        }
     }
 }
 
@@ -200,6 +135,7 @@ async fn of_two_lengths_the_one_that_proxies_believe_counts_and_nothing_after_it
 #[tokio::test]
 async fn a_request_says_once_which_host_it_is_for() {
     let service = faulty().start().await.unwrap().ready().await;
+    let before = Before::of(&service);
     let address = service.http().await;
     for (target, hosts) in [
         ("/slow?ms=0", ""),
@@ -220,18 +156,44 @@ async fn a_request_says_once_which_host_it_is_for() {
         let answer = said(address, format!("GET {target} HTTP/1.1\r\n{hosts}\r\n")).await;
         assert_eq!(answer.status, 200, "{target} {hosts:?}: {answer}");
     }
+    unimpressed(&service, before).await;
 }
 
 #[tokio::test]
-async fn a_method_that_a_probe_does_not_take_is_a_problem_on_both_listeners() {
+async fn so_does_a_probe_and_whatever_an_operator_asks() {
     let service = faulty().start().await.unwrap().ready().await;
-    for address in [service.http().await, service.operator().await] {
-        let request = "POST /readyz HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
-        let answer = said(address, request).await;
-        assert_eq!(answer.status, 405, "{answer}");
-        assert_eq!(answer.json()["code"], "method_not_allowed", "{answer}");
-        has_an_id(&answer);
+    let before = Before::of(&service);
+    let (public, operators) = (service.http().await, service.operator().await);
+    for (address, path) in [
+        (public, "/livez"),
+        (public, "/readyz"),
+        (operators, "/livez"),
+        (operators, "/startupz"),
+        (operators, "/metrics"),
+        (operators, "/api/state"),
+    ] {
+        for (origin, hosts) in [
+            ("", "host: localhost\r\nhost: localhost\r\n"),
+            ("", "host: localhost\r\nhost: 127.0.0.1\r\n"),
+            ("http://127.0.0.1", "host: localhost\r\n"),
+        ] {
+            let request = format!("GET {origin}{path} HTTP/1.1\r\n{hosts}\r\n");
+            let answer = said(address, &request).await;
+            assert_eq!(answer.status, 400, "{request}: {answer}");
+            is_refused_as(&answer, "bad_request");
+        }
+        for (origin, hosts) in [
+            ("", "host: localhost\r\n"),
+            ("http://localhost", "host: localhost\r\n"),
+            // Who knocks by hand need not say.
+            ("", ""),
+        ] {
+            let request = format!("GET {origin}{path} HTTP/1.1\r\n{hosts}\r\n");
+            let answer = said(address, &request).await;
+            assert_eq!(answer.status, 200, "{request}: {answer}");
+        }
     }
+    unimpressed(&service, before).await;
 }
 
 /// The one in its header is the one in its body.

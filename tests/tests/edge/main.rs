@@ -6,7 +6,10 @@
 mod bodies;
 mod floods;
 mod heads;
+mod limits;
+mod methods;
 mod overload;
+mod slow;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,0 +1,87 @@
+//! Heads of requests that are too large, or have too much in them, over each version of HTTP.
+
+use std::net::SocketAddr;
+
+use keelson::http::{Conversation, Http2, Request};
+
+use crate::heads::is_refused_as;
+use crate::{Before, faulty, unimpressed};
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused_and_costs_little() {
+    for http2 in [false, true] {
+        let launch = faulty().set("http.http2", http2);
+        let service = launch.start().await.unwrap().ready().await;
+        let before = Before::of(&service);
+        refuses(service.http().await).await;
+        unimpressed(&service, before).await;
+    }
+}
+
+/// Whatever is too much in a head of HTTP/1.
+async fn refuses(address: SocketAddr) {
+    let headers = |count| {
+        let headers = (0..count).map(|number| format!("x-{number}: 1\r\n"));
+        headers.collect::<Vec<_>>().concat()
+    };
+    for (what, head, status) in [
+        (
+            "one header of 300 kB",
+            format!("x: {}\r\n", "x".repeat(300_000)),
+            431,
+        ),
+        ("10 000 headers", headers(10_000), 431),
+        ("200 headers", headers(200), 431),
+    ] {
+        let request = format!("GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n{head}\r\n");
+        let mut client = Conversation::open(address).await.unwrap();
+        // It may hang up before it has heard all of this.
+        _ = client.write(request).await;
+        let answer = client.answer().await;
+        let answer = answer.unwrap_or_else(|failure| panic!("{what}: {failure}"));
+        assert_eq!(answer.status, status, "{what}: {answer}");
+        is_refused_as(&answer, "head_too_large");
+        client.closed().await.unwrap();
+    }
+    for (length, status, code) in [
+        (1_000_000, 431, "head_too_large"),
+        (20_000, 414, "uri_too_long"),
+    ] {
+        let request = format!("GET /{} HTTP/1.1\r\nhost: here\r\n\r\n", "x".repeat(length));
+        let mut client = Conversation::open(address).await.unwrap();
+        _ = client.write(request).await;
+        let answer = client.answer().await.unwrap();
+        assert_eq!(answer.status, status, "{length}: {answer}");
+        is_refused_as(&answer, code);
+    }
+}
+
+#[tokio::test]
+async fn over_http2_as_well_and_the_connection_goes_on() {
+    let launch = faulty().set("http.http2", true);
+    let service = launch.start().await.unwrap().ready().await;
+    let before = Before::of(&service);
+    let client = Http2::connect(service.http().await).await.unwrap();
+    let asked = |headers: Vec<(String, String)>| {
+        let request = Request::get("/slow?ms=0");
+        headers.into_iter().fold(request, |request, (name, value)| {
+            request.header(&name, &value)
+        })
+    };
+    let large = |size| vec![("x".to_owned(), "x".repeat(size))];
+    let many = (0..2000).map(|number| (format!("x-{number}"), "1".to_owned()));
+    for headers in [large(40_000), many.collect()] {
+        let answer = client.send(asked(headers)).await.unwrap();
+        assert_eq!(answer.status, 431, "{answer}");
+        // Streams beside it, and after it, are none of its business.
+        let next = client.get("/slow?ms=0").await.unwrap();
+        assert_eq!(next.status, 200, "{next}");
+    }
+    let fits = client.send(asked(large(16_000))).await.unwrap();
+    assert_eq!(fits.status, 200, "{fits}");
+
+    // One that goes on and on ends its connection, as a flood does.
+    client.send(asked(large(300_000))).await.unwrap_err();
+    client.closed().await.unwrap_err();
+    unimpressed(&service, before).await;
+}

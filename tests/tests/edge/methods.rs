@@ -1,0 +1,82 @@
+//! Methods: which there are is told to whoever asks, and to whoever takes another.
+
+use keelson::http::{self, Conversation, Request};
+
+use crate::heads::is_refused_as;
+use crate::{faulty, said};
+
+#[tokio::test]
+async fn a_head_is_what_a_get_would_be_without_its_body() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let mut client = Conversation::open(service.http().await).await.unwrap();
+    for (path, status) in [
+        ("/slow?ms=0", 200),
+        ("/nothing", 404),
+        ("/upload", 405),
+        ("/livez", 200),
+    ] {
+        let ask = |method: &str| format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        client.write(ask("HEAD")).await.unwrap();
+        let head = client.head().await.unwrap();
+        // Were there a body, this would not be an answer.
+        client.write(ask("GET")).await.unwrap();
+        let got = client.answer().await.unwrap();
+        assert_eq!((head.status, got.status), (status, status), "{path}");
+        let methods = (path == "/upload").then_some("POST");
+        assert_eq!(got.header("allow"), methods, "{path}: {got}");
+        for name in ["allow", "content-type", "content-length", "x-frame-options"] {
+            assert_eq!(head.header(name), got.header(name), "{path}: {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_takes_another_method_is_told_which_there_are_on_both_listeners() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let (public, operators) = (service.http().await, service.operator().await);
+    for (address, method, path, methods) in [
+        (public, "PUT", "/upload", "POST"),
+        (public, "GET", "/upload", "POST"),
+        (public, "DELETE", "/slow?ms=0", "GET,HEAD"),
+        (public, "TRACE", "/slow?ms=0", "GET,HEAD"),
+        (public, "BREW", "/slow?ms=0", "GET,HEAD"),
+        (public, "POST", "/readyz", "GET,HEAD"),
+        (operators, "POST", "/readyz", "GET,HEAD"),
+        (operators, "DELETE", "/metrics", "GET,HEAD"),
+        (operators, "OPTIONS", "/metrics", "GET,HEAD"),
+        (operators, "GET", "/api/stop", "POST"),
+        (operators, "DELETE", "/api/log-filter", "GET,HEAD,PUT"),
+    ] {
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let answer = said(address, &request).await;
+        assert_eq!(answer.status, 405, "{request}: {answer}");
+        assert_eq!(answer.header("allow"), Some(methods), "{request}: {answer}");
+        is_refused_as(&answer, "method_not_allowed");
+    }
+}
+
+#[tokio::test]
+async fn which_methods_there_are_is_an_answer_to_whoever_asks_for_that() {
+    let service = faulty().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let mut client = Conversation::open(address).await.unwrap();
+    for (target, methods) in [("/slow?ms=0", "GET,HEAD"), ("/upload", "POST")] {
+        let request = format!("OPTIONS {target} HTTP/1.1\r\nhost: here\r\n\r\n");
+        client.write(request).await.unwrap();
+        let answer = client.answer().await.unwrap();
+        assert_eq!(answer.status, 204, "{target}: {answer}");
+        assert_eq!(answer.header("allow"), Some(methods), "{target}: {answer}");
+        assert_eq!(answer.header("content-length"), None, "{target}: {answer}");
+    }
+    // Nothing is there, or all of it is meant: neither has methods of its own.
+    for target in ["/nothing", "*"] {
+        let request = format!("OPTIONS {target} HTTP/1.1\r\nhost: here\r\n\r\n");
+        client.write(request).await.unwrap();
+        let answer = client.answer().await.unwrap();
+        assert_eq!(answer.status, 404, "{target}: {answer}");
+        is_refused_as(&answer, "not_found");
+        assert_eq!(answer.header("allow"), None, "{target}: {answer}");
+    }
+    let answer = http::send(address, Request::get("/slow?ms=0")).await;
+    assert_eq!(answer.unwrap().status, 200);
+}

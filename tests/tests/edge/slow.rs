@@ -1,0 +1,107 @@
+//! Clients in numbers that say nothing, a little now and then, or do not listen: each is sent away in its
+//! time, and nothing is left of them.
+
+use keelson::eventually;
+use keelson::http::Conversation;
+use keelson::service::{Launch, Service};
+
+use crate::{Before, faulty, unimpressed};
+
+const CLIENTS: usize = 200;
+
+/// Long enough for all of them to be there at once.
+const SOON: &str = "2s";
+
+fn impatient() -> Launch {
+    faulty()
+        .set("http.header_timeout", SOON)
+        .set("http.idle_timeout", SOON)
+        .set("http.write_timeout", SOON)
+}
+
+/// As many clients, each of which has said this.
+async fn crowd(service: &Service, said: &str) -> Vec<Conversation> {
+    let address = service.http().await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = Conversation::open_narrow(address, 4096).await.unwrap();
+        client.write(said).await.unwrap();
+        clients.push(client);
+    }
+    clients
+}
+
+/// Waits until all of them were sent away for that reason.
+async fn sent_away(service: &Service, reason: &str) {
+    let closed = format!("http_listener_connections_closed_total{{reason=\"{reason}\"}}");
+    #[expect(clippy::cast_precision_loss, reason = "there are few")]
+    let all = CLIENTS as f64;
+    eventually("the end of all of them", async || {
+        let closed = service.metric(&closed).await;
+        let open = service.metric("http_listener_connections").await;
+        ((closed, open) == (all, 0.0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_crowd_that_says_nothing_or_half_a_thing_leaves_nothing_behind() {
+    for http2 in [false, true] {
+        let launch = impatient().set("http.http2", http2);
+        for said in ["", "GET /slow?ms=0 HTTP/1.1\r\nhost: he"] {
+            let service = launch.clone().start().await.unwrap().ready().await;
+            let before = Before::of(&service);
+            let clients = crowd(&service, said).await;
+            sent_away(&service, "late_head").await;
+            drop(clients);
+            unimpressed(&service, before).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nor_does_one_whose_heads_come_byte_by_byte() {
+    let service = impatient().start().await.unwrap().ready().await;
+    let before = Before::of(&service);
+    let mut clients = crowd(&service, "GET /slow?ms=0 HTTP/1.1\r\nx: ").await;
+    // Each writes until it is sent away.
+    while !clients.is_empty() {
+        let mut left = Vec::new();
+        for mut client in clients {
+            if !client.is_over() && client.write("x").await.is_ok() {
+                left.push(client);
+            }
+        }
+        clients = left;
+        tokio::task::yield_now().await;
+    }
+    sent_away(&service, "late_head").await;
+    unimpressed(&service, before).await;
+}
+
+#[tokio::test]
+async fn nor_does_one_that_greets_over_http2_and_asks_for_nothing() {
+    let launch = impatient().set("http.http2", true);
+    let service = launch.start().await.unwrap().ready().await;
+    let before = Before::of(&service);
+    let greeting = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let clients = crowd(&service, greeting).await;
+    sent_away(&service, "idle").await;
+    drop(clients);
+    unimpressed(&service, before).await;
+}
+
+#[tokio::test]
+async fn large_answers_that_nobody_reads_are_not_kept_in_memory() {
+    for http2 in [false, true] {
+        let launch = impatient().set("http.http2", http2);
+        let service = launch.start().await.unwrap().ready().await;
+        let before = Before::of(&service);
+        let request = "GET /big?bytes=100000000 HTTP/1.1\r\nhost: here\r\n\r\n";
+        let clients = crowd(&service, request).await;
+        // All of them together have asked for 20 GB.
+        sent_away(&service, "slow_reader").await;
+        drop(clients);
+        unimpressed(&service, before).await;
+    }
+}
