@@ -83,6 +83,22 @@ async fn unless_it_is_allowed_it_is_not_spoken() {
 }
 
 #[tokio::test]
+async fn whoever_has_only_greeted_is_idle_and_no_late_head() {
+    let launch = both()
+        .set("http.header_timeout", "300ms")
+        .set("http.idle_timeout", "2s");
+    let service = running(launch).await;
+    let client = Http2::connect(service.http().await).await.unwrap();
+    // Longer than the time for a head: somebody else is sent away meanwhile.
+    let mut silent = Conversation::open(service.http().await).await.unwrap();
+    silent.closed().await.unwrap();
+
+    assert_eq!(client.get("/livez").await.unwrap().status, 200);
+    client.closed().await.unwrap();
+    assert_eq!(service.stop().await.code, Some(0));
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed_in_its_time() {
     let service = running(both().set("http.idle_timeout", "300ms")).await;
     let client = Http2::connect(service.http().await).await.unwrap();

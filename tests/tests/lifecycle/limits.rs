@@ -120,6 +120,34 @@ async fn a_reader_that_does_not_read_is_cut_in_its_time() {
 }
 
 #[tokio::test]
+async fn whoever_is_sent_away_is_counted_by_the_reason() {
+    let service = running(limited(SOON, SOON, SOON)).await;
+    let address = service.http().await;
+    let closed = async |reason| {
+        let series = format!("http_listener_connections_closed_total{{reason=\"{reason}\"}}");
+        service.metric(&series).await
+    };
+    for head in ["", "GET /livez HTTP/1.1\r\n"] {
+        let mut late = Conversation::open(address).await.unwrap();
+        late.write(head).await.unwrap();
+        late.closed().await.unwrap();
+    }
+    let mut idle = Http1::connect(address).await.unwrap();
+    assert_eq!(idle.get("/livez").await.unwrap().status, 200);
+    idle.closed().await.unwrap();
+    let mut deaf = Conversation::open_narrow(address, 4096).await.unwrap();
+    let request = "GET /big?bytes=100000000 HTTP/1.1\r\nhost: here\r\n\r\n";
+    deaf.write(request).await.unwrap();
+    eventually("a reader that is cut", async || {
+        (closed("slow_reader").await > 0.5).then_some(())
+    })
+    .await;
+    let counted = (closed("late_head").await, closed("idle").await);
+    assert_eq!(counted, (2.0, 1.0));
+    assert!(closed("slow_reader").await < 1.5);
+}
+
+#[tokio::test]
 async fn a_slow_answer_and_a_slow_reader_that_reads_are_not_cut() {
     let launch = limited("1s", "1s", "1s");
     let service = running(launch).await;

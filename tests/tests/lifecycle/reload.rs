@@ -118,7 +118,11 @@ async fn the_operator_changes_what_is_logged_for_a_while() {
         (&json!("debug"), &json!("1h"))
     );
     get(&service, "/say").await;
-    service.event("said").await;
+    let said = service.event("said").await;
+    // Though nothing is sampled, it has what is known of its request.
+    assert_eq!(said.field("route"), "/say", "{said}");
+    assert_eq!(said.field("method"), "GET", "{said}");
+    assert!(said.field("request_id").is_string(), "{said}");
     assert_eq!(in_force(&service).await, (json!("debug"), true));
 
     // Nobody has to say for how long.

@@ -91,3 +91,38 @@ async fn a_stalled_runtime_is_noticed_told_and_fails_the_operators_livez() {
     .await;
     assert_eq!(service.stop().await.code, Some(0));
 }
+
+#[tokio::test]
+async fn a_stall_is_in_the_metrics_with_how_long_it_was() {
+    const STALL: Duration = Duration::from_secs(3);
+    let service = running(faulty()).await;
+    let calm = service.metric("runtime_busy_seconds_total").await;
+    let workers = service.metric("runtime_workers").await;
+    assert!(service.metric("runtime_stalls_total").await < 0.5);
+
+    get(&service, "/stall?ms=3000").await;
+    service.event("stall begun").await;
+
+    eventually("a stall that is shown", async || {
+        (service.metric("runtime_stalled_seconds").await >= 1.0).then_some(())
+    })
+    .await;
+    assert!((service.metric("runtime_stalls_total").await - 1.0).abs() < 0.5);
+    // It is that of the last heartbeat, of which there is one a second.
+    let lag = eventually("the lag that it was", async || {
+        let lag = service.metric("runtime_lag_seconds").await;
+        (lag >= 1.0).then_some(lag)
+    })
+    .await;
+    let over = service.event("going on after a stall").await;
+    let told = over.field("stalled_ms").as_f64().unwrap();
+    assert!((lag * 1000.0 - told).abs() <= 1.0, "{lag} s, {told} ms");
+    assert!(service.metric("runtime_stalled_seconds").await < 0.001);
+    let least = workers * STALL.as_secs_f64();
+    eventually("all that time", async || {
+        let busy = service.metric("runtime_busy_seconds_total").await - calm;
+        (busy >= least).then_some(())
+    })
+    .await;
+    assert_eq!(service.stop().await.code, Some(0));
+}
