@@ -43,10 +43,7 @@ const LAYERS: [Layer; 9] = [
     Layer::of(
         "Caught panics",
         EDGE,
-        &[[
-            "caught(answered)",
-            "answered.map(Ok::<_, String>)",
-        ]],
+        &[["caught(answered)", "answered.map(Ok::<_, String>)"]],
     ),
     Layer::of(
         "A span, where it is wanted",
