@@ -50,7 +50,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::frame::Frame;
 use crate::frame::database::Database;
-use crate::frame::health::Need;
+use crate::frame::health::{Health, Need};
 use crate::frame::settings::{Check, Reader, Section};
 use crate::frame::supervisor::Refused;
 use crate::service::moment::Moment;
@@ -59,7 +59,7 @@ use batch::{Asked, Batches, Checked};
 use due::{Due, End, Report};
 use history::History;
 use hosts::{Hosts, Pass};
-use outgoing::Outgoing;
+use outgoing::{Failure, Outgoing};
 use probe::{Probe, Question, Reason, Verdict};
 use queue::Errand;
 use recorder::Reports;
@@ -146,13 +146,8 @@ pub(super) fn start(
     let history = History::new(frame.database.clone());
     history.forget_by(supervisor, settings.retention)?;
 
-    // Others may do better; a process that does its work badly still shows what there is.
     let work = Work::default();
-    let asked = work.clone();
-    frame.health.check("monitor", Need::Degraded, move || {
-        let goes_on = asked.goes_on();
-        async { goes_on }
-    })?;
+    watch(&work, &frame.health)?;
 
     let write = recorded(history.clone(), work.clone());
     let reports = recorder::start(supervisor, settings.recorder, write)?;
@@ -185,6 +180,16 @@ pub(super) fn start(
         allowance: allowance.clone(),
     });
     Ok(routes.merge(batch::routes::routes(batches, allowance)))
+}
+
+/// Has the health check `monitor` look at that. Others may do better; a process that does its work badly still
+/// shows what there is.
+fn watch(work: &Work, health: &Health) -> Result<(), Refused> {
+    let work = work.clone();
+    health.check("monitor", Need::Degraded, move || {
+        let goes_on = work.goes_on();
+        async { goes_on }
+    })
 }
 
 /// Writes results down, and notes that it has.
@@ -224,12 +229,24 @@ impl Checks {
 
     /// Makes a check, unless it comes too late or is given up, and hands over what has become of it.
     async fn make_due(self, due: Due, given_up: CancellationToken) {
-        if due.deadline <= Instant::now() {
+        let left = due.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             numbers::check("late");
             return;
         }
+        // One that has waited so long would be cut before a slow answer may come.
+        let end = if left < due.timeout {
+            End::Postponed
+        } else {
+            self.end_of(&due, given_up).await
+        };
+        let taken = || self.work.reported();
+        self.reports.hand_over(Report { due, end }, taken).await;
+    }
+
+    async fn end_of(&self, due: &Due, given_up: CancellationToken) -> End {
         let at = Moment::now();
-        let end = match self.hosts.pass(&due.url) {
+        match self.hosts.pass(&due.url) {
             Ok(pass) => {
                 let question = Question {
                     url: due.url.clone(),
@@ -237,7 +254,7 @@ impl Checks {
                     deadline: due.deadline,
                 };
                 let asked = self.ask(&question, pass);
-                match given_up.run_until_cancelled(asked).await {
+                match given_up.run_until_cancelled(asked).await.flatten() {
                     Some(verdict) => End::Checked { at, verdict },
                     None => End::Postponed,
                 }
@@ -250,9 +267,7 @@ impl Checks {
                 },
             },
             Err(hosts::Refused::Busy) => End::Postponed,
-        };
-        let taken = || self.work.reported();
-        self.reports.hand_over(Report { due, end }, taken).await;
+        }
     }
 
     /// Makes a check for as long as somebody waits for it, and tells them.
@@ -261,11 +276,11 @@ impl Checks {
         if answer.is_closed() {
             return;
         }
-        let at = Moment::now();
+        let (at, began) = (Moment::now(), Instant::now());
         let question = Question {
             url: asked.url,
             timeout: asked.timeout,
-            deadline: Instant::now() + asked.timeout,
+            deadline: began + asked.timeout,
         };
         let made = self.ask(&question, asked.pass);
         let made = match asked.context {
@@ -274,17 +289,25 @@ impl Checks {
         };
         tokio::select! {
             verdict = made => {
+                let verdict = verdict.unwrap_or_else(|| Verdict::Down {
+                    reason: Reason::Failure(Failure::Timeout),
+                    latency: began.elapsed(),
+                });
                 _ = answer.send(Checked { at, verdict });
             }
             () = answer.closed() => {}
         }
     }
 
-    async fn ask(&self, question: &Question, pass: Pass) -> Verdict {
+    /// Nothing if there was no time for an answer: it is not for the host that whoever asks has little patience,
+    /// and nobody can have one taken for down by that.
+    async fn ask(&self, question: &Question, pass: Pass) -> Option<Verdict> {
         let began = Instant::now();
         let verdict = self.probe.check(question).await;
         numbers::took(began.elapsed());
-        pass.end(verdict.speaks_for_host());
+        if let Some(verdict) = &verdict {
+            pass.end(verdict.speaks_for_host());
+        }
         verdict
     }
 }

@@ -1,6 +1,7 @@
 //! One check of one URL: is it up, and how long does it take to say so?
 //!
-//! - It ends by its deadline, with an answer or without.
+//! - It ends by its deadline, with an answer or without. What the deadline cuts comes out as the attempts before
+//!   it have; where none has ended by then, nothing is known.
 //! - What may pass is tried again, after a pause that grows and is never the same.
 //! - An attempt that is slow gets a second one beside it. Whichever is answered first counts, and the
 //!   other is dropped (a hedge).
@@ -8,7 +9,7 @@
 
 mod attempts;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -171,29 +172,43 @@ impl Probe {
         }
     }
 
-    pub(super) async fn check(&self, question: &Question) -> Verdict {
+    /// How it comes out, if an attempt ends before the deadline.
+    pub(super) async fn check(&self, question: &Question) -> Option<Verdict> {
         let began = Instant::now();
+        let last = Last::default();
         self.budget.earn();
         numbers::attempt("first");
         // In a place of its own: those around it have room for several, and are moved about with that.
-        let one = move || Box::pin(self.attempt(question));
+        let one = || Box::pin(self.attempt(question, &last));
         let after = self.settings.hedge_after;
-        let hedged = || attempts::hedged(one, after, move || self.affords("hedge"));
+        let hedged = || attempts::hedged(one, after, || self.affords("hedge"));
         let asked = attempts::retried(hedged, &self.settings, Reason::may_pass, || {
             self.affords("retry")
         });
-        let asked = timeout_at(question.deadline, asked).await;
-        match asked.unwrap_or(Err(Reason::Failure(Failure::Timeout))) {
-            Ok((status, latency)) => Verdict::Up { status, latency },
-            Err(reason) => Verdict::Down {
-                reason,
-                latency: began.elapsed(),
-            },
+        if let Ok(Ok((status, latency))) = timeout_at(question.deadline, asked).await {
+            return Some(Verdict::Up { status, latency });
         }
+        let latency = began.elapsed();
+        let reason = last.get();
+        reason.map(|reason| Verdict::Down { reason, latency })
+    }
+
+    async fn attempt(
+        &self,
+        question: &Question,
+        last: &Last,
+    ) -> Result<(StatusCode, Duration), Reason> {
+        let asked = self.request(question).await;
+        if let Err(reason) = &asked
+            && Instant::now() < question.deadline
+        {
+            last.set(reason);
+        }
+        asked
     }
 
     /// One request. Its answer is what counts, also if more comes with it than is read.
-    async fn attempt(&self, question: &Question) -> Result<(StatusCode, Duration), Reason> {
+    async fn request(&self, question: &Question) -> Result<(StatusCode, Duration), Reason> {
         let began = Instant::now();
         let answer = self.outgoing.get(&question.url, question.timeout).await;
         let answer = answer.map_err(Reason::Failure)?;
@@ -212,6 +227,20 @@ impl Probe {
         let affords = self.budget.spend();
         numbers::attempt(if affords { what } else { "unaffordable" });
         affords
+    }
+}
+
+/// How the last attempt has failed that has ended before the deadline.
+#[derive(Debug, Default)]
+struct Last(Mutex<Option<Reason>>);
+
+impl Last {
+    fn set(&self, reason: &Reason) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.clone());
+    }
+
+    fn get(self) -> Option<Reason> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -165,7 +165,8 @@ fn probe(settings: &Settings) -> Probe {
 }
 
 async fn check(settings: &Settings, peer: &Peer) -> Verdict {
-    probe(settings).check(&question(peer)).await
+    let verdict = probe(settings).check(&question(peer)).await;
+    verdict.expect("there was time")
 }
 
 fn question(peer: &Peer) -> Question {
@@ -259,17 +260,38 @@ async fn the_peer_sees_that_the_loser_is_dropped() {
     while peer.next().await != Event::Left {}
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_check_ends_by_its_deadline() {
     let peer = Peer::always(Reply::Silence).await;
+    // Also if there would be as much time for its first attempt.
+    for timeout in [PATIENCE, SECOND] {
+        let began = Instant::now();
+        let question = Question {
+            timeout,
+            deadline: began + SECOND,
+            ..question(&peer)
+        };
+        let verdict = probe(&quick()).check(&question).await;
+        assert_eq!(
+            (verdict, began.elapsed()),
+            (None, SECOND),
+            "nothing is known"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_its_deadline_cuts_comes_out_as_the_attempts_before_have() {
+    let peer = Peer::always(Reply::Silence).await;
+    let began = Instant::now();
     let question = Question {
-        deadline: Instant::now() + Duration::from_millis(50),
+        timeout: 2 * SECOND,
+        deadline: began + 3 * SECOND,
         ..question(&peer)
     };
-    let verdict = probe(&quick()).check(&question).await;
-    let Verdict::Down { reason, latency } = &verdict else {
-        panic!("{verdict:?}");
-    };
-    assert_eq!(reason.kind(), "timeout");
-    assert!(*latency >= Duration::from_millis(50) && !verdict.speaks_for_host());
+    let verdict = probe(&quick()).check(&question).await.unwrap();
+    let latency = 3 * SECOND;
+    let reason = Reason::Failure(Failure::Timeout);
+    assert!(!verdict.speaks_for_host());
+    assert_eq!(verdict, Verdict::Down { reason, latency });
 }

@@ -1,5 +1,8 @@
 //! The service knows whether it does its work.
 
+use crate::frame::health;
+use crate::frame::lifecycle::Lifecycle;
+use crate::frame::watchdog::Pulse;
 use tokio::time::{advance, pause, resume, sleep, timeout};
 
 use super::*;
@@ -65,4 +68,35 @@ async fn results_that_cannot_be_written_are_noticed_until_they_can() {
         .await;
     write([up(&due)].into()).await.unwrap();
     assert_eq!(work.goes_on(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_health_of_the_service_has_it_too() {
+    let period = Duration::from_secs(1);
+    let settings = health::Settings {
+        database: Need::Degraded,
+        period,
+        timeout: period,
+        stall: LATE,
+    };
+    let (lifecycle, supervisor) = (Lifecycle::starting(), Supervisor::new());
+    let health = Health::new(&settings, &lifecycle, &supervisor, &Pulse::default());
+    let work = Work::default();
+    watch(&work, &health).unwrap();
+    let passes = || {
+        let checked = health.checked().remove(0);
+        assert_eq!(checked.name, "monitor");
+        checked.passes
+    };
+    work.scheduled();
+    sleep(LATE - period).await;
+    assert!(passes());
+
+    // What fails once may have been unlucky.
+    sleep(5 * period).await;
+    assert!(!passes());
+
+    work.scheduled();
+    sleep(2 * period).await;
+    assert!(passes());
 }

@@ -3,6 +3,7 @@
 mod exports;
 mod health;
 mod pages;
+mod patience;
 mod schedules;
 
 use axum::Router;
