@@ -49,7 +49,6 @@ pub(super) struct Export {
     target: i64,
     since: Moment,
     chunk: Vec<Kept>,
-    outcome: Outcome,
 }
 
 impl Export {
@@ -64,7 +63,6 @@ impl Export {
             target,
             since: span.since.unwrap_or(Moment(i64::MIN)),
             chunk: Vec::new(),
-            outcome: Outcome("left"),
         };
         export.read(span.before.unwrap_or(Moment(i64::MAX))).await?;
         Ok(export)
@@ -86,6 +84,7 @@ impl Export {
     /// Its lines, a chunk at a time. Nothing is done for them until they are asked for.
     pub(super) fn lines(mut self) -> impl Stream<Item = Result<Bytes, sqlx::Error>> {
         let request_id = RequestId::current().map(|id| id.to_string());
+        let mut outcome = Outcome("left");
         stream! {
             loop {
                 let chunk = std::mem::take(&mut self.chunk);
@@ -97,14 +96,14 @@ impl Export {
                     break;
                 }
                 if let Err(error) = self.read(before).await {
-                    self.outcome.set("broken");
+                    outcome.set("broken");
                     let target = self.target;
                     tracing::warn!(cause = %error, target_id = target, request_id, "an export broke off");
                     yield Err(error);
                     return;
                 }
             }
-            self.outcome.set("complete");
+            outcome.set("complete");
         }
     }
 }
@@ -119,7 +118,7 @@ fn in_lines(chunk: Vec<Kept>) -> Bytes {
     lines.into()
 }
 
-/// What has become of an export: counted when it is over. Unless it is said otherwise, its client has left.
+/// What has become of an export that has begun: counted when it is over. Unless it is said otherwise, its client has left.
 #[derive(Debug)]
 struct Outcome(&'static str);
 
