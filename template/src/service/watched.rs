@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sqlx::QueryBuilder;
+use tokio::time::{advance, pause, resume, sleep, timeout};
 
 use crate::frame::database::{self, Database, Db};
 use crate::scratch::Scratch;
@@ -53,6 +54,29 @@ impl Watched {
         self.run("INSERT INTO schedule (target_id, due_at) SELECT id, 0 FROM targets")
             .await;
         added
+    }
+
+    /// What comes to be when so much time has gone by for tasks that wait.
+    pub(super) async fn after<T>(
+        &self,
+        time: Duration,
+        mut is: impl AsyncFnMut() -> Option<T>,
+    ) -> T {
+        // They begin to.
+        sleep(Duration::from_millis(1)).await;
+        // No longer than for a moment: the database does not wait.
+        pause();
+        advance(time).await;
+        resume();
+        let comes = async {
+            loop {
+                if let Some(found) = is().await {
+                    return found;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, comes).await.unwrap()
     }
 
     pub(super) async fn run(&self, statement: impl Into<String>) {

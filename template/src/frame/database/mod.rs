@@ -38,7 +38,7 @@ use sqlite as engine;
 // {% endcomment %}
 
 pub use access::{Access, Transaction};
-pub use engine::{Db, SKIP_LOCKED};
+pub use engine::{Db, skip_locked};
 pub use errors::{Error, Refusal, counted, told};
 pub use lease::Lease;
 pub use numbers::Numbers;

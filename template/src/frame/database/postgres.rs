@@ -244,8 +244,12 @@ pub(super) async fn claim(lease: &mut Lease, what: &str) -> Result<bool, sqlx::E
     query.bind(what).fetch_one(lease).await
 }
 
-/// At the end of a `SELECT` that picks what to work on: what somebody else has picked is left out.
-pub const SKIP_LOCKED: &str = "FOR UPDATE SKIP LOCKED";
+/// At the end of a `SELECT` that picks what to work on from this table: what somebody else has picked is left
+/// out. Of other tables in it nothing is locked.
+#[must_use]
+pub fn skip_locked(table: &str) -> String {
+    format!("FOR UPDATE OF {table} SKIP LOCKED")
+}
 
 /// Whether nobody has answered, or nobody can just now. A wrong password or an unknown database are
 /// no such thing.

@@ -186,9 +186,12 @@ pub(super) async fn claim(_: &mut Lease, _what: &str) -> Result<bool, sqlx::Erro
     Ok(true)
 }
 
-/// At the end of a `SELECT` that picks what to work on: what somebody else has picked is left out. Here,
-/// whoever writes is alone anyway.
-pub const SKIP_LOCKED: &str = "";
+/// At the end of a `SELECT` that picks what to work on from this table: what somebody else has picked is left
+/// out. Here, whoever writes is alone anyway.
+#[must_use]
+pub fn skip_locked(_table: &str) -> String {
+    String::new()
+}
 
 /// Another process may be writing.
 pub(super) fn may_pass(error: &sqlx::Error) -> bool {

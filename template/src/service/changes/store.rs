@@ -8,7 +8,7 @@
 use sqlx::{FromRow, QueryBuilder};
 
 use super::numbers;
-use crate::frame::database::{Database, Db, SKIP_LOCKED, Transaction};
+use crate::frame::database::{Database, Db, Transaction, skip_locked};
 use crate::service::moment::Moment;
 
 /// The most rows that are written by one statement, or removed at once.
@@ -97,7 +97,8 @@ impl Changes {
         // Those that a result is being written of have a next time.
         let mut query = QueryBuilder::<Db>::new(format!(
             "SELECT CAST(0 AS BIGINT) AS id, target_id, is_up, turned_at, reason FROM states
-             WHERE {SETTLED} ORDER BY turned_at, target_id LIMIT $2 {SKIP_LOCKED}"
+             WHERE {SETTLED} ORDER BY turned_at, target_id LIMIT $2 {}",
+            skip_locked("states")
         ));
         let query = query.build_query_as().bind(since);
         let query = query.bind(i64::try_from(MOST).unwrap_or(i64::MAX));

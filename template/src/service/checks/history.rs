@@ -10,7 +10,7 @@ use sqlx::{FromRow, QueryBuilder};
 use super::due::{Due, End, Report};
 use super::numbers;
 use super::probe::Verdict;
-use crate::frame::database::{Database, Db, SKIP_LOCKED, Transaction};
+use crate::frame::database::{Database, Db, Transaction, skip_locked};
 use crate::frame::supervisor::{Refused, Supervisor};
 use crate::service::changes::{self, Observed};
 use crate::service::moment::{Moment, millis};
@@ -128,7 +128,7 @@ impl History {
         started.map(drop)
     }
 
-    async fn forget(&self, oldest: Moment) -> Result<(), sqlx::Error> {
+    pub(super) async fn forget(&self, oldest: Moment) -> Result<(), sqlx::Error> {
         while self.forget_batch(oldest).await? == BATCH {}
         Ok(())
     }
@@ -138,8 +138,9 @@ impl History {
         let mut query = QueryBuilder::<Db>::new(format!(
             "DELETE FROM checks WHERE (target_id, due_at) IN (
                  SELECT target_id, due_at FROM checks
-                 WHERE due_at < $1 ORDER BY due_at LIMIT $2 {SKIP_LOCKED}
-             )"
+                 WHERE due_at < $1 ORDER BY due_at LIMIT $2 {}
+             )",
+            skip_locked("checks")
         ));
         let query = query.build().bind(oldest.0).bind(BATCH.cast_signed());
         let removed = query.execute(self.database.write()).await?;

@@ -5,7 +5,7 @@
 //!   once; whoever waits for the end of a check can wait for its beginning.
 //! - However much is asked for, what is scheduled gets on: it has every tenth turn at least.
 
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::{self, OwnedPermit, Receiver, Sender};
 
 use super::batch::Asked;
 use super::due::Due;
@@ -68,16 +68,23 @@ pub(super) fn queue(most: usize) -> (Queue, Waiting) {
     (queue, waiting)
 }
 
-impl Queue {
-    /// How many more there is room for.
-    pub(super) fn room(&self, lane: Lane) -> usize {
-        self.lane(lane).capacity()
-    }
+/// Room for one check that is due, which nobody else has. Without a check, it is free again.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Place(OwnedPermit<Due>);
 
-    /// Puts it at the end of its lane, if there is room.
-    #[must_use]
-    pub(super) fn push(&self, lane: Lane, due: Due) -> bool {
-        self.lane(lane).try_send(due).is_ok()
+impl Place {
+    /// Puts it at the end of its lane.
+    pub(super) fn fill(self, due: Due) {
+        self.0.send(due);
+    }
+}
+
+impl Queue {
+    /// Room for one more, if there is any.
+    pub(super) fn place(&self, lane: Lane) -> Option<Place> {
+        let place = self.lane(lane).clone().try_reserve_owned();
+        place.ok().map(Place)
     }
 
     /// Puts it at the end of the lane of batches, once there is room.
@@ -95,6 +102,19 @@ impl Queue {
     #[cfg(test)]
     pub(super) fn length_of_batch(&self) -> usize {
         length(&self.batch)
+    }
+
+    /// How many more there is room for.
+    #[cfg(test)]
+    pub(super) fn room(&self, lane: Lane) -> usize {
+        self.lane(lane).capacity()
+    }
+
+    /// Puts it at the end of its lane, if there is room.
+    #[cfg(test)]
+    #[must_use]
+    pub(super) fn push(&self, lane: Lane, due: Due) -> bool {
+        self.place(lane).map(|place| place.fill(due)).is_some()
     }
 
     fn lane(&self, lane: Lane) -> &Sender<Due> {

@@ -126,12 +126,19 @@ async fn export(
 
 const NDJSON: &str = "application/x-ndjson";
 
+const SWITCHED_OFF: Problem = Problem::new(
+    StatusCode::CONFLICT,
+    "switched_off",
+    "This target is switched off",
+);
+
 /// Asks for a check now
 #[utoipa::path(post, path = "/targets/{id}/checks", operation_id = "ask_for_check", tag = "checks",
     params(("id" = i64, Path, description = "The number of the target")),
     responses(
         (status = ACCEPTED, description = "It is checked before all that are only due"),
         (status = NOT_FOUND, description = "`not_found`: there is no such target"),
+        (status = CONFLICT, description = "`switched_off`: it is not `enabled`, and not checked at all"),
         (status = TOO_MANY_REQUESTS, description = "`too_many_requests`: this client has asked for very many checks, and is to wait"),
     ))]
 async fn ask(
@@ -145,5 +152,6 @@ async fn ask(
     match checked.schedule.wish(target, Moment::now()).await? {
         Wish::Granted | Wish::UnderWay => Ok(StatusCode::ACCEPTED),
         Wish::NoRoom => Err(Problem::OVERLOADED),
+        Wish::SwitchedOff => Err(SWITCHED_OFF),
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! - Each check that is due is made by one process, however many there are: whoever takes it on has a lease,
 //!   in the database. If that process dies, the lease runs out, and another one takes it on.
+//! - A lease is for `monitor.lease`, and for as long as the target may take to answer besides: whatever that
+//!   is, a check that does not wait for very long has its time.
+//! - What has a lease is in the queue, and what has none is not, also when whoever wanted it has left meanwhile.
 //! - Nothing is taken on for which there is no room in the queue.
 //! - What was missed is not made up for: a target that was due ten times is checked once.
 //! - A target that was added is due at once, and so is one whose interval was made shorter.
@@ -11,13 +14,14 @@
 
 use std::time::Duration;
 
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::{Error, FromRow, QueryBuilder};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::due::Due;
-use super::queue::{Lane, Queue};
+use super::queue::{Lane, Place, Queue};
 use super::work::Work;
-use crate::frame::database::{Database, Db, Refusal, SKIP_LOCKED, Transaction};
+use crate::frame::database::{Database, Db, Refusal, Transaction, skip_locked};
 use crate::frame::supervisor::{Refused, Supervisor};
 use crate::service::moment::Moment;
 
@@ -41,6 +45,8 @@ pub(super) struct Schedule {
     database: Database,
     queue: Queue,
     lease: Duration,
+    /// What is being taken on, by tasks that nobody can drop.
+    takings: TaskTracker,
 }
 
 /// What has become of the wish for a check.
@@ -50,14 +56,20 @@ pub(super) enum Wish {
     /// Somebody is making one just now.
     UnderWay,
     NoRoom,
+    /// It is not to be checked at all.
+    SwitchedOff,
 }
 
 impl Schedule {
     pub(super) fn new(database: Database, queue: Queue, lease: Duration) -> Self {
+        let takings = TaskTracker::new();
+        // It can be waited for whenever nothing is under way, and not only in the end.
+        takings.close();
         Self {
             database,
             queue,
             lease,
+            takings,
         }
     }
 
@@ -66,48 +78,84 @@ impl Schedule {
         let (schedule, work) = (self.clone(), work.clone());
         work.scheduled();
         let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
-        // The database may be slow to answer, and what is not taken on is there for others.
-        let started = task.gives_way().run(move |_| {
+        let started = task.run(move |context| {
             let (schedule, work) = (schedule.clone(), work.clone());
             async move {
-                let turned = schedule.turn(Moment::now()).await;
-                turned.map(|()| work.scheduled())
+                tokio::select! {
+                    biased;
+                    turned = schedule.turn(Moment::now, &work) => turned,
+                    // The database may be slow to answer, and what is not taken on is there for others.
+                    () = context.cancelled() => {
+                        schedule.settled().await;
+                        Ok(())
+                    }
+                }
             }
         });
         started.map(drop)
     }
 
-    /// Takes on all that is due, as far as there is room.
-    pub(super) async fn turn(&self, now: Moment) -> Result<(), sqlx::Error> {
+    /// When nothing is being taken on: what was is in the queue.
+    pub(super) async fn settled(&self) {
+        self.takings.wait().await;
+    }
+
+    /// Takes on all that is due, as far as there is room. With very much of it that takes a while: each part
+    /// has its own time, and tells that there is work done.
+    pub(super) async fn turn(
+        &self,
+        clock: impl Fn() -> Moment + Send,
+        work: &Work,
+    ) -> Result<(), Error> {
         self.queue.measure();
+        let now = clock();
         let (has_new, has_due) = self.look(now).await?;
         if has_new {
             self.admit(now).await?;
         }
+        work.scheduled();
         if has_new || has_due {
-            while self.fill(now).await? {}
+            while self.fill(clock()).await? {
+                work.scheduled();
+            }
         }
         Ok(())
     }
 
     /// Takes on some of what is due. True when there may be more, and room for it.
-    async fn fill(&self, now: Moment) -> Result<bool, sqlx::Error> {
-        let room = self.queue.room(Lane::Scheduled).min(MOST);
+    async fn fill(&self, now: Moment) -> Result<bool, Error> {
+        let places = std::iter::from_fn(|| self.queue.place(Lane::Scheduled));
+        let places: Vec<_> = places.take(MOST).collect();
+        let room = places.len();
         if room == 0 {
             return Ok(false);
         }
-        let claimed = self.claim(now, room).await?;
+        let (transaction, claimed) = self.claim(now, room).await?;
         let may_be_more = claimed.len() == room;
-        // Nobody else fills this lane. Were it so, the lease of what finds no room would run out.
-        let found_room = claimed
-            .into_iter()
-            .all(|due| self.queue.push(Lane::Scheduled, due));
-        Ok(may_be_more && found_room)
+        let taken = places.into_iter().zip(claimed).collect();
+        self.take_on(transaction, taken).await?;
+        Ok(may_be_more)
+    }
+
+    /// Makes claims last, and queues what they are about. Whoever drops this when it has begun does not undo it.
+    async fn take_on(
+        &self,
+        transaction: Transaction,
+        taken: Vec<(Place, Due)>,
+    ) -> Result<(), Error> {
+        let taking = self.takings.spawn(async move {
+            transaction.commit().await?;
+            for (place, due) in taken {
+                place.fill(due);
+            }
+            Ok(())
+        });
+        taking.await.unwrap_or(Err(Error::WorkerCrashed))
     }
 
     /// Whether there are targets that are new, and whether any is due: whoever only reads keeps nobody
     /// from writing.
-    async fn look(&self, now: Moment) -> Result<(bool, bool), sqlx::Error> {
+    async fn look(&self, now: Moment) -> Result<(bool, bool), Error> {
         let mut query = QueryBuilder::<Db>::new(format!(
             "SELECT EXISTS ({NEW}), EXISTS (
                  SELECT 1 FROM schedule s JOIN targets t ON t.id = s.target_id WHERE {DUE}
@@ -119,7 +167,7 @@ impl Schedule {
     }
 
     /// Has new targets checked as soon as possible.
-    async fn admit(&self, now: Moment) -> Result<(), sqlx::Error> {
+    async fn admit(&self, now: Moment) -> Result<(), Error> {
         let mut query = QueryBuilder::<Db>::new(format!(
             "INSERT INTO schedule (target_id, due_at)
              SELECT id, CAST($1 AS BIGINT) FROM ({NEW}) AS new WHERE true
@@ -134,7 +182,7 @@ impl Schedule {
     }
 
     /// How many checks are due, before anybody makes one.
-    pub(super) async fn backlog(database: &Database, now: Moment) -> Result<i64, sqlx::Error> {
+    pub(super) async fn backlog(database: &Database, now: Moment) -> Result<i64, Error> {
         let query = sqlx::query_scalar(
             "SELECT count(*) FROM schedule s JOIN targets t ON t.id = s.target_id
              WHERE s.due_at <= $1 AND t.enabled",
@@ -142,44 +190,46 @@ impl Schedule {
         query.bind(now.0).fetch_one(database.read()).await
     }
 
-    async fn claim(&self, now: Moment, most: usize) -> Result<Vec<Due>, sqlx::Error> {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
+    /// Claims some of what is due, until the transaction ends: for good if that is committed.
+    async fn claim(&self, now: Moment, most: usize) -> Result<(Transaction, Vec<Due>), Error> {
+        let (began, most) = (Instant::now(), i64::try_from(most).unwrap_or(i64::MAX));
         let mut transaction = self.database.begin().await?;
-        let query = format!("{TAKEN} WHERE {DUE} {SKIP_LOCKED}");
+        let query = format!("{TAKEN} WHERE {DUE} {}", skip_locked("s"));
         let mut query = QueryBuilder::<Db>::new(query);
         let query = query.build_query_as();
         let query = query.bind(now.0).bind(self.latest(now).0).bind(most);
         let rows: Vec<Row> = query.fetch_all(&mut *transaction).await?;
         let mut claimed = Vec::with_capacity(rows.len());
         for row in rows {
-            claimed.extend(self.lease(&mut transaction, row, now).await?);
+            claimed.extend(self.lease(&mut transaction, row, now, began).await?);
         }
-        transaction.commit().await?;
-        Ok(claimed)
+        Ok((transaction, claimed))
     }
 
     /// Has one target checked now, before all that are due.
-    pub(super) async fn wish(&self, target: i64, now: Moment) -> Result<Wish, sqlx::Error> {
-        if self.queue.room(Lane::Manual) == 0 {
+    pub(super) async fn wish(&self, target: i64, now: Moment) -> Result<Wish, Error> {
+        let Some(place) = self.queue.place(Lane::Manual) else {
             return Ok(Wish::NoRoom);
-        }
+        };
+        let began = Instant::now();
         self.admit(now).await?;
         let mut transaction = self.database.begin().await?;
-        let query =
-            format!("{TAKEN} WHERE s.leased_until <= $1 AND s.target_id = $2 {SKIP_LOCKED}");
+        let query = format!("{TAKEN} WHERE s.target_id = $1 {}", skip_locked("s"));
         let mut query = QueryBuilder::<Db>::new(query);
-        let query = query.build_query_as().bind(now.0).bind(target);
-        let Some(row) = query.fetch_optional(&mut *transaction).await? else {
+        let query = query.build_query_as().bind(target);
+        let Some(row): Option<Row> = query.fetch_optional(&mut *transaction).await? else {
             return Ok(Wish::UnderWay);
         };
-        let Some(due) = self.lease(&mut transaction, row, now).await? else {
-            return Ok(Wish::UnderWay);
-        };
-        // Before the commit: without room, there is no lease either.
-        if !self.queue.push(Lane::Manual, due) {
-            return Ok(Wish::NoRoom);
+        if !row.enabled {
+            return Ok(Wish::SwitchedOff);
         }
-        transaction.commit().await?;
+        if row.leased_until > now.0 {
+            return Ok(Wish::UnderWay);
+        }
+        let Some(due) = self.lease(&mut transaction, row, now, began).await? else {
+            return Ok(Wish::UnderWay);
+        };
+        self.take_on(transaction, vec![(place, due)]).await?;
         Ok(Wish::Granted)
     }
 
@@ -188,32 +238,35 @@ impl Schedule {
         now.after(self.lease)
     }
 
-    /// Makes it ours for a while.
+    /// Makes it ours for a while, which began `now`: at `began`, as clocks have it that nobody sets.
     async fn lease(
         &self,
         transaction: &mut Transaction,
         row: Row,
         now: Moment,
-    ) -> Result<Option<Due>, sqlx::Error> {
+        began: Instant,
+    ) -> Result<Option<Due>, Error> {
         let at = Moment(row.due_at).min(now);
+        let seconds = |number: i64| Duration::from_secs(number.max(1).unsigned_abs());
+        let timeout = seconds(row.timeout_seconds);
         let query =
             sqlx::query("UPDATE schedule SET due_at = $1, leased_until = $2 WHERE target_id = $3");
         let query = query.bind(at.0);
-        let query = query.bind(now.after(self.lease).0).bind(row.target_id);
+        let until = now.after(self.lease + timeout);
+        let query = query.bind(until.0).bind(row.target_id);
         query.execute(&mut **transaction).await?;
         let Ok(url) = row.url.parse() else {
             tracing::error!(target_id = row.target_id, "a target has a URL that is none");
             return Ok(None);
         };
-        let seconds = |number: i64| Duration::from_secs(number.max(1).unsigned_abs());
         Ok(Some(Due {
             target: row.target_id,
             url,
-            timeout: seconds(row.timeout_seconds),
+            timeout,
             interval: seconds(row.interval_seconds),
             at,
             // The rest of the lease is for writing it down.
-            deadline: Instant::now() + self.lease * 3 / 4,
+            deadline: began + timeout + self.lease * 3 / 4,
         }))
     }
 }
@@ -222,14 +275,17 @@ impl Schedule {
 const NEW: &str = "SELECT id FROM targets
      WHERE NOT EXISTS (SELECT 1 FROM schedule WHERE target_id = targets.id)";
 
-const TAKEN: &str = "SELECT s.target_id, s.due_at, t.url, t.interval_seconds, t.timeout_seconds
+const TAKEN: &str = "SELECT s.target_id, s.due_at, s.leased_until, t.url, t.interval_seconds,
+            t.timeout_seconds, t.enabled
      FROM schedule s JOIN targets t ON t.id = s.target_id";
 
 #[derive(FromRow)]
 struct Row {
     target_id: i64,
     due_at: i64,
+    leased_until: i64,
     url: String,
     interval_seconds: i64,
     timeout_seconds: i64,
+    enabled: bool,
 }

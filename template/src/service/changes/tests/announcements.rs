@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::frame::supervisor::Supervisor;
 
 #[tokio::test]
 async fn what_has_lasted_for_long_enough_is_announced_once() {
@@ -168,4 +169,43 @@ async fn what_is_old_goes_in_batches_and_numbers_go_on() {
     fixture.found(&target, 200, Some("dns")).await;
     fixture.announcer(0).turn(at(200)).await.unwrap();
     assert_eq!(fixture.told(0).await[0].id, 2502);
+}
+
+#[tokio::test]
+async fn of_several_who_forget_at_once_none_is_in_the_way_and_all_that_is_old_goes() {
+    let fixture = Fixture::new().await;
+    fixture.announce(2500).await;
+    fixture
+        .watched
+        .run("UPDATE changes SET turned_at = 50000 WHERE id > 2400")
+        .await;
+
+    let all = [0, 1].map(|_| fixture.changes.forget(at(50)));
+    join_all(all).await.into_iter().for_each(Result::unwrap);
+
+    let left = fixture.told(0).await;
+    assert_eq!((left.len(), left[0].id), (100, 2401));
+}
+
+#[tokio::test]
+async fn changes_are_kept_for_as_long_as_the_settings_say() {
+    const RETENTION: Duration = Duration::from_hours(1);
+    let fixture = Fixture::new().await;
+    fixture.announce(2).await;
+    let (now, minute) = (Moment::now(), Duration::from_mins(1));
+    for (id, age) in [(1, RETENTION + minute), (2, RETENTION - 10 * minute)] {
+        let turned = now.before(age).0;
+        let changed = format!("UPDATE changes SET turned_at = {turned} WHERE id = {id}");
+        fixture.watched.run(changed).await;
+    }
+    let supervisor = Supervisor::new();
+    announcer::forget_by(&supervisor, fixture.changes.clone(), RETENTION).unwrap();
+
+    let left = fixture.watched.after(2 * minute, async || {
+        let left = fixture.told(0).await;
+        (left.len() < 2).then_some(left)
+    });
+
+    let left = left.await;
+    assert_eq!(left.iter().map(|it| it.id).collect::<Vec<_>>(), [2]);
 }

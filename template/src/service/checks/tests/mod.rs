@@ -1,9 +1,11 @@
 //! The parts together, on a database.
 
+mod claims;
 mod exports;
 mod health;
 mod pages;
 mod patience;
+mod retention;
 mod schedules;
 
 use axum::Router;
@@ -26,6 +28,9 @@ use crate::service::watched::Watched;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const LEASE: Duration = Duration::from_mins(2);
+
+/// For how long a target is leased: it has ten seconds for an answer.
+const HELD: Duration = LEASE.saturating_add(Duration::from_secs(10));
 
 /// A database with targets, and what is known of them.
 struct Fixture {
@@ -89,9 +94,15 @@ impl Fixture {
 }
 
 impl Replica {
+    /// Looks for what is due, as of then.
+    async fn turn(&self, now: Moment) {
+        let turned = self.schedule.turn(|| now, &Work::default()).await;
+        turned.unwrap();
+    }
+
     /// What it takes on, as of then.
     async fn takes(&mut self, now: Moment) -> Vec<Due> {
-        self.schedule.turn(now).await.unwrap();
+        self.turn(now).await;
         // There may be more than tokio lets a task take at a time.
         let next = || unconstrained(self.waiting.next()).now_or_never();
         std::iter::from_fn(next).map(due).collect()

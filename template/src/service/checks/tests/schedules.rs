@@ -7,7 +7,7 @@ use super::super::schedule::Wish;
 use super::*;
 
 /// A moment before a lease ends.
-const ALMOST: Duration = LEASE.saturating_sub(Duration::from_millis(1));
+const ALMOST: Duration = HELD.saturating_sub(Duration::from_millis(1));
 
 fn targets(taken: &[Due]) -> BTreeSet<i64> {
     taken.iter().map(|due| due.target).collect()
@@ -63,7 +63,7 @@ async fn when_a_lease_runs_out_another_takes_it_on_and_what_comes_late_is_left_o
     let now = Moment::now();
     let first = dead.takes(now).await.remove(0);
 
-    let second = other.takes(now.after(LEASE)).await.remove(0);
+    let second = other.takes(now.after(HELD)).await.remove(0);
     assert_eq!(
         (second.target, second.at),
         (target, first.at),
@@ -83,7 +83,8 @@ async fn whose_clock_is_behind_takes_on_nothing_that_was_checked_just_now() {
     let now = Moment::now();
     let due = one.takes(now).await.remove(0);
     fixture.write(up(&due)).await;
-    assert!(other.takes(now.before(ALMOST)).await.is_empty());
+    let behind = LEASE.saturating_sub(Duration::from_millis(1));
+    assert!(other.takes(now.before(behind)).await.is_empty());
 
     // Somebody's clock was wrong by far more, and is set right.
     fixture
@@ -99,12 +100,34 @@ async fn nothing_is_taken_on_for_which_there_is_no_room() {
     fixture.watched.add(5).await;
     let replica = fixture.replica(2);
     let now = Moment::now();
-    replica.schedule.turn(now).await.unwrap();
-    replica.schedule.turn(now).await.unwrap();
+    replica.turn(now).await;
+    replica.turn(now).await;
 
     // What was not taken on is there for somebody else.
     assert_eq!(fixture.replica(10).takes(now).await.len(), 3);
     assert_eq!(replica.queue.room(Lane::Scheduled), 0);
+}
+
+#[tokio::test]
+async fn a_lease_is_longer_by_as_much_as_its_target_may_take() {
+    let fixture = Fixture::new().await;
+    fixture.watched.add(1).await;
+    let slow = Duration::from_secs(300);
+    fixture
+        .watched
+        .run("UPDATE targets SET interval_seconds = 600, timeout_seconds = 300")
+        .await;
+    let (mut one, mut other) = (fixture.replica(10), fixture.replica(10));
+    let (now, began) = (Moment::now(), Instant::now());
+
+    let due = one.takes(now).await.remove(0);
+
+    assert_eq!(due.timeout, slow);
+    assert!(due.deadline - began >= slow + LEASE / 2);
+    let until = now.after(LEASE + slow);
+    let almost = until.before(Duration::from_millis(1));
+    assert!(other.takes(almost).await.is_empty());
+    assert_eq!(other.takes(until).await.len(), 1);
 }
 
 #[tokio::test]
@@ -157,7 +180,8 @@ async fn what_was_put_off_is_due_again_soon_and_has_no_result() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.add(1).await[0];
     let mut replica = fixture.replica(10);
-    let due = replica.takes(Moment::now()).await.remove(0);
+    let now = Moment::now();
+    let due = replica.takes(now).await.remove(0);
     let end = End::Postponed;
     fixture
         .write(Report {
@@ -166,7 +190,8 @@ async fn what_was_put_off_is_due_again_soon_and_has_no_result() {
         })
         .await;
 
-    assert!(replica.takes(Moment::now()).await.is_empty());
+    // Whenever it was written, that was not before this.
+    assert!(replica.takes(now).await.is_empty());
     let again = replica
         .takes(Moment::now().after(Duration::from_secs(3)))
         .await;
@@ -193,13 +218,13 @@ async fn what_is_switched_off_is_not_checked_and_a_shorter_interval_holds_at_onc
         .await;
     let due = replica.takes(now).await.remove(0);
     fixture.write(up(&due)).await;
-    assert!(replica.takes(now.after(LEASE)).await.is_empty());
+    assert!(replica.takes(now.after(HELD)).await.is_empty());
 
     fixture
         .watched
         .run("UPDATE targets SET interval_seconds = 10")
         .await;
-    assert_eq!(replica.takes(now.after(LEASE)).await.len(), 1);
+    assert_eq!(replica.takes(now.after(HELD)).await.len(), 1);
 }
 
 #[tokio::test]
@@ -230,11 +255,16 @@ async fn who_wishes_for_a_check_has_it_before_all_others_and_only_once() {
     let now = Moment::now();
     fixture
         .watched
-        .run("UPDATE targets SET enabled = NOT enabled WHERE id = (SELECT max(id) FROM targets)")
+        .run("UPDATE targets SET enabled = false WHERE id = (SELECT max(id) FROM targets)")
         .await;
-    replica.schedule.turn(now).await.unwrap();
+    replica.turn(now).await;
+    let wish = replica.schedule.wish(all[2], now).await.unwrap();
+    assert_eq!(wish, Wish::SwitchedOff, "who goes on would wait in vain");
+    fixture
+        .watched
+        .run("UPDATE targets SET enabled = true")
+        .await;
 
-    // It is not due, and not even checked by itself.
     assert_eq!(
         replica.schedule.wish(all[2], now).await.unwrap(),
         Wish::Granted
@@ -284,7 +314,7 @@ async fn what_a_result_means_for_its_target_is_written_with_it_and_what_comes_la
     };
     let now = Moment::now();
     let late = slow.takes(now).await.remove(0);
-    let due = other.takes(now.after(LEASE)).await.remove(0);
+    let due = other.takes(now.after(HELD)).await.remove(0);
     assert_eq!(state().await, None);
 
     fixture.write(down(&due)).await;

@@ -1,0 +1,51 @@
+//! Results are kept for their time, and no longer.
+
+use super::pages::with_results;
+use super::*;
+
+const RETENTION: Duration = Duration::from_hours(1);
+
+#[tokio::test]
+async fn of_several_who_forget_at_once_none_is_in_the_way_and_all_that_is_old_goes() {
+    let fixture = Fixture::new().await;
+    let target = with_results(&fixture, 2500).await;
+    let oldest = Moment(2400 * 1000);
+    let all = [0, 1].map(|_| fixture.history.forget(oldest));
+
+    for forgotten in futures_util::future::join_all(all).await {
+        forgotten.unwrap();
+    }
+    // What one has left to another, since that had it, went with that.
+    let left = fixture.results(target).await;
+    assert_eq!(left.len(), 101);
+    assert_eq!(left[100].due_at, oldest.0);
+}
+
+#[tokio::test]
+async fn results_are_kept_for_as_long_as_the_settings_say() {
+    let fixture = Fixture::new().await;
+    let target = with_results(&fixture, 2).await;
+    let now = Moment::now();
+    let minute = Duration::from_mins(1);
+    let (old, young) = (
+        now.before(RETENTION + minute),
+        now.before(RETENTION - 10 * minute),
+    );
+    fixture
+        .watched
+        .run(format!(
+            "UPDATE checks SET due_at = CASE WHEN due_at = 1000 THEN {} ELSE {} END",
+            old.0, young.0
+        ))
+        .await;
+    let supervisor = Supervisor::new();
+    fixture.history.forget_by(&supervisor, RETENTION).unwrap();
+
+    let left = fixture.watched.after(2 * minute, async || {
+        let left = fixture.results(target).await;
+        (left.len() < 2).then_some(left)
+    });
+
+    let left = left.await;
+    assert_eq!((left.len(), left[0].due_at), (1, young.0));
+}
