@@ -214,7 +214,7 @@ async fn one_for_which_nobody_has_waited_to_the_end_is_there_for_the_next() {
     assert_eq!(maker.made(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_no_summary() {
     let maker = Maker::default();
     let (flights, supervisor) = flights(&maker, SETTINGS);

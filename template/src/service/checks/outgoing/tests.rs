@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 use tokio::net::TcpSocket;
+use tokio::time::{pause, timeout};
 
 use super::*;
 use crate::frame::context::Trace;
@@ -155,6 +156,19 @@ async fn a_peer_whose_body_has_no_end_is_left() {
     assert_eq!(get(&peer.url("/")).await, Err(Failure::TooLarge(1000)));
 
     while peer.next().await != Event::Left {}
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_is_waited_for_until_the_deadline() {
+    let promised = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n".to_owned();
+    let peer = Peer::always(Reply::Bytes(promised)).await;
+    let (outgoing, url) = (outgoing(Names::lead_to(&[])), peer.url("/"));
+    let answer = outgoing.get(&url, PATIENCE).await.unwrap();
+    pause();
+
+    let read = timeout(2 * PATIENCE, answer.read()).await;
+
+    assert_eq!(read.unwrap(), Err(Failure::Timeout));
 }
 
 #[tokio::test]
