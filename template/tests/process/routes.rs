@@ -144,3 +144,42 @@ fn a_target_that_cannot_be_is_refused_with_a_reason() {
         (409, &"already_watched".into())
     );
 }
+
+#[test]
+fn a_target_that_is_switched_off_is_not_checked_for_anybody() {
+    let service = Running::start(&QUIET);
+    let add = |body: &str| {
+        let target = ask(service.http, "POST", "/v1/targets", body).json();
+        format!("/v1/targets/{}/checks", target["id"])
+    };
+    let off = add(r#"{"url":"https://off.example.org/","enabled":false}"#);
+    let refused = ask(service.http, "POST", &off, "");
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (409, &"switched_off".into())
+    );
+    let on = add(r#"{"url":"https://on.example.org/"}"#);
+    assert_eq!(ask(service.http, "POST", &on, "").status, 202);
+}
+
+#[test]
+fn an_export_is_counted_when_it_has_begun() {
+    let service = Running::start(&QUIET);
+    let export = |target: &str| {
+        let path = format!("/v1/targets/{target}/checks.ndjson");
+        get(service.http, &path).status
+    };
+    let body = r#"{"url":"https://example.org/"}"#;
+    let target = ask(service.http, "POST", "/v1/targets", body).json();
+
+    assert_eq!(export("99"), 404);
+    assert_eq!(export(&target["id"].to_string()), 200);
+
+    let metrics = Exposition::read(&get(service.operator, "/metrics").body);
+    let exports = metrics.series.iter();
+    let exports = exports.filter(|(series, _)| series.starts_with("monitor_exports_total"));
+    let exports: Vec<_> = exports
+        .map(|(series, count)| format!("{series} {count}"))
+        .collect();
+    assert_eq!(exports, [r#"monitor_exports_total{outcome="complete"} 1"#]);
+}
