@@ -6,7 +6,7 @@ mod guard;
 mod names;
 mod places;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use keelson::generate::{Answers, Place, generate};
 use keelson::repository;
@@ -29,7 +29,7 @@ fn refusal(name: &str, answers: &Answers) -> String {
 }
 
 /// Generates with every default into `directory`.
-fn project(name: &str, directory: &Path) -> std::path::PathBuf {
+fn project(name: &str, directory: &Path) -> PathBuf {
     generate(name, &Answers::default(), Place::Below(directory))
         .unwrap_or_else(|error| panic!("{name} cannot be generated: {error:#}"))
 }
@@ -106,4 +106,34 @@ fn two_generations_with_the_same_answers_are_the_same() {
         assert_eq!(a, b, "{}", name.display());
     }
     assert!(repository::template().is_dir());
+}
+
+#[test]
+fn without_an_example_the_service_is_read_in_a_few_minutes() {
+    const MOST: usize = 200;
+    for database in ["sqlite", "postgres"] {
+        let answers = Answers {
+            database: Some(database.to_owned()),
+            example: Some("none".to_owned()),
+            ..Answers::default()
+        };
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let place = Place::Below(directory.path());
+        let project = generate("bare", &answers, place).expect("it is generated");
+        let files = keelson::variant::files(&project);
+        let of_the_service =
+            |name: &&PathBuf| name.starts_with("src/service") || name.starts_with("migrations");
+        let lengths = files.iter().filter(of_the_service).map(|name| {
+            let text = std::fs::read_to_string(project.join(name)).expect("text");
+            text.lines().count()
+        });
+        let lengths: Vec<_> = lengths.collect();
+        let lines = lengths.iter().sum::<usize>();
+        assert!(
+            lengths.len() >= 4,
+            "only {} files: is this looking?",
+            lengths.len()
+        );
+        assert!(lines < MOST, "{database}: {lines} lines in {lengths:?}");
+    }
 }

@@ -93,7 +93,11 @@ fn monitor() -> Launch {
 }
 
 async fn add(service: &Service, url: &str) -> i64 {
-    let new = Request::post("/v1/targets").json(&json!({ "url": url }));
+    add_as(service, &json!({ "url": url })).await
+}
+
+async fn add_as(service: &Service, target: &Value) -> i64 {
+    let new = Request::post("/v1/targets").json(target);
     let answer = http::send(service.http().await, new).await.unwrap();
     assert_eq!(answer.status, 201, "{answer}");
     answer.json()["id"].as_i64().unwrap()
@@ -189,6 +193,7 @@ async fn checks_that_do_not_finish_keep_no_stop_waiting_and_are_made_after_the_n
         .set("shutdown.tasks", "1s")
         // One is under way, and the others wait, for longer than this test does.
         .set("monitor.checks_at_once", 1)
+        .set("monitor.default_timeout", "60s")
         .set("monitor.lease", "1h");
     let service = launch.clone().start().await.unwrap().ready().await;
     let mut targets = Vec::new();
@@ -205,7 +210,8 @@ async fn checks_that_do_not_finish_keep_no_stop_waiting_and_are_made_after_the_n
     let exit = service.stop().await;
 
     assert_eq!(exit.code, Some(0), "{exit}");
-    assert!(exit.took < Duration::from_secs(3), "took {:?}", exit.took);
+    // Whatever else there is to do here, it waits for no check.
+    assert!(exit.took < Duration::from_secs(20), "took {:?}", exit.took);
 
     watched.answers.send_replace(true);
     let service = launch.start().await.unwrap().ready().await;
@@ -220,9 +226,11 @@ async fn after_a_kill_the_check_is_made_when_its_lease_has_run_out() {
     let watched = Watched::listen().await;
     watched.answers.send_replace(false);
     let directory = tempfile::tempdir().unwrap();
+    // Neither ends before this test says so.
     let launch = monitor()
         .directory(directory.path())
-        .set("monitor.lease", "4s");
+        .set("monitor.default_timeout", "60s")
+        .set("monitor.lease", "1h");
     let service = launch.clone().start().await.unwrap().ready().await;
     let target = add(&service, &watched.url("/")).await;
     watched.was_asked("/", 1).await;
@@ -232,8 +240,12 @@ async fn after_a_kill_the_check_is_made_when_its_lease_has_run_out() {
     watched.answers.send_replace(true);
 
     let service = launch.start().await.unwrap().ready().await;
-    let found = has_results(&service, target, 1).await;
-    assert_eq!(found.len(), 1, "{found:?}");
+    let other = add(&service, &watched.url("/other")).await;
+    has_results(&service, other, 1).await;
+    assert_eq!(watched.times("/"), 1, "it is leased");
+
+    run(&service, "UPDATE schedule SET leased_until = 1").await;
+    has_results(&service, target, 1).await;
     assert_eq!(watched.times("/"), 2);
     assert_eq!(service.stop().await.code, Some(0));
 }
@@ -252,7 +264,8 @@ async fn replicas(postgres: &Postgres) -> Vec<Service> {
         .set("monitor.allow_private", true)
         .set("monitor.lease", "4s")
         .set("monitor.per_host", TARGETS)
-        // On a slow machine, more of those that are held may run out of time.
+        // On a slow machine, those that are held run out of time: then that is their result.
+        .set("monitor.retries", 0)
         .set("monitor.breaker_failures", 1_000_000);
     let mut replicas = Vec::new();
     for _ in 0..3 {
@@ -292,9 +305,11 @@ async fn three_replicas_make_each_check_once_and_two_go_on_without_the_third() {
     let postgres = Postgres::start().await.unwrap();
     let running = replicas(&postgres).await;
     for number in 0..TARGETS {
-        add(&running[0], &watched.url(&format!("/{number}"))).await;
+        let url = watched.url(&format!("/{number}"));
+        add_as(&running[0], &json!({ "url": url, "enabled": false })).await;
     }
-    let often = "UPDATE targets SET interval_seconds = 1";
+    // More often than the API allows, and before anybody has checked them.
+    let often = "UPDATE targets SET interval_seconds = 1, timeout_seconds = 5, enabled = true";
     postgres.query("postgres", often).await.unwrap();
     goes_on(&postgres, "0", 4).await;
     for exit in one_by_one(running.into_iter().map(Service::stop)).await {
@@ -378,6 +393,5 @@ async fn each_was_due_once_in_its_period(postgres: &Postgres) {
              FROM checks
          ) AS periods WHERE period < 900";
     let early = postgres.query("postgres", early).await.unwrap();
-    // The interval was made shorter once, when that was due at once.
-    assert!(early.parse::<usize>().unwrap() <= TARGETS, "{early}");
+    assert_eq!(early, "0");
 }

@@ -32,7 +32,10 @@ async fn with_results(launch: Launch, count: usize) -> Service {
 /// What the database says to this, which another process asks.
 pub(crate) async fn run(service: &Service, statements: &str) -> String {
     let database = service.directory().join("data/service.db");
-    let sqlite = Service::of("sqlite3").arg(database).arg(statements);
+    // The service may be writing just now.
+    let waits = format!(".timeout {}", PATIENCE.as_millis());
+    let sqlite = Service::of("sqlite3").arg("-cmd").arg(waits);
+    let sqlite = sqlite.arg(database).arg(statements);
     let ran = sqlite.patience(PATIENCE).run().await.unwrap();
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
     ran.stdout
