@@ -119,7 +119,7 @@ fn without_an_example_the_service_is_read_in_a_few_minutes() {
         };
         let directory = tempfile::tempdir().expect("a temporary directory");
         let place = Place::Below(directory.path());
-        let project = generate("bare", &answers, place).expect("it is generated");
+        let project = generate("svc", &answers, place).expect("it is generated");
         let files = keelson::variant::files(&project);
         let of_the_service =
             |name: &&PathBuf| name.starts_with("src/service") || name.starts_with("migrations");
