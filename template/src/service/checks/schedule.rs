@@ -46,7 +46,7 @@ pub(super) struct Schedule {
     queue: Queue,
     lease: Duration,
     /// What is being taken on, by tasks that nobody can drop.
-    takings: TaskTracker,
+    pub(super) takings: TaskTracker,
 }
 
 /// What has become of the wish for a check.
@@ -86,18 +86,13 @@ impl Schedule {
                     turned = schedule.turn(Moment::now, &work) => turned,
                     // The database may be slow to answer, and what is not taken on is there for others.
                     () = context.cancelled() => {
-                        schedule.settled().await;
+                        schedule.takings.wait().await;
                         Ok(())
                     }
                 }
             }
         });
         started.map(drop)
-    }
-
-    /// When nothing is being taken on: what was is in the queue.
-    pub(super) async fn settled(&self) {
-        self.takings.wait().await;
     }
 
     /// Takes on all that is due, as far as there is room. With very much of it that takes a while: each part

@@ -1,10 +1,10 @@
 //! What is claimed is queued, and what is queued is claimed, whatever comes between.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 
-use tokio::time::{advance, pause, resume};
+use tokio::time::{advance, pause, resume, sleep, timeout};
 
 use super::super::queue::Lane;
 use super::super::schedule::Wish;
@@ -37,7 +37,7 @@ impl Fixture {
 
     /// As many as wait have a lease, then nobody has one any more.
     async fn settled(&self, replica: &mut Replica) {
-        replica.schedule.settled().await;
+        replica.schedule.takings.wait().await;
         let leased = self.leased().await;
         let next = || unconstrained(replica.waiting.next()).now_or_never();
         let queued = std::iter::from_fn(next).count();
@@ -62,6 +62,42 @@ async fn wherever_a_turn_is_dropped_what_it_has_claimed_is_queued() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn a_stop_gives_up_what_waits_for_the_database_and_waits_for_what_is_being_taken_on() {
+    let fixture = Fixture::new().await;
+    fixture.watched.add(1).await;
+    let (supervisor, replica) = (Supervisor::new(), fixture.replica(10));
+    // Nobody else can write.
+    let held = fixture.watched.database.begin().await.unwrap();
+    let taking = replica.schedule.takings.token();
+    replica
+        .schedule
+        .run_by(&supervisor, &Work::default())
+        .unwrap();
+    let has_begun = async {
+        while supervisor.statuses()[0].runs == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, has_begun).await.unwrap();
+    let is_taken = AtomicBool::new(false);
+
+    let stop = async {
+        let aborted = supervisor.stop(PATIENCE).await;
+        (aborted, is_taken.load(Ordering::Relaxed))
+    };
+    let taken = async {
+        // Time enough for a stop that does not wait.
+        sleep(Duration::from_millis(100)).await;
+        is_taken.store(true, Ordering::Relaxed);
+        drop(taking);
+    };
+    let (stopped, ()) = tokio::join!(stop, taken);
+
+    assert_eq!(stopped, (Vec::new(), true));
+    drop(held);
 }
 
 #[tokio::test]
