@@ -171,15 +171,15 @@ async fn each_part_of_a_long_turn_has_its_own_time_and_tells_that_work_is_done()
 
     assert_eq!(parts.into_inner(), 4);
     let next = || unconstrained(slow.waiting.next()).now_or_never();
-    let taken: Vec<_> = std::iter::from_fn(next).map(due).collect();
-    assert_eq!(taken.len(), 250);
+    let claimed: Vec<_> = std::iter::from_fn(next).map(due).collect();
+    assert_eq!(claimed.len(), 250);
     // Each time, the leases of those before have run out.
     for (part, free) in [(1, 0), (2, 100), (3, 100)] {
         let almost = HELD.saturating_sub(Duration::from_millis(1));
         let then = now.after(almost + takes * part);
         assert_eq!(fixture.replica(250).takes(then).await.len(), free);
     }
-    let last = taken[249].deadline - began;
+    let last = claimed[249].deadline - began;
     assert!(last >= takes * 4 + LEASE / 2, "{last:?}");
 }
 

@@ -112,7 +112,7 @@ async fn nothing_is_taken_on_for_which_there_is_no_room() {
 async fn a_lease_is_longer_by_as_much_as_its_target_may_take() {
     let fixture = Fixture::new().await;
     fixture.watched.add(1).await;
-    let slow = Duration::from_secs(300);
+    let slow = Duration::from_mins(5);
     fixture
         .watched
         .run("UPDATE targets SET interval_seconds = 600, timeout_seconds = 300")
