@@ -21,6 +21,7 @@ use super::history::{History, Kept};
 use super::numbers;
 use super::routes::Check;
 use crate::frame::context::RequestId;
+use crate::frame::database::told;
 use crate::service::moment::Moment;
 
 /// So many results are read at once: few enough to be held for each client that reads slowly, and enough to
@@ -98,7 +99,7 @@ impl Export {
                 if let Err(error) = self.read(before).await {
                     outcome.set("broken");
                     let target = self.target;
-                    tracing::warn!(cause = %error, target_id = target, request_id, "an export broke off");
+                    tracing::warn!(cause = told(&error), target_id = target, request_id, "an export broke off");
                     yield Err(error);
                     return;
                 }
