@@ -126,6 +126,14 @@ fn start(project: &Path) -> Result<ExitCode> {
     let mut cargo = Command::new(cargo());
     // Not `--locked`: in a workspace, whose lock this is is not ours to say.
     cargo.arg("run").current_dir(project);
+    // What is said of this package is nothing to that one, and would have some of it built anew the next time.
+    let of_this = ["CARGO_MANIFEST_", "CARGO_PKG_"];
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if of_this.iter().any(|prefix| text.starts_with(prefix)) {
+            cargo.env_remove(&name);
+        }
+    }
     Err(cargo.exec()).context("cargo cannot be run")
 }
 

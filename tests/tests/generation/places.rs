@@ -1,7 +1,8 @@
 //! Places: a project can be generated into a directory that exists, a git repository, a workspace;
 //! and it takes nothing for that but the template.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -120,6 +121,34 @@ fn generation_needs_no_network_and_runs_no_command() {
         let [a, b] = [&usual, &alone].map(|root| fs::read(root.join(file)).expect("a file"));
         assert_eq!(a, b, "{}", file.display());
     }
+}
+
+#[test]
+fn the_service_is_built_as_if_cargo_had_been_called_by_hand() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (cargo, told) = (
+        directory.path().join("cargo"),
+        directory.path().join("told"),
+    );
+    let script = format!("#!/bin/sh\nenv > '{}'\n", told.display());
+    fs::write(&cargo, script).expect("it can be written");
+    fs::set_permissions(&cargo, Permissions::from_mode(0o700)).expect("it can be made a program");
+
+    let status = Command::new(env!("CARGO_BIN_EXE_keelson"))
+        .args(["new", "my-svc", "--into"])
+        .arg(directory.path())
+        .envs([("CARGO_PKG_NAME", "keelson"), ("CARGO_MANIFEST_DIR", "/")])
+        .env("CARGO_TARGET_DIR", "/theirs")
+        .env("CARGO", &cargo)
+        .status();
+
+    assert!(status.expect("it is built").success());
+    let told = fs::read_to_string(told).expect("cargo was called");
+    // A build script that looks at these would run again for whoever has others.
+    for name in ["CARGO_PKG_NAME=", "CARGO_MANIFEST_DIR="] {
+        assert!(!told.contains(name), "{told}");
+    }
+    assert!(told.contains("CARGO_TARGET_DIR=/theirs"), "{told}");
 }
 
 #[test]

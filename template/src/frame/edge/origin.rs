@@ -6,6 +6,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
+use crate::frame::idempotency::REPLAYED;
 use crate::frame::settings::{Check, Reader, Section, Setting};
 
 /// The part of `[http]` that is about pages of other sites.
@@ -65,6 +66,7 @@ impl Origins {
             header::LINK,
             header::LOCATION,
             header::RETRY_AFTER,
+            REPLAYED,
             super::REQUEST_ID,
         ];
         let layer = CorsLayer::new()

@@ -38,6 +38,8 @@ async fn a_panic_is_an_answer_that_pages_may_read_as_any_other() {
     let answer = asked_by(Some(FRIEND), "POST", "/panic").await;
     assert_eq!((answer.status, answer.code().as_str()), (500, "internal"));
     assert_eq!(answer.headers["access-control-allow-origin"], FRIEND);
-    let shown = answer.headers["access-control-expose-headers"].to_str();
-    assert!(shown.unwrap().contains("x-request-id"));
+    let shown = &answer.headers["access-control-expose-headers"];
+    for name in ["x-request-id", "idempotent-replayed"] {
+        assert!(shown.to_str().unwrap().contains(name), "{name}");
+    }
 }

@@ -1,7 +1,7 @@
 //! One check of one URL: is it up, and how long does it take to say so?
 //!
-//! - It ends by its deadline, with an answer or without. What the deadline cuts comes out as the attempts before
-//!   it have; where none has ended by then, nothing is known.
+//! - It has its time, in which all of its attempts are made: without an answer by then, it is down. Whoever asks may
+//!   have less. What that cuts comes out as the attempts before have; where none has ended by then, nothing is known.
 //! - What may pass is tried again, after a pause that grows and is never the same.
 //! - An attempt that is slow gets a second one beside it. Whichever is answered first counts, and the
 //!   other is dropped (a hedge).
@@ -157,9 +157,9 @@ pub(super) struct Probe {
 #[derive(Debug, Clone)]
 pub(super) struct Question {
     pub(super) url: Url,
-    /// For each attempt.
+    /// For an answer, with all attempts.
     pub(super) timeout: Duration,
-    /// For all of them.
+    /// Of whoever asks.
     pub(super) deadline: Instant,
 }
 
@@ -172,10 +172,12 @@ impl Probe {
         }
     }
 
-    /// How it comes out, if an attempt ends before the deadline.
+    /// How it comes out: if it has had its time, or an attempt has ended before the deadline.
     pub(super) async fn check(&self, question: &Question) -> Option<Verdict> {
         let began = Instant::now();
-        let last = Last::default();
+        let is_over = began + question.timeout;
+        let deadline = question.deadline.min(is_over);
+        let last = Last::until(deadline);
         self.budget.earn();
         numbers::attempt("first");
         // In a place of its own: those around it have room for several, and are moved about with that.
@@ -185,11 +187,13 @@ impl Probe {
         let asked = attempts::retried(hedged, &self.settings, Reason::may_pass, || {
             self.affords("retry")
         });
-        if let Ok(Ok((status, latency))) = timeout_at(question.deadline, asked).await {
+        if let Ok(Ok((status, latency))) = timeout_at(deadline, asked).await {
             return Some(Verdict::Up { status, latency });
         }
         let latency = began.elapsed();
-        let reason = last.get();
+        let had_its_time = is_over < question.deadline;
+        let timeout = had_its_time.then_some(Reason::Failure(Failure::Timeout));
+        let reason = last.get().or(timeout);
         reason.map(|reason| Verdict::Down { reason, latency })
     }
 
@@ -199,12 +203,7 @@ impl Probe {
         last: &Last,
     ) -> Result<(StatusCode, Duration), Reason> {
         let asked = self.request(question).await;
-        if let Err(reason) = &asked
-            && Instant::now() < question.deadline
-        {
-            last.set(reason);
-        }
-        asked
+        asked.inspect_err(|reason| last.note(reason))
     }
 
     /// One request. Its answer is what counts, also if more comes with it than is read.
@@ -231,16 +230,28 @@ impl Probe {
 }
 
 /// How the last attempt has failed that has ended before the deadline.
-#[derive(Debug, Default)]
-struct Last(Mutex<Option<Reason>>);
+#[derive(Debug)]
+struct Last {
+    deadline: Instant,
+    reason: Mutex<Option<Reason>>,
+}
 
 impl Last {
-    fn set(&self, reason: &Reason) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.clone());
+    fn until(deadline: Instant) -> Self {
+        let reason = Mutex::default();
+        Self { deadline, reason }
+    }
+
+    fn note(&self, reason: &Reason) {
+        if Instant::now() < self.deadline {
+            let mut last = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some(reason.clone());
+        }
     }
 
     fn get(self) -> Option<Reason> {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let last = self.reason.into_inner();
+        last.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -282,15 +282,35 @@ async fn a_check_ends_by_its_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_check_that_its_deadline_cuts_comes_out_as_the_attempts_before_have() {
-    let peer = Peer::always(Reply::Silence).await;
-    let began = Instant::now();
+    let asked = AtomicU32::new(0);
+    let peer = Peer::new(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => answer("503 Service Unavailable", "", ""),
+        _ => Reply::Silence,
+    })
+    .await;
     let question = Question {
-        timeout: 2 * SECOND,
-        deadline: began + 3 * SECOND,
+        deadline: Instant::now() + 3 * SECOND,
         ..question(&peer)
     };
     let verdict = probe(&quick()).check(&question).await.unwrap();
     let latency = 3 * SECOND;
+    let reason = Reason::Status(StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(verdict, Verdict::Down { reason, latency });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_has_its_time_for_all_of_its_attempts_and_is_down_then() {
+    let peer = Peer::always(Reply::Silence).await;
+    let settings = Settings {
+        hedge_after: Some(SECOND),
+        ..quick()
+    };
+    let question = Question {
+        timeout: 2 * SECOND,
+        ..question(&peer)
+    };
+    let verdict = probe(&settings).check(&question).await.unwrap();
+    let latency = 2 * SECOND;
     let reason = Reason::Failure(Failure::Timeout);
     assert!(!verdict.speaks_for_host());
     assert_eq!(verdict, Verdict::Down { reason, latency });
