@@ -11,7 +11,7 @@ use crate::frame::problem::Problem;
 
 /// Refuses a request that does not say which host it is for, or says two; and one for a host that is
 /// not among `ours`, unless that names none.
-pub(in crate::frame) fn check(request: &Request, ours: &[Host]) -> Result<(), Problem> {
+pub(super) fn check(request: &Request, ours: &[Host]) -> Result<(), Problem> {
     let mut named = request.headers().get_all(header::HOST).iter();
     let header = named.next();
     if named.next().is_some() {
@@ -45,6 +45,13 @@ pub(in crate::frame) fn check(request: &Request, ours: &[Host]) -> Result<(), Pr
             }
         }
     }
+}
+
+/// Refuses what the edge would refuse, unless no host is said at all: probes and operators knock by an
+/// address, and often by hand.
+pub(in crate::frame) fn says_no_two_hosts(request: &Request) -> Result<(), Problem> {
+    let says = request.headers().contains_key(header::HOST) || request.uri().authority().is_some();
+    if says { check(request, &[]) } else { Ok(()) }
 }
 
 /// Whether this is a host at first sight, as nearly all are: letters, digits, dots and dashes, and

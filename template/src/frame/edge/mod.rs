@@ -13,7 +13,7 @@ mod body;
 mod deadline;
 mod event;
 mod headers;
-pub(super) mod host;
+mod host;
 mod origin;
 mod peers;
 mod settings;
@@ -50,6 +50,7 @@ use headers::REQUEST_ID;
 use turn::Turn;
 
 pub use headers::{LINES as SAFE_LINES, named};
+pub(super) use host::says_no_two_hosts;
 pub use origin::is_foreign;
 pub use peers::Client;
 pub use settings::Http;

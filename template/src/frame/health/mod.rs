@@ -23,7 +23,6 @@ use std::time::Duration;
 use config::ValueKind;
 
 pub use ask::{Probe, ask};
-pub(super) use probes::says_no_two_hosts;
 
 use super::lifecycle::{Lifecycle, State};
 use super::settings::{self, Reader, Section, Setting};

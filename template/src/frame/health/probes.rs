@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use url::form_urlencoded;
 
 use super::{Finding, Health, Verdict};
-use crate::frame::edge::{host, named};
+use crate::frame::edge::{named, says_no_two_hosts};
 use crate::frame::problem::Problem;
 
 impl Health {
@@ -42,17 +42,6 @@ async fn of_one_host(request: Request, next: Next) -> Response {
     match says_no_two_hosts(&request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
-    }
-}
-
-/// Refuses what the edge would refuse, unless no host is said at all: probes and operators knock by an
-/// address, and often by hand.
-pub(in crate::frame) fn says_no_two_hosts(request: &Request) -> Result<(), Problem> {
-    let says = request.headers().contains_key(header::HOST) || request.uri().authority().is_some();
-    if says {
-        host::check(request, &[])
-    } else {
-        Ok(())
     }
 }
 

@@ -119,7 +119,8 @@ fn in_lines(chunk: Vec<Kept>) -> Bytes {
     lines.into()
 }
 
-/// What has become of an export that has begun: counted when it is over. Unless it is said otherwise, its client has left.
+/// What has become of an export that has begun: counted when it is over. Unless it is said otherwise, its client
+/// has left.
 #[derive(Debug)]
 struct Outcome(&'static str);
 
