@@ -1,7 +1,5 @@
-//! Tells the binary which commit it was built from, for `--version`.
-//!
-//! `BUILD_COMMIT` in the environment wins, for builds without the repository at hand, such as in a
-//! container image. Without either, the commit is `unknown`.
+//! Tells the binary which commit it was built from, for `--version`: `BUILD_COMMIT` in the environment,
+//! for builds without the repository at hand, or else git's HEAD.
 
 use std::env;
 use std::process::Command;
@@ -10,20 +8,16 @@ fn main() {
     println!("cargo:rerun-if-env-changed=BUILD_COMMIT");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=migrations");
-    // The log of where HEAD has been grows with each commit and each checkout.
+    // The log of HEAD grows with each commit and each checkout.
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
         println!("cargo:rerun-if-changed={log}");
     }
-    let commit = env::var("BUILD_COMMIT")
-        .ok()
-        .filter(|commit| !commit.is_empty())
-        .or_else(|| git(&["rev-parse", "--short=12", "HEAD"]))
-        .unwrap_or_else(|| "unknown".to_owned());
-    println!("cargo:rustc-env=BUILD_COMMIT={commit}");
-    println!(
-        "cargo:rustc-env=BUILD_PROFILE={}",
-        env::var("PROFILE").unwrap_or_default()
-    );
+    let commit = env::var("BUILD_COMMIT").ok();
+    let commit = commit.filter(|commit| !commit.is_empty());
+    let commit = commit.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
+    if let Some(commit) = commit {
+        println!("cargo:rustc-env=BUILD_COMMIT={commit}");
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "nothing else is going on")]

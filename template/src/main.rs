@@ -1,11 +1,17 @@
-//! The process. Everything it does is told in the library, under the package's own name.
+//! The process. What it is made of is in `app.rs`.
+
+mod app;
+mod hello;
+mod settings;
 
 use std::process::ExitCode;
 
-// The library of this package.{{ nl }}use {{ crate_name }} as app;{% comment %}
-use beacon as app;
-// {% endcomment %}
+use mainstay::Command;
 
 fn main() -> ExitCode {
-    app::main()
+    match app::service().command() {
+        Command::Serve(serve) => serve.run(app::serve),
+        Command::Migrate(migrate) => migrate.run(app::databases),
+        Command::Other(other) => other.run(),
+    }
 }

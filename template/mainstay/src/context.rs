@@ -1,0 +1,257 @@
+//! What code knows of the request that it runs for, without being handed it: its id, its trace
+//! ([`Trace`]), and until when there is time.
+//!
+//! It is known wherever the request's own task runs. Work that is given to another task takes it
+//! along with [`Context::carry`].
+
+mod trace;
+
+use std::cell::Cell;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::HeaderValue;
+use tokio::task::futures::TaskLocalFuture;
+use tokio::time::Instant;
+
+pub use trace::Trace;
+#[cfg(feature = "otlp")]
+pub(super) use trace::any_span;
+
+/// Names the span that the calling code runs in, if it is exported: set by what exports spans.
+pub(crate) static EXPORTED_SPAN: OnceLock<fn() -> Option<u64>> = OnceLock::new();
+
+fn exported_span() -> Option<u64> {
+    EXPORTED_SPAN.get()?()
+}
+
+tokio::task_local! {
+    static CURRENT: Context;
+}
+
+/// The request at hand.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub id: RequestId,
+    pub trace: Option<Arc<Trace>>,
+    /// Who has sent it, if it came over a listener.
+    pub client: Option<IpAddr>,
+    /// Nobody waits for its answer any longer than that.
+    pub deadline: Instant,
+}
+
+impl Context {
+    /// Of a request of which no more is known than until when there is time.
+    #[must_use]
+    pub fn until(deadline: Instant) -> Self {
+        Self {
+            id: RequestId::next(),
+            trace: None,
+            client: None,
+            deadline,
+        }
+    }
+
+    /// Of the request that this code runs for, if it runs for one.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// The same, to be looked at.
+    pub(super) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(at).ok()
+    }
+
+    /// The time that is left for the request at hand: nothing once nobody waits any more. `None`
+    /// where no request is.
+    #[must_use]
+    pub fn time_left() -> Option<Duration> {
+        let left = |context: &Self| context.deadline.duration_since(Instant::now());
+        CURRENT.try_with(left).ok()
+    }
+
+    /// The headers that make whatever is sent on behalf of the request at hand a part of its trace:
+    /// none where there is no trace.
+    #[must_use]
+    pub fn trace_headers() -> Vec<(&'static str, HeaderValue)> {
+        let headers = |context: &Self| {
+            let trace = context.trace.as_ref()?;
+            // What asks is inside of a span that is exported, or speaks for the request as a whole.
+            let parent = exported_span().unwrap_or(trace.span());
+            let header = HeaderValue::try_from(trace.header(parent)).ok()?;
+            let state = trace.state().map(|state| ("tracestate", state.clone()));
+            Some([("traceparent", header)].into_iter().chain(state).collect())
+        };
+        CURRENT.try_with(headers).ok().flatten().unwrap_or_default()
+    }
+
+    /// Runs this for the request.
+    pub fn carry<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
+        CURRENT.scope(self, work)
+    }
+
+    /// The same, for what does not wait.
+    pub(super) fn around<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+}
+
+/// Names one request: made here, without a system call and uniquely enough to find it among all
+/// replicas, or given by a peer that is trusted. It is written down at least twice, so it is kept as the
+/// header that it becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+/// The longest id that is taken from a peer.
+const LONGEST: usize = 128;
+
+/// So many ids are made at once.
+const BATCH: u64 = 128;
+
+thread_local! {
+    /// The digits of those that this thread has left.
+    static IDS: Cell<Bytes> = Cell::default();
+}
+
+impl RequestId {
+    /// Of the request at hand.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        Context::look(|context| context.id.clone())
+    }
+
+    pub(super) fn next() -> Self {
+        let mut ids = IDS.try_with(Cell::take).unwrap_or_default();
+        if ids.is_empty() {
+            ids = Self::batch();
+        }
+        let id = HeaderValue::from_maybe_shared(ids.split_to(DIGITS));
+        _ = IDS.try_with(|place| place.set(ids));
+        // Digits are fit for a header.
+        Self(id.unwrap_or(HeaderValue::from_static("-")))
+    }
+
+    fn batch() -> Bytes {
+        static PROCESS: LazyLock<[u64; 2]> =
+            LazyLock::new(|| [0, 1].map(|which| RandomState::new().hash_one(which)));
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let [process, start] = *PROCESS;
+        let first = start.wrapping_add(COUNT.fetch_add(BATCH, Ordering::Relaxed));
+        let id = |count| hex([process, shuffled(first.wrapping_add(count))]);
+        (0..BATCH).flat_map(id).collect()
+    }
+
+    /// What a peer calls the request, if that is fit for a log.
+    pub(super) fn given(header: &HeaderValue) -> Option<Self> {
+        let fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+        let text = header.as_bytes();
+        let is_id = (1..=LONGEST).contains(&text.len()) && text.iter().all(fit);
+        is_id.then(|| Self(header.clone()))
+    }
+}
+
+impl From<RequestId> for HeaderValue {
+    fn from(id: RequestId) -> Self {
+        id.0
+    }
+}
+
+impl AsRef<str> for RequestId {
+    fn as_ref(&self) -> &str {
+        str::from_utf8(self.0.as_bytes()).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_ref())
+    }
+}
+
+/// Another number for each, none of which looks like the one before it (the finalizer of
+/// `MurmurHash3`, which can be undone).
+fn shuffled(mut number: u64) -> u64 {
+    for odd in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        number = (number ^ number >> 33).wrapping_mul(odd);
+    }
+    number ^ number >> 33
+}
+
+/// In two numbers.
+const DIGITS: usize = 32;
+
+/// One behind the other, with a digit for each four bits. Formatting takes ten times as long.
+fn hex(numbers: [u64; 2]) -> [u8; DIGITS] {
+    let mut digits = [0; DIGITS];
+    let bytes = numbers.into_iter().flat_map(u64::to_be_bytes);
+    for (byte, digits) in bytes.zip(digits.as_chunks_mut().0) {
+        *digits = HEX[usize::from(byte)];
+    }
+    digits
+}
+
+/// Each byte, in digits.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut hex = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < hex.len() {
+        hex[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
+    }
+    hex
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_long_and_never_the_same() {
+        let mut ids: Vec<_> = (0..1_000).map(|_| RequestId::next().to_string()).collect();
+        assert!(ids.iter().all(|id| id.len() == 32), "{ids:?}");
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 1_000);
+    }
+
+    #[test]
+    fn an_id_from_outside_is_taken_as_it_is_or_not_at_all() {
+        let longest = "x".repeat(LONGEST);
+        for fine in ["a", "0af7-65_19.cd:dc/+=@", longest.as_str()] {
+            let id = RequestId::given(&fine.parse().unwrap()).map(|id| id.to_string());
+            assert_eq!(id.as_deref(), Some(fine));
+        }
+        let too_long = "x".repeat(LONGEST + 1);
+        for bad in ["", "two words", "line\nbreak", "ä", "\"", too_long.as_str()] {
+            let header = HeaderValue::try_from(bad);
+            let given = header.ok().and_then(|header| RequestId::given(&header));
+            assert_eq!(given, None, "{bad:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_is_left_is_known_wherever_the_request_is() {
+        assert_eq!(Context::time_left(), None);
+        let context = Context::until(Instant::now() + Duration::from_secs(3));
+        let work = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let elsewhere = Context::current().unwrap().carry(async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Context::time_left()
+            });
+            let left = [Context::time_left(), elsewhere.await];
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            (left, Context::time_left())
+        };
+        let (left, over) = context.carry(work).await;
+        assert_eq!(left, [2, 1].map(|left| Some(Duration::from_secs(left))));
+        assert_eq!(over, Some(Duration::ZERO));
+    }
+}

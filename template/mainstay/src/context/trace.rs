@@ -1,0 +1,214 @@
+//! The trace that a request belongs to: W3C's Trace Context, in and out.
+
+use std::sync::Arc;
+
+use axum::http::HeaderValue;
+
+use super::{Context, hex};
+
+/// A trace, and the place of a request in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// In hexadecimal digits, as the header has it.
+    id: [u8; 32],
+    /// Whoever has sent the request, unless the trace begins here.
+    parent: Option<u64>,
+    /// The request itself.
+    span: u64,
+    is_sampled: bool,
+    /// What those before us have noted on it (`tracestate`), to be passed on as it is.
+    state: Option<HeaderValue>,
+}
+
+impl Trace {
+    /// `00-<trace>-<parent>-<flags>`
+    const LENGTH: usize = 55;
+
+    /// From the header, by version 00 of W3C's Trace Context. Of a later version, what is as in this
+    /// one counts.
+    pub(crate) fn parse(header: &[u8]) -> Option<Self> {
+        let (known, rest) = header.split_at_checked(Self::LENGTH)?;
+        let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+        let is_dash = |place| matches!(place, 2 | 35 | 52);
+        let mut bytes = known.iter().enumerate();
+        let has_shape = bytes.all(|(place, byte)| {
+            if is_dash(place) {
+                *byte == b'-'
+            } else {
+                is_hex(byte)
+            }
+        });
+        let is_over = match &known[..2] {
+            b"ff" => return None,
+            b"00" => rest.is_empty(),
+            _ => rest.is_empty() || rest.starts_with(b"-"),
+        };
+        if !has_shape || !is_over {
+            return None;
+        }
+        let number = |digits| u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok();
+        let id: [u8; 32] = known[3..35].try_into().ok()?;
+        let parent = number(&known[36..52]).filter(|parent| *parent != 0)?;
+        let flags = number(&known[53..])?;
+        (id != [b'0'; 32]).then(|| Self {
+            id,
+            parent: Some(parent),
+            span: any_span(),
+            is_sampled: flags & 1 == 1,
+            state: None,
+        })
+    }
+
+    /// One that begins with this request, and is sampled.
+    #[must_use]
+    pub fn begun() -> Self {
+        Self {
+            id: hex([fastrand::u64(1..), fastrand::u64(..)]),
+            parent: None,
+            span: any_span(),
+            is_sampled: true,
+            state: None,
+        }
+    }
+
+    /// The same, as it was decided here.
+    pub(crate) fn sampled(self, is_sampled: bool) -> Self {
+        Self { is_sampled, ..self }
+    }
+
+    /// The same, with what others have noted on it.
+    pub(crate) fn noted(self, state: Option<HeaderValue>) -> Self {
+        Self { state, ..self }
+    }
+
+    /// Of the request at hand, if it is to be followed through all that it does.
+    #[must_use]
+    pub fn followed() -> Option<Arc<Self>> {
+        let trace = Context::look(|context| context.trace.clone()).flatten();
+        trace.filter(|trace| trace.is_sampled)
+    }
+
+    /// What all of the trace's requests have in common.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        str::from_utf8(&self.id).unwrap_or_default()
+    }
+
+    /// The same, as it is.
+    #[must_use]
+    pub fn digits(&self) -> [u8; 32] {
+        self.id
+    }
+
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        self.is_sampled
+    }
+
+    #[must_use]
+    pub fn parent(&self) -> Option<u64> {
+        self.parent
+    }
+
+    pub(super) fn state(&self) -> Option<&HeaderValue> {
+        self.state.as_ref()
+    }
+
+    /// What this request is called in the trace.
+    #[must_use]
+    pub fn span(&self) -> u64 {
+        self.span
+    }
+
+    /// The header for a request that is sent on behalf of this one, by what is called `parent`.
+    pub(super) fn header(&self, parent: u64) -> String {
+        let flags = u8::from(self.is_sampled);
+        format!("00-{}-{parent:016x}-{flags:02x}", self.id())
+    }
+}
+
+/// A name for something that is a part of a trace, which no other part has.
+pub(crate) fn any_span() -> u64 {
+    fastrand::u64(1..)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+    fn given() -> Trace {
+        Trace::parse(format!("00-{ID}-00f067aa0ba902b7-01").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_trace_is_taken_over_and_passed_on() {
+        let trace = given();
+        let state = HeaderValue::from_static("vendor=1");
+        let context = Context {
+            trace: Some(Arc::new(trace.clone().noted(Some(state)))),
+            ..Context::until(Instant::now())
+        };
+        let sent = context.around(Context::trace_headers);
+        let [("traceparent", parent), ("tracestate", state)] = &sent[..] else {
+            panic!("{sent:?}");
+        };
+        assert_eq!(state, "vendor=1");
+        let next = Trace::parse(parent.as_bytes()).unwrap();
+        assert_eq!((next.id(), next.is_sampled()), (ID, true));
+        // Those that it is sent to see this request above them, and not the one before it.
+        assert_eq!(next.parent(), Some(trace.span()));
+        assert_eq!(trace.parent(), Some(0x00f0_67aa_0ba9_02b7));
+        assert_ne!(Some(trace.span()), trace.parent());
+    }
+
+    #[test]
+    fn what_was_decided_here_is_passed_on() {
+        let trace = given().sampled(false);
+        assert!(trace.header(7).ends_with("-0000000000000007-00"));
+        let context = Context {
+            trace: Some(Arc::new(trace)),
+            ..Context::until(Instant::now())
+        };
+        assert_eq!(context.around(Trace::followed), None);
+    }
+
+    #[test]
+    fn where_there_is_no_trace_there_are_no_headers() {
+        assert_eq!(Context::trace_headers(), []);
+        let context = Context::until(Instant::now());
+        assert_eq!(context.around(Context::trace_headers), []);
+    }
+
+    #[test]
+    fn a_trace_can_begin_here() {
+        let (one, other) = (Trace::begun(), Trace::begun());
+        assert_ne!(one.id(), other.id());
+        let header = one.header(one.span());
+        let next = Trace::parse(header.as_bytes()).unwrap();
+        assert_eq!(next.id(), one.id());
+        assert!(next.is_sampled());
+    }
+
+    #[test]
+    fn what_is_no_trace_is_none() {
+        for bad in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01more",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00_4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7_01",
+        ] {
+            assert_eq!(Trace::parse(bad.as_bytes()), None, "{bad}");
+        }
+        let later = b"01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more";
+        assert!(Trace::parse(later).is_some());
+    }
+}

@@ -1,0 +1,149 @@
+//! What Postgres has to itself.
+
+use super::redacted;
+use crate::database::tests::{Fixture, settings};
+use crate::database::{Database, Refusal, told};
+
+/// What the server says of a session.
+async fn shown(database: &Database, what: &'static str) -> String {
+    let query = sqlx::query_scalar("SELECT current_setting($1)").bind(what);
+    query.fetch_one(database.read()).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_connection_has_its_limits_and_its_name() {
+    let fixture = Fixture::new().await;
+    for (what, value) in [
+        ("application_name", env!("CARGO_PKG_NAME")),
+        ("statement_timeout", "5s"),
+        ("lock_timeout", "5s"),
+        ("idle_in_transaction_session_timeout", "10s"),
+        ("client_connection_check_interval", "2s"),
+    ] {
+        assert_eq!(shown(&fixture.database, what).await, value, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_can_only_read_is_not_lent_again() {
+    let fixture = Fixture::new().await;
+    let read_only = sqlx::query("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY");
+    read_only.execute(fixture.database.write()).await.unwrap();
+
+    let error = fixture.add("first").await.unwrap_err();
+
+    assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
+    fixture.add("second").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_has_ended_is_not_lent_again() {
+    let fixture = Fixture::new().await;
+    let ended = sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())");
+    let error = ended.execute(fixture.database.write()).await.unwrap_err();
+    assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
+    fixture.add("first").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_value_that_is_none_of_its_type_is_a_fault_of_who_gave_it_and_told_to_nobody() {
+    let fixture = Fixture::new().await;
+    for (statement, code) in [
+        ("SELECT $1::uuid", "22P02"),
+        ("SELECT $1::integer", "22P02"),
+        ("SELECT $1::jsonb", "22P02"),
+        ("SELECT $1::timestamptz", "22007"),
+        ("SELECT to_date($1, 'YYYY')", "22007"),
+    ] {
+        let query = sqlx::query(statement).bind("canary");
+        let error = query.execute(fixture.database.read()).await.unwrap_err();
+        assert_eq!(
+            Refusal::of(&error),
+            Refusal::Invalid { field: None },
+            "{error}"
+        );
+        let told = told(&error);
+        assert!(!told.contains("canary"), "{told}");
+        for part in [code, "routine"] {
+            assert!(told.contains(part), "{part} is not in {told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_claim_is_nobody_elses_until_its_transaction_is_over() {
+    let fixture = Fixture::new().await;
+    let database = &fixture.database;
+    let mut first = database.begin().await.unwrap();
+    let mut second = database.begin().await.unwrap();
+    assert!(first.claim("one").await.unwrap());
+    assert!(!second.claim("one").await.unwrap());
+    assert!(second.claim("two").await.unwrap());
+    first.commit().await.unwrap();
+    assert!(second.claim("one").await.unwrap());
+    second.roll_back().await;
+    let mut third = database.begin().await.unwrap();
+    for what in ["one", "two"] {
+        assert!(third.claim(what).await.unwrap(), "{what}");
+    }
+}
+
+#[test]
+fn a_certificate_that_is_missing_is_named_at_once() {
+    let url = "postgres://u:s3cr3t@h/db?sslmode=verify-full&sslrootcert=/nowhere/ca.pem";
+    let error = Database::new(&settings(url)).unwrap_err().to_string();
+    assert!(error.contains("sslrootcert=/nowhere/ca.pem"), "{error}");
+    assert!(error.contains("No such file"), "{error}");
+    assert!(!error.contains("s3cr3t"), "{error}");
+}
+
+#[test]
+fn a_password_is_shown_nowhere_in_a_url() {
+    for (url, shown) in [
+        ("postgres://u@h/db", "postgres://u@h/db"),
+        (
+            "postgres://u@h/db?sslmode=require",
+            "postgres://u@h/db?sslmode=require",
+        ),
+        (
+            "postgres://u:s3cr3t@h:5433/db",
+            "postgres://u:[redacted]@h:5433/db",
+        ),
+        (
+            "postgresql://u:s%2Fcr3t@h/db",
+            "postgres://u:[redacted]@h/db",
+        ),
+        (
+            "postgres://u:s3cr3t@h/db?sslmode=require",
+            "postgres://u:[redacted]@h/db?sslmode=require",
+        ),
+        (
+            "postgres://u@h/db?password=s3cr3t",
+            "postgres://u:[redacted]@h/db",
+        ),
+        (
+            "postgres://u@h/db?pass%77ord=s3cr3t",
+            "postgres://u:[redacted]@h/db",
+        ),
+    ] {
+        assert_eq!(redacted(url).as_deref(), Some(shown), "{url}");
+    }
+}
+
+#[test]
+fn a_url_into_which_a_password_has_spilled_is_none() {
+    for url in [
+        "postgres://u:/s3cr3t@h/db",
+        "postgres://u:12/34s3cr3t@h/db",
+        "postgres://u:a#s3cr3t@h/db",
+        "postgres://u:a@s3cr3t@h/x@y",
+        "postgres://u:12?34s3cr3t@h/db",
+        "postgres://u@h/db?sslpassword=s3cr3t",
+        "postgres://u@h/db?passwrod=s3cr3t",
+        "mysql://u@h/db",
+        "s3cr3t",
+        "",
+    ] {
+        assert_eq!(redacted(url), None, "{url}");
+    }
+}

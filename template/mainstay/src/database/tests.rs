@@ -1,0 +1,343 @@
+//! The database under bad treatment. All of this holds for every engine; what one of them has to
+//! itself is beside it.
+
+use std::panic::Location;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use sqlx::Row;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::*;
+use crate::context::Context;
+use crate::scratch::Scratch;
+
+mod migrations;
+mod statements;
+mod transactions;
+
+/// Longer than anything here takes; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Keeps a connection busy for longer than any test.
+const ENDLESS: &str = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) \
+     SELECT count(*) FROM numbers";
+
+/// A database with a table, and settings that do not wait for long.
+pub(super) struct Fixture {
+    pub(super) database: Database,
+    pub(super) scratch: Scratch,
+}
+
+impl Fixture {
+    pub(super) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let scratch = Scratch::new();
+        let mut settings = settings(scratch.url());
+        change(&mut settings);
+        let database = Database::new(&settings).unwrap();
+        database.reach().await.unwrap();
+        let table = "CREATE TABLE things (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            size INTEGER CONSTRAINT things_size_check CHECK (size > 0),
+            part_of INTEGER REFERENCES things (id)
+        )";
+        sqlx::query(table).execute(database.write()).await.unwrap();
+        Self { database, scratch }
+    }
+
+    pub(super) async fn add(&self, name: &str) -> Result<(), sqlx::Error> {
+        let query =
+            sqlx::query("INSERT INTO things (id, name) VALUES ((SELECT count(*) FROM things), $1)");
+        let added = query.bind(name).execute(self.database.write()).await;
+        added.map(drop)
+    }
+
+    pub(super) async fn count(&self) -> i64 {
+        let query = sqlx::query_scalar("SELECT count(*) FROM things");
+        query.fetch_one(self.database.read()).await.unwrap()
+    }
+
+    /// The pool that writes.
+    fn numbers(&self) -> Numbers {
+        let numbers = self.database.numbers();
+        numbers.into_values().next_back().unwrap()
+    }
+
+    /// Waits until nobody has a connection.
+    async fn rest(&self) {
+        let rest = async {
+            while self.numbers().in_use > 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, rest).await.unwrap();
+    }
+}
+
+pub(crate) fn settings(url: &str) -> Settings {
+    Settings {
+        url: crate::settings::Setting::parse(&url.into()).unwrap(),
+        max_connections: 2,
+        acquire_timeout: Duration::from_secs(2),
+        statement_timeout: Duration::from_secs(5),
+        max_lifetime: Duration::from_mins(30),
+        hold_warning: Duration::from_secs(5),
+        on_start: OnStart::Wait,
+        migrate_on_start: true,
+        migrate_timeout: PATIENCE,
+        unknown_migrations: Unknown::Refuse,
+    }
+}
+
+#[tokio::test]
+async fn a_connection_serves_one_after_the_other() {
+    let fixture = Fixture::new().await;
+    for number in 0..10 {
+        fixture.add(&number.to_string()).await.unwrap();
+    }
+    assert_eq!(fixture.count().await, 10);
+    let numbers = fixture.numbers();
+    assert_eq!((numbers.size, numbers.idle, numbers.in_use), (1, 1, 0));
+    assert_eq!(numbers.waits.timeouts, 0);
+}
+
+#[tokio::test]
+async fn a_statement_that_nobody_waits_for_is_ended_and_its_connection_free_again() {
+    let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
+    let endless = sqlx::query(ENDLESS).execute(fixture.database.write());
+    let given_up = timeout(Duration::from_millis(50), endless).await;
+    assert!(given_up.is_err(), "{given_up:?}");
+
+    let began = Instant::now();
+    fixture.add("next").await.unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_ended_and_called_too_slow() {
+    // Long enough for whatever else has to be written, also on a slow disk.
+    let fixture =
+        Fixture::with(|settings| settings.statement_timeout = Duration::from_secs(2)).await;
+    let began = Instant::now();
+    let endless = sqlx::query(ENDLESS).execute(fixture.database.write());
+    let error = timeout(PATIENCE, endless).await.unwrap().unwrap_err();
+    assert_eq!(Refusal::of(&error), Refusal::TooSlow, "{error}");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+    fixture.add("next").await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_waits_too_long_for_a_connection_is_told_so() {
+    let fixture = Fixture::with(|settings| {
+        settings.max_connections = 1;
+        settings.acquire_timeout = Duration::from_secs(1);
+    })
+    .await;
+    let held = fixture.database.begin().await.unwrap();
+    let began = Instant::now();
+    let error = fixture.add("late").await.unwrap_err();
+    assert!(matches!(error, sqlx::Error::PoolTimedOut), "{error}");
+    assert_eq!(Refusal::of(&error), Refusal::Unavailable);
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(fixture.numbers().waits.timeouts, 1);
+    drop(held);
+    fixture.add("in time").await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_begun_for_a_request_that_nobody_waits_for_any_more() {
+    let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
+    let mut lease = fixture.database.read().lend().await.unwrap();
+    let request = Context::until(Instant::now());
+    let too_late = async {
+        let begun = sqlx::query("SELECT 1").execute(&mut lease).await.err();
+        (fixture.add("late").await.err(), begun)
+    };
+    let (added, begun) = request.carry(too_late).await;
+    assert_eq!(
+        added.map(|error| Refusal::of(&error)),
+        Some(Refusal::Unavailable)
+    );
+    assert_eq!(
+        begun.map(|error| Refusal::of(&error)),
+        Some(Refusal::TooSlow)
+    );
+    drop(lease);
+    assert_eq!(fixture.count().await, 0);
+}
+
+#[tokio::test]
+async fn rows_that_are_read_half_way_do_not_spoil_the_connection() {
+    let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
+    for number in 0..3 {
+        fixture.add(&number.to_string()).await.unwrap();
+    }
+    for _ in 0..3 {
+        let mut rows =
+            sqlx::query("SELECT name FROM things ORDER BY id").fetch(fixture.database.read());
+        let first = rows.next().await.unwrap().unwrap();
+        assert_eq!(first.get::<String, _>("name"), "0");
+    }
+    assert_eq!(fixture.count().await, 3);
+}
+
+#[tokio::test]
+async fn a_close_names_who_still_has_a_connection() {
+    let fixture = Fixture::new().await;
+    let held = fixture.database.begin().await.unwrap();
+    let line = Location::caller().line() - 1;
+
+    let left = fixture.database.close(Duration::from_millis(50)).await;
+
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left[0].contains(&format!("tests.rs:{line}")), "{left:?}");
+    let error = fixture.add("late").await.unwrap_err();
+    assert!(matches!(error, sqlx::Error::PoolClosed), "{error}");
+    drop(held);
+    let left = fixture.database.close(PATIENCE).await;
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_close_ends_what_is_running() {
+    let fixture = Fixture::new().await;
+    let database = fixture.database.clone();
+    let mut running = JoinSet::new();
+    running.spawn(async move { sqlx::query(ENDLESS).execute(database.write()).await });
+    while fixture.numbers().in_use == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    running.abort_all();
+
+    let began = Instant::now();
+    let left = fixture.database.close(PATIENCE).await;
+
+    assert!(left.is_empty(), "{left:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn no_connection_outlives_its_time() {
+    let fixture = Fixture::with(|settings| settings.max_lifetime = Duration::from_secs(1)).await;
+    fixture.add("first").await.unwrap();
+    sleep(Duration::from_millis(1100)).await;
+    fixture.add("second").await.unwrap();
+    assert!(fixture.numbers().waits.discarded_old >= 1);
+    assert_eq!(fixture.numbers().size, 1);
+}
+
+#[tokio::test]
+async fn whoever_keeps_a_connection_for_long_is_noticed_once() {
+    let fixture = Fixture::with(|settings| settings.hold_warning = Duration::from_millis(10)).await;
+    let supervisor = Supervisor::new();
+    fixture.database.tended_by(&supervisor).unwrap();
+    let held = fixture.database.begin().await.unwrap();
+    let noticed = async {
+        while fixture.numbers().waits.held_long == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, noticed).await.unwrap();
+    let tended = supervisor.statuses()[0].runs;
+    while supervisor.statuses()[0].runs <= tended + 1 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(fixture.numbers().waits.held_long, 1);
+    assert!(fixture.numbers().longest_hold_ms >= 10);
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_field() {
+    let fixture = Fixture::new().await;
+    fixture.add("first").await.unwrap();
+    let some = |field: &str| Some(field.to_owned());
+    for (statement, refusal) in [
+        (
+            "INSERT INTO things (id, name) VALUES (9, 'first')",
+            Refusal::Taken {
+                field: some("name"),
+            },
+        ),
+        (
+            "INSERT INTO things (id, name, size) VALUES (9, 'x', -1)",
+            Refusal::Invalid {
+                field: some("size"),
+            },
+        ),
+        (
+            "INSERT INTO things (id) VALUES (9)",
+            Refusal::Invalid {
+                field: some("name"),
+            },
+        ),
+        ("INSERT INTO nothing VALUES (1)", Refusal::Internal),
+    ] {
+        let error = sqlx::query(statement)
+            .execute(fixture.database.write())
+            .await;
+        assert_eq!(Refusal::of(&error.unwrap_err()), refusal, "{statement}");
+    }
+    let orphan = "INSERT INTO things (id, name, part_of) VALUES (9, 'x', 77)";
+    let error = sqlx::query(orphan).execute(fixture.database.write()).await;
+    let refusal = Refusal::of(&error.unwrap_err());
+    assert!(matches!(refusal, Refusal::Related { .. }), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn a_value_of_a_client_is_in_nothing_that_is_told_of_a_failure() {
+    let fixture = Fixture::new().await;
+    fixture.add("canary").await.unwrap();
+    for statement in [
+        // Their words have it in them: "no such column: canary", "near "canary"".
+        "SELECT canary FROM things",
+        "SELECT id FROM things WHERE canary(name)",
+        "SELECT id FROM things WHERE name = 'x' canary",
+        "INSERT INTO things (id, name) VALUES (9, 'canary')",
+    ] {
+        let failed = sqlx::query(statement).execute(fixture.database.write());
+        let error = failed.await.unwrap_err();
+        let told = told(&error);
+        assert!(!told.contains("canary"), "{told}");
+        let code = errors::code(&error);
+        assert!(told.contains(&*code), "{code} is not in {told}");
+    }
+    let query = sqlx::query_scalar("SELECT name FROM things");
+    let read: Result<i64, _> = query.fetch_one(fixture.database.read()).await;
+    let told = told(&read.unwrap_err());
+    assert!(!told.contains("canary"), "{told}");
+}
+
+#[tokio::test]
+async fn what_one_process_has_committed_another_one_sees() {
+    let fixture = Fixture::new().await;
+    let other = Database::new(&settings(fixture.scratch.url())).unwrap();
+    for name in ["first", "second"] {
+        fixture.add(name).await.unwrap();
+        let query = sqlx::query_scalar("SELECT name FROM things WHERE name = $1");
+        let seen: String = query.bind(name).fetch_one(other.read()).await.unwrap();
+        assert_eq!(seen, name);
+    }
+}

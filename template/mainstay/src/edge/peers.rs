@@ -1,0 +1,153 @@
+//! Whom to believe what they say of others: the proxies in front, by `http.trusted_proxies`.
+//!
+//! From anybody else, a header that says who the client is, what the request is called or how much
+//! time there is for it, is only text.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use config::ValueKind;
+use ipnet::IpNet;
+
+use crate::context::Context;
+use crate::problem::Problem;
+use crate::server::Exchange;
+use crate::settings::Setting;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// A network whose machines are believed: an address is one of a single machine.
+#[derive(Debug, Clone)]
+pub struct Network(IpNet);
+
+impl Setting for Network {
+    const EXPECTED: &'static str = "a network, such as `10.0.0.0/8`, or an address";
+
+    fn parse(value: &ValueKind) -> Option<Self> {
+        let text = String::parse(value)?;
+        let alone = |address: IpAddr| IpNet::from(address);
+        let network = text.parse().or_else(|_| text.parse().map(alone));
+        network.ok().map(Self)
+    }
+}
+
+/// Who has sent a request: the machine at the other end of the connection, or whoever it has that
+/// from, as far as the machines in between are believed. An extractor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client(pub IpAddr);
+
+impl<S: Sync> FromRequestParts<S> for Client {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let client = Context::current().and_then(|context| context.client);
+        client.map(Self).ok_or(Problem::INTERNAL)
+    }
+}
+
+/// The machine at the other end of a connection.
+pub(super) struct Peer {
+    pub(super) is_trusted: bool,
+    /// The one for which it speaks, which may be itself.
+    pub(super) client: IpAddr,
+}
+
+/// `None` for a request that came over no listener, as in a test.
+pub(super) fn judge(request: &Request, trusted: &[Network]) -> Option<Peer> {
+    let peer = Exchange::look(Exchange::peer)?.ip().to_canonical();
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.0.contains(address));
+    let is_trusted_itself = is_trusted(&peer);
+    Some(Peer {
+        is_trusted: is_trusted_itself,
+        client: if is_trusted_itself {
+            trace_back(peer, request.headers(), is_trusted)
+        } else {
+            peer
+        },
+    })
+}
+
+/// The nearest machine that is not believed: what lies beyond it, it may have made up.
+fn trace_back(peer: IpAddr, headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> IpAddr {
+    let lines = headers.get_all(FORWARDED_FOR).iter();
+    let lines = lines.map(|line| line.to_str().unwrap_or_default());
+    // The nearest hop is the last.
+    let mut hops = lines.flat_map(|line| line.split(',')).rev();
+    let mut nearest = peer;
+    while is_trusted(&nearest) {
+        let Some(hop) = hops.next().and_then(address) else {
+            break;
+        };
+        nearest = hop.to_canonical();
+    }
+    nearest
+}
+
+/// Some proxies write the port as well.
+fn address(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let with_port = || hop.parse().map(|socket: SocketAddr| socket.ip());
+    hop.parse().or_else(|_| with_port()).ok()
+}
+
+/// How long the peer will wait: in milliseconds, as it says.
+pub(super) fn patience(said: &HeaderValue) -> Option<Duration> {
+    let text = said.to_str().ok()?;
+    text.parse().ok().map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traced_back(peer: &str, forwarded: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in forwarded {
+            headers.append(FORWARDED_FOR, line.parse().unwrap());
+        }
+        let networks = ["10.0.0.0/8", "192.0.2.7", "fd00::/8"].map(|text| {
+            let network: Option<Network> = Setting::parse(&text.into());
+            network.unwrap()
+        });
+        let is_trusted =
+            |address: &IpAddr| networks.iter().any(|network| network.0.contains(address));
+        trace_back(peer.parse().unwrap(), &headers, is_trusted).to_string()
+    }
+
+    #[test]
+    fn a_client_is_the_nearest_machine_that_is_not_believed() {
+        for (peer, forwarded, client) in [
+            ("203.0.113.9", &["1.2.3.4"] as &[_], "203.0.113.9"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.1", &["1.2.3.4, 203.0.113.9"], "203.0.113.9"),
+            (
+                "10.0.0.1",
+                &["1.2.3.4, 203.0.113.9,10.2.3.4"],
+                "203.0.113.9",
+            ),
+            ("10.0.0.1", &["203.0.113.9", "192.0.2.7"], "203.0.113.9"),
+            ("10.0.0.1", &["203.0.113.9:4711"], "203.0.113.9"),
+            ("10.0.0.1", &["[2001:db8::1]:4711"], "2001:db8::1"),
+            ("10.0.0.1", &["203.0.113.9, nonsense"], "10.0.0.1"),
+            ("10.0.0.1", &["10.0.0.2"], "10.0.0.2"),
+            ("fd00::1", &["2001:db8::1"], "2001:db8::1"),
+            ("10.0.0.1", &["::ffff:203.0.113.9"], "203.0.113.9"),
+        ] {
+            assert_eq!(traced_back(peer, forwarded), client, "{peer} {forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_one_or_is_refused() {
+        for bad in ["", "10.0.0.0/33", "10.0.0", "proxy.example"] {
+            let network: Option<Network> = Setting::parse(&bad.into());
+            assert!(network.is_none(), "{bad}");
+        }
+        let told = <Vec<Network> as Setting>::expected();
+        assert!(told.contains("10.0.0.0/8"), "{told}");
+    }
+}

@@ -1,0 +1,387 @@
+//! The edge around routes that behave as badly as they can, without a socket.
+
+mod bodies;
+mod cors;
+
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::HeaderMap;
+use axum::http::request::Builder;
+use axum::response::AppendHeaders;
+use axum::routing::{get, post};
+use futures_util::future::ready;
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+use tokio::time::sleep;
+use tower::ServiceExt;
+
+use super::*;
+use crate::input::Json;
+use crate::server::Exchange;
+use crate::settings::{Reference, Section, Sources};
+
+const LIMIT: usize = 64;
+
+/// The defaults, and these over them.
+pub(crate) fn http(set: &[&str]) -> Http {
+    struct OfHttp(Http);
+
+    impl Section for OfHttp {
+        fn read(from: &mut crate::settings::Reader<'_>) -> Self {
+            Self(from.section("http"))
+        }
+    }
+
+    let text = include_str!("../../../config/default.toml");
+    let section = text.split("\n[operator]").next().unwrap();
+    let section = &section[section.find("\n[http]").unwrap()..];
+    let set = set.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let sources = Sources::of_process(&[], &set);
+    let loaded = crate::settings::load::<OfHttp>(&Reference::new(&[section]), &sources);
+    loaded
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .settings
+        .0
+}
+
+/// The routes of these tests, with such an edge.
+fn around_routes(set: &[&str]) -> Router {
+    let body_limit = format!("http.body_limit={LIMIT}B");
+    let set: Vec<_> = [
+        body_limit.as_str(),
+        "http.request_timeout=1s",
+        "http.max_wait=500ms",
+    ]
+    .into_iter()
+    .chain(set.iter().copied())
+    .collect();
+    let routes = Router::new()
+        .route(
+            "/number",
+            post(async |Json(number): Json<Number>| number.0.to_string()),
+        )
+        .route("/panic", post(panics))
+        .route("/slow", post(async || std::future::pending::<()>().await))
+        .route(
+            "/text",
+            get(async || ([("cache-control", "max-age=60")], "text")),
+        )
+        .route("/raw", post(raw))
+        .route("/deaf", post(deaf))
+        .route("/thorough", post(thorough))
+        .route("/echo", post(async |body: Body| body))
+        .route(
+            "/later",
+            get(async || {
+                let cookies = [("set-cookie", "a=1"), ("set-cookie", "b=2")];
+                let later = [("retry-after", "60")];
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    later,
+                    AppendHeaders(cookies),
+                    "text",
+                )
+            }),
+        )
+        .route("/left", get(left))
+        .route(
+            "/who",
+            get(|Client(client): Client| async move { client.to_string() }),
+        );
+    around(routes, &http(&set), Recorder::new())
+}
+
+#[derive(serde::Deserialize, garde::Validate)]
+struct Number(#[garde(skip)] u8);
+
+async fn panics() {
+    panic!("a secret of the inside")
+}
+
+/// Reads the body by itself, and takes its failure for one of its own.
+async fn raw(body: Body) -> Result<String, StatusCode> {
+    let bytes = to_bytes(body, usize::MAX).await;
+    let bytes = bytes.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(bytes.len().to_string())
+}
+
+/// Reads whatever there is, and passes over what goes wrong.
+async fn deaf(body: Body) -> String {
+    let pieces = body
+        .into_data_stream()
+        .filter_map(|piece| ready(piece.ok()));
+    let lengths = pieces.map(|piece| piece.len()).collect::<Vec<_>>().await;
+    lengths.iter().sum::<usize>().to_string()
+}
+
+/// Reads all of it, and has some work with that.
+async fn thorough(body: Bytes) -> String {
+    sleep(Duration::from_millis(900)).await;
+    body.len().to_string()
+}
+
+/// How much time there is.
+async fn left() -> String {
+    format!("{:?}", Context::time_left().unwrap())
+}
+
+fn request(method: &str, path: &str) -> Builder {
+    let request = Request::builder().method(method).uri(path);
+    request.header("host", "localhost")
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn text(&self) -> &str {
+        str::from_utf8(&self.body).unwrap()
+    }
+}
+
+async fn send(routes: Router, request: Request) -> Answer {
+    let (parts, body) = routes.oneshot(request).await.unwrap().into_parts();
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body: to_bytes(body, 10_000).await.unwrap(),
+    }
+}
+
+/// A POST of JSON.
+async fn posted(path: &str, kind: &str, body: impl Into<Body>) -> Answer {
+    let request = request("POST", path).header("content-type", kind);
+    send(around_routes(&[]), request.body(body.into()).unwrap()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_error_is_a_problem_with_the_requests_id() {
+    let json = "application/json";
+    let (large, long) = (
+        "1".repeat(LIMIT + 1),
+        format!("/text?{}", "x".repeat(LONGEST_URI)),
+    );
+    for (path, kind, body, status, code) in [
+        ("/number", json, "7", 200, ""),
+        ("/nothing", json, "", 404, "not_found"),
+        ("/text", json, "", 405, "method_not_allowed"),
+        ("/number", json, "", 400, "bad_request"),
+        ("/number", json, "\"seven\"", 422, "invalid"),
+        ("/number", "text/plain", "7", 415, "unsupported_media_type"),
+        (
+            "/number",
+            "multipart/form-data; boundary=x",
+            "--x--",
+            415,
+            "unsupported_media_type",
+        ),
+        ("/number", json, &large, 413, "body_too_large"),
+        ("/panic", json, "", 500, "internal"),
+        ("/slow", json, "", 504, "timeout"),
+        (&long, json, "", 414, "uri_too_long"),
+    ] {
+        let answer = posted(path, kind, body.to_owned()).await;
+        assert_eq!(answer.status, status, "{path} {body}");
+        if status != 200 {
+            let problem = answer.json();
+            assert_eq!(problem["code"], code, "{path} {body}: {problem}");
+            assert_eq!(problem["status"], status);
+            assert_eq!(answer.headers["content-type"], "application/problem+json");
+            assert_eq!(
+                answer.headers["x-request-id"],
+                problem["request_id"].as_str().unwrap()
+            );
+            assert!(!problem.to_string().contains("secret"), "{problem}");
+        }
+        for header in ["x-content-type-options", "content-security-policy"] {
+            assert!(answer.headers.contains_key(header), "{path}: {header}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_handler_says_of_its_answer_stays() {
+    let request = request("GET", "/text").body(Body::empty()).unwrap();
+    let answer = send(around_routes(&[]), request).await;
+    assert_eq!(answer.headers["cache-control"], "max-age=60");
+    assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+    assert_eq!(answer.text(), "text");
+}
+
+#[tokio::test]
+async fn which_methods_there_are_is_told_with_a_refusal_and_to_whoever_asks() {
+    for (method, status) in [("PUT", 405), ("OPTIONS", 204)] {
+        let request = request(method, "/number").body(Body::empty()).unwrap();
+        let answer = send(around_routes(&[]), request).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.headers["allow"], "POST");
+    }
+    let request = request("OPTIONS", "/nothing").body(Body::empty()).unwrap();
+    assert_eq!(send(around_routes(&[]), request).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_an_error_says_of_itself_stays() {
+    let request = request("GET", "/later").body(Body::empty()).unwrap();
+    let answer = send(around_routes(&[]), request).await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (503, "unavailable")
+    );
+    assert_eq!(answer.headers["retry-after"], "60");
+    assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 2);
+    let kinds = answer.headers.get_all("content-type").iter();
+    assert_eq!(kinds.collect::<Vec<_>>(), ["application/problem+json"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_trusted_proxy_is_believed_what_it_says_of_others() {
+    let set = [
+        "http.trusted_proxies=10.0.0.0/8",
+        "http.timeout_header=x-request-timeout",
+    ];
+    for (peer, believed) in [("10.0.0.1:1", true), ("203.0.113.1:1", false)] {
+        let ask = async |path, time| {
+            let request = request("GET", path)
+                .header("x-request-id", "given-7")
+                .header("x-forwarded-for", "203.0.113.9")
+                .header("x-request-timeout", time);
+            let request = request.body(Body::empty()).unwrap();
+            let exchange = Exchange::with(peer.parse().unwrap());
+            exchange.around(send(around_routes(&set), request)).await
+        };
+        let who = ask("/who", "500").await;
+        assert_eq!(who.headers["x-request-id"] == "given-7", believed, "{peer}");
+        let (client, left, over) = if believed {
+            ("203.0.113.9", "500ms", 504)
+        } else {
+            ("203.0.113.1", "1s", 200)
+        };
+        assert_eq!(who.text(), client);
+        assert_eq!(ask("/left", "500").await.text(), left);
+        assert_eq!(ask("/left", "5000").await.text(), "1s");
+        // Nothing is begun for whoever does not wait.
+        assert_eq!(ask("/left", "0").await.status, over);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_what_is_worked_on_some_wait_and_others_are_told_to_come_again() {
+    let routes = around_routes(&["http.max_in_flight=1", "http.max_waiting=1"]);
+    let ask = async || {
+        let request = request("POST", "/slow").body(Body::empty()).unwrap();
+        let began = Instant::now();
+        let answer = send(routes.clone(), request).await;
+        (
+            answer.code(),
+            answer.headers.contains_key("retry-after"),
+            began.elapsed().as_millis(),
+        )
+    };
+    let (first, second, third) = tokio::join!(ask(), ask(), ask());
+    assert_eq!(first, ("timeout".to_owned(), false, 1000));
+    assert_eq!(second, ("overloaded".to_owned(), true, 500));
+    assert_eq!(third, ("overloaded".to_owned(), true, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_left_has_left_the_place() {
+    let routes = around_routes(&["http.max_in_flight=1", "http.max_waiting=0"]);
+    let slow = request("POST", "/slow").body(Body::empty()).unwrap();
+    let leaves = tokio::time::timeout(Duration::from_millis(10), send(routes.clone(), slow));
+    assert!(leaves.await.is_err());
+    sleep(Duration::from_millis(1)).await;
+    let next = request("GET", "/text").body(Body::empty()).unwrap();
+    assert_eq!(send(routes, next).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_reads_and_changes_what_it_may() {
+    let friend = "https://app.example.org";
+    let allowed = [
+        "http.allowed_origins=https://app.example.org",
+        "http.refuse_other_origins=true",
+    ];
+    for (set, origin, reads, changes) in [
+        (&allowed as &[_], friend, true, true),
+        (&allowed, "https://evil.example", false, false),
+        (&allowed, "http://localhost", false, true),
+        (&[], "https://evil.example", false, true),
+    ] {
+        let ask = async |method, path, body| {
+            let request = request(method, path)
+                .header("origin", origin)
+                .header("content-type", "application/json");
+            send(around_routes(set), request.body(Body::from(body)).unwrap()).await
+        };
+        let read = ask("GET", "/text", "").await;
+        assert_eq!(read.status, 200);
+        let allowed = read.headers.get("access-control-allow-origin");
+        assert_eq!(
+            allowed.is_some_and(|allowed| allowed == origin),
+            reads,
+            "{origin}"
+        );
+        let long = format!("/text?{}", "x".repeat(LONGEST_URI));
+        let refused = ask("GET", &long, "").await;
+        assert_eq!(refused.status, 414);
+        let changed = ask("POST", "/number", "7").await;
+        for answer in [&refused, &changed] {
+            let allowed = answer.headers.get("access-control-allow-origin");
+            assert_eq!(
+                allowed.is_some_and(|allowed| allowed == origin),
+                reads,
+                "{origin}"
+            );
+        }
+        let expected = if changes {
+            (200, "")
+        } else {
+            (403, "cross_origin")
+        };
+        assert_eq!(
+            (changed.status, changed.code().as_str()),
+            expected,
+            "{origin}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_asks_before_it_sends_is_told_what_it_may() {
+    let routes = around_routes(&["http.allowed_origins=https://app.example.org"]);
+    let request = request("OPTIONS", "/number")
+        .header("origin", "https://app.example.org")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "content-type");
+    let answer = send(routes, request.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.headers["access-control-allow-methods"], "POST");
+    assert_eq!(
+        answer.headers["access-control-allow-headers"],
+        "content-type"
+    );
+}
+
+#[tokio::test]
+async fn a_request_for_another_host_is_none_for_us() {
+    let routes = around_routes(&["http.hosts=api.example.org"]);
+    let text = request("GET", "/text").body(Body::empty()).unwrap();
+    let answer = send(routes, text).await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (421, "misdirected")
+    );
+}

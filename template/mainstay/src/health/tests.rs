@@ -1,0 +1,282 @@
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use tokio::time::sleep;
+use tower::ServiceExt;
+
+use super::*;
+
+const PERIOD: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A process that is ready, as far as its probes know.
+struct Process {
+    lifecycle: Lifecycle,
+    supervisor: Supervisor,
+    health: Health,
+    routes: Router,
+}
+
+impl Process {
+    fn starting() -> Self {
+        let settings = Settings {
+            database: Importance::Degraded,
+            period: PERIOD,
+            timeout: TIMEOUT,
+            stall: Duration::from_secs(30),
+        };
+        let lifecycle = Lifecycle::starting();
+        let supervisor = Supervisor::new();
+        let health = Health::new(&settings, &lifecycle, &supervisor, &Pulse::default());
+        Self {
+            routes: health.routes(),
+            lifecycle,
+            supervisor,
+            health,
+        }
+    }
+
+    fn ready() -> Self {
+        let process = Self::starting();
+        process.lifecycle.ready();
+        process
+    }
+
+    async fn probe(&self, path: &str) -> (u16, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = self.routes.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        let body = to_bytes(answer.into_body(), 10_000).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn status(&self, path: &str) -> u16 {
+        self.probe(path).await.0
+    }
+
+    /// A check that fails for as long as this is true, and counts how often it is asked.
+    fn switch(&self, name: &str, need: Importance) -> (Arc<AtomicBool>, Arc<AtomicU32>) {
+        let (fails, asked) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU32::new(0)),
+        );
+        let (failing, asking) = (Arc::clone(&fails), Arc::clone(&asked));
+        let probe = move || {
+            asking.fetch_add(1, Ordering::Relaxed);
+            let fails = failing.load(Ordering::Relaxed);
+            async move {
+                if fails {
+                    Err("hunter2 at 10.0.0.7")
+                } else {
+                    Ok(())
+                }
+            }
+        };
+        self.health.check(name, need, probe).unwrap();
+        (fails, asked)
+    }
+}
+
+/// Until a check has been asked so many times more.
+async fn periods(count: u32) {
+    sleep(PERIOD * count + TIMEOUT).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_probes_a_second_ask_once_a_period() {
+    let process = Process::ready();
+    let (_, asked) = process.switch("dependency", Importance::Required);
+    sleep(PERIOD / 2).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+
+    for _ in 0..1000 {
+        assert_eq!(process.probe("/readyz").await, (200, "ok".to_owned()));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+
+    sleep(PERIOD).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failure_does_not_flip_a_check_three_do_and_one_success_recovers() {
+    let process = Process::ready();
+    let (fails, _) = process.switch("dependency", Importance::Required);
+    periods(0).await;
+
+    fails.store(true, Ordering::Relaxed);
+    periods(0).await;
+    for _ in 0..2 {
+        sleep(PERIOD).await;
+        assert_eq!(process.status("/readyz").await, 200, "not yet");
+    }
+    sleep(PERIOD).await;
+    let failing = (503, "failing: dependency".to_owned());
+    assert_eq!(process.probe("/readyz").await, failing);
+
+    fails.store(false, Ordering::Relaxed);
+    sleep(PERIOD).await;
+    assert_eq!(process.status("/readyz").await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_is_not_required_degrades_and_livez_never_asks() {
+    let process = Process::ready();
+    let (fails, _) = process.switch("optional", Importance::Degraded);
+    let (required, _) = process.switch("needed", Importance::Required);
+    fails.store(true, Ordering::Relaxed);
+    periods(3).await;
+
+    assert_eq!(process.status("/readyz").await, 200);
+    let (_, verbose) = process.probe("/readyz?verbose").await;
+    assert!(verbose.contains("[!] optional: fails, asked"), "{verbose}");
+
+    required.store(true, Ordering::Relaxed);
+    periods(3).await;
+    assert_eq!(process.status("/readyz").await, 503);
+    assert_eq!(process.probe("/livez").await, (200, "ok".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_hangs_or_panics_fails_and_leaves_the_others_alone() {
+    let process = Process::ready();
+    let health = &process.health;
+    health
+        .check(
+            "hangs",
+            Importance::Required,
+            std::future::pending::<Result<(), String>>,
+        )
+        .unwrap();
+    health
+        .check("panics", Importance::Required, || async {
+            assert!(fastrand::f64() > 1.0, "hunter2");
+            Ok::<(), String>(())
+        })
+        .unwrap();
+    health
+        .check("panics at once", Importance::Required, || {
+            assert!(fastrand::f64() > 1.0, "hunter2");
+            async { Ok::<(), String>(()) }
+        })
+        .unwrap();
+    process.switch("works", Importance::Required);
+    periods(3).await;
+
+    let (status, body) = process.probe("/readyz").await;
+
+    assert_eq!(status, 503);
+    assert_eq!(body, "failing: hangs, panics, panics at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn verbose_tells_state_age_and_latency_and_what_is_excluded() {
+    let process = Process::ready();
+    let (fails, _) = process.switch("dependency", Importance::Required);
+    process.switch("other", Importance::Required);
+    fails.store(true, Ordering::Relaxed);
+    periods(3).await;
+
+    let (status, body) = process.probe("/readyz?verbose").await;
+    assert_eq!(status, 503);
+    assert_eq!(
+        body,
+        "[+] lifecycle: ready\n\
+         [-] dependency: fails, asked 1.0 s ago, took 0 ms\n\
+         [+] other: passes, asked 1.0 s ago, took 0 ms\n\
+         failing: dependency\n"
+    );
+
+    let query = "/readyz?verbose&exclude=dependency&exclude=nothing%20such";
+    let (status, body) = process.probe(query).await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        body,
+        "[+] lifecycle: ready\n\
+         [+] other: passes, asked 1.0 s ago, took 0 ms\n\
+         [ ] dependency: excluded\n\
+         warning: there is no check \"nothing such\" to exclude\n\
+         ok\n"
+    );
+    assert_eq!(process.status("/readyz?exclude=dependency").await, 200);
+    assert_eq!(process.status("/readyz?exclude=nothing").await, 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_gives_names_and_never_reasons() {
+    let process = Process::ready();
+    let (fails, _) = process.switch("dependency", Importance::Required);
+    fails.store(true, Ordering::Relaxed);
+    periods(3).await;
+
+    for query in ["", "?verbose", "?verbose&exclude=lifecycle"] {
+        let (status, body) = process.probe(&format!("/readyz{query}")).await;
+        assert_eq!(status, 503);
+        assert!(
+            !body.contains("hunter2") && !body.contains("10.0.0.7"),
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_start_is_over_once_and_for_all_and_a_stop_is_unready_and_alive() {
+    let process = Process::starting();
+    for (path, status) in [("/startupz", 503), ("/readyz", 503), ("/livez", 200)] {
+        assert_eq!(process.status(path).await, status, "{path} while starting");
+    }
+    process.lifecycle.ready();
+    for path in ["/startupz", "/readyz", "/livez"] {
+        assert_eq!(process.status(path).await, 200, "{path} when ready");
+    }
+    let stop = process.lifecycle.stop();
+    for (path, status) in [("/startupz", 200), ("/readyz", 503), ("/livez", 200)] {
+        assert_eq!(process.status(path).await, status, "{path} while stopping");
+    }
+    stop.over();
+    process.lifecycle.ready();
+    assert_eq!(process.status("/readyz").await, 503, "there is no way back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_critical_task_that_does_not_run_makes_unready_and_another_one_degrades() {
+    let process = Process::ready();
+    let tasks = &process.supervisor;
+    let fail = async |()| Err::<(), _>("no");
+    let policy = |task: supervisor::Builder| {
+        let hour = Duration::from_hours(1);
+        task.backoff(hour, hour).restarts(1, hour)
+    };
+    let run = move |_| async move { fail(()).await };
+    policy(tasks.task("recorder").critical()).run(run).unwrap();
+    tasks.task("extra").restarts(0, PERIOD).run(run).unwrap();
+    sleep(TIMEOUT).await;
+
+    let (status, body) = process.probe("/readyz?verbose").await;
+
+    assert_eq!(status, 503);
+    assert_eq!(
+        body,
+        "[+] lifecycle: ready\n\
+         [-] task.recorder: backing off\n\
+         [!] task.extra: given up\n\
+         failing: task.recorder\n"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_check_of_the_same_name_is_refused() {
+    let process = Process::ready();
+    process.switch("dependency", Importance::Required);
+    let probe = || async { Ok::<(), String>(()) };
+    let refused = process
+        .health
+        .check("dependency", Importance::Degraded, probe);
+    assert!(
+        matches!(refused, Err(SpawnError::NameTaken(_))),
+        "{refused:?}"
+    );
+}

@@ -1,0 +1,25 @@
+//! What the description of an operation says of keys.
+
+use utoipa::IntoParams;
+
+use super::{IN_USE, REUSED, key};
+use crate::problem::Problem;
+
+/// The header, for an operation whose handler takes [`Once`](super::Once):
+/// `params(idempotency::KeyHeader)`.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only what is said of it counts")]
+pub struct KeyHeader {
+    /// The same for the same request, however often it is sent: it is worked on once. In quotes or bare.
+    #[param(
+        rename = "idempotency-key",
+        value_type = String,
+        required = false,
+        pattern = r#"^([!#-+\--:<-\[\]-~]{1,255}|"([!#-\[\]-~]|\\["\\]){1,255}")$"#
+    )]
+    key: Option<String>,
+}
+
+/// What is answered because of a key.
+pub const PROBLEMS: &[Problem] = &[key::MALFORMED, IN_USE, REUSED];

@@ -1,0 +1,189 @@
+//! The key that a client gives a request, and which request it was given to.
+
+use axum::body::Bytes;
+use axum::extract::MatchedPath;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use sha2::{Digest, Sha256};
+
+use super::Caller;
+use crate::problem::{Fault, Problem};
+
+use crate::header_names::IDEMPOTENCY_KEY as HEADER;
+
+/// The longest key, in bytes.
+const LONGEST: usize = 255;
+
+/// A request that has a key.
+#[derive(Debug)]
+pub struct Keyed {
+    /// A key is one on its route, and of whoever has sent it.
+    pub(super) route: String,
+    pub(super) caller: Caller,
+    pub(super) key: String,
+    /// The rest of the request. Who sends it again sends the same.
+    pub(super) request: [u8; 32],
+}
+
+impl Keyed {
+    pub(super) fn new(key: String, parts: &Parts, body: &Bytes) -> Self {
+        let matched = parts.extensions.get::<MatchedPath>();
+        let path = matched.map_or(parts.uri.path(), MatchedPath::as_str);
+        Self {
+            route: format!("{} {path}", parts.method),
+            caller: parts.extensions.get().cloned().unwrap_or_default(),
+            key,
+            request: fingerprint(parts, body),
+        }
+    }
+
+    /// What nobody else may work on at the same time. No part of it can be taken for another: a route
+    /// has no line's end, and a key neither.
+    pub(super) fn name(&self) -> String {
+        let Self {
+            route, caller, key, ..
+        } = self;
+        format!("idempotency\n{route}\n{key}\n{}", caller.0)
+    }
+}
+
+/// Of the path with what stands in the place of its parameters, the query, and the body: to the byte,
+/// since what is written otherwise may mean something else, and tomorrow's version of this service
+/// must see the same as today's.
+fn fingerprint(parts: &Parts, body: &Bytes) -> [u8; 32] {
+    let target = parts.uri.path_and_query();
+    let target = target.map_or("", |target| target.as_str());
+    let hash = Sha256::new()
+        .chain_update(target)
+        // No path and no query has one.
+        .chain_update("\n")
+        .chain_update(body);
+    hash.finalize().into()
+}
+
+/// The key of a request, if it has one: written as RFC 9651 has it, `"8e03978e"`, or bare, as many
+/// clients do.
+pub(super) fn of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut given = headers.get_all(HEADER).iter();
+    let Some(value) = given.next() else {
+        return Ok(None);
+    };
+    if given.next().is_some() {
+        return Err(malformed("is there twice"));
+    }
+    let key = value.to_str().ok().and_then(read);
+    let words = "is not from 1 to 255 visible characters of ASCII, in quotes or without";
+    key.map(Some).ok_or_else(|| malformed(words))
+}
+
+pub(super) const MALFORMED: Problem = Problem::new(
+    StatusCode::BAD_REQUEST,
+    "idempotency_key_malformed",
+    "The idempotency key is not what it must be",
+);
+
+fn malformed(words: &'static str) -> Problem {
+    MALFORMED.with([Fault::in_header(HEADER.as_str(), words)])
+}
+
+fn read(value: &str) -> Option<String> {
+    let key = match value.strip_prefix('"') {
+        Some(quoted) => unquoted(quoted.strip_suffix('"')?)?,
+        // What would end a string or an item there is no part of a key here.
+        None if value.contains(['"', '\\', ',', ';']) => return None,
+        None => value.to_owned(),
+    };
+    let is_visible = key.bytes().all(|byte| byte.is_ascii_graphic());
+    (is_visible && (1..=LONGEST).contains(&key.len())).then_some(key)
+}
+
+/// What is between the quotes, with `\"` and `\\` for what they stand for.
+fn unquoted(text: &str) -> Option<String> {
+    let mut key = String::new();
+    let mut left = text.chars();
+    while let Some(next) = left.next() {
+        key.push(match next {
+            '"' => return None,
+            '\\' => left.next().filter(|next| matches!(next, '"' | '\\'))?,
+            other => other,
+        });
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use axum::http::Request;
+
+    use super::*;
+
+    fn key(values: &[&str]) -> Result<Option<String>, Problem> {
+        let values = values.iter();
+        let values = values.map(|value| (HEADER, HeaderValue::from_str(value).unwrap()));
+        of(&values.collect())
+    }
+
+    #[test]
+    fn a_key_is_the_same_in_quotes_and_without() {
+        for (value, expected) in [
+            ("8e03978e-40d5", "8e03978e-40d5"),
+            ("\"8e03978e-40d5\"", "8e03978e-40d5"),
+            ("\"a,b;c=1\"", "a,b;c=1"),
+            (r#""a\"b\\c""#, r#"a"b\c"#),
+            ("~!'", "~!'"),
+        ] {
+            assert_eq!(key(&[value]).unwrap().as_deref(), Some(expected), "{value}");
+        }
+        assert_eq!(key(&[]).unwrap(), None);
+        let longest = "x".repeat(LONGEST);
+        assert_eq!(key(&[&longest]).unwrap(), Some(longest.clone()));
+        let quoted = format!("\"{longest}\"");
+        assert_eq!(key(&[&quoted]).unwrap(), Some(longest));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        let long = "x".repeat(LONGEST + 1);
+        for values in [
+            &[""] as &[_],
+            &["\"\""],
+            &["\""],
+            &["two words"],
+            &["\"two words\""],
+            &["\"a\"b\""],
+            &["\"a\\b\""],
+            &["\"a\\\""],
+            &["a\"b"],
+            &["a,b"],
+            &["\"a\", \"b\""],
+            &["\"a\";b=1"],
+            &["a\tb"],
+            &["ä"],
+            &[&long],
+            &["a", "a"],
+        ] {
+            let refused = key(values).unwrap_err();
+            assert_eq!(refused.code, "idempotency_key_malformed", "{values:?}");
+        }
+    }
+
+    #[test]
+    fn two_requests_are_the_same_if_all_of_their_bytes_are() {
+        let of = |target: &str, body: &'static str| {
+            let (parts, ()) = Request::get(target).body(()).unwrap().into_parts();
+            fingerprint(&parts, &Bytes::from_static(body.as_bytes()))
+        };
+        let one = of("/orders/1?a=1", "{}");
+        assert_eq!(one, of("/orders/1?a=1", "{}"));
+        for (target, body) in [
+            ("/orders/2?a=1", "{}"),
+            ("/orders/1?a=2", "{}"),
+            ("/orders/1", "{}"),
+            ("/orders/1?a=1", "{ }"),
+            ("/orders/1?a=1", ""),
+        ] {
+            assert_ne!(one, of(target, body), "{target} {body}");
+        }
+    }
+}

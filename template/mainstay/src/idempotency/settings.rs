@@ -1,0 +1,36 @@
+//! `[idempotency]`
+
+use std::time::Duration;
+
+use crate::settings::{ByteSize, Check, Reader, Section};
+
+/// `[idempotency]`
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub retention: Duration,
+    pub max_answers: u32,
+    pub answer_limit: ByteSize,
+}
+
+impl Section for Settings {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            retention: from.value("retention"),
+            max_answers: from.value("max_answers"),
+            answer_limit: from.value("answer_limit"),
+        }
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        check.that(
+            self.retention >= Duration::from_secs(1),
+            &["idempotency.retention"],
+            "must be at least 1s",
+        );
+        check.that(
+            self.max_answers > 0,
+            &["idempotency.max_answers"],
+            "must be at least 1",
+        );
+    }
+}

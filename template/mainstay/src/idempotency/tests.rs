@@ -1,0 +1,402 @@
+//! Requests that are sent again, as routes see them.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::routing::{post, put};
+use axum::{Extension, Router};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
+
+use super::*;
+use crate::database::tests::settings as of_database;
+use crate::database::{self, Database};
+use crate::scratch::Scratch;
+use crate::settings::ByteSize;
+
+mod limits;
+
+/// Longer than anything here takes; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A service whose requests each make a thing, by the name in the body.
+struct Fixture {
+    service: Arc<Service>,
+    scratch: Scratch,
+}
+
+struct Service {
+    keys: Keys,
+    /// What becomes of a thing that was made: with nothing said, it is there.
+    told: Mutex<Option<Result<u16, Problem>>>,
+    begun: Notify,
+    /// Whether a thing is waited for, and who says that it is there.
+    holds: bool,
+    go_on: Notify,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let scratch = Scratch::new();
+        let service = service(scratch.url(), change, false);
+        let database = service.keys.database();
+        database.migrate().await.unwrap();
+        let table = "CREATE TABLE things (name TEXT NOT NULL UNIQUE)";
+        sqlx::query(table).execute(database.write()).await.unwrap();
+        let service = Arc::new(service);
+        Self { service, scratch }
+    }
+
+    /// Another process on the same database, which waits in the middle of its work.
+    fn holding(&self) -> Self {
+        let service = Arc::new(service(self.scratch.url(), |_| {}, true));
+        let scratch = Scratch::new();
+        Self { service, scratch }
+    }
+
+    /// The next thing will not be: this is said of it, or it fails.
+    fn tell(&self, what: Result<u16, Problem>) {
+        *self.service.told.lock().unwrap() = Some(what);
+    }
+
+    async fn send(&self, key: &str, name: &str) -> Sent {
+        send(&self.service, "POST /things", key, name).await
+    }
+
+    async fn things(&self) -> i64 {
+        self.number("SELECT count(*) FROM things").await
+    }
+
+    async fn kept(&self) -> i64 {
+        self.number("SELECT count(*) FROM idempotency").await
+    }
+
+    async fn number(&self, of: &'static str) -> i64 {
+        let database = self.service.keys.database();
+        let query = sqlx::query_scalar(of);
+        query.fetch_one(database.read()).await.unwrap()
+    }
+}
+
+fn service(url: &str, change: impl FnOnce(&mut Settings), holds: bool) -> Service {
+    let mut settings = Settings {
+        retention: Duration::from_hours(1),
+        max_answers: 1000,
+        answer_limit: ByteSize(1000),
+    };
+    change(&mut settings);
+    let mut database = of_database(url);
+    database.acquire_timeout = PATIENCE;
+    let database = Database::new(&database).unwrap();
+    Service {
+        keys: Keys::new(&settings, database),
+        told: Mutex::new(None),
+        begun: Notify::new(),
+        holds,
+        go_on: Notify::new(),
+    }
+}
+
+/// Makes a thing, and says what it is told to.
+async fn make(State(service): State<Arc<Service>>, once: Once<Bytes>) -> Result<Response, Problem> {
+    let work = async |transaction: &mut Transaction, name: Bytes| {
+        let name = str::from_utf8(&name).unwrap();
+        let made = sqlx::query("INSERT INTO things (name) VALUES ($1)").bind(name);
+        made.execute(&mut **transaction).await?;
+        service.begun.notify_one();
+        if service.holds {
+            service.go_on.notified().await;
+        }
+        let told = service.told.lock().unwrap().take();
+        let status = StatusCode::from_u16(told.unwrap_or(Ok(201))?).unwrap();
+        Ok((
+            status,
+            [(header::LOCATION, format!("/things/{name}"))],
+            name.to_owned(),
+        ))
+    };
+    once.run(&service.keys, work).await
+}
+
+async fn demand(
+    State(service): State<Arc<Service>>,
+    once: Once<Bytes, Demanded>,
+) -> Result<Response, Problem> {
+    let work = async |_: &mut Transaction, _| Ok(StatusCode::NO_CONTENT);
+    once.run(&service.keys, work).await
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sent {
+    status: u16,
+    code: String,
+    location: String,
+    replayed: bool,
+    body: Bytes,
+}
+
+/// What comes of a request such as `POST /things`. The caller, if there is one, stands before it:
+/// `ada@POST /things`. A key that is empty is none.
+async fn send(service: &Arc<Service>, what: &str, key: &str, body: &str) -> Sent {
+    let (caller, what) = what.split_once('@').unwrap_or(("", what));
+    let (method, path) = what.split_once(' ').unwrap();
+    let caller = Extension(Caller(caller.into()));
+    let routes = Router::new()
+        .route("/things", post(make).put(make))
+        .route("/things/{kind}", post(make))
+        .route("/demanded", put(demand))
+        .layer(caller)
+        .with_state(Arc::clone(service));
+    let mut request = Request::builder().method(method).uri(path);
+    if !key.is_empty() {
+        request = request.header("idempotency-key", key);
+    }
+    let request = request.body(Body::from(body.to_owned())).unwrap();
+    let response = timeout(PATIENCE, routes.oneshot(request))
+        .await
+        .unwrap()
+        .unwrap();
+    let [location, retry] = [header::LOCATION, header::RETRY_AFTER].map(|name| {
+        let value = response.headers().get(name);
+        value.map_or("", |value| value.to_str().unwrap()).to_owned()
+    });
+    let (status, replayed) = (response.status().as_u16(), is_replayed(&response));
+    let body = axum::body::to_bytes(response.into_body(), 100_000)
+        .await
+        .unwrap();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let code = problem["code"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(
+        code == "idempotency_key_in_use",
+        retry == "1" && status == 409,
+        "{retry}"
+    );
+    Sent {
+        status,
+        code,
+        location,
+        replayed,
+        body,
+    }
+}
+
+fn replay_of(first: &Sent) -> Sent {
+    Sent {
+        replayed: true,
+        ..first.clone()
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_again_is_done_once_and_answered_as_the_first_time() {
+    let fixture = Fixture::new().await;
+    let first = fixture.send("one", "a").await;
+    assert_eq!((first.status, first.location.as_str()), (201, "/things/a"));
+    assert!(!first.replayed);
+
+    for key in ["one", "\"one\""] {
+        assert_eq!(fixture.send(key, "a").await, replay_of(&first));
+    }
+    assert_eq!((fixture.things().await, fixture.kept().await), (1, 1));
+    assert_eq!(fixture.send("two", "b").await.status, 201);
+    assert_eq!((fixture.things().await, fixture.kept().await), (2, 2));
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_one_request_on_its_route() {
+    let fixture = Fixture::new().await;
+    let send = |what, body| send(&fixture.service, what, "one", body);
+    assert_eq!(send("POST /things/red", "a").await.status, 201);
+    for (what, body) in [
+        ("POST /things/red", "b"),
+        ("POST /things/red", ""),
+        ("POST /things/blue", "a"),
+        ("POST /things/red?size=1", "a"),
+    ] {
+        let refused = send(what, body).await;
+        let found = (refused.status, refused.code.as_str());
+        assert_eq!(found, (422, "idempotency_key_reused"), "{what} {body}");
+    }
+    assert!(send("POST /things/red", "a").await.replayed);
+    // Other routes, and other methods, have keys of their own.
+    for (what, body) in [("POST /things", "c"), ("PUT /things", "d")] {
+        let other = send(what, body).await;
+        assert_eq!((other.status, other.replayed), (201, false), "{what}");
+    }
+    assert_eq!(fixture.things().await, 3);
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_whoever_has_sent_it() {
+    let fixture = Fixture::new().await;
+    let send = |what, body| send(&fixture.service, what, "one", body);
+    assert_eq!(send("ada@POST /things", "a").await.status, 201);
+    let other = send("bob@POST /things", "b").await;
+    assert_eq!((other.status, other.replayed), (201, false));
+    assert!(send("ada@POST /things", "a").await.replayed);
+    assert_eq!(send("bob@POST /things", "a").await.status, 422);
+}
+
+#[tokio::test]
+async fn what_is_refused_has_no_effect_and_stays_refused() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.send("", "a").await.status, 201);
+    let refused = Problem::new(StatusCode::CONFLICT, "too_many", "There is no room");
+    for (key, name, told, status) in [
+        // By the database, by the work, and by what it answers.
+        ("one", "a", None, 409),
+        ("two", "b", Some(Err(refused)), 409),
+        ("three", "c", Some(Ok(404)), 404),
+    ] {
+        if let Some(told) = told {
+            fixture.tell(told);
+        }
+        let first = fixture.send(key, name).await;
+        assert_eq!((first.status, first.replayed), (status, false), "{key}");
+        assert_eq!(fixture.send(key, name).await, replay_of(&first), "{key}");
+    }
+    assert_eq!((fixture.things().await, fixture.kept().await), (1, 3));
+}
+
+#[tokio::test]
+async fn after_a_failure_nothing_has_happened_and_whoever_asks_again_is_the_first() {
+    let fixture = Fixture::new().await;
+    for (key, told, status) in [
+        ("one", Ok(500), 500),
+        ("one", Err(Problem::UNAVAILABLE), 503),
+        ("one", Ok(429), 429),
+        ("", Ok(500), 500),
+        ("", Ok(404), 404),
+    ] {
+        fixture.tell(told);
+        let failed = fixture.send(key, "a").await;
+        assert_eq!((failed.status, failed.replayed), (status, false));
+        assert_eq!((fixture.things().await, fixture.kept().await), (0, 0));
+    }
+    let first = fixture.send("one", "a").await;
+    assert_eq!((first.status, first.replayed), (201, false));
+}
+
+#[tokio::test]
+async fn without_a_key_each_request_is_another_one_unless_the_route_demands_it() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.send("", "a").await.status, 201);
+    assert_eq!(fixture.send("", "a").await.status, 409);
+    assert_eq!((fixture.things().await, fixture.kept().await), (1, 0));
+
+    let demand = |key| send(&fixture.service, "PUT /demanded", key, "");
+    let missing = demand("").await;
+    let found = (missing.status, missing.code.as_str());
+    assert_eq!(found, (400, "idempotency_key_missing"));
+    let malformed = demand("two words").await;
+    let found = (malformed.status, malformed.code.as_str());
+    assert_eq!(found, (400, "idempotency_key_malformed"));
+    let body: serde_json::Value = serde_json::from_slice(&malformed.body).unwrap();
+    assert_eq!(body["errors"][0]["header"], "idempotency-key");
+    assert_eq!(demand("one").await.status, 204);
+    assert_eq!(demand("one").await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_hundred_at_once_one_is_worked_on() {
+    let fixture = Fixture::new().await;
+    // Half of them come to another process.
+    let other = Arc::new(service(fixture.scratch.url(), |_| {}, false));
+    let mut sending = JoinSet::new();
+    for number in 0..100 {
+        let service = if number % 2 == 0 {
+            &fixture.service
+        } else {
+            &other
+        };
+        let service = Arc::clone(service);
+        sending.spawn(async move {
+            loop {
+                let sent = send(&service, "POST /things", "one", "a").await;
+                if sent.code != "idempotency_key_in_use" {
+                    return sent;
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+    let sent = sending.join_all().await;
+    let first: Vec<_> = sent.iter().filter(|sent| !sent.replayed).collect();
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert!(
+        sent.iter()
+            .all(|sent| sent.status == 201 && sent.body == "a")
+    );
+    assert_eq!((fixture.things().await, fixture.kept().await), (1, 1));
+}
+
+#[tokio::test]
+async fn whoever_leaves_leaves_nothing_and_can_ask_again() {
+    let fixture = Fixture::new().await;
+    let holding = fixture.holding();
+    let leaving = holding.send("one", "a");
+    tokio::select! {
+        sent = leaving => unreachable!("{sent:?}"),
+        () = holding.service.begun.notified() => {}
+    }
+    let again = loop {
+        let again = fixture.send("one", "a").await;
+        if again.code != "idempotency_key_in_use" {
+            break again;
+        }
+        sleep(Duration::from_millis(1)).await;
+    };
+    assert_eq!((again.status, again.replayed), (201, false));
+    assert_eq!((fixture.things().await, fixture.kept().await), (1, 1));
+}
+
+#[tokio::test]
+async fn one_that_is_being_worked_on_is_not_begun_again() {
+    let fixture = Fixture::new().await;
+    let holding = fixture.holding();
+    let second = async {
+        holding.service.begun.notified().await;
+        holding.send("one", "a").await
+    };
+    // Either it is refused at once, or it waits until the first one has ended.
+    let asking = async {
+        let mut second = std::pin::pin!(second);
+        let waits = async {
+            let waits = |numbers: &database::Numbers| numbers.waiting > 0;
+            while !holding
+                .service
+                .keys
+                .database()
+                .numbers()
+                .values()
+                .any(waits)
+            {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let refused = tokio::select! {
+            refused = &mut second => Some(refused),
+            () = waits => None,
+        };
+        holding.service.go_on.notify_one();
+        match refused {
+            Some(refused) => refused,
+            None => second.await,
+        }
+    };
+    let (first, second) = tokio::join!(holding.send("one", "a"), asking);
+    assert_eq!((first.status, first.replayed), (201, false));
+    assert!(
+        second == replay_of(&first) || second.code == "idempotency_key_in_use",
+        "{second:?}"
+    );
+    assert_eq!(fixture.send("one", "a").await, replay_of(&first));
+    assert_eq!(fixture.things().await, 1);
+}

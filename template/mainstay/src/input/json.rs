@@ -1,0 +1,335 @@
+//! JSON, in and out.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use garde::Validate;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::objects::Objects;
+use super::{UNKNOWN, field, note, valid, words};
+use crate::problem::{Fault, Problem, pointer};
+
+/// A body of JSON: of a request, valid by the rules of its type; or of an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Json<T>(pub T);
+
+impl<T, S> FromRequest<S> for Json<T>
+where
+    T: DeserializeOwned + Validate<Context: Default>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::UNSUPPORTED_MEDIA_TYPE);
+        }
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::BODY_TOO_LARGE,
+            _ => Problem::BAD_REQUEST,
+        })?;
+        parse(&body).map(Self)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+/// `application/json`, and any other kind that is written in JSON, such as `application/ld+json`.
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    let is = |part: &str, word| part.eq_ignore_ascii_case(word);
+    essence.split_once('/').is_some_and(|(kind, subtype)| {
+        let suffix = subtype.rsplit_once('+');
+        let is_written_in_it = |(name, suffix): (&str, _)| !name.is_empty() && is(suffix, "json");
+        is(kind, "application") && (is(subtype, "json") || suffix.is_some_and(is_written_in_it))
+    })
+}
+
+fn parse<T>(body: &[u8]) -> Result<T, Problem>
+where
+    T: DeserializeOwned + Validate<Context: Default>,
+{
+    let mut unknown = Vec::new();
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let parsed = serde_ignored::deserialize(Objects(&mut json), |path| {
+        note(&mut unknown, || {
+            Fault::at(pointer_of_ignored(&path), UNKNOWN)
+        });
+    });
+    let parsed = parsed.and_then(|value: T| json.end().map(|()| value));
+    let value = match parsed {
+        Ok(value) => value,
+        Err(error) if error.is_data() => {
+            // Where it went wrong is only asked for when something has.
+            unknown.push(fault_in::<T>(body, &error));
+            return Err(Problem::INVALID.with(unknown));
+        }
+        Err(error) => {
+            let place = format!(
+                "is no JSON at line {}, column {}",
+                error.line(),
+                error.column()
+            );
+            return Err(Problem::BAD_REQUEST.with([Fault::at("", place)]));
+        }
+    };
+    valid(value, unknown, Problem::INVALID, |place, detail| {
+        Fault::at(pointer_of_rule(place), detail)
+    })
+}
+
+/// What the type refuses, and where.
+fn fault_in<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Fault {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let place = match serde_path_to_error::deserialize::<_, T>(Objects(&mut json)) {
+        Ok(_) => String::new(),
+        Err(error) => pointer_of_error(error.path()),
+    };
+    let error = error.to_string();
+    match field(&error) {
+        // These are told as the place that has the field, or lacks it.
+        Some(field) if !place.ends_with(&pointer("", field)) => {
+            Fault::at(pointer(&place, field), words(&error))
+        }
+        _ => Fault::at(place, words(&error)),
+    }
+}
+
+fn pointer_of_error(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .fold(String::new(), |parent, segment| match segment {
+            Segment::Seq { index } => pointer(&parent, &index.to_string()),
+            Segment::Map { key } => pointer(&parent, key),
+            Segment::Enum { .. } | Segment::Unknown => parent,
+        })
+}
+
+fn pointer_of_ignored(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => pointer(&pointer_of_ignored(parent), &index.to_string()),
+        Path::Map { parent, key } => pointer(&pointer_of_ignored(parent), key),
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => pointer_of_ignored(parent),
+    }
+}
+
+/// Step by step, as garde's own `select!` goes: in words, `parts[3].name`, a key of a map could be two
+/// steps as well.
+fn pointer_of_rule(place: &garde::Path) -> String {
+    let steps = place.__iter().rev();
+    let steps = steps.filter(|(kind, _)| *kind != garde::error::Kind::None);
+    steps.fold(String::new(), |parent, (_, step)| pointer(&parent, step))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::problem::MOST_FAULTS;
+
+    #[derive(Debug, Deserialize, Validate)]
+    struct Order {
+        #[garde(length(min = 1))]
+        name: String,
+        #[garde(dive)]
+        parts: Vec<Part>,
+        #[serde(default)]
+        #[garde(skip)]
+        color: Option<Color>,
+    }
+
+    #[derive(Debug, Deserialize, Validate)]
+    struct Part {
+        #[garde(range(min = 1, max = 9))]
+        count: u8,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Color {
+        Red,
+    }
+
+    /// The code of the problem, and the places with what is wrong there.
+    async fn refused(body: &str) -> (String, Vec<(String, String)>) {
+        let problem = parse::<Order>(body.as_bytes()).unwrap_err().into_response();
+        let body = axum::body::to_bytes(problem.into_body(), 1_000_000).await;
+        let body: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let faults = body["errors"].as_array().unwrap().iter();
+        let faults = faults.map(|fault| (text(&fault["pointer"]), text(&fault["detail"])));
+        (text(&body["code"]), faults.collect())
+    }
+
+    #[tokio::test]
+    async fn every_fault_is_told_with_its_place() {
+        for (body, code, faults) in [
+            (
+                "",
+                "bad_request",
+                &[("", "is no JSON at line 1, column 0")] as &[_],
+            ),
+            (
+                "{\n  nonsense",
+                "bad_request",
+                &[("", "is no JSON at line 2, column 3")],
+            ),
+            (
+                r#"{"name": "a", "parts": []} more"#,
+                "bad_request",
+                &[("", "is no JSON at line 1, column 28")],
+            ),
+            ("7", "invalid", &[("", "is of another type")]),
+            (r#"["a", []]"#, "invalid", &[("", "is of another type")]),
+            (
+                r#"{"name": "a", "parts": [{"count": 1}, [2]]}"#,
+                "invalid",
+                &[("/parts/1", "is of another type")],
+            ),
+            (r#"{"parts": []}"#, "invalid", &[("/name", "is missing")]),
+            (
+                r#"{"name": 7, "parts": []}"#,
+                "invalid",
+                &[("/name", "is of another type")],
+            ),
+            (
+                r#"{"name": "a", "name": "b", "parts": []}"#,
+                "invalid",
+                &[("/name", "is there twice")],
+            ),
+            (
+                r#"{"name": "a", "parts": [{"count": 1}, {}]}"#,
+                "invalid",
+                &[("/parts/1/count", "is missing")],
+            ),
+            (
+                r#"{"name": "a", "parts": [{"count": 256}]}"#,
+                "invalid",
+                &[("/parts/0/count", "is not what it must be")],
+            ),
+            (
+                r#"{"name": "a", "parts": [], "color": "mauve"}"#,
+                "invalid",
+                &[("/color", "is none of the values that are known")],
+            ),
+            (
+                r#"{"name": "a", "parts": [{"count": 1, "a/b": 2}], "nmae": {"c": 3}}"#,
+                "invalid",
+                &[("/parts/0/a~1b", "is not known"), ("/nmae", "is not known")],
+            ),
+            (
+                r#"{"name": "", "parts": [{"count": 1}, {"count": 10}], "more": 1}"#,
+                "invalid",
+                &[
+                    ("/more", "is not known"),
+                    ("/name", "length is lower than 1"),
+                    ("/parts/1/count", "greater than 9"),
+                ],
+            ),
+        ] {
+            let faults = faults.iter();
+            let faults = faults.map(|(place, words)| ((*place).to_owned(), (*words).to_owned()));
+            assert_eq!(
+                refused(body).await,
+                (code.to_owned(), faults.collect()),
+                "{body}"
+            );
+        }
+    }
+
+    #[derive(Debug, Deserialize, Validate)]
+    struct Nested {
+        #[garde(dive)]
+        parts: Parts,
+    }
+
+    #[derive(Debug, Deserialize, Validate)]
+    #[garde(transparent)]
+    struct Parts(#[garde(length(min = 1))] Vec<u8>);
+
+    #[test]
+    fn what_is_only_its_content_has_no_place_of_its_own() {
+        let refused = parse::<Nested>(br#"{"parts": []}"#).unwrap_err();
+        let told = format!("{refused:?}");
+        assert!(told.contains("\"/parts\""), "{told}");
+        let right: Nested = parse(br#"{"parts": [1]}"#).unwrap();
+        assert_eq!(right.parts.0, [1]);
+    }
+
+    #[derive(Debug, Deserialize, Validate)]
+    struct Stock {
+        #[garde(dive)]
+        parts: BTreeMap<String, Vec<Part>>,
+    }
+
+    #[test]
+    fn a_key_of_a_map_is_one_step_whatever_it_is() {
+        for (key, place) in [
+            ("a.b", "/parts/a.b/0/count"),
+            ("a[7]", "/parts/a[7]/0/count"),
+            ("a/b~c", "/parts/a~1b~0c/0/count"),
+            ("", "/parts//0/count"),
+            ("0", "/parts/0/0/count"),
+        ] {
+            let body = json!({ "parts": { key: [{ "count": 0 }] } });
+            let refused = parse::<Stock>(body.to_string().as_bytes()).unwrap_err();
+            let told = format!("{refused:?}");
+            assert!(told.contains(&format!("\"{place}\"")), "{key}: {told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_very_many_faults_the_first_are_told_and_none_at_length() {
+        let long = "x".repeat(100_000);
+        let fields: String = (0..1_000)
+            .map(|number| format!(r#""{number}{long}": 0,"#))
+            .take(200)
+            .collect();
+        let (code, faults) = refused(&format!("{{{fields} \"name\": \"\", \"parts\": []}}")).await;
+        assert_eq!((code.as_str(), faults.len()), ("invalid", MOST_FAULTS));
+        assert!(faults.iter().all(|(pointer, _)| pointer.len() < 1_000));
+    }
+
+    #[test]
+    fn what_is_right_is_given_to_the_handler() {
+        let body = json!({ "name": "a", "parts": [{ "count": 9 }], "color": "red" });
+        let order: Order = parse(body.to_string().as_bytes()).unwrap();
+        assert_eq!((order.name.as_str(), order.parts[0].count), ("a", 9));
+        assert!(matches!(order.color, Some(Color::Red)));
+    }
+
+    #[test]
+    fn a_body_is_json_if_its_kind_says_so() {
+        for (kind, is) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/problem+json", true),
+            ("application/+json", false),
+            ("text/json", false),
+            ("application/x-www-form-urlencoded", false),
+            ("", false),
+        ] {
+            let headers = [(header::CONTENT_TYPE, kind.parse().unwrap())];
+            assert_eq!(is_json(&HeaderMap::from_iter(headers)), is, "{kind}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+}

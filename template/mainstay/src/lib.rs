@@ -1,0 +1,70 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::expect_used,
+        clippy::unwrap_used,
+        reason = "a test may block and panic: the thread is its own"
+    )
+)]
+
+// The layers, lowest first. A module imports from its own layer and from those below it; a test of
+// the repository holds that.
+
+pub mod build_info;
+mod header_names;
+mod importance;
+pub mod panics;
+pub mod settings;
+
+pub mod context;
+pub mod lifecycle;
+pub mod signals;
+pub mod telemetry;
+pub mod watchdog;
+
+pub mod metrics;
+pub mod supervisor;
+pub mod together;
+
+#[cfg(feature = "_database")]
+pub mod database;
+pub mod problem;
+pub mod server;
+
+pub mod cpu;
+#[cfg(feature = "idempotency")]
+pub mod idempotency;
+pub mod input;
+pub mod precondition;
+#[cfg(feature = "rate-limit")]
+pub mod rate;
+
+pub mod edge;
+pub mod openapi;
+
+pub mod health;
+
+mod cli;
+pub mod operator;
+
+mod sections;
+
+pub mod process;
+pub mod service;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+/// Any error that ends a start, or a command.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+pub use build_info::BuildInfo;
+#[cfg(feature = "_database")]
+pub use database::Database;
+pub use importance::Importance;
+pub use lifecycle::Exit;
+pub use process::{Component, Process};
+pub use sections::{SETTINGS, Settings};
+pub use service::{Command, Launch, Service};

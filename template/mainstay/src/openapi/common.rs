@@ -1,0 +1,178 @@
+//! What all operations have in common: the problems that the edge answers with, the body of a problem,
+//! and the headers of every answer.
+
+use std::fmt::Write;
+
+use axum::http::header::IF_MATCH;
+use axum::http::{HeaderName, StatusCode};
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Components, Content, Header, OpenApi, Ref, RefOr, Required, Response};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::problem::{Body, KIND, Problem};
+
+/// What can become of any request, …
+const OF_ALL: &[Problem] = &[
+    Problem::BAD_REQUEST,
+    Problem::URI_TOO_LONG,
+    Problem::MISDIRECTED,
+    Problem::INTERNAL,
+    Problem::UNAVAILABLE,
+    Problem::OVERLOADED,
+    Problem::TIMEOUT,
+];
+/// … of one that has a body, …
+const OF_BODIES: &[Problem] = &[
+    Problem::TOO_SLOW,
+    Problem::BODY_TOO_LARGE,
+    Problem::UNSUPPORTED_MEDIA_TYPE,
+    Problem::INVALID,
+];
+/// … of one that is about a version, if it says so, or if it has to; …
+const OF_VERSIONS: &[Problem] = &[Problem::PRECONDITION_FAILED];
+const OF_DEMANDED_VERSIONS: &[Problem] =
+    &[Problem::PRECONDITION_FAILED, Problem::PRECONDITION_REQUIRED];
+/// … and of one that may change something.
+const OF_CHANGES: &[Problem] = &[Problem::CROSS_ORIGIN];
+
+const REQUEST_ID: &str = "x-request-id";
+const RETRY_AFTER: &str = "retry-after";
+
+/// Adds it to every operation.
+pub(super) fn add(api: &mut OpenApi) {
+    // Where the package says none, its name is empty.
+    api.info.license.take_if(|license| license.name.is_empty());
+    let components = api.components.get_or_insert_with(Components::new);
+    let mut schemas = vec![(Body::name().into_owned(), Body::schema())];
+    Body::schemas(&mut schemas);
+    components.schemas.extend(schemas);
+    let headers = [(REQUEST_ID, request_id()), (RETRY_AFTER, retry_after())];
+    let headers = headers.map(|(name, header)| (name.to_owned(), RefOr::T(header)));
+    components.headers.extend(headers);
+    for problem in [OF_ALL, OF_BODIES, OF_DEMANDED_VERSIONS, OF_CHANGES].concat() {
+        let response = components.responses.entry(name(problem.status));
+        let response = response.or_insert_with(|| RefOr::T(Response::new("")));
+        tell(response, &problem);
+        complete(response, problem.status);
+    }
+    for path in api.paths.paths.values_mut() {
+        let reading = [&mut path.get, &mut path.head];
+        for operation in reading.into_iter().flatten() {
+            answer(operation, &[]);
+        }
+        let changing = [
+            &mut path.post,
+            &mut path.put,
+            &mut path.patch,
+            &mut path.delete,
+        ];
+        for operation in changing.into_iter().flatten() {
+            answer(operation, OF_CHANGES);
+        }
+    }
+}
+
+/// Adds what the frame answers for this operation to what its handler says.
+fn answer(operation: &mut Operation, of_change: &[Problem]) {
+    let has_body = operation.request_body.is_some();
+    let of_body = if has_body { OF_BODIES } else { &[] };
+    let of_version = match header(operation, &IF_MATCH) {
+        Some(Required::True) => OF_DEMANDED_VERSIONS,
+        Some(Required::False) => OF_VERSIONS,
+        None => &[],
+    };
+    #[cfg(feature = "idempotency")]
+    let takes_keys = header(operation, &crate::idempotency::KEY).is_some();
+    let responses = &mut operation.responses.responses;
+    // Its own come first: what is said elsewhere stays as it is.
+    #[cfg(feature = "idempotency")]
+    if takes_keys {
+        for problem in &crate::idempotency::PROBLEMS {
+            let own = || Response::new("").into();
+            let status = problem.status.as_str().to_owned();
+            tell(responses.entry(status).or_insert_with(own), problem);
+        }
+    }
+    for problem in [OF_ALL, of_body, of_version, of_change].concat() {
+        let shared = || Ref::from_response_name(name(problem.status)).into();
+        let status = problem.status.as_str().to_owned();
+        tell(responses.entry(status).or_insert_with(shared), &problem);
+    }
+    for (status, response) in responses {
+        if let Ok(status) = status.parse() {
+            complete(response, status);
+        }
+    }
+}
+
+/// Whether it takes this header, and must have it.
+fn header(operation: &Operation, name: &HeaderName) -> Option<Required> {
+    let parameters = operation.parameters.iter().flatten();
+    let mut parameters = parameters.filter_map(|parameter| match parameter {
+        RefOr::T(parameter) => Some(parameter),
+        RefOr::Ref(_) => None,
+    });
+    let taken = parameters.find(|parameter| parameter.name == name.as_str());
+    taken.map(|parameter| parameter.required.clone())
+}
+
+/// Says that this may be the problem, unless that is said elsewhere.
+fn tell(response: &mut RefOr<Response>, problem: &Problem) {
+    let RefOr::T(Response { description, .. }) = response else {
+        return;
+    };
+    if !description.is_empty() {
+        description.push(' ');
+    }
+    // Writing to a string does not fail.
+    _ = write!(description, "`{}`: {}.", problem.code, problem.title);
+}
+
+/// What every answer of this status has.
+fn complete(response: &mut RefOr<Response>, status: StatusCode) {
+    let RefOr::T(Response {
+        content, headers, ..
+    }) = response
+    else {
+        return;
+    };
+    let is_error = status.is_client_error() || status.is_server_error();
+    if is_error && content.is_empty() {
+        let body = Content::new(Some(Ref::from_schema_name(Body::name())));
+        content.insert(KIND.to_owned(), body.into());
+    }
+    let comes_back = [
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ];
+    let retry_after = comes_back.contains(&status).then_some(RETRY_AFTER);
+    for header in [REQUEST_ID].into_iter().chain(retry_after) {
+        let shared = Ref::new(format!("#/components/headers/{header}"));
+        headers.insert(header.to_owned(), RefOr::Ref(shared));
+    }
+}
+
+/// How the answer with a status is called, such as `NotFound`.
+fn name(status: StatusCode) -> String {
+    let words = status.canonical_reason().unwrap_or("Refused");
+    words.split(' ').collect()
+}
+
+fn request_id() -> Header {
+    HeaderBuilder::new()
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .description(Some("What the request is called in the log"))
+        .build()
+}
+
+fn retry_after() -> Header {
+    let seconds = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(0));
+    HeaderBuilder::new()
+        .schema(Some(seconds))
+        .description(Some("How many seconds to wait before another try"))
+        .build()
+}

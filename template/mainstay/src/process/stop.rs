@@ -1,0 +1,267 @@
+//! The stop: phases, each with its deadline, and the two ways to cut it short.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{FutureExt, join_all};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Component, Process};
+use crate::Error;
+use crate::lifecycle::{self, Exit, Phase, State};
+use crate::panics;
+use crate::signals::{Signal, Signals};
+use crate::telemetry::{self, message};
+
+/// Why the process stops.
+#[derive(Debug)]
+pub enum Cause {
+    /// The operating system, or a person at a terminal.
+    Signal(Signal),
+    /// The operator, over the operator's listener.
+    Operator,
+    /// A critical task failed too often.
+    GaveUp(Arc<str>),
+    /// The start did not succeed.
+    StartFailed(Error),
+    /// A component ended without being asked to.
+    ComponentFailed(Error),
+}
+
+impl Cause {
+    fn log(&self) {
+        telemetry::insist(|| match self {
+            Self::Signal(signal) => tracing::info!(message = message::DRAINING, %signal),
+            Self::Operator => tracing::info!(message = message::DRAINING, cause = "the operator"),
+            Self::GaveUp(task) => tracing::error!(
+                message = message::DRAINING,
+                cause = "a critical task was given up",
+                task = &**task
+            ),
+            Self::ComponentFailed(error) => {
+                tracing::error!(message = message::DRAINING, cause = %error);
+            }
+            Self::StartFailed(error) => log_failure(&**error),
+        });
+    }
+}
+
+/// A stop that is under way. Its phases are [`delay`](Self::delay), [`drain`](Self::drain),
+/// [`tasks`](Self::tasks) and [`close`](Self::close), in this order; [`finish`](Self::finish) ends it.
+#[must_use = "a stop does nothing by itself"]
+pub struct Stop {
+    process: Process,
+    cause: Cause,
+    phases: lifecycle::Stop,
+    /// A process that never was ready has no load balancer to wait for.
+    delay: Duration,
+    /// Whether the next signal exits at once.
+    signalled: bool,
+    abandoned: Vec<String>,
+}
+
+impl Stop {
+    pub(super) fn begin(process: Process, cause: Cause) -> Self {
+        let was_ready = process.lifecycle.state() == State::Ready;
+        let is_urgent = matches!(cause, Cause::Signal(Signal::Quit));
+        let delay = if was_ready && !is_urgent {
+            process.shutdown.delay
+        } else {
+            Duration::ZERO
+        };
+        let phases = process.lifecycle.stop();
+        for component in &process.components().drained {
+            component.announce_stop();
+        }
+        cause.log();
+        let signalled = matches!(cause, Cause::Signal(_));
+        Self {
+            signalled,
+            process,
+            cause,
+            phases,
+            delay,
+            abandoned: Vec::new(),
+        }
+    }
+
+    /// Still serves, new connections too, and is not ready: load balancers notice that.
+    pub async fn delay(&mut self) {
+        let delay = self.delay;
+        let waited = async |_: Instant| {
+            sleep(delay).await;
+            Vec::new()
+        };
+        let components = self.process.components().drained.clone();
+        // A start that failed before there was a listener has nothing to wait for.
+        if !components.is_empty() {
+            self.phase(Phase::Delay, delay, pending(&components), waited)
+                .await;
+        }
+    }
+
+    /// Accepts no more connections; requests in flight finish.
+    pub async fn drain(&mut self) {
+        let components = self.process.components().drained.clone();
+        let budget = self.process.shutdown.drain;
+        if !components.is_empty() {
+            let stopped = async |deadline| stop_all(&components, deadline).await;
+            self.phase(Phase::Drain, budget, pending(&components), stopped)
+                .await;
+        }
+    }
+
+    /// Stops the supervised tasks in reverse order, then work that computes.
+    pub async fn tasks(&mut self) {
+        let budget = self.process.shutdown.tasks;
+        let (supervisor, cpu) = (self.process.supervisor.clone(), self.process.cpu.clone());
+        let alive = {
+            let (supervisor, cpu) = (supervisor.clone(), cpu.clone());
+            move || [supervisor.alive(), cpu.running()].concat()
+        };
+        let stopped = async |deadline: Instant| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut abandoned = supervisor.stop(left).await;
+            abandoned.extend(cpu.stop(deadline).await);
+            abandoned
+        };
+        self.phase(Phase::Tasks, budget, alive, stopped).await;
+    }
+
+    /// Closes what tasks and requests were using, such as databases, and exports what is left.
+    pub async fn close(&mut self) {
+        let components = self.process.components().closed.clone();
+        let budget = self.process.shutdown.close;
+        #[cfg(feature = "otlp")]
+        let export = self.process.export.clone();
+        let closed = async |deadline: Instant| {
+            #[cfg(feature = "otlp")]
+            let exported = export.close(deadline.saturating_duration_since(Instant::now()));
+            #[cfg(not(feature = "otlp"))]
+            let exported = async {};
+            tokio::join!(stop_all(&components, deadline), exported).0
+        };
+        self.phase(Phase::Close, budget, pending(&components), closed)
+            .await;
+    }
+
+    /// Closes the operator's listener: the probes answer to the very end.
+    pub async fn finish(self) -> Exit {
+        self.phases.over();
+        self.process.operator.shut().await;
+        match self.cause {
+            Cause::Signal(_) | Cause::Operator => Exit::after(self.abandoned),
+            Cause::GaveUp(_) | Cause::StartFailed(_) | Cause::ComponentFailed(_) => Exit::Failed,
+        }
+    }
+
+    /// Does the work of one phase. A second signal exits meanwhile.
+    async fn phase(
+        &mut self,
+        phase: Phase,
+        budget: Duration,
+        waits_for: impl Fn() -> Vec<String>,
+        work: impl AsyncFnOnce(Instant) -> Vec<String>,
+    ) {
+        let deadline = Instant::now() + budget;
+        let mut signals = self.process.signals.lock().await;
+        let abandoned = tokio::select! {
+            abandoned = self.phases.phase(phase, budget, waits_for, work(deadline)) => abandoned,
+            signal = second_signal(&mut signals, &mut self.signalled) => exit_at_once(signal),
+        };
+        self.abandoned.extend(abandoned);
+    }
+}
+
+impl std::fmt::Debug for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stop")
+            .field("cause", &self.cause)
+            .field("abandoned", &self.abandoned)
+            .finish_non_exhaustive()
+    }
+}
+
+fn pending(components: &[Arc<dyn Component>]) -> impl Fn() -> Vec<String> + use<> {
+    let components = components.to_vec();
+    move || {
+        let pending = components.iter().flat_map(|component| component.pending());
+        pending.collect()
+    }
+}
+
+/// Stops these at the same time. One that panics, or is late, is named, and keeps none of the others.
+async fn stop_all(components: &[Arc<dyn Component>], deadline: Instant) -> Vec<String> {
+    /// Given to a component that keeps to the deadline by itself.
+    const MARGIN: Duration = Duration::from_millis(500);
+    let stopped = components.iter().map(|component| async move {
+        let stopped = panics::caught(component.stop(deadline));
+        let stopped = timeout_at(deadline + MARGIN, stopped).await;
+        match stopped {
+            Ok(Ok(abandoned)) => abandoned,
+            Ok(Err(_)) | Err(_) => vec![component.name().to_owned()],
+        }
+    });
+    join_all(stopped).map(|abandoned| abandoned.concat()).await
+}
+
+/// Completes with a signal that asks to exit at once. If something else began the stop, the first
+/// signal only asks for what is being done.
+async fn second_signal(signals: &mut Signals, signalled: &mut bool) -> Signal {
+    if !*signalled {
+        let signal = signals.next().await;
+        *signalled = true;
+        tracing::info!(%signal, "stopping already");
+    }
+    signals.next().await
+}
+
+fn exit_at_once(signal: Signal) -> ! {
+    telemetry::insist(|| {
+        tracing::warn!(
+            message = message::STOPPED,
+            outcome = "killed",
+            exit_code = signal.code(),
+            %signal
+        );
+    });
+    telemetry::flush();
+    std::process::exit(signal.code())
+}
+
+/// Ends the process if a stop makes no progress: when the runtime stalls, no deadline of a phase is
+/// noticed. This runs on the operator's thread, and is a second ahead of SIGKILL.
+pub(super) async fn force_exit_after_grace(mut lifecycle: watch::Receiver<State>, grace: Duration) {
+    let begun = lifecycle.wait_for(|state| matches!(state, State::Draining { .. }));
+    if begun.await.is_err() {
+        return;
+    }
+    sleep(grace.saturating_sub(Duration::from_secs(1))).await;
+    let exit = Exit::after(["a stop that made no progress".to_owned()]);
+    log_stopped(&exit);
+    telemetry::flush();
+    std::process::exit(exit.code().into())
+}
+
+/// Logs why the process could not start or go on: on stderr if the filter keeps it out of the log.
+pub(crate) fn log_failure(error: &(dyn std::error::Error + 'static)) {
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!(cause = %error, message = message::FAILED);
+    } else {
+        _ = writeln!(io::stderr(), "error: {error}");
+    }
+}
+
+/// Logs the last event of a process.
+pub(crate) fn log_stopped(exit: &Exit) {
+    telemetry::insist(|| {
+        tracing::info!(
+            message = message::STOPPED,
+            outcome = %exit,
+            exit_code = exit.code(),
+            abandoned = exit.abandoned(),
+        );
+    });
+}

@@ -1,0 +1,99 @@
+//! Secrets come from files, and go nowhere.
+
+use super::Given;
+use crate::settings::{Secret, print};
+
+#[test]
+fn a_value_from_a_file_loses_the_newline_that_ends_it() {
+    for (content, value) in [
+        ("s", "s"),
+        ("s\n", "s"),
+        ("s\r\n", "s"),
+        ("s\n\n", "s\n"),
+        ("", ""),
+    ] {
+        let given = Given::default().env_file("APP__OPERATOR__URL_FILE", content);
+        assert_eq!(given.settings().operator.url, value, "{content:?}");
+    }
+}
+
+#[test]
+fn a_variable_and_its_file_cannot_both_be_set() {
+    let report = Given::default()
+        .env("APP__OPERATOR__TOKEN", "hunter2")
+        .env_file("APP__OPERATOR__TOKEN_FILE", "hunter3")
+        .report();
+
+    assert!(
+        report.contains("is set by APP__OPERATOR__TOKEN as well"),
+        "{report}"
+    );
+    assert!(!report.contains("hunter"), "{report}");
+}
+
+#[test]
+fn a_secret_is_shown_nowhere() {
+    let secret = "hunter2";
+    let given = Given::default()
+        .env("APP__OPERATOR__TOKEN", secret)
+        .file("f.toml", "operator.token = \"hunter2-overridden\"");
+    let loaded = given.load().unwrap();
+
+    let token = loaded.settings.operator.token.as_ref().map(Secret::expose);
+    assert_eq!(token, Some(secret), "who needs it gets it");
+    assert!(print(&loaded.entries).contains("token = \"[redacted]\""));
+    let json = serde_json::to_string(&loaded.entries).unwrap();
+    for shown in [print(&loaded.entries), format!("{loaded:?}"), json] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+
+    let on_command_line = Given::default().set("operator.token=hunter2").report();
+    assert!(
+        on_command_line.contains("set APP__OPERATOR__TOKEN_FILE instead"),
+        "{on_command_line}"
+    );
+    assert!(!on_command_line.contains(secret), "{on_command_line}");
+
+    let of_wrong_type = Given::default()
+        .file("f.toml", "operator.token = [\"hunter2\"]")
+        .report();
+    assert!(
+        of_wrong_type.contains("operator.token  (set by f.toml:1)"),
+        "{of_wrong_type}"
+    );
+    assert!(!of_wrong_type.contains(secret), "{of_wrong_type}");
+
+    let mistyped = Given::default().env("APP__OPERATOR__TOKN", secret).report();
+    assert!(
+        mistyped.contains("did you mean `APP__OPERATOR__TOKEN`"),
+        "{mistyped}"
+    );
+    assert!(!mistyped.contains(secret), "{mistyped}");
+}
+
+#[test]
+fn what_stands_for_a_secret_is_no_secret() {
+    let report = Given::default()
+        .env("APP__OPERATOR__TOKEN", "[redacted]")
+        .report();
+    assert!(report.contains("not what `config print` shows"), "{report}");
+}
+
+#[test]
+fn a_secret_from_an_empty_file_is_a_mistake() {
+    for content in ["", "\n"] {
+        let report = Given::default()
+            .env_file("APP__OPERATOR__TOKEN_FILE", content)
+            .report();
+        assert!(report.contains("is empty"), "{report}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_its_files_name_is_not_shown() {
+    let report = Given::default()
+        .env("APP__OPERATOR__TOKEN_FILE", "hunter2")
+        .report();
+    assert!(report.contains("APP__OPERATOR__TOKEN_FILE"), "{report}");
+    assert!(!report.contains("hunter2"), "{report}");
+}

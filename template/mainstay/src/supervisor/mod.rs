@@ -1,0 +1,259 @@
+//! The supervisor: it keeps tasks running, and stops them in order.
+//!
+//! A task is a name, a policy and a function that makes its future, which can be called again.
+//!
+//! - A task that fails, by an error or a panic, is started again, after a pause that grows and is
+//!   never the same. Its siblings do not notice.
+//! - One that fails too often is given up. If it is critical, that ends the service.
+//! - A stop tells tasks to end in the reverse of the order in which they were registered, each
+//!   when the one before has ended. What does not end in time is aborted, and named.
+//! - Once a stop has begun, nothing starts, and nothing comes back.
+//!
+//! Policies as in Erlang's supervisors and Go's suture. Dropping a handle stops nothing.
+
+mod builder;
+mod clock;
+mod context;
+mod group;
+mod one_shot;
+mod outcome;
+mod periodic;
+mod policy;
+mod rhythm;
+#[cfg(feature = "cron")]
+mod schedule;
+mod status;
+mod task;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use builder::{Builder, Handle, NotStarted};
+pub use context::Context;
+pub use group::Group;
+pub use outcome::Outcome;
+pub use periodic::Periodic;
+#[cfg(feature = "cron")]
+pub use schedule::{NotASchedule, Schedule};
+pub use status::{State, Status};
+
+use one_shot::OneShots;
+use rhythm::Rhythm;
+use task::{End, Order, Task};
+
+/// A handle to the supervisor of this process. All clones are the same one.
+#[derive(Clone, Default)]
+pub struct Supervisor(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    tasks: Mutex<Tasks>,
+    one_shots: OneShots,
+    /// Cancelled when the stop begins.
+    closing: CancellationToken,
+    gave_up: watch::Sender<Option<Arc<str>>>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    /// In the order of their registration.
+    all: Vec<Supervised>,
+    by_name: HashMap<Arc<str>, usize>,
+}
+
+struct Supervised {
+    task: Arc<Task>,
+    /// Taken by the stop.
+    life: Option<JoinHandle<End>>,
+}
+
+/// Why a task was not taken on, or an order not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpawnError {
+    #[error("there is a task {0:?} already")]
+    NameTaken(Arc<str>),
+    #[error("the service is stopping: {0:?} is not started any more")]
+    Stopping(Arc<str>),
+    #[error("there is no task {0:?} that could be told anything")]
+    Unknown(Arc<str>),
+}
+
+impl Supervisor {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A task that runs for as long as the service does.
+    pub fn task(&self, name: &str) -> Builder {
+        Builder::new(self.clone(), name)
+    }
+
+    /// A task that runs once an interval.
+    pub fn every(&self, name: &str, interval: Duration) -> Periodic {
+        Periodic::new(self.task(name), Rhythm::Every(interval))
+    }
+
+    /// A task that runs at each moment of a schedule.
+    #[cfg(feature = "cron")]
+    pub fn at(&self, name: &str, schedule: &Schedule) -> Periodic {
+        Periodic::new(self.task(name), Rhythm::At(schedule.clone()))
+    }
+
+    /// Work that is done once, now, and that a stop waits for.
+    ///
+    /// # Errors
+    ///
+    /// Once the stop has begun.
+    pub fn spawn<F>(&self, name: &'static str, work: F) -> Result<(), SpawnError>
+    where
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        self.0.one_shots.spawn(name, work, &self.0.closing)
+    }
+
+    /// What is known of each task, in the order of their registration.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<Status> {
+        self.tasks()
+            .all
+            .iter()
+            .map(|supervised| supervised.task.status.lock().clone())
+            .collect()
+    }
+
+    /// The critical tasks that do not run just now.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Arc<str>> {
+        self.those(|status| status.critical && status.state != State::Running)
+    }
+
+    /// The tasks that were given up, critical or not: only an operator can start them again.
+    #[must_use]
+    pub fn given_up(&self) -> Vec<Arc<str>> {
+        self.those(|status| status.state == State::GaveUp)
+    }
+
+    /// What a stop has to wait for, or still waits for: tasks in the order in which they are
+    /// stopped, and then work that is done once.
+    #[must_use]
+    pub fn alive(&self) -> Vec<String> {
+        let tasks = self.tasks();
+        let alive = tasks.all.iter().rev().filter(|it| it.task.is_alive());
+        let names = alive.map(|it| it.task.name.to_string());
+        names.chain(self.0.one_shots.alive()).collect()
+    }
+
+    /// Completes with the name of a critical task that was given up.
+    pub async fn gave_up(&self) -> Arc<str> {
+        let mut gave_up = self.0.gave_up.subscribe();
+        loop {
+            if let Some(name) = gave_up.borrow_and_update().clone() {
+                return name;
+            }
+            // The sender is in `self`, so that a change will come or nothing ever will.
+            if gave_up.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Stops a task until it is resumed.
+    ///
+    /// # Errors
+    ///
+    /// When no such task is alive.
+    pub fn pause(&self, name: &str) -> Result<(), SpawnError> {
+        self.order(name, Order::Pause)
+    }
+
+    /// Starts a paused task again.
+    ///
+    /// # Errors
+    ///
+    /// When no such task is alive.
+    pub fn resume(&self, name: &str) -> Result<(), SpawnError> {
+        self.order(name, Order::Resume)
+    }
+
+    /// Stops a task and starts it again at once, also one that is pausing or was given up.
+    ///
+    /// # Errors
+    ///
+    /// When no such task is alive.
+    pub fn restart(&self, name: &str) -> Result<(), SpawnError> {
+        self.order(name, Order::Restart)
+    }
+
+    /// Stops everything within this time, and says what had to be aborted.
+    pub async fn stop(&self, within: Duration) -> Vec<String> {
+        self.0.closing.cancel();
+        let deadline = Instant::now() + within;
+        let (mut left, shots) =
+            tokio::join!(self.stop_tasks(deadline), self.0.one_shots.stop(deadline));
+        left.extend(shots);
+        left
+    }
+
+    async fn stop_tasks(&self, deadline: Instant) -> Vec<String> {
+        let lives: Vec<_> = self
+            .tasks()
+            .all
+            .iter_mut()
+            .rev()
+            .filter_map(|supervised| Some((Arc::clone(&supervised.task), supervised.life.take()?)))
+            .collect();
+        let mut left = Vec::new();
+        for (task, life) in lives {
+            task.stop_by(deadline);
+            match life.await {
+                Ok(End::Aborted) => {
+                    tracing::warn!(task = &*task.name, "task aborted");
+                    left.push(task.name.to_string());
+                }
+                Ok(End::Done | End::Failed(_) | End::GaveUp) | Err(_) => {}
+            }
+        }
+        left
+    }
+
+    fn order(&self, name: &str, order: Order) -> Result<(), SpawnError> {
+        let unknown = || SpawnError::Unknown(name.into());
+        let tasks = self.tasks();
+        let index = *tasks.by_name.get(name).ok_or_else(unknown)?;
+        tasks.all[index]
+            .task
+            .orders
+            .try_send(order)
+            .map_err(|_| unknown())?;
+        tracing::info!(task = name, order = ?order, "operator");
+        Ok(())
+    }
+
+    fn those(&self, are: impl Fn(&Status) -> bool) -> Vec<Arc<str>> {
+        let tasks = self.tasks();
+        let statuses = tasks.all.iter().map(|it| it.task.status.lock());
+        let those = statuses.filter(|status| are(status));
+        those.map(|status| Arc::clone(&status.name)).collect()
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
+        self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.statuses()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

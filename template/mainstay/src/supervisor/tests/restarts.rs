@@ -1,0 +1,383 @@
+//! When a task is started again, and when no more.
+
+use super::*;
+use crate::supervisor::policy::{Backoff, History, Policy};
+
+#[tokio::test(start_paused = true)]
+async fn always_restarts_also_after_a_good_end() {
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    let noted = diary.clone();
+    let run = move |_| {
+        noted.note("run");
+        async {}
+    };
+    supervisor.task("a").run(run).unwrap();
+
+    sleep(SECOND).await;
+
+    assert!(diary.count("run") > 1, "{:?}", diary.events());
+    assert_eq!(status(&supervisor, "a").last_error, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_failure_restarts_after_an_error_and_a_panic_and_no_good_end() {
+    let supervisor = Supervisor::new();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    let run = move |_| {
+        let run = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            match run {
+                0 => Err("an error"),
+                1 => panic!("a panic with {}", "words"),
+                _ => Ok(()),
+            }
+        }
+    };
+    supervisor.task("a").on_failure().run(run).unwrap();
+
+    reaches(&supervisor, "a", State::Stopped).await;
+
+    let status = status(&supervisor, "a");
+    assert_eq!((status.runs, status.restarts), (3, 2));
+    let error = status.last_error.unwrap();
+    assert!(error.ends_with(": a panic with words"), "{error}");
+    assert!(status.last_error_at.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_restarts_and_siblings_do_not_notice_a_panic() {
+    let supervisor = Supervisor::new();
+    supervisor.task("sibling").run(idle).unwrap();
+    let run = |_| async { panics("once") };
+    supervisor.task("a").never().run(run).unwrap();
+
+    reaches(&supervisor, "a", State::Stopped).await;
+    sleep(60 * SECOND).await;
+
+    assert_eq!(status(&supervisor, "a").runs, 1);
+    let sibling = status(&supervisor, "sibling");
+    assert_eq!((sibling.state, sibling.runs), (State::Running, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_by_the_tasks_own_cancellation_is_a_failure() {
+    let supervisor = Supervisor::new();
+    let run = |_| async {
+        let own = CancellationToken::new();
+        own.cancel();
+        own.cancelled().await;
+        Err("cancelled")
+    };
+    supervisor.task("a").on_failure().run(run).unwrap();
+
+    reaches(&supervisor, "a", State::BackingOff).await;
+
+    assert_eq!(
+        status(&supervisor, "a").last_error.as_deref(),
+        Some("cancelled")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_restarts_as_allowed_stay_and_one_more_gives_up() {
+    let supervisor = Supervisor::new();
+    supervisor
+        .task("a")
+        .run(|_| async { Err("again") })
+        .unwrap();
+
+    reaches(&supervisor, "a", State::GaveUp).await;
+
+    let status = status(&supervisor, "a");
+    assert_eq!((status.restarts, status.runs), (5, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarts_that_have_left_the_window_do_not_count() {
+    let supervisor = Supervisor::new();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    let run = move |context: Context| {
+        let run = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            match run {
+                0..5 => {}
+                5 => sleep(61 * SECOND).await,
+                _ => context.cancelled().await,
+            }
+            Err::<(), _>("again")
+        }
+    };
+    supervisor.task("a").run(run).unwrap();
+
+    sleep(120 * SECOND).await;
+
+    let status = status(&supervisor, "a");
+    assert_eq!(
+        (status.state, status.runs, status.restarts),
+        (State::Running, 7, 6)
+    );
+}
+
+#[test]
+fn a_pause_doubles_up_to_a_limit_and_is_never_the_same() {
+    let backoff = Backoff::default();
+    let ceilings: Vec<_> = (1..=5)
+        .map(|failures| backoff.ceiling(failures).as_millis())
+        .collect();
+    assert_eq!(ceilings, [100, 200, 400, 800, 1600]);
+    for failures in [9, 10, 33, u32::MAX] {
+        assert!(backoff.ceiling(failures) <= Duration::from_secs(30));
+    }
+    assert_eq!(backoff.ceiling(100), Duration::from_secs(30));
+
+    let pauses: Vec<_> = (0..1000).map(|_| backoff.pause(3)).collect();
+    assert!(
+        pauses
+            .iter()
+            .all(|pause| *pause <= Duration::from_millis(400))
+    );
+    let early = pauses
+        .iter()
+        .filter(|pause| pause.as_millis() < 200)
+        .count();
+    assert!(
+        (350..650).contains(&early),
+        "spread over all of it: {early} of 1000 in the first half"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_stable_run_the_pause_is_a_first_one_again() {
+    let policy = Policy::default();
+    let mut history = History::default();
+    for _ in 0..4 {
+        history.next(&policy, Duration::ZERO);
+    }
+    for _ in 0..100 {
+        let mut history = History::default();
+        history.next(&policy, Duration::ZERO);
+        history.next(&policy, Duration::ZERO);
+        let pause = history.next(&policy, policy.backoff.stable).unwrap();
+        assert!(pause <= policy.backoff.first, "{pause:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_tasks_that_fail_together_do_not_come_back_together() {
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    for number in 0..10 {
+        let noted = diary.clone();
+        let runs = AtomicUsize::new(0);
+        let run = move |context: Context| {
+            let first = runs.fetch_add(1, Ordering::SeqCst) == 0;
+            if !first {
+                noted.note("back");
+            }
+            async move {
+                if !first {
+                    context.cancelled().await;
+                }
+                Err::<(), _>("together")
+            }
+        };
+        let long = (10 * SECOND, 10 * SECOND);
+        supervisor
+            .task(&format!("task-{number}"))
+            .backoff(long.0, long.1)
+            .run(run)
+            .unwrap();
+    }
+
+    sleep(30 * SECOND).await;
+
+    let mut times = diary.times();
+    assert_eq!(times.len(), 10);
+    times.dedup_by_key(|time| time.as_millis() / 10);
+    assert!(times.len() >= 8, "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn siblings_run_during_a_pause() {
+    let supervisor = Supervisor::new();
+    let failing = supervisor.task("failing").backoff(60 * SECOND, 60 * SECOND);
+    failing.run(|_| async { Err("at once") }).unwrap();
+    let diary = Diary::new();
+    let noted = diary.clone();
+    let run = move |_| {
+        let noted = noted.clone();
+        async move {
+            for _ in 0..10_000 {
+                sleep(Duration::from_millis(100)).await;
+                noted.note("works");
+            }
+        }
+    };
+    supervisor.task("working").run(run).unwrap();
+
+    reaches(&supervisor, "failing", State::BackingOff).await;
+    let before = diary.count("works");
+    sleep(SECOND).await;
+
+    assert!(diary.count("works") >= before + 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_critical_task_that_is_given_up_is_told_by_name() {
+    let supervisor = Supervisor::new();
+    supervisor.task("fine").critical().run(idle).unwrap();
+    supervisor
+        .task("degraded")
+        .run(|_| async { Err("again") })
+        .unwrap();
+    reaches(&supervisor, "degraded", State::GaveUp).await;
+    assert!(supervisor.missing().is_empty(), "it is not critical");
+    assert_eq!(supervisor.given_up(), ["degraded".into()]);
+
+    supervisor
+        .task("broken")
+        .critical()
+        .run(|_| async { Err("again") })
+        .unwrap();
+
+    assert_eq!(&*supervisor.gave_up().await, "broken");
+    assert_eq!(supervisor.missing(), ["broken".into()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_is_told_until_somebody_starts_it_again() {
+    let supervisor = Supervisor::new();
+    supervisor.task("fine").run(idle).unwrap();
+    let mended = Arc::new(AtomicUsize::new(0));
+    for critical in [false, true] {
+        let mended = Arc::clone(&mended);
+        let run = move |context: Context| {
+            let mended = Arc::clone(&mended);
+            async move {
+                if mended.load(Ordering::SeqCst) == 0 {
+                    return Err("again");
+                }
+                context.cancelled().await;
+                Ok(())
+            }
+        };
+        let name = if critical { "critical" } else { "optional" };
+        let task = supervisor.task(name);
+        let task = if critical { task.critical() } else { task };
+        task.run(run).unwrap();
+    }
+    assert!(supervisor.given_up().is_empty(), "they have just begun");
+
+    reaches(&supervisor, "optional", State::GaveUp).await;
+    reaches(&supervisor, "critical", State::GaveUp).await;
+    assert_eq!(
+        supervisor.given_up(),
+        ["optional".into(), "critical".into()]
+    );
+
+    mended.store(1, Ordering::SeqCst);
+    supervisor.restart("optional").unwrap();
+    reaches(&supervisor, "optional", State::Running).await;
+    assert_eq!(supervisor.given_up(), ["critical".into()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_has_not_beaten_for_too_long_is_started_again() {
+    let supervisor = Supervisor::new();
+    let instances = Instances::default();
+    let entered = instances.clone();
+    let run = move |context: Context| {
+        let instance = entered.enter();
+        async move {
+            let _instance = instance;
+            for _ in 0..3 {
+                context.beat();
+                sleep(4 * SECOND).await;
+            }
+            std::future::pending::<()>().await;
+        }
+    };
+    supervisor
+        .task("stuck")
+        .heartbeat(5 * SECOND)
+        .run(run)
+        .unwrap();
+
+    sleep(12 * SECOND).await;
+    assert_eq!(status(&supervisor, "stuck").restarts, 0, "it beats");
+    sleep(2 * SECOND).await;
+
+    let status = status(&supervisor, "stuck");
+    assert_eq!((status.restarts, status.runs), (1, 2));
+    assert_eq!(status.last_error.as_deref(), Some("no heartbeat for 5s"));
+    assert!(status.last_beat.is_some());
+    assert_eq!(
+        (instances.now(), instances.most()),
+        (1, 1),
+        "the first was gone before the second"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_after_a_failure_in_a_group_stop_and_start_again_after_it() {
+    let supervisor = Supervisor::new();
+    let group = Group::default();
+    let diary = Diary::new();
+    let fail = Arc::new(tokio::sync::Notify::new());
+    for name in ["source", "middle", "sink"] {
+        let (noted, fail) = (diary.clone(), Arc::clone(&fail));
+        let run = move |context: Context| {
+            let (noted, fail) = (noted.clone(), Arc::clone(&fail));
+            async move {
+                noted.note(format!("{name} starts"));
+                let failing = async {
+                    match name {
+                        "middle" => fail.notified().await,
+                        _ => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = context.cancelled() => {
+                        // Takes its time, and is waited for.
+                        sleep(SECOND).await;
+                        noted.note(format!("{name} stops"));
+                        Ok(())
+                    }
+                    () = failing => {
+                        noted.note(format!("{name} fails"));
+                        Err("as told")
+                    }
+                }
+            }
+        };
+        supervisor.task(name).after(&group).run(run).unwrap();
+    }
+    sleep(SECOND).await;
+
+    fail.notify_one();
+    sleep(60 * SECOND).await;
+
+    assert_eq!(
+        diary.events(),
+        [
+            "source starts",
+            "middle starts",
+            "sink starts",
+            "middle fails",
+            "sink stops",
+            "middle starts",
+            "sink starts",
+        ]
+    );
+    assert_eq!(status(&supervisor, "source").runs, 1);
+    assert_eq!(
+        (
+            status(&supervisor, "sink").runs,
+            status(&supervisor, "sink").restarts
+        ),
+        (2, 0)
+    );
+}

@@ -1,0 +1,325 @@
+//! Tasks that run at the moments of a schedule, by a clock that a test can set.
+
+use super::*;
+use crate::settings::{Reader, Reference, Section, Sources, load};
+use crate::supervisor::clock;
+
+/// A task that takes no time, and notes each run by the clock on the wall.
+fn noting(diary: &Diary) -> impl Fn(Context) -> std::future::Ready<()> + Send + Sync + 'static {
+    let diary = diary.clone();
+    move |_| {
+        diary.note(rfc3339(clock::now()));
+        std::future::ready(())
+    }
+}
+
+fn rfc3339(time: std::time::SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+fn next_run(supervisor: &Supervisor, name: &str) -> String {
+    rfc3339(status(supervisor, name).next_run.expect("it has a turn"))
+}
+
+fn schedule(text: &str) -> Schedule {
+    text.parse().unwrap()
+}
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_task_runs_at_the_moments_of_its_schedule_in_utc() {
+    clock::set("2028-02-28T23:10:20Z");
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    let nightly = schedule("0 4 * * *");
+    supervisor
+        .at("report", &nightly)
+        .run(noting(&diary))
+        .unwrap();
+
+    sleep(SECOND).await;
+    assert_eq!(next_run(&supervisor, "report"), "2028-02-29T04:00:00Z");
+    sleep(49 * HOUR).await;
+
+    let moments = ["2028-02-29T04:00:00Z", "2028-03-01T04:00:00Z"];
+    assert_eq!(diary.events(), moments);
+    assert_eq!(status(&supervisor, "report").runs, 2);
+    assert_eq!(next_run(&supervisor, "report"), "2028-03-02T04:00:00Z");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_runs_at_its_start_as_well_keeps_to_its_schedule() {
+    clock::set("2026-05-01T03:59:10Z");
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    supervisor
+        .at("report", &schedule("0 4 * * *"))
+        .at_start()
+        .run(noting(&diary))
+        .unwrap();
+
+    sleep(HOUR).await;
+
+    assert_eq!(
+        diary.events(),
+        ["2026-05-01T03:59:10Z", "2026-05-01T04:00:00Z"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_of_a_schedule_do_not_overlap_and_missed_moments_are_skipped() {
+    clock::set("2026-05-01T12:00:30Z");
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    let noted = diary.clone();
+    let run = move |_| {
+        noted.note(rfc3339(clock::now()));
+        sleep(150 * SECOND)
+    };
+    supervisor
+        .at("slow", &schedule("* * * * *"))
+        .run(run)
+        .unwrap();
+
+    sleep(9 * MINUTE).await;
+
+    assert_eq!(
+        diary.events(),
+        [
+            "2026-05-01T12:01:00Z",
+            "2026-05-01T12:04:00Z",
+            "2026-05-01T12:07:00Z"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn jitter_and_the_time_of_a_run_hold_for_a_schedule_too() {
+    clock::set("2026-05-01T12:00:00Z");
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    let noted = diary.clone();
+    let run = move |_| {
+        noted.note("run");
+        std::future::pending::<()>()
+    };
+    let hourly = schedule("0 * * * *");
+    let hourly = supervisor.at("a", &hourly).jitter(30 * MINUTE);
+    hourly.within(MINUTE).run(run).unwrap();
+
+    sleep(51 * HOUR).await;
+
+    let late = diary.times();
+    let late: Vec<_> = late.iter().map(|time| time.as_secs() % 3600).collect();
+    assert_eq!(
+        late.len(),
+        50,
+        "one an hour, whatever came of the one before"
+    );
+    assert!(late.iter().all(|late| *late <= 30 * 60), "{late:?}");
+    assert!(late.iter().any(|late| *late > 5 * 60), "{late:?}");
+    let error = status(&supervisor, "a").last_error;
+    assert_eq!(error.as_deref(), Some("took longer than 1m"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn moments_that_a_machine_slept_through_have_one_run_within_a_minute() {
+    clock::set("2026-05-01T02:00:00Z");
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    supervisor
+        .at("report", &schedule("0 3-5 * * *"))
+        .run(noting(&diary))
+        .unwrap();
+    sleep(30 * MINUTE).await;
+
+    // Tokio's clock has stood still for all that time.
+    clock::set("2026-05-01T07:30:00Z");
+    sleep(61 * SECOND).await;
+
+    let ran = diary.events();
+    assert_eq!(ran.len(), 1, "{ran:?}");
+    assert!(ran[0].starts_with("2026-05-01T07:3"), "{ran:?}");
+    assert_eq!(next_run(&supervisor, "report"), "2026-05-02T03:00:00Z");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_corrected_neither_hastens_a_run_nor_repeats_it() {
+    clock::set("2026-05-01T03:30:00Z");
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    supervisor
+        .at("report", &schedule("0 4 * * *"))
+        .run(noting(&diary))
+        .unwrap();
+    sleep(29 * MINUTE).await;
+
+    clock::set("2026-05-01T03:20:00Z");
+    sleep(39 * MINUTE).await;
+    assert!(diary.events().is_empty(), "it is not four yet");
+    assert_eq!(next_run(&supervisor, "report"), "2026-05-01T04:00:00Z");
+    sleep(2 * MINUTE).await;
+    assert_eq!(diary.events(), ["2026-05-01T04:00:00Z"]);
+
+    clock::set("2026-05-01T03:50:00Z");
+    sleep(HOUR).await;
+    assert_eq!(diary.events().len(), 1, "four has had its run");
+    assert_eq!(next_run(&supervisor, "report"), "2026-05-02T04:00:00Z");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_corrected_during_a_run_does_not_repeat_it() {
+    clock::set("2026-05-01T03:59:00Z");
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    let noted = diary.clone();
+    let run = move |_| {
+        noted.note(rfc3339(clock::now()));
+        clock::set("2026-05-01T03:50:00Z");
+        std::future::ready(())
+    };
+    let nightly = schedule("0 4 * * *");
+    supervisor.at("report", &nightly).run(run).unwrap();
+
+    sleep(HOUR).await;
+
+    assert_eq!(diary.events(), ["2026-05-01T04:00:00Z"]);
+    assert_eq!(next_run(&supervisor, "report"), "2026-05-02T04:00:00Z");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_wrong_by_years_is_forgotten() {
+    clock::set("2036-01-01T00:00:00Z");
+    let supervisor = Supervisor::new();
+    let diary = Diary::new();
+    supervisor
+        .at("report", &schedule("0 4 * * *"))
+        .run(noting(&diary))
+        .unwrap();
+    sleep(5 * HOUR).await;
+
+    clock::set("2026-05-01T00:00:00Z");
+    sleep(5 * HOUR).await;
+
+    assert_eq!(
+        diary.events(),
+        ["2036-01-01T04:00:00Z", "2026-05-01T04:00:00Z"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_far_off_keeps_no_task_from_running_later() {
+    for wrong in ["1970-01-01T00:00:00Z", "9000-01-01T00:00:00Z"] {
+        clock::set(wrong);
+        let supervisor = Supervisor::new();
+        let diary = Diary::new();
+        supervisor
+            .at("report", &schedule("0 4 29 2 *"))
+            .run(noting(&diary))
+            .unwrap();
+        sleep(HOUR).await;
+        assert!(diary.events().is_empty(), "{wrong}");
+
+        clock::set("2028-02-29T03:00:00Z");
+        sleep(2 * HOUR).await;
+        let ran = diary.events();
+        let last = ran.last().map(String::as_str);
+        assert_eq!(last, Some("2028-02-29T04:00:00Z"), "{wrong}");
+        supervisor.stop(SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_a_schedule() {
+    let supervisor = Supervisor::new();
+    let yearly = schedule("0 0 1 1 *");
+    supervisor.at("report", &yearly).run(idle).unwrap();
+    sleep(SECOND).await;
+
+    let began = Instant::now();
+    assert!(supervisor.stop(60 * SECOND).await.is_empty());
+
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    assert_eq!(status(&supervisor, "report").next_run, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interval_of_nothing_leaves_time_for_others() {
+    let supervisor = Supervisor::new();
+    let every = supervisor.every("busy", Duration::ZERO);
+    every.run(|_| std::future::ready(())).unwrap();
+
+    sleep(SECOND).await;
+
+    assert!(supervisor.stop(SECOND).await.is_empty());
+}
+
+#[test]
+fn a_wrong_schedule_says_what_is_wrong_and_what_would_be_right() {
+    let error = "0 25 * * *".parse::<Schedule>().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the schedule \"0 25 * * *\" has \"25\" for its hour; expected minute, hour, day, month \
+         and weekday in UTC, such as `0 4 * * *` (daily at 4:00) or `*/15 * * * MON-FRI`"
+    );
+
+    for (text, why) in [
+        ("", "has 0 fields"),
+        ("@daily", "has 1 fields"),
+        ("0 0 4 * * *", "has 6 fields"),
+        ("61 4 * * *", "has \"61\" for its minute"),
+        ("*/0 4 * * *", "has \"*/0\" for its minute"),
+        ("0 MON * * *", "has \"MON\" for its hour"),
+        ("0 4 JAN * *", "has \"JAN\" for its day of the month"),
+        ("0 4 0 * *", "has \"0\" for its day of the month"),
+        ("0 4 * MON *", "has \"MON\" for its month"),
+        ("0 4 * * Monday", "has \"Monday\" for its day of the week"),
+        ("0 4 * * FRI-MON", "has \"FRI-MON\" for its day of the week"),
+        ("0 4 31 2 *", "never comes"),
+    ] {
+        let error = text.parse::<Schedule>().unwrap_err().to_string();
+        let told = format!("the schedule {text:?} {why}; expected ");
+        assert!(error.starts_with(&told), "{error}, and not {told}");
+    }
+
+    for right in [
+        "*/15 0-6,22 * jan-MAR mon-fri",
+        "0 4 L * *",
+        "0 4 29 2 *",
+        "0 4 * * FRI#2",
+        "0  4 15W * 7",
+    ] {
+        assert_eq!(schedule(right).to_string(), right);
+    }
+}
+
+#[test]
+fn a_setting_can_be_a_schedule_and_is_as_strict() {
+    struct Report(Schedule);
+    impl Section for Report {
+        fn read(from: &mut Reader<'_>) -> Self {
+            Self(from.value("schedule"))
+        }
+    }
+    let reference = Reference::new(&["# When to report.\nschedule = \"0 4 * * *\"\n"]);
+    let read = |value: &str| {
+        let sources = Sources {
+            set: vec![format!("schedule={value}")],
+            ..Sources::default()
+        };
+        load::<Report>(&reference, &sources)
+    };
+
+    let loaded = read("*/5 * * * *").unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.settings.0.to_string(), "*/5 * * * *");
+
+    let problems = read("5 past four").err().expect("it is wrong").to_string();
+    for words in [
+        "schedule = \"5 past four\"",
+        "expected minute, hour, day, month and weekday in UTC",
+    ] {
+        assert!(problems.contains(words), "{problems}");
+    }
+}

@@ -1,0 +1,276 @@
+//! What a line of the log looks like to a machine.
+
+use serde_json::{Value, json};
+use tracing::field::Empty;
+use tracing::{info, info_span, warn};
+
+use super::*;
+use crate::telemetry::page::{Page, under};
+
+/// What this work logs.
+fn text(work: impl FnOnce()) -> String {
+    let page = Page::default();
+    let writer = Writer::start(1 << 20, page.clone(), lost).unwrap();
+    under(Json(writer.clone()), work);
+    writer.flush(Duration::from_secs(30));
+    page.text()
+}
+
+/// The one line that this work logs, behind its time.
+fn line(work: impl FnOnce()) -> String {
+    let text = text(work);
+    let line = text.strip_suffix('\n').unwrap();
+    assert!(!line.contains('\n'), "{line}");
+    assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    let (_, behind) = line.split_once("Z\",").unwrap();
+    behind.to_owned()
+}
+
+fn parsed(text: &str) -> Vec<Value> {
+    let lines = text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().unwrap()
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot save")]
+struct Outer(#[source] Inner);
+
+#[derive(Debug, thiserror::Error)]
+#[error("no \"room\"")]
+struct Inner;
+
+/// One event with each type of value.
+fn all_types() {
+    let (absent, text) = (None::<u64>, String::from("text"));
+    info!(
+        message = "all",
+        number = 1_u8,
+        negative = -2,
+        most = u64::MAX,
+        least = i64::MIN,
+        beyond = u128::MAX,
+        part = 0.25,
+        whole = 3.0,
+        huge = 1e300,
+        none = f64::NAN,
+        flag = true,
+        text,
+        shown = %"a \"b\"",
+        debugged = ?Some("x"),
+        bytes = &b"ab"[..],
+        absent,
+        "a name" = 1,
+    );
+    warn!("with {} in it", 2);
+    warn!(target: "elsewhere", cause = "no\nmessage");
+}
+
+#[test]
+fn an_event_is_time_level_target_message_and_its_fields_in_this_order() {
+    let line =
+        line(|| info!(target: "place", number = 1, text = "t", message = "said", flag = false));
+
+    assert_eq!(
+        line,
+        r#""level":"INFO","target":"place","message":"said","number":1,"text":"t","flag":false}"#
+    );
+}
+
+#[test]
+fn names_and_values_are_those_of_tracing_subscribers_own_json() {
+    let theirs = Page::default();
+    let layer = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_span_list(false)
+        .with_writer(theirs.clone());
+    under(layer, all_types);
+
+    let (ours, theirs) = (parsed(&text(all_types)), parsed(&theirs.text()));
+
+    assert_eq!(ours.len(), 3);
+    for (mut ours, mut theirs) in ours.into_iter().zip(theirs) {
+        for event in [&mut ours, &mut theirs] {
+            event["timestamp"] = json!(event["timestamp"].as_str().unwrap().len());
+        }
+        assert_eq!(ours, theirs);
+    }
+}
+
+#[test]
+fn its_time_is_utc_in_microseconds() {
+    let at = |since: Duration| {
+        let mut line = Line::default();
+        // The first one fills what is kept for a second.
+        line.begin(UNIX_EPOCH, "Z\"");
+        line.begin(UNIX_EPOCH + since, "Z\"");
+        let (_, time) = line.text.split_once(":\"").unwrap();
+        time.split_once('"').unwrap().0.to_owned()
+    };
+
+    assert_eq!(at(Duration::ZERO), "1970-01-01T00:00:00.000000Z");
+    assert_eq!(
+        at(Duration::from_nanos(1_999)),
+        "1970-01-01T00:00:00.000001Z"
+    );
+    let leap = Duration::new(1_709_210_096, 987_654_321);
+    assert_eq!(at(leap), "2024-02-29T12:34:56.987654Z");
+    let before = text(|| info!("now"));
+    let now = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    assert!(parsed(&before)[0]["timestamp"].as_str().unwrap() <= &*now);
+}
+
+#[test]
+fn nothing_in_a_value_ends_its_string_or_its_line() {
+    let mut nasty: String = (0..=0x9f).filter_map(char::from_u32).collect();
+    nasty += "\u{2028}\u{2029} \\\" é £ … 🦀";
+
+    let text = text(|| {
+        info!(text = nasty, shown = %nasty, "{nasty}");
+        info!(target: "a\n\"target", number = 1, "a name\n\"" = 1, "said");
+    });
+
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(
+        !text
+            .chars()
+            .any(|c| c.is_control() && c != '\n' || "\u{2028}\u{2029}".contains(c)),
+        "{text:?}"
+    );
+    let events = parsed(&text);
+    for name in ["message", "text", "shown"] {
+        assert_eq!(events[0][name], nasty, "{name}");
+    }
+    assert_eq!(events[1]["target"], "a\n\"target");
+    assert_eq!(events[1]["a name\n\""], 1);
+}
+
+#[test]
+fn a_name_stands_in_an_event_once() {
+    let line = line(|| {
+        info!(
+            target: "place",
+            timestamp = 1,
+            level = "high",
+            target = "other",
+            r#type = "raw",
+            twice = 1,
+            twice = "again",
+            target_ = "too late",
+            message = "first",
+            message = "second",
+        );
+    });
+
+    assert_eq!(
+        line,
+        r#""level":"INFO","target":"place","message":"first","timestamp_":1,"level_":"high","target_":"other","type":"raw","twice":1}"#
+    );
+}
+
+#[test]
+fn an_error_is_told_with_what_is_behind_it() {
+    let error = Outer(Inner);
+
+    let line = line(|| info!(error = &error as &dyn Error, "failed"));
+
+    assert!(
+        line.ends_with(r#""message":"failed","error":"cannot save: no \"room\""}"#),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_value_that_panics_while_it_is_put_into_words_spoils_no_line() {
+    struct Panics;
+    impl fmt::Display for Panics {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("half a ")?;
+            panic!("no words")
+        }
+    }
+
+    let text = text(|| {
+        info!("before");
+        let panics = || info!(value = %Panics, "lost");
+        std::panic::catch_unwind(panics).unwrap_err();
+        info!("after");
+    });
+
+    let events = parsed(&text);
+    let told: Vec<_> = events.iter().map(|event| &event["message"]).collect();
+    assert_eq!(told, ["before", "after"]);
+}
+
+#[test]
+fn a_loss_is_told_as_an_event() {
+    let told = &parsed(&lost(7))[0];
+
+    assert_eq!(told["level"], "WARN");
+    assert_eq!(
+        (&told["message"], &told["lost"]),
+        (&json!(message::LOST), &json!(7))
+    );
+}
+
+#[test]
+fn an_event_inside_of_spans_has_their_fields_from_the_inside_out_and_each_name_once() {
+    let line = line(|| {
+        let outer = info_span!("outer", method = "GET", status = Empty, number = 1);
+        let inner = info_span!(parent: &outer, "inner", number = 2, target = "x", text = "a \"b\"");
+        outer.record("status", 200);
+        outer.record("number", 7);
+        let _inside = inner.entered();
+        info!(target: "place", method = "own", message = "said");
+    });
+
+    assert_eq!(
+        line,
+        r#""level":"INFO","target":"place","message":"said","method":"own","number":2,"target_":"x","text":"a \"b\"","status":200}"#
+    );
+}
+
+#[test]
+fn the_fields_of_a_span_are_put_into_words_once() {
+    struct Counted<'a>(&'a Cell<usize>);
+    impl fmt::Display for Counted<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.set(self.0.get() + 1);
+            f.write_str("shown")
+        }
+    }
+    let count = Cell::new(0);
+
+    let text = text(|| {
+        let _inside = info_span!("span", value = %Counted(&count)).entered();
+        (0..3).for_each(|_| info!("said"));
+    });
+
+    assert_eq!(count.get(), 1);
+    assert!(
+        parsed(&text).iter().all(|event| event["value"] == "shown"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_value_that_logs_while_it_is_recorded_finds_its_span_in_order() {
+    struct Talks;
+    impl fmt::Display for Talks {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            info!("talking");
+            f.write_str("done")
+        }
+    }
+
+    let text = text(|| {
+        let span = info_span!("span", first = 1, value = Empty);
+        let _inside = span.enter();
+        span.record("value", tracing::field::display(Talks));
+        info!("after");
+    });
+
+    let events = parsed(&text);
+    assert_eq!(events[0]["first"], 1);
+    assert_eq!(events[1]["value"], "done");
+}

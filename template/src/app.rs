@@ -1,0 +1,104 @@
+//! The composition root: what this service is made of, in the order in which it starts, and what is
+//! stopped when.
+
+use mainstay::process::Process;
+use mainstay::service::{Launch, Migratable, Service};
+use mainstay::{Error, Exit, edge, openapi};
+use sqlx::migrate::Migrator;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::hello::{self, Guests};
+use crate::settings::{Database, Settings};
+
+// The schema of this service.{{ nl }}static MIGRATIONS: Migrator = sqlx::migrate!("migrations/{{ database }}");{% comment %}
+#[cfg(not(feature = "postgres"))]
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+#[cfg(feature = "postgres")]
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+// {% endcomment %}
+
+/// The API as a whole, for its description. Each route describes itself.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Hello", description = "Greetings, counted."),
+    tags((name = "hello", description = "Guests, who are greeted by name"))
+)]
+struct Api;
+
+/// What this service is: its name, its listeners, and every setting that it has.
+pub fn service() -> Service<Settings> {
+    Service::new(mainstay::build_info!())
+        .listeners(&["http"])
+        .settings(mainstay::database::SETTINGS)
+        .settings(include_str!("../config/default.toml"))
+}
+
+/// `migrate`: the databases that it brings up to date.
+pub fn databases(settings: &Settings) -> Result<Vec<Box<dyn Migratable>>, Error> {
+    Ok(vec![Box::new(database(settings)?)])
+}
+
+/// `serve`: start, run and stop.
+pub async fn serve(launch: Launch<Settings>) -> Result<Exit, Error> {
+    // The log, signals, metrics and the operator's listener: a slow start can be watched.
+    let process = Process::init(&launch).await?;
+
+    // Start, unless a signal or the operator ends it; then run, until there is a cause to stop.
+    let cause = match process.start(start(launch.settings(), &process)).await {
+        Ok(()) => process.run().await,
+        Err(cause) => cause,
+    };
+
+    // Stop. Each phase has its budget; a second signal exits at once.
+    let mut stop = process.stop(cause);
+    stop.delay().await; // unready, and still serving: load balancers notice
+    stop.drain().await; // servers: no new connections, requests in flight finish
+    stop.tasks().await; // tasks, in reverse order
+    stop.close().await; // databases
+    Ok(stop.finish().await)
+}
+
+/// Starts each part, and registers it for the phase that stops it.
+async fn start(settings: &Settings, process: &Process) -> Result<(), Error> {
+    // The database: connected, migrated, checked.
+    let database = database(settings)?;
+    process.close_on_stop(database.clone());
+    process.set_startup_step("the database");
+    database.connect().await?;
+    process.set_startup_step("its migrations");
+    database.migrate_or_verify().await?;
+    database.spawn_maintenance(process.supervisor())?;
+    let (health, importance) = (process.health(), settings.database.health);
+    health.register_check("database", importance, database.readiness_probe())?;
+
+    // Tasks.
+    process.set_startup_step("tasks");
+    let guests = Guests::new(database);
+    guests.spawn_retention(process.supervisor(), settings.hello.forget_after)?;
+
+    // HTTP.
+    let api = OpenApiRouter::with_openapi(Api::openapi());
+    let api = api.nest("/v1", hello::routes(settings.hello.clone(), guests));
+    let http = &settings.mainstay.http;
+    let routes = openapi::with_documentation(api, http.documentation)?;
+    let routes = edge::protect(routes, http, process.metrics().requests());
+    let routes = routes.merge(process.health().routes());
+    process.serve("http", http.listen, routes, &http.limits)?;
+    Ok(())
+}
+
+/// The database that the settings name.
+fn database(settings: &Settings) -> Result<Database, Error> {
+    Ok(Database::new(&settings.database, &[&MIGRATIONS])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_described_and_read() {
+        mainstay::testing::check_settings(&service());
+    }
+}
