@@ -27,7 +27,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 struct Api;
 
 /// What this service is: its name, its listeners, and every setting that it has.
-pub fn service() -> Service<Settings> {
+pub(crate) fn service() -> Service<Settings> {
     Service::new(mainstay::build_info!())
         .listeners(&["http"])
         .settings(mainstay::database::SETTINGS)
@@ -35,12 +35,12 @@ pub fn service() -> Service<Settings> {
 }
 
 /// `migrate`: the databases that it brings up to date.
-pub fn databases(settings: &Settings) -> Result<Vec<Box<dyn Migratable>>, Error> {
+pub(crate) fn databases(settings: &Settings) -> Result<Vec<Box<dyn Migratable>>, Error> {
     Ok(vec![Box::new(database(settings)?)])
 }
 
 /// `serve`: start, run and stop.
-pub async fn serve(launch: Launch<Settings>) -> Result<Exit, Error> {
+pub(crate) async fn serve(launch: Launch<Settings>) -> Result<Exit, Error> {
     // The log, signals, metrics and the operator's listener: a slow start can be watched.
     let process = Process::init(&launch).await?;
 

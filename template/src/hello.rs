@@ -18,11 +18,11 @@ use crate::settings::Database;
 
 /// `[hello]`
 #[derive(Debug, Clone)]
-pub struct Hello {
+pub(crate) struct Hello {
     /// How a guest is greeted.
-    pub greeting: String,
+    pub(crate) greeting: String,
     /// A guest who stays away for so long is forgotten.
-    pub forget_after: Duration,
+    pub(crate) forget_after: Duration,
 }
 
 impl Section for Hello {
@@ -42,7 +42,7 @@ struct Greeting {
     times: i64,
 }
 
-pub fn routes(hello: Hello, guests: Guests) -> OpenApiRouter {
+pub(crate) fn routes(hello: Hello, guests: Guests) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(greet))
         .with_state((hello, guests))
@@ -64,16 +64,16 @@ async fn greet(
 
 /// The guests in the database.
 #[derive(Debug, Clone)]
-pub struct Guests(Database);
+pub(crate) struct Guests(Database);
 
 impl Guests {
-    pub fn new(database: Database) -> Self {
+    pub(crate) fn new(database: Database) -> Self {
         metrics::describe_counter!("greetings_total", "Guests that were greeted.");
         Self(database)
     }
 
     /// Starts the task that forgets guests who have stayed away for so long, once an hour.
-    pub fn spawn_retention(
+    pub(crate) fn spawn_retention(
         &self,
         supervisor: &Supervisor,
         after: Duration,

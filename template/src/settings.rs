@@ -6,20 +6,20 @@ use crate::hello::Hello;
 
 // The engine that keeps this service's data.{{ nl }}pub type Engine = sqlx::{% if database == "sqlite" %}Sqlite{% else %}Postgres{% endif %};{% comment %}
 #[cfg(not(feature = "postgres"))]
-pub type Engine = sqlx::Sqlite;
+pub(crate) type Engine = sqlx::Sqlite;
 #[cfg(feature = "postgres")]
-pub type Engine = sqlx::Postgres;
+pub(crate) type Engine = sqlx::Postgres;
 // {% endcomment %}
 
 /// A database of that engine.
-pub type Database = mainstay::Database<Engine>;
+pub(crate) type Database = mainstay::Database<Engine>;
 
 /// To add a section: a field here, a line in `read`, and its defaults in `config/default.toml`.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    pub mainstay: mainstay::Settings,
-    pub database: mainstay::database::Settings<Engine>,
-    pub hello: Hello,
+pub(crate) struct Settings {
+    pub(crate) mainstay: mainstay::Settings,
+    pub(crate) database: mainstay::database::Settings<Engine>,
+    pub(crate) hello: Hello,
 }
 
 impl Section for Settings {
