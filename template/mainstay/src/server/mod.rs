@@ -111,7 +111,7 @@ impl Bound {
         // What axum would else do for each request anew.
         let routes = routes.with_state(());
         let door = Door::new(name, self.is_inherited(), routes, Arc::clone(&registry));
-        let socket = self.into_socket()?;
+        let socket = self.into_tcp_listener()?;
         // An answer is written whole: nothing is gained by waiting for more of it. The connections
         // have this from the socket that they came in by.
         _ = SockRef::from(&socket).set_tcp_nodelay(true);

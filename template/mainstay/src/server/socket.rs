@@ -187,7 +187,12 @@ impl Bound {
         self.inherited
     }
 
-    pub(super) fn into_socket(self) -> Result<tokio::net::TcpListener, BindError> {
+    /// The socket itself, for a server of another kind.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime cannot watch it.
+    pub fn into_tcp_listener(self) -> Result<tokio::net::TcpListener, BindError> {
         let failed = |cause| BindError::Bind {
             listener: self.name,
             address: self.address,
