@@ -7,12 +7,12 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use harness::generate::{Answers, Place, generate};
-use harness::{lock, measure, prerequisites, repository};
+use keelson::generate::{Answers, Place, generate};
+use keelson::{lock, measure, prerequisites, repository};
 
-/// Mainstay: services that are ready for production on their first day.
+/// Keelson: services that are ready for production on their first day.
 #[derive(Debug, Parser)]
-#[command(name = "mainstay", bin_name = "cargo run --", version)]
+#[command(name = "keelson", bin_name = "cargo run --", version)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -92,7 +92,7 @@ fn named() -> Result<()> {
     let mut again = Command::new(std::env::current_exe()?);
     Err(again
         .args(std::env::args_os().skip(1))
-        .env("CARGO_NAME", "mainstay")
+        .env("CARGO_NAME", "keelson")
         .exec()
         .into())
 }

@@ -90,7 +90,9 @@ impl Arguments {
     /// The arguments of this process. Exits when they cannot be understood.
     #[must_use]
     pub fn of_process(info: &BuildInfo) -> Self {
-        let command = Self::command().name(info.name).version(&*info.version_line().leak());
+        let command = Self::command()
+            .name(info.name)
+            .version(&*info.version_line().leak());
         let mut matches = command.get_matches();
         Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
     }

@@ -9,6 +9,9 @@
     )
 )]
 
+#[cfg(all(feature = "idempotency", not(feature = "_database")))]
+compile_error!("the feature `idempotency` needs a database: enable `sqlite` or `postgres` as well");
+
 // The layers, lowest first. A module imports from its own layer and from those below it; a test of
 // the repository holds that.
 
@@ -34,7 +37,7 @@ pub mod problem;
 pub mod server;
 
 pub mod cpu;
-#[cfg(feature = "idempotency")]
+#[cfg(all(feature = "idempotency", feature = "_database"))]
 pub mod idempotency;
 pub mod input;
 pub mod precondition;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Interval, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::{Check, Reader, Section};
-use crate::telemetry::message;
+use crate::telemetry::{self, message};
 
 /// Where in its life the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -279,6 +279,20 @@ impl Exit {
             Self::Failed => 1,
             Self::Abandoned(_) => 3,
         }
+    }
+}
+
+impl Exit {
+    /// Logs the last event of the process.
+    pub(crate) fn log(&self) {
+        telemetry::insist(|| {
+            tracing::info!(
+                message = message::STOPPED,
+                outcome = %self,
+                exit_code = self.code(),
+                abandoned = self.abandoned(),
+            );
+        });
     }
 }
 

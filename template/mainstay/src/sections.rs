@@ -2,8 +2,9 @@
 //! configures. A database and idempotency keys have sections of their own, which a service names.
 
 use crate::settings::{Check, Reader, Section};
+use crate::telemetry::Export;
 #[cfg(feature = "otlp")]
-use crate::telemetry::Otlp;
+use crate::telemetry::otlp::Otlp;
 use crate::{edge, health, lifecycle, operator, telemetry};
 
 /// The reference of these settings, for [`Service::settings`](crate::Service::settings).
@@ -25,6 +26,21 @@ pub struct Settings {
     pub shutdown: lifecycle::Shutdown,
     /// `[health]`
     pub health: health::Settings,
+}
+
+impl Settings {
+    /// What exports traces and metrics to the collector that the settings name.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn export(&self) -> Export {
+        Export::to(&self.otlp)
+    }
+
+    /// Without the feature `otlp`, there is no export.
+    #[cfg(not(feature = "otlp"))]
+    #[expect(clippy::unused_self, reason = "the signature of the feature `otlp`")]
+    pub(crate) fn export(&self) -> Export {
+        Export
+    }
 }
 
 impl Section for Settings {

@@ -1,6 +1,6 @@
 //! Heads of requests that contradict themselves, or that are none.
 
-use harness::http::{Answer, Conversation};
+use keelson::http::{Answer, Conversation};
 
 /// OWASP's, as they are on whatever is answered.
 const ALWAYS: [(&str, &str); 7] = [

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use harness::{
+use keelson::{
     postgres::{Postgres, Stop},
     service::Service,
 };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::proxy::Proxy;
+use keelson::proxy::Proxy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::fs;
 
-use harness::service::Service;
+use keelson::service::Service;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Vitals {

@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use harness::repository;
+use keelson::repository;
 
 use crate::like::assert_like;
 use crate::terminal::{self, Terminal, generating, port, shell};

@@ -1,6 +1,6 @@
 //! A collector that is reached by TLS is believed if somebody vouches for it who is known.
 
-use harness::collector::Collector;
+use keelson::collector::Collector;
 
 use crate::{ask, traced};
 

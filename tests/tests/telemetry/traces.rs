@@ -1,7 +1,7 @@
 //! What a trace says of a request.
 
-use harness::collector::{Collector, Span, attribute};
-use harness::http;
+use keelson::collector::{Collector, Span, attribute};
+use keelson::http;
 
 use crate::{PARENT, TRACE, ask, exporting_to, hex, traced};
 

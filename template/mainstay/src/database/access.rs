@@ -76,7 +76,11 @@ impl<E: Engine> Transaction<E> {
     pub async fn roll_back(mut self) {
         self.lease.roll_back().await;
     }
+}
 
+/// For idempotency keys.
+#[cfg(feature = "idempotency")]
+impl<E: Engine> Transaction<E> {
     /// Takes the lock of this name until the transaction ends; false if another transaction has it.
     pub(crate) async fn try_claim(&mut self, name: &str) -> Result<bool, Error> {
         E::try_claim(&mut self.lease, name).await

@@ -136,6 +136,10 @@ pub trait Engine:
 /// Where a database is, and the limits that its connections are told of.
 #[derive(Debug)]
 #[doc(hidden)]
+#[allow(
+    dead_code,
+    reason = "each engine reads the limits that it can be told of"
+)]
 pub struct Target<'a> {
     pub(super) url: &'a str,
     pub(super) acquire_timeout: Duration,

@@ -60,24 +60,18 @@ impl Error {
     }
 }
 
-/// The rules of the engine that an error is of.
+/// The rules of each engine that this crate was built with.
+const RULES: &[ErrorRules] = &[
+    #[cfg(feature = "sqlite")]
+    super::sqlite::ERRORS,
+    #[cfg(feature = "postgres")]
+    super::postgres::ERRORS,
+];
+
+/// The rules of the engine that reported an error.
 fn rules(error: &dyn DatabaseError) -> ErrorRules {
-    #[cfg(all(feature = "sqlite", feature = "postgres"))]
-    let rules = if error
-        .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-        .is_some()
-    {
-        super::postgres::ERRORS
-    } else {
-        super::sqlite::ERRORS
-    };
-    #[cfg(not(feature = "postgres"))]
-    let rules = super::sqlite::ERRORS;
-    #[cfg(not(feature = "sqlite"))]
-    let rules = super::postgres::ERRORS;
-    #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
-    let _ = error;
-    rules
+    let reported_by = RULES.iter().find(|rules| (rules.has_reported)(error));
+    *reported_by.unwrap_or(&RULES[0])
 }
 
 /// So many migrations, in words.

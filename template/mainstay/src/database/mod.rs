@@ -40,10 +40,10 @@ pub use engine::Engine;
 pub use errors::{Error, log_safe_message};
 pub use lease::Lease;
 pub use migrations::FIRST_OF_MACHINERY;
-pub use numbers::{Numbers, Totals};
 pub use refusal::Refusal;
 pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 
+use crate::metrics::pools::Numbers;
 use crate::supervisor::{SpawnError, Supervisor};
 use engine::Pools;
 use pool::{Limits, Pool};
@@ -204,7 +204,9 @@ impl<E: Engine> Database<E> {
     }
 
     /// Makes a [ping](Self::ping) whenever it is called, for a health check.
-    pub fn readiness_probe(&self) -> impl Fn() -> BoxFuture<'static, Result<(), sqlx::Error>> + use<E> {
+    pub fn readiness_probe(
+        &self,
+    ) -> impl Fn() -> BoxFuture<'static, Result<(), sqlx::Error>> + use<E> {
         let database = self.clone();
         move || {
             let database = database.clone();
@@ -240,9 +242,8 @@ impl<E: Engine> Database<E> {
         spawned.map(drop)
     }
 
-    /// What has been going on.
-    #[must_use]
-    pub fn numbers(&self) -> BTreeMap<&'static str, Numbers> {
+    /// The numbers of each pool, by its name.
+    pub(crate) fn numbers(&self) -> BTreeMap<&'static str, Numbers> {
         let pools = self.pools().into_iter();
         pools.map(|(name, pool)| (name, pool.numbers())).collect()
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::Serialize;
+use crate::metrics::pools::{BOUNDS_US, Totals};
 
 /// Why a connection was closed before the pool was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,57 +19,6 @@ pub(super) enum Discard {
     /// Nobody else is to have it: the pool closes, or it was taken for good.
     Closed,
 }
-
-/// The state of a pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Numbers {
-    /// The most connections there may be.
-    pub max: u32,
-    /// Connections there are.
-    pub size: usize,
-    pub idle: usize,
-    pub in_use: usize,
-    /// Whoever waits for one.
-    pub waiting: usize,
-    /// The longest that somebody has had one.
-    pub longest_hold_ms: u64,
-    #[serde(flatten)]
-    pub waits: Totals,
-}
-
-/// What has been counted since the start.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Totals {
-    /// How long those waited who got a connection: within each bound, and beyond the last.
-    pub acquired: [u64; BOUNDS_US.len() + 1],
-    /// How long they waited, all of them together.
-    pub waited_us: u64,
-    /// Whoever did not get one in time.
-    pub timeouts: u64,
-    /// Whoever had one for longer than `hold_warning`.
-    pub held_long: u64,
-    pub discarded_old: u64,
-    pub discarded_dead: u64,
-    pub discarded_broken: u64,
-    pub discarded_unfinished: u64,
-}
-
-impl Totals {
-    /// How many waited no longer than each bound, and longer than the one before.
-    pub fn waits(&self) -> impl Iterator<Item = (Duration, u64)> {
-        let bounds = BOUNDS_US.into_iter().map(Duration::from_micros);
-        bounds.zip(self.acquired)
-    }
-
-    /// How many waited longer than the last of them.
-    #[must_use]
-    pub fn beyond(&self) -> u64 {
-        self.acquired[BOUNDS_US.len()]
-    }
-}
-
-/// The bounds of the histogram, in microseconds.
-const BOUNDS_US: [u64; 6] = [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
 #[derive(Debug, Default)]
 pub(super) struct Waits {

@@ -24,8 +24,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::engine::Engine;
 use super::loan::{Loan, Place, Waiting};
-use super::numbers::{Discard, Numbers, Waits};
+use super::numbers::{Discard, Waits};
 use crate::context::Context;
+use crate::metrics::pools::Numbers;
 
 /// What a pool keeps to.
 #[derive(Debug, Clone)]

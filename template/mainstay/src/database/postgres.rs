@@ -153,6 +153,7 @@ impl Engine for Postgres {
 
 /// How the errors of Postgres are read.
 pub(super) const ERRORS: ErrorRules = ErrorRules {
+    has_reported: |error| error.try_downcast_ref::<PgDatabaseError>().is_some(),
     is_transient,
     is_fatal,
     is_no_transaction,

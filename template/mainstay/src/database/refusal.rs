@@ -26,6 +26,8 @@ pub enum Refusal {
 #[derive(Debug, Clone, Copy)]
 #[doc(hidden)]
 pub struct ErrorRules {
+    /// Whether this engine reported the error.
+    pub(super) has_reported: fn(&dyn DatabaseError) -> bool,
     /// Whether a connection may succeed later: nothing has answered yet.
     pub(super) is_transient: fn(&sqlx::Error) -> bool,
     /// Whether the connection is useless afterwards.

@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::error::DatabaseError;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteError, SqliteJournalMode, SqliteSynchronous,
+};
 use sqlx::{Executor, Sqlite};
 
 use super::engine::{Applied, Engine, Options, Pools, Target, private::Sealed};
@@ -163,6 +165,7 @@ impl Engine for Sqlite {
 
 /// How the errors of SQLite are read.
 pub(super) const ERRORS: ErrorRules = ErrorRules {
+    has_reported: |error| error.try_downcast_ref::<SqliteError>().is_some(),
     is_transient,
     is_fatal,
     is_no_transaction,

@@ -6,7 +6,7 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 #[cfg(feature = "gzip")]
@@ -20,45 +20,10 @@ use http_body::{Frame, SizeHint};
 #[cfg(feature = "gzip")]
 use tokio_util::io::{ReaderStream, StreamReader};
 
-use super::turn::{InTurns, Turn};
+use super::account::{Account, Progress};
+use super::in_turns::InTurns;
+use super::turn::Turn;
 use crate::problem::Problem;
-
-/// What has become of a body, so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Progress {
-    /// It is read, or not asked for.
-    Flows,
-    /// The rest has been asked for, and is not there.
-    Awaited,
-    TooLarge,
-    /// It is not what its head says: cut off, or not compressed as it says.
-    Broken,
-    /// More of it came, and there was no place to work on it.
-    Crowded,
-}
-
-/// What those who read a body and those who watch them share.
-pub(super) struct Account {
-    progress: AtomicU8,
-    /// How much of it has been handed on, in bytes: before or after it was decompressed, whichever is
-    /// more.
-    brought: AtomicUsize,
-    pub(super) turn: Turn,
-}
-
-impl Account {
-    /// What has failed has failed for good.
-    pub(super) fn note(&self, progress: Progress) {
-        if !self.is_over() {
-            self.progress.store(progress as u8, Ordering::Relaxed);
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.progress.load(Ordering::Relaxed) >= Progress::TooLarge as u8
-    }
-}
 
 /// Tells what has become of a body, while somebody else reads it. Until it is dropped, the request has
 /// its turn.
@@ -67,17 +32,18 @@ pub(super) struct Receipt(Arc<Account>);
 impl Receipt {
     /// What the request failed of, if it was of its body.
     pub(super) fn failure(&self) -> Option<Problem> {
-        match self.0.progress.load(Ordering::Relaxed) {
-            state if state == Progress::TooLarge as u8 => Some(Problem::BODY_TOO_LARGE),
-            state if state == Progress::Broken as u8 => Some(Problem::BAD_REQUEST),
-            state if state == Progress::Crowded as u8 => Some(Problem::OVERLOADED),
-            _ => None,
-        }
+        let failures = [
+            (Progress::TooLarge, Problem::BODY_TOO_LARGE),
+            (Progress::Broken, Problem::BAD_REQUEST),
+            (Progress::Crowded, Problem::OVERLOADED),
+        ];
+        let mut failures = failures.into_iter();
+        failures.find_map(|(progress, problem)| self.0.is(progress).then_some(problem))
     }
 
     /// Whether it is the client who is waited for.
     pub(super) fn is_awaited(&self) -> bool {
-        self.0.progress.load(Ordering::Relaxed) == Progress::Awaited as u8
+        self.0.is(Progress::Awaited)
     }
 }
 
@@ -89,18 +55,17 @@ impl Drop for Receipt {
 
 /// Makes the body keep to the limit.
 pub(super) fn bound(request: &mut Request, limit: usize, turn: Turn) -> Result<Receipt, Problem> {
-    let account = Arc::new(Account {
-        progress: AtomicU8::new(Progress::Flows as u8),
-        brought: AtomicUsize::new(0),
-        turn,
-    });
+    let account = Arc::new(Account::new(turn));
     let receipt = Receipt(Arc::clone(&account));
     let too_large = |least: u64| usize::try_from(least).is_ok_and(|least| least > limit);
     if too_large(request.body().size_hint().lower()) {
         return Err(Problem::BODY_TOO_LARGE);
     }
     let body = InTurns::new(mem::take(request.body_mut()), &account);
-    #[cfg_attr(not(feature = "gzip"), expect(unused_mut, reason = "it is decompressed otherwise"))]
+    #[cfg_attr(
+        not(feature = "gzip"),
+        expect(unused_mut, reason = "it is decompressed otherwise")
+    )]
     let mut body = Bounded::new(body, limit, &account);
     let headers = request.headers_mut();
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
@@ -121,7 +86,11 @@ pub(super) fn bound(request: &mut Request, limit: usize, turn: Turn) -> Result<R
             Body::new(Bounded::new(body, limit, &account))
         }
         Some(_) => {
-            let known = if cfg!(feature = "gzip") { "gzip" } else { "identity" };
+            let known = if cfg!(feature = "gzip") {
+                "gzip"
+            } else {
+                "identity"
+            };
             let known = HeaderValue::from_static(known);
             let refused = Problem::UNSUPPORTED_MEDIA_TYPE;
             return Err(refused.and_header(header::ACCEPT_ENCODING, known));

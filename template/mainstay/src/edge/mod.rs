@@ -7,6 +7,7 @@
 //!
 //! `Edge::pass` and `Edge::admit` are the whole of it, from the outside to the inside.
 
+mod account;
 mod address;
 mod admission;
 mod body;
@@ -14,6 +15,7 @@ mod deadline;
 mod event;
 mod headers;
 mod host;
+mod in_turns;
 mod origin;
 mod peers;
 mod settings;

@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
-use crate::header_names::IDEMPOTENT_REPLAYED;
+use crate::header_names::{IDEMPOTENT_REPLAYED, REQUEST_ID};
 use crate::settings::{Check, Reader, Section, Setting};
 
 /// The part of `[http]` that is about pages of other sites.
@@ -67,7 +67,7 @@ impl Origins {
             header::LOCATION,
             header::RETRY_AFTER,
             IDEMPOTENT_REPLAYED,
-            super::REQUEST_ID,
+            REQUEST_ID,
         ];
         let layer = CorsLayer::new()
             .allow_origin(AllowOrigin::list(allowed))

@@ -8,19 +8,12 @@
 //! without a place have brought no more than all that have one may bring; beyond that, they keep
 //! theirs.
 
-use std::mem;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
 
-use axum::body::{Body, Bytes, HttpBody};
-use futures_util::future::BoxFuture;
-use http_body::{Frame, SizeHint};
 use tokio::sync::SemaphorePermit;
 
 use super::admission::Admission;
-use super::body::{Account, Progress};
 use crate::problem::Problem;
 
 /// Where a request is. It has a place in the first case alone.
@@ -54,7 +47,7 @@ impl Turn {
 
     /// Its client is waited for, and has brought so much by now.
     pub(super) fn step_out(&self, brought: usize) {
-        if self.is(Whereabouts::Outside) || !self.admission.may_step_out(brought) {
+        if self.is_outside() || !self.admission.may_step_out(brought) {
             return;
         }
         self.brought.store(brought, Ordering::Relaxed);
@@ -66,7 +59,7 @@ impl Turn {
     }
 
     /// Takes a place again, or is told that there is none.
-    async fn step_in(&self) -> Result<(), Problem> {
+    pub(super) async fn step_in(&self) -> Result<(), Problem> {
         self.admission.enter().await?.forget();
         if self.go(Whereabouts::Outside, Whereabouts::Inside) {
             self.admission
@@ -89,6 +82,10 @@ impl Turn {
         }
     }
 
+    pub(super) fn is_outside(&self) -> bool {
+        self.is(Whereabouts::Outside)
+    }
+
     fn is(&self, whereabouts: Whereabouts) -> bool {
         self.whereabouts.load(Ordering::Acquire) == whereabouts as u8
     }
@@ -99,75 +96,5 @@ impl Turn {
             .whereabouts
             .compare_exchange(from as u8, to as u8, change.0, change.1);
         gone.is_ok()
-    }
-}
-
-type Piece = Option<Result<Frame<Bytes>, axum::Error>>;
-
-/// A body as it comes in, whose request has a place for as long as there is something of it.
-pub(super) struct InTurns {
-    body: Body,
-    account: Arc<Account>,
-    /// What has come, while there is no place yet to work on it.
-    waits: Option<(BoxFuture<'static, Result<(), Problem>>, Piece)>,
-}
-
-impl InTurns {
-    pub(super) fn new(body: Body, account: &Arc<Account>) -> Self {
-        Self {
-            body,
-            account: Arc::clone(account),
-            waits: None,
-        }
-    }
-
-    /// The next piece, once it is here.
-    fn receive(&mut self, context: &mut Context<'_>) -> Poll<Piece> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        let Poll::Ready(piece) = polled else {
-            self.account.note(Progress::Awaited);
-            return Poll::Pending;
-        };
-        self.account.note(match &piece {
-            Some(Err(_)) => Progress::Broken,
-            Some(Ok(_)) | None => Progress::Flows,
-        });
-        Poll::Ready(piece)
-    }
-}
-
-impl HttpBody for InTurns {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Piece> {
-        if self.waits.is_none() {
-            let piece = ready!(self.receive(context));
-            if !self.account.turn.is(Whereabouts::Outside) {
-                return Poll::Ready(piece);
-            }
-            let account = Arc::clone(&self.account);
-            let step_in = Box::pin(async move { account.turn.step_in().await });
-            self.waits = Some((step_in, piece));
-        }
-        let Some((step_in, piece)) = &mut self.waits else {
-            return Poll::Ready(None);
-        };
-        let is_in = ready!(step_in.as_mut().poll(context));
-        let piece = mem::take(piece);
-        self.waits = None;
-        if let Err(problem) = is_in {
-            self.account.note(Progress::Crowded);
-            return Poll::Ready(Some(Err(axum::Error::new(problem.title))));
-        }
-        Poll::Ready(piece)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.waits.is_none() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::Importance;
+use crate::importance::Importance;
 use crate::panics;
 
 /// Failures in a row before a check is believed to fail; one success is enough to recover.
@@ -40,7 +40,12 @@ pub(super) struct Belief {
 }
 
 impl Check {
-    pub(super) fn new(name: &str, importance: Importance, period: Duration, timeout: Duration) -> Self {
+    pub(super) fn new(
+        name: &str,
+        importance: Importance,
+        period: Duration,
+        timeout: Duration,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             importance,

@@ -1,18 +1,25 @@
 //! The key that a client gives a request, and which request it was given to.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::MatchedPath;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use sha2::{Digest, Sha256};
 
-use super::Caller;
-use crate::problem::{Fault, Problem};
-
 use crate::header_names::IDEMPOTENCY_KEY as HEADER;
+use crate::problem::{Fault, Problem};
 
 /// The longest key, in bytes.
 const LONGEST: usize = 255;
+
+/// Who sends a request: a key belongs to its caller.
+///
+/// A service puts this into the extensions of a request once it knows the sender. Without it, all clients
+/// that send the same key and the same request get the same answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Caller(pub Arc<str>);
 
 /// A request that has a key.
 #[derive(Debug)]

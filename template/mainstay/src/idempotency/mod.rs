@@ -30,22 +30,23 @@ mod settings;
 mod store;
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::database::Transaction;
+use crate::header_names::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED};
 use crate::problem::{Fault, Problem};
 use answer::Answer;
 use key::Keyed;
 use numbers::Outcome;
 
 pub use described::{KeyHeader, PROBLEMS};
+pub use key::Caller;
 pub use keys::Keys;
-pub use numbers::{Numbers, numbers};
+pub(crate) use numbers::write_metrics;
 pub use settings::Settings;
 pub use store::Store;
 
@@ -58,12 +59,11 @@ pub fn migrations<E: Store>() -> &'static sqlx::migrate::Migrator {
 /// The reference of `[idempotency]`, for [`Service::settings`](crate::Service::settings).
 pub const SETTINGS: &str = include_str!("../../config/idempotency.toml");
 
-pub use crate::header_names::{IDEMPOTENCY_KEY as KEY, IDEMPOTENT_REPLAYED as REPLAYED};
+/// The header of a request that may be sent again.
+pub const KEY: HeaderName = IDEMPOTENCY_KEY;
 
-/// Whose key it is. Whatever finds out who sends a request puts this into its extensions; without it,
-/// everybody who sends the same key and the same request gets the same answer.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Caller(pub Arc<str>);
+/// The header of an answer that was given before.
+pub const REPLAYED: HeaderName = IDEMPOTENT_REPLAYED;
 
 /// What a request asks for, `T`, which is done once for a key. A request without one is worked on
 /// whenever it comes, or is refused if the key is [`Demanded`].

@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::metrics::catalog;
+use crate::metrics::text::Text;
+
 /// What became of a request with a key.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Outcome {
@@ -12,17 +15,6 @@ pub(super) enum Outcome {
     InUse,
     /// The key belongs to another request.
     Reused,
-}
-
-/// Of this process, so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Numbers {
-    pub first: u64,
-    pub replayed: u64,
-    pub in_use: u64,
-    pub reused: u64,
-    /// The answers that are kept, as of the last time that they were counted.
-    pub kept: u64,
 }
 
 static OUTCOMES: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
@@ -38,15 +30,19 @@ pub(super) fn are_kept(count: u64) {
     KEPT.store(count, Ordering::Relaxed);
 }
 
-/// What has been going on.
-#[must_use]
-pub fn numbers() -> Numbers {
-    let so_far = |outcome: Outcome| OUTCOMES[outcome as usize].load(Ordering::Relaxed);
-    Numbers {
-        first: so_far(Outcome::First),
-        replayed: so_far(Outcome::Replayed),
-        in_use: so_far(Outcome::InUse),
-        reused: so_far(Outcome::Reused),
-        kept: KEPT.load(Ordering::Relaxed),
+/// Appends the counts to a page of metrics.
+pub(crate) fn write_metrics(text: &mut Text) {
+    let mut requests = text.family(&catalog::IDEMPOTENCY_REQUESTS);
+    let outcomes = [
+        (Outcome::First, "first"),
+        (Outcome::Replayed, "replayed"),
+        (Outcome::InUse, "in_use"),
+        (Outcome::Reused, "reused"),
+    ];
+    for (outcome, label) in outcomes {
+        let count = OUTCOMES[outcome as usize].load(Ordering::Relaxed);
+        requests.sample(&[label], count);
     }
+    text.family(&catalog::IDEMPOTENCY_ANSWERS)
+        .sample(&[], KEPT.load(Ordering::Relaxed));
 }

@@ -13,6 +13,7 @@ pub mod catalog;
 mod histogram;
 pub mod http;
 mod own;
+pub(crate) mod pools;
 mod process;
 mod runtime;
 pub(crate) mod text;

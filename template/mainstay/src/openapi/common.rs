@@ -11,7 +11,14 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Components, Content, Header, OpenApi, Ref, RefOr, Required, Response};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::header_names::IDEMPOTENCY_KEY;
+#[cfg(all(feature = "idempotency", feature = "_database"))]
+use crate::idempotency::PROBLEMS as OF_KEYS;
 use crate::problem::{Body, KIND, Problem};
+
+/// What can become of a request with an idempotency key.
+#[cfg(not(all(feature = "idempotency", feature = "_database")))]
+const OF_KEYS: &[Problem] = &[];
 
 /// What can become of any request, …
 const OF_ALL: &[Problem] = &[
@@ -83,17 +90,14 @@ fn answer(operation: &mut Operation, of_change: &[Problem]) {
         Some(Required::False) => OF_VERSIONS,
         None => &[],
     };
-    #[cfg(feature = "idempotency")]
-    let takes_keys = header(operation, &crate::idempotency::KEY).is_some();
+    let takes_keys = header(operation, &IDEMPOTENCY_KEY).is_some();
+    let of_key = if takes_keys { OF_KEYS } else { &[] };
     let responses = &mut operation.responses.responses;
     // Its own come first: what is said elsewhere stays as it is.
-    #[cfg(feature = "idempotency")]
-    if takes_keys {
-        for problem in &crate::idempotency::PROBLEMS {
-            let own = || Response::new("").into();
-            let status = problem.status.as_str().to_owned();
-            tell(responses.entry(status).or_insert_with(own), problem);
-        }
+    for problem in of_key {
+        let own = || Response::new("").into();
+        let status = problem.status.as_str().to_owned();
+        tell(responses.entry(status).or_insert_with(own), problem);
     }
     for problem in [OF_ALL, of_body, of_version, of_change].concat() {
         let shared = || Ref::from_response_name(name(problem.status)).into();

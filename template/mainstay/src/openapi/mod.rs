@@ -18,7 +18,10 @@ use utoipa_axum::router::OpenApiRouter;
 /// # Errors
 ///
 /// When the description cannot be written as JSON.
-pub fn with_documentation(routes: OpenApiRouter, documented: bool) -> Result<Router, serde_json::Error> {
+pub fn with_documentation(
+    routes: OpenApiRouter,
+    documented: bool,
+) -> Result<Router, serde_json::Error> {
     let (routes, api) = routes.split_for_parts();
     if !documented {
         return Ok(routes);

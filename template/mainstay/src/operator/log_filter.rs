@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use garde::Validate;
 use serde::Deserialize;
 
-use super::routes::OperatorState;
+use super::state::OperatorState;
 use crate::input::Json;
 use crate::problem::Problem;
 use crate::telemetry::{Filter, InForce};

@@ -12,6 +12,7 @@ mod export;
 mod log_filter;
 mod routes;
 mod snapshot;
+mod state;
 mod token;
 
 use std::net::SocketAddr;
@@ -24,8 +25,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub use routes::{Observed, OperatorState, routes};
-pub use snapshot::PoolNumbers;
+pub use routes::routes;
+pub use state::{Observed, OperatorState};
 pub use token::Token;
 
 use crate::server::{BindError, Bound, Limits, Sockets};

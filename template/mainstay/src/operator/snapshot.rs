@@ -3,22 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-#[cfg(feature = "_database")]
-use crate::database::Numbers;
 use crate::health::Checked;
 use crate::lifecycle;
 use crate::metrics::catalog;
+use crate::metrics::pools::Numbers;
 use crate::metrics::text::{Counts, Text};
 use crate::server::Traffic;
 use crate::supervisor::{self, Status};
 
 /// The connection pools of a database, by name.
-#[cfg(feature = "_database")]
-pub type PoolNumbers = BTreeMap<&'static str, Numbers>;
-
-/// Without a database, there are none.
-#[cfg(not(feature = "_database"))]
-pub type PoolNumbers = BTreeMap<&'static str, std::convert::Infallible>;
+pub(crate) type PoolNumbers = BTreeMap<&'static str, Numbers>;
 
 /// What others count.
 #[derive(Debug)]
@@ -40,12 +34,11 @@ pub(super) struct Snapshot {
 impl Snapshot {
     pub(super) fn write(&self, text: &mut Text) {
         self.listener(text);
-        #[cfg(feature = "_database")]
         self.pools(text);
         self.tasks(text);
         self.checks(text);
-        #[cfg(feature = "idempotency")]
-        write_idempotency(text);
+        #[cfg(all(feature = "idempotency", feature = "_database"))]
+        crate::idempotency::write_metrics(text);
         #[cfg(feature = "otlp")]
         super::export::write(text);
         let states = ["starting", "ready", "draining", "stopped"];
@@ -85,9 +78,12 @@ impl Snapshot {
             .maybe(http.map(|http| http.in_flight));
     }
 
-    #[cfg(feature = "_database")]
+    /// Without a database, there are no families of pools.
     fn pools(&self, text: &mut Text) {
-        let pools = || self.database.iter().flatten();
+        let Some(pools) = &self.database else {
+            return;
+        };
+        let pools = || pools.iter();
         let mut count = text.family(&catalog::POOL_COUNT);
         for (pool, numbers) in pools() {
             count.sample(&[pool, "idle"], numbers.idle);
@@ -168,7 +164,6 @@ const TASK_STATES: [(supervisor::State, &str); 6] = [
     (supervisor::State::GaveUp, "gave_up"),
 ];
 
-#[cfg(feature = "_database")]
 fn waits(numbers: &Numbers) -> Counts {
     let totals = &numbers.waits;
     let buckets = totals.waits();
@@ -179,17 +174,4 @@ fn waits(numbers: &Numbers) -> Counts {
         beyond: totals.beyond(),
         sum: Duration::from_micros(totals.waited_us).as_secs_f64(),
     }
-}
-
-/// What has become of requests with an idempotency key.
-#[cfg(feature = "idempotency")]
-fn write_idempotency(text: &mut Text) {
-    let numbers = crate::idempotency::numbers();
-    let mut requests = text.family(&catalog::IDEMPOTENCY_REQUESTS);
-    requests.sample(&["first"], numbers.first);
-    requests.sample(&["replayed"], numbers.replayed);
-    requests.sample(&["in_use"], numbers.in_use);
-    requests.sample(&["reused"], numbers.reused);
-    text.family(&catalog::IDEMPOTENCY_ANSWERS)
-        .sample(&[], numbers.kept);
 }

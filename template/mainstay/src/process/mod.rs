@@ -37,7 +37,6 @@ use tokio::runtime::Handle;
 
 pub use component::Component;
 pub use stop::{Cause, Stop};
-pub(crate) use stop::{log_failure, log_stopped};
 
 use crate::Error;
 use crate::cpu::Cpu;
@@ -51,7 +50,7 @@ use crate::service::Launch;
 use crate::settings::{self, Entry, Section};
 use crate::signals::Signals;
 use crate::supervisor::Supervisor;
-use crate::telemetry::{Filtering, message};
+use crate::telemetry::{Export, Filtering, message};
 use crate::watchdog::Pulse;
 
 /// The process that a service runs in, from its start to its stop.
@@ -68,8 +67,7 @@ pub struct Process {
     components: Mutex<Components>,
     operator: Operator,
     state: Arc<OperatorState>,
-    #[cfg(feature = "otlp")]
-    export: crate::telemetry::Export,
+    export: Export,
 }
 
 /// The parts that a stop takes apart, by the phase in which it does.
@@ -86,14 +84,12 @@ impl Process {
     /// # Errors
     ///
     /// When one of them cannot be had.
-    pub async fn init<S: Section + AsRef<Settings> + 'static>(launch: &Launch<S>) -> Result<Self, Error> {
+    pub async fn init<S: Section + AsRef<Settings> + 'static>(
+        launch: &Launch<S>,
+    ) -> Result<Self, Error> {
         let settings: &Settings = launch.settings().as_ref();
-        #[cfg(feature = "otlp")]
-        let export = crate::telemetry::Export::to(&settings.otlp);
-        #[cfg(feature = "otlp")]
+        let export = settings.export();
         let filtering = settings.log.start(export.spans())?;
-        #[cfg(not(feature = "otlp"))]
-        let filtering = settings.log.start(None)?;
         let (reloaded, in_force) = (filtering.clone(), launch.entries().to_vec());
         let reload = launch.reload();
         let signals = Signals::listen(move || reload_settings(&reload(), &reloaded, &in_force))?;
@@ -120,13 +116,10 @@ impl Process {
         let routes = crate::operator::routes(Arc::clone(&state));
         let watched = Handle::current();
         let forced = stop::force_exit_after_grace(lifecycle.watch(), settings.shutdown.grace);
-        #[cfg(feature = "otlp")]
         let exported = {
             let state = Arc::clone(&state);
             export.clone().run(move || state.metrics_page())
         };
-        #[cfg(not(feature = "otlp"))]
-        let exported = async {};
         let beside = async move {
             let kept = filtering.revert_in_time();
             _ = tokio::join!(pulse.watch(watched), forced, kept, exported);
@@ -144,7 +137,6 @@ impl Process {
             components: Mutex::default(),
             operator,
             state,
-            #[cfg(feature = "otlp")]
             export,
         })
     }

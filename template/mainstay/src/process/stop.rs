@@ -1,6 +1,5 @@
 //! The stop: phases, each with its deadline, and the two ways to cut it short.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +42,7 @@ impl Cause {
             Self::ComponentFailed(error) => {
                 tracing::error!(message = message::DRAINING, cause = %error);
             }
-            Self::StartFailed(error) => log_failure(&**error),
+            Self::StartFailed(error) => telemetry::log_failure(&**error),
         });
     }
 }
@@ -134,13 +133,9 @@ impl Stop {
     pub async fn close(&mut self) {
         let components = self.process.components().closed.clone();
         let budget = self.process.shutdown.close;
-        #[cfg(feature = "otlp")]
         let export = self.process.export.clone();
         let closed = async |deadline: Instant| {
-            #[cfg(feature = "otlp")]
             let exported = export.close(deadline.saturating_duration_since(Instant::now()));
-            #[cfg(not(feature = "otlp"))]
-            let exported = async {};
             tokio::join!(stop_all(&components, deadline), exported).0
         };
         self.phase(Phase::Close, budget, pending(&components), closed)
@@ -240,28 +235,7 @@ pub(super) async fn force_exit_after_grace(mut lifecycle: watch::Receiver<State>
     }
     sleep(grace.saturating_sub(Duration::from_secs(1))).await;
     let exit = Exit::after(["a stop that made no progress".to_owned()]);
-    log_stopped(&exit);
+    exit.log();
     telemetry::flush();
     std::process::exit(exit.code().into())
-}
-
-/// Logs why the process could not start or go on: on stderr if the filter keeps it out of the log.
-pub(crate) fn log_failure(error: &(dyn std::error::Error + 'static)) {
-    if tracing::enabled!(tracing::Level::ERROR) {
-        tracing::error!(cause = %error, message = message::FAILED);
-    } else {
-        _ = writeln!(io::stderr(), "error: {error}");
-    }
-}
-
-/// Logs the last event of a process.
-pub(crate) fn log_stopped(exit: &Exit) {
-    telemetry::insist(|| {
-        tracing::info!(
-            message = message::STOPPED,
-            outcome = %exit,
-            exit_code = exit.code(),
-            abandoned = exit.abandoned(),
-        );
-    });
 }

@@ -16,12 +16,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Limits;
 use super::connection::Connection;
 use super::conversation::Conversation;
 use super::exchange::answer;
+use super::limits::Limits;
 use super::registry::Registry;
 use super::socket::admit_no_more;
+use super::stream::Stream;
 
 /// How long to rest when the process or the machine has no more file descriptors.
 const REST: Duration = Duration::from_millis(100);
@@ -39,7 +40,7 @@ const HANDSHAKE: Duration = Duration::from_millis(100);
 /// Accepts until it is told to stop. Then whoever has connected, or begun to, is still served, and
 /// the socket closed: those who come later are refused.
 pub(super) async fn accept(socket: TcpListener, door: Door, stop: CancellationToken) {
-    let mut sweep = interval(door.registry.tick());
+    let mut sweep = interval(door.registry.shared().tick());
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stopped = pin!(stop.cancelled());
     loop {
@@ -84,7 +85,7 @@ impl Door {
         routes: Router,
         registry: Arc<Registry>,
     ) -> Self {
-        let protocol = Protocol::within(registry.limits());
+        let protocol = Protocol::within(registry.shared().limits());
         Self {
             name,
             inherited,
@@ -105,7 +106,8 @@ impl Door {
     }
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let (stream, connection) = Connection::open(stream, peer, permit, &self.registry);
+        let connection = self.registry.enter(stream, peer);
+        let stream = Stream::new(Arc::clone(&connection), Arc::clone(&self.registry), permit);
         let (routes, asked) = (self.routes.clone(), Arc::clone(&connection));
         let service = service_fn(move |request| answer(&routes, &asked, request));
         let io = TokioIo::new(stream);

@@ -12,23 +12,22 @@ use std::time::Duration;
 use axum::extract::MatchedPath;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::conversation::Conversation;
-use super::registry::{Overdue, Registry};
-use super::stream::Stream;
+use super::shared::Shared;
 
 /// The last words over HTTP/1 to a client whose request head did not arrive in time.
 const LATE_HEAD: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// What the registry, the requests and the [stream](Stream) share of a connection.
+/// What the registry, the requests and the stream share of a connection.
 pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
-    pub(super) registry: Arc<Registry>,
+    pub(super) listener: Arc<Shared>,
     /// Ends the task that speaks with the client. An upgraded connection has none of ours.
     task: OnceLock<AbortHandle>,
     /// No further request is wanted: what is so, and who is told.
@@ -76,6 +75,14 @@ struct Request {
     unread: Option<u32>,
 }
 
+/// What a client took too long for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    Head,
+    Idle,
+    Write,
+}
+
 /// How long an idle connection is listened to before it is closed: a request that is already on
 /// its way is answered. More than a round trip, and nothing that anybody waits for.
 const LAST_CALL: Duration = Duration::from_millis(100);
@@ -87,36 +94,31 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(1);
 
 impl Connection {
-    /// A connection and its two ends: the socket to speak through, and what is known about it.
-    pub(super) fn open(
+    pub(super) fn new(
+        id: u64,
         socket: TcpStream,
         peer: SocketAddr,
-        permit: OwnedSemaphorePermit,
-        registry: &Arc<Registry>,
-    ) -> (Stream, Arc<Self>) {
-        let connection = registry.enter(|id| {
-            Arc::new(Self {
-                id,
-                peer,
-                registry: Arc::clone(registry),
-                task: OnceLock::new(),
-                is_last: AtomicBool::new(false),
-                last_call: Notify::new(),
-                state: Mutex::new(State {
-                    socket,
-                    silence: Silence::First(registry.now()),
-                    stuck: None,
-                    requests: Vec::new(),
-                    last_route: None,
-                    next_request: 0,
-                    is_endless: false,
-                    uploads: false,
-                    http2: false,
-                }),
-            })
-        });
-        let stream = Stream::new(Arc::clone(&connection), permit);
-        (stream, connection)
+        listener: &Arc<Shared>,
+    ) -> Self {
+        Self {
+            id,
+            peer,
+            listener: Arc::clone(listener),
+            task: OnceLock::new(),
+            is_last: AtomicBool::new(false),
+            last_call: Notify::new(),
+            state: Mutex::new(State {
+                socket,
+                silence: Silence::First(listener.now()),
+                stuck: None,
+                requests: Vec::new(),
+                last_route: None,
+                next_request: 0,
+                is_endless: false,
+                uploads: false,
+                http2: false,
+            }),
+        }
     }
 
     /// Speaks with the client until one side ends it.
@@ -213,11 +215,11 @@ impl Connection {
 
     /// Whether its client has taken too long for something.
     pub(super) fn overdue(&self) -> Option<Overdue> {
-        let limits = self.registry.limits();
-        let over = |since, time| self.registry.is_over(since, time);
+        let limits = self.listener.limits();
+        let over = |since, time| self.listener.is_over(since, time);
         let state = self.lock();
         // What has no end of its own misses nothing by being cut off.
-        let is_ending = self.registry.draining().is_cancelled() && state.is_endless;
+        let is_ending = self.listener.draining().is_cancelled() && state.is_endless;
         let patience = match state.requests.len() {
             0 | 1 if is_ending => LINGER,
             _ => limits.write_timeout,
@@ -291,7 +293,7 @@ impl Connection {
     }
 
     pub(super) fn ended(&self, id: u64) {
-        let now = self.registry.now();
+        let now = self.listener.now();
         let mut state = self.lock();
         if let Some(place) = state.requests.iter().position(|request| request.id == id) {
             state.last_route = state.requests.swap_remove(place).route;

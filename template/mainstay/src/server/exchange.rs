@@ -78,13 +78,13 @@ impl Future for Answering {
             // From here on, the whole connection is this exchange: it ends with its socket.
             under_way.connection = None;
         } else if let Some(connection) = &under_way.connection {
-            let registry = &connection.registry;
-            if registry.is_closing() && *this.version < Version::HTTP_2 {
+            let listener = &connection.listener;
+            if listener.is_closing() && *this.version < Version::HTTP_2 {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
             if is_event_stream(&response) {
-                ending = Some(Box::pin(registry.draining().clone().cancelled_owned()));
+                ending = Some(Box::pin(listener.draining().clone().cancelled_owned()));
                 connection.answers_without_end();
             }
         }
@@ -144,7 +144,7 @@ impl Exchange {
     #[must_use]
     pub fn is_cut(&self) -> bool {
         let connection = self.connection.upgrade();
-        connection.is_some_and(|connection| connection.registry.is_cut())
+        connection.is_some_and(|connection| connection.listener.is_cut())
     }
 
     /// Of no connection.
@@ -187,7 +187,7 @@ impl UnderWay {
         let Some(connection) = &self.connection else {
             return;
         };
-        let unread = waits.then(|| connection.registry.now());
+        let unread = waits.then(|| connection.listener.now());
         if self.unread != unread {
             self.unread = unread;
             connection.unread_since(self.id, unread);
@@ -263,7 +263,7 @@ impl<S: Sync> FromRequestParts<S> for Drain {
         // A request that came over no listener, as in a test, is never drained.
         let connection = Exchange::look(|exchange| exchange.connection.upgrade()).flatten();
         Ok(connection.map_or_else(Self::default, |connection| {
-            Self(connection.registry.draining().clone())
+            Self(connection.listener.draining().clone())
         }))
     }
 }

@@ -3,37 +3,31 @@
 //!
 //! Deadlines are kept by a sweep over all connections, not by a timer in each: a request then costs
 //! neither a timer nor a look at the clock, and no client can hold a connection by a state that
-//! nobody has thought of a timer for. They are kept to within a [tick](Registry::tick).
+//! nobody has thought of a timer for. They are kept to within a [tick](Shared::tick).
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, interval, timeout_at};
-use tokio_util::sync::CancellationToken;
 
-use super::Limits;
-use super::connection::Connection;
+use super::connection::{Connection, Overdue};
+use super::limits::Limits;
+use super::shared::Shared;
 
 pub(super) struct Registry {
-    limits: Limits,
+    shared: Arc<Shared>,
     room: Arc<Semaphore>,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     /// Told when the last connection has ended.
     emptied: Notify,
-    /// In ticks, since the listener began.
-    now: AtomicU32,
-    /// Answers ask their clients to come back over another connection.
-    closing: AtomicBool,
-    /// Cancelled when the drain begins.
-    draining: CancellationToken,
-    /// The drain is over, and nobody is waited for any more.
-    is_cut: AtomicBool,
     accepted: AtomicU64,
     /// Of the connections that have left. The others count their own, lest all threads write to one
     /// place with every request.
@@ -41,14 +35,6 @@ pub(super) struct Registry {
     late: [AtomicU64; 3],
     failures: Mutex<Option<Instant>>,
     is_full: AtomicBool,
-}
-
-/// What a client took too long for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Overdue {
-    Head,
-    Idle,
-    Write,
 }
 
 /// What has come through a listener, and what is going on.
@@ -95,13 +81,9 @@ impl Registry {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             room: Arc::new(Semaphore::new(limits.max_connections)),
-            limits,
+            shared: Arc::new(Shared::new(limits)),
             open: Mutex::default(),
             emptied: Notify::new(),
-            now: AtomicU32::new(0),
-            closing: AtomicBool::new(false),
-            draining: CancellationToken::new(),
-            is_cut: AtomicBool::new(false),
             accepted: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             late: Default::default(),
@@ -110,8 +92,9 @@ impl Registry {
         }
     }
 
-    pub(super) fn limits(&self) -> &Limits {
-        &self.limits
+    /// What the connections share with the listener.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Room for one more connection, which is taken until it is dropped.
@@ -121,7 +104,7 @@ impl Registry {
             return permit;
         }
         if !self.is_full.swap(true, Ordering::Relaxed) {
-            let most = self.limits.max_connections;
+            let most = self.shared.limits().max_connections;
             tracing::warn!(listener = name, most, "no room for another connection");
         }
         match Arc::clone(&self.room).acquire_owned().await {
@@ -135,9 +118,10 @@ impl Registry {
         Arc::clone(&self.room).try_acquire_owned().ok()
     }
 
-    pub(super) fn enter(&self, make: impl FnOnce(u64) -> Arc<Connection>) -> Arc<Connection> {
+    /// Takes in a connection that was accepted.
+    pub(super) fn enter(&self, socket: TcpStream, peer: SocketAddr) -> Arc<Connection> {
         let id = self.accepted.fetch_add(1, Ordering::Relaxed);
-        let connection = make(id);
+        let connection = Arc::new(Connection::new(id, socket, peer, &self.shared));
         self.lock().insert(id, Arc::clone(&connection));
         connection
     }
@@ -155,31 +139,9 @@ impl Registry {
         drop(left);
     }
 
-    /// How many sweeps there have been: the age of things is counted in these.
-    pub(super) fn now(&self) -> u32 {
-        self.now.load(Ordering::Relaxed)
-    }
-
-    /// The time from one sweep to the next: a tenth of the shortest deadline, within reason.
-    pub(super) fn tick(&self) -> Duration {
-        let limits = &self.limits;
-        let shortest = limits
-            .header_timeout
-            .min(limits.idle_timeout)
-            .min(limits.write_timeout);
-        (shortest / 10).clamp(Duration::from_millis(10), Duration::from_secs(1))
-    }
-
-    /// Whether something has lasted for so long, if it began at that tick.
-    pub(super) fn is_over(&self, since: u32, time: Duration) -> bool {
-        let age = self.now().wrapping_sub(since);
-        // The first tick may have come at once.
-        self.tick() * age.saturating_sub(1) >= time
-    }
-
     /// Ends the connections whose time is over.
     pub(super) fn sweep(&self) {
-        self.now.fetch_add(1, Ordering::Relaxed);
+        self.shared.advance();
         let overdue: Vec<_> = self
             .lock()
             .values()
@@ -193,7 +155,7 @@ impl Registry {
 
     /// Keeps the deadlines from here on.
     pub(super) async fn sweep_on(&self) -> Infallible {
-        let mut sweep = interval(self.tick());
+        let mut sweep = interval(self.shared.tick());
         loop {
             sweep.tick().await;
             self.sweep();
@@ -209,22 +171,9 @@ impl Registry {
         }
     }
 
-    pub(super) fn announce_close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn draining(&self) -> &CancellationToken {
-        &self.draining
-    }
-
     /// Tells every connection to come to its end.
     pub(super) fn drain(&self) {
-        self.announce_close();
-        self.draining.cancel();
+        self.shared.begin_drain();
         for connection in self.lock().values() {
             connection.drain();
         }
@@ -240,13 +189,9 @@ impl Registry {
         timeout_at(deadline, emptied).await.is_ok()
     }
 
-    pub(super) fn is_cut(&self) -> bool {
-        self.is_cut.load(Ordering::Acquire)
-    }
-
     /// Ends every connection at once.
     pub(super) async fn cut(&self) {
-        self.is_cut.store(true, Ordering::Release);
+        self.shared.cut();
         let open: Vec<_> = self.lock().values().cloned().collect();
         for connection in open {
             connection.cut();
@@ -307,7 +252,7 @@ impl Registry {
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry")
-            .field("limits", &self.limits)
+            .field("limits", self.shared.limits())
             .field("traffic", &self.traffic())
             .finish_non_exhaustive()
     }

@@ -12,17 +12,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::Connection;
+use super::registry::Registry;
 
 /// The connection counts as open until this is dropped.
 pub(super) struct Stream {
     connection: Arc<Connection>,
+    registry: Arc<Registry>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Stream {
-    pub(super) fn new(connection: Arc<Connection>, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        registry: Arc<Registry>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         Self {
             connection,
+            registry,
             _permit: permit,
         }
     }
@@ -30,7 +37,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.connection.registry.leave(self.connection.id);
+        self.registry.leave(self.connection.id);
     }
 }
 
@@ -44,7 +51,7 @@ impl AsyncRead for Stream {
         let mut state = self.connection.lock();
         let read = Pin::new(&mut state.socket).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            state.received(self.connection.registry.now());
+            state.received(self.connection.listener.now());
         }
         read
     }
@@ -56,7 +63,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let now = self.connection.registry.now();
+        let now = self.connection.listener.now();
         let mut state = self.connection.lock();
         state.greets(bytes, now);
         let written = Pin::new(&mut state.socket).poll_write(context, bytes);
@@ -68,7 +75,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let now = self.connection.registry.now();
+        let now = self.connection.listener.now();
         let mut state = self.connection.lock();
         if let Some(said) = slices.first() {
             state.greets(said, now);

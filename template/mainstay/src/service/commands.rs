@@ -14,7 +14,6 @@ use crate::Error;
 use crate::cli::{self, ConfigCommand, Given};
 use crate::health::{self, Probe};
 use crate::lifecycle::Exit;
-use crate::process::{log_failure, log_stopped};
 use crate::sections::Settings;
 use crate::settings::{self, Section};
 use crate::telemetry;
@@ -106,11 +105,11 @@ impl<S: Section + AsRef<Settings>> Serve<S> {
                     // Without a log, there is stderr.
                     Err(error) if !telemetry::is_started() => return Err(error),
                     Err(error) => {
-                        log_failure(&*error);
+                        telemetry::log_failure(&*error);
                         Exit::Failed
                     }
                 };
-                log_stopped(&exit);
+                exit.log();
                 Ok(exit)
             })
         })

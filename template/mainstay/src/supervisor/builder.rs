@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::outcome::{Outcome, erased};
+use super::outcome::Outcome;
 use super::policy::{Policy, Restart};
+use super::run::erased;
 use super::status::Shared;
 use super::task::{Factory, Task};
 use super::{Context, Group, SpawnError, Supervised, Supervisor};

@@ -14,12 +14,14 @@
 mod builder;
 mod clock;
 mod context;
+mod error;
 mod group;
 mod one_shot;
 mod outcome;
 mod periodic;
 mod policy;
 mod rhythm;
+mod run;
 #[cfg(feature = "cron")]
 mod schedule;
 mod status;
@@ -37,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use builder::{Builder, Handle, NotStarted};
 pub use context::Context;
+pub use error::SpawnError;
 pub use group::Group;
 pub use outcome::Outcome;
 pub use periodic::Periodic;
@@ -72,17 +75,6 @@ struct Supervised {
     task: Arc<Task>,
     /// Taken by the stop.
     life: Option<JoinHandle<End>>,
-}
-
-/// Why a task was not taken on, or an order not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SpawnError {
-    #[error("there is a task {0:?} already")]
-    NameTaken(Arc<str>),
-    #[error("the service is stopping: {0:?} is not started any more")]
-    Stopping(Arc<str>),
-    #[error("there is no task {0:?} that could be told anything")]
-    Unknown(Arc<str>),
 }
 
 impl Supervisor {

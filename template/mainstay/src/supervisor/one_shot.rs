@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::SpawnError;
+use super::error::SpawnError;
 use super::outcome::Outcome;
 use super::task::ABORTING;
 use crate::panics;

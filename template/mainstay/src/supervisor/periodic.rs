@@ -16,8 +16,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::clock;
-use super::outcome::{Failure, Outcome, Run, caught, erased};
+use super::outcome::{Failure, Outcome};
 use super::rhythm::{Due, Rhythm};
+use super::run::{Run, caught, erased};
 use super::status::Shared;
 use super::{Builder, Context, Handle, SpawnError};
 

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::group::{Member, Place};
-use super::outcome::{Failure, Run, caught};
+use super::outcome::Failure;
 use super::policy::{History, Policy, Restart};
+use super::run::{Run, caught};
 use super::status::{Shared, State};
 
 /// What an operator can ask of a task.

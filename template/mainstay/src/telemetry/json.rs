@@ -9,6 +9,7 @@
 //! What all events of one place in the code have in common is put into words once.
 
 mod form;
+mod quoted;
 
 use std::cell::Cell;
 use std::error::Error;
@@ -26,6 +27,7 @@ use super::message;
 use super::writer::Writer;
 use crate::context::Context as Request;
 use form::{Form, head};
+use quoted::{Quoted, begin_field, quote};
 
 /// The layer that hands each event to the writer.
 pub(super) struct Json(pub(super) Writer);
@@ -191,9 +193,7 @@ impl Line {
         let new = !self.has(name);
         if new {
             self.names.push((name, self.text.len()));
-            self.text.push(',');
-            self.quote(name);
-            self.text.push(':');
+            begin_field(&mut self.text, name);
         }
         new
     }
@@ -203,13 +203,13 @@ impl Line {
     }
 
     fn quote(&mut self, text: &str) {
-        self.quoted(|quoted| quoted.write_str(text));
+        quote(&mut self.text, text);
     }
 
     /// A string, of whatever is written into it. What cannot be put into words ends where it fails.
     fn quoted(&mut self, write: impl FnOnce(&mut Quoted<'_>) -> fmt::Result) {
         self.text.push('"');
-        _ = write(&mut Quoted(&mut self.text));
+        _ = write(&mut Quoted::new(&mut self.text));
         self.text.push('"');
     }
 }
@@ -306,73 +306,6 @@ pub(super) fn with_sources(out: &mut impl Write, error: &(dyn Error + 'static)) 
     iter::successors(error.source(), |error| (*error).source())
         .try_for_each(|source| write!(out, ": {source}"))
 }
-
-/// The inside of a string of JSON.
-struct Quoted<'a>(&'a mut String);
-
-impl Write for Quoted<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text
-            .as_bytes()
-            .iter()
-            .fold(false, |any, byte| any | is_special(*byte))
-        {
-            return self.escape(text);
-        }
-        self.0.push_str(text);
-        Ok(())
-    }
-}
-
-impl Quoted<'_> {
-    #[cold]
-    fn escape(&mut self, text: &str) -> fmt::Result {
-        let mut plain = 0;
-        for (at, char) in text.char_indices() {
-            let escaped = match char {
-                '"' => Some("\\\""),
-                '\\' => Some("\\\\"),
-                '\n' => Some("\\n"),
-                '\r' => Some("\\r"),
-                '\t' => Some("\\t"),
-                // Lines end with the last two for some.
-                '\u{2028}' | '\u{2029}' => None,
-                char if char.is_control() => None,
-                _ => continue,
-            };
-            self.0.push_str(&text[plain..at]);
-            plain = at + char.len_utf8();
-            match escaped {
-                Some(escaped) => self.0.push_str(escaped),
-                None => write!(self.0, "\\u{:04x}", u32::from(char))?,
-            }
-        }
-        self.0.push_str(&text[plain..]);
-        Ok(())
-    }
-}
-
-/// Whether what begins with this byte may not stand in a string of JSON, or in a terminal, as it is.
-fn is_special(byte: u8) -> bool {
-    SPECIAL[usize::from(byte)]
-}
-
-/// Looked up, since every byte of every line is.
-const SPECIAL: [bool; 256] = {
-    let mut special = [false; 256];
-    let mut byte = 0;
-    while byte < b' ' as usize {
-        special[byte] = true;
-        byte += 1;
-    }
-    special[b'"' as usize] = true;
-    special[b'\\' as usize] = true;
-    special[0x7f] = true;
-    // Of those in two bytes and in three, a few.
-    special[0xc2] = true;
-    special[0xe2] = true;
-    special
-};
 
 #[cfg(test)]
 mod tests;

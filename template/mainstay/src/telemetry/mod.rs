@@ -10,6 +10,9 @@
 
 mod filter;
 mod json;
+pub mod message;
+#[cfg(not(feature = "otlp"))]
+mod no_export;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 mod output;
@@ -19,7 +22,7 @@ pub mod span;
 mod text;
 mod writer;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -28,46 +31,15 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::util::TryInitError;
 
 pub use filter::{Filter, Filtering, InForce};
-#[cfg(feature = "otlp")]
-pub use otlp::{Export, Otlp, Spans};
-/// Nothing takes spans without the feature `otlp`.
 #[cfg(not(feature = "otlp"))]
-pub type Spans = tracing_subscriber::layer::Identity;
+pub(crate) use no_export::{Export, Spans};
+#[cfg(feature = "otlp")]
+pub(crate) use otlp::{Export, Spans};
 
 use self::json::Json;
 use self::output::Output;
 use self::writer::Writer;
 use crate::settings::{ByteSize, Check, Reader, Section, Setting};
-
-/// Messages that outsiders rely on.
-pub mod message {
-    /// A socket accepts connections: `listener`, `address`.
-    pub const LISTENING: &str = "listening";
-    /// The start is complete.
-    pub const READY: &str = "ready";
-    /// The start did not succeed: `cause`.
-    pub const FAILED: &str = "failed";
-    /// The stop has begun: `signal` or `cause`.
-    pub const DRAINING: &str = "draining";
-    /// The stop still waits, every five seconds: `phase`, `for`, `left`.
-    pub const WAITING: &str = "waiting";
-    /// SIGHUP was followed: `filter`.
-    pub const RELOADED: &str = "reloaded";
-    /// Something else is logged for a while, or no more: `by`, `filter`, `for`.
-    pub const REFILTERED: &str = "refiltered";
-    /// Here lines are missing, for which there was no room: `lost`.
-    pub const LOST: &str = "log lines were lost";
-    /// A collector does not take what is exported: `signal`, `endpoint`, `cause`.
-    pub const EXPORT_FAILS: &str = "export fails";
-    /// It does again: `signal`.
-    pub const EXPORTS_AGAIN: &str = "export works again";
-    /// The end has come before these could be exported: `lost`, since the start.
-    pub const SPANS_LOST: &str = "spans were lost";
-    /// The last event: `outcome`, `exit_code`, `abandoned`.
-    pub const STOPPED: &str = "stopped";
-    /// One request was answered: `method`, `route`, `status`, `duration_ms`, `request_id`.
-    pub const REQUEST: &str = "request";
-}
 
 /// `[log]`
 #[derive(Debug, Clone)]
@@ -190,6 +162,16 @@ pub fn flush() {
 /// events of a stop.
 pub fn insist(tell: impl FnOnce()) {
     writer::insist(tell);
+}
+
+/// Logs why the process cannot start or go on: on stderr if the filter keeps it out of the log.
+pub(crate) fn log_failure(error: &(dyn std::error::Error + 'static)) {
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!(cause = %error, message = message::FAILED);
+    } else {
+        // Without stderr, there is no other place to report it.
+        _ = writeln!(io::stderr(), "error: {error}");
+    }
 }
 
 /// How many lines were lost since the start, because there was no room for them.

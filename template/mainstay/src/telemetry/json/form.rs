@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use tracing::{Level, Metadata};
 
-use super::Line;
+use super::quoted::{begin_field, quote};
 
 thread_local! {
     /// There are no more of them than places in the code.
@@ -57,12 +57,11 @@ impl Form {
 
 /// The beginning of a line, from behind the digits of the timestamp.
 pub(super) fn head(level: Level, target: &str) -> String {
-    let mut line = Line::default();
-    line.text.push_str(r#"Z","level":""#);
-    line.text.push_str(level.as_str());
-    line.text.push_str(r#"","target":"#);
-    line.quote(target);
-    line.text
+    let mut text = r#"Z","level":""#.to_owned();
+    text.push_str(level.as_str());
+    text.push_str(r#"","target":"#);
+    quote(&mut text, target);
+    text
 }
 
 /// What a field is called in a line.
@@ -76,7 +75,7 @@ pub(super) fn called(name: &'static str) -> &'static str {
 }
 
 fn before(name: &'static str) -> String {
-    let mut line = Line::default();
-    line.name(name);
-    line.text
+    let mut text = String::new();
+    begin_field(&mut text, name);
+    text
 }

@@ -134,10 +134,10 @@ const ERROR: &str = "error.type";
 
 fn is_of_machinery(about: &Metadata<'_>) -> bool {
     let inside = about.target().strip_prefix(env!("CARGO_CRATE_NAME"));
-    inside.is_some_and(|path| path.starts_with("::frame::"))
+    inside.is_some_and(|path| path.starts_with("::"))
 }
 
-/// What a field of the frame's own spans is called in OpenTelemetry's conventions.
+/// What a field of the machinery's own spans is called in OpenTelemetry's conventions.
 fn conventional(field: &'static str) -> &'static str {
     match field {
         "method" => "http.request.method",

@@ -1,15 +1,12 @@
 //! `[otlp]`
 
-#[cfg(feature = "otlp")]
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::uri::{Scheme, Uri};
 use axum::http::{HeaderName, HeaderValue};
 use config::ValueKind;
-#[cfg(feature = "otlp")]
 use rustls::RootCertStore;
-#[cfg(feature = "otlp")]
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::settings::{Check, REDACTED, Reader, Section, Setting};
@@ -36,7 +33,7 @@ pub struct Header(pub HeaderName, pub HeaderValue);
 
 /// Whom to believe that the collector is who it says, in the place of those that are known everywhere.
 #[derive(Debug, Clone)]
-pub struct Authorities(#[cfg(feature = "otlp")] pub Arc<RootCertStore>);
+pub struct Authorities(pub Arc<RootCertStore>);
 
 /// What is to be known of this process wherever its traces and metrics are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,12 +54,6 @@ impl Section for Otlp {
 
     fn check(&self, check: &mut Check<'_>) {
         check.that(
-            cfg!(feature = "otlp") || self.endpoint.is_none(),
-            &["otlp.endpoint"],
-            "this binary was built without the feature that sends anything there; build it with \
-             `--features otlp`, or leave the endpoint out",
-        );
-        check.that(
             self.timeout >= Duration::from_millis(10),
             &["otlp.timeout"],
             "must be at least 10ms",
@@ -77,7 +68,6 @@ impl Section for Otlp {
 
 impl Endpoint {
     /// Where this kind of thing goes.
-    #[cfg(feature = "otlp")]
     pub(super) fn of(&self, signal: &str) -> String {
         let base = self.0.to_string();
         format!("{}/v1/{signal}", base.trim_end_matches('/'))
@@ -120,7 +110,6 @@ impl Setting for Authorities {
     const EXPECTED: &'static str =
         "certificates of authorities in PEM, each from `-----BEGIN CERTIFICATE-----` on";
 
-    #[cfg(feature = "otlp")]
     fn parse(value: &ValueKind) -> Option<Self> {
         let text = String::parse(value)?;
         let mut roots = RootCertStore::empty();
@@ -128,12 +117,6 @@ impl Setting for Authorities {
             roots.add(certificate.ok()?).ok()?;
         }
         (!roots.is_empty()).then(|| Self(Arc::new(roots)))
-    }
-
-    /// Nobody is asked to vouch for anything.
-    #[cfg(not(feature = "otlp"))]
-    fn parse(value: &ValueKind) -> Option<Self> {
-        String::parse(value).map(|_| Self())
     }
 }
 

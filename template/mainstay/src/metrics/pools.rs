@@ -1,0 +1,55 @@
+//! The numbers of connection pools: the state of each, and what it has counted.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// The state of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Numbers {
+    /// The most connections that the pool opens.
+    pub(crate) max: u32,
+    /// The connections that are open.
+    pub(crate) size: usize,
+    pub(crate) idle: usize,
+    pub(crate) in_use: usize,
+    /// The callers that wait for a connection.
+    pub(crate) waiting: usize,
+    /// The longest time for which a caller has held a connection.
+    pub(crate) longest_hold_ms: u64,
+    #[serde(flatten)]
+    pub(crate) waits: Totals,
+}
+
+/// What a pool has counted since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Totals {
+    /// The checkouts, by how long the caller waited: one for each of [`BOUNDS_US`], and one beyond.
+    pub(crate) acquired: [u64; BOUNDS_US.len() + 1],
+    /// The time that all checkouts waited, together.
+    pub(crate) waited_us: u64,
+    /// The callers that got no connection in time.
+    pub(crate) timeouts: u64,
+    /// The callers that held a connection for longer than `hold_warning`.
+    pub(crate) held_long: u64,
+    pub(crate) discarded_old: u64,
+    pub(crate) discarded_dead: u64,
+    pub(crate) discarded_broken: u64,
+    pub(crate) discarded_unfinished: u64,
+}
+
+impl Totals {
+    /// The checkouts that waited no longer than each bound, and longer than the one before.
+    pub(crate) fn waits(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let bounds = BOUNDS_US.into_iter().map(Duration::from_micros);
+        bounds.zip(self.acquired)
+    }
+
+    /// The checkouts that waited longer than the last bound.
+    pub(crate) fn beyond(&self) -> u64 {
+        self.acquired[BOUNDS_US.len()]
+    }
+}
+
+/// The bounds of the histogram of waits, in microseconds.
+pub(crate) const BOUNDS_US: [u64; 6] = [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];

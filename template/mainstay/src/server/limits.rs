@@ -1,0 +1,64 @@
+//! What a listener allows its clients.
+
+use std::time::Duration;
+
+use crate::settings::{ByteSize, Check, Reader, Section};
+
+/// What one client, and all of them together, may take of a listener.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// From the first to the last byte of a request's head, and from a connection's begin to its
+    /// first head.
+    pub header_timeout: Duration,
+    /// Between two requests.
+    pub idle_timeout: Duration,
+    /// For a client to take what was written to it.
+    pub write_timeout: Duration,
+    pub max_connections: usize,
+    /// The most bytes of a request's head.
+    pub header_limit: ByteSize,
+    /// Whether HTTP/2 is spoken with a client that begins with it.
+    pub http2: bool,
+}
+
+impl Limits {
+    /// For a listener that only an operator and probes come to.
+    pub const OPERATOR: Self = Self {
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        write_timeout: Duration::from_secs(30),
+        max_connections: 64,
+        header_limit: ByteSize(32 * 1024),
+        http2: false,
+    };
+}
+
+/// The part of `[http]` that is about connections.
+impl Section for Limits {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            header_timeout: from.value("header_timeout"),
+            idle_timeout: from.value("idle_timeout"),
+            write_timeout: from.value("write_timeout"),
+            max_connections: from.value("max_connections"),
+            header_limit: from.value("header_limit"),
+            http2: from.value("http2"),
+        }
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        for (time, key) in [
+            (self.header_timeout, "http.header_timeout"),
+            (self.idle_timeout, "http.idle_timeout"),
+            (self.write_timeout, "http.write_timeout"),
+        ] {
+            check.that(!time.is_zero(), &[key], "must be longer than nothing");
+        }
+        check.range("http.max_connections", self.max_connections, 1..=1_000_000);
+        check.that(
+            (8 * 1024..=1024 * 1024).contains(&self.header_limit.0),
+            &["http.header_limit"],
+            "must be from 8KiB to 1MiB",
+        );
+    }
+}
