@@ -34,7 +34,7 @@ pub struct Page {
 impl Page {
     /// A page with nothing in it.
     pub fn blank() -> Result<Page> {
-        let profile = TempDir::with_prefix("keelson-browser-")?;
+        let profile = TempDir::with_prefix("mainstay-browser-")?;
         let (orders, news) = (pipe()?, pipe()?);
         let mut chromium = Command::new("chromium");
         chromium

@@ -7,12 +7,12 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use keelson::generate::{Answers, Place, generate};
-use keelson::{lock, measure, prerequisites, repository};
+use harness::generate::{Answers, Place, generate};
+use harness::{lock, measure, prerequisites, repository};
 
-/// Keelson: services that are ready for production on their first day.
+/// Mainstay: services that are ready for production on their first day.
 #[derive(Debug, Parser)]
-#[command(name = "keelson", bin_name = "cargo run --", version)]
+#[command(name = "mainstay", bin_name = "cargo run --", version)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -92,7 +92,7 @@ fn named() -> Result<()> {
     let mut again = Command::new(std::env::current_exe()?);
     Err(again
         .args(std::env::args_os().skip(1))
-        .env("CARGO_NAME", "keelson")
+        .env("CARGO_NAME", "mainstay")
         .exec()
         .into())
 }

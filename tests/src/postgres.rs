@@ -193,7 +193,7 @@ impl Postgres {
         let installation = Installation::find()?;
         // Not TMPDIR: the path of a socket has room for some hundred bytes, and the server's user
         // must be able to get there.
-        let directory = TempDir::with_prefix_in("keelson-pg-", "/tmp")?;
+        let directory = TempDir::with_prefix_in("mainstay-pg-", "/tmp")?;
         installation.give(directory.path())?;
         let postgres = Postgres {
             process: None,

@@ -38,5 +38,5 @@ pub fn projects() -> PathBuf {
     let mut place = DefaultHasher::new();
     root().canonicalize().unwrap_or_default().hash(&mut place);
     let user = rustix::process::getuid().as_raw();
-    std::env::temp_dir().join(format!("keelson-{user}-{:08x}", place.finish() >> 32))
+    std::env::temp_dir().join(format!("mainstay-{user}-{:08x}", place.finish() >> 32))
 }

@@ -7,8 +7,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use keelson::postgres::Postgres;
-use keelson::repository;
+use harness::postgres::Postgres;
+use harness::repository;
 
 /// Each column with whether it can be empty, each primary key, and each set of columns that must be
 /// unique, in words.

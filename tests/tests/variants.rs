@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use keelson::postgres::Postgres;
-use keelson::repository;
-use keelson::variant::{Variant, cargo_with};
+use harness::postgres::Postgres;
+use harness::repository;
+use harness::variant::{Variant, cargo_with};
 
 /// Where the tests of a service have their databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

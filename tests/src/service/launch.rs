@@ -178,7 +178,7 @@ impl Launch {
     fn prepare(&self) -> anyhow::Result<(Command, Directory)> {
         let directory = match &self.directory {
             Some(path) => Directory::Kept(path.clone()),
-            None => Directory::Own(TempDir::with_prefix("keelson-")?),
+            None => Directory::Own(TempDir::with_prefix("mainstay-")?),
         };
         for (path, content) in &self.files {
             let path = directory.path().join(path);

@@ -3,12 +3,12 @@
 
 use std::fs;
 
-use keelson::http::get;
-use keelson::postgres::Postgres;
-use keelson::repository;
-use keelson::schemathesis;
-use keelson::service::{Launch, Service};
-use keelson::variant::Variant;
+use harness::http::get;
+use harness::postgres::Postgres;
+use harness::repository;
+use harness::schemathesis;
+use harness::service::{Launch, Service};
+use harness::variant::Variant;
 use serde_json::{Value, json};
 
 #[tokio::test]

@@ -6,8 +6,8 @@ mod page;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use keelson::service::{Launch, Service};
-use keelson::variant::Variant;
+use harness::service::{Launch, Service};
+use harness::variant::Variant;
 
 /// The default service, not started yet.
 fn service() -> Launch {

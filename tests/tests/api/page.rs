@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use keelson::browser::Page;
-use keelson::http::get;
-use keelson::service::Service;
+use harness::browser::Page;
+use harness::http::get;
+use harness::service::Service;
 use serde_json::{Value, json};
 
 const SHOWN: &str = "document.querySelector('main')?.getAttribute('aria-busy') === 'false'";

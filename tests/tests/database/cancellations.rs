@@ -4,9 +4,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use keelson::eventually;
-use keelson::http::{self, Conversation};
-use keelson::postgres::Postgres;
+use harness::eventually;
+use harness::http::{self, Conversation};
+use harness::postgres::Postgres;
 use serde_json::json;
 use tokio::task::JoinSet;
 

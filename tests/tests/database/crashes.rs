@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use keelson::http::{Http1, Kind};
-use keelson::postgres::Postgres;
-use keelson::service::{Launch, Service, Signal};
-use keelson::variant;
+use harness::http::{Http1, Kind};
+use harness::postgres::Postgres;
+use harness::service::{Launch, Service, Signal};
+use harness::variant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 

@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use keelson::eventually;
-use keelson::http::{self, Answer, Request};
-use keelson::postgres::Postgres;
-use keelson::proxy::Proxy;
-use keelson::service::Service;
+use harness::eventually;
+use harness::http::{self, Answer, Request};
+use harness::postgres::Postgres;
+use harness::proxy::Proxy;
+use harness::service::Service;
 use tokio::task::JoinSet;
 
 use crate::{SLACK, at_once, on_postgres, pool, probe, probed_well, timed};

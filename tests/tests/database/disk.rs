@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use keelson::http;
-use keelson::service::{Exit, Service};
+use harness::http;
+use harness::service::{Exit, Service};
 use serde_json::json;
 
 use crate::{new_target, on_sqlite, urls};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use keelson::eventually;
-use keelson::http::Request;
-use keelson::postgres::Postgres;
+use harness::eventually;
+use harness::http::Request;
+use harness::postgres::Postgres;
 
 use crate::{SLACK, at_once, on_postgres, pool, probe, probed_well, timed};
 

@@ -5,10 +5,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use keelson::eventually;
-use keelson::http::{self, Answer, Conversation, Request};
-use keelson::postgres::Postgres;
-use keelson::service::{Launch, Service, Signal};
+use harness::eventually;
+use harness::http::{self, Answer, Conversation, Request};
+use harness::postgres::Postgres;
+use harness::service::{Launch, Service, Signal};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use keelson::http::{self, Answer, Request};
-use keelson::service::{Launch, Service};
-use keelson::variant::Variant;
+use harness::http::{self, Answer, Request};
+use harness::service::{Launch, Service};
+use harness::variant::Variant;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

@@ -4,11 +4,11 @@
 use std::fs;
 use std::time::Duration;
 
-use keelson::eventually;
-use keelson::postgres::Postgres;
-use keelson::repository;
-use keelson::service::Service;
-use keelson::variant::Variant;
+use harness::eventually;
+use harness::postgres::Postgres;
+use harness::repository;
+use harness::service::Service;
+use harness::variant::Variant;
 
 use crate::{add, urls};
 

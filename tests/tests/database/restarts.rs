@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use keelson::http::Request;
-use keelson::load::Load;
-use keelson::postgres::{Postgres, Stop};
+use harness::http::Request;
+use harness::load::Load;
+use harness::postgres::{Postgres, Stop};
 
 use crate::{add, on_postgres, timed};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use keelson::eventually;
-use keelson::postgres::{Postgres, Stop};
-use keelson::service::Exit;
+use harness::eventually;
+use harness::postgres::{Postgres, Stop};
+use harness::service::Exit;
 
 use crate::{on_postgres, on_sqlite};
 

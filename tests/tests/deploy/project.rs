@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use keelson::generate::{Answers, Place, generate};
-use keelson::variant::files;
+use harness::generate::{Answers, Place, generate};
+use harness::variant::files;
 use serde_json::Value;
 
 /// With a hyphen, so that it differs from the name of its crate.

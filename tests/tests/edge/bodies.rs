@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use keelson::http::{self, Conversation, Request};
+use harness::http::{self, Conversation, Request};
 
 use crate::{Before, faulty, unimpressed};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use keelson::eventually;
-use keelson::http::{self, Conversation, Http2, Kind};
-use keelson::service::Service;
+use harness::eventually;
+use harness::http::{self, Conversation, Http2, Kind};
+use harness::service::Service;
 
 use crate::{Before, faulty, unimpressed};
 

@@ -1,6 +1,6 @@
 //! Heads of requests that contradict themselves, or that are none.
 
-use keelson::http::{Answer, Conversation};
+use harness::http::{Answer, Conversation};
 
 /// OWASP's, as they are on whatever is answered.
 const ALWAYS: [(&str, &str); 7] = [

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use keelson::http::{Conversation, Http2, Request};
+use harness::http::{Conversation, Http2, Request};
 
 use crate::heads::is_refused_as;
 use crate::{Before, faulty, unimpressed};

@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use keelson::eventually;
-use keelson::http::{self, Answer, Conversation};
-use keelson::service::{Launch, Service};
-use keelson::variant::Variant;
+use harness::eventually;
+use harness::http::{self, Answer, Conversation};
+use harness::service::{Launch, Service};
+use harness::variant::Variant;
 
 /// What a service may grow by under any of this, in bytes.
 const GROWTH: u64 = 16 * 1024 * 1024;

@@ -1,6 +1,6 @@
 //! Methods: which there are is told to whoever asks, and to whoever takes another.
 
-use keelson::http::{self, Conversation, Request};
+use harness::http::{self, Conversation, Request};
 
 use crate::heads::is_refused_as;
 use crate::{faulty, said};

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use keelson::crowd::make_room;
-use keelson::http::{self, Conversation, Http1, Request};
+use harness::crowd::make_room;
+use harness::http::{self, Conversation, Http1, Request};
 use tokio::task::JoinSet;
 
 use crate::faulty;
@@ -83,7 +83,7 @@ async fn to_refuse_a_request_costs_no_more_than_to_answer_it() {
 }
 
 /// Whether four handlers have begun.
-fn of_four() -> impl FnMut(&keelson::log::Event) -> bool {
+fn of_four() -> impl FnMut(&harness::log::Event) -> bool {
     let mut begun = 0;
     move |event| {
         begun += usize::from(event.message == "slow begun");

@@ -1,9 +1,9 @@
 //! Clients in numbers that say nothing, a little now and then, or do not listen: each is sent away in its
 //! time, and nothing is left of them.
 
-use keelson::eventually;
-use keelson::http::Conversation;
-use keelson::service::{Launch, Service};
+use harness::eventually;
+use harness::http::Conversation;
+use harness::service::{Launch, Service};
 
 use crate::{Before, faulty, unimpressed};
 

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use keelson::repository;
-use keelson::variant::{Variant, files};
+use harness::repository;
+use harness::variant::{Variant, files};
 
 use crate::project;
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 
-use keelson::repository;
-use keelson::variant::cargo;
+use harness::repository;
+use harness::variant::cargo;
 use serde_json::Value;
 use toml::Table;
 

@@ -8,8 +8,8 @@ mod places;
 
 use std::path::{Path, PathBuf};
 
-use keelson::generate::{Answers, Place, generate};
-use keelson::repository;
+use harness::generate::{Answers, Place, generate};
+use harness::repository;
 
 /// Generates, and expects that to be refused; says with which words.
 fn refusal(name: &str, answers: &Answers) -> String {
@@ -99,8 +99,8 @@ fn a_project_knows_what_it_was_generated_from() {
 fn two_generations_with_the_same_answers_are_the_same() {
     let [one, two] = [(); 2].map(|()| tempfile::tempdir().expect("a temporary directory"));
     let [one, two] = [&one, &two].map(|directory| project("same", directory.path()));
-    let names = keelson::variant::files(&one);
-    assert_eq!(names, keelson::variant::files(&two));
+    let names = harness::variant::files(&one);
+    assert_eq!(names, harness::variant::files(&two));
     for name in names {
         let [a, b] = [&one, &two].map(|root| std::fs::read(root.join(&name)).expect("a file"));
         assert_eq!(a, b, "{}", name.display());
@@ -120,7 +120,7 @@ fn without_an_example_the_service_is_read_in_a_few_minutes() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let place = Place::Below(directory.path());
         let project = generate("svc", &answers, place).expect("it is generated");
-        let files = keelson::variant::files(&project);
+        let files = harness::variant::files(&project);
         let of_the_service =
             |name: &&PathBuf| name.starts_with("src/service") || name.starts_with("migrations");
         let lengths = files.iter().filter(of_the_service).map(|name| {

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use keelson::generate::Answers;
-use keelson::repository;
-use keelson::variant::cargo;
+use harness::generate::Answers;
+use harness::repository;
+use harness::variant::cargo;
 
 use crate::{project, refusal};
 

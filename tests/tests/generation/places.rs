@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use keelson::generate::{Answers, Place, generate, staged};
-use keelson::repository;
-use keelson::variant::{cargo, files};
+use harness::generate::{Answers, Place, generate, staged};
+use harness::repository;
+use harness::variant::{cargo, files};
 
 use crate::project;
 
@@ -93,7 +93,7 @@ fn generation_needs_no_network_and_runs_no_command() {
             "/usr/bin/env",
             "PATH=/nonexistent",
         ])
-        .arg(env!("CARGO_BIN_EXE_keelson"))
+        .arg(env!("CARGO_BIN_EXE_harness"))
         .args(["new", "alone", "--no-run", "--into"])
         .arg(directory.path())
         .env_remove("USER")
@@ -134,10 +134,10 @@ fn the_service_is_built_as_if_cargo_had_been_called_by_hand() {
     fs::write(&cargo, script).expect("it can be written");
     fs::set_permissions(&cargo, Permissions::from_mode(0o700)).expect("it can be made a program");
 
-    let status = Command::new(env!("CARGO_BIN_EXE_keelson"))
+    let status = Command::new(env!("CARGO_BIN_EXE_harness"))
         .args(["new", "my-svc", "--into"])
         .arg(directory.path())
-        .envs([("CARGO_PKG_NAME", "keelson"), ("CARGO_MANIFEST_DIR", "/")])
+        .envs([("CARGO_PKG_NAME", "mainstay"), ("CARGO_MANIFEST_DIR", "/")])
         .env("CARGO_TARGET_DIR", "/theirs")
         .env("CARGO", &cargo)
         .status();

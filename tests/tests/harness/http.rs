@@ -2,10 +2,10 @@
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
+use harness::http::{self, Conversation, Http1, Http2, Kind, Request};
 use http_body_util::Full;
 use hyper::{Response, body::Bytes, server::conn, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use keelson::http::{self, Conversation, Http1, Http2, Kind, Request};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

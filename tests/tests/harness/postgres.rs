@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use keelson::{
+use harness::{
     postgres::{Postgres, Stop},
     service::Service,
 };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use keelson::proxy::Proxy;
+use harness::proxy::Proxy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;

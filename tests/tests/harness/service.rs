@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keelson::service::{Launch, Service, Signal};
+use harness::service::{Launch, Service, Signal};
 
 /// Says that it listens and is ready, and stops at SIGTERM with a look around. What it waits for
 /// goes when it goes, however that is.

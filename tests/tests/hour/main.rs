@@ -13,8 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keelson::service::{Launch, Service};
-use keelson::variant::Variant;
+use harness::service::{Launch, Service};
+use harness::variant::Variant;
 use tokio::time::{Instant, sleep};
 
 use alone::alone;

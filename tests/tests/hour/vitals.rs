@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::fs;
 
-use keelson::service::Service;
+use harness::service::Service;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Vitals {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use keelson::http::{self, Request};
-use keelson::service::Signal;
+use harness::http::{self, Request};
+use harness::service::Signal;
 
 use crate::{AT_ONCE, clean, faulty, get, in_handler, running};
 

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use keelson::http::{Conversation, Http1};
-use keelson::service::{Launch, Signal};
+use harness::http::{Conversation, Http1};
+use harness::service::{Launch, Signal};
 
 use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
 
 /// Connected, and in the hands of the service: it has accepted a later connection.
 async fn clients_of(
-    service: &keelson::service::Service,
+    service: &harness::service::Service,
     said: &[&'static str],
 ) -> Vec<(&'static str, Conversation)> {
     let mut clients = Vec::new();

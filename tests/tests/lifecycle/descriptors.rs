@@ -4,8 +4,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use keelson::http::{Conversation, Http1, Request, get};
-use keelson::service::Service;
+use harness::http::{Conversation, Http1, Request, get};
+use harness::service::Service;
 
 use crate::{AT_ONCE, faulty, running};
 

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use keelson::eventually;
-use keelson::http::{self, Answer};
-use keelson::service::{Launch, Service};
+use harness::eventually;
+use harness::http::{self, Answer};
+use harness::service::{Launch, Service};
 
 use crate::{faulty, get, in_handler, running};
 
@@ -156,7 +156,7 @@ async fn startupz_says_yes_once_and_for_ever() {
     assert_eq!(service.ask("/startupz").await.status, 200);
 
     let request = in_handler(&service, "/slow?ms=3500").await;
-    service.signal(keelson::service::Signal::TERM);
+    service.signal(harness::service::Signal::TERM);
     service.event("draining").await;
 
     assert_eq!(service.ask("/startupz").await.status, 200);

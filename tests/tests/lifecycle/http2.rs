@@ -1,7 +1,7 @@
 //! HTTP/2, where it is allowed: streams finish after GOAWAY, and nobody else is waited for.
 
-use keelson::http::{Conversation, Http1, Http2};
-use keelson::service::{Launch, Signal};
+use harness::http::{Conversation, Http1, Http2};
+use harness::service::{Launch, Signal};
 
 use crate::{AT_ONCE, abandoned, clean, faulty, running};
 

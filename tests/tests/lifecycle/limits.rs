@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use keelson::eventually;
-use keelson::http::{self, Conversation, Http1};
-use keelson::service::Launch;
+use harness::eventually;
+use harness::http::{self, Conversation, Http1};
+use harness::service::Launch;
 
 use crate::{faulty, running};
 

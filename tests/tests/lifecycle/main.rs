@@ -25,9 +25,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use keelson::http::{self, Answer, Failure};
-use keelson::service::{Exit, Launch, Service};
-use keelson::variant::Variant;
+use harness::http::{self, Answer, Failure};
+use harness::service::{Exit, Launch, Service};
+use harness::variant::Variant;
 use tokio::task::JoinHandle;
 
 /// Much longer than anything that is to happen at once, and much shorter than the drains here.

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use keelson::eventually;
-use keelson::http::{self, Request};
-use keelson::service::{Service, Signal};
-use keelson::variant::Variant;
+use harness::eventually;
+use harness::http::{self, Request};
+use harness::service::{Service, Signal};
+use harness::variant::Variant;
 use serde_json::json;
 use tempfile::TempDir;
 

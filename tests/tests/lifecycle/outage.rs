@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use keelson::eventually;
-use keelson::http::{self, get};
-use keelson::postgres::{Postgres, Stop};
-use keelson::service::{Launch, Service};
-use keelson::variant::Variant;
+use harness::eventually;
+use harness::http::{self, get};
+use harness::postgres::{Postgres, Stop};
+use harness::service::{Launch, Service};
+use harness::variant::Variant;
 
 fn service(postgres: &Postgres, need: &str) -> Launch {
     let variant = Variant::default().database("postgres").example("monitor");

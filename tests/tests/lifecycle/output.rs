@@ -1,7 +1,7 @@
 //! The log is whole when the process is gone, wherever it goes.
 
-use keelson::http;
-use keelson::service::Signal;
+use harness::http;
+use harness::service::Signal;
 use serde_json::Value;
 use tokio::task::JoinSet;
 

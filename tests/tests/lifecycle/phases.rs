@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use keelson::eventually;
-use keelson::http::{self, Conversation, Http1, Kind};
-use keelson::service::Signal;
+use harness::eventually;
+use harness::http::{self, Conversation, Http1, Kind};
+use harness::service::Signal;
 
 use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
 

@@ -1,7 +1,7 @@
 //! Connections that stay open: they end with the drain, each in the manner of its protocol.
 
-use keelson::http::{Conversation, Frame, WebSocket};
-use keelson::service::Signal;
+use harness::http::{Conversation, Frame, WebSocket};
+use harness::service::Signal;
 
 use crate::{AT_ONCE, abandoned, clean, faulty, running};
 

@@ -1,8 +1,8 @@
 //! Things that happen at the same moment as a stop.
 
-use keelson::eventually;
-use keelson::http::{Conversation, Failure, Kind, Request, get, send};
-use keelson::service::{Exit, Signal};
+use harness::eventually;
+use harness::http::{Conversation, Failure, Kind, Request, get, send};
+use harness::service::{Exit, Signal};
 use tokio::task::JoinSet;
 
 use crate::{faulty, running};

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use keelson::eventually;
-use keelson::http::{self, Http1};
-use keelson::service::{Launch, Service, Signal};
+use harness::eventually;
+use harness::http::{self, Http1};
+use harness::service::{Launch, Service, Signal};
 use rustix::process::{Pid, kill_process};
 use tokio::task::JoinSet;
 
@@ -227,7 +227,7 @@ async fn a_reader_that_stops_changes_nothing_of_what_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes two minutes: cargo test -p keelson --test lifecycle a_minute -- --ignored"]
+#[ignore = "takes two minutes: cargo test -p harness --test lifecycle a_minute -- --ignored"]
 async fn nor_does_one_that_stops_for_a_minute() {
     reads_now_and_then(1, Duration::from_mins(1)).await;
 }

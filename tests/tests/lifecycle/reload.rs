@@ -1,9 +1,9 @@
 //! What is safe to change while the process lives is changed: by SIGHUP, or for a while by the
 //! operator.
 
-use keelson::eventually;
-use keelson::http::{Answer, Request, send};
-use keelson::service::{Service, Signal};
+use harness::eventually;
+use harness::http::{Answer, Request, send};
+use harness::service::{Service, Signal};
 use serde_json::{Value, json};
 
 use crate::{clean, faulty, get, running};
@@ -146,7 +146,7 @@ async fn the_operator_changes_what_is_logged_for_a_while() {
     clean(&service.stop().await);
 }
 
-fn told_by(event: &keelson::log::Event, by: &str) -> bool {
+fn told_by(event: &harness::log::Event, by: &str) -> bool {
     event.message == "refiltered" && event.field("by") == by
 }
 

@@ -4,13 +4,13 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use keelson::http;
-use keelson::service::{Launch, Signal};
+use harness::http;
+use harness::service::{Launch, Signal};
 
 use crate::{AT_ONCE, faulty, left_in};
 
 /// Starts it in a directory of its own, which has nothing but a closed database in it at the end.
-async fn fails(launch: Launch, names: &[&str]) -> keelson::service::Exit {
+async fn fails(launch: Launch, names: &[&str]) -> harness::service::Exit {
     let directory = tempfile::tempdir().unwrap();
     let started = launch.directory(directory.path()).start().await.unwrap();
     let exit = started.exit().await;

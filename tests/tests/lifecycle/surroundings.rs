@@ -7,9 +7,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use keelson::eventually;
-use keelson::http::{self, Kind};
-use keelson::service::{Launch, Signal};
+use harness::eventually;
+use harness::http::{self, Kind};
+use harness::service::{Launch, Signal};
 use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 

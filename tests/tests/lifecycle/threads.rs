@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use keelson::eventually;
-use keelson::service::Signal;
+use harness::eventually;
+use harness::service::Signal;
 
 use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
 

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use keelson::crowd::{Count, Crowd, Manner, make_room, welcoming};
-use keelson::http::get;
-use keelson::service::{Exit, Service, Signal};
+use harness::crowd::{Count, Crowd, Manner, make_room, welcoming};
+use harness::http::get;
+use harness::service::{Exit, Service, Signal};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::service;

@@ -4,8 +4,8 @@
 mod crowd;
 mod stops;
 
-use keelson::service::{Launch, Service};
-use keelson::variant::Variant;
+use harness::service::{Launch, Service};
+use harness::variant::Variant;
 
 /// The default service, not started yet.
 fn service() -> Launch {

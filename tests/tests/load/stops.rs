@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use keelson::http::get;
-use keelson::load::{Account, Load};
-use keelson::service::Signal;
+use harness::http::get;
+use harness::load::{Account, Load};
+use harness::service::Signal;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use keelson::repository;
-use keelson::variant::files;
+use harness::repository;
+use harness::variant::files;
 
 use crate::{pages, readme};
 

@@ -11,8 +11,8 @@ mod tutorial;
 use std::fs;
 use std::path::PathBuf;
 
-use keelson::repository;
-use keelson::variant::files;
+use harness::repository;
+use harness::variant::files;
 
 fn readme() -> String {
     fs::read_to_string(repository::root().join("README.md")).expect("there is a README")

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use keelson::repository;
+use harness::repository;
 
 const PAGE: &str = "docs/patterns.md";
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cargo_generate::{Cli, generate};
 use clap::Parser;
-use keelson::repository;
+use harness::repository;
 
 use crate::readme;
 use crate::tutorial;
@@ -16,7 +16,7 @@ fn the_plain_line_generates_a_project() {
     follow(&readme(), directory.path());
     let record = directory.path().join("my-service/.template.toml");
     let record = fs::read_to_string(record).expect("it is there");
-    assert!(record.contains("source = \"keelson\""), "{record}");
+    assert!(record.contains("source = \"mainstay\""), "{record}");
 }
 
 #[test]

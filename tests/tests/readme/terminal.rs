@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use keelson::repository;
+use harness::repository;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// A build is part of what is waited for.
@@ -115,8 +115,8 @@ pub(crate) fn steps(transcript: &str) -> Vec<(String, String)> {
 /// already, and the project goes where the command runs.
 pub(crate) fn generating(command: &str) -> Option<String> {
     let arguments = command.strip_prefix("cargo run -- new ")?;
-    let keelson = env!("CARGO_BIN_EXE_keelson");
-    Some(format!("{keelson} new {arguments} --into ."))
+    let harness = env!("CARGO_BIN_EXE_harness");
+    Some(format!("{harness} new {arguments} --into ."))
 }
 
 /// What a command says until it ends.

@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use keelson::repository;
+use harness::repository;
 
 use crate::like::assert_like;
 use crate::terminal::{self, Terminal, generating, port, shell};

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use keelson::http::{self, Answer, Request};
-use keelson::postgres::Postgres;
-use keelson::service::{Launch, Service};
-use keelson::variant::Variant;
+use harness::http::{self, Answer, Request};
+use harness::postgres::Postgres;
+use harness::service::{Launch, Service};
+use harness::variant::Variant;
 use serde_json::json;
 
 /// What each secret has in it.

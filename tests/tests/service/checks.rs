@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use keelson::eventually;
-use keelson::http::{self, Request};
-use keelson::postgres::Postgres;
-use keelson::service::{Launch, Service, Signal};
-use keelson::variant::Variant;
+use harness::eventually;
+use harness::http::{self, Request};
+use harness::postgres::Postgres;
+use harness::service::{Launch, Service, Signal};
+use harness::variant::Variant;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};

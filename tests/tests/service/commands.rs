@@ -1,9 +1,9 @@
 //! The command line does what its help says, and says with its exit code how that went.
 
-use keelson::generate::{Answers, Place, generate};
-use keelson::http::{self, Http1};
-use keelson::service::Service;
-use keelson::variant::cargo;
+use harness::generate::{Answers, Place, generate};
+use harness::http::{self, Http1};
+use harness::service::Service;
+use harness::variant::cargo;
 
 use crate::{cause_of, service};
 
@@ -19,7 +19,7 @@ async fn version_names_the_version_the_commit_and_the_profile() {
 #[tokio::test]
 async fn a_build_in_a_repository_knows_its_commit() {
     // Always at the same place, so that only this package is built again.
-    let home = keelson::repository::projects().join("committed");
+    let home = harness::repository::projects().join("committed");
     _ = std::fs::remove_dir_all(&home);
     std::fs::create_dir_all(&home).unwrap();
     let project = generate("committed", &Answers::default(), Place::Below(&home)).unwrap();
@@ -42,7 +42,7 @@ async fn a_build_in_a_repository_knows_its_commit() {
 
     cargo(&project, "committed", &["build", "--locked"]);
 
-    let binary = keelson::repository::services().join("debug/committed");
+    let binary = harness::repository::services().join("debug/committed");
     let version = Service::of(binary)
         .arg("--version")
         .run()
@@ -122,7 +122,7 @@ async fn healthcheck_asks_the_running_service() {
     let ready = check().await.unwrap();
     assert_eq!((ready.code, ready.stdout.as_str()), (Some(0), "ready\n"));
 
-    service_at.signal(keelson::service::Signal::TERM);
+    service_at.signal(harness::service::Signal::TERM);
     service_at.event("draining").await;
     let draining = check().await.unwrap();
     assert_eq!(
@@ -130,7 +130,7 @@ async fn healthcheck_asks_the_running_service() {
         (Some(1), "not ready\n")
     );
 
-    service_at.signal(keelson::service::Signal::TERM);
+    service_at.signal(harness::service::Signal::TERM);
     service_at.exit().await;
     let gone = check().await.unwrap();
     assert_eq!(gone.code, Some(1));

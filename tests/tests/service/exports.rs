@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use keelson::http::{self, Request};
-use keelson::service::{Launch, Service, Signal};
+use harness::http::{self, Request};
+use harness::service::{Launch, Service, Signal};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};

@@ -12,8 +12,8 @@ mod stopping;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use keelson::service::{Exit, Launch, Service};
-use keelson::variant::Variant;
+use harness::service::{Exit, Launch, Service};
+use harness::variant::Variant;
 
 /// The default variant's binary, built once.
 fn binary() -> PathBuf {

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use keelson::postgres::Postgres;
-use keelson::repository;
-use keelson::service::{Launch, Service};
-use keelson::variant::Variant;
+use harness::postgres::Postgres;
+use harness::repository;
+use harness::service::{Launch, Service};
+use harness::variant::Variant;
 
 use crate::cause_of;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use keelson::http::{self, Conversation, Request};
+use harness::http::{self, Conversation, Request};
 use serde_json::json;
 use tokio::task::JoinSet;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use keelson::http::get;
-use keelson::service::Signal;
+use harness::http::get;
+use harness::service::Signal;
 
 use crate::service;
 

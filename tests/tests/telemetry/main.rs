@@ -11,10 +11,10 @@ mod traces;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use keelson::collector::Collector;
-use keelson::http::{self, Answer, Request};
-use keelson::service::{Launch, Service};
-use keelson::variant::Variant;
+use harness::collector::Collector;
+use harness::http::{self, Answer, Request};
+use harness::service::{Launch, Service};
+use harness::variant::Variant;
 
 /// The trace of a client, and what its request is called in it.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";

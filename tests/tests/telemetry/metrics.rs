@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use keelson::collector::{Collector, value};
-use keelson::http;
-use keelson::service::Service;
+use harness::collector::{Collector, value};
+use harness::http;
+use harness::service::Service;
 
 use crate::traced;
 
@@ -43,7 +43,7 @@ async fn metrics_arrive_with_the_values_that_the_page_shows() {
         })
         .await;
     assert!(
-        matches!(&shed.data, Some(keelson::collector::Data::Sum(sum)) if sum.is_monotonic),
+        matches!(&shed.data, Some(harness::collector::Data::Sum(sum)) if sum.is_monotonic),
         "{shed:?}"
     );
     let state = [("state", "ready")];

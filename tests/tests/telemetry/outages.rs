@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use keelson::collector::{Collector, Manner, Metric, value};
-use keelson::service::{Service, Signal};
+use harness::collector::{Collector, Manner, Metric, value};
+use harness::service::{Service, Signal};
 
 use crate::{ask, exporting_to, traced};
 

@@ -1,7 +1,7 @@
 //! The collector is told nothing that is nobody's business.
 
-use keelson::collector::Collector;
-use keelson::http::{self, Request};
+use harness::collector::Collector;
+use harness::http::{self, Request};
 
 use crate::{PARENT, TRACE, traced};
 

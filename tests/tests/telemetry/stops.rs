@@ -1,7 +1,7 @@
 //! The stop exports what there is.
 
-use keelson::collector::{Collector, value};
-use keelson::service::Signal;
+use harness::collector::{Collector, value};
+use harness::service::Signal;
 
 use crate::{ask, exporting_to};
 

@@ -1,6 +1,6 @@
 //! A collector that is reached by TLS is believed if somebody vouches for it who is known.
 
-use keelson::collector::Collector;
+use harness::collector::Collector;
 
 use crate::{ask, traced};
 

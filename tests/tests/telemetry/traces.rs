@@ -1,7 +1,7 @@
 //! What a trace says of a request.
 
-use keelson::collector::{Collector, Span, attribute};
-use keelson::http;
+use harness::collector::{Collector, Span, attribute};
+use harness::http;
 
 use crate::{PARENT, TRACE, ask, exporting_to, hex, traced};
 

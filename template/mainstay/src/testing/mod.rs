@@ -8,22 +8,36 @@
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::must_use_candidate,
     clippy::unwrap_used,
-    reason = "a test may block, and fails by panicking: the thread is its own"
+    reason = "a test may block, fails by panicking, and may only want the effect"
 )]
 
+mod binary;
+mod capture;
+mod checks;
+mod client;
 mod exposition;
 #[cfg(feature = "_database")]
 mod fixtures;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod running;
 #[cfg(feature = "_database")]
 mod scratch;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub use binary::{Binary, Output};
+pub use checks::{check_committed, check_settings};
+pub use client::{Answer, ask, ask_with, get};
 pub use exposition::{Exposition, documented};
 #[cfg(feature = "_database")]
 pub use fixtures::database_settings;
+pub use running::Running;
+pub use rustix::process::Signal;
 #[cfg(feature = "_database")]
 pub use scratch::{Scratch, TestEngine};
+
+#[cfg(test)]
+mod tests;

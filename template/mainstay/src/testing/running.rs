@@ -1,212 +1,171 @@
-//! The real binary, started and stopped as an operator would: what the tests share.
-//!
-//! A test asks for port 0 and has a directory and a database of its own, so that any number can run
-//! at once. It waits for events of the log, never for time to pass.
+//! The real binary, running: its log, its listeners, signals, and its end.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::scratch::Scratch;
+use super::binary::{Directory, Owned};
+use super::capture::Capture;
+use super::{Exposition, Output, get};
 
-const BINARY: &str = env!(
-    // Where cargo has put the binary of this package.{{ nl }}    "CARGO_BIN_EXE_{{ project-name }}"{% comment %}
-    "CARGO_BIN_EXE_beacon" // {% endcomment %}
-);
-
-/// Longer than anything here takes; only a failure waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The binary in a directory of its own, with no settings from the environment of the test.
-pub(crate) fn command(directory: &TempDir) -> Command {
-    let mut command = Command::new(BINARY);
-    command.current_dir(directory.path());
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("APP_") {
-            command.env_remove(name);
-        }
-    }
-    // Nor anything that is meant for the test's own supervisor.
-    command.env_remove("NOTIFY_SOCKET");
-    command
-}
-
-/// The service, running.
-pub(crate) struct Running {
-    process: Child,
-    log: Receiver<Value>,
-    /// What was logged before it was ready: tasks do not wait for that.
-    early: RefCell<VecDeque<Value>>,
-    pub(crate) http: SocketAddr,
-    pub(crate) operator: SocketAddr,
-    /// Removed when the test is over, and the process with them.
-    _directory: TempDir,
-    _database: Scratch,
+/// A process that a [`Binary`](super::Binary) has started. It is killed when this is dropped, and its
+/// directory and its database are removed.
+///
+/// A test waits for events of the log, never for time to pass. What does not come in time, or cannot
+/// come any more since the process has ended, fails the test with the last lines of the process.
+#[derive(Debug)]
+#[must_use = "the process is killed when this is dropped"]
+pub struct Running {
+    process: Mutex<Child>,
+    capture: Arc<Capture>,
+    patience: Duration,
+    directory: Directory,
+    _database: Option<Owned>,
 }
 
 impl Running {
-    /// Starts the service and waits until it is ready.
-    pub(crate) fn start(settings: &[&str]) -> Self {
-        Self::start_with(settings, &[])
-    }
-
-    /// The same, with variables of its own.
-    pub(crate) fn start_with(settings: &[&str], environment: &[(&str, &str)]) -> Self {
-        let (directory, database) = (TempDir::new().unwrap(), Scratch::new());
-        let mut command = command(&directory);
-        command.env("APP__DATABASE__URL", database.url());
-        command.envs(environment.iter().copied());
-        let always = [
-            "http.listen=127.0.0.1:0",
-            "operator.listen=127.0.0.1:0",
-            "log.format=json",
-        ];
-        for setting in always.iter().chain(settings) {
-            command.args(["--set", setting]);
-        }
-        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        let (events, log) = channel();
-        thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let event = serde_json::from_str(&line)
-                    .unwrap_or_else(|_| panic!("a line of the log is not JSON: {line}"));
-                _ = events.send(event);
-            }
+    #[track_caller]
+    pub(super) fn spawn(
+        mut command: Command,
+        directory: Directory,
+        database: Option<Owned>,
+        patience: Duration,
+    ) -> Self {
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap_or_else(|error| {
+            panic!("cannot start {}: {error}", command.get_program().display())
         });
-        let mut running = Self {
-            process,
-            log,
-            early: RefCell::default(),
-            http: ([0, 0, 0, 0], 0).into(),
-            operator: ([0, 0, 0, 0], 0).into(),
-            _directory: directory,
+        Self {
+            capture: Capture::of(&mut process),
+            process: Mutex::new(process),
+            patience,
+            directory,
             _database: database,
+        }
+    }
+
+    /// Waits until the service is ready.
+    #[track_caller]
+    pub fn ready(&self) {
+        self.wait_for("the event `ready`", |event| event["message"] == "ready");
+    }
+
+    /// The address of the listener `http`, once it listens.
+    #[track_caller]
+    pub fn http(&self) -> SocketAddr {
+        self.address("http")
+    }
+
+    /// The address of the operator's listener, once it listens.
+    #[track_caller]
+    pub fn operator(&self) -> SocketAddr {
+        self.address("operator")
+    }
+
+    /// The address of the listener of this name, once it listens.
+    #[track_caller]
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        let what = format!("the event `listening` of the listener `{listener}`");
+        let event = self.wait_for(&what, |event| {
+            event["message"] == "listening" && event["listener"] == listener
+        });
+        let address = event["address"].as_str().map(str::parse);
+        let Some(Ok(address)) = address else {
+            panic!("no address to connect to in {event}")
         };
-        running.operator = running.listening("operator");
-        running.http = running.listening("http");
-        running.begun("ready");
-        running
+        address
     }
 
-    /// The next event with this message; those before it are passed over.
-    pub(crate) fn event(&self, message: &str) -> Value {
-        let early = &mut *self.early.borrow_mut();
-        while let Some(event) = early.pop_front() {
-            if event["message"] == message {
-                return event;
+    /// Waits for an event with this message. Each call gives the next one: the first call the first
+    /// event with this message, the second call the second, and so on.
+    #[track_caller]
+    pub fn event(&self, message: &str) -> Value {
+        self.capture.next_event(message, self.patience)
+    }
+
+    /// Waits for an event that fits, and gives the first one since the start. `what` names it if it
+    /// does not come.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        self.capture.first_event(what, fits, self.patience)
+    }
+
+    /// All events of the log up to now.
+    #[track_caller]
+    pub fn events(&self) -> Vec<Value> {
+        self.capture.events()
+    }
+
+    /// What the process has written to stderr up to now.
+    pub fn stderr(&self) -> String {
+        self.capture.stderr()
+    }
+
+    /// The metrics that the operator's listener gives now.
+    #[track_caller]
+    pub fn metrics(&self) -> Exposition {
+        Exposition::read(&get(self.operator(), "/metrics").body)
+    }
+
+    /// The working directory of the process.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The number of the process.
+    pub fn pid(&self) -> u32 {
+        self.with_process(|process| process.id())
+    }
+
+    /// Sends a signal to the process, which must not have ended.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        let sent = self.with_process(|process| {
+            // Its number is its own as long as nobody has waited for its end.
+            if process.try_wait()?.is_some() {
+                return Err(io::Error::other("the process has ended"));
             }
+            Ok(kill_process(Pid::from_child(process), signal)?)
+        });
+        sent.unwrap_or_else(|error| panic!("cannot send {signal:?}: {error}"));
+    }
+
+    /// Waits until the process has ended. It may take twice the patience of an event, since a stop
+    /// takes its time.
+    #[track_caller]
+    pub fn ended(&self) -> ExitStatus {
+        self.capture.wait_for_end(self.patience * 2);
+        let ended = self.with_process(Child::wait);
+        ended.expect("the status of a process that has ended")
+    }
+
+    /// Waits for the end and gives everything that was printed.
+    #[track_caller]
+    pub(super) fn output(&self) -> Output {
+        Output {
+            status: self.ended(),
+            stdout: self.capture.stdout(),
+            stderr: self.capture.stderr(),
         }
-        self.until(message).0
     }
 
-    /// The next event with this message that has not been looked at, and those before it.
-    fn until(&self, message: &str) -> (Value, Vec<Value>) {
-        let mut passed = Vec::new();
-        loop {
-            let event = self
-                .log
-                .recv_timeout(PATIENCE)
-                .unwrap_or_else(|error| panic!("no event {message:?} ({error}), but: {passed:#?}"));
-            if event["message"] == message {
-                return (event, passed);
-            }
-            passed.push(event);
-        }
-    }
-
-    /// The same, for what is looked at here alone: tests can wait for all others.
-    fn begun(&mut self, message: &str) -> Value {
-        let (event, passed) = self.until(message);
-        self.early.get_mut().extend(passed);
-        event
-    }
-
-    fn listening(&mut self, listener: &str) -> SocketAddr {
-        let event = self.begun("listening");
-        assert_eq!(event["listener"], listener);
-        event["address"].as_str().unwrap().parse().unwrap()
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) {
-        let process = Pid::from_child(&self.process);
-        kill_process(process, signal).unwrap();
-    }
-
-    /// Waits for the end of the process.
-    pub(crate) fn ended(&mut self) -> ExitStatus {
-        self.process.wait().unwrap()
+    fn with_process<T>(&self, action: impl FnOnce(&mut Child) -> T) -> T {
+        action(&mut self.process.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
-/// An answer: its status, its head, its body.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) head: String,
-    pub(crate) body: String,
-}
-
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.body))
-    }
-}
-
-pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
-    ask(address, "GET", path, "")
-}
-
-/// One request on a connection of its own; a body is JSON.
-pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> Answer {
-    ask_with(address, method, path, "", body)
-}
-
-/// The same, with more lines in its head. It asks for the connection to be closed, unless they
-/// say otherwise.
-pub(crate) fn ask_with(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    head: &str,
-    body: &str,
-) -> Answer {
-    let mut connection = TcpStream::connect(address).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
-    let length = body.len();
-    let close = if head.contains("connection:") {
-        ""
-    } else {
-        "connection: close\r\n"
-    };
-    write!(
-        connection,
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\n{close}\
-         content-type: application/json\r\ncontent-length: {length}\r\n{head}\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer {
-        status,
-        head: head.to_owned(),
-        body: body.to_owned(),
+        self.with_process(|process| {
+            _ = process.kill();
+            _ = process.wait();
+        });
     }
 }

@@ -8,7 +8,7 @@ use crate::database::Engine;
 pub trait TestEngine: Engine {
     /// Removes the database when it is dropped.
     #[doc(hidden)]
-    type Place: fmt::Debug;
+    type Place: fmt::Debug + Send + Sync;
 
     #[doc(hidden)]
     fn make() -> (String, Self::Place);

@@ -1,0 +1,213 @@
+//! How a test starts the real binary.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+use std::{env, fs};
+
+use tempfile::TempDir;
+
+use super::Running;
+#[cfg(feature = "_database")]
+use super::{Scratch, TestEngine};
+
+/// Longer than any test takes; only one that fails waits for it.
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a service is started with, unless the test sets something else.
+const DEFAULTS: [(&str, &str); 3] = [
+    ("http.listen", "127.0.0.1:0"),
+    ("operator.listen", "127.0.0.1:0"),
+    ("log.format", "json"),
+];
+
+/// The binary of a service, and what a test starts it with.
+///
+/// ```ignore
+/// let binary = Binary::new(env!("CARGO_BIN_EXE_beacon")).database::<sqlx::Sqlite>();
+/// let service = binary.set("shutdown.delay", "5s").start();
+/// assert_eq!(get(service.http(), "/readyz").status, 200);
+/// ```
+///
+/// It starts from nothing: its environment is `PATH`, `HOME` and what the test gives, its working
+/// directory and its database are its own, and its listeners have free ports. Any number of tests can
+/// run at once.
+#[derive(Debug, Clone)]
+#[must_use = "a binary does nothing until it is started"]
+pub struct Binary {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+    /// `None` leaves out a default.
+    settings: BTreeMap<String, Option<String>>,
+    environment: BTreeMap<OsString, OsString>,
+    files: BTreeMap<PathBuf, String>,
+    directory: Option<PathBuf>,
+    /// Makes a database and gives its URL.
+    database: Option<fn() -> (String, Owned)>,
+    patience: Duration,
+}
+
+/// Something that must exist as long as the process does.
+pub(super) type Owned = Box<dyn Any + Send + Sync>;
+
+/// What a command has printed, and how it ended.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Binary {
+    /// The binary at this path, which cargo gives to an integration test:
+    /// `env!("CARGO_BIN_EXE_name")`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            arguments: Vec::new(),
+            settings: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            files: BTreeMap::new(),
+            directory: None,
+            database: None,
+            patience: PATIENCE,
+        }
+    }
+
+    /// Adds an argument, such as the name of a command.
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Adds `--set key=value`. The last value of a key wins.
+    pub fn set(mut self, key: &str, value: impl Display) -> Self {
+        let value = Some(value.to_string());
+        self.settings.insert(key.to_owned(), value);
+        self
+    }
+
+    /// Does not set this key, which [`start`](Self::start) sets otherwise: a file or a variable of the
+    /// test sets it.
+    pub fn unset(mut self, key: &str) -> Self {
+        self.settings.insert(key.to_owned(), None);
+        self
+    }
+
+    /// Adds a variable to the environment.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    /// Writes a file before the start. The path is relative to the working directory.
+    pub fn file(mut self, path: impl Into<PathBuf>, content: impl Into<String>) -> Self {
+        self.files.insert(path.into(), content.into());
+        self
+    }
+
+    /// Works in this directory, which stays. Without it, each process works in one of its own, which
+    /// is removed with it.
+    pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.directory = Some(path.into());
+        self
+    }
+
+    /// Gives each process an empty database of its own, by the setting `database.url`. A test that
+    /// starts two processes on one database keeps a [`Scratch`] and sets `database.url` itself.
+    #[cfg(feature = "_database")]
+    pub fn database<E: TestEngine + 'static>(mut self) -> Self {
+        self.database = Some(|| {
+            let scratch = Scratch::<E>::new();
+            (scratch.url().to_owned(), Box::new(scratch))
+        });
+        self
+    }
+
+    /// Waits this long for an event or an end, instead of a minute.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Starts the service and waits until it is ready.
+    #[track_caller]
+    pub fn start(&self) -> Running {
+        let running = self.spawn();
+        running.ready();
+        running
+    }
+
+    /// Starts the service without waiting for anything.
+    #[track_caller]
+    pub fn spawn(&self) -> Running {
+        let mut service = self.clone();
+        for (key, value) in DEFAULTS {
+            let setting = service.settings.entry(key.to_owned());
+            setting.or_insert_with(|| Some(value.to_owned()));
+        }
+        service.run()
+    }
+
+    /// Runs a command that ends by itself, such as `config check`, with the given settings and no
+    /// others.
+    #[track_caller]
+    pub fn output(&self) -> Output {
+        self.run().output()
+    }
+
+    #[track_caller]
+    fn run(&self) -> Running {
+        let directory = match &self.directory {
+            Some(path) => Directory::Kept(path.clone()),
+            None => Directory::Own(TempDir::new().expect("a directory for the process")),
+        };
+        for (path, content) in &self.files {
+            let path = directory.path().join(path);
+            let parent = path.parent().unwrap_or(&path);
+            fs::create_dir_all(parent).expect("a directory for the file");
+            fs::write(path, content).expect("a file for the process");
+        }
+        let mut command = Command::new(&self.path);
+        command.current_dir(directory.path()).env_clear();
+        for name in ["PATH", "HOME"] {
+            command.envs(env::var_os(name).map(|value| (name, value)));
+        }
+        let database = self.database.map(|make| {
+            let (url, database) = make();
+            command.env("APP__DATABASE__URL", url);
+            database
+        });
+        command.envs(&self.environment).args(&self.arguments);
+        for (key, value) in &self.settings {
+            if let Some(value) = value {
+                command.args(["--set", &format!("{key}={value}")]);
+            }
+        }
+        Running::spawn(command, directory, database, self.patience)
+    }
+}
+
+/// Where a process works.
+#[derive(Debug)]
+pub(super) enum Directory {
+    /// Removed when this is dropped.
+    Own(TempDir),
+    Kept(PathBuf),
+}
+
+impl Directory {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Own(directory) => directory.path(),
+            Self::Kept(path) => path,
+        }
+    }
+}
