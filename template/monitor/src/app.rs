@@ -1,32 +1,28 @@
-//! Your service: what it is for. It uses the frame; the frame knows nothing of it.
-//!
-//! The example watches over targets, which are URLs: they can be added, listed, changed and removed,
-//! and are asked once in a while whether they are up; whoever wants to know when that changes is told.
+//! The composition root: what this service is made of, in the order in which it starts, and what is
+//! stopped when.
 
-mod changes;
-mod checks;
-mod moment;
-mod paging;
-mod settings;
-mod summary;
-mod targets;
-#[cfg(test)]
-mod watched;
-mod web;
-
-use std::error::Error;
 use std::time::Duration;
 
+use mainstay::process::Process;
+use mainstay::service::{Launch, Migratable, Service};
+use mainstay::together::{Failures, Together};
+use mainstay::{Error, Exit, edge, idempotency, openapi};
+use sqlx::migrate::Migrator;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::frame::Frame;
-use crate::frame::database::Database;
-use crate::frame::together::{Failures, Together};
+use crate::settings::{Database, Engine, Keys, Settings};
+use crate::summary::Summary;
+use crate::targets::Targets;
+use crate::{changes, checks, summary, targets};
 
-pub use settings::Settings;
+// The schema of this service.
+#[cfg(not(feature = "postgres"))]
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+#[cfg(feature = "postgres")]
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// What is to be said of the API as a whole. Each route says the rest.
+/// The API as a whole, for its description. Each route describes itself.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Targets", description = "The URLs that are watched."),
@@ -38,40 +34,101 @@ pub use settings::Settings;
 )]
 struct Api;
 
-/// The longest that a start waits for what only makes the first answers quicker.
-const WARMING: Duration = Duration::from_millis(500);
+/// The longest that a start waits for the first summary, which only makes the first answers quicker.
+const SUMMARY_AT_START: Duration = Duration::from_millis(500);
 
-/// Starts what works in the background, and gives every route.
-///
-/// # Errors
-///
-/// When something cannot be started: then the whole service is not.
-pub async fn start(
-    settings: &Settings,
-    frame: &Frame,
-) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
-    let (database, keys) = (frame.database.clone(), frame.keys.clone());
-    let targets = targets::Targets::new(database, keys, &settings.monitor);
-    frame.lifecycle.waits_for("a first look at the data");
-    look(&frame.database).await?;
-    frame.lifecycle.waits_for("tasks");
-    let changes = changes::start(&settings.changes, settings.checks.retention(), frame).await?;
-    let checks = checks::start(&settings.checks, settings.frame.shutdown.tasks, frame)?;
-    let summary = summary::Summary::start(settings.summary, frame)?;
-    Together::new()
-        .wants("a first summary", WARMING, summary.warm())
-        .done()
-        .await?;
-    let summary = summary::routes(summary);
-    let api = OpenApiRouter::with_openapi(Api::openapi());
-    let targets = targets::routes(targets);
-    let routes = targets.merge(checks).merge(changes).merge(summary);
-    Ok(api.nest("/v1", routes))
+/// What this service is: its name, its listeners, and every setting that it has.
+pub(crate) fn service() -> Service<Settings> {
+    Service::new(mainstay::build_info!())
+        .listeners(&["http"])
+        .settings(mainstay::database::SETTINGS)
+        .settings(idempotency::SETTINGS)
+        .settings(include_str!("../config/default.toml"))
 }
 
-/// Looks at all that the service needs, at once: what is not as it must be, such as a table that was changed by
-/// hand, ends the start, and is not found by the first who asks for something.
-async fn look(database: &Database) -> Result<(), Failures> {
+/// `migrate`: the databases that it brings up to date.
+pub(crate) fn databases(settings: &Settings) -> Result<Vec<Box<dyn Migratable>>, Error> {
+    Ok(vec![Box::new(database(settings)?)])
+}
+
+/// `serve`: start, run and stop.
+pub(crate) async fn serve(launch: Launch<Settings>) -> Result<Exit, Error> {
+    // The log, signals, metrics and the operator's listener: a slow start can be watched.
+    let process = Process::init(&launch).await?;
+
+    // Start, unless a signal or the operator ends it; then run, until there is a cause to stop.
+    let cause = match process.start(start(launch.settings(), &process)).await {
+        Ok(()) => process.run().await,
+        Err(cause) => cause,
+    };
+
+    // Stop. Each phase has its budget; a second signal exits at once.
+    let mut stop = process.stop(cause);
+    stop.delay().await; // unready, and still serving: load balancers notice
+    stop.drain().await; // servers: no new connections, requests in flight finish
+    stop.tasks().await; // tasks, in reverse order
+    stop.close().await; // databases
+    Ok(stop.finish().await)
+}
+
+/// Starts each part, and registers it for the phase that stops it.
+async fn start(settings: &Settings, process: &Process) -> Result<(), Error> {
+    let (supervisor, health) = (process.supervisor(), process.health());
+
+    // The database: connected, migrated, checked.
+    let database = database(settings)?;
+    process.close_on_stop(database.clone());
+    process.set_startup_step("the database");
+    database.connect().await?;
+    process.set_startup_step("its migrations");
+    database.migrate_or_verify().await?;
+    database.spawn_maintenance(supervisor)?;
+    let importance = settings.database.health;
+    health.register_check("database", importance, database.readiness_probe())?;
+    let keys = Keys::new(&settings.idempotency, database.clone());
+    keys.spawn_maintenance(supervisor)?;
+    process.set_startup_step("a first look at the data");
+    verify_schema(&database).await?;
+
+    // The parts of the monitor, each with its tasks. They stop in reverse order, so that checks still
+    // announce what they find.
+    process.set_startup_step("tasks");
+    let retention = settings.checks.retention();
+    let changes = changes::start(&settings.changes, retention, supervisor, &database).await?;
+    let stop = settings.mainstay.shutdown.tasks;
+    let checks = checks::start(&settings.checks, stop, supervisor, health, &database)?;
+    let summary = Summary::start(settings.summary, supervisor, &database, process.cpu())?;
+    Together::new()
+        .wants("a first summary", SUMMARY_AT_START, summary.warm())
+        .done()
+        .await?;
+    let targets = Targets::new(database, keys, &settings.monitor);
+
+    // HTTP.
+    let routes = targets::routes(targets).merge(checks).merge(changes);
+    let routes = routes.merge(summary::routes(summary));
+    let api = OpenApiRouter::with_openapi(Api::openapi()).nest("/v1", routes);
+    let http = &settings.mainstay.http;
+    let routes = openapi::with_documentation(api, http.documentation)?;
+    let routes = edge::protect(routes, http, process.metrics().requests());
+    let routes = routes.merge(health.routes());
+    process.serve("http", http.listen, routes, &http.limits)?;
+    Ok(())
+}
+
+/// The database that the settings name.
+fn database(settings: &Settings) -> Result<Database, Error> {
+    Ok(Database::new(&settings.database, &migrations())?)
+}
+
+/// The schema of that database: the service's own, and the table of idempotency keys.
+pub(crate) fn migrations() -> [&'static Migrator; 2] {
+    [&MIGRATIONS, idempotency::migrations::<Engine>()]
+}
+
+/// Reads what the service needs, all at once: a table that was changed by hand ends the start, instead
+/// of failing the first request.
+async fn verify_schema(database: &Database) -> Result<(), Failures> {
     Together::new()
         .needs("the targets", targets::look(database))
         .needs("the schedule of checks", checks::look(database))
@@ -80,4 +137,26 @@ async fn look(database: &Database) -> Result<(), Failures> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::watched::Watched;
+
+    #[test]
+    fn every_setting_is_described_and_read() {
+        mainstay::testing::check_settings(&service());
+    }
+
+    #[tokio::test]
+    async fn start_names_the_table_that_is_not_as_expected() {
+        let watched = Watched::new().await;
+        assert_eq!(verify_schema(&watched.database).await, Ok(()));
+
+        watched
+            .run("ALTER TABLE schedule RENAME TO timetable")
+            .await;
+
+        let failures = verify_schema(&watched.database).await.unwrap_err();
+        let message = failures.to_string();
+        assert!(message.starts_with("the schedule of checks: "), "{message}");
+    }
+}

@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use mainstay::database;
+use mainstay::testing::{Scratch, database_settings};
 use sqlx::QueryBuilder;
 use tokio::time::{advance, pause, resume, sleep, timeout};
 
-use crate::frame::database::{self, Database, Db};
-use crate::scratch::Scratch;
+use crate::app;
+use crate::settings::{Database, Engine};
 
 /// Longer than anything takes there; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Watched {
     pub(super) database: Database,
-    _scratch: Scratch,
+    _scratch: Scratch<Engine>,
 }
 
 impl Watched {
@@ -24,10 +26,11 @@ impl Watched {
             max_connections: 4,
             acquire_timeout: PATIENCE,
             statement_timeout: PATIENCE,
-            ..database::tests::settings(scratch.url())
+            ..database_settings(scratch.url())
         };
-        let database = Database::new(&settings).unwrap();
-        database.prepare().await.unwrap();
+        let database = Database::new(&settings, &app::migrations()).unwrap();
+        database.connect().await.unwrap();
+        database.migrate_or_verify().await.unwrap();
         Self {
             database,
             _scratch: scratch,
@@ -80,7 +83,7 @@ impl Watched {
     }
 
     pub(super) async fn run(&self, statement: impl Into<String>) {
-        let mut query = QueryBuilder::<Db>::new(statement);
+        let mut query = QueryBuilder::<Engine>::new(statement);
         let query = query.build();
         query.execute(self.database.write()).await.unwrap();
     }

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use mainstay::supervisor::{SpawnError, Supervisor};
+
 use super::store::Changes;
-use crate::frame::supervisor::{Refused, Supervisor};
-use crate::service::moment::Moment;
+use crate::moment::Moment;
 
 const NAME: &str = "announcer";
 
@@ -26,7 +27,7 @@ impl Announcer {
     }
 
     /// Starts the task.
-    pub(super) fn run_by(self, supervisor: &Supervisor) -> Result<(), Refused> {
+    pub(super) fn run_by(self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
         // What is not announced now is announced by others, or at the next start.
         let started = task.gives_way().run(move |_| {
@@ -47,7 +48,7 @@ pub(super) fn forget_by(
     supervisor: &Supervisor,
     changes: Changes,
     retention: Duration,
-) -> Result<(), Refused> {
+) -> Result<(), SpawnError> {
     let task = supervisor.every("retention.changes", FORGET_EVERY);
     let task = task.jitter(FORGET_EVERY / 6).gives_way();
     let started = task.run(move |_| {

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
+use mainstay::supervisor::{SpawnError, Supervisor};
 use tokio::sync::broadcast::{Receiver, Sender};
 
 use super::store::{Change, Changes};
 use super::stream;
-use crate::frame::supervisor::{Refused, Supervisor};
 
 const NAME: &str = "follower";
 
@@ -61,7 +61,7 @@ impl Feed {
     }
 
     /// Starts the task.
-    pub(super) fn run_by(&self, supervisor: &Supervisor) -> Result<(), Refused> {
+    pub(super) fn run_by(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let feed = self.clone();
         let task = supervisor.every(NAME, EVERY).jitter(EVERY / 2);
         let started = task.gives_way().run(move |_| {

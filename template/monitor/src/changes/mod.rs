@@ -29,11 +29,12 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay::settings::{Check, Reader, Section};
+use mainstay::supervisor::Supervisor;
 use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::frame::Frame;
-use crate::frame::settings::{Check, Reader, Section};
+use crate::settings::Database;
 use announcer::Announcer;
 use feed::Feed;
 use store::Changes;
@@ -42,7 +43,7 @@ pub(super) use store::{Observed, observe};
 
 /// Settings of `[monitor]`.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     settle: Duration,
     max_streams: usize,
 }
@@ -64,11 +65,11 @@ impl Section for Settings {
 pub(super) async fn start(
     settings: &Settings,
     retention: Duration,
-    frame: &Frame,
+    supervisor: &Supervisor,
+    database: &Database,
 ) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     numbers::describe();
-    let supervisor = &frame.supervisor;
-    let changes = Changes::new(frame.database.clone());
+    let changes = Changes::new(database.clone());
     announcer::forget_by(supervisor, changes.clone(), retention)?;
     Announcer::new(changes.clone(), settings.settle).run_by(supervisor)?;
     let feed = Feed::from_now(changes).await?;

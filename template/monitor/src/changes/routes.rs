@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
+use mainstay::problem::{Fault, Problem};
 use tokio::sync::Semaphore;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,7 +15,6 @@ use utoipa_axum::routes;
 
 use super::feed::Feed;
 use super::stream::Following;
-use crate::frame::problem::{Fault, Problem};
 
 /// What the routes work with.
 #[derive(Debug, Clone)]

@@ -5,11 +5,12 @@
 //! so waits for the one before to be over. Whoever has read up to a number has read all before it, and who
 //! finds a number missing knows that it was removed.
 
+use mainstay::database::Engine as _;
 use sqlx::{FromRow, QueryBuilder};
 
 use super::numbers;
-use crate::frame::database::{Database, Db, Transaction, skip_locked};
-use crate::service::moment::Moment;
+use crate::moment::Moment;
+use crate::settings::{Database, Engine, Transaction};
 
 /// The most rows that are written by one statement, or removed at once.
 const BATCH: usize = 1000;
@@ -22,10 +23,10 @@ const SETTLED: &str = "announced IS DISTINCT FROM is_up AND turned_at <= $1";
 
 /// What a check has found: of what target, when, and why it is down, if it is.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::service) struct Observed {
-    pub(in crate::service) target: i64,
-    pub(in crate::service) at: Moment,
-    pub(in crate::service) reason: Option<&'static str>,
+pub(crate) struct Observed {
+    pub(crate) target: i64,
+    pub(crate) at: Moment,
+    pub(crate) reason: Option<&'static str>,
 }
 
 /// A change as it was announced.
@@ -40,13 +41,14 @@ pub(super) struct Change {
 
 /// Notes what was found of each of these targets, which are on the schedule, and none of them twice. One
 /// that is as it was stays untouched.
-pub(in crate::service) async fn observe(
+pub(crate) async fn observe(
     transaction: &mut Transaction,
     found: &[Observed],
 ) -> Result<(), sqlx::Error> {
     for found in found.chunks(BATCH) {
-        let mut query =
-            QueryBuilder::<Db>::new("INSERT INTO states (target_id, is_up, turned_at, reason) ");
+        let mut query = QueryBuilder::<Engine>::new(
+            "INSERT INTO states (target_id, is_up, turned_at, reason) ",
+        );
         query.push_values(found, |mut row, found| {
             row.push_bind(found.target)
                 .push_bind(found.reason.is_none())
@@ -79,7 +81,7 @@ impl Changes {
     /// Announces what has lasted since then.
     pub(super) async fn announce(&self, since: Moment) -> Result<(), sqlx::Error> {
         // Whoever only looks keeps nobody from writing.
-        let mut query = QueryBuilder::<Db>::new(format!(
+        let mut query = QueryBuilder::<Engine>::new(format!(
             "SELECT EXISTS (SELECT 1 FROM states WHERE {SETTLED})"
         ));
         let query = query.build_query_scalar().bind(since);
@@ -95,10 +97,10 @@ impl Changes {
         let query = sqlx::query_scalar("UPDATE newest_change SET id = id RETURNING id");
         let newest: i64 = query.fetch_one(&mut *transaction).await?;
         // Those that a result is being written of have a next time.
-        let mut query = QueryBuilder::<Db>::new(format!(
+        let mut query = QueryBuilder::<Engine>::new(format!(
             "SELECT CAST(0 AS BIGINT) AS id, target_id, is_up, turned_at, reason FROM states
              WHERE {SETTLED} ORDER BY turned_at, target_id LIMIT $2 {}",
-            skip_locked("states")
+            Engine::skip_locked("states")
         ));
         let query = query.build_query_as().bind(since);
         let query = query.bind(i64::try_from(MOST).unwrap_or(i64::MAX));
@@ -155,8 +157,9 @@ impl Changes {
 
 /// Writes them down as announced.
 async fn number(transaction: &mut Transaction, turned: &[Change]) -> Result<(), sqlx::Error> {
-    let mut query =
-        QueryBuilder::<Db>::new("INSERT INTO changes (id, target_id, is_up, turned_at, reason) ");
+    let mut query = QueryBuilder::<Engine>::new(
+        "INSERT INTO changes (id, target_id, is_up, turned_at, reason) ",
+    );
     query.push_values(turned, |mut row, change| {
         row.push_bind(change.id)
             .push_bind(change.target_id)
@@ -169,7 +172,7 @@ async fn number(transaction: &mut Transaction, turned: &[Change]) -> Result<(), 
 
     // They are ours: each is as it was read.
     let mut query =
-        QueryBuilder::<Db>::new("UPDATE states SET announced = is_up WHERE target_id IN (");
+        QueryBuilder::<Engine>::new("UPDATE states SET announced = is_up WHERE target_id IN (");
     let mut targets = query.separated(", ");
     for change in turned {
         targets.push_bind(change.target_id);

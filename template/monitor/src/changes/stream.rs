@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use super::feed::{Feed, Told};
 use super::numbers;
 use super::store::{Change, Changes};
-use crate::service::moment::Moment;
+use crate::moment::Moment;
 
 /// The longest that nothing is said.
 pub(super) const SILENCE: Duration = Duration::from_secs(15);

@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use crate::frame::problem::Problem;
-use crate::frame::rate::Rate;
-use crate::frame::settings::{Check, Reader, Section};
+use mainstay::problem::Problem;
+use mainstay::rate::Rate;
+use mainstay::settings::{Check, Reader, Section};
 
 /// Settings of `[monitor]`.
 #[derive(Debug, Clone, Copy)]

@@ -9,13 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay::supervisor::{Context, SpawnError, Supervisor};
 use tokio::sync::Mutex;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::queue::{Errand, Waiting};
-use crate::frame::supervisor::{Context, Refused, Supervisor};
 
 const NAME: &str = "checkers";
 
@@ -35,7 +35,7 @@ pub(super) fn start<C, F>(
     waiting: Waiting,
     limits: Limits,
     check: C,
-) -> Result<(), Refused>
+) -> Result<(), SpawnError>
 where
     C: Fn(Errand, CancellationToken) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -104,8 +104,8 @@ mod tests {
     use tokio::time::{Instant, sleep};
 
     use super::*;
-    use crate::service::checks::due::tests::due;
-    use crate::service::checks::queue::{Lane, Queue, queue};
+    use crate::checks::due::tests::due;
+    use crate::checks::queue::{Lane, Queue, queue};
 
     const LIMITS: Limits = Limits {
         at_once: 3,

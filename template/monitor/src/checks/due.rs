@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::probe::Verdict;
-use crate::service::moment::{Moment, millis};
+use crate::moment::{Moment, millis};
 
 /// A check that is due.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ pub(super) mod tests {
     use super::*;
 
     /// Of a target with this number, due now, every minute.
-    pub(in crate::service::checks) fn due(target: i64) -> Due {
+    pub(in crate::checks) fn due(target: i64) -> Due {
         Due {
             target,
             url: "http://watched.example/".parse().unwrap(),

@@ -14,15 +14,15 @@ use async_stream::stream;
 use axum::body::Bytes;
 use futures_util::Stream;
 use garde::Validate;
+use mainstay::context::RequestId;
+use mainstay::database::log_safe_message;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::history::{History, Kept};
 use super::numbers;
 use super::routes::Check;
-use crate::frame::context::RequestId;
-use crate::frame::database::told;
-use crate::service::moment::Moment;
+use crate::moment::Moment;
 
 /// So many results are read at once: few enough to be held for each client that reads slowly, and enough to
 /// make the statement cheap beside them.
@@ -99,7 +99,7 @@ impl Export {
                 if let Err(error) = self.read(before).await {
                     outcome.set("broken");
                     let target = self.target;
-                    tracing::warn!(cause = told(&error), target_id = target, request_id, "an export broke off");
+                    tracing::warn!(cause = log_safe_message(&error), target_id = target, request_id, "an export broke off");
                     yield Err(error);
                     return;
                 }

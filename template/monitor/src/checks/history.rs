@@ -5,16 +5,17 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay::database::Engine as _;
+use mainstay::supervisor::{SpawnError, Supervisor};
 use sqlx::{FromRow, QueryBuilder};
 
 use super::due::{Due, End, Report};
 use super::numbers;
 use super::probe::Verdict;
-use crate::frame::database::{Database, Db, Transaction, skip_locked};
-use crate::frame::supervisor::{Refused, Supervisor};
-use crate::service::changes::{self, Observed};
-use crate::service::moment::{Moment, millis};
-use crate::service::paging::{Page, Part};
+use crate::changes::{self, Observed};
+use crate::moment::{Moment, millis};
+use crate::paging::{Page, Part};
+use crate::settings::{Database, Engine, Transaction};
 
 /// For how long a check is put off for which there was no room.
 const LATER: Duration = Duration::from_secs(1);
@@ -118,7 +119,7 @@ impl History {
         &self,
         supervisor: &Supervisor,
         retention: Duration,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), SpawnError> {
         let history = self.clone();
         let task = supervisor.every("retention", EVERY).jitter(EVERY / 6);
         let started = task.gives_way().run(move |_| {
@@ -135,12 +136,12 @@ impl History {
 
     /// Removes some of what was due before that, and says how many.
     pub(super) async fn forget_batch(&self, oldest: Moment) -> Result<u64, sqlx::Error> {
-        let mut query = QueryBuilder::<Db>::new(format!(
+        let mut query = QueryBuilder::<Engine>::new(format!(
             "DELETE FROM checks WHERE (target_id, due_at) IN (
                  SELECT target_id, due_at FROM checks
                  WHERE due_at < $1 ORDER BY due_at LIMIT $2 {}
              )",
-            skip_locked("checks")
+            Engine::skip_locked("checks")
         ));
         let query = query.build().bind(oldest.0).bind(BATCH.cast_signed());
         let removed = query.execute(self.database.write()).await?;

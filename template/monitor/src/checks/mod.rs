@@ -44,16 +44,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either};
+use mainstay::Importance;
+use mainstay::health::Health;
+use mainstay::settings::{Check, Reader, Section};
+use mainstay::supervisor::{SpawnError, Supervisor};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::frame::Frame;
-use crate::frame::database::Database;
-use crate::frame::health::{Health, Need};
-use crate::frame::settings::{Check, Reader, Section};
-use crate::frame::supervisor::Refused;
-use crate::service::moment::Moment;
+use crate::moment::Moment;
+use crate::settings::Database;
 use allowance::Allowance;
 use batch::{Asked, Batches, Checked};
 use due::{Due, End, Report};
@@ -68,7 +68,7 @@ use work::Work;
 
 /// Settings of `[monitor]`.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     outgoing: outgoing::Settings,
     probe: probe::Settings,
     hosts: hosts::Settings,
@@ -139,15 +139,16 @@ pub(super) async fn look(database: &Database) -> Result<(), sqlx::Error> {
 pub(super) fn start(
     settings: &Settings,
     stop: Duration,
-    frame: &Frame,
-) -> Result<OpenApiRouter, Refused> {
+    supervisor: &Supervisor,
+    health: &Health,
+    database: &Database,
+) -> Result<OpenApiRouter, SpawnError> {
     numbers::describe();
-    let supervisor = &frame.supervisor;
-    let history = History::new(frame.database.clone());
+    let history = History::new(database.clone());
     history.forget_by(supervisor, settings.retention)?;
 
     let work = Work::default();
-    watch(&work, &frame.health)?;
+    watch(&work, health)?;
 
     let write = recorded(history.clone(), work.clone());
     let reports = recorder::start(supervisor, settings.recorder, write)?;
@@ -170,7 +171,7 @@ pub(super) fn start(
 
     let allowance = Allowance::new(settings.allowance);
     let batches = Batches::new(hosts, queue.clone(), &settings.batch);
-    let schedule = Schedule::new(frame.database.clone(), queue, settings.lease);
+    let schedule = Schedule::new(database.clone(), queue, settings.lease);
     if settings.scheduled {
         schedule.run_by(supervisor, &work)?;
     }
@@ -184,9 +185,9 @@ pub(super) fn start(
 
 /// Has the health check `monitor` look at that. Others may do better; a process that does its work badly still
 /// shows what there is.
-fn watch(work: &Work, health: &Health) -> Result<(), Refused> {
+fn watch(work: &Work, health: &Health) -> Result<(), SpawnError> {
     let work = work.clone();
-    health.check("monitor", Need::Degraded, move || {
+    health.register_check("monitor", Importance::Degraded, move || {
         let goes_on = work.goes_on();
         async { goes_on }
     })

@@ -169,7 +169,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::checks::due::tests::due;
+    use crate::checks::due::tests::due;
 
     fn target(errand: Errand) -> i64 {
         match errand {

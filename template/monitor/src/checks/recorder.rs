@@ -9,14 +9,14 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay::settings::{Check, Reader, Section};
+use mainstay::supervisor::{Context, SpawnError, Supervisor};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{sleep, timeout};
 
 use super::due::Report;
 use super::numbers;
-use crate::frame::settings::{Check, Reader, Section};
-use crate::frame::supervisor::{Context, Refused, Supervisor};
 
 const NAME: &str = "recorder";
 
@@ -66,7 +66,7 @@ pub(super) fn start<W, F, E>(
     supervisor: &Supervisor,
     settings: Settings,
     write: W,
-) -> Result<Reports, Refused>
+) -> Result<Reports, SpawnError>
 where
     W: Fn(Arc<[Report]>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), E>> + Send + 'static,

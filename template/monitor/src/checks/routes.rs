@@ -4,6 +4,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
+use mainstay::input::{Json, Path, Query};
+use mainstay::problem::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,10 +15,8 @@ use super::allowance::Allowance;
 use super::export::{Export, Span};
 use super::history::{History, Kept};
 use super::schedule::{Schedule, Wish};
-use crate::frame::input::{Json, Path, Query};
-use crate::frame::problem::Problem;
-use crate::service::moment::Moment;
-use crate::service::paging::{Cursor, Part};
+use crate::moment::Moment;
+use crate::paging::{Cursor, Part};
 
 /// What the routes work with.
 #[derive(Debug, Clone)]

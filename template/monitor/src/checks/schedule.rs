@@ -14,6 +14,9 @@
 
 use std::time::Duration;
 
+use mainstay::database::Engine as _;
+use mainstay::database::Refusal;
+use mainstay::supervisor::{SpawnError, Supervisor};
 use sqlx::{Error, FromRow, QueryBuilder};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -21,9 +24,8 @@ use tokio_util::task::TaskTracker;
 use super::due::Due;
 use super::queue::{Lane, Place, Queue};
 use super::work::Work;
-use crate::frame::database::{Database, Db, Refusal, Transaction, skip_locked};
-use crate::frame::supervisor::{Refused, Supervisor};
-use crate::service::moment::Moment;
+use crate::moment::Moment;
+use crate::settings::{Database, Engine, Transaction};
 
 const NAME: &str = "scheduler";
 
@@ -74,7 +76,7 @@ impl Schedule {
     }
 
     /// Starts the task.
-    pub(super) fn run_by(&self, supervisor: &Supervisor, work: &Work) -> Result<(), Refused> {
+    pub(super) fn run_by(&self, supervisor: &Supervisor, work: &Work) -> Result<(), SpawnError> {
         let (schedule, work) = (self.clone(), work.clone());
         work.scheduled();
         let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
@@ -151,7 +153,7 @@ impl Schedule {
     /// Whether there are targets that are new, and whether any is due: whoever only reads keeps nobody
     /// from writing.
     async fn look(&self, now: Moment) -> Result<(bool, bool), Error> {
-        let mut query = QueryBuilder::<Db>::new(format!(
+        let mut query = QueryBuilder::<Engine>::new(format!(
             "SELECT EXISTS ({NEW}), EXISTS (
                  SELECT 1 FROM schedule s JOIN targets t ON t.id = s.target_id WHERE {DUE}
              )"
@@ -163,7 +165,7 @@ impl Schedule {
 
     /// Has new targets checked as soon as possible.
     async fn admit(&self, now: Moment) -> Result<(), Error> {
-        let mut query = QueryBuilder::<Db>::new(format!(
+        let mut query = QueryBuilder::<Engine>::new(format!(
             "INSERT INTO schedule (target_id, due_at)
              SELECT id, CAST($1 AS BIGINT) FROM ({NEW}) AS new WHERE true
              ON CONFLICT DO NOTHING"
@@ -189,8 +191,8 @@ impl Schedule {
     async fn claim(&self, now: Moment, most: usize) -> Result<(Transaction, Vec<Due>), Error> {
         let (began, most) = (Instant::now(), i64::try_from(most).unwrap_or(i64::MAX));
         let mut transaction = self.database.begin().await?;
-        let query = format!("{TAKEN} WHERE {DUE} {}", skip_locked("s"));
-        let mut query = QueryBuilder::<Db>::new(query);
+        let query = format!("{TAKEN} WHERE {DUE} {}", Engine::skip_locked("s"));
+        let mut query = QueryBuilder::<Engine>::new(query);
         let query = query.build_query_as();
         let query = query.bind(now.0).bind(self.latest(now).0).bind(most);
         let rows: Vec<Row> = query.fetch_all(&mut *transaction).await?;
@@ -209,8 +211,11 @@ impl Schedule {
         let began = Instant::now();
         self.admit(now).await?;
         let mut transaction = self.database.begin().await?;
-        let query = format!("{TAKEN} WHERE s.target_id = $1 {}", skip_locked("s"));
-        let mut query = QueryBuilder::<Db>::new(query);
+        let query = format!(
+            "{TAKEN} WHERE s.target_id = $1 {}",
+            Engine::skip_locked("s")
+        );
+        let mut query = QueryBuilder::<Engine>::new(query);
         let query = query.build_query_as().bind(target);
         let Some(row): Option<Row> = query.fetch_optional(&mut *transaction).await? else {
             return Ok(Wish::UnderWay);

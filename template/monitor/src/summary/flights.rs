@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use mainstay::context::Context as Request;
+use mainstay::supervisor::{Context, SpawnError, Supervisor};
 use moka::future::Cache;
 use tokio::sync::{Mutex as Turn, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
@@ -17,8 +19,6 @@ use tokio::time::{Instant, timeout};
 use super::Report;
 use super::numbers;
 use super::window::Window;
-use crate::frame::context::Context as Request;
-use crate::frame::supervisor::{Context, Refused, Supervisor};
 
 /// How long somebody waits for whom nothing else is known, if no request says that.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ const ORDERS: usize = 16;
 /// There is none. The log says why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there is none, for the reason that was told before")]
-pub(in crate::service) struct Unknown;
+pub(crate) struct Unknown;
 
 type Made = Result<Arc<Report>, Unknown>;
 
@@ -53,7 +53,7 @@ impl Flights {
         supervisor: &Supervisor,
         settings: super::Settings,
         make: M,
-    ) -> Result<Self, Refused>
+    ) -> Result<Self, SpawnError>
     where
         M: Fn(Window) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Option<Report>> + Send + 'static,

@@ -1,7 +1,7 @@
 //! How it went with all targets: how available they were, and how quick.
 //!
 //! - It is made of what is kept of their checks, read a chunk at a time and counted on the [processor's
-//!   threads](crate::frame::cpu), in memory that does not grow with the number of checks ([`tally`]).
+//!   threads](mainstay::cpu), in memory that does not grow with the number of checks ([`tally`]).
 //! - It is made once for all who ask within `monitor.summary_fresh`. When the database is away or slow, the last
 //!   one that is known is told, with `stale` and the time that it is of ([`flights`]).
 //!
@@ -17,26 +17,25 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use garde::Validate;
+use mainstay::cpu::{self, Cpu};
+use mainstay::input::{Json, Query};
+use mainstay::problem::Problem;
+use mainstay::settings::{Check as Checked, Reader, Section};
+use mainstay::supervisor::{SpawnError, Supervisor};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::frame::Frame;
-use crate::frame::cpu::{self, Cpu};
-use crate::frame::database::Database;
-use crate::frame::input::{Json, Query};
-use crate::frame::problem::Problem;
-use crate::frame::settings::{Check as Checked, Reader, Section};
-use crate::frame::supervisor::Refused;
-use crate::service::moment::Moment;
+use crate::moment::Moment;
+use crate::settings::Database;
 use flights::{Flights, Unknown};
 use tally::{Check, Figures, OfTarget, Tally};
 use window::Window;
 
 /// Settings of `[monitor]`.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
+pub(crate) struct Settings {
     fresh: Duration,
     wait: Duration,
 }
@@ -67,13 +66,18 @@ pub(super) struct Summary(Flights);
 
 impl Summary {
     /// Starts the tasks that make them.
-    pub(super) fn start(settings: Settings, frame: &Frame) -> Result<Self, Refused> {
+    pub(super) fn start(
+        settings: Settings,
+        supervisor: &Supervisor,
+        database: &Database,
+        cpu: &Cpu,
+    ) -> Result<Self, SpawnError> {
         numbers::describe();
         let source = Source {
-            database: frame.database.clone(),
-            cpu: frame.cpu.clone(),
+            database: database.clone(),
+            cpu: cpu.clone(),
         };
-        let flights = Flights::start(&frame.supervisor, settings, move |window| {
+        let flights = Flights::start(supervisor, settings, move |window| {
             source.clone().make(window)
         })?;
         Ok(Self(flights))

@@ -11,7 +11,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use utoipa::ToSchema;
 
-use crate::service::moment::Moment;
+use crate::moment::Moment;
 
 /// A check, as far as it counts.
 #[derive(Debug, Clone, Copy, FromRow)]

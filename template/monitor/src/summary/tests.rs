@@ -9,14 +9,14 @@ use axum::body::Body;
 use axum::extract::Request;
 use futures_util::future::{join, join_all};
 use futures_util::{FutureExt, pin_mut};
+use mainstay::context::Context;
+use mainstay::supervisor::Supervisor;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
 use tower::ServiceExt;
 
 use super::*;
-use crate::frame::context::Context;
-use crate::frame::supervisor::Supervisor;
-use crate::service::watched::Watched;
+use crate::watched::Watched;
 
 /// What becomes of the next summaries, in their order: made when somebody says so, or not at all.
 #[derive(Clone, Default)]

@@ -14,19 +14,19 @@ mod target;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use mainstay::idempotency::{self, Once};
+use mainstay::input::{Json, Path, Query};
+use mainstay::precondition::{
+    IfMatch, IfMatchHeader, IfNoneMatch, IfNoneMatchHeader, OptionalIfMatchHeader,
+};
+use mainstay::problem::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::frame::database::Transaction;
-use crate::frame::idempotency::{self, Once};
-use crate::frame::input::{Json, Path, Query};
-use crate::frame::precondition::{
-    IfMatch, IfMatchHeader, IfNoneMatch, IfNoneMatchHeader, OptionalIfMatchHeader,
-};
-use crate::frame::problem::Problem;
-use crate::service::paging::{Cursor, Part};
+use crate::paging::{Cursor, Part};
+use crate::settings::Transaction;
 
 use target::{Target, WantedTarget};
 

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
+use mainstay::settings::{Check, Reader, Section};
 use utoipa::openapi::{OpenApi, RefOr, Schema};
-
-use crate::frame::settings::{Check, Reader, Section};
 
 /// `[monitor]`
 #[derive(Debug, Clone)]
-pub struct Monitor {
-    pub max_targets: u32,
-    pub min_interval: Duration,
-    pub max_interval: Duration,
-    pub default_interval: Duration,
-    pub default_timeout: Duration,
+pub(crate) struct Monitor {
+    pub(super) max_targets: u32,
+    pub(super) min_interval: Duration,
+    pub(super) max_interval: Duration,
+    pub(super) default_interval: Duration,
+    pub(super) default_timeout: Duration,
 }
 
 impl Section for Monitor {

@@ -4,15 +4,15 @@
 //! says so, and changes nothing.
 
 use axum::http::StatusCode;
+use mainstay::database::Refusal;
+use mainstay::problem::{Fault, Problem};
 
 use super::path;
 use super::settings::{Bounds, Monitor};
 use super::target::{Content, Target};
-use crate::frame::database::{Database, Refusal, Transaction};
-use crate::frame::idempotency::Keys;
-use crate::frame::problem::{Fault, Problem};
-use crate::service::moment::Moment;
-use crate::service::paging::{Page, Part};
+use crate::moment::Moment;
+use crate::paging::{Page, Part};
+use crate::settings::{Database, Keys, Transaction};
 
 const ALREADY_WATCHED: Problem = Problem::new(
     StatusCode::CONFLICT,
@@ -27,7 +27,7 @@ const TOO_MANY: Problem = Problem::new(
 
 /// The targets in the database.
 #[derive(Debug, Clone)]
-pub(in crate::service) struct Targets {
+pub(crate) struct Targets {
     database: Database,
     keys: Keys,
     max: i64,
@@ -35,7 +35,7 @@ pub(in crate::service) struct Targets {
 }
 
 /// Looks at what there is, before anybody asks for it.
-pub(in crate::service) async fn look(database: &Database) -> Result<(), sqlx::Error> {
+pub(crate) async fn look(database: &Database) -> Result<(), sqlx::Error> {
     let query = sqlx::query_scalar("SELECT count(*) FROM targets");
     let known: i64 = query.fetch_one(database.read()).await?;
     tracing::info!(known, "targets");
@@ -43,7 +43,7 @@ pub(in crate::service) async fn look(database: &Database) -> Result<(), sqlx::Er
 }
 
 impl Targets {
-    pub(in crate::service) fn new(database: Database, keys: Keys, settings: &Monitor) -> Self {
+    pub(crate) fn new(database: Database, keys: Keys, settings: &Monitor) -> Self {
         metrics::describe_counter!("targets_added_total", "Targets that were added.");
         Self {
             database,

@@ -1,15 +1,15 @@
 //! What a target is, and what it may be.
 
 use garde::Validate;
+use mainstay::precondition::Tag;
+use mainstay::problem::{Fault, Problem};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::ToSchema;
 
 use super::settings::Bounds;
-use crate::frame::precondition::Tag;
-use crate::frame::problem::{Fault, Problem};
-use crate::service::moment::Moment;
-use crate::service::web::of_the_web;
+use crate::moment::Moment;
+use crate::web::of_the_web;
 
 /// A URL that is watched.
 #[derive(Debug, Clone, Serialize, FromRow, ToSchema)]

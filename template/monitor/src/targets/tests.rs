@@ -9,18 +9,17 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use futures_util::future::join_all;
+use mainstay::settings::ByteSize;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::frame::database::{self, Database};
-use crate::frame::idempotency::Keys;
-use crate::frame::settings::ByteSize;
-use crate::scratch::Scratch;
+use crate::settings::Keys;
+use crate::watched::Watched;
 
 struct Fixture {
     routes: Router,
-    _scratch: Scratch,
+    _watched: Watched,
 }
 
 /// What was answered.
@@ -37,9 +36,8 @@ impl Fixture {
     }
 
     async fn with_room_for(max_targets: u32) -> Self {
-        let scratch = Scratch::new();
-        let database = Database::new(&database::tests::settings(scratch.url())).unwrap();
-        database.migrate().await.unwrap();
+        let watched = Watched::new().await;
+        let database = watched.database.clone();
         let keys = idempotency::Settings {
             retention: Duration::from_hours(1),
             max_answers: 1000,
@@ -59,7 +57,7 @@ impl Fixture {
             .split_for_parts();
         Self {
             routes,
-            _scratch: scratch,
+            _watched: watched,
         }
     }
 

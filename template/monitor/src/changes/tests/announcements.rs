@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
+use mainstay::supervisor::Supervisor;
 
 use super::*;
-use crate::frame::supervisor::Supervisor;
 
 #[tokio::test]
 async fn what_has_lasted_for_long_enough_is_announced_once() {

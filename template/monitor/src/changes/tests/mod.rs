@@ -4,8 +4,8 @@ mod announcements;
 mod streams;
 
 use super::*;
-use crate::service::moment::Moment;
-use crate::service::watched::Watched;
+use crate::moment::Moment;
+use crate::watched::Watched;
 use store::Change;
 
 /// Longer than anything here takes; only a failure waits for it.

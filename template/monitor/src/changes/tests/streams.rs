@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, header};
 use futures_util::{FutureExt, Stream, StreamExt};
+use mainstay::server::{Limits, Sockets};
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -14,7 +15,6 @@ use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
 use super::*;
-use crate::frame::server::{Limits, Sockets};
 use feed::RING;
 use stream::{Following, PAGE, SILENCE};
 

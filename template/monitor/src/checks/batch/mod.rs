@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use mainstay::context::Context;
+use mainstay::settings::{Check, Reader, Section};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -27,9 +29,7 @@ use super::hosts::{self, Hosts, Pass};
 use super::numbers;
 use super::probe::{Reason, Verdict};
 use super::queue::Queue;
-use crate::frame::context::Context;
-use crate::frame::settings::{Check, Reader, Section};
-use crate::service::moment::Moment;
+use crate::moment::Moment;
 
 /// Settings of `[monitor]`.
 #[derive(Debug, Clone)]

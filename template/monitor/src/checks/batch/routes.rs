@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use garde::Validate;
+use mainstay::input::Json;
+use mainstay::problem::{Fault, MOST_FAULTS, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::{OpenApi, RefOr, Schema};
@@ -12,13 +14,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Batch, Batches, Checked, LONGEST, MOST, Missed, Outcome, Settings, numbers};
-use crate::frame::input::Json;
-use crate::frame::problem::{Fault, MOST_FAULTS, Problem};
-use crate::service::checks::allowance::Allowance;
-use crate::service::moment::{Moment, millis};
-use crate::service::web::of_the_web;
+use crate::checks::allowance::Allowance;
+use crate::moment::{Moment, millis};
+use crate::web::of_the_web;
 
-pub(in crate::service::checks) fn routes(batches: Batches, allowance: Allowance) -> OpenApiRouter {
+pub(in crate::checks) fn routes(batches: Batches, allowance: Allowance) -> OpenApiRouter {
     let settings = batches.settings.clone();
     let mut routes = OpenApiRouter::new()
         .routes(routes!(check))

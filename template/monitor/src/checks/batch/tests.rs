@@ -7,11 +7,11 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::service::checks::due::tests::due;
-use crate::service::checks::outgoing::Failure;
-use crate::service::checks::peer::{Event, Peer, Reply, answer};
-use crate::service::checks::queue::{Errand, Lane, Waiting, queue};
-use crate::service::checks::{self, hosts};
+use crate::checks::due::tests::due;
+use crate::checks::outgoing::Failure;
+use crate::checks::peer::{Event, Peer, Reply, answer};
+use crate::checks::queue::{Errand, Lane, Waiting, queue};
+use crate::checks::{self, hosts};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -18,12 +18,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use mainstay::settings::{Check, Reader, Section};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use url::Url;
 
 use super::numbers;
-use crate::frame::settings::{Check, Reader, Section};
 use breaker::{Breaker, Limits};
 
 /// Settings of `[monitor]`.
@@ -290,4 +290,4 @@ impl Drop for Pass {
 }
 
 #[cfg(test)]
-pub(in crate::service::checks) mod tests;
+pub(in crate::checks) mod tests;

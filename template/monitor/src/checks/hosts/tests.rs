@@ -8,7 +8,7 @@ use super::*;
 
 const PAUSE: Duration = Duration::from_secs(30);
 
-pub(in crate::service::checks) fn settings() -> Settings {
+pub(in crate::checks) fn settings() -> Settings {
     Settings {
         per_host: 2,
         max_hosts: 3,

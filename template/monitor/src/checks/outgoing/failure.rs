@@ -8,7 +8,7 @@ use hyper_util::client::legacy;
 
 /// What kept a request from being answered, by what can be done about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(in crate::service::checks) enum Failure {
+pub(in crate::checks) enum Failure {
     #[error("{0} is not a public address (monitor.allow_private)")]
     Refused(IpAddr),
     #[error("the name of the host leads nowhere: {0}")]
@@ -32,7 +32,7 @@ pub(in crate::service::checks) enum Failure {
 
 impl Failure {
     /// The kind of failure, in a word that stays as it is.
-    pub(in crate::service::checks) fn kind(&self) -> &'static str {
+    pub(in crate::checks) fn kind(&self) -> &'static str {
         match self {
             Self::Refused(_) => "refused_address",
             Self::Dns(_) => "dns",
@@ -47,7 +47,7 @@ impl Failure {
     }
 
     /// Whether the same request can come to a better end a moment later.
-    pub(in crate::service::checks) fn may_be_retried(&self) -> bool {
+    pub(in crate::checks) fn may_be_retried(&self) -> bool {
         matches!(
             self,
             Self::Dns(_) | Self::Connect(_) | Self::Timeout | Self::Broken(_)
@@ -55,7 +55,7 @@ impl Failure {
     }
 
     /// Whether nobody was there to answer, as far as it tells.
-    pub(in crate::service::checks) fn is_silence(&self) -> bool {
+    pub(in crate::checks) fn is_silence(&self) -> bool {
         matches!(
             self,
             Self::Dns(_) | Self::Connect(_) | Self::Tls(_) | Self::Timeout | Self::Broken(_)

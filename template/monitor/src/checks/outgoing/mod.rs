@@ -23,11 +23,11 @@ use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use mainstay::context::Context;
+use mainstay::settings::{ByteSize, Check, Reader, Section};
 use tokio::time::{Instant, timeout_at};
 use url::{Position, Url};
 
-use crate::frame::context::Context;
-use crate::frame::settings::{ByteSize, Check, Reader, Section};
 use connect::{Connector, Judge, Resolve, System, connector};
 
 pub(super) use failure::Failure;
@@ -208,4 +208,4 @@ async fn gather(body: Incoming, limit: usize) -> Result<Bytes, Failure> {
 }
 
 #[cfg(test)]
-pub(in crate::service::checks) mod tests;
+pub(in crate::checks) mod tests;

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
+use mainstay::context::Trace;
 use tokio::net::TcpSocket;
 use tokio::time::{pause, timeout};
 
 use super::*;
-use crate::frame::context::Trace;
-use crate::service::checks::peer::{Event, Peer, Reply, answer};
+use crate::checks::peer::{Event, Peer, Reply, answer};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
@@ -18,7 +18,7 @@ const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 /// Longer than anything here takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(in crate::service::checks) fn settings() -> Settings {
+pub(in crate::checks) fn settings() -> Settings {
     Settings {
         allow_private: false,
         connect_timeout: PATIENCE,

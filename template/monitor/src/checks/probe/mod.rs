@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use mainstay::settings::{Check, Reader, Section};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::budget::Budget;
 use super::numbers;
 use super::outgoing::{Failure, Outgoing};
-use crate::frame::settings::{Check, Reader, Section};
 
 /// Settings of `[monitor]`.
 #[derive(Debug, Clone)]
@@ -256,4 +256,4 @@ impl Last {
 }
 
 #[cfg(test)]
-pub(in crate::service::checks) mod tests;
+pub(in crate::checks) mod tests;

@@ -7,15 +7,15 @@ use tokio::time::sleep;
 
 use super::attempts::{hedged, retried};
 use super::*;
-use crate::service::checks::outgoing;
-use crate::service::checks::peer::{Event, Peer, Reply, answer};
+use crate::checks::outgoing;
+use crate::checks::peer::{Event, Peer, Reply, answer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Longer than anything here takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(in crate::service::checks) fn settings() -> Settings {
+pub(in crate::checks) fn settings() -> Settings {
     Settings {
         retries: 2,
         retry_pause: Duration::from_millis(100),

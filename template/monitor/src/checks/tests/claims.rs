@@ -4,12 +4,13 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 
+use mainstay::database::Engine as _;
 use tokio::time::{advance, pause, resume, sleep, timeout};
 
 use super::super::queue::Lane;
 use super::super::schedule::Wish;
 use super::*;
-use crate::frame::database::skip_locked;
+use crate::settings::Engine;
 
 /// Does it until it has been looked at so often, and nothing is ready yet; says whether it came to its end.
 async fn cut<T>(after: usize, work: impl Future<Output = T>) -> bool {
@@ -191,7 +192,7 @@ async fn a_target_that_somebody_is_changing_is_checked_nevertheless() {
     let query = sqlx::query("UPDATE targets SET name = 'new' WHERE id = $1").bind(target);
     query.execute(&mut *transaction).await.unwrap();
     // Where rows are not locked, who writes waits for who writes.
-    let is_alone = skip_locked("s").is_empty();
+    let is_alone = Engine::skip_locked("s").is_empty();
     let changing = (!is_alone).then_some(transaction);
 
     assert_eq!(fixture.replica(1).takes(Moment::now()).await.len(), 1);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::pages::with_results;
 use super::*;
-use crate::service::checks::export::{Export, Span};
+use crate::checks::export::{Export, Span};
 
 fn lines(body: &Bytes) -> Vec<Value> {
     let lines = std::str::from_utf8(body).unwrap().lines();

@@ -1,8 +1,8 @@
 //! The service knows whether it does its work.
 
-use crate::frame::health;
-use crate::frame::lifecycle::Lifecycle;
-use crate::frame::watchdog::Pulse;
+use mainstay::health;
+use mainstay::lifecycle::Lifecycle;
+use mainstay::watchdog::Pulse;
 use tokio::time::{advance, pause, resume, sleep, timeout};
 
 use super::*;
@@ -74,7 +74,6 @@ async fn results_that_cannot_be_written_are_noticed_until_they_can() {
 async fn the_health_of_the_service_has_it_too() {
     let period = Duration::from_secs(1);
     let settings = health::Settings {
-        database: Need::Degraded,
         period,
         timeout: period,
         stall: LATE,

@@ -14,6 +14,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::response::Parts;
 use futures_util::FutureExt;
+use mainstay::supervisor::Supervisor;
 use tokio::sync::mpsc;
 use tokio::task::unconstrained;
 use tower::ServiceExt;
@@ -21,8 +22,7 @@ use tower::ServiceExt;
 use super::peer::{Event, Peer, Reply, answer};
 use super::queue::{Queue, Waiting, queue};
 use super::*;
-use crate::frame::supervisor::Supervisor;
-use crate::service::watched::Watched;
+use crate::watched::Watched;
 
 /// Longer than anything here takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
