@@ -29,7 +29,7 @@ mod scratch;
 mod sqlite;
 
 pub use binary::{Binary, Output};
-pub use checks::{check_committed, check_settings};
+pub use checks::{check_committed, check_metrics, check_settings};
 pub use client::{Answer, ask, ask_with, get};
 pub use exposition::{Exposition, documented};
 #[cfg(feature = "_database")]

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn at_the_stop_what_takes_too_long_is_put_off_and_nobody_is_aborted() {
+    async fn stop_postpones_slow_checks_and_aborts_none() {
         let (supervisor, _queue, mut events) = checkers(1, Duration::from_hours(1));
         events.recv().await.unwrap();
         let began = Instant::now();

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_schedule_that_nobody_looks_at_is_noticed_where_somebody_should() {
+    async fn stalled_scheduler_is_noticed_where_it_should_run() {
         let work = Work::default();
         advance(LATE * 2).await;
         assert_eq!(work.goes_on(), Ok(()), "this process does not");

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_has_values_that_are_near_its_middle_and_the_next_has_the_next() {
+    fn bucket_holds_values_near_its_middle() {
         let mut last = 0;
         let all = (0..100_000).chain((17..31).map(|bits| (1 << bits) - 1));
         for millis in all.chain([i32::MAX.cast_unsigned()]) {
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_are_those_that_were_up_the_least_and_then_the_slowest() {
+    fn worst_are_the_least_up_and_then_the_slowest() {
         let mut checks = vec![check(1, true, 10), check(2, true, 50), check(3, false, 0)];
         checks.extend([check(4, true, 30), check(4, false, 0)]);
         let order = |totals: &Totals| totals.worst.iter().map(|it| it.target).collect::<Vec<_>>();

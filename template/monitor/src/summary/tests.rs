@@ -130,7 +130,7 @@ async fn what_is_fresh_no_more_is_made_again() {
 }
 
 #[tokio::test]
-async fn when_it_cannot_be_made_the_last_one_is_told_as_stale_until_it_can() {
+async fn failing_summary_serves_the_last_one_as_stale() {
     let maker = Maker::default();
     let (flights, _supervisor) = flights(&maker, SETTINGS);
     maker.next(false);
@@ -152,7 +152,7 @@ async fn when_it_cannot_be_made_the_last_one_is_told_as_stale_until_it_can() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_it_takes_too_long_the_last_one_is_told_and_the_next_who_asks_has_the_new_one() {
+async fn slow_summary_serves_the_last_one_and_then_the_new_one() {
     let maker = Maker::default();
     let (flights, _supervisor) = flights(&maker, SETTINGS);
     maker.next(true);
@@ -204,7 +204,7 @@ async fn one_who_goes_away_spoils_nothing_for_the_others() {
 }
 
 #[tokio::test]
-async fn one_for_which_nobody_has_waited_to_the_end_is_there_for_the_next() {
+async fn abandoned_summary_is_there_for_the_next_caller() {
     let maker = Maker::default();
     let (flights, _supervisor) = flights(&maker, SETTINGS);
     let say = maker.held();

@@ -281,7 +281,7 @@ async fn a_target_is_removed_in_the_version_that_is_meant_if_one_is() {
 }
 
 #[tokio::test]
-async fn a_url_is_watched_once_however_it_is_written_and_whoever_has_it_is_named() {
+async fn url_is_watched_once_however_it_is_written() {
     let fixture = Fixture::new().await;
     let first = fixture.add(json!({"url": "http://a.example"})).await.id();
     let other = fixture.add(json!({"url": "http://b.example/"})).await.id();

@@ -10,12 +10,21 @@
     reason = "a test may block: the thread is its own"
 )]
 
-#[path = "../support/exposition.rs"]
-mod exposition;
 mod life;
 mod metrics;
 mod openapi;
 mod routes;
-mod running;
-#[path = "../support/scratch.rs"]
-mod scratch;
+
+use mainstay::testing::Binary;
+
+#[cfg(not(feature = "postgres"))]
+type Engine = sqlx::Sqlite;
+#[cfg(feature = "postgres")]
+type Engine = sqlx::Postgres;
+
+/// The service with a database of its own. It checks only what a test asks for: nothing out there is
+/// asked by itself.
+fn monitor() -> Binary {
+    let binary = Binary::new(env!("CARGO_BIN_EXE_monitor"));
+    binary.database::<Engine>().set("monitor.scheduled", false)
+}

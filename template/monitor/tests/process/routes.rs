@@ -3,20 +3,17 @@
 mod batches;
 mod changes;
 
+use mainstay::testing::{Answer, ask, ask_with, get};
 use serde_json::json;
 
-use crate::exposition::Exposition;
-use crate::running::{Answer, Running, ask, ask_with, get};
-
-/// Nobody out there is asked.
-const QUIET: [&str; 1] = ["monitor.scheduled=false"];
+use crate::monitor;
 
 #[test]
 fn a_target_is_kept_until_it_is_removed() {
-    let service = Running::start(&QUIET);
+    let service = monitor().start();
 
     let created = ask(
-        service.http,
+        service.http(),
         "POST",
         "/v1/targets",
         r#"{"url":"https://example.org/"}"#,
@@ -26,33 +23,30 @@ fn a_target_is_kept_until_it_is_removed() {
     let target = created.json();
     assert_eq!(target["url"], "https://example.org/");
     let path = format!("/v1/targets/{}", target["id"]);
-    assert!(
-        created.head.contains(&format!("location: {path}")),
-        "{}",
-        created.head
-    );
-    assert_eq!(get(service.http, &path).json(), target);
+    assert_eq!(created.header("location"), Some(&*path));
+    assert_eq!(get(service.http(), &path).json(), target);
     let page = json!({"targets": [target]});
-    assert_eq!(get(service.http, "/v1/targets").json(), page);
+    assert_eq!(get(service.http(), "/v1/targets").json(), page);
 
-    assert_eq!(ask(service.http, "DELETE", &path, "").status, 204);
+    assert_eq!(ask(service.http(), "DELETE", &path, "").status, 204);
 
-    assert_eq!(get(service.http, &path).status, 404);
-    assert_eq!(ask(service.http, "DELETE", &path, "").status, 404);
+    assert_eq!(get(service.http(), &path).status, 404);
+    assert_eq!(ask(service.http(), "DELETE", &path, "").status, 404);
 }
 
 #[test]
 fn a_target_is_changed_by_whoever_has_seen_it_as_it_is() {
-    let service = Running::start(&QUIET);
+    let service = monitor().start();
     let body = r#"{"url":"https://example.org/"}"#;
-    let created = ask(service.http, "POST", "/v1/targets", body);
+    let created = ask(service.http(), "POST", "/v1/targets", body);
     let path = format!("/v1/targets/{}", created.json()["id"]);
-    let tag = |answer: &Answer| header(answer, "etag").to_owned();
-    let change = |expected: &str, name: &str| {
+    let tag = |answer: &Answer| answer.header("etag").unwrap().to_owned();
+    let change = |headers: &[(&str, &str)], name: &str| {
         let body = format!(r#"{{"url":"https://example.org/","name":"{name}"}}"#);
-        ask_with(service.http, "PUT", &path, expected, &body)
+        ask_with(service.http(), "PUT", &path, headers, &body)
     };
-    let expected = format!("if-match: {}\r\n", tag(&created));
+    let tag_at_first = tag(&created);
+    let expected = [("if-match", &*tag_at_first)];
 
     let changed = change(&expected, "first");
 
@@ -60,26 +54,30 @@ fn a_target_is_changed_by_whoever_has_seen_it_as_it_is() {
         (changed.status, &changed.json()["name"]),
         (200, &"first".into())
     );
-    assert_ne!(tag(&changed), tag(&created));
+    assert_ne!(tag(&changed), tag_at_first);
     assert_eq!(change(&expected, "second").status, 412);
-    assert_eq!(change("", "second").status, 428);
-    let known = format!("if-none-match: {}\r\n", tag(&changed));
-    let read = ask_with(service.http, "GET", &path, &known, "");
+    assert_eq!(change(&[], "second").status, 428);
+    let tag = tag(&changed);
+    let known = [("if-none-match", &*tag)];
+    let read = ask_with(service.http(), "GET", &path, &known, "");
     assert_eq!((read.status, read.body.as_str()), (304, ""));
-    assert_eq!(get(service.http, &path).json(), changed.json());
+    assert_eq!(get(service.http(), &path).json(), changed.json());
 }
 
 #[test]
 fn a_list_is_walked_through_by_its_links() {
-    let service = Running::start(&QUIET);
+    let service = monitor().start();
     for number in 0..5 {
         let body = format!(r#"{{"url":"https://{number}.example.org/"}}"#);
-        assert_eq!(ask(service.http, "POST", "/v1/targets", &body).status, 201);
+        assert_eq!(
+            ask(service.http(), "POST", "/v1/targets", &body).status,
+            201
+        );
     }
     let mut path = "/v1/targets?limit=2".to_owned();
     let mut urls = Vec::new();
     loop {
-        let page = get(service.http, &path);
+        let page = get(service.http(), &path);
         let targets = page.json()["targets"].clone();
         urls.extend(
             targets
@@ -88,7 +86,7 @@ fn a_list_is_walked_through_by_its_links() {
                 .iter()
                 .map(|it| it["url"].to_string()),
         );
-        match header(&page, "link").strip_prefix('<') {
+        match page.header("link").unwrap_or_default().strip_prefix('<') {
             Some(link) => path = link.strip_suffix(">; rel=\"next\"").unwrap().to_owned(),
             None => break,
         }
@@ -97,21 +95,14 @@ fn a_list_is_walked_through_by_its_links() {
     assert!(all.eq(urls.iter().cloned()), "{urls:?}");
 }
 
-/// The value of a header, or nothing.
-fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
-    let lines = answer.head.lines().filter_map(|line| line.split_once(": "));
-    let mut values = lines.filter(|(header, _)| *header == name);
-    values.next().map_or("", |(_, value)| value)
-}
-
 #[test]
 fn a_target_that_is_added_is_counted() {
-    let service = Running::start(&QUIET);
+    let service = monitor().start();
     let body = r#"{"url":"https://example.org/"}"#;
-    assert_eq!(ask(service.http, "POST", "/v1/targets", body).status, 201);
-    assert_eq!(ask(service.http, "POST", "/v1/targets", body).status, 409);
+    assert_eq!(ask(service.http(), "POST", "/v1/targets", body).status, 201);
+    assert_eq!(ask(service.http(), "POST", "/v1/targets", body).status, 409);
 
-    let metrics = Exposition::read(&get(service.operator, "/metrics").body);
+    let metrics = service.metrics();
 
     assert_eq!(metrics.count("targets_added_total"), 1);
     let taken = r#"{method="POST",route="/v1/targets",status="4xx"}"#;
@@ -121,10 +112,10 @@ fn a_target_that_is_added_is_counted() {
 
 #[test]
 fn a_target_that_cannot_be_is_refused_with_a_reason() {
-    let service = Running::start(&QUIET);
+    let service = monitor().start();
     let add = |url: &str| {
         ask(
-            service.http,
+            service.http(),
             "POST",
             "/v1/targets",
             &format!(r#"{{"url":"{url}"}}"#),
@@ -147,35 +138,35 @@ fn a_target_that_cannot_be_is_refused_with_a_reason() {
 
 #[test]
 fn a_target_that_is_switched_off_is_not_checked_for_anybody() {
-    let service = Running::start(&QUIET);
+    let service = monitor().start();
     let add = |body: &str| {
-        let target = ask(service.http, "POST", "/v1/targets", body).json();
+        let target = ask(service.http(), "POST", "/v1/targets", body).json();
         format!("/v1/targets/{}/checks", target["id"])
     };
     let off = add(r#"{"url":"https://off.example.org/","enabled":false}"#);
-    let refused = ask(service.http, "POST", &off, "");
+    let refused = ask(service.http(), "POST", &off, "");
     assert_eq!(
         (refused.status, &refused.json()["code"]),
         (409, &"switched_off".into())
     );
     let on = add(r#"{"url":"https://on.example.org/"}"#);
-    assert_eq!(ask(service.http, "POST", &on, "").status, 202);
+    assert_eq!(ask(service.http(), "POST", &on, "").status, 202);
 }
 
 #[test]
 fn an_export_is_counted_when_it_has_begun() {
-    let service = Running::start(&QUIET);
+    let service = monitor().start();
     let export = |target: &str| {
         let path = format!("/v1/targets/{target}/checks.ndjson");
-        get(service.http, &path).status
+        get(service.http(), &path).status
     };
     let body = r#"{"url":"https://example.org/"}"#;
-    let target = ask(service.http, "POST", "/v1/targets", body).json();
+    let target = ask(service.http(), "POST", "/v1/targets", body).json();
 
     assert_eq!(export("99"), 404);
     assert_eq!(export(&target["id"].to_string()), 200);
 
-    let metrics = Exposition::read(&get(service.operator, "/metrics").body);
+    let metrics = service.metrics();
     let exports = metrics.series.iter();
     let exports = exports.filter(|(series, _)| series.starts_with("monitor_exports_total"));
     let exports: Vec<_> = exports

@@ -77,7 +77,7 @@ async fn with_no_time_to_settle_each_turn_is_announced_at_once() {
 }
 
 #[tokio::test]
-async fn of_several_who_announce_at_once_one_does_and_no_number_is_left_out() {
+async fn concurrent_announcers_leave_out_no_number() {
     let fixture = Fixture::new().await;
     let targets = fixture.watched.schedule(450).await;
     fixture.found(&targets, 100, None).await;
@@ -134,7 +134,7 @@ async fn what_a_result_is_being_written_of_is_left_to_the_next_turn() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_removed_is_announced_no_more_and_what_was_stays() {
+async fn removed_target_is_announced_no_more_but_stays_in_log() {
     let fixture = Fixture::new().await;
     let targets = fixture.watched.schedule(2).await;
     let announcer = fixture.announcer(30);
@@ -172,7 +172,7 @@ async fn what_is_old_goes_in_batches_and_numbers_go_on() {
 }
 
 #[tokio::test]
-async fn of_several_who_forget_at_once_none_is_in_the_way_and_all_that_is_old_goes() {
+async fn concurrent_retention_removes_all_that_is_old() {
     let fixture = Fixture::new().await;
     fixture.announce(2500).await;
     fixture

@@ -112,7 +112,7 @@ async fn a_change_is_told_as_it_is() {
 }
 
 #[tokio::test]
-async fn who_comes_again_is_told_what_came_meanwhile_and_nothing_twice() {
+async fn returning_client_gets_what_it_missed_once() {
     let fixture = Fixture::new().await;
     let many = i64::try_from(PAGE).unwrap() * 2 + 50;
     fixture.announce(PAGE * 2 + 20).await;
@@ -267,7 +267,7 @@ async fn no_more_follow_than_may_and_who_leaves_makes_room() {
 
 /// Over a real connection, with all that buffers on the way.
 #[tokio::test]
-async fn a_client_that_does_not_read_holds_nothing_up_and_is_told_what_it_has_missed() {
+async fn slow_client_blocks_no_other_and_hears_what_it_missed() {
     const MANY: usize = 60_000;
     let fixture = Fixture::new().await;
     let (router, feed) = router(&fixture, 1).await;

@@ -90,7 +90,7 @@ fn words(outcomes: &[Outcome]) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_is_answered_in_the_order_asked_and_twice_if_it_is_asked_for_twice() {
+async fn answers_come_in_the_order_asked_duplicates_included() {
     let (batches, mut waiting) = fixture(10, 10);
     let batch = batch(&[
         "http://a/201",
@@ -204,7 +204,7 @@ async fn after_so_many_failures_the_rest_is_given_up_and_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_done_while_there_is_time_is_not_in_time_and_the_rest_is_answered() {
+async fn batch_out_of_time_answers_what_is_done() {
     let (batches, mut waiting) = fixture(3, 10);
     let batch = many(5, 5);
     let began = Instant::now();
@@ -221,7 +221,7 @@ async fn what_is_not_done_while_there_is_time_is_not_in_time_and_the_rest_is_ans
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_that_is_slow_keeps_the_batch_no_longer_than_there_is_time() {
+async fn slow_host_does_not_outlast_the_time_of_the_batch() {
     let (batches, mut waiting) = fixture(100, 1);
     let batch = many(100, 1);
     let began = Instant::now();
@@ -290,7 +290,7 @@ async fn one_of(peer: &Peer) -> (Asked, oneshot::Receiver<Checked>) {
 }
 
 #[tokio::test]
-async fn those_of_a_batch_go_after_one_wish_and_before_what_is_scheduled() {
+async fn batch_goes_after_a_wish_and_before_scheduled_checks() {
     let (batches, mut waiting) = fixture(10, 10);
     let scheduled = batches.queue.push(Lane::Scheduled, due(1));
     let batch = batch(&["http://a/200"]);
@@ -316,7 +316,7 @@ async fn those_of_a_batch_go_after_one_wish_and_before_what_is_scheduled() {
 }
 
 #[tokio::test]
-async fn a_check_that_is_asked_for_is_told_and_nothing_is_written_down() {
+async fn asked_check_is_answered_and_not_recorded() {
     let peer = Peer::always(answer("404 Not Found", "", "")).await;
     let (checks, mut written, _supervisor) = checks::tests::checks(&hosts::tests::settings());
     let (asked, checked) = one_of(&peer).await;
@@ -346,7 +346,7 @@ async fn a_check_ends_with_its_time_and_not_with_the_batch() {
 }
 
 #[tokio::test]
-async fn a_check_that_nobody_waits_for_is_not_begun_or_dropped_where_it_is() {
+async fn check_without_a_waiter_is_skipped_or_dropped() {
     let peer = Peer::always(Reply::Silence).await;
     let (checks, _written, _supervisor) = checks::tests::checks(&hosts::tests::settings());
     let (asked, checked) = one_of(&peer).await;

@@ -95,7 +95,7 @@ async fn an_answer_is_what_was_sent_and_we_say_who_we_are() {
 }
 
 #[tokio::test]
-async fn what_is_sent_for_a_request_is_a_part_of_its_trace_and_has_its_time() {
+async fn outgoing_request_inherits_trace_and_deadline() {
     let peer = Peer::always(answer("200 OK", "", "")).await;
     let context = Context {
         trace: Some(Arc::new(Trace::begun())),

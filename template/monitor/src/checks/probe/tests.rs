@@ -115,7 +115,7 @@ impl Attempts {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_slow_gets_another_beside_it_and_the_loser_is_dropped() {
+async fn slow_attempt_gets_a_hedge_and_the_loser_is_dropped() {
     let attempts = Attempts::default();
     let all = [(60 * SECOND, Ok(1)), (SECOND, Ok(2))];
     let began = Instant::now();
@@ -281,7 +281,7 @@ async fn a_check_ends_by_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_check_that_its_deadline_cuts_comes_out_as_the_attempts_before_have() {
+async fn check_cut_by_its_deadline_keeps_the_attempts_before() {
     let asked = AtomicU32::new(0);
     let peer = Peer::new(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
         0 => answer("503 Service Unavailable", "", ""),
@@ -299,7 +299,7 @@ async fn a_check_that_its_deadline_cuts_comes_out_as_the_attempts_before_have() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_check_has_its_time_for_all_of_its_attempts_and_is_down_then() {
+async fn check_is_down_when_its_attempts_run_out_of_time() {
     let peer = Peer::always(Reply::Silence).await;
     let settings = Settings {
         hedge_after: Some(SECOND),

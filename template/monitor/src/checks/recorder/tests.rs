@@ -116,7 +116,7 @@ async fn at_the_stop_all_that_was_handed_over_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_database_is_away_results_are_kept_and_then_others_wait() {
+async fn results_wait_in_memory_while_the_database_is_away() {
     let supervisor = Supervisor::new();
     let (database, reports) = recorder(&supervisor).await;
     database.is_away.send_replace(true);

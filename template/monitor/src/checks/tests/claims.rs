@@ -66,7 +66,7 @@ async fn wherever_a_turn_is_dropped_what_it_has_claimed_is_queued() {
 }
 
 #[tokio::test]
-async fn a_stop_gives_up_what_waits_for_the_database_and_waits_for_what_is_being_taken_on() {
+async fn stop_drops_waiting_claims_and_awaits_those_under_way() {
     let fixture = Fixture::new().await;
     fixture.watched.add(1).await;
     let (supervisor, replica) = (Supervisor::new(), fixture.replica(10));
@@ -149,7 +149,7 @@ async fn a_wish_that_is_granted_is_queued() {
 }
 
 #[tokio::test]
-async fn each_part_of_a_long_turn_has_its_own_time_and_tells_that_work_is_done() {
+async fn each_part_of_a_long_turn_has_its_own_time() {
     let fixture = Fixture::new().await;
     fixture.watched.add(250).await;
     let mut slow = fixture.replica(300);

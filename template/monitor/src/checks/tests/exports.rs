@@ -76,7 +76,7 @@ async fn an_export_keeps_to_its_bounds_and_refuses_what_are_none() {
 }
 
 #[tokio::test]
-async fn nothing_is_read_before_it_is_asked_for_and_no_connection_is_held_meanwhile() {
+async fn export_reads_on_demand_and_holds_no_connection() {
     let fixture = Fixture::new().await;
     let target = with_results(&fixture, 5000).await;
     let export = Export::begin(fixture.history.clone(), target, all())
@@ -93,7 +93,7 @@ async fn nothing_is_read_before_it_is_asked_for_and_no_connection_is_held_meanwh
 }
 
 #[tokio::test]
-async fn an_export_that_cannot_be_read_to_its_end_does_not_end_as_if_it_were_whole() {
+async fn export_that_fails_midway_does_not_end_as_if_complete() {
     let fixture = Fixture::new().await;
     let target = with_results(&fixture, 1500).await;
     let export = Export::begin(fixture.history.clone(), target, all())

@@ -32,7 +32,7 @@ async fn asked(checks: &Checks, peer: &Peer, patience: Duration) -> Option<&'sta
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_check_that_has_waited_for_too_long_is_put_off_and_not_begun() {
+async fn check_that_waited_too_long_is_postponed() {
     let peer = Peer::always(answer("200 OK", "", "")).await;
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
 
@@ -44,7 +44,7 @@ async fn a_check_that_has_waited_for_too_long_is_put_off_and_not_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_check_that_its_lease_cuts_is_put_off_and_says_nothing_of_its_host() {
+async fn check_cut_by_its_lease_does_not_count_for_its_host() {
     let peer = Peer::always(Reply::Silence).await;
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
     for _ in 0..5 {

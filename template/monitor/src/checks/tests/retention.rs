@@ -8,7 +8,7 @@ const RETENTION: Duration = Duration::from_hours(1);
 const ALMOST: Duration = Duration::from_mins(50);
 
 #[tokio::test]
-async fn of_several_who_forget_at_once_none_is_in_the_way_and_all_that_is_old_goes() {
+async fn concurrent_retention_removes_all_that_is_old() {
     let fixture = Fixture::new().await;
     let target = with_results(&fixture, 2500).await;
     let oldest = Moment(2400 * 1000);

@@ -56,7 +56,7 @@ async fn of_several_who_look_at_once_each_takes_on_something_else() {
 }
 
 #[tokio::test]
-async fn when_a_lease_runs_out_another_takes_it_on_and_what_comes_late_is_left_out() {
+async fn expired_lease_is_taken_over_and_late_results_dropped() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.add(1).await[0];
     let (mut dead, mut other) = (fixture.replica(10), fixture.replica(10));
@@ -76,7 +76,7 @@ async fn when_a_lease_runs_out_another_takes_it_on_and_what_comes_late_is_left_o
 }
 
 #[tokio::test]
-async fn whose_clock_is_behind_takes_on_nothing_that_was_checked_just_now() {
+async fn replica_with_a_slow_clock_takes_nothing_just_checked() {
     let fixture = Fixture::new().await;
     fixture.watched.add(1).await;
     let (mut one, mut other) = (fixture.replica(10), fixture.replica(10));
@@ -201,7 +201,7 @@ async fn what_was_put_off_is_due_again_soon_and_has_no_result() {
 }
 
 #[tokio::test]
-async fn what_is_switched_off_is_not_checked_and_a_shorter_interval_holds_at_once() {
+async fn disabled_targets_rest_and_shorter_intervals_hold_at_once() {
     let fixture = Fixture::new().await;
     fixture.watched.add(1).await;
     let mut replica = fixture.replica(10);
@@ -228,7 +228,7 @@ async fn what_is_switched_off_is_not_checked_and_a_shorter_interval_holds_at_onc
 }
 
 #[tokio::test]
-async fn a_target_that_is_removed_takes_its_results_along_and_stops_no_others() {
+async fn removed_target_takes_its_results_and_blocks_no_other() {
     let fixture = Fixture::new().await;
     let all = fixture.watched.add(2).await;
     let mut replica = fixture.replica(10);
@@ -248,7 +248,7 @@ async fn a_target_that_is_removed_takes_its_results_along_and_stops_no_others() 
 }
 
 #[tokio::test]
-async fn who_wishes_for_a_check_has_it_before_all_others_and_only_once() {
+async fn wished_check_goes_first_and_only_once() {
     let fixture = Fixture::new().await;
     let all = fixture.watched.add(3).await;
     let mut replica = fixture.replica(2);
@@ -299,7 +299,7 @@ async fn a_wish_for_which_there_is_no_room_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_result_means_for_its_target_is_written_with_it_and_what_comes_late_means_nothing() {
+async fn result_and_its_meaning_are_written_together_unless_late() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.add(1).await[0];
     let (mut slow, mut other) = (fixture.replica(10), fixture.replica(10));

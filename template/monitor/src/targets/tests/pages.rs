@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_list_comes_in_pages_of_which_each_tells_where_the_next_one_is() {
+async fn each_page_of_a_list_links_to_the_next() {
     let fixture = Fixture::new().await;
     assert_eq!(
         fixture.get("/v1/targets").await.body,
@@ -28,7 +28,7 @@ async fn a_list_comes_in_pages_of_which_each_tells_where_the_next_one_is() {
 }
 
 #[tokio::test]
-async fn what_is_there_all_the_time_is_listed_once_whatever_comes_and_goes() {
+async fn what_stays_is_listed_once_while_others_come_and_go() {
     let fixture = Fixture::new().await;
     let all = fixture.fill(6).await;
     let first = fixture.get("/v1/targets?limit=2").await;

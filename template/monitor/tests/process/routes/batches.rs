@@ -6,11 +6,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use mainstay::testing::{Answer, Binary, ask};
 use serde_json::{Value, json};
 
-use super::{QUIET, header};
-use crate::exposition::Exposition;
-use crate::running::{Answer, Running, ask, get};
+use crate::monitor;
 
 /// What a peer sees.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,12 +57,12 @@ fn converse(mut connection: TcpStream, tell: &Sender<Seen>) -> Option<()> {
 }
 
 /// A service that may ask what is on this machine, and has all the time for that.
-const LOCAL: [&str; 4] = [
-    "monitor.scheduled=false",
-    "monitor.allow_private=true",
-    "monitor.batch_timeout=1h",
-    "http.request_timeout=1h",
-];
+fn local() -> Binary {
+    monitor()
+        .set("monitor.allow_private", true)
+        .set("monitor.batch_timeout", "1h")
+        .set("http.request_timeout", "1h")
+}
 
 /// What became of each, in a word: its status, or why there is none.
 fn words(answer: &Answer) -> Vec<String> {
@@ -78,7 +77,7 @@ fn words(answer: &Answer) -> Vec<String> {
 
 #[test]
 fn many_urls_are_checked_at_once_and_each_is_answered() {
-    let service = Running::start(&LOCAL);
+    let service = local().start();
     let (peer, _seen) = peer();
     // A port that is nobody else's, and on which nobody listens: of a connection.
     let held = TcpStream::connect(peer).unwrap();
@@ -88,7 +87,7 @@ fn many_urls_are_checked_at_once_and_each_is_answered() {
     urls.push(format!("http://{peer}/404#behind"));
 
     let answer = ask(
-        service.http,
+        service.http(),
         "POST",
         "/v1/checks",
         &json!({ "urls": urls }).to_string(),
@@ -107,21 +106,21 @@ fn many_urls_are_checked_at_once_and_each_is_answered() {
     );
     let totals = json!({"up": 998, "down": 2, "given_up": 0, "not_in_time": 0, "failed": 0});
     assert_eq!(report["totals"], totals);
-    let metrics = Exposition::read(&get(service.operator, "/metrics").body);
+    let metrics = service.metrics();
     let counted = metrics.count(r#"monitor_batch_checks_total{outcome="up"}"#);
     assert_eq!(counted, 998);
 }
 
 #[test]
-fn what_of_a_batch_is_not_done_in_time_is_said_to_be_and_the_rest_is_answered() {
-    let service = Running::start(&[&LOCAL[..], &["http.request_timeout=5s"]].concat());
+fn batch_names_what_was_not_done_in_time() {
+    let service = local().set("http.request_timeout", "5s").start();
     let (peer, seen) = peer();
     let urls = [
         format!("http://{peer}/silence"),
         format!("http://{peer}/200"),
     ];
     let answer = ask(
-        service.http,
+        service.http(),
         "POST",
         "/v1/checks",
         &json!({ "urls": urls }).to_string(),
@@ -134,11 +133,11 @@ fn what_of_a_batch_is_not_done_in_time_is_said_to_be_and_the_rest_is_answered() 
 
 #[test]
 fn a_batch_has_the_limits_that_it_names() {
-    let service = Running::start(&LOCAL);
+    let service = local().start();
     let (peer, _seen) = peer();
     let [silence, missing] = ["silence", "404"].map(|path| format!("http://{peer}/{path}"));
     let made = |body: Value| {
-        let answer = ask(service.http, "POST", "/v1/checks", &body.to_string());
+        let answer = ask(service.http(), "POST", "/v1/checks", &body.to_string());
         assert_eq!(answer.status, 200, "{}", answer.body);
         words(&answer)
     };
@@ -151,16 +150,16 @@ fn a_batch_has_the_limits_that_it_names() {
 
 #[test]
 fn nothing_is_asked_for_a_client_that_has_left() {
-    let service = Running::start(&LOCAL);
+    let service = local().start();
     let (peer, seen) = peer();
     let body = json!({ "urls": [format!("http://{peer}/silence")], "timeout_seconds": 3600 });
     let body = body.to_string();
-    let mut client = TcpStream::connect(service.http).unwrap();
+    let mut client = TcpStream::connect(service.http()).unwrap();
     write!(
         client,
         "POST /v1/checks HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
-        service.http,
+        service.http(),
         body.len(),
     )
     .unwrap();
@@ -170,10 +169,10 @@ fn nothing_is_asked_for_a_client_that_has_left() {
 }
 
 #[test]
-fn a_batch_that_cannot_be_is_refused_with_the_places_of_what_is_wrong() {
-    let service = Running::start(&QUIET);
+fn refused_batch_names_each_place_that_is_wrong() {
+    let service = monitor().start();
     let refused = |body: Value| {
-        let answer = ask(service.http, "POST", "/v1/checks", &body.to_string());
+        let answer = ask(service.http(), "POST", "/v1/checks", &body.to_string());
         assert_eq!(answer.status, 422, "{}", answer.body);
         let faults = answer.json()["errors"].clone();
         let faults = faults.as_array().unwrap().iter();
@@ -192,17 +191,16 @@ fn a_batch_that_cannot_be_is_refused_with_the_places_of_what_is_wrong() {
 
 #[test]
 fn a_client_that_asks_for_very_many_checks_is_to_wait() {
-    let service = Running::start(&[
-        "monitor.scheduled=false",
-        "monitor.max_batch=5",
-        "monitor.asked_at_once=7",
-        "monitor.asked_per_minute=1",
-    ]);
+    let service = monitor()
+        .set("monitor.max_batch", 5)
+        .set("monitor.asked_at_once", 7)
+        .set("monitor.asked_per_minute", 1)
+        .start();
     let ask = |path: &str, count: usize| {
         // Nothing is sent there: the address is not public.
         let urls = vec!["http://127.0.0.1/"; count];
         let body = json!({ "urls": urls }).to_string();
-        ask(service.http, "POST", path, &body)
+        ask(service.http(), "POST", path, &body)
     };
     assert_eq!(ask("/v1/checks", 5).status, 200);
 
@@ -212,7 +210,11 @@ fn a_client_that_asks_for_very_many_checks_is_to_wait() {
         (refused.status, &refused.json()["code"]),
         (429, &"too_many_requests".into())
     );
-    let after = header(&refused, "retry-after").parse::<u64>().unwrap();
+    let after = refused
+        .header("retry-after")
+        .unwrap()
+        .parse::<u64>()
+        .unwrap();
     assert!((50..=60).contains(&after), "{after}");
     assert_eq!(ask("/v1/checks", 1).status, 200, "there was something left");
     assert_eq!(ask("/v1/targets/99/checks", 0).status, 404);

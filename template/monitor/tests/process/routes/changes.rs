@@ -7,19 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use mainstay::testing::{Binary, Running, Signal, ask, ask_with, get};
 use serde_json::{Value, json};
 
-use crate::exposition::Exposition;
-use crate::running::{Running, ask, ask_with, get};
+use crate::monitor;
 
 /// Checks are made when a test asks for them, here and at once.
-const WATCHING: [&str; 4] = [
-    "monitor.scheduled=false",
-    "monitor.allow_private=true",
-    "monitor.batch_delay=0s",
-    "monitor.settle=0s",
-];
+fn watching() -> Binary {
+    monitor()
+        .set("monitor.allow_private", true)
+        .set("monitor.batch_delay", "0s")
+        .set("monitor.settle", "0s")
+}
 
 /// Longer than anything here takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -58,7 +57,7 @@ impl Watched {
     fn checked(&self, service: &Running, target: &Value, is_up: bool) {
         self.is_up.store(is_up, Ordering::Relaxed);
         let path = format!("/v1/targets/{target}/checks");
-        assert_eq!(ask(service.http, "POST", &path, "").status, 202);
+        assert_eq!(ask(service.http(), "POST", &path, "").status, 202);
     }
 }
 
@@ -70,12 +69,12 @@ struct Follower {
 
 impl Follower {
     fn of(service: &Running, head: &str) -> Self {
-        let mut connection = TcpStream::connect(service.http).unwrap();
+        let mut connection = TcpStream::connect(service.http()).unwrap();
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(
             connection,
             "GET /v1/events HTTP/1.1\r\nhost: {}\r\n{head}\r\n",
-            service.http
+            service.http()
         )
         .unwrap();
         let mut follower = Self {
@@ -110,14 +109,14 @@ impl Follower {
 
 fn added(service: &Running, watched: &Watched) -> Value {
     let body = json!({ "url": format!("http://{}/", watched.address) });
-    let created = ask(service.http, "POST", "/v1/targets", &body.to_string());
+    let created = ask(service.http(), "POST", "/v1/targets", &body.to_string());
     assert_eq!(created.status, 201, "{}", created.body);
     created.json()["id"].clone()
 }
 
 #[test]
-fn whoever_follows_is_told_of_changes_as_they_happen_and_of_those_they_have_missed() {
-    let (service, watched) = (Running::start(&WATCHING), Watched::listen());
+fn followers_get_changes_live_and_those_they_missed() {
+    let (service, watched) = (watching().start(), Watched::listen());
     let target = added(&service, &watched);
     // What may be compressed on the way, and is held back for that, comes late.
     let mut follower = Follower::of(&service, "accept-encoding: gzip\r\n");
@@ -156,31 +155,29 @@ fn whoever_follows_is_told_of_changes_as_they_happen_and_of_those_they_have_miss
     let (id, event, _) = again.event();
     assert_eq!((id, event.as_str()), (second, "down"));
     let wrong = ask_with(
-        service.http,
+        service.http(),
         "GET",
         "/v1/events",
-        "last-event-id: last\r\n",
+        &[("last-event-id", "last")],
         "",
     );
     assert_eq!(
         (wrong.status, &wrong.json()["errors"][0]["header"]),
         (400, &"last-event-id".into())
     );
-    let metrics = Exposition::read(&get(service.operator, "/metrics").body);
+    let metrics = service.metrics();
     assert_eq!(metrics.count("monitor_streams"), 2);
     assert_eq!(metrics.count(r#"monitor_changes_total{change="down"}"#), 1);
 }
 
 #[test]
 fn at_the_stop_all_who_follow_are_let_go_at_once() {
-    let mut settings = WATCHING.to_vec();
-    settings.push("monitor.max_streams=2");
-    let mut service = Running::start(&settings);
+    let service = watching().set("monitor.max_streams", 2).start();
     let mut followers = [
         Follower::of(&service, ""),
         Follower::of(&service, "last-event-id: 0\r\n"),
     ];
-    let refused = get(service.http, "/v1/events");
+    let refused = get(service.http(), "/v1/events");
     assert_eq!(
         (refused.status, &refused.json()["code"]),
         (503, &"too_many_streams".into())
@@ -205,8 +202,8 @@ fn at_the_stop_all_who_follow_are_let_go_at_once() {
 
 #[test]
 fn the_monitor_says_whether_it_does_its_work() {
-    let service = Running::start(&["monitor.scheduled=false"]);
-    let ready = get(service.http, "/readyz?verbose");
+    let service = monitor().start();
+    let ready = get(service.http(), "/readyz?verbose");
     assert!(
         ready.status == 200 && ready.body.contains("[+] monitor: passes"),
         "{}",
