@@ -27,6 +27,8 @@ mod running;
 mod scratch;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "_database")]
+mod statements;
 
 pub use binary::{Binary, Output};
 pub use checks::{check_committed, check_metrics, check_settings};
@@ -38,6 +40,8 @@ pub use running::Running;
 pub use rustix::process::Signal;
 #[cfg(feature = "_database")]
 pub use scratch::{Scratch, TestEngine};
+#[cfg(feature = "_database")]
+pub use statements::check_statements;
 
 #[cfg(test)]
 mod tests;

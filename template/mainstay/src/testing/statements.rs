@@ -1,0 +1,105 @@
+//! Checks the SQL of a service against its schema: a typo, or a column that a migration has renamed,
+//! fails a test instead of a request in production.
+//!
+//! The sources are searched for the statements that are given to sqlx, and the database prepares each.
+//! That runs nothing, needs no data, and no macro that connects to a database while it compiles.
+
+mod source;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
+
+use crate::Database;
+use crate::database::Engine;
+use source::{Call, calls};
+
+/// Prepares every SQL statement of the sources in `place`, a directory or a file such as `"src"`, on a
+/// database that has been migrated.
+///
+/// A statement is a string literal that is given to one of sqlx's functions, such as `query_as`.
+///
+/// # Panics
+///
+/// When the database refuses a statement, when a statement is not a literal, and when there is none.
+pub async fn check_statements<E: Engine>(database: &Database<E>, place: impl AsRef<Path>) {
+    let place = place.as_ref();
+    let mut checked = 0;
+    let mut problems = Vec::new();
+    for file in files(place) {
+        let source = fs::read_to_string(&file)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
+        let calls = calls(&source);
+        checked += calls.len();
+        problems.extend(problems_of(database, &file.display().to_string(), &calls).await);
+    }
+    assert!(
+        checked > 0,
+        "no statement was found in {}: a service that queries no database has no use for this check, \
+         and statements that do not go through sqlx's functions are not checked",
+        place.display()
+    );
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+/// What is wrong with these statements, each with its place.
+async fn problems_of<E: Engine>(database: &Database<E>, file: &str, calls: &[Call]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for Call { line, statement } in calls {
+        let Some(statement) = statement else {
+            problems.push(format!(
+                "{file}:{line}: the statement is not a string literal, so it cannot be checked: \
+                 write it out where it is used, or build it with a sqlx::QueryBuilder and test the \
+                 result"
+            ));
+            continue;
+        };
+        let sql = AssertSqlSafe(statement.as_str()).into_sql_str();
+        if let Err(error) = database.write().prepare(sql).await {
+            problems.push(format!("{file}:{line}: {error}\n    {statement}"));
+        }
+    }
+    problems
+}
+
+/// Every source below a directory, or the file itself.
+fn files(place: &Path) -> Vec<PathBuf> {
+    if !place.is_dir() {
+        return vec![place.to_owned()];
+    }
+    let entries = fs::read_dir(place)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}", place.display()));
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.expect("an entry of a directory").path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The tests, on SQLite.
+#[cfg(all(test, feature = "sqlite"))]
+#[path = "statements"]
+mod on_sqlite {
+    /// The engine of the suite.
+    type E = sqlx::Sqlite;
+
+    mod tests;
+}
+
+/// The same suite on Postgres.
+#[cfg(all(test, feature = "postgres"))]
+#[path = "statements"]
+#[allow(clippy::duplicate_mod, reason = "the engine differs")]
+mod on_postgres {
+    /// The engine of the suite.
+    type E = sqlx::Postgres;
+
+    mod tests;
+}
