@@ -1,5 +1,6 @@
 //! Migrations: applied by one process at a time, on a connection of their own, and never half known.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, Migrator};
@@ -10,19 +11,19 @@ use super::engine::{Applied, Engine};
 use super::errors::Error;
 use super::settings::UnknownMigrations;
 
-/// The machinery's own migrations have numbers from here on.
-pub const FIRST_OF_MACHINERY: i64 = 9000;
+/// The numbers of the machinery's own migrations. A service numbers its own from 1 on, or by date.
+pub const RESERVED_NUMBERS: RangeInclusive<i64> = 9000..=9999;
 
-/// The number of the newest migration that this machinery has, whatever its features: a database
-/// that has been migrated with one of them goes on working without it.
-const LAST_OF_MACHINERY: i64 = 9001;
+/// Every migration that the machinery has, whatever its features: a database that was migrated with
+/// one of them goes on working without it.
+const OF_MACHINERY: [(i64, &str); 1] = [(9001, "idempotency")];
 
 /// The migrations of a service and those of the machinery that it uses, by their numbers.
 ///
 /// # Panics
 ///
-/// When two have the same number, or one of the service's belongs to the machinery by its number: a
-/// mistake in the program, which every start finds.
+/// When two have the same number, or one of the service's has a number of the machinery's: a mistake in
+/// the program, which every start finds.
 pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
     let mut all: Vec<_> = migrators
         .iter()
@@ -34,6 +35,16 @@ pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
             pair[0].version != pair[1].version,
             "two migrations have the number {}",
             pair[0].version
+        );
+    }
+    for migration in &all {
+        let own = (migration.version, &*migration.description);
+        assert!(
+            !RESERVED_NUMBERS.contains(&migration.version) || OF_MACHINERY.contains(&own),
+            "the migration {} has a number of the machinery's: {} to {}",
+            migration.version,
+            RESERVED_NUMBERS.start(),
+            RESERVED_NUMBERS.end()
         );
     }
     all
@@ -161,7 +172,7 @@ impl<E: Engine> Database<E> {
     fn refuse_foreign(&self, applied: &[Applied]) -> Result<(), Error> {
         for applied in applied {
             let version = applied.version;
-            let of_machinery = (FIRST_OF_MACHINERY..=LAST_OF_MACHINERY).contains(&version);
+            let of_machinery = OF_MACHINERY.iter().any(|(number, _)| *number == version);
             let may_be_unknown =
                 of_machinery || self.settings.unknown_migrations == UnknownMigrations::Tolerate;
             let mut known = self.migrations.iter();
@@ -189,7 +200,7 @@ impl<E: Engine> Database<E> {
     }
 
     /// The file that a migration came from: `0007_add_index.sql`.
-    pub(super) fn file_of(&self, version: i64) -> String {
+    pub(crate) fn file_of(&self, version: i64) -> String {
         let mut migrations = self.migrations.iter();
         let migration = migrations.find(|known| known.version == version);
         let name = migration.map_or("?", |known| &known.description);

@@ -39,7 +39,7 @@ pub use access::{Access, Transaction};
 pub use engine::Engine;
 pub use errors::{Error, log_safe_message};
 pub use lease::Lease;
-pub use migrations::FIRST_OF_MACHINERY;
+pub use migrations::RESERVED_NUMBERS;
 pub use refusal::Refusal;
 pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 
@@ -306,5 +306,23 @@ impl<E: Engine> fmt::Debug for Database<E> {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod tests;
+/// What holds for every engine, tested on SQLite.
+#[cfg(all(test, feature = "sqlite"))]
+#[path = "tests"]
+pub(crate) mod on_sqlite {
+    /// The engine of the suite.
+    type E = sqlx::Sqlite;
+
+    pub(crate) mod suite;
+}
+
+/// The same suite on Postgres.
+#[cfg(all(test, feature = "postgres"))]
+#[path = "tests"]
+#[allow(clippy::duplicate_mod, reason = "the engine differs")]
+pub(crate) mod on_postgres {
+    /// The engine of the suite.
+    type E = sqlx::Postgres;
+
+    pub(crate) mod suite;
+}

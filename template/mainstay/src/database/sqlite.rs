@@ -350,9 +350,7 @@ fn extended_code(error: &dyn DatabaseError) -> i32 {
 mod tests {
     use super::*;
     use crate::database::log_safe_message;
-    use crate::database::tests::Fixture as Any;
-
-    type Fixture = Any<Sqlite>;
+    use crate::database::on_sqlite::suite::Fixture;
 
     #[tokio::test]
     async fn a_read_cannot_write() {
@@ -388,7 +386,7 @@ mod tests {
         assert_eq!(fixture.count().await, 1);
         let left = fixture
             .database
-            .close(std::time::Duration::from_secs(10))
+            .close(tokio::time::Instant::now() + std::time::Duration::from_secs(10))
             .await;
         assert!(left.is_empty(), "{left:?}");
         let file = fixture.scratch.url().strip_prefix("sqlite:").unwrap();

@@ -1,11 +1,14 @@
 //! What Postgres has to itself.
 
+use sqlx::Postgres;
+
 use super::redacted;
-use crate::database::tests::{Fixture, settings};
-use crate::database::{Database, Refusal, told};
+use crate::database::on_postgres::suite::Fixture;
+use crate::database::{Database, Refusal, log_safe_message};
+use crate::testing::database_settings;
 
 /// What the server says of a session.
-async fn shown(database: &Database, what: &'static str) -> String {
+async fn shown(database: &Database<Postgres>, what: &'static str) -> String {
     let query = sqlx::query_scalar("SELECT current_setting($1)").bind(what);
     query.fetch_one(database.read()).await.unwrap()
 }
@@ -62,10 +65,10 @@ async fn a_value_that_is_none_of_its_type_is_a_fault_of_who_gave_it_and_told_to_
             Refusal::Invalid { field: None },
             "{error}"
         );
-        let told = told(&error);
-        assert!(!told.contains("canary"), "{told}");
+        let words = log_safe_message(&error);
+        assert!(!words.contains("canary"), "{words}");
         for part in [code, "routine"] {
-            assert!(told.contains(part), "{part} is not in {told}");
+            assert!(words.contains(part), "{part} is not in {words}");
         }
     }
 }
@@ -76,22 +79,23 @@ async fn a_claim_is_nobody_elses_until_its_transaction_is_over() {
     let database = &fixture.database;
     let mut first = database.begin().await.unwrap();
     let mut second = database.begin().await.unwrap();
-    assert!(first.claim("one").await.unwrap());
-    assert!(!second.claim("one").await.unwrap());
-    assert!(second.claim("two").await.unwrap());
+    assert!(first.try_claim("one").await.unwrap());
+    assert!(!second.try_claim("one").await.unwrap());
+    assert!(second.try_claim("two").await.unwrap());
     first.commit().await.unwrap();
-    assert!(second.claim("one").await.unwrap());
+    assert!(second.try_claim("one").await.unwrap());
     second.roll_back().await;
     let mut third = database.begin().await.unwrap();
     for what in ["one", "two"] {
-        assert!(third.claim(what).await.unwrap(), "{what}");
+        assert!(third.try_claim(what).await.unwrap(), "{what}");
     }
 }
 
-#[test]
-fn a_certificate_that_is_missing_is_named_at_once() {
+#[tokio::test]
+async fn a_certificate_that_is_missing_is_named_at_once() {
     let url = "postgres://u:s3cr3t@h/db?sslmode=verify-full&sslrootcert=/nowhere/ca.pem";
-    let error = Database::new(&settings(url)).unwrap_err().to_string();
+    let database = Database::<Postgres>::new(&database_settings(url), &[]).unwrap();
+    let error = database.connect().await.unwrap_err().to_string();
     assert!(error.contains("sslrootcert=/nowhere/ca.pem"), "{error}");
     assert!(error.contains("No such file"), "{error}");
     assert!(!error.contains("s3cr3t"), "{error}");

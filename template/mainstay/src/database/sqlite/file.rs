@@ -84,9 +84,7 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
-    use crate::database::tests::Fixture as Any;
-
-    type Fixture = Any<Sqlite>;
+    use crate::database::on_sqlite::suite::Fixture;
 
     #[tokio::test]
     async fn a_file_that_goes_away_is_missed_and_not_replaced() {

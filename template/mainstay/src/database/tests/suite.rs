@@ -1,5 +1,5 @@
-//! The database under bad treatment. All of this holds for every engine; what one of them has to
-//! itself is beside it.
+//! The database under bad treatment. All of this holds for every engine `E`, and is compiled once for
+//! each; the tests of what a single engine does are beside that engine.
 
 use std::panic::Location;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use sqlx::Row;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::*;
+use super::E;
 use crate::context::Context;
-use crate::scratch::Scratch;
+use crate::database::*;
+use crate::testing::{Scratch, database_settings};
 
 mod migrations;
-mod statements;
 mod transactions;
 
 /// Longer than anything here takes; only a failure waits for it.
@@ -25,22 +25,22 @@ const ENDLESS: &str = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT 
      SELECT count(*) FROM numbers";
 
 /// A database with a table, and settings that do not wait for long.
-pub(super) struct Fixture {
-    pub(super) database: Database,
-    pub(super) scratch: Scratch,
+pub(crate) struct Fixture {
+    pub(crate) database: Database<E>,
+    pub(crate) scratch: Scratch<E>,
 }
 
 impl Fixture {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
-    async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+    async fn with(change: impl FnOnce(&mut Settings<E>)) -> Self {
         let scratch = Scratch::new();
-        let mut settings = settings(scratch.url());
+        let mut settings = database_settings(scratch.url());
         change(&mut settings);
-        let database = Database::new(&settings).unwrap();
-        database.reach().await.unwrap();
+        let database = Database::new(&settings, &[]).unwrap();
+        database.connect().await.unwrap();
         let table = "CREATE TABLE things (
             id INTEGER PRIMARY KEY,
             name TEXT NOT NULL UNIQUE,
@@ -51,14 +51,14 @@ impl Fixture {
         Self { database, scratch }
     }
 
-    pub(super) async fn add(&self, name: &str) -> Result<(), sqlx::Error> {
+    pub(crate) async fn add(&self, name: &str) -> Result<(), sqlx::Error> {
         let query =
             sqlx::query("INSERT INTO things (id, name) VALUES ((SELECT count(*) FROM things), $1)");
         let added = query.bind(name).execute(self.database.write()).await;
         added.map(drop)
     }
 
-    pub(super) async fn count(&self) -> i64 {
+    pub(crate) async fn count(&self) -> i64 {
         let query = sqlx::query_scalar("SELECT count(*) FROM things");
         query.fetch_one(self.database.read()).await.unwrap()
     }
@@ -77,21 +77,6 @@ impl Fixture {
             }
         };
         timeout(PATIENCE, rest).await.unwrap();
-    }
-}
-
-pub(crate) fn settings(url: &str) -> Settings {
-    Settings {
-        url: crate::settings::Setting::parse(&url.into()).unwrap(),
-        max_connections: 2,
-        acquire_timeout: Duration::from_secs(2),
-        statement_timeout: Duration::from_secs(5),
-        max_lifetime: Duration::from_mins(30),
-        hold_warning: Duration::from_secs(5),
-        on_start: OnStart::Wait,
-        migrate_on_start: true,
-        migrate_timeout: PATIENCE,
-        unknown_migrations: Unknown::Refuse,
     }
 }
 
@@ -165,7 +150,7 @@ async fn whoever_waits_too_long_for_a_connection_is_told_so() {
 #[tokio::test]
 async fn nothing_is_begun_for_a_request_that_nobody_waits_for_any_more() {
     let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
-    let mut lease = fixture.database.read().lend().await.unwrap();
+    let mut lease = fixture.database.read().checkout().await.unwrap();
     let request = Context::until(Instant::now());
     let too_late = async {
         let begun = sqlx::query("SELECT 1").execute(&mut lease).await.err();
@@ -205,14 +190,17 @@ async fn a_close_names_who_still_has_a_connection() {
     let held = fixture.database.begin().await.unwrap();
     let line = Location::caller().line() - 1;
 
-    let left = fixture.database.close(Duration::from_millis(50)).await;
+    let left = fixture
+        .database
+        .close(Instant::now() + Duration::from_millis(50))
+        .await;
 
     assert_eq!(left.len(), 1, "{left:?}");
-    assert!(left[0].contains(&format!("tests.rs:{line}")), "{left:?}");
+    assert!(left[0].contains(&format!("suite.rs:{line}")), "{left:?}");
     let error = fixture.add("late").await.unwrap_err();
     assert!(matches!(error, sqlx::Error::PoolClosed), "{error}");
     drop(held);
-    let left = fixture.database.close(PATIENCE).await;
+    let left = fixture.database.close(Instant::now() + PATIENCE).await;
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -228,7 +216,7 @@ async fn a_close_ends_what_is_running() {
     running.abort_all();
 
     let began = Instant::now();
-    let left = fixture.database.close(PATIENCE).await;
+    let left = fixture.database.close(Instant::now() + PATIENCE).await;
 
     assert!(left.is_empty(), "{left:?}");
     assert!(
@@ -252,7 +240,7 @@ async fn no_connection_outlives_its_time() {
 async fn whoever_keeps_a_connection_for_long_is_noticed_once() {
     let fixture = Fixture::with(|settings| settings.hold_warning = Duration::from_millis(10)).await;
     let supervisor = Supervisor::new();
-    fixture.database.tended_by(&supervisor).unwrap();
+    fixture.database.spawn_maintenance(&supervisor).unwrap();
     let held = fixture.database.begin().await.unwrap();
     let noticed = async {
         while fixture.numbers().waits.held_long == 0 {
@@ -319,21 +307,21 @@ async fn a_value_of_a_client_is_in_nothing_that_is_told_of_a_failure() {
     ] {
         let failed = sqlx::query(statement).execute(fixture.database.write());
         let error = failed.await.unwrap_err();
-        let told = told(&error);
-        assert!(!told.contains("canary"), "{told}");
+        let words = log_safe_message(&error);
+        assert!(!words.contains("canary"), "{words}");
         let code = errors::code(&error);
-        assert!(told.contains(&*code), "{code} is not in {told}");
+        assert!(words.contains(&*code), "{code} is not in {words}");
     }
     let query = sqlx::query_scalar("SELECT name FROM things");
     let read: Result<i64, _> = query.fetch_one(fixture.database.read()).await;
-    let told = told(&read.unwrap_err());
-    assert!(!told.contains("canary"), "{told}");
+    let words = log_safe_message(&read.unwrap_err());
+    assert!(!words.contains("canary"), "{words}");
 }
 
 #[tokio::test]
 async fn what_one_process_has_committed_another_one_sees() {
     let fixture = Fixture::new().await;
-    let other = Database::new(&settings(fixture.scratch.url())).unwrap();
+    let other = Database::<E>::new(&database_settings(fixture.scratch.url()), &[]).unwrap();
     for name in ["first", "second"] {
         fixture.add(name).await.unwrap();
         let query = sqlx::query_scalar("SELECT name FROM things WHERE name = $1");
