@@ -281,5 +281,25 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
     body.map_err(|_| Problem::BAD_REQUEST)
 }
 
-#[cfg(test)]
-mod tests;
+/// The tests, on SQLite.
+#[cfg(all(test, feature = "sqlite"))]
+#[path = "tests"]
+mod on_sqlite {
+    /// The engine of the suite.
+    type E = sqlx::Sqlite;
+    const MIGRATIONS: &str = "migrations/sqlite";
+
+    mod suite;
+}
+
+/// The same suite on Postgres.
+#[cfg(all(test, feature = "postgres"))]
+#[path = "tests"]
+#[allow(clippy::duplicate_mod, reason = "the engine differs")]
+mod on_postgres {
+    /// The engine of the suite.
+    type E = sqlx::Postgres;
+    const MIGRATIONS: &str = "migrations/postgres";
+
+    mod suite;
+}

@@ -1,6 +1,6 @@
 //! Requests that are sent again, as routes see them.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -11,11 +11,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-use super::*;
-use crate::database::tests::settings as of_database;
-use crate::database::{self, Database};
-use crate::scratch::Scratch;
+use super::{E, MIGRATIONS};
+use crate::database::Database;
+use crate::idempotency::*;
+use crate::metrics::pools::Numbers;
 use crate::settings::ByteSize;
+use crate::testing::{Scratch, database_settings};
 
 mod limits;
 
@@ -25,11 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A service whose requests each make a thing, by the name in the body.
 struct Fixture {
     service: Arc<Service>,
-    scratch: Scratch,
+    scratch: Scratch<E>,
 }
 
 struct Service {
-    keys: Keys,
+    keys: Keys<E>,
     /// What becomes of a thing that was made: with nothing said, it is there.
     told: Mutex<Option<Result<u16, Problem>>>,
     begun: Notify,
@@ -47,6 +48,7 @@ impl Fixture {
         let scratch = Scratch::new();
         let service = service(scratch.url(), change, false);
         let database = service.keys.database();
+        database.connect().await.unwrap();
         database.migrate().await.unwrap();
         let table = "CREATE TABLE things (name TEXT NOT NULL UNIQUE)";
         sqlx::query(table).execute(database.write()).await.unwrap();
@@ -92,9 +94,9 @@ fn service(url: &str, change: impl FnOnce(&mut Settings), holds: bool) -> Servic
         answer_limit: ByteSize(1000),
     };
     change(&mut settings);
-    let mut database = of_database(url);
+    let mut database = database_settings(url);
     database.acquire_timeout = PATIENCE;
-    let database = Database::new(&database).unwrap();
+    let database = Database::new(&database, &[migrations::<E>()]).unwrap();
     Service {
         keys: Keys::new(&settings, database),
         told: Mutex::new(None),
@@ -106,7 +108,7 @@ fn service(url: &str, change: impl FnOnce(&mut Settings), holds: bool) -> Servic
 
 /// Makes a thing, and says what it is told to.
 async fn make(State(service): State<Arc<Service>>, once: Once<Bytes>) -> Result<Response, Problem> {
-    let work = async |transaction: &mut Transaction, name: Bytes| {
+    let work = async |transaction: &mut Transaction<E>, name: Bytes| {
         let name = str::from_utf8(&name).unwrap();
         let made = sqlx::query("INSERT INTO things (name) VALUES ($1)").bind(name);
         made.execute(&mut **transaction).await?;
@@ -129,7 +131,7 @@ async fn demand(
     State(service): State<Arc<Service>>,
     once: Once<Bytes, Demanded>,
 ) -> Result<Response, Problem> {
-    let work = async |_: &mut Transaction, _| Ok(StatusCode::NO_CONTENT);
+    let work = async |_: &mut Transaction<E>, _| Ok(StatusCode::NO_CONTENT);
     once.run(&service.keys, work).await
 }
 
@@ -192,6 +194,23 @@ fn replay_of(first: &Sent) -> Sent {
         replayed: true,
         ..first.clone()
     }
+}
+
+#[test]
+fn an_error_names_the_file_of_a_migration() {
+    let scratch = Scratch::<E>::new();
+    let settings = database_settings(scratch.url());
+    let migrations = migrations::<E>();
+    let database = Database::<E>::new(&settings, &[migrations]).unwrap();
+    let files = std::fs::read_dir(MIGRATIONS).unwrap().map(|file| {
+        let name = file.unwrap().file_name();
+        name.into_string().unwrap()
+    });
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    let named = migrations.iter();
+    let named: Vec<_> = named.map(|one| database.file_of(one.version)).collect();
+    assert_eq!(files, named);
 }
 
 #[tokio::test]
@@ -369,7 +388,7 @@ async fn one_that_is_being_worked_on_is_not_begun_again() {
     let asking = async {
         let mut second = std::pin::pin!(second);
         let waits = async {
-            let waits = |numbers: &database::Numbers| numbers.waiting > 0;
+            let waits = |numbers: &Numbers| numbers.waiting > 0;
             while !holding
                 .service
                 .keys
