@@ -17,14 +17,14 @@ use super::histogram::{Histogram, SIZES};
 use super::http::{Ended, Recorder};
 use super::text::{Counts, Text};
 use crate::edge;
-use crate::exposition::Exposition;
+use crate::testing::Exposition;
 
 fn edge(requests: Recorder) -> Router {
     let routes = Router::new()
         .route("/echo/{name}", post(|body: String| async { body }))
         .route("/panic", get(async || -> () { panic!("on purpose") }))
         .route("/never", get(async || std::future::pending::<()>().await));
-    edge::around(routes, &edge::tests::http(&[]), requests)
+    edge::protect(routes, &edge::tests::http(&[]), requests)
 }
 
 fn request(method: &str, path: &str, body: &str) -> Request<Body> {

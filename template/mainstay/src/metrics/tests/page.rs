@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::{env, fs};
 
-use crate::exposition::documented;
 use crate::metrics::catalog::{Kind, SECTIONS};
+use crate::testing::documented;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
@@ -21,7 +21,7 @@ There are no more series than there are routes, tasks, checks and pools: a path 
 is the route `unmatched`, a method that is not HTTP's own is `other`, and `status` is a class, such as
 `2xx`.
 
-The tables are written from `src/frame/metrics/catalog.rs`, by `UPDATE=1 cargo test metrics`.
+The tables are written from `src/metrics/catalog.rs`, by `UPDATE=1 cargo test -p mainstay --lib metrics`.
 ";
 
 fn tables() -> String {
@@ -64,8 +64,8 @@ fn the_page_of_metrics_says_what_there_is() {
     }
     assert!(
         before == tables,
-        "docs/metrics.md is not what src/frame/metrics/catalog.rs says; to write it anew: \
-         UPDATE=1 cargo test metrics"
+        "docs/metrics.md is not what src/metrics/catalog.rs says; to write it anew: \
+         UPDATE=1 cargo test -p mainstay --lib metrics"
     );
 }
 
