@@ -33,12 +33,9 @@ pub(crate) fn http(set: &[&str]) -> Http {
         }
     }
 
-    let text = include_str!("../../../config/default.toml");
-    let section = text.split("\n[operator]").next().unwrap();
-    let section = &section[section.find("\n[http]").unwrap()..];
     let set = set.iter().map(ToString::to_string).collect::<Vec<_>>();
     let sources = Sources::of_process(&[], &set);
-    let loaded = crate::settings::load::<OfHttp>(&Reference::new(&[section]), &sources);
+    let loaded = crate::settings::load::<OfHttp>(&Reference::new(&[crate::SETTINGS]), &sources);
     loaded
         .unwrap_or_else(|problems| panic!("{problems}"))
         .settings
@@ -89,7 +86,7 @@ fn around_routes(set: &[&str]) -> Router {
             "/who",
             get(|Client(client): Client| async move { client.to_string() }),
         );
-    around(routes, &http(&set), Recorder::new())
+    protect(routes, &http(&set), Recorder::new())
 }
 
 #[derive(serde::Deserialize, garde::Validate)]

@@ -22,7 +22,6 @@ struct Process {
 impl Process {
     fn starting() -> Self {
         let settings = Settings {
-            database: Importance::Degraded,
             period: PERIOD,
             timeout: TIMEOUT,
             stall: Duration::from_secs(30),
@@ -58,7 +57,7 @@ impl Process {
     }
 
     /// A check that fails for as long as this is true, and counts how often it is asked.
-    fn switch(&self, name: &str, need: Importance) -> (Arc<AtomicBool>, Arc<AtomicU32>) {
+    fn switch(&self, name: &str, importance: Importance) -> (Arc<AtomicBool>, Arc<AtomicU32>) {
         let (fails, asked) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU32::new(0)),
@@ -75,7 +74,7 @@ impl Process {
                 }
             }
         };
-        self.health.check(name, need, probe).unwrap();
+        self.health.register_check(name, importance, probe).unwrap();
         (fails, asked)
     }
 }
@@ -145,20 +144,20 @@ async fn a_check_that_hangs_or_panics_fails_and_leaves_the_others_alone() {
     let process = Process::ready();
     let health = &process.health;
     health
-        .check(
+        .register_check(
             "hangs",
             Importance::Required,
             std::future::pending::<Result<(), String>>,
         )
         .unwrap();
     health
-        .check("panics", Importance::Required, || async {
+        .register_check("panics", Importance::Required, || async {
             assert!(fastrand::f64() > 1.0, "hunter2");
             Ok::<(), String>(())
         })
         .unwrap();
     health
-        .check("panics at once", Importance::Required, || {
+        .register_check("panics at once", Importance::Required, || {
             assert!(fastrand::f64() > 1.0, "hunter2");
             async { Ok::<(), String>(()) }
         })
@@ -274,7 +273,7 @@ async fn a_second_check_of_the_same_name_is_refused() {
     let probe = || async { Ok::<(), String>(()) };
     let refused = process
         .health
-        .check("dependency", Importance::Degraded, probe);
+        .register_check("dependency", Importance::Degraded, probe);
     assert!(
         matches!(refused, Err(SpawnError::NameTaken(_))),
         "{refused:?}"

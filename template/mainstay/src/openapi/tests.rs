@@ -174,7 +174,7 @@ async fn asked(routes: &Router, path: &str, tag: &str) -> (u16, usize) {
 
 #[tokio::test]
 async fn what_is_known_is_not_sent_again() {
-    let routes = served(routes(), true).unwrap();
+    let routes = with_documentation(routes(), true).unwrap();
     let first = Request::get("/docs").body(Body::empty()).unwrap();
     let first = routes.clone().oneshot(first).await.unwrap();
     let tag = first.headers()["etag"].to_str().unwrap();
@@ -191,7 +191,7 @@ async fn what_is_known_is_not_sent_again() {
 
 #[tokio::test]
 async fn without_a_description_there_are_the_routes_alone() {
-    let routes = served(routes(), false).unwrap();
+    let routes = with_documentation(routes(), false).unwrap();
     for (path, status) in [("/orders", 200), ("/openapi.json", 404), ("/docs", 404)] {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = routes.clone().oneshot(request).await.unwrap();

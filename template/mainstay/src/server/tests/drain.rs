@@ -7,7 +7,7 @@ use super::*;
 /// Runs a drain to its end: what it had to cut, and how long it took.
 async fn drain(listener: Listener, within: Duration) -> (Option<String>, Duration) {
     let began = Instant::now();
-    let drained = timeout(PATIENCE * 2, listener.drain(within)).await;
+    let drained = timeout(PATIENCE * 2, listener.drain(Instant::now() + within)).await;
     let cut = drained.expect("a drain ends at its deadline");
     (cut.map(|cut| cut.to_string()), began.elapsed())
 }

@@ -1,5 +1,7 @@
 //! A client cannot hold a connection by doing nothing, or too little, or too much.
 
+use tokio::time::Instant;
+
 use super::*;
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -87,7 +89,7 @@ async fn a_drain_says_goodbye_also_to_whoever_has_only_greeted() {
     // Its settings are taken note of: so it has been greeted.
     client.until("\0\0\0\x04\x01\0\0\0\0").await;
 
-    let (cut, said) = tokio::join!(listener.drain(PATIENCE), client.rest());
+    let (cut, said) = tokio::join!(listener.drain(Instant::now() + PATIENCE), client.rest());
 
     assert_eq!(cut, None);
     assert!(said.contains(GOAWAY), "{said:?}");

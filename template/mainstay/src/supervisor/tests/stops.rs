@@ -7,7 +7,7 @@ fn leisurely(
     diary: &Diary,
     name: &'static str,
     time: Duration,
-) -> impl Fn(Context) -> super::super::outcome::Run + Send + Sync + 'static {
+) -> impl Fn(Context) -> super::super::run::Run + Send + Sync + 'static {
     let diary = diary.clone();
     move |context| {
         let diary = diary.clone();

@@ -5,7 +5,7 @@ use tracing::field::Empty;
 use tracing::{Level, info_span, span};
 
 use super::*;
-use crate::context::{Context, Trace};
+use crate::context::{Context, EXPORTED_SPAN, Trace};
 use crate::telemetry::otlp::queue::{BATCH, ROOM};
 use crate::telemetry::page::under;
 use crate::telemetry::span::{REQUEST, STATEMENT};
@@ -122,6 +122,8 @@ fn what_is_not_followed_leaves_nothing() {
 
 #[test]
 fn whoever_asks_from_inside_is_told_the_span_that_is_exported() {
+    // As an export does.
+    _ = EXPORTED_SPAN.set(current_span);
     let (context, trace) = followed();
     let queue = Arc::<Queue>::default();
     let mut sent = None;
