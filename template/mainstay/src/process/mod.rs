@@ -62,6 +62,7 @@ pub struct Process {
     metrics: Metrics,
     cpu: Cpu,
     shutdown: Shutdown,
+    documentation: bool,
     signals: tokio::sync::Mutex<Signals>,
     sockets: Mutex<Sockets>,
     components: Mutex<Components>,
@@ -132,6 +133,7 @@ impl Process {
             metrics,
             cpu: Cpu::of_machine(),
             shutdown: settings.shutdown.clone(),
+            documentation: settings.http.documentation,
             signals: signals.into(),
             sockets: sockets.into(),
             components: Mutex::default(),
@@ -281,9 +283,12 @@ impl Process {
         }
         let operator = self.operator.address();
         for address in self.state.addresses() {
-            tracing::info!("the API: http://{address}/, its description: http://{address}/docs");
+            tracing::info!("the API: http://{address}/");
+            if self.documentation {
+                tracing::info!("its documentation: http://{address}/docs");
+            }
         }
-        tracing::info!("the operator's listener: http://{operator}/");
+        tracing::info!("the operator's listener: http://{operator}/api/state");
     }
 
     fn components(&self) -> MutexGuard<'_, Components> {
