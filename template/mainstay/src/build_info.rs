@@ -38,11 +38,23 @@ macro_rules! build_info {
 /// That of the service that runs in this process.
 static CURRENT: OnceLock<BuildInfo> = OnceLock::new();
 
+/// This crate itself. Not `build_info!()`: the crate would be built again for each `BUILD_COMMIT`.
+const MACHINERY: BuildInfo = BuildInfo {
+    name: env!("CARGO_PKG_NAME"),
+    version: env!("CARGO_PKG_VERSION"),
+    commit: "unknown",
+    profile: if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    },
+};
+
 impl BuildInfo {
     /// That of the service in this process; in a test that starts none, that of this crate.
     #[must_use]
     pub fn current() -> Self {
-        CURRENT.get().copied().unwrap_or(crate::build_info!())
+        CURRENT.get().copied().unwrap_or(MACHINERY)
     }
 
     /// Makes this the service of the process. The first one stays.
