@@ -14,13 +14,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::{env, fmt, fs, io};
 
-use app::frame::settings::ByteSize;
-use app::frame::telemetry::{self, Filter, Format, Log, message};
+use mainstay::settings::ByteSize;
+use mainstay::telemetry::{self, Filter, Format, Log, message};
 use tracing_subscriber::EnvFilter;
-
-// The library of this package.{{ nl }}use {{ crate_name }} as app;{% comment %}
-use beacon as app;
-// {% endcomment %}
 
 const ROUNDS: usize = 10;
 const EVENTS: u64 = 200_000;

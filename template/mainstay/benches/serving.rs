@@ -17,16 +17,11 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
+use mainstay::server::{Limits, Listener, Sockets};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::task::JoinSet;
-
-use app::frame::server::{Limits, Listener, Sockets};
-
-// The library of this package.{{ nl }}use {{ crate_name }} as app;{% comment %}
-use beacon as app;
-// {% endcomment %}
 
 const ROUNDS: usize = 50;
 const TURN: Duration = Duration::from_millis(100);

@@ -1,4 +1,5 @@
-//! What supervision costs, beside tokio's own ways to start a task: `cargo bench`.
+//! What supervision costs, beside tokio's own ways to start a task: `cargo bench --bench
+//! supervision`.
 //!
 //! All of them in one run and in turns, so that a noisy machine is as noisy for each; the middle
 //! of seven turns counts.
@@ -8,12 +9,8 @@
 
 use std::time::{Duration, Instant};
 
-use app::frame::supervisor::Supervisor;
+use mainstay::supervisor::{Context, Supervisor};
 use tokio::task::{JoinSet, yield_now};
-
-// The library of this package.{{ nl }}use {{ crate_name }} as app;{% comment %}
-use beacon as app;
-// {% endcomment %}
 
 const SHOTS: u32 = 200_000;
 const TURNS: usize = 7;
@@ -85,8 +82,7 @@ async fn supervised(tasks: u32) -> (Duration, Duration) {
     let began = Instant::now();
     for number in 0..tasks {
         let task = supervisor.task(&format!("task-{number}"));
-        let run =
-            |context: app::frame::supervisor::Context| async move { context.cancelled().await };
+        let run = |context: Context| async move { context.cancelled().await };
         task.run(run).expect("the name is free");
     }
     let started = began.elapsed();
