@@ -7,27 +7,40 @@
 
 mod closed;
 mod common;
+mod file;
+mod index;
 mod page;
 
 use axum::Router;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-/// The routes as they are served: with the description of them, and its page, if that is wanted.
+/// The routes as they are served. If they are documented, these are added: `/openapi.json`, the
+/// description of the routes; `/docs`, a page that shows it; and `/`, a short document that names both,
+/// unless the routes describe a `/` of their own.
 ///
 /// # Errors
 ///
 /// When the description cannot be written as JSON.
+///
+/// # Panics
+///
+/// When the routes have one of these already, without a description: axum refuses two handlers for
+/// one path.
 pub fn with_documentation(
     routes: OpenApiRouter,
-    documented: bool,
+    is_documented: bool,
 ) -> Result<Router, serde_json::Error> {
     let (routes, api) = routes.split_for_parts();
-    if !documented {
+    if !is_documented {
         return Ok(routes);
     }
-    let description = text(api)?;
-    Ok(routes.merge(page::routes(description)))
+    let has_index = api.paths.paths.contains_key("/");
+    let routes = routes.merge(page::routes(text(api)?));
+    if has_index {
+        return Ok(routes);
+    }
+    Ok(routes.merge(index::routes()?))
 }
 
 /// The whole description.
