@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::metrics::catalog;
+
 /// What a scrape gives.
 #[derive(Debug)]
 pub struct Exposition {
@@ -53,6 +55,17 @@ impl Exposition {
         }
         assert_eq!(helped, None, "help for nothing");
         read
+    }
+
+    /// The families that are the service's own: all but those in the [catalog](catalog::SECTIONS).
+    pub fn own_families(&self) -> BTreeSet<String> {
+        let known = catalog::SECTIONS.iter().flat_map(|(_, families)| *families);
+        let known: BTreeSet<_> = known.map(|family| family.name).collect();
+        let names = self.families.keys();
+        names
+            .filter(|name| !known.contains(&***name))
+            .cloned()
+            .collect()
     }
 
     /// The value of a series, which is there.

@@ -9,21 +9,38 @@ mod source;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
+use tokio::runtime::Builder;
 
+use super::{Scratch, TestEngine, database_settings};
 use crate::Database;
 use crate::database::Engine;
 use source::{Call, calls};
 
 /// Prepares every SQL statement of the sources in `place`, a directory or a file such as `"src"`, on a
-/// database that has been migrated.
+/// new database with these migrations.
 ///
 /// A statement is a string literal that is given to one of sqlx's functions, such as `query_as`.
 ///
 /// # Panics
 ///
 /// When the database refuses a statement, when a statement is not a literal, and when there is none.
-pub async fn check_statements<E: Engine>(database: &Database<E>, place: impl AsRef<Path>) {
+/// In async code: it has a runtime of its own.
+pub fn check_statements<E: TestEngine>(migrations: &[&Migrator], place: impl AsRef<Path>) {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let scratch = Scratch::<E>::new();
+        let database = Database::<E>::new(&database_settings(scratch.url()), migrations);
+        let database = database.expect("a database for the test");
+        database.connect().await.expect("a connection");
+        database.migrate().await.expect("migrations that apply");
+        check_statements_on(&database, place).await;
+    });
+}
+
+/// The same, on a database that has been migrated.
+async fn check_statements_on<E: Engine>(database: &Database<E>, place: impl AsRef<Path>) {
     let place = place.as_ref();
     let mut checked = 0;
     let mut problems = Vec::new();

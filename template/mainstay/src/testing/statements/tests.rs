@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::E;
 use crate::Database;
-use crate::testing::statements::{calls, check_statements, problems_of};
+use crate::testing::statements::{calls, check_statements_on, problems_of};
 use crate::testing::{Scratch, database_settings};
 
 /// A database with a schema, and nothing in it.
@@ -43,7 +43,7 @@ impl Migrated {
 #[tokio::test]
 async fn every_statement_about_idempotency_fits_its_table() {
     let migrated = Migrated::new(crate::idempotency::migrations::<E>()).await;
-    check_statements(&migrated.database, "src/idempotency/store.rs").await;
+    check_statements_on(&migrated.database, "src/idempotency/store.rs").await;
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ fn tree(source: &str) -> TempDir {
 async fn a_tree_of_sources_is_searched() {
     let tree = tree(r#"sqlx::query("SELECT id FROM things")"#);
     let migrated = Migrated::with_things().await;
-    check_statements(&migrated.database, tree.path()).await;
+    check_statements_on(&migrated.database, tree.path()).await;
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_tree_of_sources_is_searched() {
 async fn a_wrong_statement_in_a_tree_panics() {
     let tree = tree(r#"sqlx::query("SELECT idd FROM things")"#);
     let migrated = Migrated::with_things().await;
-    check_statements(&migrated.database, tree.path()).await;
+    check_statements_on(&migrated.database, tree.path()).await;
 }
 
 #[tokio::test]
@@ -114,5 +114,5 @@ async fn a_wrong_statement_in_a_tree_panics() {
 async fn sources_without_statements_panic() {
     let tree = tree("fn nothing() {}");
     let migrated = Migrated::with_things().await;
-    check_statements(&migrated.database, tree.path()).await;
+    check_statements_on(&migrated.database, tree.path()).await;
 }
