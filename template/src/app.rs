@@ -31,7 +31,14 @@ pub(crate) fn service() -> Service<Settings> {
     Service::new(mainstay::build_info!())
         .listeners(&["http"])
         .settings(mainstay::database::SETTINGS)
+        // The service's own file may change the machinery's defaults.{{ nl }}        .settings(include_str!("../config/default.toml")){% comment %}
         .settings(include_str!("../config/default.toml"))
+        .settings(if cfg!(feature = "postgres") {
+            "[database]\nurl = \"postgres://postgres@localhost/beacon\""
+        } else {
+            ""
+        })
+    // {% endcomment %}
 }
 
 /// `migrate`: the databases that it brings up to date.
@@ -95,10 +102,18 @@ fn database(settings: &Settings) -> Result<Database, Error> {
 
 #[cfg(test)]
 mod tests {
+    use mainstay::testing::{check_settings, check_statements};
+
     use super::*;
+    use crate::settings::Engine;
 
     #[test]
     fn every_setting_is_described_and_read() {
-        mainstay::testing::check_settings(&service());
+        check_settings(&service());
+    }
+
+    #[test]
+    fn every_statement_fits_the_schema() {
+        check_statements::<Engine>(&[&MIGRATIONS], "src");
     }
 }

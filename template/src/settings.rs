@@ -4,7 +4,7 @@ use mainstay::settings::{Reader, Section};
 
 use crate::hello::Hello;
 
-// The engine that keeps this service's data.{{ nl }}pub type Engine = sqlx::{% if database == "sqlite" %}Sqlite{% else %}Postgres{% endif %};{% comment %}
+// The engine that keeps this service's data.{{ nl }}pub(crate) type Engine = sqlx::{% if database == "sqlite" %}Sqlite{% else %}Postgres{% endif %};{% comment %}
 #[cfg(not(feature = "postgres"))]
 pub(crate) type Engine = sqlx::Sqlite;
 #[cfg(feature = "postgres")]
