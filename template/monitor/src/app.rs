@@ -44,6 +44,12 @@ pub(crate) fn service() -> Service<Settings> {
         .settings(mainstay::database::SETTINGS)
         .settings(idempotency::SETTINGS)
         .settings(include_str!("../config/default.toml"))
+        // In place, each engine is a feature, and that file has the URL of one.
+        .settings(if cfg!(feature = "postgres") {
+            "[database]\nurl = \"postgres://postgres@localhost/monitor\""
+        } else {
+            ""
+        })
 }
 
 /// `migrate`: the databases that it brings up to date.

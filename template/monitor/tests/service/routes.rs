@@ -6,11 +6,11 @@ mod changes;
 use mainstay::testing::{Answer, ask, ask_with, get};
 use serde_json::json;
 
-use crate::monitor;
+use crate::service;
 
 #[test]
 fn a_target_is_kept_until_it_is_removed() {
-    let service = monitor().start();
+    let service = service().start();
 
     let created = ask(
         service.http(),
@@ -36,7 +36,7 @@ fn a_target_is_kept_until_it_is_removed() {
 
 #[test]
 fn a_target_is_changed_by_whoever_has_seen_it_as_it_is() {
-    let service = monitor().start();
+    let service = service().start();
     let body = r#"{"url":"https://example.org/"}"#;
     let created = ask(service.http(), "POST", "/v1/targets", body);
     let path = format!("/v1/targets/{}", created.json()["id"]);
@@ -66,7 +66,7 @@ fn a_target_is_changed_by_whoever_has_seen_it_as_it_is() {
 
 #[test]
 fn a_list_is_walked_through_by_its_links() {
-    let service = monitor().start();
+    let service = service().start();
     for number in 0..5 {
         let body = format!(r#"{{"url":"https://{number}.example.org/"}}"#);
         assert_eq!(
@@ -97,7 +97,7 @@ fn a_list_is_walked_through_by_its_links() {
 
 #[test]
 fn a_target_that_is_added_is_counted() {
-    let service = monitor().start();
+    let service = service().start();
     let body = r#"{"url":"https://example.org/"}"#;
     assert_eq!(ask(service.http(), "POST", "/v1/targets", body).status, 201);
     assert_eq!(ask(service.http(), "POST", "/v1/targets", body).status, 409);
@@ -112,7 +112,7 @@ fn a_target_that_is_added_is_counted() {
 
 #[test]
 fn a_target_that_cannot_be_is_refused_with_a_reason() {
-    let service = monitor().start();
+    let service = service().start();
     let add = |url: &str| {
         ask(
             service.http(),
@@ -138,7 +138,7 @@ fn a_target_that_cannot_be_is_refused_with_a_reason() {
 
 #[test]
 fn a_target_that_is_switched_off_is_not_checked_for_anybody() {
-    let service = monitor().start();
+    let service = service().start();
     let add = |body: &str| {
         let target = ask(service.http(), "POST", "/v1/targets", body).json();
         format!("/v1/targets/{}/checks", target["id"])
@@ -155,7 +155,7 @@ fn a_target_that_is_switched_off_is_not_checked_for_anybody() {
 
 #[test]
 fn an_export_is_counted_when_it_has_begun() {
-    let service = monitor().start();
+    let service = service().start();
     let export = |target: &str| {
         let path = format!("/v1/targets/{target}/checks.ndjson");
         get(service.http(), &path).status

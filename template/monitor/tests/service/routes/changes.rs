@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use mainstay::testing::{Binary, Running, Signal, ask, ask_with, get};
 use serde_json::{Value, json};
 
-use crate::monitor;
+use crate::service;
 
 /// Checks are made when a test asks for them, here and at once.
 fn watching() -> Binary {
-    monitor()
+    service()
         .set("monitor.allow_private", true)
         .set("monitor.batch_delay", "0s")
         .set("monitor.settle", "0s")
@@ -202,7 +202,7 @@ fn at_the_stop_all_who_follow_are_let_go_at_once() {
 
 #[test]
 fn the_monitor_says_whether_it_does_its_work() {
-    let service = monitor().start();
+    let service = service().start();
     let ready = get(service.http(), "/readyz?verbose");
     assert!(
         ready.status == 200 && ready.body.contains("[+] monitor: passes"),

@@ -2,11 +2,11 @@
 
 use mainstay::testing::{Signal, get};
 
-use crate::monitor;
+use crate::service;
 
 #[test]
 fn starts_answers_probes_and_stops_on_sigterm() {
-    let service = monitor().start();
+    let service = service().start();
     for listener in [service.http(), service.operator()] {
         for probe in ["/livez", "/readyz", "/startupz"] {
             let answer = get(listener, probe);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mainstay::testing::{Answer, Binary, ask};
 use serde_json::{Value, json};
 
-use crate::monitor;
+use crate::service;
 
 /// What a peer sees.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ fn converse(mut connection: TcpStream, tell: &Sender<Seen>) -> Option<()> {
 
 /// A service that may ask what is on this machine, and has all the time for that.
 fn local() -> Binary {
-    monitor()
+    service()
         .set("monitor.allow_private", true)
         .set("monitor.batch_timeout", "1h")
         .set("http.request_timeout", "1h")
@@ -170,7 +170,7 @@ fn nothing_is_asked_for_a_client_that_has_left() {
 
 #[test]
 fn refused_batch_names_each_place_that_is_wrong() {
-    let service = monitor().start();
+    let service = service().start();
     let refused = |body: Value| {
         let answer = ask(service.http(), "POST", "/v1/checks", &body.to_string());
         assert_eq!(answer.status, 422, "{}", answer.body);
@@ -191,7 +191,7 @@ fn refused_batch_names_each_place_that_is_wrong() {
 
 #[test]
 fn a_client_that_asks_for_very_many_checks_is_to_wait() {
-    let service = monitor()
+    let service = service()
         .set("monitor.max_batch", 5)
         .set("monitor.asked_at_once", 7)
         .set("monitor.asked_per_minute", 1)

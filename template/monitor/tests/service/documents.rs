@@ -1,17 +1,17 @@
-//! The description of the API: complete, and committed as the code makes it.
+//! What is written about the service is true: the description of its API, and its page of metrics.
 
 use std::collections::BTreeSet;
 
-use mainstay::testing::{check_committed, get};
+use mainstay::testing::{check_committed, check_metrics, get};
 use serde_json::Value;
 
-use crate::monitor;
+use crate::service;
 
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
 
 #[test]
-fn the_description_that_is_committed_is_what_the_code_makes() {
-    let service = monitor().start();
+fn openapi_json_is_what_the_service_serves() {
+    let service = service().start();
     let served = get(service.http(), "/openapi.json");
     assert_eq!(served.status, 200, "{}", served.body);
     check_committed(COMMITTED, &served.body);
@@ -19,7 +19,7 @@ fn the_description_that_is_committed_is_what_the_code_makes() {
 
 #[test]
 fn every_operation_is_described_to_its_last_answer() {
-    let service = monitor().start();
+    let service = service().start();
     let api = get(service.http(), "/openapi.json").json();
     let mut names = BTreeSet::new();
     for (path, item) in api["paths"].as_object().unwrap() {
@@ -69,4 +69,11 @@ fn resolve<'a>(api: &'a Value, value: &'a Value) -> &'a Value {
         Some(place) => api.pointer(place.trim_start_matches('#')).unwrap(),
         None => value,
     }
+}
+
+#[test]
+fn metrics_md_lists_the_metrics_of_the_service() {
+    let service = service().start();
+    assert_eq!(get(service.http(), "/v1/targets").status, 200);
+    check_metrics(&service.metrics(), include_str!("../../docs/metrics.md"));
 }

@@ -1,0 +1,30 @@
+//! The service as a whole: the real binary, started, asked and stopped as an operator would.
+//!
+//! Each test has a process, a directory, a database and ports of its own. It waits for events of the
+//! log, never for time to pass.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test may block, and fails by panicking"
+)]
+
+mod documents;
+mod lifecycle;
+mod routes;
+
+use mainstay::testing::Binary;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_monitor");
+
+// The engine that the service is built for.
+#[cfg(not(feature = "postgres"))]
+type Engine = sqlx::Sqlite;
+#[cfg(feature = "postgres")]
+type Engine = sqlx::Postgres;
+
+/// The service, with an empty database. It makes no checks but those that a test asks for.
+fn service() -> Binary {
+    let binary = Binary::new(BINARY).database::<Engine>();
+    binary.set("monitor.scheduled", false)
+}
