@@ -144,12 +144,19 @@ async fn verify_schema(database: &Database) -> Result<(), Failures> {
 
 #[cfg(test)]
 mod tests {
+    use mainstay::testing::{check_settings, check_statements};
+
     use super::*;
     use crate::watched::Watched;
 
     #[test]
     fn every_setting_is_described_and_read() {
-        mainstay::testing::check_settings(&service());
+        check_settings(&service());
+    }
+
+    #[test]
+    fn every_statement_fits_the_schema() {
+        check_statements::<Engine>(&migrations(), "src");
     }
 
     #[tokio::test]

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::{env, fs};
 
-use super::{Exposition, documented};
-use crate::metrics::catalog;
 use crate::sections::Settings;
 use crate::service::Service;
 use crate::settings::{self, Section, Sources};
@@ -42,16 +40,4 @@ pub fn check_committed(path: impl AsRef<Path>, content: &str) {
         "{} is not what the code makes. Run the test with UPDATE=1, read what has changed, and commit it",
         path.display()
     );
-}
-
-/// Checks that every metric of a process is in the tables of this page, or is one of the machinery's,
-/// which are in `docs/metrics.md` of this crate.
-#[track_caller]
-pub fn check_metrics(metrics: &Exposition, page: &str) {
-    let families = catalog::SECTIONS.iter().flat_map(|(_, families)| *families);
-    let mut known: BTreeSet<_> = families.map(|family| family.name.to_owned()).collect();
-    known.extend(documented(page));
-    let names = metrics.families.keys();
-    let undocumented: Vec<_> = names.filter(|name| !known.contains(*name)).collect();
-    assert!(undocumented.is_empty(), "not documented: {undocumented:?}");
 }

@@ -31,7 +31,7 @@ mod sqlite;
 mod statements;
 
 pub use binary::{Binary, Output};
-pub use checks::{check_committed, check_metrics, check_settings};
+pub use checks::{check_committed, check_settings};
 pub use client::{Answer, ask, ask_with, get};
 pub use exposition::{Exposition, documented};
 #[cfg(feature = "_database")]
