@@ -33,11 +33,13 @@ pub(super) fn routes() -> Result<Router, serde_json::Error> {
 mod tests {
     use axum::body::{Body, to_bytes};
     use axum::extract::Request;
+    use axum::response::IntoResponse;
     use serde_json::{Value, json};
     use tower::ServiceExt;
     use utoipa_axum::router::OpenApiRouter;
     use utoipa_axum::routes;
 
+    use crate::input::Json;
     use crate::openapi::with_documentation;
 
     async fn get(routes: &axum::Router, path: &str) -> (u16, Value) {
@@ -69,8 +71,8 @@ mod tests {
     }
 
     #[utoipa::path(get, path = "/", responses((status = OK, description = "Home")))]
-    async fn home() -> axum::Json<&'static str> {
-        axum::Json("home")
+    async fn home() -> impl IntoResponse {
+        Json("home")
     }
 
     #[tokio::test]
