@@ -21,8 +21,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 /// The API as a whole, for its description. Each route describes itself.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Hello", description = "Greetings, counted."),
-    tags((name = "hello", description = "Guests, who are greeted by name"))
+    info(title = "Hello", description = "Greets guests and counts their visits."),
+    tags((name = "hello", description = "Guests and their greetings"))
 )]
 struct Api;
 

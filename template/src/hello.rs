@@ -1,5 +1,7 @@
-//! Hello: greets guests by name, counts their visits, and forgets guests who stay away. Yours to
-//! replace: it has one of each thing that a service is made of.
+//! Hello: greets guests by name, counts their visits, and forgets guests who stay away.
+//!
+//! Yours to replace. It has one of each thing that a service is made of: a route, a table, a task, a
+//! metric, and settings.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,9 +21,9 @@ use crate::settings::Database;
 /// `[hello]`
 #[derive(Debug, Clone)]
 pub(crate) struct Hello {
-    /// How a guest is greeted.
+    /// The first word of a greeting.
     pub(crate) greeting: String,
-    /// A guest who stays away for so long is forgotten.
+    /// A guest is forgotten this long after the last visit.
     pub(crate) forget_after: Duration,
 }
 
@@ -34,11 +36,11 @@ impl Section for Hello {
     }
 }
 
-/// What a guest is told.
+/// The answer to a guest.
 #[derive(Debug, Serialize, ToSchema)]
 struct Greeting {
     message: String,
-    /// How often the guest has come, this time included.
+    /// The number of visits of this guest, including this one.
     times: i64,
 }
 
@@ -50,7 +52,7 @@ pub(crate) fn routes(hello: Hello, guests: Guests) -> OpenApiRouter {
 
 /// Greets a guest
 #[utoipa::path(post, path = "/hello/{name}", operation_id = "greet", tag = "hello",
-    params(("name" = String, Path, description = "Who comes")),
+    params(("name" = String, Path, description = "The name of the guest")),
     responses((status = OK, description = "The greeting", body = Greeting)))]
 async fn greet(
     State((hello, guests)): State<(Hello, Guests)>,
@@ -72,7 +74,7 @@ impl Guests {
         Self(database)
     }
 
-    /// Starts the task that forgets guests who have stayed away for so long, once an hour.
+    /// Starts the task that forgets, once an hour, guests whose last visit is this long ago.
     pub(crate) fn spawn_retention(
         &self,
         supervisor: &Supervisor,
@@ -95,7 +97,7 @@ impl Guests {
         Ok(())
     }
 
-    /// Counts one more visit, and says how many there have been.
+    /// Counts a visit, and returns how many there have been.
     async fn welcome(&self, name: &str) -> Result<i64, sqlx::Error> {
         let query = sqlx::query_scalar(
             "INSERT INTO guests (name, times, last_came) VALUES ($1, 1, $2)
@@ -106,7 +108,7 @@ impl Guests {
     }
 }
 
-/// In seconds since 1970, as the database has it.
+/// Seconds since 1970, which is how the table has them.
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs().cast_signed())

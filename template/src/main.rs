@@ -1,4 +1,4 @@
-//! The process. What it is made of is in `app.rs`.
+//! The entry point. The parts of the service are put together in `app.rs`.
 
 mod app;
 mod hello;
