@@ -5,11 +5,13 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::json;
 
+use crate::container::{Container, stop};
+use crate::image::{COMMIT, compiled, with_image};
 use crate::kubernetes::pod;
-use crate::project::{NAME, Project, seconds};
+use crate::project::{NAME, PAIRS, Project, seconds};
 
 #[test]
-fn the_image_runs_the_binary_where_it_can_be_reached() {
+fn image_runs_the_binary_where_it_can_be_reached() {
     for project in Project::all() {
         let binary = format!("/usr/local/bin/{NAME}");
         let built = format!("--from=build /build/target/release/{NAME} /usr/local/bin/");
@@ -27,8 +29,6 @@ fn the_image_runs_the_binary_where_it_can_be_reached() {
         let health = project.image("HEALTHCHECK").concat();
         let asks = format!(" CMD [\"{binary}\", \"healthcheck\"]");
         assert!(health.ends_with(&asks), "{health}");
-        let commands = project.text("src/frame/cli.rs");
-        assert!(commands.contains("\n    Healthcheck {"));
 
         assert_eq!(project.image("STOPSIGNAL"), ["SIGTERM"]);
         let grace = seconds(&project.default("shutdown.grace"));
@@ -40,7 +40,7 @@ fn the_image_runs_the_binary_where_it_can_be_reached() {
 }
 
 #[test]
-fn the_image_has_the_user_that_kubernetes_expects() {
+fn image_has_the_user_that_kubernetes_expects() {
     for project in Project::all() {
         let deployment = project.manifest("deployment");
         let user = &pod(&deployment)["securityContext"];
@@ -51,7 +51,7 @@ fn the_image_has_the_user_that_kubernetes_expects() {
 }
 
 #[test]
-fn the_image_is_built_with_the_rust_and_the_c_library_that_it_needs() {
+fn image_has_the_rust_and_the_c_library_that_it_needs() {
     for project in Project::all() {
         let rust = project.package("rust-version");
         let froms = project.text("Dockerfile").lines();
@@ -65,14 +65,14 @@ fn the_image_is_built_with_the_rust_and_the_c_library_that_it_needs() {
 }
 
 #[test]
-fn the_image_is_built_from_what_the_code_needs_and_nothing_else() {
+fn build_gets_what_the_code_needs_and_nothing_else() {
     for project in Project::all() {
         let list = project.text(".dockerignore").split_once("\n*\n");
         let (closed, open) = list.expect("a star that keeps everything out");
         assert!(closed.lines().all(|line| line.starts_with('#')), "{closed}");
         let open: BTreeSet<_> = open.lines().map(|line| line.replacen('!', "", 1)).collect();
 
-        let always = ["Cargo.toml", "Cargo.lock", "build.rs", "src"];
+        let always = ["Cargo.toml", "Cargo.lock", "build.rs", "mainstay", "src"];
         let mut needed = BTreeSet::from(always.map(str::to_owned));
         let sources = project
             .files
@@ -87,6 +87,66 @@ fn the_image_is_built_from_what_the_code_needs_and_nothing_else() {
         }
         assert_eq!(open, needed);
     }
+}
+
+#[tokio::test]
+async fn image_of_hello_serves_and_stops() {
+    image_serves_and_stops(PAIRS[0]).await;
+}
+
+#[tokio::test]
+async fn image_of_the_monitor_serves_and_stops() {
+    image_serves_and_stops(PAIRS[1]).await;
+}
+
+async fn image_serves_and_stops(answers: (&str, &str)) {
+    let container = Container::new(answers).await;
+    let image = &container.image;
+
+    let service = container.start(container.launch(&image.entrypoint)).await;
+
+    let healthy = container.run_beside(&service, &image.health).await;
+    assert_eq!(healthy.code, Some(0), "{healthy:?}");
+    stop(service).await;
+    let version = container.launch(&image.entrypoint).arg("--version");
+    let version = version.run().await.expect("a program of the image");
+    assert!(version.stdout.contains(COMMIT), "{version:?}");
+}
+
+#[test]
+fn dependencies_have_a_layer_of_their_own() {
+    for answers in PAIRS {
+        with_image(answers, |builder, _| {
+            let [dependencies, service] = &builder.printed[..2] else {
+                panic!("two commands: {:?}", builder.printed);
+            };
+            assert!(
+                compiled(dependencies).contains(&"mainstay"),
+                "{dependencies}"
+            );
+            assert_eq!(compiled(service), [NAME], "{service}");
+
+            let files = builder.cached_files();
+            for path in builder.context.keys() {
+                let is_dependency = path.starts_with("mainstay/")
+                    || ["Cargo.lock", "Cargo.toml", "build.rs"].contains(&path.as_str());
+                assert_eq!(files.contains_key(path), is_dependency, "{path}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_changed_service_is_built_on_the_cached_layer() {
+    with_image(PAIRS[0], |builder, _| {
+        let path = "src/main.rs";
+        let changed = format!("{}\n// Changed.\n", builder.context[path]);
+
+        builder.build_on_cache(path, &changed);
+
+        let last = builder.printed.last().expect("a command");
+        assert_eq!(compiled(last), [NAME], "{last}");
+    });
 }
 
 /// What stands in quotes behind each `start`.

@@ -1,47 +1,155 @@
-//! GitHub: the workflow.
+//! GitHub: the workflows.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
-use crate::project::Project;
+use harness::repository;
+use serde_json::{Value, json};
+
+use crate::image::build_alone;
+use crate::project::{CHOICES, PAIRS, Project};
+
+/// What only GitHub's machines can do, or what takes too long here: docs/guarantees.md has each, with
+/// the reason.
+pub(crate) const NOT_RUN: [&str; 5] = [
+    "actions/cache",
+    "actions/checkout",
+    "cargo deny --locked check",
+    "cargo install --locked \"cargo-deny@$CARGO_DENY\"",
+    "cargo test --locked --workspace",
+];
+
+/// Stands in for what a step must not do to this machine: it notes how it was called.
+const STAND_IN: &str = "#!/bin/sh\necho \"$(basename \"$0\") $*\" >> \"$CALLS\"\n";
+
+/// A step of a workflow.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// An action of GitHub, without its version.
+    pub(crate) uses: Option<String>,
+    /// A script.
+    pub(crate) run: Option<String>,
+    environment: BTreeMap<String, String>,
+}
+
+pub(crate) fn steps(project: &Project) -> Vec<Step> {
+    let workflows = project.files.keys();
+    let workflows = workflows.filter(|path| path.starts_with(".github/workflows/"));
+    let mut steps = Vec::new();
+    for path in workflows {
+        let workflow = project.yaml(path);
+        for job in workflow["jobs"].as_object().expect("jobs").values() {
+            for step in job["steps"].as_array().expect("steps") {
+                let text = |key: &str| step[key].as_str().map(str::to_owned);
+                let levels = [&workflow["env"], &job["env"], &step["env"]];
+                let uses = text("uses");
+                steps.push(Step {
+                    uses: uses.and_then(|uses| Some(uses.split_once('@')?.0.to_owned())),
+                    run: text("run"),
+                    environment: levels.into_iter().flat_map(variables).collect(),
+                });
+            }
+        }
+    }
+    steps
+}
+
+fn variables(environment: &Value) -> impl Iterator<Item = (String, String)> {
+    let variables = environment.as_object().into_iter().flatten();
+    variables.map(|(name, value)| {
+        let value = value.as_str().expect("a text").to_owned();
+        (name.clone(), value)
+    })
+}
 
 #[test]
-fn github_checks_what_the_readme_says_with_the_rights_to_read() {
+fn workflows_may_only_read_and_use_no_third_party() {
     for project in Project::all() {
-        let workflow = project.yaml(".github/workflows/ci.yml");
-        assert_eq!(workflow["permissions"], json!({ "contents": "read" }));
-        let jobs = workflow["jobs"].as_object().expect("jobs");
-        let steps: Vec<_> = jobs
-            .values()
-            .flat_map(|job| job["steps"].as_array().expect("steps"))
-            .collect();
-        for uses in steps.iter().filter_map(|step| step["uses"].as_str()) {
+        for workflow in ["ci", "mainstay"] {
+            let workflow = project.yaml(&format!(".github/workflows/{workflow}.yml"));
+            assert_eq!(workflow["permissions"], json!({ "contents": "read" }));
+        }
+        for uses in steps(&project).iter().filter_map(|step| step.uses.as_ref()) {
             assert!(uses.starts_with("actions/"), "{uses} is by a third party");
         }
+    }
+}
+
+#[test]
+fn workflows_check_what_the_readme_says() {
+    for project in Project::all() {
+        let steps = steps(&project);
         let run: Vec<_> = steps
             .iter()
-            .filter_map(|step| step["run"].as_str())
+            .filter_map(|step| step.run.as_deref())
             .collect();
         for check in ["cargo build --locked", "cargo doc --locked --no-deps"] {
             assert!(run.contains(&check), "{check}");
         }
-        for (told, check) in [
-            ("cargo test", "cargo test --locked"),
+        for (named, check) in [
+            ("cargo test\n", "cargo test --locked"),
+            ("cargo test --workspace", "cargo test --locked --workspace"),
             (
                 "cargo clippy --all-targets -- -D warnings",
                 "cargo clippy --locked --all-targets -- -D warnings",
             ),
             ("cargo fmt --check", "cargo fmt --check"),
         ] {
-            assert!(project.text("README.md").contains(told), "{told}");
+            assert!(project.text("README.md").contains(named), "{named}");
             assert!(run.contains(&check), "{check}");
         }
         let denies = run.iter().any(|run| run.starts_with("cargo deny"));
         let may = project.files.contains_key("deny.toml");
         assert_eq!(denies, may, "cargo deny and its settings belong together");
-        // As the step that installs Rust looks for it.
-        let asked = format!("\nrust-version = \"{}\"\n", project.package("rust-version"));
-        assert!(project.text("Cargo.toml").contains(&asked), "{asked}");
-        let asks = "sed -n 's/^rust-version = \"\\(.*\\)\"/\\1/p' Cargo.toml";
-        assert!(run.iter().any(|run| run.contains(asks)), "{asks}");
     }
+}
+
+#[test]
+fn every_step_passes_in_a_new_project() {
+    let _turn = build_alone();
+    let (database, example) = PAIRS[0];
+    let project = Project::of(database, example, &CHOICES);
+    let place = repository::projects().join("workflows");
+    _ = fs::remove_dir_all(&place);
+    let directory = place.join("project");
+    project.write(&directory);
+    let tools = place.join("tools");
+    fs::create_dir_all(&tools).expect("a directory for stand-ins");
+    fs::write(tools.join("rustup"), STAND_IN).expect("a stand-in");
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(tools.join("rustup"), executable).expect("a program");
+    let calls = place.join("calls");
+    let path = std::env::var("PATH").expect("a PATH");
+
+    for step in steps(&project) {
+        let Some(run) = step.run.filter(|run| !NOT_RUN.contains(&run.as_str())) else {
+            continue;
+        };
+        // As GitHub does it.
+        let output = Command::new("bash")
+            .args(["-e", "-c", &run])
+            .current_dir(&directory)
+            .env_remove("DATABASE_URL")
+            .env_remove("RUSTFLAGS")
+            .env("CARGO_TARGET_DIR", repository::services())
+            .env("CARGO_INCREMENTAL", "0")
+            .env("CALLS", &calls)
+            .env("PATH", format!("{}:{path}", tools.display()))
+            .envs(step.environment)
+            .output()
+            .expect("bash");
+        let printed = [output.stdout, output.stderr].concat();
+        let printed = String::from_utf8_lossy(&printed);
+        assert!(output.status.success(), "{run}\n{printed}");
+    }
+
+    let rust = project.package("rust-version");
+    let installed = [" --component clippy,rustfmt", ""].map(|components| {
+        let install = format!("rustup toolchain install {rust} --profile minimal{components}");
+        format!("{install}\nrustup default {rust}\n")
+    });
+    let called = fs::read_to_string(calls).expect("the calls of the stand-in");
+    assert_eq!(called, installed.concat());
 }

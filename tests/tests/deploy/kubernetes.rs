@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::project::{NAME, Project, seconds};
+use crate::container::{Container, stop};
+use crate::project::{CHOICES, NAME, PAIRS, Project, seconds};
 
 #[test]
-fn everything_has_the_name_of_the_service() {
+fn objects_have_the_name_of_the_service() {
     for project in Project::all() {
         let deployment = project.manifest("deployment");
         let labels = json!({ "app.kubernetes.io/name": NAME });
@@ -46,14 +47,12 @@ fn requests_and_probes_go_where_the_service_listens() {
             let asked = json!({ "command": [binary, "healthcheck", &path[1..]] });
             assert_eq!(container[probe]["exec"], asked);
             assert_eq!(container[probe]["httpGet"], Value::Null);
-            let asks = project.text("src/frame/health/ask.rs");
-            assert!(asks.contains(&format!("=> \"{path}\"")), "{path}");
         }
     }
 }
 
 #[test]
-fn a_pod_has_as_long_to_stop_as_the_service_may_take() {
+fn pod_has_as_long_to_stop_as_the_service_takes() {
     for project in Project::all() {
         let deployment = project.manifest("deployment");
         let grace = seconds(&project.default("shutdown.grace"));
@@ -72,7 +71,7 @@ fn a_pod_has_as_long_to_stop_as_the_service_may_take() {
 }
 
 #[test]
-fn a_pod_has_no_rights() {
+fn pod_has_no_rights() {
     for project in Project::all() {
         let deployment = project.manifest("deployment");
         let security = json!({
@@ -90,6 +89,82 @@ fn a_pod_has_no_rights() {
         assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
         assert_eq!(pod["automountServiceAccountToken"], false);
     }
+}
+
+/// The keys of a manifest that make Kubernetes run a command or send a request.
+const STARTING: [&str; 5] = ["args", "command", "grpc", "httpGet", "tcpSocket"];
+
+/// Where the manifests name a command, and the command. A test runs each of them.
+pub(crate) fn commands(project: &Project) -> Vec<(String, Vec<String>)> {
+    let manifests = project.files.keys();
+    let manifests = manifests.filter(|path| path.starts_with("deploy/kubernetes/"));
+    let mut found = Vec::new();
+    for path in manifests {
+        collect("", &project.yaml(path), &mut found);
+    }
+    found
+}
+
+fn collect(place: &str, value: &Value, found: &mut Vec<(String, Vec<String>)>) {
+    let below: Vec<_> = match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| (key.clone(), value))
+            .collect(),
+        Value::Array(items) => items.iter().map(|item| ("[]".to_owned(), item)).collect(),
+        _ => return,
+    };
+    for (key, value) in below {
+        let place = format!("{place}.{key}");
+        if STARTING.contains(&key.as_str()) {
+            let command = serde_json::from_value(value.clone());
+            found.push((place.clone(), command.unwrap_or_default()));
+        }
+        collect(&place, value, found);
+    }
+}
+
+#[tokio::test]
+async fn pod_of_hello_starts_passes_its_probes_and_stops() {
+    pod_starts_passes_its_probes_and_stops(PAIRS[0]).await;
+}
+
+#[tokio::test]
+async fn pod_of_the_monitor_starts_passes_its_probes_and_stops() {
+    pod_starts_passes_its_probes_and_stops(PAIRS[1]).await;
+}
+
+async fn pod_starts_passes_its_probes_and_stops((database, example): (&str, &str)) {
+    let project = Project::of(database, example, &CHOICES);
+    let deployment = project.manifest("deployment");
+    let described = container(&deployment);
+    let mut container = Container::new((database, example)).await;
+    for variable in described["env"].as_array().expect("variables") {
+        let text = |key: &str| variable[key].as_str().expect("a text").to_owned();
+        container
+            .image
+            .environment
+            .insert(text("name"), text("value"));
+    }
+    if let Some(directory) = described["workingDir"].as_str() {
+        container.image.directory = directory.to_owned();
+    }
+
+    // Without a command of its own, the container runs what the image does.
+    let launch = container.launch(&container.image.entrypoint);
+    let service = container.start(launch).await;
+
+    let commands = commands(&project);
+    let places: Vec<_> = commands.iter().map(|(place, _)| place.as_str()).collect();
+    let probes = ["startupProbe", "livenessProbe", "readinessProbe"];
+    let probes =
+        probes.map(|probe| format!(".spec.template.spec.containers.[].{probe}.exec.command"));
+    assert_eq!(places, probes, "the commands that this test runs");
+    for (place, command) in &commands {
+        let probed = container.run_beside(&service, command).await;
+        assert_eq!(probed.code, Some(0), "{place}: {probed:?}");
+    }
+    stop(service).await;
 }
 
 pub(crate) fn pod(deployment: &Value) -> &Value {

@@ -1,10 +1,13 @@
-//! What a project gets to be deployed with: exactly what was chosen, in agreement with its settings.
-//!
-//! Nothing is built or run here: the files are read, and compared with what they speak about.
+//! How a project is deployed: it has the files that were chosen, they agree with its settings, and
+//! the commands in them work.
 
+mod commands;
+mod container;
 mod data;
 mod docker;
+mod dockerfile;
 mod github;
+mod image;
 mod kubernetes;
 mod project;
 mod readme;
@@ -54,7 +57,7 @@ fn files_of(choice: &str, database: &str) -> BTreeSet<String> {
             of_database,
         ],
         "systemd" => vec![unit.as_str()],
-        _ => vec![".github/workflows/ci.yml"],
+        _ => vec![".github/workflows/ci.yml", ".github/workflows/mainstay.yml"],
     };
     files.into_iter().map(str::to_owned).collect()
 }

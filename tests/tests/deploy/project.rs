@@ -13,7 +13,7 @@ use serde_json::Value;
 pub(crate) const NAME: &str = "night-watch";
 
 /// Each database and each example, at least once: the answers about these do not meet in a file.
-pub(crate) const PAIRS: [(&str, &str); 2] = [("sqlite", "monitor"), ("postgres", "none")];
+pub(crate) const PAIRS: [(&str, &str); 2] = [("sqlite", "hello"), ("postgres", "monitor")];
 pub(crate) const CHOICES: [&str; 4] = ["docker", "kubernetes", "systemd", "github"];
 
 /// A generated project: its files by their path, under the same name whatever was answered.
@@ -57,6 +57,16 @@ impl Project {
     /// With everything that can be chosen, for each database and each example.
     pub(crate) fn all() -> [Self; 2] {
         PAIRS.map(|(database, example)| Self::of(database, example, &CHOICES))
+    }
+
+    /// Writes the files below a directory.
+    pub(crate) fn write(&self, directory: &Path) {
+        for (path, text) in &self.files {
+            let path = directory.join(path);
+            fs::create_dir_all(path.parent().expect("a directory"))
+                .expect("a place for the project");
+            fs::write(path, text).expect("a place for the project");
+        }
     }
 
     pub(crate) fn paths(&self) -> BTreeSet<String> {

@@ -1,0 +1,147 @@
+//! A Dockerfile and its `.dockerignore`, as far as these tests need them.
+
+use crate::project::Project;
+
+/// What stands between one `FROM` and the next.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) name: Option<String>,
+    pub(crate) instructions: Vec<Instruction>,
+}
+
+/// An instruction, such as `COPY`, and the rest of its line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Instruction {
+    pub(crate) name: String,
+    pub(crate) rest: String,
+}
+
+impl Instruction {
+    /// The program and its arguments, from the form that starts no shell: `["program", "argument"]`.
+    #[track_caller]
+    pub(crate) fn program(&self) -> Vec<String> {
+        let (_, list) = self.rest.split_once('[').expect("the form without a shell");
+        serde_json::from_str(&format!("[{list}")).expect("a list of texts")
+    }
+}
+
+/// `COPY --from=STAGE SOURCE… TARGET`
+#[derive(Debug)]
+pub(crate) struct Copied<'a> {
+    pub(crate) stage: Option<&'a str>,
+    pub(crate) sources: Vec<&'a str>,
+    pub(crate) target: &'a str,
+}
+
+impl<'a> Copied<'a> {
+    pub(crate) fn of(instruction: &'a Instruction) -> Self {
+        let words = instruction.rest.split(' ');
+        let (flags, mut paths): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with("--"));
+        let target = paths.pop().expect("a target");
+        let stage = flags.iter().find_map(|flag| flag.strip_prefix("--from="));
+        Self {
+            stage,
+            sources: paths,
+            target,
+        }
+    }
+}
+
+pub(crate) fn stages(project: &Project) -> Vec<Stage> {
+    let text = project.text("Dockerfile");
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("\\\n", "");
+    let mut stages: Vec<Stage> = Vec::new();
+    for line in lines.lines().filter(|line| !line.is_empty()) {
+        let (name, rest) = line.split_once(' ').expect("an instruction and its rest");
+        if name == "FROM" {
+            let name = rest.split_once(" AS ").map(|(_, name)| name.to_owned());
+            stages.push(Stage {
+                name,
+                instructions: Vec::new(),
+            });
+            continue;
+        }
+        let stage = stages.last_mut().expect("FROM comes first");
+        stage.instructions.push(Instruction {
+            name: name.to_owned(),
+            rest: rest.to_owned(),
+        });
+    }
+    stages
+}
+
+/// The patterns of a `.dockerignore`: the last one that fits decides.
+#[derive(Debug)]
+pub(crate) struct Ignored(Vec<(bool, String)>);
+
+impl Ignored {
+    pub(crate) fn of(text: &str) -> Self {
+        let patterns = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Self(
+            patterns
+                .map(|pattern| match pattern.strip_prefix('!') {
+                    Some(pattern) => (false, pattern.to_owned()),
+                    None => (true, pattern.to_owned()),
+                })
+                .collect(),
+        )
+    }
+
+    /// Whether the builder does not get this file. A pattern that fits a directory fits all below it.
+    pub(crate) fn excludes(&self, path: &str) -> bool {
+        let parts: Vec<_> = path.split('/').collect();
+        let mut excluded = false;
+        for (excludes, pattern) in &self.0 {
+            let pattern: Vec<_> = pattern.split('/').collect();
+            if (1..=parts.len()).any(|length| fits(&pattern, &parts[..length])) {
+                excluded = *excludes;
+            }
+        }
+        excluded
+    }
+}
+
+fn fits(pattern: &[&str], path: &[&str]) -> bool {
+    match (pattern, path) {
+        ([], []) => true,
+        (["**", rest @ ..], _) => (0..=path.len()).any(|skipped| fits(rest, &path[skipped..])),
+        ([first, rest @ ..], [name, below @ ..]) => part_fits(first, name) && fits(rest, below),
+        _ => false,
+    }
+}
+
+/// A part of a path, in which `*` stands for any characters.
+fn part_fits(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
+            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+            ends.into_iter().any(|at| part_fits(rest, &name[at..]))
+        }),
+    }
+}
+
+#[test]
+fn ignored_files_are_those_that_docker_ignores() {
+    let ignored = Ignored::of("# all but:\n*\n!src\n!Cargo.*\n**/*.db-*\nsrc/**/old\n");
+    for (path, excluded) in [
+        ("README.md", true),
+        (".env", true),
+        ("src/main.rs", false),
+        ("src/a/b/main.rs", false),
+        ("Cargo.toml", false),
+        ("src/a/service.db-wal", true),
+        ("src/old/main.rs", true),
+        ("src/a/b/old/main.rs", true),
+        ("sources/main.rs", true),
+    ] {
+        assert_eq!(ignored.excludes(path), excluded, "{path}");
+    }
+}

@@ -1,0 +1,327 @@
+//! The image, built without Docker: each step of the Dockerfile is done in a scratch directory, which
+//! stands for the file system. The commands are run as they are written, but for the profile.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use harness::repository;
+
+use crate::dockerfile::{Copied, Ignored, Instruction, Stage, stages};
+use crate::project::{CHOICES, Project};
+
+/// What `docker build --build-arg BUILD_COMMIT=…` passes.
+pub(crate) const COMMIT: &str = "0123456789ab";
+
+/// Stands in for cargo: with `--release`, every dependency would be built once more, for minutes.
+const CARGO: &str = r#"#!/bin/sh
+for argument do
+    shift
+    [ "$argument" = --release ] && argument=--profile=dev
+    set -- "$@" "$argument"
+done
+exec "$REAL_CARGO" "$@"
+"#;
+
+/// One build at a time: the binaries of all projects have the same name.
+pub(crate) fn build_alone() -> MutexGuard<'static, ()> {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    BUILDING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An image: its file system is below `root`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Image {
+    pub(crate) root: PathBuf,
+    /// `WORKDIR`, as the image has it.
+    pub(crate) directory: String,
+    /// `ENV`, and `ARG` while the image is built.
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) entrypoint: Vec<String>,
+    pub(crate) health: Vec<String>,
+}
+
+/// Hands over the image of a project, and its builder. It is built once, by the test that asks first.
+pub(crate) fn with_image<T>(
+    (database, example): (&str, &str),
+    action: impl FnOnce(&mut Builder, &Image) -> T,
+) -> T {
+    static BUILT: LazyLock<Mutex<BTreeMap<String, (Builder, Image)>>> =
+        LazyLock::new(Mutex::default);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = format!("{database}-{example}");
+    let (builder, image) = built.entry(name.clone()).or_insert_with(|| {
+        let mut builder = Builder::new(&name, &Project::of(database, example, &CHOICES));
+        let image = builder.build();
+        (builder, image)
+    });
+    action(builder, image)
+}
+
+impl Image {
+    /// Where a path of the image is on this machine, also one in a URL of SQLite.
+    pub(crate) fn place(&self, value: &str) -> String {
+        let root = self.root.display();
+        match value.strip_prefix("sqlite:") {
+            Some(path) => format!("sqlite:{root}{path}"),
+            None if value.starts_with('/') => format!("{root}{value}"),
+            None => value.to_owned(),
+        }
+    }
+}
+
+/// Builds an image, one instruction after the other.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    place: PathBuf,
+    /// The files that `docker build` sends to the builder, by path.
+    pub(crate) context: BTreeMap<String, String>,
+    /// When these files were written.
+    checked_out: SystemTime,
+    stages: Vec<Stage>,
+    /// What each `RUN` has printed.
+    pub(crate) printed: Vec<String>,
+}
+
+impl Builder {
+    pub(crate) fn new(name: &str, project: &Project) -> Self {
+        let ignored = Ignored::of(project.text(".dockerignore"));
+        let files = project.files.clone().into_iter();
+        Self {
+            place: repository::projects().join("images").join(name),
+            context: files.filter(|(path, _)| !ignored.excludes(path)).collect(),
+            checked_out: SystemTime::now(),
+            stages: stages(project),
+            printed: Vec::new(),
+        }
+    }
+
+    /// Builds all stages from nothing; the last one is the image.
+    pub(crate) fn build(&mut self) -> Image {
+        let _turn = build_alone();
+        _ = fs::remove_dir_all(&self.place);
+        self.do_stages(|_| true)
+    }
+
+    /// Builds again with a changed service, in a fresh clone: what the first `RUN` has made is taken
+    /// from the cache, and all that follows is done.
+    pub(crate) fn build_on_cache(&mut self, path: &str, text: &str) -> Image {
+        let _turn = build_alone();
+        self.checked_out = SystemTime::now();
+        let before = self.cached_files();
+        self.context.insert(path.to_owned(), text.to_owned());
+        assert_eq!(self.cached_files(), before, "{path} is in the cached layer");
+        let cached = self.cached();
+        self.do_stages(|instruction| !cached.contains(instruction))
+    }
+
+    /// The instructions up to the first `RUN`, which builds the dependencies.
+    fn cached(&self) -> Vec<Instruction> {
+        let instructions = &self.stages[0].instructions;
+        let run = instructions.iter().position(|step| step.name == "RUN");
+        let cached = instructions[..=run.expect("a RUN")].to_vec();
+        for instruction in &cached {
+            let known = ["WORKDIR", "COPY", "RUN"].contains(&&*instruction.name);
+            assert!(
+                known,
+                "{instruction:?} is before the dependencies are built"
+            );
+        }
+        cached
+    }
+
+    /// What goes into the layer with the dependencies: while it stays the same, Docker has the layer
+    /// in its cache.
+    pub(crate) fn cached_files(&self) -> BTreeMap<String, String> {
+        let cached = self.cached();
+        let copied = cached.iter().filter(|step| step.name == "COPY");
+        let copied = copied.flat_map(|step| Copied::of(step).sources.into_iter());
+        let sources: Vec<_> = copied.collect();
+        let is_taken = |path: &str| sources.iter().any(|source| below(path, source).is_some());
+        self.context
+            .iter()
+            .filter(|(path, _)| is_taken(path))
+            .map(|(path, text)| (path.clone(), text.clone()))
+            .collect()
+    }
+
+    fn do_stages(&mut self, is_done: impl Fn(&Instruction) -> bool) -> Image {
+        let mut image = Image::default();
+        for number in 0..self.stages.len() {
+            image = Image {
+                root: self.root(number),
+                directory: "/".to_owned(),
+                ..Image::default()
+            };
+            fs::create_dir_all(&image.root).expect("a scratch directory");
+            for instruction in self.stages[number].instructions.clone() {
+                let always = ["WORKDIR", "ENV"].contains(&&*instruction.name);
+                if always || is_done(&instruction) {
+                    self.step(&mut image, &instruction);
+                }
+            }
+        }
+        image
+    }
+
+    fn root(&self, stage: usize) -> PathBuf {
+        self.place.join(format!("stage-{stage}"))
+    }
+
+    fn step(&mut self, image: &mut Image, instruction: &Instruction) {
+        let rest = &instruction.rest;
+        match instruction.name.as_str() {
+            "WORKDIR" => {
+                image.directory.clone_from(rest);
+                fs::create_dir_all(image.place(rest)).expect("a directory of the image");
+            }
+            "ARG" | "ENV" => {
+                let (name, value) = rest.split_once('=').expect("a name and a value");
+                let value = if name == "BUILD_COMMIT" {
+                    COMMIT
+                } else {
+                    value
+                };
+                image.environment.insert(name.to_owned(), value.to_owned());
+            }
+            "COPY" => self.copy(image, &Copied::of(instruction)),
+            "RUN" => {
+                let printed = run(image, rest);
+                self.printed.push(printed);
+            }
+            "ENTRYPOINT" => image.entrypoint = instruction.program(),
+            "HEALTHCHECK" => image.health = instruction.program(),
+            // They describe the container, and change nothing in the image.
+            "EXPOSE" | "STOPSIGNAL" | "USER" | "VOLUME" => {}
+            _ => panic!("no test knows what {instruction:?} does"),
+        }
+    }
+
+    fn copy(&self, image: &Image, copied: &Copied) {
+        let target = Path::new(&image.directory).join(copied.target);
+        let target = PathBuf::from(image.place(&target.to_string_lossy()));
+        let into_directory = copied.target.ends_with('/');
+        if let Some(stage) = copied.stage {
+            let stage = self
+                .stages
+                .iter()
+                .position(|other| other.name.as_deref() == Some(stage));
+            let from = self.root(stage.expect("a stage of that name"));
+            for source in &copied.sources {
+                let source = from.join(source.trim_start_matches('/'));
+                let name = source.file_name().expect("a name");
+                let target = if into_directory {
+                    target.join(name)
+                } else {
+                    target.clone()
+                };
+                copy_tree(&source, &target);
+            }
+            return;
+        }
+        for source in &copied.sources {
+            let mut found = false;
+            for (path, text) in &self.context {
+                let Some(rest) = below(path, source) else {
+                    continue;
+                };
+                found = true;
+                // A directory gives what is in it, a file itself.
+                let target = match rest {
+                    "" if into_directory => target.join(path),
+                    "" => target.clone(),
+                    rest => target.join(rest),
+                };
+                write(&target, text, self.checked_out);
+            }
+            assert!(found, "COPY {source}: `.dockerignore` leaves nothing of it");
+        }
+    }
+}
+
+/// Does a `RUN`, and returns what it has printed.
+fn run(image: &Image, command: &str) -> String {
+    let leaves = command.split_whitespace().any(|word| word.starts_with('/'));
+    assert!(
+        !leaves,
+        "a path that is not in the scratch directory: {command}"
+    );
+    let directory = PathBuf::from(image.place(&image.directory));
+    let release = directory.join("target/release");
+    if !release.exists() {
+        fs::create_dir_all(directory.join("target")).expect("a directory of the image");
+        symlink(repository::services().join("debug"), release).expect("a symbolic link");
+    }
+    let tools = directory.join("target/tools");
+    write(&tools.join("cargo"), CARGO, SystemTime::now());
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(tools.join("cargo"), executable).expect("a program");
+    let mut path = tools.into_os_string();
+    path.push(":");
+    path.push(env::var_os("PATH").unwrap_or_default());
+
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .current_dir(directory)
+        .env_remove("DATABASE_URL")
+        .env_remove("RUSTFLAGS")
+        .env("PATH", path)
+        .env("REAL_CARGO", env!("CARGO"))
+        .env("CARGO_TARGET_DIR", repository::services())
+        .env("CARGO_TERM_COLOR", "never")
+        .env("CARGO_INCREMENTAL", "0")
+        .envs(&image.environment)
+        .output()
+        .expect("a shell");
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed).into_owned();
+    assert!(output.status.success(), "RUN {command}\n{printed}");
+    printed
+}
+
+/// The packages that cargo says it compiled.
+pub(crate) fn compiled(printed: &str) -> Vec<&str> {
+    let lines = printed.lines();
+    let compiled = lines.filter_map(|line| line.trim_start().strip_prefix("Compiling "));
+    compiled.filter_map(|line| line.split(' ').next()).collect()
+}
+
+/// The rest of a path below a directory of the context; empty for the path itself.
+fn below<'a>(path: &'a str, directory: &str) -> Option<&'a str> {
+    match directory {
+        "." => Some(path),
+        _ => match path.strip_prefix(directory)? {
+            "" => Some(""),
+            rest => rest.strip_prefix('/'),
+        },
+    }
+}
+
+/// Docker keeps the times of files, which cargo looks at.
+fn write(path: &Path, text: &str, modified: SystemTime) {
+    fs::create_dir_all(path.parent().expect("a directory")).expect("a directory of the image");
+    fs::write(path, text).expect("a file of the image");
+    let file = File::options()
+        .write(true)
+        .open(path)
+        .expect("a file of the image");
+    file.set_modified(modified).expect("a time");
+}
+
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir_all(to).expect("a directory of the image");
+        for entry in fs::read_dir(from).expect("a directory of the image") {
+            let entry = entry.expect("an entry");
+            copy_tree(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else {
+        fs::create_dir_all(to.parent().expect("a directory")).expect("a directory of the image");
+        fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    }
+}
