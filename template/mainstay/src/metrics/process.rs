@@ -84,3 +84,51 @@ fn open_files() -> Option<usize> {
 fn seconds(ticks: u64) -> f64 {
     ticks as f64 / clock_ticks_per_second() as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant, SystemTime};
+
+    use super::*;
+    use crate::testing::Exposition;
+
+    fn page() -> Exposition {
+        let mut text = Text::default();
+        write(&mut text);
+        Exposition::read(&text.into_string())
+    }
+
+    #[test]
+    fn usage_of_the_process_is_plausible() {
+        let page = page();
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+        let age = now - page.value("process_start_time_seconds");
+        assert!(age.abs() < 600.0, "it began {age} seconds ago");
+        let memory = page.value("process_resident_memory_bytes");
+        assert!((1e6..1e9).contains(&memory), "{memory} bytes");
+        let files = page.value("process_open_fds");
+        assert!((3.0..1000.0).contains(&files), "{files} files");
+        assert!(page.value("process_max_fds") >= files);
+    }
+
+    #[test]
+    fn cpu_time_grows_with_work_and_no_faster_than_time() {
+        const PATIENCE: Duration = Duration::from_mins(1);
+        /// Ten of the ticks that it is counted in.
+        const WORK: f64 = 0.1;
+        let used = || page().value("process_cpu_seconds_total");
+        let (began, before) = (Instant::now(), used());
+
+        let mut after = before;
+        while after < before + WORK {
+            assert!(began.elapsed() < PATIENCE, "{before}, and then {after}");
+            after = used();
+        }
+
+        let processors = thread::available_parallelism().unwrap().get() + 1;
+        let most = began.elapsed() * u32::try_from(processors).unwrap();
+        let grown = after - before;
+        assert!(grown <= most.as_secs_f64(), "{grown} of {most:?}");
+    }
+}

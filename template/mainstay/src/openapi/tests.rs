@@ -192,9 +192,54 @@ async fn what_is_known_is_not_sent_again() {
 #[tokio::test]
 async fn without_a_description_there_are_the_routes_alone() {
     let routes = with_documentation(routes(), false).unwrap();
-    for (path, status) in [("/orders", 200), ("/openapi.json", 404), ("/docs", 404)] {
+    for (path, status) in [
+        ("/orders", 200),
+        ("/openapi.json", 404),
+        ("/docs", 404),
+        ("/docs/docs.css", 404),
+        ("/docs/docs.js", 404),
+    ] {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = routes.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn page_loads_only_its_own_files_and_is_held_to_that() {
+    let routes = with_documentation(routes(), true).unwrap();
+    let get = async |path: &str| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = routes.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        let (head, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 1_000_000).await.unwrap();
+        (head.headers, String::from_utf8(body.into()).unwrap())
+    };
+    let (headers, page) = get("/docs").await;
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    for directive in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+    ] {
+        let mut directives = policy.split("; ");
+        assert!(directives.any(|it| it == directive), "{policy}");
+    }
+
+    let quoted = page.split('"').skip(1).step_by(2);
+    let needed: Vec<_> = quoted.filter(|text| text.starts_with("docs/")).collect();
+    let files = [
+        ("docs/docs.css", "text/css; charset=utf-8"),
+        ("docs/docs.js", "text/javascript; charset=utf-8"),
+    ];
+    assert_eq!(needed, files.map(|(file, _)| file));
+    assert!(!page.contains("://"), "the page points elsewhere");
+    for (file, kind) in files {
+        let (headers, content) = get(&format!("/{file}")).await;
+        assert_eq!(headers["content-type"], kind, "{file}");
+        assert!(!content.contains("://"), "{file} points elsewhere");
     }
 }

@@ -167,3 +167,6 @@ impl Operator {
         _ = timeout(SHUTTING * 3, self.ended).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

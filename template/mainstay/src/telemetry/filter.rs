@@ -93,6 +93,12 @@ impl Filtering {
         (layer, Self(Arc::new(Inner { handle, state })))
     }
 
+    /// One that filters nothing, for tests of what uses it.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        Self::by(&Filter(String::new())).1
+    }
+
     /// The settings say something else now. What the operator wanted is over.
     pub fn configure(&self, filter: &Filter) {
         let next = |state: &mut State| {

@@ -11,6 +11,7 @@
 
 mod documents;
 mod lifecycle;
+mod metrics;
 mod routes;
 
 use mainstay::testing::Binary;
