@@ -110,7 +110,7 @@ fn start(contender: &str) {
                 filter: Filter::written(filter).expect("it is one"),
                 buffer: ByteSize(1 << 20),
             };
-            log.start(None).expect("nothing logs yet");
+            log.start().expect("nothing logs yet");
         }
     }
 }

@@ -131,7 +131,7 @@ async fn theirs() -> SocketAddr {
 }
 
 fn ours() -> Listener {
-    let mut sockets = Sockets::of_process(&[]);
+    let mut sockets = Sockets::from_env(&[]);
     let bound = sockets.take("http", ([127, 0, 0, 1], 0).into());
     let bound = bound.expect("a free port");
     bound.serve(routes(), &LIMITS).expect("it can be watched")

@@ -1,8 +1,8 @@
-//! What the binary is: name, version and commit of the service, as its own build knows them.
+//! The name, version and commit of a service, taken from its own build.
 
 use std::sync::OnceLock;
 
-/// Name, version and commit of a service. Made by [`build_info!`](crate::build_info!).
+/// The name, version and commit of a service. [`build_info!`](crate::build_info!) makes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuildInfo {
     /// The name of the package.
@@ -15,7 +15,9 @@ pub struct BuildInfo {
     pub profile: &'static str,
 }
 
-/// The [`BuildInfo`] of the package that this is written in. A build script sets `BUILD_COMMIT`.
+/// Makes the [`BuildInfo`] of the package that calls the macro.
+///
+/// The commit is that of the environment variable `BUILD_COMMIT` at build time, which a build script may set.
 #[macro_export]
 macro_rules! build_info {
     () => {
@@ -35,7 +37,7 @@ macro_rules! build_info {
     };
 }
 
-/// That of the service that runs in this process.
+/// The service that runs in this process.
 static CURRENT: OnceLock<BuildInfo> = OnceLock::new();
 
 /// This crate itself. Not `build_info!()`: the crate would be built again for each `BUILD_COMMIT`.
@@ -51,18 +53,18 @@ const MACHINERY: BuildInfo = BuildInfo {
 };
 
 impl BuildInfo {
-    /// That of the service in this process; in a test that starts none, that of this crate.
+    /// The service that runs in this process. In a test that starts none, it is this crate.
     #[must_use]
     pub fn current() -> Self {
         CURRENT.get().copied().unwrap_or(MACHINERY)
     }
 
-    /// Makes this the service of the process. The first one stays.
+    /// Makes this the service of the process. A second call changes nothing.
     pub(crate) fn set_current(self) {
         _ = CURRENT.set(self);
     }
 
-    /// Version, commit and profile, as `--version` shows them.
+    /// The version, commit and profile, as `--version` prints them.
     #[must_use]
     pub fn version_line(&self) -> String {
         let Self {

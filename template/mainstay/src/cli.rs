@@ -1,4 +1,4 @@
-//! The command line: what can be asked of the binary, and the help that says so.
+//! The command line and its help.
 //!
 //! Wrong usage exits with 2 and a hint, `--help` and `--version` with 0.
 
@@ -22,10 +22,10 @@ Exit codes:
   0 stopped cleanly      1 failed, the last lines say why      2 wrong usage
   3 stopped, but had to abandon something                  128+n second signal n";
 
-/// What was asked for.
+/// The parsed command line.
 #[derive(Debug, Parser)]
 #[command(about = ABOUT, after_help = AFTER_HELP)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
 
@@ -33,20 +33,20 @@ pub struct Arguments {
     given: Given,
 }
 
-/// What can be given with every command, before it or after it.
+/// The options of every command, before it or after it.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Given {
+pub(crate) struct Given {
     /// Read settings from this TOML file; a later file wins over an earlier one
     #[arg(long = "config", value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
 
     /// Set one setting, over everything else; not for secrets
     #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    pub(crate) set: Vec<String>,
 }
 
 #[derive(Debug, Clone, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the service until it is told to stop (the default)
     Serve(Given),
     /// Bring the database up to date, and exit
@@ -75,7 +75,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Clone, Subcommand)]
-pub enum ConfigCommand {
+pub(crate) enum ConfigCommand {
     /// Say everything that is wrong with the settings, without starting
     Check(Given),
     /// Show each setting in force and what set it; secrets are redacted
@@ -88,8 +88,7 @@ pub enum ConfigCommand {
 
 impl Arguments {
     /// The arguments of this process. Exits when they cannot be understood.
-    #[must_use]
-    pub fn of_process(info: &BuildInfo) -> Self {
+    pub(crate) fn of_process(info: &BuildInfo) -> Self {
         let command = Self::command()
             .name(info.name)
             .version(&*info.version_line().leak());
@@ -99,8 +98,7 @@ impl Arguments {
 
     /// The command, which is to serve unless another one was given, and what was given with it, in
     /// the order of the command line.
-    #[must_use]
-    pub fn into_parts(self) -> (Command, Given) {
+    pub(crate) fn into_parts(self) -> (Command, Given) {
         let command = self
             .command
             .unwrap_or_else(|| Command::Serve(Given::default()));

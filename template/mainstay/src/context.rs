@@ -1,8 +1,7 @@
-//! What code knows of the request that it runs for, without being handed it: its id, its trace
-//! ([`Trace`]), and until when there is time.
+//! The request that code runs for, without passing it as an argument: its id, its [`Trace`], its deadline.
 //!
-//! It is known wherever the request's own task runs. Work that is given to another task takes it
-//! along with [`Context::carry`].
+//! It is a task-local value, set by [`edge::protect`](crate::edge::protect). Work that moves to another task
+//! takes it along with [`Context::scope`].
 
 mod trace;
 
@@ -34,19 +33,21 @@ tokio::task_local! {
     static CURRENT: Context;
 }
 
-/// The request at hand.
+/// The request that the current task works on.
 #[derive(Debug, Clone)]
 pub struct Context {
+    /// The id, which the answer carries in `x-request-id`.
     pub id: RequestId,
+    /// The trace, if the request belongs to one.
     pub trace: Option<Arc<Trace>>,
-    /// Who has sent it, if it came over a listener.
+    /// The address of the client, if the request came over a listener.
     pub client: Option<IpAddr>,
-    /// Nobody waits for its answer any longer than that.
+    /// The client gets a timeout from then on.
     pub deadline: Instant,
 }
 
 impl Context {
-    /// Of a request of which no more is known than until when there is time.
+    /// A context with a new id and this deadline, for work that no request asked for.
     #[must_use]
     pub fn until(deadline: Instant) -> Self {
         Self {
@@ -57,32 +58,32 @@ impl Context {
         }
     }
 
-    /// Of the request that this code runs for, if it runs for one.
+    /// The context of the current task; `None` outside of a request.
     #[must_use]
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
 
-    /// The same, to be looked at.
-    pub(super) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
+    /// Calls `at` with the context of the current task, without a clone.
+    pub(super) fn with<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
         CURRENT.try_with(at).ok()
     }
 
-    /// The time that is left for the request at hand: nothing once nobody waits any more. `None`
-    /// where no request is.
+    /// The time until the deadline of the current request, zero once it has passed. `None` outside of a
+    /// request.
     #[must_use]
     pub fn time_left() -> Option<Duration> {
         let left = |context: &Self| context.deadline.duration_since(Instant::now());
         CURRENT.try_with(left).ok()
     }
 
-    /// The headers that make whatever is sent on behalf of the request at hand a part of its trace:
-    /// none where there is no trace.
+    /// The headers `traceparent` and `tracestate` for a request that is sent on behalf of the current one.
+    /// Empty if the current request has no trace.
     #[must_use]
     pub fn trace_headers() -> Vec<(&'static str, HeaderValue)> {
         let headers = |context: &Self| {
             let trace = context.trace.as_ref()?;
-            // What asks is inside of a span that is exported, or speaks for the request as a whole.
+            // The parent is the exported span that this code runs in, or else the request itself.
             let parent = exported_span().unwrap_or(trace.span());
             let header = HeaderValue::try_from(trace.header(parent)).ok()?;
             let state = trace.state().map(|state| ("tracestate", state.clone()));
@@ -91,20 +92,19 @@ impl Context {
         CURRENT.try_with(headers).ok().flatten().unwrap_or_default()
     }
 
-    /// Runs this for the request.
-    pub fn carry<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
+    /// Runs `work` with this context.
+    pub fn scope<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
         CURRENT.scope(self, work)
     }
 
-    /// The same, for what does not wait.
-    pub(super) fn around<T>(self, work: impl FnOnce() -> T) -> T {
+    /// Runs synchronous work with this context.
+    pub(super) fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self, work)
     }
 }
 
-/// Names one request: made here, without a system call and uniquely enough to find it among all
-/// replicas, or given by a peer that is trusted. It is written down at least twice, so it is kept as the
-/// header that it becomes.
+/// The id of a request: the one that a trusted proxy sent in `x-request-id`, or a new one that is unique
+/// among all replicas. The answer carries it in the same header, and every event of the log in `request_id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
@@ -120,10 +120,10 @@ thread_local! {
 }
 
 impl RequestId {
-    /// Of the request at hand.
+    /// The id of the current request; `None` outside of a request.
     #[must_use]
     pub fn current() -> Option<Self> {
-        Context::look(|context| context.id.clone())
+        Context::with(|context| context.id.clone())
     }
 
     pub(super) fn next() -> Self {
@@ -242,7 +242,7 @@ mod tests {
         let context = Context::until(Instant::now() + Duration::from_secs(3));
         let work = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let elsewhere = Context::current().unwrap().carry(async {
+            let elsewhere = Context::current().unwrap().scope(async {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 Context::time_left()
             });
@@ -250,7 +250,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(9)).await;
             (left, Context::time_left())
         };
-        let (left, over) = context.carry(work).await;
+        let (left, over) = context.scope(work).await;
         assert_eq!(left, [2, 1].map(|left| Some(Duration::from_secs(left))));
         assert_eq!(over, Some(Duration::ZERO));
     }

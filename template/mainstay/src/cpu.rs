@@ -1,17 +1,16 @@
-//! Work for the processor: what computes for longer than about a millisecond, and would keep its thread from
-//! all other tasks meanwhile.
+//! Threads for CPU-bound work: anything that computes for more than about a millisecond, and would block a
+//! thread of the runtime.
 //!
-//! - There is so much of it at once as there are cores; the rest waits for its turn, in its order. Whoever goes
-//!   away before that has left the queue.
-//! - Work that has begun runs to its end, also if nobody waits for it any more, since no thread can be made
-//!   to stop from outside. It keeps its place until then, so that there are never more than that.
-//! - A panic is an error, and ends nothing else.
-//! - At the stop, when the tasks have ended, nothing begins any more. What runs is waited for, and what does
-//!   not end in time is left behind, and named.
+//! - As many pieces run at once as there are cores; the others wait in order. A caller that goes away leaves
+//!   the queue.
+//! - Work that has begun runs to its end, also if its caller goes away, since a thread cannot be cancelled. It
+//!   keeps its permit until then.
+//! - A panic is an error, and affects nothing else.
+//! - The stop, after the tasks have ended, starts no more work, waits for what runs, and names what does not
+//!   end in time.
 //!
-//! The threads are those of tokio for what blocks, with a limit of our own: there they are already, made when they
-//! are needed, and there is a way to end with them. rayon is for one piece of work that is cut into many; here are
-//! many pieces, and beside its threads it would need the same queue, the same limit and the same stop around it.
+//! The threads are tokio's blocking threads, limited by a semaphore. rayon would need the same queue, limit and
+//! stop around it: it splits one piece of work, and here are many.
 
 use std::fmt;
 use std::num::NonZero;
@@ -27,7 +26,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::panics;
 use crate::problem::Problem;
 
-/// The cores of this machine, or of what of it we may use. All clones are the same.
+/// Runs CPU-bound work. All clones are the same.
 #[derive(Clone)]
 pub struct Cpu(Arc<Inner>);
 
@@ -44,17 +43,20 @@ struct State {
     is_stopping: bool,
 }
 
-/// Why there is no result.
+/// Why work has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failed {
+pub enum Error {
+    /// The work panicked.
     #[error("{0}")]
     Panicked(String),
+    /// The process stops, and the work had not begun.
     #[error("the service is stopping")]
     Stopping,
 }
 
 impl Cpu {
-    /// With room for as many as there are cores.
+    /// Runs as many pieces at once as the process may use cores. A service has
+    /// [`Process::cpu`](crate::Process::cpu).
     #[must_use]
     pub fn of_machine() -> Self {
         Self::with_room(available_parallelism().map_or(1, NonZero::get))
@@ -68,27 +70,26 @@ impl Cpu {
         }))
     }
 
-    /// Does this work on a thread of its own, when it is its turn. By its name it is known when the stop
-    /// has to wait for it.
+    /// Runs work on a thread of its own, in the order of the calls. The log of a stop has its name.
     ///
     /// # Errors
     ///
-    /// When it panics, or has not begun when the service stops.
+    /// If it panics, or the stop comes before it has begun.
     pub async fn run<T: Send + 'static>(
         &self,
         name: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Failed> {
+    ) -> Result<T, Error> {
         let place = Arc::clone(&self.0.room).acquire_owned().await;
-        let place = place.map_err(|_| Failed::Stopping)?;
-        let begun = self.begin(name, place).ok_or(Failed::Stopping)?;
+        let place = place.map_err(|_| Error::Stopping)?;
+        let begun = self.begin(name, place).ok_or(Error::Stopping)?;
         let working = spawn_blocking(move || {
             let _begun = begun;
             panics::attempt(work)
         });
         // It is not aborted by us, so that only a runtime that ends leaves it out.
-        let worked = working.await.map_err(|_| Failed::Stopping)?;
-        worked.map_err(Failed::Panicked)
+        let worked = working.await.map_err(|_| Error::Stopping)?;
+        worked.map_err(Error::Panicked)
     }
 
     fn begin(&self, name: &'static str, place: OwnedSemaphorePermit) -> Option<Begun> {
@@ -105,15 +106,14 @@ impl Cpu {
         })
     }
 
-    /// What has begun and not ended.
-    #[must_use]
-    pub fn running(&self) -> Vec<String> {
+    /// The names of the work that runs.
+    pub(crate) fn running(&self) -> Vec<String> {
         let state = self.lock();
         let names = state.names.iter();
         names.map(|name| format!("work ({name})")).collect()
     }
 
-    /// Begins nothing any more, and waits for what has begun; says what is left at the deadline.
+    /// Starts no more work, and waits for what runs. Returns the names of what still runs at the deadline.
     pub async fn stop(&self, deadline: Instant) -> Vec<String> {
         self.lock().is_stopping = true;
         self.0.room.close();
@@ -151,12 +151,12 @@ impl Drop for Begun {
     }
 }
 
-impl From<Failed> for Problem {
-    fn from(failed: Failed) -> Self {
+impl From<Error> for Problem {
+    fn from(failed: Error) -> Self {
         match failed {
             // The log has it.
-            Failed::Panicked(_) => Self::INTERNAL,
-            Failed::Stopping => Self::UNAVAILABLE,
+            Error::Panicked(_) => Self::INTERNAL,
+            Error::Stopping => Self::UNAVAILABLE,
         }
     }
 }

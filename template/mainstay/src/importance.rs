@@ -7,7 +7,7 @@ use crate::settings::{Setting, one_of};
 /// What a failing dependency means for `/readyz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Importance {
-    /// The service stays ready, and `/readyz?verbose`, metrics and the log show the failure.
+    /// The service stays ready. `/readyz?verbose`, the metrics and the log show the failure.
     Degraded,
     /// The service is not ready.
     Required,

@@ -15,17 +15,17 @@ compile_error!("the feature `idempotency` needs a database: enable `sqlite` or `
 // The layers, lowest first. A module imports from its own layer and from those below it; a test of
 // the repository holds that.
 
-pub mod build_info;
+mod build_info;
 mod header_names;
 mod importance;
-pub mod panics;
+mod panics;
 pub mod settings;
 
 pub mod context;
 pub mod lifecycle;
-pub mod signals;
+mod signals;
 pub mod telemetry;
-pub mod watchdog;
+mod watchdog;
 
 pub mod metrics;
 pub mod supervisor;
@@ -60,7 +60,7 @@ pub mod service;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-/// Any error that ends a start, or a command.
+/// An error that ends a start or a command.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 pub use build_info::BuildInfo;
@@ -69,5 +69,5 @@ pub use database::Database;
 pub use importance::Importance;
 pub use lifecycle::Exit;
 pub use process::{Component, Process};
-pub use sections::{SETTINGS, Settings};
+pub use sections::Settings;
 pub use service::{Command, Launch, Service};

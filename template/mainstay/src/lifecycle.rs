@@ -1,8 +1,7 @@
-//! The life of the process: starting, ready, draining, stopped, and the exit code at its end.
+//! The states of the process, from its start to its exit code.
 //!
-//! One value says where in its life the process is. Everything in here can watch it, and systemd is
-//! told of it where it is there. A stop goes through phases, each with its budget: what it still
-//! waits for is logged every five seconds, by name.
+//! One value holds the [`State`]; every part of the process can watch it, and systemd is notified of it. A
+//! stop has phases, each with a budget. Every five seconds, the log names what the stop waits for.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -17,18 +16,23 @@ use tokio_util::sync::CancellationToken;
 use crate::settings::{Check, Reader, Section};
 use crate::telemetry::{self, message};
 
-/// Where in its life the process is.
+/// The state of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
+    /// The start is not complete.
     Starting,
+    /// The service answers requests.
     Ready,
+    /// The stop is under way.
     Draining {
+        /// The phase of the stop.
         phase: Phase,
-        /// When the phase must be over.
+        /// The deadline of the phase.
         #[serde(rename = "left_ms", serialize_with = "left")]
         until: Instant,
     },
+    /// The stop is complete.
     Stopped,
 }
 
@@ -36,13 +40,13 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Still serving, so that load balancers can notice.
+    /// The process still serves, so that load balancers notice that it is not ready.
     Delay,
     /// Requests in flight finish.
     Drain,
     /// Background tasks finish.
     Tasks,
-    /// The database closes, and what is left to be exported is.
+    /// Databases close, and the last traces and metrics are exported.
     Close,
 }
 
@@ -62,49 +66,50 @@ fn left<S: Serializer>(until: &Instant, serializer: S) -> Result<S::Ok, S::Error
     serializer.serialize_u64(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The state of the process, to be watched from anywhere.
+/// The state of the process, and requests to stop it. All clones are the same.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
     state: watch::Sender<State>,
-    asked: CancellationToken,
-    /// What a start waits for.
+    stop_requested: CancellationToken,
+    /// What the start waits for.
     step: watch::Sender<&'static str>,
 }
 
 impl Lifecycle {
+    /// A process that starts.
     #[must_use]
     pub fn starting() -> Self {
         Self {
             state: watch::Sender::new(State::Starting),
-            asked: CancellationToken::new(),
+            stop_requested: CancellationToken::new(),
             step: watch::Sender::new("nothing yet"),
         }
     }
 
-    /// Notes what the start waits for, for those who wait for the start.
-    pub fn set_startup_step(&self, step: &'static str) {
+    /// Sets what the start waits for, for `/startupz?verbose`.
+    pub(crate) fn set_startup_step(&self, step: &'static str) {
         self.step.send_replace(step);
     }
 
     /// What the start waits for.
-    #[must_use]
-    pub fn step(&self) -> &'static str {
+    pub(crate) fn step(&self) -> &'static str {
         *self.step.borrow()
     }
 
+    /// The current state.
     #[must_use]
     pub fn state(&self) -> State {
         *self.state.borrow()
     }
 
-    /// Every change from now on.
+    /// Receives every change from now on.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
 
-    /// The start is complete. Once only: a stop that has begun is not taken back.
-    pub fn ready(&self) {
+    /// Completes the start. It does nothing if the stop has begun.
+    pub(crate) fn ready(&self) {
         let was_starting = self.state.send_if_modified(|state| {
             let starting = *state == State::Starting;
             if starting {
@@ -113,29 +118,29 @@ impl Lifecycle {
             starting
         });
         if was_starting {
-            tell_systemd(&[NotifyState::Ready]);
+            notify_systemd(&[NotifyState::Ready]);
         }
     }
 
-    /// Asks for a stop, from inside of the process.
-    pub fn ask_to_stop(&self) {
-        self.asked.cancel();
+    /// Stops the process in order, as SIGTERM does.
+    pub fn request_stop(&self) {
+        self.stop_requested.cancel();
     }
 
-    /// Completes when somebody has asked for a stop.
-    pub async fn asked_to_stop(&self) {
-        self.asked.cancelled().await;
+    /// Completes when a stop was requested.
+    pub(crate) async fn stop_requested(&self) {
+        self.stop_requested.cancelled().await;
     }
 
-    /// Begins the stop: from now on, the process is not ready.
+    /// Begins the stop: the process is not ready any more.
     #[must_use]
-    pub fn stop(&self) -> Stop {
+    pub(crate) fn stop(&self) -> Stop {
         let now = Instant::now();
         self.state.send_replace(State::Draining {
             phase: Phase::Delay,
             until: now,
         });
-        tell_systemd(&[NotifyState::Stopping]);
+        notify_systemd(&[NotifyState::Stopping]);
         Stop {
             state: self.state.clone(),
             progress: interval_at(now + PROGRESS, PROGRESS),
@@ -143,11 +148,11 @@ impl Lifecycle {
     }
 }
 
-/// How often a stop says what it waits for.
+/// How often the log names what a stop waits for.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// Tells systemd, or whatever else listens for it. There may be nobody.
-fn tell_systemd(news: &[NotifyState<'_>]) {
+/// Notifies systemd, or another supervisor that set `NOTIFY_SOCKET`.
+fn notify_systemd(news: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(news) {
         tracing::warn!(%error, "cannot notify the socket in NOTIFY_SOCKET");
     }
@@ -155,14 +160,14 @@ fn tell_systemd(news: &[NotifyState<'_>]) {
 
 /// A stop that is under way.
 #[derive(Debug)]
-pub struct Stop {
+pub(crate) struct Stop {
     state: watch::Sender<State>,
     progress: Interval,
 }
 
 impl Stop {
-    /// Does the work of one phase, which keeps to its budget by itself.
-    pub async fn phase<T>(
+    /// Runs the work of one phase, which must keep to the budget by itself.
+    pub(crate) async fn phase<T>(
         &mut self,
         phase: Phase,
         budget: Duration,
@@ -188,8 +193,8 @@ impl Stop {
         }
     }
 
-    /// Nothing is left to be done.
-    pub fn over(self) {
+    /// Completes the stop.
+    pub(crate) fn over(self) {
         self.state.send_replace(State::Stopped);
     }
 }
@@ -197,15 +202,19 @@ impl Stop {
 /// `[shutdown]`: how long each phase of a stop may take.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
+    /// The budget of [`Phase::Delay`].
     pub delay: Duration,
+    /// The budget of [`Phase::Drain`].
     pub drain: Duration,
+    /// The budget of [`Phase::Tasks`].
     pub tasks: Duration,
+    /// The budget of [`Phase::Close`].
     pub close: Duration,
-    /// When whoever started the process kills it.
+    /// The time after which the supervisor of the process kills it.
     pub grace: Duration,
 }
 
-/// Kept back from the grace for the way from the last phase to the exit.
+/// The part of the grace that is left for the exit after the last phase.
 const RESERVE: Duration = Duration::from_secs(2);
 
 impl Section for Shutdown {
@@ -246,15 +255,17 @@ impl Section for Shutdown {
 /// How the process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
+    /// Everything ended in time. The exit code is 0.
     Clean,
+    /// The start or a critical part failed. The exit code is 1.
     Failed,
-    /// Stopped, but what is named had to be left unfinished at a deadline.
+    /// The named parts did not end by their deadline. The exit code is 3.
     Abandoned(Vec<String>),
 }
 
 impl Exit {
-    /// How a stop ended that had to leave these behind.
-    pub fn after(abandoned: impl IntoIterator<Item = String>) -> Self {
+    /// [`Clean`](Self::Clean), or [`Abandoned`](Self::Abandoned) if there are names.
+    pub(crate) fn after(abandoned: impl IntoIterator<Item = String>) -> Self {
         let abandoned: Vec<_> = abandoned.into_iter().collect();
         if abandoned.is_empty() {
             Self::Clean
@@ -263,15 +274,15 @@ impl Exit {
         }
     }
 
-    /// The names of what was left behind, if anything was.
-    #[must_use]
-    pub fn abandoned(&self) -> Option<String> {
+    /// The names of what was abandoned.
+    pub(crate) fn abandoned(&self) -> Option<String> {
         match self {
             Self::Abandoned(names) => Some(names.join(", ")),
             Self::Clean | Self::Failed => None,
         }
     }
 
+    /// The exit code of the process.
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {

@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 ///
 /// With the place and the words of the panic, `panicked at src/a.rs:1:2: words`. The place is known
 /// once [`log`] was called.
-pub fn caught<F: Future>(future: F) -> Caught<F> {
+pub(crate) fn caught<F: Future>(future: F) -> Caught<F> {
     let future = Some(future);
     Caught { future }
 }
@@ -24,7 +24,7 @@ pin_project! {
     /// without a panic when nobody waits for it any more.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless they are polled"]
-    pub struct Caught<F> {
+    pub(crate) struct Caught<F> {
         #[pin]
         future: Option<F>,
     }
@@ -109,7 +109,7 @@ fn note(panic: &PanicHookInfo<'_>) {
 }
 
 /// From here on, a panic is an event in the log, and no text beside it.
-pub fn log() {
+pub(crate) fn log() {
     std::panic::set_hook(Box::new(|panic| {
         note(panic);
         tracing::error!(

@@ -1,22 +1,23 @@
-//! Versions of what is answered: told as `ETag`, and asked for in `If-Match` and `If-None-Match` (RFC 9110).
+//! Conditional requests (RFC 9110): the version of a resource in `ETag`, and its check by `If-Match` and
+//! `If-None-Match`.
 //!
 //! ```ignore
 //! async fn read(Path(id): Path<i64>, known: IfNoneMatch) -> Result<Response, Problem> {
 //!     let order = orders.get(id).await?;
-//!     Ok(known.or_answer(order.tag(), Json(order)))
+//!     Ok(known.respond(order.tag(), Json(order)))
 //! }
 //!
 //! async fn remove(Path(id): Path<i64>, expected: IfMatch) -> Result<StatusCode, Problem> {
-//!     expected.holds(&orders.get(id).await?.tag())?;
+//!     expected.check(&orders.get(id).await?.tag())?;
 //!     orders.remove(id).await
 //! }
 //! ```
 //!
-//! - Whoever has what they ask for is not sent it again (304).
-//! - Nobody overwrites what they have not seen: a change is about the version that the client names, and
-//!   is refused when there is another one by now (412), or when it names none (428). A route that takes
-//!   `Option<IfMatch>` leaves it to the client.
-//! - A tag in `If-Match` that is weak, `W/"…"`, is never the version that is meant.
+//! - A client that has the current version gets 304 without a body.
+//! - A client cannot overwrite a version that it has not read: a change names the version that it is about.
+//!   It gets 412 if there is a newer one, and 428 if it names none. A route that takes `Option<IfMatch>`
+//!   allows changes without a version.
+//! - A weak tag, `W/"…"`, never matches in `If-Match`.
 
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -29,18 +30,18 @@ use utoipa::IntoParams;
 
 use crate::problem::{Fault, Problem};
 
-/// The version of what is answered, in the header `ETag`.
+/// The version of a resource, in the header `ETag`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag(String);
 
 impl Tag {
-    /// Of what has a number for each version.
+    /// The tag of a resource that counts its versions.
     #[must_use]
     pub fn of_version(version: i64) -> Self {
         Self(version.to_string())
     }
 
-    /// Of what is the same as long as its bytes are: also in another process of the same build.
+    /// The tag of a resource by the hash of its bytes. It is the same in all processes of one build.
     #[must_use]
     pub fn of_content(content: &[u8]) -> Self {
         let mut hasher = DefaultHasher::new();
@@ -63,22 +64,21 @@ impl IntoResponseParts for Tag {
     }
 }
 
-/// What a client knows already.
+/// The versions that a client has already: an extractor for `If-None-Match`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IfNoneMatch(Condition);
 
 impl IfNoneMatch {
-    /// Of these headers. What cannot be understood is nothing that is known.
-    #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
+    /// Reads the header. A malformed one matches nothing.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let known = Condition::of(headers, &header::IF_NONE_MATCH);
         let known = known.ok().flatten();
         Self(known.unwrap_or(Condition::OneOf(Vec::new())))
     }
 
-    /// The answer with its version, or that there is none newer.
+    /// The answer with its tag, or 304 if the client has this version.
     #[must_use]
-    pub fn or_answer(&self, tag: Tag, answer: impl IntoResponse) -> Response {
+    pub fn respond(&self, tag: Tag, answer: impl IntoResponse) -> Response {
         let is_known = match &self.0 {
             Condition::Any => true,
             Condition::OneOf(known) => known.iter().any(|known| known.text == tag.0),
@@ -99,20 +99,20 @@ impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
     }
 }
 
-/// The version that a request is about.
+/// The version that a change is about: an extractor for `If-Match`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IfMatch(Condition);
 
 impl IfMatch {
-    /// Of a request that is about whatever there is.
+    /// Matches every version, like `If-Match: *`.
     pub const ANY: Self = Self(Condition::Any);
 
-    /// Whether it is about this version.
+    /// Checks that the request is about the current version.
     ///
     /// # Errors
     ///
-    /// When it is about another one.
-    pub fn holds(&self, current: &Tag) -> Result<(), Problem> {
+    /// [`Problem::PRECONDITION_FAILED`] if it is about another one.
+    pub fn check(&self, current: &Tag) -> Result<(), Problem> {
         let is_meant = |tag: &Known| !tag.is_weak && tag.text == current.0;
         match &self.0 {
             Condition::Any => Ok(()),
@@ -216,7 +216,7 @@ impl Condition {
     }
 }
 
-/// What the description of an operation says of [`IfMatch`]: `params(precondition::IfMatchHeader)`.
+/// Describes [`IfMatch`] in OpenAPI: `params(precondition::IfMatchHeader)`.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only what is said of it counts")]
@@ -230,7 +230,7 @@ pub struct IfMatchHeader {
     tags: String,
 }
 
-/// The same of `Option<IfMatch>`.
+/// Describes `Option<IfMatch>` in OpenAPI.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only what is said of it counts")]
@@ -246,7 +246,7 @@ pub struct OptionalIfMatchHeader {
     tags: Option<String>,
 }
 
-/// The same of [`IfNoneMatch`].
+/// Describes [`IfNoneMatch`] in OpenAPI.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only what is said of it counts")]
@@ -316,7 +316,7 @@ mod tests {
             let mut parts = headers(&header::IF_MATCH, values);
             let expected =
                 <IfMatch as FromRequestParts<()>>::from_request_parts(&mut parts, &()).await;
-            let held = expected.and_then(|expected| expected.holds(&Tag::of_version(3)));
+            let held = expected.and_then(|expected| expected.check(&Tag::of_version(3)));
             held.map_err(|problem| (problem.status.as_u16(), problem.code))
         }
         for values in [
@@ -353,7 +353,7 @@ mod tests {
             (&["nonsense"], 200),
         ] {
             let known = IfNoneMatch::of(&headers(&header::IF_NONE_MATCH, values).headers);
-            let response = known.or_answer(Tag::of_version(3), "three");
+            let response = known.respond(Tag::of_version(3), "three");
             assert_eq!(response.status().as_u16(), status, "{values:?}");
             assert_eq!(response.headers()[header::ETAG], "\"3\"", "{values:?}");
         }

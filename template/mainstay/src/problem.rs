@@ -1,7 +1,7 @@
-//! Errors on the wire: RFC 9457 `application/problem+json`, and never text from the inside.
+//! Errors on the wire: RFC 9457 `application/problem+json`, without internal text.
 //!
-//! A handler returns `Result<_, Problem>`. `code` is what a client's program decides on; `title`
-//! is for the person who reads its log; `errors` are the places in the request that it is about.
+//! A handler returns `Result<_, Problem>`. Programs decide by the `code`, people read the `title`, and
+//! `errors` name the places in the request that are wrong.
 
 use std::borrow::Cow;
 
@@ -12,13 +12,16 @@ use utoipa::ToSchema;
 
 use crate::context::RequestId;
 #[cfg(feature = "_database")]
-use crate::database::{Refusal, log_safe_message};
+use crate::database::{ErrorKind, log_safe_message};
 
-/// One error, as the client sees it.
+/// An error, as the client sees it.
 #[derive(Debug, Clone)]
 pub struct Problem {
+    /// The status of the answer.
     pub status: StatusCode,
+    /// The error for programs. It never changes.
     pub code: &'static str,
+    /// The error for people.
     pub title: &'static str,
     errors: Vec<Fault>,
     header: Option<Box<(HeaderName, HeaderValue)>>,
@@ -47,28 +50,31 @@ enum Place {
     Header(String),
 }
 
-/// How many faults of one request are told. Whoever sends more of them has no use for the rest.
-pub const MOST_FAULTS: usize = 100;
+/// The most faults that one answer names.
+pub const MAX_FAULTS: usize = 100;
 
-/// How long the name of a place can be, in bytes, until it is cut off.
+/// The length in bytes at which the name of a place is cut off.
 const LONGEST_PLACE: usize = 512;
 
 impl Fault {
-    /// In the body, at this JSON pointer.
-    pub fn at(pointer: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
+    /// A fault in the body, at this JSON pointer.
+    pub fn in_body(pointer: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
         let place = Place::Pointer(cut(pointer.into()));
         let detail = detail.into();
         Self { place, detail }
     }
 
-    /// In a parameter of the path or the query.
-    pub fn of(parameter: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
+    /// A fault in a parameter of the path or the query.
+    pub fn in_parameter(
+        parameter: impl Into<String>,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
         let place = Place::Parameter(cut(parameter.into()));
         let detail = detail.into();
         Self { place, detail }
     }
 
-    /// In a header.
+    /// A fault in a header.
     pub fn in_header(name: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
         let place = Place::Header(cut(name.into()));
         let detail = detail.into();
@@ -84,19 +90,22 @@ fn cut(mut name: String) -> String {
     name
 }
 
-/// The place below another one, as a JSON pointer.
+/// Appends a name to a JSON pointer.
 #[must_use]
 pub fn pointer(parent: &str, name: &str) -> String {
     format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-/// How long to stay away when the service cannot answer, in seconds.
+/// When to retry if the service cannot answer, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 macro_rules! problems {
     ($($name:ident: $status:ident $code:literal $title:literal,)+) => {
         impl Problem {
-            $(pub const $name: Self = Self::new(StatusCode::$status, $code, $title);)+
+            $(
+                #[doc = concat!("`", $code, "`: ", $title, ".")]
+                pub const $name: Self = Self::new(StatusCode::$status, $code, $title);
+            )+
         }
     };
 }
@@ -125,6 +134,7 @@ problems! {
 }
 
 impl Problem {
+    /// A problem of the service's own. `code` must never change.
     #[must_use]
     pub const fn new(status: StatusCode, code: &'static str, title: &'static str) -> Self {
         Self {
@@ -136,24 +146,24 @@ impl Problem {
         }
     }
 
-    /// The same problem, with the places that it is about: with the first of very many.
+    /// Adds places in the request that are wrong, up to [`MAX_FAULTS`].
     #[must_use]
     pub fn with(mut self, errors: impl IntoIterator<Item = Fault>) -> Self {
-        let room = MOST_FAULTS.saturating_sub(self.errors.len());
+        let room = MAX_FAULTS.saturating_sub(self.errors.len());
         self.errors.extend(errors.into_iter().take(room));
         self
     }
 
-    /// The same problem, with the field of the body that it is about.
+    /// Adds the field of the body that the problem is about.
     #[must_use]
-    pub fn about(self, field: Option<String>) -> Self {
+    pub fn with_field(self, field: Option<String>) -> Self {
         let title = self.title;
-        self.with(field.map(|field| Fault::at(pointer("", &field), title)))
+        self.with(field.map(|field| Fault::in_body(pointer("", &field), title)))
     }
 
-    /// The same problem, with a header that tells what would help.
+    /// Sets a header of the answer, such as `Retry-After`.
     #[must_use]
-    pub fn and_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.header = Some(Box::new((name, value)));
         self
     }
@@ -169,7 +179,7 @@ impl Problem {
         }
     }
 
-    /// The problem that a status stands for, where nothing more is known.
+    /// The problem for a status, where no more is known.
     pub(crate) fn of(status: StatusCode) -> Self {
         let known = match status {
             StatusCode::BAD_REQUEST => Self::BAD_REQUEST,
@@ -196,10 +206,8 @@ impl Problem {
     }
 }
 
-/// The same answer, if it is none of an error or a problem already; or else the problem that its
-/// status stands for. Its headers stay, such as the methods that are allowed.
-#[must_use]
-pub fn into_problem_response(response: Response) -> Response {
+/// Turns an error that is not a problem yet into the problem of its status. The headers stay, such as `Allow`.
+pub(crate) fn into_problem_response(response: Response) -> Response {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) || is_problem(&response) {
         return response;
@@ -267,21 +275,21 @@ impl IntoResponse for Problem {
     }
 }
 
-/// What the database says becomes an answer here, and nowhere else.
+/// The only place that turns an error of the database into an answer.
 #[cfg(feature = "_database")]
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        let refusal = Refusal::of(&error);
+        let kind = ErrorKind::of(&error);
         let request_id = current();
-        match refusal {
-            Refusal::Unavailable | Refusal::TooSlow => {
+        match kind {
+            ErrorKind::Unavailable | ErrorKind::Timeout => {
                 tracing::warn!(
                     cause = log_safe_message(&error),
                     request_id,
                     "database unavailable"
                 );
             }
-            Refusal::Internal => {
+            ErrorKind::Internal => {
                 tracing::error!(
                     cause = log_safe_message(&error),
                     request_id,
@@ -290,18 +298,18 @@ impl From<sqlx::Error> for Problem {
             }
             _ => {}
         }
-        match refusal {
-            Refusal::NotFound => Self::NOT_FOUND,
-            Refusal::Unavailable | Refusal::TooSlow => Self::UNAVAILABLE,
-            Refusal::Taken { field } => Self::TAKEN.about(field),
-            Refusal::Related { field } => Self::RELATED.about(field),
-            Refusal::Invalid { field } => Self::INVALID.about(field),
-            Refusal::Internal => Self::INTERNAL,
+        match kind {
+            ErrorKind::NotFound => Self::NOT_FOUND,
+            ErrorKind::Unavailable | ErrorKind::Timeout => Self::UNAVAILABLE,
+            ErrorKind::AlreadyExists { field } => Self::TAKEN.with_field(field),
+            ErrorKind::Reference { field } => Self::RELATED.with_field(field),
+            ErrorKind::Invalid { field } => Self::INVALID.with_field(field),
+            ErrorKind::Internal => Self::INTERNAL,
         }
     }
 }
 
-/// The id of the request at hand, if there is one.
+/// The id of the current request.
 fn current() -> Option<String> {
     RequestId::current().map(|id| id.to_string())
 }

@@ -1,13 +1,12 @@
-//! How much each client may ask for of what is dear: so much a minute, and so much at once.
+//! Rate limits per client: a token bucket with a rate per minute and a burst.
 //!
-//! - A client is whoever has sent a request, as the [edge](super::edge) knows it: behind proxies that are trusted,
-//!   the one that they name. Of IPv6, all of a /64 is one: nobody is given less.
-//! - What is asked for has a cost, which is taken as a whole or not at all. Whoever has not enough left is told
-//!   after how many seconds there is.
-//! - It takes no more memory for many clients than for none, and nobody is forgotten for others: each has one
-//!   of 65536 buckets by a hash that nobody outside can work out. So two can have the same, which of a thousand
-//!   clients at a time happens to about fifteen.
-//! - It is for this process: behind a load balancer, each replica allows as much.
+//! - A client is the sender of a request as [`edge`](super::edge) determines it: behind trusted proxies, the
+//!   address that they forward. An IPv6 client is its /64 network.
+//! - A request has a cost, which is taken as a whole or not at all. A client without enough tokens gets 429,
+//!   with the seconds to wait in `Retry-After`.
+//! - Memory use is constant: clients share 65536 buckets by a keyed hash. Of a thousand clients at a time,
+//!   about fifteen share a bucket with another one.
+//! - The limit applies to one process. Behind a load balancer, each replica allows as much.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,15 +27,15 @@ use crate::problem::Problem;
 /// How many buckets there are, of eight bytes each.
 const BUCKETS: usize = 1 << 16;
 
-/// What each client has. All clones are the same.
+/// A rate limit for each client. All clones are the same.
 #[derive(Debug, Clone)]
-pub struct Rate {
+pub struct RateLimit {
     limiter: Arc<RateLimiter<IpAddr, Buckets, Time>>,
     at_once: NonZeroU32,
 }
 
-impl Rate {
-    /// So much a minute, of which so much can be saved, and be had at once.
+impl RateLimit {
+    /// Allows each client a rate, and a burst of `at_once`.
     #[must_use]
     pub fn new(per_minute: NonZeroU32, at_once: NonZeroU32) -> Self {
         let quota = Quota::per_minute(per_minute).allow_burst(at_once);
@@ -47,14 +46,13 @@ impl Rate {
         }
     }
 
-    /// Takes this much from what the client of the request at hand has. What costs more than anybody can
-    /// save is had for all of that.
+    /// Takes tokens of the client of the current request. A cost above the burst takes the whole burst.
     ///
     /// # Errors
     ///
-    /// [`Problem::TOO_MANY_REQUESTS`], when there is not so much: nothing is taken then.
+    /// [`Problem::TOO_MANY_REQUESTS`] if the client does not have enough. No tokens are taken then.
     pub fn take(&self, cost: NonZeroU32) -> Result<(), Problem> {
-        let client = Context::look(|context| context.client).flatten();
+        let client = Context::with(|context| context.client).flatten();
         // Those that came over no listener are one.
         let client = client.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         let taken = self
@@ -72,7 +70,7 @@ impl Rate {
 fn too_many(wait: Duration) -> Problem {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     let problem = Problem::TOO_MANY_REQUESTS;
-    problem.and_header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    problem.with_header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
 }
 
 /// Who is behind an address.
@@ -139,17 +137,17 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// One in a second, and ten at once.
-    fn rate() -> Rate {
-        Rate::new(60.try_into().unwrap(), 10.try_into().unwrap())
+    fn rate() -> RateLimit {
+        RateLimit::new(60.try_into().unwrap(), 10.try_into().unwrap())
     }
 
     /// What a client is told who asks for this: nothing, or after how many seconds to come again.
-    fn asks(rate: &Rate, client: &str, cost: u32) -> Option<u64> {
+    fn asks(rate: &RateLimit, client: &str, cost: u32) -> Option<u64> {
         let context = Context {
             client: Some(client.parse().unwrap()),
             ..Context::until(Instant::now())
         };
-        let taken = context.around(|| rate.take(cost.try_into().unwrap()));
+        let taken = context.sync_scope(|| rate.take(cost.try_into().unwrap()));
         let refused = taken.err()?.into_response();
         assert_eq!(refused.status(), 429);
         let mut after = refused.headers().get_all(header::RETRY_AFTER).iter();
@@ -215,7 +213,7 @@ mod tests {
             ..Context::until(Instant::now())
         });
         let all = rate.at_once;
-        let had = clients.filter(|client| client.clone().around(|| rate.take(all)).is_ok());
+        let had = clients.filter(|client| client.clone().sync_scope(|| rate.take(all)).is_ok());
         let had = had.count();
         // There is not more for them than this; and they share it evenly, so that hardly any of it is left.
         assert!((BUCKETS * 95 / 100..=BUCKETS).contains(&had), "{had}");

@@ -1,5 +1,5 @@
-//! The machinery's own settings: all of its sections, each of which is declared beside what it
-//! configures. A database and idempotency keys have sections of their own, which a service names.
+//! The settings of every service. Each section is declared beside the code that it configures. Sections of parts
+//! that a service may do without, such as a database, are added by the service.
 
 use crate::settings::{Check, Reader, Section};
 use crate::telemetry::Export;
@@ -7,10 +7,10 @@ use crate::telemetry::Export;
 use crate::telemetry::otlp::Otlp;
 use crate::{edge, health, lifecycle, operator, telemetry};
 
-/// The reference of these settings, for [`Service::settings`](crate::Service::settings).
-pub const SETTINGS: &str = include_str!("../config/mainstay.toml");
+/// These settings with their defaults.
+pub(crate) const SETTINGS: &str = include_str!("../config/mainstay.toml");
 
-/// The settings of every service.
+/// The settings of every service: the part of a service's own settings that this crate reads.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `[http]`
@@ -21,11 +21,11 @@ pub struct Settings {
     pub log: telemetry::Log,
     /// `[otlp]`
     #[cfg(feature = "otlp")]
-    pub otlp: Otlp,
+    pub(crate) otlp: Otlp,
     /// `[shutdown]`
     pub shutdown: lifecycle::Shutdown,
     /// `[health]`
-    pub health: health::Settings,
+    pub(crate) health: health::Settings,
 }
 
 impl Settings {

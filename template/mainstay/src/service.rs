@@ -1,4 +1,4 @@
-//! What a service is, and what its command line asks for.
+//! The definition of a service, and its command line.
 //!
 //! ```ignore
 //! fn main() -> ExitCode {
@@ -25,8 +25,7 @@ use crate::sections::Settings;
 use crate::settings::{self, Entry, Loaded, Problems, Reference, Section, Sources};
 use crate::telemetry::Filter;
 
-/// What a service is: its name and version, its listeners, and every setting that it has, which are
-/// read into `S`.
+/// A service: its name and version, its listeners, and its settings, which are read into `S`.
 pub struct Service<S> {
     info: BuildInfo,
     listeners: Vec<&'static str>,
@@ -35,7 +34,7 @@ pub struct Service<S> {
 }
 
 impl<S: Section + AsRef<Settings>> Service<S> {
-    /// A service of this name and version, with the settings of every service. Call it with
+    /// A service with the [settings of every service](crate::Settings). Pass
     /// [`build_info!()`](crate::build_info!).
     #[must_use]
     pub fn new(info: BuildInfo) -> Self {
@@ -51,29 +50,28 @@ impl<S: Section + AsRef<Settings>> Service<S> {
         service
     }
 
-    /// The names of the listeners, in the order in which sockets without names are handed over. The
-    /// operator's is the last one, and need not be named.
+    /// Declares the names of the listeners, in the order of inherited sockets without names. The operator's
+    /// listener is the last one, and is not named here.
     #[must_use]
     pub fn listeners(mut self, names: &[&'static str]) -> Self {
         self.listeners.extend_from_slice(names);
         self
     }
 
-    /// More settings, as a TOML file with their defaults and their meanings as comments. A later file
-    /// may give a setting of an earlier one another default.
+    /// Adds settings, as the text of a TOML file with their defaults, each below a comment that explains it. A
+    /// later file may change the default of a setting in an earlier one.
     #[must_use]
     pub fn settings(mut self, reference: impl Into<Cow<'static, str>>) -> Self {
         self.references.push(reference.into());
         self
     }
 
-    /// Every setting there is, with its default and its meaning.
-    #[must_use]
-    pub fn reference(&self) -> Reference {
+    /// Every setting, with its default and its comment.
+    pub(crate) fn reference(&self) -> Reference {
         Reference::new(&self.references)
     }
 
-    /// What the command line of this process asks for. Exits when it cannot be understood.
+    /// Parses the command line. Exits with 2 if it is not valid, and with 0 after `--help` and `--version`.
     #[must_use]
     pub fn command(self) -> Command<S> {
         self.info.set_current();
@@ -96,7 +94,7 @@ impl<S> fmt::Debug for Service<S> {
     }
 }
 
-/// A service that is to be started, with its settings.
+/// A service that starts: its settings, and the way to read them again.
 #[derive(Debug)]
 pub struct Launch<S> {
     service: Arc<Service<S>>,
@@ -115,8 +113,7 @@ impl<S: Section + AsRef<Settings>> Launch<S> {
     }
 
     /// Each setting in force, with its source.
-    #[must_use]
-    pub fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[Entry] {
         &self.loaded.entries
     }
 

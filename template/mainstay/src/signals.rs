@@ -1,13 +1,12 @@
-//! Signals: what the operating system, an orchestrator or a person at a terminal asks of the
-//! process.
+//! Signals of the operating system.
 //!
-//! | signal | |
+//! | signal | effect |
 //! |---|---|
 //! | SIGTERM, SIGINT | stop |
-//! | SIGQUIT | stop, without the delay for load balancers |
-//! | SIGHUP | read the settings again, and go on with what is safe to change; it never ends anything |
+//! | SIGQUIT | stop without the delay for load balancers |
+//! | SIGHUP | read the settings again, and apply those that are safe to change at runtime |
 //!
-//! What a second one means is for the composition root to say.
+//! `process` decides what a second signal does.
 
 use std::fmt;
 
@@ -16,13 +15,16 @@ use tokio::signal::unix::{self, SignalKind, signal};
 /// A signal that asks for a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
+    /// SIGTERM
     Terminate,
+    /// SIGINT
     Interrupt,
+    /// SIGQUIT
     Quit,
 }
 
 impl Signal {
-    /// The exit code of a process that ended because of this, at once.
+    /// The exit code of a process that this signal ended at once: 128 and its number.
     #[must_use]
     pub fn code(self) -> i32 {
         128 + self.kind().as_raw_value()
@@ -47,8 +49,8 @@ impl fmt::Display for Signal {
     }
 }
 
-/// The signals of this process, from the moment that it listens to them.
-pub struct Signals {
+/// The handlers of the signals of this process.
+pub(crate) struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     quit: unix::Signal,
@@ -57,12 +59,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From here on, the process decides what a signal does. `reload` is what SIGHUP asks for.
-    ///
-    /// # Errors
-    ///
-    /// When the operating system refuses the handlers.
-    pub fn listen(reload: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
+    /// Installs the handlers. SIGHUP calls `reload`.
+    pub(crate) fn listen(reload: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -72,8 +70,8 @@ impl Signals {
         })
     }
 
-    /// The next signal that asks for a stop.
-    pub async fn next(&mut self) -> Signal {
+    /// Waits for the next signal that asks for a stop.
+    pub(crate) async fn next(&mut self) -> Signal {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Signal::Terminate,

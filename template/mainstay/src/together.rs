@@ -1,14 +1,12 @@
-//! Several things at once, in a scope that they do not leave (structured concurrency): a start that takes as long
-//! as its slowest part, and not as long as all of them.
+//! Concurrent parts of a start (structured concurrency): it takes as long as the slowest part, and not as long
+//! as all of them together.
 //!
-//! - When a part that is needed fails, by an error or a panic, the others are not waited for: they end where they
-//!   are.
-//! - Whatever has failed by then is told together, each part by its name.
-//! - A part that is only wanted may fail, or take too long: that is logged, and nothing else.
-//! - Nothing is left running, also if whoever waits for all of it does so no more. So a part can borrow what
-//!   outlives the scope.
+//! - If a required part fails, by an error or a panic, the others are dropped.
+//! - The error names every part that has failed by then.
+//! - If an optional part fails or takes too long, that is logged, and the start goes on.
+//! - No part outlives [`Together::join`], also if its future is dropped. So a part may borrow.
 //!
-//! The parts share one task, so that one which computes for long keeps the others from beginning.
+//! The parts share one task: a part that computes for long delays the others.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,21 +18,23 @@ use tokio::time::timeout;
 use crate::panics;
 use crate::supervisor::Outcome;
 
-/// Things that are to be done at once. Nothing begins before [`done`](Self::done).
+/// Parts that run at the same time, once [`join`](Self::join) is awaited.
 #[derive(Default)]
-#[must_use = "nothing begins before `done`"]
+#[must_use = "nothing runs before `join`"]
 pub struct Together<'a> {
     parts: FuturesUnordered<BoxFuture<'a, Result<(), Failure>>>,
 }
 
-/// What went wrong with one of them.
+/// A required part that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    /// The name of the part.
     pub name: &'static str,
+    /// The message of its error or its panic.
     pub cause: String,
 }
 
-/// All that went wrong, in the order in which it did.
+/// The required parts that failed, in that order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Failures(pub Vec<Failure>);
 
@@ -49,12 +49,13 @@ impl fmt::Display for Failures {
 }
 
 impl<'a> Together<'a> {
+    /// No parts yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With a part that must succeed.
-    pub fn needs<F>(self, name: &'static str, part: F) -> Self
+    /// Adds a part that must succeed.
+    pub fn required<F>(self, name: &'static str, part: F) -> Self
     where
         F: Future<Output: Outcome> + Send + 'a,
     {
@@ -66,8 +67,8 @@ impl<'a> Together<'a> {
         self
     }
 
-    /// With a part that is better to have, if it can be had within this time.
-    pub fn wants<F>(self, name: &'static str, within: Duration, part: F) -> Self
+    /// Adds a part that may fail, or take longer than this time: that is logged.
+    pub fn optional<F>(self, name: &'static str, within: Duration, part: F) -> Self
     where
         F: Future<Output: Outcome> + Send + 'a,
     {
@@ -83,12 +84,12 @@ impl<'a> Together<'a> {
         self
     }
 
-    /// Does all of it.
+    /// Runs all parts to their end.
     ///
     /// # Errors
     ///
-    /// When a part that is needed has failed.
-    pub async fn done(mut self) -> Result<(), Failures> {
+    /// If a required part fails.
+    pub async fn join(mut self) -> Result<(), Failures> {
         while let Some(ended) = self.parts.next().await {
             if let Err(first) = ended {
                 return Err(self.end(first));
@@ -97,7 +98,7 @@ impl<'a> Together<'a> {
         Ok(())
     }
 
-    /// Ends all that is under way. What has failed at the same moment is told as well.
+    /// Drops the parts that still run, and collects those that have failed in the meantime.
     fn end(mut self, first: Failure) -> Failures {
         let ended = std::iter::from_fn(|| self.parts.next().now_or_never().flatten());
         let also = ended.filter_map(Result::err);

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is known of the runtime's progress. All clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Pulse(Arc<Inner>);
+pub(crate) struct Pulse(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -36,19 +36,19 @@ struct Inner {
 impl Pulse {
     /// How long the runtime has made no progress by now, if it stalls.
     #[must_use]
-    pub fn stalled_for(&self) -> Option<Duration> {
+    pub(crate) fn stalled_for(&self) -> Option<Duration> {
         self.since().map(|since| since.elapsed())
     }
 
     /// How often it has stalled.
     #[must_use]
-    pub fn stalls(&self) -> u64 {
+    pub(crate) fn stalls(&self) -> u64 {
         self.0.stalls.load(Ordering::Relaxed)
     }
 
     /// How long the last heartbeat took that was answered: so long does a task wait that could go on.
     #[must_use]
-    pub fn lag(&self) -> Duration {
+    pub(crate) fn lag(&self) -> Duration {
         Duration::from_nanos(self.0.lag.load(Ordering::Relaxed))
     }
 
@@ -61,7 +61,7 @@ impl Pulse {
     }
 
     /// Watches over a runtime, from another one.
-    pub async fn watch(&self, runtime: Handle) {
+    pub(crate) async fn watch(&self, runtime: Handle) {
         let fed = sd_notify::watchdog_enabled();
         // systemd wants to hear from us at half its time.
         let pause = fed.map_or(PATIENCE, |limit| PATIENCE.min(limit / 2));

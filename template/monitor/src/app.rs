@@ -105,8 +105,8 @@ async fn start(settings: &Settings, process: &Process) -> Result<(), Error> {
     let checks = checks::start(&settings.checks, stop, supervisor, health, &database)?;
     let summary = Summary::start(settings.summary, supervisor, &database, process.cpu())?;
     Together::new()
-        .wants("a first summary", SUMMARY_AT_START, summary.warm())
-        .done()
+        .optional("a first summary", SUMMARY_AT_START, summary.warm())
+        .join()
         .await?;
     let targets = Targets::new(database, keys, &settings.monitor);
 
@@ -136,9 +136,9 @@ pub(crate) fn migrations() -> [&'static Migrator; 2] {
 /// of failing the first request.
 async fn verify_schema(database: &Database) -> Result<(), Failures> {
     Together::new()
-        .needs("the targets", targets::look(database))
-        .needs("the schedule of checks", checks::look(database))
-        .done()
+        .required("the targets", targets::look(database))
+        .required("the schedule of checks", checks::look(database))
+        .join()
         .await
 }
 

@@ -1,4 +1,4 @@
-//! The trace that a request belongs to: W3C's Trace Context, in and out.
+//! The trace of a request: W3C Trace Context, version 00.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use axum::http::HeaderValue;
 
 use super::{Context, hex};
 
-/// A trace, and the place of a request in it.
+/// A trace, and the span of a request in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     /// In hexadecimal digits, as the header has it.
     id: [u8; 32],
-    /// Whoever has sent the request, unless the trace begins here.
+    /// The span of the sender, unless the trace begins here.
     parent: Option<u64>,
     /// The request itself.
     span: u64,
     is_sampled: bool,
-    /// What those before us have noted on it (`tracestate`), to be passed on as it is.
+    /// The header `tracestate`, which is passed on unchanged.
     state: Option<HeaderValue>,
 }
 
@@ -59,9 +59,9 @@ impl Trace {
         })
     }
 
-    /// One that begins with this request, and is sampled.
+    /// A new trace that begins with this request, and is sampled.
     #[must_use]
-    pub fn begun() -> Self {
+    pub fn new_sampled() -> Self {
         Self {
             id: hex([fastrand::u64(1..), fastrand::u64(..)]),
             parent: None,
@@ -71,42 +71,44 @@ impl Trace {
         }
     }
 
-    /// The same, as it was decided here.
-    pub(crate) fn sampled(self, is_sampled: bool) -> Self {
+    /// Overrides whether the trace is sampled.
+    pub(crate) fn with_sampling(self, is_sampled: bool) -> Self {
         Self { is_sampled, ..self }
     }
 
-    /// The same, with what others have noted on it.
-    pub(crate) fn noted(self, state: Option<HeaderValue>) -> Self {
+    /// Adds the header `tracestate`.
+    pub(crate) fn with_state(self, state: Option<HeaderValue>) -> Self {
         Self { state, ..self }
     }
 
-    /// Of the request at hand, if it is to be followed through all that it does.
+    /// The trace of the current request, if it is sampled.
     #[must_use]
-    pub fn followed() -> Option<Arc<Self>> {
-        let trace = Context::look(|context| context.trace.clone()).flatten();
+    pub fn current_sampled() -> Option<Arc<Self>> {
+        let trace = Context::with(|context| context.trace.clone()).flatten();
         trace.filter(|trace| trace.is_sampled)
     }
 
-    /// What all of the trace's requests have in common.
+    /// The trace id, in 32 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> &str {
         str::from_utf8(&self.id).unwrap_or_default()
     }
 
-    /// The same, as it is.
-    #[must_use]
-    pub fn digits(&self) -> [u8; 32] {
+    /// The trace id as bytes.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn digits(&self) -> [u8; 32] {
         self.id
     }
 
+    /// Whether the spans of this trace are exported.
     #[must_use]
-    pub fn is_sampled(&self) -> bool {
+    pub(crate) fn is_sampled(&self) -> bool {
         self.is_sampled
     }
 
-    #[must_use]
-    pub fn parent(&self) -> Option<u64> {
+    /// The span of the sender; `None` if the trace begins here.
+    #[cfg(any(test, feature = "otlp"))]
+    pub(crate) fn parent(&self) -> Option<u64> {
         self.parent
     }
 
@@ -114,9 +116,9 @@ impl Trace {
         self.state.as_ref()
     }
 
-    /// What this request is called in the trace.
+    /// The span id of this request.
     #[must_use]
-    pub fn span(&self) -> u64 {
+    pub(crate) fn span(&self) -> u64 {
         self.span
     }
 
@@ -149,10 +151,10 @@ mod tests {
         let trace = given();
         let state = HeaderValue::from_static("vendor=1");
         let context = Context {
-            trace: Some(Arc::new(trace.clone().noted(Some(state)))),
+            trace: Some(Arc::new(trace.clone().with_state(Some(state)))),
             ..Context::until(Instant::now())
         };
-        let sent = context.around(Context::trace_headers);
+        let sent = context.sync_scope(Context::trace_headers);
         let [("traceparent", parent), ("tracestate", state)] = &sent[..] else {
             panic!("{sent:?}");
         };
@@ -167,25 +169,25 @@ mod tests {
 
     #[test]
     fn what_was_decided_here_is_passed_on() {
-        let trace = given().sampled(false);
+        let trace = given().with_sampling(false);
         assert!(trace.header(7).ends_with("-0000000000000007-00"));
         let context = Context {
             trace: Some(Arc::new(trace)),
             ..Context::until(Instant::now())
         };
-        assert_eq!(context.around(Trace::followed), None);
+        assert_eq!(context.sync_scope(Trace::current_sampled), None);
     }
 
     #[test]
     fn where_there_is_no_trace_there_are_no_headers() {
         assert_eq!(Context::trace_headers(), []);
         let context = Context::until(Instant::now());
-        assert_eq!(context.around(Context::trace_headers), []);
+        assert_eq!(context.sync_scope(Context::trace_headers), []);
     }
 
     #[test]
     fn a_trace_can_begin_here() {
-        let (one, other) = (Trace::begun(), Trace::begun());
+        let (one, other) = (Trace::new_sampled(), Trace::new_sampled());
         assert_ne!(one.id(), other.id());
         let header = one.header(one.span());
         let next = Trace::parse(header.as_bytes()).unwrap();

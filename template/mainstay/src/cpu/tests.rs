@@ -99,7 +99,7 @@ async fn a_panic_is_an_error_and_leaves_the_place_to_others() {
     let cpu = Cpu::with_room(1);
     for _ in 0..3 {
         let failed = cpu.run("panicking", || panic!("on purpose")).await;
-        let Err(Failed::Panicked(words)) = failed else {
+        let Err(Error::Panicked(words)) = failed else {
             panic!("{failed:?}");
         };
         assert!(words.contains("on purpose"), "{words}");
@@ -121,8 +121,8 @@ async fn a_stop_waits_for_what_has_begun_and_begins_nothing() {
     let stop = cpu.stop(Instant::now() + PATIENCE);
     pin_mut!(stop);
     assert!(stop.as_mut().now_or_never().is_none());
-    assert_eq!(waiting.await, Err::<(), _>(Failed::Stopping));
-    assert_eq!(cpu.run("third", || ()).await, Err(Failed::Stopping));
+    assert_eq!(waiting.await, Err::<(), _>(Error::Stopping));
+    assert_eq!(cpu.run("third", || ()).await, Err(Error::Stopping));
     first.let_go.send(()).unwrap();
 
     assert_eq!(stop.await, [""; 0]);

@@ -1,17 +1,4 @@
-//! How a service gets at its data: a read, a write, or a transaction.
-//!
-//! ```ignore
-//! sqlx::query_as("SELECT id, url FROM targets").fetch_all(database.read()).await?;
-//!
-//! let mut transaction = database.begin().await?;
-//! sqlx::query("UPDATE …").execute(&mut *transaction).await?;
-//! sqlx::query("INSERT …").execute(&mut *transaction).await?;
-//! transaction.commit().await?;
-//! ```
-//!
-//! On SQLite, a read has one of several connections, and cannot write; writes and transactions have
-//! the one connection that can, and wait for each other here rather than in the database, where they
-//! would fail as "busy".
+//! How a service runs statements: a read, a write, or a transaction.
 
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
@@ -25,7 +12,7 @@ use super::lease::Lease;
 use super::loan::Place;
 use super::pool::Pool;
 
-/// Runs one statement on a connection, which is lent for just as long.
+/// An executor of sqlx that runs one statement on a connection of a pool.
 #[derive(Debug)]
 pub struct Access<'a, E: Engine> {
     pool: &'a Pool<E>,
@@ -52,46 +39,45 @@ impl<'a, E: Engine> Access<'a, E> {
     }
 }
 
-/// Statements that take effect together, or not at all. When it is dropped before its
-/// [commit](Self::commit), it never was.
+/// A transaction, which is an executor of sqlx by `&mut *transaction`. It is rolled back when it is dropped
+/// without a [commit](Self::commit).
 #[derive(Debug)]
-#[must_use]
+#[must_use = "a transaction that is dropped is rolled back"]
 pub struct Transaction<E: Engine> {
     lease: Lease<E>,
 }
 
 impl<E: Engine> Transaction<E> {
-    /// Makes it last.
+    /// Commits the transaction.
     ///
     /// # Errors
     ///
-    /// When the database refuses, or when one of the statements has failed: then nothing has
-    /// happened. If the connection breaks meanwhile, nobody can tell.
+    /// If the database refuses, or one of the statements has failed: then the transaction is rolled back. If
+    /// the connection breaks during the commit, its outcome is unknown.
     pub async fn commit(mut self) -> Result<(), Error> {
         self.lease.commit().await
     }
 
-    /// Undoes it now, for whoever wants to know that it is over. To drop it does the same, a moment
-    /// later.
-    pub async fn roll_back(mut self) {
-        self.lease.roll_back().await;
+    /// Rolls the transaction back, and waits for that. A drop does the same in the background.
+    pub async fn rollback(mut self) {
+        self.lease.rollback().await;
     }
 }
 
 /// For idempotency keys.
-#[cfg(feature = "idempotency")]
+#[cfg(any(test, feature = "idempotency"))]
 impl<E: Engine> Transaction<E> {
-    /// Takes the lock of this name until the transaction ends; false if another transaction has it.
+    /// Takes the lock of this name until the transaction ends; false if another transaction holds it.
     pub(crate) async fn try_claim(&mut self, name: &str) -> Result<bool, Error> {
         E::try_claim(&mut self.lease, name).await
     }
 
-    /// What is done from here on can be undone without the rest.
+    /// Sets a savepoint.
     pub(crate) async fn mark(&mut self) -> Result<(), Error> {
         self.lease.execute("SAVEPOINT mark").await.map(drop)
     }
 
-    /// Undoes what was done since the [mark](Self::mark), also if a statement has failed since then.
+    /// Rolls back to the [savepoint](Self::mark), also if a statement has failed since then.
     pub(crate) async fn undo_to_mark(&mut self) -> Result<(), Error> {
         self.lease.undo("ROLLBACK TO SAVEPOINT mark").await
     }

@@ -1,16 +1,16 @@
-//! What differs between SQLite and Postgres. Everything else in this module is the same for both.
+//! The differences between SQLite and Postgres. The rest of the module is the same for both.
 
 use std::time::Duration;
 
 use sqlx::migrate::Migrate;
 use sqlx::{ConnectOptions, Connection, Executor, IntoArguments};
 
-use super::refusal::ErrorRules;
+use super::error_kind::ErrorRules;
 
 /// A database engine: `sqlx::Sqlite` or `sqlx::Postgres`, by the cargo feature of that name.
 ///
-/// A service names its engine once, as in `type Database = mainstay::database::Database<sqlx::Sqlite>`.
-/// The trait is sealed: its items are for this crate alone.
+/// A service names its engine once: `type Database = mainstay::Database<sqlx::Sqlite>`. The trait is sealed,
+/// and its hidden items are private to this crate.
 pub trait Engine:
     sqlx::Database<
         Connection: Connection<Options: ConnectOptions + Clone> + Migrate,
@@ -127,8 +127,8 @@ pub trait Engine:
         L: Send,
         for<'c> &'c mut L: Executor<'c, Database = Self>;
 
-    /// The end of a `SELECT` that picks rows of `table` to work on: leaves out what other transactions
-    /// have picked, and locks nothing of other tables. Empty on SQLite, where one transaction writes.
+    /// The clause `FOR UPDATE OF table SKIP LOCKED` at the end of a `SELECT` that claims rows, on Postgres.
+    /// Empty on SQLite, where one transaction writes at a time.
     #[must_use]
     fn skip_locked(table: &str) -> String;
 }
@@ -147,8 +147,7 @@ pub struct Target<'a> {
 }
 
 /// How an engine wants to be connected to.
-#[doc(hidden)]
-pub type Options<E> = <<E as sqlx::Database>::Connection as Connection>::Options;
+pub(super) type Options<E> = <<E as sqlx::Database>::Connection as Connection>::Options;
 
 /// The pools of an engine, as the options of their connections.
 #[derive(Debug)]

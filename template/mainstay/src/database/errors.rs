@@ -1,51 +1,87 @@
-//! What can go wrong with a database: before it can be used, and with a statement.
+//! Errors of a database at the start, and the meaning of errors of statements.
 
 use std::borrow::Cow;
 
-use sqlx::error::{DatabaseError, ErrorKind};
+use sqlx::error::{DatabaseError, ErrorKind as Violation};
 use sqlx::migrate::MigrateError;
 
-use super::refusal::{ErrorRules, Refusal};
+use super::error_kind::{ErrorKind, ErrorRules};
 use crate::build_info::BuildInfo;
 
-/// What can go wrong before the first query, named so that it can be mended.
+/// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The database does not answer, or refuses the connection.
     #[error("cannot open the database {url} (database.url): {}", words(.cause))]
-    Open { url: String, cause: sqlx::Error },
-    #[error("cannot migrate the database {url}: {cause}")]
-    Migrate { url: String, cause: MigrateError },
-    #[error("the migration {file} failed on the database {url}: {}", words(.cause))]
-    Migration {
+    Open {
+        /// The URL, without its secrets.
         url: String,
-        file: String,
+        /// The error of the driver.
         cause: sqlx::Error,
     },
+    /// The applied migrations and those of this binary do not match, or cannot be read.
+    #[error("cannot migrate the database {url}: {cause}")]
+    Migrate {
+        /// The URL, without its secrets.
+        url: String,
+        /// The error of the driver.
+        cause: MigrateError,
+    },
+    /// A migration failed.
+    #[error("the migration {file} failed on the database {url}: {}", words(.cause))]
+    Migration {
+        /// The URL, without its secrets.
+        url: String,
+        /// The file of the migration.
+        file: String,
+        /// The error of the driver.
+        cause: sqlx::Error,
+    },
+    /// Another process migrates the database, and takes too long.
     #[error(
         "the database {url} is being migrated by another process, which did not end within {limit} \
          (database.migrate_timeout)"
     )]
-    Locked { url: String, limit: String },
+    Locked {
+        /// The URL, without its secrets.
+        url: String,
+        /// `database.migrate_timeout`
+        limit: String,
+    },
+    /// Migrations are pending, and the settings do not let a start apply them.
     #[error(
         "the database {url} lacks {}, and database.migrate_on_start is false; \
          run `{program} migrate` first",
         counted(*.count),
         program = BuildInfo::current().name
     )]
-    Pending { url: String, count: usize },
+    Pending {
+        /// The URL, without its secrets.
+        url: String,
+        /// How many migrations are pending.
+        count: usize,
+    },
+    /// The database does not exist, and the settings do not let a start create it.
     #[error(
         "there is no database {url} yet, and database.migrate_on_start is false; \
          run `{program} migrate` first",
         program = BuildInfo::current().name
     )]
-    Missing { url: String },
+    Missing {
+        /// The URL, without its secrets.
+        url: String,
+    },
+    /// The database has a migration that this binary does not have.
     #[error(
         "the database {url} has migration {version}, which this binary {what}; \
          run the binary that applied it, or a newer one"
     )]
     Foreign {
+        /// The URL, without its secrets.
         url: String,
+        /// The version of the migration.
         version: i64,
+        /// What is wrong with it.
         what: &'static str,
     },
 }
@@ -75,8 +111,7 @@ fn rules(error: &dyn DatabaseError) -> ErrorRules {
 }
 
 /// So many migrations, in words.
-#[must_use]
-pub fn counted(migrations: usize) -> String {
+pub(super) fn counted(migrations: usize) -> String {
     let ending = if migrations == 1 { "" } else { "s" };
     format!("{migrations} migration{ending}")
 }
@@ -99,8 +134,10 @@ pub(super) fn code(error: &sqlx::Error) -> Cow<'_, str> {
     }
 }
 
-/// What the log has of a failed statement. What a database says of values, it says with the values, which
-/// may be a client's: of that, there is only what it is called, and the names of what it is about.
+/// A message about a failed statement that is safe to log.
+///
+/// The message of a database may contain values, which may come from a client. This one has the code of the
+/// error and the names of tables, columns and constraints only.
 #[must_use]
 pub fn log_safe_message(error: &sqlx::Error) -> String {
     use sqlx::Error::{ColumnDecode, Database, Decode, Encode};
@@ -118,13 +155,14 @@ pub fn log_safe_message(error: &sqlx::Error) -> String {
     }
 }
 
-impl Refusal {
+impl ErrorKind {
+    /// Classifies an error of a statement.
     #[must_use]
     pub fn of(error: &sqlx::Error) -> Self {
         use std::io::ErrorKind::TimedOut;
         match error {
             sqlx::Error::RowNotFound => Self::NotFound,
-            sqlx::Error::Io(error) if error.kind() == TimedOut => Self::TooSlow,
+            sqlx::Error::Io(error) if error.kind() == TimedOut => Self::Timeout,
             sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::Io(_)
@@ -138,12 +176,12 @@ impl Refusal {
     fn of_database(error: &dyn DatabaseError) -> Self {
         let field = || (rules(error).field)(error);
         match error.kind() {
-            ErrorKind::UniqueViolation => Self::Taken { field: field() },
-            ErrorKind::ForeignKeyViolation => Self::Related { field: field() },
-            ErrorKind::NotNullViolation | ErrorKind::CheckViolation => {
+            Violation::UniqueViolation => Self::AlreadyExists { field: field() },
+            Violation::ForeignKeyViolation => Self::Reference { field: field() },
+            Violation::NotNullViolation | Violation::CheckViolation => {
                 Self::Invalid { field: field() }
             }
-            _ => (rules(error).refusal)(error),
+            _ => (rules(error).kind)(error),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A connection in somebody's hands. Whatever is asked of it passes here, so that it is known in what
-//! state it comes back.
+//! A connection that is checked out. All statements pass through here, so that its state is known when it
+//! returns to the pool.
 
 use std::fmt;
 use std::io;
@@ -18,8 +18,7 @@ use super::pool::{Checkout, Live, Ticket};
 use super::statement::{self, Statement};
 use crate::context::Context;
 
-/// A connection that is lent until this is dropped. Statements run on it as on any connection of
-/// sqlx: `.fetch_one(&mut lease)`.
+/// A connection that returns to its pool when this is dropped. It is an executor of sqlx by `&mut lease`.
 pub struct Lease<E: Engine> {
     /// There until it is given back.
     lent: Option<Checkout<E>>,
@@ -83,7 +82,7 @@ impl<E: Engine> Lease<E> {
     }
 
     /// Undoes a transaction. If that is not possible at once, it is done when the lease ends.
-    pub(super) async fn roll_back(&mut self) {
+    pub(super) async fn rollback(&mut self) {
         if self.progress == Progress::Done && self.undo("ROLLBACK").await.is_ok() {
             self.transaction = Transaction::None;
         }

@@ -11,19 +11,19 @@ use super::engine::{Applied, Engine};
 use super::errors::Error;
 use super::settings::UnknownMigrations;
 
-/// The numbers of the machinery's own migrations. A service numbers its own from 1 on, or by date.
-pub const RESERVED_NUMBERS: RangeInclusive<i64> = 9000..=9999;
+/// The versions of this crate's own migrations. A service numbers its own from 1 on, or by date.
+pub const RESERVED_VERSIONS: RangeInclusive<i64> = 9000..=9999;
 
-/// Every migration that the machinery has, whatever its features: a database that was migrated with
-/// one of them goes on working without it.
+/// Every migration of this crate, whatever its features: a database that was migrated with a feature works
+/// without it.
 const OF_MACHINERY: [(i64, &str); 1] = [(9001, "idempotency")];
 
-/// The migrations of a service and those of the machinery that it uses, by their numbers.
+/// The migrations of a service and of the parts of this crate that it uses, by version.
 ///
 /// # Panics
 ///
-/// When two have the same number, or one of the service's has a number of the machinery's: a mistake in
-/// the program, which every start finds.
+/// If two have the same version, or one of the service's is in [`RESERVED_VERSIONS`]: a mistake in the program,
+/// which every start finds.
 pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
     let mut all: Vec<_> = migrators
         .iter()
@@ -40,25 +40,25 @@ pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
     for migration in &all {
         let own = (migration.version, &*migration.description);
         assert!(
-            !RESERVED_NUMBERS.contains(&migration.version) || OF_MACHINERY.contains(&own),
+            !RESERVED_VERSIONS.contains(&migration.version) || OF_MACHINERY.contains(&own),
             "the migration {} has a number of the machinery's: {} to {}",
             migration.version,
-            RESERVED_NUMBERS.start(),
-            RESERVED_NUMBERS.end()
+            RESERVED_VERSIONS.start(),
+            RESERVED_VERSIONS.end()
         );
     }
     all
 }
 
-/// How often another process is asked whether it is done.
+/// How often this process looks whether another one has finished.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl<E: Engine> Database<E> {
-    /// Brings the schema up to date, or refuses to go on with one that is not.
+    /// Applies pending migrations if `database.migrate_on_start` is set, and verifies the applied ones.
     ///
     /// # Errors
     ///
-    /// As [`Self::migrate`], and when a migration is pending that may not be applied now.
+    /// Like [`migrate`](Self::migrate). Also if a migration is pending and `database.migrate_on_start` is not set.
     pub async fn migrate_or_verify(&self) -> Result<(), Error> {
         match self.pending().await? {
             0 => {}
@@ -70,18 +70,18 @@ impl<E: Engine> Database<E> {
                 });
             }
         }
-        // Whoever reads has a connection from now on. SQLite makes the files that connections share
-        // with the first of them: on a disk that is full by then, nobody could read any more.
+        // Opens a connection that reads. SQLite creates the files that connections share with the first one:
+        // once the disk is full, no read would succeed.
         let ping = self.ping().await;
         ping.map_err(|cause| self.settings.cannot_open(cause))
     }
 
-    /// Applies every migration that is pending. Other processes wait for that, or this one for them.
+    /// Applies the pending migrations. Only one process does so at a time; the others wait.
     ///
     /// # Errors
     ///
-    /// When one fails, when another process does not come to its end, or when the database has been
-    /// migrated by what this binary does not know.
+    /// If a migration fails, another process migrates for longer than `database.migrate_timeout`, or the database
+    /// has a migration that this binary does not have.
     pub async fn migrate(&self) -> Result<(), Error> {
         let failed = |cause| self.settings.cannot_open(cause);
         let mut lease = self.write().checkout().await.map_err(failed)?;
@@ -146,12 +146,8 @@ impl<E: Engine> Database<E> {
         }
     }
 
-    /// How many migrations are pending. Changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// When the database does not answer, or has a migration that this binary does not know.
-    pub async fn pending(&self) -> Result<usize, Error> {
+    /// How many migrations are pending. It changes nothing.
+    pub(crate) async fn pending(&self) -> Result<usize, Error> {
         let failed = |cause| self.settings.cannot_open(cause);
         let mut lease = self.write().checkout().await.map_err(failed)?;
         let connection = lease.detach().map_err(failed)?;

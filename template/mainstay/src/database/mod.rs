@@ -1,16 +1,27 @@
-//! The database: connections with limits, the migrations that it needs, and a close that loses
-//! nothing.
+//! A database: pooled connections with limits, migrations, and a close within a deadline.
 //!
-//! Whatever differs between engines is in one file beside this one; everything else, the service's
-//! own queries included, is the same for SQLite and Postgres. `access.rs` shows how queries are made.
+//! ```ignore
+//! sqlx::query_as("SELECT id, url FROM targets").fetch_all(database.read()).await?;
 //!
-//! - No caller waits for ever: not for a connection, not for a statement, not when the link to the
-//!   server is dead, and not at the stop.
-//! - A connection that comes from here has nothing left over from the one who had it before.
-//! - A service never runs on a schema that it was not made for.
+//! let mut transaction = database.begin().await?;
+//! sqlx::query("UPDATE …").execute(&mut *transaction).await?;
+//! sqlx::query("INSERT …").execute(&mut *transaction).await?;
+//! transaction.commit().await?;
+//! ```
+//!
+//! - No caller waits without a limit: for a connection, for a statement, on a dead link, or at the stop.
+//! - A connection carries no state from its last caller to the next: open transactions are rolled back,
+//!   and running statements are cancelled.
+//! - A service does not run on a schema that it does not know.
+//!
+//! On SQLite, reads share several connections that cannot write; writes and transactions take turns on one
+//! connection that can. They wait for it in the pool, and not in the database, where they would fail as busy.
+//!
+//! The code is the same for both engines, except for `sqlite.rs` and `postgres.rs`.
 
 mod access;
 mod engine;
+mod error_kind;
 mod errors;
 mod lease;
 mod loan;
@@ -19,7 +30,6 @@ mod numbers;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
-mod refusal;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -37,10 +47,10 @@ use tokio::time::{Instant, sleep};
 
 pub use access::{Access, Transaction};
 pub use engine::Engine;
+pub use error_kind::ErrorKind;
 pub use errors::{Error, log_safe_message};
 pub use lease::Lease;
-pub use migrations::RESERVED_NUMBERS;
-pub use refusal::Refusal;
+pub use migrations::RESERVED_VERSIONS;
 pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 
 use crate::metrics::pools::Numbers;
@@ -48,17 +58,17 @@ use crate::supervisor::{SpawnError, Supervisor};
 use engine::Pools;
 use pool::{Limits, Pool};
 
-/// The reference of `[database]`, for [`Service::settings`](crate::Service::settings).
+/// The settings of `[database]` with their defaults, for [`Service::settings`](crate::Service::settings).
 pub const SETTINGS: &str = include_str!("../../config/database.toml");
 
-/// The reference of a database beside the first one, whose section has this name.
+/// The settings of another database, in a section of this name.
 #[must_use]
 pub fn settings_named(section: &str) -> String {
     let named = SETTINGS.replace("[database]", &format!("[{section}]"));
     named.replace("\ndatabase = ", &format!("\n{section} = "))
 }
 
-/// A database: connections to it, and its migrations. All clones are the same.
+/// A database: its connection pools and its migrations. All clones are the same.
 pub struct Database<E: Engine> {
     reads: Pool<E>,
     writes: Pool<E>,
@@ -67,19 +77,22 @@ pub struct Database<E: Engine> {
     migrations: Arc<[Migration]>,
 }
 
-/// How often connections are looked after.
+/// The section of the first database.
+const DEFAULT_NAME: &str = "database";
+
+/// The interval of the maintenance of the pools.
 const MAINTENANCE: Duration = Duration::from_secs(1);
 
-/// The pause after the first vain attempt to reach the database, and the longest.
+/// The pause after the first failed attempt to connect, and the longest one.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
 impl<E: Engine> Database<E> {
-    /// A database that is not connected yet. The migrations are the service's, and those of the parts of
-    /// the machinery that it uses, such as `idempotency::migrations()`.
+    /// A database that is not connected yet. `migrations` are those of the service, with versions outside of
+    /// [`RESERVED_VERSIONS`], and those of the parts of the machinery that it uses, such as `idempotency::migrations()`.
     ///
     /// # Errors
     ///
-    /// When the URL has options that the engine does not take.
+    /// If the URL has options that the engine does not know.
     pub fn new(settings: &Settings<E>, migrations: &[&Migrator]) -> Result<Self, Error> {
         let limits = Limits {
             connections: settings.max_connections,
@@ -112,12 +125,13 @@ impl<E: Engine> Database<E> {
         })
     }
 
-    /// Waits until the database can be reached, unless the settings want that to be an error as well. A
-    /// file that is missing is made, if this start may make its schema too.
+    /// Connects to the database. If it does not answer, this retries with a backoff, or fails, as
+    /// `database.on_start` says. A SQLite file that does not exist is created if `database.migrate_on_start`
+    /// is set.
     ///
     /// # Errors
     ///
-    /// When it refuses this user, or is not what it should be: that does not get better by itself.
+    /// If the database answers, and cannot be used: wrong credentials, or a version that is too old.
     pub async fn connect(&self) -> Result<(), Error> {
         if !self.settings.migrate_on_start && !self.exists() {
             let url = self.url();
@@ -126,12 +140,8 @@ impl<E: Engine> Database<E> {
         self.connect_or_create().await
     }
 
-    /// The same, whatever the settings say of a file that is missing: for `migrate`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::connect`].
-    pub async fn connect_or_create(&self) -> Result<(), Error> {
+    /// Connects, and creates a SQLite file that does not exist, whatever the settings say: for `migrate`.
+    pub(crate) async fn connect_or_create(&self) -> Result<(), Error> {
         let cannot_open = |cause| self.settings.cannot_open(cause);
         let storage = E::open_storage(&self.settings.target()).map_err(cannot_open)?;
         _ = self.storage.set(storage);
@@ -154,48 +164,47 @@ impl<E: Engine> Database<E> {
         }
     }
 
-    /// Connects, and refuses a server that cannot be used.
+    /// Connects, and fails if the version of the server is too old.
     async fn check_server_version(&self) -> Result<(), sqlx::Error> {
         let mut lease = self.write().checkout().await?;
         E::check_version(&E::version(&mut lease).await?)
     }
 
     /// Whether the database exists, as far as that is known without a connection.
-    #[must_use]
-    pub fn exists(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         E::exists(self.settings.url.expose())
     }
 
-    /// For one statement that only reads.
+    /// Runs one statement that only reads.
     #[must_use]
     #[track_caller]
     pub fn read(&self) -> Access<'_, E> {
         Access::to(&self.reads)
     }
 
-    /// For one statement that writes.
+    /// Runs one statement that writes.
     #[must_use]
     #[track_caller]
     pub fn write(&self) -> Access<'_, E> {
         Access::to(&self.writes)
     }
 
-    /// Begins a transaction, for statements that belong together.
+    /// Begins a transaction.
     ///
     /// # Errors
     ///
-    /// When there is no connection in time, or the database does not answer.
+    /// If no connection is free within `database.acquire_timeout`, or the database does not answer.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<E>, sqlx::Error>> + Send {
-        // The place is that of the caller, not of whoever polls.
+        // The location in the log is that of the caller, not of the code that polls.
         Access::to(&self.writes).begin()
     }
 
-    /// One round trip, to see whether it answers; on SQLite, whether the file is there and can be read.
+    /// Makes one round trip. On SQLite, it checks that the file is still there.
     ///
     /// # Errors
     ///
-    /// When it does not, or is not.
+    /// If the database does not answer, or the file is gone.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
         if let Some(storage) = self.storage.get() {
             E::check_storage(storage).await?;
@@ -203,7 +212,8 @@ impl<E: Engine> Database<E> {
         E::probe(&mut self.read().checkout().await?).await
     }
 
-    /// Makes a [ping](Self::ping) whenever it is called, for a health check.
+    /// [Pings](Self::ping) the database at each call, for
+    /// [`Health::register_check`](crate::health::Health::register_check).
     pub fn readiness_probe(
         &self,
     ) -> impl Fn() -> BoxFuture<'static, Result<(), sqlx::Error>> + use<E> {
@@ -214,23 +224,22 @@ impl<E: Engine> Database<E> {
         }
     }
 
-    /// The files that it may have open, at most.
-    #[must_use]
-    pub fn files(&self) -> usize {
+    /// The files that the pools may have open, at most.
+    pub(crate) fn max_files(&self) -> usize {
         let connections = usize::try_from(self.settings.max_connections).unwrap_or(usize::MAX);
-        // SQLite has the database, its log, and something shared.
+        // SQLite opens the database, its log, and its shared memory.
         connections.saturating_add(1).saturating_mul(3)
     }
 
-    /// Has its connections looked after: those that are too old, and those that somebody keeps for
-    /// too long.
+    /// Starts the task that replaces old connections, and logs callers that hold one for too long.
     ///
     /// # Errors
     ///
-    /// When there is a task of this name already, or the stop has begun.
+    /// If the task was started before, or the stop has begun.
     pub fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let database = self.clone();
-        let spawned = supervisor.every("connections", MAINTENANCE).run(move |_| {
+        let task = supervisor.every(&self.qualified("connections"), MAINTENANCE);
+        let spawned = task.run(move |_| {
             let database = database.clone();
             async move {
                 for pool in database.pools().into_values() {
@@ -243,20 +252,21 @@ impl<E: Engine> Database<E> {
     }
 
     /// The numbers of each pool, by its name.
-    pub(crate) fn numbers(&self) -> BTreeMap<&'static str, Numbers> {
+    pub(crate) fn numbers(&self) -> BTreeMap<String, Numbers> {
         let pools = self.pools().into_iter();
-        pools.map(|(name, pool)| (name, pool.numbers())).collect()
+        let pools = pools.map(|(name, pool)| (self.qualified(name), pool.numbers()));
+        pools.collect()
     }
 
-    /// Who has a connection just now: the places in the code.
+    /// The locations in the code that hold a connection now.
     #[must_use]
     pub fn holders(&self) -> Vec<String> {
         let loans = self.pools().into_values().flat_map(Pool::loans);
         loans.map(|loan| loan.to_string()).collect()
     }
 
-    /// Lends no more connections, ends what is still running, and closes all of them; says what was
-    /// still out at the deadline.
+    /// Closes the pools: gives out no more connections, cancels running statements, and waits for connections
+    /// until the deadline. Returns the locations in the code that still held one.
     pub async fn close(&self, deadline: Instant) -> Vec<String> {
         let mut out = Vec::new();
         for pool in self.pools().into_values() {
@@ -275,6 +285,19 @@ impl<E: Engine> Database<E> {
                 .inspect(|storage| E::warn_of_leftovers(storage));
         }
         out
+    }
+
+    /// The name of the section that configures this database.
+    pub(crate) fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// A name that another database of the process does not have: those of `[database]` have no prefix.
+    fn qualified(&self, name: &str) -> String {
+        match self.name() {
+            DEFAULT_NAME => name.to_owned(),
+            own => format!("{own}.{name}"),
+        }
     }
 
     fn pools(&self) -> BTreeMap<&'static str, &Pool<E>> {

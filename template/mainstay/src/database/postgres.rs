@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgErrorPos
 use sqlx::{Executor, Postgres};
 
 use super::engine::{Applied, Engine, Options, Pools, Target, private::Sealed};
-use super::refusal::{ErrorRules, Refusal};
+use super::error_kind::{ErrorKind, ErrorRules};
 use crate::build_info::BuildInfo;
 use crate::settings::REDACTED;
 
@@ -157,7 +157,7 @@ pub(super) const ERRORS: ErrorRules = ErrorRules {
     is_transient,
     is_fatal,
     is_no_transaction,
-    refusal,
+    kind,
     field,
     about,
     explain,
@@ -305,17 +305,17 @@ fn is_no_transaction(_: &sqlx::Error) -> bool {
     false
 }
 
-fn refusal(error: &dyn DatabaseError) -> Refusal {
+fn kind(error: &dyn DatabaseError) -> ErrorKind {
     match error.code().as_deref() {
         // A statement, or its wait for a lock, took too long.
-        Some("57014" | "55P03") => Refusal::TooSlow,
+        Some("57014" | "55P03") => ErrorKind::Timeout,
         // What was given is no value of that type, or one that there is no room for.
-        Some(code) if code.starts_with("22") => Refusal::Invalid { field: None },
+        Some(code) if code.starts_with("22") => ErrorKind::Invalid { field: None },
         // It had to choose between two that block each other.
-        Some("40001" | "40P01") => Refusal::Unavailable,
-        Some(code) if FATAL.contains(&code) => Refusal::Unavailable,
-        Some(code) if code.starts_with("08") || code.starts_with("53") => Refusal::Unavailable,
-        _ => Refusal::Internal,
+        Some("40001" | "40P01") => ErrorKind::Unavailable,
+        Some(code) if FATAL.contains(&code) => ErrorKind::Unavailable,
+        Some(code) if code.starts_with("08") || code.starts_with("53") => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
     }
 }
 

@@ -14,6 +14,8 @@ use crate::settings::{Check, REDACTED, Reader, Section, Setting, one_of};
 
 /// `[database]`, or another section of the same keys.
 pub struct Settings<E> {
+    /// The name of the section, which names the database in the log and in metrics.
+    pub name: String,
     /// Where the database is.
     pub url: Url<E>,
     /// The most connections that are open at once. SQLite has one more, which writes.
@@ -56,7 +58,7 @@ pub enum UnknownMigrations {
     Tolerate,
 }
 
-/// The URL of a database. A password in it is a secret; the rest of it is shown.
+/// The URL of a database. A password in it is a secret, and is redacted.
 pub struct Url<E> {
     whole: SecretString,
     shown: String,
@@ -89,6 +91,7 @@ impl<E: Engine> Settings<E> {
 impl<E: Engine> Section for Settings<E> {
     fn read(from: &mut Reader<'_>) -> Self {
         Self {
+            name: from.name().to_owned(),
             url: from.value("url"),
             max_connections: from.value("max_connections"),
             acquire_timeout: from.value("acquire_timeout"),
@@ -193,6 +196,7 @@ impl<E> fmt::Debug for Url<E> {
 impl<E> Clone for Settings<E> {
     fn clone(&self) -> Self {
         Self {
+            name: self.name.clone(),
             url: self.url.clone(),
             ..*self
         }

@@ -22,7 +22,7 @@ use sqlx::sqlite::{
 use sqlx::{Executor, Sqlite};
 
 use super::engine::{Applied, Engine, Options, Pools, Target, private::Sealed};
-use super::refusal::{ErrorRules, Refusal};
+use super::error_kind::{ErrorKind, ErrorRules};
 use file::Storage;
 
 impl Sealed for Sqlite {}
@@ -169,7 +169,7 @@ pub(super) const ERRORS: ErrorRules = ErrorRules {
     is_transient,
     is_fatal,
     is_no_transaction,
-    refusal,
+    kind,
     field,
     about,
     explain,
@@ -260,21 +260,21 @@ fn is_no_transaction(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.message().contains("no transaction is active"))
 }
 
-fn refusal(error: &dyn DatabaseError) -> Refusal {
+fn kind(error: &dyn DatabaseError) -> ErrorKind {
     const INTERRUPTED: i32 = 9;
     const TOO_BIG: i32 = 18;
     const CONSTRAINT: i32 = 19;
     const MISMATCH: i32 = 20;
     match code(error) {
-        _ if is_busy(error) || is_full(error) => Refusal::Unavailable,
-        INTERRUPTED => Refusal::TooSlow,
+        _ if is_busy(error) || is_full(error) => ErrorKind::Unavailable,
+        INTERRUPTED => ErrorKind::Timeout,
         // A key that restricts a delete is told as a trigger.
         CONSTRAINT if error.message().starts_with("FOREIGN KEY") => {
-            Refusal::Related { field: None }
+            ErrorKind::Reference { field: None }
         }
         // What was given is no value for that column, or one that there is no room for.
-        CONSTRAINT | MISMATCH | TOO_BIG => Refusal::Invalid { field: None },
-        _ => Refusal::Internal,
+        CONSTRAINT | MISMATCH | TOO_BIG => ErrorKind::Invalid { field: None },
+        _ => ErrorKind::Internal,
     }
 }
 
@@ -367,7 +367,7 @@ mod tests {
         let query = sqlx::query("INSERT INTO things (id, name) VALUES ($1, 'first')");
         let failed = query.bind("canary").execute(fixture.database.write());
         let error = failed.await.unwrap_err();
-        assert_eq!(Refusal::of(&error), Refusal::Invalid { field: None });
+        assert_eq!(ErrorKind::of(&error), ErrorKind::Invalid { field: None });
     }
 
     #[tokio::test]

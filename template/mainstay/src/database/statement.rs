@@ -58,7 +58,7 @@ impl<E: Engine> Execute<'_, E> for Statement<E> {
 
 /// Around a statement, if the request at hand is followed.
 pub(super) fn begun(system: &'static str, sql: &str, place: Place) -> Span {
-    if Trace::followed().is_none() {
+    if Trace::current_sampled().is_none() {
         return Span::none();
     }
     let (operation, table) = summary(sql);

@@ -17,10 +17,10 @@ use crate::settings::{Check, Reader, Section};
 
 /// The part of `[http]` that is about overload.
 #[derive(Debug, Clone)]
-pub struct Overload {
-    pub in_flight: usize,
-    pub waiting: usize,
-    pub wait: Duration,
+pub(crate) struct Overload {
+    pub(crate) in_flight: usize,
+    pub(crate) waiting: usize,
+    pub(crate) wait: Duration,
 }
 
 impl Section for Overload {
@@ -149,7 +149,7 @@ mod tests {
         let _second = admission.enter().await.unwrap();
         let began = Instant::now();
         let request = Context::until(began + Duration::from_millis(100));
-        assert!(request.carry(admission.enter()).await.is_err());
+        assert!(request.scope(admission.enter()).await.is_err());
         assert_eq!(began.elapsed(), Duration::from_millis(100));
     }
 

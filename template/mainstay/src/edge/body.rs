@@ -93,7 +93,7 @@ pub(super) fn bound(request: &mut Request, limit: usize, turn: Turn) -> Result<R
             };
             let known = HeaderValue::from_static(known);
             let refused = Problem::UNSUPPORTED_MEDIA_TYPE;
-            return Err(refused.and_header(header::ACCEPT_ENCODING, known));
+            return Err(refused.with_header(header::ACCEPT_ENCODING, known));
         }
     };
     *request.body_mut() = body;

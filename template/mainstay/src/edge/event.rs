@@ -113,7 +113,7 @@ impl Drop for Event {
         }
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         // It ends where it has begun: with the request at hand.
-        Context::look(|context| {
+        Context::with(|context| {
             let client = context.client.filter(|_| self.tells_client);
             let client = client.map(Address::of);
             tracing::info!(

@@ -91,13 +91,13 @@ fn in_digits(length: u64) -> Option<HeaderValue> {
 
 /// An answer beside the edge, which has an id as well: of a request for which there is so much time. One
 /// that has its id already keeps it.
-pub async fn named(time: Duration, answer: impl Future<Output = Response>) -> Response {
+pub(crate) async fn named(time: Duration, answer: impl Future<Output = Response>) -> Response {
     if RequestId::current().is_some() {
         return answer.await;
     }
     let context = Context::until(Instant::now() + time);
     let id = context.id.clone();
-    let mut response = context.carry(answer).await;
+    let mut response = context.scope(answer).await;
     put_on(&mut response, id);
     response
 }

@@ -1,11 +1,12 @@
-//! What stands between a socket and a handler.
+//! The middleware between a listener and the handlers.
 //!
-//! Every request has an id, which its answer carries in `x-request-id`; has the head of
-//! its answer within `http.request_timeout`, also if its handler panics; and leaves exactly one `request` event, with
-//! the route's template and never the query string. Errors that no handler made (404, 405, a body
-//! that is too large or no JSON) are problems like all others.
+//! - Every request has an id, which its answer carries in `x-request-id`.
+//! - The head of the answer comes within `http.request_timeout`, also if the handler panics.
+//! - Every request logs exactly one `request` event, with the template of its route, and never the query.
+//! - Errors that no handler made (404, 405, a body that is too large) are [`Problem`]s as well.
+//! - Hosts, origins, sizes and the number of requests are checked before a handler runs.
 //!
-//! `Edge::pass` and `Edge::admit` are the whole of it, from the outside to the inside.
+//! To read the code, start with `Edge::pass` and `Edge::admit`.
 
 mod account;
 mod address;
@@ -51,16 +52,16 @@ use deadline::until;
 use event::Event;
 use turn::Turn;
 
-pub use headers::named;
+pub(crate) use headers::named;
 pub(crate) use host::reject_conflicting_hosts;
-pub use origin::is_foreign;
+pub(crate) use origin::is_foreign;
 pub use peers::Client;
 pub use settings::Http;
 
 /// The longest path and query that a request may have, in bytes.
 const LONGEST_URI: usize = 8 * 1024;
 
-/// Puts the edge around the service's routes.
+/// Wraps the routes of a service in the middleware, which records requests in `requests`.
 pub fn protect(routes: Router, http: &Http, requests: Recorder) -> Router {
     let edge = Arc::new(Edge {
         admission: Arc::new(Admission::new(http.overload.clone(), http.body_limit.0)),
@@ -104,7 +105,7 @@ impl Edge {
             Ok(response)
         });
         // Whatever runs for the request can tell for which.
-        context.carry(passed)
+        context.scope(passed)
     }
 
     /// What is to be known of a request wherever it goes.
@@ -147,7 +148,7 @@ impl Edge {
             // Nobody who waits here has cost much.
             let place = self.admission.enter().await;
             let place = place.inspect_err(|_| self.requests.shed())?;
-            let deadline = Context::look(|context| context.deadline);
+            let deadline = Context::with(|context| context.deadline);
             let deadline = deadline.unwrap_or_else(|| Instant::now() + http.request_timeout);
             if deadline <= Instant::now() {
                 return Err(Problem::TIMEOUT);

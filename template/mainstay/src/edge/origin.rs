@@ -11,15 +11,15 @@ use crate::settings::{Check, Reader, Section, Setting};
 
 /// The part of `[http]` that is about pages of other sites.
 #[derive(Debug, Clone)]
-pub struct Origins {
-    pub allowed: Vec<Origin>,
-    pub credentials: bool,
-    pub refuse_others: bool,
+pub(crate) struct Origins {
+    pub(crate) allowed: Vec<Origin>,
+    pub(crate) credentials: bool,
+    pub(crate) refuse_others: bool,
 }
 
 /// Where a page comes from, as browsers tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin(HeaderValue);
+pub(crate) struct Origin(HeaderValue);
 
 impl Setting for Origin {
     const EXPECTED: &'static str = "an origin, such as `https://app.example.org`";
@@ -101,7 +101,7 @@ impl Origins {
 ///
 /// A page cannot make a browser hide where it comes from. What is no browser says nothing of that, and
 /// keeps nothing for us that it would send by itself.
-pub fn is_foreign(request: &Request) -> bool {
+pub(crate) fn is_foreign(request: &Request) -> bool {
     const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     let text = |name| request.headers().get(name).map(HeaderValue::as_bytes);
     match (text(SITE), text(header::ORIGIN)) {

@@ -21,7 +21,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// A network whose machines are believed: an address is one of a single machine.
 #[derive(Debug, Clone)]
-pub struct Network(IpNet);
+pub(crate) struct Network(IpNet);
 
 impl Setting for Network {
     const EXPECTED: &'static str = "a network, such as `10.0.0.0/8`, or an address";
@@ -34,8 +34,8 @@ impl Setting for Network {
     }
 }
 
-/// Who has sent a request: the machine at the other end of the connection, or whoever it has that
-/// from, as far as the machines in between are believed. An extractor.
+/// The address of the client: an extractor. It is the peer of the connection, or the address that trusted
+/// proxies (`http.trusted_proxies`) forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client(pub IpAddr);
 

@@ -17,17 +17,21 @@ use crate::settings::{ByteSize, Check, Reader, Section, Setting};
 /// `[http]`
 #[derive(Debug, Clone)]
 pub struct Http {
+    /// The address of the public listener.
     pub listen: SocketAddr,
-    pub request_timeout: Duration,
-    pub timeout_header: Option<Header>,
+    pub(crate) request_timeout: Duration,
+    pub(crate) timeout_header: Option<Header>,
+    /// The largest body of a request.
     pub body_limit: ByteSize,
+    /// Whether the description of the API is served.
     pub documentation: bool,
-    pub hosts: Vec<Host>,
-    pub trusted_proxies: Vec<Network>,
-    pub log_client: bool,
-    pub trace_ratio: Ratio,
-    pub origins: Origins,
-    pub overload: Overload,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) log_client: bool,
+    pub(crate) trace_ratio: Ratio,
+    pub(crate) origins: Origins,
+    pub(crate) overload: Overload,
+    /// The limits of its connections.
     pub limits: Limits,
 }
 
@@ -77,7 +81,7 @@ impl Section for Http {
 
 /// The name of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header(pub(super) HeaderName);
+pub(crate) struct Header(pub(super) HeaderName);
 
 impl Setting for Header {
     const EXPECTED: &'static str = "the name of a header, such as `x-request-timeout`";
@@ -89,7 +93,7 @@ impl Setting for Header {
 
 /// The name of a host, without a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host(pub(super) String);
+pub(crate) struct Host(pub(super) String);
 
 impl Setting for Host {
     const EXPECTED: &'static str = "a host, such as `api.example.org`, without a port";

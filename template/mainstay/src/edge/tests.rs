@@ -35,7 +35,7 @@ pub(crate) fn http(set: &[&str]) -> Http {
 
     let set = set.iter().map(ToString::to_string).collect::<Vec<_>>();
     let sources = Sources::of_process(&[], &set);
-    let loaded = crate::settings::load::<OfHttp>(&Reference::new(&[crate::SETTINGS]), &sources);
+    let loaded = crate::settings::load::<OfHttp>(&Reference::new(&[crate::sections::SETTINGS]), &sources);
     loaded
         .unwrap_or_else(|problems| panic!("{problems}"))
         .settings

@@ -21,7 +21,7 @@ const LONGEST: usize = 512;
 
 /// A share of all there are: from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ratio(f64);
+pub(crate) struct Ratio(f64);
 
 impl Ratio {
     /// Whether this one is among them.
@@ -53,8 +53,8 @@ pub(super) fn of(headers: &HeaderMap, is_trusted: bool, ratio: Ratio) -> Option<
         _ => ratio.has_this(),
     };
     match given {
-        Some(trace) => Some(trace.sampled(is_sampled).noted(state(headers))),
-        None => is_sampled.then(Trace::begun),
+        Some(trace) => Some(trace.with_sampling(is_sampled).with_state(state(headers))),
+        None => is_sampled.then(Trace::new_sampled),
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) fn span(request: &Request, route: &str, context: &Context) -> Span {
     }
     if trace.is_some_and(Trace::is_sampled) {
         // Whoever makes something of it looks at whose it is. No filter but `off` is above this level.
-        context.clone().around(|| span!(ERROR))
+        context.clone().sync_scope(|| span!(ERROR))
     } else {
         span!(DEBUG)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What can be asked, by the name of its route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Probe {
+pub(crate) enum Probe {
     Readyz,
     Livez,
     Startupz,
@@ -22,8 +22,7 @@ impl Probe {
     }
 
     /// What a service is that passes it.
-    #[must_use]
-    pub fn passed(self) -> &'static str {
+    pub(crate) fn passed(self) -> &'static str {
         match self {
             Self::Readyz => "ready",
             Self::Livez => "alive",
@@ -32,16 +31,12 @@ impl Probe {
     }
 }
 
-/// Asks the service that runs with these settings for this probe: whether it passes.
-///
-/// # Errors
-///
-/// When nothing answers there.
+/// Asks the service that runs with these settings whether the probe passes.
 #[expect(
     clippy::disallowed_methods,
     reason = "a command of its own, without a runtime"
 )]
-pub fn ask(operator: SocketAddr, probe: Probe) -> io::Result<bool> {
+pub(crate) fn ask(operator: SocketAddr, probe: Probe) -> io::Result<bool> {
     const PATIENCE: Duration = Duration::from_secs(2);
     let mut address = operator;
     if address.ip().is_unspecified() {

@@ -1,16 +1,16 @@
-//! The three probes, for whoever decides about the life of this process.
+//! The probes `/livez`, `/readyz` and `/startupz`, and the checks of dependencies.
 //!
-//! - `/livez`: the process makes progress. It stays 200 while draining, and never asks anything
-//!   outside of the process.
-//! - `/readyz`: requests are welcome, and every critical task runs.
-//! - `/startupz`: the start is complete; from then on, always.
+//! - `/livez`: the runtime makes progress. It stays 200 during the stop, and looks at nothing outside of
+//!   the process.
+//! - `/readyz`: the service answers requests, and every critical task runs.
+//! - `/startupz`: the start is complete.
 //!
-//! What the process depends on is a *named check*. It is asked in the background, never by a probe:
-//! however many probes come, it is asked once a period. It fails after three failures in a row, and
-//! recovers with one success. By default a check that fails does not make the service unready,
-//! since taking every replica out at once helps nobody; `?verbose` and the log tell of it.
+//! A dependency has a named check, which runs once per `health.period` in the background, however many
+//! probes arrive. It fails after three failures in a row, and recovers with one success. By default, a
+//! failing check is [`Degraded`](Importance::Degraded): the service stays ready, since all replicas lose the
+//! same dependency at once. `?verbose`, the metrics and the log show the failure.
 //!
-//! A probe gives names, never reasons: those are in the log.
+//! The body of a probe has names only. Reasons are in the log.
 
 mod ask;
 mod check;
@@ -20,7 +20,7 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use ask::{Probe, ask};
+pub(crate) use ask::{Probe, ask};
 
 use crate::importance::Importance;
 use crate::lifecycle::{Lifecycle, State};
@@ -32,8 +32,11 @@ use check::Check;
 /// `[health]`
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The interval of the checks.
     pub period: Duration,
+    /// How long a check may take.
     pub timeout: Duration,
+    /// How long the runtime may stall until `/livez` fails.
     pub stall: Duration,
 }
 
@@ -61,7 +64,7 @@ impl Section for Settings {
     }
 }
 
-/// What is known about this process. All clones are the same.
+/// The probes of the process and its checks. All clones are the same.
 #[derive(Debug, Clone)]
 pub struct Health(Arc<Inner>);
 
@@ -74,16 +77,18 @@ struct Inner {
     checks: Mutex<Vec<Arc<Check>>>,
 }
 
-/// What is believed of a named check.
+/// The state of a named check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
+    /// The name of the check.
     pub name: String,
+    /// Whether it passes: not if it failed three times in a row.
     pub passes: bool,
-    /// How long the last answer took.
+    /// How long its last run took.
     pub took: Option<Duration>,
 }
 
-/// One thing that a probe looks at, as it is just now.
+/// The current state of one thing that a probe looks at.
 struct Finding {
     name: String,
     state: Verdict,
@@ -99,8 +104,15 @@ enum Verdict {
 }
 
 impl Health {
+    /// The health of a process without a watchdog, for a test. A service has
+    /// [`Process::health`](crate::Process::health).
     #[must_use]
-    pub fn new(
+    pub fn new(settings: &Settings, lifecycle: &Lifecycle, supervisor: &Supervisor) -> Self {
+        Self::watched(settings, lifecycle, supervisor, &Pulse::default())
+    }
+
+    /// The health of a process whose runtime a watchdog observes.
+    pub(crate) fn watched(
         settings: &Settings,
         lifecycle: &Lifecycle,
         supervisor: &Supervisor,
@@ -115,11 +127,11 @@ impl Health {
         }))
     }
 
-    /// Asks `probe` once a period from now on, under this name.
+    /// Runs `probe` once per `health.period` from now on, as the check with this name.
     ///
     /// # Errors
     ///
-    /// When there is such a check already, or the stop has begun.
+    /// If there is a check of this name, or the stop has begun.
     pub fn register_check<P, F, E>(
         &self,
         name: &str,
@@ -152,7 +164,7 @@ impl Health {
         Ok(())
     }
 
-    /// What is believed of each check.
+    /// The state of each check.
     #[must_use]
     pub fn checked(&self) -> Vec<Checked> {
         let checks = self.checks();
@@ -167,7 +179,7 @@ impl Health {
         checked.collect()
     }
 
-    /// Whether this process makes progress.
+    /// `/livez`
     fn alive(&self) -> Vec<Finding> {
         let stalled = self.0.pulse.stalled_for();
         let dead = stalled.is_some_and(|time| time >= self.0.settings.stall);
@@ -181,7 +193,7 @@ impl Health {
         }]
     }
 
-    /// Whether requests are welcome.
+    /// `/readyz`
     fn ready(&self) -> Vec<Finding> {
         let state = self.0.lifecycle.state();
         let mut findings = vec![Finding {
@@ -225,7 +237,7 @@ impl Health {
         findings
     }
 
-    /// Whether the start is complete.
+    /// `/startupz`
     fn started(&self) -> Vec<Finding> {
         let started = self.0.lifecycle.state() != State::Starting;
         vec![Finding {

@@ -1,4 +1,4 @@
-//! The probes' routes, and how they put what is found into words.
+//! The routes of the probes, and their answers.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::edge::{named, reject_conflicting_hosts};
 use crate::problem::Problem;
 
 impl Health {
-    /// The probes' routes.
+    /// The routes `/livez`, `/readyz` and `/startupz`. Merge them with the routes of the service, outside of
+    /// [`edge::protect`](crate::edge::protect): a probe is answered also when the service is overloaded.
     pub fn routes(&self) -> Router {
         let probe = |look: fn(&Self) -> Vec<Finding>| {
             get(

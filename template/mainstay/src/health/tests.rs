@@ -28,7 +28,7 @@ impl Process {
         };
         let lifecycle = Lifecycle::starting();
         let supervisor = Supervisor::new();
-        let health = Health::new(&settings, &lifecycle, &supervisor, &Pulse::default());
+        let health = Health::watched(&settings, &lifecycle, &supervisor, &Pulse::default());
         Self {
             routes: health.routes(),
             lifecycle,
@@ -247,11 +247,15 @@ async fn a_critical_task_that_does_not_run_makes_unready_and_another_one_degrade
     let fail = async |()| Err::<(), _>("no");
     let policy = |task: supervisor::Builder| {
         let hour = Duration::from_hours(1);
-        task.backoff(hour, hour).restarts(1, hour)
+        task.backoff(hour, hour).max_restarts(1, hour)
     };
     let run = move |_| async move { fail(()).await };
     policy(tasks.task("recorder").critical()).run(run).unwrap();
-    tasks.task("extra").restarts(0, PERIOD).run(run).unwrap();
+    tasks
+        .task("extra")
+        .max_restarts(0, PERIOD)
+        .run(run)
+        .unwrap();
     sleep(TIMEOUT).await;
 
     let (status, body) = process.probe("/readyz?verbose").await;

@@ -1,12 +1,11 @@
-//! What the description of an operation says of keys.
+//! Keys in the description of an operation.
 
 use utoipa::IntoParams;
 
 use super::{IN_USE, REUSED, key};
 use crate::problem::Problem;
 
-/// The header, for an operation whose handler takes [`Once`](super::Once):
-/// `params(idempotency::KeyHeader)`.
+/// Describes the header of [`Once`](super::Once) in OpenAPI: `params(idempotency::KeyHeader)`.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only what is said of it counts")]
@@ -21,5 +20,5 @@ pub struct KeyHeader {
     key: Option<String>,
 }
 
-/// What is answered because of a key.
-pub const PROBLEMS: &[Problem] = &[key::MALFORMED, IN_USE, REUSED];
+/// The errors that a key may cause.
+pub(crate) const PROBLEMS: &[Problem] = &[key::MALFORMED, IN_USE, REUSED];

@@ -1,5 +1,5 @@
-//! The answers that are kept, in the table `idempotency`: for as long as `idempotency.retention`, and
-//! not more of them than `idempotency.max_answers`.
+//! The stored answers, in the table `idempotency`: for `idempotency.retention`, and at most
+//! `idempotency.max_answers`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,11 +9,11 @@ use super::answer::Answer;
 use super::key::Keyed;
 use super::store::{Row, Store};
 use super::{Settings, numbers};
-use crate::database::{Database, Refusal, Transaction};
+use crate::database::{Database, ErrorKind, Transaction};
 use crate::problem::Problem;
 use crate::supervisor::{SpawnError, Supervisor};
 
-/// The keys that clients have sent, with the answers that they were given.
+/// The stored keys and answers. All clones are the same.
 #[derive(Debug)]
 pub struct Keys<E: Store>(Arc<Inner<E>>);
 
@@ -38,7 +38,7 @@ impl<E: Store> Clone for Keys<E> {
 }
 
 impl<E: Store> Keys<E> {
-    /// The keys that are kept in this database, which needs the [`migrations`](super::migrations).
+    /// Stores keys in this database, which needs the [`migrations`](super::migrations).
     #[must_use]
     pub fn new(settings: &Settings, database: Database<E>) -> Self {
         Self(Arc::new(Inner {
@@ -48,16 +48,16 @@ impl<E: Store> Keys<E> {
         }))
     }
 
-    /// Has answers removed that have been kept for long enough.
+    /// Starts the task that removes answers after `idempotency.retention`.
     ///
     /// # Errors
     ///
-    /// When there is a task of this name already, or the stop has begun.
+    /// If the task was started before, or the stop has begun.
     pub fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let keys = self.clone();
         let task = supervisor.every("idempotency", EVERY);
         // A stop does not wait for a database that does not answer.
-        let task = task.at_start().jitter(EVERY / 6).gives_way();
+        let task = task.at_start().jitter(EVERY / 6).cancel_on_stop();
         let spawned = task.run(move |_| {
             let keys = keys.clone();
             async move { keys.maintain().await }
@@ -150,7 +150,9 @@ impl<E: Store> Keys<E> {
                 self.0.kept.fetch_add(1, Ordering::Relaxed);
                 Ok(true)
             }
-            Err(error) if matches!(Refusal::of(&error), Refusal::Taken { .. }) => Ok(false),
+            Err(error) if matches!(ErrorKind::of(&error), ErrorKind::AlreadyExists { .. }) => {
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -1,5 +1,5 @@
-//! A request that changes something, sent again by whoever has not heard the answer: with the same
-//! `Idempotency-Key`, it is worked on once, and answered each time as it was the first.
+//! Idempotency keys: a client may send a request again with the same `Idempotency-Key`; the service does the
+//! work once, and gives the first answer each time.
 //!
 //! ```ignore
 //! async fn create(State(orders): State<Orders>, once: Once<Json<NewOrder>>) -> Result<Response, Problem> {
@@ -11,15 +11,15 @@
 //! }
 //! ```
 //!
-//! - The answer is kept in the transaction that has the effect. Whatever ends the process, and
-//!   whenever, either both are there or neither is: nothing is done twice, and no key gets stuck.
-//! - Kept is what is final: what was done, and what was refused (4xx, unless it asks for another try).
-//!   What is refused has no effect, with a key or without: the work is undone. After a failure of ours
-//!   (5xx) nothing is kept, nor has anything happened.
-//! - The same key with another request is refused (422), and so is one that is being worked on (409).
-//! - A key is one on its route. Where requests have a [`Caller`], it is also the caller's own.
+//! - The answer is stored in the transaction of the work. A crash at any time leaves both or neither: no work
+//!   is done twice, and no key is stuck.
+//! - Final answers are stored: success, and client errors (4xx) that do not ask for a retry. The work of a
+//!   client error is rolled back, with a key or without. After a server error (5xx), nothing is stored, and the
+//!   work is rolled back.
+//! - The same key with another request gets 422. A key whose request is in progress gets 409.
+//! - A key belongs to its route, and to its [`Caller`] if requests have one.
 //!
-//! All of this is about what the work does in its transaction. A letter that it sends is sent.
+//! Only effects in the transaction are covered: an e-mail that the work sends is sent.
 
 mod answer;
 mod described;
@@ -43,20 +43,21 @@ use answer::Answer;
 use key::Keyed;
 use numbers::Outcome;
 
-pub use described::{KeyHeader, PROBLEMS};
+pub use described::KeyHeader;
+pub(crate) use described::PROBLEMS;
 pub use key::Caller;
 pub use keys::Keys;
 pub(crate) use numbers::write_metrics;
 pub use settings::Settings;
 pub use store::Store;
 
-/// The migrations that make the table of answers, for [`Database::new`](crate::database::Database::new).
+/// The migrations of the table of answers, for [`Database::new`](crate::database::Database::new).
 #[must_use]
 pub fn migrations<E: Store>() -> &'static sqlx::migrate::Migrator {
     E::migrations()
 }
 
-/// The reference of `[idempotency]`, for [`Service::settings`](crate::Service::settings).
+/// The settings of `[idempotency]` with their defaults, for [`Service::settings`](crate::Service::settings).
 pub const SETTINGS: &str = include_str!("../../config/idempotency.toml");
 
 /// The header of a request that may be sent again.
@@ -65,34 +66,35 @@ pub const KEY: HeaderName = IDEMPOTENCY_KEY;
 /// The header of an answer that was given before.
 pub const REPLAYED: HeaderName = IDEMPOTENT_REPLAYED;
 
-/// What a request asks for, `T`, which is done once for a key. A request without one is worked on
-/// whenever it comes, or is refused if the key is [`Demanded`].
+/// An extractor for a request of type `T` whose work is done once per key. A request without a key is worked on
+/// each time, or refused if the key is [`Required`].
 #[derive(Debug)]
-pub struct Once<T, K = IfGiven> {
+pub struct Once<T, K = Optional> {
     key: Option<Keyed>,
     input: T,
-    demand: PhantomData<K>,
+    requirement: PhantomData<K>,
 }
 
-/// A route that takes requests without a key as well.
+/// The route takes requests without a key as well.
 #[derive(Debug)]
-pub struct IfGiven;
+pub struct Optional;
 
-/// A route on which each request must have a key.
+/// The route refuses requests without a key.
 #[derive(Debug)]
-pub struct Demanded;
+pub struct Required;
 
-/// Whether there must be a key.
-pub trait Demand {
-    const DEMANDED: bool;
+/// Whether a route requires a key: [`Optional`] or [`Required`].
+pub trait KeyRequirement {
+    /// Whether a request without a key is refused.
+    const IS_REQUIRED: bool;
 }
 
-impl Demand for IfGiven {
-    const DEMANDED: bool = false;
+impl KeyRequirement for Optional {
+    const IS_REQUIRED: bool = false;
 }
 
-impl Demand for Demanded {
-    const DEMANDED: bool = true;
+impl KeyRequirement for Required {
+    const IS_REQUIRED: bool = true;
 }
 
 const MISSING: Problem = Problem::new(
@@ -112,13 +114,13 @@ const REUSED: Problem = Problem::new(
 );
 
 impl<T, K> Once<T, K> {
-    /// Does the work in a transaction that has its effect and its answer together, unless it was done
-    /// before: then that answer is given again, and says so by [`REPLAYED`].
+    /// Does the work in a transaction together with its answer. If it was done before, this returns the stored
+    /// answer, with the header [`REPLAYED`].
     ///
     /// # Errors
     ///
-    /// What the work has failed of; when the key belongs to another request, or is being worked on;
-    /// and when the database does not answer.
+    /// The error of the work. Also if the key belongs to another request, if its request is in progress, and if
+    /// the database does not answer.
     #[track_caller]
     pub fn run<R, W, E>(
         self,
@@ -130,7 +132,7 @@ impl<T, K> Once<T, K> {
         E: Store,
         W: AsyncFnOnce(&mut Transaction<E>, T) -> Result<R, Problem>,
     {
-        // Whoever holds the connection is the caller, not this.
+        // The log names the caller as the holder of the connection.
         let begun = keys.database().begin();
         let Self { key, input, .. } = self;
         async move {
@@ -169,7 +171,7 @@ async fn keyed<T, R: IntoResponse, E: Store>(
         return Ok(response);
     }
     // Waited for, so that whoever asks again at once does not find the key in use.
-    transaction.roll_back().await;
+    transaction.rollback().await;
     attempted.map(Attempt::into_response)
 }
 
@@ -230,14 +232,14 @@ fn in_use() -> Problem {
     /// In seconds.
     const SOON: HeaderValue = HeaderValue::from_static("1");
     Outcome::InUse.count();
-    IN_USE.and_header(header::RETRY_AFTER, SOON)
+    IN_USE.with_header(header::RETRY_AFTER, SOON)
 }
 
 fn about_key(words: &'static str) -> Fault {
     Fault::in_header(KEY.as_str(), words)
 }
 
-/// Whether this answer was given before.
+/// Whether this answer is a stored one.
 #[must_use]
 pub fn is_replayed(response: &Response) -> bool {
     response.headers().contains_key(REPLAYED)
@@ -247,7 +249,7 @@ impl<T, S, K> FromRequest<S> for Once<T, K>
 where
     T: FromRequest<S>,
     S: Send + Sync,
-    K: Demand,
+    K: KeyRequirement,
 {
     type Rejection = Response;
 
@@ -260,7 +262,7 @@ where
                 let key = Keyed::new(key, &parts, &body);
                 (Some(key), Request::from_parts(parts, Body::from(body)))
             }
-            None if K::DEMANDED => {
+            None if K::IS_REQUIRED => {
                 let missing = MISSING.with([about_key("is missing")]);
                 return Err(missing.into_response());
             }
@@ -270,7 +272,7 @@ where
         Ok(Self {
             key,
             input: input.map_err(IntoResponse::into_response)?,
-            demand: PhantomData,
+            requirement: PhantomData,
         })
     }
 }

@@ -7,8 +7,11 @@ use crate::settings::{ByteSize, Check, Reader, Section};
 /// `[idempotency]`
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// How long answers are stored.
     pub retention: Duration,
+    /// The most answers that are stored.
     pub max_answers: u32,
+    /// The largest answer that is stored.
     pub answer_limit: ByteSize,
 }
 

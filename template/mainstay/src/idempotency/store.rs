@@ -15,9 +15,11 @@ pub struct Row {
     pub(super) body: Vec<u8>,
 }
 
-/// An engine that answers can be kept in: each one that this crate knows.
+/// An engine that can store answers: every [`Engine`]. The trait is sealed, and its hidden items are private to
+/// this crate.
 pub trait Store: Engine {
-    /// The migrations that make the table.
+    /// The migrations of the table.
+    #[doc(hidden)]
     fn migrations() -> &'static Migrator;
 
     #[doc(hidden)]

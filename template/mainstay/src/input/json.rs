@@ -1,4 +1,4 @@
-//! JSON, in and out.
+//! Bodies of JSON.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -12,7 +12,7 @@ use super::objects::Objects;
 use super::{UNKNOWN, field, note, valid, words};
 use crate::problem::{Fault, Problem, pointer};
 
-/// A body of JSON: of a request, valid by the rules of its type; or of an answer.
+/// A body of JSON: as an extractor, it is valid by the rules of its type; it is also an answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Json<T>(pub T);
 
@@ -63,7 +63,7 @@ where
     let mut json = serde_json::Deserializer::from_slice(body);
     let parsed = serde_ignored::deserialize(Objects(&mut json), |path| {
         note(&mut unknown, || {
-            Fault::at(pointer_of_ignored(&path), UNKNOWN)
+            Fault::in_body(pointer_of_ignored(&path), UNKNOWN)
         });
     });
     let parsed = parsed.and_then(|value: T| json.end().map(|()| value));
@@ -80,11 +80,11 @@ where
                 error.line(),
                 error.column()
             );
-            return Err(Problem::BAD_REQUEST.with([Fault::at("", place)]));
+            return Err(Problem::BAD_REQUEST.with([Fault::in_body("", place)]));
         }
     };
     valid(value, unknown, Problem::INVALID, |place, detail| {
-        Fault::at(pointer_of_rule(place), detail)
+        Fault::in_body(pointer_of_rule(place), detail)
     })
 }
 
@@ -99,9 +99,9 @@ fn fault_in<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Faul
     match field(&error) {
         // These are told as the place that has the field, or lacks it.
         Some(field) if !place.ends_with(&pointer("", field)) => {
-            Fault::at(pointer(&place, field), words(&error))
+            Fault::in_body(pointer(&place, field), words(&error))
         }
-        _ => Fault::at(place, words(&error)),
+        _ => Fault::in_body(place, words(&error)),
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::problem::MOST_FAULTS;
+    use crate::problem::MAX_FAULTS;
 
     #[derive(Debug, Deserialize, Validate)]
     struct Order {
@@ -304,7 +304,7 @@ mod tests {
             .take(200)
             .collect();
         let (code, faults) = refused(&format!("{{{fields} \"name\": \"\", \"parts\": []}}")).await;
-        assert_eq!((code.as_str(), faults.len()), ("invalid", MOST_FAULTS));
+        assert_eq!((code.as_str(), faults.len()), ("invalid", MAX_FAULTS));
         assert!(faults.iter().all(|(pointer, _)| pointer.len() < 1_000));
     }
 

@@ -1,13 +1,12 @@
-//! What a handler is given of a request: checked, or else refused with a problem that says what is
-//! wrong and where, all of it at once.
+//! Extractors that validate: a request that is not valid gets one [`Problem`] that names all places that are
+//! wrong.
 //!
-//! [`Json`], [`Path`] and [`Query`] stand in for those of axum, whose refusals are text. A field or a
-//! parameter that nobody knows is refused as well: it is most likely a misspelt one, and passing over
-//! it would do something else than was asked for.
+//! [`Json`], [`Path`] and [`Query`] replace those of axum, which answer errors as text. They refuse unknown
+//! fields and parameters as well: an unknown name is most likely misspelt, and to ignore it would do something
+//! else than the client asked for.
 //!
-//! The rules of a type are `garde`'s, which knows nothing of `serde`: it tells a field by its name in
-//! Rust. So fields are called in JSON as in Rust, and a type that is only its content has
-//! `#[garde(transparent)]`.
+//! The rules of a type are those of the crate `garde`, which names a field as Rust does and does not know
+//! `serde`. So name fields in JSON as in Rust, and give a newtype `#[garde(transparent)]`.
 
 mod json;
 mod objects;
@@ -16,7 +15,7 @@ mod query;
 
 use garde::{Path as Place, Report, Validate};
 
-use crate::problem::{Fault, MOST_FAULTS, Problem};
+use crate::problem::{Fault, MAX_FAULTS, Problem};
 
 pub use json::Json;
 pub use path::Path;
@@ -41,7 +40,7 @@ fn valid<T: Validate<Context: Default>>(
 
 /// Keeps what is unknown: of very much, the first.
 fn note(unknown: &mut Vec<Fault>, fault: impl FnOnce() -> Fault) {
-    if unknown.len() < MOST_FAULTS {
+    if unknown.len() < MAX_FAULTS {
         unknown.push(fault());
     }
 }

@@ -1,4 +1,4 @@
-//! The parts of a path that a route has names for.
+//! Parameters of the path.
 
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::problem::{Fault, Problem};
 
-/// The parameters of a path: one value, a tuple, or a struct with their names.
+/// The parameters of the path: one value, a tuple, or a struct with their names.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<T>(pub T);
 
@@ -51,7 +51,7 @@ fn refuse(error: ErrorKind, only: Option<String>) -> Problem {
         _ => return Problem::INTERNAL,
     };
     let words = "is not what it must be";
-    Problem::BAD_REQUEST.with(name.map(|name| Fault::of(name, words)))
+    Problem::BAD_REQUEST.with(name.map(|name| Fault::in_parameter(name, words)))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What stands behind the question mark.
+//! Parameters of the query.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::{UNKNOWN, field, note, valid, words};
 use crate::problem::{Fault, Problem};
 
-/// The parameters of a query, valid by the rules of their type.
+/// The parameters of the query, valid by the rules of the type.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Query<T>(pub T);
 
@@ -32,7 +32,9 @@ where
         || serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
     let mut unknown = Vec::new();
     let parsed = serde_ignored::deserialize(pairs(), |path| {
-        note(&mut unknown, || Fault::of(path.to_string(), UNKNOWN));
+        note(&mut unknown, || {
+            Fault::in_parameter(path.to_string(), UNKNOWN)
+        });
     });
     let value: T = match parsed {
         Ok(value) => value,
@@ -41,11 +43,11 @@ where
             let place = serde_path_to_error::deserialize::<_, T>(pairs()).err();
             let place = place.map(|error| error.path().to_string());
             let name = field(&error).map(str::to_owned).or(place);
-            unknown.push(Fault::of(name.unwrap_or_default(), words(&error)));
+            unknown.push(Fault::in_parameter(name.unwrap_or_default(), words(&error)));
             return Err(Problem::BAD_REQUEST.with(unknown));
         }
     };
     valid(value, unknown, Problem::BAD_REQUEST, |place, detail| {
-        Fault::of(place.to_string(), detail)
+        Fault::in_parameter(place.to_string(), detail)
     })
 }

@@ -1,20 +1,20 @@
-//! Every family of metrics that the frame has: its name, its labels, and what it says.
+//! Every metric of the machinery: its name, its labels, and its help text.
 //!
-//! Things are called as in OpenTelemetry, and names are built as Prometheus wants them: the unit is a base
-//! unit and part of the name, and what only grows ends in `_total`. `docs/metrics.md` is written from here.
+//! Names follow OpenTelemetry's conventions in the form of Prometheus: the unit is a base unit and part of
+//! the name, and a counter ends in `_total`. `docs/metrics.md` is generated from this file.
 
 /// What is known by one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Family {
-    pub name: &'static str,
-    pub kind: Kind,
-    pub labels: &'static [&'static str],
-    pub help: &'static str,
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) labels: &'static [&'static str],
+    pub(crate) help: &'static str,
 }
 
 /// How a family is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// It only grows.
     Counter,
     Gauge,
@@ -24,7 +24,7 @@ pub enum Kind {
 impl Kind {
     /// As the text format writes it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
@@ -73,9 +73,9 @@ impl Family {
         }
     }
 
-    /// The unit, which the name tells; a number of things has none.
-    #[must_use]
-    pub fn unit(&self) -> &'static str {
+    /// The unit, by the name; a number of things has none.
+    #[cfg(test)]
+    pub(crate) fn unit(&self) -> &'static str {
         let name = self.name.strip_suffix("_total").unwrap_or(self.name);
         match name.rsplit('_').next() {
             Some("seconds") => "seconds",
@@ -85,8 +85,9 @@ impl Family {
     }
 }
 
-/// All of them, by what they are about.
-pub const SECTIONS: &[(&str, &[Family])] = &[
+/// All metrics, by subject.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) const SECTIONS: &[(&str, &[Family])] = &[
     (
         "Requests",
         &[

@@ -17,8 +17,8 @@ use super::catalog;
 use super::histogram::{DURATIONS, Histogram, SIZES, Tally};
 use super::text::Text;
 
-/// Records requests. All copies are the same. What it has recorded stays for the rest of the process: a
-/// count of who still needs it would be one more place that all threads write to.
+/// Records requests. All copies are the same. It is never freed: a reference count would be one more value
+/// that all threads write to.
 #[derive(Clone, Copy)]
 pub struct Recorder(&'static Inner);
 
@@ -53,23 +53,22 @@ const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// A request as it was when it ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Ended<'a> {
-    pub method: &'a Method,
+pub(crate) struct Ended<'a> {
+    pub(crate) method: &'a Method,
     /// The template of its route, if it has one.
-    pub route: Option<&'a str>,
-    pub status: u16,
-    pub took: Duration,
+    pub(crate) route: Option<&'a str>,
+    pub(crate) status: u16,
+    pub(crate) took: Duration,
     /// The lengths of its body and of its answer's, where they are known. One that is empty is none.
-    pub bodies: [Option<u64>; 2],
+    pub(crate) bodies: [Option<u64>; 2],
 }
 
 /// A request in flight, until this is dropped.
 #[derive(Debug)]
-pub struct InFlight(Recorder);
+pub(crate) struct InFlight(Recorder);
 
 impl Recorder {
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Box::leak(Box::new(Inner {
             in_flight: Tally::new(),
             shed: Tally::new(),
@@ -80,13 +79,13 @@ impl Recorder {
 
     /// A request has come in.
     #[must_use = "it is in flight for as long as this is there"]
-    pub fn begin(self) -> InFlight {
+    pub(crate) fn begin(self) -> InFlight {
         self.0.in_flight.up();
         InFlight(self)
     }
 
     /// A request was refused, since there is too much to do.
-    pub fn shed(self) {
+    pub(crate) fn shed(self) {
         self.0.shed.up();
     }
 
@@ -129,7 +128,7 @@ impl Recorder {
 
 impl InFlight {
     /// Records the request, which has ended.
-    pub fn ended(&self, request: &Ended<'_>) {
+    pub(crate) fn ended(&self, request: &Ended<'_>) {
         let series = self.0.0.route(request.route).series(request.method);
         series.durations[class(request.status)]
             .get_or_init(|| Histogram::new(&DURATIONS))

@@ -1,17 +1,20 @@
-//! Metrics, in the text format of Prometheus: the frame's, and whatever the service counts itself.
+//! Metrics in the text format of Prometheus: those of the machinery, and those of the service.
 //!
-//! - What is counted elsewhere anyway is asked for when somebody looks. Only requests are recorded as
-//!   they come, in [`http`].
-//! - The service counts with the macros of the `metrics` crate, anywhere:
-//!   `metrics::counter!("targets_added_total").increment(1)`.
-//! - There are no more series than there are routes, tasks, checks and pools, whatever clients send.
-//! - Memory stays flat, also if nobody ever looks.
+//! A service counts with the macros of the crate `metrics`, anywhere:
+//! `metrics::counter!("targets_added_total").increment(1)`.
 //!
-//! `catalog.rs` has every name that the frame uses, and `docs/metrics.md` is written from it.
+//! - The number of series depends on routes, tasks, checks and pools, and not on what clients send.
+//! - Memory use stays constant, also if nothing scrapes the metrics.
+//!
+//! `catalog.rs` defines every metric of the machinery, and `docs/metrics.md` is generated from it.
 
-pub mod catalog;
+#[cfg_attr(
+    not(all(feature = "_database", feature = "idempotency", feature = "otlp")),
+    allow(dead_code, reason = "it lists the metrics of all features")
+)]
+pub(crate) mod catalog;
 mod histogram;
-pub mod http;
+pub(crate) mod http;
 mod own;
 pub(crate) mod pools;
 mod process;
@@ -24,12 +27,14 @@ use std::time::Duration;
 use metrics_exporter_prometheus::BuildError;
 use tokio::runtime::Handle;
 
+pub use http::Recorder;
+
 use crate::supervisor::{SpawnError, Supervisor};
 use own::Own;
 use text::Text;
 
-/// The type of what [`Metrics::text`] gives.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The content type of [`Metrics::text`].
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The metrics of this process. All clones are the same.
 #[derive(Debug, Clone)]
@@ -39,17 +44,12 @@ pub struct Metrics {
     runtime: Handle,
 }
 
-/// How often what the macros have recorded is put in order: until then, each value of a histogram
-/// takes memory of its own.
+/// How often the recorded values are aggregated: until then, each value of a histogram takes memory.
 const TIDYING: Duration = Duration::from_secs(5);
 
 impl Metrics {
-    /// Records from now on, and looks at the runtime that this is called on.
-    ///
-    /// # Errors
-    ///
-    /// When a histogram has no bounds.
-    pub fn install() -> Result<Self, BuildError> {
+    /// Installs the recorder of the process, and observes the current runtime.
+    pub(crate) fn install() -> Result<Self, BuildError> {
         Ok(Self {
             requests: http::Recorder::new(),
             own: Own::install()?,
@@ -57,18 +57,14 @@ impl Metrics {
         })
     }
 
-    /// For the edge, which records requests.
+    /// Records requests, for [`edge::protect`](crate::edge::protect).
     #[must_use]
     pub fn requests(&self) -> http::Recorder {
         self.requests
     }
 
-    /// Keeps memory flat, also if nobody ever looks.
-    ///
-    /// # Errors
-    ///
-    /// When there is a task of this name already, or the stop has begun.
-    pub fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
+    /// Starts the task that aggregates values, so that memory use stays constant.
+    pub(crate) fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let own = self.own.clone();
         let tending = supervisor.every("metrics", TIDYING).run(move |_| {
             own.tidy();
@@ -77,7 +73,7 @@ impl Metrics {
         tending.map(drop)
     }
 
-    /// Everything that is known just now.
+    /// The current values of all metrics.
     #[must_use]
     pub(crate) fn text(&self, others: impl FnOnce(&mut Text)) -> String {
         let mut text = Text::default();

@@ -41,7 +41,7 @@ impl File {
 
     fn answer(&self, known: &IfNoneMatch) -> Response {
         let kind = [(header::CONTENT_TYPE, self.kind.clone())];
-        let mut response = known.or_answer(self.tag.clone(), (kind, self.content.clone()));
+        let mut response = known.respond(self.tag.clone(), (kind, self.content.clone()));
         let headers = response.headers_mut();
         // A cache asks before each use: the content changes with a deployment.
         let revalidated = HeaderValue::from_static("no-cache");

@@ -1,9 +1,8 @@
-//! The description of the API, as OpenAPI 3.1: made from the code, served with a page that shows it.
+//! The OpenAPI 3.1 description of the API, and a page that shows it.
 //!
-//! A handler says in its annotation what is its own: parameters, bodies, what it answers. What every
-//! operation has is added here, once: the problems that the edge answers with, the body of a problem
-//! wherever a handler only names its status, the headers of all answers, and that a field which nobody
-//! knows is refused. So the description is complete, and an annotation short.
+//! The annotation of a handler describes its own parameters, bodies and answers. This module adds what all
+//! operations share: the errors of the middleware, the body of a problem, the headers of all answers, and that
+//! unknown fields are refused.
 
 mod closed;
 mod common;
@@ -15,18 +14,17 @@ use axum::Router;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-/// The routes as they are served. If they are documented, these are added: `/openapi.json`, the
-/// description of the routes; `/docs`, a page that shows it; and `/`, a short document that names both,
-/// unless the routes describe a `/` of their own.
+/// The routes of the service. If they are documented, this adds `/openapi.json`, the description of the routes;
+/// `/docs`, a page that shows it; and `/`, a short document that names both, unless the routes describe a `/` of
+/// their own.
 ///
 /// # Errors
 ///
-/// When the description cannot be written as JSON.
+/// If the description cannot be written as JSON.
 ///
 /// # Panics
 ///
-/// When the routes have one of these already, without a description: axum refuses two handlers for
-/// one path.
+/// If the routes have one of these paths already, without a description: axum refuses two handlers for a path.
 pub fn with_documentation(
     routes: OpenApiRouter,
     is_documented: bool,

@@ -54,7 +54,7 @@ pub(super) async fn change(
 }
 
 fn understood(change: &Change) -> Result<(Filter, Duration), Problem> {
-    let about = |problem: Problem, field: &str| problem.about(Some(field.to_owned()));
+    let about = |problem: Problem, field: &str| problem.with_field(Some(field.to_owned()));
     let filter = Filter::written(&change.filter).ok_or_else(|| about(NO_FILTER, "filter"))?;
     let time = match change.r#for.as_deref() {
         None => Some(DEFAULT),

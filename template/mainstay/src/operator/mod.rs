@@ -1,11 +1,9 @@
-//! The operator's listener: the probes, the state of the process as JSON, and orders.
+//! The operator's listener: probes, metrics, the state of the process as JSON, and orders.
 //!
-//! It has a thread and a runtime of its own: it answers when the service's runtime is overloaded or
-//! stalled, and when no more connections are accepted there. What watches over the service lives
-//! there as well.
+//! It has a thread and a runtime of its own, so that it answers when the service is overloaded or its runtime
+//! stalls. The watchdog runs there as well.
 //!
-//! It is meant for this machine alone. To listen anywhere else it needs a [token](Token), which every
-//! request but a probe must then bring.
+//! It listens on this machine only, unless a token is set, which every request but a probe must then send.
 
 #[cfg(feature = "otlp")]
 mod export;
@@ -25,9 +23,10 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub use routes::routes;
-pub use state::{Observed, OperatorState};
-pub use token::Token;
+pub(crate) use routes::routes;
+pub use state::Observed;
+pub(crate) use state::OperatorState;
+pub(crate) use token::Token;
 
 use crate::server::{BindError, Bound, Limits, Sockets};
 use crate::settings::{Check, Reader, Secret, Section};
@@ -35,8 +34,9 @@ use crate::settings::{Check, Reader, Secret, Section};
 /// `[operator]`
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The address of the listener.
     pub listen: SocketAddr,
-    pub token: Option<Secret>,
+    pub(crate) token: Option<Secret>,
 }
 
 impl Section for Settings {
@@ -66,12 +66,8 @@ const NEEDS_TOKEN: &str = "a listener that other machines can reach needs a toke
      set APP__OPERATOR__TOKEN_FILE, or listen on 127.0.0.1";
 
 impl Settings {
-    /// The socket to listen on, which may have been handed over.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be had, or others can reach it without a token.
-    pub fn socket(&self, sockets: &mut Sockets) -> Result<Bound, OpenError> {
+    /// The socket, new or inherited. It must not be reachable from other machines without a token.
+    pub(crate) fn socket(&self, sockets: &mut Sockets) -> Result<Bound, OpenError> {
         let socket = sockets.take("operator", self.listen)?;
         let address = socket.address();
         if self.may_listen(address) {
@@ -88,7 +84,7 @@ impl Settings {
 
 /// The operator's listener, until it is shut.
 #[derive(Debug)]
-pub struct Operator {
+pub(crate) struct Operator {
     address: SocketAddr,
     shut: CancellationToken,
     ended: oneshot::Receiver<()>,
@@ -96,7 +92,7 @@ pub struct Operator {
 
 /// Why there is no listener for the operator.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     #[error("the operator's socket, which was handed over, is on {0}: {NEEDS_TOKEN}")]
     Open(SocketAddr),
     #[error(transparent)]
@@ -109,12 +105,8 @@ pub enum OpenError {
 const SHUTTING: Duration = Duration::from_millis(100);
 
 impl Operator {
-    /// Answers on this socket from now on. On the same thread, it does what is to be done `beside`.
-    ///
-    /// # Errors
-    ///
-    /// When the operating system has no thread for it.
-    pub async fn open(
+    /// Serves the routes on this socket, on a thread of its own that also runs `beside`.
+    pub(crate) async fn open(
         bound: Bound,
         routes: Router,
         beside: impl Future<Output = ()> + Send + 'static,
@@ -154,14 +146,13 @@ impl Operator {
         })
     }
 
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    /// The address of the listener.
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers no more.
-    pub async fn shut(self) {
+    /// Closes the listener.
+    pub(crate) async fn shut(self) {
         self.shut.cancel();
         // Should it hang, the end of the process will not wait for it.
         _ = timeout(SHUTTING * 3, self.ended).await;

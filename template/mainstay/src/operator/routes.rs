@@ -35,7 +35,7 @@ const UNAUTHORIZED: Problem = Problem::new(
 );
 
 /// The operator's routes.
-pub fn routes(shown: Arc<OperatorState>) -> Router {
+pub(crate) fn routes(shown: Arc<OperatorState>) -> Router {
     let probes = shown.health.routes();
     Router::new()
         .route("/metrics", get(metrics))
@@ -95,7 +95,7 @@ async fn metrics(State(shown): State<Arc<OperatorState>>) -> impl IntoResponse {
 
 /// Begins an orderly stop.
 async fn stop(State(shown): State<Arc<OperatorState>>) -> StatusCode {
-    shown.lifecycle.ask_to_stop();
+    shown.lifecycle.request_stop();
     StatusCode::ACCEPTED
 }
 
@@ -124,7 +124,7 @@ async fn guard(State(shown): State<Arc<OperatorState>>, request: Request, next: 
         _ if reject_conflicting_hosts(&request).is_err() => Err(Problem::BAD_REQUEST),
         Some(token) if !token.is_in(given.as_ref()).await => {
             let how = HeaderValue::from_static("Bearer");
-            Err(UNAUTHORIZED.and_header(header::WWW_AUTHENTICATE, how))
+            Err(UNAUTHORIZED.with_header(header::WWW_AUTHENTICATE, how))
         }
         // A name can be made to lead here by whoever has it: their pages would then come from here.
         None if !is_for_this_machine(&request) => Err(Problem::MISDIRECTED),

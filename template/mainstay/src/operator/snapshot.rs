@@ -12,23 +12,23 @@ use crate::server::Traffic;
 use crate::supervisor::{self, Status};
 
 /// The connection pools of a database, by name.
-pub(crate) type PoolNumbers = BTreeMap<&'static str, Numbers>;
+pub(crate) type PoolNumbers = BTreeMap<String, Numbers>;
 
 /// What others count.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    pub lifecycle: lifecycle::State,
+    pub(super) lifecycle: lifecycle::State,
     /// Of the public listener, once there is one.
-    pub http: Option<Traffic>,
+    pub(super) http: Option<Traffic>,
     /// Each pool, once there are any.
-    pub database: Option<PoolNumbers>,
-    pub tasks: Vec<Status>,
-    pub checks: Vec<Checked>,
-    pub stalls: u64,
-    pub stalled_for: Option<Duration>,
-    pub lag: Duration,
+    pub(super) database: Option<PoolNumbers>,
+    pub(super) tasks: Vec<Status>,
+    pub(super) checks: Vec<Checked>,
+    pub(super) stalls: u64,
+    pub(super) stalled_for: Option<Duration>,
+    pub(super) lag: Duration,
     /// Wrong tokens that the operator's listener was given.
-    pub refused: u64,
+    pub(super) refused: u64,
 }
 
 impl Snapshot {

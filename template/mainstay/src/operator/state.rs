@@ -15,55 +15,70 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::Filtering;
 use crate::watchdog::Pulse;
 
-/// What the operator sees, and can change.
+/// What the operator's listener shows and changes.
 #[derive(Debug)]
-pub struct OperatorState {
+pub(crate) struct OperatorState {
     /// The state of the process.
-    pub lifecycle: Lifecycle,
+    pub(crate) lifecycle: Lifecycle,
     /// The tasks.
-    pub supervisor: Supervisor,
+    pub(crate) supervisor: Supervisor,
     /// Whether the runtime makes progress.
-    pub pulse: Pulse,
+    pub(crate) pulse: Pulse,
     /// The probes and the named checks.
-    pub health: Health,
+    pub(crate) health: Health,
     /// The metrics of the process.
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// The parts of the process that have numbers, once there are any.
-    pub observed: Mutex<Vec<Observed>>,
+    pub(crate) observed: Mutex<Vec<Observed>>,
     /// Every setting in force.
-    pub settings: Vec<Entry>,
+    pub(crate) settings: Vec<Entry>,
     /// What is logged.
-    pub filtering: Filtering,
+    pub(crate) filtering: Filtering,
     /// What is asked for before any of it.
-    pub token: Option<Token>,
+    pub(crate) token: Option<Token>,
 }
 
-/// A part of the process that has numbers.
-pub enum Observed {
-    /// A listener for HTTP.
-    Listener(Watch),
-    /// The connection pools of a database, by name.
-    Pools(Box<dyn Fn() -> PoolNumbers + Send + Sync>),
+/// The numbers of a component, for the operator: those of a [`Listener`](crate::server::Listener) or a
+/// [`Database`](crate::Database). A component that wraps one of them passes them on.
+#[derive(Default)]
+pub struct Observed {
+    listener: Option<Watch>,
+    pools: Option<Box<dyn Fn() -> PoolNumbers + Send + Sync>>,
+}
+
+impl Observed {
+    pub(crate) fn listener(watch: Watch) -> Self {
+        Self {
+            listener: Some(watch),
+            pools: None,
+        }
+    }
+
+    #[cfg(feature = "_database")]
+    pub(crate) fn pools(numbers: impl Fn() -> PoolNumbers + Send + Sync + 'static) -> Self {
+        Self {
+            listener: None,
+            pools: Some(Box::new(numbers)),
+        }
+    }
 }
 
 impl fmt::Debug for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Listener(_) => "Listener",
-            Self::Pools(_) => "Pools",
-        })
+        f.debug_struct("Observed")
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
     }
 }
 
 impl OperatorState {
-    /// Shows this part as well.
-    pub fn observe(&self, part: Observed) {
-        self.parts().push(part);
+    /// Shows this component from now on.
+    pub(crate) fn observe(&self, component: Observed) {
+        self.components().push(component);
     }
 
-    /// All metrics, as they are just now.
-    #[must_use]
-    pub fn metrics_page(&self) -> String {
+    /// The current values of all metrics.
+    pub(crate) fn metrics_page(&self) -> String {
         let snapshot = Snapshot {
             lifecycle: self.lifecycle.state(),
             http: self.traffic(),
@@ -79,39 +94,32 @@ impl OperatorState {
     }
 
     /// The addresses of the service's listeners.
-    #[must_use]
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        let parts = self.parts();
-        let addresses = parts.iter().filter_map(|part| match part {
-            Observed::Listener(watch) => Some(watch.address()),
-            Observed::Pools(_) => None,
-        });
-        addresses.collect()
+        let components = self.components();
+        let listeners = components.iter().filter_map(|it| it.listener.as_ref());
+        listeners.map(Watch::address).collect()
     }
 
-    /// What goes on at all of the service's listeners together.
+    /// The traffic of all of the service's listeners together.
     pub(super) fn traffic(&self) -> Option<Traffic> {
-        let parts = self.parts();
-        let traffic = parts.iter().filter_map(|part| match part {
-            Observed::Listener(watch) => Some(watch.numbers()),
-            Observed::Pools(_) => None,
-        });
+        let components = self.components();
+        let listeners = components.iter().filter_map(|it| it.listener.as_ref());
+        let traffic = listeners.map(Watch::numbers);
         traffic.reduce(|all, one| all.add(&one))
     }
 
+    /// The connection pools of all databases.
     pub(super) fn pools(&self) -> Option<PoolNumbers> {
-        let parts = self.parts();
-        let pools = parts.iter().filter_map(|part| match part {
-            Observed::Pools(numbers) => Some(numbers()),
-            Observed::Listener(_) => None,
-        });
+        let components = self.components();
+        let databases = components.iter().filter_map(|it| it.pools.as_ref());
+        let pools = databases.map(|numbers| numbers());
         pools.reduce(|mut all, one| {
             all.extend(one);
             all
         })
     }
 
-    fn parts(&self) -> MutexGuard<'_, Vec<Observed>> {
+    fn components(&self) -> MutexGuard<'_, Vec<Observed>> {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

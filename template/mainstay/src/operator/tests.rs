@@ -29,7 +29,7 @@ fn state(token: Option<&str>) -> Arc<OperatorState> {
     let (lifecycle, supervisor, pulse) =
         (Lifecycle::starting(), Supervisor::new(), Pulse::default());
     Arc::new(OperatorState {
-        health: Health::new(&settings, &lifecycle, &supervisor, &pulse),
+        health: Health::watched(&settings, &lifecycle, &supervisor, &pulse),
         lifecycle,
         supervisor,
         pulse,
@@ -60,7 +60,7 @@ async fn stop_is_refused_to_pages_of_other_sites() {
         let request = Request::post("/api/stop").header("origin", origin);
         ask(&state, request).await.0
     };
-    let is_asked = || state.lifecycle.asked_to_stop().now_or_never().is_some();
+    let is_asked = || state.lifecycle.stop_requested().now_or_never().is_some();
 
     for foreign in ["https://elsewhere.example", "null"] {
         assert_eq!(order(foreign).await, 403, "{foreign}");

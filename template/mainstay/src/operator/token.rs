@@ -23,7 +23,7 @@ const MOST: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
-pub struct Token {
+pub(crate) struct Token {
     secret: Secret,
     burst: Mutex<Option<Burst>>,
     refused: AtomicU64,
@@ -46,7 +46,7 @@ impl Burst {
 
 impl Token {
     #[must_use]
-    pub fn new(secret: Secret) -> Self {
+    pub(crate) fn new(secret: Secret) -> Self {
         Self {
             secret,
             burst: Mutex::new(None),

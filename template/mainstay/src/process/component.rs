@@ -1,4 +1,4 @@
-//! A part of the process that a stop takes apart.
+//! Components: the parts of a process that a stop ends.
 
 use futures_util::future::{BoxFuture, pending};
 use tokio::time::Instant;
@@ -9,38 +9,38 @@ use crate::database::{Database, Engine};
 use crate::operator::Observed;
 use crate::server::Listener;
 
-/// A part of the process that a stop takes apart: a server, a database, a client with connections.
+/// A part of the process that a stop ends: a server, a database, a client with connections.
 ///
-/// It is registered with [`Process::drain_on_stop`](super::Process::drain_on_stop) or
-/// [`Process::close_on_stop`](super::Process::close_on_stop), as soon as there is one. Implement it for
-/// a server of your own, such as one for gRPC.
+/// Register it with [`Process::drain_on_stop`](super::Process::drain_on_stop) or
+/// [`Process::close_on_stop`](super::Process::close_on_stop) as soon as it exists. Implement the trait for a
+/// server of your own, such as one for gRPC.
 pub trait Component: Send + Sync + 'static {
-    /// The name of this part in the log.
+    /// The name of the component in the log.
     fn name(&self) -> &str;
 
-    /// The stop has begun, and this part still serves: ask clients to come back over another
-    /// connection.
+    /// Called when the stop begins, while the component still serves. A server may ask its clients to reconnect
+    /// elsewhere.
     fn announce_stop(&self) {}
 
-    /// What this part is waiting for, for the log of a stop that takes long.
+    /// What the component waits for. The log of a long stop names it.
     fn pending(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Ends by the deadline, and gives the names of what had to be abandoned.
+    /// Ends the component by the deadline. Returns the names of what it had to abandon.
     fn stop(&self, deadline: Instant) -> BoxFuture<'_, Vec<String>>;
 
-    /// Completes if this part ends without being asked to, which stops the process.
+    /// Completes if the component ends by itself, which stops the process.
     fn failed(&self) -> BoxFuture<'_, Error> {
         Box::pin(pending())
     }
 
-    /// The files that this part may have open at most, beside those of connections.
+    /// The most files that the component may have open, beside those of connections.
     fn max_files(&self) -> usize {
         0
     }
 
-    /// What the operator sees of this part.
+    /// The numbers that the operator sees.
     fn observed(&self) -> Option<Observed> {
         None
     }
@@ -67,14 +67,14 @@ impl Component for Listener {
     }
 
     fn observed(&self) -> Option<Observed> {
-        Some(Observed::Listener(self.watch()))
+        Some(Observed::listener(self.watch()))
     }
 }
 
 #[cfg(feature = "_database")]
 impl<E: Engine> Component for Database<E> {
     fn name(&self) -> &str {
-        "the database"
+        self.name()
     }
 
     fn pending(&self) -> Vec<String> {
@@ -86,11 +86,11 @@ impl<E: Engine> Component for Database<E> {
     }
 
     fn max_files(&self) -> usize {
-        self.files()
+        self.max_files()
     }
 
     fn observed(&self) -> Option<Observed> {
         let database = self.clone();
-        Some(Observed::Pools(Box::new(move || database.numbers())))
+        Some(Observed::pools(move || database.numbers()))
     }
 }

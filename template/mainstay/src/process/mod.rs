@@ -1,8 +1,8 @@
-//! The life of a process: start, run and stop, for a composition root that says what there is.
+//! The life of a process: start, run and stop. The composition root of a service calls it:
 //!
 //! ```ignore
 //! let process = Process::init(&launch).await?;
-//! let cause = match process.start(build(&settings, &process)).await {
+//! let cause = match process.start(start(launch.settings(), &process)).await {
 //!     Ok(()) => process.run().await,
 //!     Err(cause) => cause,
 //! };
@@ -14,15 +14,14 @@
 //! Ok(stop.finish().await)
 //! ```
 //!
-//! - The operator's listener comes first and goes last, so that a slow start and a slow stop can be
-//!   watched.
-//! - What a start has registered is stopped in the right phase, also when the start fails or a signal
+//! - The operator's listener starts first and stops last, so that a slow start and a slow stop can be watched.
+//! - Each component that a start has registered is stopped in its phase, also if the start fails or a signal
 //!   ends it.
-//! - A second signal exits at once, with 128 and its number. A stop that makes no progress is ended a
-//!   second before `shutdown.grace`.
+//! - A second signal exits at once, with 128 and its number. A stop without progress exits a second before
+//!   `shutdown.grace`.
 //!
-//! There is one `Process` in a process of the operating system: the log, the metrics and the signals
-//! are its own. A test runs routes in its own process, and `serve` as a binary.
+//! There is one `Process` in a process of the operating system, since it owns the log, the metrics and the signal
+//! handlers.
 
 mod component;
 mod stop;
@@ -37,6 +36,8 @@ use tokio::runtime::Handle;
 
 pub use component::Component;
 pub use stop::{Cause, Stop};
+
+pub use crate::signals::Signal;
 
 use crate::Error;
 use crate::cpu::Cpu;
@@ -53,8 +54,8 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::{Export, Filtering, message};
 use crate::watchdog::Pulse;
 
-/// The process that a service runs in, from its start to its stop.
-#[must_use = "a process that has begun must be stopped"]
+/// The process of a service, from its start to its stop.
+#[must_use = "a process must be stopped"]
 pub struct Process {
     lifecycle: Lifecycle,
     supervisor: Supervisor,
@@ -71,7 +72,7 @@ pub struct Process {
     export: Export,
 }
 
-/// The parts that a stop takes apart, by the phase in which it does.
+/// The registered components, by the phase that stops them.
 #[derive(Default, Clone)]
 struct Components {
     drained: Vec<Arc<dyn Component>>,
@@ -79,18 +80,17 @@ struct Components {
 }
 
 impl Process {
-    /// Starts what comes before everything else: the log, the signals, the metrics, the watchdog and
-    /// the operator's listener.
+    /// Starts the log, the signal handlers, the metrics, the watchdog and the operator's listener.
     ///
     /// # Errors
     ///
-    /// When one of them cannot be had.
+    /// If one of them cannot be started.
     pub async fn init<S: Section + AsRef<Settings> + 'static>(
         launch: &Launch<S>,
     ) -> Result<Self, Error> {
         let settings: &Settings = launch.settings().as_ref();
         let export = settings.export();
-        let filtering = settings.log.start(export.spans())?;
+        let filtering = settings.log.start_with(export.spans())?;
         let (reloaded, in_force) = (filtering.clone(), launch.entries().to_vec());
         let reload = launch.reload();
         let signals = Signals::listen(move || reload_settings(&reload(), &reloaded, &in_force))?;
@@ -98,10 +98,10 @@ impl Process {
         let lifecycle = Lifecycle::starting();
         let supervisor = Supervisor::new();
         let pulse = Pulse::default();
-        let health = Health::new(&settings.health, &lifecycle, &supervisor, &pulse);
+        let health = Health::watched(&settings.health, &lifecycle, &supervisor, &pulse);
         metrics.spawn_maintenance(&supervisor)?;
 
-        let mut sockets = Sockets::of_process(&launch.listeners());
+        let mut sockets = Sockets::from_env(&launch.listeners());
         let socket = settings.operator.socket(&mut sockets)?;
         let state = Arc::new(OperatorState {
             lifecycle: lifecycle.clone(),
@@ -143,21 +143,21 @@ impl Process {
         })
     }
 
-    /// Completes the start, unless a signal or the operator ends it.
+    /// Runs the start of the service, until it completes, or a signal or the operator ends it.
     ///
     /// # Errors
     ///
-    /// Why there is nothing to run: the cause of the [stop](Self::stop) that must follow.
+    /// The cause of the [stop](Self::stop) that must follow.
     pub async fn start(&self, start: impl Future<Output = Result<(), Error>>) -> Result<(), Cause> {
         let mut signals = self.signals.lock().await;
         tokio::select! {
             started = start => started.map_err(Cause::StartFailed),
             signal = signals.next() => Err(Cause::Signal(signal)),
-            () = self.lifecycle.asked_to_stop() => Err(Cause::Operator),
+            () = self.lifecycle.stop_requested() => Err(Cause::Operator),
         }
     }
 
-    /// Is ready from now on, until there is a cause to stop.
+    /// Sets the state to ready, and waits for a cause to stop.
     pub async fn run(&self) -> Cause {
         self.lifecycle.ready();
         tracing::info!(message = message::READY);
@@ -165,7 +165,7 @@ impl Process {
         let components = self.components().clone();
         let components = components.drained.iter().chain(&components.closed);
         let failed = components.map(|component| component.failed());
-        // Without this one, there would be nothing to select from.
+        // `select_all` needs at least one future.
         let never: futures_util::future::BoxFuture<'_, Error> =
             Box::pin(futures_util::future::pending());
         let failed = select_all(failed.chain([never]));
@@ -173,23 +173,23 @@ impl Process {
         tokio::select! {
             signal = signals.next() => Cause::Signal(signal),
             name = self.supervisor.gave_up() => Cause::GaveUp(name),
-            () = self.lifecycle.asked_to_stop() => Cause::Operator,
+            () = self.lifecycle.stop_requested() => Cause::Operator,
             (error, ..) = failed => Cause::ComponentFailed(error),
         }
     }
 
-    /// Begins the stop: from now on, the process is not ready.
+    /// Begins the stop: the process is not ready any more. Call each phase of [`Stop`] in order.
     pub fn stop(self, cause: Cause) -> Stop {
         Stop::begin(self, cause)
     }
 
-    /// Has this part stopped in the phase in which requests in flight finish.
+    /// Registers a component for the phase [`drain`](Stop::drain), such as a server.
     pub fn drain_on_stop(&self, component: impl Component) {
         let component = self.observe(component);
         self.components().drained.push(component);
     }
 
-    /// Has this part stopped last, when no task uses it any more.
+    /// Registers a component for the phase [`close`](Stop::close), such as a database.
     pub fn close_on_stop(&self, component: impl Component) {
         let component = self.observe(component);
         self.components().closed.push(component);
@@ -202,22 +202,22 @@ impl Process {
         Arc::new(component)
     }
 
-    /// The socket of a listener: the one that was handed to this process by that name, or a new one.
+    /// The socket of a listener: the one that the process inherited by this name, or a new one.
     ///
     /// # Errors
     ///
-    /// When the address is taken, not of this machine, or not allowed.
+    /// If the address is in use, not of this machine, or not allowed.
     pub fn bind(&self, listener: &'static str, address: SocketAddr) -> Result<Bound, Error> {
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(sockets.take(listener, address)?)
     }
 
-    /// Serves these routes on a listener, which is drained when the process stops. There are never so
-    /// many connections that files would run out.
+    /// Serves these routes on a listener, and registers it for the phase [`drain`](Stop::drain). The limit of
+    /// its connections is lowered if the process may not open as many files. Returns its address.
     ///
     /// # Errors
     ///
-    /// When there is no such address to be had.
+    /// Like [`bind`](Self::bind).
     pub fn serve(
         &self,
         listener: &'static str,
@@ -234,14 +234,14 @@ impl Process {
         Ok(address)
     }
 
-    /// The files that parts may have open, beside those of connections.
+    /// The files that components may have open, beside those of connections.
     fn max_files(&self) -> usize {
         let components = self.components();
         let all = components.drained.iter().chain(&components.closed);
         all.map(|component| component.max_files()).sum()
     }
 
-    /// Notes what the start waits for, for `/startupz?verbose`.
+    /// Sets what the start waits for, for `/startupz?verbose`.
     pub fn set_startup_step(&self, step: &'static str) {
         self.lifecycle.set_startup_step(step);
     }
@@ -252,13 +252,13 @@ impl Process {
         &self.lifecycle
     }
 
-    /// What runs tasks. They stop in reverse order, after the last request.
+    /// Runs the tasks of the service. They stop in reverse order, after the last request.
     #[must_use]
     pub fn supervisor(&self) -> &Supervisor {
         &self.supervisor
     }
 
-    /// The probes, and the checks of what the service depends on.
+    /// The probes, and the checks of dependencies.
     #[must_use]
     pub fn health(&self) -> &Health {
         &self.health
@@ -270,13 +270,13 @@ impl Process {
         &self.metrics
     }
 
-    /// Threads for work that computes.
+    /// Threads for CPU-bound work.
     #[must_use]
     pub fn cpu(&self) -> &Cpu {
         &self.cpu
     }
 
-    /// Tells a person at a terminal where to look.
+    /// Logs the addresses for a person at a terminal.
     fn show_addresses(&self) {
         if !io::stdout().is_terminal() {
             return;
@@ -305,7 +305,7 @@ impl std::fmt::Debug for Process {
     }
 }
 
-/// Follows SIGHUP: puts in force what is safe to change while the service runs, and names what is not.
+/// Handles SIGHUP: applies the settings that are safe to change at runtime, and names the others.
 fn reload_settings(
     reloaded: &Result<(crate::telemetry::Filter, Vec<Entry>), settings::Problems>,
     filtering: &Filtering,

@@ -1,4 +1,4 @@
-//! The stop: phases, each with its deadline, and the two ways to cut it short.
+//! The stop: its phases, each with a deadline, and the two ways to end it early.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use crate::telemetry::{self, message};
 /// Why the process stops.
 #[derive(Debug)]
 pub enum Cause {
-    /// The operating system, or a person at a terminal.
+    /// A signal of the operating system.
     Signal(Signal),
-    /// The operator, over the operator's listener.
+    /// `POST /api/stop` on the operator's listener.
     Operator,
-    /// A critical task failed too often.
+    /// A critical task failed too often, and was given up.
     GaveUp(Arc<str>),
-    /// The start did not succeed.
+    /// The start failed.
     StartFailed(Error),
-    /// A component ended without being asked to.
+    /// A component ended by itself.
     ComponentFailed(Error),
 }
 
@@ -54,7 +54,7 @@ pub struct Stop {
     process: Process,
     cause: Cause,
     phases: lifecycle::Stop,
-    /// A process that never was ready has no load balancer to wait for.
+    /// Zero if the process was never ready: no load balancer sends it requests.
     delay: Duration,
     /// Whether the next signal exits at once.
     signalled: bool,
@@ -86,7 +86,7 @@ impl Stop {
         }
     }
 
-    /// Still serves, new connections too, and is not ready: load balancers notice that.
+    /// Still serves, new connections too, so that load balancers notice that the process is not ready.
     pub async fn delay(&mut self) {
         let delay = self.delay;
         let waited = async |_: Instant| {
@@ -94,14 +94,14 @@ impl Stop {
             Vec::new()
         };
         let components = self.process.components().drained.clone();
-        // A start that failed before there was a listener has nothing to wait for.
+        // A start that failed before its first listener has nothing to wait for.
         if !components.is_empty() {
             self.phase(Phase::Delay, delay, pending(&components), waited)
                 .await;
         }
     }
 
-    /// Accepts no more connections; requests in flight finish.
+    /// Drains servers: they accept no more connections, and requests in flight finish.
     pub async fn drain(&mut self) {
         let components = self.process.components().drained.clone();
         let budget = self.process.shutdown.drain;
@@ -112,7 +112,7 @@ impl Stop {
         }
     }
 
-    /// Stops the supervised tasks in reverse order, then work that computes.
+    /// Stops the supervised tasks in reverse order, then CPU-bound work.
     pub async fn tasks(&mut self) {
         let budget = self.process.shutdown.tasks;
         let (supervisor, cpu) = (self.process.supervisor.clone(), self.process.cpu.clone());
@@ -129,7 +129,8 @@ impl Stop {
         self.phase(Phase::Tasks, budget, alive, stopped).await;
     }
 
-    /// Closes what tasks and requests were using, such as databases, and exports what is left.
+    /// Closes databases and other components that tasks and requests used, and exports the last traces and
+    /// metrics.
     pub async fn close(&mut self) {
         let components = self.process.components().closed.clone();
         let budget = self.process.shutdown.close;
@@ -142,7 +143,7 @@ impl Stop {
             .await;
     }
 
-    /// Closes the operator's listener: the probes answer to the very end.
+    /// Closes the operator's listener, which answers probes until now. Returns the outcome of the process.
     pub async fn finish(self) -> Exit {
         self.phases.over();
         self.process.operator.shut().await;
@@ -152,7 +153,7 @@ impl Stop {
         }
     }
 
-    /// Does the work of one phase. A second signal exits meanwhile.
+    /// Runs one phase. A second signal exits at once.
     async fn phase(
         &mut self,
         phase: Phase,
@@ -187,9 +188,9 @@ fn pending(components: &[Arc<dyn Component>]) -> impl Fn() -> Vec<String> + use<
     }
 }
 
-/// Stops these at the same time. One that panics, or is late, is named, and keeps none of the others.
+/// Stops components at the same time. One that panics or is late is named, and does not delay the others.
 async fn stop_all(components: &[Arc<dyn Component>], deadline: Instant) -> Vec<String> {
-    /// Given to a component that keeps to the deadline by itself.
+    /// Extra time for a component that keeps to the deadline by itself.
     const MARGIN: Duration = Duration::from_millis(500);
     let stopped = components.iter().map(|component| async move {
         let stopped = panics::caught(component.stop(deadline));
@@ -202,8 +203,8 @@ async fn stop_all(components: &[Arc<dyn Component>], deadline: Instant) -> Vec<S
     join_all(stopped).map(|abandoned| abandoned.concat()).await
 }
 
-/// Completes with a signal that asks to exit at once. If something else began the stop, the first
-/// signal only asks for what is being done.
+/// Completes with a signal that must exit at once. If the stop began without a signal, the first signal changes
+/// nothing.
 async fn second_signal(signals: &mut Signals, signalled: &mut bool) -> Signal {
     if !*signalled {
         let signal = signals.next().await;
@@ -226,8 +227,8 @@ fn exit_at_once(signal: Signal) -> ! {
     std::process::exit(signal.code())
 }
 
-/// Ends the process if a stop makes no progress: when the runtime stalls, no deadline of a phase is
-/// noticed. This runs on the operator's thread, and is a second ahead of SIGKILL.
+/// Exits if a stop makes no progress: a stalled runtime does not notice the deadlines of its phases. This runs on
+/// the operator's thread, and exits a second before SIGKILL.
 pub(super) async fn force_exit_after_grace(mut lifecycle: watch::Receiver<State>, grace: Duration) {
     let begun = lifecycle.wait_for(|state| matches!(state, State::Draining { .. }));
     if begun.await.is_err() {

@@ -116,7 +116,7 @@ tokio::task_local! {
 
 /// A request that the listener knows of, as it is known to whatever answers it in the request's own
 /// task: among the request's extensions, it would cost every request an allocation.
-pub struct Exchange {
+pub(crate) struct Exchange {
     connection: Weak<Connection>,
     id: u64,
     peer: SocketAddr,
@@ -124,7 +124,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// The one at hand, to be looked at. `None` for a request that came over no listener.
-    pub fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
+    pub(crate) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
         CURRENT.try_with(at).ok()
     }
 
@@ -134,7 +134,7 @@ impl Exchange {
     }
 
     /// By what name the request is called when the stop has to wait for it.
-    pub fn routed(&self, route: MatchedPath) {
+    pub(crate) fn routed(&self, route: MatchedPath) {
         if let Some(connection) = self.connection.upgrade() {
             connection.routed(self.id, route);
         }
@@ -142,7 +142,7 @@ impl Exchange {
 
     /// Whether it was ended by us, at the deadline of a drain.
     #[must_use]
-    pub fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         let connection = self.connection.upgrade();
         connection.is_some_and(|connection| connection.listener.is_cut())
     }
@@ -159,7 +159,7 @@ impl Exchange {
 
     /// The other end of the connection.
     #[must_use]
-    pub fn peer(&self) -> SocketAddr {
+    pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
 }
@@ -241,16 +241,16 @@ impl HttpBody for Answer {
     }
 }
 
-/// For handlers that last: tells them when the service would like them to come to their end.
+/// Tells a long-running handler that its listener drains: an extractor.
 ///
-/// An event stream needs none, since it is ended. Over a WebSocket, the handler is the one to say
-/// goodbye, with the code 1001, when [`Drain::begun`] completes.
+/// An event stream does not need it: the listener ends it. The handler of a WebSocket should close it with the
+/// code 1001 when [`Drain::begun`] completes.
 #[derive(Debug, Clone, Default)]
 pub struct Drain(CancellationToken);
 
 impl Drain {
-    /// Completes when the listener has begun to drain. What is not over by the end of the drain is
-    /// cut.
+    /// Completes when the listener begins to drain. Connections that are open at the deadline of the drain are
+    /// closed by force.
     pub async fn begun(&self) {
         self.0.cancelled().await;
     }

@@ -4,25 +4,26 @@ use std::time::Duration;
 
 use crate::settings::{ByteSize, Check, Reader, Section};
 
-/// What one client, and all of them together, may take of a listener.
+/// The limits of a listener for each client, and for all of them together.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// From the first to the last byte of a request's head, and from a connection's begin to its
-    /// first head.
+    /// How long the head of a request may take from its first byte to its last, and how long a new connection
+    /// may take to send its first head.
     pub header_timeout: Duration,
-    /// Between two requests.
+    /// How long a connection may be idle between two requests.
     pub idle_timeout: Duration,
-    /// For a client to take what was written to it.
+    /// How long a client may read nothing while an answer waits for it.
     pub write_timeout: Duration,
+    /// The most connections that are open at once.
     pub max_connections: usize,
-    /// The most bytes of a request's head.
+    /// The largest head of a request.
     pub header_limit: ByteSize,
-    /// Whether HTTP/2 is spoken with a client that begins with it.
+    /// Whether clients may use HTTP/2 (without TLS, with prior knowledge).
     pub http2: bool,
 }
 
 impl Limits {
-    /// For a listener that only an operator and probes come to.
+    /// The limits of the operator's listener.
     pub const OPERATOR: Self = Self {
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),

@@ -1,15 +1,15 @@
-//! Listeners: sockets that are accepted from, watched over, and emptied in the end.
+//! HTTP listeners: they accept connections, bound what clients may take, and drain.
 //!
-//! - A client cannot hold a connection by doing nothing: its first byte, the head of a request, the
-//!   next request and the reading of an answer each have a time.
-//! - There are never more connections than [`Limits::max_connections`]; the others wait in the
-//!   backlog of the operating system. No error of `accept` ends a listener.
-//! - A [drain](Listener::drain) takes no more connections, lets requests in flight finish, closes
-//!   those that are idle or half open, and ends event streams, also those that nobody reads. What is not
-//!   over at its deadline, upgraded connections included, is cut, counted, and named by its route.
+//! - A client cannot hold a connection by inactivity: the first byte, the head of a request, the next request
+//!   and the reading of an answer each have a timeout.
+//! - There are at most [`Limits::max_connections`] connections; further ones wait in the backlog of the
+//!   operating system. No error of `accept` ends a listener.
+//! - A [drain](Listener::drain) accepts no more connections, lets requests in flight finish, closes idle and
+//!   half-open connections, and ends event streams, also those that no client reads. At its deadline, it closes
+//!   all other connections by force, upgraded ones included, and names their routes.
 //!
-//! The loop is ours because none that exists keeps these promises: `axum::serve` waits for a client
-//! with half a request for ever, and forgets a connection once it is upgraded.
+//! `axum::serve` does not do this: it waits for a client with half a request for ever, and forgets a connection
+//! once it is upgraded.
 
 mod accept;
 mod connection;
@@ -31,21 +31,24 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use exchange::{Drain, Exchange};
+pub use exchange::Drain;
+pub(crate) use exchange::Exchange;
 pub use limits::Limits;
-pub use registry::Traffic;
-pub use socket::{BindError, Bound, Sockets, room_for};
+pub(crate) use registry::Traffic;
+pub(crate) use socket::room_for;
+pub use socket::{BindError, Bound, Sockets};
 
 use crate::telemetry::message;
 use accept::{Door, accept};
 use registry::Registry;
 
 impl Bound {
-    /// Starts to accept connections, on the runtime that this is called on.
+    /// Serves these routes on the socket, from now on. [`Process::serve`](crate::Process::serve) does this, and
+    /// registers the listener for the stop.
     ///
     /// # Errors
     ///
-    /// When the runtime cannot watch the socket.
+    /// If the runtime cannot watch the socket.
     pub fn serve(self, routes: Router, limits: &Limits) -> Result<Listener, BindError> {
         let (name, address) = (self.name(), self.address());
         let registry = Arc::new(Registry::new(limits.clone()));
@@ -88,28 +91,27 @@ impl Listener {
         self.name
     }
 
-    /// Where it listens.
+    /// The address of the listener.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// For whoever looks at it without owning it.
-    #[must_use]
-    pub fn watch(&self) -> Watch {
+    /// Observes the listener without owning it.
+    pub(crate) fn watch(&self) -> Watch {
         Watch {
             registry: Arc::clone(&self.registry),
             address: self.address,
         }
     }
 
-    /// From now on, every answer asks its client to come back over another connection.
-    pub fn announce_close(&self) {
+    /// From now on, each answer asks the client to use another connection for its next request.
+    pub(crate) fn announce_close(&self) {
         self.registry.shared().announce_close();
     }
 
-    /// Accepts no more, and waits for the requests in flight until the deadline; says what it had
-    /// to cut.
+    /// Accepts no more connections, and waits for the requests in flight until the deadline. Returns what it
+    /// had to close by force.
     pub async fn drain(&self, deadline: Instant) -> Option<Cut> {
         // The socket is closed before anybody is told to come back over another connection.
         self.stop.cancel();
@@ -140,34 +142,31 @@ impl Listener {
     }
 }
 
-/// Looks at a listener, whoever owns it.
+/// Observes a listener.
 #[derive(Debug, Clone)]
-pub struct Watch {
+pub(crate) struct Watch {
     registry: Arc<Registry>,
     address: SocketAddr,
 }
 
 impl Watch {
-    /// Where the listener listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    /// The address of the listener.
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What is going on, in numbers.
-    #[must_use]
-    pub fn numbers(&self) -> Traffic {
+    /// The traffic so far.
+    pub(crate) fn numbers(&self) -> Traffic {
         self.registry.traffic()
     }
 
     /// The routes of the requests in flight.
-    #[must_use]
-    pub fn busy(&self) -> Vec<String> {
+    pub(crate) fn busy(&self) -> Vec<String> {
         self.registry.busy()
     }
 }
 
-/// What a drain had to cut.
+/// The connections that a drain had to close by force. `Display` names the listener and the routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
     listener: &'static str,

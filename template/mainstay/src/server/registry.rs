@@ -39,27 +39,26 @@ pub(super) struct Registry {
 
 /// What has come through a listener, and what is going on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     /// Connections that are open now.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Requests that are in flight now.
-    pub in_flight: usize,
+    pub(crate) in_flight: usize,
     /// Connections that were ever accepted.
-    pub accepted: u64,
+    pub(crate) accepted: u64,
     /// Requests that were ever taken.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Connections that were closed because the client did not send the head of a request in time.
-    pub late_heads: u64,
+    pub(crate) late_heads: u64,
     /// … because no further request came.
-    pub idle: u64,
+    pub(crate) idle: u64,
     /// … because the client did not take what was written to it.
-    pub slow_readers: u64,
+    pub(crate) slow_readers: u64,
 }
 
 impl Traffic {
     /// Of both together.
-    #[must_use]
-    pub fn add(&self, other: &Self) -> Self {
+    pub(crate) fn add(&self, other: &Self) -> Self {
         Self {
             connections: self.connections + other.connections,
             in_flight: self.in_flight + other.in_flight,

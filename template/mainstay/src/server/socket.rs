@@ -1,5 +1,4 @@
-//! The sockets that listeners accept from: bound here, or handed over by whoever started the
-//! process.
+//! The sockets of listeners: bound here, or inherited by socket activation.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,23 +9,30 @@ use socket2::{Domain, Protocol, Socket, Type};
 #[cfg(target_os = "linux")]
 use socket2::{SockFilter, SockRef};
 
-/// A socket that could not be had.
+/// Why a listener has no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
+    /// The operating system refuses the address.
     #[error("the {listener} listener cannot bind {address} ({listener}.listen): {cause}")]
     Bind {
+        /// The name of the listener.
         listener: &'static str,
+        /// The address.
         address: SocketAddr,
+        /// The error of the operating system.
         cause: io::Error,
     },
+    /// The inherited socket is not a listening TCP socket.
     #[error("the {listener} listener was handed a socket that it cannot use: {cause}")]
     Inherited {
+        /// The name of the listener.
         listener: &'static str,
+        /// The error of the operating system.
         cause: io::Error,
     },
 }
 
-/// A bound socket that nobody accepts from yet.
+/// A bound socket that does not accept yet.
 #[derive(Debug)]
 pub struct Bound {
     name: &'static str,
@@ -38,21 +44,21 @@ pub struct Bound {
 /// Connections that wait to be accepted, as far as the operating system allows.
 const BACKLOG: i32 = 4096;
 
-/// Where sockets come from.
+/// The sockets of a process, new or inherited.
 ///
-/// systemd, or anything else that speaks its protocol (`LISTEN_FDS`), may hand them over: by the
-/// names of the listeners (`FileDescriptorName=`), or else in their order. Such a socket outlives
-/// the process, so that a restart refuses nobody.
+/// systemd, or another supervisor with its protocol (`LISTEN_FDS`), may hand sockets over, by the names of the
+/// listeners (`FileDescriptorName=`) or in their order. Such a socket outlives the process, so that a restart
+/// refuses no connection.
 pub struct Sockets {
     handed: ListenFd,
     order: Vec<&'static str>,
 }
 
 impl Sockets {
-    /// Takes what this process was started with. `listeners` are all that there are, in the order
-    /// of sockets without names.
+    /// Takes the sockets that the process inherited. `listeners` are the names of all listeners, in the order of
+    /// sockets without names.
     #[must_use]
-    pub fn of_process(listeners: &[&'static str]) -> Self {
+    pub fn from_env(listeners: &[&'static str]) -> Self {
         let given = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let named: Vec<_> = given.split(':').collect();
         let known = |name: &&str| listeners.iter().find(|known| *known == name).copied();
@@ -67,12 +73,11 @@ impl Sockets {
         }
     }
 
-    /// The socket of this listener: the one that was handed over, or a new one. Port 0 lets the
-    /// operating system choose.
+    /// The socket of this listener: the inherited one, or a new one. Port 0 is any free port.
     ///
     /// # Errors
     ///
-    /// When the address is taken, not of this machine, or not allowed.
+    /// If the address is in use, not of this machine, or not allowed.
     pub fn take(&mut self, name: &'static str, address: SocketAddr) -> Result<Bound, BindError> {
         let place = self.order.iter().position(|listener| *listener == name);
         let handed = place.map_or(Ok(None), |place| self.handed.take_tcp_listener(place));
@@ -139,11 +144,9 @@ pub(super) fn admit_no_more(_: &tokio::net::TcpListener) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Lets the process open as many files as the operating system allows it, and says for how many of
-/// these connections there is room then, beside `others`. More are not let in: with the last file, they
-/// would take it from the probes and from the database.
-#[must_use]
-pub fn room_for(connections: usize, others: usize) -> usize {
+/// Raises the limit on open files to its maximum, and returns how many of these connections fit below it beside
+/// `others`. More connections are not accepted: they would take the last files from the probes and the database.
+pub(crate) fn room_for(connections: usize, others: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
         current: limit.maximum,
@@ -173,7 +176,7 @@ pub fn room_for(connections: usize, others: usize) -> usize {
 const OWN_FILES: usize = 128;
 
 impl Bound {
-    /// Where it is bound.
+    /// The address of the socket.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -187,11 +190,11 @@ impl Bound {
         self.inherited
     }
 
-    /// The socket itself, for a server of another kind.
+    /// The socket itself, for another server.
     ///
     /// # Errors
     ///
-    /// When the runtime cannot watch it.
+    /// If the runtime cannot watch the socket.
     pub fn into_tcp_listener(self) -> Result<tokio::net::TcpListener, BindError> {
         let failed = |cause| BindError::Bind {
             listener: self.name,

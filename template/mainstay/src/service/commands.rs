@@ -1,4 +1,4 @@
-//! What the command line can ask for, and how it is done.
+//! The commands of the command line.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -18,14 +18,14 @@ use crate::sections::Settings;
 use crate::settings::{self, Section};
 use crate::telemetry;
 
-/// What the command line asks for.
+/// The command that the command line names.
 #[derive(Debug)]
 pub enum Command<S> {
-    /// To run the service, which is the default.
+    /// `serve`, the default: runs the service.
     Serve(Serve<S>),
-    /// To bring its databases up to date.
+    /// `migrate`: applies the migrations of its databases.
     Migrate(Migrate<S>),
-    /// What needs nothing of the service but its settings.
+    /// `config …` and `healthcheck`, which need only the settings of the service.
     Other(Other<S>),
 }
 
@@ -85,7 +85,7 @@ pub(super) fn dispatch<S>(
 }
 
 impl<S: Section + AsRef<Settings>> Serve<S> {
-    /// Runs the service on all cores, to its end. The last event of the log says how it ended.
+    /// Runs `serve` on a runtime with a thread for each core. The last event of the log is its outcome.
     #[must_use]
     pub fn run<F: Future<Output = Result<Exit, Error>>>(
         self,
@@ -116,15 +116,15 @@ impl<S: Section + AsRef<Settings>> Serve<S> {
     }
 }
 
-/// A database that the command `migrate` brings up to date.
+/// A database that the command `migrate` can migrate.
 pub trait Migratable: Send + Sync {
     /// Whether the database exists, as far as that is known without a connection.
     fn exists(&self) -> bool;
 
-    /// How many migrations are pending, after a connection was made.
+    /// Connects, and returns how many migrations are pending.
     fn pending(&self) -> BoxFuture<'_, Result<usize, Error>>;
 
-    /// Applies all of them.
+    /// Applies the pending migrations.
     fn migrate(&self) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Closes its connections by the deadline.
@@ -156,7 +156,7 @@ impl<E: crate::database::Engine> Migratable for crate::database::Database<E> {
 }
 
 impl<S: Section + AsRef<Settings>> Migrate<S> {
-    /// Brings these databases up to date, or says whether they are.
+    /// Migrates these databases, or reports with `--check` whether migrations are pending.
     #[must_use]
     pub fn run(
         self,
@@ -165,7 +165,7 @@ impl<S: Section + AsRef<Settings>> Migrate<S> {
         exit_code(|| {
             let settings = self.service.load(&self.given)?.settings;
             let common: &Settings = settings.as_ref();
-            common.log.start(None)?;
+            common.log.start()?;
             let close = common.shutdown.close;
             let databases = databases(&settings)?;
             block_on(async {
@@ -196,7 +196,7 @@ async fn migrate_all(databases: &[Box<dyn Migratable>], check: bool) -> Outcome 
         }
     }
     let done = if check { "pending" } else { "applied" };
-    print(&format!("{done}: {}\n", counted(pending)))?;
+    print(format!("{done}: {}\n", counted(pending)))?;
     Ok(if check && pending > 0 {
         Exit::Failed
     } else {
@@ -211,16 +211,16 @@ fn counted(migrations: usize) -> String {
 }
 
 impl<S: Section + AsRef<Settings>> Other<S> {
-    /// Does what was asked for.
+    /// Runs the command.
     #[must_use]
     pub fn run(self) -> ExitCode {
         exit_code(|| match &self.what {
             What::Config(ConfigCommand::Env(_)) => {
-                print(&settings::environment_file(&self.service.reference()))
+                print(settings::environment_file(&self.service.reference()))
             }
-            What::Config(ConfigCommand::Default(_)) => print(&self.service.reference().to_toml()),
+            What::Config(ConfigCommand::Default(_)) => print(self.service.reference().to_toml()),
             What::Config(ConfigCommand::Print(_)) => {
-                print(&settings::print(&self.service.load(&self.given)?.entries))
+                print(settings::print(&self.service.load(&self.given)?.entries))
             }
             What::Config(ConfigCommand::Check(_)) => {
                 self.service.load(&self.given)?;
@@ -230,26 +230,26 @@ impl<S: Section + AsRef<Settings>> Other<S> {
                 let settings = self.service.load(&self.given)?.settings;
                 let passes = health::ask(settings.as_ref().operator.listen, *probe)?;
                 let not = if passes { "" } else { "not " };
-                print(&format!("{not}{}\n", probe.passed()))?;
+                print(format!("{not}{}\n", probe.passed()))?;
                 Ok(if passes { Exit::Clean } else { Exit::Failed })
             }
         })
     }
 }
 
-/// The exit code of what was done. An error goes to stderr; the log is complete afterwards.
+/// The exit code of the command. An error goes to stderr, after the log is flushed.
 fn exit_code(work: impl FnOnce() -> Outcome) -> ExitCode {
     let _flushed = Flushed;
     let exit = work().unwrap_or_else(|error| {
         let words = error.to_string();
-        // Without a reader, there is nothing to be done.
+        // Without stderr, there is no other place to report it.
         _ = writeln!(io::stderr(), "error: {}", words.trim_end());
         Exit::Failed
     });
     exit.into()
 }
 
-/// The log is complete when this is dropped, also after a panic.
+/// Flushes the log when it is dropped, also after a panic.
 struct Flushed;
 
 impl Drop for Flushed {
@@ -258,8 +258,7 @@ impl Drop for Flushed {
     }
 }
 
-/// Puts an answer on stdout, after what was logged on the way to it. A reader that has gone, as `head`
-/// does, has what it wanted.
+/// Prints to stdout, after the events of the log. A reader that has closed it, such as `head`, is no error.
 fn print(answer: impl fmt::Display) -> Outcome {
     telemetry::flush();
     match write!(io::stdout(), "{answer}") {
@@ -268,7 +267,7 @@ fn print(answer: impl fmt::Display) -> Outcome {
     }
 }
 
-/// Runs on all cores. Blocking work that hangs does not keep the process alive.
+/// Runs on a thread for each core. Blocking work that hangs does not keep the process alive.
 #[expect(clippy::disallowed_methods, reason = "this is where async code begins")]
 fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread()

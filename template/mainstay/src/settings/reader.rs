@@ -1,7 +1,7 @@
-//! From merged values to typed structs, without stopping at the first mistake.
+//! Turns merged values into typed structs, and collects every problem.
 //!
-//! A wrong value is noted and its default read in its place, so that the next mistake is found as
-//! well. With a single problem noted, what was read is discarded.
+//! A wrong value is reported and its default read in its place, so that later problems are found as
+//! well. With a single problem, the result is discarded.
 
 use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
@@ -15,16 +15,16 @@ use super::sources::variable;
 use super::value::{REDACTED, Setting, toml_of};
 use super::{Entry, Loaded, Reference};
 
-/// A struct of settings that belong together, declared beside what it configures.
+/// A struct of settings that belong together, declared beside the code that it configures.
 pub trait Section: Sized {
-    /// Reads each field by the name that it has in the reference.
+    /// Reads each field by its key in the reference.
     fn read(from: &mut Reader<'_>) -> Self;
 
-    /// Says which values cannot be, or cannot go together.
+    /// Reports values that are out of range, or that contradict each other.
     fn check(&self, _check: &mut Check<'_>) {}
 }
 
-/// Hands out the values of one section after the other.
+/// Reads the values of the sections.
 #[derive(Debug)]
 pub struct Reader<'a> {
     reference: &'a Reference,
@@ -60,7 +60,7 @@ pub(super) fn read<S: Section>(
 }
 
 impl Reader<'_> {
-    /// Reads a section of the section at hand.
+    /// Reads a section below the current one.
     pub fn section<S: Section>(&mut self, name: &str) -> S {
         let prefix = format!("{}{name}.", self.prefix);
         let outer = std::mem::replace(&mut self.prefix, prefix);
@@ -69,32 +69,32 @@ impl Reader<'_> {
         section
     }
 
-    /// Reads more of the section at hand, which is described elsewhere.
+    /// Reads another struct from the current section.
     pub fn part<S: Section>(&mut self) -> S {
         self.read()
     }
 
-    /// The name of the section at hand.
+    /// The name of the current section.
     #[must_use]
     pub fn name(&self) -> &str {
         self.prefix.trim_end_matches('.')
     }
 
-    /// Reads one value of the section at hand.
+    /// Reads one value of the current section.
     ///
     /// # Panics
     ///
-    /// As [`Self::value_at`].
+    /// Like [`value_at`](Self::value_at).
     pub fn value<T: Setting>(&mut self, name: &str) -> T {
         self.value_at(&format!("{}{name}", self.prefix))
     }
 
-    /// Reads one value by its whole key.
+    /// Reads one value by its full key, `section.key`.
     ///
     /// # Panics
     ///
-    /// When the reference does not have the key, or has a default that is not allowed: a mistake
-    /// in the program, which every test that loads the settings finds.
+    /// If the reference does not have the key, or has a default that is not valid: a mistake in the
+    /// program, which every test that loads the settings finds.
     pub fn value_at<T: Setting>(&mut self, key: &str) -> T {
         let key = key.to_owned();
         let default = match self.reference.get(&key) {
@@ -173,8 +173,7 @@ fn mark(kind: &ValueKind) -> u64 {
     PROCESS.hash_one(toml_of(kind).to_string())
 }
 
-/// Notes values that cannot be, or cannot go together. A key without a dot is one of the section that
-/// is checked.
+/// Collects the problems of a section. A key without a dot belongs to the section that is checked.
 #[derive(Debug)]
 pub struct Check<'a> {
     prefix: &'a str,
@@ -183,7 +182,7 @@ pub struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Notes a problem with this key unless its value is in the range.
+    /// Reports this key unless its value is in the range.
     pub fn range<T: Copy + PartialOrd + Display>(
         &mut self,
         key: &str,
@@ -194,9 +193,9 @@ impl Check<'_> {
         self.that(range.contains(&value), &[key], words);
     }
 
-    /// Notes a problem with these keys unless `holds`. `words` say what must be.
+    /// Reports these keys unless `holds`. `words` say what must be the case.
     ///
-    /// Nothing is noted when one of the values is wrong already: its default stood in for it.
+    /// It reports nothing if one of the values is wrong already, since its default was read in its place.
     pub fn that(&mut self, holds: bool, keys: &[&str], words: impl Into<String>) {
         let keys: Vec<_> = keys.iter().map(|key| self.whole(key)).collect();
         if holds || keys.iter().any(|key| self.problems.concern(key)) {
@@ -214,7 +213,8 @@ impl Check<'_> {
         self.problems.add(Problem::of_several(about, words));
     }
 
-    /// The value of a setting that was read before, such as one of another section.
+    /// The value of a setting that was read before, such as one of another section. `None` if it was not
+    /// read, or is a secret or a list.
     #[must_use]
     pub fn value<T: Setting>(&self, key: &str) -> Option<T> {
         let key = self.whole(key);

@@ -6,6 +6,7 @@
 //! none of the files does not exist.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use config::ValueKind;
 use toml::de::{DeTable, DeValue};
@@ -14,7 +15,7 @@ use super::value::toml_of;
 
 /// The parsed reference, section by section.
 #[derive(Debug, Default)]
-pub struct Reference {
+pub(crate) struct Reference {
     keys: Vec<Described>,
     by_name: BTreeMap<String, usize>,
     /// The comment above the head of a section, line by line.
@@ -39,7 +40,7 @@ impl Reference {
     ///
     /// When a file is not valid TOML. They are compiled in, so this is a mistake in the program.
     #[must_use]
-    pub fn new<T: AsRef<str>>(texts: &[T]) -> Self {
+    pub(crate) fn new<T: AsRef<str>>(texts: &[T]) -> Self {
         let mut reference = Self::default();
         for text in texts {
             reference.add(text.as_ref());
@@ -97,7 +98,7 @@ impl Reference {
 
     /// The whole reference as one TOML file.
     #[must_use]
-    pub fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self) -> String {
         let mut text = String::new();
         let mut section = "";
         let comment = |text: &mut String, lines: &[String]| {
@@ -113,25 +114,26 @@ impl Reference {
                     text.push('\n');
                 }
                 comment(&mut text, self.sections.get(own).map_or(&[], Vec::as_slice));
-                text.push_str(&format!("[{own}]\n"));
+                // Writing to a string does not fail.
+                _ = writeln!(text, "[{own}]");
                 section = own;
             }
             comment(&mut text, &described.meaning);
             let name = described.key.strip_prefix(own).unwrap_or(&described.key);
             let name = name.trim_start_matches('.');
-            text.push_str(&format!("{name} = {}\n", toml_of(&described.default)));
+            _ = writeln!(text, "{name} = {}", toml_of(&described.default));
         }
         text
     }
 
     /// Every key, in the order of the file.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|described| described.key.as_str())
     }
 
-    /// What the comment above a key says, line by line.
-    #[must_use]
-    pub fn meaning(&self, key: &str) -> &[String] {
+    /// The comment above a key, line by line.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn meaning(&self, key: &str) -> &[String] {
         self.get(key).map_or(&[], |described| &described.meaning)
     }
 

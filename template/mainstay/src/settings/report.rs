@@ -1,10 +1,10 @@
-//! Every problem with the settings, in words for the person who has to mend it.
+//! Every problem with the settings, in words for the person who has to fix it.
 
 use std::fmt;
 
 /// All that is wrong, in the order in which it was found. `Display` is the report.
 #[derive(Debug, Default)]
-pub struct Problems(Vec<Problem>);
+pub(crate) struct Problems(Vec<Problem>);
 
 /// One thing that is wrong.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use super::{Entry, Reference};
 
 /// `config print`: the values in force as TOML, each with its source. Secrets are redacted.
 #[must_use]
-pub fn print(entries: &[Entry]) -> String {
+pub(crate) fn print(entries: &[Entry]) -> String {
     let lines: Vec<_> = entries
         .iter()
         .map(|entry| {
@@ -36,7 +36,7 @@ pub fn print(entries: &[Entry]) -> String {
 
 /// `config env`: every variable with its meaning and its default, as an environment file.
 #[must_use]
-pub fn environment_file(reference: &Reference) -> String {
+pub(crate) fn environment_file(reference: &Reference) -> String {
     let mut text = String::from(
         "# Every setting, as the variable that sets it. With _FILE behind its name, a variable\n\
          # names a file that holds the value.\n",

@@ -24,19 +24,19 @@ const FILES_VARIABLE: &str = "APP_CONFIG";
 
 /// What the user gave, before anything has been read.
 #[derive(Debug, Default)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// Files, lowest first.
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// The environment of the process.
-    pub environment: Vec<(OsString, OsString)>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
     /// Each `key=value` of `--set`, lowest first.
-    pub set: Vec<String>,
+    pub(crate) set: Vec<String>,
 }
 
 impl Sources {
     /// What the command line gave, and the environment of this process.
     #[must_use]
-    pub fn of_process(files: &[PathBuf], set: &[String]) -> Self {
+    pub(crate) fn of_process(files: &[PathBuf], set: &[String]) -> Self {
         let files = match std::env::var_os(FILES_VARIABLE) {
             Some(named) if files.is_empty() => std::env::split_paths(&named)
                 .filter(|path| !path.as_os_str().is_empty())

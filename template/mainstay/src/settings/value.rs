@@ -1,7 +1,4 @@
-//! The types that a setting can have, and what each allows.
-//!
-//! Strict: a type takes exactly what its [`Setting::EXPECTED`] says. To use a type of your own,
-//! implement [`Setting`] for it.
+//! The types of settings, and what each allows.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,23 +6,23 @@ use std::time::Duration;
 use config::ValueKind;
 use secrecy::{ExposeSecret, SecretString};
 
-/// A type that a setting can have.
+/// The type of a setting. Implement it to use a type of your own.
 pub trait Setting: Sized {
-    /// What is allowed, in words that follow "expected".
+    /// What is allowed, in words that follow "expected". [`parse`](Self::parse) takes exactly that.
     const EXPECTED: &'static str;
-    /// A secret is shown nowhere, and never taken from the command line.
+    /// Whether values are secrets: they are never printed, and not taken from the command line.
     const SECRET: bool = false;
 
-    /// The same, where it takes more than one type to say it.
+    /// [`EXPECTED`](Self::EXPECTED), unless the text depends on another type.
     #[must_use]
     fn expected() -> String {
         Self::EXPECTED.to_owned()
     }
 
-    /// The value, if it is one.
+    /// Parses a value; `None` if it is not allowed.
     fn parse(value: &ValueKind) -> Option<Self>;
 
-    /// What may be shown of a secret.
+    /// The part of a secret that may be printed.
     fn redacted(&self) -> String {
         REDACTED.to_owned()
     }
@@ -47,7 +44,7 @@ pub(super) fn toml_of(kind: &ValueKind) -> toml::Value {
     }
 }
 
-/// What is shown in the place of a secret.
+/// Printed in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
 /// The text of a setting that is written as text.
@@ -119,7 +116,7 @@ impl Setting for Duration {
     }
 }
 
-/// A number of bytes, written for people: `1MiB`.
+/// A number of bytes, written as `512B`, `64KiB` or `1MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub usize);
 
@@ -144,12 +141,12 @@ impl Setting for ByteSize {
     }
 }
 
-/// Text that nobody may see. `Debug` and [`Setting::redacted`] hide it.
+/// Secret text. `Debug` and [`Setting::redacted`] hide it.
 #[derive(Debug, Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// The secret itself: call it where it is used, and nowhere else.
+    /// The secret in plain text. Call this where the secret is used, and nowhere else.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
@@ -201,7 +198,8 @@ impl<T: Setting> Setting for Vec<T> {
     }
 }
 
-/// One of a few words.
+/// Parses one of a few words, for a [`Setting`] that is an enum.
+#[must_use]
 pub fn one_of<T: Copy>(value: &ValueKind, words: &[(&str, T)]) -> Option<T> {
     let text = text(value)?;
     words

@@ -1,4 +1,4 @@
-//! How a task is described and started.
+//! Describes a task and starts it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use super::status::Shared;
 use super::task::{Factory, Task};
 use super::{Context, Group, SpawnError, Supervised, Supervisor};
 
-/// A task that is being described. Each line says in what it differs from the default.
+/// Describes a task. Each method changes one default of its policy.
 #[must_use = "a task is started by `run`"]
 pub struct Builder {
     supervisor: Supervisor,
@@ -33,63 +33,63 @@ impl Builder {
         }
     }
 
-    /// Without it, the service makes no sense: when it is given up, the service stops, and until
-    /// it runs, the service is not ready.
+    /// The service depends on this task: it is not ready while the task does not run, and stops if the task
+    /// is given up.
     pub fn critical(mut self) -> Self {
         self.policy.critical = true;
         self
     }
 
-    /// It may end by itself, and is started again only after a failure.
-    pub fn on_failure(mut self) -> Self {
+    /// Restarts the task after a failure only. By default, it is restarted whenever it ends.
+    pub fn restart_on_failure(mut self) -> Self {
         self.policy.restart = Restart::OnFailure;
         self
     }
 
-    /// It runs once, whatever comes of that.
-    pub fn never(mut self) -> Self {
+    /// Never restarts the task.
+    pub fn restart_never(mut self) -> Self {
         self.policy.restart = Restart::Never;
         self
     }
 
-    /// The pause after a first failure, and the longest one. Each pause is random up to a limit
-    /// that doubles.
+    /// The limit of the pause before the first restart, and the longest limit. The limit doubles with each
+    /// failure in a row; the pause is random up to it. By default, 100 ms and 30 s.
     pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
         self.policy.backoff.first = first;
         self.policy.backoff.most = most;
         self
     }
 
-    /// With more restarts than this within the window, it is given up.
-    pub fn restarts(mut self, most: usize, window: Duration) -> Self {
+    /// Gives the task up after more than `most` restarts within the window. By default, 5 in a minute.
+    pub fn max_restarts(mut self, most: usize, window: Duration) -> Self {
         self.policy.intensity.most = most;
         self.policy.intensity.window = window;
         self
     }
 
-    /// How long it may take to end when it is told to; then it is aborted.
+    /// How long the task may take to end once it is cancelled, before it is aborted. By default, 5 s.
     pub fn stop_within(mut self, time: Duration) -> Self {
         self.policy.stop_within = time;
         self
     }
 
-    /// It calls [`Context::beat`] at least this often, or it is stuck, and started again.
+    /// Restarts the task if it does not call [`Context::beat`] for this time.
     pub fn heartbeat(mut self, within: Duration) -> Self {
         self.policy.heartbeat = Some(within);
         self
     }
 
-    /// When one that joined the group before it fails, this stops, and starts again after it.
-    pub fn after(mut self, group: &Group) -> Self {
+    /// Joins a group: when a task that joined before this one fails, this one stops, and restarts after it.
+    pub fn in_group(mut self, group: &Group) -> Self {
         self.group = Some(group.clone());
         self
     }
 
-    /// Starts it. Whatever `make` gives is the task, and is asked for again at each restart.
+    /// Starts the task. `make` is called for each run.
     ///
     /// # Errors
     ///
-    /// When the name is taken, or the stop has begun.
+    /// If there is a task of this name, or the stop has begun.
     pub fn run<M, F>(self, make: M) -> Result<Handle, SpawnError>
     where
         M: Fn(Context) -> F + Send + Sync + 'static,
@@ -152,7 +152,7 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// A task that was started. Dropping it changes nothing.
+/// A task that was started. Dropping the handle does not stop the task.
 pub struct Handle(Arc<Task>);
 
 impl Handle {
@@ -160,7 +160,7 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// When it fails before, or takes longer: whoever waits decides what that means.
+    /// If the task fails before, or takes longer. The task goes on in both cases.
     pub async fn started(&self, within: Duration) -> Result<(), NotStarted> {
         self.0
             .first_start(within)
@@ -180,7 +180,7 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// Why a task that is waited for did not start.
+/// Why [`Handle::started`] failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the task {name:?} did not start: {cause}")]
 pub struct NotStarted {

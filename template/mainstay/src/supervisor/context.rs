@@ -1,4 +1,4 @@
-//! What a task knows of its supervisor.
+//! The side of the supervisor that a task sees.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::status::Shared;
 
-/// Handed to a task for one run.
+/// Given to a task for one run.
 #[derive(Debug, Clone)]
 pub struct Context {
     pub(super) name: Arc<str>,
@@ -26,24 +26,24 @@ impl Context {
         &self.name
     }
 
-    /// Completes when this run is to end: it has until its stop timeout, and is aborted then.
+    /// Completes when the run must end. If it does not end within its stop timeout, it is aborted.
     pub async fn cancelled(&self) {
         self.cancelled.cancelled().await;
     }
 
-    /// Whether this run is to end.
+    /// Whether the run must end.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.is_cancelled()
     }
 
-    /// Says that there is progress, for a task with a heartbeat.
+    /// Reports progress, for a task with a [heartbeat](super::Builder::heartbeat).
     pub fn beat(&self) {
         self.beat.send_replace(Instant::now());
         self.status.lock().last_beat = Some(SystemTime::now());
     }
 
-    /// Says that the task is ready for those that depend on it, for a task that is waited for.
+    /// Reports that the task is ready, for [`Handle::started`](super::Handle::started).
     pub fn started(&self) {
         self.started.send_replace(true);
     }

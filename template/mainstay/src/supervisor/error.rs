@@ -1,14 +1,17 @@
-//! Why the supervisor refuses.
+//! Why the supervisor refuses a task or an order.
 
 use std::sync::Arc;
 
-/// Why a task was not taken on, or an order not carried out.
+/// Why a task was not started, or an order not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpawnError {
+    /// There is a task of this name.
     #[error("there is a task {0:?} already")]
     NameTaken(Arc<str>),
-    #[error("the service is stopping: {0:?} is not started any more")]
+    /// The stop has begun.
+    #[error("the service is stopping: the task {0:?} is not started")]
     Stopping(Arc<str>),
-    #[error("there is no task {0:?} that could be told anything")]
+    /// There is no running task of this name.
+    #[error("there is no running task {0:?}")]
     Unknown(Arc<str>),
 }

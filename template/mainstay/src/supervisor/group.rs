@@ -1,9 +1,10 @@
-//! Tasks that depend on those before them: when one fails, those after it stop, and start again
-//! when it has.
+//! Groups of tasks, each of which depends on those before it: when one fails, those after it stop, and
+//! restart after it.
 
 use tokio::sync::watch;
 
-/// What each member of a group is doing, in the order in which they joined.
+/// Tasks that depend on each other, in the order in which they joined: when one fails, the supervisor stops
+/// those after it, restarts it, and then restarts them. Erlang calls this strategy `rest_for_one`.
 #[derive(Debug, Clone)]
 pub struct Group(watch::Sender<Vec<Member>>);
 

@@ -1,15 +1,15 @@
-//! The supervisor: it keeps tasks running, and stops them in order.
+//! The supervisor: it restarts tasks that fail, and stops them in order.
 //!
-//! A task is a name, a policy and a function that makes its future, which can be called again.
+//! A task is a name, a policy, and a function that makes its future, which is called for each run.
 //!
-//! - A task that fails, by an error or a panic, is started again, after a pause that grows and is
-//!   never the same. Its siblings do not notice.
-//! - One that fails too often is given up. If it is critical, that ends the service.
-//! - A stop tells tasks to end in the reverse of the order in which they were registered, each
-//!   when the one before has ended. What does not end in time is aborted, and named.
-//! - Once a stop has begun, nothing starts, and nothing comes back.
+//! - A task that fails, by an error or a panic, is restarted after an exponential backoff with jitter. Other
+//!   tasks are not affected.
+//! - A task that fails too often is given up. If it is critical, the process stops.
+//! - A stop cancels the tasks in the reverse order of their registration, one after the other. A task that
+//!   does not end in time is aborted, and named.
+//! - Once the stop has begun, no task starts or restarts.
 //!
-//! Policies as in Erlang's supervisors and Go's suture. Dropping a handle stops nothing.
+//! The policies are those of Erlang's supervisors and Go's suture. Dropping a handle does not stop a task.
 
 mod builder;
 mod clock;
@@ -44,14 +44,14 @@ pub use group::Group;
 pub use outcome::Outcome;
 pub use periodic::Periodic;
 #[cfg(feature = "cron")]
-pub use schedule::{NotASchedule, Schedule};
+pub use schedule::{Schedule, ScheduleError};
 pub use status::{State, Status};
 
 use one_shot::OneShots;
 use rhythm::Rhythm;
 use task::{End, Order, Task};
 
-/// A handle to the supervisor of this process. All clones are the same one.
+/// Runs the tasks of a process. All clones are the same.
 #[derive(Clone, Default)]
 pub struct Supervisor(Arc<Inner>);
 
@@ -78,32 +78,33 @@ struct Supervised {
 }
 
 impl Supervisor {
+    /// A supervisor without tasks. A service has [`Process::supervisor`](crate::Process::supervisor).
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A task that runs for as long as the service does.
+    /// Describes a task that runs as long as the process.
     pub fn task(&self, name: &str) -> Builder {
         Builder::new(self.clone(), name)
     }
 
-    /// A task that runs once an interval.
+    /// Describes a task that runs once per interval.
     pub fn every(&self, name: &str, interval: Duration) -> Periodic {
         Periodic::new(self.task(name), Rhythm::Every(interval))
     }
 
-    /// A task that runs at each moment of a schedule.
+    /// Describes a task that runs at the times of a schedule.
     #[cfg(feature = "cron")]
     pub fn at(&self, name: &str, schedule: &Schedule) -> Periodic {
         Periodic::new(self.task(name), Rhythm::At(schedule.clone()))
     }
 
-    /// Work that is done once, now, and that a stop waits for.
+    /// Runs work once, now. The stop waits for it.
     ///
     /// # Errors
     ///
-    /// Once the stop has begun.
+    /// If the stop has begun.
     pub fn spawn<F>(&self, name: &'static str, work: F) -> Result<(), SpawnError>
     where
         F: Future<Output: Outcome> + Send + 'static,
@@ -111,7 +112,7 @@ impl Supervisor {
         self.0.one_shots.spawn(name, work, &self.0.closing)
     }
 
-    /// What is known of each task, in the order of their registration.
+    /// The status of each task, in the order of their registration.
     #[must_use]
     pub fn statuses(&self) -> Vec<Status> {
         self.tasks()
@@ -121,22 +122,20 @@ impl Supervisor {
             .collect()
     }
 
-    /// The critical tasks that do not run just now.
-    #[must_use]
-    pub fn missing(&self) -> Vec<Arc<str>> {
+    /// The critical tasks that do not run.
+    #[cfg(test)]
+    pub(crate) fn missing(&self) -> Vec<Arc<str>> {
         self.those(|status| status.critical && status.state != State::Running)
     }
 
-    /// The tasks that were given up, critical or not: only an operator can start them again.
-    #[must_use]
-    pub fn given_up(&self) -> Vec<Arc<str>> {
+    /// The tasks that were given up, critical or not. An operator can restart them.
+    #[cfg(test)]
+    pub(crate) fn given_up(&self) -> Vec<Arc<str>> {
         self.those(|status| status.state == State::GaveUp)
     }
 
-    /// What a stop has to wait for, or still waits for: tasks in the order in which they are
-    /// stopped, and then work that is done once.
-    #[must_use]
-    pub fn alive(&self) -> Vec<String> {
+    /// The names of what a stop waits for: tasks in the order of the stop, then work that runs once.
+    pub(crate) fn alive(&self) -> Vec<String> {
         let tasks = self.tasks();
         let alive = tasks.all.iter().rev().filter(|it| it.task.is_alive());
         let names = alive.map(|it| it.task.name.to_string());
@@ -144,7 +143,7 @@ impl Supervisor {
     }
 
     /// Completes with the name of a critical task that was given up.
-    pub async fn gave_up(&self) -> Arc<str> {
+    pub(crate) async fn gave_up(&self) -> Arc<str> {
         let mut gave_up = self.0.gave_up.subscribe();
         loop {
             if let Some(name) = gave_up.borrow_and_update().clone() {
@@ -161,7 +160,7 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// When no such task is alive.
+    /// If there is no running task of this name.
     pub fn pause(&self, name: &str) -> Result<(), SpawnError> {
         self.order(name, Order::Pause)
     }
@@ -170,21 +169,21 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// When no such task is alive.
+    /// If there is no running task of this name.
     pub fn resume(&self, name: &str) -> Result<(), SpawnError> {
         self.order(name, Order::Resume)
     }
 
-    /// Stops a task and starts it again at once, also one that is pausing or was given up.
+    /// Restarts a task at once, also one that backs off, is paused, or was given up.
     ///
     /// # Errors
     ///
-    /// When no such task is alive.
+    /// If there is no running task of this name.
     pub fn restart(&self, name: &str) -> Result<(), SpawnError> {
         self.order(name, Order::Restart)
     }
 
-    /// Stops everything within this time, and says what had to be aborted.
+    /// Stops all tasks within this time, and returns the names of those that were aborted.
     pub async fn stop(&self, within: Duration) -> Vec<String> {
         self.0.closing.cancel();
         let deadline = Instant::now() + within;
@@ -229,6 +228,7 @@ impl Supervisor {
         Ok(())
     }
 
+    #[cfg(test)]
     fn those(&self, are: impl Fn(&Status) -> bool) -> Vec<Arc<str>> {
         let tasks = self.tasks();
         let statuses = tasks.all.iter().map(|it| it.task.status.lock());

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// What a task's future may give.
+/// What the future of a task may return: `()`, or a `Result`.
 pub trait Outcome {
-    /// The error, if it is one, in words.
+    /// The message of the error, if it is one.
     fn into_failure(self) -> Option<String>;
 }
 

@@ -1,14 +1,13 @@
-//! Tasks that run once an interval, or at the moments of a schedule.
+//! Tasks that run once per interval, or at the times of a schedule.
 //!
-//! A run that takes longer than it is to the next is not overtaken by that: what is missed is
-//! skipped. A run that fails, panics or takes too long is noted, and the next one comes in its
-//! time. One that fails for the reason that the one before it had is told in the log once a minute, and
-//! when that is over, so is how often it has failed.
-//! A stop waits for the run that is under way, unless that gives way.
+//! A run that takes longer than the interval delays the next one; missed runs are skipped. A run that fails,
+//! panics or times out is recorded, and the next run comes at its time. The log has a repeated failure once a
+//! minute, and the number of failures when they are over. A stop waits for the current run, unless the task is
+//! cancelled by [`cancel_on_stop`](Periodic::cancel_on_stop).
 //!
-//! A schedule goes by the clock on the wall, which can be set, and which goes on while the machine
-//! sleeps. It is looked at once a minute, so that a run is at most that late by it. Moments that
-//! were slept through, or that the clock was set past, have one run together.
+//! A schedule follows the wall clock, which may be set, and which goes on while the machine sleeps. The
+//! supervisor compares it with the schedule once a minute, so that a run is late by a minute at most. Times
+//! that the machine slept through, or that the clock skipped, cause one run together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use super::run::{Run, caught, erased};
 use super::status::Shared;
 use super::{Builder, Context, Handle, SpawnError};
 
-/// A periodic task that is being described.
+/// Describes a periodic task.
 #[must_use = "a task is started by `run`"]
 #[derive(Debug)]
 pub struct Periodic {
@@ -35,8 +34,8 @@ struct Beat {
     rhythm: Rhythm,
     at_start: bool,
     jitter: Duration,
-    within: Duration,
-    gives_way: bool,
+    timeout: Duration,
+    cancel_on_stop: bool,
 }
 
 /// The longest sleep, after which all clocks are looked at again.
@@ -48,48 +47,48 @@ impl Periodic {
             rhythm,
             at_start: false,
             jitter: Duration::ZERO,
-            within: Duration::MAX,
-            gives_way: false,
+            timeout: Duration::MAX,
+            cancel_on_stop: false,
         };
         Self { builder, beat }
     }
 
-    /// The first run is at once, and not when the rhythm has its first.
+    /// Runs the task at once, and not only after the first interval.
     pub fn at_start(mut self) -> Self {
         self.beat.at_start = true;
         self
     }
 
-    /// Each run begins up to this much later, so that replicas do not run together.
+    /// Delays each run by a random time up to this one, so that replicas do not run at the same time.
     pub fn jitter(mut self, most: Duration) -> Self {
         self.beat.jitter = most;
         self
     }
 
-    /// A run that takes longer is given up.
-    pub fn within(mut self, time: Duration) -> Self {
-        self.beat.within = time;
+    /// Drops a run that takes longer, which counts as a failure.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.beat.timeout = time;
         self
     }
 
-    /// A run is dropped where it waits when it is told to stop: what may wait for something that does not
-    /// answer, and whose next run does what is left.
-    pub fn gives_way(mut self) -> Self {
-        self.beat.gives_way = true;
+    /// Drops a run when the stop cancels it, instead of waiting for its end: for runs that can be dropped at
+    /// any `await`, and that may wait for something that does not answer.
+    pub fn cancel_on_stop(mut self) -> Self {
+        self.beat.cancel_on_stop = true;
         self
     }
 
-    /// How long a run may take to end when the service stops; then it is aborted.
+    /// How long a run may take to end once the stop has begun, before it is aborted. By default, 5 s.
     pub fn stop_within(mut self, time: Duration) -> Self {
         self.builder = self.builder.stop_within(time);
         self
     }
 
-    /// Starts it.
+    /// Starts the task. `make` is called for each run.
     ///
     /// # Errors
     ///
-    /// When the name is taken, or the stop has begun.
+    /// If there is a task of this name, or the stop has begun.
     pub fn run<M, F>(self, make: M) -> Result<Handle, SpawnError>
     where
         M: Fn(Context) -> F + Send + Sync + 'static,
@@ -154,11 +153,11 @@ impl Beat {
                 status.next_run = None;
                 status.runs += 1;
             }
-            let run = timeout(self.within, caught(run(context.clone())));
+            let run = timeout(self.timeout, caught(run(context.clone())));
             let ended = tokio::select! {
                 biased;
                 ended = run => ended,
-                () = context.cancelled(), if self.gives_way => return,
+                () = context.cancelled(), if self.cancel_on_stop => return,
             };
             match ended.unwrap_or_else(|_| Err(self.too_long())) {
                 Ok(()) => failures.end(&context.status),
@@ -187,7 +186,7 @@ impl Beat {
     fn too_long(&self) -> Failure {
         format!(
             "took longer than {}",
-            humantime::format_duration(self.within)
+            humantime::format_duration(self.timeout)
         )
     }
 }

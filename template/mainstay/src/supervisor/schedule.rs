@@ -1,11 +1,11 @@
-//! A schedule: the moments at which a periodic task runs, written as for cron.
+//! Schedules of periodic tasks, as cron expressions.
 //!
-//! Five fields: minute, hour, day of the month, month, day of the week. The time is always UTC, so
-//! that there is no hour that is skipped or comes twice. When both days are given, either will do;
-//! names (`JAN`, `MON`) are understood, and so is `L` for the last.
+//! An expression has five fields: minute, hour, day of the month, month, day of the week. The time zone is
+//! UTC, so that no hour is skipped or repeated. If both days are restricted, either matches. Names (`JAN`,
+//! `MON`) and `L` for the last day are allowed.
 //!
-//! Strict: there are no fields for seconds or years, no nicknames, a name stands in its own field,
-//! and a schedule that never comes, such as the 31st of February, is wrong.
+//! Not allowed are fields for seconds or years, nicknames (`@daily`), a name in the wrong field, and a
+//! schedule that never matches, such as the 31st of February.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,17 +19,17 @@ use croner::parser::{CronParser, Seconds, Year};
 
 use crate::settings::Setting;
 
-/// When a task runs. A literal is parsed, `"0 4 * * *".parse()`; a setting can be of this type.
+/// The times at which a task runs. Parse it, `"0 4 * * *".parse()`, or use it as the type of a setting.
 #[derive(Clone)]
 pub struct Schedule {
     text: Arc<str>,
     cron: Arc<Cron>,
 }
 
-/// A text that is no schedule.
+/// Why a text is not a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the schedule {text:?} {why}; expected {}", Schedule::EXPECTED)]
-pub struct NotASchedule {
+pub struct ScheduleError {
     text: String,
     why: Why,
 }
@@ -83,10 +83,10 @@ impl Schedule {
 }
 
 impl FromStr for Schedule {
-    type Err = NotASchedule;
+    type Err = ScheduleError;
 
-    fn from_str(text: &str) -> Result<Self, NotASchedule> {
-        understood(text).map_err(|why| NotASchedule {
+    fn from_str(text: &str) -> Result<Self, ScheduleError> {
+        understood(text).map_err(|why| ScheduleError {
             text: text.to_owned(),
             why,
         })

@@ -1,4 +1,4 @@
-//! What is known of a task.
+//! The status of a task.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,15 +8,21 @@ use serde::{Serialize, Serializer};
 
 use super::outcome::Failure;
 
-/// What a task is doing.
+/// The state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// It has not run yet.
     Starting,
+    /// It runs. A periodic task is running between its runs as well.
     Running,
+    /// It failed, and waits until its restart.
     BackingOff,
+    /// An operator has paused it.
     Paused,
+    /// It has ended for good.
     Stopped,
+    /// It failed too often. An operator can restart it.
     GaveUp,
 }
 
@@ -33,19 +39,28 @@ impl fmt::Display for State {
     }
 }
 
-/// What is known of a task.
+/// The status of a task.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
+    /// The name of the task.
     pub name: Arc<str>,
+    /// Whether the process stops when the task is given up.
     pub critical: bool,
+    /// The state of the task.
     pub state: State,
+    /// The runs so far.
     pub runs: u64,
+    /// The restarts so far.
     pub restarts: u64,
+    /// The message of the last failure.
     pub last_error: Option<String>,
+    /// The time of the last failure.
     #[serde(serialize_with = "rfc3339")]
     pub last_error_at: Option<SystemTime>,
+    /// The time of the last [heartbeat](super::Context::beat).
     #[serde(serialize_with = "rfc3339")]
     pub last_beat: Option<SystemTime>,
+    /// The time of the next run of a periodic task.
     #[serde(serialize_with = "rfc3339")]
     pub next_run: Option<SystemTime>,
 }

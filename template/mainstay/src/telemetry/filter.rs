@@ -1,5 +1,5 @@
-//! Which events are logged: as the settings say, or for a while as the operator wants it; and never
-//! what others have sent, unless it is [asked for by name](Discretion).
+//! The filter of the log: the one of the settings, or one that the operator has set for a while.
+//! [`Discretion`] keeps events that quote clients out of the log, unless the filter names their targets.
 
 mod discretion;
 
@@ -20,12 +20,12 @@ use super::message;
 use crate::settings::Setting;
 use discretion::Discretion;
 
-/// Which events are logged, in the syntax of `tracing_subscriber`'s filters.
+/// The events that are logged, in the syntax of `tracing_subscriber::EnvFilter`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Filter(String);
 
 impl Filter {
-    /// The filter that is written like this, if it is one.
+    /// Parses a filter; `None` if the text is not one.
     #[must_use]
     pub fn written(text: &str) -> Option<Self> {
         // A bare word is taken for a target, and a mistyped level for one that mutes all others.
@@ -50,9 +50,9 @@ impl Setting for Filter {
     }
 }
 
-/// Changes what is logged while the process runs. All clones are the same.
+/// Changes the filter at runtime. All clones are the same.
 #[derive(Debug, Clone)]
-pub struct Filtering(Arc<Inner>);
+pub(crate) struct Filtering(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -72,14 +72,14 @@ struct Temporary {
     until: Instant,
 }
 
-/// What is logged, for the operator to see.
+/// The filter in force, as the operator sees it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct InForce {
-    pub filter: Filter,
-    /// What the settings say.
-    pub configured: Filter,
-    /// In how many seconds that is in force again.
-    pub reverts_in: Option<u64>,
+pub(crate) struct InForce {
+    pub(crate) filter: Filter,
+    /// The filter of the settings.
+    pub(crate) configured: Filter,
+    /// The seconds until the filter of the settings is in force again.
+    pub(crate) reverts_in: Option<u64>,
 }
 
 impl Filtering {
@@ -93,14 +93,14 @@ impl Filtering {
         (layer, Self(Arc::new(Inner { handle, state })))
     }
 
-    /// One that filters nothing, for tests of what uses it.
+    /// A filter without effect, for tests.
     #[cfg(test)]
     pub(crate) fn for_test() -> Self {
         Self::by(&Filter(String::new())).1
     }
 
-    /// The settings say something else now. What the operator wanted is over.
-    pub fn configure(&self, filter: &Filter) {
+    /// Applies a new filter of the settings, and drops that of the operator.
+    pub(crate) fn configure(&self, filter: &Filter) {
         let next = |state: &mut State| {
             state.configured = filter.clone();
             state.temporary = None;
@@ -110,8 +110,8 @@ impl Filtering {
         self.change(next, tell);
     }
 
-    /// For this time, the operator wants something else than the settings say.
-    pub fn change_for(&self, time: Duration, filter: &Filter) {
+    /// Applies a filter of the operator for this time.
+    pub(crate) fn change_for(&self, time: Duration, filter: &Filter) {
         let next = |state: &mut State| {
             state.temporary = Some(Temporary {
                 filter: filter.clone(),
@@ -130,8 +130,7 @@ impl Filtering {
         self.change(next, tell);
     }
 
-    #[must_use]
-    pub fn in_force(&self) -> InForce {
+    pub(crate) fn in_force(&self) -> InForce {
         let state = self.0.state.borrow();
         let left = |temporary: &Temporary| {
             let left = temporary.until.saturating_duration_since(Instant::now());
@@ -147,7 +146,7 @@ impl Filtering {
 
     /// Lets what the settings say be in force again whenever the operator's time is over. It never
     /// ends.
-    pub async fn revert_in_time(self) {
+    pub(crate) async fn revert_in_time(self) {
         let mut changes = self.0.state.subscribe();
         loop {
             let until = changes.borrow_and_update().ends();

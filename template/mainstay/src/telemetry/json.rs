@@ -144,7 +144,7 @@ impl Line {
 
     fn end(&mut self) {
         // Whatever is told while a request is at hand can be found by it.
-        Request::look(|request| {
+        Request::with(|request| {
             if self.name("request_id") {
                 self.quote(request.id.as_ref());
             }

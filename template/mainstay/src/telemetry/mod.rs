@@ -1,12 +1,12 @@
-//! Logs: one event a line on stdout, JSON for machines or text for a terminal. What belongs to a request
-//! that is followed has spans around it, which the feature `otlp` sends to a collector.
+//! The log: one event a line on stdout, JSON for machines or text for a terminal. With the feature `otlp`,
+//! the spans of sampled requests go to a collector.
 //!
-//! Logging never waits. Lines go by way of a buffer and a thread, which a reader that has stopped
-//! cannot stop the service through; what finds no room is counted, and told in its place. [`flush`]
-//! stands before each way out of the process.
+//! Logging never blocks. Lines pass through a buffer of `log.buffer` bytes to a thread that writes them. If
+//! the reader of stdout stalls, lines that do not fit are dropped and counted, and an event reports how many.
+//! [`flush`] empties the buffer before the process exits.
 //!
-//! The messages of [`message`] are a contract: dashboards and tests look for them. Everything else
-//! may change its words.
+//! The messages in [`message`] are a contract: dashboards and tests rely on them. All other messages may
+//! change.
 
 mod filter;
 mod json;
@@ -14,11 +14,11 @@ pub mod message;
 #[cfg(not(feature = "otlp"))]
 mod no_export;
 #[cfg(feature = "otlp")]
-pub mod otlp;
+pub(crate) mod otlp;
 mod output;
 #[cfg(test)]
 mod page;
-pub mod span;
+pub(crate) mod span;
 mod text;
 mod writer;
 
@@ -30,7 +30,8 @@ use config::ValueKind;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::util::TryInitError;
 
-pub use filter::{Filter, Filtering, InForce};
+pub use filter::Filter;
+pub(crate) use filter::{Filtering, InForce};
 #[cfg(not(feature = "otlp"))]
 pub(crate) use no_export::{Export, Spans};
 #[cfg(feature = "otlp")]
@@ -44,12 +45,15 @@ use crate::settings::{ByteSize, Check, Reader, Section, Setting};
 /// `[log]`
 #[derive(Debug, Clone)]
 pub struct Log {
+    /// The format of a line.
     pub format: Format,
+    /// The events that are logged.
     pub filter: Filter,
+    /// The size of the buffer for lines that are not written yet.
     pub buffer: ByteSize,
 }
 
-/// What `log.buffer` can be: a few lines at least, and nothing that could not be meant.
+/// The least and the most that `log.buffer` can be: room for a few lines, and no obvious mistake.
 const SIZES: [usize; 2] = [64 << 10, 1 << 30];
 
 impl Section for Log {
@@ -71,12 +75,14 @@ impl Section for Log {
     }
 }
 
-/// How a line of the log looks.
+/// The format of a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Pretty on a terminal, JSON elsewhere.
+    /// [`Pretty`](Self::Pretty) on a terminal, [`Json`](Self::Json) elsewhere.
     Auto,
+    /// One JSON object a line.
     Json,
+    /// Text for people.
     Pretty,
 }
 
@@ -93,26 +99,34 @@ impl Setting for Format {
     }
 }
 
-/// Why nothing is logged.
+/// Why the log could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The operating system refused the thread that writes.
     #[error("the log's thread cannot be started: {0}")]
     Thread(#[from] io::Error),
+    /// The process has a subscriber of `tracing` already.
     #[error(transparent)]
     Twice(#[from] TryInitError),
 }
 
-/// The way to stdout, from the start of the log on.
+/// Writes to stdout, once the log has started.
 static WRITER: OnceLock<Writer> = OnceLock::new();
 
 impl Log {
-    /// Starts logging, for the rest of the process. From then on, [`flush`] stands before its end.
-    /// Whoever exports spans is told of them.
+    /// Starts the log of this process. Call [`flush`] before the process exits.
+    ///
+    /// [`Process::init`](crate::Process::init) does this for a service.
     ///
     /// # Errors
     ///
-    /// When there is no thread for it, or something logs already.
-    pub fn start(&self, spans: Option<Spans>) -> Result<Filtering, StartError> {
+    /// If the thread cannot be started, or the process has a subscriber of `tracing` already.
+    pub fn start(&self) -> Result<(), StartError> {
+        self.start_with(None).map(drop)
+    }
+
+    /// Starts the log, with a layer that takes the spans.
+    pub(crate) fn start_with(&self, spans: Option<Spans>) -> Result<Filtering, StartError> {
         let terminal = io::stdout().is_terminal();
         let pretty = match self.format {
             Format::Auto => terminal,
@@ -142,25 +156,24 @@ impl Log {
     }
 }
 
-/// Whether this process logs.
+/// Whether the log has started.
 pub(crate) fn is_started() -> bool {
     WRITER.get().is_some()
 }
 
-/// How long a process that ends waits for whoever reads its log: it may have a second left.
+/// How long [`flush`] waits for the reader of stdout: a process that is killed may have a second left.
 const LINGER: Duration = Duration::from_millis(900);
 
-/// Waits until what was logged by now is written: for less than a second, and not for a reader that has
-/// gone. It blocks: for the end of a process, and for commands.
+/// Waits until all events so far are written: less than a second, and not at all if the reader of stdout has
+/// gone. It blocks the thread: call it at the end of the process.
 pub fn flush() {
     if let Some(writer) = WRITER.get() {
         writer.flush(LINGER);
     }
 }
 
-/// What is logged by this has a place in the log also when there is no room for anything else: for the
-/// events of a stop.
-pub fn insist(tell: impl FnOnce()) {
+/// Logs events of a stop, for which the buffer keeps room when it is full.
+pub(crate) fn insist(tell: impl FnOnce()) {
     writer::insist(tell);
 }
 
@@ -174,7 +187,7 @@ pub(crate) fn log_failure(error: &(dyn std::error::Error + 'static)) {
     }
 }
 
-/// How many lines were lost since the start, because there was no room for them.
+/// The lines that were dropped since the start because the buffer was full.
 #[must_use]
 pub fn lost_lines() -> u64 {
     WRITER.get().map_or(0, Writer::lost)

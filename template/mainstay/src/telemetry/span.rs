@@ -1,10 +1,11 @@
-//! Spans: what stands around a request that is followed, and around what is done for it.
+//! The names of the spans of this crate. A sampled request has a span, and each of its statements on the
+//! database has one.
 //!
-//! The frame makes two kinds of them. The service makes its own with the macros of `tracing`; inside
-//! of a request that is followed they are exported like those of the frame, as far as `log.filter`
-//! lets them be.
+//! A service makes spans of its own with the macros of `tracing`. Inside of a sampled request, the feature
+//! `otlp` exports them as well, if `log.filter` enables them.
 
-/// Around a request.
-pub const REQUEST: &str = "request";
-/// Around a statement on the database.
-pub const STATEMENT: &str = "statement";
+/// A request.
+pub(crate) const REQUEST: &str = "request";
+/// A statement on the database.
+#[cfg(any(feature = "_database", feature = "otlp"))]
+pub(crate) const STATEMENT: &str = "statement";

@@ -10,6 +10,7 @@ use crate::settings::Setting;
 #[must_use]
 pub fn database_settings<E: Engine>(url: &str) -> Settings<E> {
     Settings {
+        name: "database".to_owned(),
         url: Setting::parse(&url.into()).expect("a URL of this engine"),
         max_connections: 2,
         acquire_timeout: Duration::from_secs(2),

@@ -51,10 +51,10 @@ async fn all_of_it_takes_as_long_as_the_slowest_part() {
     let (began, under_way) = (Instant::now(), UnderWay::default());
 
     let done = Together::new()
-        .needs("one", takes(SECOND, &under_way))
-        .needs("two", takes(SECOND * 3, &under_way))
-        .wants("three", SECOND * 5, takes(SECOND * 2, &under_way))
-        .done()
+        .required("one", takes(SECOND, &under_way))
+        .required("two", takes(SECOND * 3, &under_way))
+        .optional("three", SECOND * 5, takes(SECOND * 2, &under_way))
+        .join()
         .await;
 
     assert_eq!(done, Ok(()));
@@ -67,10 +67,10 @@ async fn the_first_failure_ends_the_others_where_they_are() {
     let (began, under_way) = (Instant::now(), UnderWay::default());
 
     let done = Together::new()
-        .needs("endless", takes(Duration::MAX, &under_way))
-        .wants("long", Duration::MAX, takes(Duration::MAX, &under_way))
-        .needs("broken", fails(SECOND, "no such table"))
-        .done()
+        .required("endless", takes(Duration::MAX, &under_way))
+        .optional("long", Duration::MAX, takes(Duration::MAX, &under_way))
+        .required("broken", fails(SECOND, "no such table"))
+        .join()
         .await;
 
     assert_eq!(done.unwrap_err().to_string(), "broken: no such table");
@@ -81,10 +81,10 @@ async fn the_first_failure_ends_the_others_where_they_are() {
 #[tokio::test(start_paused = true)]
 async fn what_fails_at_the_same_moment_is_told_together() {
     let done = Together::new()
-        .needs("one", fails(SECOND, "is away"))
-        .needs("later", fails(SECOND * 2, "nobody has waited for this"))
-        .needs("two", fails(SECOND, "is full"))
-        .done()
+        .required("one", fails(SECOND, "is away"))
+        .required("later", fails(SECOND * 2, "nobody has waited for this"))
+        .required("two", fails(SECOND, "is full"))
+        .join()
         .await;
 
     let mut told = done.unwrap_err();
@@ -96,9 +96,9 @@ async fn what_fails_at_the_same_moment_is_told_together() {
 async fn a_panic_is_a_failure_of_its_part() {
     let under_way = UnderWay::default();
     let done = Together::new()
-        .needs("endless", takes(Duration::MAX, &under_way))
-        .needs("broken", panics())
-        .done()
+        .required("endless", takes(Duration::MAX, &under_way))
+        .required("broken", panics())
+        .join()
         .await;
     let told = done.unwrap_err().to_string();
     assert!(told.starts_with("broken: panicked"), "{told}");
@@ -111,11 +111,11 @@ async fn what_is_only_wanted_may_fail_and_is_waited_for_no_longer_than_said() {
     let (began, under_way) = (Instant::now(), UnderWay::default());
 
     let done = Together::new()
-        .wants("broken", SECOND, fails(Duration::ZERO, "is away"))
-        .wants("mad", SECOND, panics())
-        .wants("endless", SECOND * 2, takes(Duration::MAX, &under_way))
-        .needs("one", takes(SECOND, &under_way))
-        .done()
+        .optional("broken", SECOND, fails(Duration::ZERO, "is away"))
+        .optional("mad", SECOND, panics())
+        .optional("endless", SECOND * 2, takes(Duration::MAX, &under_way))
+        .required("one", takes(SECOND, &under_way))
+        .join()
         .await;
 
     assert_eq!(done, Ok(()));
@@ -127,9 +127,9 @@ async fn what_is_only_wanted_may_fail_and_is_waited_for_no_longer_than_said() {
 async fn nothing_outlives_whoever_waited_for_it() {
     let under_way = UnderWay::default();
     let all = Together::new()
-        .needs("one", takes(SECOND, &under_way))
-        .needs("two", takes(SECOND, &under_way))
-        .done();
+        .required("one", takes(SECOND, &under_way))
+        .required("two", takes(SECOND, &under_way))
+        .join();
     assert_eq!(under_way.count(), 0, "it has not begun");
 
     assert!(timeout(SECOND / 2, all).await.is_err());
@@ -139,5 +139,5 @@ async fn nothing_outlives_whoever_waited_for_it() {
 
 #[tokio::test]
 async fn without_parts_there_is_nothing_to_wait_for() {
-    assert_eq!(Together::new().done().await, Ok(()));
+    assert_eq!(Together::new().join().await, Ok(()));
 }

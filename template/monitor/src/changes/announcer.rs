@@ -30,7 +30,7 @@ impl Announcer {
     pub(super) fn run_by(self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
         // What is not announced now is announced by others, or at the next start.
-        let started = task.gives_way().run(move |_| {
+        let started = task.cancel_on_stop().run(move |_| {
             let announcer = self.clone();
             async move { announcer.turn(Moment::now()).await }
         });
@@ -50,7 +50,7 @@ pub(super) fn forget_by(
     retention: Duration,
 ) -> Result<(), SpawnError> {
     let task = supervisor.every("retention.changes", FORGET_EVERY);
-    let task = task.jitter(FORGET_EVERY / 6).gives_way();
+    let task = task.jitter(FORGET_EVERY / 6).cancel_on_stop();
     let started = task.run(move |_| {
         let changes = changes.clone();
         async move { changes.forget(Moment::now().before(retention)).await }

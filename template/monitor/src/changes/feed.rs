@@ -64,7 +64,7 @@ impl Feed {
     pub(super) fn run_by(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let feed = self.clone();
         let task = supervisor.every(NAME, EVERY).jitter(EVERY / 2);
-        let started = task.gives_way().run(move |_| {
+        let started = task.cancel_on_stop().run(move |_| {
             let feed = feed.clone();
             async move { feed.turn().await }
         });

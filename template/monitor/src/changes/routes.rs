@@ -102,7 +102,7 @@ async fn follow(
     Seen(seen): Seen,
 ) -> Result<impl IntoResponse, Problem> {
     let place = Arc::clone(&followed.places).try_acquire_owned();
-    let too_many = |_| TOO_MANY_STREAMS.and_header(header::RETRY_AFTER, COME_BACK);
+    let too_many = |_| TOO_MANY_STREAMS.with_header(header::RETRY_AFTER, COME_BACK);
     let place = place.map_err(too_many)?;
     let feed = &followed.feed;
     // It may have been seen in another process, which knows more than this one.

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use mainstay::problem::Problem;
-use mainstay::rate::Rate;
+use mainstay::rate::RateLimit;
 use mainstay::settings::{Check, Reader, Section};
 
 /// Settings of `[monitor]`.
@@ -38,14 +38,14 @@ impl Section for Settings {
 
 /// All clones are the same.
 #[derive(Debug, Clone)]
-pub(super) struct Allowance(Option<Rate>);
+pub(super) struct Allowance(Option<RateLimit>);
 
 impl Allowance {
     pub(super) fn new(settings: Settings) -> Self {
         let per_minute = settings.asked_per_minute.and_then(NonZeroU32::new);
         let at_once = NonZeroU32::new(settings.asked_at_once);
         let limits = per_minute.zip(at_once);
-        Self(limits.map(|(per_minute, at_once)| Rate::new(per_minute, at_once)))
+        Self(limits.map(|(per_minute, at_once)| RateLimit::new(per_minute, at_once)))
     }
 
     /// Takes so many checks from what the client of the request at hand may ask for.

@@ -122,7 +122,7 @@ impl History {
     ) -> Result<(), SpawnError> {
         let history = self.clone();
         let task = supervisor.every("retention", EVERY).jitter(EVERY / 6);
-        let started = task.gives_way().run(move |_| {
+        let started = task.cancel_on_stop().run(move |_| {
             let history = history.clone();
             async move { history.forget(Moment::now().before(retention)).await }
         });

@@ -285,7 +285,7 @@ impl Checks {
         };
         let made = self.ask(&question, asked.pass);
         let made = match asked.context {
-            Some(context) => Either::Left(context.carry(made)),
+            Some(context) => Either::Left(context.scope(made)),
             None => Either::Right(made),
         };
         tokio::select! {

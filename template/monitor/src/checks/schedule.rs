@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use mainstay::database::Engine as _;
-use mainstay::database::Refusal;
+use mainstay::database::ErrorKind;
 use mainstay::supervisor::{SpawnError, Supervisor};
 use sqlx::{Error, FromRow, QueryBuilder};
 use tokio::time::Instant;
@@ -173,7 +173,7 @@ impl Schedule {
         let query = query.build().bind(now.0);
         match query.execute(self.database.write()).await {
             // One of them was removed meanwhile: the others are there the next time.
-            Err(error) if matches!(Refusal::of(&error), Refusal::Related { .. }) => Ok(()),
+            Err(error) if matches!(ErrorKind::of(&error), ErrorKind::Reference { .. }) => Ok(()),
             admitted => admitted.map(drop),
         }
     }

@@ -153,7 +153,7 @@ enum Failed {
     #[error("{0}")]
     Database(#[from] sqlx::Error),
     #[error("{0}")]
-    Cpu(#[from] cpu::Failed),
+    Cpu(#[from] cpu::Error),
 }
 
 /// So many checks are read at once: that is quickly done, so that no statement takes long and others have

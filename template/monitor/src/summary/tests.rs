@@ -175,7 +175,7 @@ async fn nobody_waits_beyond_the_deadline_of_the_request() {
     let _never = maker.held();
     let began = tokio::time::Instant::now();
     let request = Context::until(began + Duration::from_secs(5));
-    assert_eq!(told(request.carry(flights.ask(DAY)).await), None);
+    assert_eq!(told(request.scope(flights.ask(DAY)).await), None);
     assert!(
         began.elapsed() < Duration::from_secs(5),
         "{:?}",

@@ -117,7 +117,7 @@ async fn read(
     known: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let target = targets.get(id).await?;
-    Ok(known.or_answer(target.tag(), Json(target)))
+    Ok(known.respond(target.tag(), Json(target)))
 }
 
 /// Changes a target
@@ -141,7 +141,7 @@ async fn replace(
     let wanted = wanted.within(targets.bounds())?;
     loop {
         let target = targets.get(id).await?;
-        expected.holds(&target.tag())?;
+        expected.check(&target.tag())?;
         // If somebody else was faster, it is another one that is to be looked at.
         if let Some(changed) = targets.replace(&target, &wanted).await? {
             return Ok((changed.tag(), Json(changed)));
@@ -164,7 +164,7 @@ async fn remove(
     let expected = expected.unwrap_or(IfMatch::ANY);
     loop {
         let target = targets.get(id).await?;
-        expected.holds(&target.tag())?;
+        expected.check(&target.tag())?;
         if targets.remove(&target).await? {
             return Ok(StatusCode::NO_CONTENT);
         }

@@ -4,7 +4,7 @@
 //! says so, and changes nothing.
 
 use axum::http::StatusCode;
-use mainstay::database::Refusal;
+use mainstay::database::ErrorKind;
 use mainstay::problem::{Fault, Problem};
 
 use super::path;
@@ -143,7 +143,7 @@ impl Targets {
             .bind(Moment::now().max(target.updated_at));
         match query.fetch_optional(self.database.write()).await {
             Ok(changed) => Ok(changed),
-            Err(error) if matches!(Refusal::of(&error), Refusal::Taken { .. }) => {
+            Err(error) if matches!(ErrorKind::of(&error), ErrorKind::AlreadyExists { .. }) => {
                 let query = sqlx::query_scalar("SELECT id FROM targets WHERE url = $1");
                 let query = query.bind(&content.url);
                 let other = query.fetch_optional(self.database.read()).await?;
@@ -166,5 +166,5 @@ impl Targets {
 /// Names the target, and not the URL: it may hold what no answer should repeat.
 fn already_watched(id: i64) -> Problem {
     let words = format!("is watched already, by {}", path(id));
-    ALREADY_WATCHED.with([Fault::at("/url", words)])
+    ALREADY_WATCHED.with([Fault::in_body("/url", words)])
 }

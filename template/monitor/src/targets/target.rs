@@ -97,14 +97,14 @@ impl WantedTarget {
         let mut faults = Vec::new();
         if !(shortest..=longest).contains(&interval) {
             let words = format!("is {interval}, and must be from {shortest} to {longest}");
-            faults.push(Fault::at("/interval_seconds", words));
+            faults.push(Fault::in_body("/interval_seconds", words));
         } else if !(1..=interval).contains(&timeout) {
             let words = format!("is {timeout}, and must be from 1 to the interval, {interval}");
-            faults.push(Fault::at("/timeout_seconds", words));
+            faults.push(Fault::in_body("/timeout_seconds", words));
         }
         let url = of_the_web(&self.url);
         if let Err(words) = url {
-            faults.push(Fault::at("/url", words));
+            faults.push(Fault::in_body("/url", words));
         }
         match url {
             Ok(url) if faults.is_empty() => Ok(Content {

@@ -73,7 +73,7 @@ fn falls(
     let fall = fall.subscribe();
     let task = task
         .backoff(Duration::from_millis(1), Duration::from_millis(1))
-        .restarts(3, Duration::from_secs(60));
+        .max_restarts(3, Duration::from_secs(60));
     task.run(move |context| {
         let mut fall = fall.clone();
         async move {

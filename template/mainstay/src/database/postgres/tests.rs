@@ -4,7 +4,7 @@ use sqlx::Postgres;
 
 use super::redacted;
 use crate::database::on_postgres::suite::Fixture;
-use crate::database::{Database, Refusal, log_safe_message};
+use crate::database::{Database, ErrorKind, log_safe_message};
 use crate::testing::database_settings;
 
 /// What the server says of a session.
@@ -35,7 +35,7 @@ async fn a_connection_that_can_only_read_is_not_lent_again() {
 
     let error = fixture.add("first").await.unwrap_err();
 
-    assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
+    assert_eq!(ErrorKind::of(&error), ErrorKind::Unavailable, "{error}");
     fixture.add("second").await.unwrap();
 }
 
@@ -44,7 +44,7 @@ async fn a_connection_that_the_server_has_ended_is_not_lent_again() {
     let fixture = Fixture::new().await;
     let ended = sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())");
     let error = ended.execute(fixture.database.write()).await.unwrap_err();
-    assert_eq!(Refusal::of(&error), Refusal::Unavailable, "{error}");
+    assert_eq!(ErrorKind::of(&error), ErrorKind::Unavailable, "{error}");
     fixture.add("first").await.unwrap();
 }
 
@@ -61,8 +61,8 @@ async fn a_value_that_is_none_of_its_type_is_a_fault_of_who_gave_it_and_told_to_
         let query = sqlx::query(statement).bind("canary");
         let error = query.execute(fixture.database.read()).await.unwrap_err();
         assert_eq!(
-            Refusal::of(&error),
-            Refusal::Invalid { field: None },
+            ErrorKind::of(&error),
+            ErrorKind::Invalid { field: None },
             "{error}"
         );
         let words = log_safe_message(&error);
@@ -84,7 +84,7 @@ async fn a_claim_is_nobody_elses_until_its_transaction_is_over() {
     assert!(second.try_claim("two").await.unwrap());
     first.commit().await.unwrap();
     assert!(second.try_claim("one").await.unwrap());
-    second.roll_back().await;
+    second.rollback().await;
     let mut third = database.begin().await.unwrap();
     for what in ["one", "two"] {
         assert!(third.try_claim(what).await.unwrap(), "{what}");

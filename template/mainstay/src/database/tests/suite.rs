@@ -116,7 +116,7 @@ async fn a_statement_that_takes_too_long_is_ended_and_called_too_slow() {
     let began = Instant::now();
     let endless = sqlx::query(ENDLESS).execute(fixture.database.write());
     let error = timeout(PATIENCE, endless).await.unwrap().unwrap_err();
-    assert_eq!(Refusal::of(&error), Refusal::TooSlow, "{error}");
+    assert_eq!(ErrorKind::of(&error), ErrorKind::Timeout, "{error}");
     assert!(
         began.elapsed() < Duration::from_secs(10),
         "{:?}",
@@ -136,7 +136,7 @@ async fn whoever_waits_too_long_for_a_connection_is_told_so() {
     let began = Instant::now();
     let error = fixture.add("late").await.unwrap_err();
     assert!(matches!(error, sqlx::Error::PoolTimedOut), "{error}");
-    assert_eq!(Refusal::of(&error), Refusal::Unavailable);
+    assert_eq!(ErrorKind::of(&error), ErrorKind::Unavailable);
     assert!(
         began.elapsed() < Duration::from_secs(5),
         "{:?}",
@@ -156,14 +156,14 @@ async fn nothing_is_begun_for_a_request_that_nobody_waits_for_any_more() {
         let begun = sqlx::query("SELECT 1").execute(&mut lease).await.err();
         (fixture.add("late").await.err(), begun)
     };
-    let (added, begun) = request.carry(too_late).await;
+    let (added, begun) = request.scope(too_late).await;
     assert_eq!(
-        added.map(|error| Refusal::of(&error)),
-        Some(Refusal::Unavailable)
+        added.map(|error| ErrorKind::of(&error)),
+        Some(ErrorKind::Unavailable)
     );
     assert_eq!(
-        begun.map(|error| Refusal::of(&error)),
-        Some(Refusal::TooSlow)
+        begun.map(|error| ErrorKind::of(&error)),
+        Some(ErrorKind::Timeout)
     );
     drop(lease);
     assert_eq!(fixture.count().await, 0);
@@ -265,33 +265,36 @@ async fn a_refusal_names_the_field() {
     for (statement, refusal) in [
         (
             "INSERT INTO things (id, name) VALUES (9, 'first')",
-            Refusal::Taken {
+            ErrorKind::AlreadyExists {
                 field: some("name"),
             },
         ),
         (
             "INSERT INTO things (id, name, size) VALUES (9, 'x', -1)",
-            Refusal::Invalid {
+            ErrorKind::Invalid {
                 field: some("size"),
             },
         ),
         (
             "INSERT INTO things (id) VALUES (9)",
-            Refusal::Invalid {
+            ErrorKind::Invalid {
                 field: some("name"),
             },
         ),
-        ("INSERT INTO nothing VALUES (1)", Refusal::Internal),
+        ("INSERT INTO nothing VALUES (1)", ErrorKind::Internal),
     ] {
         let error = sqlx::query(statement)
             .execute(fixture.database.write())
             .await;
-        assert_eq!(Refusal::of(&error.unwrap_err()), refusal, "{statement}");
+        assert_eq!(ErrorKind::of(&error.unwrap_err()), refusal, "{statement}");
     }
     let orphan = "INSERT INTO things (id, name, part_of) VALUES (9, 'x', 77)";
     let error = sqlx::query(orphan).execute(fixture.database.write()).await;
-    let refusal = Refusal::of(&error.unwrap_err());
-    assert!(matches!(refusal, Refusal::Related { .. }), "{refusal:?}");
+    let refusal = ErrorKind::of(&error.unwrap_err());
+    assert!(
+        matches!(refusal, ErrorKind::Reference { .. }),
+        "{refusal:?}"
+    );
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ async fn make(State(service): State<Arc<Service>>, once: Once<Bytes>) -> Result<
 
 async fn demand(
     State(service): State<Arc<Service>>,
-    once: Once<Bytes, Demanded>,
+    once: Once<Bytes, Required>,
 ) -> Result<Response, Problem> {
     let work = async |_: &mut Transaction<E>, _| Ok(StatusCode::NO_CONTENT);
     once.run(&service.keys, work).await

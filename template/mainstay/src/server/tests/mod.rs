@@ -52,7 +52,7 @@ fn serve(limits: &Limits, gate: &Gate) -> Listener {
         .route("/upgrade", get(upgrade))
         .layer(middleware::from_fn(named))
         .with_state(Arc::clone(gate));
-    let mut sockets = Sockets::of_process(&[]);
+    let mut sockets = Sockets::from_env(&[]);
     let bound = sockets.take("http", ([127, 0, 0, 1], 0).into()).unwrap();
     bound.serve(routes, limits).unwrap()
 }

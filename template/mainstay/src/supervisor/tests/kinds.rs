@@ -64,7 +64,7 @@ async fn a_run_that_fails_or_takes_too_long_is_noted_and_the_next_one_comes() {
     };
     supervisor
         .every("a", 10 * SECOND)
-        .within(5 * SECOND)
+        .timeout(5 * SECOND)
         .run(run)
         .unwrap();
     let error = || status(&supervisor, "a").last_error;

@@ -76,7 +76,7 @@ fn a_panic_is_logged_with_the_name_of_its_task_its_words_and_its_place() {
     let lines = Lines::of(async || {
         let supervisor = Supervisor::new();
         supervisor.task("sibling").run(idle).unwrap();
-        let recorder = supervisor.task("recorder").never();
+        let recorder = supervisor.task("recorder").restart_never();
         line = line!() + 1;
         recorder.run(|_| async { panics("no disk") }).unwrap();
         reaches(&supervisor, "recorder", State::Stopped).await;

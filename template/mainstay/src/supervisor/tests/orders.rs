@@ -108,7 +108,11 @@ async fn one_that_was_given_up_can_be_started_again_with_all_its_chances() {
 #[tokio::test(start_paused = true)]
 async fn an_order_to_a_task_that_is_not_there_is_refused() {
     let supervisor = Supervisor::new();
-    supervisor.task("once").never().run(|_| async {}).unwrap();
+    supervisor
+        .task("once")
+        .restart_never()
+        .run(|_| async {})
+        .unwrap();
     reaches(&supervisor, "once", State::Stopped).await;
     // Its life has ended, too: nobody is there to be told.
     sleep(SECOND).await;

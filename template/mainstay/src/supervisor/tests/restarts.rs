@@ -35,7 +35,7 @@ async fn on_failure_restarts_after_an_error_and_a_panic_and_no_good_end() {
             }
         }
     };
-    supervisor.task("a").on_failure().run(run).unwrap();
+    supervisor.task("a").restart_on_failure().run(run).unwrap();
 
     reaches(&supervisor, "a", State::Stopped).await;
 
@@ -51,7 +51,7 @@ async fn never_restarts_and_siblings_do_not_notice_a_panic() {
     let supervisor = Supervisor::new();
     supervisor.task("sibling").run(idle).unwrap();
     let run = |_| async { panics("once") };
-    supervisor.task("a").never().run(run).unwrap();
+    supervisor.task("a").restart_never().run(run).unwrap();
 
     reaches(&supervisor, "a", State::Stopped).await;
     sleep(60 * SECOND).await;
@@ -70,7 +70,7 @@ async fn an_error_by_the_tasks_own_cancellation_is_a_failure() {
         own.cancelled().await;
         Err("cancelled")
     };
-    supervisor.task("a").on_failure().run(run).unwrap();
+    supervisor.task("a").restart_on_failure().run(run).unwrap();
 
     reaches(&supervisor, "a", State::BackingOff).await;
 
@@ -353,7 +353,7 @@ async fn those_after_a_failure_in_a_group_stop_and_start_again_after_it() {
                 }
             }
         };
-        supervisor.task(name).after(&group).run(run).unwrap();
+        supervisor.task(name).in_group(&group).run(run).unwrap();
     }
     sleep(SECOND).await;
 

@@ -107,7 +107,7 @@ async fn jitter_and_the_time_of_a_run_hold_for_a_schedule_too() {
     };
     let hourly = schedule("0 * * * *");
     let hourly = supervisor.at("a", &hourly).jitter(30 * MINUTE);
-    hourly.within(MINUTE).run(run).unwrap();
+    hourly.timeout(MINUTE).run(run).unwrap();
 
     sleep(51 * HOUR).await;
 

@@ -94,7 +94,7 @@ async fn a_periodic_run_is_waited_for_unless_it_gives_way() {
     };
     let insists = every("insists").stop_within(3 * SECOND);
     insists.run(run()).unwrap();
-    every("gives way").gives_way().run(run()).unwrap();
+    every("gives way").cancel_on_stop().run(run()).unwrap();
     sleep(SECOND).await;
     assert_eq!(instances.now(), 2);
 

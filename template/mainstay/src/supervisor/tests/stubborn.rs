@@ -57,7 +57,7 @@ async fn runs_of_a_periodic_task_that_panic_in_any_way_are_noted_and_the_next_on
             }
         }
     };
-    let every = supervisor.every("a", 10 * SECOND).within(SECOND);
+    let every = supervisor.every("a", 10 * SECOND).timeout(SECOND);
     every.run(run).unwrap();
     // Each run has come, and has had its time.
     sleep(2 * SECOND).await;
@@ -135,8 +135,8 @@ async fn work_from_a_task_that_stops_is_refused_and_keeps_nobody() {
     assert_eq!(
         diary.events(),
         [
-            "the service is stopping: \"flush\" is not started any more",
-            "the service is stopping: \"late\" is not started any more"
+            "the service is stopping: the task \"flush\" is not started",
+            "the service is stopping: the task \"late\" is not started"
         ]
     );
 }
@@ -217,7 +217,11 @@ async fn what_a_stop_waits_for_is_told_by_name() {
         }
     };
     supervisor.task("announcer").run(takes(2)).unwrap();
-    supervisor.task("done").never().run(|_| async {}).unwrap();
+    supervisor
+        .task("done")
+        .restart_never()
+        .run(|_| async {})
+        .unwrap();
     supervisor.task("recorder").run(takes(2)).unwrap();
     supervisor.spawn("mail", sleep(3 * SECOND)).unwrap();
     supervisor.spawn("mail", sleep(5 * SECOND)).unwrap();

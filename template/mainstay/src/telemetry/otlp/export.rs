@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Numbers;
 use super::collector::{Collector, Counts};
-pub use super::layer::Spans;
+pub(crate) use super::layer::Spans;
 use super::layer::current_span;
 use super::messages::Resource;
 use super::queue::{Ended, Queue};
@@ -23,7 +23,7 @@ use crate::telemetry::message;
 
 /// To the collector, if the settings name one. All clones are the same.
 #[derive(Debug, Clone)]
-pub struct Export(Option<Arc<Inner>>);
+pub(crate) struct Export(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
@@ -48,7 +48,7 @@ static OF_PROCESS: OnceLock<Arc<Inner>> = OnceLock::new();
 impl Export {
     /// To where the settings say. Nothing is sent before it [runs](Self::run).
     #[must_use]
-    pub fn to(settings: &Otlp) -> Self {
+    pub(crate) fn to(settings: &Otlp) -> Self {
         Self(settings.endpoint.clone().map(|endpoint| {
             let inner = Arc::new(Inner {
                 endpoint,
@@ -65,14 +65,14 @@ impl Export {
 
     /// What takes down the spans that are exported.
     #[must_use]
-    pub fn spans(&self) -> Option<Spans> {
+    pub(crate) fn spans(&self) -> Option<Spans> {
         let inner = self.0.as_ref()?;
         _ = EXPORTED_SPAN.set(current_span);
         Some(Spans(Arc::clone(&inner.queue)))
     }
 
     /// Exports until the [close](Self::close). `page` gives all metrics as they are just now.
-    pub async fn run(self, page: impl Fn() -> String) {
+    pub(crate) async fn run(self, page: impl Fn() -> String) {
         if let Some(inner) = self.0 {
             // What runs beside it goes on.
             _ = caught(inner.run(page)).await;
@@ -81,7 +81,7 @@ impl Export {
     }
 
     /// Exports what is left, and says what could not be. Nobody is waited for any longer than that.
-    pub async fn close(&self, within: Duration) {
+    pub(crate) async fn close(&self, within: Duration) {
         if let Some(inner) = &self.0 {
             let deadline = Instant::now() + within;
             inner.closing.send_replace(Some(deadline));
@@ -92,7 +92,7 @@ impl Export {
 
 /// What has become of what was to be exported; `None` without a collector.
 #[must_use]
-pub fn numbers() -> Option<Numbers> {
+pub(crate) fn numbers() -> Option<Numbers> {
     let inner = OF_PROCESS.get()?;
     let [traces, metrics] = &inner.counts;
     let counts = |counts: &Counts| [&counts[0], &counts[1]].map(|it| it.load(Ordering::Relaxed));

@@ -28,7 +28,7 @@ const LONGEST: usize = 1024;
 
 /// The layer.
 #[derive(Debug, Clone)]
-pub struct Spans(pub(super) Arc<Queue>);
+pub(crate) struct Spans(pub(super) Arc<Queue>);
 
 /// A span that has not ended.
 struct Open {
@@ -50,7 +50,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
             Some((any_span(), Some(open.id), Arc::clone(&open.trace)))
         });
         let of_request = || {
-            let trace = Trace::followed()?;
+            let trace = Trace::current_sampled()?;
             Some(if is_of_machinery(about) && about.name() == span::REQUEST {
                 (trace.span(), trace.parent(), trace)
             } else {
@@ -254,7 +254,7 @@ impl Write for Short {
 
 /// What the span is called that this code runs in, if it is one that is exported.
 #[must_use]
-pub fn current_span() -> Option<u64> {
+pub(crate) fn current_span() -> Option<u64> {
     let called = Span::current().with_subscriber(|(id, dispatch)| {
         let span = dispatch.downcast_ref::<Registry>()?.span(id)?;
         // The nearest one: others in between may have been left out by the log's filter.

@@ -21,17 +21,17 @@ mod messages;
 mod protobuf;
 mod queue;
 
-pub use export::{Export, Spans, numbers};
-pub use settings::{Attribute, Authorities, Endpoint, Header, Otlp};
+pub(crate) use export::{Export, Spans, numbers};
+pub(crate) use settings::Otlp;
 
 /// The reference of `[otlp]`.
 pub(crate) const SETTINGS: &str = include_str!("../../../config/otlp.toml");
 
 /// What has become of what was to be exported, since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Numbers {
-    pub spans_sent: u64,
-    pub spans_lost: u64,
+pub(crate) struct Numbers {
+    pub(crate) spans_sent: u64,
+    pub(crate) spans_lost: u64,
     /// Exports of `traces` and of `metrics`: those that were taken, and those that were not.
-    pub exports: [(&'static str, [u64; 2]); 2],
+    pub(crate) exports: [(&'static str, [u64; 2]); 2],
 }

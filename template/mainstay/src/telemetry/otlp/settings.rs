@@ -13,31 +13,31 @@ use crate::settings::{Check, REDACTED, Reader, Section, Setting};
 
 /// `[otlp]`
 #[derive(Debug, Clone)]
-pub struct Otlp {
-    pub endpoint: Option<Endpoint>,
-    pub headers: Vec<Header>,
-    pub authorities: Option<Authorities>,
-    pub timeout: Duration,
-    pub interval: Duration,
-    pub service: Option<String>,
-    pub attributes: Vec<Attribute>,
+pub(crate) struct Otlp {
+    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) headers: Vec<Header>,
+    pub(crate) authorities: Option<Authorities>,
+    pub(crate) timeout: Duration,
+    pub(crate) interval: Duration,
+    pub(crate) service: Option<String>,
+    pub(crate) attributes: Vec<Attribute>,
 }
 
 /// Where the collector is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint(Uri);
+pub(crate) struct Endpoint(Uri);
 
 /// What goes with every request to the collector. It may be a key.
 #[derive(Debug, Clone)]
-pub struct Header(pub HeaderName, pub HeaderValue);
+pub(crate) struct Header(pub(crate) HeaderName, pub(crate) HeaderValue);
 
 /// Whom to believe that the collector is who it says, in the place of those that are known everywhere.
 #[derive(Debug, Clone)]
-pub struct Authorities(pub Arc<RootCertStore>);
+pub(crate) struct Authorities(pub(crate) Arc<RootCertStore>);
 
 /// What is to be known of this process wherever its traces and metrics are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attribute(pub String, pub String);
+pub(crate) struct Attribute(pub(crate) String, pub(crate) String);
 
 impl Section for Otlp {
     fn read(from: &mut Reader<'_>) -> Self {

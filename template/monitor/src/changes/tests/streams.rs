@@ -271,7 +271,7 @@ async fn slow_client_blocks_no_other_and_hears_what_it_missed() {
     const MANY: usize = 60_000;
     let fixture = Fixture::new().await;
     let (router, feed) = router(&fixture, 1).await;
-    let bound = Sockets::of_process(&[]).take("http", ([127, 0, 0, 1], 0).into());
+    let bound = Sockets::from_env(&[]).take("http", ([127, 0, 0, 1], 0).into());
     let listener = bound.unwrap().serve(router, &Limits::OPERATOR).unwrap();
     let mut client = narrow(&listener.address().into());
     let request = b"GET /events HTTP/1.1\r\nhost: here\r\n\r\n";

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use garde::Validate;
 use mainstay::input::Json;
-use mainstay::problem::{Fault, MOST_FAULTS, Problem};
+use mainstay::problem::{Fault, MAX_FAULTS, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::{OpenApi, RefOr, Schema};
@@ -63,16 +63,16 @@ impl WantedBatch {
         let (count, most) = (self.urls.len(), settings.max_batch);
         if !(1..=most).contains(&count) {
             let words = format!("has {count} URLs, and must have from 1 to {most}");
-            return Err(Problem::INVALID.with([Fault::at("/urls", words)]));
+            return Err(Problem::INVALID.with([Fault::in_body("/urls", words)]));
         }
         let mut urls = Vec::with_capacity(count);
         let mut faults = Vec::new();
         for (index, url) in self.urls.iter().enumerate() {
             match of_the_web(url) {
                 Ok(url) => urls.push(url),
-                Err(words) => faults.push(Fault::at(format!("/urls/{index}"), words)),
+                Err(words) => faults.push(Fault::in_body(format!("/urls/{index}"), words)),
             }
-            if faults.len() >= MOST_FAULTS {
+            if faults.len() >= MAX_FAULTS {
                 break;
             }
         }

@@ -213,7 +213,7 @@ async fn batch_out_of_time_answers_what_is_done() {
         tell(next(&mut waiting).await);
         [next(&mut waiting).await, next(&mut waiting).await]
     };
-    let (outcomes, under_way) = tokio::join!(context.carry(batches.check(&batch)), checker);
+    let (outcomes, under_way) = tokio::join!(context.scope(batches.check(&batch)), checker);
     assert_eq!(began.elapsed(), Duration::from_millis(3600));
     let late = "NotInTime";
     assert_eq!(words(&outcomes), ["200", late, late, late, late]);
@@ -226,7 +226,7 @@ async fn slow_host_does_not_outlast_the_time_of_the_batch() {
     let batch = many(100, 1);
     let began = Instant::now();
     let context = Context::until(began + 60 * SECOND);
-    let checking = context.carry(batches.check(&batch));
+    let checking = context.scope(batches.check(&batch));
     let checker = async {
         loop {
             let asked = next(&mut waiting).await;

@@ -98,17 +98,17 @@ async fn an_answer_is_what_was_sent_and_we_say_who_we_are() {
 async fn outgoing_request_inherits_trace_and_deadline() {
     let peer = Peer::always(answer("200 OK", "", "")).await;
     let context = Context {
-        trace: Some(Arc::new(Trace::begun())),
+        trace: Some(Arc::new(Trace::new_sampled())),
         ..Context::until(Instant::now() + PATIENCE)
     };
     let id = context.trace.as_ref().unwrap().id().to_owned();
-    context.carry(get(&peer.url("/"))).await.unwrap();
+    context.scope(get(&peer.url("/"))).await.unwrap();
     let head = peer.asked().await;
     assert!(head.contains(&format!("traceparent: 00-{id}-")), "{head}");
 
     let silent = Peer::always(Reply::Silence).await;
     let context = Context::until(Instant::now() + Duration::from_millis(20));
-    let late = context.carry(get(&silent.url("/"))).await;
+    let late = context.scope(get(&silent.url("/"))).await;
     assert_eq!(late, Err(Failure::Timeout));
 }
 

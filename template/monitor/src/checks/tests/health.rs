@@ -2,7 +2,6 @@
 
 use mainstay::health;
 use mainstay::lifecycle::Lifecycle;
-use mainstay::watchdog::Pulse;
 use tokio::time::{advance, pause, resume, sleep, timeout};
 
 use super::*;
@@ -79,7 +78,7 @@ async fn the_health_of_the_service_has_it_too() {
         stall: LATE,
     };
     let (lifecycle, supervisor) = (Lifecycle::starting(), Supervisor::new());
-    let health = Health::new(&settings, &lifecycle, &supervisor, &Pulse::default());
+    let health = Health::new(&settings, &lifecycle, &supervisor);
     let work = Work::default();
     watch(&work, &health).unwrap();
     let passes = || {

@@ -111,7 +111,7 @@ async fn a_transaction_that_is_rolled_back_is_over_at_once_whatever_has_failed()
             let query = sqlx::query("INSERT INTO things (id, name) VALUES (1, 'first')");
             _ = query.execute(&mut *transaction).await;
         }
-        transaction.roll_back().await;
+        transaction.rollback().await;
         let numbers = fixture.numbers();
         assert_eq!((numbers.size, numbers.idle, numbers.in_use), (1, 1, 0));
         assert_eq!(fixture.count().await, 0);

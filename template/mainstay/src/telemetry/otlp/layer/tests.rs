@@ -31,7 +31,7 @@ fn followed() -> (Context, Arc<Trace>) {
 fn spans_of_a_request_that_is_followed_hang_together() {
     let (context, trace) = followed();
     let spans = spans(|| {
-        context.around(|| {
+        context.sync_scope(|| {
             let request = span!(
                 Level::ERROR,
                 REQUEST,
@@ -97,7 +97,7 @@ fn spans_of_a_request_that_is_followed_hang_together() {
 #[test]
 fn in_another_task_they_belong_to_the_request_that_is_carried_along() {
     let (context, trace) = followed();
-    let spans = spans(|| context.around(|| drop(info_span!("elsewhere"))));
+    let spans = spans(|| context.sync_scope(|| drop(info_span!("elsewhere"))));
 
     assert_eq!(spans[0].parent, Some(trace.span()));
 }
@@ -106,12 +106,12 @@ fn in_another_task_they_belong_to_the_request_that_is_carried_along() {
 fn what_is_not_followed_leaves_nothing() {
     let (context, trace) = followed();
     let passed_over = Context {
-        trace: Some(Arc::new(Trace::clone(&trace).sampled(false))),
+        trace: Some(Arc::new(Trace::clone(&trace).with_sampling(false))),
         ..context
     };
     let spans = spans(|| {
         drop(info_span!("of no request"));
-        passed_over.around(|| {
+        passed_over.sync_scope(|| {
             let _around = span!(Level::ERROR, REQUEST, method = "GET").entered();
             drop(info_span!("inside"));
         });
@@ -128,7 +128,7 @@ fn whoever_asks_from_inside_is_told_the_span_that_is_exported() {
     let queue = Arc::<Queue>::default();
     let mut sent = None;
     under(Spans(Arc::clone(&queue)), || {
-        context.around(|| {
+        context.sync_scope(|| {
             let _inside = info_span!("call").entered();
             sent = Some(Context::trace_headers());
         });
@@ -144,7 +144,7 @@ fn whoever_asks_from_inside_is_told_the_span_that_is_exported() {
 fn a_span_takes_no_more_than_its_room() {
     let (context, _) = followed();
     let long = "ä".repeat(LONGEST);
-    let spans = spans(|| context.around(|| drop(info_span!("long", text = long))));
+    let spans = spans(|| context.sync_scope(|| drop(info_span!("long", text = long))));
 
     let [(_, Value::Text(text))] = &spans[0].attributes[..] else {
         panic!("{spans:?}");
@@ -158,7 +158,7 @@ fn of_too_many_the_newest_are_kept_and_the_others_counted() {
     let queue = Arc::<Queue>::default();
     let count = ROOM + 3;
     under(Spans(Arc::clone(&queue)), || {
-        context.around(|| (0..count).for_each(|number| drop(info_span!("one", number))));
+        context.sync_scope(|| (0..count).for_each(|number| drop(info_span!("one", number))));
     });
 
     assert_eq!(queue.lost(), 3);

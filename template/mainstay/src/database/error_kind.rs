@@ -1,24 +1,33 @@
-//! What a failed statement means for its caller, and how an engine's errors are read.
+//! What a failed statement means for its caller, and how the errors of an engine are read.
 
 use sqlx::error::DatabaseError;
 
-/// What a failed statement means for whoever has asked for it. A field is one that they gave, as far
-/// as the database tells.
+/// What a failed statement means for its caller. `field` is the column that the error is about, if the
+/// database names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ErrorKind {
     /// There is no such row.
     NotFound,
-    /// There was no connection in time, or the database is away.
+    /// No connection was free in time, or the database does not answer.
     Unavailable,
-    /// It took longer than a statement may.
-    TooSlow,
-    /// There is one of these already.
-    Taken { field: Option<String> },
-    /// It refers to something that is not there, or is referred to.
-    Related { field: Option<String> },
-    /// A value that must not be.
-    Invalid { field: Option<String> },
-    /// A mistake of the service.
+    /// The statement took longer than `database.statement_timeout`.
+    Timeout,
+    /// There is a row with this unique value.
+    AlreadyExists {
+        /// The column.
+        field: Option<String>,
+    },
+    /// The row refers to one that does not exist, or is referred to.
+    Reference {
+        /// The column.
+        field: Option<String>,
+    },
+    /// The value is not allowed.
+    Invalid {
+        /// The column.
+        field: Option<String>,
+    },
+    /// A mistake in the service, such as SQL that is not valid.
     Internal,
 }
 
@@ -34,7 +43,7 @@ pub struct ErrorRules {
     pub(super) is_fatal: fn(&sqlx::Error) -> bool,
     /// Whether a `ROLLBACK` failed because there was no transaction.
     pub(super) is_no_transaction: fn(&sqlx::Error) -> bool,
-    pub(super) refusal: fn(&dyn DatabaseError) -> Refusal,
+    pub(super) kind: fn(&dyn DatabaseError) -> ErrorKind,
     /// The field that the error is about.
     pub(super) field: fn(&dyn DatabaseError) -> Option<String>,
     /// What the error is about, by names of the schema, without values.
