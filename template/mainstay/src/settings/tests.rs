@@ -1,5 +1,7 @@
 //! Settings against an example of two sections: what the tests have in common.
 
+mod check;
+mod reference;
 mod report;
 mod secrets;
 mod shown;

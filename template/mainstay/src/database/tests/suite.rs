@@ -15,6 +15,7 @@ use crate::database::*;
 use crate::testing::{Scratch, database_settings};
 
 mod migrations;
+mod settings;
 mod transactions;
 
 /// Longer than anything here takes; only a failure waits for it.

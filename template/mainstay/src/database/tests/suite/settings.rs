@@ -1,0 +1,82 @@
+//! Databases beside each other, each with a section of its own.
+
+use super::*;
+use crate::settings::{Reader, Reference, Section, Sources, load};
+
+/// The settings of a service with two databases.
+#[derive(Debug)]
+struct Both {
+    database: Settings<E>,
+    archive: Settings<E>,
+}
+
+impl Section for Both {
+    fn read(from: &mut Reader<'_>) -> Self {
+        // Read before the databases are checked, as a service does.
+        let _: Duration = from.value_at("http.request_timeout");
+        Self {
+            database: from.section("database"),
+            archive: from.section("archive"),
+        }
+    }
+}
+
+/// The references of the two, at URLs of this engine, and `set` over them.
+fn both(set: &[&str]) -> Result<Both, String> {
+    let [first, second] = [Scratch::<E>::new(), Scratch::<E>::new()];
+    let urls = format!(
+        "[database]\nurl = \"{}\"\n[archive]\nurl = \"{}\"\n",
+        first.url(),
+        second.url()
+    );
+    let archive = settings_named("archive");
+    let reference = Reference::new(&[crate::SETTINGS, SETTINGS, &archive, &urls]);
+    let sources = Sources {
+        set: set.iter().map(ToString::to_string).collect(),
+        ..Sources::default()
+    };
+    let loaded = load::<Both>(&reference, &sources);
+    let settings = loaded.map_err(|problems| problems.to_string())?.settings;
+    assert_eq!(settings.database.url.expose(), first.url());
+    assert_eq!(settings.archive.url.expose(), second.url());
+    Ok(settings)
+}
+
+#[test]
+fn a_named_section_has_the_same_keys() {
+    let keys = |text: &str| {
+        let reference = Reference::new(&[text]);
+        let keys = reference.keys().map(str::to_owned);
+        keys.collect::<Vec<_>>()
+    };
+    let first = keys(SETTINGS);
+    let renamed = first.iter().map(|key| key.replace("database", "archive"));
+    assert_eq!(
+        keys(&settings_named("archive")),
+        renamed.collect::<Vec<_>>()
+    );
+    assert!(first.contains(&"health.database".to_owned()), "{first:?}");
+}
+
+#[test]
+fn two_databases_are_set_apart() {
+    let set = ["archive.max_connections=3", "health.archive=required"];
+    let Both { database, archive } = both(&set).unwrap();
+    assert_eq!((database.max_connections, archive.max_connections), (10, 3));
+    let importance = (database.health, archive.health);
+    assert_eq!(
+        importance,
+        (crate::Importance::Degraded, crate::Importance::Required)
+    );
+}
+
+#[test]
+fn a_problem_names_the_section_of_its_database() {
+    let report = both(&["archive.acquire_timeout=1m"]).unwrap_err();
+    assert!(report.starts_with("1 problem "), "{report}");
+    for key in ["archive.acquire_timeout = \"1m\"", "http.request_timeout"] {
+        assert!(report.contains(key), "{key} is not in {report}");
+    }
+    let report = both(&["archive.max_connections=0"]).unwrap_err();
+    assert!(report.contains("archive.max_connections = 0"), "{report}");
+}
