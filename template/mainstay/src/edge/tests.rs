@@ -2,6 +2,8 @@
 
 mod bodies;
 mod cors;
+#[cfg(feature = "gzip")]
+mod gzip;
 
 use std::convert::Infallible;
 

@@ -3,18 +3,18 @@
 use std::time::SystemTime;
 
 pub(super) fn now() -> SystemTime {
-    #[cfg(test)]
+    #[cfg(all(test, feature = "cron"))]
     if let Some(time) = for_tests::now() {
         return time;
     }
     SystemTime::now()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cron"))]
 pub(super) use for_tests::set;
 
 /// A clock that can be set, and goes with tokio's from there.
-#[cfg(test)]
+#[cfg(all(test, feature = "cron"))]
 mod for_tests {
     use std::cell::Cell;
     use std::time::SystemTime;

@@ -17,6 +17,7 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::stream::{self, StreamExt};
 use http_body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -94,12 +95,8 @@ async fn events() -> impl IntoResponse {
 /// More events than anybody reads, and then silence.
 async fn flood() -> impl IntoResponse {
     let event = Bytes::from("data: one\n\n".repeat(1000));
-    let body = Body::from_stream(async_stream::stream! {
-        for _ in 0..10_000 {
-            yield Ok::<_, Infallible>(event.clone());
-        }
-        pending::<()>().await;
-    });
+    let events = stream::repeat(event).take(10_000).chain(stream::pending());
+    let body = Body::from_stream(events.map(Ok::<_, Infallible>));
     ([(header::CONTENT_TYPE, "text/event-stream")], body)
 }
 

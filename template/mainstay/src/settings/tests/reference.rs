@@ -88,14 +88,15 @@ fn described(reference: &Reference) -> Vec<String> {
 #[test]
 fn the_whole_reference_reads_back_the_same() {
     let own = [REFERENCE, OWN].map(str::to_owned).to_vec();
-    let mut machinery = vec![crate::SETTINGS.to_owned()];
-    #[cfg(feature = "_database")]
-    machinery.extend([
+    let machinery = vec![
+        crate::SETTINGS.to_owned(),
+        #[cfg(feature = "_database")]
         crate::database::SETTINGS.to_owned(),
+        #[cfg(feature = "_database")]
         crate::database::settings_named("archive"),
-    ]);
-    #[cfg(feature = "idempotency")]
-    machinery.push(crate::idempotency::SETTINGS.to_owned());
+        #[cfg(feature = "idempotency")]
+        crate::idempotency::SETTINGS.to_owned(),
+    ];
     for texts in [own, machinery] {
         let reference = Reference::new(&texts);
         let text = reference.to_toml();

@@ -210,3 +210,19 @@ async fn many_writers_at_once_wait_for_each_other_and_none_fails() {
     }
     assert_eq!(fixture.count().await, 320);
 }
+
+#[tokio::test]
+async fn a_claim_is_free_again_after_its_transaction() {
+    let fixture = Fixture::new().await;
+    for commits in [true, false] {
+        let mut transaction = fixture.database.begin().await.unwrap();
+        assert!(transaction.try_claim("one").await.unwrap());
+        if commits {
+            transaction.commit().await.unwrap();
+        } else {
+            transaction.roll_back().await;
+        }
+    }
+    let mut transaction = fixture.database.begin().await.unwrap();
+    assert!(transaction.try_claim("one").await.unwrap());
+}
