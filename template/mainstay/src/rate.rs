@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_cost_is_taken_as_a_whole_and_who_has_too_little_loses_nothing() {
+    async fn a_cost_is_taken_whole_or_not_at_all() {
         let rate = rate();
         assert_eq!(asks(&rate, "192.0.2.1", 7), None);
         for _ in 0..5 {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_comes_with_very_many_addresses_is_kept_in_as_little_memory() {
+    async fn limiter_keeps_little_memory_for_a_client_with_many_addresses() {
         let rate = rate();
         let buckets = u32::try_from(BUCKETS).unwrap();
         let clients = (0..4 * buckets).map(|n| Context {

@@ -30,7 +30,7 @@ fn held() -> (Held, impl FnOnce() + Send + 'static) {
 }
 
 #[tokio::test]
-async fn there_is_never_more_at_once_than_there_is_room_for_and_all_is_done() {
+async fn cpu_pool_never_exceeds_its_limit_and_does_all_work() {
     let cpu = Cpu::with_room(3);
     let at_once = Arc::new(AtomicUsize::new(0));
     let work = |number: usize| {

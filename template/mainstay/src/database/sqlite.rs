@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_value_that_a_column_does_not_take_is_a_fault_of_who_gave_it() {
+    async fn value_of_the_wrong_type_is_invalid() {
         let fixture = Fixture::new().await;
         let query = sqlx::query("INSERT INTO things (id, name) VALUES ($1, 'first')");
         let failed = query.bind("canary").execute(fixture.database.write());

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn those_without_a_place_take_no_more_memory_than_those_with_one() {
+    fn requests_that_stepped_out_have_bounded_memory() {
         let admission = with(1);
         assert!(admission.may_step_out(10) && admission.may_step_out(10));
         assert!(!admission.may_step_out(1));

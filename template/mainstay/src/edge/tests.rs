@@ -37,7 +37,8 @@ pub(crate) fn http(set: &[&str]) -> Http {
 
     let set = set.iter().map(ToString::to_string).collect::<Vec<_>>();
     let sources = Sources::of_process(&[], &set);
-    let loaded = crate::settings::load::<OfHttp>(&Reference::new(&[crate::sections::SETTINGS]), &sources);
+    let loaded =
+        crate::settings::load::<OfHttp>(&Reference::new(&[crate::sections::SETTINGS]), &sources);
     loaded
         .unwrap_or_else(|problems| panic!("{problems}"))
         .settings
@@ -220,7 +221,7 @@ async fn what_a_handler_says_of_its_answer_stays() {
 }
 
 #[tokio::test]
-async fn which_methods_there_are_is_told_with_a_refusal_and_to_whoever_asks() {
+async fn allowed_methods_are_in_a_405_and_in_an_options_answer() {
     for (method, status) in [("PUT", 405), ("OPTIONS", 204)] {
         let request = request(method, "/number").body(Body::empty()).unwrap();
         let answer = send(around_routes(&[]), request).await;
@@ -277,7 +278,7 @@ async fn only_a_trusted_proxy_is_believed_what_it_says_of_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_what_is_worked_on_some_wait_and_others_are_told_to_come_again() {
+async fn requests_beyond_the_limit_wait_or_get_a_503() {
     let routes = around_routes(&["http.max_in_flight=1", "http.max_waiting=1"]);
     let ask = async || {
         let request = request("POST", "/slow").body(Body::empty()).unwrap();

@@ -101,7 +101,7 @@ async fn a_thousand_probes_a_second_ask_once_a_period() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_failure_does_not_flip_a_check_three_do_and_one_success_recovers() {
+async fn check_fails_after_three_failures_and_recovers_after_one() {
     let process = Process::ready();
     let (fails, _) = process.switch("dependency", Importance::Required);
     periods(0).await;
@@ -122,7 +122,7 @@ async fn one_failure_does_not_flip_a_check_three_do_and_one_success_recovers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dependency_that_is_not_required_degrades_and_livez_never_asks() {
+async fn optional_dependency_degrades_and_livez_asks_none() {
     let process = Process::ready();
     let (fails, _) = process.switch("optional", Importance::Degraded);
     let (required, _) = process.switch("needed", Importance::Required);
@@ -140,7 +140,7 @@ async fn a_dependency_that_is_not_required_degrades_and_livez_never_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_check_that_hangs_or_panics_fails_and_leaves_the_others_alone() {
+async fn check_that_hangs_or_panics_fails_alone() {
     let process = Process::ready();
     let health = &process.health;
     health
@@ -222,7 +222,7 @@ async fn a_failure_gives_names_and_never_reasons() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_start_is_over_once_and_for_all_and_a_stop_is_unready_and_alive() {
+async fn startup_stays_complete_and_a_stop_is_unready_and_alive() {
     let process = Process::starting();
     for (path, status) in [("/startupz", 503), ("/readyz", 503), ("/livez", 200)] {
         assert_eq!(process.status(path).await, status, "{path} while starting");
@@ -241,7 +241,7 @@ async fn the_start_is_over_once_and_for_all_and_a_stop_is_unready_and_alive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_critical_task_that_does_not_run_makes_unready_and_another_one_degrades() {
+async fn stopped_critical_task_is_unready_and_any_other_degrades() {
     let process = Process::ready();
     let tasks = &process.supervisor;
     let fail = async |()| Err::<(), _>("no");

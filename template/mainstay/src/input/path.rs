@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_parameter_that_cannot_be_is_the_clients_mistake_and_told_by_its_name() {
+    async fn malformed_path_parameter_is_named() {
         for (path, status, parameter) in [
             ("/number/7", 200, ""),
             ("/number/seven", 400, "id"),

@@ -42,7 +42,7 @@ fn read(requests: Recorder) -> Exposition {
 const ACTIVE: &str = "http_server_active_requests";
 
 #[tokio::test]
-async fn a_request_is_counted_by_its_route_with_its_time_and_its_bodies() {
+async fn request_is_counted_by_route_with_time_and_bodies() {
     let requests = Recorder::new();
     for body in ["short", &"long".repeat(100)] {
         let request = request("POST", "/echo/Ada?secret=hunter2", body);
@@ -230,7 +230,7 @@ fn the_value_of_a_label_can_be_anything() {
 }
 
 #[tokio::test]
-async fn what_the_service_counts_is_there_however_often_it_is_installed() {
+async fn own_metrics_survive_a_second_install() {
     let metrics = Metrics::install().unwrap();
     ::metrics::describe_counter!("of_a_test_total", "Counted by a test.");
     ::metrics::counter!("of_a_test_total", "kind" => "first").increment(1);

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_wrong_token_makes_the_next_one_wait_longer_up_to_a_limit() {
+    async fn wrong_tokens_delay_the_next_one_up_to_a_limit() {
         let token = token();
         assert_eq!(told(&token, "right", true).await, Duration::ZERO);
         let mut waits = Vec::new();
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_has_the_right_one_waits_for_a_bounded_time_however_many_guess() {
+    async fn right_token_waits_a_bounded_time_while_others_guess() {
         let token = std::sync::Arc::new(token());
         let begin = Instant::now();
         let mut guessing = JoinSet::new();

@@ -48,7 +48,7 @@ fn a_panic_is_told_with_its_place_and_its_words() {
 }
 
 #[test]
-fn a_panic_that_the_hook_has_not_seen_is_told_with_its_words_alone() {
+fn panic_unseen_by_the_hook_has_its_message_alone() {
     log_in_tests();
     let seen = at_once(caught(async { panic!("words") }));
     assert!(seen.unwrap_err().starts_with::<&str>("panicked at "));
@@ -59,7 +59,7 @@ fn a_panic_that_the_hook_has_not_seen_is_told_with_its_words_alone() {
 }
 
 #[test]
-fn a_panic_is_not_taken_for_one_that_was_caught_before_or_within_it() {
+fn panic_is_not_mistaken_for_an_earlier_or_inner_one() {
     log_in_tests();
     let (mut inner, mut inner_line) = (None, 0);
     let mut outer_line = 0;

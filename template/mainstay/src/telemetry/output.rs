@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_keeps_nobody_waiting_is_waited_for_to_the_last_line() {
+    fn nonblocking_pipe_gets_every_line() {
         let (mut reader, pipe, filled) = full();
         let writer = writer(pipe);
         writer.append(b"last\n");

@@ -107,7 +107,7 @@ async fn a_panic_is_a_failure_of_its_part() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_only_wanted_may_fail_and_is_waited_for_no_longer_than_said() {
+async fn optional_step_may_fail_and_has_its_own_deadline() {
     let (began, under_way) = (Instant::now(), UnderWay::default());
 
     let done = Together::new()

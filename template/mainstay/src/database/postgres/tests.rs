@@ -49,7 +49,7 @@ async fn a_connection_that_the_server_has_ended_is_not_lent_again() {
 }
 
 #[tokio::test]
-async fn a_value_that_is_none_of_its_type_is_a_fault_of_who_gave_it_and_told_to_nobody() {
+async fn value_of_the_wrong_type_is_invalid_and_not_logged() {
     let fixture = Fixture::new().await;
     for (statement, code) in [
         ("SELECT $1::uuid", "22P02"),

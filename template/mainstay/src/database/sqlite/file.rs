@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_damaged_removed_or_replaced_is_noticed_though_it_is_open() {
+    async fn ping_notices_a_damaged_removed_or_replaced_file() {
         for what in ["damaged", "emptied", "removed", "replaced"] {
             let fixture = Fixture::new().await;
             let file = Path::new(fixture.scratch.url().strip_prefix("sqlite:").unwrap());

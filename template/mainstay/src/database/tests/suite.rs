@@ -94,7 +94,7 @@ async fn a_connection_serves_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn a_statement_that_nobody_waits_for_is_ended_and_its_connection_free_again() {
+async fn abandoned_statement_ends_and_frees_its_connection() {
     let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
     let endless = sqlx::query(ENDLESS).execute(fixture.database.write());
     let given_up = timeout(Duration::from_millis(50), endless).await;
@@ -149,7 +149,7 @@ async fn whoever_waits_too_long_for_a_connection_is_told_so() {
 }
 
 #[tokio::test]
-async fn nothing_is_begun_for_a_request_that_nobody_waits_for_any_more() {
+async fn no_statement_begins_after_the_deadline_of_its_request() {
     let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
     let mut lease = fixture.database.read().checkout().await.unwrap();
     let request = Context::until(Instant::now());

@@ -63,7 +63,7 @@ async fn an_unknown_encoding_of_a_body_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_is_the_clients_doing_and_a_slow_handler_is_ours() {
+async fn missing_body_is_a_408_and_a_slow_handler_a_504() {
     let begun = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"[1,"))]);
     let never = Body::from_stream(stream::StreamExt::chain(begun, stream::pending()));
     let answer = posted("/number", "application/json", never).await;

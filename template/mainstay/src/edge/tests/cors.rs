@@ -15,7 +15,7 @@ async fn asked_by(origin: Option<&str>, method: &str, path: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_cache_is_told_that_answers_differ_by_origin_whoever_asks_first() {
+async fn every_answer_varies_by_origin() {
     for origin in [None, Some(FRIEND), Some("https://evil.example")] {
         for (method, path) in [("GET", "/text"), ("GET", "/nothing"), ("OPTIONS", "/text")] {
             let answer = asked_by(origin, method, path).await;

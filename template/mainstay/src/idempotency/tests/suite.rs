@@ -7,17 +7,16 @@ use axum::extract::State;
 use axum::routing::{post, put};
 use axum::{Extension, Router};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::{E, MIGRATIONS};
 use crate::database::Database;
 use crate::idempotency::*;
-use crate::metrics::pools::Numbers;
 use crate::settings::ByteSize;
 use crate::testing::{Scratch, database_settings};
 
+mod concurrency;
 mod limits;
 
 /// Longer than anything here takes; only a failure waits for it.
@@ -214,7 +213,7 @@ fn an_error_names_the_file_of_a_migration() {
 }
 
 #[tokio::test]
-async fn what_is_sent_again_is_done_once_and_answered_as_the_first_time() {
+async fn repeated_request_is_done_once_and_gets_the_same_answer() {
     let fixture = Fixture::new().await;
     let first = fixture.send("one", "a").await;
     assert_eq!((first.status, first.location.as_str()), (201, "/things/a"));
@@ -285,7 +284,7 @@ async fn what_is_refused_has_no_effect_and_stays_refused() {
 }
 
 #[tokio::test]
-async fn after_a_failure_nothing_has_happened_and_whoever_asks_again_is_the_first() {
+async fn failed_request_leaves_nothing_and_can_be_repeated() {
     let fixture = Fixture::new().await;
     for (key, told, status) in [
         ("one", Ok(500), 500),
@@ -304,7 +303,7 @@ async fn after_a_failure_nothing_has_happened_and_whoever_asks_again_is_the_firs
 }
 
 #[tokio::test]
-async fn without_a_key_each_request_is_another_one_unless_the_route_demands_it() {
+async fn keyless_requests_are_distinct_unless_the_key_is_demanded() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.send("", "a").await.status, 201);
     assert_eq!(fixture.send("", "a").await.status, 409);
@@ -321,101 +320,4 @@ async fn without_a_key_each_request_is_another_one_unless_the_route_demands_it()
     assert_eq!(body["errors"][0]["header"], "idempotency-key");
     assert_eq!(demand("one").await.status, 204);
     assert_eq!(demand("one").await.status, 204);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_hundred_at_once_one_is_worked_on() {
-    let fixture = Fixture::new().await;
-    // Half of them come to another process.
-    let other = Arc::new(service(fixture.scratch.url(), |_| {}, false));
-    let mut sending = JoinSet::new();
-    for number in 0..100 {
-        let service = if number % 2 == 0 {
-            &fixture.service
-        } else {
-            &other
-        };
-        let service = Arc::clone(service);
-        sending.spawn(async move {
-            loop {
-                let sent = send(&service, "POST /things", "one", "a").await;
-                if sent.code != "idempotency_key_in_use" {
-                    return sent;
-                }
-                sleep(Duration::from_millis(1)).await;
-            }
-        });
-    }
-    let sent = sending.join_all().await;
-    let first: Vec<_> = sent.iter().filter(|sent| !sent.replayed).collect();
-    assert_eq!(first.len(), 1, "{first:?}");
-    assert!(
-        sent.iter()
-            .all(|sent| sent.status == 201 && sent.body == "a")
-    );
-    assert_eq!((fixture.things().await, fixture.kept().await), (1, 1));
-}
-
-#[tokio::test]
-async fn whoever_leaves_leaves_nothing_and_can_ask_again() {
-    let fixture = Fixture::new().await;
-    let holding = fixture.holding();
-    let leaving = holding.send("one", "a");
-    tokio::select! {
-        sent = leaving => unreachable!("{sent:?}"),
-        () = holding.service.begun.notified() => {}
-    }
-    let again = loop {
-        let again = fixture.send("one", "a").await;
-        if again.code != "idempotency_key_in_use" {
-            break again;
-        }
-        sleep(Duration::from_millis(1)).await;
-    };
-    assert_eq!((again.status, again.replayed), (201, false));
-    assert_eq!((fixture.things().await, fixture.kept().await), (1, 1));
-}
-
-#[tokio::test]
-async fn one_that_is_being_worked_on_is_not_begun_again() {
-    let fixture = Fixture::new().await;
-    let holding = fixture.holding();
-    let second = async {
-        holding.service.begun.notified().await;
-        holding.send("one", "a").await
-    };
-    // Either it is refused at once, or it waits until the first one has ended.
-    let asking = async {
-        let mut second = std::pin::pin!(second);
-        let waits = async {
-            let waits = |numbers: &Numbers| numbers.waiting > 0;
-            while !holding
-                .service
-                .keys
-                .database()
-                .numbers()
-                .values()
-                .any(waits)
-            {
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        let refused = tokio::select! {
-            refused = &mut second => Some(refused),
-            () = waits => None,
-        };
-        holding.service.go_on.notify_one();
-        match refused {
-            Some(refused) => refused,
-            None => second.await,
-        }
-    };
-    let (first, second) = tokio::join!(holding.send("one", "a"), asking);
-    assert_eq!((first.status, first.replayed), (201, false));
-    assert!(
-        second == replay_of(&first) || second.code == "idempotency_key_in_use",
-        "{second:?}"
-    );
-    assert_eq!(fixture.send("one", "a").await, replay_of(&first));
-    assert_eq!(fixture.things().await, 1);
 }

@@ -71,7 +71,7 @@ async fn whoever_is_idle_or_half_way_through_a_head_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_on_its_way_when_the_drain_begins_is_answered() {
+async fn drain_answers_a_request_that_is_on_its_way() {
     let listener = serve(&PATIENT, &Gate::default());
     let mut client = Client::asks(&listener, "/quick").await;
     client.until("quick").await;
@@ -88,7 +88,7 @@ async fn a_request_that_is_on_its_way_when_the_drain_begins_is_answered() {
 }
 
 #[tokio::test]
-async fn whoever_had_connected_before_the_drain_is_served_and_later_ones_are_refused() {
+async fn drain_serves_earlier_connections_and_refuses_later_ones() {
     let limits = Limits {
         max_connections: 100,
         ..PATIENT
@@ -194,7 +194,7 @@ async fn an_upgraded_connection_is_told_and_waited_for() {
 }
 
 #[tokio::test]
-async fn once_it_is_announced_every_answer_asks_to_come_back_over_another_connection() {
+async fn every_answer_closes_its_connection_once_a_stop_is_announced() {
     let listener = serve(&PATIENT, &Gate::default());
     let mut client = Client::asks(&listener, "/quick").await;
     assert!(!client.until("quick").await.contains("connection: close"));

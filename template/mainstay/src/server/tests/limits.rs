@@ -60,7 +60,7 @@ const SETTINGS: &str = "\0\0\0\x04\0\0\0\0\0";
 const GOAWAY: &str = "\0\0\x08\x07\0\0\0\0\0";
 
 #[tokio::test]
-async fn whoever_speaks_http2_and_asks_for_nothing_yet_is_idle_and_told_goodbye_in_its_words() {
+async fn http2_without_a_request_is_idle_and_gets_a_goaway() {
     let limits = Limits {
         header_timeout: SHORT,
         idle_timeout: SHORT * 3,
@@ -98,7 +98,7 @@ async fn a_drain_says_goodbye_also_to_whoever_has_only_greeted() {
 }
 
 #[tokio::test]
-async fn a_head_that_comes_a_byte_at_a_time_has_no_longer_than_any_other() {
+async fn head_sent_byte_by_byte_gets_no_extra_time() {
     let limits = Limits {
         header_timeout: SHORT,
         ..PATIENT
@@ -225,7 +225,7 @@ async fn a_broken_head_is_answered_with_a_bare_status() {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_before_the_whole_body_is_read_is_received() {
+async fn answer_before_the_end_of_the_body_is_received() {
     let listener = serve(&PATIENT, &Gate::default());
     let mut client = Client::connect(&listener).await;
     let length = 32 * 1024 * 1024;

@@ -89,7 +89,7 @@ fn described(reference: &Reference) -> Vec<String> {
 fn the_whole_reference_reads_back_the_same() {
     let own = [REFERENCE, OWN].map(str::to_owned).to_vec();
     let machinery = vec![
-        crate::SETTINGS.to_owned(),
+        crate::sections::SETTINGS.to_owned(),
         #[cfg(feature = "_database")]
         crate::database::SETTINGS.to_owned(),
         #[cfg(feature = "_database")]

@@ -81,7 +81,7 @@ fn every_problem_is_in_one_report() {
 }
 
 #[test]
-fn values_that_do_not_go_together_are_reported_with_their_sources() {
+fn conflicting_values_are_reported_with_their_sources() {
     let report = Given::default().env("APP__HTTP__WORKERS", "11").report();
 
     assert_eq!(
@@ -133,7 +133,7 @@ fn a_variable_that_is_almost_right_is_not_passed_over() {
 }
 
 #[test]
-fn a_file_that_is_not_toml_is_reported_line_by_line_and_never_quoted() {
+fn invalid_toml_is_reported_by_line_and_never_quoted() {
     let report = Given::default()
         .file(
             "bad.toml",

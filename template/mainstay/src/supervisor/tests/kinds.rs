@@ -49,7 +49,7 @@ async fn runs_do_not_overlap_and_missed_ticks_are_skipped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_fails_or_takes_too_long_is_noted_and_the_next_one_comes() {
+async fn periodic_task_runs_again_after_a_failed_or_late_run() {
     let supervisor = Supervisor::new();
     let runs = AtomicUsize::new(0);
     let run = move |_| {

@@ -68,7 +68,7 @@ fn failures(lines: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn a_panic_is_logged_with_the_name_of_its_task_its_words_and_its_place() {
+fn panic_is_logged_with_task_message_and_location() {
     panics::log_in_tests();
     let mut known = None;
     let mut line = 0;
@@ -96,7 +96,7 @@ fn a_panic_is_logged_with_the_name_of_its_task_its_words_and_its_place() {
 }
 
 #[test]
-fn a_run_that_fails_for_the_same_reason_is_told_once_a_minute_and_when_it_is_over() {
+fn repeated_failure_is_logged_once_a_minute_and_at_its_end() {
     let lines = Lines::of(async || {
         let supervisor = Supervisor::new();
         let runs = Arc::new(Mutex::new(0));
@@ -128,7 +128,7 @@ fn a_run_that_fails_for_the_same_reason_is_told_once_a_minute_and_when_it_is_ove
 }
 
 #[test]
-fn work_that_is_done_once_is_logged_when_it_fails_in_whatever_way() {
+fn one_shot_is_logged_however_it_fails() {
     panics::log_in_tests();
 
     let lines = Lines::of(async || {

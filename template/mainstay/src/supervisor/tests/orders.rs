@@ -90,7 +90,7 @@ async fn pause_resume_and_restart_do_what_they_say() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_was_given_up_can_be_started_again_with_all_its_chances() {
+async fn operator_restart_resets_the_chances_of_a_task() {
     let supervisor = Supervisor::new();
     supervisor
         .task("a")

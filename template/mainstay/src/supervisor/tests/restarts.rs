@@ -21,7 +21,7 @@ async fn always_restarts_also_after_a_good_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_failure_restarts_after_an_error_and_a_panic_and_no_good_end() {
+async fn on_failure_restarts_after_errors_and_panics_only() {
     let supervisor = Supervisor::new();
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&runs);
@@ -322,7 +322,7 @@ async fn a_task_that_has_not_beaten_for_too_long_is_started_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_after_a_failure_in_a_group_stop_and_start_again_after_it() {
+async fn group_restarts_from_the_failed_task_on() {
     let supervisor = Supervisor::new();
     let group = Group::default();
     let diary = Diary::new();

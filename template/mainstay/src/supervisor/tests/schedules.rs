@@ -69,7 +69,7 @@ async fn one_that_runs_at_its_start_as_well_keeps_to_its_schedule() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn runs_of_a_schedule_do_not_overlap_and_missed_moments_are_skipped() {
+async fn schedule_skips_missed_runs_and_never_overlaps() {
     clock::set("2026-05-01T12:00:30Z");
     let supervisor = Supervisor::new();
     let diary = Diary::new();
@@ -125,7 +125,7 @@ async fn jitter_and_the_time_of_a_run_hold_for_a_schedule_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn moments_that_a_machine_slept_through_have_one_run_within_a_minute() {
+async fn schedule_runs_once_after_the_machine_slept() {
     clock::set("2026-05-01T02:00:00Z");
     let supervisor = Supervisor::new();
     let diary = Diary::new();
@@ -146,7 +146,7 @@ async fn moments_that_a_machine_slept_through_have_one_run_within_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_corrected_neither_hastens_a_run_nor_repeats_it() {
+async fn schedule_neither_hurries_nor_repeats_on_a_corrected_clock() {
     clock::set("2026-05-01T03:30:00Z");
     let supervisor = Supervisor::new();
     let diary = Diary::new();

@@ -50,7 +50,7 @@ async fn tasks_stop_in_reverse_order_one_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_ignores_its_cancellation_is_aborted_in_time_and_named() {
+async fn task_that_ignores_cancellation_is_aborted_and_named() {
     let supervisor = Supervisor::new();
     let instances = Instances::default();
     let entered = instances.clone();

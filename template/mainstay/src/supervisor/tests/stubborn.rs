@@ -40,7 +40,7 @@ async fn an_error_that_panics_when_it_is_shown_is_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn runs_of_a_periodic_task_that_panic_in_any_way_are_noted_and_the_next_one_comes() {
+async fn periodic_task_runs_again_after_any_panic() {
     let supervisor = Supervisor::new();
     let runs = AtomicUsize::new(0);
     let run = move |_| {
@@ -142,7 +142,7 @@ async fn work_from_a_task_that_stops_is_refused_and_keeps_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_does_not_wait_longer_for_one_that_an_operator_has_told_to_end() {
+async fn stop_waits_no_longer_for_a_task_an_operator_ended() {
     for restart in [true, false] {
         let supervisor = Supervisor::new();
         let deaf = |_| std::future::pending::<()>();

@@ -51,7 +51,7 @@ async fn what_the_operator_wants_is_over_after_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_wish_takes_the_place_of_the_first_and_has_its_own_time() {
+async fn second_override_replaces_the_first_and_its_expiry() {
     let (_layer, filtering) = Filtering::by(&filter("info"));
 
     while_time_is_kept(&filtering, async {

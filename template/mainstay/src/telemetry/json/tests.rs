@@ -66,7 +66,7 @@ fn all_types() {
 }
 
 #[test]
-fn an_event_is_time_level_target_message_and_its_fields_in_this_order() {
+fn event_has_time_level_target_message_and_fields_in_order() {
     let line =
         line(|| info!(target: "place", number = 1, text = "t", message = "said", flag = false));
 
@@ -181,7 +181,7 @@ fn an_error_is_told_with_what_is_behind_it() {
 }
 
 #[test]
-fn a_value_that_panics_while_it_is_put_into_words_spoils_no_line() {
+fn value_that_panics_in_display_spoils_no_line() {
     struct Panics;
     impl fmt::Display for Panics {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -214,7 +214,7 @@ fn a_loss_is_told_as_an_event() {
 }
 
 #[test]
-fn an_event_inside_of_spans_has_their_fields_from_the_inside_out_and_each_name_once() {
+fn event_has_fields_of_its_spans_innermost_first_and_once() {
     let line = line(|| {
         let outer = info_span!("outer", method = "GET", status = Empty, number = 1);
         let inner = info_span!(parent: &outer, "inner", number = 2, target = "x", text = "a \"b\"");
@@ -254,7 +254,7 @@ fn the_fields_of_a_span_are_put_into_words_once() {
 }
 
 #[test]
-fn a_value_that_logs_while_it_is_recorded_finds_its_span_in_order() {
+fn value_that_logs_while_recorded_finds_its_span() {
     struct Talks;
     impl fmt::Display for Talks {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -52,7 +52,7 @@ fn an_event_inside_of_a_span_says_so() {
 }
 
 #[test]
-fn control_characters_in_values_neither_end_a_line_nor_command_the_terminal() {
+fn control_characters_in_values_are_escaped() {
     const NASTY: &str = "a\nb\x1b[31mc\rd\u{9b}31me\x07";
     const SHOWN: &str = r"a\nb\u{1b}[31mc\rd\u{9b}31me\u{7}";
     let error = io::Error::other(NASTY);

@@ -95,7 +95,7 @@ fn lines(numbers: impl IntoIterator<Item = usize>) -> String {
 }
 
 #[test]
-fn lines_of_many_threads_come_out_whole_and_each_thread_in_its_order() {
+fn lines_of_threads_stay_whole_and_in_order() {
     let reader = Reader::default();
     let writer = Writer::start(1 << 20, reader.clone(), |_| String::new()).unwrap();
     thread::scope(|scope| {
@@ -133,7 +133,7 @@ fn lines_that_have_gathered_are_written_at_once() {
 }
 
 #[test]
-fn a_reader_that_has_stopped_keeps_nobody_and_is_told_what_it_has_missed_and_where() {
+fn stalled_reader_blocks_no_thread_and_sees_what_was_lost() {
     let reader = Reader::with(0, None);
     let writer = writer(&reader);
     append(&writer, [0]);
@@ -155,7 +155,7 @@ fn a_reader_that_has_stopped_keeps_nobody_and_is_told_what_it_has_missed_and_whe
 }
 
 #[test]
-fn what_is_insisted_on_comes_after_the_loss_in_its_order_and_a_little_of_it() {
+fn insisted_lines_follow_the_loss_in_order_and_bounded() {
     let reader = Reader::with(0, None);
     let writer = writer(&reader);
     append(&writer, [0]);
@@ -214,7 +214,7 @@ fn after_a_full_disk_it_goes_on_at_the_byte_at_which_it_stopped() {
 }
 
 #[test]
-fn a_reader_that_has_gone_is_asked_now_and_then_and_not_waited_for() {
+fn closed_reader_is_retried_and_blocks_no_thread() {
     let began = Instant::now();
     let reader = Reader::with(0, Some(ErrorKind::BrokenPipe));
     let writer = writer(&reader);

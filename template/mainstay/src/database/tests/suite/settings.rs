@@ -30,7 +30,7 @@ fn both(set: &[&str]) -> Result<Both, String> {
         second.url()
     );
     let archive = settings_named("archive");
-    let reference = Reference::new(&[crate::SETTINGS, SETTINGS, &archive, &urls]);
+    let reference = Reference::new(&[crate::sections::SETTINGS, SETTINGS, &archive, &urls]);
     let sources = Sources {
         set: set.iter().map(ToString::to_string).collect(),
         ..Sources::default()

@@ -28,7 +28,7 @@ async fn a_transaction_takes_effect_as_a_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_transaction_in_which_a_statement_has_failed_is_never_committed() {
+async fn transaction_never_commits_after_a_failed_statement() {
     let fixture = Fixture::new().await;
     fixture.add("first").await.unwrap();
     let mut transaction = fixture.database.begin().await.unwrap();
@@ -59,7 +59,7 @@ async fn after_a_failed_statement_a_transaction_takes_no_other() {
 }
 
 #[tokio::test]
-async fn what_was_done_since_a_mark_can_be_undone_with_its_failure_and_without_the_rest() {
+async fn undo_to_mark_undoes_a_failure_and_keeps_the_rest() {
     let fixture = Fixture::new().await;
     let mut transaction = fixture.database.begin().await.unwrap();
     for (number, name) in ["before", "after", "before", "last"]
@@ -103,7 +103,7 @@ async fn without_a_mark_a_failure_stays_and_nothing_is_committed() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_is_rolled_back_is_over_at_once_whatever_has_failed() {
+async fn roll_back_frees_the_connection_at_once() {
     let fixture = Fixture::new().await;
     for statements in [1, 2] {
         let mut transaction = fixture.database.begin().await.unwrap();
@@ -119,7 +119,7 @@ async fn a_transaction_that_is_rolled_back_is_over_at_once_whatever_has_failed()
 }
 
 #[tokio::test]
-async fn statements_that_fail_between_their_own_begin_and_commit_are_undone() {
+async fn statements_that_fail_within_their_own_begin_are_undone() {
     let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
     fixture.add("first").await.unwrap();
     let several = sqlx::raw_sql(
@@ -220,7 +220,7 @@ async fn a_claim_is_free_again_after_its_transaction() {
         if commits {
             transaction.commit().await.unwrap();
         } else {
-            transaction.roll_back().await;
+            transaction.rollback().await;
         }
     }
     let mut transaction = fixture.database.begin().await.unwrap();

@@ -47,7 +47,7 @@ async fn no_more_answers_are_kept_than_there_is_room_for() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_long_to_be_kept_undoes_what_it_is_about() {
+async fn answer_too_long_to_keep_undoes_its_effect() {
     let fixture = Fixture::with(|settings| settings.answer_limit = ByteSize(10)).await;
     let failed = fixture.send("one", "a").await;
     assert_eq!((failed.status, failed.code.as_str()), (500, "internal"));

@@ -95,7 +95,7 @@ fn spans_of_a_request_that_is_followed_hang_together() {
 }
 
 #[test]
-fn in_another_task_they_belong_to_the_request_that_is_carried_along() {
+fn spans_of_another_task_belong_to_the_carried_request() {
     let (context, trace) = followed();
     let spans = spans(|| context.sync_scope(|| drop(info_span!("elsewhere"))));
 
