@@ -8,8 +8,12 @@ pub(crate) type Spans = tracing_subscriber::layer::Identity;
 #[derive(Debug, Clone)]
 pub(crate) struct Export;
 
+#[expect(
+    clippy::unused_async,
+    clippy::unused_self,
+    reason = "the signatures are those of the feature `otlp`"
+)]
 impl Export {
-    #[expect(clippy::unused_self, reason = "the signature of the feature `otlp`")]
     pub(crate) fn spans(&self) -> Option<Spans> {
         None
     }
