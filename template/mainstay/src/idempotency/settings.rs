@@ -37,3 +37,32 @@ impl Section for Settings {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Reference, Sources, load};
+
+    #[test]
+    fn every_key_of_idempotency_is_read_and_explained() {
+        struct Own;
+
+        impl Section for Own {
+            fn read(from: &mut Reader<'_>) -> Self {
+                _ = from.section::<Settings>("idempotency");
+                Self
+            }
+        }
+
+        let reference = Reference::new(&[crate::idempotency::SETTINGS]);
+        let Ok(loaded) = load::<Own>(&reference, &Sources::default()) else {
+            panic!("the defaults are not valid");
+        };
+        let read: Vec<_> = loaded.entries.iter().map(|entry| &*entry.key).collect();
+        let described: Vec<_> = reference.keys().collect();
+        assert_eq!(described, read);
+        for key in described {
+            assert!(!reference.meaning(key).is_empty(), "no comment above {key}");
+        }
+    }
+}

@@ -80,3 +80,30 @@ fn a_problem_names_the_section_of_its_database() {
     let report = both(&["archive.max_connections=0"]).unwrap_err();
     assert!(report.contains("archive.max_connections = 0"), "{report}");
 }
+
+#[test]
+fn every_key_of_a_database_is_read_and_explained() {
+    struct Own;
+
+    impl Section for Own {
+        fn read(from: &mut Reader<'_>) -> Self {
+            _ = from.section::<Settings<E>>("database");
+            Self
+        }
+    }
+
+    let scratch = Scratch::<E>::new();
+    let url = format!("[database]\nurl = \"{}\"\n", scratch.url());
+    let reference = Reference::new(&[SETTINGS, &url]);
+    let Ok(loaded) = load::<Own>(&reference, &Sources::default()) else {
+        panic!("the defaults are not valid");
+    };
+    let mut read: Vec<_> = loaded.entries.iter().map(|entry| &*entry.key).collect();
+    let mut described: Vec<_> = reference.keys().collect();
+    read.sort_unstable();
+    described.sort_unstable();
+    assert_eq!(described, read);
+    for key in described {
+        assert!(!reference.meaning(key).is_empty(), "no comment above {key}");
+    }
+}
