@@ -57,7 +57,7 @@ impl Exposition {
         read
     }
 
-    /// The families that are the service's own: all but those in the [catalog](catalog::SECTIONS).
+    /// The families that are the service's own: all but those in the catalog of the machinery.
     pub fn own_families(&self) -> BTreeSet<String> {
         let known = catalog::SECTIONS.iter().flat_map(|(_, families)| *families);
         let known: BTreeSet<_> = known.map(|family| family.name).collect();
