@@ -120,8 +120,22 @@ impl Project {
         value.unwrap_or_else(|| panic!("no {key}")).to_owned()
     }
 
+    /// All settings by section: those of the machinery, and the service's own, which come last.
     pub(crate) fn defaults(&self) -> toml::Table {
-        self.text("config/default.toml").parse().expect("settings")
+        let is_default = |path: &&String| path.starts_with("mainstay/config/");
+        let paths = self.files.keys().filter(is_default).map(String::as_str);
+        let mut all = toml::Table::new();
+        for path in paths.chain(["config/default.toml"]) {
+            let settings: toml::Table = self.text(path).parse().expect("settings");
+            for (name, keys) in settings {
+                let toml::Value::Table(keys) = keys else {
+                    panic!("{path}: {name} is no section");
+                };
+                let section = all.entry(name).or_insert_with(|| toml::Table::new().into());
+                section.as_table_mut().expect("a section").extend(keys);
+            }
+        }
+        all
     }
 
     #[track_caller]

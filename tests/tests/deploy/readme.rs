@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::project::{CHOICES, PAIRS, Project};
 
 #[test]
-fn the_readme_speaks_of_what_is_there() {
+fn readme_names_what_is_there() {
     let told = [
         ("docker", "### Docker"),
         ("kubernetes", "### Kubernetes"),
@@ -44,8 +44,8 @@ fn the_readme_speaks_of_what_is_there() {
 }
 
 #[test]
-fn the_readme_agrees_with_the_settings() {
-    for (project, section) in Project::all().iter().zip(["monitor", "hello"]) {
+fn readme_agrees_with_the_settings() {
+    for (project, section) in Project::all().iter().zip(["hello", "monitor"]) {
         let readme = project.text("README.md");
         let phases = ["delay", "drain", "tasks", "close"];
         for key in phases.map(|phase| format!("shutdown.{phase}")) {
