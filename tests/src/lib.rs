@@ -4,7 +4,6 @@ pub mod browser;
 pub mod collector;
 pub mod crowd;
 mod eventually;
-pub mod generate;
 pub mod http;
 pub mod load;
 pub mod lock;
@@ -21,3 +20,4 @@ pub mod service;
 pub mod variant;
 
 pub use eventually::eventually;
+pub use generator::generate;

@@ -1,31 +1,10 @@
 //! Where things are in this repository.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-/// The root of the repository.
-pub fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-}
-
-/// Where this repository was cloned from, if it was.
-pub fn origin() -> Option<String> {
-    let mut git = Command::new("git");
-    let output = git
-        .args(["remote", "get-url", "origin"])
-        .current_dir(root())
-        .output()
-        .ok()?;
-    let url = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    // A path means nothing on another machine.
-    (output.status.success() && url.contains("://")).then_some(url)
-}
-
-/// The template: the service that compiles in place.
-pub fn template() -> PathBuf {
-    root().join("template")
-}
+pub use generator::repository::{commit, origin, root, template};
 
 /// Where services are built, whatever their variant: they share most of what they are made of.
 pub fn services() -> PathBuf {
@@ -39,4 +18,22 @@ pub fn projects() -> PathBuf {
     root().canonicalize().unwrap_or_default().hash(&mut place);
     let user = rustix::process::getuid().as_raw();
     std::env::temp_dir().join(format!("mainstay-{user}-{:08x}", place.finish() >> 32))
+}
+
+/// The program behind `cargo run -- new`, which is built first.
+pub fn generator() -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["build", "--package", "generator", "--message-format=json"])
+        .current_dir(root());
+    let output = cargo.output().expect("cargo runs");
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let mut executables = messages.lines().filter_map(|message| {
+        let message: serde_json::Value = serde_json::from_str(message).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    let said = String::from_utf8_lossy(&output.stderr);
+    executables
+        .next_back()
+        .unwrap_or_else(|| panic!("the generator is not built: {said}"))
 }

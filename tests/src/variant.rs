@@ -3,11 +3,11 @@
 //! A project keeps its place between runs, and only files that changed are written, so that cargo
 //! builds again what changed and nothing else.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+pub use generator::files::{copy, files};
 
 use crate::generate::{Answers, Place, generate};
 use crate::overlay;
@@ -58,7 +58,7 @@ impl Variant {
     pub fn all() -> Vec<Self> {
         let databases = ["sqlite", "postgres"];
         let of = |database| {
-            ["monitor", "none"].map(|example| Self::default().database(database).example(example))
+            ["hello", "monitor"].map(|example| Self::default().database(database).example(example))
         };
         databases.into_iter().flat_map(of).collect()
     }
@@ -210,38 +210,6 @@ fn settle(fresh: &Path, settled: &Path) {
         }
     }
     remove_empty_directories(settled);
-}
-
-/// Every file below a directory, by its path from there.
-pub fn files(directory: &Path) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    let mut pending = vec![directory.to_owned()];
-    while let Some(current) = pending.pop() {
-        let Ok(entries) = fs::read_dir(&current) else {
-            continue;
-        };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                pending.push(path);
-            } else if let Ok(relative) = path.strip_prefix(directory) {
-                found.insert(relative.to_owned());
-            }
-        }
-    }
-    found
-}
-
-/// Copies these files, by their path from one directory to the same path in another.
-pub fn copy(from: &Path, files: impl IntoIterator<Item = PathBuf>, to: &Path) -> io::Result<()> {
-    for file in files {
-        let target = to.join(&file);
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        fs::copy(from.join(&file), target)?;
-    }
-    Ok(())
 }
 
 fn remove_empty_directories(directory: &Path) {

@@ -111,12 +111,12 @@ pub(crate) fn steps(transcript: &str) -> Vec<(String, String)> {
     steps
 }
 
-/// A command of this repository that generates a project, as it is typed here: the binary is there
-/// already, and the project goes where the command runs.
+/// A command of this repository that generates a project, as it is typed here: the project goes
+/// where the command runs.
 pub(crate) fn generating(command: &str) -> Option<String> {
     let arguments = command.strip_prefix("cargo run -- new ")?;
-    let harness = env!("CARGO_BIN_EXE_harness");
-    Some(format!("{harness} new {arguments} --into ."))
+    let generator = repository::generator();
+    Some(format!("{} new {arguments} --into .", generator.display()))
 }
 
 /// What a command says until it ends.

@@ -1,0 +1,42 @@
+//! The checksum of the machinery: a project records it, so that an update can tell whether its copy
+//! was edited.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use crate::files::files;
+
+/// The checksum of all files below a directory: their paths and their contents.
+///
+/// A shell computes the same, in that directory, with
+/// `find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`.
+pub fn of(directory: &Path) -> Result<String> {
+    let mut names = Vec::new();
+    for file in files(directory) {
+        let name = file.to_str();
+        let name = name.with_context(|| format!("{} is not UTF-8", file.display()))?;
+        names.push(name.to_owned());
+    }
+    // By bytes: a `Path` is compared component by component, which is another order.
+    names.sort();
+    let mut sums = String::new();
+    for name in names {
+        let path = directory.join(&name);
+        let content =
+            fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        writeln!(sums, "{}  ./{name}", in_hex(&content))?;
+    }
+    Ok(in_hex(sums.as_bytes()))
+}
+
+fn in_hex(bytes: &[u8]) -> String {
+    let sum = Sha256::digest(bytes);
+    sum.iter().fold(String::new(), |mut text, byte| {
+        _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,203 @@
+//! Generation: a project from the template and a set of answers, as `cargo generate` makes it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, anyhow, ensure};
+use cargo_generate::{GenerateArgs, TemplatePath, Vcs};
+use heck::{ToKebabCase, ToSnakeCase};
+use tempfile::TempDir;
+
+use crate::files::{copy, files};
+use crate::workspace::Workspace;
+use crate::{checksum, repository};
+
+/// What `cargo generate` would ask. What is left out has its default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Answers {
+    pub database: Option<String>,
+    pub example: Option<String>,
+    /// Separated by commas; empty for none.
+    pub deploy: Option<String>,
+    /// Where the machinery is, from the project.
+    pub mainstay: Option<String>,
+}
+
+/// Where and how a project is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// In a new directory of this one, named like the project.
+    Below(&'a Path),
+    /// In this directory itself.
+    Init(&'a Path),
+}
+
+/// The name of a project that is asked for by `name`, and of its directory.
+pub fn project_name(name: &str) -> String {
+    let name_in_snake_case = name.to_snake_case();
+    if name_in_snake_case == name {
+        name_in_snake_case
+    } else {
+        name.to_kebab_case()
+    }
+}
+
+/// Generates the project `name`, and returns its directory.
+pub fn generate(name: &str, answers: &Answers, place: Place<'_>) -> Result<PathBuf> {
+    let template = repository::root().canonicalize()?;
+    let (Place::Below(directory) | Place::Init(directory)) = place;
+    let directory = directory
+        .canonicalize()
+        .map_err(|_| anyhow!("There is no directory {}.", directory.display()))?;
+    ensure!(
+        !directory.starts_with(&template),
+        "{} is inside the template's own repository. Choose another place.",
+        directory.display()
+    );
+    let init = matches!(place, Place::Init(_));
+    let project = match place {
+        Place::Below(_) => directory.join(project_name(name)),
+        Place::Init(_) => directory.clone(),
+    };
+    let staged = staged(&template)?;
+    let before = entries(&directory);
+    cargo_generate::generate(GenerateArgs {
+        template_path: TemplatePath {
+            path: Some(staged.path().to_string_lossy().into_owned()),
+            ..TemplatePath::default()
+        },
+        name: Some(name.to_owned()),
+        define: definitions(answers, &project, staged.path())?,
+        destination: Some(directory.clone()),
+        init,
+        silent: true,
+        quiet: true,
+        // The list of members is edited in `Workspace::add`, which keeps comments.
+        no_workspace: true,
+        vcs: Some(Vcs::None),
+        ..GenerateArgs::default()
+    })
+    .map_err(|error| {
+        // cargo-generate makes the directory before it looks at the answers.
+        for made in entries(&directory).difference(&before) {
+            // Only what is empty can be removed like this.
+            _ = fs::remove_dir(made);
+        }
+        in_words(&error, &project)
+    })?;
+    sort_lock(&project, name)?;
+    Ok(project)
+}
+
+/// What is passed to cargo-generate as `--define`.
+fn definitions(answers: &Answers, project: &Path, staged: &Path) -> Result<Vec<String>> {
+    let deploy = answers.deploy.as_ref();
+    let workspace = match Workspace::around(project)? {
+        Some(_) => "member",
+        None => "alone",
+    };
+    let given = [
+        ("database", answers.database.clone()),
+        ("example", answers.example.clone()),
+        ("deploy", deploy.map(|choices| choices.replace(' ', ""))),
+        ("mainstay", answers.mainstay.clone()),
+        ("workspace", Some(workspace.to_owned())),
+        ("source", repository::origin()),
+        ("commit", repository::commit()),
+        ("checksum", Some(checksum::of(&machinery(staged))?)),
+    ];
+    let given = given.into_iter();
+    Ok(given
+        .filter_map(|(key, value)| Some(format!("{key}={}", value?)))
+        .collect())
+}
+
+/// The machinery of a template that was [`staged`].
+pub fn machinery(staged: &Path) -> PathBuf {
+    staged.join("template/mainstay")
+}
+
+/// What cargo-generate refuses with, without the path and the line of a hook.
+fn in_words(error: &anyhow::Error, project: &Path) -> anyhow::Error {
+    let whole = format!("{error:#}");
+    if whole.contains("Target directory already exists") {
+        return anyhow!(
+            "{} exists already. Choose another name, or another place.",
+            project.display()
+        );
+    }
+    let refusal = whole
+        .split_once("Runtime error: ")
+        .map_or(&*whole, |(_, words)| words);
+    anyhow!(
+        "{}",
+        refusal
+            .split(" (line ")
+            .next()
+            .unwrap_or(refusal)
+            .trim_start_matches("⛔   ")
+    )
+}
+
+/// Puts the project's own entry where cargo would. Otherwise the first build would change the lock file.
+fn sort_lock(project: &Path, name: &str) -> Result<()> {
+    let path = project.join("Cargo.lock");
+    let Ok(lock) = fs::read_to_string(&path) else {
+        return Ok(());
+    };
+    let own = format!("[[package]]\nname = \"{}\"\n", project_name(name));
+    let (mut blocks, own): (Vec<_>, Vec<_>) = lock
+        .trim_end()
+        .split("\n\n")
+        .partition(|block| !block.starts_with(&own));
+    let name_in = |block: &str| block.lines().nth(1).map(str::to_owned);
+    for own in own {
+        let packages = blocks.iter().skip(1);
+        let before = packages.take_while(|block| name_in(block) < name_in(own));
+        blocks.insert(1 + before.count(), own);
+    }
+    fs::write(&path, blocks.join("\n\n") + "\n")?;
+    Ok(())
+}
+
+/// The template as it would be committed: what an editor or a run has left in it, perhaps with
+/// secrets, stays here. Without git, it is taken as it is.
+pub fn staged(repository: &Path) -> Result<TempDir> {
+    let staged = tempfile::tempdir()?;
+    let mut git = Command::new("git");
+    git.args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]);
+    let listed = git
+        .args(["cargo-generate.toml", "template"])
+        .current_dir(repository)
+        .output();
+    let files: Vec<PathBuf> = match listed {
+        Ok(output) if output.status.success() => {
+            let listed = String::from_utf8(output.stdout)?;
+            listed.split_terminator('\0').map(PathBuf::from).collect()
+        }
+        _ => {
+            let template = files(&repository.join("template"));
+            let kept = template.iter().filter(|file| !file.starts_with("target"));
+            let kept = kept.map(|file| Path::new("template").join(file));
+            kept.chain([PathBuf::from("cargo-generate.toml")]).collect()
+        }
+    };
+    let there = files
+        .into_iter()
+        .filter(|file| repository.join(file).is_file());
+    copy(repository, there, staged.path())?;
+    Ok(staged)
+}
+
+fn entries(directory: &Path) -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}

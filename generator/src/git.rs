@@ -1,0 +1,62 @@
+//! The repository of a new project.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+
+/// Whether a directory is in a working tree of git.
+pub fn is_inside(directory: &Path) -> Result<bool> {
+    let output = run(directory, &["rev-parse", "--is-inside-work-tree"])?;
+    Ok(output.status.success() && output.stdout.starts_with(b"true"))
+}
+
+/// Makes a repository of a directory, with one commit of all that is in it.
+pub fn commit_all(directory: &Path, message: &str) -> Result<()> {
+    let mut init = vec!["init", "--quiet"];
+    if !is_configured(directory, "init.defaultBranch")? {
+        init.extend(["--initial-branch", "main"]);
+    }
+    succeed(directory, &init)?;
+    succeed(directory, &["add", "--all"])?;
+
+    let mut commit = Vec::new();
+    // The author, if git knows one. A commit without an author is refused.
+    if !run(directory, &["var", "GIT_AUTHOR_IDENT"])?
+        .status
+        .success()
+    {
+        commit.extend([
+            "-c",
+            "user.name=mainstay",
+            "-c",
+            "user.email=mainstay@localhost",
+        ]);
+    }
+    // Signatures and hooks are for the owner's commits: they may ask questions.
+    commit.extend(["-c", "commit.gpgSign=false", "commit", "--quiet"]);
+    commit.extend(["--no-verify", "--message", message]);
+    succeed(directory, &commit)
+}
+
+fn is_configured(directory: &Path, key: &str) -> Result<bool> {
+    Ok(run(directory, &["config", key])?.status.success())
+}
+
+fn succeed(directory: &Path, arguments: &[&str]) -> Result<()> {
+    let output = run(directory, arguments)?;
+    ensure!(
+        output.status.success(),
+        "`git {}` failed in {}: {}",
+        arguments.join(" "),
+        directory.display(),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+fn run(directory: &Path, arguments: &[&str]) -> Result<Output> {
+    let mut git = Command::new("git");
+    git.args(arguments).current_dir(directory);
+    git.output().context("git cannot be run")
+}

@@ -1,0 +1,44 @@
+//! Where things are in this repository, and which commit it is at.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The template: a workspace that compiles in place.
+pub fn template() -> PathBuf {
+    root().join("template")
+}
+
+/// Where this repository was cloned from, if it was.
+pub fn origin() -> Option<String> {
+    // A path means nothing on another machine.
+    git(&["remote", "get-url", "origin"]).filter(|url| url.contains("://"))
+}
+
+/// The commit of this repository, with `-dirty` behind it if files differ from that commit. `None` if
+/// this is a copy without its history.
+pub fn commit() -> Option<String> {
+    // In a copy, git would answer for a repository around it.
+    let within = git(&["rev-parse", "--show-prefix"])?;
+    if !within.is_empty() {
+        return None;
+    }
+    git(&[
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--exclude=*",
+        "--dirty",
+    ])
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let mut git = Command::new("git");
+    let output = git.args(arguments).current_dir(root()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    output.status.success().then_some(text)
+}

@@ -1,0 +1,249 @@
+//! `cargo run -- new`: where the service is put, what it uses of its surroundings, and with which words it
+//! is refused.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use generator::files::files;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_generator");
+
+fn place() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// `cargo run -- new NAME --no-run`, into a directory.
+fn new(name: &str, into: &Path) -> Command {
+    let mut new = Command::new(PROGRAM);
+    new.args(["new", name, "--no-run", "--into"]).arg(into);
+    // In a container, nothing names who is at work.
+    new.env_remove("USER").env_remove("CARGO_NAME");
+    new
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn generated(name: &str, into: &Path) -> String {
+    let output = new(name, into).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    stderr(&output)
+}
+
+fn refused(name: &str, into: &Path) -> String {
+    let output = new(name, into).output().unwrap();
+    assert!(!output.status.success(), "{name} is generated");
+    stderr(&output)
+}
+
+fn git(directory: &Path, arguments: &[&str]) -> String {
+    let mut git = Command::new("git");
+    let output = git.args(arguments).current_dir(directory).output().unwrap();
+    assert!(output.status.success(), "git {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn new_says_where_the_service_is_and_nothing_else() {
+    let place = place();
+    let said = generated("my-svc", place.path());
+    let project = place.path().canonicalize().unwrap().join("my-svc");
+    assert_eq!(
+        said,
+        format!("\nYour service is in {}\n", project.display())
+    );
+}
+
+#[test]
+fn new_refuses_a_name_in_one_sentence() {
+    let place = place();
+    assert_eq!(
+        refused("async", place.path()),
+        "error: The project cannot be called \"async\": it is a word of the Rust language. Choose another one.\n"
+    );
+    assert!(files(place.path()).is_empty());
+}
+
+#[test]
+fn new_refuses_a_directory_that_exists_in_one_sentence() {
+    let place = place();
+    let taken = place.path().canonicalize().unwrap().join("my-svc");
+    fs::create_dir(&taken).unwrap();
+    for name in ["my-svc", "MySvc"] {
+        assert_eq!(
+            refused(name, place.path()),
+            format!(
+                "error: {} exists already. Choose another name, or another place.\n",
+                taken.display()
+            )
+        );
+    }
+}
+
+#[test]
+fn new_refuses_a_place_that_does_not_exist() {
+    assert_eq!(
+        refused("my-svc", Path::new("/nonexistent")),
+        "error: There is no directory /nonexistent.\n"
+    );
+}
+
+#[test]
+fn new_makes_a_repository_with_a_commit() {
+    let (place, home) = (place(), place());
+    let output = new("my-svc", place.path())
+        // Nobody has told git who they are.
+        .env("HOME", home.path())
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+
+    let project = place.path().join("my-svc");
+    let subjects = git(&project, &["log", "--format=%s"]);
+    assert_eq!(subjects, "Generate my-svc from the template Mainstay\n");
+    assert_eq!(git(&project, &["status", "--porcelain"]), "");
+    assert!(git(&project, &["ls-files"]).contains("mainstay/Cargo.toml"));
+}
+
+#[test]
+fn new_leaves_a_repository_around_it_alone() {
+    let place = place();
+    git(place.path(), &["init", "-q"]);
+    generated("my-svc", place.path());
+    assert!(!place.path().join("my-svc/.git").exists());
+    let untracked = git(place.path(), &["status", "--porcelain", "-uall"]);
+    assert!(untracked.contains("my-svc/Cargo.toml"), "{untracked}");
+}
+
+#[test]
+fn new_uses_the_machinery_of_the_workspace() {
+    let place = place();
+    let root = place.path().join("Cargo.toml");
+    let manifest = "[workspace]\nresolver = \"3\"\nmembers = [] # each service\n";
+    fs::write(&root, manifest).unwrap();
+    generated("lookout", place.path());
+    assert!(read(&root).contains("members = [\"lookout\"] # each service\n"));
+
+    let said = generated("watch", place.path());
+
+    assert!(said.contains("as a member of the workspace"), "{said}");
+    assert!(read(&root).contains("members = [\"lookout\", \"watch\"] # each service\n"));
+    let project = place.path().join("watch");
+    assert!(read(&project.join("Cargo.toml")).contains("path = \"../lookout/mainstay\""));
+    for left_out in ["mainstay", "Cargo.lock"] {
+        assert!(!project.join(left_out).exists(), "{left_out}");
+    }
+}
+
+#[test]
+fn new_adds_to_no_list_that_covers_the_service() {
+    let place = place();
+    let root = place.path().join("Cargo.toml");
+    let manifest = "[workspace]\nresolver = \"3\"\nmembers = [\"services/*\"]\n";
+    fs::write(&root, manifest).unwrap();
+    let services = place.path().join("services");
+    fs::create_dir(&services).unwrap();
+
+    // A pattern without a match is an error to cargo.
+    let said = refused("lookout", &services);
+    assert!(said.contains("--mainstay says where it is"), "{said}");
+
+    let mut first = new("lookout", &services);
+    let output = first.args(["--mainstay", "mainstay"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(read(&root), manifest);
+    assert!(services.join("lookout/mainstay").exists());
+}
+
+#[test]
+fn new_stands_alone_where_the_workspace_excludes_it() {
+    let place = place();
+    let root = place.path().join("Cargo.toml");
+    let manifest = "[workspace]\nresolver = \"3\"\nexclude = [\"apart\"]\n";
+    fs::write(&root, manifest).unwrap();
+    fs::create_dir(place.path().join("apart")).unwrap();
+    generated("lookout", &place.path().join("apart"));
+    assert_eq!(read(&root), manifest);
+    let project = place.path().join("apart/lookout");
+    assert!(read(&project.join("Cargo.toml")).contains("[workspace]"));
+    assert!(project.join("Cargo.lock").exists());
+}
+
+#[test]
+fn new_refuses_a_name_that_the_workspace_has() {
+    let place = place();
+    let manifest = "[workspace]\nresolver = \"3\"\nmembers = []\n";
+    fs::write(place.path().join("Cargo.toml"), manifest).unwrap();
+    fs::create_dir(place.path().join("a")).unwrap();
+    generated("lookout", &place.path().join("a"));
+    let said = refused("lookout", place.path());
+    assert!(
+        said.ends_with(" has a package lookout already. Choose another name.\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn new_needs_no_network_and_runs_no_command() {
+    let (place, beside) = (place(), place());
+    // A namespace of its own has no network but a loopback that is down; an empty PATH, no commands.
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--net", "--", "/usr/bin/env"])
+        .args(["PATH=/nonexistent", PROGRAM, "new", "alone", "--no-run"])
+        .arg("--into")
+        .arg(place.path())
+        .env_remove("USER")
+        .output()
+        .expect("unshare, of util-linux, is installed");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("Your service is in"));
+
+    generated("alone", beside.path());
+    let [usual, alone] = [&beside, &place].map(|place| place.path().join("alone"));
+    let is_content = |file: &&std::path::PathBuf| {
+        // The record names the commit of the template, which git knows.
+        !file.starts_with(".git") && !file.ends_with(".template.toml")
+    };
+    let (names, there) = (files(&usual), files(&alone));
+    let names: Vec<_> = names.iter().filter(is_content).collect();
+    assert_eq!(names, there.iter().filter(is_content).collect::<Vec<_>>());
+    for name in names {
+        let [a, b] = [&usual, &alone].map(|root| fs::read(root.join(name)).unwrap());
+        assert!(a == b, "{}", name.display());
+    }
+}
+
+#[test]
+fn new_starts_the_service_as_if_cargo_was_called_by_hand() {
+    let place = place();
+    let [cargo, environment] = ["cargo", "environment"].map(|name| place.path().join(name));
+    let script = format!("#!/bin/sh\nenv > '{}'\n", environment.display());
+    fs::write(&cargo, script).unwrap();
+    fs::set_permissions(&cargo, Permissions::from_mode(0o700)).unwrap();
+
+    let status = Command::new(PROGRAM)
+        .args(["new", "my-svc", "--into"])
+        .arg(place.path())
+        .envs([("CARGO_PKG_NAME", "mainstay"), ("CARGO_MANIFEST_DIR", "/")])
+        .env("CARGO_TARGET_DIR", "/theirs")
+        .env("CARGO", &cargo)
+        .status();
+
+    assert!(status.unwrap().success());
+    let environment = read(&environment);
+    // A build script that looks at these would run again for a user who has others.
+    for name in ["CARGO_PKG_NAME=", "CARGO_MANIFEST_DIR="] {
+        assert!(!environment.contains(name), "{environment}");
+    }
+    assert!(environment.contains("CARGO_TARGET_DIR=/theirs"));
+}
