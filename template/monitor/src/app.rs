@@ -16,11 +16,12 @@ use crate::summary::Summary;
 use crate::targets::Targets;
 use crate::{changes, checks, summary, targets};
 
-// The schema of this service.
+// The schema of this service.{{ nl }}static MIGRATIONS: Migrator = sqlx::migrate!("migrations/{{ database }}");{% comment %}
 #[cfg(not(feature = "postgres"))]
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 #[cfg(feature = "postgres")]
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+// {% endcomment %}
 
 /// The API as a whole, for its description. Each route describes itself.
 #[derive(OpenApi)]
@@ -43,13 +44,14 @@ pub(crate) fn service() -> Service<Settings> {
         .listeners(&["http"])
         .settings(mainstay::database::SETTINGS)
         .settings(idempotency::SETTINGS)
+        // The service's own file may change the machinery's defaults.{{ nl }}        .settings(include_str!("../config/default.toml")){% comment %}
         .settings(include_str!("../config/default.toml"))
-        // In place, each engine is a feature, and that file has the URL of one.
         .settings(if cfg!(feature = "postgres") {
             "[database]\nurl = \"postgres://postgres@localhost/monitor\""
         } else {
             ""
         })
+    // {% endcomment %}
 }
 
 /// `migrate`: the databases that it brings up to date.

@@ -6,11 +6,12 @@ use mainstay::{database, idempotency};
 use crate::targets::Monitor;
 use crate::{changes, checks, summary};
 
-// The engine that keeps this service's data.
+// The engine that keeps this service's data.{{ nl }}pub(crate) type Engine = sqlx::{% if database == "sqlite" %}Sqlite{% else %}Postgres{% endif %};{% comment %}
 #[cfg(not(feature = "postgres"))]
 pub(crate) type Engine = sqlx::Sqlite;
 #[cfg(feature = "postgres")]
 pub(crate) type Engine = sqlx::Postgres;
+// {% endcomment %}
 
 /// A database of that engine, …
 pub(crate) type Database = database::Database<Engine>;

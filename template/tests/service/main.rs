@@ -15,10 +15,8 @@ mod lifecycle;
 
 use mainstay::testing::Binary;
 
-const BINARY: &str = env!(
-    // Where cargo has put the binary.{{ nl }}    "CARGO_BIN_EXE_{{ project-name }}"{% comment %}
-    "CARGO_BIN_EXE_beacon" // {% endcomment %}
-);
+/// Where cargo has put the binary of this package.
+const BINARY: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 // The engine that the service is built for.{{ nl }}type Engine = sqlx::{% if database == "sqlite" %}Sqlite{% else %}Postgres{% endif %};{% comment %}
 #[cfg(not(feature = "postgres"))]

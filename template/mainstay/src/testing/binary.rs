@@ -28,7 +28,7 @@ const DEFAULTS: [(&str, &str); 3] = [
 /// The binary of a service, and what a test starts it with.
 ///
 /// ```ignore
-/// let binary = Binary::new(env!("CARGO_BIN_EXE_beacon")).database::<sqlx::Sqlite>();
+/// let binary = Binary::new(env!("CARGO_BIN_EXE_lookout")).database::<sqlx::Sqlite>();
 /// let service = binary.set("shutdown.delay", "5s").start();
 /// assert_eq!(get(service.http(), "/readyz").status, 200);
 /// ```

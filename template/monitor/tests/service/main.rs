@@ -16,13 +16,15 @@ mod routes;
 
 use mainstay::testing::Binary;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_monitor");
+/// Where cargo has put the binary of this package.
+const BINARY: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
-// The engine that the service is built for.
+// The engine that the service is built for.{{ nl }}type Engine = sqlx::{% if database == "sqlite" %}Sqlite{% else %}Postgres{% endif %};{% comment %}
 #[cfg(not(feature = "postgres"))]
 type Engine = sqlx::Sqlite;
 #[cfg(feature = "postgres")]
 type Engine = sqlx::Postgres;
+// {% endcomment %}
 
 /// The service, with an empty database. It makes no checks but those that a test asks for.
 fn service() -> Binary {
