@@ -6,16 +6,20 @@ mod guard;
 mod names;
 mod places;
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use harness::generate::{Answers, Place, generate};
-use harness::repository;
+use generator::checksum;
+use harness::generate::{self, Answers, Place, generate};
+use harness::variant::{Variant, cargo, files};
+use harness::{lock, repository};
 
 /// Generates, and expects that to be refused; says with which words.
 fn refusal(name: &str, answers: &Answers) -> String {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let refused = generate(name, answers, Place::Below(directory.path()));
-    let left: Vec<_> = std::fs::read_dir(directory.path())
+    let left: Vec<_> = fs::read_dir(directory.path())
         .expect("it is there")
         .collect();
     assert!(
@@ -34,6 +38,31 @@ fn project(name: &str, directory: &Path) -> PathBuf {
         .unwrap_or_else(|error| panic!("{name} cannot be generated: {error:#}"))
 }
 
+/// A workspace that is empty, always at the same place, so that only what changed is built again.
+fn workspace(name: &str, manifest: &str) -> PathBuf {
+    let home = repository::projects().join(name);
+    _ = fs::remove_dir_all(&home);
+    fs::create_dir_all(&home).expect("the place for projects can be made");
+    fs::write(home.join("Cargo.toml"), manifest).expect("it can be written");
+    // What the template was tested with; cargo drops what is not needed.
+    let lock = repository::template().join("Cargo.lock");
+    fs::copy(lock, home.join("Cargo.lock")).expect("it can be copied");
+    home
+}
+
+/// Cargo's commands in a workspace, without a warning.
+fn is_quiet(home: &Path, commands: &[&[&str]]) {
+    for command in commands {
+        let output = cargo(home, "a workspace", &[*command, &["--offline"]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !said.contains("warning"),
+            "cargo {}:\n{said}",
+            command.join(" ")
+        );
+    }
+}
+
 #[test]
 fn a_wrong_answer_is_refused_by_its_name() {
     let database = Answers {
@@ -46,15 +75,18 @@ fn a_wrong_answer_is_refused_by_its_name() {
         "{words}"
     );
 
-    let example = Answers {
-        example: Some("blog".to_owned()),
-        ..Answers::default()
-    };
-    let words = refusal("svc", &example);
-    assert!(
-        words.contains("blog") && words.contains("example"),
-        "{words}"
-    );
+    // `none` was an example once.
+    for example in ["blog", "none"] {
+        let answers = Answers {
+            example: Some(example.to_owned()),
+            ..Answers::default()
+        };
+        let words = refusal("svc", &answers);
+        assert!(
+            words.contains(example) && words.contains("example"),
+            "{words}"
+        );
+    }
 
     let deploy = Answers {
         deploy: Some("docker,heroku".to_owned()),
@@ -68,72 +100,121 @@ fn a_wrong_answer_is_refused_by_its_name() {
 }
 
 #[test]
-fn a_project_knows_what_it_was_generated_from() {
+fn project_records_what_it_was_generated_from() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let answers = Answers {
         database: Some("postgres".to_owned()),
-        example: Some("none".to_owned()),
+        example: Some("monitor".to_owned()),
         deploy: Some("github,docker".to_owned()),
-        source: Some("somewhere".to_owned()),
+        mainstay: None,
     };
     let project = generate("my-svc", &answers, Place::Below(directory.path())).expect("it works");
 
-    let record = std::fs::read_to_string(project.join(".template.toml")).expect("it is there");
-    let record: toml::Table = record.parse().expect("it is TOML");
     let version = env!("CARGO_PKG_VERSION");
+    let source = repository::origin().unwrap_or_else(|| "mainstay".to_owned());
+    let commit = repository::commit().unwrap_or_else(|| "unknown".to_owned());
+    let checksum = checksum::of(&project.join("mainstay")).expect("it can be read");
     let expected = toml::toml! {
         [template]
         version = version
-        source = "somewhere"
+        source = source
+        commit = commit
+        checksum = checksum
 
         [answers]
         project-name = "my-svc"
         database = "postgres"
-        example = "none"
+        example = "monitor"
         deploy = ["github", "docker"]
+        mainstay = "mainstay"
     };
-    assert_eq!(record, expected);
+    assert_eq!(record(&project), expected);
+}
+
+#[test]
+fn recorded_checksum_is_what_a_shell_computes() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let project = project("my-svc", directory.path());
+    let text = fs::read_to_string(project.join(".template.toml")).expect("it is there");
+    let command = text.lines().find_map(|line| line.strip_prefix("# find "));
+    let command = format!("find {}", command.expect("the record has the command"));
+
+    let mut sh = Command::new("sh");
+    let output = sh
+        .args(["-c", &command])
+        .current_dir(project.join("mainstay"))
+        .output();
+
+    let said = String::from_utf8(output.expect("sh runs").stdout).expect("text");
+    let recorded = &record(&project)["template"]["checksum"];
+    assert_eq!(said.split(' ').next(), recorded.as_str());
+}
+
+#[test]
+fn checksum_of_the_template_is_up_to_date() {
+    let hook = repository::template().join("hooks/mainstay.rhai");
+    assert_eq!(
+        fs::read_to_string(hook).expect("it is there"),
+        lock::machinery_hook().expect("the template can be read"),
+        "run `cargo run -- lock`"
+    );
+}
+
+fn record(project: &Path) -> toml::Table {
+    let record = fs::read_to_string(project.join(".template.toml")).expect("it is there");
+    record.parse().expect("it is TOML")
 }
 
 #[test]
 fn two_generations_with_the_same_answers_are_the_same() {
     let [one, two] = [(); 2].map(|()| tempfile::tempdir().expect("a temporary directory"));
     let [one, two] = [&one, &two].map(|directory| project("same", directory.path()));
-    let names = harness::variant::files(&one);
-    assert_eq!(names, harness::variant::files(&two));
+    let names = files(&one);
+    assert_eq!(names, files(&two));
     for name in names {
-        let [a, b] = [&one, &two].map(|root| std::fs::read(root.join(&name)).expect("a file"));
+        let [a, b] = [&one, &two].map(|root| fs::read(root.join(&name)).expect("a file"));
         assert_eq!(a, b, "{}", name.display());
     }
     assert!(repository::template().is_dir());
 }
 
 #[test]
-fn without_an_example_the_service_is_read_in_a_few_minutes() {
-    const MOST: usize = 200;
+fn mainstay_is_the_same_in_every_project() {
+    let staged = generate::staged(repository::root()).expect("it can be copied");
+    let template = generate::machinery(staged.path());
+    let names = files(&template);
+    assert!(names.len() > 50, "is this looking? {names:?}");
+    for variant in Variant::all()
+        .into_iter()
+        .chain([Variant::default().deploy(&[])])
+    {
+        let project = variant.generate();
+        let copy = project.dir().join("mainstay");
+        assert_eq!(files(&copy), names, "{}", project.name());
+        for name in &names {
+            let [a, b] = [&template, &copy].map(|root| fs::read(root.join(name)).expect("a file"));
+            assert!(a == b, "{}: mainstay/{}", project.name(), name.display());
+        }
+    }
+}
+
+#[test]
+fn hello_has_less_code_of_its_owner_than_can_be_read_at_once() {
     for database in ["sqlite", "postgres"] {
-        let answers = Answers {
-            database: Some(database.to_owned()),
-            example: Some("none".to_owned()),
-            ..Answers::default()
+        let project = Variant::default().database(database).generate();
+        let lines_in = |place: &str| -> usize {
+            let files = files(project.dir()).into_iter();
+            let rust = files.filter(|name| name.extension().is_some_and(|kind| kind == "rs"));
+            let here = rust.filter(|name| name.starts_with(place) && !name.starts_with("mainstay"));
+            let texts = here.map(|name| fs::read_to_string(project.dir().join(name)));
+            texts.map(|text| text.expect("text").lines().count()).sum()
         };
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let place = Place::Below(directory.path());
-        let project = generate("svc", &answers, place).expect("it is generated");
-        let files = harness::variant::files(&project);
-        let of_the_service =
-            |name: &&PathBuf| name.starts_with("src/service") || name.starts_with("migrations");
-        let lengths = files.iter().filter(of_the_service).map(|name| {
-            let text = std::fs::read_to_string(project.join(name)).expect("text");
-            text.lines().count()
-        });
-        let lengths: Vec<_> = lengths.collect();
-        let lines = lengths.iter().sum::<usize>();
-        assert!(
-            lengths.len() >= 4,
-            "only {} files: is this looking?",
-            lengths.len()
-        );
-        assert!(lines < MOST, "{database}: {lines} lines in {lengths:?}");
+        for (place, limit) in [("src", 400), ("tests", 300), ("", 700)] {
+            let lines = lines_in(place);
+            assert!(
+                (50..limit).contains(&lines),
+                "{database}: {lines} lines of Rust in {place:?}"
+            );
+        }
     }
 }

@@ -1,16 +1,16 @@
 //! Places: a project can be generated into a directory that exists, a git repository, a workspace;
 //! and it takes nothing for that but the template.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use harness::generate::{Answers, Place, generate, staged};
 use harness::repository;
-use harness::variant::{cargo, files};
+use harness::variant::{Variant, cargo, files};
+use serde_json::Value;
 
-use crate::project;
+use crate::{is_quiet, project, workspace};
 
 #[test]
 fn init_fills_the_directory_at_hand_and_touches_nothing_else() {
@@ -34,121 +34,66 @@ fn init_fills_the_directory_at_hand_and_touches_nothing_else() {
 }
 
 #[test]
-fn within_a_git_repository_no_second_one_is_made() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    git(directory.path(), &["init", "-q"]);
-
-    let project = project("my-svc", directory.path());
-
-    assert!(!project.join(".git").exists());
-    let untracked = git(directory.path(), &["status", "--porcelain", "-uall"]);
-    assert!(
-        untracked.contains("my-svc/Cargo.toml"),
-        "git sees the project: {untracked}"
-    );
-    assert!(
-        !untracked.contains("my-svc/target/"),
-        "and nothing that was built: {untracked}"
-    );
-}
-
-#[test]
-fn two_services_in_one_workspace_build_test_and_document_without_a_warning() {
-    // Always at the same place, so that only what changed is built again.
-    let home = repository::projects().join("workspace");
-    _ = fs::remove_dir_all(&home);
-    fs::create_dir_all(&home).expect("the place for projects can be made");
-    let manifest = "[workspace]\nresolver = \"3\"\nmembers = []\n";
-    fs::write(home.join("Cargo.toml"), manifest).expect("it can be written");
-    for name in ["left", "right-hand"] {
-        project(name, &home);
-    }
-    // The workspace has a lock of its own; a member's knows what works.
-    fs::copy(home.join("left/Cargo.lock"), home.join("Cargo.lock")).expect("it can be copied");
-
-    for command in [
-        &["build", "--workspace", "--offline"][..],
-        &["test", "--workspace", "--offline"],
-        &["doc", "--workspace", "--no-deps", "--offline"],
-    ] {
-        let output = cargo(&home, "two services in a workspace", command);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            !said.contains("warning"),
-            "cargo {}:\n{said}",
-            command.join(" ")
-        );
-    }
-}
-
-#[test]
-fn generation_needs_no_network_and_runs_no_command() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    // A namespace of its own has no network but a loopback that is down; an empty PATH, no commands.
-    let output = Command::new("unshare")
-        .args([
-            "--map-root-user",
-            "--net",
-            "--",
-            "/usr/bin/env",
-            "PATH=/nonexistent",
-        ])
-        .arg(env!("CARGO_BIN_EXE_harness"))
-        .args(["new", "alone", "--no-run", "--into"])
-        .arg(directory.path())
-        .env_remove("USER")
-        .output()
-        .expect("unshare, of util-linux, is installed");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+fn alone_a_project_is_a_workspace_with_its_machinery() {
+    let project = Variant::default().generate();
+    let output = project.cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let packages = metadata["packages"].as_array().expect("a list");
+    let names: Vec<_> = packages.iter().map(|package| &package["name"]).collect();
+    assert_eq!(names, ["svc", "mainstay"]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        !said.contains("Could not"),
-        "nothing was tried in vain: {said}"
-    );
-
-    let beside = tempfile::tempdir().expect("a temporary directory");
-    let usual = project("alone", beside.path());
-    let alone = directory.path().join("alone");
-    assert_eq!(files(&usual), files(&alone));
-    for file in files(&usual)
-        .iter()
-        .filter(|file| !file.ends_with(".template.toml"))
-    {
-        let [a, b] = [&usual, &alone].map(|root| fs::read(root.join(file)).expect("a file"));
-        assert_eq!(a, b, "{}", file.display());
-    }
+    assert!(!said.contains("warning"), "{said}");
 }
 
 #[test]
-fn the_service_is_built_as_if_cargo_had_been_called_by_hand() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let (cargo, told) = (
-        directory.path().join("cargo"),
-        directory.path().join("told"),
+fn workspace_without_machinery_gets_one_with_the_service() {
+    let home = workspace(
+        "foreign",
+        "[workspace]\nresolver = \"3\"\nmembers = [\"services/*\"]\n",
     );
-    let script = format!("#!/bin/sh\nenv > '{}'\n", told.display());
-    fs::write(&cargo, script).expect("it can be written");
-    fs::set_permissions(&cargo, Permissions::from_mode(0o700)).expect("it can be made a program");
+    fs::create_dir(home.join("services")).expect("it can be made");
 
-    let status = Command::new(env!("CARGO_BIN_EXE_harness"))
-        .args(["new", "my-svc", "--into"])
-        .arg(directory.path())
-        .envs([("CARGO_PKG_NAME", "mainstay"), ("CARGO_MANIFEST_DIR", "/")])
-        .env("CARGO_TARGET_DIR", "/theirs")
-        .env("CARGO", &cargo)
-        .status();
+    let project = project("lookout", &home.join("services"));
 
-    assert!(status.expect("it is built").success());
-    let told = fs::read_to_string(told).expect("cargo was called");
-    // A build script that looks at these would run again for whoever has others.
-    for name in ["CARGO_PKG_NAME=", "CARGO_MANIFEST_DIR="] {
-        assert!(!told.contains(name), "{told}");
-    }
-    assert!(told.contains("CARGO_TARGET_DIR=/theirs"), "{told}");
+    assert!(project.join("mainstay/Cargo.toml").exists());
+    assert!(
+        !project.join("Cargo.lock").exists(),
+        "the workspace has one"
+    );
+    is_quiet(&home, &[&["check", "--workspace", "--all-targets"]]);
+}
+
+#[test]
+fn services_of_a_fleet_share_one_machinery() {
+    let home = workspace(
+        "shared",
+        "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\nexclude = [\"target\"]\n",
+    );
+    project("lookout", &home);
+    let answers = Answers {
+        database: Some("postgres".to_owned()),
+        example: Some("monitor".to_owned()),
+        mainstay: Some("../lookout/mainstay".to_owned()),
+        ..Answers::default()
+    };
+
+    let second = generate("watch", &answers, Place::Below(&home)).expect("it is generated");
+
+    assert!(!second.join("mainstay").exists());
+    let record = fs::read_to_string(second.join(".template.toml")).expect("it is there");
+    assert!(
+        record.contains("mainstay = \"../lookout/mainstay\""),
+        "{record}"
+    );
+    assert!(!record.contains("checksum"), "it has no copy: {record}");
+    // Each with the features of the other: both databases in one machinery.
+    is_quiet(
+        &home,
+        &[
+            &["clippy", "--workspace", "--all-targets"],
+            &["doc", "--workspace", "--no-deps"],
+        ],
+    );
 }
 
 #[test]
