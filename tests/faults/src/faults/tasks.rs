@@ -1,25 +1,24 @@
 //! Tasks that fail, do not start, or do not stop.
 
-use std::error::Error;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use mainstay::Error;
+use mainstay::supervisor::{Builder, Context, Supervisor};
 use tokio::sync::watch;
-
-use crate::frame::supervisor::{Builder, Context, Supervisor};
 
 use super::settings::TaskFault;
 
 /// Longer than any test.
-const FOR_EVER: Duration = Duration::from_secs(3600);
+const FOR_EVER: Duration = Duration::from_hours(1);
 
-/// Starts the task that misbehaves, and gives the route that makes it.
+/// Starts the faulty task, and returns the route that makes it fail.
 pub(super) async fn start(
     fault: TaskFault,
     supervisor: &Supervisor,
-) -> Result<Router, Box<dyn Error + Send + Sync>> {
+) -> Result<Router, Error> {
     let fall = watch::Sender::new(false);
     match fault {
         TaskFault::None => {}
@@ -65,11 +64,11 @@ pub(super) async fn start(
     Ok(Router::new().route("/fall", get(answer)))
 }
 
-/// A task that is well until it is told to fall, and fails at once whenever it starts again.
+/// A task that runs until a request for `/fall`, and fails at once whenever it is restarted.
 fn falls(
     task: Builder,
     fall: &watch::Sender<bool>,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
+) -> Result<(), Error> {
     let fall = fall.subscribe();
     let task = task
         .backoff(Duration::from_millis(1), Duration::from_millis(1))
@@ -86,11 +85,11 @@ fn falls(
     Ok(())
 }
 
-/// A task with manners, which tells of its start and its stop.
+/// A task that logs its start and its stop.
 async fn sound(
     supervisor: &Supervisor,
     name: &'static str,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
+) -> Result<(), Error> {
     let run = |context: Context| async move {
         tracing::info!(name = context.name(), "sound task started");
         context.started();
@@ -101,7 +100,7 @@ async fn sound(
     Ok(())
 }
 
-/// Something whose release matters.
+/// Logs when it is dropped.
 struct Held;
 
 impl Drop for Held {

@@ -1,4 +1,4 @@
-//! Handlers that keep threads for themselves.
+//! Handlers that block threads.
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -23,17 +23,17 @@ pub(super) fn routes() -> Router {
         .route("/blocking", get(blocking))
 }
 
-/// Keeps its own worker.
+/// Blocks its own worker.
 async fn spin(Query(time): Query<Time>) -> &'static str {
     tracing::info!("spin begun");
     thread::sleep(Duration::from_millis(time.ms));
     "done"
 }
 
-/// Keeps every worker of the runtime, all at the same time; answers before that.
+/// Blocks every worker of the runtime, all at the same time; answers before that.
 async fn stall(Query(time): Query<Time>) -> StatusCode {
     let runtime = Handle::current();
-    // From a thread of its own: what a worker spawns may have to wait for that worker.
+    // From a thread of its own: a task that a worker spawns may have to wait for that worker.
     thread::spawn(move || {
         let workers = runtime.metrics().num_workers();
         let all = Arc::new(Barrier::new(workers));
@@ -50,7 +50,7 @@ async fn stall(Query(time): Query<Time>) -> StatusCode {
     StatusCode::ACCEPTED
 }
 
-/// Leaves blocking work behind that never ends.
+/// Starts blocking work that never ends.
 async fn blocking() -> StatusCode {
     tokio::task::spawn_blocking(|| {
         tracing::info!("blocking begun");

@@ -1,4 +1,4 @@
-//! Connections that stay: events, and WebSockets with and without manners.
+//! Connections that stay open: server-sent events, and WebSockets that close at the drain or do not.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -9,8 +9,7 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::{Stream, stream};
-
-use crate::frame::server::Drain;
+use mainstay::server::Drain;
 
 pub(super) fn routes() -> Router {
     Router::new()
@@ -19,7 +18,7 @@ pub(super) fn routes() -> Router {
         .route("/ws-deaf", get(deaf))
 }
 
-/// An event now and then, without end.
+/// An event every 100 ms, without end.
 async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     Sse::new(stream::unfold(0_u64, |number| async move {
         if number > 0 {
@@ -29,18 +28,20 @@ async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     }))
 }
 
-/// Says goodbye at the drain, and waits for the other side to say it too.
+/// Sends a close frame at the drain, and waits for the client's.
 async fn polite(upgrade: WebSocketUpgrade, drain: Drain) -> Response {
-    upgrade.on_upgrade(|socket| talk(socket, drain)).into_response()
+    upgrade
+        .on_upgrade(|socket| talk(socket, drain))
+        .into_response()
 }
 
 async fn talk(mut socket: WebSocket, drain: Drain) {
     loop {
-        let heard = tokio::select! {
+        let received = tokio::select! {
             () = drain.begun() => break,
-            heard = socket.recv() => heard,
+            received = socket.recv() => received,
         };
-        match heard {
+        match received {
             Some(Ok(Message::Text(text))) => {
                 if socket.send(Message::Text(text)).await.is_err() {
                     return;
@@ -65,11 +66,9 @@ async fn talk(mut socket: WebSocket, drain: Drain) {
     }
 }
 
-/// Knows nothing of a stop.
+/// Ignores the drain.
 async fn deaf(upgrade: WebSocketUpgrade) -> Response {
     upgrade
-        .on_upgrade(|mut socket| async move {
-            while let Some(Ok(_)) = socket.recv().await {}
-        })
+        .on_upgrade(|mut socket| async move { while let Some(Ok(_)) = socket.recv().await {} })
         .into_response()
 }

@@ -1,32 +1,14 @@
-//! The settings: the frame's, and what is wrong.
+//! `[faults]`: which task and which check misbehave, and how.
 
-use config::ValueKind;
-
-use crate::frame;
-use crate::frame::health::Need;
-use crate::frame::settings::{Reader, Section, Setting, one_of};
-
-#[derive(Debug, Clone)]
-pub struct Settings {
-    pub frame: frame::Settings,
-    pub faults: Faults,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            frame: from.part(),
-            faults: from.section("faults"),
-        }
-    }
-}
+use mainstay::Importance;
+use mainstay::settings::{Reader, Section, Setting, ValueKind, one_of};
 
 /// `[faults]`
 #[derive(Debug, Clone)]
-pub struct Faults {
-    pub task: TaskFault,
-    pub check: CheckFault,
-    pub need: Need,
+pub(crate) struct Faults {
+    pub(crate) task: TaskFault,
+    pub(crate) check: CheckFault,
+    pub(crate) importance: Importance,
 }
 
 impl Section for Faults {
@@ -34,25 +16,25 @@ impl Section for Faults {
         Self {
             task: from.value("task"),
             check: from.value("check"),
-            need: from.value("need"),
+            importance: from.value("importance"),
         }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TaskFault {
+pub(crate) enum TaskFault {
     None,
-    /// A critical one fails, as soon as `/fall` is asked for, until it is given up.
+    /// A critical task fails, from the request for `/fall` on, until it is given up.
     Critical,
     /// The same, but not critical.
     Dispensable,
     /// Fails before it has started, while the service waits for it.
     NotStarted,
-    /// Does not say that it has started, while the service waits for it.
+    /// Never reports that it has started, while the service waits for it.
     SlowStart,
     /// Ignores its cancellation.
     Deaf,
-    /// Two fail while they stop.
+    /// Two tasks fail while they stop.
     TwoFailing,
 }
 
@@ -76,17 +58,17 @@ impl Setting for TaskFault {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckFault {
+pub(crate) enum CheckFault {
     None,
-    /// Nothing is wrong: it only counts how often it is asked.
+    /// Never fails: it only counts its calls.
     Sound,
     /// Fails every other time.
     Flaky,
     Fails,
     Panics,
-    /// Never answers.
+    /// Never completes.
     Hangs,
-    /// Never answers, and keeps a thread of the runtime for itself.
+    /// Never completes, and blocks a thread of the runtime.
     Blocks,
 }
 

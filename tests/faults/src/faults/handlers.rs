@@ -1,4 +1,4 @@
-//! Handlers that answer late, in pieces, by a panic, with what the database makes of a value, or never.
+//! Handlers that answer late, in pieces, with a panic, with an error of the database, or never.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use futures_util::{StreamExt, stream};
+use mainstay::problem::Problem;
 use serde::Deserialize;
 
-use crate::frame::database::Database;
-use crate::frame::problem::Problem;
+use crate::settings::Database;
 
 #[derive(Deserialize)]
 struct Slowness {
@@ -51,7 +51,7 @@ pub(super) fn routes(database: Database) -> Router {
 }
 
 async fn slow(Query(slowness): Query<Slowness>) -> &'static str {
-    // For tests that act once the request is in its handler.
+    // Tests wait for this event to know that the request is in its handler.
     tracing::info!("slow begun");
     tokio::time::sleep(Duration::from_millis(slowness.ms)).await;
     "done"
@@ -62,7 +62,7 @@ async fn never() {
     std::future::pending().await
 }
 
-/// A line now and then.
+/// So many lines, with a pause between them.
 async fn pieces(Query(Pieces { chunks, ms }): Query<Pieces>) -> Body {
     let lines = stream::unfold(0, move |sent| async move {
         if sent == chunks {
@@ -76,7 +76,7 @@ async fn pieces(Query(Pieces { chunks, ms }): Query<Pieces>) -> Body {
     Body::from_stream(lines)
 }
 
-/// As many bytes as are asked for, as fast as they are taken.
+/// So many bytes, as fast as the client reads them.
 async fn big(Query(Size { bytes }): Query<Size>) -> Body {
     const PIECE: &[u8] = &[b'x'; 64 * 1024];
     Body::from_stream(stream::unfold(bytes, |left| async move {
@@ -92,7 +92,7 @@ async fn upload(body: Bytes) -> String {
     body.len().to_string()
 }
 
-/// Reads the body by itself, and takes what goes wrong there for a fault of its own.
+/// Reads the body piece by piece, and answers 500 when that fails.
 async fn raw(body: Body) -> Result<String, StatusCode> {
     let mut stream = body.into_data_stream();
     let mut length = 0;
@@ -102,12 +102,12 @@ async fn raw(body: Body) -> Result<String, StatusCode> {
     Ok(length.to_string())
 }
 
-/// Has all of the request by then.
+/// Panics after the whole request was received.
 async fn panics(_body: Bytes) {
     panic!("a handler that panics")
 }
 
-/// On Postgres, a value that is no UUID is refused with the value.
+/// On Postgres, the error for a value that is not a UUID contains the value.
 async fn cast(
     State(database): State<Database>,
     Query(Wanted { value }): Query<Wanted>,
@@ -116,7 +116,7 @@ async fn cast(
     Ok(query.fetch_one(database.read()).await?)
 }
 
-/// On SQLite, a value that is no path is a mistake of the statement, which is told with the value.
+/// On SQLite, the error for a value that is not a path contains the value.
 async fn pick(
     State(database): State<Database>,
     Query(Wanted { value }): Query<Wanted>,
@@ -125,12 +125,12 @@ async fn pick(
     Ok(query.fetch_one(database.read()).await?)
 }
 
-/// For tests of what is logged.
+/// An event at DEBUG, for tests of the log filter.
 async fn say() {
     tracing::debug!("said");
 }
 
-/// For tests of how much is logged: an event of so many bytes.
+/// An event of so many bytes, for tests of the log buffer.
 async fn shout(Query(size): Query<Size>) {
     tracing::info!(text = "x".repeat(size.bytes), "shouted");
 }

@@ -1,0 +1,2 @@
+-- no-transaction
+CREATE INDEX CONCURRENTLY guests_times ON guests (times);

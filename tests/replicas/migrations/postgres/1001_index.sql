@@ -1,2 +1,0 @@
--- no-transaction
-CREATE INDEX CONCURRENTLY targets_length ON targets (length(url));
