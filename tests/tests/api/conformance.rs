@@ -3,34 +3,35 @@
 
 use std::fs;
 
+use harness::fleet;
 use harness::http::get;
 use harness::postgres::Postgres;
 use harness::repository;
 use harness::schemathesis;
 use harness::service::{Launch, Service};
-use harness::variant::Variant;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn the_example_is_as_it_is_described() {
-    is_as_described(crate::service(), "openapi.json").await;
+async fn the_monitor_is_as_it_is_described() {
+    is_as_described(crate::service(), "monitor/openapi.json").await;
 }
 
 #[tokio::test]
-async fn what_is_generated_without_it_is_as_it_is_described() {
-    let binary = Variant::default().example("none").generate().build();
-    is_as_described(Service::of(binary), "bare/openapi.json").await;
+async fn hello_is_as_it_is_described() {
+    is_as_described(Service::of(fleet::HELLO.binary()), "openapi.json").await;
 }
 
 #[tokio::test]
 async fn on_postgres_both_are_as_they_are_described() {
     let postgres = Postgres::start().await.unwrap();
-    for (example, committed) in [("monitor", "openapi.json"), ("none", "bare/openapi.json")] {
-        let variant = Variant::default().database("postgres").example(example);
-        postgres.create_database(example).await.unwrap();
-        let launch = Service::of(variant.generate().build());
-        let mut launch = launch.env("APP__DATABASE__URL", postgres.url(example));
-        if example == "monitor" {
+    for (member, committed) in [
+        (fleet::MONITOR_ON_POSTGRES, "monitor/openapi.json"),
+        (fleet::HELLO_ON_POSTGRES, "openapi.json"),
+    ] {
+        postgres.create_database(member.name()).await.unwrap();
+        let launch = Service::of(member.binary());
+        let mut launch = launch.env("APP__DATABASE__URL", postgres.url(member.name()));
+        if member == fleet::MONITOR_ON_POSTGRES {
             launch = launch.set("monitor.scheduled", false);
         }
         is_as_described(launch, committed).await;

@@ -3,16 +3,11 @@
 mod conformance;
 mod page;
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
-
+use harness::fleet;
 use harness::service::{Launch, Service};
-use harness::variant::Variant;
 
-/// The default service, not started yet.
+/// The monitor, not started yet.
 fn service() -> Launch {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let binary = BINARY.get_or_init(|| Variant::default().generate().build());
-    // Nobody out there is asked.
-    Service::of(binary).set("monitor.scheduled", false)
+    // It checks no targets.
+    Service::of(fleet::MONITOR.binary()).set("monitor.scheduled", false)
 }

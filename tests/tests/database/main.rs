@@ -1,4 +1,4 @@
-//! The default service, and whatever can become of its database: a link that goes dead, a server
+//! The monitor, and whatever can become of its database: a link that goes dead, a server
 //! that restarts or is not there yet, a process that is killed, clients that leave, a disk that is
 //! full. No row that was acknowledged is lost, nobody waits for long, and nothing needs a hand.
 
@@ -13,13 +13,12 @@ mod restarts;
 mod starts;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use harness::fleet;
 use harness::http::{self, Answer, Request};
 use harness::service::{Launch, Service};
-use harness::variant::Variant;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -31,8 +30,7 @@ const SLACK: Duration = Duration::from_millis(700);
 
 /// The service whose database is a file, in its working directory.
 fn on_sqlite() -> Launch {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    quiet(BINARY.get_or_init(|| Variant::default().generate().build()))
+    quiet(&fleet::MONITOR.binary())
 }
 
 /// It asks the database only what it is asked for, and nobody else anything.
@@ -42,12 +40,7 @@ fn quiet(binary: &Path) -> Launch {
 
 /// The service on a Postgres.
 fn on_postgres(url: &str) -> Launch {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        let variant = Variant::default().database("postgres").example("monitor");
-        variant.generate().build()
-    };
-    quiet(BINARY.get_or_init(build)).env("APP__DATABASE__URL", url)
+    quiet(&fleet::MONITOR_ON_POSTGRES.binary()).env("APP__DATABASE__URL", url)
 }
 
 fn new_target(url: &str) -> Request {

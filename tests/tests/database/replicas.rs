@@ -1,16 +1,15 @@
-//! Several replicas that start at once on an empty database (`tests/replicas` adds a migration of
-//! the kind that deadlocks when the others wait for it in the database).
+//! Several replicas that start at once on an empty database. `tests/faults` adds a migration of the
+//! kind that deadlocks when the others wait for it in the database.
 
 use std::fs;
 use std::time::Duration;
 
 use harness::eventually;
+use harness::fleet;
+use harness::http::{self, Request};
 use harness::postgres::Postgres;
 use harness::repository;
 use harness::service::Service;
-use harness::variant::Variant;
-
-use crate::{add, urls};
 
 /// Keeps what `CREATE INDEX CONCURRENTLY` waits for: a look at the database from before.
 const LOOK: &str = "SELECT pg_sleep(60)";
@@ -18,11 +17,8 @@ const LOOK: &str = "SELECT pg_sleep(60)";
 #[tokio::test]
 async fn replicas_that_start_at_once_migrate_once_and_none_waits_for_ever() {
     let postgres = Postgres::start().await.unwrap();
-    let variant = Variant::default().database("postgres").example("monitor");
-    let binary = variant.with("replicas").generate().build();
-    let launch = Service::of(binary)
+    let launch = Service::of(fleet::FAULTS_ON_POSTGRES.binary())
         .env("APP__DATABASE__URL", postgres.url("postgres"))
-        .set("monitor.scheduled", false)
         // A migration may take longer than any statement, waits for others included.
         .set("database.statement_timeout", "500ms");
     let look = postgres.query("postgres", LOOK);
@@ -55,11 +51,10 @@ async fn replicas_that_start_at_once_migrate_once_and_none_waits_for_ever() {
     let (ended, ()) = tokio::join!(look, starting);
     assert!(ended.is_err(), "it was ended before its time");
 
-    for (number, replica) in replicas.into_iter().enumerate() {
+    for (number, replica) in (1..).zip(replicas) {
         let replica = replica.ready().await;
-        let address = replica.http().await;
-        add(address, &format!("http://{number}")).await;
-        assert_eq!(urls(address).await.len(), number + 1);
+        let visit = http::send(replica.http().await, Request::post("/v1/hello/Ada"));
+        assert_eq!(visit.await.unwrap().json()["times"], number);
         assert_eq!(replica.stop().await.code, Some(0));
     }
     let applied = "SELECT count(*), bool_and(success) FROM _sqlx_migrations";
@@ -67,6 +62,6 @@ async fn replicas_that_start_at_once_migrate_once_and_none_waits_for_ever() {
     let files = fs::read_dir(repository::template().join("migrations/postgres")).unwrap();
     // The one that waits for others comes on top.
     assert_eq!(applied, format!("{}|t", files.count() + 1));
-    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'targets_length'::regclass";
+    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'guests_times'::regclass";
     assert_eq!(postgres.query("postgres", valid).await.unwrap(), "t");
 }

@@ -82,7 +82,7 @@ async fn a_start_that_may_not_migrate_makes_no_file_either() {
     let launch = on_sqlite().directory(directory.path());
     let launch = launch.set("database.migrate_on_start", false);
     let exit = launch.clone().start().await.unwrap().exit().await;
-    exit.failed(&["no database sqlite:data/service.db", "svc migrate"]);
+    exit.failed(&["no database sqlite:data/service.db", "svc-monitor migrate"]);
     assert!(!directory.path().join("data").exists());
 
     let migrated = launch.clone().arg("migrate").run().await.unwrap();

@@ -18,7 +18,7 @@ const ALWAYS: [(&str, &str); 7] = [
 
 use crate::{Before, faulty, said, unimpressed};
 
-/// Also what no route has seen is a problem, with an id.
+/// A problem, with an id.
 pub(crate) fn is_refused_as(answer: &Answer, code: &str) {
     let kind = answer.header("content-type");
     assert_eq!(kind, Some("application/problem+json"), "{answer}");
@@ -26,13 +26,20 @@ pub(crate) fn is_refused_as(answer: &Answer, code: &str) {
     has_an_id(answer);
 }
 
+/// The bare answer to what is not a request: only a status. hyper gives it, or the server to a head
+/// that comes too late.
+#[track_caller]
+pub(crate) fn is_bare(answer: &Answer, status: u16) {
+    assert_eq!((answer.status, answer.text()), (status, ""), "{answer}");
+    assert_eq!(answer.header("content-length"), Some("0"), "{answer}");
+    assert_eq!(answer.header("server"), None, "{answer}");
+}
+
 #[tokio::test]
-async fn every_answer_has_an_id_and_the_headers_of_all_and_does_not_say_what_serves_it() {
-    let launch = faulty().set("http.header_timeout", "300ms");
-    let service = launch.start().await.unwrap().ready().await;
+async fn every_answer_to_a_request_has_an_id_and_the_security_headers() {
+    let service = faulty().start().await.unwrap().ready().await;
     let (public, operators) = (service.http().await, service.operator().await);
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-    let large = format!("x: {}\r\n\r\n", "x".repeat(300_000));
     for (address, request, status) in [
         (public, get("/slow?ms=0"), 200),
         (public, get("/livez"), 200),
@@ -47,14 +54,6 @@ async fn every_answer_has_an_id_and_the_headers_of_all_and_does_not_say_what_ser
         ),
         (public, get("/panic"), 500),
         (public, "GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
-        (public, "no request\r\n\r\n".to_owned(), 400),
-        (public, "GET / HTTP/1.1\r\nhost".to_owned(), 408),
-        (
-            public,
-            get("/slow").replace("\r\n\r\n", &format!("\r\n{large}")),
-            431,
-        ),
-        (public, get(&format!("/{}", "x".repeat(20_000))), 414),
         (operators, get("/livez"), 200),
         (operators, get("/metrics"), 200),
         (operators, get("/api/state"), 200),
@@ -62,10 +61,7 @@ async fn every_answer_has_an_id_and_the_headers_of_all_and_does_not_say_what_ser
     ] {
         let what = request.lines().next().unwrap_or_default().get(..40);
         let what = what.unwrap_or(&request);
-        let mut client = Conversation::open(address).await.unwrap();
-        // It may hang up before it has heard all of this.
-        _ = client.write(&request).await;
-        let answer = client.answer().await.unwrap();
+        let answer = said(address, &request).await;
         assert_eq!(answer.status, status, "{what}: {answer}");
         for (name, value) in ALWAYS {
             // What may be kept for a while, such as the description, says so itself.
@@ -75,6 +71,21 @@ async fn every_answer_has_an_id_and_the_headers_of_all_and_does_not_say_what_ser
         }
         assert!(answer.header("x-request-id").is_some(), "{what}: {answer}");
         assert_eq!(answer.header("server"), None, "{what}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_a_request_get_a_bare_answer() {
+    let launch = faulty().set("http.header_timeout", "300ms");
+    let service = launch.start().await.unwrap().ready().await;
+    for (bytes, status) in [
+        ("no request\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nhost", 408),
+    ] {
+        let mut client = Conversation::open(service.http().await).await.unwrap();
+        client.write(bytes).await.unwrap();
+        is_bare(&client.answer().await.unwrap(), status);
+        client.closed().await.unwrap();
     }
 }
 
@@ -102,8 +113,7 @@ async fn a_request_whose_end_can_be_read_in_two_ways_is_refused_and_the_connecti
         client.write(request).await.unwrap();
         let answer = client.answer().await;
         let answer = answer.unwrap_or_else(|failure| panic!("{head:?}: {failure}"));
-        assert_eq!(answer.status, 400, "{head:?}: {answer}");
-        is_refused_as(&answer, "bad_request");
+        is_bare(&answer, 400);
         let rest = client.closed().await.unwrap().rest;
         assert!(
             rest.is_empty(),

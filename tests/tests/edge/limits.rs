@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use harness::http::{Conversation, Http2, Request};
 
-use crate::heads::is_refused_as;
+use crate::heads::is_bare;
 use crate::{Before, faulty, unimpressed};
 
 #[tokio::test]
@@ -39,20 +39,15 @@ async fn refuses(address: SocketAddr) {
         _ = client.write(request).await;
         let answer = client.answer().await;
         let answer = answer.unwrap_or_else(|failure| panic!("{what}: {failure}"));
-        assert_eq!(answer.status, status, "{what}: {answer}");
-        is_refused_as(&answer, "head_too_large");
+        is_bare(&answer, status);
         client.closed().await.unwrap();
     }
-    for (length, status, code) in [
-        (1_000_000, 431, "head_too_large"),
-        (20_000, 414, "uri_too_long"),
-    ] {
+    for (length, status) in [(1_000_000, 431), (20_000, 414)] {
         let request = format!("GET /{} HTTP/1.1\r\nhost: here\r\n\r\n", "x".repeat(length));
         let mut client = Conversation::open(address).await.unwrap();
         _ = client.write(request).await;
         let answer = client.answer().await.unwrap();
-        assert_eq!(answer.status, status, "{length}: {answer}");
-        is_refused_as(&answer, code);
+        is_bare(&answer, status);
     }
 }
 

@@ -12,14 +12,12 @@ mod overload;
 mod slow;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use harness::eventually;
+use harness::fleet;
 use harness::http::{self, Answer, Conversation};
 use harness::service::{Launch, Service};
-use harness::variant::Variant;
 
 /// What a service may grow by under any of this, in bytes.
 const GROWTH: u64 = 16 * 1024 * 1024;
@@ -49,9 +47,7 @@ impl Before {
 
 /// The faulty service, not started yet.
 fn faulty() -> Launch {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let binary = BINARY.get_or_init(|| Variant::default().with("faults").generate().build());
-    Service::of(binary)
+    Service::of(fleet::FAULTS.binary())
 }
 
 /// The answer to these bytes.

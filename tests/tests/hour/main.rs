@@ -13,8 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use harness::fleet;
 use harness::service::{Launch, Service};
-use harness::variant::Variant;
 use tokio::time::{Instant, sleep};
 
 use alone::alone;
@@ -66,7 +66,7 @@ fn an_hour_of_five_thousand_targets() {
 }
 
 fn debug() -> PathBuf {
-    Variant::default().generate().build()
+    fleet::MONITOR.binary()
 }
 
 async fn pass(hour: Hour, binary: PathBuf) {

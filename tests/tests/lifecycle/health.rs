@@ -10,10 +10,10 @@ use harness::service::{Launch, Service};
 use crate::{faulty, get, in_handler, running};
 
 /// A service with a check that misbehaves, asked as often as a test wants to wait.
-fn checked(check: &str, need: &str) -> Launch {
+fn checked(check: &str, importance: &str) -> Launch {
     faulty()
         .set("faults.check", check)
-        .set("faults.need", need)
+        .set("faults.importance", importance)
         .set("health.period", "100ms")
         .set("health.timeout", "200ms")
 }
@@ -108,7 +108,7 @@ async fn one_probe_in_two_that_fails_does_not_flip_it() {
     loop {
         let answer = service.ask("/readyz").await;
         assert_eq!(answer.status, 200, "{answer}");
-        let asked: u64 = get(&service, "/asked").await.text().parse().unwrap();
+        let asked: u64 = get(&service, "/checks").await.text().parse().unwrap();
         if asked > 20 {
             break;
         }
@@ -119,7 +119,7 @@ async fn one_probe_in_two_that_fails_does_not_flip_it() {
 async fn a_thousand_probes_ask_a_dependency_no_more_often() {
     let launch = checked("sound", "required").set("health.period", "60s");
     let service = running(launch).await;
-    let asked = async || get(&service, "/asked").await.text().to_owned();
+    let asked = async || get(&service, "/checks").await.text().to_owned();
     eventually("the first check", async || {
         (asked().await == "1").then_some(())
     })

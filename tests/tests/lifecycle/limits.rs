@@ -28,8 +28,7 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
         let mut late = Conversation::open(address).await.unwrap();
         late.write("GET /livez HTTP/1.1\r\nhost: ").await.unwrap();
         let answer = late.answer().await.unwrap();
-        assert_eq!(answer.status, 408, "{answer}");
-        assert_eq!(answer.json()["code"], "request_timeout", "{answer}");
+        assert_eq!((answer.status, answer.text()), (408, ""), "{answer}");
         for said in [
             "",
             "G",

@@ -21,13 +21,12 @@ mod surroundings;
 mod tasks;
 mod threads;
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 use std::time::Duration;
 
+use harness::fleet;
 use harness::http::{self, Answer, Failure};
 use harness::service::{Exit, Launch, Service};
-use harness::variant::Variant;
 use tokio::task::JoinHandle;
 
 /// Much longer than anything that is to happen at once, and much shorter than the drains here.
@@ -35,9 +34,7 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// The faulty service, not started yet. None of its requests is ended by the request timeout.
 fn faulty() -> Launch {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let binary = BINARY.get_or_init(|| Variant::default().with("faults").generate().build());
-    Service::of(binary)
+    Service::of(fleet::FAULTS.binary())
         .set("http.request_timeout", "60s")
         .set("shutdown.drain", "15s")
 }

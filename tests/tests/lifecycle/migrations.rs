@@ -1,36 +1,32 @@
 //! A database of an older version, whose migration takes long or fails.
 
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use harness::eventually;
+use harness::fleet;
 use harness::http::{self, Request};
 use harness::service::{Service, Signal};
-use harness::variant::Variant;
-use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{faulty, left_in};
 
-/// A directory with a database that the service had before it became faulty, with this target: it
-/// lacks the migration `recount`, which has a word with such targets.
-async fn lived_in(url: &str) -> TempDir {
-    static BEFORE: OnceLock<std::path::PathBuf> = OnceLock::new();
-    let before = BEFORE.get_or_init(|| Variant::default().generate().build());
+/// A directory with a database of the service before it became faulty, with this guest. It lacks the
+/// migration `recount`, which depends on the guest's name.
+async fn lived_in(guest: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let launch = Service::of(before).directory(directory.path());
+    let launch = Service::of(fleet::HELLO.binary()).directory(directory.path());
     let service = launch.start().await.unwrap().ready().await;
-    let target = Request::post("/v1/targets").json(&json!({"url": url}));
-    let created = http::send(service.http().await, target).await.unwrap();
-    assert_eq!(created.status, 201, "{created}");
+    let visit = Request::post(&format!("/v1/hello/{guest}"));
+    let greeted = http::send(service.http().await, visit).await.unwrap();
+    assert_eq!(greeted.status, 200, "{greeted}");
     assert_eq!(service.stop().await.code, Some(0));
     directory
 }
 
 #[tokio::test]
 async fn a_migration_that_fails_is_named_and_undone() {
-    let directory = lived_in("http://twice").await;
+    let directory = lived_in("twice").await;
     let here = faulty().directory(directory.path());
     for _ in 0..2 {
         let exit = here.clone().start().await.unwrap().exit().await;
@@ -41,7 +37,7 @@ async fn a_migration_that_fails_is_named_and_undone() {
 
 #[tokio::test]
 async fn a_signal_during_a_migration_ends_it_cleanly() {
-    let directory = lived_in("http://slow").await;
+    let directory = lived_in("slow").await;
     for signal in [Signal::TERM, Signal::INT] {
         let launch = faulty()
             .directory(directory.path())

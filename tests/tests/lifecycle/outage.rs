@@ -3,29 +3,27 @@
 use std::time::{Duration, Instant};
 
 use harness::eventually;
+use harness::fleet;
 use harness::http::{self, get};
 use harness::postgres::{Postgres, Stop};
 use harness::service::{Launch, Service};
-use harness::variant::Variant;
 
-fn service(postgres: &Postgres, need: &str) -> Launch {
-    let variant = Variant::default().database("postgres").example("monitor");
-    Service::of(variant.generate().build())
-        .set("monitor.scheduled", false)
+fn service(postgres: &Postgres, importance: &str) -> Launch {
+    Service::of(fleet::FAULTS_ON_POSTGRES.binary())
         .env("APP__DATABASE__URL", postgres.url("postgres"))
-        .set("health.database", need)
+        .set("health.database", importance)
         .set("health.period", "100ms")
         .set("health.timeout", "200ms")
 }
 
 #[tokio::test]
 async fn a_database_that_is_down_never_makes_the_process_look_dead() {
-    for (need, status) in [("degraded", 200), ("required", 503)] {
+    for (importance, status) in [("degraded", 200), ("required", 503)] {
         let mut postgres = Postgres::options().durable().start().await.unwrap();
-        let launch = service(&postgres, need);
+        let launch = service(&postgres, importance);
         let service = launch.start().await.unwrap().ready().await;
         let (public, operator) = (service.http().await, service.operator().await);
-        assert_eq!(get(public, "/v1/targets").await.unwrap().status, 200);
+        assert_eq!(get(public, "/guests").await.unwrap().status, 200);
 
         postgres.stop(Stop::Immediate).await.unwrap();
 
@@ -45,20 +43,20 @@ async fn a_database_that_is_down_never_makes_the_process_look_dead() {
                 let began = Instant::now();
                 let answer = get(address, "/readyz").await.unwrap();
                 times.push(began.elapsed());
-                assert_eq!(answer.status, status, "{need}: {answer}");
+                assert_eq!(answer.status, status, "{importance}: {answer}");
             }
         }
         times.sort_unstable();
         assert!(times[20] < Duration::from_millis(50), "{times:?}");
-        let targets = http::get(public, "/v1/targets").await.unwrap();
-        assert_eq!(targets.status, 503, "{targets}");
+        let guests = http::get(public, "/guests").await.unwrap();
+        assert_eq!(guests.status, 503, "{guests}");
 
         postgres.restart().await.unwrap();
 
         eventually("a recovery", async || {
-            let targets = get(public, "/v1/targets").await.unwrap();
+            let guests = get(public, "/guests").await.unwrap();
             let ready = get(public, "/readyz").await.unwrap();
-            (targets.status == 200 && ready.status == 200).then_some(())
+            (guests.status == 200 && ready.status == 200).then_some(())
         })
         .await;
         assert_eq!(service.stop().await.code, Some(0));

@@ -42,7 +42,7 @@ async fn sighup_reads_the_log_filter_again_and_never_kills() {
 
 #[tokio::test]
 async fn what_sighup_cannot_put_in_force_is_named_and_not_shown() {
-    const TOLD: &str = "changed settings that only a restart puts in force";
+    const TOLD: &str = "changed settings that need a restart";
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("own.toml");
     let write = |text: &str| std::fs::write(&file, text).unwrap();

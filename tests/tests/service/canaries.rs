@@ -3,12 +3,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
+use harness::fleet;
 use harness::http::{self, Answer, Request};
 use harness::postgres::Postgres;
 use harness::service::{Launch, Service};
-use harness::variant::Variant;
 use serde_json::json;
 
 /// What each secret has in it.
@@ -23,12 +22,6 @@ fn faulty(binary: PathBuf) -> Launch {
         .env("APP__OPERATOR__TOKEN_FILE", "token")
         .set("log.filter", "trace")
         .set("http.http2", true)
-}
-
-fn on_postgres() -> PathBuf {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let postgres = || Variant::default().database("postgres").with("faults");
-    BINARY.get_or_init(|| postgres().generate().build()).clone()
 }
 
 /// With a secret wherever a client can put one.
@@ -105,8 +98,7 @@ async fn none_sings(service: Service, failing: &str, status: u16) {
 
 #[tokio::test]
 async fn no_secret_of_a_client_or_of_the_operator_sings_anywhere() {
-    let binary = Variant::default().with("faults").generate().build();
-    let service = faulty(binary).start().await.unwrap().ready().await;
+    let service = faulty(fleet::FAULTS.binary()).start().await.unwrap().ready().await;
     none_sings(service, "/pick", 500).await;
 }
 
@@ -114,7 +106,7 @@ async fn no_secret_of_a_client_or_of_the_operator_sings_anywhere() {
 async fn nor_does_the_password_of_the_database() {
     let postgres = Postgres::options().password("canary-of-the-database");
     let postgres = postgres.start().await.unwrap();
-    let launch = faulty(on_postgres())
+    let launch = faulty(fleet::FAULTS_ON_POSTGRES.binary())
         .file("url", postgres.url("postgres"))
         .env("APP__DATABASE__URL_FILE", "url");
     let service = launch.start().await.unwrap().ready().await;
@@ -123,7 +115,7 @@ async fn nor_does_the_password_of_the_database() {
 
 #[tokio::test]
 async fn a_password_in_a_url_on_the_command_line_is_refused() {
-    let launch = Service::of(on_postgres());
+    let launch = Service::of(fleet::FAULTS_ON_POSTGRES.binary());
     for command in ["serve", "migrate"] {
         let launch = launch.clone().arg(command);
         let url = "postgres://somebody:canary-of-the-database@127.0.0.1:1/nowhere";

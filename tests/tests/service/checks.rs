@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use harness::eventually;
+use harness::fleet;
 use harness::http::{self, Request};
 use harness::postgres::Postgres;
 use harness::service::{Launch, Service, Signal};
-use harness::variant::Variant;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -87,7 +86,7 @@ async fn converse(
 
 /// A service that may ask what is on this machine.
 fn monitor() -> Launch {
-    crate::service()
+    crate::monitor()
         .set("monitor.scheduled", true)
         .set("monitor.allow_private", true)
 }
@@ -154,7 +153,7 @@ async fn what_is_added_is_checked_at_once_and_when_somebody_asks() {
 #[tokio::test]
 async fn what_is_on_this_machine_is_not_asked_unless_that_is_allowed() {
     let watched = Watched::listen().await;
-    let service = crate::service().set("monitor.scheduled", true);
+    let service = crate::monitor().set("monitor.scheduled", true);
     let service = service.start().await.unwrap().ready().await;
     let target = add(&service, &watched.url("/")).await;
     let found = has_results(&service, target, 1).await;
@@ -254,12 +253,7 @@ const TARGETS: usize = 30;
 
 /// Three replicas on one Postgres.
 async fn replicas(postgres: &Postgres) -> Vec<Service> {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        let variant = Variant::default().database("postgres").example("monitor");
-        variant.generate().build()
-    };
-    let launch = Service::of(BINARY.get_or_init(build))
+    let launch = Service::of(fleet::MONITOR_ON_POSTGRES.binary())
         .env("APP__DATABASE__URL", postgres.url("postgres"))
         .set("monitor.allow_private", true)
         .set("monitor.lease", "4s")

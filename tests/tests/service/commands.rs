@@ -1,68 +1,48 @@
 //! The command line does what its help says, and says with its exit code how that went.
 
-use harness::generate::{Answers, Place, generate};
+use std::process::Command;
+
+use harness::fleet;
 use harness::http::{self, Http1};
 use harness::service::Service;
-use harness::variant::cargo;
 
-use crate::{cause_of, service};
+use crate::{cause_of, hello};
 
 #[tokio::test]
 async fn version_names_the_version_the_commit_and_the_profile() {
-    let output = service().arg("--version").run().await.unwrap();
+    let output = hello().arg("--version").run().await.unwrap();
 
     assert_eq!(output.code, Some(0));
-    let expected = "svc 0.1.0 (commit unknown, debug build)\n";
+    let expected = "svc-hello 0.1.0 (commit unknown, debug build)\n";
     assert_eq!(output.stdout, expected, "this project is in no repository");
 }
 
 #[tokio::test]
 async fn a_build_in_a_repository_knows_its_commit() {
-    // Always at the same place, so that only this package is built again.
-    let home = harness::repository::projects().join("committed");
-    _ = std::fs::remove_dir_all(&home);
-    std::fs::create_dir_all(&home).unwrap();
-    let project = generate("committed", &Answers::default(), Place::Below(&home)).unwrap();
+    let member = fleet::HELLO_ON_POSTGRES;
+    let version = Service::of(member.binary()).arg("--version");
+    let version = version.run().await.unwrap().stdout;
+
     let git = |arguments: &[&str]| {
-        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
-        let mut git = std::process::Command::new("git");
-        let output = git
-            .args(identity)
-            .args(arguments)
-            .current_dir(&project)
-            .output()
-            .unwrap();
+        let mut git = Command::new("git");
+        let output = git.args(arguments).current_dir(member.directory()).output();
+        let output = output.unwrap();
         assert!(output.status.success(), "git {arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
-    git(&["init", "-q"]);
-    git(&["add", "--all"]);
-    git(&["commit", "-q", "-m", "First"]);
     let commit = git(&["rev-parse", "--short=12", "HEAD"]);
-
-    cargo(&project, "committed", &["build", "--locked"]);
-
-    let binary = harness::repository::services().join("debug/committed");
-    let version = Service::of(binary)
-        .arg("--version")
-        .run()
-        .await
-        .unwrap()
-        .stdout;
+    let name = member.name();
     assert_eq!(
         version,
-        format!("committed 0.1.0 (commit {commit}, debug build)\n")
+        format!("{name} 0.1.0 (commit {commit}, debug build)\n")
     );
-    assert_eq!(
-        git(&["status", "--porcelain"]),
-        "",
-        "a build leaves nothing to commit"
-    );
+    let left = git(&["status", "--porcelain"]);
+    assert_eq!(left, "", "a build leaves nothing to commit");
 }
 
 #[tokio::test]
 async fn help_names_every_command_and_exit_code() {
-    let output = service().arg("--help").run().await.unwrap();
+    let output = hello().arg("--help").run().await.unwrap();
 
     assert_eq!(output.code, Some(0));
     for word in [
@@ -91,7 +71,7 @@ async fn wrong_usage_exits_with_2_and_a_hint() {
         (&["--config"], "FILE"),
         (&["migrate", "--chek"], "--check"),
     ] {
-        let mut launch = service();
+        let mut launch = hello();
         for argument in arguments {
             launch = launch.arg(*argument);
         }
@@ -103,8 +83,8 @@ async fn wrong_usage_exits_with_2_and_a_hint() {
 }
 
 #[tokio::test]
-async fn healthcheck_asks_the_running_service() {
-    let service_at = service()
+async fn healthcheck_asks_the_running_hello() {
+    let service_at = hello()
         .set("shutdown.delay", "5s")
         .start()
         .await
@@ -113,7 +93,7 @@ async fn healthcheck_asks_the_running_service() {
         .await;
     let address = service_at.operator().await;
     let check = || {
-        service()
+        hello()
             .arg("healthcheck")
             .set("operator.listen", address)
             .run()
@@ -140,7 +120,7 @@ async fn healthcheck_asks_the_running_service() {
 
 #[tokio::test]
 async fn healthcheck_asks_a_service_whose_clients_have_all_its_connections() {
-    let launch = service().set("http.max_connections", 1);
+    let launch = hello().set("http.max_connections", 1);
     let running = launch.start().await.unwrap().ready().await;
     let mut inside = Http1::connect(running.http().await).await.unwrap();
     assert_eq!(inside.get("/livez").await.unwrap().status, 200);
@@ -149,12 +129,12 @@ async fn healthcheck_asks_a_service_whose_clients_have_all_its_connections() {
         ("livez", "alive\n"),
         ("startupz", "started\n"),
     ] {
-        let check = service().arg("healthcheck").arg(probe);
+        let check = hello().arg("healthcheck").arg(probe);
         let check = check.set("operator.listen", running.operator().await);
         let check = check.run().await.unwrap();
         assert_eq!((check.code, check.stdout.as_str()), (Some(0), passed));
     }
-    let check = service().arg("healthcheck").arg("healthz").run();
+    let check = hello().arg("healthcheck").arg("healthz").run();
     assert_eq!(check.await.unwrap().code, Some(2), "there is no such probe");
     assert_eq!(inside.get("/livez").await.unwrap().status, 200);
 }
@@ -162,7 +142,7 @@ async fn healthcheck_asks_a_service_whose_clients_have_all_its_connections() {
 #[tokio::test]
 async fn a_service_that_may_not_migrate_says_what_to_run_and_then_starts() {
     let directory = tempfile::tempdir().unwrap();
-    let here = service().directory(directory.path());
+    let here = hello().directory(directory.path());
 
     let check = || here.clone().arg("migrate").arg("--check").run();
     let pending = check().await.unwrap();
@@ -183,7 +163,7 @@ async fn a_service_that_may_not_migrate_says_what_to_run_and_then_starts() {
     let refused = careful.clone().start().await.unwrap().exit().await;
     assert_eq!(refused.code, Some(1));
     let cause = cause_of(&refused);
-    assert!(cause.contains("run `svc migrate` first"), "{cause}");
+    assert!(cause.contains("run `svc-hello migrate` first"), "{cause}");
 
     let migrated = here.clone().arg("migrate").run().await.unwrap();
     assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
@@ -194,12 +174,12 @@ async fn a_service_that_may_not_migrate_says_what_to_run_and_then_starts() {
 #[tokio::test]
 async fn what_was_stored_is_there_after_a_restart_and_nothing_else_is_left() {
     let directory = tempfile::tempdir().unwrap();
-    let here = service().directory(directory.path());
+    let here = hello().directory(directory.path());
 
     let running = here.clone().start().await.unwrap().ready().await;
-    let request = http::Request::post("/v1/targets").json(&serde_json::json!({"url": "http://a"}));
-    let created = http::send(running.http().await, request).await.unwrap();
-    assert_eq!(created.status, 201, "{created}");
+    let visit = http::Request::post("/v1/hello/Ada");
+    let greeted = http::send(running.http().await, visit.clone()).await.unwrap();
+    assert_eq!(greeted.json()["times"], 1, "{greeted}");
     assert_eq!(running.stop().await.code, Some(0));
 
     let left: Vec<_> = std::fs::read_dir(directory.path().join("data"))
@@ -209,16 +189,13 @@ async fn what_was_stored_is_there_after_a_restart_and_nothing_else_is_left() {
     assert_eq!(left, ["service.db"], "the write-ahead log was folded in");
 
     let running = here.start().await.unwrap().ready().await;
-    let targets = http::get(running.http().await, "/v1/targets")
-        .await
-        .unwrap()
-        .json();
-    assert_eq!(targets, serde_json::json!({"targets": [created.json()]}));
+    let greeted = http::send(running.http().await, visit).await.unwrap();
+    assert_eq!(greeted.json()["times"], 2, "{greeted}");
 }
 
 #[tokio::test]
 async fn the_operator_sees_tasks_and_gives_them_orders() {
-    let running = service().start().await.unwrap().ready().await;
+    let running = hello().start().await.unwrap().ready().await;
     let operator = running.operator().await;
     let order = async |path: &str| {
         let request = http::Request::post(&format!("/api/tasks/{path}"));
@@ -249,7 +226,7 @@ async fn a_start_that_fails_late_closes_what_it_opened() {
     let address = taken.local_addr().unwrap();
     let directory = tempfile::tempdir().unwrap();
 
-    let launch = service()
+    let launch = hello()
         .directory(directory.path())
         .set("http.listen", address);
     let exit = launch.start().await.unwrap().exit().await;

@@ -94,7 +94,7 @@ impl Reader {
 async fn a_million_results_take_no_more_memory_than_a_thousand() {
     const RESULTS: usize = 1_000_000;
     // Whoever reads nothing for a while is waited for.
-    let launch = crate::service().set("http.write_timeout", "10m");
+    let launch = crate::monitor().set("http.write_timeout", "10m");
     let service = with_results(launch, RESULTS).await;
     let address = service.http().await;
     let at_first = service.rss();
@@ -132,7 +132,7 @@ async fn a_million_results_take_no_more_memory_than_a_thousand() {
 
 #[tokio::test]
 async fn an_export_that_the_database_breaks_off_is_no_whole_one_to_its_client() {
-    let service = with_results(crate::service(), 200_000).await;
+    let service = with_results(crate::monitor(), 200_000).await;
     let mut reader = Reader::ask(service.http().await).await;
     run(&service, "ALTER TABLE checks RENAME TO gone").await;
 
@@ -150,7 +150,7 @@ async fn an_export_that_the_database_breaks_off_is_no_whole_one_to_its_client() 
 async fn a_stop_lets_an_export_end_and_cuts_it_at_the_end_of_the_drain() {
     for reads in [true, false] {
         let drain = if reads { "60s" } else { "500ms" };
-        let launch = crate::service()
+        let launch = crate::monitor()
             .set("shutdown.drain", drain)
             .set("shutdown.grace", "100s");
         let service = with_results(launch, 200_000).await;

@@ -1,4 +1,5 @@
-//! The default service, built and run as its owner would: commands, settings, secrets, stops.
+//! Services as their owners run them: the commands, settings, secrets and stops of `hello`, and what
+//! `monitor` does.
 
 mod canaries;
 mod checks;
@@ -9,24 +10,18 @@ mod secrets;
 mod settings;
 mod stopping;
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
-
+use harness::fleet;
 use harness::service::{Exit, Launch, Service};
-use harness::variant::Variant;
 
-/// The default variant's binary, built once.
-fn binary() -> PathBuf {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY
-        .get_or_init(|| Variant::default().generate().build())
-        .clone()
+/// The service `hello`, not started yet.
+fn hello() -> Launch {
+    Service::of(fleet::HELLO.binary())
 }
 
-/// The default service, not started yet.
-fn service() -> Launch {
-    // Nobody out there is asked. As a variable, so that a test may still set it otherwise.
-    Service::of(binary()).env("APP__MONITOR__SCHEDULED", "false")
+/// The service `monitor`, not started yet.
+fn monitor() -> Launch {
+    // It checks no targets. As a variable, so that a test may still set it otherwise.
+    Service::of(fleet::MONITOR.binary()).env("APP__MONITOR__SCHEDULED", "false")
 }
 
 /// Why a start did not succeed, as the log says it.

@@ -2,22 +2,15 @@
 
 use std::fs;
 
+use harness::fleet;
 use harness::postgres::Postgres;
 use harness::repository;
 use harness::service::{Launch, Service};
-use harness::variant::Variant;
 
 use crate::cause_of;
 
 fn service(url: &str) -> Launch {
-    let binary = Variant::default()
-        .database("postgres")
-        .example("monitor")
-        .generate()
-        .build();
-    Service::of(binary)
-        .env("APP__DATABASE__URL", url)
-        .set("monitor.scheduled", false)
+    Service::of(fleet::HELLO_ON_POSTGRES.binary()).env("APP__DATABASE__URL", url)
 }
 
 #[tokio::test]
@@ -27,7 +20,9 @@ async fn a_database_that_is_ahead_of_the_binary_is_refused() {
     let service = service(&postgres.url("ahead"));
     let migrated = service.clone().arg("migrate").run().await.unwrap();
     let files = fs::read_dir(repository::template().join("migrations/postgres")).unwrap();
-    let all = format!("applied: {} migrations\n", files.count());
+    let count = files.count();
+    let ending = if count == 1 { "" } else { "s" };
+    let all = format!("applied: {count} migration{ending}\n");
     assert_eq!((migrated.code, migrated.stdout), (Some(0), all));
     let tomorrow = "INSERT INTO _sqlx_migrations VALUES (99, 'of tomorrow', now(), true, '', 0)";
     postgres.query("ahead", tomorrow).await.unwrap();

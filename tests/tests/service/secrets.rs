@@ -7,13 +7,13 @@ use harness::http::{self, Conversation, Request};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::service;
+use crate::{hello, monitor};
 
 const SECRET: &str = "canary-3f1c";
 
 #[tokio::test]
 async fn the_operators_token_opens_the_api_and_appears_nowhere() {
-    let running = service()
+    let running = hello()
         .file("token", format!("{SECRET}\n"))
         .env("APP__OPERATOR__TOKEN_FILE", "token")
         .set("log.filter", "trace")
@@ -77,7 +77,7 @@ async fn whoever_guesses_the_token_is_slow_and_whoever_has_it_is_not() {
     /// What a wrong token costs at most, and what a busy machine adds.
     const WAIT: Duration = Duration::from_secs(2);
     const SLACK: Duration = Duration::from_secs(1);
-    let launch = service().env("APP__OPERATOR__TOKEN", SECRET);
+    let launch = hello().env("APP__OPERATOR__TOKEN", SECRET);
     let running = launch.start().await.unwrap().ready().await;
     let operator = running.operator().await;
     let ask = async move |path: &str, token: &str| {
@@ -119,7 +119,7 @@ async fn whoever_guesses_the_token_is_slow_and_whoever_has_it_is_not() {
 
 #[tokio::test]
 async fn what_a_client_sends_is_told_to_nobody_else() {
-    let launch = service().set("log.filter", "trace").set("http.http2", true);
+    let launch = monitor().set("log.filter", "trace").set("http.http2", true);
     let running = launch.start().await.unwrap().ready().await;
     let (address, operator) = (running.http().await, running.operator().await);
     let whole = json!({ "url": format!("https://example.org/{SECRET}") }).to_string();
@@ -205,7 +205,7 @@ async fn nor_does_a_library_tell_what_it_cannot_read() {
     /// Of the stream, for the reason that the protocol was not kept to.
     const RESET: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 1];
     for (filter, is_told) in [("trace", false), ("debug,h2=debug", true)] {
-        let launch = service().set("log.filter", filter).set("http.http2", true);
+        let launch = monitor().set("log.filter", filter).set("http.http2", true);
         let running = launch.start().await.unwrap().ready().await;
         let address = running.http().await;
         let mut client = Conversation::open(address).await.unwrap();
@@ -225,7 +225,7 @@ async fn nor_does_a_library_tell_what_it_cannot_read() {
 #[tokio::test]
 async fn a_secret_on_the_command_line_is_refused() {
     let token = format!("operator.token={SECRET}");
-    let output = service().arg("--set").arg(token).run().await.unwrap();
+    let output = hello().arg("--set").arg(token).run().await.unwrap();
 
     assert_eq!(output.code, Some(1));
     assert!(
@@ -240,7 +240,7 @@ async fn a_secret_on_the_command_line_is_refused() {
 
 #[tokio::test]
 async fn a_listener_that_others_can_reach_needs_a_token() {
-    let output = service()
+    let output = hello()
         .arg("config")
         .arg("check")
         .set("operator.listen", "0.0.0.0:9090")

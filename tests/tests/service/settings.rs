@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::service;
+use harness::fleet;
+
+use crate::hello;
 
 #[tokio::test]
 async fn every_variable_that_is_listed_is_taken() {
-    let listed = service().arg("config").arg("env").run().await.unwrap();
+    let listed = hello().arg("config").arg("env").run().await.unwrap();
     assert_eq!(listed.code, Some(0));
     let variables: BTreeMap<_, _> = listed
         .stdout
@@ -16,7 +18,7 @@ async fn every_variable_that_is_listed_is_taken() {
         .collect();
     assert!(variables.len() > 15, "{variables:?}");
 
-    let mut launch = service().arg("config").arg("print");
+    let mut launch = hello().arg("config").arg("print");
     for (name, value) in &variables {
         launch = launch.env(*name, *value);
     }
@@ -35,7 +37,7 @@ async fn every_variable_that_is_listed_is_taken() {
 
 #[tokio::test]
 async fn layers_win_in_the_order_of_the_contract() {
-    let launch = service()
+    let launch = hello()
         .arg("config")
         .arg("print")
         .file(
@@ -82,7 +84,7 @@ async fn layers_win_in_the_order_of_the_contract() {
 
 #[tokio::test]
 async fn files_can_be_named_by_a_variable() {
-    let launch = service()
+    let launch = hello()
         .arg("config")
         .arg("print")
         .file("one.toml", "log.filter = \"warn\"\nlog.format = \"json\"\n")
@@ -103,7 +105,7 @@ async fn files_can_be_named_by_a_variable() {
 #[tokio::test]
 async fn config_check_tells_everything_at_once_and_starts_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let output = service()
+    let output = hello()
         .directory(directory.path())
         .arg("config")
         .arg("check")
@@ -136,13 +138,13 @@ async fn config_check_tells_everything_at_once_and_starts_nothing() {
         "nothing was made"
     );
 
-    let fine = service().arg("config").arg("check").run().await.unwrap();
+    let fine = hello().arg("config").arg("check").run().await.unwrap();
     assert_eq!((fine.code, fine.stderr.as_str()), (Some(0), ""));
 }
 
 #[tokio::test]
 async fn flags_count_before_and_after_the_command() {
-    let launch = service()
+    let launch = hello()
         .file("a.toml", "[log]\nformat = \"json\"\nfilter = \"warn\"\n")
         .file("b.toml", "log.filter = \"error\"\n");
     let mut launch = launch;
@@ -177,7 +179,7 @@ async fn flags_count_before_and_after_the_command() {
 #[tokio::test]
 async fn an_answer_that_cannot_be_given_is_no_success_and_no_panic() {
     let shell = |script: &str| {
-        let script = script.replace("SVC", &crate::binary().display().to_string());
+        let script = script.replace("SVC", &fleet::HELLO.binary().display().to_string());
         let output = std::process::Command::new("sh")
             .args(["-c", &script])
             .output()
@@ -195,7 +197,7 @@ async fn an_answer_that_cannot_be_given_is_no_success_and_no_panic() {
 async fn a_start_that_fails_is_told_even_where_the_log_is_off() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let launch = service()
+    let launch = hello()
         .set("log.filter", "off")
         .set("http.listen", address);
     let exit = launch.start().await.unwrap().exit().await;
@@ -206,7 +208,7 @@ async fn a_start_that_fails_is_told_even_where_the_log_is_off() {
         "{}",
         exit.stderr
     );
-    let mistyped = service()
+    let mistyped = hello()
         .arg("config")
         .arg("check")
         .set("log.filter", "inof")
@@ -219,20 +221,4 @@ async fn a_start_that_fails_is_told_even_where_the_log_is_off() {
 fn squeezed(text: &str) -> String {
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     text.lines().map(words).collect::<Vec<_>>().join("\n") + "\n"
-}
-
-#[tokio::test]
-async fn a_collector_without_the_feature_for_it_is_refused_with_its_cure() {
-    let launch = service().set("otlp.endpoint", "http://localhost:4318");
-    let output = launch.run().await.unwrap();
-
-    assert_eq!(output.code, Some(1));
-    for words in [
-        "otlp.endpoint",
-        "http://localhost:4318",
-        "--set",
-        "--features otlp",
-    ] {
-        assert!(output.stderr.contains(words), "{words}: {}", output.stderr);
-    }
 }

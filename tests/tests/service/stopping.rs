@@ -5,12 +5,12 @@ use std::time::Duration;
 use harness::http::get;
 use harness::service::Signal;
 
-use crate::service;
+use crate::hello;
 
 #[tokio::test]
 async fn an_idle_service_stops_at_once_on_either_signal() {
     for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
-        let running = service().start().await.unwrap().ready().await;
+        let running = hello().start().await.unwrap().ready().await;
         get(running.http().await, "/livez").await.unwrap();
 
         running.signal(signal);
@@ -30,7 +30,7 @@ async fn an_idle_service_stops_at_once_on_either_signal() {
 
 #[tokio::test]
 async fn every_line_of_the_log_is_an_event_with_a_time_a_level_and_a_target() {
-    let running = service().start().await.unwrap().ready().await;
+    let running = hello().start().await.unwrap().ready().await;
     get(running.http().await, "/v1/nothing%0a%22%1b")
         .await
         .unwrap();

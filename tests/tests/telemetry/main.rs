@@ -1,5 +1,5 @@
-//! A service that was built with `--features otlp` (`tests/traced`), as a real process, and a collector
-//! that takes what it exports, or does not.
+//! The faulty service (`tests/faults`) with the feature `otlp`, as a real process, and a collector that
+//! accepts what it exports, or does not.
 
 mod metrics;
 mod outages;
@@ -8,13 +8,10 @@ mod stops;
 mod tls;
 mod traces;
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
-
 use harness::collector::Collector;
+use harness::fleet;
 use harness::http::{self, Answer, Request};
 use harness::service::{Launch, Service};
-use harness::variant::Variant;
 
 /// The trace of a client, and what its request is called in it.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -22,14 +19,8 @@ const PARENT: &str = "00f067aa0ba902b7";
 
 /// A service that believes this machine, and exports to there.
 fn traced(endpoint: &str) -> Launch {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let binary = BINARY.get_or_init(|| {
-        let variant = Variant::default().with("traced").feature("otlp");
-        variant.generate().build()
-    });
-    Service::of(binary)
+    Service::of(fleet::FAULTS.binary())
         .set("otlp.endpoint", endpoint)
-        .set("monitor.scheduled", false)
         .set("http.trusted_proxies", "127.0.0.1")
 }
 

@@ -19,12 +19,12 @@ async fn metrics_arrive_with_the_values_that_the_page_shows() {
     let service = exporting_often(&collector).await;
     let address = service.http().await;
     for _ in 0..3 {
-        http::get(address, "/v1/targets").await.unwrap();
+        http::get(address, "/guests").await.unwrap();
     }
 
     let labels = [
         ("method", "GET"),
-        ("route", "/v1/targets"),
+        ("route", "/guests"),
         ("status", "2xx"),
     ];
     let duration = collector
@@ -77,7 +77,7 @@ async fn metrics_arrive_with_the_values_that_the_page_shows() {
 async fn what_becomes_of_exports_is_counted() {
     let collector = Collector::start().await.unwrap();
     let service = exporting_often(&collector).await;
-    crate::ask(&service, "/v1/targets", true).await;
+    crate::ask(&service, "/guests", true).await;
 
     collector
         .metric("otlp_spans_total", |metric| {
@@ -97,7 +97,7 @@ async fn whoever_wants_no_metrics_gets_none() {
     let collector = Collector::start().await.unwrap();
     let launch = traced(&collector.endpoint()).set("otlp.interval", "0s");
     let service = launch.start().await.unwrap().ready().await;
-    crate::ask(&service, "/v1/targets", true).await;
+    crate::ask(&service, "/guests", true).await;
     collector.requests(1).await;
 
     assert_eq!(service.stop().await.code, Some(0));

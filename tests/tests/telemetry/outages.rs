@@ -12,7 +12,7 @@ use crate::{ask, exporting_to, traced};
 async fn many(service: &Service) -> Duration {
     let begun = Instant::now();
     for _ in 0..200 {
-        assert_eq!(ask(service, "/v1/targets", true).await.status, 200);
+        assert_eq!(ask(service, "/guests", true).await.status, 200);
     }
     begun.elapsed()
 }
@@ -32,7 +32,7 @@ async fn an_outage_is_told_once_and_over_when_it_is_over() {
     let endpoint = gone.endpoint();
     drop(gone);
     let service = traced(&endpoint).start().await.unwrap().ready().await;
-    ask(&service, "/v1/targets", true).await;
+    ask(&service, "/guests", true).await;
     let event = service.event("export fails").await;
     assert_eq!(event.level, "WARN", "{event}");
     assert_eq!(event.field("signal"), "traces", "{event}");
@@ -55,7 +55,7 @@ async fn an_outage_is_told_once_and_over_when_it_is_over() {
 
     // What has happened in the outage arrives after it.
     collector
-        .span("span of the outage", |span| span.name == "GET /v1/targets")
+        .span("span of the outage", |span| span.name == "GET /guests")
         .await;
     service.event("export works again").await;
     assert_eq!(count(&service, "export fails"), 1);
@@ -98,7 +98,7 @@ async fn what_is_refused_for_good_is_lost_and_not_sent_again() {
     collector.manner(Manner::Refuses(400));
     let launch = traced(&collector.endpoint()).set("otlp.interval", "1s");
     let service = launch.start().await.unwrap().ready().await;
-    ask(&service, "/v1/targets", true).await;
+    ask(&service, "/guests", true).await;
     service
         .wait_for("the refusal of traces", |event| {
             event.message == "export fails" && event.field("signal") == "traces"
@@ -120,7 +120,7 @@ async fn what_is_rejected_of_what_was_taken_is_lost_and_told() {
     collector.manner(Manner::Rejects(1));
     let launch = traced(&collector.endpoint()).set("otlp.interval", "1s");
     let service = launch.start().await.unwrap().ready().await;
-    ask(&service, "/v1/targets", true).await;
+    ask(&service, "/guests", true).await;
     for signal in ["traces", "metrics"] {
         let event = service.wait_for("what was rejected", |event| {
             event.message == "export fails" && event.field("signal") == signal
@@ -156,7 +156,7 @@ async fn a_service_that_cannot_export_serves_and_stops_by_its_deadline() {
     collector.manner(Manner::Stalls);
     let launch = traced(&collector.endpoint()).set("shutdown.close", "1s");
     let service = launch.start().await.unwrap().ready().await;
-    ask(&service, "/v1/targets", true).await;
+    ask(&service, "/guests", true).await;
     collector.requests(1).await;
 
     service.signal(Signal::TERM);

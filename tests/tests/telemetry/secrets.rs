@@ -21,7 +21,7 @@ async fn no_secret_reaches_the_collector_but_the_one_that_is_for_it() {
     let service = launch.start().await.unwrap().ready().await;
     let address = service.http().await;
     for path in [
-        "/v1/targets?token=canary",
+        "/guests?token=canary",
         "/canary",
         "/call/canary",
         "/broken",
@@ -33,20 +33,18 @@ async fn no_secret_reaches_the_collector_but_the_one_that_is_for_it() {
             .header("user-agent", "canary");
         http::send(address, request).await.unwrap();
     }
-    let target = serde_json::json!({ "url": "https://example.org/canary" });
-    let request = Request::post("/v1/targets")
-        .header("traceparent", &format!("00-{TRACE}-{PARENT}-01"))
-        .json(&target);
+    let request = Request::post("/v1/hello/canary")
+        .header("traceparent", &format!("00-{TRACE}-{PARENT}-01"));
     let answer = http::send(address, request).await.unwrap();
-    assert_eq!(answer.status, 201, "{answer}");
+    assert_eq!(answer.status, 200, "{answer}");
 
     let exit = service.stop().await;
 
     assert_eq!(exit.code, Some(0), "{exit}");
     let heard = collector.heard();
     for name in [
-        "POST /v1/targets",
-        "INSERT targets",
+        "POST /v1/hello/{name}",
+        "INSERT guests",
         "GET unmatched",
         "GET /broken",
     ] {

@@ -9,7 +9,7 @@ use crate::{ask, exporting_to};
 async fn what_was_in_flight_at_the_signal_is_exported_before_the_end() {
     let collector = Collector::start().await.unwrap();
     let service = exporting_to(&collector).await;
-    let (answer, ()) = tokio::join!(ask(&service, "/slow", true), async {
+    let (answer, ()) = tokio::join!(ask(&service, "/slow?ms=1000", true), async {
         service.event("slow begun").await;
         service.signal(Signal::TERM);
     });
@@ -36,7 +36,7 @@ async fn what_was_in_flight_at_the_signal_is_exported_before_the_end() {
 async fn a_collector_that_is_not_there_does_not_hold_up_the_stop() {
     let collector = Collector::start().await.unwrap();
     let service = exporting_to(&collector).await;
-    ask(&service, "/v1/targets", true).await;
+    ask(&service, "/guests", true).await;
     collector.requests(1).await;
     drop(collector);
 

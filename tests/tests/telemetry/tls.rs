@@ -11,9 +11,9 @@ async fn a_collector_is_believed_whose_authority_was_given() {
         .file("authority.pem", collector.authority())
         .env("APP__OTLP__AUTHORITIES_FILE", "authority.pem");
     let service = service.start().await.unwrap().ready().await;
-    ask(&service, "/v1/targets", true).await;
+    ask(&service, "/guests", true).await;
     collector
-        .span("span", |span| span.name == "GET /v1/targets")
+        .span("span", |span| span.name == "GET /guests")
         .await;
     assert_eq!(service.stop().await.code, Some(0));
     assert!(!collector.heard().metrics.is_empty());
@@ -31,7 +31,7 @@ async fn one_whose_authority_nobody_knows_is_told_nothing() {
                 .env("APP__OTLP__AUTHORITIES_FILE", "authority.pem");
         }
         let service = service.start().await.unwrap().ready().await;
-        ask(&service, "/v1/targets", true).await;
+        ask(&service, "/guests", true).await;
         let event = service.event("export fails").await;
         let cause = event.field("cause").to_string();
         assert!(cause.contains("certificate"), "{event}");

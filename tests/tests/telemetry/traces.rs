@@ -28,13 +28,13 @@ async fn a_request_that_a_proxy_has_chosen_arrives_with_its_parent_and_its_state
     let collector = Collector::start().await.unwrap();
     let service = exporting_to(&collector).await;
 
-    let answer = ask(&service, "/v1/targets?limit=1", true).await;
+    let answer = ask(&service, "/guests", true).await;
     let request = collector
-        .span("span of the request", |span| span.name == "GET /v1/targets")
+        .span("span of the request", |span| span.name == "GET /guests")
         .await;
     let statement = collector
         .span("span of the statement", |span| {
-            span.name == "SELECT targets"
+            span.name == "SELECT guests"
         })
         .await;
 
@@ -46,7 +46,7 @@ async fn a_request_that_a_proxy_has_chosen_arrives_with_its_parent_and_its_state
         &request,
         &[
             ("http.request.method", "GET"),
-            ("http.route", "/v1/targets"),
+            ("http.route", "/guests"),
             ("http.response.status_code", "200"),
             ("request_id", id),
         ],
@@ -61,13 +61,13 @@ async fn a_request_that_a_proxy_has_chosen_arrives_with_its_parent_and_its_state
         &[
             ("db.system.name", "sqlite"),
             ("db.operation.name", "SELECT"),
-            ("db.query.summary", "SELECT targets"),
-            ("code.file.path", "src/service/targets/store.rs"),
+            ("db.query.summary", "SELECT guests"),
+            ("code.file.path", "src/faults/traces.rs"),
         ],
     );
     let resource = collector.heard().resource;
     let said = |name| attribute(&resource, name).unwrap_or_default();
-    assert_eq!(said("service.name"), "svc-traced-otlp");
+    assert_eq!(said("service.name"), "svc-faults");
     assert_eq!(said("service.version"), "0.1.0");
     assert_eq!(said("service.instance.id").len(), 36);
 
@@ -88,12 +88,12 @@ async fn what_was_not_chosen_is_exported_by_nobody() {
     let launch = traced(&collector.endpoint()).set("http.trusted_proxies", "");
     let suspicious = launch.start().await.unwrap().ready().await;
 
-    ask(&trusting, "/v1/targets", false).await;
-    http::get(trusting.http().await, "/v1/targets")
+    ask(&trusting, "/guests", false).await;
+    http::get(trusting.http().await, "/guests")
         .await
         .unwrap();
     // Nobody is told by a stranger what to trace.
-    ask(&suspicious, "/v1/targets", true).await;
+    ask(&suspicious, "/guests", true).await;
     // The stop exports whatever there is.
     for service in [trusting, suspicious] {
         assert_eq!(service.stop().await.code, Some(0));
@@ -111,15 +111,15 @@ async fn of_all_others_the_share_that_is_wanted_is_exported_whatever_is_logged()
         .set("http.trace_ratio", "1.0")
         .set("otlp.service", "shop")
         .set("otlp.attributes", "deployment.environment.name=staging")
-        .set("log.filter", "error,svc_traced_otlp::frame::server=info");
+        .set("log.filter", "error,mainstay::server=info");
     let service = launch.start().await.unwrap();
 
-    let answer = http::get(service.http().await, "/v1/targets")
+    let answer = http::get(service.http().await, "/guests")
         .await
         .unwrap();
     assert_eq!(answer.status, 200, "{answer}");
     let request = collector
-        .span("span of the request", |span| span.name == "GET /v1/targets")
+        .span("span of the request", |span| span.name == "GET /guests")
         .await;
 
     assert!(request.parent_span_id.is_empty(), "{request:#?}");
