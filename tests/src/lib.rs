@@ -4,6 +4,7 @@ pub mod browser;
 pub mod collector;
 pub mod crowd;
 mod eventually;
+pub mod fleet;
 pub mod http;
 pub mod load;
 pub mod lock;

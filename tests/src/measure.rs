@@ -107,7 +107,7 @@ fn begin() -> Result<String> {
     let parts: Vec<_> = parts.map(|part| part.get_name().to_owned()).collect();
     Ok(format!(
         "# Performance\n\n\
-         The default variant (SQLite, monitor), on {cores} cores of a small virtual machine with \
+         On SQLite, on {cores} cores of a small virtual machine with \
          rustc {version}, measured and written by\n\n    cargo run -- measure\n\n\
          and in parts by `cargo run -- measure {}`.\n",
         parts.join("|"),

@@ -1,13 +1,14 @@
 //! An overlay: what an owner has made of a generated project, kept as a directory of this crate.
 //!
 //! A TOML file of the overlay is merged into the one that the project has: tables by key, arrays by
-//! adding. Any other file takes the place of what was there. So an overlay says what is different,
-//! and goes on fitting a template that grows.
+//! adding. A `.diff` is applied to the files that it names. Any other file takes the place of what was
+//! there. So an overlay holds only what is different, and goes on fitting a template that grows.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use toml::{Table, Value};
 
 use crate::variant::files;
@@ -16,10 +17,10 @@ use crate::variant::files;
 pub(crate) fn put(overlay: &Path, project: &Path) -> Result<()> {
     for file in files(overlay) {
         let (from, to) = (overlay.join(&file), project.join(&file));
-        let is_toml = file
-            .extension()
-            .is_some_and(|extension| extension == "toml");
-        if is_toml && to.exists() {
+        let is = |kind: &str| file.extension().is_some_and(|extension| extension == kind);
+        if is("diff") {
+            apply(&from, project)?;
+        } else if is("toml") && to.exists() {
             let mut merged = read(&to)?;
             merge(&mut merged, read(&from)?);
             fs::write(&to, toml::to_string(&merged)?)?;
@@ -28,6 +29,29 @@ pub(crate) fn put(overlay: &Path, project: &Path) -> Result<()> {
             fs::copy(&from, &to)?;
         }
     }
+    Ok(())
+}
+
+/// Applies a diff to a project; fails if the project does not have what it changes.
+fn apply(diff: &Path, project: &Path) -> Result<()> {
+    let project = project.canonicalize()?;
+    let mut git = Command::new("git");
+    git.arg("apply")
+        .arg(diff.canonicalize()?)
+        .current_dir(&project)
+        // The project is not in a repository, whatever is around it.
+        .env(
+            "GIT_CEILING_DIRECTORIES",
+            project.parent().unwrap_or(&project),
+        );
+    let output = git.output().context("git cannot be run")?;
+    ensure!(
+        output.status.success(),
+        "{} does not fit {}: {}",
+        diff.display(),
+        project.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 

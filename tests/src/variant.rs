@@ -194,11 +194,13 @@ fn end_of(output: &[u8]) -> String {
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-/// Makes `settled` the same as `fresh`, and touches only what differs.
-fn settle(fresh: &Path, settled: &Path) {
+/// Makes `settled` the same as `fresh`, and touches only what differs. A repository in it stays.
+pub fn settle(fresh: &Path, settled: &Path) {
     let wanted = files(fresh);
     for file in files(settled).difference(&wanted) {
-        fs::remove_file(settled.join(file)).expect("an old file can be removed");
+        if !file.iter().any(|part| part == ".git") {
+            fs::remove_file(settled.join(file)).expect("an old file can be removed");
+        }
     }
     for file in &wanted {
         let content = fs::read(fresh.join(file)).expect("a generated file can be read");
@@ -214,7 +216,7 @@ fn settle(fresh: &Path, settled: &Path) {
 
 fn remove_empty_directories(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.path().is_dir() {
+        if entry.path().is_dir() && entry.file_name() != ".git" {
             remove_empty_directories(&entry.path());
             // Fails, as it should, on a directory that has something in it.
             _ = fs::remove_dir(entry.path());

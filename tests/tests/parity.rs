@@ -52,19 +52,23 @@ const OF_POSTGRES: &str = "
 #[tokio::test]
 async fn both_databases_have_the_same_schema() {
     let postgres = Postgres::start().await.expect("PostgreSQL starts");
-    for (variant, place) in [("monitor", "migrations"), ("none", "bare/migrations")] {
+    for (package, place) in [
+        ("hello", "migrations"),
+        ("monitor", "monitor/migrations"),
+        ("mainstay", "mainstay/migrations"),
+    ] {
         let place = repository::template().join(place);
         let [names, same] = ["sqlite", "postgres"].map(|database| names(&place.join(database)));
-        assert!(!names.is_empty(), "{variant}: no migrations");
-        assert_eq!(names, same, "{variant}: each is there for both databases");
+        assert!(!names.is_empty(), "{package}: no migrations");
+        assert_eq!(names, same, "{package}: each is there for both databases");
 
         let sqlite = on_sqlite(&place.join("sqlite"), OF_SQLITE);
-        let postgres = on_postgres(&postgres, variant, &place.join("postgres")).await;
+        let postgres = on_postgres(&postgres, package, &place.join("postgres")).await;
 
-        assert!(sqlite.len() > 2, "{variant}: {sqlite:?}");
+        assert!(sqlite.len() > 2, "{package}: {sqlite:?}");
         assert_eq!(
             sqlite, postgres,
-            "{variant}: SQLite on the left, Postgres on the right"
+            "{package}: SQLite on the left, Postgres on the right"
         );
     }
 }

@@ -1,127 +1,95 @@
-//! Each variant is generated, formatted, linted, documented, built and tested, as its owner would;
-//! and so is the template in place.
+//! Every variant is formatted, linted, documented, built and tested, as its owner's CI would, and
+//! without a warning: all of them at once, as members of the fleet. So is the template in place.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::process::Output;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use harness::fleet::{self, MEMBERS};
 use harness::postgres::Postgres;
 use harness::repository;
-use harness::variant::{Variant, cargo_with};
+use harness::variant::cargo_with;
 
-/// Where the tests of a service have their databases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Server {
-    /// It is their own business: files, or a server that they start and throw away.
-    Theirs,
-    /// On the one that `DATABASE_URL` names.
-    Given,
+/// A build would slow down the tests of another one, some of which are about time.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[tokio::test]
-async fn sqlite_with_the_monitor() {
-    keeps_its_promises("sqlite", "monitor", Server::Theirs).await;
-}
-
-#[tokio::test]
-async fn sqlite_with_no_example() {
-    keeps_its_promises("sqlite", "none", Server::Theirs).await;
-}
-
-#[tokio::test]
-async fn postgres_with_the_monitor() {
-    keeps_its_promises("postgres", "monitor", Server::Theirs).await;
-}
-
-#[tokio::test]
-async fn postgres_with_no_example() {
-    keeps_its_promises("postgres", "none", Server::Given).await;
-}
-
-async fn keeps_its_promises(database: &str, example: &str, server: Server) {
-    let project = Variant::default()
-        .database(database)
-        .example(example)
-        .generate();
-    check(project.dir(), project.name(), server, &[]).await;
-}
-
-#[tokio::test]
-async fn the_template_in_place() {
-    check(
-        &repository::template(),
-        "the template in place",
-        Server::Theirs,
-        &[],
-    )
-    .await;
-}
-
-#[tokio::test]
-async fn the_template_in_place_with_the_export() {
-    check(
-        &repository::template(),
-        "the template in place, with the export",
-        Server::Theirs,
-        &["--features", "otlp"],
-    )
-    .await;
-}
-
-#[tokio::test]
-async fn the_template_in_place_on_postgres() {
-    let features = ["--no-default-features", "--features", "postgres"];
-    check(
-        &repository::template(),
-        "the template in place, on Postgres",
-        Server::Given,
-        &features,
-    )
-    .await;
-}
-
-/// What an owner's CI would check, without a warning anywhere.
-async fn check(directory: &Path, name: &str, server: Server, features: &[&str]) {
+#[test]
+fn the_fleet_is_formatted_linted_and_documented() {
+    let _turn = one_at_a_time();
+    fleet::cargo(&["fmt", "--all", "--check"], &[]);
+    let warnings = ["--", "-D", "warnings"];
+    let clippy = ["clippy", "--workspace", "--all-targets"];
+    fleet::cargo(&[&clippy[..], &warnings].concat(), &[]);
+    // Without their tests, so that a dependency counts only if the code itself uses it.
+    let clippy = ["clippy", "--workspace", "--lib", "--bins"];
+    let unused = ["-D", "unused_crate_dependencies"];
+    fleet::cargo(&[&clippy[..], &warnings, &unused].concat(), &[]);
     let strict = [("RUSTDOCFLAGS", "-D warnings".to_owned())];
-    let run =
-        |arguments: &[&str]| cargo_with(directory, name, &[arguments, features].concat(), &strict);
-    cargo_with(directory, name, &["fmt", "--check"], &[]);
-    run(&["doc", "--locked", "--no-deps"]);
-    let clippy = [
-        &["clippy", "--locked", "--all-targets"],
-        features,
-        &["--", "-D", "warnings"],
-    ];
-    cargo_with(directory, name, &clippy.concat(), &[]);
-    // The library is all there is, so that a dependency which it does not use is used by nobody.
-    let unused = ["--", "-D", "unused_crate_dependencies"];
-    let lib = [
-        &["rustc", "--locked", "--lib", "--profile", "dev"],
-        features,
-        &unused,
-    ]
-    .concat();
-    cargo_with(directory, name, &lib, &[]);
+    fleet::cargo(&["doc", "--workspace", "--no-deps"], &strict);
+}
 
-    let postgres;
-    let mut environment = Vec::new();
-    if server == Server::Given {
-        postgres = Postgres::start().await.expect("PostgreSQL starts");
-        environment.push(("DATABASE_URL", postgres.url("postgres")));
+#[test]
+fn the_tests_of_the_fleet_pass() {
+    let _turn = one_at_a_time();
+    fleet::cargo(&["build", "--workspace"], &[]);
+    let built = fleet::cargo(&["test", "--workspace", "--no-run"], &[]);
+    assert_eq!(built_anew(&built), [""; 0], "see tests/faults/Cargo.toml");
+
+    let tested = fleet::cargo(&["test", "--workspace"], &[]);
+
+    let passed = passed(&tested);
+    assert!(passed >= 400, "only {passed} tests were run: {tested:?}");
+}
+
+/// The tests of a service use a server that they are given, as in a CI, or else start one.
+#[tokio::test]
+async fn tests_use_the_postgres_that_they_are_given() {
+    let postgres = Postgres::start().await.expect("PostgreSQL starts");
+    let given = [("DATABASE_URL", postgres.url("postgres"))];
+    let _turn = one_at_a_time();
+    // Only those of the whole process, of every member, so that nothing is built anew.
+    let tested = fleet::cargo(&["test", "--workspace", "--test", "service"], &given);
+    assert!(passed(&tested) >= 10, "{tested:?}");
+}
+
+#[test]
+fn the_template_in_place_is_formatted_and_linted() {
+    let _turn = one_at_a_time();
+    let cargo = |arguments: &[&str]| {
+        let place = repository::template();
+        cargo_with(&place, "the template in place", arguments, &[]);
+    };
+    cargo(&["fmt", "--all", "--check"]);
+    let clippy = ["clippy", "--locked", "--workspace", "--all-targets"];
+    let on_postgres = ["--no-default-features", "--features", "postgres"];
+    for features in [&[][..], &on_postgres, &["--features", "otlp"]] {
+        cargo(&[&clippy[..], features, &["--", "-D", "warnings"]].concat());
     }
-    let test = [&["test", "--locked"], features].concat();
-    let output = cargo_with(directory, name, &test, &environment);
-    let said = String::from_utf8_lossy(&output.stdout);
-    let passed: usize = said
+}
+
+/// Dependencies that a build compiled although an earlier one could have left them.
+fn built_anew(output: &Output) -> Vec<String> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let compiled = said
         .lines()
-        .filter_map(|line| {
-            line.strip_prefix("test result: ok. ")?
-                .split(' ')
-                .next()?
-                .parse::<usize>()
-                .ok()
-        })
-        .sum();
-    assert!(
-        passed >= 20,
-        "{name}: only {passed} tests were run:\n{said}"
-    );
+        .filter_map(|line| line.trim_start().strip_prefix("Compiling "));
+    let names = compiled.filter_map(|line| line.split(' ').next());
+    let own: BTreeSet<_> = MEMBERS.iter().map(|member| member.name()).collect();
+    names
+        .filter(|name| !own.contains(name) && *name != "mainstay")
+        .map(str::to_owned)
+        .collect()
+}
+
+/// How many tests have passed.
+fn passed(output: &Output) -> usize {
+    let said = String::from_utf8_lossy(&output.stdout);
+    let results = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("test result: ok. "));
+    let counts = results.filter_map(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+    counts.sum()
 }

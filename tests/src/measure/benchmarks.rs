@@ -1,4 +1,4 @@
-//! The benchmarks that come with every service, and what they say.
+//! The benchmarks of the machinery, and what they print.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::run_cargo;
 use crate::variant::Variant;
 
-/// A benchmark that comes with every service.
+/// A benchmark of the machinery.
 struct Benchmark {
     title: &'static str,
     name: &'static str,
@@ -40,7 +40,7 @@ const BENCHMARKS: [Benchmark; 4] = [
     Benchmark {
         title: "The database",
         name: "database",
-        about: "What a statement costs through the database of the frame, with its guards, beside a \
+        about: "What a statement costs through the database of the machinery, with its guards, beside a \
                 pool of sqlx with its defaults and one connection that nobody shares; aim: ahead of \
                 the pool, and half as fast again for reads.",
     },
@@ -51,12 +51,19 @@ pub(super) fn sections(target: &Path) -> Result<String> {
     let project = Variant::default().generate();
     let mut page = String::new();
     for Benchmark { title, name, about } in BENCHMARKS {
-        let arguments = ["bench", "--locked", "--bench", name];
+        let arguments = [
+            "bench",
+            "--locked",
+            "--package",
+            "mainstay",
+            "--bench",
+            name,
+        ];
         let said = String::from_utf8(run_cargo(project.dir(), target, &arguments)?)?;
         write!(
             page,
-            "\n## {title}\n\n{about}\n\n`cargo bench --bench {name}` in a generated service, or in \
-             `template/`, prints\n\n```text\n{said}```\n"
+            "\n## {title}\n\n{about}\n\n`cargo bench -p mainstay --bench {name}` in a generated \
+             service, or in `template/`, prints\n\n```text\n{said}```\n"
         )?;
     }
     Ok(page)

@@ -18,7 +18,7 @@ struct Layer {
     changes: &'static [[&'static str; 2]],
 }
 
-const EDGE: &str = "src/frame/edge/mod.rs";
+const EDGE: &str = "mainstay/src/edge/mod.rs";
 
 const LAYERS: [Layer; 9] = [
     Layer {
@@ -29,7 +29,7 @@ const LAYERS: [Layer; 9] = [
     },
     Layer::of(
         "What is counted of the request",
-        "src/frame/metrics/http.rs",
+        "mainstay/src/metrics/http.rs",
         &[[
             "pub fn ended(&self, request: &Ended<'_>) {",
             "pub fn ended(&self, request: &Ended<'_>) { return;",

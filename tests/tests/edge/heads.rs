@@ -54,6 +54,7 @@ async fn every_answer_to_a_request_has_an_id_and_the_security_headers() {
         ),
         (public, get("/panic"), 500),
         (public, "GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        (public, get(&format!("/{}", "x".repeat(20_000))), 414),
         (operators, get("/livez"), 200),
         (operators, get("/metrics"), 200),
         (operators, get("/api/state"), 200),
@@ -78,10 +79,7 @@ async fn every_answer_to_a_request_has_an_id_and_the_security_headers() {
 async fn bytes_that_are_not_a_request_get_a_bare_answer() {
     let launch = faulty().set("http.header_timeout", "300ms");
     let service = launch.start().await.unwrap().ready().await;
-    for (bytes, status) in [
-        ("no request\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\nhost", 408),
-    ] {
+    for (bytes, status) in [("no request\r\n\r\n", 400), ("GET / HTTP/1.1\r\nhost", 408)] {
         let mut client = Conversation::open(service.http().await).await.unwrap();
         client.write(bytes).await.unwrap();
         is_bare(&client.answer().await.unwrap(), status);

@@ -43,9 +43,15 @@ fn every_link_leads_to_a_file() {
 fn every_test_that_a_guarantee_names_exists() {
     let root = repository::root();
     let tests = sources(&root.join("tests/tests"));
-    let yours = ["template/src", "template/tests"]
-        .map(|part| sources(&root.join(part)))
-        .concat();
+    let yours = [
+        "src",
+        "tests",
+        "mainstay/src",
+        "monitor/src",
+        "monitor/tests",
+    ]
+    .map(|part| sources(&root.join("template").join(part)))
+    .concat();
     let readme = readme();
     let table = readme
         .split("## What it guarantees")
@@ -80,7 +86,13 @@ fn every_test_that_a_guarantee_names_exists() {
 #[test]
 fn every_direct_dependency_has_its_line() {
     let page = fs::read_to_string(repository::root().join("docs/dependencies.md")).expect("a page");
-    for manifest in ["template/Cargo.toml", "tests/Cargo.toml"] {
+    for manifest in [
+        "template/Cargo.toml",
+        "template/mainstay/Cargo.toml",
+        "template/monitor/Cargo.toml",
+        "generator/Cargo.toml",
+        "tests/Cargo.toml",
+    ] {
         let text = fs::read_to_string(repository::root().join(manifest)).expect("a manifest");
         let manifest: toml::Table = text.parse().expect("a manifest is TOML");
         for section in ["dependencies", "dev-dependencies"] {

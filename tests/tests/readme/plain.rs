@@ -23,11 +23,8 @@ fn the_plain_line_generates_a_project() {
 fn the_tutorials_plain_line_generates_its_project() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     follow(&tutorial::page(), directory.path());
-    let greeting = directory.path().join("notebook/src/service/hello.rs");
-    assert!(
-        greeting.exists(),
-        "it is not the project without an example"
-    );
+    let greeting = directory.path().join("notebook/src/hello.rs");
+    assert!(greeting.exists(), "it is not the project `hello`");
 }
 
 fn follow(page: &str, directory: &Path) {

@@ -98,7 +98,12 @@ async fn none_sings(service: Service, failing: &str, status: u16) {
 
 #[tokio::test]
 async fn no_secret_of_a_client_or_of_the_operator_sings_anywhere() {
-    let service = faulty(fleet::FAULTS.binary()).start().await.unwrap().ready().await;
+    let service = faulty(fleet::FAULTS.binary())
+        .start()
+        .await
+        .unwrap()
+        .ready()
+        .await;
     none_sings(service, "/pick", 500).await;
 }
 

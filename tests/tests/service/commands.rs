@@ -178,7 +178,9 @@ async fn what_was_stored_is_there_after_a_restart_and_nothing_else_is_left() {
 
     let running = here.clone().start().await.unwrap().ready().await;
     let visit = http::Request::post("/v1/hello/Ada");
-    let greeted = http::send(running.http().await, visit.clone()).await.unwrap();
+    let greeted = http::send(running.http().await, visit.clone())
+        .await
+        .unwrap();
     assert_eq!(greeted.json()["times"], 1, "{greeted}");
     assert_eq!(running.stop().await.code, Some(0));
 

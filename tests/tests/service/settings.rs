@@ -197,9 +197,7 @@ async fn an_answer_that_cannot_be_given_is_no_success_and_no_panic() {
 async fn a_start_that_fails_is_told_even_where_the_log_is_off() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let launch = hello()
-        .set("log.filter", "off")
-        .set("http.listen", address);
+    let launch = hello().set("log.filter", "off").set("http.listen", address);
     let exit = launch.start().await.unwrap().exit().await;
 
     assert_eq!(exit.code, Some(1));

@@ -22,11 +22,7 @@ async fn metrics_arrive_with_the_values_that_the_page_shows() {
         http::get(address, "/guests").await.unwrap();
     }
 
-    let labels = [
-        ("method", "GET"),
-        ("route", "/guests"),
-        ("status", "2xx"),
-    ];
+    let labels = [("method", "GET"), ("route", "/guests"), ("status", "2xx")];
     let duration = collector
         .metric("http_server_request_duration_seconds", |metric| {
             value(metric, &labels) == Some(3.0)

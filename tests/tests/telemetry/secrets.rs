@@ -20,12 +20,7 @@ async fn no_secret_reaches_the_collector_but_the_one_that_is_for_it() {
         .set("log.filter", "trace");
     let service = launch.start().await.unwrap().ready().await;
     let address = service.http().await;
-    for path in [
-        "/guests?token=canary",
-        "/canary",
-        "/call/canary",
-        "/broken",
-    ] {
+    for path in ["/guests?token=canary", "/canary", "/call/canary", "/broken"] {
         let request = Request::get(path)
             .header("traceparent", &format!("00-{TRACE}-{PARENT}-01"))
             .header("authorization", "Bearer canary")
@@ -33,8 +28,8 @@ async fn no_secret_reaches_the_collector_but_the_one_that_is_for_it() {
             .header("user-agent", "canary");
         http::send(address, request).await.unwrap();
     }
-    let request = Request::post("/v1/hello/canary")
-        .header("traceparent", &format!("00-{TRACE}-{PARENT}-01"));
+    let request =
+        Request::post("/v1/hello/canary").header("traceparent", &format!("00-{TRACE}-{PARENT}-01"));
     let answer = http::send(address, request).await.unwrap();
     assert_eq!(answer.status, 200, "{answer}");
 

@@ -33,9 +33,7 @@ async fn a_request_that_a_proxy_has_chosen_arrives_with_its_parent_and_its_state
         .span("span of the request", |span| span.name == "GET /guests")
         .await;
     let statement = collector
-        .span("span of the statement", |span| {
-            span.name == "SELECT guests"
-        })
+        .span("span of the statement", |span| span.name == "SELECT guests")
         .await;
 
     assert_eq!(hex(&request.trace_id), TRACE);
@@ -89,9 +87,7 @@ async fn what_was_not_chosen_is_exported_by_nobody() {
     let suspicious = launch.start().await.unwrap().ready().await;
 
     ask(&trusting, "/guests", false).await;
-    http::get(trusting.http().await, "/guests")
-        .await
-        .unwrap();
+    http::get(trusting.http().await, "/guests").await.unwrap();
     // Nobody is told by a stranger what to trace.
     ask(&suspicious, "/guests", true).await;
     // The stop exports whatever there is.
@@ -114,9 +110,7 @@ async fn of_all_others_the_share_that_is_wanted_is_exported_whatever_is_logged()
         .set("log.filter", "error,mainstay::server=info");
     let service = launch.start().await.unwrap();
 
-    let answer = http::get(service.http().await, "/guests")
-        .await
-        .unwrap();
+    let answer = http::get(service.http().await, "/guests").await.unwrap();
     assert_eq!(answer.status, 200, "{answer}");
     let request = collector
         .span("span of the request", |span| span.name == "GET /guests")

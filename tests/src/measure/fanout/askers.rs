@@ -91,7 +91,10 @@ pub(super) struct Python {
 
 impl Place {
     pub(super) fn built(target: &Path) -> Result<Self> {
-        let project = Variant::default().with("fanout").generate();
+        let project = Variant::default()
+            .example("monitor")
+            .with("fanout")
+            .generate();
         run_cargo(project.dir(), target, &["build", "--release", "--bins"])?;
         let built = |name| target.join("release").join(name);
         Ok(Self {

@@ -1,0 +1,239 @@
+//! The fleet: every service that the suites run, as members of one workspace with one machinery.
+//!
+//! Cargo unites the features of packages that are built together. So all members are always built
+//! together: each dependency, and the machinery, is compiled once. `tests/faults` turns on what the tests
+//! of the members need as well, so that a build and a test of the workspace share their dependencies.
+//!
+//! The workspace keeps its place between runs, and only files that changed are written, so that cargo
+//! builds again what changed and nothing else.
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::generate::{Answers, Place, generate};
+use crate::overlay;
+use crate::repository;
+use crate::variant::{cargo_with, copy, files, settle};
+
+/// A service of the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    name: &'static str,
+    database: &'static str,
+    example: &'static str,
+    overlay: Option<&'static str>,
+}
+
+pub const HELLO: Member = Member::new("svc-hello", "sqlite", "hello");
+pub const HELLO_ON_POSTGRES: Member = Member::new("svc-hello-postgres", "postgres", "hello");
+pub const MONITOR: Member = Member::new("svc-monitor", "sqlite", "monitor");
+pub const MONITOR_ON_POSTGRES: Member = Member::new("svc-monitor-postgres", "postgres", "monitor");
+/// `hello` with deliberate faults: see `tests/faults`.
+pub const FAULTS: Member = Member::new("svc-faults", "sqlite", "hello").with("faults");
+pub const FAULTS_ON_POSTGRES: Member =
+    Member::new("svc-faults-postgres", "postgres", "hello").with("faults");
+
+/// The first one brings the machinery, which the others use.
+pub const MEMBERS: [Member; 6] = [
+    HELLO,
+    HELLO_ON_POSTGRES,
+    MONITOR,
+    MONITOR_ON_POSTGRES,
+    FAULTS,
+    FAULTS_ON_POSTGRES,
+];
+
+/// A member that is a git repository of its own, so that its build finds a commit.
+const REPOSITORY: Member = HELLO_ON_POSTGRES;
+
+impl Member {
+    const fn new(name: &'static str, database: &'static str, example: &'static str) -> Self {
+        Self {
+            name,
+            database,
+            example,
+            overlay: None,
+        }
+    }
+
+    const fn with(mut self, overlay: &'static str) -> Self {
+        self.overlay = Some(overlay);
+        self
+    }
+
+    /// The name of its package.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Where its project is, after the fleet was generated.
+    pub fn directory(&self) -> PathBuf {
+        directory().join(self.name)
+    }
+
+    /// Its binary. Generates and builds the whole fleet if need be; panics if that fails.
+    pub fn binary(&self) -> PathBuf {
+        static BUILT: OnceLock<()> = OnceLock::new();
+        BUILT.get_or_init(|| {
+            cargo(&["build", "--workspace"], &[]);
+        });
+        repository::services().join("debug").join(self.name)
+    }
+
+    fn generate(&self, workspace: &Path) -> Result<()> {
+        let machinery = format!("../{}/mainstay", MEMBERS[0].name);
+        let answers = Answers {
+            database: Some(self.database.to_owned()),
+            example: Some(self.example.to_owned()),
+            mainstay: (*self != MEMBERS[0]).then_some(machinery),
+            ..Answers::default()
+        };
+        let project = generate(self.name, &answers, Place::Below(workspace))?;
+        match self.overlay {
+            Some(overlay) => {
+                overlay::put(&repository::root().join("tests").join(overlay), &project)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where the workspace is.
+pub fn directory() -> PathBuf {
+    repository::projects().join("fleet")
+}
+
+/// Runs cargo in the workspace, which is generated first if need be. Panics with the end of its
+/// output if it fails.
+pub fn cargo(arguments: &[&str], environment: &[(&str, String)]) -> Output {
+    static GENERATED: OnceLock<()> = OnceLock::new();
+    GENERATED.get_or_init(|| {
+        generate_all().unwrap_or_else(|error| panic!("the fleet cannot be generated: {error:#}"));
+    });
+    cargo_with(&directory(), "the fleet", arguments, environment)
+}
+
+/// Generates the workspace, unless it is there already and nothing that it is made of has changed.
+fn generate_all() -> Result<()> {
+    let home = repository::projects();
+    fs::create_dir_all(&home)?;
+    // Several test processes may want it at once.
+    let lock = File::create(home.join("fleet.lock"))?;
+    lock.lock()?;
+    let (current, stamp) = (inputs()?, home.join("fleet.stamp"));
+    if fs::read_to_string(&stamp).is_ok_and(|stamped| stamped == current) {
+        return Ok(());
+    }
+    let scratch = tempfile::tempdir_in(&home)?;
+    fs::write(scratch.path().join("Cargo.toml"), MANIFEST)?;
+    for member in MEMBERS {
+        let name = member.name;
+        member
+            .generate(scratch.path())
+            .with_context(|| format!("{name} cannot be generated"))?;
+    }
+    copy(
+        &repository::template(),
+        ["Cargo.lock".into()],
+        scratch.path(),
+    )?;
+    overlay::keep_lock(scratch.path(), &directory())?;
+    settle(scratch.path(), &directory());
+    commit(&REPOSITORY.directory())?;
+    Ok(fs::write(stamp, current)?)
+}
+
+/// The members are found by their names; the machinery is one because the others depend on it.
+const MANIFEST: &str = r#"[workspace]
+resolver = "3"
+members = ["svc-*"]
+
+# Nobody steps through these: names and lines in backtraces will do.
+[profile.dev]
+debug = "line-tables-only"
+
+[profile.dev.package."*"]
+debug = false
+"#;
+
+/// A hash of all that the fleet is made of.
+fn inputs() -> Result<String> {
+    let root = repository::root();
+    let mut git = Command::new("git");
+    git.args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "-z",
+        "--",
+    ])
+    .args([
+        "cargo-generate.toml",
+        "template",
+        "generator/src",
+        "tests/src",
+    ])
+    .args(
+        MEMBERS
+            .iter()
+            .filter_map(|member| member.overlay)
+            .map(|overlay| format!("tests/{overlay}")),
+    )
+    .current_dir(root);
+    let listed = git.output().context("git cannot be run")?;
+    let all: Vec<PathBuf> = if listed.status.success() {
+        let listed = String::from_utf8(listed.stdout)?;
+        listed.split_terminator('\0').map(PathBuf::from).collect()
+    } else {
+        // A copy without its history.
+        files(root)
+            .into_iter()
+            .filter(|file| !file.starts_with("target"))
+            .collect()
+    };
+    let mut hash = DefaultHasher::new();
+    for file in all {
+        // A file that was deleted is listed until that is committed.
+        if let Ok(content) = fs::read(root.join(&file)) {
+            (file, content).hash(&mut hash);
+        }
+    }
+    Ok(format!("{:016x}", hash.finish()))
+}
+
+/// Commits whatever has changed in a project, which becomes a repository of its own.
+fn commit(project: &Path) -> Result<()> {
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args([
+            "-c",
+            "user.name=harness",
+            "-c",
+            "user.email=harness@localhost",
+        ])
+        .args(["-c", "commit.gpgSign=false"])
+        .args(arguments)
+        .current_dir(project);
+        let output = git.output().context("git cannot be run")?;
+        ensure!(output.status.success(), "{git:?}: {output:?}");
+        Ok(output.stdout)
+    };
+    git(&["init", "--quiet"])?;
+    git(&["add", "--all"])?;
+    if !git(&["status", "--porcelain"])?.is_empty() {
+        git(&[
+            "commit",
+            "--quiet",
+            "--no-verify",
+            "--message",
+            "As generated",
+        ])?;
+    }
+    Ok(())
+}
