@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use harness::generate::{Answers, Place, generate};
 use harness::http::get;
+use harness::log::Event;
 use harness::postgres::Postgres;
 use harness::repository;
 use harness::service::{Exit, Launch, Service, Signal};
@@ -54,9 +55,8 @@ const DEPENDENCIES: [(&str, &str); 2] = [
 #[tokio::test]
 async fn two_listeners_serve_and_drain() {
     let service = launch("two-listeners").start().await.unwrap().ready().await;
-    let listening = service
-        .log()
-        .wait_for(|event| event.message == "listening" && *event.field("listener") == "internal");
+    let is_second = |event: &Event| *event.field("listener") == "internal";
+    let listening = service.log().wait_for("the second listener", is_second);
     let internal = listening.await.field("address").clone();
     let internal: SocketAddr = internal.as_str().unwrap().parse().unwrap();
     for address in [service.http().await, internal] {
