@@ -18,6 +18,7 @@ mod python;
 pub mod repository;
 pub mod schemathesis;
 pub mod service;
+pub mod suites;
 pub mod variant;
 
 pub use eventually::eventually;

@@ -1,11 +1,10 @@
 //! Tests and measures the template: what `cargo run -- test`, `measure` and `lock` hand over to.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
-use generator::cargo;
-use harness::{lock, measure, prerequisites, repository};
+use harness::{lock, measure, prerequisites, suites};
 
 /// Tests and measures the template.
 #[derive(Debug, Parser)]
@@ -49,21 +48,5 @@ fn main() -> ExitCode {
 
 fn test(arguments: &[String]) -> Result<ExitCode> {
     prerequisites::ensure()?;
-    let mut cargo = Command::new(cargo());
-    cargo
-        .args(["test", "--workspace", "--locked"])
-        .args(arguments)
-        .current_dir(repository::root());
-    exit_code(&mut cargo)
-}
-
-fn exit_code(command: &mut Command) -> Result<ExitCode> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    Ok(status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(1)
-        .into())
+    suites::run(arguments)
 }

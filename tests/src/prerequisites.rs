@@ -1,6 +1,7 @@
 //! What the tests need beyond Rust and a C compiler: found, installed where that is allowed, or
 //! named exactly.
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -23,6 +24,10 @@ pub fn ensure() -> Result<()> {
              ip, python3 with its venv, sqlite3 and unshare"
         );
     }
+    eprintln!("The tests need {packages}: about a minute and 700 MB with apt-get.");
+    if io::stdin().is_terminal() && !is_confirmed()? {
+        bail!("nothing was installed; the tests need {packages}");
+    }
     eprintln!("Installing {packages} with apt-get …");
     apt_get(&["update", "-q"])?;
     apt_get(
@@ -32,6 +37,14 @@ pub fn ensure() -> Result<()> {
         ]
         .concat(),
     )
+}
+
+/// Asks the person at the terminal.
+fn is_confirmed() -> Result<bool> {
+    eprint!("Install them? [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// The Debian packages of what is not here.

@@ -1,0 +1,118 @@
+//! `cargo run -- test`: every suite in turn, with what is being done meanwhile and how long each took.
+
+use std::fmt::Write;
+use std::fs;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use generator::cargo;
+
+use crate::repository;
+
+/// Runs every suite, also after one has failed, or cargo with these arguments.
+pub fn run(arguments: &[String]) -> Result<ExitCode> {
+    if !arguments.is_empty() {
+        return Ok(if cargo_test(&["--workspace"], arguments)? {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
+    }
+    let suites = suites()?;
+    let count = suites.len() + 1;
+    println!(
+        "{count} suites, about 20 minutes and 8 GB of disk on two cores from a clean checkout."
+    );
+    println!(
+        "One of them: `cargo run -- test --test NAME`. Suites that last longer: CONTRIBUTING.md."
+    );
+    let began = Instant::now();
+    println!("\nBuilding the suites. The first one that needs a service builds all services …");
+    let built = cargo_test(&["--workspace", "--no-run"], &[])?;
+    ensure!(built, "the suites do not build");
+    let mut results = vec![("(building the suites)".to_owned(), began.elapsed(), true)];
+    let units = (
+        "unit tests of the harness".to_owned(),
+        vec!["--workspace", "--lib", "--bins"],
+    );
+    let named = suites
+        .iter()
+        .map(|name| (name.clone(), vec!["--package", "harness", "--test", name]));
+    for (number, (name, selection)) in [units].into_iter().chain(named).enumerate() {
+        println!("\n== suite {} of {count}: {name}", number + 1);
+        let began = Instant::now();
+        let passed = cargo_test(&selection, &[])?;
+        results.push((name, began.elapsed(), passed));
+    }
+    print!("{}", table(&results, began.elapsed()));
+    let passed = results.iter().all(|(_, _, passed)| *passed);
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The names of the suites: a file or a directory of `tests/tests` each.
+fn suites() -> Result<Vec<String>> {
+    let directory = repository::root().join("tests/tests");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&directory).context("tests/tests cannot be read")? {
+        let path = entry?.path();
+        let is_suite = path.join("main.rs").exists()
+            || path.extension().is_some_and(|extension| extension == "rs");
+        if let Some(name) = path.file_stem().filter(|_| is_suite) {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn cargo_test(selection: &[&str], arguments: &[String]) -> Result<bool> {
+    let status = Command::new(cargo())
+        .args(["test", "--locked"])
+        .args(selection)
+        .args(arguments)
+        .current_dir(repository::root())
+        .status()
+        .context("cargo cannot be run")?;
+    Ok(status.success())
+}
+
+fn table(results: &[(String, Duration, bool)], total: Duration) -> String {
+    let mut text = String::from("\n| suite | seconds | |\n|---|---|---|\n");
+    for (name, took, passed) in results {
+        let outcome = if *passed { "passed" } else { "FAILED" };
+        // Writing to a string does not fail.
+        _ = writeln!(text, "| {name} | {} | {outcome} |", took.as_secs());
+    }
+    _ = writeln!(text, "| all | {} | |", total.as_secs());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_are_the_targets_of_this_package() {
+        let suites = suites().unwrap();
+        for name in ["compose", "generation", "lifecycle", "variants"] {
+            assert!(suites.iter().any(|suite| suite == name), "{suites:?}");
+        }
+    }
+
+    #[test]
+    fn table_names_what_failed() {
+        let results = [
+            ("one".to_owned(), Duration::from_secs(3), true),
+            ("two".to_owned(), Duration::from_secs(61), false),
+        ];
+        let table = table(&results, Duration::from_secs(64));
+        assert!(table.contains("| one | 3 | passed |"), "{table}");
+        assert!(table.contains("| two | 61 | FAILED |"), "{table}");
+        assert!(table.ends_with("| all | 64 | |\n"), "{table}");
+    }
+}
