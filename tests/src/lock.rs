@@ -50,11 +50,12 @@ pub fn machinery_hook() -> Result<String> {
 /// The lock of each example, folded into one.
 pub fn folded(in_place: &str) -> Result<String> {
     let [hello, monitor] = [locked("hello", in_place)?, locked("monitor", in_place)?];
-    let keys: BTreeSet<_> = hello.keys().chain(monitor.keys()).collect();
-    let preamble = in_place.split("\n\n").next().unwrap_or_default();
+    let mut blocks = in_place.trim_end().split("\n\n");
+    let preamble = blocks.next().unwrap_or_default();
     let mut text = preamble.to_owned();
-    for key in keys {
-        text += &match (hello.get(key), monitor.get(key)) {
+    // In the order of cargo. The project comes last; where it belongs depends on its name.
+    for head in blocks.map(head).chain([OWN.to_owned()]) {
+        text += &match (hello.get(&head), monitor.get(&head)) {
             (Some(one), Some(other)) if one == other => one.clone(),
             (one, other) => [when("hello", one), when("monitor", other)].concat(),
         };
@@ -62,8 +63,16 @@ pub fn folded(in_place: &str) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// Of an example, each package in its lock, by name and version, which is cargo's order.
-fn locked(example: &str, in_place: &str) -> Result<BTreeMap<Vec<String>, String>> {
+/// What stands for the head of the project's own package.
+const OWN: &str = "the project";
+
+/// Name and version of the package in a block of a lock.
+fn head(block: &str) -> String {
+    block.lines().take(3).collect::<Vec<_>>().join("\n")
+}
+
+/// The packages in the lock of an example, by their heads.
+fn locked(example: &str, in_place: &str) -> Result<BTreeMap<String, String>> {
     let project = Variant::default().example(example).generate();
     let scratch = tempfile::tempdir()?;
     let directory = scratch.path().join(project.name());
@@ -73,11 +82,12 @@ fn locked(example: &str, in_place: &str) -> Result<BTreeMap<Vec<String>, String>
     let metadata = ["metadata", "--format-version", "1"];
     cargo(&directory, project.name(), &metadata);
     let lock = fs::read_to_string(directory.join("Cargo.lock"))?;
-    let own = format!("name = \"{}\"", project.name());
+    let name = format!("name = \"{}\"", project.name());
     let blocks = lock.trim_end().split("\n\n").skip(1).map(|block| {
-        let block = block.replace(&own, "name = \"{{ project-name }}\"");
-        let key = block.lines().take(3).map(str::to_owned).collect();
-        (key, format!("\n\n{block}"))
+        let is_own = block.lines().nth(1) == Some(&name);
+        let head = if is_own { OWN.to_owned() } else { head(block) };
+        let block = block.replace(&name, "name = \"{{ project-name }}\"");
+        (head, format!("\n\n{block}"))
     });
     Ok(blocks.collect())
 }
