@@ -1,22 +1,19 @@
 //! How a test starts the real binary.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
 use tempfile::TempDir;
 
-use super::Running;
+use super::client::PATIENCE;
+use super::running::{Directory, Output, Owned, Running};
 #[cfg(feature = "_database")]
 use super::{Scratch, TestEngine};
-
-/// Longer than any test takes; only one that fails waits for it.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a service is started with, unless the test sets something else.
 const DEFAULTS: [(&str, &str); 3] = [
@@ -49,20 +46,6 @@ pub struct Binary {
     /// Makes a database and gives its URL.
     database: Option<fn() -> (String, Owned)>,
     patience: Duration,
-}
-
-/// Something that must exist as long as the process does.
-pub(super) type Owned = Box<dyn Any + Send + Sync>;
-
-/// What a command has printed, and how it ended.
-#[derive(Debug, Clone)]
-pub struct Output {
-    /// How it ended.
-    pub status: ExitStatus,
-    /// What it wrote to stdout.
-    pub stdout: String,
-    /// What it wrote to stderr.
-    pub stderr: String,
 }
 
 impl Binary {
@@ -192,22 +175,5 @@ impl Binary {
             }
         }
         Running::spawn(command, directory, database, self.patience)
-    }
-}
-
-/// Where a process works.
-#[derive(Debug)]
-pub(super) enum Directory {
-    /// Removed when this is dropped.
-    Own(TempDir),
-    Kept(PathBuf),
-}
-
-impl Directory {
-    pub(super) fn path(&self) -> &Path {
-        match self {
-            Self::Own(directory) => directory.path(),
-            Self::Kept(path) => path,
-        }
     }
 }

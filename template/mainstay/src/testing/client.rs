@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::binary::PATIENCE;
+/// Longer than any test takes; only one that fails waits for it.
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

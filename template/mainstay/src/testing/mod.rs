@@ -30,13 +30,13 @@ mod sqlite;
 #[cfg(feature = "_database")]
 mod statements;
 
-pub use binary::{Binary, Output};
+pub use binary::Binary;
 pub use checks::{check_committed, check_settings};
 pub use client::{Answer, ask, ask_with, get};
 pub use exposition::{Exposition, documented};
 #[cfg(feature = "_database")]
 pub use fixtures::database_settings;
-pub use running::Running;
+pub use running::{Output, Running};
 pub use rustix::process::Signal;
 #[cfg(feature = "_database")]
 pub use scratch::{Scratch, TestEngine};

@@ -1,18 +1,20 @@
 //! The real binary, running: its log, its listeners, signals, and its end.
 
+use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tempfile::TempDir;
 
-use super::binary::{Directory, Owned};
 use super::capture::Capture;
-use super::{Exposition, Output, get};
+use super::client::get;
+use super::exposition::Exposition;
 
 /// A process that a [`Binary`](super::Binary) has started. It is killed when this is dropped, and its
 /// directory and its database are removed.
@@ -27,6 +29,37 @@ pub struct Running {
     patience: Duration,
     directory: Directory,
     _database: Option<Owned>,
+}
+
+/// Something that must exist as long as the process does.
+pub(super) type Owned = Box<dyn Any + Send + Sync>;
+
+/// What a command has printed, and how it ended.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+/// Where a process works.
+#[derive(Debug)]
+pub(super) enum Directory {
+    /// Removed when this is dropped.
+    Own(TempDir),
+    Kept(PathBuf),
+}
+
+impl Directory {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Own(directory) => directory.path(),
+            Self::Kept(path) => path,
+        }
+    }
 }
 
 impl Running {

@@ -1,0 +1,255 @@
+//! Which file of a crate imports which: by `use`, and by a path in the code that begins with `crate` or
+//! `super`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+/// The path of a module below the root of its crate, which itself is empty.
+pub(crate) type Module = Vec<String>;
+
+/// A file that imports another one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Import {
+    pub(crate) from: Module,
+    pub(crate) to: Module,
+    /// The file that imports.
+    pub(crate) file: String,
+    imported: String,
+}
+
+impl fmt::Display for Import {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} imports {}", self.file, self.imported)
+    }
+}
+
+/// A crate: its files by the module that each of them is.
+pub(crate) struct Tree {
+    files: BTreeMap<Module, File>,
+    imports: Vec<Import>,
+}
+
+struct File {
+    name: String,
+    uses: Vec<Use>,
+}
+
+/// A path that is used, in its parts.
+struct Use {
+    is_public: bool,
+    path: Vec<String>,
+}
+
+impl Tree {
+    /// Reads all files below a directory, but those of tests.
+    pub(crate) fn read(root: &Path) -> Self {
+        let mut files = Vec::new();
+        collect(root, root, &mut files);
+        let files: Vec<_> = files
+            .iter()
+            .map(|(name, text)| (&**name, &**text))
+            .collect();
+        Self::of(&files)
+    }
+
+    /// The crate of these files, each by its name and its text.
+    pub(crate) fn of(files: &[(&str, &str)]) -> Self {
+        let files = files.iter().map(|(name, text)| {
+            let uses = uses(&without_tests(&without_comments(text)));
+            let name = (*name).to_owned();
+            (module_of(&name), File { name, uses })
+        });
+        let mut tree = Self {
+            files: files.collect(),
+            imports: Vec::new(),
+        };
+        let imports = tree.files.iter().flat_map(|(from, file)| {
+            let targets = file.uses.iter().filter_map(|used| {
+                let to = tree.target(from, &used.path)?;
+                // A parent that re-exports a child does not depend on it.
+                let is_reexport = used.is_public && to.starts_with(from);
+                (to != *from && !is_reexport).then_some(to)
+            });
+            targets.map(|to| Import {
+                from: from.clone(),
+                file: file.name.clone(),
+                imported: tree.files[&to].name.clone(),
+                to,
+            })
+        });
+        tree.imports = imports.collect::<BTreeSet<_>>().into_iter().collect();
+        tree
+    }
+
+    /// Each pair of files once.
+    pub(crate) fn imports(&self) -> &[Import] {
+        &self.imports
+    }
+
+    /// The modules of the crate's root.
+    pub(crate) fn modules(&self) -> BTreeSet<&str> {
+        let modules = self.files.keys().filter_map(|module| module.first());
+        modules.map(String::as_str).collect()
+    }
+
+    /// The module that a path leads to, if it is one of this crate.
+    fn target(&self, from: &Module, path: &[String]) -> Option<Module> {
+        let (first, mut rest) = path.split_first()?;
+        let mut base = from.clone();
+        match first.as_str() {
+            "crate" => base.clear(),
+            "self" => {}
+            "super" => {
+                base.pop()?;
+                while let Some(("super", more)) = split(rest) {
+                    base.pop()?;
+                    rest = more;
+                }
+            }
+            child if self.child(from, child).is_some() => rest = path,
+            _ => return None,
+        }
+        Some(self.follow(base, rest))
+    }
+
+    /// The module in which an item is defined: follows what modules re-export.
+    fn follow(&self, mut module: Module, mut path: &[String]) -> Module {
+        while let Some((name, rest)) = split(path) {
+            let Some(child) = self.child(&module, name) else {
+                let reexport = self.files[&module].uses.iter().find(|used| {
+                    used.is_public && used.path.last().is_some_and(|last| last == name)
+                });
+                let target = reexport.and_then(|used| self.target(&module, &used.path));
+                return target.filter(|target| *target != module).unwrap_or(module);
+            };
+            (module, path) = (child, rest);
+        }
+        module
+    }
+
+    fn child(&self, module: &Module, name: &str) -> Option<Module> {
+        let child = [module.as_slice(), &[name.to_owned()]].concat();
+        self.files.contains_key(&child).then_some(child)
+    }
+}
+
+fn split(path: &[String]) -> Option<(&str, &[String])> {
+    path.split_first()
+        .map(|(first, rest)| (first.as_str(), rest))
+}
+
+fn collect(root: &Path, directory: &Path, files: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_stem().is_some_and(|name| name == "tests") {
+            continue;
+        }
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root).unwrap().display().to_string();
+            files.push((name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// `database/mod.rs` and `database.rs` are the module `database`.
+fn module_of(file: &str) -> Module {
+    let path = file.trim_end_matches(".rs");
+    let path = path.trim_end_matches("/mod");
+    let parts = path.split('/').filter(|part| *part != "lib");
+    parts.map(str::to_owned).collect()
+}
+
+fn without_comments(text: &str) -> String {
+    let lines = text.lines();
+    let lines = lines.map(|line| line.split_once("//").map_or(line, |(code, _)| code));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Leaves out modules of tests, each of which ends with a brace at the beginning of a line.
+fn without_tests(text: &str) -> String {
+    let mut parts = text.split("#[cfg(test)]\nmod tests {");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |code, part| {
+        code + part.split_once("\n}").map_or("", |(_, rest)| rest)
+    })
+}
+
+/// Everything that is used by a path which may lead to another file of the crate.
+fn uses(text: &str) -> Vec<Use> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(at) = next_use(rest) {
+        let (before, after) = rest.split_at(at);
+        paths_in(before, &mut found);
+        let statement = &after["use ".len()..];
+        let (statement, after) = statement.split_once(';').unwrap_or((statement, ""));
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        expand(
+            &statement.replace(char::is_whitespace, " "),
+            "",
+            &mut |path| {
+                found.push(Use {
+                    is_public: line.trim_start().starts_with("pub"),
+                    path: path
+                        .split("::")
+                        .map(|part| part.trim().to_owned())
+                        .collect(),
+                });
+            },
+        );
+        rest = after;
+    }
+    paths_in(rest, &mut found);
+    found
+}
+
+/// Where the next `use` stands, after nothing but a visibility on its line.
+fn next_use(text: &str) -> Option<usize> {
+    let mut uses = text.match_indices("use ").map(|(at, _)| at);
+    uses.find(|at| {
+        let line = text[..*at].rsplit('\n').next().unwrap_or_default().trim();
+        let is_visibility = line.starts_with("pub(") && line.ends_with(')');
+        line.is_empty() || line == "pub" || is_visibility
+    })
+}
+
+/// Each path of a tree such as `a::{b, c::{self, D as E}}`.
+fn expand(tree: &str, prefix: &str, found: &mut impl FnMut(&str)) {
+    let tree = tree.trim();
+    let Some((head, inner)) = tree.split_once('{') else {
+        let name = tree.split(" as ").next().unwrap_or_default();
+        let path = format!("{prefix}{name}");
+        return found(path.trim_end_matches("::self"));
+    };
+    let prefix = format!("{prefix}{}", head.trim());
+    let inner = inner.rsplit_once('}').map_or(inner, |(inner, _)| inner);
+    let (mut depth, mut begin) = (0_usize, 0);
+    for (at, char) in inner.char_indices().chain([(inner.len(), ',')]) {
+        match char {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                if !inner[begin..at].trim().is_empty() {
+                    expand(&inner[begin..at], &prefix, found);
+                }
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Paths in code that begin with `crate` or `super`.
+fn paths_in(code: &str, found: &mut Vec<Use>) {
+    let is_of_path = |char: char| char.is_alphanumeric() || matches!(char, '_' | ':');
+    let words = code.split(|char| !is_of_path(char));
+    let paths = words.filter(|word| word.starts_with("crate::") || word.starts_with("super::"));
+    found.extend(paths.map(|path| Use {
+        is_public: false,
+        path: path.split("::").map(str::to_owned).collect(),
+    }));
+}

@@ -1,0 +1,236 @@
+//! The machinery has layers: a module imports from its own layer and from those below it, and no two
+//! files of a module import each other. `docs/architecture.md` draws the layers.
+
+mod imports;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use harness::repository;
+use imports::{Import, Tree};
+
+/// The layers of `template/mainstay/src`, lowest first.
+const LAYERS: [(&str, &[&str]); 6] = [
+    (
+        "ground",
+        &[
+            "build_info",
+            "context",
+            "header_names",
+            "importance",
+            "panics",
+            "settings",
+            "signals",
+            "watchdog",
+        ],
+    ),
+    (
+        "runtime",
+        &[
+            "lifecycle",
+            "metrics",
+            "supervisor",
+            "telemetry",
+            "together",
+        ],
+    ),
+    ("resources", &["database", "server"]),
+    (
+        "requests",
+        &[
+            "cpu",
+            "idempotency",
+            "input",
+            "precondition",
+            "problem",
+            "rate",
+        ],
+    ),
+    ("http", &["edge", "health", "openapi"]),
+    (
+        "composition",
+        &["cli", "operator", "process", "sections", "service"],
+    ),
+];
+
+/// It stands beside the layers: it may import from all of them, and none imports from it.
+const BESIDE: &str = "testing";
+
+/// The layer of a module, as an index.
+fn layer_of(module: &str) -> Option<usize> {
+    let beside = (module == BESIDE).then_some(LAYERS.len());
+    let mut layers = LAYERS.iter();
+    beside.or_else(|| layers.position(|(_, modules)| modules.contains(&module)))
+}
+
+/// The imports that go up, in words.
+fn upward(tree: &Tree) -> Vec<String> {
+    let goes_up = |import: &&Import| {
+        let [from, to] = [&import.from, &import.to].map(|module| layer_of(&module[0]));
+        from.zip(to).is_none_or(|(from, to)| from < to)
+    };
+    let imports = tree.imports().iter();
+    let imports = imports.filter(|import| !import.from.is_empty() && !import.to.is_empty());
+    imports.filter(goes_up).map(ToString::to_string).collect()
+}
+
+/// The cycles between modules with the same parent, in words. A parent may re-export its children, and
+/// a child may import from its parent.
+fn cycles(tree: &Tree) -> Vec<String> {
+    let mut siblings: BTreeMap<&[String], Vec<&Import>> = BTreeMap::new();
+    for import in tree.imports() {
+        let shared = import.from.iter().zip(&import.to);
+        let shared = shared.take_while(|(from, to)| from == to).count();
+        if shared < import.from.len().min(import.to.len()) {
+            let parent = &import.from[..shared];
+            siblings.entry(parent).or_default().push(import);
+        }
+    }
+    let cycles = siblings.iter().flat_map(|(parent, imports)| {
+        let depth = parent.len();
+        imports.iter().filter_map(move |import| {
+            let way = way(imports, depth, &import.to[depth], &import.from[depth])?;
+            Some(match way.as_slice() {
+                [back] => format!("{import}, and {back}"),
+                back => {
+                    let files: Vec<_> = back.iter().map(|import| import.file.as_str()).collect();
+                    format!(
+                        "{import}, which imports it by way of {}",
+                        files[1..].join(", ")
+                    )
+                }
+            })
+        })
+    });
+    cycles.collect()
+}
+
+/// The imports that lead from one sibling to another.
+fn way<'a>(imports: &[&'a Import], depth: usize, from: &str, to: &str) -> Option<Vec<&'a Import>> {
+    let mut seen = BTreeSet::from([from]);
+    let mut ways = vec![(from, Vec::new())];
+    while let Some((place, way)) = ways.pop() {
+        if place == to {
+            return Some(way);
+        }
+        for import in imports.iter().filter(|import| import.from[depth] == place) {
+            if seen.insert(&import.to[depth]) {
+                ways.push((&import.to[depth], [way.as_slice(), &[*import]].concat()));
+            }
+        }
+    }
+    None
+}
+
+fn machinery() -> Tree {
+    Tree::read(&repository::template().join("mainstay/src"))
+}
+
+#[test]
+fn layers_import_downwards() {
+    let tree = machinery();
+    // Enough to notice a reader of imports that reads nothing.
+    assert!(tree.imports().len() > 300, "{}", tree.imports().len());
+    assert_eq!(upward(&tree), [""; 0]);
+}
+
+#[test]
+fn files_of_a_module_have_no_cycle() {
+    assert_eq!(cycles(&machinery()), [""; 0]);
+}
+
+#[test]
+fn drawing_of_layers_is_the_one_that_is_checked() {
+    let page = repository::root().join("docs/architecture.md");
+    let page = fs::read_to_string(page).unwrap();
+    let boxes = page
+        .lines()
+        .filter_map(|line| line.trim().split_once("[\""));
+    let drawn: Vec<_> = boxes
+        .map(|(_, label)| label.trim_end_matches("\"]"))
+        .collect();
+    for (layer, modules) in LAYERS {
+        let label = format!("{layer}: {}", modules.join(" · "));
+        assert!(
+            drawn.contains(&label.as_str()),
+            "{label:?} is not in {drawn:?}"
+        );
+    }
+    let arrows = LAYERS.map(|(layer, _)| layer).join(" --> ");
+    assert!(page.contains(&arrows), "{arrows}");
+}
+
+#[test]
+fn every_module_is_in_a_layer_and_in_the_readme() {
+    let readme = repository::template().join("mainstay/README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    for module in machinery().modules() {
+        assert!(layer_of(module).is_some(), "{module} is in no layer");
+        assert!(readme.contains(&format!("`{module}`")), "{module}");
+    }
+}
+
+#[test]
+fn cycle_of_siblings_is_named_by_its_files() {
+    let tree = Tree::of(&[
+        ("lib.rs", "mod edge; pub mod server;"),
+        ("edge.rs", "use crate::server::{self, Limits as Bounds};"),
+        (
+            "server/mod.rs",
+            "mod pool;\nmod lease;\npub use lease::Lease;\npub use pool::Pool;",
+        ),
+        (
+            "server/pool.rs",
+            "/// Like `use super::other`.\nuse super::Lease;",
+        ),
+        (
+            "server/lease.rs",
+            "use std::fmt;\nuse super::{\n    pool::{Pool, Ticket},\n};",
+        ),
+    ]);
+    assert_eq!(
+        cycles(&tree),
+        [
+            "server/lease.rs imports server/pool.rs, and server/pool.rs imports server/lease.rs",
+            "server/pool.rs imports server/lease.rs, and server/lease.rs imports server/pool.rs",
+        ]
+    );
+}
+
+#[test]
+fn cycle_of_modules_is_named_by_its_files() {
+    let tree = Tree::of(&[
+        ("lib.rs", "mod edge; mod problem; mod server;"),
+        ("edge/mod.rs", "mod host;"),
+        ("edge/host.rs", "use crate::problem::Problem;"),
+        ("problem.rs", "fn of() { crate::server::name() }"),
+        (
+            "server.rs",
+            "#[cfg(test)]\nmod tests {\n    use crate::problem;\n}\nuse super::edge;",
+        ),
+    ]);
+    let cycles = cycles(&tree);
+    assert_eq!(cycles.len(), 3, "{cycles:?}");
+    let first = "edge/host.rs imports problem.rs, which imports it by way of server.rs";
+    assert_eq!(cycles[0], first);
+}
+
+#[test]
+fn import_that_goes_up_is_named_by_its_files() {
+    let tree = Tree::of(&[
+        ("lib.rs", "pub mod edge;\npub use edge::protect;"),
+        ("edge.rs", "use crate::settings::Section;"),
+        ("settings.rs", "pub(crate) use crate::edge::Http;"),
+        ("panics.rs", "use crate::protect;"),
+        ("server.rs", "use crate::unheard_of::Thing;"),
+        ("unheard_of.rs", ""),
+    ]);
+    assert_eq!(
+        upward(&tree),
+        [
+            "panics.rs imports edge.rs",
+            "server.rs imports unheard_of.rs",
+            "settings.rs imports edge.rs",
+        ]
+    );
+}
