@@ -164,6 +164,7 @@ impl Project {
                 ".dockerignore",
                 ".github/",
                 "deploy/",
+                "AGENTS.md",
                 "README.md",
             ];
             starts.iter().any(|start| path.starts_with(start))

@@ -1,4 +1,4 @@
-//! The README: it is for the owner of the service, and speaks of nothing that is not there.
+//! README.md and AGENTS.md: they name nothing that the project does not have.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,8 @@ fn readme_names_what_is_there() {
             }
             let deploys = deploy.iter().any(|choice| *choice != "github");
             assert_eq!(readme.contains("\n## Deploy\n"), deploys, "{deploy:?}");
-            for path in paths_named(readme) {
+            let named = paths_named(readme).into_iter();
+            for path in named.chain(paths_named(project.text("AGENTS.md"))) {
                 let below = format!("{}/", path.trim_end_matches('/'));
                 let known = project.paths();
                 let is_there =
