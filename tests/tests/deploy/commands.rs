@@ -49,7 +49,7 @@ fn every_command_is_run_or_named_as_not_run() {
     let mut places = BTreeSet::new();
     let mut not_run = BTreeSet::new();
     for project in Project::all() {
-        for stage in dockerfile::stages(&project) {
+        for stage in dockerfile::stages(project.text("Dockerfile")) {
             let instructions = stage.instructions.into_iter().map(|step| step.name);
             let starting = instructions.filter(|name| !STARTING_NOTHING.contains(&name.as_str()));
             places.extend(starting.map(|name| format!("Dockerfile {name}")));

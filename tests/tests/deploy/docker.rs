@@ -1,14 +1,19 @@
 //! Docker: how the image is built, and what it is.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use harness::generate::{Answers, Place, generate};
+use harness::repository;
+use harness::service::Service;
+use harness::variant::cargo;
 use serde_json::json;
 
 use crate::container::{Container, stop};
-use crate::image::{COMMIT, compiled, with_image};
+use crate::image::{Builder, COMMIT, compiled, with_image};
 use crate::kubernetes::pod;
-use crate::project::{NAME, PAIRS, Project, seconds};
+use crate::project::{NAME, PAIRS, Project, seconds, texts};
 
 #[test]
 fn image_runs_the_binary_where_it_can_be_reached() {
@@ -147,6 +152,44 @@ fn a_changed_service_is_built_on_the_cached_layer() {
         let last = builder.printed.last().expect("a command");
         assert_eq!(compiled(last), [NAME], "{last}");
     });
+}
+
+/// With the profile that a service has, or every dependency would be built once more.
+const WORKSPACE: &str = r#"
+[workspace]
+resolver = "3"
+members = ["*"]
+exclude = ["target"]
+
+[profile.dev.package."*"]
+debug = "line-tables-only"
+"#;
+
+#[tokio::test]
+async fn image_of_a_member_is_built_in_its_workspace() {
+    let workspace = tempfile::tempdir().expect("a directory for a workspace");
+    let root = workspace.path();
+    fs::write(root.join("Cargo.toml"), WORKSPACE).expect("a manifest");
+    let lock = repository::template().join("Cargo.lock");
+    fs::copy(lock, root.join("Cargo.lock")).expect("a lock");
+    for (name, mainstay) in [("lookout", "mainstay"), (NAME, "../lookout/mainstay")] {
+        let answers = Answers {
+            mainstay: Some(mainstay.to_owned()),
+            ..Answers::default()
+        };
+        generate(name, &answers, Place::Below(root)).expect("a member");
+    }
+    // Drops from the lock what these two do not need.
+    cargo(root, "the workspace", &["metadata", "--format-version=1"]);
+    let files = texts(root);
+    let text = |name: &str| files[&format!("{NAME}/{name}")].as_str();
+    let ignored = text("Dockerfile.dockerignore");
+
+    let image = Builder::new("member", &files, text("Dockerfile"), ignored).build();
+
+    let version = Service::of(image.place(&image.entrypoint[0])).arg("--version");
+    let version = version.run().await.expect("a program of the image");
+    assert!(version.stdout.contains(COMMIT), "{version:?}");
 }
 
 /// What stands in quotes behind each `start`.

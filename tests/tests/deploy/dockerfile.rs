@@ -1,7 +1,5 @@
 //! A Dockerfile and its `.dockerignore`, as far as these tests need them.
 
-use crate::project::Project;
-
 /// What stands between one `FROM` and the next.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -47,8 +45,7 @@ impl<'a> Copied<'a> {
     }
 }
 
-pub(crate) fn stages(project: &Project) -> Vec<Stage> {
-    let text = project.text("Dockerfile");
+pub(crate) fn stages(text: &str) -> Vec<Stage> {
     let lines = text
         .lines()
         .filter(|line| !line.starts_with('#'))

@@ -56,7 +56,9 @@ pub(crate) fn with_image<T>(
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let name = format!("{database}-{example}");
     let (builder, image) = built.entry(name.clone()).or_insert_with(|| {
-        let mut builder = Builder::new(&name, &Project::of(database, example, &CHOICES));
+        let project = Project::of(database, example, &CHOICES);
+        let [file, ignored] = ["Dockerfile", ".dockerignore"].map(|path| project.text(path));
+        let mut builder = Builder::new(&name, &project.files, file, ignored);
         let image = builder.build();
         (builder, image)
     });
@@ -89,14 +91,20 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub(crate) fn new(name: &str, project: &Project) -> Self {
-        let ignored = Ignored::of(project.text(".dockerignore"));
-        let files = project.files.clone().into_iter();
+    /// `docker build` in a directory with these files, with a Dockerfile and what it ignores.
+    pub(crate) fn new(
+        name: &str,
+        files: &BTreeMap<String, String>,
+        dockerfile: &str,
+        ignored: &str,
+    ) -> Self {
+        let ignored = Ignored::of(ignored);
+        let files = files.clone().into_iter();
         Self {
             place: repository::projects().join("images").join(name),
             context: files.filter(|(path, _)| !ignored.excludes(path)).collect(),
             checked_out: SystemTime::now(),
-            stages: stages(project),
+            stages: stages(dockerfile),
             printed: Vec::new(),
         }
     }

@@ -44,12 +44,8 @@ impl Project {
         };
         let place = tempfile::tempdir().expect("a directory for a project");
         let directory = generate(NAME, &answers, Place::Below(place.path())).expect("a project");
-        let text = |path: &Path| fs::read_to_string(directory.join(path)).expect("a text file");
         Self {
-            files: files(&directory)
-                .into_iter()
-                .map(|path| (path.display().to_string(), text(&path)))
-                .collect(),
+            files: texts(&directory),
             empty_directories: empty_directories(&directory),
         }
     }
@@ -175,6 +171,15 @@ impl Project {
             .map(|(path, text)| (path.as_str(), text.as_str()));
         files.filter(move |(path, _)| about(path))
     }
+}
+
+/// The files below a directory, by path.
+pub(crate) fn texts(directory: &Path) -> BTreeMap<String, String> {
+    let text = |path: &Path| fs::read_to_string(directory.join(path)).expect("a text file");
+    let paths = files(directory).into_iter();
+    paths
+        .map(|path| (path.display().to_string(), text(&path)))
+        .collect()
 }
 
 /// A duration in whole seconds, such as `30s`.
