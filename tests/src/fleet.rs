@@ -7,6 +7,8 @@
 //! The workspace keeps its place between runs, and only files that changed are written, so that cargo
 //! builds again what changed and nothing else.
 
+mod shape;
+
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use crate::generate::{Answers, Place, generate};
 use crate::overlay;
 use crate::repository;
-use crate::variant::{cargo_with, copy, files, settle};
+use crate::variant::{cargo_with, copy, settle};
 
 /// A service of the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,17 @@ pub struct Member {
     name: &'static str,
     database: &'static str,
     example: &'static str,
-    overlay: Option<&'static str>,
+    change: Change,
+}
+
+/// What its owner has made of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    None,
+    /// A directory of `tests/`: see [`overlay`].
+    Overlay(&'static str),
+    /// A section of docs/compose.md: see [`shape`].
+    Shape(&'static str),
 }
 
 pub const HELLO: Member = Member::new("svc-hello", "sqlite", "hello");
@@ -34,18 +46,33 @@ pub const HELLO_ON_POSTGRES: Member = Member::new("svc-hello-postgres", "postgre
 pub const MONITOR: Member = Member::new("svc-monitor", "sqlite", "monitor");
 pub const MONITOR_ON_POSTGRES: Member = Member::new("svc-monitor-postgres", "postgres", "monitor");
 /// `hello` with deliberate faults: see `tests/faults`.
-pub const FAULTS: Member = Member::new("svc-faults", "sqlite", "hello").with("faults");
+pub const FAULTS: Member =
+    Member::new("svc-faults", "sqlite", "hello").with(Change::Overlay("faults"));
 pub const FAULTS_ON_POSTGRES: Member =
-    Member::new("svc-faults-postgres", "postgres", "hello").with("faults");
+    Member::new("svc-faults-postgres", "postgres", "hello").with(Change::Overlay("faults"));
+
+/// The other shapes of `app.rs` in docs/compose.md.
+pub const TWO_LISTENERS: Member = Member::new("svc-two-listeners", "sqlite", "hello")
+    .with(Change::Shape("A second public listener"));
+pub const NO_DATABASE: Member =
+    Member::new("svc-no-database", "sqlite", "hello").with(Change::Shape("No database"));
+pub const TWO_DATABASES: Member =
+    Member::new("svc-two-databases", "sqlite", "hello").with(Change::Shape("Two databases"));
+pub const ECHO_SERVER: Member = Member::new("svc-echo-server", "sqlite", "hello")
+    .with(Change::Shape("A server that speaks another protocol"));
 
 /// The first one brings the machinery, which the others use.
-pub const MEMBERS: [Member; 6] = [
+pub const MEMBERS: [Member; 10] = [
     HELLO,
     HELLO_ON_POSTGRES,
     MONITOR,
     MONITOR_ON_POSTGRES,
     FAULTS,
     FAULTS_ON_POSTGRES,
+    TWO_LISTENERS,
+    NO_DATABASE,
+    TWO_DATABASES,
+    ECHO_SERVER,
 ];
 
 /// A member that is a git repository of its own, so that its build finds a commit.
@@ -57,12 +84,12 @@ impl Member {
             name,
             database,
             example,
-            overlay: None,
+            change: Change::None,
         }
     }
 
-    const fn with(mut self, overlay: &'static str) -> Self {
-        self.overlay = Some(overlay);
+    const fn with(mut self, change: Change) -> Self {
+        self.change = change;
         self
     }
 
@@ -94,11 +121,12 @@ impl Member {
             ..Answers::default()
         };
         let project = generate(self.name, &answers, Place::Below(workspace))?;
-        match self.overlay {
-            Some(overlay) => {
-                overlay::put(&repository::root().join("tests").join(overlay), &project)
+        match self.change {
+            Change::None => Ok(()),
+            Change::Overlay(name) => {
+                overlay::put(&repository::root().join("tests").join(name), &project)
             }
-            None => Ok(()),
+            Change::Shape(heading) => shape::put(heading, &project),
         }
     }
 }
@@ -126,7 +154,7 @@ fn generate_all() -> Result<()> {
     let lock = File::create(home.join("fleet.lock"))?;
     lock.lock()?;
     let (current, stamp) = (inputs()?, home.join("fleet.stamp"));
-    if fs::read_to_string(&stamp).is_ok_and(|stamped| stamped == current) {
+    if current.is_some() && fs::read_to_string(&stamp).ok() == current {
         return Ok(());
     }
     let scratch = tempfile::tempdir_in(&home)?;
@@ -145,7 +173,7 @@ fn generate_all() -> Result<()> {
     overlay::keep_lock(scratch.path(), &directory())?;
     settle(scratch.path(), &directory());
     commit(&REPOSITORY.directory())?;
-    Ok(fs::write(stamp, current)?)
+    Ok(fs::write(stamp, current.unwrap_or_default())?)
 }
 
 /// The members are found by their names; the machinery is one because the others depend on it.
@@ -161,50 +189,35 @@ debug = "line-tables-only"
 debug = false
 "#;
 
-/// A hash of all that the fleet is made of.
-fn inputs() -> Result<String> {
+/// A hash of all that the fleet is made of. `None` in a copy of the repository without its history.
+fn inputs() -> Result<Option<String>> {
+    const INPUTS: [&str; 6] = [
+        "cargo-generate.toml",
+        "docs/compose.md",
+        "generator/src",
+        "template",
+        "tests/faults",
+        "tests/src",
+    ];
     let root = repository::root();
     let mut git = Command::new("git");
-    git.args([
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        "-z",
-        "--",
-    ])
-    .args([
-        "cargo-generate.toml",
-        "template",
-        "generator/src",
-        "tests/src",
-    ])
-    .args(
-        MEMBERS
-            .iter()
-            .filter_map(|member| member.overlay)
-            .map(|overlay| format!("tests/{overlay}")),
-    )
-    .current_dir(root);
+    git.args(["ls-files", "-z", "--cached", "--others"])
+        .args(["--exclude-standard", "--"])
+        .args(INPUTS)
+        .current_dir(root);
     let listed = git.output().context("git cannot be run")?;
-    let all: Vec<PathBuf> = if listed.status.success() {
-        let listed = String::from_utf8(listed.stdout)?;
-        listed.split_terminator('\0').map(PathBuf::from).collect()
-    } else {
-        // A copy without its history.
-        files(root)
-            .into_iter()
-            .filter(|file| !file.starts_with("target"))
-            .collect()
-    };
+    if !listed.status.success() {
+        return Ok(None);
+    }
+    let listed = String::from_utf8(listed.stdout)?;
     let mut hash = DefaultHasher::new();
-    for file in all {
+    for file in listed.split_terminator('\0') {
         // A file that was deleted is listed until that is committed.
-        if let Ok(content) = fs::read(root.join(&file)) {
+        if let Ok(content) = fs::read(root.join(file)) {
             (file, content).hash(&mut hash);
         }
     }
-    Ok(format!("{:016x}", hash.finish()))
+    Ok(Some(format!("{:016x}", hash.finish())))
 }
 
 /// Commits whatever has changed in a project, which becomes a repository of its own.

@@ -21,9 +21,7 @@ pub(crate) fn put(overlay: &Path, project: &Path) -> Result<()> {
         if is("diff") {
             apply(&from, project)?;
         } else if is("toml") && to.exists() {
-            let mut merged = read(&to)?;
-            merge(&mut merged, read(&from)?);
-            fs::write(&to, toml::to_string(&merged)?)?;
+            merge_into(&to, read(&from)?)?;
         } else {
             fs::create_dir_all(to.parent().context("a file is in a directory")?)?;
             fs::copy(&from, &to)?;
@@ -33,7 +31,7 @@ pub(crate) fn put(overlay: &Path, project: &Path) -> Result<()> {
 }
 
 /// Applies a diff to a project; fails if the project does not have what it changes.
-fn apply(diff: &Path, project: &Path) -> Result<()> {
+pub(crate) fn apply(diff: &Path, project: &Path) -> Result<()> {
     let project = project.canonicalize()?;
     let mut git = Command::new("git");
     git.arg("apply")
@@ -65,6 +63,13 @@ pub(crate) fn keep_lock(fresh: &Path, settled: &Path) -> Result<()> {
         fs::copy(settled.join(lock), fresh.join(lock))?;
     }
     Ok(())
+}
+
+/// Merges more into a TOML file.
+pub(crate) fn merge_into(file: &Path, more: Table) -> Result<()> {
+    let mut merged = read(file)?;
+    merge(&mut merged, more);
+    Ok(fs::write(file, toml::to_string(&merged)?)?)
 }
 
 fn read(file: &Path) -> Result<Table> {

@@ -60,7 +60,7 @@ async fn a_request_that_a_proxy_has_chosen_arrives_with_its_parent_and_its_state
             ("db.system.name", "sqlite"),
             ("db.operation.name", "SELECT"),
             ("db.query.summary", "SELECT guests"),
-            ("code.file.path", "src/faults/traces.rs"),
+            ("code.file.path", "svc-faults/src/faults/traces.rs"),
         ],
     );
     let resource = collector.heard().resource;

@@ -1,0 +1,54 @@
+//! The other shapes of `app.rs` in docs/compose.md, each of which is a diff below a heading.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::NamedTempFile;
+use toml::Table;
+
+use crate::{overlay, repository};
+
+/// What a shape needs in `Cargo.toml`, by its heading.
+const DEPENDENCIES: [(&str, &str); 2] = [
+    (
+        "Two databases",
+        "[dependencies.mainstay]\nfeatures = [\"postgres\"]\n",
+    ),
+    (
+        "A server that speaks another protocol",
+        "[dependencies]\nfutures-util = { version = \"0.3\", default-features = false }\n\
+         tokio = { version = \"1\", features = [\"io-util\", \"net\", \"rt\", \"time\"] }\n\
+         tokio-util = { version = \"0.7\", features = [\"rt\"] }\n",
+    ),
+];
+
+/// Changes `src/app.rs` of a project as the page says, and nothing else of its code.
+pub(super) fn put(heading: &str, project: &Path) -> Result<()> {
+    let page = fs::read_to_string(repository::root().join("docs/compose.md"))?;
+    let diff = diff_below(heading, &page)
+        .with_context(|| format!("docs/compose.md has no diff below {heading:?}"))?;
+    let changed = diff.lines().filter_map(|line| line.strip_prefix("+++ b/"));
+    ensure!(
+        changed.eq(["src/app.rs"]),
+        "the diff below {heading:?} changes more than src/app.rs"
+    );
+    let mut file = NamedTempFile::new()?;
+    file.write_all(diff.as_bytes())?;
+    overlay::apply(file.path(), project)?;
+    for (whose, dependencies) in DEPENDENCIES {
+        if whose == heading {
+            let more: Table = toml::from_str(dependencies)?;
+            overlay::merge_into(&project.join("Cargo.toml"), more)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first diff below a heading of the page.
+fn diff_below<'a>(heading: &str, page: &'a str) -> Option<&'a str> {
+    let (_, section) = page.split_once(&format!("## {heading}\n"))?;
+    let (_, diff) = section.split_once("```diff\n")?;
+    Some(diff.split_once("```")?.0)
+}
