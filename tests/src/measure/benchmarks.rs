@@ -51,19 +51,20 @@ pub(super) fn sections(target: &Path) -> Result<String> {
     let project = Variant::default().generate();
     let mut page = String::new();
     for Benchmark { title, name, about } in BENCHMARKS {
-        let arguments = [
+        let of_machinery = [
             "bench",
             "--locked",
-            "--package",
+            "-p",
             "mainstay",
-            "--bench",
-            name,
+            "--features",
+            "testing",
         ];
+        let arguments = [&of_machinery[..], &["--bench", name]].concat();
         let said = String::from_utf8(run_cargo(project.dir(), target, &arguments)?)?;
         write!(
             page,
-            "\n## {title}\n\n{about}\n\n`cargo bench -p mainstay --bench {name}` in a generated \
-             service, or in `template/`, prints\n\n```text\n{said}```\n"
+            "\n## {title}\n\n{about}\n\n`cargo bench -p mainstay --features testing --bench {name}` in a \
+             generated service, or in `template/`, prints\n\n```text\n{said}```\n"
         )?;
     }
     Ok(page)
