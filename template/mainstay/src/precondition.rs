@@ -119,7 +119,7 @@ impl IfMatch {
             Condition::OneOf(tags) if tags.iter().any(is_meant) => Ok(()),
             Condition::OneOf(_) => {
                 let words = format!(
-                    "is not the version that there is, \"{}\"; read that first",
+                    "is not the current version, \"{}\"; read it first",
                     current.0
                 );
                 Err(Problem::PRECONDITION_FAILED.with([about(words)]))
@@ -134,8 +134,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let given = <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await?;
         given.ok_or_else(|| {
-            let words =
-                "is missing: send the ETag of what is to be changed, or * for whatever there is";
+            let words = "is missing: send the ETag of the version to change, or * for any version";
             Problem::PRECONDITION_REQUIRED.with([about(words.to_owned())])
         })
     }
@@ -147,7 +146,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for IfMatch {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Problem> {
         let given = Condition::of(&parts.headers, &header::IF_MATCH);
         given.map(|given| given.map(Self)).map_err(|Malformed| {
-            let words = "is neither * nor a list of ETags, each in quotes as it was told";
+            let words = "must be * or a list of ETags in quotes";
             Problem::BAD_REQUEST.with([about(words.to_owned())])
         })
     }
@@ -221,7 +220,7 @@ impl Condition {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only what is said of it counts")]
 pub struct IfMatchHeader {
-    /// The `ETag` of what is to be changed, so that no other change is lost; or `*`, whatever it is by now.
+    /// The `ETag` of the version to change, so that no other change is lost; or `*` for any version.
     #[param(
         rename = "if-match",
         pattern = r#"^(\*|"[!#-~]*"(, ?"[!#-~]*")*)$"#,
@@ -235,7 +234,7 @@ pub struct IfMatchHeader {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only what is said of it counts")]
 pub struct OptionalIfMatchHeader {
-    /// The `ETag` of what is meant, if no other version is; or `*`, whatever it is by now.
+    /// The `ETag` of the version to change; or `*` for any version.
     #[param(
         rename = "if-match",
         value_type = String,
@@ -251,7 +250,7 @@ pub struct OptionalIfMatchHeader {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only what is said of it counts")]
 pub struct IfNoneMatchHeader {
-    /// The `ETag` of what is known already: if that is still so, the answer is 304, without a body.
+    /// The `ETag` of the version that the client has. If it is the current one, the answer is 304, without a body.
     #[param(rename = "if-none-match", value_type = String, required = false)]
     tags: Option<String>,
 }

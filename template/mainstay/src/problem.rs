@@ -27,26 +27,26 @@ pub struct Problem {
     header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
-/// One thing that is wrong with a request.
+/// A place in a request that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ProblemFault)]
 pub struct Fault {
     #[serde(flatten)]
     place: Place,
-    /// What is wrong there, for people.
+    /// What is wrong, for people.
     detail: Cow<'static, str>,
 }
 
-/// Where it is.
+/// The place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ProblemPlace)]
 #[serde(rename_all = "lowercase")]
 enum Place {
-    /// In the body, as a JSON pointer.
+    /// A JSON pointer into the body.
     Pointer(String),
-    /// In the path or the query.
+    /// A parameter of the path or the query.
     Parameter(String),
-    /// By its name.
+    /// The name of a header.
     Header(String),
 }
 
@@ -111,25 +111,25 @@ macro_rules! problems {
 }
 
 problems! {
-    BAD_REQUEST: BAD_REQUEST "bad_request" "The request is not what it must be",
-    NOT_FOUND: NOT_FOUND "not_found" "There is nothing here",
-    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "This resource does not take that method",
+    BAD_REQUEST: BAD_REQUEST "bad_request" "Malformed request",
+    NOT_FOUND: NOT_FOUND "not_found" "Not found",
+    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "Method not allowed",
     TOO_SLOW: REQUEST_TIMEOUT "request_timeout" "The request did not arrive in time",
-    TAKEN: CONFLICT "taken" "There is one of these already",
-    RELATED: CONFLICT "related" "It refers to something that is not there, or something refers to it",
-    PRECONDITION_FAILED: PRECONDITION_FAILED "precondition_failed" "There is another version of it by now",
-    PRECONDITION_REQUIRED: PRECONDITION_REQUIRED "precondition_required" "A request like this must say which version it is about",
-    BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is larger than this service takes",
-    HEAD_TOO_LARGE: REQUEST_HEADER_FIELDS_TOO_LARGE "head_too_large" "The head of the request is larger than this service takes",
-    URI_TOO_LONG: URI_TOO_LONG "uri_too_long" "The address is longer than this service takes",
-    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body is of a kind that is not taken here",
-    MISDIRECTED: MISDIRECTED_REQUEST "misdirected" "This is not the host that was asked for",
-    INVALID: UNPROCESSABLE_ENTITY "invalid" "A value is not what it must be",
-    TOO_MANY_REQUESTS: TOO_MANY_REQUESTS "too_many_requests" "That was too often; try again later",
-    CROSS_ORIGIN: FORBIDDEN "cross_origin" "A page from elsewhere must not ask for that",
-    INTERNAL: INTERNAL_SERVER_ERROR "internal" "Something went wrong here",
-    UNAVAILABLE: SERVICE_UNAVAILABLE "unavailable" "The service cannot answer just now; try again",
-    OVERLOADED: SERVICE_UNAVAILABLE "overloaded" "There is too much to do just now; try again",
+    TAKEN: CONFLICT "taken" "Already exists",
+    RELATED: CONFLICT "related" "Conflicts with a related resource",
+    PRECONDITION_FAILED: PRECONDITION_FAILED "precondition_failed" "The resource has another version",
+    PRECONDITION_REQUIRED: PRECONDITION_REQUIRED "precondition_required" "The request must name the version of the resource",
+    BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is too large",
+    HEAD_TOO_LARGE: REQUEST_HEADER_FIELDS_TOO_LARGE "head_too_large" "The header of the request is too large",
+    URI_TOO_LONG: URI_TOO_LONG "uri_too_long" "The URI is too long",
+    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "Unsupported media type",
+    MISDIRECTED: MISDIRECTED_REQUEST "misdirected" "This host is not served here",
+    INVALID: UNPROCESSABLE_ENTITY "invalid" "Invalid value",
+    TOO_MANY_REQUESTS: TOO_MANY_REQUESTS "too_many_requests" "Too many requests; retry later",
+    CROSS_ORIGIN: FORBIDDEN "cross_origin" "Cross-origin request refused",
+    INTERNAL: INTERNAL_SERVER_ERROR "internal" "Internal error",
+    UNAVAILABLE: SERVICE_UNAVAILABLE "unavailable" "Service unavailable; retry later",
+    OVERLOADED: SERVICE_UNAVAILABLE "overloaded" "Service overloaded; retry later",
     TIMEOUT: GATEWAY_TIMEOUT "timeout" "The request took too long",
 }
 
@@ -233,24 +233,24 @@ fn is_problem(response: &Response) -> bool {
 
 pub(crate) const KIND: &str = "application/problem+json";
 
-/// Why a request was not answered as it was meant (RFC 9457).
+/// An error (RFC 9457).
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct Body<'a> {
-    /// Always `about:blank`: what there is to know is in `code`.
+    /// Always `about:blank`. Use `code` instead.
     r#type: &'static str,
-    /// What happened, for people.
+    /// The error, for people.
     title: &'a str,
-    /// The status of the answer.
+    /// The status code of the answer.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What happened, for programs: it stays as it is.
+    /// The error, for programs. It never changes.
     code: &'a str,
-    /// What the request is called in the log.
+    /// The id of the request in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     request_id: Option<String>,
-    /// What is wrong with the request, each with its place.
+    /// The places in the request that are wrong.
     #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
     #[schema(required = false)]
     errors: &'a [Fault],

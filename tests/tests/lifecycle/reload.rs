@@ -160,7 +160,7 @@ async fn a_wish_that_cannot_be_is_refused_and_changes_nothing() {
         (json!({ "filter": "debug", "for": "25h" }), "24h"),
         (json!({ "filter": "debug", "for": "0s" }), "24h"),
         (json!({ "filter": "debug", "for": "soon" }), "24h"),
-        (json!({ "filter": "debug", "fro": "1h" }), "is not known"),
+        (json!({ "filter": "debug", "fro": "1h" }), "is unknown"),
         (json!({ "for": "1h" }), "is missing"),
     ] {
         let answer = put(&service, &wish).await;

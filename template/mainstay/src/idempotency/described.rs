@@ -10,7 +10,7 @@ use crate::problem::Problem;
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only what is said of it counts")]
 pub struct KeyHeader {
-    /// The same for the same request, however often it is sent: it is worked on once. In quotes or bare.
+    /// A key of the request, which is the same each time it is sent: the work is done once. In quotes or bare.
     #[param(
         rename = "idempotency-key",
         value_type = String,

@@ -76,17 +76,17 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         return Ok(None);
     };
     if given.next().is_some() {
-        return Err(malformed("is there twice"));
+        return Err(malformed("is a duplicate"));
     }
     let key = value.to_str().ok().and_then(read);
-    let words = "is not from 1 to 255 visible characters of ASCII, in quotes or without";
+    let words = "must be 1 to 255 visible ASCII characters, in quotes or without";
     key.map(Some).ok_or_else(|| malformed(words))
 }
 
 pub(super) const MALFORMED: Problem = Problem::new(
     StatusCode::BAD_REQUEST,
     "idempotency_key_malformed",
-    "The idempotency key is not what it must be",
+    "The idempotency key is not valid",
 );
 
 fn malformed(words: &'static str) -> Problem {

@@ -100,12 +100,12 @@ impl KeyRequirement for Required {
 const MISSING: Problem = Problem::new(
     StatusCode::BAD_REQUEST,
     "idempotency_key_missing",
-    "A request like this must have an idempotency key",
+    "An idempotency key is required",
 );
 const IN_USE: Problem = Problem::new(
     StatusCode::CONFLICT,
     "idempotency_key_in_use",
-    "A request with this idempotency key is being worked on; try again",
+    "A request with this idempotency key is in progress; retry later",
 );
 const REUSED: Problem = Problem::new(
     StatusCode::UNPROCESSABLE_ENTITY,

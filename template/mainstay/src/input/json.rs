@@ -76,7 +76,7 @@ where
         }
         Err(error) => {
             let place = format!(
-                "is no JSON at line {}, column {}",
+                "is not valid JSON at line {}, column {}",
                 error.line(),
                 error.column()
             );
@@ -185,35 +185,35 @@ mod tests {
             (
                 "",
                 "bad_request",
-                &[("", "is no JSON at line 1, column 0")] as &[_],
+                &[("", "is not valid JSON at line 1, column 0")] as &[_],
             ),
             (
                 "{\n  nonsense",
                 "bad_request",
-                &[("", "is no JSON at line 2, column 3")],
+                &[("", "is not valid JSON at line 2, column 3")],
             ),
             (
                 r#"{"name": "a", "parts": []} more"#,
                 "bad_request",
-                &[("", "is no JSON at line 1, column 28")],
+                &[("", "is not valid JSON at line 1, column 28")],
             ),
-            ("7", "invalid", &[("", "is of another type")]),
-            (r#"["a", []]"#, "invalid", &[("", "is of another type")]),
+            ("7", "invalid", &[("", "has the wrong type")]),
+            (r#"["a", []]"#, "invalid", &[("", "has the wrong type")]),
             (
                 r#"{"name": "a", "parts": [{"count": 1}, [2]]}"#,
                 "invalid",
-                &[("/parts/1", "is of another type")],
+                &[("/parts/1", "has the wrong type")],
             ),
             (r#"{"parts": []}"#, "invalid", &[("/name", "is missing")]),
             (
                 r#"{"name": 7, "parts": []}"#,
                 "invalid",
-                &[("/name", "is of another type")],
+                &[("/name", "has the wrong type")],
             ),
             (
                 r#"{"name": "a", "name": "b", "parts": []}"#,
                 "invalid",
-                &[("/name", "is there twice")],
+                &[("/name", "is a duplicate")],
             ),
             (
                 r#"{"name": "a", "parts": [{"count": 1}, {}]}"#,
@@ -223,23 +223,23 @@ mod tests {
             (
                 r#"{"name": "a", "parts": [{"count": 256}]}"#,
                 "invalid",
-                &[("/parts/0/count", "is not what it must be")],
+                &[("/parts/0/count", "is not valid")],
             ),
             (
                 r#"{"name": "a", "parts": [], "color": "mauve"}"#,
                 "invalid",
-                &[("/color", "is none of the values that are known")],
+                &[("/color", "is not one of the allowed values")],
             ),
             (
                 r#"{"name": "a", "parts": [{"count": 1, "a/b": 2}], "nmae": {"c": 3}}"#,
                 "invalid",
-                &[("/parts/0/a~1b", "is not known"), ("/nmae", "is not known")],
+                &[("/parts/0/a~1b", "is unknown"), ("/nmae", "is unknown")],
             ),
             (
                 r#"{"name": "", "parts": [{"count": 1}, {"count": 10}], "more": 1}"#,
                 "invalid",
                 &[
-                    ("/more", "is not known"),
+                    ("/more", "is unknown"),
                     ("/name", "length is lower than 1"),
                     ("/parts/1/count", "greater than 9"),
                 ],

@@ -50,19 +50,19 @@ fn words(error: &str) -> &'static str {
     if error.starts_with("missing field") {
         "is missing"
     } else if error.starts_with("duplicate field") {
-        "is there twice"
+        "is a duplicate"
     } else if error.starts_with("unknown field") {
         UNKNOWN
     } else if error.starts_with("unknown variant") {
-        "is none of the values that are known"
+        "is not one of the allowed values"
     } else if error.starts_with("invalid type") {
-        "is of another type"
+        "has the wrong type"
     } else {
-        "is not what it must be"
+        "is not valid"
     }
 }
 
-const UNKNOWN: &str = "is not known";
+const UNKNOWN: &str = "is unknown";
 
 /// The field that an error is about, if it is one that serde puts into words only.
 fn field(error: &str) -> Option<&str> {

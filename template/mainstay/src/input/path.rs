@@ -50,7 +50,7 @@ fn refuse(error: ErrorKind, only: Option<String>) -> Problem {
         // A route that does not fit its handler.
         _ => return Problem::INTERNAL,
     };
-    let words = "is not what it must be";
+    let words = "is not valid";
     Problem::BAD_REQUEST.with(name.map(|name| Fault::in_parameter(name, words)))
 }
 

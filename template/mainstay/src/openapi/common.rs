@@ -1,5 +1,5 @@
-//! What all operations have in common: the problems that the edge answers with, the body of a problem,
-//! and the headers of every answer.
+//! What all operations share: the errors of the middleware, the body of a problem, and the headers of every
+//! answer.
 
 use std::fmt::Write;
 
@@ -16,11 +16,11 @@ use crate::header_names::IDEMPOTENCY_KEY;
 use crate::idempotency::PROBLEMS as OF_KEYS;
 use crate::problem::{Body, KIND, Problem};
 
-/// What can become of a request with an idempotency key.
+/// The errors of a request with an idempotency key.
 #[cfg(not(all(feature = "idempotency", feature = "_database")))]
 const OF_KEYS: &[Problem] = &[];
 
-/// What can become of any request, …
+/// The errors of any request, …
 const OF_ALL: &[Problem] = &[
     Problem::BAD_REQUEST,
     Problem::URI_TOO_LONG,
@@ -30,18 +30,18 @@ const OF_ALL: &[Problem] = &[
     Problem::OVERLOADED,
     Problem::TIMEOUT,
 ];
-/// … of one that has a body, …
+/// … of a request with a body, …
 const OF_BODIES: &[Problem] = &[
     Problem::TOO_SLOW,
     Problem::BODY_TOO_LARGE,
     Problem::UNSUPPORTED_MEDIA_TYPE,
     Problem::INVALID,
 ];
-/// … of one that is about a version, if it says so, or if it has to; …
+/// … of a request with a precondition, which is optional or required, …
 const OF_VERSIONS: &[Problem] = &[Problem::PRECONDITION_FAILED];
 const OF_DEMANDED_VERSIONS: &[Problem] =
     &[Problem::PRECONDITION_FAILED, Problem::PRECONDITION_REQUIRED];
-/// … and of one that may change something.
+/// … and of a request that may change something.
 const OF_CHANGES: &[Problem] = &[Problem::CROSS_ORIGIN];
 
 const REQUEST_ID: &str = "x-request-id";
@@ -167,7 +167,7 @@ fn name(status: StatusCode) -> String {
 fn request_id() -> Header {
     HeaderBuilder::new()
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-        .description(Some("What the request is called in the log"))
+        .description(Some("The id of the request in the log"))
         .build()
 }
 
@@ -177,6 +177,6 @@ fn retry_after() -> Header {
         .minimum(Some(0));
     HeaderBuilder::new()
         .schema(Some(seconds))
-        .description(Some("How many seconds to wait before another try"))
+        .description(Some("Seconds to wait before a retry"))
         .build()
 }

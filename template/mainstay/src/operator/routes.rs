@@ -31,7 +31,7 @@ use crate::supervisor::Status;
 const UNAUTHORIZED: Problem = Problem::new(
     StatusCode::UNAUTHORIZED,
     "unauthorized",
-    "The operator's token is needed here",
+    "The operator's token is required",
 );
 
 /// The operator's routes.

@@ -68,7 +68,7 @@ impl<S: Sync> FromRequestParts<S> for Seen {
             return Ok(Self(None));
         };
         if given.next().is_some() {
-            return Err(wrong("is there twice"));
+            return Err(wrong("is a duplicate"));
         }
         let is_number = |text: &&str| {
             (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
