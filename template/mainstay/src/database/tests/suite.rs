@@ -333,3 +333,18 @@ async fn what_one_process_has_committed_another_one_sees() {
         assert_eq!(seen, name);
     }
 }
+
+#[tokio::test]
+async fn second_database_has_names_of_its_own() {
+    let first = Fixture::new().await;
+    let second = Fixture::with(|settings| settings.name = "archive".to_owned()).await;
+    let supervisor = Supervisor::new();
+    first.database.spawn_maintenance(&supervisor).unwrap();
+    second.database.spawn_maintenance(&supervisor).unwrap();
+    let tasks = supervisor.statuses();
+    let tasks: Vec<_> = tasks.iter().map(|task| &*task.name).collect();
+    assert_eq!(tasks, ["connections", "archive.connections"]);
+    let pools = second.database.numbers();
+    assert!(pools.keys().all(|pool| pool.starts_with("archive.")));
+    supervisor.stop(PATIENCE).await;
+}
