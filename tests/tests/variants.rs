@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::process::Output;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use harness::fleet::{self, MEMBERS};
+use harness::fleet::{self, MEMBERS, Member};
 use harness::postgres::Postgres;
 use harness::repository;
 use harness::variant::cargo_with;
@@ -77,7 +77,7 @@ fn built_anew(output: &Output) -> Vec<String> {
         .lines()
         .filter_map(|line| line.trim_start().strip_prefix("Compiling "));
     let names = compiled.filter_map(|line| line.split(' ').next());
-    let own: BTreeSet<_> = MEMBERS.iter().map(|member| member.name()).collect();
+    let own: BTreeSet<_> = MEMBERS.iter().map(Member::name).collect();
     names
         .filter(|name| !own.contains(name) && *name != "mainstay")
         .map(str::to_owned)

@@ -66,7 +66,7 @@ pub(crate) fn with_image<T>(
 }
 
 impl Image {
-    /// Where a path of the image is on this machine, also one in a URL of SQLite.
+    /// Where a path of the image is on this machine, also one in a URL of `SQLite`.
     pub(crate) fn place(&self, value: &str) -> String {
         let root = self.root.display();
         match value.strip_prefix("sqlite:") {

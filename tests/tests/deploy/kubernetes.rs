@@ -161,8 +161,8 @@ async fn pod_starts_passes_its_probes_and_stops((database, example): (&str, &str
         probes.map(|probe| format!(".spec.template.spec.containers.[].{probe}.exec.command"));
     assert_eq!(places, probes, "the commands that this test runs");
     for (place, command) in &commands {
-        let probed = container.run_beside(&service, command).await;
-        assert_eq!(probed.code, Some(0), "{place}: {probed:?}");
+        let answer = container.run_beside(&service, command).await;
+        assert_eq!(answer.code, Some(0), "{place}: {answer:?}");
     }
     stop(service).await;
 }

@@ -67,7 +67,7 @@ async fn unit_starts_reloads_and_stops((database, example): (&str, &str)) {
     assert_eq!([start, reload], ["ExecStart", "ExecReload"]);
     // A machine has the binary of the image, and nothing else of it.
     let mut machine = Container::new((database, example)).await;
-    machine.image.directory = "/".to_owned();
+    "/".clone_into(&mut machine.image.directory);
     machine.image.environment.clear();
     for variable in project.unit("Environment") {
         let (name, value) = variable.split_once('=').expect("a name and a value");
@@ -83,7 +83,7 @@ async fn unit_starts_reloads_and_stops((database, example): (&str, &str)) {
     let socket = machine.image.place("/notify");
     let systemd = UnixDatagram::bind(&socket).expect("a socket for systemd");
 
-    let launch = machine.launch(&[program.clone()]);
+    let launch = machine.launch(std::slice::from_ref(program));
     let service = machine.start(launch.env("NOTIFY_SOCKET", socket)).await;
 
     hears(&systemd, "READY=1").await;
@@ -96,7 +96,7 @@ async fn unit_starts_reloads_and_stops((database, example): (&str, &str)) {
     stop(service).await;
     hears(&systemd, "STOPPING=1").await;
 
-    let wrong = machine.launch(&[program.clone()]).arg("--wrong");
+    let wrong = machine.launch(std::slice::from_ref(program)).arg("--wrong");
     let wrong = wrong.run().await.expect("a program of the image");
     let code = wrong.code.expect("a code").to_string();
     assert_eq!(project.unit("RestartPreventExitStatus"), [code]);
