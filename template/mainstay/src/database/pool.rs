@@ -1,16 +1,15 @@
-//! Connections that are lent out, each to one at a time, and taken back in the state they were in.
+//! A pool of connections, each of which is checked out by one caller at a time, and returned in a clean state.
 //!
-//! - Whoever gets no connection within `acquire_timeout` is told so: [`sqlx::Error::PoolTimedOut`]. A
-//!   database that cannot be reached is told as that, and at once.
-//! - A connection comes back by itself when its [`Lease`] is dropped, whenever that is. If nothing
-//!   was under way, the next one has it at once, without a round trip. If something was, such as a
-//!   query that nobody waits for any more or a transaction without its end, it is put in order first;
-//!   and if that takes too long, it is closed.
-//! - One that has been idle is asked whether it still works before it is lent again.
-//! - No connection gets older than about `max_lifetime`, and not all of them at once.
+//! - A caller that gets no connection within `acquire_timeout` fails with [`sqlx::Error::PoolTimedOut`]. If the
+//!   database cannot be reached, the caller gets that error at once.
+//! - A connection returns when its [`Lease`] is dropped. If no statement is running, the next caller has it at
+//!   once, without a round trip. If a query was dropped halfway, or a transaction is open, the pool cleans the
+//!   connection first, and closes it if that takes too long.
+//! - The pool pings a connection that was idle before it gives it out.
+//! - No connection gets older than about `max_lifetime`, and they do not expire at the same time.
 //!
-//! It is ours, since sqlx's asks each connection when it comes back, with no time for the answer: a
-//! link that has gone dead takes a connection with it for ever (see docs/decisions).
+//! sqlx's own pool pings each connection on its return, without a timeout: on a dead link, it loses the connection
+//! for ever (docs/decisions of the template).
 
 use std::collections::HashMap;
 use std::fmt;

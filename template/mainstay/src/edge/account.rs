@@ -1,4 +1,4 @@
-//! What those who read the body of a request, and those who wait for them, know of it.
+//! The progress of a body, shared by the code that reads it and the code that waits for it.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 

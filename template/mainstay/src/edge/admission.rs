@@ -1,9 +1,8 @@
-//! How many requests are worked on at once.
+//! The limit of concurrent requests.
 //!
-//! At most `http.max_in_flight` are; as many again as `http.max_waiting` wait for a place, each for at
-//! most `http.max_wait`; whoever comes then is told at once, and at little cost, to come again. So
-//! those that are let in are answered as quickly as ever, however many there are outside. Whoever waits
-//! for its client has [no place](super::turn).
+//! `http.max_in_flight` requests run at once, and `http.max_waiting` more wait up to `http.max_wait` for a permit. Any
+//! other request gets 503 at once, at little cost. So admitted requests stay fast under overload. A request whose body
+//! stalls holds [no permit](super::turn).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

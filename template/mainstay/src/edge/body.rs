@@ -1,6 +1,5 @@
-//! The body of a request: never more of it than `http.body_limit`, compressed or not, whoever reads
-//! it and however; and it is known whether it is the client who is waited for. While it is, the request
-//! has no [place](Turn).
+//! The body of a request, limited to `http.body_limit` before and after decompression. It reports whether the client
+//! is late, and gives the [permit](Turn) of the request back while it stalls.
 
 use std::io;
 use std::mem;

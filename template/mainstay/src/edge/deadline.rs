@@ -1,5 +1,5 @@
-//! Until when there is time. tokio's own `timeout_at` has a timer ready for every request; most are
-//! answered at once, and need none.
+//! The deadline of a request. tokio's `timeout_at` registers a timer for every request; most requests are answered at
+//! once, and need none.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

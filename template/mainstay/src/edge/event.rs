@@ -1,4 +1,4 @@
-//! The `request` event, and what is counted of a request: once for each, whatever becomes of it.
+//! The `request` event and the metrics of a request: once for each, however it ends.
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};

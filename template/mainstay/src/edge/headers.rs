@@ -1,6 +1,5 @@
-//! What every answer tells a browser, should it be one that reads it: by OWASP's "REST Security Cheat Sheet".
-//! Of its list, `Permissions-Policy` is left out: it is about what the scripts of a page may use, and a policy of
-//! `default-src 'none'` runs none.
+//! The security headers of every answer, by OWASP's "REST Security Cheat Sheet". Of its list, `Permissions-Policy` is
+//! left out: it restricts the scripts of a page, and `default-src 'none'` runs none.
 
 use std::mem;
 use std::sync::LazyLock;

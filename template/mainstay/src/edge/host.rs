@@ -1,6 +1,6 @@
-//! Which host a request is for: said once, in one way, and one of those that this service is.
+//! The host of a request: given once, in one form, and one of `http.hosts`.
 //!
-//! Two hosts in one request are how a cache or a proxy in front is made to see another one than we do.
+//! Two different hosts in one request could make a cache or a proxy in front see another host than the service does.
 
 use axum::extract::Request;
 use axum::http::uri::Authority;

@@ -1,4 +1,4 @@
-//! The body of a request that gives its place back while the client is waited for.
+//! The body of a request that gives its concurrency permit back while it stalls.
 
 use std::mem;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! Pages of other sites, which can make a browser send requests with whatever it keeps for this one.
+//! Requests from pages of other origins, which a browser may send with credentials: CORS and cross-site requests.
 
 use std::time::Duration;
 

@@ -1,7 +1,6 @@
-//! Whom to believe what they say of others: the proxies in front, by `http.trusted_proxies`.
+//! The trusted proxies in front of the service, by `http.trusted_proxies`.
 //!
-//! From anybody else, a header that says who the client is, what the request is called or how much
-//! time there is for it, is only text.
+//! Headers of any other peer that name the client, the id of the request or its timeout are ignored.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

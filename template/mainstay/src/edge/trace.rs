@@ -1,8 +1,7 @@
-//! Which requests are followed through all that they do, and the span that they then have.
+//! The sampling of traces, and the span of a request.
 //!
-//! Of requests that come with a `traceparent` from a proxy that is trusted, those that it has chosen;
-//! of all others, as many as `http.trace_ratio` says. Any other request has no span, and costs nothing
-//! more, unless the log wants `DEBUG` of the edge.
+//! A `traceparent` of a trusted proxy decides for its request; `http.trace_ratio` is the share of all others. A request
+//! that is not sampled has no span and no cost, unless the log has `DEBUG` of this module.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};

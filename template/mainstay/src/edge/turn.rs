@@ -1,12 +1,11 @@
-//! The place of a request whose client is waited for: it has none.
+//! The concurrency permit of a request, which it gives back while its body stalls.
 //!
-//! A place is for work. When a piece of a body is asked for that is not there, the request gives its
-//! place back, and takes one again, as whoever comes new, before its handler has the piece. So clients
-//! that send slowly, however many, keep nobody else from being served.
+//! A permit is for work. When a handler needs a piece of the body that has not arrived, the request gives its permit
+//! back, and queues for a permit like a new request before the handler gets the piece. So slow clients do not keep
+//! other requests from being served, however many they are.
 //!
-//! What they have sent by then is memory, and more of it where it was compressed. Together, requests
-//! without a place have brought no more than all that have one may bring; beyond that, they keep
-//! theirs.
+//! What they have sent by then takes memory, and more of it if it was compressed. All requests without a permit
+//! together may hold as much as all requests with a permit may; beyond that, a request keeps its permit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};

@@ -1,9 +1,9 @@
-//! A type with named fields is an object in JSON, and nothing else.
+//! A struct is an object in JSON, and nothing else.
 //!
-//! What serde derives for a struct takes a list as well, its fields by their order: `["a", 1]` would
-//! pass for `{"name": "a", "count": 1}`, until somebody puts the fields into another order. Here a list
-//! is refused where there is to be an object, however deep within. Only what serde has to keep until it
-//! knows the type (`untagged`, or a `tag` within) is out of reach.
+//! The code that serde derives for a struct takes a list as well, with the fields in their order: `["a", 1]` would
+//! pass for `{"name": "a", "count": 1}`, until the order of the fields changes. This deserializer refuses a list in
+//! place of an object at any depth. It cannot see into what serde buffers before it knows the type (`untagged`, or an
+//! internal `tag`).
 
 use std::fmt::{self, Formatter};
 

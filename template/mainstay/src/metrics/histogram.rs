@@ -1,5 +1,5 @@
-//! Counting on every thread at once: a number for each few threads, which are summed when somebody
-//! asks. To count allocates nothing, waits for nobody, and writes to no place that all threads write to.
+//! Counters for many threads: a cell for each few threads, which are summed when the metrics are read. Counting
+//! does not allocate, lock, or write to memory that all threads share.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! A body with a field that nobody knows is refused, and the description says so.
+//! Marks the schemas of bodies as closed: unknown fields are refused.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,6 @@
 //! `/openapi.json`, and the page that shows it: `/docs`, with a script and a style of its own.
 //!
-//! The page asks this service for the description and nobody else for anything, which its
-//! `Content-Security-Policy` holds it to.
+//! The page requests nothing from other hosts. Its `Content-Security-Policy` enforces that.
 
 use axum::Router;
 use axum::http::HeaderValue;

@@ -1,5 +1,4 @@
-//! What is logged, for a while: a change comes to its end by itself, so that nobody has to remember
-//! it.
+//! Changes the filter of the log for a while. A change expires by itself.
 
 use std::sync::Arc;
 use std::time::Duration;

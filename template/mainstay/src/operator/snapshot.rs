@@ -1,4 +1,4 @@
-//! What others count, as it is when somebody asks.
+//! The metrics that other parts count, as of now.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -39,7 +39,7 @@ pub(crate) struct OperatorState {
 }
 
 /// The numbers of a component, for the operator: those of a [`Listener`](crate::server::Listener) or a
-/// [`Database`](crate::Database). A component that wraps one of them passes them on.
+/// `Database`. A component that wraps one of them passes them on.
 #[derive(Default)]
 pub struct Observed {
     listener: Option<Watch>,

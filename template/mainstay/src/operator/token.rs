@@ -1,9 +1,9 @@
-//! The operator's token, and whoever guesses it.
+//! The operator's token, and a limit on guesses.
 //!
-//! A wrong token keeps the next one from being looked at for a moment, which doubles with each wrong
-//! one, up to [`MOST`]. There is one clock for all who ask, wherever they are: an attacker with many
-//! addresses is as slow as one with one, and nothing is kept of any. So there are no more tries in that
-//! time than the listener has connections, and whoever has the right token waits no longer than that.
+//! After a wrong token, the next one is checked after a pause, which doubles with each wrong one up to [`MOST`]. All
+//! clients share the pause: an attacker with many addresses is as slow as one with a single address, and no state is
+//! kept per client. In that time there are at most as many guesses as the listener has connections, and a client with
+//! the right token waits no longer than that.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

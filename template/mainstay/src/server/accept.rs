@@ -1,4 +1,4 @@
-//! The accept loop: one task a listener, which takes connections and looks after their deadlines.
+//! The accept loop: one task per listener, which accepts connections and enforces their deadlines.
 
 use std::io;
 use std::net::SocketAddr;

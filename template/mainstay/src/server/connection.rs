@@ -1,4 +1,4 @@
-//! One connection, from its accept to the end of its socket, whoever holds that by then.
+//! One connection, from its accept to the close of its socket, upgraded or not.
 
 use std::future::poll_fn;
 use std::io;

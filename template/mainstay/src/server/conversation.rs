@@ -1,4 +1,4 @@
-//! What the two ways to serve a connection, HTTP/1 alone and whichever comes, have in common.
+//! The common interface of hyper's two ways to serve a connection: HTTP/1 alone, or HTTP/1 and HTTP/2.
 
 use std::error::Error;
 use std::pin::Pin;

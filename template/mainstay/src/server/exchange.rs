@@ -1,4 +1,4 @@
-//! One request and its answer, known to their connection for as long as either is under way.
+//! One request and its answer. The connection knows of it while either is under way.
 
 use std::convert::Infallible;
 use std::mem;

@@ -1,9 +1,8 @@
-//! Every connection of a listener: how many there may be, how old each one's silence is, and what
-//! is in flight.
+//! The connections of a listener: their limit, their deadlines, and the requests in flight.
 //!
-//! Deadlines are kept by a sweep over all connections, not by a timer in each: a request then costs
-//! neither a timer nor a look at the clock, and no client can hold a connection by a state that
-//! nobody has thought of a timer for. They are kept to within a [tick](Shared::tick).
+//! A sweep over all connections enforces the deadlines, instead of a timer in each. So a request costs neither a
+//! timer nor a look at the clock, and a connection cannot stay in a state without a timer. Deadlines are exact
+//! to a [tick](Shared::tick).
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;

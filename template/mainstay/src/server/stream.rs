@@ -1,7 +1,7 @@
-//! The socket of a connection, as hyper, or whoever it is upgraded for, reads and writes it.
+//! The socket of a connection, as hyper or an upgraded protocol reads and writes it.
 //!
-//! It notes in the connection what the deadlines are about: bytes that come, and bytes that nobody
-//! takes.
+//! It reports to the connection what the deadlines depend on: bytes that arrive, and bytes that the client does
+//! not read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,14 +1,13 @@
-//! Where finished lines go: a buffer in memory, and a thread that writes it out.
+//! Writes the lines of the log: a buffer in memory, and a thread that empties it.
 //!
-//! Whoever logs never waits for whoever reads. Lines gather in one half of the buffer while the other
-//! half is written, with as few calls as that takes. When the reader has stopped, has gone, or is a
-//! disk that is full, the buffer fills up, and further lines are dropped as a whole and counted. When
-//! there is a way again, the output goes on at the very byte at which it stopped, and a line says how
-//! many others are missing in its place.
+//! A caller that logs never waits for the reader of stdout. Lines gather in one half of the buffer while the thread
+//! writes the other half, with as few calls as possible. If the reader stalls or has gone, or the disk is full, the
+//! buffer fills up, and further lines are dropped as a whole and counted. When writing works again, the output
+//! continues at the byte where it stopped, and a line reports how many others are missing there.
 //!
-//! For a few lines that nobody should miss there is [room apart](insist).
+//! The buffer keeps [room](insist) for the events of a stop.
 //!
-//! What was logged is written some milliseconds later: a process that is killed takes that with it.
+//! A line is written some milliseconds later. A process that is killed loses the lines of that time.
 
 #![expect(
     clippy::disallowed_methods,

@@ -73,7 +73,7 @@ impl Exposition {
         self.text(series).parse().expect("a number")
     }
 
-    /// The same, of one that counts.
+    /// [`value`](Self::value) of a counter.
     pub fn count(&self, series: &str) -> u64 {
         let value = self.text(series);
         let count = value.parse();

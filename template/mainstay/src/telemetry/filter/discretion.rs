@@ -1,5 +1,4 @@
-//! What others have sent stays out of the log, whatever is logged, unless somebody asks by name for
-//! those who would tell it.
+//! Keeps data of clients out of the log at every level, unless the filter names the targets that log it.
 
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;

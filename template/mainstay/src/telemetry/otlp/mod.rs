@@ -1,15 +1,13 @@
-//! OTLP: traces and metrics for a collector of OpenTelemetry, by HTTP and protobuf.
+//! OTLP: the export of traces and metrics to an OpenTelemetry collector, by HTTP and protobuf.
 //!
-//! - What is exported as metrics is what `/metrics` shows, under the same names.
-//! - Of traces, what belongs to requests that are followed: see `http.trace_ratio`.
-//! - Nobody waits for the collector. While it is away, slow, or refuses, a bounded number of spans is
-//!   kept, the newest; what is lost is counted. That it fails is told once, and so is that it works
-//!   again.
-//! - The stop ends with a last export, which has until the end of `shutdown.close`.
+//! - The metrics are those of `/metrics`, under the same names.
+//! - The traces are those of sampled requests: see `http.trace_ratio`.
+//! - The service never waits for the collector. While the collector is away, slow, or refuses, the newest spans are
+//!   kept up to a limit; lost spans are counted. The log has one event when the export fails, and one when it
+//!   works again.
+//! - The stop ends with a last export within `shutdown.close`.
 //!
-//! All of it, the settings included, is there with the feature `otlp` only.
-//!
-//! `OTEL_…` variables are not read: every setting of this service is in config/default.toml.
+//! The environment variables `OTEL_…` are not read: all settings are those of the service.
 
 mod settings;
 

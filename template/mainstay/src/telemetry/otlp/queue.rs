@@ -1,5 +1,5 @@
-//! Spans that have ended and are not sent yet: a bounded number. Of too many, the oldest are lost, and
-//! counted: after a long outage, what has happened lately is what somebody wants to see.
+//! Ended spans that are not exported yet: a bounded queue. When it is full, it drops the oldest spans and counts
+//! them: after a long outage, the latest spans are of more use.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
