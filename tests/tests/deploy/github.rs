@@ -16,7 +16,7 @@ use crate::project::{CHOICES, PAIRS, Project};
 pub(crate) const NOT_RUN: [&str; 5] = [
     "actions/cache",
     "actions/checkout",
-    "cargo deny --locked check",
+    "cargo deny --locked --workspace check",
     "cargo install --locked \"cargo-deny@$CARGO_DENY\"",
     "cargo test --locked --workspace",
 ];
