@@ -19,7 +19,8 @@ struct Target {
 }
 
 pub(crate) fn routes() -> Router {
-    Router::new()
-        .route("/plain", get(async || "hello"))
-        .route("/json", post(async |Json(target): Json<Target>| Json(target)))
+    Router::new().route("/plain", get(async || "hello")).route(
+        "/json",
+        post(async |Json(target): Json<Target>| Json(target)),
+    )
 }

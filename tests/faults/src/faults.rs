@@ -17,6 +17,8 @@ mod traces;
 
 use axum::Router;
 use mainstay::{Error, Process};
+// For their features only: see Cargo.toml.
+use {tower as _, tracing_subscriber as _};
 
 use crate::settings::Database;
 

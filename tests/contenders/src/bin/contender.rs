@@ -50,9 +50,10 @@ async fn main() -> Outcome {
 }
 
 fn routes() -> Router {
-    Router::new()
-        .route("/plain", get(async || "hello"))
-        .route("/json", post(async |Json(target): Json<Target>| Json(target)))
+    Router::new().route("/plain", get(async || "hello")).route(
+        "/json",
+        post(async |Json(target): Json<Target>| Json(target)),
+    )
 }
 
 /// hyper, as its guide shows it.

@@ -1,4 +1,4 @@
-//! Connections that stay open: server-sent events, and WebSockets that close at the drain or do not.
+//! Connections that stay open: server-sent events, and web sockets that close at the drain or do not.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -59,9 +59,10 @@ async fn talk(mut socket: WebSocket, drain: Drain) {
         return;
     }
     while let Some(Ok(message)) = socket.recv().await {
-        match message {
-            Message::Text(text) => tracing::info!(text = text.as_str(), "heard after goodbye"),
-            _ => tracing::info!("goodbye answered"),
+        if let Message::Text(text) = message {
+            tracing::info!(text = text.as_str(), "heard after goodbye");
+        } else {
+            tracing::info!("goodbye answered");
         }
     }
 }

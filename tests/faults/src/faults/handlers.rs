@@ -59,7 +59,7 @@ async fn slow(Query(slowness): Query<Slowness>) -> &'static str {
 
 async fn never() {
     tracing::info!("never begun");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// So many lines, with a pause between them.

@@ -15,10 +15,7 @@ use super::settings::TaskFault;
 const FOR_EVER: Duration = Duration::from_hours(1);
 
 /// Starts the faulty task, and returns the route that makes it fail.
-pub(super) async fn start(
-    fault: TaskFault,
-    supervisor: &Supervisor,
-) -> Result<Router, Error> {
+pub(super) async fn start(fault: TaskFault, supervisor: &Supervisor) -> Result<Router, Error> {
     let fall = watch::Sender::new(false);
     match fault {
         TaskFault::None => {}
@@ -26,9 +23,9 @@ pub(super) async fn start(
         TaskFault::Dispensable => falls(supervisor.task("faulty"), &fall)?,
         TaskFault::NotStarted => {
             sound(supervisor, "before").await?;
-            let faulty = supervisor.task("faulty").run(|_| async {
-                Err::<(), _>("it cannot start")
-            })?;
+            let faulty = supervisor
+                .task("faulty")
+                .run(|_| async { Err::<(), _>("it cannot start") })?;
             faulty.started(FOR_EVER).await?;
             sound(supervisor, "after").await?;
         }
@@ -41,7 +38,9 @@ pub(super) async fn start(
             slow.started(FOR_EVER).await?;
         }
         TaskFault::Deaf => {
-            let deaf = supervisor.task("faulty").stop_within(Duration::from_millis(500));
+            let deaf = supervisor
+                .task("faulty")
+                .stop_within(Duration::from_millis(500));
             deaf.run(|_| async {
                 let _held = Held;
                 tokio::time::sleep(FOR_EVER).await;
@@ -65,14 +64,11 @@ pub(super) async fn start(
 }
 
 /// A task that runs until a request for `/fall`, and fails at once whenever it is restarted.
-fn falls(
-    task: Builder,
-    fall: &watch::Sender<bool>,
-) -> Result<(), Error> {
+fn falls(task: Builder, fall: &watch::Sender<bool>) -> Result<(), Error> {
     let fall = fall.subscribe();
     let task = task
         .backoff(Duration::from_millis(1), Duration::from_millis(1))
-        .max_restarts(3, Duration::from_secs(60));
+        .max_restarts(3, Duration::from_mins(1));
     task.run(move |context| {
         let mut fall = fall.clone();
         async move {
@@ -86,10 +82,7 @@ fn falls(
 }
 
 /// A task that logs its start and its stop.
-async fn sound(
-    supervisor: &Supervisor,
-    name: &'static str,
-) -> Result<(), Error> {
+async fn sound(supervisor: &Supervisor, name: &'static str) -> Result<(), Error> {
     let run = |context: Context| async move {
         tracing::info!(name = context.name(), "sound task started");
         context.started();
