@@ -98,6 +98,11 @@ impl Member {
         self.name
     }
 
+    /// Whether it is a section of docs/compose.md, whose `app.rs` no longer fits the tests of `hello`.
+    pub fn is_shape(&self) -> bool {
+        matches!(self.change, Change::Shape(_))
+    }
+
     /// Where its project is, after the fleet was generated.
     pub fn directory(&self) -> PathBuf {
         directory().join(self.name)

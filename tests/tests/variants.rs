@@ -6,7 +6,6 @@ use std::process::Output;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use harness::fleet::{self, MEMBERS, Member, NO_DATABASE};
-
 use harness::postgres::Postgres;
 use harness::repository;
 use harness::variant::cargo_with;
@@ -37,10 +36,10 @@ fn the_fleet_is_formatted_linted_and_documented() {
 fn the_tests_of_the_fleet_pass() {
     let _turn = one_at_a_time();
     fleet::cargo(&["build", "--workspace"], &[]);
-    let built = fleet::cargo(&["test", "--workspace", "--no-run"], &[]);
+    let built = test(&["--no-run"], &[]);
     assert_eq!(built_anew(&built), [""; 0], "see tests/faults/Cargo.toml");
 
-    let tested = fleet::cargo(&["test", "--workspace"], &[]);
+    let tested = test(&[], &[]);
 
     let passed = passed(&tested);
     assert!(passed >= 400, "only {passed} tests were run: {tested:?}");
@@ -52,8 +51,8 @@ async fn tests_use_the_postgres_that_they_are_given() {
     let postgres = Postgres::start().await.expect("PostgreSQL starts");
     let given = [("DATABASE_URL", postgres.url("postgres"))];
     let _turn = one_at_a_time();
-    // Only those of the whole process, of every member, so that nothing is built anew.
-    let tested = fleet::cargo(&["test", "--workspace", "--test", "service"], &given);
+    // Only those of whole processes, but of every member, so that nothing is built anew.
+    let tested = test(&["--test", "service"], &given);
     assert!(passed(&tested) >= 10, "{tested:?}");
 }
 
@@ -70,6 +69,14 @@ fn the_template_in_place_is_formatted_and_linted() {
     for features in [&[][..], &on_postgres, &["--features", "otlp"]] {
         cargo(&[&clippy[..], features, &["--", "-D", "warnings"]].concat());
     }
+}
+
+/// Runs the tests of every member that they fit.
+fn test(arguments: &[&str], environment: &[(&str, String)]) -> Output {
+    let shapes = MEMBERS.iter().filter(|member| member.is_shape());
+    let excluded: Vec<_> = shapes.flat_map(|it| ["--exclude", it.name()]).collect();
+    let test = [&["test", "--workspace"], &excluded[..], arguments];
+    fleet::cargo(&test.concat(), environment)
 }
 
 /// Dependencies that a build compiled although an earlier one could have left them.
