@@ -8,7 +8,7 @@ use std::process::Command;
 use tokio::runtime::Builder;
 
 /// Set where a test runs alone: the service that it is about.
-const SERVICE: &str = "KEELSON_ALONE_WITH";
+const SERVICE: &str = "MAINSTAY_ALONE_WITH";
 
 const NETWORK: &str = "ip link set lo up && ip route add local 0.0.0.0/0 dev lo && exec \"$@\"";
 
