@@ -1,5 +1,9 @@
 //! The transcript of the README, replayed: each command is run, and must say what the page says.
 
+use std::fs;
+
+use harness::repository;
+
 use crate::like::assert_like;
 use crate::readme;
 use crate::terminal::{Terminal, generating, port, shell, steps};
@@ -13,25 +17,31 @@ fn the_first_minute_goes_as_the_readme_says() {
             blocks.len()
         );
     };
-    let directory = tempfile::tempdir().expect("a temporary directory");
+    // Always the same place, so that cargo has it once.
+    let home = repository::projects().join("first-minute");
+    fs::create_dir_all(&home).expect("the place for projects can be written");
+    let lock = fs::File::create(home.join("lock")).expect("a lock file");
+    lock.lock().expect("file locks work here");
+    // That of the last time.
+    _ = fs::remove_dir_all(home.join("lookout"));
 
     let (command, expected) = &start[0];
     let command = generating(command).expect("the first command generates");
-    let mut service = Terminal::run(&command, directory.path());
+    let mut service = Terminal::run(&command, &home);
     let said = service.read_until(|line| line.ends_with(": ready"));
     let ports = ["operator", "http"].map(|name| port(&said, name));
     let local = |text: &str| text.replace("9090", &ports[0]).replace("8080", &ports[1]);
     assert_like(&local(expected), &said);
 
     for (command, expected) in questions {
-        assert_like(&local(expected), &shell(&local(command), directory.path()));
+        assert_like(&local(expected), &shell(&local(command), &home));
     }
 
     service.interrupt();
     assert_like(&end[0].1, &service.rest());
 
     let (command, expected) = &mistakes[0];
-    assert_like(expected, &shell(command, &directory.path().join("lookout")));
+    assert_like(expected, &shell(command, &home.join("lookout")));
 }
 
 /// Each transcript of a page.
