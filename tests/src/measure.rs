@@ -5,7 +5,6 @@ mod benchmarks;
 mod costs;
 mod edge;
 mod fanout;
-mod layers;
 mod stage;
 
 use std::fs;
@@ -25,7 +24,6 @@ use stage::Stage;
 pub enum Part {
     Costs,
     Edge,
-    Layers,
     Fanout,
     Benchmarks,
 }
@@ -57,7 +55,6 @@ pub fn part(part: Part) -> Result<()> {
     let page = match part {
         Part::Costs => costs::section(scratch()?.path())?,
         Part::Edge => edge::section(&stage()?)?,
-        Part::Layers => layers::section(&stage()?)?,
         Part::Fanout => fanout::section(&target)?,
         Part::Benchmarks => benchmarks::sections(&target)?,
     };
@@ -79,7 +76,6 @@ pub fn write() -> Result<()> {
         begin()?,
         costs,
         edge::section(&stage)?,
-        layers::section(&stage)?,
         fanout::section(target)?,
         benchmarks::sections(target)?,
         RECIPE.to_owned(),

@@ -21,7 +21,7 @@ const CONTENDERS: [Contender; 5] = [
     Contender::Other("usual"),
     AXUM,
 ];
-pub(super) const AXUM: Contender = Contender::Other("axum");
+const AXUM: Contender = Contender::Other("axum");
 const NAMES: [&str; 4] = ["hyper alone", "axum alone", "the service", "axum as usual"];
 
 /// The section of docs/performance.md.
@@ -108,7 +108,7 @@ struct Rate {
 fn race(stage: &Stage, route: &'static Route) -> Result<Vec<Rate>> {
     let running: Vec<_> = CONTENDERS
         .iter()
-        .map(|contender| stage.start(*contender, &[], &[]))
+        .map(|contender| stage.start(*contender, &[]))
         .collect::<Result<_>>()?;
     let order = 0..running.len();
     let mut turns = vec![Vec::new(); running.len()];

@@ -79,21 +79,12 @@ impl Stage {
                 .enable_all()
                 .build()?,
         };
-        stage.build(&["--bins"])?;
+        run_cargo(
+            stage.project.dir(),
+            target,
+            &["build", "--release", "--bins"],
+        )?;
         Ok(stage)
-    }
-
-    pub(super) fn build_ours(&self) -> Result<()> {
-        self.build(&["--bin", self.project.name()])
-    }
-
-    fn build(&self, what: &[&str]) -> Result<()> {
-        let arguments = [&["build", "--release"], what].concat();
-        run_cargo(self.project.dir(), &self.target, &arguments).map(drop)
-    }
-
-    pub(super) fn project(&self) -> &Project {
-        &self.project
     }
 
     /// How many answers there are in this time.
@@ -119,20 +110,15 @@ impl Stage {
             total.split_whitespace().nth(3)?.parse().ok()
         };
         Ok(Counts {
-            instructions: self.instructions(contender, route, &[])?,
+            instructions: self.instructions(contender, route)?,
             allocations: self.of_each(contender, route, (&dhat, 1), &allocations)?,
             calls: self.of_each(contender, route, (&strace, CLIENTS), &calls)?,
         })
     }
 
-    /// What a request takes, with these arguments more for the server: the middle of three counts. It is
-    /// counted while there are requests only, and not while a start looks how fast its clocks are.
-    pub(super) fn instructions(
-        &self,
-        contender: Contender,
-        route: &'static Route,
-        arguments: &[&str],
-    ) -> Result<f64> {
+    /// What a request takes: the middle of three counts. It is counted while there are requests only, and
+    /// not while a start looks how fast its clocks are.
+    fn instructions(&self, contender: Contender, route: &'static Route) -> Result<f64> {
         let out = format!("--callgrind-out-file={}", self.file("out"));
         let to = format!("--log-file={}", self.file("told"));
         let callgrind = [
@@ -144,7 +130,7 @@ impl Stage {
         ];
         let mut counts = [0.0; 3];
         for count in &mut counts {
-            let running = self.start(contender, &callgrind, arguments)?;
+            let running = self.start(contender, &callgrind)?;
             let asked = |count| ask(1, running.address, route, Until::Count(count));
             self.clients.block_on(asked(COUNTED / 10))?;
             running.counted("on")?;
@@ -169,7 +155,7 @@ impl Stage {
         figure: &dyn Fn(&str) -> Option<f64>,
     ) -> Result<f64> {
         let [once, twice] = [1, 2].map(|times| {
-            let running = self.start(contender, tool, &[])?;
+            let running = self.start(contender, tool)?;
             let until = Until::Count(times * COUNTED / clients);
             self.clients
                 .block_on(ask(clients, running.address, route, until))?;
@@ -185,12 +171,7 @@ impl Stage {
     }
 
     /// Starts it with nothing in front, or by way of a tool.
-    pub(super) fn start(
-        &self,
-        contender: Contender,
-        tool: &[&str],
-        arguments: &[&str],
-    ) -> Result<Running> {
+    pub(super) fn start(&self, contender: Contender, tool: &[&str]) -> Result<Running> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = match tool {
             [] => Command::new(self.program(contender)),
@@ -211,7 +192,6 @@ impl Stage {
                 ]),
             Contender::Other(which) => command.args([which, &address.to_string()]),
         };
-        command.args(arguments);
         let home = tempfile::tempdir_in(self.directory.path())?;
         let child = command
             .env("TOKIO_WORKER_THREADS", "1")
