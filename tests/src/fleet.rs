@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use crate::generate::{Answers, Place, generate};
 use crate::overlay;
 use crate::repository;
-use crate::variant::{cargo_with, copy, settle};
+use crate::variant::{cargo_command, cargo_with, copy, settle};
 
 /// A service of the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Member {
     pub fn binary(&self) -> PathBuf {
         static BUILT: OnceLock<()> = OnceLock::new();
         BUILT.get_or_init(|| {
-            cargo(&["build", "--workspace"], &[]);
+            cargo(&BUILD, &[]);
         });
         repository::services().join("debug").join(self.name)
     }
@@ -136,6 +136,14 @@ impl Member {
     }
 }
 
+const BUILD: [&str; 2] = ["build", "--workspace"];
+
+/// Builds the workspace that was [generated](generate_all), with cargo's own output. False if that fails.
+pub fn build() -> Result<bool> {
+    let built = cargo_command(&directory(), &BUILD).status();
+    Ok(built.context("cargo cannot be run")?.success())
+}
+
 /// Where the workspace is.
 pub fn directory() -> PathBuf {
     repository::projects().join("fleet")
@@ -152,7 +160,7 @@ pub fn cargo(arguments: &[&str], environment: &[(&str, String)]) -> Output {
 }
 
 /// Generates the workspace, unless it is there already and nothing that it is made of has changed.
-fn generate_all() -> Result<()> {
+pub fn generate_all() -> Result<()> {
     let home = repository::projects();
     fs::create_dir_all(&home)?;
     // Several test processes may want it at once.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use harness::{lock, measure, prerequisites, suites};
+use harness::{fleet, lock, measure, prerequisites, suites};
 
 /// Tests and measures the template.
 #[derive(Debug, Parser)]
@@ -29,6 +29,9 @@ enum Task {
     },
     /// Write what generation needs to know of template/: its lock file, its names, its checksum
     Lock,
+    /// Generate the services of the suites, with the output of cargo-generate
+    #[command(hide = true)]
+    Services,
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
             measured.map(|()| ExitCode::SUCCESS)
         }
         Task::Lock => lock::write().map(|()| ExitCode::SUCCESS),
+        Task::Services => fleet::generate_all().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

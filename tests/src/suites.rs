@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use generator::cargo;
 
-use crate::repository;
+use crate::{fleet, repository};
 
 /// Runs every suite, also after one has failed, or cargo with these arguments.
 pub fn run(arguments: &[String]) -> Result<ExitCode> {
@@ -28,10 +28,19 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         "One of them: `cargo run -- test --test NAME`. Suites that last longer: CONTRIBUTING.md."
     );
     let began = Instant::now();
-    println!("\nBuilding the suites. The first one that needs a service builds all services …");
+    println!("\nBuilding the suites …");
     let built = cargo_test(&["--workspace", "--no-run"], &[])?;
     ensure!(built, "the suites do not build");
     let mut results = vec![("(building the suites)".to_owned(), began.elapsed(), true)];
+    println!("\nGenerating and building the services that they test …");
+    let began_services = Instant::now();
+    generate_services()?;
+    ensure!(fleet::build()?, "the services do not build");
+    results.push((
+        "(building the services)".to_owned(),
+        began_services.elapsed(),
+        true,
+    ));
     let units = (
         "unit tests of the harness".to_owned(),
         vec!["--workspace", "--lib", "--bins"],
@@ -52,6 +61,19 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// In a child process, whose output is shown only if it fails: cargo-generate writes each of its steps.
+fn generate_services() -> Result<()> {
+    let output = Command::new(std::env::current_exe()?)
+        .arg("services")
+        .output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "the services cannot be generated: {told}"
+    );
+    Ok(())
 }
 
 /// The names of the suites: a file or a directory of `tests/tests` each.

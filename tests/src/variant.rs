@@ -18,7 +18,6 @@ use crate::repository;
 pub struct Variant {
     answers: Answers,
     overlay: Option<&'static str>,
-    feature: Option<&'static str>,
 }
 
 impl Variant {
@@ -47,13 +46,6 @@ impl Variant {
         self
     }
 
-    /// Built with this feature of its own.
-    #[must_use]
-    pub fn feature(mut self, feature: &'static str) -> Self {
-        self.feature = Some(feature);
-        self
-    }
-
     /// Each database with each example: the variants that differ in code.
     pub fn all() -> Vec<Self> {
         let databases = ["sqlite", "postgres"];
@@ -76,8 +68,7 @@ impl Variant {
             choices => choices.replace(',', "-"),
         });
         let overlay = self.overlay.map(str::to_owned);
-        let feature = self.feature.map(str::to_owned);
-        let answers = [database.clone(), example.clone(), deploy, overlay, feature];
+        let answers = [database.clone(), example.clone(), deploy, overlay];
         let given: Vec<_> = answers.into_iter().flatten().collect();
         if given.is_empty() {
             "svc".to_owned()
@@ -104,12 +95,7 @@ impl Variant {
             overlay::keep_lock(&fresh, &directory).expect("the lock file can be kept");
         }
         settle(&fresh, &directory);
-        Project {
-            name,
-            directory,
-            as_generated: self.overlay.is_none(),
-            feature: self.feature,
-        }
+        Project { name, directory }
     }
 }
 
@@ -118,9 +104,6 @@ impl Variant {
 pub struct Project {
     name: String,
     directory: PathBuf,
-    /// What an owner has changed may need more than the lock of the template has.
-    as_generated: bool,
-    feature: Option<&'static str>,
 }
 
 impl Project {
@@ -130,16 +113,6 @@ impl Project {
 
     pub fn dir(&self) -> &Path {
         &self.directory
-    }
-
-    /// Builds the binary, and says where it is.
-    pub fn build(&self) -> PathBuf {
-        let locked = self.as_generated.then_some("--locked");
-        let features = self.feature.map(|feature| ["--features", feature]);
-        let arguments = ["build"].into_iter().chain(locked);
-        let arguments = arguments.chain(features.into_iter().flatten());
-        self.cargo(&arguments.collect::<Vec<_>>());
-        repository::services().join("debug").join(&self.name)
     }
 
     /// Runs cargo on the project; panics with the end of what it said when it fails.
@@ -161,21 +134,9 @@ pub fn cargo_with(
     arguments: &[&str],
     environment: &[(&str, String)],
 ) -> Output {
-    let output = Command::new(env!("CARGO"))
-        .args(arguments)
-        // A server is for those who are given one.
-        .env_remove("DATABASE_URL")
-        .envs(environment.iter().map(|(name, value)| (name, value)))
-        .current_dir(directory)
-        .env("CARGO_TARGET_DIR", repository::services())
-        .env("CARGO_TERM_COLOR", "never")
-        // Dozens of projects are built once each: to build them again faster is not worth the disk.
-        .env("CARGO_INCREMENTAL", "0")
-        // What cargo sets for the tests of this crate is not meant for others.
-        .env_remove("CARGO_MANIFEST_DIR")
-        .env_remove("RUSTFLAGS")
-        .output()
-        .expect("cargo runs");
+    let mut cargo = cargo_command(directory, arguments);
+    cargo.envs(environment.iter().map(|(name, value)| (name, value)));
+    let output = cargo.output().expect("cargo runs");
     assert!(
         output.status.success(),
         "{name}: `cargo {}` in {} failed with {}:\n{}\n{}",
@@ -186,6 +147,24 @@ pub fn cargo_with(
         end_of(&output.stderr),
     );
     output
+}
+
+/// cargo in `directory`, with the target directory that all services share.
+pub(crate) fn cargo_command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(arguments)
+        // A server is for those who are given one.
+        .env_remove("DATABASE_URL")
+        .current_dir(directory)
+        .env("CARGO_TARGET_DIR", repository::services())
+        .env("CARGO_TERM_COLOR", "never")
+        // Dozens of projects are built once each: to build them again faster is not worth the disk.
+        .env("CARGO_INCREMENTAL", "0")
+        // What cargo sets for the tests of this crate is not meant for others.
+        .env_remove("CARGO_MANIFEST_DIR")
+        .env_remove("RUSTFLAGS");
+    cargo
 }
 
 fn end_of(output: &[u8]) -> String {
