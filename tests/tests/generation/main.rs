@@ -50,17 +50,15 @@ fn workspace(name: &str, manifest: &str) -> PathBuf {
     home
 }
 
-/// Cargo's commands in a workspace, without a warning.
-fn is_quiet(home: &Path, commands: &[&[&str]]) {
-    for command in commands {
-        let output = cargo(home, "a workspace", &[*command, &["--offline"]].concat());
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            !said.contains("warning"),
-            "cargo {}:\n{said}",
-            command.join(" ")
-        );
-    }
+/// A command of cargo in a workspace, without a warning.
+fn is_quiet(home: &Path, command: &[&str]) {
+    let output = cargo(home, "a workspace", &[command, &["--offline"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !said.contains("warning"),
+        "cargo {}:\n{said}",
+        command.join(" ")
+    );
 }
 
 #[test]
@@ -216,5 +214,16 @@ fn hello_has_less_code_of_its_owner_than_can_be_read_at_once() {
                 "{database}: {lines} lines of Rust in {place:?}"
             );
         }
+    }
+}
+
+#[test]
+fn what_measurements_change_in_a_project_fits_it() {
+    for changed in [
+        Variant::default().with("contenders"),
+        Variant::default().example("monitor").with("fanout"),
+    ] {
+        let project = changed.generate();
+        assert!(project.dir().join("src/bin").exists(), "{project:?}");
     }
 }
