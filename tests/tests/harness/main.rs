@@ -1,7 +1,5 @@
 //! The harness itself: what the other tests stand on must hold, fail with a good reason, and leave
 //! nothing behind.
 
-mod http;
-mod postgres;
 mod proxy;
 mod service;
