@@ -1,5 +1,6 @@
 //! What the service is compared with: `contender WHICH ADDRESS` serves the same two routes with hyper
-//! alone, with axum alone, or with axum and the layers that most services put around it.
+//! alone, with axum alone, or with axum and the layers that most services put around it: with tower-http's
+//! `TraceLayer`, or with one event for each request instead.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -25,6 +26,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::{DefaultMakeSpan, DefaultOnResponse, TraceLayer};
 use tracing::Level;
+use tracing_appender::non_blocking::WorkerGuard;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -45,7 +47,8 @@ async fn main() -> Outcome {
         Some("hyper") => bare(listener).await,
         Some("axum") => Ok(axum::serve(listener, routes()).await?),
         Some("usual") => usual(listener).await,
-        _ => Err("hyper, axum or usual?".into()),
+        Some("lean") => lean(listener).await,
+        _ => Err("hyper, axum, usual or lean?".into()),
     }
 }
 
@@ -103,8 +106,47 @@ fn refused(status: StatusCode) -> hyper::Response<Full<Bytes>> {
 /// axum with a log in JSON, request ids, deadlines, caught panics and metrics, each from the crate
 /// that is known for it, in the order of their documentation.
 async fn usual(listener: TcpListener) -> Outcome {
-    // The log does not wait for its file; most do.
-    let (writer, _written) = tracing_appender::non_blocking(std::io::stdout());
+    let _written = observed()?;
+    let layers = ServiceBuilder::new()
+        .layer(SetRequestIdLayer::new(ID, MakeRequestUuid))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(DefaultMakeSpan::new().level(Level::INFO))
+                .on_response(DefaultOnResponse::new().level(Level::INFO)),
+        )
+        .layer(PropagateRequestIdLayer::new(ID))
+        .layer(CatchPanicLayer::new())
+        .layer(timeout());
+    let routes = routes()
+        .route_layer(middleware::from_fn(measured))
+        .layer(layers);
+    Ok(axum::serve(listener, routes).await?)
+}
+
+/// The same with one event for each request and no span, as those do who have measured.
+async fn lean(listener: TcpListener) -> Outcome {
+    let _written = observed()?;
+    let layers = ServiceBuilder::new()
+        .layer(SetRequestIdLayer::new(ID, MakeRequestUuid))
+        .layer(PropagateRequestIdLayer::new(ID))
+        .layer(CatchPanicLayer::new())
+        .layer(timeout());
+    let routes = routes()
+        .route_layer(middleware::from_fn(measured))
+        .route_layer(middleware::from_fn(logged))
+        .layer(layers);
+    Ok(axum::serve(listener, routes).await?)
+}
+
+const ID: HeaderName = HeaderName::from_static("x-request-id");
+
+fn timeout() -> TimeoutLayer {
+    TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(30))
+}
+
+/// A log that does not wait for its file, and metrics.
+fn observed() -> Result<WorkerGuard, Box<dyn Error>> {
+    let (writer, written) = tracing_appender::non_blocking(std::io::stdout());
     tracing_subscriber::fmt().json().with_writer(writer).init();
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
     let upkeep = async move {
@@ -114,24 +156,24 @@ async fn usual(listener: TcpListener) -> Outcome {
         }
     };
     tokio::spawn(upkeep);
-    let id = HeaderName::from_static("x-request-id");
-    let layers = ServiceBuilder::new()
-        .layer(SetRequestIdLayer::new(id.clone(), MakeRequestUuid))
-        .layer(
-            TraceLayer::new_for_http()
-                .make_span_with(DefaultMakeSpan::new().level(Level::INFO))
-                .on_response(DefaultOnResponse::new().level(Level::INFO)),
-        )
-        .layer(PropagateRequestIdLayer::new(id))
-        .layer(CatchPanicLayer::new())
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::GATEWAY_TIMEOUT,
-            Duration::from_secs(30),
-        ));
-    let routes = routes()
-        .route_layer(middleware::from_fn(measured))
-        .layer(layers);
-    Ok(axum::serve(listener, routes).await?)
+    Ok(written)
+}
+
+async fn logged(request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let id = request.headers().get(ID).cloned();
+    let response = next.run(request).await;
+    tracing::info!(
+        method = method.as_str(),
+        route = route.as_ref().map(MatchedPath::as_str),
+        status = response.status().as_u16(),
+        duration_ms = began.elapsed().as_secs_f64() * 1e3,
+        request_id = id.as_ref().and_then(|id| id.to_str().ok()),
+        "request"
+    );
+    response
 }
 
 /// As axum's own example does it.
