@@ -5,6 +5,7 @@ mod benchmarks;
 mod costs;
 mod edge;
 mod fanout;
+mod lines;
 mod stage;
 
 use std::fs;
@@ -26,6 +27,8 @@ pub enum Part {
     Edge,
     Fanout,
     Benchmarks,
+    /// The lines of each part of the machinery
+    Lines,
 }
 
 /// How to find out more.
@@ -57,6 +60,7 @@ pub fn part(part: Part) -> Result<()> {
         Part::Edge => edge::section(&stage()?)?,
         Part::Fanout => fanout::section(&target)?,
         Part::Benchmarks => benchmarks::sections(&target)?,
+        Part::Lines => lines::section()?,
     };
     print!("{page}");
     Ok(())
