@@ -211,13 +211,13 @@ async fn attempt<T, R: IntoResponse, E: Store>(
         return Ok(Attempt::Told(answer.into_response()));
     }
     keys.have_room()?;
-    transaction.mark().await?;
+    transaction.set_savepoint().await?;
     let response = work(transaction, input).await.into_response();
     let status = response.status();
     if !answer::is_final(status) {
         return Ok(Attempt::Told(response));
     }
-    if !answer::is_done(status) && transaction.undo_to_mark().await.is_err() {
+    if !answer::is_done(status) && transaction.rollback_to_savepoint().await.is_err() {
         // All of it is undone then, and whoever asks again is the first.
         return Ok(Attempt::Told(response));
     }
