@@ -1,7 +1,6 @@
-//! How a service runs statements: a read, a write, or a transaction.
+//! The implementation of sqlx's `Executor`, for a pool and for a lease.
 
 use std::future::{Ready, ready};
-use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -9,9 +8,10 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt};
 use sqlx::error::BoxDynError;
 use sqlx::{Describe, Either, Error, Execute, Executor, SqlStr};
+use tokio::time::Instant;
 
 use super::engine::Engine;
-use super::lease::{Lease, Progress, within};
+use super::lease::{Lease, Progress, Transaction, within};
 use super::pool::{Caller, Pool};
 
 /// An executor of sqlx that runs one statement on a connection of a pool.
@@ -35,9 +35,7 @@ impl<'a, E: Engine> Access<'a, E> {
     }
 
     pub(super) async fn begin(self) -> Result<Transaction<E>, Error> {
-        let mut lease = self.checkout().await?;
-        lease.begin().await?;
-        Ok(Transaction { lease })
+        Transaction::begin(self.checkout().await?).await
     }
 }
 
@@ -45,68 +43,6 @@ impl<E: Engine> Lease<E> {
     /// It is checked out already.
     fn checkout(&mut self) -> Ready<Result<&mut Self, Error>> {
         ready(Ok(self))
-    }
-}
-
-/// A transaction: `&mut *transaction` is an executor of sqlx. It is rolled back when it is dropped without a
-/// [commit](Self::commit).
-#[derive(Debug)]
-#[must_use = "a transaction that is dropped is rolled back"]
-pub struct Transaction<E: Engine> {
-    lease: Lease<E>,
-}
-
-impl<E: Engine> Transaction<E> {
-    /// Commits the transaction.
-    ///
-    /// # Errors
-    ///
-    /// If the database refuses, or one of the statements has failed: then the transaction is rolled back. If
-    /// the connection breaks during the commit, its outcome is unknown.
-    pub async fn commit(mut self) -> Result<(), Error> {
-        self.lease.commit().await
-    }
-
-    /// Rolls the transaction back, and waits for that. A drop does the same in the background.
-    pub async fn rollback(mut self) {
-        self.lease.rollback().await;
-    }
-}
-
-/// For idempotency keys.
-#[cfg(any(test, feature = "idempotency"))]
-impl<E: Engine> Transaction<E> {
-    /// Takes the lock of this name until the transaction ends; false if another transaction holds it.
-    pub(crate) async fn try_claim(&mut self, name: &str) -> Result<bool, Error> {
-        let name = name.to_owned();
-        let span = self.lease.span("SELECT");
-        self.lease
-            .run(span, |connection| E::try_claim(connection, name))
-            .await
-    }
-
-    pub(crate) async fn set_savepoint(&mut self) -> Result<(), Error> {
-        let savepoint = self.lease.execute("SAVEPOINT attempt");
-        savepoint.await.map(drop)
-    }
-
-    /// Rolls back to the savepoint, also after a failed statement.
-    pub(crate) async fn rollback_to_savepoint(&mut self) -> Result<(), Error> {
-        self.lease.undo("ROLLBACK TO SAVEPOINT attempt").await
-    }
-}
-
-impl<E: Engine> Deref for Transaction<E> {
-    type Target = Lease<E>;
-
-    fn deref(&self) -> &Lease<E> {
-        &self.lease
-    }
-}
-
-impl<E: Engine> DerefMut for Transaction<E> {
-    fn deref_mut(&mut self) -> &mut Lease<E> {
-        &mut self.lease
     }
 }
 
@@ -153,25 +89,6 @@ macro_rules! impl_executor {
         impl<'c, E: Engine> Executor<'c> for $executor {
             type Database = E;
 
-            fn execute<'e, 'q: 'e, Q>(
-                self,
-                query: Q,
-            ) -> BoxFuture<'e, Result<E::QueryResult, Error>>
-            where
-                'c: 'e,
-                Q: 'q + Execute<'q, E>,
-            {
-                let statement = Statement::new(query);
-                Box::pin(async move {
-                    let lease = &mut self.checkout().await?;
-                    let span = lease.span(statement.sql.as_str());
-                    let run = lease.run(span, |connection| {
-                        E::executor(connection).execute(statement)
-                    });
-                    run.await
-                })
-            }
-
             fn fetch_many<'e, 'q: 'e, Q>(
                 self,
                 query: Q,
@@ -183,14 +100,17 @@ macro_rules! impl_executor {
                 let statement = Statement::new(query);
                 Box::pin(async_stream::try_stream! {
                     let lease = &mut self.checkout().await?;
-                    let (limit, span) = (lease.limit(), lease.span(statement.sql.as_str()));
+                    let (mut left, span) = (lease.limit(), lease.span(statement.sql.as_str()));
                     let connection = lease.start(Progress::Running, span)?;
                     let mut rows = E::executor(connection).fetch_many(statement);
                     let ended = loop {
                         // The time that the caller takes for a row does not count here. Postgres counts it,
                         // once the socket is full: read long results in pages.
+                        let began = Instant::now();
                         let next = async { rows.next().await.transpose() };
-                        match within(limit, next).await {
+                        let next = within(left, next).await;
+                        left = left.saturating_sub(began.elapsed());
+                        match next {
                             Ok(Some(row)) => yield row,
                             Ok(None) => break Ok(()),
                             Err(error) => break Err(error),
@@ -198,22 +118,6 @@ macro_rules! impl_executor {
                     };
                     drop(rows);
                     lease.end(ended)?;
-                })
-            }
-
-            fn fetch_all<'e, 'q: 'e, Q>(self, query: Q) -> BoxFuture<'e, Result<Vec<E::Row>, Error>>
-            where
-                'c: 'e,
-                Q: 'q + Execute<'q, E>,
-            {
-                let statement = Statement::new(query);
-                Box::pin(async move {
-                    let lease = &mut self.checkout().await?;
-                    let span = lease.span(statement.sql.as_str());
-                    let run = lease.run(span, |connection| {
-                        E::executor(connection).fetch_all(statement)
-                    });
-                    run.await
                 })
             }
 

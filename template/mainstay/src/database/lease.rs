@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -22,7 +23,7 @@ pub struct Lease<E: Engine> {
     /// `None` only during the drop.
     checkout: Option<Checkout<E>>,
     progress: Progress,
-    transaction: Transaction,
+    transaction: TransactionState,
     /// The span of the statement that runs.
     span: Span,
 }
@@ -42,7 +43,7 @@ pub(super) enum Progress {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Transaction {
+enum TransactionState {
     None,
     Open,
     /// One of its statements failed or was cancelled.
@@ -54,43 +55,9 @@ impl<E: Engine> Lease<E> {
         Self {
             checkout: Some(checkout),
             progress: Progress::Done,
-            transaction: Transaction::None,
+            transaction: TransactionState::None,
             span: Span::none(),
         }
-    }
-
-    /// Begins a transaction. Without a [commit](Self::commit), it is rolled back when the lease ends. If the
-    /// caller is cancelled meanwhile, the connection is in doubt, and is closed.
-    pub(super) async fn begin(&mut self) -> Result<(), Error> {
-        self.control(E::BEGIN).await?;
-        self.transaction = Transaction::Open;
-        Ok(())
-    }
-
-    pub(super) async fn commit(&mut self) -> Result<(), Error> {
-        if self.transaction == Transaction::Aborted || self.progress != Progress::Done {
-            // Postgres would roll back, and report success.
-            let words = "a transaction in which a statement has failed cannot be committed";
-            return Err(Error::Protocol(words.to_owned()));
-        }
-        self.control("COMMIT").await?;
-        self.transaction = Transaction::None;
-        Ok(())
-    }
-
-    /// Rolls the transaction back. If that is not possible at once, the drop does it.
-    pub(super) async fn rollback(&mut self) {
-        if self.progress == Progress::Done && self.undo("ROLLBACK").await.is_ok() {
-            self.transaction = Transaction::None;
-        }
-    }
-
-    /// Runs a statement that undoes a failed statement in the transaction.
-    pub(super) async fn undo(&mut self, statement: &'static str) -> Result<(), Error> {
-        if self.transaction == Transaction::Aborted && self.progress == Progress::Done {
-            self.transaction = Transaction::Open;
-        }
-        self.control(statement).await
     }
 
     /// The connection itself. It does not return to the pool.
@@ -123,10 +90,10 @@ impl<E: Engine> Lease<E> {
         progress: Progress,
         span: Span,
     ) -> Result<&mut E::Connection, Error> {
-        if self.progress == Progress::Running && self.transaction == Transaction::Open {
-            self.transaction = Transaction::Aborted;
+        if self.progress == Progress::Running && self.transaction == TransactionState::Open {
+            self.transaction = TransactionState::Aborted;
         }
-        if self.transaction == Transaction::Aborted {
+        if self.transaction == TransactionState::Aborted {
             // Postgres refuses it. SQLite may have rolled back, and would run it outside of the transaction.
             let words = "a statement of this transaction has failed before";
             return Err(Error::Protocol(words.to_owned()));
@@ -155,9 +122,9 @@ impl<E: Engine> Lease<E> {
                 self.progress = Progress::Broken;
             }
             let may_be_open =
-                self.transaction == Transaction::Open || E::MAY_LEAVE_TRANSACTION_OPEN;
+                self.transaction == TransactionState::Open || E::MAY_LEAVE_TRANSACTION_OPEN;
             if may_be_open && matches!(error, Error::Database(_)) {
-                self.transaction = Transaction::Aborted;
+                self.transaction = TransactionState::Aborted;
             }
         }
         result
@@ -165,13 +132,102 @@ impl<E: Engine> Lease<E> {
 
     pub(super) fn limit(&self) -> Duration {
         let checkout = self.checkout.as_ref();
-        checkout.map_or(Duration::ZERO, |checkout| checkout.limits().statement)
+        checkout.map_or(Duration::ZERO, |checkout| {
+            checkout.slot.pool.limits.statement
+        })
     }
 
     /// The span of a statement.
     pub(super) fn span(&self, sql: &str) -> Span {
-        let caller = self.checkout.as_ref().map(Checkout::caller);
+        let caller = self.checkout.as_ref().map(|checkout| checkout.slot.caller);
         caller.map_or_else(Span::none, |caller| span::of::<E>(sql, caller))
+    }
+}
+
+/// A transaction: `&mut *transaction` is an executor of sqlx. It is rolled back when it is dropped without a
+/// [commit](Self::commit).
+#[derive(Debug)]
+#[must_use = "a transaction that is dropped is rolled back"]
+pub struct Transaction<E: Engine>(Lease<E>);
+
+impl<E: Engine> Transaction<E> {
+    /// Begins a transaction. If the caller is cancelled meanwhile, the connection is in doubt, and is closed.
+    pub(super) async fn begin(mut lease: Lease<E>) -> Result<Self, Error> {
+        lease.control(E::BEGIN).await?;
+        lease.transaction = TransactionState::Open;
+        Ok(Self(lease))
+    }
+
+    /// Commits the transaction.
+    ///
+    /// # Errors
+    ///
+    /// If the database refuses, or one of the statements has failed: then the transaction is rolled back. If
+    /// the connection breaks during the commit, its outcome is unknown.
+    pub async fn commit(mut self) -> Result<(), Error> {
+        let lease = &mut self.0;
+        let is_open = lease.transaction == TransactionState::Open;
+        if !is_open || lease.progress != Progress::Done {
+            // Postgres would roll back, and report success.
+            let words = "a transaction in which a statement has failed cannot be committed";
+            return Err(Error::Protocol(words.to_owned()));
+        }
+        lease.control("COMMIT").await?;
+        lease.transaction = TransactionState::None;
+        Ok(())
+    }
+
+    /// Rolls the transaction back, and waits for that. A drop does the same in the background.
+    pub async fn rollback(mut self) {
+        if self.0.progress == Progress::Done && self.undo("ROLLBACK").await.is_ok() {
+            self.0.transaction = TransactionState::None;
+        }
+    }
+
+    /// Runs a statement that undoes a failed statement.
+    async fn undo(&mut self, statement: &'static str) -> Result<(), Error> {
+        let lease = &mut self.0;
+        if lease.transaction == TransactionState::Aborted && lease.progress == Progress::Done {
+            lease.transaction = TransactionState::Open;
+        }
+        lease.control(statement).await
+    }
+}
+
+/// For idempotency keys.
+#[cfg(any(test, feature = "idempotency"))]
+impl<E: Engine> Transaction<E> {
+    /// Takes the lock of this name until the transaction ends; false if another transaction holds it.
+    pub(crate) async fn try_claim(&mut self, name: &str) -> Result<bool, Error> {
+        let (span, name) = (self.0.span("SELECT"), name.to_owned());
+        let claimed = self
+            .0
+            .run(span, |connection| E::try_claim(connection, name));
+        claimed.await
+    }
+
+    pub(crate) async fn set_savepoint(&mut self) -> Result<(), Error> {
+        let savepoint = self.0.execute("SAVEPOINT attempt");
+        savepoint.await.map(drop)
+    }
+
+    /// Rolls back to the savepoint, also after a failed statement.
+    pub(crate) async fn rollback_to_savepoint(&mut self) -> Result<(), Error> {
+        self.undo("ROLLBACK TO SAVEPOINT attempt").await
+    }
+}
+
+impl<E: Engine> Deref for Transaction<E> {
+    type Target = Lease<E>;
+
+    fn deref(&self) -> &Lease<E> {
+        &self.0
+    }
+}
+
+impl<E: Engine> DerefMut for Transaction<E> {
+    fn deref_mut(&mut self) -> &mut Lease<E> {
+        &mut self.0
     }
 }
 
@@ -193,7 +249,8 @@ impl<E: Engine> Drop for Lease<E> {
         let Some(checkout) = self.checkout.take() else {
             return;
         };
-        let is_clean = self.progress == Progress::Done && self.transaction == Transaction::None;
+        let is_clean =
+            self.progress == Progress::Done && self.transaction == TransactionState::None;
         let left = if is_clean {
             checkout.put_back().err()
         } else {
@@ -216,9 +273,9 @@ impl<E: Engine> Drop for Lease<E> {
 async fn clean_up<E: Engine>(
     mut checkout: Checkout<E>,
     progress: Progress,
-    transaction: Transaction,
+    transaction: TransactionState,
 ) {
-    let limit = checkout.limits().ping;
+    let limit = checkout.slot.pool.limits.ping;
     let connection = &mut checkout.connection;
     if progress != Progress::Done {
         connection.interrupt.set();
@@ -245,14 +302,14 @@ async fn clean_up<E: Engine>(
 async fn reset<E: Engine>(
     connection: &mut Connection<E>,
     progress: Progress,
-    transaction: Transaction,
+    transaction: TransactionState,
 ) -> Result<(), Error> {
     if progress == Progress::Running {
         // The answer comes after the end of the statement.
         connection.sqlx.ping().await?;
         connection.interrupt.clear();
     }
-    if transaction == Transaction::None {
+    if transaction == TransactionState::None {
         return Ok(());
     }
     match E::executor(&mut connection.sqlx).execute("ROLLBACK").await {

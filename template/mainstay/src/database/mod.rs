@@ -44,8 +44,8 @@ use tracing::Span;
 
 pub use engine::Engine;
 pub use errors::{Error, ErrorKind, log_safe_message};
-pub use executor::{Access, Transaction};
-pub use lease::Lease;
+pub use executor::Access;
+pub use lease::{Lease, Transaction};
 pub use migrations::RESERVED_VERSIONS;
 pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 
@@ -211,7 +211,7 @@ impl<E: Engine> Database<E> {
         let pool = self.0.sqlx_pool.get_or_init(|| {
             let mut limits = self.0.settings.limits();
             limits.connections = limits.connections.min(sqlx_pool::MAX_CONNECTIONS);
-            sqlx_pool::connect_lazy(self.0.writes.options().clone(), &limits)
+            sqlx_pool::connect_lazy(self.0.writes.options.clone(), &limits)
         });
         if self.0.writes.is_closing() {
             // A close that began before the first use did not find it. sqlx marks it as closed at once.

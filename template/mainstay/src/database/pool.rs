@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,11 +45,11 @@ pub(super) const PING_AFTER: Duration = Duration::from_secs(1);
 pub(super) type Caller = &'static Location<'static>;
 
 pub(super) struct Pool<E: Engine> {
-    options: Options<E>,
-    limits: Limits,
+    pub(super) options: Options<E>,
+    pub(super) limits: Limits,
     permits: Arc<Semaphore>,
-    /// The callers that wait for a permit.
-    waiting: AtomicUsize,
+    /// Each caller that waits for a permit has a clone.
+    waiting: Arc<()>,
     state: Mutex<State<E>>,
     closing: AtomicBool,
     /// Notified at each return during a close.
@@ -58,7 +58,7 @@ pub(super) struct Pool<E: Engine> {
 
 struct State<E: Engine> {
     /// The last one that returned goes out first.
-    idle: Vec<Idle<E>>,
+    idle: Vec<Connection<E>>,
     holders: HashMap<u64, Holder>,
     last_id: u64,
     /// Connections that have been idle since before this time are pinged before they go out.
@@ -67,16 +67,13 @@ struct State<E: Engine> {
     totals: Totals,
 }
 
-struct Idle<E: Engine> {
-    connection: Connection<E>,
-    since: Instant,
-}
-
 /// An open connection.
 pub(super) struct Connection<E: Engine> {
     pub(super) sqlx: E::Connection,
     pub(super) interrupt: Interrupt,
     expires: Instant,
+    /// The time of its last return.
+    returned: Instant,
 }
 
 /// A caller that has a connection, or is about to have one.
@@ -89,17 +86,17 @@ struct Holder {
 }
 
 /// The right to have a connection. The next caller gets it when this is dropped.
-struct Slot<E: Engine> {
-    pool: Arc<Pool<E>>,
+pub(super) struct Slot<E: Engine> {
+    pub(super) pool: Arc<Pool<E>>,
+    pub(super) caller: Caller,
     id: u64,
-    caller: Caller,
     _permit: OwnedSemaphorePermit,
 }
 
 /// A connection that is checked out.
 pub(super) struct Checkout<E: Engine> {
     pub(super) connection: Connection<E>,
-    slot: Slot<E>,
+    pub(super) slot: Slot<E>,
 }
 
 /// Why a connection was closed before its pool was.
@@ -124,7 +121,7 @@ impl<E: Engine> Pool<E> {
             options,
             limits,
             permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
-            waiting: AtomicUsize::new(0),
+            waiting: Arc::default(),
             state: Mutex::new(State {
                 idle: Vec::new(),
                 holders: HashMap::new(),
@@ -136,10 +133,6 @@ impl<E: Engine> Pool<E> {
             closing: AtomicBool::new(false),
             returned: Notify::new(),
         })
-    }
-
-    pub(super) fn options(&self) -> &Options<E> {
-        &self.options
     }
 
     /// A connection that works.
@@ -169,7 +162,11 @@ impl<E: Engine> Pool<E> {
         deadline: Instant,
         caller: Caller,
     ) -> Result<Checkout<E>, Error> {
-        let permit = self.permit(deadline).await?;
+        let waiting = Arc::clone(&self.waiting);
+        let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await;
+        drop(waiting);
+        let permit = permit.map_err(|_elapsed| Error::PoolTimedOut)?;
+        let permit = permit.map_err(|_closed| Error::PoolClosed)?;
         // From here on a close waits for the caller, also while a connection is made for it.
         let slot = self.register(permit, caller)?;
         while let Some((mut connection, is_trusted)) = self.take_idle(slot.id) {
@@ -186,15 +183,6 @@ impl<E: Engine> Pool<E> {
             connection.interrupt.set();
         }
         Ok(Checkout { connection, slot })
-    }
-
-    async fn permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Error> {
-        let _waiting = Waiting::new(&self.waiting);
-        let permit = Arc::clone(&self.permits).acquire_owned();
-        match timeout_at(deadline, permit).await {
-            Ok(permit) => permit.map_err(|_closed| Error::PoolClosed),
-            Err(_elapsed) => Err(Error::PoolTimedOut),
-        }
     }
 
     fn register(
@@ -218,8 +206,8 @@ impl<E: Engine> Pool<E> {
         state.holders.insert(id, holder);
         Ok(Slot {
             pool: Arc::clone(self),
-            id,
             caller,
+            id,
             _permit: permit,
         })
     }
@@ -227,10 +215,11 @@ impl<E: Engine> Pool<E> {
     /// The connection that returned last, and whether it can go out without a ping.
     fn take_idle(&self, id: u64) -> Option<(Connection<E>, bool)> {
         let mut state = self.lock();
-        let Idle { connection, since } = state.idle.pop()?;
+        let connection = state.idle.pop()?;
         state.set_interrupt(id, &connection);
-        let is_suspect = state.suspect.is_some_and(|suspect| since <= suspect);
-        Some((connection, !is_suspect && since.elapsed() < PING_AFTER))
+        let returned = connection.returned;
+        let is_suspect = state.suspect.is_some_and(|suspect| returned <= suspect);
+        Some((connection, !is_suspect && returned.elapsed() < PING_AFTER))
     }
 
     async fn answers(&self, connection: &mut Connection<E>, deadline: Instant) -> bool {
@@ -258,10 +247,12 @@ impl<E: Engine> Pool<E> {
         // Between three quarters of the lifetime and all of it, so that they do not all expire at once.
         let lifetime = self.limits.lifetime;
         let lifetime = lifetime.mul_f64(0.75 + 0.25 * fastrand::f64());
+        let now = Instant::now();
         Ok(Connection {
             sqlx,
             interrupt,
-            expires: Instant::now() + lifetime,
+            expires: now + lifetime,
+            returned: now,
         })
     }
 
@@ -284,11 +275,11 @@ impl<E: Engine> Pool<E> {
                     tracing::warn!(by = %holder.caller, ?held, "a database connection is held for long");
                 }
             }
-            let is_expired = |idle: &mut Idle<E>| now >= idle.connection.expires;
+            let is_expired = |idle: &mut Connection<E>| now >= idle.expires;
             state.idle.extract_if(.., is_expired).collect()
         };
-        for idle in expired {
-            self.discard(idle.connection, Discard::Old).await;
+        for connection in expired {
+            self.discard(connection, Discard::Old).await;
         }
     }
 
@@ -302,7 +293,7 @@ impl<E: Engine> Pool<E> {
             size: idle + in_use,
             idle,
             in_use,
-            waiting: self.waiting.load(Ordering::Relaxed),
+            waiting: Arc::strong_count(&self.waiting) - 1,
             longest_hold_ms: u64::try_from(longest_hold.as_millis()).unwrap_or(u64::MAX),
             waits: state.totals.clone(),
         }
@@ -325,8 +316,8 @@ impl<E: Engine> Pool<E> {
         self.stop_checkouts();
         let idle = std::mem::take(&mut self.lock().idle);
         let closed = async {
-            for idle in idle {
-                _ = idle.connection.sqlx.close().await;
+            for connection in idle {
+                _ = connection.sqlx.close().await;
             }
         };
         _ = timeout_at(deadline, closed).await;
@@ -388,14 +379,6 @@ fn count_wait(totals: &mut Totals, waited: Duration) {
 }
 
 impl<E: Engine> Checkout<E> {
-    pub(super) fn limits(&self) -> &Limits {
-        &self.slot.pool.limits
-    }
-
-    pub(super) fn caller(&self) -> Caller {
-        self.slot.caller
-    }
-
     /// Returns a clean connection to the pool. A pool that closes does not take it.
     pub(super) fn put_back(self) -> Result<(), Self> {
         let pool = Arc::clone(&self.slot.pool);
@@ -404,9 +387,12 @@ impl<E: Engine> Checkout<E> {
         if pool.is_closing() {
             return Err(self);
         }
-        let Self { connection, slot } = self;
-        let since = Instant::now();
-        state.idle.push(Idle { connection, since });
+        let Self {
+            mut connection,
+            slot,
+        } = self;
+        connection.returned = Instant::now();
+        state.idle.push(connection);
         drop(state);
         drop(slot);
         Ok(())
@@ -433,22 +419,6 @@ impl<E: Engine> Drop for Slot<E> {
         if self.pool.is_closing() {
             self.pool.returned.notify_one();
         }
-    }
-}
-
-/// Counts a caller that waits, also if the wait is cancelled.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

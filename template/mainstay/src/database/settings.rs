@@ -14,6 +14,7 @@ use crate::importance::Importance;
 use crate::settings::{Check, REDACTED, Reader, Section, Setting, one_of};
 
 /// `[database]`, or another section of the same keys.
+#[derive(Debug)]
 pub struct Settings<E> {
     /// The name of the section, which names the database in the log and in metrics.
     pub name: String,
@@ -209,14 +210,5 @@ impl<E> Clone for Settings<E> {
             url: self.url.clone(),
             ..*self
         }
-    }
-}
-
-impl<E> fmt::Debug for Settings<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("url", &self.url)
-            .field("max_connections", &self.max_connections)
-            .finish_non_exhaustive()
     }
 }
