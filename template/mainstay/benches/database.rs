@@ -1,19 +1,38 @@
-//! What a statement costs by way of the database, beside sqlx's own pool and beside a connection that
-//! nobody shares, for each engine that is switched on: `cargo bench --bench database --features
-//! testing`, in about half a minute.
+//! The cost of a statement through `mainstay::database`, beside well-configured pools of sqlx and beside one
+//! connection without a pool: `cargo bench --bench database --features testing,postgres`, in about half a minute.
+//! With `-- --quick`, a few short rounds show that it works.
 //!
-//! All three on the same database, and in turns, in one order and then in the other, so that a noisy
-//! machine is as noisy for each; the middle of the rounds counts. Then many write at once, for whom
-//! it counts how many fail and who waits longest as well. sqlx's pool has the options that it comes
-//! with; a SQLite file is in the mode that the database has put it in, for everybody.
+//! The rival on SQLite is a pool of readers and a pool of one writer, with the same pragmas; on Postgres, one
+//! pool. It pings, within a time limit, only connections that were idle for a second, and begins a transaction
+//! (`BEGIN IMMEDIATE` on SQLite) in a task of its own, since sqlx's `begin` must not be cancelled.
+//!
+//! All use the same database, and take turns in one order and then in the other, so that a noisy machine is as
+//! noisy for each; the median of the rounds counts. Then 16 tasks work at once: how much they get done, how
+//! many statements fail, and how long the slowest takes.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panicking")]
-#![allow(clippy::disallowed_methods, reason = "nobody else is on its threads")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "nothing else runs on its threads"
+)]
 
 #[cfg(feature = "sqlite")]
 #[path = "database"]
 mod sqlite {
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+
     type Db = sqlx::Sqlite;
+    const BEGIN: &str = "BEGIN IMMEDIATE";
+
+    /// The options of the rival: of readers, and of the only writer.
+    fn options(url: &str) -> (SqliteConnectOptions, Option<SqliteConnectOptions>) {
+        let options = url.parse::<SqliteConnectOptions>().expect("a URL");
+        let writer = options
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true);
+        (writer.clone().pragma("query_only", "ON"), Some(writer))
+    }
 
     pub(super) mod contest;
 }
@@ -22,7 +41,15 @@ mod sqlite {
 #[path = "database"]
 #[allow(clippy::duplicate_mod, reason = "the engine differs")]
 mod postgres {
+    use sqlx::postgres::PgConnectOptions;
+
     type Db = sqlx::Postgres;
+    const BEGIN: &str = "BEGIN";
+
+    /// The options of the rival, which has one pool.
+    fn options(url: &str) -> (PgConnectOptions, Option<PgConnectOptions>) {
+        (url.parse().expect("a URL"), None)
+    }
 
     pub(super) mod contest;
 }

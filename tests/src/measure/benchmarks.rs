@@ -40,9 +40,9 @@ const BENCHMARKS: [Benchmark; 4] = [
     Benchmark {
         title: "The database",
         name: "database",
-        about: "What a statement costs through the database of the machinery, with its guards, beside a \
-                pool of sqlx with its defaults and one connection that nobody shares; aim: ahead of \
-                the pool, and half as fast again for reads.",
+        about: "The cost of a statement through the database of the machinery, beside well-configured \
+                pools of sqlx and beside one connection without a pool; aim: not behind the pools, and \
+                ahead for reads.",
     },
 ];
 

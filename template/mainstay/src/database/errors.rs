@@ -1,131 +1,190 @@
-//! Errors of a database at the start, and the meaning of errors of statements.
+//! Why a database cannot be used at the start, and the meaning of errors of statements.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
 
 use sqlx::error::{DatabaseError, ErrorKind as Violation};
 use sqlx::migrate::MigrateError;
 
-use super::error_kind::{ErrorKind, ErrorRules};
 use crate::build_info::BuildInfo;
 
-/// Why a database cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The database does not answer, or refuses the connection.
-    #[error("cannot open the database {url} (database.url): {}", words(.cause))]
-    Open {
-        /// The URL, without its secrets.
-        url: String,
-        /// The error of the driver.
-        cause: sqlx::Error,
-    },
-    /// The applied migrations and those of this binary do not match, or cannot be read.
-    #[error("cannot migrate the database {url}: {cause}")]
-    Migrate {
-        /// The URL, without its secrets.
-        url: String,
-        /// The error of the driver.
-        cause: MigrateError,
-    },
-    /// A migration failed.
-    #[error("the migration {file} failed on the database {url}: {}", words(.cause))]
-    Migration {
-        /// The URL, without its secrets.
-        url: String,
-        /// The file of the migration.
-        file: String,
-        /// The error of the driver.
-        cause: sqlx::Error,
-    },
-    /// Another process migrates the database, and takes too long.
-    #[error(
-        "the database {url} is being migrated by another process, which did not end within {limit} \
-         (database.migrate_timeout)"
-    )]
-    Locked {
-        /// The URL, without its secrets.
-        url: String,
-        /// `database.migrate_timeout`
-        limit: String,
-    },
-    /// Migrations are pending, and the settings do not let a start apply them.
-    #[error(
-        "the database {url} lacks {}, and database.migrate_on_start is false; \
-         run `{program} migrate` first",
-        counted(*.count),
-        program = BuildInfo::current().name
-    )]
-    Pending {
-        /// The URL, without its secrets.
-        url: String,
-        /// How many migrations are pending.
-        count: usize,
-    },
-    /// The database does not exist, and the settings do not let a start create it.
-    #[error(
-        "there is no database {url} yet, and database.migrate_on_start is false; \
-         run `{program} migrate` first",
-        program = BuildInfo::current().name
-    )]
-    Missing {
-        /// The URL, without its secrets.
-        url: String,
-    },
-    /// The database has a migration that this binary does not have.
-    #[error(
-        "the database {url} has migration {version}, which this binary {what}; \
-         run the binary that applied it, or a newer one"
-    )]
-    Foreign {
-        /// The URL, without its secrets.
-        url: String,
-        /// The version of the migration.
-        version: i64,
-        /// What is wrong with it.
-        what: &'static str,
-    },
+/// Why a database cannot be used: a message that names the URL, without its secrets, and the settings to change.
+#[derive(Debug)]
+pub struct Error {
+    /// The section of its settings.
+    pub(super) section: String,
+    /// The URL, without its secrets.
+    pub(super) url: String,
+    pub(super) reason: Reason,
 }
 
-impl Error {
-    /// Whether it may succeed later: nothing has answered yet.
-    pub(super) fn is_transient(&self, rules: ErrorRules) -> bool {
-        match self {
-            Self::Open { cause, .. } => (rules.is_transient)(cause),
-            _ => false,
+#[derive(Debug)]
+pub(super) enum Reason {
+    /// The database does not answer, or refuses the connection.
+    Open(sqlx::Error),
+    /// The migrations cannot be read or recorded.
+    Migrate(MigrateError),
+    /// The migration in this file failed.
+    Migration(String, sqlx::Error),
+    /// Another process migrates for longer than this.
+    Locked(Duration),
+    /// So many migrations are pending, and the settings do not let a start apply them.
+    Pending(usize),
+    /// The settings do not let a start create the database.
+    Missing,
+    /// The database has this migration, and the binary does not.
+    Foreign(i64, &'static str),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            section,
+            url,
+            reason,
+        } = self;
+        let program = BuildInfo::current().name;
+        match reason {
+            Reason::Open(sqlx::Error::PoolTimedOut) => write!(
+                f,
+                "cannot open the database {url} ({section}.url): it did not answer in time \
+                 ({section}.acquire_timeout)"
+            ),
+            Reason::Open(cause) => {
+                let cause = explain(cause);
+                write!(f, "cannot open the database {url} ({section}.url): {cause}")
+            }
+            Reason::Migrate(cause) => write!(f, "cannot migrate the database {url}: {cause}"),
+            Reason::Migration(file, cause) => {
+                let cause = explain(cause);
+                write!(
+                    f,
+                    "the migration {file} failed on the database {url}: {cause}"
+                )
+            }
+            Reason::Locked(limit) => write!(
+                f,
+                "another process migrates the database {url}, and did not end within {} \
+                 ({section}.migrate_timeout)",
+                humantime::format_duration(*limit)
+            ),
+            Reason::Pending(count) => write!(
+                f,
+                "the database {url} has pending migrations ({count}), and {section}.migrate_on_start is \
+                 false; run `{program} migrate` first"
+            ),
+            Reason::Missing => write!(
+                f,
+                "there is no database {url} yet, and {section}.migrate_on_start is false; \
+                 run `{program} migrate` first"
+            ),
+            Reason::Foreign(version, what) => write!(
+                f,
+                "the database {url} has migration {version}, which this binary {what}; \
+                 run the binary that applied it, or a newer one"
+            ),
         }
     }
 }
 
-/// The rules of each engine that this crate was built with.
-const RULES: &[ErrorRules] = &[
+impl std::error::Error for Error {}
+
+/// What a failed statement means for its caller. `field` is the column that the error is about, if the
+/// database names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// There is no such row.
+    NotFound,
+    /// No connection was free in time, or the database does not answer.
+    Unavailable,
+    /// The statement took longer than `database.statement_timeout`.
+    Timeout,
+    /// There is a row with this unique value.
+    AlreadyExists {
+        /// The column.
+        field: Option<String>,
+    },
+    /// The row refers to one that does not exist, or is referred to.
+    Reference {
+        /// The column.
+        field: Option<String>,
+    },
+    /// The value is not allowed.
+    Invalid {
+        /// The column.
+        field: Option<String>,
+    },
+    /// A mistake in the service, such as SQL that is not valid.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Classifies an error of a statement.
+    #[must_use]
+    pub fn of(error: &sqlx::Error) -> Self {
+        use std::io::ErrorKind::TimedOut;
+        let error = match error {
+            sqlx::Error::Database(error) => &**error,
+            sqlx::Error::RowNotFound => return Self::NotFound,
+            sqlx::Error::Io(error) if error.kind() == TimedOut => return Self::Timeout,
+            sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::WorkerCrashed => return Self::Unavailable,
+            _ => return Self::Internal,
+        };
+        let reader = reader(error);
+        let field = || (reader.field)(error);
+        match error.kind() {
+            Violation::UniqueViolation => Self::AlreadyExists { field: field() },
+            Violation::ForeignKeyViolation => Self::Reference { field: field() },
+            Violation::NotNullViolation | Violation::CheckViolation => {
+                Self::Invalid { field: field() }
+            }
+            _ => (reader.kind)(error),
+        }
+    }
+}
+
+/// Reads the errors of one engine.
+pub(super) struct ErrorReader {
+    /// Whether this engine reported the error.
+    pub(super) has_reported: fn(&dyn DatabaseError) -> bool,
+    pub(super) kind: fn(&dyn DatabaseError) -> ErrorKind,
+    /// The column that the error is about.
+    pub(super) field: fn(&dyn DatabaseError) -> Option<String>,
+    /// What the error is about, by names of the schema, without values.
+    pub(super) about: fn(&dyn DatabaseError) -> Vec<String>,
+    /// Advice for an operator, after the message of an error at the start.
+    pub(super) advice: fn(&dyn DatabaseError) -> &'static str,
+}
+
+const READERS: &[ErrorReader] = &[
     #[cfg(feature = "sqlite")]
     super::sqlite::ERRORS,
     #[cfg(feature = "postgres")]
     super::postgres::ERRORS,
 ];
 
-/// The rules of the engine that reported an error.
-fn rules(error: &dyn DatabaseError) -> ErrorRules {
-    let reported_by = RULES.iter().find(|rules| (rules.has_reported)(error));
-    *reported_by.unwrap_or(&RULES[0])
+fn reader(error: &dyn DatabaseError) -> &'static ErrorReader {
+    let reader = READERS.iter().find(|reader| (reader.has_reported)(error));
+    reader.unwrap_or(&READERS[0])
 }
 
-/// So many migrations, in words.
-pub(super) fn counted(migrations: usize) -> String {
-    let ending = if migrations == 1 { "" } else { "s" };
-    format!("{migrations} migration{ending}")
-}
-
-/// The cause in words, which for a pool are about the pool only.
-fn words(cause: &sqlx::Error) -> String {
+/// The cause of an error at the start.
+fn explain(cause: &sqlx::Error) -> String {
     match cause {
-        sqlx::Error::PoolTimedOut => "it did not answer in time (database.acquire_timeout)".into(),
-        sqlx::Error::Database(error) => (rules(&**error).explain)(&**error),
+        sqlx::Error::Database(error) => {
+            let error = &**error;
+            format!("{}{}", error.message(), (reader(error).advice)(error))
+        }
         other => other.to_string(),
     }
 }
 
-/// What a failure is called: never by its words, which may have values in them.
+/// The code of an error. Its message may contain values.
 pub(super) fn code(error: &sqlx::Error) -> Cow<'_, str> {
     match error {
         sqlx::Error::Database(error) => error.code().unwrap_or("other".into()),
@@ -140,48 +199,19 @@ pub(super) fn code(error: &sqlx::Error) -> Cow<'_, str> {
 /// error and the names of tables, columns and constraints only.
 #[must_use]
 pub fn log_safe_message(error: &sqlx::Error) -> String {
-    use sqlx::Error::{ColumnDecode, Database, Decode, Encode};
     match error {
-        Database(refused) => {
-            let about = (rules(&**refused).about)(&**refused).join(", ");
-            format!("the database has refused it: {} ({about})", code(error))
+        sqlx::Error::Database(refused) => {
+            let about = (reader(&**refused).about)(&**refused).join(", ");
+            format!(
+                "the database rejected the statement: {} ({about})",
+                code(error)
+            )
         }
-        ColumnDecode { index, .. } => {
-            format!("the column {index} is not of the type that is asked for")
+        sqlx::Error::ColumnDecode { index, .. } => {
+            format!("the column {index} has another type than the code expects")
         }
-        Decode(_) => "a value is not of the type that is asked for".into(),
-        Encode(_) => "a value cannot be put into a statement".into(),
+        sqlx::Error::Decode(_) => "a value has another type than the code expects".into(),
+        sqlx::Error::Encode(_) => "a value cannot be encoded for a statement".into(),
         other => other.to_string(),
-    }
-}
-
-impl ErrorKind {
-    /// Classifies an error of a statement.
-    #[must_use]
-    pub fn of(error: &sqlx::Error) -> Self {
-        use std::io::ErrorKind::TimedOut;
-        match error {
-            sqlx::Error::RowNotFound => Self::NotFound,
-            sqlx::Error::Io(error) if error.kind() == TimedOut => Self::Timeout,
-            sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::WorkerCrashed => Self::Unavailable,
-            sqlx::Error::Database(error) => Self::of_database(&**error),
-            _ => Self::Internal,
-        }
-    }
-
-    fn of_database(error: &dyn DatabaseError) -> Self {
-        let field = || (rules(error).field)(error);
-        match error.kind() {
-            Violation::UniqueViolation => Self::AlreadyExists { field: field() },
-            Violation::ForeignKeyViolation => Self::Reference { field: field() },
-            Violation::NotNullViolation | Violation::CheckViolation => {
-                Self::Invalid { field: field() }
-            }
-            _ => (rules(error).kind)(error),
-        }
     }
 }

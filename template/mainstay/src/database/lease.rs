@@ -1,358 +1,320 @@
-//! A connection that is checked out. All statements pass through here, so that its state is known when it
-//! returns to the pool.
+//! A connection that is checked out. Every statement passes through here, so that the state of the connection is
+//! known when it returns to the pool.
 
 use std::fmt;
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{BoxStream, StreamExt};
-use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, SqlStr};
+use sqlx::{Connection as _, Error, Executor};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::Span;
 
 use super::engine::Engine;
-use super::numbers::Discard;
-use super::pool::{Checkout, Live, Ticket};
-use super::statement::{self, Statement};
+use super::errors;
+use super::pool::{Checkout, Connection, Discard};
+use super::span;
 use crate::context::Context;
 
-/// A connection that returns to its pool when this is dropped. It is an executor of sqlx by `&mut lease`.
+/// A connection that returns to its pool when this is dropped. `&mut lease` is an executor of sqlx.
 pub struct Lease<E: Engine> {
-    /// There until it is given back.
-    lent: Option<Checkout<E>>,
+    /// `None` only during the drop.
+    checkout: Option<Checkout<E>>,
     progress: Progress,
-    transaction: Transaction,
-    limit: Duration,
-    /// Around the last thing that was asked, until that is done.
+    transaction: TransactionState,
+    /// The span of the statement that runs.
     span: Span,
 }
 
-/// What has become of the last thing that was asked of a connection.
+/// The state of the last statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
+pub(super) enum Progress {
     Done,
-    /// It was begun, and nobody has waited for its end.
-    UnderWay,
-    /// The same, and nobody can say on which side of a transaction's begin or end that is.
+    /// It began, and its result has not been read.
+    Running,
+    /// The same, of a statement that begins or ends a transaction: whether one is open is unknown.
     InDoubt,
-    /// Nothing good will come of this connection any more.
+    /// It failed with an error after which the connection is useless.
     Broken,
-    /// Somebody has it for good.
+    /// The caller has the connection for good.
     Detached,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Transaction {
+enum TransactionState {
     None,
     Open,
-    /// One of its statements has failed.
+    /// One of its statements failed or was cancelled.
     Aborted,
 }
 
 impl<E: Engine> Lease<E> {
-    pub(super) fn new((live, ticket): Checkout<E>) -> Self {
-        let limit = ticket.pool.limits().statement;
+    pub(super) fn new(checkout: Checkout<E>) -> Self {
         Self {
-            lent: Some((live, ticket)),
+            checkout: Some(checkout),
             progress: Progress::Done,
-            transaction: Transaction::None,
-            limit,
+            transaction: TransactionState::None,
             span: Span::none(),
         }
     }
 
-    /// Begins a transaction. Without a [commit](Self::commit), it is undone when the lease ends.
-    pub(super) async fn begin(&mut self, how: &'static str) -> Result<(), Error> {
-        self.control(how).await?;
-        self.transaction = Transaction::Open;
-        Ok(())
-    }
-
-    pub(super) async fn commit(&mut self) -> Result<(), Error> {
-        if self.transaction == Transaction::Aborted || self.progress != Progress::Done {
-            // Postgres would undo it, and call that a success.
-            let words = "a transaction in which a statement has failed cannot be committed";
-            return Err(Error::Protocol(words.to_owned()));
-        }
-        self.control("COMMIT").await?;
-        self.transaction = Transaction::None;
-        Ok(())
-    }
-
-    /// Undoes a transaction. If that is not possible at once, it is done when the lease ends.
-    pub(super) async fn rollback(&mut self) {
-        if self.progress == Progress::Done && self.undo("ROLLBACK").await.is_ok() {
-            self.transaction = Transaction::None;
-        }
-    }
-
-    /// Undoes a transaction or a part of it, and with that the failure of a statement in it.
-    pub(super) async fn undo(&mut self, how: &'static str) -> Result<(), Error> {
-        if self.transaction == Transaction::Aborted && self.progress == Progress::Done {
-            self.transaction = Transaction::Open;
-        }
-        self.control(how).await
-    }
-
-    /// The connection itself, for as long as it takes, and for good: nobody else gets it afterwards.
+    /// The connection itself. It does not return to the pool.
     pub(super) fn detach(&mut self) -> Result<&mut E::Connection, Error> {
-        self.start(Progress::Detached, "")
+        self.start(Progress::Detached, Span::none())
     }
 
+    /// Runs a statement that begins or ends a transaction.
     async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
-        let limit = self.limit;
-        let turned = E::executor(self.start(Progress::InDoubt, statement)?).execute(statement);
-        let turned = bounded(limit, turned).await;
-        self.end(turned).map(drop)
+        let (limit, span) = (self.limit(), self.span(statement));
+        let connection = self.start(Progress::InDoubt, span)?;
+        let done = within(limit, E::executor(connection).execute(statement)).await;
+        self.end(done).map(drop)
     }
 
-    /// The connection, for something that begins now.
-    fn start(&mut self, progress: Progress, sql: &str) -> Result<&mut E::Connection, Error> {
-        if self.progress == Progress::UnderWay && self.transaction == Transaction::Open {
-            self.transaction = Transaction::Aborted;
+    /// Runs `work` on the connection, within the time limit of a statement.
+    pub(super) async fn run<T>(
+        &mut self,
+        span: Span,
+        work: impl for<'c> FnOnce(&'c mut E::Connection) -> BoxFuture<'c, Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        let limit = self.limit();
+        let done = within(limit, work(self.start(Progress::Running, span)?)).await;
+        self.end(done)
+    }
+
+    /// The connection, for a statement that begins now.
+    pub(super) fn start(
+        &mut self,
+        progress: Progress,
+        span: Span,
+    ) -> Result<&mut E::Connection, Error> {
+        if self.progress == Progress::Running && self.transaction == TransactionState::Open {
+            self.transaction = TransactionState::Aborted;
         }
-        if self.transaction == Transaction::Aborted {
-            // Postgres refuses it. SQLite may have undone the transaction, and would go on without.
+        if self.transaction == TransactionState::Aborted {
+            // Postgres refuses it. SQLite may have rolled back, and would run it outside of the transaction.
             let words = "a statement of this transaction has failed before";
             return Err(Error::Protocol(words.to_owned()));
         }
         if Context::time_left().is_some_and(|left| left.is_zero()) {
-            return Err(late());
+            return Err(statement_timeout());
         }
-        let of_use = matches!(self.progress, Progress::Done | Progress::UnderWay);
-        let Some((live, ticket)) = self.lent.as_mut().filter(|_| of_use) else {
+        let is_usable = matches!(self.progress, Progress::Done | Progress::Running);
+        let Some(checkout) = self.checkout.as_mut().filter(|_| is_usable) else {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         };
         self.progress = progress;
-        self.span = statement::begun(E::SYSTEM, sql, ticket.place);
-        Ok(&mut live.connection)
+        self.span = span;
+        Ok(&mut checkout.connection.sqlx)
     }
 
-    /// What came of it.
-    fn end<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+    /// Records the result of the statement.
+    pub(super) fn end<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         self.progress = Progress::Done;
         let span = std::mem::replace(&mut self.span, Span::none());
         if let Err(error) = &result {
-            statement::failed(&span, error);
-            self.judge(error);
+            if !span.is_disabled() {
+                span.record("error", &*errors::code(error));
+            }
+            if E::is_fatal(error) {
+                self.progress = Progress::Broken;
+            }
+            let may_be_open =
+                self.transaction == TransactionState::Open || E::MAY_LEAVE_TRANSACTION_OPEN;
+            if may_be_open && matches!(error, Error::Database(_)) {
+                self.transaction = TransactionState::Aborted;
+            }
         }
         result
     }
 
-    fn judge(&mut self, error: &Error) {
-        if (E::ERRORS.is_fatal)(error) {
-            self.progress = Progress::Broken;
-        }
-        if matches!(error, Error::Database(_)) {
-            self.abort();
-        }
+    pub(super) fn limit(&self) -> Duration {
+        let checkout = self.checkout.as_ref();
+        checkout.map_or(Duration::ZERO, |checkout| {
+            checkout.slot.pool.limits.statement
+        })
     }
 
-    /// A statement has failed, or was given up.
-    fn abort(&mut self) {
-        if self.transaction == Transaction::Open || E::MAY_LEAVE_TRANSACTION_OPEN {
-            self.transaction = Transaction::Aborted;
-        }
+    /// The span of a statement.
+    pub(super) fn span(&self, sql: &str) -> Span {
+        let caller = self.checkout.as_ref().map(|checkout| checkout.slot.caller);
+        caller.map_or_else(Span::none, |caller| span::of::<E>(sql, caller))
     }
 }
 
-/// The result, unless that takes longer than any statement may.
-async fn bounded<T>(
+/// A transaction: `&mut *transaction` is an executor of sqlx. It is rolled back when it is dropped without a
+/// [commit](Self::commit).
+#[derive(Debug)]
+#[must_use = "a transaction that is dropped is rolled back"]
+pub struct Transaction<E: Engine>(Lease<E>);
+
+impl<E: Engine> Transaction<E> {
+    /// Begins a transaction. If the caller is cancelled meanwhile, the connection is in doubt, and is closed.
+    pub(super) async fn begin(mut lease: Lease<E>) -> Result<Self, Error> {
+        lease.control(E::BEGIN).await?;
+        lease.transaction = TransactionState::Open;
+        Ok(Self(lease))
+    }
+
+    /// Commits the transaction.
+    ///
+    /// # Errors
+    ///
+    /// If the database refuses, or one of the statements has failed: then the transaction is rolled back. If
+    /// the connection breaks during the commit, its outcome is unknown.
+    pub async fn commit(mut self) -> Result<(), Error> {
+        let lease = &mut self.0;
+        let is_open = lease.transaction == TransactionState::Open;
+        if !is_open || lease.progress != Progress::Done {
+            // Postgres would roll back, and report success.
+            let words = "a transaction in which a statement has failed cannot be committed";
+            return Err(Error::Protocol(words.to_owned()));
+        }
+        lease.control("COMMIT").await?;
+        lease.transaction = TransactionState::None;
+        Ok(())
+    }
+
+    /// Rolls the transaction back, and waits for that. A drop does the same in the background.
+    pub async fn rollback(mut self) {
+        if self.0.progress == Progress::Done && self.undo("ROLLBACK").await.is_ok() {
+            self.0.transaction = TransactionState::None;
+        }
+    }
+
+    /// Runs a statement that undoes a failed statement.
+    async fn undo(&mut self, statement: &'static str) -> Result<(), Error> {
+        let lease = &mut self.0;
+        if lease.transaction == TransactionState::Aborted && lease.progress == Progress::Done {
+            lease.transaction = TransactionState::Open;
+        }
+        lease.control(statement).await
+    }
+}
+
+/// For idempotency keys.
+#[cfg(any(test, feature = "idempotency"))]
+impl<E: Engine> Transaction<E> {
+    /// Takes the lock of this name until the transaction ends; false if another transaction holds it.
+    pub(crate) async fn try_claim(&mut self, name: &str) -> Result<bool, Error> {
+        let (span, name) = (self.0.span("SELECT"), name.to_owned());
+        let claimed = self
+            .0
+            .run(span, |connection| E::try_claim(connection, name));
+        claimed.await
+    }
+
+    pub(crate) async fn set_savepoint(&mut self) -> Result<(), Error> {
+        let savepoint = self.0.execute("SAVEPOINT attempt");
+        savepoint.await.map(drop)
+    }
+
+    /// Rolls back to the savepoint, also after a failed statement.
+    pub(crate) async fn rollback_to_savepoint(&mut self) -> Result<(), Error> {
+        self.undo("ROLLBACK TO SAVEPOINT attempt").await
+    }
+}
+
+impl<E: Engine> Deref for Transaction<E> {
+    type Target = Lease<E>;
+
+    fn deref(&self) -> &Lease<E> {
+        &self.0
+    }
+}
+
+impl<E: Engine> DerefMut for Transaction<E> {
+    fn deref_mut(&mut self) -> &mut Lease<E> {
+        &mut self.0
+    }
+}
+
+/// The result of a statement, or an error if it takes longer than the limit.
+pub(super) async fn within<T>(
     limit: Duration,
-    work: impl Future<Output = Result<T, Error>>,
+    statement: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+    let done = timeout(limit, statement).await;
+    done.unwrap_or_else(|_elapsed| Err(statement_timeout()))
 }
 
-fn late() -> Error {
+fn statement_timeout() -> Error {
     io::Error::new(io::ErrorKind::TimedOut, "statement timeout").into()
 }
 
 impl<E: Engine> Drop for Lease<E> {
     fn drop(&mut self) {
-        let Some((live, ticket)) = self.lent.take() else {
+        let Some(checkout) = self.checkout.take() else {
             return;
         };
-        let is_clean = self.progress == Progress::Done && self.transaction == Transaction::None;
-        let untidy = if is_clean {
-            ticket.pool.clone().take_back(live, ticket)
+        let is_clean =
+            self.progress == Progress::Done && self.transaction == TransactionState::None;
+        let left = if is_clean {
+            checkout.put_back().err()
         } else {
-            Err((live, ticket))
+            Some(checkout)
         };
-        if let Err((live, ticket)) = untidy
+        if let Some(checkout) = left
             && let Ok(runtime) = Handle::try_current()
         {
-            let tidied = tidy(live, ticket, self.progress, self.transaction);
-            // It has a time limit, and a close of the pool waits for it.
-            #[expect(clippy::disallowed_methods)]
-            drop(runtime.spawn(tidied));
+            let clean_up = clean_up(checkout, self.progress, self.transaction);
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "it has a time limit, and a close of the pool waits for it"
+            )]
+            drop(runtime.spawn(clean_up));
         }
     }
 }
 
-/// Brings a connection back into the state in which the next one wants it, or closes it.
-async fn tidy<E: Engine>(
-    mut live: Live<E>,
-    ticket: Ticket<E>,
+/// Rolls back and returns the connection to the pool, or closes it.
+async fn clean_up<E: Engine>(
+    mut checkout: Checkout<E>,
     progress: Progress,
-    transaction: Transaction,
+    transaction: TransactionState,
 ) {
-    let pool = ticket.pool.clone();
+    let limit = checkout.slot.pool.limits.ping;
+    let connection = &mut checkout.connection;
     if progress != Progress::Done {
-        E::interrupt(&live.interrupt);
+        connection.interrupt.set();
     }
     let reason = match progress {
         Progress::Broken => Discard::Broken,
         Progress::InDoubt => Discard::Unfinished,
         Progress::Detached => Discard::Closed,
-        Progress::UnderWay | Progress::Done => {
-            match undo(&mut live, progress, transaction, pool.limits().ping).await {
-                Ok(()) => match pool.take_back(live, ticket) {
+        Progress::Running | Progress::Done => {
+            match timeout(limit, reset(connection, progress, transaction)).await {
+                Ok(Ok(())) => match checkout.put_back() {
                     Ok(()) => return,
-                    Err((live, ticket)) => return pool.retire(live, ticket, Discard::Closed).await,
+                    Err(left) => return left.close(Discard::Closed).await,
                 },
-                Err(reason) => reason,
+                Ok(Err(_)) => Discard::Broken,
+                Err(_elapsed) => Discard::Unfinished,
             }
         }
     };
-    pool.retire(live, ticket, reason).await;
+    checkout.close(reason).await;
 }
 
-/// Waits for the end of what is under way, and undoes a transaction.
-async fn undo<E: Engine>(
-    live: &mut Live<E>,
+/// Waits for the end of the statement that runs, and rolls back.
+async fn reset<E: Engine>(
+    connection: &mut Connection<E>,
     progress: Progress,
-    transaction: Transaction,
-    within: Duration,
-) -> Result<(), Discard> {
-    let undone = async {
-        if progress == Progress::UnderWay {
-            // Answered when what was under way has ended.
-            live.connection.ping().await?;
-            E::clear_interrupt(&live.interrupt);
-        }
-        if transaction == Transaction::None {
-            return Ok(());
-        }
-        match E::executor(&mut live.connection).execute("ROLLBACK").await {
-            Err(error) if (E::ERRORS.is_no_transaction)(&error) => Ok(()),
-            undone => undone.map(drop),
-        }
-    };
-    match timeout(within, undone).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(Discard::Broken),
-        Err(_) => Err(Discard::Unfinished),
+    transaction: TransactionState,
+) -> Result<(), Error> {
+    if progress == Progress::Running {
+        // The answer comes after the end of the statement.
+        connection.sqlx.ping().await?;
+        connection.interrupt.clear();
     }
-}
-
-impl<'c, E: Engine> Executor<'c> for &'c mut Lease<E> {
-    type Database = E;
-
-    fn execute<'e, 'q: 'e, Q>(self, query: Q) -> BoxFuture<'e, Result<E::QueryResult, Error>>
-    where
-        'c: 'e,
-        Q: 'q + Execute<'q, E>,
-    {
-        Box::pin(async move {
-            let (limit, query) = (self.limit, Statement::<E>::of(query));
-            let done = E::executor(self.start(Progress::UnderWay, query.text())?).execute(query);
-            let done = bounded(limit, done).await;
-            self.end(done)
-        })
+    if transaction == TransactionState::None {
+        return Ok(());
     }
-
-    fn fetch_many<'e, 'q: 'e, Q>(
-        self,
-        query: Q,
-    ) -> BoxStream<'e, Result<Either<E::QueryResult, E::Row>, Error>>
-    where
-        'c: 'e,
-        Q: 'q + Execute<'q, E>,
-    {
-        Box::pin(async_stream::try_stream! {
-            let (limit, query) = (self.limit, Statement::<E>::of(query));
-            let mut rows = E::executor(self.start(Progress::UnderWay, query.text())?).fetch_many(query);
-            let ended = loop {
-                // The time that the caller takes for a row does not count here. Postgres counts it,
-                // once the rows that are under way fill the socket: long results are read in pages.
-                let next = async { rows.next().await.transpose() };
-                match bounded(limit, next).await {
-                    Ok(Some(row)) => yield row,
-                    Ok(None) => break Ok(()),
-                    Err(error) => break Err(error),
-                }
-            };
-            drop(rows);
-            self.end(ended)?;
-        })
-    }
-
-    fn fetch_all<'e, 'q: 'e, Q>(self, query: Q) -> BoxFuture<'e, Result<Vec<E::Row>, Error>>
-    where
-        'c: 'e,
-        Q: 'q + Execute<'q, E>,
-    {
-        Box::pin(async move {
-            let (limit, query) = (self.limit, Statement::<E>::of(query));
-            let rows = E::executor(self.start(Progress::UnderWay, query.text())?).fetch_all(query);
-            let rows = bounded(limit, rows).await;
-            self.end(rows)
-        })
-    }
-
-    fn fetch_optional<'e, 'q: 'e, Q>(self, query: Q) -> BoxFuture<'e, Result<Option<E::Row>, Error>>
-    where
-        'c: 'e,
-        Q: 'q + Execute<'q, E>,
-    {
-        Box::pin(async move {
-            let (limit, query) = (self.limit, Statement::<E>::of(query));
-            let mut rows =
-                E::executor(self.start(Progress::UnderWay, query.text())?).fetch_many(query);
-            // To its end, where SQLite commits: the row of a `RETURNING` is there before that.
-            let first = async {
-                let mut first = None;
-                while let Some(row) = rows.next().await.transpose()? {
-                    first = first.or(row.right());
-                }
-                Ok(first)
-            };
-            let first = bounded(limit, first).await;
-            drop(rows);
-            self.end(first)
-        })
-    }
-
-    fn prepare_with<'e>(
-        self,
-        sql: SqlStr,
-        parameters: &'e [E::TypeInfo],
-    ) -> BoxFuture<'e, Result<E::Statement, Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(async move {
-            let limit = self.limit;
-            let prepared = E::executor(self.start(Progress::UnderWay, sql.as_str())?);
-            let prepared = bounded(limit, prepared.prepare_with(sql, parameters)).await;
-            self.end(prepared)
-        })
-    }
-
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<E>, Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(async move {
-            let limit = self.limit;
-            let described =
-                E::executor(self.start(Progress::UnderWay, sql.as_str())?).describe(sql);
-            let described = bounded(limit, described).await;
-            self.end(described)
-        })
+    match E::executor(&mut connection.sqlx).execute("ROLLBACK").await {
+        Err(error) if !E::is_no_transaction(&error) => Err(error),
+        _ => Ok(()),
     }
 }
 

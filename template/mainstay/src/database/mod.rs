@@ -10,30 +10,26 @@
 //! ```
 //!
 //! - No caller waits without a limit: for a connection, for a statement, on a dead link, or at the stop.
-//! - A connection carries no state from its last caller to the next: open transactions are rolled back,
-//!   and running statements are cancelled.
+//! - A connection carries no state from one caller to the next: open transactions are rolled back, and running
+//!   statements are cancelled.
 //! - A service does not run on a schema that it does not know.
 //!
 //! On SQLite, reads share several connections that cannot write; writes and transactions take turns on one
 //! connection that can. They wait for it in the pool, and not in the database, where they would fail as busy.
-//!
-//! The code is the same for both engines, except for `sqlite.rs` and `postgres.rs`.
 
-mod access;
 mod engine;
-mod error_kind;
 mod errors;
+mod executor;
 mod lease;
-mod loan;
 mod migrations;
-mod numbers;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod settings;
+mod span;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-mod statement;
+mod sqlx_pool;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -43,19 +39,19 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::migrate::{Migration, Migrator};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Span;
 
-pub use access::{Access, Transaction};
 pub use engine::Engine;
-pub use error_kind::ErrorKind;
-pub use errors::{Error, log_safe_message};
-pub use lease::Lease;
+pub use errors::{Error, ErrorKind, log_safe_message};
+pub use executor::Access;
+pub use lease::{Lease, Transaction};
 pub use migrations::RESERVED_VERSIONS;
 pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 
 use crate::metrics::pools::Numbers;
 use crate::supervisor::{SpawnError, Supervisor};
-use engine::Pools;
+use errors::Reason;
 use pool::{Limits, Pool};
 
 /// The settings of `[database]` with their defaults, for [`Service::settings`](crate::Service::settings).
@@ -69,22 +65,25 @@ pub fn settings_named(section: &str) -> String {
 }
 
 /// A database: its connection pools and its migrations. All clones are the same.
-pub struct Database<E: Engine> {
-    reads: Pool<E>,
-    writes: Pool<E>,
-    storage: Arc<OnceLock<E::Storage>>,
-    settings: Arc<Settings<E>>,
-    migrations: Arc<[Migration]>,
+pub struct Database<E: Engine>(Arc<Inner<E>>);
+
+struct Inner<E: Engine> {
+    reads: Arc<Pool<E>>,
+    /// On Postgres, the same pool.
+    writes: Arc<Pool<E>>,
+    sqlx_pool: OnceLock<sqlx::Pool<E>>,
+    storage: OnceLock<E::Storage>,
+    settings: Settings<E>,
+    migrations: Vec<Migration>,
 }
 
 /// The section of the first database.
 const DEFAULT_NAME: &str = "database";
 
-/// The interval of the maintenance of the pools.
-const MAINTENANCE: Duration = Duration::from_secs(1);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The pause after the first failed attempt to connect, and the longest one.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+/// The first and the longest pause between attempts to connect.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
 impl<E: Engine> Database<E> {
     /// A database that is not connected yet. `migrations` are those of the service, with versions outside of
@@ -94,35 +93,28 @@ impl<E: Engine> Database<E> {
     ///
     /// If the URL has options that the engine does not know.
     pub fn new(settings: &Settings<E>, migrations: &[&Migrator]) -> Result<Self, Error> {
-        let limits = Limits {
-            connections: settings.max_connections,
-            acquire: settings.acquire_timeout,
-            ping: settings.ping(),
-            statement: E::client_timeout(settings.statement_timeout, settings.ping()),
-            lifetime: settings.max_lifetime,
-            hold: settings.hold_warning,
+        let options = E::options(&settings.target());
+        let [readers, writers] = options.map_err(|cause| settings.cannot_open(cause))?;
+        let limits = settings.limits();
+        let [reads_name, writes_name] = E::POOLS;
+        let (reads, writes) = if reads_name == writes_name {
+            let pool = Pool::new(writers, limits);
+            (Arc::clone(&pool), pool)
+        } else {
+            let one = Limits {
+                connections: 1,
+                ..limits.clone()
+            };
+            (Pool::new(readers, limits), Pool::new(writers, one))
         };
-        let pools = E::pools(&settings.target());
-        let [reads, writes] = match pools.map_err(|cause| settings.cannot_open(cause))? {
-            Pools::One(options) => {
-                let pool = Pool::new(options, limits);
-                [pool.clone(), pool]
-            }
-            Pools::ReadersAndWriter { readers, writer } => {
-                let one = Limits {
-                    connections: 1,
-                    ..limits.clone()
-                };
-                [Pool::new(readers, limits), Pool::new(writer, one)]
-            }
-        };
-        Ok(Self {
+        Ok(Self(Arc::new(Inner {
             reads,
             writes,
-            storage: Arc::default(),
-            settings: Arc::new(settings.clone()),
-            migrations: migrations::merged(migrations).into(),
-        })
+            sqlx_pool: OnceLock::new(),
+            storage: OnceLock::new(),
+            settings: settings.clone(),
+            migrations: migrations::merged(migrations),
+        })))
     }
 
     /// Connects to the database. If it does not answer, this retries with a backoff, or fails, as
@@ -131,28 +123,31 @@ impl<E: Engine> Database<E> {
     ///
     /// # Errors
     ///
-    /// If the database answers, and cannot be used: wrong credentials, or a version that is too old.
+    /// If the database answers, and cannot be used, as with wrong credentials.
     pub async fn connect(&self) -> Result<(), Error> {
-        if !self.settings.migrate_on_start && !self.exists() {
-            let url = self.url();
-            return Err(Error::Missing { url });
+        if !self.0.settings.migrate_on_start && !self.exists() {
+            return Err(self.0.settings.error(Reason::Missing));
         }
         self.connect_or_create().await
     }
 
-    /// Connects, and creates a SQLite file that does not exist, whatever the settings say: for `migrate`.
+    /// Connects, and creates a SQLite file that does not exist, whatever the settings are: for `migrate`.
     pub(crate) async fn connect_or_create(&self) -> Result<(), Error> {
-        let cannot_open = |cause| self.settings.cannot_open(cause);
-        let storage = E::open_storage(&self.settings.target()).map_err(cannot_open)?;
-        _ = self.storage.set(storage);
-        let [mut pause, longest] = PAUSES;
+        let settings = &self.0.settings;
+        let storage = E::open_storage(&settings.target());
+        _ = self
+            .0
+            .storage
+            .set(storage.map_err(|cause| settings.cannot_open(cause))?);
+        let [mut pause, longest] = BACKOFF;
         let mut logged = None;
         loop {
-            let Err(cause) = self.check_server_version().await else {
+            let Err(cause) = self.write().checkout().await else {
                 return Ok(());
             };
-            let error = cannot_open(cause);
-            if !error.is_transient(E::ERRORS) || self.settings.on_start == OnStart::Fail {
+            let may_wait = settings.on_start == OnStart::Wait && E::is_transient(&cause);
+            let error = settings.cannot_open(cause);
+            if !may_wait {
                 return Err(error);
             }
             if logged.is_none_or(|logged: Instant| logged.elapsed() >= longest) {
@@ -164,29 +159,23 @@ impl<E: Engine> Database<E> {
         }
     }
 
-    /// Connects, and fails if the version of the server is too old.
-    async fn check_server_version(&self) -> Result<(), sqlx::Error> {
-        let mut lease = self.write().checkout().await?;
-        E::check_version(&E::version(&mut lease).await?)
-    }
-
     /// Whether the database exists, as far as that is known without a connection.
     pub(crate) fn exists(&self) -> bool {
-        E::exists(self.settings.url.expose())
+        E::exists(self.0.settings.url.expose())
     }
 
     /// Runs one statement that only reads.
     #[must_use]
     #[track_caller]
     pub fn read(&self) -> Access<'_, E> {
-        Access::to(&self.reads)
+        Access::new(&self.0.reads)
     }
 
     /// Runs one statement that writes.
     #[must_use]
     #[track_caller]
     pub fn write(&self) -> Access<'_, E> {
-        Access::to(&self.writes)
+        Access::new(&self.0.writes)
     }
 
     /// Begins a transaction.
@@ -196,8 +185,39 @@ impl<E: Engine> Database<E> {
     /// If no connection is free within `database.acquire_timeout`, or the database does not answer.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<E>, sqlx::Error>> + Send {
-        // The location in the log is that of the caller, not of the code that polls.
-        Access::to(&self.writes).begin()
+        // Not an async function: the log names the caller, and not the code that polls.
+        Access::new(&self.0.writes).begin()
+    }
+
+    /// A pool of sqlx on the same database, for crates that take a `sqlx::Pool`: job queues, sessions, test
+    /// helpers. For statements of the service, [`read`](Self::read), [`write`](Self::write) and
+    /// [`begin`](Self::begin) are faster and safer.
+    ///
+    /// It is made on first use, with at most four connections and the limits of this database, and closed with
+    /// it. Its connections are in the metrics as the pool `sqlx`. What this crate's pools have, and it has not:
+    ///
+    /// - A `begin` that is cancelled leaves the transaction open for the next caller (sqlx 0.9): run it in a task
+    ///   that nothing cancels.
+    /// - On SQLite, its connections write beside ours, and wait for each other in SQLite, for
+    ///   `database.acquire_timeout` at most. A transaction that writes must begin with `BEGIN IMMEDIATE`
+    ///   (`begin_with`), and a statement has no time limit.
+    /// - The log and the stop do not name the holder of a connection.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn sqlx_pool(&self) -> sqlx::Pool<E> {
+        let pool = self.0.sqlx_pool.get_or_init(|| {
+            let mut limits = self.0.settings.limits();
+            limits.connections = limits.connections.min(sqlx_pool::MAX_CONNECTIONS);
+            sqlx_pool::connect_lazy(self.0.writes.options.clone(), &limits)
+        });
+        if self.0.writes.is_closing() {
+            // A close that began before the first use did not find it. sqlx marks it as closed at once.
+            drop(pool.close());
+        }
+        pool.clone()
     }
 
     /// Makes one round trip. On SQLite, it checks that the file is still there.
@@ -206,10 +226,11 @@ impl<E: Engine> Database<E> {
     ///
     /// If the database does not answer, or the file is gone.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        if let Some(storage) = self.storage.get() {
+        if let Some(storage) = self.0.storage.get() {
             E::check_storage(storage).await?;
         }
-        E::probe(&mut self.read().checkout().await?).await
+        let mut lease = self.read().checkout().await?;
+        lease.run(Span::none(), E::probe).await
     }
 
     /// [Pings](Self::ping) the database at each call, for
@@ -224,11 +245,11 @@ impl<E: Engine> Database<E> {
         }
     }
 
-    /// The files that the pools may have open, at most.
+    /// The most files that the pools may have open.
     pub(crate) fn max_files(&self) -> usize {
-        let connections = usize::try_from(self.settings.max_connections).unwrap_or(usize::MAX);
-        // SQLite opens the database, its log, and its shared memory.
-        connections.saturating_add(1).saturating_mul(3)
+        let connections = self.0.settings.max_connections + 1 + sqlx_pool::MAX_CONNECTIONS;
+        // For each connection, SQLite opens the database, its log, and its shared memory.
+        usize::try_from(connections * 3).unwrap_or(usize::MAX)
     }
 
     /// Starts the task that replaces old connections, and logs callers that hold one for too long.
@@ -238,7 +259,7 @@ impl<E: Engine> Database<E> {
     /// If the task was started before, or the stop has begun.
     pub fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let database = self.clone();
-        let task = supervisor.every(&self.qualified("connections"), MAINTENANCE);
+        let task = supervisor.every(&self.qualified("connections"), MAINTENANCE_INTERVAL);
         let spawned = task.run(move |_| {
             let database = database.clone();
             async move {
@@ -255,81 +276,84 @@ impl<E: Engine> Database<E> {
     pub(crate) fn numbers(&self) -> BTreeMap<String, Numbers> {
         let pools = self.pools().into_iter();
         let pools = pools.map(|(name, pool)| (self.qualified(name), pool.numbers()));
-        pools.collect()
+        let mut numbers: BTreeMap<_, _> = pools.collect();
+        if let Some(pool) = self.0.sqlx_pool.get() {
+            numbers.insert(self.qualified("sqlx"), sqlx_pool::numbers(pool));
+        }
+        numbers
     }
 
     /// The locations in the code that hold a connection now.
     #[must_use]
     pub fn holders(&self) -> Vec<String> {
-        let loans = self.pools().into_values().flat_map(Pool::loans);
-        loans.map(|loan| loan.to_string()).collect()
+        let pools = self.pools().into_values();
+        pools.flat_map(|pool| pool.holders()).collect()
     }
 
     /// Closes the pools: gives out no more connections, cancels running statements, and waits for connections
     /// until the deadline. Returns the locations in the code that still held one.
     pub async fn close(&self, deadline: Instant) -> Vec<String> {
-        let mut out = Vec::new();
         for pool in self.pools().into_values() {
-            pool.shut();
+            pool.stop_checkouts();
         }
-        // Of two connections to SQLite that close at the same moment, each leaves the log to the other:
-        // whoever writes comes to the end first, and the connection that can write closes last.
-        self.writes.returned(deadline).await;
+        let mut held = Vec::new();
+        let close_sqlx_pool = async {
+            if let Some(pool) = self.0.sqlx_pool.get()
+                && timeout_at(deadline, pool.close()).await.is_err()
+            {
+                held.push(format!("connections of sqlx_pool: {}", pool.size()));
+            }
+        };
+        // On SQLite, the last connection to close moves the log into the file. That must be the writer, and
+        // no other may close at the same time: each would leave it to the other.
+        tokio::join!(close_sqlx_pool, self.0.writes.all_returned(deadline));
         for pool in self.pools().into_values() {
-            let loans = pool.close(deadline).await;
-            out.extend(loans.iter().map(ToString::to_string));
+            held.extend(pool.close(deadline).await);
         }
-        if out.is_empty() {
-            self.storage
-                .get()
-                .inspect(|storage| E::warn_of_leftovers(storage));
+        if held.is_empty()
+            && let Some(storage) = self.0.storage.get()
+        {
+            E::warn_of_leftovers(storage);
         }
-        out
+        held
     }
 
     /// The name of the section that configures this database.
     pub(crate) fn name(&self) -> &str {
-        &self.settings.name
+        &self.0.settings.name
     }
 
-    /// A name that another database of the process does not have: those of `[database]` have no prefix.
+    /// A name that is unique among the databases of the process. The names of `[database]` have no prefix.
     fn qualified(&self, name: &str) -> String {
         match self.name() {
             DEFAULT_NAME => name.to_owned(),
-            own => format!("{own}.{name}"),
+            section => format!("{section}.{name}"),
         }
     }
 
-    fn pools(&self) -> BTreeMap<&'static str, &Pool<E>> {
-        E::POOLS
-            .into_iter()
-            .zip([&self.reads, &self.writes])
-            .collect()
+    /// Our pools by name: the writer is the last one.
+    fn pools(&self) -> BTreeMap<&'static str, &Arc<Pool<E>>> {
+        let pools = [&self.0.reads, &self.0.writes];
+        E::POOLS.into_iter().zip(pools).collect()
     }
 }
 
 impl<E: Engine> Clone for Database<E> {
     fn clone(&self) -> Self {
-        Self {
-            reads: self.reads.clone(),
-            writes: self.writes.clone(),
-            storage: Arc::clone(&self.storage),
-            settings: Arc::clone(&self.settings),
-            migrations: Arc::clone(&self.migrations),
-        }
+        Self(Arc::clone(&self.0))
     }
 }
 
 impl<E: Engine> fmt::Debug for Database<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
-            .field("url", &self.settings.url)
+            .field("url", &self.0.settings.url)
             .field("pools", &self.numbers())
             .finish_non_exhaustive()
     }
 }
 
-/// What holds for every engine, tested on SQLite.
+/// The tests that hold for every engine, on SQLite.
 #[cfg(all(test, feature = "sqlite"))]
 #[path = "tests"]
 pub(crate) mod on_sqlite {

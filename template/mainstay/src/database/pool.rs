@@ -1,19 +1,18 @@
-//! A pool of connections, each of which is checked out by one caller at a time, and returned in a clean state.
+//! A pool of connections: one caller at a time has a connection, and it returns clean.
 //!
 //! - A caller that gets no connection within `acquire_timeout` fails with [`sqlx::Error::PoolTimedOut`]. If the
 //!   database cannot be reached, the caller gets that error at once.
-//! - A connection returns when its [`Lease`] is dropped. If no statement is running, the next caller has it at
-//!   once, without a round trip. If a query was dropped halfway, or a transaction is open, the pool cleans the
-//!   connection first, and closes it if that takes too long.
-//! - The pool pings a connection that was idle before it gives it out.
-//! - No connection gets older than about `max_lifetime`, and they do not expire at the same time.
+//! - A connection returns when its lease is dropped: at once and without a round trip if nothing runs on it, or
+//!   after a clean-up.
+//! - A connection that was idle for a second is pinged, within a time limit, before it goes out.
+//! - A connection is closed at about `max_lifetime`, and not all of them at the same time.
 //!
-//! sqlx's own pool pings each connection on its return, without a timeout: on a dead link, it loses the connection
-//! for ever (docs/decisions of the template).
+//! docs/decisions of the template says why this is not sqlx's own pool.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,405 +20,405 @@ use sqlx::{ConnectOptions, Connection as _, Error};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::engine::Engine;
-use super::loan::{Loan, Place, Waiting};
-use super::numbers::{Discard, Waits};
+use super::engine::{Engine, Interrupt, Options};
 use crate::context::Context;
-use crate::metrics::pools::Numbers;
+use crate::metrics::pools::{BOUNDS_US, Numbers, Totals};
 
-/// What a pool keeps to.
+/// The limits of a pool.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
     pub(super) connections: u32,
-    /// For a caller that waits for a connection.
+    /// For the wait of a caller for a connection.
     pub(super) acquire: Duration,
     /// For a round trip that asks nothing.
     pub(super) ping: Duration,
     pub(super) statement: Duration,
     pub(super) lifetime: Duration,
-    /// After which the holder of a connection is logged.
-    pub(super) hold: Duration,
+    /// The time after which the holder of a connection is logged.
+    pub(super) hold_warning: Duration,
 }
 
-/// How long a connection may be idle before it is asked whether it still works.
-const IDLE: Duration = Duration::from_secs(1);
+/// A connection that was idle for this long is pinged before it goes out.
+pub(super) const PING_AFTER: Duration = Duration::from_secs(1);
 
-pub(super) struct Pool<E: Engine>(Arc<Inner<E>>);
+/// The location in the code that asked for a connection.
+pub(super) type Caller = &'static Location<'static>;
 
-impl<E: Engine> Clone for Pool<E> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-type Options<E> = <<E as sqlx::Database>::Connection as sqlx::Connection>::Options;
-
-/// A connection that is checked out, and what gives it back.
-pub(super) type Checkout<E> = (Live<E>, Ticket<E>);
-
-struct Inner<E: Engine> {
-    options: Options<E>,
-    limits: Limits,
-    room: Arc<Semaphore>,
+pub(super) struct Pool<E: Engine> {
+    pub(super) options: Options<E>,
+    pub(super) limits: Limits,
+    permits: Arc<Semaphore>,
+    /// Each caller that waits for a permit has a clone.
+    waiting: Arc<()>,
     state: Mutex<State<E>>,
-    waiting: AtomicUsize,
-    next: AtomicU64,
     closing: AtomicBool,
+    /// Notified at each return during a close.
     returned: Notify,
-    waits: Waits,
 }
 
 struct State<E: Engine> {
-    /// The last one that came back is the next to go.
-    idle: Vec<Idle<E>>,
-    lent: HashMap<u64, Loan<E::Interrupt>>,
-    /// Whatever has been idle since before that is not to be trusted.
+    /// The last one that returned goes out first.
+    idle: Vec<Connection<E>>,
+    holders: HashMap<u64, Holder>,
+    last_id: u64,
+    /// Connections that have been idle since before this time are pinged before they go out.
     suspect: Option<Instant>,
     longest_hold: Duration,
-}
-
-struct Idle<E: Engine> {
-    live: Live<E>,
-    since: Instant,
+    totals: Totals,
 }
 
 /// An open connection.
-pub(super) struct Live<E: Engine> {
-    pub(super) connection: E::Connection,
-    pub(super) interrupt: E::Interrupt,
-    /// The end of its life.
-    end: Instant,
+pub(super) struct Connection<E: Engine> {
+    pub(super) sqlx: E::Connection,
+    pub(super) interrupt: Interrupt,
+    expires: Instant,
+    /// The time of its last return.
+    returned: Instant,
+}
+
+/// A caller that has a connection, or is about to have one.
+struct Holder {
+    caller: Caller,
+    since: Instant,
+    is_logged: bool,
+    /// Interrupts the statement of the caller, once there is a connection.
+    interrupt: Option<Interrupt>,
+}
+
+/// The right to have a connection. The next caller gets it when this is dropped.
+pub(super) struct Slot<E: Engine> {
+    pub(super) pool: Arc<Pool<E>>,
+    pub(super) caller: Caller,
+    id: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A connection that is checked out.
+pub(super) struct Checkout<E: Engine> {
+    pub(super) connection: Connection<E>,
+    pub(super) slot: Slot<E>,
+}
+
+/// Why a connection was closed before its pool was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Discard {
+    /// It reached its lifetime.
+    Old,
+    /// It did not answer a ping.
+    Dead,
+    /// A statement failed with an error after which the connection is useless.
+    Broken,
+    /// The clean-up did not end in time, or the state of a transaction is unknown.
+    Unfinished,
+    /// The pool closes, or the connection was detached: not counted.
+    Closed,
 }
 
 impl<E: Engine> Pool<E> {
-    pub(super) fn new(options: Options<E>, limits: Limits) -> Self {
-        let room = usize::try_from(limits.connections).unwrap_or(usize::MAX);
-        Self(Arc::new(Inner {
+    pub(super) fn new(options: Options<E>, limits: Limits) -> Arc<Self> {
+        let permits = usize::try_from(limits.connections).unwrap_or(usize::MAX);
+        Arc::new(Self {
             options,
-            room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             limits,
+            permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            waiting: Arc::default(),
             state: Mutex::new(State {
                 idle: Vec::new(),
-                lent: HashMap::new(),
+                holders: HashMap::new(),
+                last_id: 0,
                 suspect: None,
                 longest_hold: Duration::ZERO,
+                totals: Totals::default(),
             }),
-            waiting: AtomicUsize::new(0),
-            next: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             returned: Notify::new(),
-            waits: Waits::default(),
-        }))
-    }
-
-    pub(super) fn limits(&self) -> &Limits {
-        &self.0.limits
+        })
     }
 
     /// A connection that works.
-    pub(super) async fn checkout(&self, place: Place) -> Result<Checkout<E>, Error> {
+    pub(super) async fn checkout(self: &Arc<Self>, caller: Caller) -> Result<Checkout<E>, Error> {
         let began = Instant::now();
-        let patience = Context::time_left().unwrap_or(Duration::MAX);
-        if patience.is_zero() {
-            // Nobody waits for what would be done.
-            self.0.waits.give_up();
-            return Err(Error::PoolTimedOut);
+        let mut limit = self.limits.acquire;
+        if let Some(left) = Context::time_left() {
+            limit = limit.min(left);
         }
-        let deadline = began + self.0.limits.acquire.min(patience);
-        let lent = match self.admit(deadline).await {
-            Ok(room) => self.connection(room, place, deadline).await,
-            Err(error) => Err(error),
+        let checkout = if limit.is_zero() {
+            // The request has ended, and a connection would be of no use to it.
+            Err(Error::PoolTimedOut)
+        } else {
+            self.checkout_by(began + limit, caller).await
         };
-        match &lent {
-            Ok(_) => self.0.waits.record(began.elapsed()),
-            Err(Error::PoolTimedOut) => self.0.waits.give_up(),
+        let totals = &mut self.lock().totals;
+        match &checkout {
+            Ok(_) => count_wait(totals, began.elapsed()),
+            Err(Error::PoolTimedOut) => totals.timeouts += 1,
             Err(_) => {}
         }
-        lent
+        checkout
     }
 
-    /// Room for one more loan.
-    async fn admit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Error> {
-        use tokio::sync::TryAcquireError::{Closed, NoPermits};
-        match Arc::clone(&self.0.room).try_acquire_owned() {
-            Ok(room) => return Ok(room),
-            Err(Closed) => return Err(Error::PoolClosed),
-            Err(NoPermits) => {}
-        }
-        let _waits = Waiting::among(&self.0.waiting);
-        let room = Arc::clone(&self.0.room).acquire_owned();
-        match timeout_at(deadline, room).await {
-            Ok(Ok(room)) => Ok(room),
-            Ok(Err(_closed)) => Err(Error::PoolClosed),
-            Err(_late) => Err(Error::PoolTimedOut),
-        }
-    }
-
-    /// A connection for whoever has room for it: an idle one, or else a new one.
-    async fn connection(
-        &self,
-        room: OwnedSemaphorePermit,
-        place: Place,
+    async fn checkout_by(
+        self: &Arc<Self>,
         deadline: Instant,
+        caller: Caller,
     ) -> Result<Checkout<E>, Error> {
-        // From here on it counts as lent, also while it is made: a close waits for it.
-        let ticket = self.sign(room, place)?;
-        loop {
-            let Some((mut live, trusted)) = self.take(&ticket) else {
-                let live = timeout_at(deadline, self.connect()).await;
-                let live = live.unwrap_or(Err(Error::PoolTimedOut))?;
-                self.lock().now_has(&ticket, &live);
-                if self.is_closing() {
-                    E::interrupt(&live.interrupt);
-                }
-                return Ok((live, ticket));
-            };
-            if Instant::now() >= live.end {
-                self.discard(live, Discard::Old).await;
-                continue;
-            }
-            if trusted {
-                return Ok((live, ticket));
-            }
-            let wait = self
-                .0
-                .limits
-                .ping
-                .min(deadline.duration_since(Instant::now()));
-            match timeout(wait, live.connection.ping()).await {
-                Ok(Ok(())) => return Ok((live, ticket)),
-                Ok(Err(_)) => self.0.waits.discard(Discard::Dead),
-                Err(_) => {
-                    self.0.waits.discard(Discard::Dead);
-                    // The others have been idle for longer still, over the same link.
-                    self.forget_idle();
-                }
+        let waiting = Arc::clone(&self.waiting);
+        let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await;
+        drop(waiting);
+        let permit = permit.map_err(|_elapsed| Error::PoolTimedOut)?;
+        let permit = permit.map_err(|_closed| Error::PoolClosed)?;
+        // From here on a close waits for the caller, also while a connection is made for it.
+        let slot = self.register(permit, caller)?;
+        while let Some((mut connection, is_trusted)) = self.take_idle(slot.id) {
+            if Instant::now() >= connection.expires {
+                self.discard(connection, Discard::Old).await;
+            } else if is_trusted || self.answers(&mut connection, deadline).await {
+                return Ok(Checkout { connection, slot });
             }
         }
+        let connection = timeout_at(deadline, self.connect()).await;
+        let connection = connection.unwrap_or(Err(Error::PoolTimedOut))?;
+        self.lock().set_interrupt(slot.id, &connection);
+        if self.is_closing() {
+            connection.interrupt.set();
+        }
+        Ok(Checkout { connection, slot })
     }
 
-    async fn connect(&self) -> Result<Live<E>, Error> {
-        let mut connection = self.0.options.connect().await?;
-        let interrupt = E::install_interrupt(&mut connection).await?;
-        // Between three quarters of it and all, so that they do not all go at once.
-        let lifetime = self
-            .0
-            .limits
-            .lifetime
-            .mul_f64(0.75 + 0.25 * fastrand::f64());
-        Ok(Live {
-            connection,
-            interrupt,
-            end: Instant::now() + lifetime,
-        })
-    }
-
-    fn sign(&self, room: OwnedSemaphorePermit, place: Place) -> Result<Ticket<E>, Error> {
-        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+    fn register(
+        self: &Arc<Self>,
+        permit: OwnedSemaphorePermit,
+        caller: Caller,
+    ) -> Result<Slot<E>, Error> {
         let mut state = self.lock();
-        // A close counts whoever has one; nobody may come after that.
+        // Under the lock: a close looks at the holders, and there must be no new one afterwards.
         if self.is_closing() {
             return Err(Error::PoolClosed);
         }
-        state.lent.insert(id, Loan::to(place));
-        drop(state);
-        Ok(Ticket {
-            pool: self.clone(),
+        state.last_id += 1;
+        let id = state.last_id;
+        let holder = Holder {
+            caller,
+            since: Instant::now(),
+            is_logged: false,
+            interrupt: None,
+        };
+        state.holders.insert(id, holder);
+        Ok(Slot {
+            pool: Arc::clone(self),
+            caller,
             id,
-            place,
-            _room: room,
+            _permit: permit,
         })
     }
 
-    /// The connection that came back last, and whether it can be trusted without asking it.
-    fn take(&self, ticket: &Ticket<E>) -> Option<(Live<E>, bool)> {
+    /// The connection that returned last, and whether it can go out without a ping.
+    fn take_idle(&self, id: u64) -> Option<(Connection<E>, bool)> {
         let mut state = self.lock();
-        let idle = state.idle.pop()?;
-        state.now_has(ticket, &idle.live);
-        let suspected = state.suspect.is_some_and(|suspect| idle.since <= suspect);
-        Some((idle.live, !suspected && idle.since.elapsed() < IDLE))
+        let connection = state.idle.pop()?;
+        state.set_interrupt(id, &connection);
+        let returned = connection.returned;
+        let is_suspect = state.suspect.is_some_and(|suspect| returned <= suspect);
+        Some((connection, !is_suspect && returned.elapsed() < PING_AFTER))
     }
 
-    /// Takes back a connection on which nothing is under way; or not, since there will be nobody to
-    /// lend it to.
-    pub(super) fn take_back(&self, live: Live<E>, ticket: Ticket<E>) -> Result<(), Checkout<E>> {
+    async fn answers(&self, connection: &mut Connection<E>, deadline: Instant) -> bool {
+        let limit = deadline.duration_since(Instant::now());
+        let limit = limit.min(self.limits.ping);
+        let answer = timeout(limit, connection.sqlx.ping()).await;
+        if let Ok(Ok(())) = answer {
+            return true;
+        }
         let mut state = self.lock();
-        // Looked at under the lock under which a close takes what is idle.
-        if self.is_closing() {
-            return Err((live, ticket));
-        }
-        let since = Instant::now();
-        state.idle.push(Idle { live, since });
-        drop(state);
-        // There is room for the next one only now.
-        drop(ticket);
-        Ok(())
-    }
-
-    /// Closes a connection that was lent. Its place is free only when it is gone: SQLite may have only
-    /// one that writes.
-    pub(super) async fn retire(&self, live: Live<E>, ticket: Ticket<E>, reason: Discard) {
-        if reason == Discard::Broken {
-            // Those that are idle may be as well.
-            self.lock().suspect = Some(Instant::now());
-        }
-        self.discard(live, reason).await;
-        drop(ticket);
-    }
-
-    /// Closes a connection, and says so to the other side if there is time for that.
-    async fn discard(&self, live: Live<E>, reason: Discard) {
-        self.0.waits.discard(reason);
-        _ = timeout(self.0.limits.ping, live.connection.close()).await;
-    }
-
-    /// A loan is over.
-    pub(super) fn settle(&self, id: u64) {
-        let mut state = self.lock();
-        if let Some(loan) = state.lent.remove(&id) {
-            state.longest_hold = state.longest_hold.max(loan.since.elapsed());
-        }
-        drop(state);
-        if self.is_closing() {
-            self.0.returned.notify_one();
-        }
-    }
-
-    fn forget_idle(&self) {
-        let idle = std::mem::take(&mut self.lock().idle);
-        for _ in idle {
-            self.0.waits.discard(Discard::Dead);
-        }
-    }
-
-    /// Closes what has lived long enough, and tells of whoever holds a connection for too long: to be
-    /// called now and then.
-    pub(super) async fn maintain(&self) {
-        let (old, late) = self.expired_and_overdue();
-        for loan in late {
-            self.0.waits.hold_long();
-            let held = loan.since.elapsed();
-            tracing::warn!(by = %loan.place, ?held, "a database connection is held for long");
-        }
-        for idle in old {
-            self.discard(idle.live, Discard::Old).await;
-        }
-    }
-
-    /// Gives away what has lived long enough, and the loans that last for too long: each of them once.
-    fn expired_and_overdue(&self) -> (Vec<Idle<E>>, Vec<Loan<E::Interrupt>>) {
-        let now = Instant::now();
-        let mut state = self.lock();
-        let is_old = |idle: &mut Idle<E>| now >= idle.live.end;
-        let old = state.idle.extract_if(.., is_old).collect();
-        let mut late = Vec::new();
-        for loan in state.lent.values_mut() {
-            let held = now.duration_since(loan.since);
-            if held >= self.0.limits.hold && !loan.warned {
-                loan.warned = true;
-                late.push(loan.clone());
+        state.count_discard(Discard::Dead);
+        if answer.is_err() {
+            // The others have been idle for even longer, over the same link.
+            for _ in std::mem::take(&mut state.idle) {
+                state.count_discard(Discard::Dead);
             }
         }
-        (old, late)
+        false
+    }
+
+    async fn connect(&self) -> Result<Connection<E>, Error> {
+        let mut sqlx = self.options.connect().await?;
+        let interrupt = Interrupt::default();
+        E::install_interrupt(&mut sqlx, &interrupt).await?;
+        // Between three quarters of the lifetime and all of it, so that they do not all expire at once.
+        let lifetime = self.limits.lifetime;
+        let lifetime = lifetime.mul_f64(0.75 + 0.25 * fastrand::f64());
+        let now = Instant::now();
+        Ok(Connection {
+            sqlx,
+            interrupt,
+            expires: now + lifetime,
+            returned: now,
+        })
+    }
+
+    /// Closes a connection, and tells the server if there is time for that.
+    async fn discard(&self, connection: Connection<E>, reason: Discard) {
+        self.lock().count_discard(reason);
+        _ = timeout(self.limits.ping, connection.sqlx.close()).await;
+    }
+
+    /// Closes expired connections, and logs each caller that holds one for too long, once.
+    pub(super) async fn maintain(&self) {
+        let now = Instant::now();
+        let expired: Vec<_> = {
+            let state = &mut *self.lock();
+            for holder in state.holders.values_mut() {
+                let held = now.duration_since(holder.since);
+                if held >= self.limits.hold_warning && !holder.is_logged {
+                    holder.is_logged = true;
+                    state.totals.held_long += 1;
+                    tracing::warn!(by = %holder.caller, ?held, "a database connection is held for long");
+                }
+            }
+            let is_expired = |idle: &mut Connection<E>| now >= idle.expires;
+            state.idle.extract_if(.., is_expired).collect()
+        };
+        for connection in expired {
+            self.discard(connection, Discard::Old).await;
+        }
     }
 
     pub(super) fn numbers(&self) -> Numbers {
         let state = self.lock();
-        let (idle, in_use) = (state.idle.len(), state.lent.len());
-        let now = Instant::now();
-        let held = state
-            .lent
-            .values()
-            .map(|loan| now.duration_since(loan.since));
+        let (idle, in_use) = (state.idle.len(), state.holders.len());
+        let held = state.holders.values().map(|holder| holder.since.elapsed());
         let longest_hold = held.max().unwrap_or_default().max(state.longest_hold);
-        drop(state);
         Numbers {
-            max: self.0.limits.connections,
+            max: self.limits.connections,
             size: idle + in_use,
             idle,
             in_use,
-            waiting: self.0.waiting.load(Ordering::Relaxed),
+            waiting: Arc::strong_count(&self.waiting) - 1,
             longest_hold_ms: u64::try_from(longest_hold.as_millis()).unwrap_or(u64::MAX),
-            waits: self.0.waits.so_far(),
+            waits: state.totals.clone(),
         }
     }
 
-    /// Lends no more, and ends what is running.
-    pub(super) fn shut(&self) {
-        self.0.closing.store(true, Ordering::Release);
-        self.0.room.close();
-        let state = self.lock();
-        for loan in state.lent.values() {
-            if let Some(interrupt) = &loan.interrupt {
-                E::interrupt(interrupt);
+    /// Gives out no more connections, and interrupts running statements.
+    pub(super) fn stop_checkouts(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.permits.close();
+        for holder in self.lock().holders.values() {
+            if let Some(interrupt) = &holder.interrupt {
+                interrupt.set();
             }
         }
     }
 
-    /// Closes every connection, those that are lent as they come back. Says who had one at the
-    /// deadline.
-    pub(super) async fn close(&self, deadline: Instant) -> Vec<Loan<E::Interrupt>> {
-        self.shut();
+    /// Closes every connection: idle ones now, the others when they return. Returns the callers that still
+    /// hold one at the deadline.
+    pub(super) async fn close(&self, deadline: Instant) -> Vec<String> {
+        self.stop_checkouts();
         let idle = std::mem::take(&mut self.lock().idle);
         let closed = async {
-            for idle in idle {
-                _ = idle.live.connection.close().await;
+            for connection in idle {
+                _ = connection.sqlx.close().await;
             }
         };
         _ = timeout_at(deadline, closed).await;
-        self.returned(deadline).await
+        self.all_returned(deadline).await;
+        self.holders()
     }
 
-    /// Waits until nobody has a connection. Says who has one at the deadline.
-    pub(super) async fn returned(&self, deadline: Instant) -> Vec<Loan<E::Interrupt>> {
-        let returned = async {
-            loop {
-                let returned = self.0.returned.notified();
-                if self.lock().lent.is_empty() {
-                    return;
-                }
-                returned.await;
+    /// Waits until no caller has a connection, or until the deadline.
+    pub(super) async fn all_returned(&self, deadline: Instant) {
+        let all_returned = async {
+            while !self.lock().holders.is_empty() {
+                // A return before this line is remembered.
+                self.returned.notified().await;
             }
         };
-        match timeout_at(deadline, returned).await {
-            Ok(()) => Vec::new(),
-            Err(_) => self.loans(),
-        }
+        _ = timeout_at(deadline, all_returned).await;
     }
 
-    pub(super) fn loans(&self) -> Vec<Loan<E::Interrupt>> {
-        self.lock().lent.values().cloned().collect()
+    pub(super) fn holders(&self) -> Vec<String> {
+        let state = self.lock();
+        let callers = state.holders.values().map(|holder| holder.caller);
+        let names = callers.map(|caller| format!("a database connection ({caller})"));
+        names.collect()
     }
 
     pub(super) fn is_closing(&self) -> bool {
-        self.0.closing.load(Ordering::Acquire)
+        self.closing.load(Ordering::Acquire)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<E: Engine> State<E> {
-    fn now_has(&mut self, ticket: &Ticket<E>, live: &Live<E>) {
-        if let Some(loan) = self.lent.get_mut(&ticket.id) {
-            loan.interrupt = Some(live.interrupt.clone());
+    fn set_interrupt(&mut self, id: u64, connection: &Connection<E>) {
+        if let Some(holder) = self.holders.get_mut(&id) {
+            holder.interrupt = Some(connection.interrupt.clone());
+        }
+    }
+
+    fn count_discard(&mut self, reason: Discard) {
+        let totals = &mut self.totals;
+        match reason {
+            Discard::Old => totals.discarded_old += 1,
+            Discard::Dead => totals.discarded_dead += 1,
+            Discard::Broken => totals.discarded_broken += 1,
+            Discard::Unfinished => totals.discarded_unfinished += 1,
+            Discard::Closed => {}
         }
     }
 }
 
-/// What a connection carries with it while it is lent. Room for another loan is made when this is
-/// dropped.
-pub(super) struct Ticket<E: Engine> {
-    pub(super) pool: Pool<E>,
-    pub(super) id: u64,
-    pub(super) place: Place,
-    pub(super) _room: OwnedSemaphorePermit,
+fn count_wait(totals: &mut Totals, waited: Duration) {
+    let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+    let bucket = BOUNDS_US.iter().position(|bound| waited <= *bound);
+    totals.acquired[bucket.unwrap_or(BOUNDS_US.len())] += 1;
+    totals.waited_us += waited;
 }
 
-impl<E: Engine> Drop for Ticket<E> {
+impl<E: Engine> Checkout<E> {
+    /// Returns a clean connection to the pool. A pool that closes does not take it.
+    pub(super) fn put_back(self) -> Result<(), Self> {
+        let pool = Arc::clone(&self.slot.pool);
+        let mut state = pool.lock();
+        // Under the lock: a close takes the idle connections, and there must be no new one afterwards.
+        if pool.is_closing() {
+            return Err(self);
+        }
+        let Self {
+            mut connection,
+            slot,
+        } = self;
+        connection.returned = Instant::now();
+        state.idle.push(connection);
+        drop(state);
+        drop(slot);
+        Ok(())
+    }
+
+    /// Closes the connection. Its slot is free only afterwards: SQLite may have only one that writes.
+    pub(super) async fn close(self, reason: Discard) {
+        let Self { connection, slot } = self;
+        if reason == Discard::Broken {
+            // The idle ones may be broken as well.
+            slot.pool.lock().suspect = Some(Instant::now());
+        }
+        slot.pool.discard(connection, reason).await;
+    }
+}
+
+impl<E: Engine> Drop for Slot<E> {
     fn drop(&mut self) {
-        self.pool.settle(self.id);
+        let mut state = self.pool.lock();
+        if let Some(holder) = state.holders.remove(&self.id) {
+            state.longest_hold = state.longest_hold.max(holder.since.elapsed());
+        }
+        drop(state);
+        if self.pool.is_closing() {
+            self.pool.returned.notify_one();
+        }
     }
 }
 

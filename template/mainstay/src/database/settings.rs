@@ -8,11 +8,13 @@ use config::ValueKind;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::engine::{Engine, Target};
-use super::errors::Error;
+use super::errors::{Error, Reason};
+use super::pool::Limits;
 use crate::importance::Importance;
 use crate::settings::{Check, REDACTED, Reader, Section, Setting, one_of};
 
 /// `[database]`, or another section of the same keys.
+#[derive(Debug)]
 pub struct Settings<E> {
     /// The name of the section, which names the database in the log and in metrics.
     pub name: String,
@@ -60,16 +62,23 @@ pub enum UnknownMigrations {
 
 /// The URL of a database. A password in it is a secret, and is redacted.
 pub struct Url<E> {
-    whole: SecretString,
-    shown: String,
+    secret: SecretString,
+    redacted: String,
     engine: PhantomData<fn() -> E>,
 }
 
 impl<E: Engine> Settings<E> {
-    /// How long a round trip may take before its connection counts as dead: several of these must fit
-    /// into the wait for a connection.
-    pub(super) fn ping(&self) -> Duration {
-        self.acquire_timeout / 4
+    pub(super) fn limits(&self) -> Limits {
+        // A connection that does not answer must leave time to try another one.
+        let ping = self.acquire_timeout / 4;
+        Limits {
+            connections: self.max_connections,
+            acquire: self.acquire_timeout,
+            ping,
+            statement: E::client_timeout(self.statement_timeout, ping),
+            lifetime: self.max_lifetime,
+            hold_warning: self.hold_warning,
+        }
     }
 
     pub(super) fn target(&self) -> Target<'_> {
@@ -80,11 +89,17 @@ impl<E: Engine> Settings<E> {
         }
     }
 
-    pub(super) fn cannot_open(&self, cause: sqlx::Error) -> Error {
-        Error::Open {
-            url: self.url.shown().to_owned(),
-            cause,
+    /// An error that names this section.
+    pub(super) fn error(&self, reason: Reason) -> Error {
+        Error {
+            section: self.name.clone(),
+            url: self.url.redacted.clone(),
+            reason,
         }
+    }
+
+    pub(super) fn cannot_open(&self, cause: sqlx::Error) -> Error {
+        self.error(Reason::Open(cause))
     }
 }
 
@@ -147,13 +162,8 @@ impl Setting for UnknownMigrations {
 }
 
 impl<E> Url<E> {
-    /// As it may be seen.
-    pub(super) fn shown(&self) -> &str {
-        &self.shown
-    }
-
     pub(super) fn expose(&self) -> &str {
-        self.whole.expose_secret()
+        self.secret.expose_secret()
     }
 }
 
@@ -162,26 +172,26 @@ impl<E: Engine> Setting for Url<E> {
     const SECRET: bool = true;
 
     fn parse(value: &ValueKind) -> Option<Self> {
-        let text = String::parse(value).filter(|text| !text.contains(REDACTED))?;
-        let shown = E::redacted(&text)?;
+        let url = String::parse(value).filter(|url| !url.contains(REDACTED))?;
+        let redacted = E::redacted(&url)?;
         Some(Self {
-            whole: text.into(),
-            shown,
+            secret: url.into(),
+            redacted,
             engine: PhantomData,
         })
     }
 
     fn redacted(&self) -> String {
-        self.shown.clone()
+        self.redacted.clone()
     }
 }
 
-// Derived, these would ask the same of the engine, which is only a name.
+// Derived implementations would require the same of the engine.
 impl<E> Clone for Url<E> {
     fn clone(&self) -> Self {
         Self {
-            whole: self.whole.clone(),
-            shown: self.shown.clone(),
+            secret: self.secret.clone(),
+            redacted: self.redacted.clone(),
             engine: PhantomData,
         }
     }
@@ -189,7 +199,7 @@ impl<E> Clone for Url<E> {
 
 impl<E> fmt::Debug for Url<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Url").field(&self.shown).finish()
+        f.debug_tuple("Url").field(&self.redacted).finish()
     }
 }
 
@@ -200,14 +210,5 @@ impl<E> Clone for Settings<E> {
             url: self.url.clone(),
             ..*self
         }
-    }
-}
-
-impl<E> fmt::Debug for Settings<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("url", &self.url)
-            .field("max_connections", &self.max_connections)
-            .finish_non_exhaustive()
     }
 }

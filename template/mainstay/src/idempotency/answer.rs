@@ -1,4 +1,4 @@
-//! An answer, as it is kept and as it is given again.
+//! A stored answer.
 
 use std::io::Write;
 
@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use crate::header_names::IDEMPOTENT_REPLAYED;
 use crate::problem::Problem;
 
-/// What is kept of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -17,9 +16,8 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
-/// What is about one connection, or told anew each time; and cookies, which are secrets that nobody
-/// expects in a table.
-const NOT_KEPT: [HeaderName; 5] = [
+/// Headers that are not stored: they belong to one connection or one moment. A cookie is a secret.
+const NOT_STORED: [HeaderName; 5] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::DATE,
@@ -27,33 +25,39 @@ const NOT_KEPT: [HeaderName; 5] = [
     header::TRANSFER_ENCODING,
 ];
 
-/// Whether this is the answer for good: one that asks for another try is not, nor is any failure of
-/// ours.
+/// Whether a retry would get the same answer: it is neither a failure of the server nor asks for a retry.
 pub(super) fn is_final(status: StatusCode) -> bool {
-    const AGAIN: [StatusCode; 3] = [
+    const RETRY: [StatusCode; 3] = [
         StatusCode::REQUEST_TIMEOUT,
         StatusCode::TOO_EARLY,
         StatusCode::TOO_MANY_REQUESTS,
     ];
-    !status.is_server_error() && !AGAIN.contains(&status)
+    !status.is_server_error() && !RETRY.contains(&status)
 }
 
-/// Whether what was asked for was done. What is refused has no effect.
-pub(super) fn is_done(status: StatusCode) -> bool {
+/// Whether the work takes effect.
+pub(super) fn is_success(status: StatusCode) -> bool {
     !status.is_client_error() && !status.is_server_error()
 }
 
 impl Answer {
-    /// What is to be kept of a response, and the response itself. It is over before anybody reads it,
-    /// and not longer than `limit`, its headers included.
-    pub(super) async fn of(response: Response, limit: usize) -> Result<(Self, Response), Problem> {
-        let (parts, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, limit).await.map_err(|error| {
-            tracing::error!(cause = %error, limit, "an answer cannot be kept for whoever asks again");
+    /// The answer to store, and the response itself. Fails if they are larger than `limit`, with headers.
+    pub(super) async fn from_response(
+        response: Response,
+        limit: usize,
+    ) -> Result<(Self, Response), Problem> {
+        let too_large = || {
+            tracing::error!(
+                limit,
+                "an answer is too large to be stored (idempotency.answer_limit)"
+            );
             Problem::INTERNAL
-        })?;
+        };
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, limit).await;
+        let body = body.map_err(|_| too_large())?;
         let mut headers = parts.headers.clone();
-        for name in NOT_KEPT {
+        for name in NOT_STORED {
             headers.remove(name);
         }
         let answer = Self {
@@ -61,23 +65,17 @@ impl Answer {
             headers,
             body: body.clone(),
         };
-        let length = answer.head().len() + body.len();
-        if length > limit {
-            tracing::error!(
-                length,
-                limit,
-                "an answer is too long to be kept (idempotency.answer_limit)"
-            );
-            return Err(Problem::INTERNAL);
+        if answer.head().len() + body.len() > limit {
+            return Err(too_large());
         }
         Ok((answer, Response::from_parts(parts, Body::from(body))))
     }
 
-    /// The headers, one a line.
+    /// The headers, one a line. No value contains a line break.
     pub(super) fn head(&self) -> Vec<u8> {
         let mut head = Vec::new();
         for (name, value) in &self.headers {
-            // Writing to memory does not fail, and no value has a line's end.
+            // Writing to memory does not fail.
             _ = write!(head, "{name}:");
             head.extend_from_slice(value.as_bytes());
             head.push(b'\n');
@@ -85,8 +83,8 @@ impl Answer {
         head
     }
 
-    /// As it was kept. Nothing, if this is none.
-    pub(super) fn read(status: i32, head: &[u8], body: Vec<u8>) -> Option<Self> {
+    /// The answer in a row of the table; `None` if it is malformed.
+    pub(super) fn parse(status: i32, head: &[u8], body: Vec<u8>) -> Option<Self> {
         let status = StatusCode::from_u16(u16::try_from(status).ok()?).ok()?;
         let mut headers = HeaderMap::new();
         for line in head.split_inclusive(|byte| *byte == b'\n') {
@@ -137,9 +135,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_the_same_after_it_was_kept() {
-        let (answer, _) = Answer::of(response(), 1000).await.unwrap();
-        let kept = Answer::read(201, &answer.head(), answer.body.to_vec());
+    async fn answer_is_unchanged_after_it_was_stored() {
+        let (answer, _) = Answer::from_response(response(), 1000).await.unwrap();
+        let kept = Answer::parse(201, &answer.head(), answer.body.to_vec());
         assert_eq!(kept.as_ref(), Some(&answer));
 
         let again = kept.unwrap().into_response();
@@ -160,8 +158,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_one_gets_all_of_it() {
-        let (_, first) = Answer::of(response(), 1000).await.unwrap();
+    async fn first_response_has_all_headers() {
+        let (_, first) = Answer::from_response(response(), 1000).await.unwrap();
         assert_eq!(first.headers()["set-cookie"], "secret");
         assert!(!first.headers().contains_key(IDEMPOTENT_REPLAYED));
         let body = axum::body::to_bytes(first.into_body(), 1000).await;
@@ -169,18 +167,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_long_is_not_kept() {
-        let (answer, _) = Answer::of(response(), 1000).await.unwrap();
+    async fn answer_over_the_limit_is_refused() {
+        let (answer, _) = Answer::from_response(response(), 1000).await.unwrap();
         let length = answer.head().len() + answer.body.len();
-        assert!(Answer::of(response(), length).await.is_ok());
+        assert!(Answer::from_response(response(), length).await.is_ok());
         for limit in [length - 1, 3, 0] {
-            let refused = Answer::of(response(), limit).await.unwrap_err();
+            let refused = Answer::from_response(response(), limit).await.unwrap_err();
             assert_eq!(refused.status, StatusCode::INTERNAL_SERVER_ERROR, "{limit}");
         }
     }
 
     #[test]
-    fn an_answer_is_final_unless_it_asks_for_another_try() {
+    fn answer_is_final_unless_it_asks_for_a_retry() {
         for (status, ends, done) in [
             (200, true, true),
             (201, true, true),
@@ -196,7 +194,7 @@ mod tests {
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(
-                (is_final(status), is_done(status)),
+                (is_final(status), is_success(status)),
                 (ends, done),
                 "{status}"
             );

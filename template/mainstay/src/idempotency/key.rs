@@ -1,4 +1,4 @@
-//! The key that a client gives a request, and which request it was given to.
+//! The key of a request, and the request that it belongs to.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use axum::extract::MatchedPath;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use sha2::{Digest, Sha256};
+use utoipa::IntoParams;
 
 use crate::header_names::IDEMPOTENCY_KEY as HEADER;
 use crate::problem::{Fault, Problem};
@@ -14,21 +15,35 @@ use crate::problem::{Fault, Problem};
 /// The longest key, in bytes.
 const LONGEST: usize = 255;
 
-/// Who sends a request: a key belongs to its caller.
+/// The sender of a request: a key belongs to its caller.
 ///
 /// A service puts this into the extensions of a request once it knows the sender. Without it, all clients
 /// that send the same key and the same request get the same answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Caller(pub Arc<str>);
 
-/// A request that has a key.
+/// Describes the header of [`Once`](super::Once) in OpenAPI: `params(idempotency::KeyHeader)`.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its description is used")]
+pub struct KeyHeader {
+    /// A key of the request, which is the same each time it is sent: the work is done once. In quotes or bare.
+    #[param(
+        rename = "idempotency-key",
+        value_type = String,
+        required = false,
+        pattern = r#"^([!#-+\--:<-\[\]-~]{1,255}|"([!#-\[\]-~]|\\["\\]){1,255}")$"#
+    )]
+    key: Option<String>,
+}
+
+/// A request with a key.
 #[derive(Debug)]
 pub struct Keyed {
-    /// A key is one on its route, and of whoever has sent it.
     pub(super) route: String,
     pub(super) caller: Caller,
     pub(super) key: String,
-    /// The rest of the request. Who sends it again sends the same.
+    /// The fingerprint of the rest of the request.
     pub(super) request: [u8; 32],
 }
 
@@ -44,8 +59,8 @@ impl Keyed {
         }
     }
 
-    /// What nobody else may work on at the same time. No part of it can be taken for another: a route
-    /// has no line's end, and a key neither.
+    /// The name of the lock that excludes other requests with this key. Neither a route nor a key contains a
+    /// line break, so that the name is unambiguous.
     pub(super) fn name(&self) -> String {
         let Self {
             route, caller, key, ..
@@ -54,33 +69,16 @@ impl Keyed {
     }
 }
 
-/// Of the path with what stands in the place of its parameters, the query, and the body: to the byte,
-/// since what is written otherwise may mean something else, and tomorrow's version of this service
-/// must see the same as today's.
+/// A hash of the target and the body, byte by byte: the next version of the service must get the same hash.
 fn fingerprint(parts: &Parts, body: &Bytes) -> [u8; 32] {
     let target = parts.uri.path_and_query();
     let target = target.map_or("", |target| target.as_str());
     let hash = Sha256::new()
         .chain_update(target)
-        // No path and no query has one.
+        // No target contains one.
         .chain_update("\n")
         .chain_update(body);
     hash.finalize().into()
-}
-
-/// The key of a request, if it has one: written as RFC 9651 has it, `"8e03978e"`, or bare, as many
-/// clients do.
-pub(super) fn of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut given = headers.get_all(HEADER).iter();
-    let Some(value) = given.next() else {
-        return Ok(None);
-    };
-    if given.next().is_some() {
-        return Err(malformed("is a duplicate"));
-    }
-    let key = value.to_str().ok().and_then(read);
-    let words = "must be 1 to 255 visible ASCII characters, in quotes or without";
-    key.map(Some).ok_or_else(|| malformed(words))
 }
 
 pub(super) const MALFORMED: Problem = Problem::new(
@@ -89,14 +87,25 @@ pub(super) const MALFORMED: Problem = Problem::new(
     "The idempotency key is not valid",
 );
 
-fn malformed(words: &'static str) -> Problem {
-    MALFORMED.with([Fault::in_header(HEADER.as_str(), words)])
+/// The key of a request, if it has one: a string of RFC 9651, `"8e03978e"`, or bare, as many clients send it.
+pub(super) fn parse(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let malformed = |fault| MALFORMED.with([Fault::in_header(HEADER.as_str(), fault)]);
+    let mut values = headers.get_all(HEADER).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(malformed("is a duplicate"));
+    }
+    let key = value.to_str().ok().and_then(parse_value);
+    let fault = "must be 1 to 255 visible ASCII characters, in quotes or without";
+    key.map(Some).ok_or_else(|| malformed(fault))
 }
 
-fn read(value: &str) -> Option<String> {
+fn parse_value(value: &str) -> Option<String> {
     let key = match value.strip_prefix('"') {
-        Some(quoted) => unquoted(quoted.strip_suffix('"')?)?,
-        // What would end a string or an item there is no part of a key here.
+        Some(quoted) => unescape(quoted.strip_suffix('"')?)?,
+        // These would end a string or an item of RFC 9651.
         None if value.contains(['"', '\\', ',', ';']) => return None,
         None => value.to_owned(),
     };
@@ -104,8 +113,8 @@ fn read(value: &str) -> Option<String> {
     (is_visible && (1..=LONGEST).contains(&key.len())).then_some(key)
 }
 
-/// What is between the quotes, with `\"` and `\\` for what they stand for.
-fn unquoted(text: &str) -> Option<String> {
+/// The content of a quoted string, with `\"` and `\\` unescaped.
+fn unescape(text: &str) -> Option<String> {
     let mut key = String::new();
     let mut left = text.chars();
     while let Some(next) = left.next() {
@@ -128,11 +137,11 @@ mod tests {
     fn key(values: &[&str]) -> Result<Option<String>, Problem> {
         let values = values.iter();
         let values = values.map(|value| (HEADER, HeaderValue::from_str(value).unwrap()));
-        of(&values.collect())
+        parse(&values.collect())
     }
 
     #[test]
-    fn a_key_is_the_same_in_quotes_and_without() {
+    fn key_is_the_same_in_quotes_and_without() {
         for (value, expected) in [
             ("8e03978e-40d5", "8e03978e-40d5"),
             ("\"8e03978e-40d5\"", "8e03978e-40d5"),
@@ -150,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn malformed_key_is_refused() {
         let long = "x".repeat(LONGEST + 1);
         for values in [
             &[""] as &[_],
@@ -176,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn two_requests_are_the_same_if_all_of_their_bytes_are() {
+    fn fingerprint_covers_target_and_body() {
         let of = |target: &str, body: &'static str| {
             let (parts, ()) = Request::get(target).body(()).unwrap().into_parts();
             fingerprint(&parts, &Bytes::from_static(body.as_bytes()))

@@ -7,11 +7,46 @@ use std::time::{Duration, SystemTime};
 
 use super::answer::Answer;
 use super::key::Keyed;
+use super::numbers;
 use super::store::{Row, Store};
-use super::{Settings, numbers};
 use crate::database::{Database, ErrorKind, Transaction};
 use crate::problem::Problem;
+use crate::settings::{ByteSize, Check, Reader, Section};
 use crate::supervisor::{SpawnError, Supervisor};
+
+/// `[idempotency]`
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long answers are stored.
+    pub retention: Duration,
+    /// The most answers that are stored.
+    pub max_answers: u32,
+    /// The largest answer that is stored.
+    pub answer_limit: ByteSize,
+}
+
+impl Section for Settings {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            retention: from.value("retention"),
+            max_answers: from.value("max_answers"),
+            answer_limit: from.value("answer_limit"),
+        }
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        check.that(
+            self.retention >= Duration::from_secs(1),
+            &["idempotency.retention"],
+            "must be at least 1s",
+        );
+        check.that(
+            self.max_answers > 0,
+            &["idempotency.max_answers"],
+            "must be at least 1",
+        );
+    }
+}
 
 /// The stored keys and answers. All clones are the same.
 #[derive(Debug)]
@@ -21,14 +56,13 @@ pub struct Keys<E: Store>(Arc<Inner<E>>);
 struct Inner<E: Store> {
     database: Database<E>,
     settings: Settings,
-    /// As many as when they were last counted, and those that were added here since.
-    kept: AtomicU64,
+    /// The answers at the last count, and those that this process has stored since.
+    stored: AtomicU64,
 }
 
-/// How often answers that have been kept for long enough are looked for.
-const EVERY: Duration = Duration::from_mins(1);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The most of them that go at once: others want to write meanwhile.
+/// The most answers that one transaction removes: other writers wait for it.
 const BATCH: u64 = 1000;
 
 impl<E: Store> Clone for Keys<E> {
@@ -44,7 +78,7 @@ impl<E: Store> Keys<E> {
         Self(Arc::new(Inner {
             database,
             settings: settings.clone(),
-            kept: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
         }))
     }
 
@@ -55,43 +89,37 @@ impl<E: Store> Keys<E> {
     /// If the task was started before, or the stop has begun.
     pub fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let keys = self.clone();
-        let task = supervisor.every("idempotency", EVERY);
+        let task = supervisor.every("idempotency", MAINTENANCE_INTERVAL);
         // A stop does not wait for a database that does not answer.
-        let task = task.at_start().jitter(EVERY / 6).cancel_on_stop();
-        let spawned = task.run(move |_| {
+        let task = task.at_start().jitter(MAINTENANCE_INTERVAL / 6);
+        let spawned = task.cancel_on_stop().run(move |_| {
             let keys = keys.clone();
-            async move { keys.maintain().await }
+            async move {
+                while keys.remove_batch().await? == BATCH {}
+                keys.count().await
+            }
         });
         spawned.map(drop)
     }
 
-    async fn maintain(&self) -> Result<(), sqlx::Error> {
-        while self.forget_batch().await? == BATCH {}
-        self.count().await
-    }
-
-    /// Removes some of the answers that have been kept for long enough, and says how many. One process
-    /// does that at a time.
-    pub(super) async fn forget_batch(&self) -> Result<u64, sqlx::Error> {
+    /// Removes some of the expired answers, and returns how many. One process does that at a time.
+    pub(super) async fn remove_batch(&self) -> Result<u64, sqlx::Error> {
         let retention = i64::try_from(self.0.settings.retention.as_secs()).unwrap_or(i64::MAX);
         let mut transaction = self.0.database.begin().await?;
-        if !transaction
-            .try_claim("idempotency: what has been kept for long enough")
-            .await?
-        {
+        if !transaction.try_claim("idempotency: retention").await? {
             return Ok(0);
         }
-        let before = now().saturating_sub(retention);
+        let before = unix_time().saturating_sub(retention);
         let removed = E::remove(&mut transaction, before, BATCH.cast_signed()).await?;
         transaction.commit().await?;
         Ok(removed)
     }
 
-    /// Looks how many there are, those of other processes among them.
+    /// Counts the answers in the table, also those of other processes.
     pub(super) async fn count(&self) -> Result<(), sqlx::Error> {
-        let kept = E::count(self.0.database.read()).await?;
-        self.0.kept.store(kept, Ordering::Relaxed);
-        numbers::are_kept(kept);
+        let stored = E::count(self.0.database.read()).await?;
+        self.0.stored.store(stored, Ordering::Relaxed);
+        numbers::set_stored(stored);
         Ok(())
     }
 
@@ -103,37 +131,38 @@ impl<E: Store> Keys<E> {
         self.0.settings.answer_limit.0
     }
 
-    /// Whether another answer can be kept.
-    pub(super) fn have_room(&self) -> Result<(), Problem> {
-        let (kept, most) = (
-            self.0.kept.load(Ordering::Relaxed),
-            self.0.settings.max_answers,
-        );
-        if kept < most.into() {
+    /// Fails if no other answer can be stored.
+    pub(super) fn ensure_room(&self) -> Result<(), Problem> {
+        let stored = self.0.stored.load(Ordering::Relaxed);
+        if stored < self.0.settings.max_answers.into() {
             return Ok(());
         }
-        tracing::warn!(kept, "no room for another answer (idempotency.max_answers)");
+        tracing::warn!(
+            stored,
+            "no room for another answer (idempotency.max_answers)"
+        );
         Err(Problem::UNAVAILABLE)
     }
 
     /// The request that a key belongs to, and its answer.
-    pub(super) async fn recall(
+    pub(super) async fn find(
         &self,
         transaction: &mut Transaction<E>,
         key: &Keyed,
     ) -> Result<Option<([u8; 32], Answer)>, Problem> {
-        let row = E::recall(transaction, key).await?;
-        row.map(|row| {
-            read(row).ok_or_else(|| {
-                tracing::error!(route = key.route, "an answer that was kept cannot be read");
-                Problem::INTERNAL
-            })
-        })
-        .transpose()
+        let Some(row) = E::find(transaction, key).await? else {
+            return Ok(None);
+        };
+        let answer = Answer::parse(row.status, &row.head, row.body);
+        if let (Ok(request), Some(answer)) = (row.request.try_into(), answer) {
+            return Ok(Some((request, answer)));
+        }
+        tracing::error!(route = key.route, "a stored answer cannot be read");
+        Err(Problem::INTERNAL)
     }
 
-    /// Keeps an answer, unless another process has done that for this key.
-    pub(super) async fn keep(
+    /// Stores an answer. False if another process has stored one for this key.
+    pub(super) async fn store(
         &self,
         transaction: &mut Transaction<E>,
         key: &Keyed,
@@ -145,27 +174,50 @@ impl<E: Store> Keys<E> {
             head: answer.head(),
             body: answer.body.to_vec(),
         };
-        match E::keep(transaction, key, row, now()).await {
-            Ok(()) => {
-                self.0.kept.fetch_add(1, Ordering::Relaxed);
-                Ok(true)
-            }
-            Err(error) if matches!(ErrorKind::of(&error), ErrorKind::AlreadyExists { .. }) => {
+        if let Err(error) = E::insert(transaction, key, row, unix_time()).await {
+            let is_duplicate = matches!(ErrorKind::of(&error), ErrorKind::AlreadyExists { .. });
+            return if is_duplicate {
                 Ok(false)
-            }
-            Err(error) => Err(error.into()),
+            } else {
+                Err(error.into())
+            };
         }
+        self.0.stored.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
     }
 }
 
-fn read(row: Row) -> Option<([u8; 32], Answer)> {
-    let request = row.request.try_into().ok()?;
-    let answer = Answer::read(row.status, &row.head, row.body)?;
-    Some((request, answer))
+/// In seconds since 1970.
+fn unix_time() -> i64 {
+    let time = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// In seconds since 1970.
-fn now() -> i64 {
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Reference, Sources, load};
+
+    #[test]
+    fn every_key_is_read_and_described() {
+        struct Own;
+
+        impl Section for Own {
+            fn read(from: &mut Reader<'_>) -> Self {
+                _ = from.section::<Settings>("idempotency");
+                Self
+            }
+        }
+
+        let reference = Reference::new(&[crate::idempotency::SETTINGS]);
+        let Ok(loaded) = load::<Own>(&reference, &Sources::default()) else {
+            panic!("the defaults are not valid");
+        };
+        let read: Vec<_> = loaded.entries.iter().map(|entry| &*entry.key).collect();
+        let described: Vec<_> = reference.keys().collect();
+        assert_eq!(described, read);
+        for key in described {
+            assert!(!reference.meaning(key).is_empty(), "no comment above {key}");
+        }
+    }
 }

@@ -22,16 +22,12 @@
 //! Only effects in the transaction are covered: an e-mail that the work sends is sent.
 
 mod answer;
-mod described;
 mod key;
 mod keys;
 mod numbers;
-mod settings;
 mod store;
 
-use std::marker::PhantomData;
-
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -43,12 +39,9 @@ use answer::Answer;
 use key::Keyed;
 use numbers::Outcome;
 
-pub use described::KeyHeader;
-pub(crate) use described::PROBLEMS;
-pub use key::Caller;
-pub use keys::Keys;
+pub use key::{Caller, KeyHeader};
+pub use keys::{Keys, Settings};
 pub(crate) use numbers::write_metrics;
-pub use settings::Settings;
 pub use store::Store;
 
 /// The migrations of the table of answers, for [`Database::new`](crate::database::Database::new).
@@ -67,35 +60,15 @@ pub const KEY: HeaderName = IDEMPOTENCY_KEY;
 pub const REPLAYED: HeaderName = IDEMPOTENT_REPLAYED;
 
 /// An extractor for a request of type `T` whose work is done once per key. A request without a key is worked on
-/// each time, or refused if the key is [`Required`].
+/// each time, or refused by [`OnceRequired`].
 #[derive(Debug)]
-pub struct Once<T, K = Optional> {
+pub struct Once<T, const KEY_REQUIRED: bool = false> {
     key: Option<Keyed>,
     input: T,
-    requirement: PhantomData<K>,
 }
 
-/// The route takes requests without a key as well.
-#[derive(Debug)]
-pub struct Optional;
-
-/// The route refuses requests without a key.
-#[derive(Debug)]
-pub struct Required;
-
-/// Whether a route requires a key: [`Optional`] or [`Required`].
-pub trait KeyRequirement {
-    /// Whether a request without a key is refused.
-    const IS_REQUIRED: bool;
-}
-
-impl KeyRequirement for Optional {
-    const IS_REQUIRED: bool = false;
-}
-
-impl KeyRequirement for Required {
-    const IS_REQUIRED: bool = true;
-}
+/// [`Once`] that refuses requests without a key.
+pub type OnceRequired<T> = Once<T, true>;
 
 const MISSING: Problem = Problem::new(
     StatusCode::BAD_REQUEST,
@@ -113,7 +86,10 @@ const REUSED: Problem = Problem::new(
     "This idempotency key belongs to another request",
 );
 
-impl<T, K> Once<T, K> {
+/// The errors that a key may cause.
+pub(crate) const PROBLEMS: &[Problem] = &[key::MALFORMED, IN_USE, REUSED];
+
+impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
     /// Does the work in a transaction together with its answer. If it was done before, this returns the stored
     /// answer, with the header [`REPLAYED`].
     ///
@@ -126,69 +102,43 @@ impl<T, K> Once<T, K> {
         self,
         keys: &Keys<E>,
         work: W,
-    ) -> impl Future<Output = Result<Response, Problem>> + use<'_, T, K, R, W, E>
+    ) -> impl Future<Output = Result<Response, Problem>> + use<'_, T, R, W, E, KEY_REQUIRED>
     where
         R: IntoResponse,
         E: Store,
         W: AsyncFnOnce(&mut Transaction<E>, T) -> Result<R, Problem>,
     {
         // The log names the caller as the holder of the connection.
-        let begun = keys.database().begin();
-        let Self { key, input, .. } = self;
+        let begin = keys.database().begin();
         async move {
-            let transaction = begun.await?;
-            match key {
-                Some(key) => keyed(keys, key, transaction, work, input).await,
-                None => plain(transaction, work, input).await,
+            let mut transaction = begin.await?;
+            let Self { key, input } = self;
+            let Some(key) = key else {
+                let response = work(&mut transaction, input).await.into_response();
+                if answer::is_success(response.status()) {
+                    transaction.commit().await?;
+                }
+                return Ok(response);
+            };
+            let attempt = attempt(keys, &key, &mut transaction, work, input).await;
+            if let Ok(Attempt::New(response)) = attempt {
+                transaction.commit().await?;
+                Outcome::First.count();
+                return Ok(response);
             }
+            // Before the answer: a retry must not find the key in use.
+            transaction.rollback().await;
+            attempt.map(|(Attempt::New(response) | Attempt::Unchanged(response))| response)
         }
     }
 }
 
-async fn plain<T, R: IntoResponse, E: Store>(
-    mut transaction: Transaction<E>,
-    work: impl AsyncFnOnce(&mut Transaction<E>, T) -> Result<R, Problem>,
-    input: T,
-) -> Result<Response, Problem> {
-    let response = work(&mut transaction, input).await.into_response();
-    if answer::is_done(response.status()) {
-        transaction.commit().await?;
-    }
-    Ok(response)
-}
-
-async fn keyed<T, R: IntoResponse, E: Store>(
-    keys: &Keys<E>,
-    key: Keyed,
-    mut transaction: Transaction<E>,
-    work: impl AsyncFnOnce(&mut Transaction<E>, T) -> Result<R, Problem>,
-    input: T,
-) -> Result<Response, Problem> {
-    let attempted = attempt(keys, &key, &mut transaction, work, input).await;
-    if let Ok(Attempt::Kept(response)) = attempted {
-        transaction.commit().await?;
-        Outcome::First.count();
-        return Ok(response);
-    }
-    // Waited for, so that whoever asks again at once does not find the key in use.
-    transaction.rollback().await;
-    attempted.map(Attempt::into_response)
-}
-
-/// What a request with a key has come to, before its transaction ends.
+/// The response to a request with a key.
 enum Attempt {
-    /// The answer is kept, once this is committed.
-    Kept(Response),
+    /// The work is done and the answer stored: to be committed.
+    New(Response),
     /// There is nothing to commit.
-    Told(Response),
-}
-
-impl Attempt {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Kept(response) | Self::Told(response) => response,
-        }
-    }
+    Unchanged(Response),
 }
 
 async fn attempt<T, R: IntoResponse, E: Store>(
@@ -202,41 +152,37 @@ async fn attempt<T, R: IntoResponse, E: Store>(
         return Err(in_use());
     }
     // A statement of its own: it sees what was committed before the claim.
-    if let Some((request, answer)) = keys.recall(transaction, key).await? {
+    if let Some((request, answer)) = keys.find(transaction, key).await? {
         if request != key.request {
             Outcome::Reused.count();
-            return Err(REUSED.with([about_key("was sent with another request before")]));
+            let fault = "was sent with another request before";
+            return Err(REUSED.with([Fault::in_header(KEY.as_str(), fault)]));
         }
         Outcome::Replayed.count();
-        return Ok(Attempt::Told(answer.into_response()));
+        return Ok(Attempt::Unchanged(answer.into_response()));
     }
-    keys.have_room()?;
-    transaction.mark().await?;
+    keys.ensure_room()?;
+    transaction.set_savepoint().await?;
     let response = work(transaction, input).await.into_response();
     let status = response.status();
     if !answer::is_final(status) {
-        return Ok(Attempt::Told(response));
+        return Ok(Attempt::Unchanged(response));
     }
-    if !answer::is_done(status) && transaction.undo_to_mark().await.is_err() {
-        // All of it is undone then, and whoever asks again is the first.
-        return Ok(Attempt::Told(response));
+    if !answer::is_success(status) && transaction.rollback_to_savepoint().await.is_err() {
+        // The whole transaction is rolled back, and a retry starts again.
+        return Ok(Attempt::Unchanged(response));
     }
-    let (answer, response) = Answer::of(response, keys.answer_limit()).await?;
-    if !keys.keep(transaction, key, &answer).await? {
+    let (answer, response) = Answer::from_response(response, keys.answer_limit()).await?;
+    if !keys.store(transaction, key, &answer).await? {
         return Err(in_use());
     }
-    Ok(Attempt::Kept(response))
+    Ok(Attempt::New(response))
 }
 
 fn in_use() -> Problem {
-    /// In seconds.
-    const SOON: HeaderValue = HeaderValue::from_static("1");
+    const SECONDS: HeaderValue = HeaderValue::from_static("1");
     Outcome::InUse.count();
-    IN_USE.with_header(header::RETRY_AFTER, SOON)
-}
-
-fn about_key(words: &'static str) -> Fault {
-    Fault::in_header(KEY.as_str(), words)
+    IN_USE.with_header(header::RETRY_AFTER, SECONDS)
 }
 
 /// Whether this answer is a stored one.
@@ -245,42 +191,38 @@ pub fn is_replayed(response: &Response) -> bool {
     response.headers().contains_key(REPLAYED)
 }
 
-impl<T, S, K> FromRequest<S> for Once<T, K>
+impl<T, S, const KEY_REQUIRED: bool> FromRequest<S> for Once<T, KEY_REQUIRED>
 where
     T: FromRequest<S>,
     S: Send + Sync,
-    K: KeyRequirement,
 {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let key = key::of(request.headers()).map_err(IntoResponse::into_response)?;
-        let (key, request) = match key {
-            Some(key) => {
-                let (parts, body) = request.into_parts();
-                let body = read(body).await.map_err(IntoResponse::into_response)?;
-                let key = Keyed::new(key, &parts, &body);
-                (Some(key), Request::from_parts(parts, Body::from(body)))
-            }
-            None if K::IS_REQUIRED => {
-                let missing = MISSING.with([about_key("is missing")]);
-                return Err(missing.into_response());
-            }
-            None => (None, request),
-        };
+        let with_key = with_key(request, KEY_REQUIRED).await;
+        let (key, request) = with_key.map_err(IntoResponse::into_response)?;
         let input = T::from_request(request, state).await;
-        Ok(Self {
-            key,
-            input: input.map_err(IntoResponse::into_response)?,
-            requirement: PhantomData,
-        })
+        let input = input.map_err(IntoResponse::into_response)?;
+        Ok(Self { key, input })
     }
 }
 
-/// The body, which has its limit already.
-async fn read(body: Body) -> Result<Bytes, Problem> {
+/// The key of a request, and the request. Reads the body, which has its limit already.
+async fn with_key(
+    request: Request,
+    is_required: bool,
+) -> Result<(Option<Keyed>, Request), Problem> {
+    let Some(key) = key::parse(request.headers())? else {
+        if is_required {
+            return Err(MISSING.with([Fault::in_header(KEY.as_str(), "is missing")]));
+        }
+        return Ok((None, request));
+    };
+    let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await;
-    body.map_err(|_| Problem::BAD_REQUEST)
+    let body = body.map_err(|_| Problem::BAD_REQUEST)?;
+    let key = Keyed::new(key, &parts, &body);
+    Ok((Some(key), Request::from_parts(parts, Body::from(body))))
 }
 
 /// The tests, on SQLite.

@@ -1,24 +1,24 @@
-//! What has become of requests with a key, in numbers.
+//! The metrics of requests with a key.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::metrics::catalog;
 use crate::metrics::text::Text;
 
-/// What became of a request with a key.
+/// The outcome of a request with a key.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Outcome {
-    /// It was worked on, and its answer kept.
+    /// Its work was done, and its answer stored.
     First,
     Replayed,
-    /// Another one with this key was being worked on.
+    /// Another request with this key was in progress.
     InUse,
     /// The key belongs to another request.
     Reused,
 }
 
 static OUTCOMES: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
-static KEPT: AtomicU64 = AtomicU64::new(0);
+static STORED: AtomicU64 = AtomicU64::new(0);
 
 impl Outcome {
     pub(super) fn count(self) {
@@ -26,8 +26,8 @@ impl Outcome {
     }
 }
 
-pub(super) fn are_kept(count: u64) {
-    KEPT.store(count, Ordering::Relaxed);
+pub(super) fn set_stored(count: u64) {
+    STORED.store(count, Ordering::Relaxed);
 }
 
 /// Appends the counts to a page of metrics.
@@ -44,5 +44,5 @@ pub(crate) fn write_metrics(text: &mut Text) {
         requests.sample(&[label], count);
     }
     text.family(&catalog::IDEMPOTENCY_ANSWERS)
-        .sample(&[], KEPT.load(Ordering::Relaxed));
+        .sample(&[], STORED.load(Ordering::Relaxed));
 }

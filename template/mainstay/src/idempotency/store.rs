@@ -1,11 +1,11 @@
-//! The table of answers: the same statements for each engine, which differ for the compiler alone.
+//! The statements on the table of answers. Their text is the same for each engine, and their types are not.
 
 use sqlx::migrate::Migrator;
 
 use super::key::Keyed;
 use crate::database::{Access, Engine, Transaction};
 
-/// What is in the table for a key.
+/// A row of the table, without its key.
 #[derive(Debug, sqlx::FromRow)]
 #[doc(hidden)]
 pub struct Row {
@@ -23,20 +23,20 @@ pub trait Store: Engine {
     fn migrations() -> &'static Migrator;
 
     #[doc(hidden)]
-    fn recall(
+    fn find(
         transaction: &mut Transaction<Self>,
         key: &Keyed,
     ) -> impl Future<Output = Result<Option<Row>, sqlx::Error>> + Send;
 
     #[doc(hidden)]
-    fn keep(
+    fn insert(
         transaction: &mut Transaction<Self>,
         key: &Keyed,
         row: Row,
         now: i64,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Removes some of the answers that were kept before this time.
+    /// Removes some of the answers that were stored before this time.
     #[doc(hidden)]
     fn remove(
         transaction: &mut Transaction<Self>,
@@ -57,7 +57,7 @@ macro_rules! store {
                 &MIGRATIONS
             }
 
-            async fn recall(
+            async fn find(
                 transaction: &mut Transaction<Self>,
                 key: &Keyed,
             ) -> Result<Option<Row>, sqlx::Error> {
@@ -69,7 +69,7 @@ macro_rules! store {
                 query.fetch_optional(&mut **transaction).await
             }
 
-            async fn keep(
+            async fn insert(
                 transaction: &mut Transaction<Self>,
                 key: &Keyed,
                 row: Row,

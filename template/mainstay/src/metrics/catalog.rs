@@ -218,7 +218,8 @@ pub(crate) const UNFINISHED: Family = Family::gauge(
 pub(crate) const POOL_COUNT: Family = Family::gauge(
     "db_client_connection_count",
     &["pool", "state"],
-    "Connections that there are, by what they do: `idle` or `used`.",
+    "Open connections, by state: `idle` or `used`. The pool `sqlx` has this gauge and the next one; its other \
+     series stay at 0.",
 );
 pub(crate) const POOL_MAX: Family = Family::gauge(
     "db_client_connection_max",

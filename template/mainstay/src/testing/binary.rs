@@ -5,24 +5,22 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 use std::{env, fs};
 
 use tempfile::TempDir;
 
-use super::client::PATIENCE;
-use super::running::{Directory, Output, Owned, Running};
+use super::running::{Output, Owned, Running};
 #[cfg(feature = "_database")]
 use super::{Scratch, TestEngine};
 
-/// What a service is started with, unless the test sets something else.
+/// The settings of a started service, unless the test sets others.
 const DEFAULTS: [(&str, &str); 3] = [
     ("http.listen", "127.0.0.1:0"),
     ("operator.listen", "127.0.0.1:0"),
     ("log.format", "json"),
 ];
 
-/// The binary of a service, and what a test starts it with.
+/// The binary of a service, with the settings, the environment and the files that a test gives it.
 ///
 /// ```ignore
 /// let binary = Binary::new(env!("CARGO_BIN_EXE_lookout")).database::<sqlx::Sqlite>();
@@ -30,22 +28,18 @@ const DEFAULTS: [(&str, &str); 3] = [
 /// assert_eq!(get(service.http(), "/readyz").status, 200);
 /// ```
 ///
-/// It starts from nothing: its environment is `PATH`, `HOME` and what the test gives, its working
-/// directory and its database are its own, and its listeners have free ports. Any number of tests can
-/// run at once.
+/// Its environment is `PATH`, `HOME` and the variables of the test. Each process has a working directory and a
+/// database of its own, and listens on free ports, so that tests can run at once.
 #[derive(Debug, Clone)]
 #[must_use = "a binary does nothing until it is started"]
 pub struct Binary {
     path: PathBuf,
     arguments: Vec<OsString>,
-    /// `None` leaves out a default.
-    settings: BTreeMap<String, Option<String>>,
+    settings: BTreeMap<String, String>,
     environment: BTreeMap<OsString, OsString>,
     files: BTreeMap<PathBuf, String>,
-    directory: Option<PathBuf>,
-    /// Makes a database and gives its URL.
+    /// Makes a database, and returns its URL.
     database: Option<fn() -> (String, Owned)>,
-    patience: Duration,
 }
 
 impl Binary {
@@ -58,9 +52,7 @@ impl Binary {
             settings: BTreeMap::new(),
             environment: BTreeMap::new(),
             files: BTreeMap::new(),
-            directory: None,
             database: None,
-            patience: PATIENCE,
         }
     }
 
@@ -72,15 +64,7 @@ impl Binary {
 
     /// Adds `--set key=value`. The last value of a key wins.
     pub fn set(mut self, key: &str, value: impl Display) -> Self {
-        let value = Some(value.to_string());
-        self.settings.insert(key.to_owned(), value);
-        self
-    }
-
-    /// Does not set this key, which [`start`](Self::start) sets otherwise: a file or a variable of the
-    /// test sets it.
-    pub fn unset(mut self, key: &str) -> Self {
-        self.settings.insert(key.to_owned(), None);
+        self.settings.insert(key.to_owned(), value.to_string());
         self
     }
 
@@ -96,13 +80,6 @@ impl Binary {
         self
     }
 
-    /// Works in this directory, which stays. Without it, each process works in one of its own, which
-    /// is removed with it.
-    pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
-        self.directory = Some(path.into());
-        self
-    }
-
     /// Gives each process an empty database of its own, by the setting `database.url`. A test that
     /// starts two processes on one database keeps a [`Scratch`] and sets `database.url` itself.
     #[cfg(feature = "_database")]
@@ -111,12 +88,6 @@ impl Binary {
             let scratch = Scratch::<E>::new();
             (scratch.url().to_owned(), Box::new(scratch))
         });
-        self
-    }
-
-    /// Waits this long for an event or an end, instead of a minute.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
         self
     }
 
@@ -134,7 +105,7 @@ impl Binary {
         let mut service = self.clone();
         for (key, value) in DEFAULTS {
             let setting = service.settings.entry(key.to_owned());
-            setting.or_insert_with(|| Some(value.to_owned()));
+            setting.or_insert_with(|| value.to_owned());
         }
         service.run()
     }
@@ -148,10 +119,7 @@ impl Binary {
 
     #[track_caller]
     fn run(&self) -> Running {
-        let directory = match &self.directory {
-            Some(path) => Directory::Kept(path.clone()),
-            None => Directory::Own(TempDir::new().expect("a directory for the process")),
-        };
+        let directory = TempDir::new().expect("a directory for the process");
         for (path, content) in &self.files {
             let path = directory.path().join(path);
             let parent = path.parent().unwrap_or(&path);
@@ -170,10 +138,8 @@ impl Binary {
         });
         command.envs(&self.environment).args(&self.arguments);
         for (key, value) in &self.settings {
-            if let Some(value) = value {
-                command.args(["--set", &format!("{key}={value}")]);
-            }
+            command.args(["--set", &format!("{key}={value}")]);
         }
-        Running::spawn(command, directory, database, self.patience)
+        Running::spawn(command, directory, database)
     }
 }

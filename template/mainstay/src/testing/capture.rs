@@ -1,4 +1,4 @@
-//! What a process prints, line by line, and waiting for it.
+//! The output of a process, line by line, and waiting for an event in it.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How many lines a failure shows of each stream.
+/// The lines of each stream that a failure shows.
 const TAIL: usize = 40;
 
 /// The output of a process, which threads read while it runs.
@@ -23,9 +23,9 @@ pub(super) struct Capture {
 struct State {
     stdout: Vec<Line>,
     stderr: Vec<Line>,
-    /// How many streams have not come to their end.
+    /// The streams that are still open.
     open: usize,
-    /// For each message, where the search for the next event with it begins.
+    /// For each message, the line at which the search for the next event begins.
     cursors: HashMap<String, usize>,
 }
 
@@ -71,7 +71,7 @@ impl Capture {
         });
     }
 
-    /// The next event with this message that no call has given yet.
+    /// The next event with this message: each call returns another one.
     #[track_caller]
     pub(super) fn next_event(&self, message: &str, limit: Duration) -> Value {
         let what = format!("the event {message:?}");
@@ -83,20 +83,20 @@ impl Capture {
         })
     }
 
-    /// The first event that fits.
+    /// The first event that matches.
     #[track_caller]
     pub(super) fn first_event(
         &self,
         what: &str,
-        fits: impl Fn(&Value) -> bool,
+        matches: impl Fn(&Value) -> bool,
         limit: Duration,
     ) -> Value {
         self.wait(what, limit, |state| {
-            state.find_event(0, &fits).map(|(_, event)| event)
+            state.find_event(0, &matches).map(|(_, event)| event)
         })
     }
 
-    /// Waits until the process has closed both streams, which it does by its end.
+    /// Waits until both streams are closed, at the end of the process.
     #[track_caller]
     pub(super) fn wait_for_end(&self, limit: Duration) {
         self.wait("the end of the process", limit, |state| {
@@ -143,7 +143,7 @@ impl Capture {
                 continue;
             };
             let (stdout, stderr) = (tail(&state.stdout), tail(&state.stderr));
-            // Released before the panic: what drops then may look at it.
+            // Released before the panic: a drop may lock it.
             drop(state);
             panic!("no sign of {what}: {why}\nstdout:\n{stdout}\nstderr:\n{stderr}");
         }
@@ -156,9 +156,9 @@ impl Capture {
 
 impl State {
     #[track_caller]
-    fn find_event(&self, from: usize, fits: impl Fn(&Value) -> bool) -> Option<(usize, Value)> {
+    fn find_event(&self, from: usize, matches: impl Fn(&Value) -> bool) -> Option<(usize, Value)> {
         let mut lines = self.stdout.iter().enumerate().skip(from);
-        let (at, line) = lines.find(|(_, line)| fits(line.event()))?;
+        let (at, line) = lines.find(|(_, line)| matches(line.event()))?;
         Some((at, line.event().clone()))
     }
 }

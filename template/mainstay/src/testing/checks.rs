@@ -1,4 +1,4 @@
-//! What holds for every service.
+//! Checks for every service.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub fn check_committed(path: impl AsRef<Path>, content: &str) {
         return written.unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
     }
     let committed = fs::read_to_string(path).unwrap_or_default();
-    // Both are long: a person compares them with git.
+    // Both are long: git shows the difference.
     assert!(
         committed == content,
         "{} is not what the code makes. Run the test with UPDATE=1, read what has changed, and commit it",

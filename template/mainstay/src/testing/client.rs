@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client that is enough for tests: one request on a connection of its own.
+//! A small HTTP/1.1 client: each request has a connection of its own.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Longer than any test takes; only one that fails waits for it.
+/// Longer than any test takes: only a failure waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An answer.
@@ -22,7 +22,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The value of the first header of this name, in whatever case.
+    /// The value of the first header of this name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let headers = self.head.lines().filter_map(|line| line.split_once(':'));
         let mut values = headers.filter(|(own, _)| own.eq_ignore_ascii_case(name));
@@ -49,8 +49,8 @@ pub fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> Answer 
     ask_with(address, method, path, &[], body)
 }
 
-/// One request with these headers. `host`, `content-length`, `content-type` (JSON, if there is a body)
-/// and `connection: close` are added, unless they are among them.
+/// One request with these headers. `host`, `content-length`, `content-type` (JSON, if there is a body) and
+/// `connection: close` are added, unless they are given.
 #[track_caller]
 pub fn ask_with(
     address: SocketAddr,
@@ -84,8 +84,8 @@ fn head_of(
         let is_given = headers
             .iter()
             .any(|(own, _)| own.eq_ignore_ascii_case(name));
-        let is_idle = name == "content-type" && length == "0";
-        if !is_given && !is_idle {
+        let is_needless = name == "content-type" && length == "0";
+        if !is_given && !is_needless {
             add(name, value);
         }
     }
@@ -119,7 +119,7 @@ fn read_answer(from: &mut impl BufRead, method: &str) -> io::Result<Answer> {
     };
     let mut body = Vec::new();
     if method == "HEAD" || matches!(status, 204 | 304) {
-        // There is none.
+        // No body.
     } else if answer.header("transfer-encoding") == Some("chunked") {
         read_chunks(from, &mut body)?;
     } else if let Some(length) = answer.header("content-length") {

@@ -1,8 +1,7 @@
-//! What the tests of a service need, and those of this crate: a database for each test, the real
-//! binary, a client for it, and metrics that are read as Prometheus reads them.
+//! Helpers for the tests of a service: a database for each test, the real binary, a client for it, and its metrics,
+//! read as Prometheus reads them.
 //!
-//! It is there with the feature `testing`, which belongs in `[dev-dependencies]`. A function of this
-//! module fails a test by panicking.
+//! They need the feature `testing`, which belongs in `[dev-dependencies]`. A helper fails a test by panicking.
 
 #![allow(
     clippy::disallowed_methods,
@@ -18,15 +17,11 @@ mod capture;
 mod checks;
 mod client;
 mod exposition;
-#[cfg(feature = "_database")]
-mod fixtures;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod running;
 #[cfg(feature = "_database")]
 mod scratch;
-#[cfg(feature = "sqlite")]
-mod sqlite;
 #[cfg(feature = "_database")]
 mod statements;
 
@@ -34,12 +29,10 @@ pub use binary::Binary;
 pub use checks::{check_committed, check_settings};
 pub use client::{Answer, ask, ask_with, get};
 pub use exposition::{Exposition, documented};
-#[cfg(feature = "_database")]
-pub use fixtures::database_settings;
 pub use running::{Output, Running};
 pub use rustix::process::Signal;
 #[cfg(feature = "_database")]
-pub use scratch::{Scratch, TestEngine};
+pub use scratch::{Scratch, TestEngine, database_settings};
 #[cfg(feature = "_database")]
 pub use statements::check_statements;
 

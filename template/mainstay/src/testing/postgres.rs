@@ -1,7 +1,6 @@
-//! A database on a server: on the one at `DATABASE_URL`, whose user must be allowed to create
-//! databases; or else on one that the first test of this process starts. That one keeps its data in a
-//! temporary directory, listens on a socket in it alone, and ends with the process, however that
-//! ends.
+//! A Postgres database for each test: on the server at `DATABASE_URL`, whose user must be allowed to create
+//! databases, or on one that the first test of the process starts. That server keeps its data in a temporary
+//! directory, listens on a socket in it, and ends with the process.
 
 use std::env;
 use std::fs;
@@ -16,35 +15,35 @@ use url::Url;
 
 use super::TestEngine;
 
-/// A database, until this is dropped.
+/// Drops the database when it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Guard {
     server: String,
     name: String,
 }
 
 impl TestEngine for Postgres {
-    type Place = Place;
+    type Guard = Guard;
 
-    fn make() -> (String, Place) {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
+    fn create() -> (String, Guard) {
+        static CREATED: AtomicU32 = AtomicU32::new(0);
+        let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let server = server();
         let name = format!("scratch_{}_{number}", process::id());
-        // Nothing of an empty database is worth its write-ahead log.
+        // Copies the files, which is faster than to log an empty database.
         perform(
             &server,
             format!("CREATE DATABASE {name} TEMPLATE template0 STRATEGY file_copy"),
         );
         let mut url = Url::parse(&server).expect("the URL of a server");
         url.set_path(&name);
-        (url.into(), Place { server, name })
+        (url.into(), Guard { server, name })
     }
 }
 
-impl Drop for Place {
+impl Drop for Guard {
     fn drop(&mut self) {
-        // Whoever is still connected has been forgotten by a test.
+        // Connections that a test has forgotten must not prevent it.
         perform(
             &self.server,
             format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),
@@ -52,7 +51,7 @@ impl Drop for Place {
     }
 }
 
-/// Runs a statement, from wherever a test may be: also from a drop in the middle of another runtime.
+/// Runs a statement in a thread of its own: a drop may happen inside of another runtime.
 fn perform(server: &str, statement: String) {
     let server = server.to_owned();
     let worker = thread::spawn(move || {
@@ -66,7 +65,7 @@ fn perform(server: &str, statement: String) {
             connection.close().await
         })
     });
-    let done = worker.join().expect("it does not panic");
+    let done = worker.join().expect("the thread does not panic");
     if let Err(error) = done
         && !thread::panicking()
     {
@@ -74,7 +73,7 @@ fn perform(server: &str, statement: String) {
     }
 }
 
-/// The URL of a server.
+/// The URL of the server.
 fn server() -> String {
     static SERVER: OnceLock<String> = OnceLock::new();
     let started = || env::var("DATABASE_URL").unwrap_or_else(|_| start());
@@ -89,9 +88,9 @@ fn start() -> String {
              or below /usr/lib/postgresql; install postgresql, or name a server"
         )
     });
-    let place = tempfile::Builder::new().prefix("pg-").tempdir();
-    let place = place.expect("a directory for a database server").keep();
-    // The shell ends the server when this process is gone: then nobody holds its input any more.
+    let directory = tempfile::Builder::new().prefix("pg-").tempdir();
+    let directory = directory.expect("a directory for a server").keep();
+    // The shell stops the server when its stdin closes, which happens at the end of this process.
     let script = r#"
         as_user() { "$@"; }
         if [ "$(id -u)" = 0 ]; then
@@ -116,17 +115,17 @@ fn start() -> String {
     "#;
     let mut server = Command::new("sh")
         .args(["-c", script, "sh"])
-        .args([&place, &programs])
+        .args([&directory, &programs])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("sh runs");
-    assert!(is_ready(&mut server), "{}", complaint(&place));
-    // Its input is open for as long as this process lives.
+    assert!(is_ready(&mut server), "{}", startup_log(&directory));
+    // Keeps its stdin open until this process ends.
     std::mem::forget(server);
     format!(
         "postgres://postgres@localhost/postgres?host={}",
-        place.display()
+        directory.display()
     )
 }
 
@@ -137,8 +136,8 @@ fn is_ready(server: &mut Child) -> bool {
     BufReader::new(stdout).read_line(&mut line).is_ok() && line == "ready\n"
 }
 
-fn complaint(place: &Path) -> String {
-    let log = fs::read_to_string(place.join("log")).unwrap_or_default();
+fn startup_log(directory: &Path) -> String {
+    let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
     format!("PostgreSQL does not start:\n{log}")
 }
 

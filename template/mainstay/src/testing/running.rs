@@ -3,73 +3,49 @@
 use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::capture::Capture;
-use super::client::get;
+use super::client::{PATIENCE, get};
 use super::exposition::Exposition;
 
 /// A process that a [`Binary`](super::Binary) has started. It is killed when this is dropped, and its
 /// directory and its database are removed.
 ///
-/// A test waits for events of the log, never for time to pass. What does not come in time, or cannot
-/// come any more since the process has ended, fails the test with the last lines of the process.
+/// A test waits for events of the log, and never for time to pass. An event that does not come within a minute, or
+/// before the process ends, fails the test with the last lines of the process.
 #[derive(Debug)]
 #[must_use = "the process is killed when this is dropped"]
 pub struct Running {
     process: Mutex<Child>,
     capture: Arc<Capture>,
-    patience: Duration,
-    directory: Directory,
+    directory: TempDir,
     _database: Option<Owned>,
 }
 
 /// Something that must exist as long as the process does.
 pub(super) type Owned = Box<dyn Any + Send + Sync>;
 
-/// What a command has printed, and how it ended.
+/// The output and the status of a command.
 #[derive(Debug, Clone)]
 pub struct Output {
-    /// How it ended.
+    /// The exit status.
     pub status: ExitStatus,
-    /// What it wrote to stdout.
+    /// The text on stdout.
     pub stdout: String,
-    /// What it wrote to stderr.
+    /// The text on stderr.
     pub stderr: String,
-}
-
-/// Where a process works.
-#[derive(Debug)]
-pub(super) enum Directory {
-    /// Removed when this is dropped.
-    Own(TempDir),
-    Kept(PathBuf),
-}
-
-impl Directory {
-    pub(super) fn path(&self) -> &Path {
-        match self {
-            Self::Own(directory) => directory.path(),
-            Self::Kept(path) => path,
-        }
-    }
 }
 
 impl Running {
     #[track_caller]
-    pub(super) fn spawn(
-        mut command: Command,
-        directory: Directory,
-        database: Option<Owned>,
-        patience: Duration,
-    ) -> Self {
+    pub(super) fn spawn(mut command: Command, directory: TempDir, database: Option<Owned>) -> Self {
         command.stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap_or_else(|error| {
@@ -78,7 +54,6 @@ impl Running {
         Self {
             capture: Capture::of(&mut process),
             process: Mutex::new(process),
-            patience,
             directory,
             _database: database,
         }
@@ -120,25 +95,19 @@ impl Running {
     /// event with this message, the second call the second, and so on.
     #[track_caller]
     pub fn event(&self, message: &str) -> Value {
-        self.capture.next_event(message, self.patience)
+        self.capture.next_event(message, PATIENCE)
     }
 
-    /// Waits for an event that fits, and gives the first one since the start. `what` names it if it
-    /// does not come.
+    /// Waits for the first event since the start that matches. `what` names it in the failure.
     #[track_caller]
     pub fn wait_for(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        self.capture.first_event(what, fits, self.patience)
+        self.capture.first_event(what, fits, PATIENCE)
     }
 
     /// All events of the log up to now.
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {
         self.capture.events()
-    }
-
-    /// What the process has written to stderr up to now.
-    pub fn stderr(&self) -> String {
-        self.capture.stderr()
     }
 
     /// The metrics that the operator's listener gives now.
@@ -152,7 +121,7 @@ impl Running {
         self.directory.path()
     }
 
-    /// The number of the process.
+    /// The process ID.
     pub fn pid(&self) -> u32 {
         self.with_process(|process| process.id())
     }
@@ -161,7 +130,7 @@ impl Running {
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         let sent = self.with_process(|process| {
-            // Its number is its own as long as nobody has waited for its end.
+            // The process ID is not reused before the process was waited for.
             if process.try_wait()?.is_some() {
                 return Err(io::Error::other("the process has ended"));
             }
@@ -170,16 +139,15 @@ impl Running {
         sent.unwrap_or_else(|error| panic!("cannot send {signal:?}: {error}"));
     }
 
-    /// Waits until the process has ended. It may take twice the patience of an event, since a stop
-    /// takes its time.
+    /// Waits until the process has ended: up to two minutes, since a stop may take long.
     #[track_caller]
     pub fn ended(&self) -> ExitStatus {
-        self.capture.wait_for_end(self.patience * 2);
+        self.capture.wait_for_end(PATIENCE * 2);
         let ended = self.with_process(Child::wait);
         ended.expect("the status of a process that has ended")
     }
 
-    /// Waits for the end and gives everything that was printed.
+    /// Waits for the end, and returns the whole output.
     #[track_caller]
     pub(super) fn output(&self) -> Output {
         Output {

@@ -1,35 +1,41 @@
-//! A database of its own for each test: made fast, in parallel with others, and removed in the end.
+//! An empty database for each test, which is removed in the end, and settings for it.
 
 use std::fmt;
+use std::time::Duration;
 
-use crate::database::Engine;
+#[cfg(feature = "sqlite")]
+use tempfile::TempDir;
 
-/// An engine that databases can be made for, for a test.
+use crate::Importance;
+use crate::database::{Engine, OnStart, Settings, UnknownMigrations};
+use crate::settings::Setting;
+
+/// An engine that can make a database for a test.
 pub trait TestEngine: Engine {
     /// Removes the database when it is dropped.
     #[doc(hidden)]
-    type Place: fmt::Debug + Send + Sync;
+    type Guard: fmt::Debug + Send + Sync;
 
     #[doc(hidden)]
-    fn make() -> (String, Self::Place);
+    fn create() -> (String, Self::Guard);
 }
 
-/// A database that no other test uses, with nothing in it. It is removed when this is dropped.
+/// An empty database that no other test uses. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct Scratch<E: TestEngine> {
     url: String,
-    _place: E::Place,
+    _guard: E::Guard,
 }
 
 impl<E: TestEngine> Scratch<E> {
     /// Makes one.
     #[must_use]
     pub fn new() -> Self {
-        let (url, place) = E::make();
-        Self { url, _place: place }
+        let (url, guard) = E::create();
+        Self { url, _guard: guard }
     }
 
-    /// Where it is: the setting `database.url`.
+    /// The setting `database.url`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -39,5 +45,35 @@ impl<E: TestEngine> Scratch<E> {
 impl<E: TestEngine> Default for Scratch<E> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl TestEngine for sqlx::Sqlite {
+    type Guard = TempDir;
+
+    fn create() -> (String, TempDir) {
+        let directory = TempDir::new().expect("a directory for a database");
+        let file = directory.path().join("scratch.db");
+        (format!("sqlite:{}", file.display()), directory)
+    }
+}
+
+/// Settings of a database at this URL, with short time limits.
+#[must_use]
+pub fn database_settings<E: Engine>(url: &str) -> Settings<E> {
+    Settings {
+        name: "database".to_owned(),
+        url: Setting::parse(&url.into()).expect("a URL of this engine"),
+        max_connections: 2,
+        acquire_timeout: Duration::from_secs(2),
+        statement_timeout: Duration::from_secs(5),
+        max_lifetime: Duration::from_mins(30),
+        hold_warning: Duration::from_secs(5),
+        on_start: OnStart::Wait,
+        migrate_on_start: true,
+        migrate_timeout: Duration::from_secs(30),
+        unknown_migrations: UnknownMigrations::Refuse,
+        health: Importance::Degraded,
     }
 }

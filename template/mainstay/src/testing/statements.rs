@@ -1,8 +1,8 @@
 //! Checks the SQL of a service against its schema: a typo, or a column that a migration has renamed,
 //! fails a test instead of a request in production.
 //!
-//! The sources are searched for the statements that are given to sqlx, and the database prepares each.
-//! That runs nothing, needs no data, and no macro that connects to a database while it compiles.
+//! It finds the statements that the sources give to sqlx, and lets the database prepare each. That runs no
+//! statement, and needs neither data nor a database at compile time.
 
 mod source;
 
@@ -21,7 +21,7 @@ use source::{Call, calls};
 /// Prepares every SQL statement of the sources in `place`, a directory or a file such as `"src"`, on a
 /// new database with these migrations.
 ///
-/// A statement is a string literal that is given to one of sqlx's functions, such as `query_as`.
+/// A statement is a string literal in a call of one of sqlx's functions, such as `query_as`.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! What Postgres has to itself.
+//! The tests of Postgres alone.
 
 use sqlx::Postgres;
 
@@ -7,14 +7,14 @@ use crate::database::on_postgres::suite::Fixture;
 use crate::database::{Database, ErrorKind, log_safe_message};
 use crate::testing::database_settings;
 
-/// What the server says of a session.
+/// A setting of the session.
 async fn shown(database: &Database<Postgres>, what: &'static str) -> String {
     let query = sqlx::query_scalar("SELECT current_setting($1)").bind(what);
     query.fetch_one(database.read()).await.unwrap()
 }
 
 #[tokio::test]
-async fn every_connection_has_its_limits_and_its_name() {
+async fn connection_has_limits_and_application_name() {
     let fixture = Fixture::new().await;
     for (what, value) in [
         ("application_name", env!("CARGO_PKG_NAME")),
@@ -28,7 +28,7 @@ async fn every_connection_has_its_limits_and_its_name() {
 }
 
 #[tokio::test]
-async fn a_connection_that_can_only_read_is_not_lent_again() {
+async fn read_only_connection_is_discarded() {
     let fixture = Fixture::new().await;
     let read_only = sqlx::query("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY");
     read_only.execute(fixture.database.write()).await.unwrap();
@@ -40,7 +40,7 @@ async fn a_connection_that_can_only_read_is_not_lent_again() {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_has_ended_is_not_lent_again() {
+async fn terminated_connection_is_discarded() {
     let fixture = Fixture::new().await;
     let ended = sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())");
     let error = ended.execute(fixture.database.write()).await.unwrap_err();
@@ -74,7 +74,7 @@ async fn value_of_the_wrong_type_is_invalid_and_not_logged() {
 }
 
 #[tokio::test]
-async fn a_claim_is_nobody_elses_until_its_transaction_is_over() {
+async fn claim_excludes_others_until_its_transaction_ends() {
     let fixture = Fixture::new().await;
     let database = &fixture.database;
     let mut first = database.begin().await.unwrap();
@@ -92,7 +92,7 @@ async fn a_claim_is_nobody_elses_until_its_transaction_is_over() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_missing_is_named_at_once() {
+async fn missing_certificate_is_named_at_once() {
     let url = "postgres://u:s3cr3t@h/db?sslmode=verify-full&sslrootcert=/nowhere/ca.pem";
     let database = Database::<Postgres>::new(&database_settings(url), &[]).unwrap();
     let error = database.connect().await.unwrap_err().to_string();
@@ -102,7 +102,7 @@ async fn a_certificate_that_is_missing_is_named_at_once() {
 }
 
 #[test]
-fn a_password_is_shown_nowhere_in_a_url() {
+fn password_is_redacted_in_a_url() {
     for (url, shown) in [
         ("postgres://u@h/db", "postgres://u@h/db"),
         (
@@ -135,7 +135,7 @@ fn a_password_is_shown_nowhere_in_a_url() {
 }
 
 #[test]
-fn a_url_into_which_a_password_has_spilled_is_none() {
+fn url_with_a_spilled_password_is_refused() {
     for url in [
         "postgres://u:/s3cr3t@h/db",
         "postgres://u:12/34s3cr3t@h/db",

@@ -1,46 +1,43 @@
-//! The file itself, as the file system has it: whether it is still there, and what is left beside it.
+//! The file of the database: whether it is still there, and the files that a close leaves beside it.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Executor, Sqlite};
+use sqlx::{Error, Executor, SqliteConnection};
 
-/// The file, as it was found at the start.
-#[derive(Debug, Clone)]
+/// The file, as it was when it was opened.
+#[derive(Debug)]
 pub struct Storage {
     file: PathBuf,
-    /// Its device and its number there: another file by the same name has another one.
+    /// Its device and its inode: another file of the same name has others.
     identity: (u64, u64),
 }
 
 impl Storage {
-    pub(super) fn open(url: &str) -> Result<Self, sqlx::Error> {
-        let options = SqliteConnectOptions::from_str(url)?;
-        let file = options.get_filename().to_owned();
-        let identity = identity(&file)?;
-        Ok(Self { file, identity })
+    pub(super) fn open(file: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            file: file.to_owned(),
+            identity: identity(file)?,
+        })
     }
 
-    /// Whether it is still there. Whoever has it open would not notice.
-    pub(super) async fn check(&self) -> Result<(), sqlx::Error> {
+    /// Fails if the file is gone or replaced. A connection that has it open would not notice.
+    pub(super) async fn check(&self) -> Result<(), Error> {
         let file = self.file.clone();
-        // The disk may take its time.
         let found = tokio::task::spawn_blocking(move || identity(&file)).await;
-        let words = match found.map_err(io::Error::other)? {
+        let problem = match found.map_err(io::Error::other)? {
             Ok(found) if found == self.identity => return Ok(()),
-            Ok(_) => "is another one than at the start".to_owned(),
+            Ok(_) => "was replaced".to_owned(),
             Err(error) => format!("cannot be found: {error}"),
         };
-        let words = format!("the file {} {words}", self.file.display());
-        Err(io::Error::new(io::ErrorKind::NotFound, words).into())
+        let problem = format!("the file {} {problem}", self.file.display());
+        Err(io::Error::new(io::ErrorKind::NotFound, problem).into())
     }
 
-    /// Says so if the log is still there after the last connection has closed: then what is in it could not be
-    /// brought into the file, for want of room or since another process has it open.
+    /// Logs that the write-ahead log is still there after the last connection has closed: the disk is full, or
+    /// another process has the database open.
     pub(super) fn warn_of_leftovers(&self) {
         let mut log = self.file.clone().into_os_string();
         log.push("-wal");
@@ -58,24 +55,18 @@ fn identity(file: &Path) -> Result<(u64, u64), io::Error> {
     Ok((found.dev(), found.ino()))
 }
 
-/// Reads the schema from the file, and not from what is remembered of it. A disk that is full is not
-/// noticed by that: it can be read.
-pub(super) async fn probe<L>(lease: &mut L) -> Result<(), sqlx::Error>
-where
-    L: Send,
-    for<'c> &'c mut L: Executor<'c, Database = Sqlite>,
-{
-    // Not prepared, since it is done as soon as that.
-    (&mut *lease)
-        .execute(sqlx::raw_sql("PRAGMA shrink_memory"))
-        .await?;
+/// Reads the schema from the file instead of the cache.
+pub(super) async fn probe(connection: &mut SqliteConnection) -> Result<(), Error> {
+    // Not prepared: it takes effect while it is prepared.
+    let shrink = sqlx::raw_sql("PRAGMA shrink_memory");
+    (&mut *connection).execute(shrink).await?;
     let query = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema");
-    let known: i64 = query.fetch_one(lease).await?;
-    if known > 0 {
+    let tables: i64 = query.fetch_one(connection).await?;
+    if tables > 0 {
         return Ok(());
     }
-    let words = "there is nothing in the database any more";
-    Err(io::Error::new(io::ErrorKind::UnexpectedEof, words).into())
+    let problem = "the database has no tables any more";
+    Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem).into())
 }
 
 #[cfg(test)]
@@ -87,18 +78,18 @@ mod tests {
     use crate::database::on_sqlite::suite::Fixture;
 
     #[tokio::test]
-    async fn a_file_that_goes_away_is_missed_and_not_replaced() {
+    async fn removed_file_is_reported_and_not_replaced() {
         let fixture = Fixture::new().await;
         let file = fixture.scratch.url().strip_prefix("sqlite:").unwrap();
         std::fs::remove_file(file).unwrap();
-        // Nobody has read so far: this is a new connection.
-        let missed = fixture.database.ping().await.unwrap_err();
-        assert!(missed.to_string().contains("cannot be found"), "{missed}");
-        let missed = sqlx::query("SELECT 1")
+        // The first read: it opens a new connection.
+        let error = fixture.database.ping().await.unwrap_err();
+        assert!(error.to_string().contains("cannot be found"), "{error}");
+        let error = sqlx::query("SELECT 1")
             .execute(fixture.database.read())
             .await;
-        let missed = missed.unwrap_err().to_string();
-        assert!(missed.contains("unable to open"), "{missed}");
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("unable to open"), "{error}");
         assert!(!Path::new(file).exists());
     }
 

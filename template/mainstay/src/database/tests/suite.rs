@@ -1,5 +1,4 @@
-//! The database under bad treatment. All of this holds for every engine `E`, and is compiled once for
-//! each; the tests of what a single engine does are beside that engine.
+//! The tests that hold for every engine `E`, compiled once for each. Tests of a single engine are beside it.
 
 use std::panic::Location;
 use std::time::Duration;
@@ -16,9 +15,10 @@ use crate::testing::{Scratch, database_settings};
 
 mod migrations;
 mod settings;
+mod sqlx_pool;
 mod transactions;
 
-/// Longer than anything here takes; only a failure waits for it.
+/// Longer than any test takes: only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keeps a connection busy for longer than any test.
@@ -70,7 +70,7 @@ impl Fixture {
         numbers.into_values().next_back().unwrap()
     }
 
-    /// Waits until nobody has a connection.
+    /// Waits until every connection has returned.
     async fn rest(&self) {
         let rest = async {
             while self.numbers().in_use > 0 {
@@ -82,7 +82,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn a_connection_serves_one_after_the_other() {
+async fn connection_is_reused_by_the_next_caller() {
     let fixture = Fixture::new().await;
     for number in 0..10 {
         fixture.add(&number.to_string()).await.unwrap();
@@ -110,8 +110,8 @@ async fn abandoned_statement_ends_and_frees_its_connection() {
 }
 
 #[tokio::test]
-async fn a_statement_that_takes_too_long_is_ended_and_called_too_slow() {
-    // Long enough for whatever else has to be written, also on a slow disk.
+async fn statement_over_its_time_limit_ends_as_timeout() {
+    // Long enough for the other writes, also on a slow disk.
     let fixture =
         Fixture::with(|settings| settings.statement_timeout = Duration::from_secs(2)).await;
     let began = Instant::now();
@@ -127,7 +127,7 @@ async fn a_statement_that_takes_too_long_is_ended_and_called_too_slow() {
 }
 
 #[tokio::test]
-async fn whoever_waits_too_long_for_a_connection_is_told_so() {
+async fn checkout_fails_after_acquire_timeout() {
     let fixture = Fixture::with(|settings| {
         settings.max_connections = 1;
         settings.acquire_timeout = Duration::from_secs(1);
@@ -171,7 +171,7 @@ async fn no_statement_begins_after_the_deadline_of_its_request() {
 }
 
 #[tokio::test]
-async fn rows_that_are_read_half_way_do_not_spoil_the_connection() {
+async fn partly_read_result_leaves_the_connection_usable() {
     let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
     for number in 0..3 {
         fixture.add(&number.to_string()).await.unwrap();
@@ -186,7 +186,7 @@ async fn rows_that_are_read_half_way_do_not_spoil_the_connection() {
 }
 
 #[tokio::test]
-async fn a_close_names_who_still_has_a_connection() {
+async fn close_names_the_holder_of_a_connection() {
     let fixture = Fixture::new().await;
     let held = fixture.database.begin().await.unwrap();
     let line = Location::caller().line() - 1;
@@ -206,7 +206,7 @@ async fn a_close_names_who_still_has_a_connection() {
 }
 
 #[tokio::test]
-async fn a_close_ends_what_is_running() {
+async fn close_cancels_running_statements() {
     let fixture = Fixture::new().await;
     let database = fixture.database.clone();
     let mut running = JoinSet::new();
@@ -228,7 +228,7 @@ async fn a_close_ends_what_is_running() {
 }
 
 #[tokio::test]
-async fn no_connection_outlives_its_time() {
+async fn connection_is_replaced_after_max_lifetime() {
     let fixture = Fixture::with(|settings| settings.max_lifetime = Duration::from_secs(1)).await;
     fixture.add("first").await.unwrap();
     sleep(Duration::from_millis(1100)).await;
@@ -238,7 +238,7 @@ async fn no_connection_outlives_its_time() {
 }
 
 #[tokio::test]
-async fn whoever_keeps_a_connection_for_long_is_noticed_once() {
+async fn long_hold_is_logged_once() {
     let fixture = Fixture::with(|settings| settings.hold_warning = Duration::from_millis(10)).await;
     let supervisor = Supervisor::new();
     fixture.database.spawn_maintenance(&supervisor).unwrap();
@@ -259,7 +259,7 @@ async fn whoever_keeps_a_connection_for_long_is_noticed_once() {
 }
 
 #[tokio::test]
-async fn a_refusal_names_the_field() {
+async fn constraint_violation_names_the_column() {
     let fixture = Fixture::new().await;
     fixture.add("first").await.unwrap();
     let some = |field: &str| Some(field.to_owned());
@@ -299,11 +299,11 @@ async fn a_refusal_names_the_field() {
 }
 
 #[tokio::test]
-async fn a_value_of_a_client_is_in_nothing_that_is_told_of_a_failure() {
+async fn log_message_contains_no_value_of_a_client() {
     let fixture = Fixture::new().await;
     fixture.add("canary").await.unwrap();
     for statement in [
-        // Their words have it in them: "no such column: canary", "near "canary"".
+        // The message contains it: "no such column: canary", "near "canary"".
         "SELECT canary FROM things",
         "SELECT id FROM things WHERE canary(name)",
         "SELECT id FROM things WHERE name = 'x' canary",
@@ -323,7 +323,7 @@ async fn a_value_of_a_client_is_in_nothing_that_is_told_of_a_failure() {
 }
 
 #[tokio::test]
-async fn what_one_process_has_committed_another_one_sees() {
+async fn commit_is_visible_to_another_process() {
     let fixture = Fixture::new().await;
     let other = Database::<E>::new(&database_settings(fixture.scratch.url()), &[]).unwrap();
     for name in ["first", "second"] {

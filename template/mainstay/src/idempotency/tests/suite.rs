@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::{post, put};
 use axum::{Extension, Router};
@@ -128,7 +129,7 @@ async fn make(State(service): State<Arc<Service>>, once: Once<Bytes>) -> Result<
 
 async fn demand(
     State(service): State<Arc<Service>>,
-    once: Once<Bytes, Required>,
+    once: OnceRequired<Bytes>,
 ) -> Result<Response, Problem> {
     let work = async |_: &mut Transaction<E>, _| Ok(StatusCode::NO_CONTENT);
     once.run(&service.keys, work).await
@@ -228,7 +229,7 @@ async fn repeated_request_is_done_once_and_gets_the_same_answer() {
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_one_request_on_its_route() {
+async fn key_belongs_to_one_request_on_its_route() {
     let fixture = Fixture::new().await;
     let send = |what, body| send(&fixture.service, what, "one", body);
     assert_eq!(send("POST /things/red", "a").await.status, 201);
@@ -252,7 +253,7 @@ async fn a_key_belongs_to_one_request_on_its_route() {
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_whoever_has_sent_it() {
+async fn key_belongs_to_its_caller() {
     let fixture = Fixture::new().await;
     let send = |what, body| send(&fixture.service, what, "one", body);
     assert_eq!(send("ada@POST /things", "a").await.status, 201);
@@ -263,7 +264,7 @@ async fn a_key_belongs_to_whoever_has_sent_it() {
 }
 
 #[tokio::test]
-async fn what_is_refused_has_no_effect_and_stays_refused() {
+async fn refused_request_has_no_effect_and_is_replayed() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.send("", "a").await.status, 201);
     let refused = Problem::new(StatusCode::CONFLICT, "too_many", "There is no room");

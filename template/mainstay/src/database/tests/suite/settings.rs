@@ -1,4 +1,4 @@
-//! Databases beside each other, each with a section of its own.
+//! Two databases, each with a section of its own.
 
 use super::*;
 use crate::settings::{Reader, Reference, Section, Sources, load};
@@ -43,7 +43,7 @@ fn both(set: &[&str]) -> Result<Both, String> {
 }
 
 #[test]
-fn a_named_section_has_the_same_keys() {
+fn named_section_has_the_same_keys() {
     let keys = |text: &str| {
         let reference = Reference::new(&[text]);
         let keys = reference.keys().map(str::to_owned);
@@ -59,7 +59,7 @@ fn a_named_section_has_the_same_keys() {
 }
 
 #[test]
-fn two_databases_are_set_apart() {
+fn two_databases_have_their_own_settings() {
     let set = ["archive.max_connections=3", "health.archive=required"];
     let Both { database, archive } = both(&set).unwrap();
     assert_eq!((database.max_connections, archive.max_connections), (10, 3));
@@ -71,7 +71,7 @@ fn two_databases_are_set_apart() {
 }
 
 #[test]
-fn a_problem_names_the_section_of_its_database() {
+fn problem_names_the_section_of_its_database() {
     let report = both(&["archive.acquire_timeout=1m"]).unwrap_err();
     assert!(report.starts_with("1 problem "), "{report}");
     for key in ["archive.acquire_timeout = \"1m\"", "http.request_timeout"] {
@@ -82,7 +82,7 @@ fn a_problem_names_the_section_of_its_database() {
 }
 
 #[test]
-fn every_key_of_a_database_is_read_and_explained() {
+fn every_key_is_read_and_described() {
     struct Own;
 
     impl Section for Own {
@@ -105,5 +105,29 @@ fn every_key_of_a_database_is_read_and_explained() {
     assert_eq!(described, read);
     for key in described {
         assert!(!reference.meaning(key).is_empty(), "no comment above {key}");
+    }
+}
+
+#[test]
+fn error_names_the_section_of_its_database() {
+    let scratch = Scratch::<E>::new();
+    let mut settings: Settings<E> = database_settings(scratch.url());
+    settings.name = "archive".to_owned();
+    for (reason, key) in [
+        (Reason::Open(sqlx::Error::WorkerCrashed), "archive.url"),
+        (
+            Reason::Open(sqlx::Error::PoolTimedOut),
+            "archive.acquire_timeout",
+        ),
+        (
+            Reason::Locked(Duration::from_secs(1)),
+            "archive.migrate_timeout",
+        ),
+        (Reason::Pending(2), "archive.migrate_on_start"),
+        (Reason::Missing, "archive.migrate_on_start"),
+    ] {
+        let error = settings.error(reason).to_string();
+        assert!(error.contains(key), "{key} is not in {error}");
+        assert!(!error.contains("database."), "{error}");
     }
 }

@@ -1,9 +1,9 @@
-//! What takes effect, and what never was.
+//! Transactions: what is committed, and what is rolled back.
 
 use super::*;
 
 #[tokio::test]
-async fn a_transaction_takes_effect_as_a_whole_or_not_at_all() {
+async fn transaction_is_atomic() {
     let fixture = Fixture::new().await;
     for (name, commits) in [("kept", true), ("undone", false)] {
         let mut transaction = fixture.database.begin().await.unwrap();
@@ -14,17 +14,13 @@ async fn a_transaction_takes_effect_as_a_whole_or_not_at_all() {
             transaction.commit().await.unwrap();
         }
     }
-    // Nobody has the connection before it was tidied.
+    // The connection is in the pool only after its clean-up.
     fixture.rest().await;
     fixture.add("next").await.unwrap();
     let query = sqlx::query_scalar("SELECT name FROM things ORDER BY name");
     let names: Vec<String> = query.fetch_all(fixture.database.read()).await.unwrap();
     assert_eq!(names, ["kept", "next"]);
-    assert_eq!(
-        fixture.numbers().size,
-        1,
-        "the connection was of further use"
-    );
+    assert_eq!(fixture.numbers().size, 1, "the connection was reused");
 }
 
 #[tokio::test]
@@ -45,7 +41,7 @@ async fn transaction_never_commits_after_a_failed_statement() {
 }
 
 #[tokio::test]
-async fn after_a_failed_statement_a_transaction_takes_no_other() {
+async fn transaction_refuses_statements_after_a_failed_one() {
     let fixture = Fixture::new().await;
     fixture.add("first").await.unwrap();
     let mut transaction = fixture.database.begin().await.unwrap();
@@ -59,7 +55,7 @@ async fn after_a_failed_statement_a_transaction_takes_no_other() {
 }
 
 #[tokio::test]
-async fn undo_to_mark_undoes_a_failure_and_keeps_the_rest() {
+async fn rollback_to_savepoint_undoes_a_failed_statement() {
     let fixture = Fixture::new().await;
     let mut transaction = fixture.database.begin().await.unwrap();
     for (number, name) in ["before", "after", "before", "last"]
@@ -71,8 +67,8 @@ async fn undo_to_mark_undoes_a_failure_and_keeps_the_rest() {
         let done = query.execute(&mut *transaction).await;
         assert_eq!(done.is_err(), number == 2, "{done:?}");
         match number {
-            0 => transaction.mark().await.unwrap(),
-            2 => transaction.undo_to_mark().await.unwrap(),
+            0 => transaction.set_savepoint().await.unwrap(),
+            2 => transaction.rollback_to_savepoint().await.unwrap(),
             _ => {}
         }
     }
@@ -80,15 +76,11 @@ async fn undo_to_mark_undoes_a_failure_and_keeps_the_rest() {
     let query = sqlx::query_scalar("SELECT name FROM things ORDER BY name");
     let names: Vec<String> = query.fetch_all(fixture.database.read()).await.unwrap();
     assert_eq!(names, ["before", "last"]);
-    assert_eq!(
-        fixture.numbers().size,
-        1,
-        "the connection was of further use"
-    );
+    assert_eq!(fixture.numbers().size, 1, "the connection was reused");
 }
 
 #[tokio::test]
-async fn without_a_mark_a_failure_stays_and_nothing_is_committed() {
+async fn rollback_without_a_savepoint_commits_nothing() {
     let fixture = Fixture::new().await;
     let mut transaction = fixture.database.begin().await.unwrap();
     for is_first in [true, false] {
@@ -96,14 +88,14 @@ async fn without_a_mark_a_failure_stays_and_nothing_is_committed() {
         let done = query.execute(&mut *transaction).await;
         assert_eq!(done.is_ok(), is_first, "{done:?}");
     }
-    transaction.undo_to_mark().await.unwrap_err();
+    transaction.rollback_to_savepoint().await.unwrap_err();
     transaction.commit().await.unwrap_err();
     fixture.rest().await;
     assert_eq!(fixture.count().await, 0);
 }
 
 #[tokio::test]
-async fn roll_back_frees_the_connection_at_once() {
+async fn rollback_returns_the_connection_at_once() {
     let fixture = Fixture::new().await;
     for statements in [1, 2] {
         let mut transaction = fixture.database.begin().await.unwrap();
@@ -119,7 +111,7 @@ async fn roll_back_frees_the_connection_at_once() {
 }
 
 #[tokio::test]
-async fn statements_that_fail_within_their_own_begin_are_undone() {
+async fn failed_script_with_its_own_begin_is_rolled_back() {
     let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
     fixture.add("first").await.unwrap();
     let several = sqlx::raw_sql(
@@ -128,7 +120,7 @@ async fn statements_that_fail_within_their_own_begin_are_undone() {
     );
     several.execute(fixture.database.write()).await.unwrap_err();
     fixture.rest().await;
-    // An error of the next one is allowed, and not of the one after it.
+    // The next statement may fail, and the one after it must not.
     _ = fixture.add("second").await;
     fixture.rest().await;
     let query = sqlx::query("INSERT INTO things (id, name) VALUES (20, 'third')");
@@ -144,9 +136,9 @@ async fn statements_that_fail_within_their_own_begin_are_undone() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_returned_is_there() {
+async fn returned_row_is_committed() {
     let fixture = Fixture::new().await;
-    // The key is looked at when the statement is committed, after its row has come out.
+    // The foreign key is checked at the commit, after the row was returned.
     let table = "CREATE TABLE parts (
         id INTEGER PRIMARY KEY,
         thing INTEGER NOT NULL REFERENCES things (id) DEFERRABLE INITIALLY DEFERRED
@@ -164,7 +156,7 @@ async fn a_row_that_is_returned_is_there() {
 }
 
 #[tokio::test]
-async fn whoever_gives_up_a_begin_leaves_nothing_behind() {
+async fn cancelled_begin_leaves_no_transaction_open() {
     let fixture = Fixture::new().await;
     for number in 0..200_u64 {
         let patience = Duration::from_micros(number * 7 % 400);
@@ -178,12 +170,12 @@ async fn whoever_gives_up_a_begin_leaves_nothing_behind() {
     assert_eq!(
         fixture.count().await,
         20,
-        "what was written is there for everybody"
+        "other connections see every write"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_writers_at_once_wait_for_each_other_and_none_fails() {
+async fn concurrent_writers_take_turns_and_none_fails() {
     let fixture = Fixture::with(|settings| settings.acquire_timeout = PATIENCE).await;
     let mut writers = JoinSet::new();
     for writer in 0..16 {
@@ -212,7 +204,7 @@ async fn many_writers_at_once_wait_for_each_other_and_none_fails() {
 }
 
 #[tokio::test]
-async fn a_claim_is_free_again_after_its_transaction() {
+async fn claim_ends_with_its_transaction() {
     let fixture = Fixture::new().await;
     for commits in [true, false] {
         let mut transaction = fixture.database.begin().await.unwrap();

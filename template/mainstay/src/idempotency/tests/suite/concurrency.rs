@@ -7,7 +7,7 @@ use super::*;
 use crate::metrics::pools::Numbers;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_hundred_at_once_one_is_worked_on() {
+async fn one_of_a_hundred_concurrent_requests_does_the_work() {
     let fixture = Fixture::new().await;
     // Half of them come to another process.
     let other = Arc::new(service(fixture.scratch.url(), |_| {}, false));
@@ -40,7 +40,7 @@ async fn of_a_hundred_at_once_one_is_worked_on() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_leaves_nothing_and_can_ask_again() {
+async fn cancelled_request_leaves_nothing_and_can_be_retried() {
     let fixture = Fixture::new().await;
     let holding = fixture.holding();
     let leaving = holding.send("one", "a");
@@ -60,7 +60,7 @@ async fn whoever_leaves_leaves_nothing_and_can_ask_again() {
 }
 
 #[tokio::test]
-async fn one_that_is_being_worked_on_is_not_begun_again() {
+async fn request_in_progress_is_not_started_again() {
     let fixture = Fixture::new().await;
     let holding = fixture.holding();
     let second = async {

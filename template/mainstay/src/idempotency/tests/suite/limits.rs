@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn answers_that_were_kept_for_long_enough_go_and_others_stay() {
+async fn expired_answers_are_removed_in_batches() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.send("new", "a").await.status, 201);
     let old = "INSERT INTO idempotency (route, caller, key, request, status, head, body, kept_at)
@@ -17,7 +17,7 @@ async fn answers_that_were_kept_for_long_enough_go_and_others_stay() {
         .unwrap();
     let mut removed = Vec::new();
     for _ in 0..4 {
-        removed.push(keys.forget_batch().await.unwrap());
+        removed.push(keys.remove_batch().await.unwrap());
     }
     assert_eq!(removed, [1000, 1000, 500, 0]);
     assert_eq!(fixture.kept().await, 1);
@@ -25,7 +25,7 @@ async fn answers_that_were_kept_for_long_enough_go_and_others_stay() {
 }
 
 #[tokio::test]
-async fn no_more_answers_are_kept_than_there_is_room_for() {
+async fn answers_never_exceed_max_answers() {
     let fixture = Fixture::with(|settings| settings.max_answers = 2).await;
     assert_eq!(fixture.send("one", "a").await.status, 201);
     assert_eq!(fixture.send("two", "b").await.status, 201);

@@ -1,63 +1,18 @@
-//! A statement, and the span that it has inside of a request that is followed.
+//! The span of a statement, in a request that is sampled.
 //!
-//! The span says what kind of statement it is, on which table, and from where in the code; never its
-//! text, since values may have been put into that.
+//! It has the verb of the statement, its table, and the location in the code; never the text, which may contain
+//! values.
 
-use sqlx::error::BoxDynError;
-use sqlx::{Error, Execute, SqlStr};
 use tracing::Span;
 use tracing::field::Empty;
 
 use super::engine::Engine;
-use super::errors::code;
-use super::loan::Place;
+use super::pool::Caller;
 use crate::context::Trace;
 use crate::telemetry::span;
 
-/// A statement that is about to run. What sqlx has is taken apart: it tells its text only to whoever
-/// runs it.
-pub(super) struct Statement<E: Engine> {
-    sql: SqlStr,
-    prepared: Option<E::Statement>,
-    arguments: Result<Option<E::Arguments>, BoxDynError>,
-    is_persistent: bool,
-}
-
-impl<E: Engine> Statement<E> {
-    pub(super) fn of<'q>(mut query: impl Execute<'q, E>) -> Self {
-        Self {
-            prepared: query.statement().cloned(),
-            arguments: query.take_arguments(),
-            is_persistent: query.persistent(),
-            sql: query.sql(),
-        }
-    }
-
-    pub(super) fn text(&self) -> &str {
-        self.sql.as_str()
-    }
-}
-
-impl<E: Engine> Execute<'_, E> for Statement<E> {
-    fn sql(self) -> SqlStr {
-        self.sql
-    }
-
-    fn statement(&self) -> Option<&E::Statement> {
-        self.prepared.as_ref()
-    }
-
-    fn take_arguments(&mut self) -> Result<Option<E::Arguments>, BoxDynError> {
-        std::mem::replace(&mut self.arguments, Ok(None))
-    }
-
-    fn persistent(&self) -> bool {
-        self.is_persistent
-    }
-}
-
-/// Around a statement, if the request at hand is followed.
-pub(super) fn begun(system: &'static str, sql: &str, place: Place) -> Span {
+/// The span of this statement, if the current request is sampled.
+pub(super) fn of<E: Engine>(sql: &str, caller: Caller) -> Span {
     if Trace::current_sampled().is_none() {
         return Span::none();
     }
@@ -66,40 +21,36 @@ pub(super) fn begun(system: &'static str, sql: &str, place: Place) -> Span {
         Some(table) => format!("{operation} {table}"),
         None => operation.to_owned(),
     };
-    // No filter but `off` is above this level.
+    // No filter but `off` disables this level.
     tracing::error_span!(
         span::STATEMENT,
-        system,
+        system = E::SYSTEM,
         operation,
         summary,
-        file = place.file(),
-        line = place.line(),
+        file = caller.file(),
+        line = caller.line(),
         error = Empty,
     )
 }
 
-/// What it has failed with.
-pub(super) fn failed(span: &Span, error: &Error) {
-    if !span.is_disabled() {
-        span.record("error", &*code(error));
-    }
-}
-
-/// The verb of a statement, and the table that it is about.
+/// The verb of a statement, and its table.
 fn summary(sql: &str) -> (&'static str, Option<&str>) {
-    // From the first literal, quoted name or comment on, anything may be a value.
+    // From the first literal, quoted name or comment on, a word may be a value.
     let plain = sql.split(['\'', '"', '`', '[', '$', '-', '/']).next();
-    let plain = plain.unwrap_or_default().trim_start();
     let mut words = plain
+        .unwrap_or_default()
         .split(|c: char| !(c.is_alphanumeric() || "_.".contains(c)))
         .filter(|word| !word.is_empty());
     let first = words.next().unwrap_or_default();
-    let verb = |verb: &&str| verb.eq_ignore_ascii_case(first);
-    let Some(verb) = VERBS.into_iter().find(verb) else {
+    let is_first = |verb: &&str| verb.eq_ignore_ascii_case(first);
+    let Some(verb) = VERBS.into_iter().find(is_first) else {
         return ("OTHER", None);
     };
-    let is_before = |word: &str| BEFORE_TABLES.iter().any(|it| it.eq_ignore_ascii_case(word));
-    let table = if verb == "UPDATE" || words.any(is_before) {
+    let precedes_table = |word: &str| {
+        let mut keywords = ["FROM", "INTO", "TABLE"].into_iter();
+        keywords.any(|keyword| keyword.eq_ignore_ascii_case(word))
+    };
+    let table = if verb == "UPDATE" || words.any(precedes_table) {
         words.next()
     } else {
         None
@@ -108,21 +59,17 @@ fn summary(sql: &str) -> (&'static str, Option<&str>) {
     (verb, table.filter(is_name))
 }
 
-/// What statements begin with.
 const VERBS: [&str; 14] = [
     "SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "BEGIN", "COMMIT", "ROLLBACK",
     "CREATE", "ALTER", "DROP", "PRAGMA", "SET",
 ];
-
-/// What stands before the name of a table.
-const BEFORE_TABLES: [&str; 3] = ["FROM", "INTO", "TABLE"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_is_told_by_its_verb_and_its_table() {
+    fn span_names_verb_and_table() {
         for (sql, verb, table) in [
             (
                 "SELECT id, url FROM targets WHERE id = $1",
@@ -156,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_in_a_text_is_told() {
+    fn span_contains_no_value_of_the_statement() {
         for sql in [
             "SELECT 'canary'",
             "SELECT 'x FROM canary'",

@@ -1,0 +1,185 @@
+//! The implementation of sqlx's `Executor`, for a pool and for a lease.
+
+use std::future::{Ready, ready};
+use std::panic::Location;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, StreamExt};
+use sqlx::error::BoxDynError;
+use sqlx::{Describe, Either, Error, Execute, Executor, SqlStr};
+use tokio::time::Instant;
+
+use super::engine::Engine;
+use super::lease::{Lease, Progress, Transaction, within};
+use super::pool::{Caller, Pool};
+
+/// An executor of sqlx that runs one statement on a connection of a pool.
+#[derive(Debug)]
+pub struct Access<'a, E: Engine> {
+    pool: &'a Arc<Pool<E>>,
+    caller: Caller,
+}
+
+impl<'a, E: Engine> Access<'a, E> {
+    #[track_caller]
+    pub(super) fn new(pool: &'a Arc<Pool<E>>) -> Self {
+        Self {
+            pool,
+            caller: Location::caller(),
+        }
+    }
+
+    pub(super) async fn checkout(self) -> Result<Lease<E>, Error> {
+        Ok(Lease::new(self.pool.checkout(self.caller).await?))
+    }
+
+    pub(super) async fn begin(self) -> Result<Transaction<E>, Error> {
+        Transaction::begin(self.checkout().await?).await
+    }
+}
+
+impl<E: Engine> Lease<E> {
+    /// It is checked out already.
+    fn checkout(&mut self) -> Ready<Result<&mut Self, Error>> {
+        ready(Ok(self))
+    }
+}
+
+/// A statement of a caller, whose text can be read before it runs.
+struct Statement<E: Engine> {
+    sql: SqlStr,
+    prepared: Option<E::Statement>,
+    arguments: Result<Option<E::Arguments>, BoxDynError>,
+    is_persistent: bool,
+}
+
+impl<E: Engine> Statement<E> {
+    fn new<'q>(mut query: impl Execute<'q, E>) -> Self {
+        Self {
+            prepared: query.statement().cloned(),
+            arguments: query.take_arguments(),
+            is_persistent: query.persistent(),
+            sql: query.sql(),
+        }
+    }
+}
+
+impl<E: Engine> Execute<'_, E> for Statement<E> {
+    fn sql(self) -> SqlStr {
+        self.sql
+    }
+
+    fn statement(&self) -> Option<&E::Statement> {
+        self.prepared.as_ref()
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<E::Arguments>, BoxDynError> {
+        std::mem::replace(&mut self.arguments, Ok(None))
+    }
+
+    fn persistent(&self) -> bool {
+        self.is_persistent
+    }
+}
+
+/// Implements sqlx's executor for a type whose `checkout` gives a lease.
+macro_rules! impl_executor {
+    ($executor:ty) => {
+        impl<'c, E: Engine> Executor<'c> for $executor {
+            type Database = E;
+
+            fn fetch_many<'e, 'q: 'e, Q>(
+                self,
+                query: Q,
+            ) -> BoxStream<'e, Result<Either<E::QueryResult, E::Row>, Error>>
+            where
+                'c: 'e,
+                Q: 'q + Execute<'q, E>,
+            {
+                let statement = Statement::new(query);
+                Box::pin(async_stream::try_stream! {
+                    let lease = &mut self.checkout().await?;
+                    let (mut left, span) = (lease.limit(), lease.span(statement.sql.as_str()));
+                    let connection = lease.start(Progress::Running, span)?;
+                    let mut rows = E::executor(connection).fetch_many(statement);
+                    let ended = loop {
+                        // The time that the caller takes for a row does not count here. Postgres counts it,
+                        // once the socket is full: read long results in pages.
+                        let began = Instant::now();
+                        let next = async { rows.next().await.transpose() };
+                        let next = within(left, next).await;
+                        left = left.saturating_sub(began.elapsed());
+                        match next {
+                            Ok(Some(row)) => yield row,
+                            Ok(None) => break Ok(()),
+                            Err(error) => break Err(error),
+                        }
+                    };
+                    drop(rows);
+                    lease.end(ended)?;
+                })
+            }
+
+            fn fetch_optional<'e, 'q: 'e, Q>(
+                self,
+                query: Q,
+            ) -> BoxFuture<'e, Result<Option<E::Row>, Error>>
+            where
+                'c: 'e,
+                Q: 'q + Execute<'q, E>,
+            {
+                let statement = Statement::new(query);
+                Box::pin(async move {
+                    let lease = &mut self.checkout().await?;
+                    let span = lease.span(statement.sql.as_str());
+                    let run = lease.run(span, |connection| {
+                        let mut rows = E::executor(connection).fetch_many(statement);
+                        Box::pin(async move {
+                            // To the end, where SQLite commits: the row of a `RETURNING` comes before that.
+                            let mut first = None;
+                            while let Some(row) = rows.next().await.transpose()? {
+                                first = first.or(row.right());
+                            }
+                            Ok(first)
+                        })
+                    });
+                    run.await
+                })
+            }
+
+            fn prepare_with<'e>(
+                self,
+                sql: SqlStr,
+                parameters: &'e [E::TypeInfo],
+            ) -> BoxFuture<'e, Result<E::Statement, Error>>
+            where
+                'c: 'e,
+            {
+                Box::pin(async move {
+                    let lease = &mut self.checkout().await?;
+                    let (limit, span) = (lease.limit(), lease.span(sql.as_str()));
+                    let connection = lease.start(Progress::Running, span)?;
+                    let prepared = E::executor(connection).prepare_with(sql, parameters);
+                    let prepared = within(limit, prepared).await;
+                    lease.end(prepared)
+                })
+            }
+
+            fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<E>, Error>>
+            where
+                'c: 'e,
+            {
+                Box::pin(async move {
+                    let lease = &mut self.checkout().await?;
+                    let span = lease.span(sql.as_str());
+                    let run = lease.run(span, |connection| E::executor(connection).describe(sql));
+                    run.await
+                })
+            }
+        }
+    };
+}
+
+impl_executor!(Access<'c, E>);
+impl_executor!(&'c mut Lease<E>);

@@ -1,0 +1,68 @@
+//! The pool of sqlx, for crates that take one by its type.
+
+use super::*;
+
+#[tokio::test]
+async fn sqlx_pool_has_the_settings_and_metrics_of_the_database() {
+    let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
+    assert!(!fixture.database.numbers().contains_key("sqlx"));
+    let pool = fixture.database.sqlx_pool();
+    let held = pool.acquire().await.unwrap();
+    let numbers = &fixture.database.numbers()["sqlx"];
+    assert_eq!((numbers.max, numbers.in_use, numbers.idle), (1, 1, 0));
+    drop(held);
+    fixture.add("first").await.unwrap();
+    let query = sqlx::query_scalar("SELECT count(*) FROM things");
+    let count: i64 = query.fetch_one(&pool).await.unwrap();
+    assert_eq!(count, 1);
+    // Foreign keys are checked, as by our own connections.
+    let orphan = sqlx::query("INSERT INTO things (id, name, part_of) VALUES (9, 'x', 77)");
+    orphan.execute(&pool).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn sqlx_pool_writes_wait_for_our_transaction() {
+    let fixture = Fixture::with(|settings| settings.acquire_timeout = PATIENCE).await;
+    let mut transaction = fixture.database.begin().await.unwrap();
+    let ours = sqlx::query("INSERT INTO things (id, name) VALUES (1, 'ours')");
+    ours.execute(&mut *transaction).await.unwrap();
+    let pool = fixture.database.sqlx_pool();
+    let mut writer = JoinSet::new();
+    writer.spawn(async move {
+        let theirs = sqlx::query("INSERT INTO things (id, name) VALUES (2, 'theirs')");
+        theirs.execute(&pool).await
+    });
+    while fixture.database.numbers()["sqlx"].in_use == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    // On SQLite, it cannot end before the transaction.
+    sleep(Duration::from_millis(50)).await;
+    transaction.commit().await.unwrap();
+    writer.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(fixture.count().await, 2);
+}
+
+#[tokio::test]
+async fn sqlx_pool_closes_with_the_database() {
+    let fixture = Fixture::new().await;
+    let pool = fixture.database.sqlx_pool();
+    let held = pool.acquire().await.unwrap();
+    let deadline = Instant::now() + Duration::from_millis(50);
+    let left = fixture.database.close(deadline).await;
+    assert_eq!(left, ["connections of sqlx_pool: 1"]);
+    let error = pool.acquire().await.unwrap_err();
+    assert!(matches!(error, sqlx::Error::PoolClosed), "{error}");
+    drop(held);
+    let left = fixture.database.close(Instant::now() + PATIENCE).await;
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(pool.size(), 0);
+}
+
+#[tokio::test]
+async fn sqlx_pool_is_closed_when_made_after_the_close() {
+    let fixture = Fixture::new().await;
+    let left = fixture.database.close(Instant::now() + PATIENCE).await;
+    assert!(left.is_empty(), "{left:?}");
+    let refused = fixture.database.sqlx_pool().acquire().await;
+    assert!(matches!(refused, Err(sqlx::Error::PoolClosed)));
+}
