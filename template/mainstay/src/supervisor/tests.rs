@@ -5,7 +5,7 @@ mod log;
 mod orders;
 mod restarts;
 #[cfg(feature = "cron")]
-mod schedules;
+pub(super) mod schedules;
 mod stops;
 mod stubborn;
 

@@ -68,11 +68,6 @@ async fn pause_resume_and_restart_do_what_they_say() {
         (instances.now(), status(&supervisor, "a").state),
         (0, State::Paused)
     );
-    assert_eq!(
-        supervisor.missing(),
-        ["a".into()],
-        "a paused task does not run"
-    );
 
     supervisor.resume("a").unwrap();
     reaches(&supervisor, "a", State::Running).await;

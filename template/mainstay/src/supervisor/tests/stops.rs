@@ -7,7 +7,7 @@ fn leisurely(
     diary: &Diary,
     name: &'static str,
     time: Duration,
-) -> impl Fn(Context) -> super::super::run::Run + Send + Sync + 'static {
+) -> impl Fn(Context) -> super::super::context::Run + Send + Sync + 'static {
     let diary = diary.clone();
     move |context| {
         let diary = diary.clone();
@@ -237,7 +237,7 @@ async fn a_start_that_fails_leaves_what_was_started_to_the_stop() {
             .task("c")
             .run(leisurely(&diary, "c", SECOND))
             .unwrap();
-        Ok::<_, NotStarted>(())
+        Ok::<_, SpawnError>(())
     };
 
     let error = start.await.unwrap_err().to_string();
