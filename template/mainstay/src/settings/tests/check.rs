@@ -71,14 +71,6 @@ fn report(set: &[&str]) -> String {
 }
 
 #[test]
-fn a_key_without_a_dot_is_one_of_the_section() {
-    let report = report(&["second.size=11"]);
-    let expected = "1 problem with the settings\n\n  \
-        second.size = 11  (set by --set)\n    must be from 1 to 10\n";
-    assert_eq!(report, expected);
-}
-
-#[test]
 fn a_key_with_a_dot_may_be_of_another_section() {
     let report = report(&["first.wait=1m"]);
     let expected = "1 problem with the settings\n\n  \
@@ -95,4 +87,16 @@ fn each_section_of_a_kind_is_checked_by_itself() {
         assert!(report.contains(key), "{key} is not in {report}");
     }
     assert!(!report.contains("first.wait"), "{report}");
+}
+
+#[test]
+fn wrong_type_and_wrong_number_have_one_message() {
+    for (value, shown) in [("lots", "\"lots\""), ("0", "0"), ("-1", "-1")] {
+        let report = report(&[&format!("second.size={value}")]);
+        let expected = format!(
+            "1 problem with the settings\n\n  \
+             second.size = {shown}  (set by --set)\n    expected a whole number from 1 to 10\n"
+        );
+        assert_eq!(report, expected);
+    }
 }

@@ -1,7 +1,7 @@
 //! Secrets come from files, and go nowhere.
 
 use super::Given;
-use crate::settings::{Secret, print};
+use crate::settings::{Reader, Reference, Secret, Section, Sources, load, print};
 
 #[test]
 fn a_value_from_a_file_loses_the_newline_that_ends_it() {
@@ -96,4 +96,38 @@ fn a_secret_in_the_place_of_its_files_name_is_not_shown() {
         .report();
     assert!(report.contains("APP__OPERATOR__TOKEN_FILE"), "{report}");
     assert!(!report.contains("hunter2"), "{report}");
+}
+
+#[test]
+fn empty_secret_is_shown_as_empty() {
+    #[derive(Debug)]
+    struct Own;
+
+    impl Section for Own {
+        fn read(from: &mut Reader<'_>) -> Self {
+            from.value_at::<Secret>("own.password");
+            from.value_at::<Vec<Secret>>("own.headers");
+            Self
+        }
+    }
+
+    let reference = Reference::new(&["[own]\npassword = \"\"\nheaders = []\n"]);
+    let shown = |variables: &[(&str, &str)]| {
+        let pairs = variables
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        let sources = Sources {
+            environment: pairs.collect(),
+            ..Sources::default()
+        };
+        let loaded = load::<Own>(&reference, &sources).unwrap();
+        loaded.entries.into_iter().map(|entry| entry.value)
+    };
+
+    assert!(shown(&[]).eq(["\"\"", "[]"]));
+    let set = [
+        ("APP__OWN__PASSWORD", "hunter2"),
+        ("APP__OWN__HEADERS", "hunter2"),
+    ];
+    assert!(shown(&set).all(|value| value == "\"[redacted]\""));
 }
