@@ -53,7 +53,7 @@ async fn cpu_pool_never_exceeds_its_limit_and_does_all_work() {
 }
 
 #[tokio::test]
-async fn who_goes_away_before_its_turn_has_left_the_queue() {
+async fn cancelled_caller_leaves_the_queue() {
     let cpu = Cpu::with_permits(1);
     let (mut first, work) = held();
     let running = cpu.run("first", work);
@@ -78,7 +78,7 @@ async fn who_goes_away_before_its_turn_has_left_the_queue() {
 }
 
 #[tokio::test]
-async fn what_has_begun_keeps_its_place_also_if_nobody_waits_for_it() {
+async fn begun_work_keeps_its_permit_without_a_caller() {
     let cpu = Cpu::with_permits(1);
     let (mut first, work) = held();
     assert!(cpu.run("first", work).now_or_never().is_none());
@@ -95,7 +95,7 @@ async fn what_has_begun_keeps_its_place_also_if_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_error_and_leaves_the_place_to_others() {
+async fn panic_is_an_error_and_releases_the_permit() {
     let cpu = Cpu::with_permits(1);
     for _ in 0..3 {
         let failed = cpu.run("panicking", || panic!("on purpose")).await;
@@ -108,7 +108,7 @@ async fn a_panic_is_an_error_and_leaves_the_place_to_others() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_what_has_begun_and_begins_nothing() {
+async fn stop_waits_for_begun_work_and_begins_none() {
     let cpu = Cpu::with_permits(1);
     let (mut first, work) = held();
     let running = cpu.run("first", work);
@@ -130,7 +130,7 @@ async fn a_stop_waits_for_what_has_begun_and_begins_nothing() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_in_time_is_named() {
+async fn stop_names_work_that_does_not_end() {
     let cpu = Cpu::with_permits(2);
     let (mut first, work) = held();
     assert!(cpu.run("endless", work).now_or_never().is_none());

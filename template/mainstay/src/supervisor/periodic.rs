@@ -101,7 +101,6 @@ struct Runs {
 
 impl Runs {
     async fn repeat(mut self, context: Context, run: impl Fn(Context) -> Run) {
-        self.due.set_to_now();
         if !self.at_start {
             self.due.advance();
         }
@@ -121,13 +120,9 @@ impl Runs {
                 ended = run => ended,
                 () = context.cancelled(), if self.cancel_on_stop => return,
             };
-            let late = || {
-                format!(
-                    "took longer than {}",
-                    humantime::format_duration(self.timeout)
-                )
-            };
-            match ended.unwrap_or_else(|_| Err(late())) {
+            let timeout = humantime::format_duration(self.timeout);
+            let late = |_| Err(format!("took longer than {timeout}"));
+            match ended.unwrap_or_else(late) {
                 Ok(()) => failures.end(&context),
                 Err(failure) => failures.add(failure, &context.status),
             }
@@ -169,14 +164,6 @@ impl Due {
         }
     }
 
-    fn set_to_now(&mut self) {
-        match self {
-            Self::Tick { at, .. } => *at = Instant::now(),
-            #[cfg(feature = "cron")]
-            Self::Scheduled(occurrence) => occurrence.set_to_now(),
-        }
-    }
-
     /// The time left until the next run, which is delayed by `jitter`.
     fn left(&mut self, jitter: Duration) -> Duration {
         match self {
@@ -186,14 +173,13 @@ impl Due {
         }
     }
 
-    /// Skips to the first time after now.
+    /// Skips to the first time after now. The current time must have come.
     fn advance(&mut self) {
         match self {
             Self::Tick { at, interval } => {
-                let now = Instant::now();
-                while *at <= now {
-                    *at += *interval;
-                }
+                let late = at.elapsed();
+                let since_tick = Duration::from_nanos_u128(late.as_nanos() % interval.as_nanos());
+                *at += late - since_tick + *interval;
             }
             #[cfg(feature = "cron")]
             Self::Scheduled(occurrence) => occurrence.advance(),

@@ -137,11 +137,6 @@ impl Occurrence {
         }
     }
 
-    pub(super) fn set_to_now(&mut self) {
-        self.at = wall_clock();
-        self.done_until = self.at;
-    }
-
     pub(super) fn left(&mut self, jitter: Duration) -> Duration {
         let now = wall_clock();
         if self.done_until > now + MAX_CORRECTION {

@@ -71,7 +71,7 @@ fn report(set: &[&str]) -> String {
 }
 
 #[test]
-fn a_key_with_a_dot_may_be_of_another_section() {
+fn key_with_a_dot_may_be_of_another_section() {
     let report = report(&["first.wait=1m"]);
     let expected = "1 problem with the settings\n\n  \
         first.wait = \"1m\"  (set by --set)\n  \
@@ -80,7 +80,7 @@ fn a_key_with_a_dot_may_be_of_another_section() {
 }
 
 #[test]
-fn each_section_of_a_kind_is_checked_by_itself() {
+fn each_instance_of_a_section_is_checked() {
     let report = report(&["first.size=0", "second.wait=1h", "second.size=0"]);
     assert!(report.starts_with("3 problems"), "{report}");
     for key in ["first.size = 0", "second.size = 0", "second.wait = \"1h\""] {

@@ -4,7 +4,7 @@ use super::Given;
 use crate::settings::{Reader, Reference, Secret, Section, Sources, load, print};
 
 #[test]
-fn a_value_from_a_file_loses_the_newline_that_ends_it() {
+fn value_from_a_file_loses_its_final_newline() {
     for (content, value) in [
         ("s", "s"),
         ("s\n", "s"),
@@ -18,7 +18,7 @@ fn a_value_from_a_file_loses_the_newline_that_ends_it() {
 }
 
 #[test]
-fn a_variable_and_its_file_cannot_both_be_set() {
+fn variable_and_its_file_conflict() {
     let report = Given::default()
         .env("APP__OPERATOR__TOKEN", "hunter2")
         .env_file("APP__OPERATOR__TOKEN_FILE", "hunter3")
@@ -32,7 +32,7 @@ fn a_variable_and_its_file_cannot_both_be_set() {
 }
 
 #[test]
-fn a_secret_is_shown_nowhere() {
+fn secret_is_never_shown() {
     let secret = "hunter2";
     let given = Given::default()
         .env("APP__OPERATOR__TOKEN", secret)
@@ -72,7 +72,7 @@ fn a_secret_is_shown_nowhere() {
 }
 
 #[test]
-fn what_stands_for_a_secret_is_no_secret() {
+fn redaction_mark_is_refused_as_a_secret() {
     let report = Given::default()
         .env("APP__OPERATOR__TOKEN", "[redacted]")
         .report();
@@ -80,7 +80,7 @@ fn what_stands_for_a_secret_is_no_secret() {
 }
 
 #[test]
-fn a_secret_from_an_empty_file_is_a_mistake() {
+fn secret_from_an_empty_file_is_refused() {
     for content in ["", "\n"] {
         let report = Given::default()
             .env_file("APP__OPERATOR__TOKEN_FILE", content)
@@ -90,7 +90,7 @@ fn a_secret_from_an_empty_file_is_a_mistake() {
 }
 
 #[test]
-fn a_secret_in_the_place_of_its_files_name_is_not_shown() {
+fn secret_in_a_file_variable_is_not_shown() {
     let report = Given::default()
         .env("APP__OPERATOR__TOKEN_FILE", "hunter2")
         .report();
