@@ -199,7 +199,7 @@ impl Check<'_> {
     /// Reports this key unless its value is a whole number in the range.
     pub fn range<T>(&mut self, key: &str, value: T, range: impl RangeBounds<T>)
     where
-        T: PartialOrd + Display,
+        T: Copy + PartialOrd + Display,
     {
         let expected = match (range.start_bound(), range.end_bound()) {
             (Bound::Included(least), Bound::Included(most)) => {

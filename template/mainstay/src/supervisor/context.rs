@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::status::Shared;
+use super::status::{Failure, Shared};
 use crate::panics;
 
 /// Given to a task for one run.
@@ -72,9 +72,6 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
         self.err().map(|error| error.to_string())
     }
 }
-
-/// Why a run failed: the message of an error or a panic.
-pub(super) type Failure = String;
 
 /// One run of a task.
 pub(super) type Run = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;

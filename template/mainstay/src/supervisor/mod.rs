@@ -24,7 +24,7 @@ mod task;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -272,6 +272,15 @@ async fn value_of<T: Clone>(sender: &watch::Sender<Option<T>>) -> T {
         // Unreachable: the channel is open.
         None => std::future::pending().await,
     }
+}
+
+/// The wall clock; in a test, the one that the test has set.
+fn wall_clock() -> SystemTime {
+    #[cfg(all(test, feature = "cron"))]
+    if let Some(time) = tests::schedules::wall_clock() {
+        return time;
+    }
+    SystemTime::now()
 }
 
 impl fmt::Debug for Supervisor {

@@ -6,15 +6,15 @@
 //! cancelled by [`cancel_on_stop`](Periodic::cancel_on_stop).
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::context::{Failure, Outcome, Run, caught, erased};
+use super::context::{Outcome, Run, caught, erased};
 #[cfg(feature = "cron")]
 use super::schedule::Occurrence;
-use super::status::Shared;
-use super::{Builder, Context, Handle, SpawnError};
+use super::status::{Failure, Shared};
+use super::{Builder, Context, Handle, SpawnError, wall_clock};
 
 /// Describes a periodic task.
 #[must_use = "a task is started by `run`"]
@@ -177,23 +177,13 @@ impl Due {
     fn advance(&mut self) {
         match self {
             Self::Tick { at, interval } => {
-                let late = at.elapsed();
-                let since_tick = Duration::from_nanos_u128(late.as_nanos() % interval.as_nanos());
-                *at += late - since_tick + *interval;
+                let ticks = at.elapsed().as_nanos() / interval.as_nanos() + 1;
+                *at += Duration::from_nanos_u128(ticks * interval.as_nanos());
             }
             #[cfg(feature = "cron")]
             Self::Scheduled(occurrence) => occurrence.advance(),
         }
     }
-}
-
-/// The wall clock; in a test, the one that the test has set.
-pub(super) fn wall_clock() -> SystemTime {
-    #[cfg(all(test, feature = "cron"))]
-    if let Some(time) = super::tests::schedules::wall_clock() {
-        return time;
-    }
-    SystemTime::now()
 }
 
 /// The failures of a task in a row.

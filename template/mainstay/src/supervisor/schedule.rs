@@ -21,7 +21,7 @@ use config::ValueKind;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
-use super::periodic::wall_clock;
+use super::wall_clock;
 use crate::settings::Setting;
 
 /// The times at which a task runs. Parse it, `"0 4 * * *".parse()`, or use it as the type of a setting.

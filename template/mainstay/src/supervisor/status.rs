@@ -7,8 +7,6 @@ use std::time::SystemTime;
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
-use super::context::Failure;
-
 /// The state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,6 +74,9 @@ fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S:
         None => serializer.serialize_none(),
     }
 }
+
+/// Why a run failed: the message of an error or a panic.
+pub(super) type Failure = String;
 
 /// The status of a task, shared by its life, its runs and its readers.
 #[derive(Debug, Clone)]

@@ -8,9 +8,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, Failure, Run, Start, caught};
+use super::context::{Context, Run, Start, caught};
 use super::policy::{History, Policy, Restart};
-use super::status::{Shared, State};
+use super::status::{Failure, Shared, State};
 use super::value_of;
 
 /// What an operator can do with a task.

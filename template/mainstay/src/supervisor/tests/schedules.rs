@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::settings::{Reader, Reference, Section, Sources, load};
-use crate::supervisor::periodic::wall_clock as now;
+use crate::supervisor::wall_clock as now;
 
 thread_local! {
     static CLOCK: Cell<Option<(Instant, SystemTime)>> = const { Cell::new(None) };
