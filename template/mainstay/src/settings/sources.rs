@@ -1,4 +1,4 @@
-//! The layers that settings come from: defaults, files, environment, command line.
+//! The layers above the defaults: files, environment, command line.
 //!
 //! Each value carries its origin: `prod.toml:12`, the name of the variable, or `--set`. The `config` crate
 //! merges the layers. A key that is not in the reference is reported, and not merged.
@@ -50,7 +50,7 @@ impl Sources {
         }
     }
 
-    /// Every known key with its value from the highest layer, and the origin of that value.
+    /// Every key that is set, with its value from the highest layer, and the origin of that value.
     pub(super) fn merge(
         &self,
         reference: &Reference,
@@ -61,14 +61,13 @@ impl Sources {
             problems,
             layer: Layer::default(),
         };
-        let mut builder = config::Config::builder().add_source(layers.defaults());
+        let mut builder = config::Config::builder();
         for path in &self.files {
             builder = builder.add_source(layers.file(path));
         }
         builder = builder.add_source(layers.environment(&self.environment));
         builder = builder.add_source(layers.flags(&self.set));
-        // The layers are in memory, so that merging them does not fail. Without a value, a key has its
-        // default.
+        // The layers are in memory, so that merging them does not fail.
         let merged = builder
             .build()
             .and_then(|merged| config::Source::collect(&merged));
@@ -98,13 +97,6 @@ struct LayerReader<'a> {
 }
 
 impl<'a> LayerReader<'a> {
-    fn defaults(&mut self) -> Layer {
-        for Described { key, default, .. } in self.reference.described() {
-            self.put(key, default.clone(), "default");
-        }
-        std::mem::take(&mut self.layer)
-    }
-
     fn file(&mut self, path: &PathBuf) -> Layer {
         let name = path.display();
         let text = match fs::read_to_string(path) {
