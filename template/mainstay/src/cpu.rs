@@ -8,39 +8,26 @@
 //! - A panic is an error, and affects nothing else.
 //! - The stop, after the tasks have ended, starts no more work, waits for what runs, and names what does not
 //!   end in time.
-//!
-//! The threads are tokio's blocking threads, limited by a semaphore. rayon would need the same queue, limit and
-//! stop around it: it splits one piece of work, and here are many.
 
-use std::fmt;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::panics;
 use crate::problem::Problem;
 
-/// Runs CPU-bound work. All clones are the same.
-#[derive(Clone)]
-pub struct Cpu(Arc<Inner>);
-
-struct Inner {
-    room: Arc<Semaphore>,
-    begun: TaskTracker,
-    state: Mutex<State>,
-}
-
-/// Both change together: what has begun when the stop comes is waited for.
-#[derive(Default)]
-struct State {
-    names: Vec<&'static str>,
-    is_stopping: bool,
+/// Runs CPU-bound work on tokio's blocking threads. All clones are the same.
+#[derive(Debug, Clone)]
+pub struct Cpu {
+    permits: Arc<Semaphore>,
+    /// Work that runs, and callers that wait for a permit.
+    tracker: TaskTracker,
+    running: Arc<Mutex<Vec<&'static str>>>,
 }
 
 /// Why work has no result.
@@ -59,15 +46,15 @@ impl Cpu {
     /// [`Process::cpu`](crate::Process::cpu).
     #[must_use]
     pub fn of_machine() -> Self {
-        Self::with_room(available_parallelism().map_or(1, NonZero::get))
+        Self::with_permits(available_parallelism().map_or(1, NonZero::get))
     }
 
-    fn with_room(places: usize) -> Self {
-        Self(Arc::new(Inner {
-            room: Arc::new(Semaphore::new(places)),
-            begun: TaskTracker::new(),
-            state: Mutex::default(),
-        }))
+    fn with_permits(permits: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(permits)),
+            tracker: TaskTracker::new(),
+            running: Arc::default(),
+        }
     }
 
     /// Runs work on a thread of its own, in the order of the calls. The log of a stop has its name.
@@ -80,81 +67,50 @@ impl Cpu {
         name: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let place = Arc::clone(&self.0.room).acquire_owned().await;
-        let place = place.map_err(|_| Error::Stopping)?;
-        let begun = self.begin(name, place).ok_or(Error::Stopping)?;
+        // The token comes first, so that the stop sees work that has its permit and has not begun.
+        let token = self.tracker.token();
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(|_| Error::Stopping)?;
+        let cpu = self.clone();
         let working = spawn_blocking(move || {
-            let _begun = begun;
-            panics::attempt(work)
+            let _held = (token, permit);
+            cpu.names().push(name);
+            let result = panics::attempt(work);
+            let mut names = cpu.names();
+            let place = names.iter().position(|running| *running == name);
+            place.map(|place| names.swap_remove(place));
+            result
         });
-        // It is not aborted by us, so that only a runtime that ends leaves it out.
-        let worked = working.await.map_err(|_| Error::Stopping)?;
-        worked.map_err(Error::Panicked)
-    }
-
-    fn begin(&self, name: &'static str, place: OwnedSemaphorePermit) -> Option<Begun> {
-        let mut state = self.lock();
-        if state.is_stopping {
-            return None;
-        }
-        state.names.push(name);
-        Some(Begun {
-            cpu: self.clone(),
-            name,
-            _place: place,
-            _token: self.0.begun.token(),
-        })
+        // The work is never aborted: there is no result only when the runtime ends.
+        let result = working.await.map_err(|_| Error::Stopping)?;
+        result.map_err(Error::Panicked)
     }
 
     /// The names of the work that runs.
     pub(crate) fn running(&self) -> Vec<String> {
-        let state = self.lock();
-        let names = state.names.iter();
-        names.map(|name| format!("work ({name})")).collect()
+        let names = self.names();
+        names.iter().map(|name| format!("work ({name})")).collect()
     }
 
     /// Starts no more work, and waits for what runs. Returns the names of what still runs at the deadline.
     pub async fn stop(&self, deadline: Instant) -> Vec<String> {
-        self.lock().is_stopping = true;
-        self.0.room.close();
-        self.0.begun.close();
-        match timeout_at(deadline, self.0.begun.wait()).await {
+        self.permits.close();
+        self.tracker.close();
+        match timeout_at(deadline, self.tracker.wait()).await {
             Ok(()) => Vec::new(),
             Err(_) => self.running(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Cpu {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Cpu").field(&self.running()).finish()
-    }
-}
-
-/// Work that has begun, until this is dropped.
-struct Begun {
-    cpu: Cpu,
-    name: &'static str,
-    _place: OwnedSemaphorePermit,
-    _token: TaskTrackerToken,
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        let names = &mut self.cpu.lock().names;
-        let place = names.iter().position(|name| *name == self.name);
-        place.map(|place| names.swap_remove(place));
+    fn names(&self) -> MutexGuard<'_, Vec<&'static str>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl From<Error> for Problem {
     fn from(failed: Error) -> Self {
         match failed {
-            // The log has it.
+            // The log has the panic.
             Error::Panicked(_) => Self::INTERNAL,
             Error::Stopping => Self::UNAVAILABLE,
         }

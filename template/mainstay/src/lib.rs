@@ -29,7 +29,6 @@ mod watchdog;
 
 pub mod metrics;
 pub mod supervisor;
-pub mod together;
 
 #[cfg(feature = "_database")]
 pub mod database;

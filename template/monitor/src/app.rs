@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use futures_util::TryFutureExt;
 use mainstay::process::Process;
 use mainstay::service::{Launch, Migratable, Service};
-use mainstay::together::{Failures, Together};
 use mainstay::{Error, Exit, edge, idempotency, openapi};
 use sqlx::migrate::Migrator;
+use tokio::time::timeout;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -35,7 +36,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 )]
 struct Api;
 
-/// The longest that a start waits for the first summary, which only makes the first answers quicker.
+/// How long a start waits for the first summary, which only makes the first answers faster.
 const SUMMARY_AT_START: Duration = Duration::from_millis(500);
 
 /// What this service is: its name, its listeners, and every setting that it has.
@@ -106,10 +107,9 @@ async fn start(settings: &Settings, process: &Process) -> Result<(), Error> {
     let stop = settings.mainstay.shutdown.tasks;
     let checks = checks::start(&settings.checks, stop, supervisor, health, &database)?;
     let summary = Summary::start(settings.summary, supervisor, &database, process.cpu())?;
-    Together::new()
-        .optional("a first summary", SUMMARY_AT_START, summary.warm())
-        .join()
-        .await?;
+    if !matches!(timeout(SUMMARY_AT_START, summary.warm()).await, Ok(Ok(()))) {
+        tracing::warn!("starting without a first summary");
+    }
     let targets = Targets::new(database, keys, &settings.monitor);
 
     // HTTP.
@@ -134,14 +134,14 @@ pub(crate) fn migrations() -> [&'static Migrator; 2] {
     [&MIGRATIONS, idempotency::migrations::<Engine>()]
 }
 
-/// Reads what the service needs, all at once: a table that was changed by hand ends the start, instead
-/// of failing the first request.
-async fn verify_schema(database: &Database) -> Result<(), Failures> {
-    Together::new()
-        .required("the targets", targets::look(database))
-        .required("the schedule of checks", checks::look(database))
-        .join()
-        .await
+/// Reads each table that the service needs, concurrently: a table that was changed by hand fails the
+/// start, and not the first request. The first failure cancels the other reads.
+async fn verify_schema(database: &Database) -> Result<(), String> {
+    let targets = targets::look(database).map_err(|error| format!("the targets: {error}"));
+    let checks = checks::look(database);
+    let checks = checks.map_err(|error| format!("the schedule of checks: {error}"));
+    tokio::try_join!(targets, checks)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -170,8 +170,7 @@ mod tests {
             .run("ALTER TABLE schedule RENAME TO timetable")
             .await;
 
-        let failures = verify_schema(&watched.database).await.unwrap_err();
-        let message = failures.to_string();
+        let message = verify_schema(&watched.database).await.unwrap_err();
         assert!(message.starts_with("the schedule of checks: "), "{message}");
     }
 }

@@ -26,13 +26,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
     ),
     (
         "runtime",
-        &[
-            "lifecycle",
-            "metrics",
-            "supervisor",
-            "telemetry",
-            "together",
-        ],
+        &["lifecycle", "metrics", "supervisor", "telemetry"],
     ),
     ("resources", &["database", "server"]),
     (

@@ -31,7 +31,7 @@ fn held() -> (Held, impl FnOnce() + Send + 'static) {
 
 #[tokio::test]
 async fn cpu_pool_never_exceeds_its_limit_and_does_all_work() {
-    let cpu = Cpu::with_room(3);
+    let cpu = Cpu::with_permits(3);
     let at_once = Arc::new(AtomicUsize::new(0));
     let work = |number: usize| {
         let at_once = Arc::clone(&at_once);
@@ -53,8 +53,8 @@ async fn cpu_pool_never_exceeds_its_limit_and_does_all_work() {
 }
 
 #[tokio::test]
-async fn who_goes_away_before_its_turn_has_left_the_queue() {
-    let cpu = Cpu::with_room(1);
+async fn cancelled_caller_leaves_the_queue() {
+    let cpu = Cpu::with_permits(1);
     let (mut first, work) = held();
     let running = cpu.run("first", work);
     pin_mut!(running);
@@ -78,8 +78,8 @@ async fn who_goes_away_before_its_turn_has_left_the_queue() {
 }
 
 #[tokio::test]
-async fn what_has_begun_keeps_its_place_also_if_nobody_waits_for_it() {
-    let cpu = Cpu::with_room(1);
+async fn begun_work_keeps_its_permit_without_a_caller() {
+    let cpu = Cpu::with_permits(1);
     let (mut first, work) = held();
     assert!(cpu.run("first", work).now_or_never().is_none());
     first.began.recv().await.unwrap();
@@ -87,7 +87,7 @@ async fn what_has_begun_keeps_its_place_also_if_nobody_waits_for_it() {
     let second = cpu.run("second", || ());
     pin_mut!(second);
     assert!(second.as_mut().now_or_never().is_none());
-    assert_eq!(cpu.0.room.available_permits(), 0);
+    assert_eq!(cpu.permits.available_permits(), 0);
     assert_eq!(cpu.running(), ["work (first)"]);
 
     first.let_go.send(()).unwrap();
@@ -95,8 +95,8 @@ async fn what_has_begun_keeps_its_place_also_if_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_error_and_leaves_the_place_to_others() {
-    let cpu = Cpu::with_room(1);
+async fn panic_is_an_error_and_releases_the_permit() {
+    let cpu = Cpu::with_permits(1);
     for _ in 0..3 {
         let failed = cpu.run("panicking", || panic!("on purpose")).await;
         let Err(Error::Panicked(words)) = failed else {
@@ -108,8 +108,8 @@ async fn a_panic_is_an_error_and_leaves_the_place_to_others() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_what_has_begun_and_begins_nothing() {
-    let cpu = Cpu::with_room(1);
+async fn stop_waits_for_begun_work_and_begins_none() {
+    let cpu = Cpu::with_permits(1);
     let (mut first, work) = held();
     let running = cpu.run("first", work);
     let waiting = cpu.run("second", || panic!("begun after the stop"));
@@ -130,8 +130,8 @@ async fn a_stop_waits_for_what_has_begun_and_begins_nothing() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_in_time_is_named() {
-    let cpu = Cpu::with_room(2);
+async fn stop_names_work_that_does_not_end() {
+    let cpu = Cpu::with_permits(2);
     let (mut first, work) = held();
     assert!(cpu.run("endless", work).now_or_never().is_none());
     first.began.recv().await.unwrap();

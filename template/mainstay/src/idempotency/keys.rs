@@ -40,11 +40,7 @@ impl Section for Settings {
             &["idempotency.retention"],
             "must be at least 1s",
         );
-        check.that(
-            self.max_answers > 0,
-            &["idempotency.max_answers"],
-            "must be at least 1",
-        );
+        check.range("idempotency.max_answers", self.max_answers, 1..);
     }
 }
 

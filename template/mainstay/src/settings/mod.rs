@@ -32,14 +32,14 @@ pub(crate) use show::{environment_file, print};
 pub(crate) use sources::Sources;
 pub use value::{ByteSize, REDACTED, Secret, Setting, one_of};
 
-/// Valid settings, and for each of them the value in force and its source.
+/// Valid settings, with the value in force and the source of each.
 #[derive(Debug)]
 pub(crate) struct Loaded<S> {
     pub(crate) settings: S,
     pub(crate) entries: Vec<Entry>,
 }
 
-/// One setting in force. Secrets are redacted already.
+/// One setting in force, redacted.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(crate) struct Entry {
     /// `section.key`
@@ -48,26 +48,25 @@ pub(crate) struct Entry {
     pub(crate) value: String,
     /// What set it: `default`, a file and line, a variable, or `--set`.
     pub(crate) source: String,
+    /// A hash of the value with a random seed of this process. It reveals no secret.
     #[serde(skip)]
-    secret: bool,
-    /// A hash with a random seed of this process: it tells two secrets apart, and reveals neither.
-    #[serde(skip)]
-    mark: u64,
+    fingerprint: u64,
 }
 
 /// The keys of the settings whose values differ.
 #[must_use]
 pub(crate) fn changed<'a>(before: &[Entry], now: &'a [Entry]) -> Vec<&'a str> {
-    let marks: HashMap<_, _> = before
+    let fingerprints: HashMap<_, _> = before
         .iter()
-        .map(|entry| (&entry.key, entry.mark))
+        .map(|entry| (&entry.key, entry.fingerprint))
         .collect();
-    let differs = |entry: &&Entry| marks.get(&entry.key) != Some(&entry.mark);
-    let changed = now.iter().filter(differs);
-    changed.map(|entry| entry.key.as_str()).collect()
+    now.iter()
+        .filter(|entry| fingerprints.get(&entry.key) != Some(&entry.fingerprint))
+        .map(|entry| entry.key.as_str())
+        .collect()
 }
 
-/// Reads every layer, merges them, and turns the result into `S`, or into the list of all problems.
+/// Reads and merges the layers. Returns the settings, or all problems.
 ///
 /// # Panics
 ///

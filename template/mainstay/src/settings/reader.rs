@@ -1,16 +1,16 @@
 //! Turns merged values into typed structs, and collects every problem.
 //!
-//! A wrong value is reported and its default read in its place, so that later problems are found as
-//! well. With a single problem, the result is discarded.
+//! A wrong value is reported, and its default is read in its place, so that further problems are found. If
+//! there is any problem, the result is discarded.
 
 use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeBounds};
 use std::sync::LazyLock;
 
 use config::{Map, Value, ValueKind};
 
-use super::report::{Problem, Problems, Subject};
+use super::report::{Problems, Subject};
 use super::sources::variable;
 use super::value::{REDACTED, Setting, toml_of};
 use super::{Entry, Loaded, Reference};
@@ -40,12 +40,11 @@ pub(super) fn read<S: Section>(
     values: Map<String, Value>,
     problems: Problems,
 ) -> Result<Loaded<S>, Problems> {
-    let entries = Vec::new();
     let mut reader = Reader {
         reference,
         values,
         prefix: String::new(),
-        entries,
+        entries: Vec::new(),
         problems,
     };
     let settings = reader.read();
@@ -96,38 +95,36 @@ impl Reader<'_> {
     /// If the reference does not have the key, or has a default that is not valid: a mistake in the
     /// program, which every test that loads the settings finds.
     pub fn value_at<T: Setting>(&mut self, key: &str) -> T {
-        let key = key.to_owned();
-        let default = match self.reference.get(&key) {
-            Some(described) => &described.default,
-            None => panic!("no reference describes the setting `{key}`, which the program reads"),
+        let Some(described) = self.reference.get(key) else {
+            panic!("no reference describes the setting `{key}`, which the program reads");
         };
-        let given = self.values.get(&key);
-        let (kind, origin) = match given {
+        let (kind, source) = match self.values.get(key) {
             Some(value) => (&value.kind, value.origin().unwrap_or("default")),
-            None => (default, "default"),
+            None => (&described.default, "default"),
         };
         let parsed = T::parse(kind);
         let entry = Entry {
-            value: shown(kind, parsed.as_ref()),
-            source: origin.to_owned(),
-            secret: T::SECRET,
-            mark: mark(kind),
-            key,
+            key: key.to_owned(),
+            value: redacted(kind, parsed.as_ref()),
+            source: source.to_owned(),
+            fingerprint: fingerprint(kind),
         };
-        if let Some(words) = wrong(kind, &entry, parsed.as_ref()) {
-            let value = (!entry.secret).then(|| entry.value.clone());
-            self.problems
-                .add(Problem::of_key(&entry.key, value, &entry.source, words));
+        if parsed.is_none() {
+            let mut subject = entry.subject();
+            if T::SECRET {
+                subject.value = None;
+            }
+            self.problems.add_unexpected(subject, &T::expected());
+        } else if let Some(words) = secret_problem::<T>(kind, &entry) {
+            self.problems.add_key(key, source, words);
         }
-        let value = parsed.or_else(|| T::parse(default)).unwrap_or_else(|| {
-            panic!(
-                "the default of the setting `{}` is not {}",
-                entry.key,
-                T::EXPECTED
-            )
-        });
         self.entries.push(entry);
-        value
+        parsed
+            .or_else(|| T::parse(&described.default))
+            .unwrap_or_else(|| {
+                let expected = T::EXPECTED;
+                panic!("the default of the setting `{key}` is not {expected}")
+            })
     }
 
     fn read<S: Section>(&mut self) -> S {
@@ -141,36 +138,53 @@ impl Reader<'_> {
     }
 }
 
-/// What is wrong with one value by itself.
-fn wrong<T: Setting>(kind: &ValueKind, entry: &Entry, parsed: Option<&T>) -> Option<String> {
-    let Some(parsed) = parsed else {
-        return Some(format!("expected {}", T::expected()));
-    };
-    let empty = matches!(kind, ValueKind::String(text) if text.is_empty());
-    if T::SECRET && empty && entry.source.contains("_FILE (") {
+/// What is wrong with a secret that parses: an empty file, or a place where others can read it.
+fn secret_problem<T: Setting>(kind: &ValueKind, entry: &Entry) -> Option<String> {
+    if !T::SECRET {
+        return None;
+    }
+    if is_empty(kind) && entry.source.contains("_FILE (") {
         return Some("is empty: a secret that is not there".to_owned());
     }
-    // Everybody on the machine can read a command line. A URL without a password may stand there.
-    let harmless = matches!(kind, ValueKind::String(text) if *text == parsed.redacted());
-    (T::SECRET && entry.source == "--set" && !harmless).then(|| {
+    // A URL without a password, for example, is not redacted.
+    let is_redacted = entry.value != toml_of(kind).to_string();
+    (entry.source == "--set" && is_redacted).then(|| {
         let variable = variable(&entry.key);
         format!("is a secret, which `--set` would show to everybody; set {variable}_FILE instead")
     })
 }
 
-/// The value as TOML, as far as it may be seen.
-fn shown<T: Setting>(kind: &ValueKind, parsed: Option<&T>) -> String {
-    match (T::SECRET, parsed) {
-        (false, _) => toml_of(kind).to_string(),
-        (true, Some(secret)) => toml::Value::from(secret.redacted()).to_string(),
-        (true, None) => toml::Value::from(REDACTED).to_string(),
+/// The value as TOML, redacted.
+fn redacted<T: Setting>(kind: &ValueKind, parsed: Option<&T>) -> String {
+    let value = match parsed {
+        _ if !T::SECRET || is_empty(kind) => toml_of(kind),
+        Some(secret) => secret.redacted().into(),
+        None => REDACTED.into(),
+    };
+    value.to_string()
+}
+
+fn is_empty(kind: &ValueKind) -> bool {
+    match kind {
+        ValueKind::String(text) => text.is_empty(),
+        ValueKind::Array(items) => items.is_empty(),
+        _ => false,
     }
 }
 
-/// Differs with the value, and with the process.
-fn mark(kind: &ValueKind) -> u64 {
-    static PROCESS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    PROCESS.hash_one(toml_of(kind).to_string())
+fn fingerprint(kind: &ValueKind) -> u64 {
+    static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    SEED.hash_one(toml_of(kind).to_string())
+}
+
+impl Entry {
+    fn subject(&self) -> Subject {
+        Subject {
+            name: self.key.clone(),
+            value: Some(self.value.clone()),
+            source: Some(self.source.clone()),
+        }
+    }
 }
 
 /// Collects the problems of a section. A key without a dot belongs to the section that is checked.
@@ -182,44 +196,46 @@ pub struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Reports this key unless its value is in the range.
-    pub fn range<T: Copy + PartialOrd + Display>(
-        &mut self,
-        key: &str,
-        value: T,
-        range: RangeInclusive<T>,
-    ) {
-        let words = format!("must be from {} to {}", range.start(), range.end());
-        self.that(range.contains(&value), &[key], words);
+    /// Reports this key unless its value is a whole number in the range.
+    pub fn range<T>(&mut self, key: &str, value: T, range: impl RangeBounds<T>)
+    where
+        T: Copy + PartialOrd + Display,
+    {
+        let expected = match (range.start_bound(), range.end_bound()) {
+            (Bound::Included(least), Bound::Included(most)) => {
+                format!("a whole number from {least} to {most}")
+            }
+            (Bound::Included(least), _) => format!("a whole number, {least} or more"),
+            (_, Bound::Included(most)) => format!("a whole number up to {most}"),
+            _ => return,
+        };
+        // A value of another type was reported with the range of the type.
+        self.problems.expect_of(&self.full(key), &expected);
+        self.that(
+            range.contains(&value),
+            &[key],
+            format!("expected {expected}"),
+        );
     }
 
     /// Reports these keys unless `holds`. `words` say what must be the case.
     ///
-    /// It reports nothing if one of the values is wrong already, since its default was read in its place.
+    /// It reports nothing if one of the values has a problem already, since its default was read in its place.
     pub fn that(&mut self, holds: bool, keys: &[&str], words: impl Into<String>) {
-        let keys: Vec<_> = keys.iter().map(|key| self.whole(key)).collect();
+        let keys: Vec<_> = keys.iter().map(|key| self.full(key)).collect();
         if holds || keys.iter().any(|key| self.problems.concern(key)) {
             return;
         }
-        let about = keys
-            .iter()
-            .filter_map(|key| self.entries.iter().find(|entry| entry.key == *key))
-            .map(|entry| Subject {
-                name: entry.key.clone(),
-                value: Some(entry.value.clone()),
-                origin: Some(entry.source.clone()),
-            })
-            .collect();
-        self.problems.add(Problem::of_several(about, words));
+        let entries = keys.iter().filter_map(|key| self.entry(key));
+        self.problems
+            .add(entries.map(Entry::subject).collect(), words);
     }
 
     /// The value of a setting that was read before, such as one of another section. `None` if it was not
     /// read, or is a secret or a list.
     #[must_use]
     pub fn value<T: Setting>(&self, key: &str) -> Option<T> {
-        let key = self.whole(key);
-        let entry = self.entries.iter().find(|entry| entry.key == key)?;
-        match entry.value.parse() {
+        match self.entry(&self.full(key))?.value.parse() {
             Ok(toml::Value::String(text)) => T::parse(&ValueKind::String(text)),
             Ok(toml::Value::Integer(number)) => T::parse(&ValueKind::I64(number)),
             Ok(toml::Value::Float(number)) => T::parse(&ValueKind::Float(number)),
@@ -228,7 +244,11 @@ impl Check<'_> {
         }
     }
 
-    fn whole(&self, key: &str) -> String {
+    fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    fn full(&self, key: &str) -> String {
         if key.contains('.') {
             return key.to_owned();
         }

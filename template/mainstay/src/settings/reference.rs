@@ -1,9 +1,9 @@
-//! The reference: every key there is, its default and its meaning.
+//! The reference: every key with its default and its meaning.
 //!
-//! It is put together from TOML files: those of the machinery and the service's `config/default.toml`,
-//! which adds its own settings and may change the machinery's defaults. The defaults are the lowest
-//! layer of the settings, the comments become `config env` and `config default`, and a key that is in
-//! none of the files does not exist.
+//! It consists of TOML files: those of the machinery and the service's `config/default.toml`, which adds its
+//! own settings and may change the machinery's defaults. The defaults are the lowest layer of the settings,
+//! the comments become `config env` and `config default`, and a key that is in none of the files does not
+//! exist.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,12 +13,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::value::toml_of;
 
-/// The parsed reference, section by section.
 #[derive(Debug, Default)]
 pub(crate) struct Reference {
+    /// Section by section, each in the order in which the files name it first.
     keys: Vec<Described>,
-    by_name: BTreeMap<String, usize>,
-    /// The comment above the head of a section, line by line.
+    /// The comment above the head of each section.
     sections: BTreeMap<String, Vec<String>>,
 }
 
@@ -28,13 +27,12 @@ pub(super) struct Described {
     /// `section.key`
     pub(super) key: String,
     pub(super) default: ValueKind,
-    /// The comment above the key, without its marks, line by line.
+    /// The comment above the key, line by line, without `#`.
     pub(super) meaning: Vec<String>,
 }
 
 impl Reference {
-    /// Parses the reference, of one file or several. A later file may give a key another default, and
-    /// another comment.
+    /// Parses one or more files. A later file may change the default and the comment of a key.
     ///
     /// # Panics
     ///
@@ -45,7 +43,6 @@ impl Reference {
         for text in texts {
             reference.add(text.as_ref());
         }
-        reference.sort_by_section();
         reference
     }
 
@@ -54,22 +51,24 @@ impl Reference {
             .unwrap_or_else(|error| panic!("a reference of settings is not valid TOML: {error}"));
         let mut leaves = leaves(table.get_ref());
         leaves.sort_by_key(|leaf| leaf.at);
-        for leaf in leaves {
-            let meaning = comment_above(text, leaf.at);
-            if let Some(index) = self.by_name.get(&leaf.key) {
-                let described = &mut self.keys[*index];
-                described.default = leaf.value;
+        for Leaf { key, value, at } in leaves {
+            let meaning = comment_above(text, at);
+            if let Some(known) = self.keys.iter_mut().find(|known| known.key == key) {
+                known.default = value;
                 if !meaning.is_empty() {
-                    described.meaning = meaning;
+                    known.meaning = meaning;
                 }
                 continue;
             }
-            self.by_name.insert(leaf.key.clone(), self.keys.len());
-            self.keys.push(Described {
-                key: leaf.key,
-                default: leaf.value,
+            let is_same_section = |known: &Described| split(&known.key).0 == split(&key).0;
+            let last = self.keys.iter().rposition(is_same_section);
+            let index = last.map_or(self.keys.len(), |last| last + 1);
+            let described = Described {
+                key,
+                default: value,
                 meaning,
-            });
+            };
+            self.keys.insert(index, described);
         }
         for (name, value) in table.get_ref() {
             let comment = comment_above(text, name.span().start);
@@ -79,54 +78,29 @@ impl Reference {
         }
     }
 
-    /// Keeps the keys of a section together, in the order in which the sections came first.
-    fn sort_by_section(&mut self) {
-        let mut order = Vec::new();
-        for described in &self.keys {
-            let section = section_of(&described.key);
-            if !order.iter().any(|known| known == section) {
-                order.push(section.to_owned());
-            }
-        }
-        let place = |key: &str| order.iter().position(|known| known == section_of(key));
-        self.keys.sort_by_key(|described| place(&described.key));
-        let by_name = self.keys.iter().enumerate();
-        self.by_name = by_name
-            .map(|(index, described)| (described.key.clone(), index))
-            .collect();
-    }
-
-    /// The whole reference as one TOML file.
+    /// The whole reference as one TOML file: `config default`.
     #[must_use]
     pub(crate) fn to_toml(&self) -> String {
         let mut text = String::new();
-        let mut section = "";
-        let comment = |text: &mut String, lines: &[String]| {
-            for line in lines {
-                text.push_str(format!("# {line}").trim_end());
-                text.push('\n');
-            }
-        };
+        let mut current = "";
         for described in &self.keys {
-            let own = section_of(&described.key);
-            if own != section {
+            let (section, name) = split(&described.key);
+            if section != current {
                 if !text.is_empty() {
                     text.push('\n');
                 }
-                comment(&mut text, self.sections.get(own).map_or(&[], Vec::as_slice));
-                // Writing to a string does not fail.
-                _ = writeln!(text, "[{own}]");
-                section = own;
+                let comment = self.sections.get(section);
+                push_comment(&mut text, comment.map_or(&[], Vec::as_slice));
+                _ = writeln!(text, "[{section}]");
+                current = section;
             }
-            comment(&mut text, &described.meaning);
-            let name = described.key.strip_prefix(own).unwrap_or(&described.key);
-            let name = name.trim_start_matches('.');
+            push_comment(&mut text, &described.meaning);
             _ = writeln!(text, "{name} = {}", toml_of(&described.default));
         }
         text
     }
 
-    /// Every key, in the order of the file.
+    /// Every key, section by section.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|described| described.key.as_str())
     }
@@ -142,7 +116,12 @@ impl Reference {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Described> {
-        self.by_name.get(key).map(|index| &self.keys[*index])
+        self.keys.iter().find(|described| described.key == key)
+    }
+
+    pub(super) fn has_section(&self, name: &str) -> bool {
+        let prefix = format!("{name}.");
+        self.keys().any(|key| key.starts_with(&prefix))
     }
 
     /// The known key that a mistyped one most likely meant.
@@ -155,20 +134,28 @@ impl Reference {
     }
 }
 
-/// `section` of `section.key`.
-fn section_of(key: &str) -> &str {
-    key.split_once('.').map_or(key, |(section, _)| section)
+/// The section and the name of a key.
+pub(super) fn split(key: &str) -> (&str, &str) {
+    key.split_once('.').unwrap_or(("", key))
 }
 
-/// A value in a TOML document: its dotted key, and at which byte the key stands.
+pub(super) fn push_comment(text: &mut String, lines: &[String]) {
+    for line in lines {
+        text.push_str(format!("# {line}").trim_end());
+        text.push('\n');
+    }
+}
+
+/// A value in a TOML document.
 pub(super) struct Leaf {
+    /// Dotted.
     pub(super) key: String,
     pub(super) value: ValueKind,
+    /// The offset of the key, in bytes.
     pub(super) at: usize,
 }
 
-/// Every value of a document, tables flattened. An empty table is a leaf of its own, so that a
-/// section with a mistyped name is not passed over.
+/// Every value of a document. An empty table is a value too, so that a mistyped name of a section is found.
 pub(super) fn leaves(table: &DeTable<'_>) -> Vec<Leaf> {
     let mut found = Vec::new();
     collect(table, "", &mut found);
@@ -177,32 +164,27 @@ pub(super) fn leaves(table: &DeTable<'_>) -> Vec<Leaf> {
 
 fn collect(table: &DeTable<'_>, prefix: &str, found: &mut Vec<Leaf>) {
     for (name, value) in table {
-        // A dot within a name is no separator, and none of ours has one.
-        let name_of = name.get_ref();
-        let own = if name_of.contains('.') {
-            format!("{name_of:?}")
-        } else {
-            name_of.to_string()
-        };
-        let key = if prefix.is_empty() {
-            own
-        } else {
-            format!("{prefix}.{own}")
-        };
+        let mut key = name.get_ref().to_string();
+        if key.contains('.') {
+            // A dot within a name does not separate. No setting has such a name.
+            key = format!("{key:?}");
+        }
+        key.insert_str(0, prefix);
         match value.get_ref() {
-            DeValue::Table(inner) if !inner.is_empty() => collect(inner, &key, found),
+            DeValue::Table(inner) if !inner.is_empty() => {
+                collect(inner, &format!("{key}."), found);
+            }
             other => found.push(Leaf {
                 key,
-                value: plain(other),
+                value: value_kind(other),
                 at: name.span().start,
             }),
         }
     }
 }
 
-/// TOML's value as `config` knows it. What does not fit, a moment or a number beyond 64 bits, is
-/// nothing that any setting takes.
-fn plain(value: &DeValue<'_>) -> ValueKind {
+/// A TOML value as a value of `config`. A date, and a number beyond 64 bits, is `Nil`: no setting takes it.
+fn value_kind(value: &DeValue<'_>) -> ValueKind {
     match value {
         DeValue::String(text) => ValueKind::String(text.to_string()),
         DeValue::Boolean(flag) => ValueKind::Boolean(*flag),
@@ -216,14 +198,14 @@ fn plain(value: &DeValue<'_>) -> ValueKind {
         DeValue::Array(items) => ValueKind::Array(
             items
                 .iter()
-                .map(|item| config::Value::new(None, plain(item.get_ref())))
+                .map(|item| config::Value::new(None, value_kind(item.get_ref())))
                 .collect(),
         ),
         DeValue::Table(_) => ValueKind::Table(config::Map::new()),
     }
 }
 
-/// The lines of comment that stand directly above a key.
+/// The lines of comment directly above a key.
 fn comment_above(text: &str, at: usize) -> Vec<String> {
     let before = &text[..text[..at].rfind('\n').map_or(0, |end| end + 1)];
     let mut lines: Vec<_> = before

@@ -1,84 +1,82 @@
-//! Every problem with the settings, in words for the person who has to fix it.
+//! The report of all problems with the settings.
 
 use std::fmt;
 
-/// All that is wrong, in the order in which it was found. `Display` is the report.
+/// All problems, in the order in which they were found. `Display` is the report.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Vec<Problem>);
 
-/// One thing that is wrong.
 #[derive(Debug)]
-pub(super) struct Problem {
-    /// The settings concerned: none for a source that cannot be read, several for values that do
-    /// not go together.
-    about: Vec<Subject>,
-    /// What is the matter, and the cure.
+struct Problem {
+    subjects: Vec<Subject>,
+    /// What is wrong, and the cure.
     words: String,
 }
 
-/// A setting, as far as it may be shown.
-#[derive(Debug, Clone)]
+/// What a problem is about.
+#[derive(Debug)]
 pub(super) struct Subject {
+    /// A key; or a file or a variable that is wrong as a whole.
     pub(super) name: String,
+    /// The value of the key, redacted.
     pub(super) value: Option<String>,
-    pub(super) origin: Option<String>,
+    /// What set the key.
+    pub(super) source: Option<String>,
 }
 
-impl Problem {
-    /// A file or a variable that is wrong as a whole.
-    pub(super) fn of_source(source: impl fmt::Display, words: impl Into<String>) -> Self {
-        let subject = Subject {
-            name: source.to_string(),
-            value: None,
-            origin: None,
-        };
-        Self {
-            about: vec![subject],
-            words: words.into(),
-        }
-    }
-
-    /// A key; its value only when that is no secret.
-    pub(super) fn of_key(
-        key: &str,
-        value: Option<String>,
-        origin: &str,
-        words: impl Into<String>,
-    ) -> Self {
-        let subject = Subject {
-            name: key.to_owned(),
-            value,
-            origin: Some(origin.to_owned()),
-        };
-        Self {
-            about: vec![subject],
-            words: words.into(),
-        }
-    }
-
-    /// Values that are right each by itself, and wrong together.
-    pub(super) fn of_several(about: Vec<Subject>, words: impl Into<String>) -> Self {
-        Self {
-            about,
-            words: words.into(),
-        }
-    }
-}
+/// How the problem of a value that does not parse begins.
+const EXPECTED: &str = "expected ";
 
 impl Problems {
-    pub(super) fn add(&mut self, problem: Problem) {
-        self.0.push(problem);
+    /// A file or a variable that is wrong as a whole.
+    pub(super) fn add_source(&mut self, name: impl fmt::Display, words: impl Into<String>) {
+        let subject = Subject {
+            name: name.to_string(),
+            value: None,
+            source: None,
+        };
+        self.add(vec![subject], words);
+    }
+
+    /// A key, without its value.
+    pub(super) fn add_key(&mut self, key: &str, source: &str, words: impl Into<String>) {
+        let subject = Subject {
+            name: key.to_owned(),
+            value: None,
+            source: Some(source.to_owned()),
+        };
+        self.add(vec![subject], words);
+    }
+
+    /// One key with its value, or several that contradict each other.
+    pub(super) fn add(&mut self, subjects: Vec<Subject>, words: impl Into<String>) {
+        let words = words.into();
+        self.0.push(Problem { subjects, words });
+    }
+
+    /// A value that does not parse.
+    pub(super) fn add_unexpected(&mut self, subject: Subject, expected: &str) {
+        self.add(vec![subject], format!("{EXPECTED}{expected}"));
+    }
+
+    /// Replaces what was expected of this key if its value did not parse.
+    pub(super) fn expect_of(&mut self, key: &str, expected: &str) {
+        let unexpected = self.0.iter_mut().find(|problem| {
+            problem.words.starts_with(EXPECTED) && problem.subjects.iter().any(|it| it.name == key)
+        });
+        if let Some(problem) = unexpected {
+            problem.words = format!("{EXPECTED}{expected}");
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this key is wrong already, so that nothing follows from its value.
+    /// Whether this key has a problem already, so that its value means nothing.
     pub(super) fn concern(&self, key: &str) -> bool {
-        self.0
-            .iter()
-            .any(|problem| problem.about.iter().any(|subject| subject.name == key))
+        let mut subjects = self.0.iter().flat_map(|problem| &problem.subjects);
+        subjects.any(|subject| subject.name == key)
     }
 }
 
@@ -90,13 +88,13 @@ impl fmt::Display for Problems {
         }
         for problem in &self.0 {
             writeln!(f)?;
-            for subject in &problem.about {
+            for subject in &problem.subjects {
                 write!(f, "  {}", subject.name)?;
                 if let Some(value) = &subject.value {
                     write!(f, " = {value}")?;
                 }
-                if let Some(origin) = &subject.origin {
-                    write!(f, "  (set by {origin})")?;
+                if let Some(source) = &subject.source {
+                    write!(f, "  (set by {source})")?;
                 }
                 writeln!(f)?;
             }

@@ -1,7 +1,8 @@
-//! The settings for people: what is in force and why, and every variable there is.
+//! The settings as text: the values in force, and every variable.
 
 use std::fmt::Write;
 
+use super::reference::{push_comment, split};
 use super::sources::variable;
 use super::value::toml_of;
 use super::{Entry, Reference};
@@ -9,27 +10,19 @@ use super::{Entry, Reference};
 /// `config print`: the values in force as TOML, each with its source. Secrets are redacted.
 #[must_use]
 pub(crate) fn print(entries: &[Entry]) -> String {
-    let lines: Vec<_> = entries
-        .iter()
-        .map(|entry| {
-            let (section, name) = entry.key.rsplit_once('.').unwrap_or(("", &entry.key));
-            (section, format!("{name} = {}", entry.value), &entry.source)
-        })
-        .collect();
-    let width = lines
-        .iter()
-        .map(|(_, line, _)| line.chars().count())
-        .max()
-        .unwrap_or(0);
+    let line = |entry: &Entry| format!("{} = {}", split(&entry.key).1, entry.value);
+    let lengths = entries.iter().map(|entry| line(entry).chars().count());
+    let width = lengths.max().unwrap_or(0);
     let mut text = String::new();
     let mut current = "";
-    for (section, line, source) in lines {
+    for entry in entries {
+        let (section, _) = split(&entry.key);
         if section != current {
             let gap = if current.is_empty() { "" } else { "\n" };
             _ = writeln!(text, "{gap}[{section}]");
             current = section;
         }
-        _ = writeln!(text, "{line:width$}  # {source}");
+        _ = writeln!(text, "{:width$}  # {}", line(entry), entry.source);
     }
     text
 }
@@ -43,28 +36,26 @@ pub(crate) fn environment_file(reference: &Reference) -> String {
     );
     let mut current = "";
     for described in reference.described() {
-        let section = described
-            .key
-            .rsplit_once('.')
-            .map_or("", |(section, _)| section);
+        let (section, _) = split(&described.key);
         if section != current {
             _ = writeln!(text, "\n# [{section}]");
             current = section;
         }
-        _ = writeln!(text);
-        for line in &described.meaning {
-            _ = writeln!(text, "# {line}");
-        }
-        let value = plain(toml_of(&described.default));
+        text.push('\n');
+        push_comment(&mut text, &described.meaning);
+        let value = in_variable(toml_of(&described.default));
         _ = writeln!(text, "{}={value}", variable(&described.key));
     }
     text
 }
 
 /// A value as it is written in a variable.
-fn plain(value: toml::Value) -> String {
+fn in_variable(value: toml::Value) -> String {
     match value {
-        toml::Value::Array(items) => items.into_iter().map(plain).collect::<Vec<_>>().join(","),
+        toml::Value::Array(items) => {
+            let items: Vec<_> = items.into_iter().map(in_variable).collect();
+            items.join(",")
+        }
         toml::Value::String(text) => text,
         other => other.to_string(),
     }

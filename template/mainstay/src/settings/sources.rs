@@ -1,11 +1,11 @@
-//! The layers that settings come from, and what each says of every key.
+//! The layers above the defaults: files, environment, command line.
 //!
-//! Each value carries its origin into `config`, which merges the layers: `prod.toml:12`, the name
-//! of the variable, or `--set`. A key that the reference does not have never gets that far.
+//! Each value carries its origin: `prod.toml:12`, the name of the variable, or `--set`. The `config` crate
+//! merges the layers. A key that is not in the reference is reported, and not merged.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a start has nothing else to do, and settings that are read again are few"
+    reason = "settings are read at the start and on SIGHUP, from small files"
 )]
 
 use std::ffi::OsString;
@@ -16,16 +16,16 @@ use config::{Map, Value, ValueKind};
 use toml::de::DeTable;
 
 use super::reference::{Described, Reference, leaves};
-use super::report::{Problem, Problems};
+use super::report::Problems;
 
 const PREFIX: &str = "APP__";
-/// Names files when no `--config` does; several are separated as in `PATH`.
+/// Names the files if there is no `--config`. Several are separated as in `PATH`.
 const FILES_VARIABLE: &str = "APP_CONFIG";
 
-/// What the user gave, before anything has been read.
+/// Where the settings come from. Nothing of it has been read.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
-    /// Files, lowest first.
+    /// `--config`, lowest first.
     pub(crate) files: Vec<PathBuf>,
     /// The environment of the process.
     pub(crate) environment: Vec<(OsString, OsString)>,
@@ -34,7 +34,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// What the command line gave, and the environment of this process.
+    /// The options of the command line, and the environment of this process.
     #[must_use]
     pub(crate) fn of_process(files: &[PathBuf], set: &[String]) -> Self {
         let files = match std::env::var_os(FILES_VARIABLE) {
@@ -50,25 +50,24 @@ impl Sources {
         }
     }
 
-    /// Every known key with the value that won and its origin.
+    /// Every key that is set, with its value from the highest layer, and the origin of that value.
     pub(super) fn merge(
         &self,
         reference: &Reference,
         problems: &mut Problems,
     ) -> Map<String, Value> {
-        let mut intake = Intake {
+        let mut layers = LayerReader {
             reference,
             problems,
             layer: Layer::default(),
         };
-        let mut builder = config::Config::builder().add_source(intake.defaults());
+        let mut builder = config::Config::builder();
         for path in &self.files {
-            builder = builder.add_source(intake.file(path));
+            builder = builder.add_source(layers.file(path));
         }
-        builder = builder.add_source(intake.environment(&self.environment));
-        builder = builder.add_source(intake.flags(&self.set));
-        // A layer only has values in memory, so that merging them cannot fail; were it ever to,
-        // no value at all is the safe outcome: each key then reads as its default.
+        builder = builder.add_source(layers.environment(&self.environment));
+        builder = builder.add_source(layers.flags(&self.set));
+        // The layers are in memory, so that merging them does not fail.
         let merged = builder
             .build()
             .and_then(|merged| config::Source::collect(&merged));
@@ -90,56 +89,46 @@ impl config::Source for Layer {
     }
 }
 
-/// Takes in a layer at a time, and lets through only what the reference knows.
-struct Intake<'a> {
+/// Reads one layer at a time, and keeps the keys that are in the reference.
+struct LayerReader<'a> {
     reference: &'a Reference,
     problems: &'a mut Problems,
     layer: Layer,
 }
 
-impl<'a> Intake<'a> {
-    fn defaults(&mut self) -> Layer {
-        for Described { key, default, .. } in self.reference.described() {
-            self.put(key, default.clone(), "default");
-        }
-        std::mem::take(&mut self.layer)
-    }
-
+impl<'a> LayerReader<'a> {
     fn file(&mut self, path: &PathBuf) -> Layer {
         let name = path.display();
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
-                self.problems
-                    .add(Problem::of_source(name, format!("cannot be read: {error}")));
+                let words = format!("cannot be read: {error}");
+                self.problems.add_source(name, words);
                 return Layer::default();
             }
         };
         let (table, errors) = DeTable::parse_recoverable(&text);
         for error in &errors {
-            // The message alone: the snippet that `Display` adds could show a secret.
+            // The message alone: `Display` adds a snippet, which could show a secret.
             let line = line_of(&text, error.span().map_or(0, |span| span.start));
             let words = format!("is not valid TOML: {}", error.message().trim());
-            self.problems
-                .add(Problem::of_source(format!("{name}:{line}"), words));
+            self.problems.add_source(format!("{name}:{line}"), words);
         }
-        if errors.is_empty() {
-            for leaf in leaves(table.get_ref()) {
-                let origin = format!("{name}:{}", line_of(&text, leaf.at));
-                let section = format!("{}.", leaf.key);
-                let empty = matches!(leaf.value, ValueKind::Table(_));
-                match self.reference.get(&leaf.key) {
-                    Some(_) if empty => {
-                        let words = "is a setting, and not a section";
-                        self.problems
-                            .add(Problem::of_key(&leaf.key, None, &origin, words));
-                    }
-                    Some(_) => self.put(&leaf.key, leaf.value, &origin),
-                    // A section that sets nothing, as when all of it is commented out.
-                    None if empty && self.reference.keys().any(|key| key.starts_with(&section)) => {
-                    }
-                    None => self.unknown(&leaf.key, &origin, str::to_owned),
+        if !errors.is_empty() {
+            return Layer::default();
+        }
+        for leaf in leaves(table.get_ref()) {
+            let origin = format!("{name}:{}", line_of(&text, leaf.at));
+            let is_empty_table = matches!(leaf.value, ValueKind::Table(_));
+            match self.reference.get(&leaf.key) {
+                Some(_) if is_empty_table => {
+                    let words = "is a setting, and not a section";
+                    self.problems.add_key(&leaf.key, &origin, words);
                 }
+                Some(_) => self.put(&leaf.key, leaf.value, &origin),
+                // All keys of the section may be commented out.
+                None if is_empty_table && self.reference.has_section(&leaf.key) => {}
+                None => self.unknown(&leaf.key, &origin, str::to_owned),
             }
         }
         std::mem::take(&mut self.layer)
@@ -154,12 +143,11 @@ impl<'a> Intake<'a> {
         variables.sort();
         for (name, value) in variables {
             let Some(path) = name.strip_prefix(PREFIX) else {
-                self.almost_a_variable(&name);
+                self.mistyped_variable(&name);
                 continue;
             };
             let Some(value) = value.to_str() else {
-                self.problems
-                    .add(Problem::of_source(&name, "is not valid UTF-8"));
+                self.problems.add_source(&name, "is not valid UTF-8");
                 continue;
             };
             let key = key_of(path);
@@ -177,9 +165,9 @@ impl<'a> Intake<'a> {
     fn flags(&mut self, set: &[String]) -> Layer {
         for pair in set {
             let Some((key, value)) = pair.split_once('=') else {
-                // Not shown whole: what was meant as a value may be a secret.
+                // The text is not shown: it may contain a secret.
                 let words = "expected `--set key=value`, found no `=`";
-                self.problems.add(Problem::of_source("--set", words));
+                self.problems.add_source("--set", words);
                 continue;
             };
             match self.reference.get(key) {
@@ -190,7 +178,7 @@ impl<'a> Intake<'a> {
         std::mem::take(&mut self.layer)
     }
 
-    /// The key that `APP__SECTION__KEY_FILE` speaks of.
+    /// The key of a variable `APP__SECTION__KEY_FILE`.
     fn file_variable(&self, name: &str) -> Option<(String, &'a Described)> {
         let key = key_of(name.strip_prefix(PREFIX)?.strip_suffix("_FILE")?);
         let described = self.reference.get(&key)?;
@@ -201,22 +189,19 @@ impl<'a> Intake<'a> {
         let origin = format!("{name} ({path})");
         match fs::read_to_string(path) {
             Ok(text) => {
-                let text = text.strip_suffix('\n').map_or(&*text, |line| {
-                    // Editors end a line on Windows with both.
-                    line.strip_suffix('\r').unwrap_or(line)
-                });
-                let value = typed(text, &described.default);
+                let line = text.strip_suffix("\r\n").or(text.strip_suffix('\n'));
+                let value = typed(line.unwrap_or(&text), &described.default);
                 self.put_once(key, value, &origin);
             }
             Err(error) => {
-                // What is no path may be the secret itself, set in the wrong variable.
+                // Without a slash, it may be the secret itself, set in the wrong variable.
                 let named = if path.contains('/') {
                     origin
                 } else {
                     name.to_owned()
                 };
                 let words = format!("names a file that cannot be read: {error}");
-                self.problems.add(Problem::of_source(named, words));
+                self.problems.add_source(named, words);
             }
         }
     }
@@ -226,48 +211,40 @@ impl<'a> Intake<'a> {
         self.layer.0.insert(key.to_owned(), value);
     }
 
-    /// A variable and its `_FILE` twin have no order between them: both is a mistake.
+    /// Neither of a variable and its `_FILE` twin overrides the other: to set both is a mistake.
     fn put_once(&mut self, key: &str, value: ValueKind, origin: &str) {
         if let Some(other) = self.layer.0.get(key).and_then(Value::origin) {
             let words = format!("is set by {other} as well; keep one of the two");
-            self.problems.add(Problem::of_key(key, None, origin, words));
+            self.problems.add_key(key, origin, words);
         } else {
             self.put(key, value, origin);
         }
     }
 
-    /// `spell` writes a key the way this layer does.
+    /// `spell` writes a key as this layer does.
     fn unknown(&mut self, key: &str, origin: &str, spell: fn(&str) -> String) {
-        let section = format!("{key}.");
-        let words = match self.reference.nearest(key) {
-            _ if self
-                .reference
-                .keys()
-                .any(|known| known.starts_with(&section)) =>
-            {
-                "is a section: its settings have names of their own".to_owned()
-            }
-            Some(near) => format!("is not a setting; did you mean `{}`?", spell(near)),
-            None => "is not a setting; `config env` lists all there are".to_owned(),
+        let words = if self.reference.has_section(key) {
+            "is a section: its settings have names of their own".to_owned()
+        } else if let Some(near) = self.reference.nearest(key) {
+            format!("is not a setting; did you mean `{}`?", spell(near))
+        } else {
+            "is not a setting; `config env` lists all there are".to_owned()
         };
-        self.problems.add(Problem::of_key(key, None, origin, words));
+        self.problems.add_key(key, origin, words);
     }
 
-    /// One underscore where two are needed, or lower case: not ours by its name, ours by intent.
-    fn almost_a_variable(&mut self, name: &str) {
-        let whole = name.to_uppercase();
-        let (stem, suffix) = match whole.strip_suffix("_FILE") {
+    /// Reports a variable that differs from a known one by its case or its underscores.
+    fn mistyped_variable(&mut self, name: &str) {
+        let upper = name.to_uppercase();
+        let (stem, suffix) = match upper.strip_suffix("_FILE") {
             Some(stem) => (stem, "_FILE"),
-            None => (whole.as_str(), ""),
+            None => (upper.as_str(), ""),
         };
-        let folded = fold(stem);
-        if let Some(key) = self
-            .reference
-            .keys()
-            .find(|key| fold(&variable(key)) == folded)
-        {
+        let fold = |name: &str| name.replace('_', "");
+        let mut keys = self.reference.keys();
+        if let Some(key) = keys.find(|key| fold(&variable(key)) == fold(stem)) {
             let words = format!("is not read; did you mean `{}{suffix}`?", variable(key));
-            self.problems.add(Problem::of_source(name, words));
+            self.problems.add_source(name, words);
         }
     }
 }
@@ -281,20 +258,13 @@ fn key_of(path: &str) -> String {
     path.to_lowercase().replace("__", ".")
 }
 
-fn fold(name: &str) -> String {
-    name.to_uppercase()
-        .split('_')
-        .filter(|part| !part.is_empty())
-        .collect()
-}
-
-/// Text from the environment or the command line, as the type that the reference has there.
+/// Text from the environment or the command line, as a value of the type that the default has.
 ///
-/// TOML's own grammar decides what a number or a flag is, so that `0123` and `yes` are neither;
-/// what does not fit stays text, and is then reported as the wrong type. Text stays as it is.
+/// The grammar of TOML decides what a number or a flag is, so that `0123` and `yes` are neither. Other text
+/// stays text, and is then reported as the wrong type.
 fn typed(text: &str, default: &ValueKind) -> ValueKind {
     match default {
-        // Items are what the first default is, and text where there is none.
+        // Items have the type of the first default. Without one, they are text.
         ValueKind::Array(defaults) => ValueKind::Array(
             text.split(',')
                 .map(str::trim)

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// The type of a setting. Implement it to use a type of your own.
 pub trait Setting: Sized {
-    /// What is allowed, in words that follow "expected". [`parse`](Self::parse) takes exactly that.
+    /// What [`parse`](Self::parse) accepts, in words that follow "expected".
     const EXPECTED: &'static str;
     /// Whether values are secrets: they are never printed, and not taken from the command line.
     const SECRET: bool = false;
@@ -39,7 +39,7 @@ pub(super) fn toml_of(kind: &ValueKind) -> toml::Value {
             .map(|item| toml_of(&item.kind))
             .collect::<Vec<_>>()
             .into(),
-        ValueKind::Nil => "(a moment, or a number beyond 64 bits)".into(),
+        ValueKind::Nil => "(a date, or a number beyond 64 bits)".into(),
         other => other.to_string().into(),
     }
 }
@@ -47,7 +47,6 @@ pub(super) fn toml_of(kind: &ValueKind) -> toml::Value {
 /// Printed in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// The text of a setting that is written as text.
 fn text(value: &ValueKind) -> Option<&str> {
     match value {
         ValueKind::String(text) => Some(text),
@@ -108,7 +107,7 @@ impl Setting for Duration {
     const EXPECTED: &'static str = "a duration up to a year, such as `10s`, `500ms` or `1m 30s`";
 
     fn parse(value: &ValueKind) -> Option<Self> {
-        // What is longer is a mistake, and would not fit into the clock's arithmetic.
+        // A longer one is a mistake, and could overflow an instant.
         let year = Duration::from_hours(366 * 24);
         humantime::parse_duration(text(value)?)
             .ok()
@@ -198,7 +197,7 @@ impl<T: Setting> Setting for Vec<T> {
     }
 }
 
-/// Parses one of a few words, for a [`Setting`] that is an enum.
+/// Parses one of these words, for a [`Setting`] that is an enum.
 #[must_use]
 pub fn one_of<T: Copy>(value: &ValueKind, words: &[(&str, T)]) -> Option<T> {
     let text = text(value)?;

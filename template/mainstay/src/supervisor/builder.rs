@@ -1,26 +1,22 @@
-//! Describes a task and starts it.
+//! Describes a task, and starts it.
 
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
-use super::outcome::Outcome;
+use super::context::{Outcome, Start, erased};
 use super::policy::{Policy, Restart};
-use super::run::erased;
-use super::status::Shared;
-use super::task::{Factory, Task};
-use super::{Context, Group, SpawnError, Supervised, Supervisor};
+use super::{Context, SpawnError, Supervisor};
 
 /// Describes a task. Each method changes one default of its policy.
 #[must_use = "a task is started by `run`"]
+#[derive(Debug)]
 pub struct Builder {
     supervisor: Supervisor,
     name: Arc<str>,
     policy: Policy,
-    group: Option<Group>,
 }
 
 impl Builder {
@@ -29,7 +25,6 @@ impl Builder {
             supervisor,
             name: name.into(),
             policy: Policy::default(),
-            group: None,
         }
     }
 
@@ -79,12 +74,6 @@ impl Builder {
         self
     }
 
-    /// Joins a group: when a task that joined before this one fails, this one stops, and restarts after it.
-    pub fn in_group(mut self, group: &Group) -> Self {
-        self.group = Some(group.clone());
-        self
-    }
-
     /// Starts the task. `make` is called for each run.
     ///
     /// # Errors
@@ -96,64 +85,17 @@ impl Builder {
         F: Future<Output: Outcome> + Send + 'static,
     {
         let make = Arc::new(make);
-        self.start(Box::new(move |context| erased(Arc::clone(&make), context)))
-    }
-
-    fn start(self, factory: Factory) -> Result<Handle, SpawnError> {
-        let Self {
-            supervisor,
-            name,
-            policy,
-            group,
-        } = self;
-        let inner = &supervisor.0;
-        let mut tasks = supervisor.tasks();
-        if inner.closing.is_cancelled() {
-            return Err(SpawnError::Stopping(name));
-        }
-        if tasks.by_name.contains_key(&name) {
-            return Err(SpawnError::NameTaken(name));
-        }
-        let (orders, received) = mpsc::channel(4);
-        let task = Arc::new(Task {
-            status: Shared::new(Arc::clone(&name), policy.critical),
-            name,
-            policy,
-            factory,
-            place: group.map(|group| group.join()),
-            orders,
-            stop: CancellationToken::new(),
-            deadline: Mutex::new(None),
-            closing: inner.closing.clone(),
-            started: watch::Sender::new(false),
-            failed: watch::Sender::new(None),
-            gave_up: inner.gave_up.clone(),
-        });
-        let living = Arc::clone(&task);
-        // The handle is kept, and awaited by `stop`.
-        #[expect(clippy::disallowed_methods)]
-        let life = tokio::spawn(async move { living.live(received).await });
-        let index = tasks.all.len();
-        tasks.by_name.insert(Arc::clone(&task.name), index);
-        tasks.all.push(Supervised {
-            task: Arc::clone(&task),
-            life: Some(life),
-        });
-        Ok(Handle(task))
-    }
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("name", &self.name)
-            .field("policy", &self.policy)
-            .finish_non_exhaustive()
+        let factory = Box::new(move |context| erased(Arc::clone(&make), context));
+        self.supervisor.start(self.name, self.policy, factory)
     }
 }
 
 /// A task that was started. Dropping the handle does not stop the task.
-pub struct Handle(Arc<Task>);
+#[derive(Debug)]
+pub struct Handle {
+    pub(super) name: Arc<str>,
+    pub(super) start: watch::Receiver<Start>,
+}
 
 impl Handle {
     /// Waits until the task calls [`Context::started`].
@@ -161,29 +103,16 @@ impl Handle {
     /// # Errors
     ///
     /// If the task fails before, or takes longer. The task goes on in both cases.
-    pub async fn started(&self, within: Duration) -> Result<(), NotStarted> {
-        self.0
-            .first_start(within)
-            .await
-            .map_err(|cause| NotStarted {
-                name: Arc::clone(&self.0.name),
-                cause,
-            })
+    pub async fn started(&self, within: Duration) -> Result<(), SpawnError> {
+        let mut start = self.start.clone();
+        let started = match timeout(within, start.wait_for(Option::is_some)).await {
+            Ok(Ok(start)) => start.clone().unwrap_or(Ok(())),
+            Ok(Err(_)) => Err("it was stopped".to_owned()),
+            Err(_) => {
+                let within = humantime::format_duration(within);
+                Err(format!("it took longer than {within}"))
+            }
+        };
+        started.map_err(|cause| SpawnError::NotStarted(Arc::clone(&self.name), cause))
     }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Handle")
-            .field(&self.0.status.lock())
-            .finish()
-    }
-}
-
-/// Why [`Handle::started`] failed.
-#[derive(Debug, thiserror::Error)]
-#[error("the task {name:?} did not start: {cause}")]
-pub struct NotStarted {
-    name: Arc<str>,
-    cause: String,
 }

@@ -1,5 +1,7 @@
-//! The side of the supervisor that a task sees.
+//! What a task is given for a run, and what it may return.
 
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -7,7 +9,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::status::Shared;
+use super::status::{Failure, Shared};
+use crate::panics;
 
 /// Given to a task for one run.
 #[derive(Debug, Clone)]
@@ -15,9 +18,12 @@ pub struct Context {
     pub(super) name: Arc<str>,
     pub(super) cancelled: CancellationToken,
     pub(super) beat: watch::Sender<Instant>,
-    pub(super) started: watch::Sender<bool>,
+    pub(super) start: watch::Sender<Start>,
     pub(super) status: Shared,
 }
+
+/// The result of a start, for [`Handle::started`](super::Handle::started). `None` until it is known.
+pub(super) type Start = Option<Result<(), Failure>>;
 
 impl Context {
     /// The name of the task.
@@ -45,6 +51,41 @@ impl Context {
 
     /// Reports that the task is ready, for [`Handle::started`](super::Handle::started).
     pub fn started(&self) {
-        self.started.send_replace(true);
+        self.start.send_replace(Some(Ok(())));
     }
+}
+
+/// What the future of a task may return: `()`, or a `Result`.
+pub trait Outcome {
+    /// The message of the error, if it is one.
+    fn into_failure(self) -> Option<String>;
+}
+
+impl Outcome for () {
+    fn into_failure(self) -> Option<String> {
+        None
+    }
+}
+
+impl<E: fmt::Display> Outcome for Result<(), E> {
+    fn into_failure(self) -> Option<String> {
+        self.err().map(|error| error.to_string())
+    }
+}
+
+/// One run of a task.
+pub(super) type Run = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+/// A run that calls `make` when it is first polled, so that a panic in `make` is a failure of the run.
+pub(super) fn erased<M, F>(make: Arc<M>, context: Context) -> Run
+where
+    M: Fn(Context) -> F + Send + Sync + 'static,
+    F: Future<Output: Outcome> + Send + 'static,
+{
+    Box::pin(async move { make(context).await.into_failure().map_or(Ok(()), Err) })
+}
+
+/// The run, with a panic turned into a failure.
+pub(super) async fn caught(run: Run) -> Result<(), Failure> {
+    panics::caught(run).await.flatten()
 }

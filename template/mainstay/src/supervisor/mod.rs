@@ -12,16 +12,10 @@
 //! The policies are those of Erlang's supervisors and Go's suture. Dropping a handle does not stop a task.
 
 mod builder;
-mod clock;
 mod context;
-mod error;
-mod group;
 mod one_shot;
-mod outcome;
 mod periodic;
 mod policy;
-mod rhythm;
-mod run;
 #[cfg(feature = "cron")]
 mod schedule;
 mod status;
@@ -30,26 +24,25 @@ mod task;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use builder::{Builder, Handle, NotStarted};
-pub use context::Context;
-pub use error::SpawnError;
-pub use group::Group;
-pub use outcome::Outcome;
+pub use builder::{Builder, Handle};
+pub use context::{Context, Outcome};
 pub use periodic::Periodic;
 #[cfg(feature = "cron")]
 pub use schedule::{Schedule, ScheduleError};
 pub use status::{State, Status};
 
 use one_shot::OneShots;
-use rhythm::Rhythm;
-use task::{End, Order, Task};
+use periodic::Due;
+use policy::Policy;
+use status::Shared;
+use task::{End, Factory, Order, Task};
 
 /// Runs the tasks of a process. All clones are the same.
 #[derive(Clone, Default)]
@@ -77,6 +70,23 @@ struct Supervised {
     life: Option<JoinHandle<End>>,
 }
 
+/// Why a task was not started, or an order not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpawnError {
+    /// There is a task of this name.
+    #[error("there is a task {0:?} already")]
+    NameTaken(Arc<str>),
+    /// The stop has begun.
+    #[error("the service is stopping: the task {0:?} is not started")]
+    Stopping(Arc<str>),
+    /// There is no running task of this name.
+    #[error("there is no running task {0:?}")]
+    Unknown(Arc<str>),
+    /// The first run ended or took too long, before it had started.
+    #[error("the task {0:?} did not start: {1}")]
+    NotStarted(Arc<str>, String),
+}
+
 impl Supervisor {
     /// A supervisor without tasks. A service has [`Process::supervisor`](crate::Process::supervisor).
     #[must_use]
@@ -91,13 +101,14 @@ impl Supervisor {
 
     /// Describes a task that runs once per interval.
     pub fn every(&self, name: &str, interval: Duration) -> Periodic {
-        Periodic::new(self.task(name), Rhythm::Every(interval))
+        Periodic::new(self.task(name), Due::every(interval))
     }
 
     /// Describes a task that runs at the times of a schedule.
     #[cfg(feature = "cron")]
     pub fn at(&self, name: &str, schedule: &Schedule) -> Periodic {
-        Periodic::new(self.task(name), Rhythm::At(schedule.clone()))
+        let occurrence = schedule::Occurrence::new(schedule.clone());
+        Periodic::new(self.task(name), Due::Scheduled(occurrence))
     }
 
     /// Runs work once, now. The stop waits for it.
@@ -122,19 +133,7 @@ impl Supervisor {
             .collect()
     }
 
-    /// The critical tasks that do not run.
-    #[cfg(test)]
-    pub(crate) fn missing(&self) -> Vec<Arc<str>> {
-        self.those(|status| status.critical && status.state != State::Running)
-    }
-
-    /// The tasks that were given up, critical or not. An operator can restart them.
-    #[cfg(test)]
-    pub(crate) fn given_up(&self) -> Vec<Arc<str>> {
-        self.those(|status| status.state == State::GaveUp)
-    }
-
-    /// The names of what a stop waits for: tasks in the order of the stop, then work that runs once.
+    /// The names of what still runs: tasks in the order of the stop, then work that runs once.
     pub(crate) fn alive(&self) -> Vec<String> {
         let tasks = self.tasks();
         let alive = tasks.all.iter().rev().filter(|it| it.task.is_alive());
@@ -144,16 +143,7 @@ impl Supervisor {
 
     /// Completes with the name of a critical task that was given up.
     pub(crate) async fn gave_up(&self) -> Arc<str> {
-        let mut gave_up = self.0.gave_up.subscribe();
-        loop {
-            if let Some(name) = gave_up.borrow_and_update().clone() {
-                return name;
-            }
-            // The sender is in `self`, so that a change will come or nothing ever will.
-            if gave_up.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
+        value_of(&self.0.gave_up).await
     }
 
     /// Stops a task until it is resumed.
@@ -209,10 +199,50 @@ impl Supervisor {
                     tracing::warn!(task = &*task.name, "task aborted");
                     left.push(task.name.to_string());
                 }
-                Ok(End::Done | End::Failed(_) | End::GaveUp) | Err(_) => {}
+                Ok(End::Stopped | End::GaveUp) | Err(_) => {}
             }
         }
         left
+    }
+
+    fn start(
+        &self,
+        name: Arc<str>,
+        policy: Policy,
+        factory: Factory,
+    ) -> Result<Handle, SpawnError> {
+        let mut tasks = self.tasks();
+        if self.0.closing.is_cancelled() {
+            return Err(SpawnError::Stopping(name));
+        }
+        if tasks.by_name.contains_key(&name) {
+            return Err(SpawnError::NameTaken(name));
+        }
+        let (orders, received) = mpsc::channel(4);
+        let task = Arc::new(Task {
+            status: Shared::new(Arc::clone(&name), policy.critical),
+            name: Arc::clone(&name),
+            policy,
+            factory,
+            orders,
+            closing: self.0.closing.clone(),
+            stop: watch::Sender::new(None),
+            start: watch::Sender::new(None),
+            gave_up: self.0.gave_up.clone(),
+        });
+        let handle = Handle {
+            name: Arc::clone(&name),
+            start: task.start.subscribe(),
+        };
+        let living = Arc::clone(&task);
+        // The handle is kept, and awaited by `stop`.
+        #[expect(clippy::disallowed_methods)]
+        let life = tokio::spawn(async move { living.live(received).await });
+        let index = tasks.all.len();
+        tasks.by_name.insert(name, index);
+        let life = Some(life);
+        tasks.all.push(Supervised { task, life });
+        Ok(handle)
     }
 
     fn order(&self, name: &str, order: Order) -> Result<(), SpawnError> {
@@ -228,17 +258,29 @@ impl Supervisor {
         Ok(())
     }
 
-    #[cfg(test)]
-    fn those(&self, are: impl Fn(&Status) -> bool) -> Vec<Arc<str>> {
-        let tasks = self.tasks();
-        let statuses = tasks.all.iter().map(|it| it.task.status.lock());
-        let those = statuses.filter(|status| are(status));
-        those.map(|status| Arc::clone(&status.name)).collect()
-    }
-
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
         self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Completes with the value of a channel once it has one.
+async fn value_of<T: Clone>(sender: &watch::Sender<Option<T>>) -> T {
+    let mut receiver = sender.subscribe();
+    let value = receiver.wait_for(Option::is_some).await;
+    match value.ok().and_then(|value| (*value).clone()) {
+        Some(value) => value,
+        // Unreachable: the channel is open.
+        None => std::future::pending().await,
+    }
+}
+
+/// The wall clock; in a test, the one that the test has set.
+fn wall_clock() -> SystemTime {
+    #[cfg(all(test, feature = "cron"))]
+    if let Some(time) = tests::schedules::wall_clock() {
+        return time;
+    }
+    SystemTime::now()
 }
 
 impl fmt::Debug for Supervisor {

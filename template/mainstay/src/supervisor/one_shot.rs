@@ -1,32 +1,21 @@
-//! Work that is done once: started and forgotten, but not by the stop.
+//! Work that runs once, without a policy. A stop waits for it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::error::SpawnError;
-use super::outcome::Outcome;
-use super::task::ABORTING;
+use super::SpawnError;
+use super::context::Outcome;
+use super::task::ABORT_TIMEOUT;
 use crate::panics;
 
-/// Every one-shot that is under way.
 #[derive(Debug, Default)]
 pub(super) struct OneShots {
-    shots: Mutex<JoinSet<()>>,
-    /// How many are under way, by name. There are few names, and each is looked up by every shot.
-    names: Mutex<Vec<(&'static str, Arc<AtomicUsize>)>>,
-}
-
-/// One that is under way, until it is dropped.
-struct Counted(Arc<AtomicUsize>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    by_name: Mutex<BTreeMap<&'static str, TaskTracker>>,
+    aborted: CancellationToken,
 }
 
 impl OneShots {
@@ -39,72 +28,60 @@ impl OneShots {
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let counted = self.count(name);
-        let mut shots = lock(&self.shots);
-        // Looked at under the lock, which the stop takes after it has begun: whatever gets past
-        // this is waited for.
-        if closing.is_cancelled() {
-            return Err(SpawnError::Stopping(name.into()));
-        }
-        // The set keeps what has ended until it is asked for it.
-        while shots.try_join_next().is_some() {}
-        shots.spawn(async move {
-            let _counted = counted;
-            let work = async { work.await.into_failure() };
+        let work = async move { work.await.into_failure() };
+        let work = async move {
             if let Some(failure) = panics::caught(work).await.unwrap_or_else(Some) {
                 tracing::warn!(task = name, error = failure, "task failed");
             }
-        });
+        };
+        let mut by_name = self.lock();
+        // The stop takes the lock after it has cancelled `closing`, and so waits for all work that was
+        // spawned under the lock.
+        if closing.is_cancelled() {
+            return Err(SpawnError::Stopping(name.into()));
+        }
+        let aborted = self.aborted.clone();
+        by_name
+            .entry(name)
+            .or_default()
+            .spawn(aborted.run_until_cancelled_owned(work));
         Ok(())
     }
 
-    /// Waits for all that are under way, and aborts what is left at the deadline, by name.
+    /// Waits for all work. At the deadline, aborts the rest, and returns its names.
     pub(super) async fn stop(&self, deadline: Instant) -> Vec<String> {
-        let mut shots = std::mem::take(&mut *lock(&self.shots));
-        if timeout_at(deadline, all(&mut shots)).await.is_ok() {
+        if timeout_at(deadline, self.ended()).await.is_ok() {
             return Vec::new();
         }
         let left = self.alive();
         tracing::warn!(tasks = left.join(", "), "tasks aborted");
-        shots.abort_all();
-        _ = timeout(ABORTING, all(&mut shots)).await;
+        self.aborted.cancel();
+        _ = timeout(ABORT_TIMEOUT, self.ended()).await;
         left
     }
 
-    /// The names of all that are under way, in their order; with a number if there are several.
+    /// The names of the work that runs, each with its number if it is not 1.
     pub(super) fn alive(&self) -> Vec<String> {
-        let mut alive: Vec<_> = lock(&self.names)
-            .iter()
-            .map(|(name, count)| (*name, count.load(Ordering::Relaxed)))
+        let by_name = self.lock();
+        let alive = by_name.iter().map(|(name, work)| (name, work.len()));
+        alive
             .filter(|(_, count)| *count > 0)
             .map(|(name, count)| match count {
-                1 => name.to_owned(),
+                1 => (*name).to_owned(),
                 _ => format!("{name} ({count})"),
             })
-            .collect();
-        alive.sort();
-        alive
+            .collect()
     }
 
-    fn count(&self, name: &'static str) -> Counted {
-        let mut names = lock(&self.names);
-        let known = names.iter().find(|(known, _)| *known == name);
-        let count = if let Some((_, count)) = known {
-            Arc::clone(count)
-        } else {
-            names.push((name, Arc::default()));
-            Arc::clone(&names[names.len() - 1].1)
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        Counted(count)
+    async fn ended(&self) {
+        let trackers: Vec<_> = self.lock().values().cloned().collect();
+        for tracker in trackers {
+            tracker.close();
+            tracker.wait().await;
+        }
     }
-}
 
-/// Completes when all of them have ended.
-async fn all(shots: &mut JoinSet<()>) {
-    while shots.join_next().await.is_some() {}
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, TaskTracker>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -1,20 +1,20 @@
-//! When a task is started again, how soon, and when that is given up.
+//! When a task is restarted, after which pause, and when it is given up.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What one task is promised.
+/// The policy of one task.
 #[derive(Debug, Clone)]
 pub(super) struct Policy {
     pub(super) restart: Restart,
     pub(super) critical: bool,
     pub(super) backoff: Backoff,
     pub(super) intensity: Intensity,
-    /// From its cancellation to its abortion.
+    /// The time from its cancellation to its abort.
     pub(super) stop_within: Duration,
-    /// The longest that it may go without a beat.
+    /// The longest time without a beat.
     pub(super) heartbeat: Option<Duration>,
 }
 
@@ -31,23 +31,23 @@ impl Default for Policy {
     }
 }
 
-/// After what kind of end a task is started again.
+/// After which ends a task is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Restart {
-    /// Any, also a good one: it was not meant to end.
+    /// Any end, also a return of `Ok`.
     Always,
     /// An error or a panic.
     OnFailure,
     Never,
 }
 
-/// How long to wait before a task is started again: exponential, with full jitter, so that tasks
-/// that failed together do not come back together.
+/// The pause before a restart: exponential, with full jitter, so that tasks that fail together do not
+/// restart together.
 #[derive(Debug, Clone)]
 pub(super) struct Backoff {
     pub(super) first: Duration,
     pub(super) most: Duration,
-    /// After a run of this length, the next failure is a first one again.
+    /// A failure after a run of this length counts as the first one.
     pub(super) stable: Duration,
 }
 
@@ -62,19 +62,19 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The longest pause before the restart after so many failures in a row.
+    /// The longest pause after this many failures in a row.
     pub(super) fn ceiling(&self, failures: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
         self.first.saturating_mul(doubled).min(self.most)
     }
 
-    /// A pause of any length up to the ceiling.
+    /// A random pause up to the ceiling.
     pub(super) fn pause(&self, failures: u32) -> Duration {
         self.ceiling(failures).mul_f64(fastrand::f64())
     }
 }
 
-/// More restarts than this within the window, and the task is given up.
+/// A task with more restarts than `most` within the window is given up.
 #[derive(Debug, Clone)]
 pub(super) struct Intensity {
     pub(super) most: usize,
@@ -98,7 +98,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Counts one more restart. `None` if that is one too many, or else the pause before it.
+    /// Counts a restart, and returns the pause before it; `None` if the task is to be given up.
     pub(super) fn next(&mut self, policy: &Policy, ran_for: Duration) -> Option<Duration> {
         let now = Instant::now();
         let window = policy.intensity.window;

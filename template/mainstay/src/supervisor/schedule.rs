@@ -6,6 +6,10 @@
 //!
 //! Not allowed are fields for seconds or years, nicknames (`@daily`), a name in the wrong field, and a
 //! schedule that never matches, such as the 31st of February.
+//!
+//! A schedule follows the wall clock, which may be set, and which goes on while the machine sleeps. The
+//! supervisor compares it with the schedule once a minute, so that a run is late by a minute at most. Times
+//! that the machine slept through, or that the clock skipped, cause one run together.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,6 +21,7 @@ use config::ValueKind;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
+use super::wall_clock;
 use crate::settings::Setting;
 
 /// The times at which a task runs. Parse it, `"0 4 * * *".parse()`, or use it as the type of a setting.
@@ -26,50 +31,27 @@ pub struct Schedule {
     cron: Arc<Cron>,
 }
 
-/// Why a text is not a schedule.
+/// A text that is not a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the schedule {text:?} {why}; expected {}", Schedule::EXPECTED)]
-pub struct ScheduleError {
-    text: String,
-    why: Why,
-}
+#[error("{0:?} is not a schedule; expected {expected}", expected = Schedule::EXPECTED)]
+pub struct ScheduleError(String);
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Why {
-    #[error("has {0} fields")]
-    Fields(usize),
-    #[error("has {given:?} for its {field}")]
-    Field { field: &'static str, given: String },
-    #[error("never comes")]
-    Never,
-}
-
-/// A field: what it is called, and the names and letters that can stand in it.
-type Field = (&'static str, &'static [&'static str]);
-
-const FIELDS: [Field; 5] = [
-    ("minute", &[]),
-    ("hour", &[]),
-    ("day of the month", &["L", "W", "LW"]),
-    (
-        "month",
-        &[
-            "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
-        ],
-    ),
-    (
-        "day of the week",
-        &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "L"],
-    ),
+/// The names and letters that each field can have. The parser takes a name for its number in any field.
+const NAMES: [&[&str]; 5] = [
+    &[],
+    &[],
+    &["L", "W", "LW"],
+    &[
+        "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
+    ],
+    &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "L"],
 ];
 
-/// Instead of a moment beyond croner's calendar, which ends in the year 5000: longer than a process
-/// lives.
+/// Stands for a time after the year 5000, where croner's calendar ends.
 const NEVER: Duration = Duration::from_hours(10 * 366 * 24);
 
 impl Schedule {
-    /// The first moment after this one.
-    pub(super) fn after(&self, time: SystemTime) -> SystemTime {
+    fn after(&self, time: SystemTime) -> SystemTime {
         self.next(time).unwrap_or(time + NEVER)
     }
 
@@ -86,52 +68,29 @@ impl FromStr for Schedule {
     type Err = ScheduleError;
 
     fn from_str(text: &str) -> Result<Self, ScheduleError> {
-        understood(text).map_err(|why| ScheduleError {
-            text: text.to_owned(),
-            why,
-        })
+        let parser = CronParser::builder()
+            .seconds(Seconds::Disallowed)
+            .year(Year::Disallowed)
+            .build();
+        let schedule = || {
+            let fields: Vec<_> = text.split_whitespace().collect();
+            let names_fit = fields.iter().zip(NAMES).all(|(field, names)| {
+                field
+                    .split(|c: char| !c.is_alphabetic())
+                    .filter(|word| !word.is_empty())
+                    .all(|word| names.iter().any(|name| name.eq_ignore_ascii_case(word)))
+            });
+            if fields.len() != NAMES.len() || !names_fit {
+                return None;
+            }
+            let schedule = Self {
+                text: text.into(),
+                cron: parser.parse(text).ok()?.into(),
+            };
+            schedule.next(UNIX_EPOCH).map(|_| schedule)
+        };
+        schedule().ok_or_else(|| ScheduleError(text.to_owned()))
     }
-}
-
-fn understood(text: &str) -> Result<Schedule, Why> {
-    let fields: Vec<_> = text.split_whitespace().collect();
-    if fields.len() != FIELDS.len() {
-        return Err(Why::Fields(fields.len()));
-    }
-    for (index, given) in fields.iter().enumerate() {
-        if !holds(index, given) {
-            let given = (*given).to_owned();
-            let (field, _) = FIELDS[index];
-            return Err(Why::Field { field, given });
-        }
-    }
-    let schedule = Schedule {
-        text: text.into(),
-        cron: parsed(text).ok_or(Why::Never)?.into(),
-    };
-    let comes = schedule.next(UNIX_EPOCH).is_some();
-    comes.then_some(schedule).ok_or(Why::Never)
-}
-
-/// Whether a field is right by itself.
-fn holds(index: usize, given: &str) -> bool {
-    let mut alone = ["*"; FIELDS.len()];
-    alone[index] = given;
-    let (_, names) = FIELDS[index];
-    // The parser takes a name for its number wherever it stands.
-    let in_place = given
-        .split(|c: char| !c.is_alphabetic())
-        .filter(|word| !word.is_empty())
-        .all(|word| names.iter().any(|name| name.eq_ignore_ascii_case(word)));
-    in_place && parsed(&alone.join(" ")).is_some()
-}
-
-fn parsed(text: &str) -> Option<Cron> {
-    let parser = CronParser::builder()
-        .seconds(Seconds::Disallowed)
-        .year(Year::Disallowed)
-        .build();
-    parser.parse(text).ok()
 }
 
 impl Setting for Schedule {
@@ -152,5 +111,43 @@ impl fmt::Display for Schedule {
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Schedule({:?})", self.text)
+    }
+}
+
+/// The next time of a schedule.
+#[derive(Debug, Clone)]
+pub(super) struct Occurrence {
+    schedule: Schedule,
+    at: SystemTime,
+    /// The times of the schedule up to here have had their run.
+    done_until: SystemTime,
+}
+
+/// A clock that is set back by less is corrected, and a time that comes again has had its run. A clock that is
+/// set back by more was wrong before, and the runs until then do not count.
+const MAX_CORRECTION: Duration = Duration::from_hours(3);
+
+impl Occurrence {
+    pub(super) fn new(schedule: Schedule) -> Self {
+        let now = wall_clock();
+        Self {
+            schedule,
+            at: now,
+            done_until: now,
+        }
+    }
+
+    pub(super) fn left(&mut self, jitter: Duration) -> Duration {
+        let now = wall_clock();
+        if self.done_until > now + MAX_CORRECTION {
+            self.done_until = now;
+            self.at = self.schedule.after(now);
+        }
+        (self.at + jitter).duration_since(now).unwrap_or_default()
+    }
+
+    pub(super) fn advance(&mut self) {
+        self.done_until = wall_clock().max(self.at);
+        self.at = self.schedule.after(self.done_until);
     }
 }

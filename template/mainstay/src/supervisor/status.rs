@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
-
-use super::outcome::Failure;
+use tokio::time::Instant;
 
 /// The state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -76,14 +75,10 @@ fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S:
     }
 }
 
-impl Status {
-    fn note(&mut self, failure: Failure) {
-        self.last_error = Some(failure);
-        self.last_error_at = Some(SystemTime::now());
-    }
-}
+/// Why a run failed: the message of an error or a panic.
+pub(super) type Failure = String;
 
-/// A status that several look at and one writes.
+/// The status of a task, shared by its life, its runs and its readers.
 #[derive(Debug, Clone)]
 pub(super) struct Shared(Arc<Mutex<Status>>);
 
@@ -106,20 +101,30 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes down a failure for those who ask, and in the log.
-    pub(super) fn failed(&self, failure: Failure) {
+    pub(super) fn run_begins(&self) {
         let mut status = self.lock();
-        tracing::warn!(task = &*status.name, error = failure, "task failed");
-        status.note(failure);
+        status.state = State::Running;
+        status.next_run = None;
+        status.runs += 1;
     }
 
-    /// The same, for those who ask.
-    pub(super) fn failed_again(&self, failure: Failure) {
-        self.lock().note(failure);
+    /// The task waits in this state, until this time if there is one.
+    pub(super) fn waits(&self, state: State, until: Option<Instant>) {
+        let mut status = self.lock();
+        status.state = state;
+        status.next_run = until.map(|until| SystemTime::now() + (until - Instant::now()));
     }
 
-    /// Tells in the log that a task has not failed again, after so many failures.
-    pub(super) fn recovered(&self, failures: u64) {
-        tracing::info!(task = &*self.lock().name, failures, "task recovered");
+    /// Logs and records a failure.
+    pub(super) fn failed(&self, failure: Failure) {
+        tracing::warn!(task = &*self.lock().name, error = failure, "task failed");
+        self.record(failure);
+    }
+
+    /// Records a failure without a line in the log.
+    pub(super) fn record(&self, failure: Failure) {
+        let mut status = self.lock();
+        status.last_error = Some(failure);
+        status.last_error_at = Some(SystemTime::now());
     }
 }

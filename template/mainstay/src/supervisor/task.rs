@@ -1,21 +1,19 @@
-//! The life of one task: run, fail, pause, run again, until it is told to stop or given up.
+//! The life of one task: it runs, fails, backs off and runs again, until it is stopped or given up.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
-use super::group::{Member, Place};
-use super::outcome::Failure;
+use super::context::{Context, Run, Start, caught};
 use super::policy::{History, Policy, Restart};
-use super::run::{Run, caught};
-use super::status::{Shared, State};
+use super::status::{Failure, Shared, State};
+use super::value_of;
 
-/// What an operator can ask of a task.
+/// What an operator can do with a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     Pause,
@@ -24,13 +22,10 @@ pub(super) enum Order {
 }
 
 /// How the life of a task ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// By itself, or when told.
-    Done,
-    /// With an error, when told.
-    Failed(Failure),
-    /// It went on after its stop timeout, and was aborted.
+    Stopped,
+    /// It ran on after its stop timeout.
     Aborted,
     /// It failed more often than its policy allows.
     GaveUp,
@@ -38,24 +33,19 @@ pub(super) enum End {
 
 pub(super) type Factory = Box<dyn Fn(Context) -> Run + Send + Sync>;
 
-/// A task, for its supervisor and for those who ask about it.
+/// A task. The supervisor, its handle and its own life share it.
 pub(super) struct Task {
     pub(super) name: Arc<str>,
     pub(super) policy: Policy,
     pub(super) factory: Factory,
-    pub(super) place: Option<Place>,
+    pub(super) status: Shared,
     pub(super) orders: mpsc::Sender<Order>,
-    /// Cancelled when this task is to stop; by then `deadline` is set.
-    pub(super) stop: CancellationToken,
-    /// When the stop of all tasks must be over.
-    pub(super) deadline: Mutex<Option<Instant>>,
     /// Cancelled when the stop of all tasks begins: from then on, nothing starts again.
     pub(super) closing: CancellationToken,
-    pub(super) started: watch::Sender<bool>,
-    /// How the first run ended that did not start.
-    pub(super) failed: watch::Sender<Option<Failure>>,
-    pub(super) status: Shared,
-    /// Called with the name of a task that is given up, if it is a critical one.
+    /// The deadline of the stop, once it is this task's turn to stop.
+    pub(super) stop: watch::Sender<Option<Instant>>,
+    pub(super) start: watch::Sender<Start>,
+    /// Receives the name of this task if it is critical and is given up.
     pub(super) gave_up: watch::Sender<Option<Arc<str>>>,
 }
 
@@ -63,103 +53,33 @@ pub(super) struct Task {
 enum Ended {
     ByItself(Result<(), Failure>),
     Ordered(Order),
-    /// One before it in its group has failed.
-    Held,
     Stopped(End),
 }
 
-/// What ended a pause between two runs.
-enum Woken {
-    InTime,
-    /// A person wants it to run.
-    Ordered,
-    Stopped,
+/// What follows a wait between two runs.
+enum Next {
+    Run,
+    /// An operator wants the task to run: earlier failures do not count any more.
+    RunAfresh,
+    Stop,
 }
 
 impl Task {
-    /// Tells the task to end; it has until its own timeout, or until this deadline.
+    /// Cancels the task. It is aborted after its stop timeout, or at this deadline if that is earlier.
     pub(super) fn stop_by(&self, deadline: Instant) {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
-        self.stop.cancel();
+        self.stop.send_replace(Some(deadline));
     }
 
-    /// Waits until the first run says that it has started.
-    pub(super) async fn first_start(&self, within: Duration) -> Result<(), Failure> {
-        let mut started = self.started.subscribe();
-        let mut failed = self.failed.subscribe();
-        let wait = async {
-            tokio::select! {
-                biased;
-                Ok(_) = started.wait_for(|started| *started) => Ok(()),
-                Ok(failure) = failed.wait_for(Option::is_some) => {
-                    Err(failure.clone().unwrap_or_default())
-                }
-            }
-        };
-        let late = || format!("it took longer than {}", humantime::format_duration(within));
-        timeout(within, wait).await.unwrap_or_else(|_| Err(late()))
-    }
-
-    /// Whether its life goes on. What runs on after it was aborted does not count.
+    /// Whether `live` goes on. A run that blocks its thread may outlive it.
     pub(super) fn is_alive(&self) -> bool {
-        // Its life holds the other end.
+        // `live` has the receiver.
         !self.orders.is_closed()
     }
 
     /// The whole life of the task.
     pub(super) async fn live(&self, mut orders: mpsc::Receiver<Order>) -> End {
-        let mut history = History::default();
-        let end = loop {
-            if self.closing.is_cancelled() {
-                break End::Done;
-            }
-            let since = Instant::now();
-            let next = match self.run(&mut orders).await {
-                Ended::Stopped(end) => break end,
-                Ended::Held => self.wait(State::Starting, None, &mut orders).await,
-                Ended::Ordered(Order::Pause) => self.wait(State::Paused, None, &mut orders).await,
-                Ended::Ordered(_) => Woken::InTime,
-                Ended::ByItself(result) => {
-                    let failed = result.is_err();
-                    let words = result.as_ref().err().map_or("it ended", String::as_str);
-                    self.failed.send_replace(Some(words.to_owned()));
-                    if let Err(failure) = result {
-                        self.status.failed(failure);
-                    }
-                    let again = match self.policy.restart {
-                        Restart::Always => true,
-                        Restart::OnFailure => failed,
-                        Restart::Never => false,
-                    };
-                    if !again || self.closing.is_cancelled() {
-                        break End::Done;
-                    }
-                    match history.next(&self.policy, since.elapsed()) {
-                        Some(pause) => {
-                            self.set_place(Member::Down);
-                            self.status.lock().restarts += 1;
-                            self.wait(State::BackingOff, Some(pause), &mut orders).await
-                        }
-                        None => match self.give_up(&mut orders).await {
-                            Woken::Stopped => break End::GaveUp,
-                            woken => woken,
-                        },
-                    }
-                }
-            };
-            match next {
-                Woken::InTime => {}
-                // All its chances are new.
-                Woken::Ordered => history = History::default(),
-                Woken::Stopped => break End::Done,
-            }
-        };
-        self.set_place(Member::Gone);
-        self.failed.send_if_modified(|failed| {
-            let waiting = failed.is_none();
-            failed.get_or_insert_with(|| "it was stopped".to_owned());
-            waiting
-        });
+        let end = self.run_until_stopped(&mut orders).await;
+        self.report_start_failure("it was stopped");
         let mut status = self.status.lock();
         status.state = if end == End::GaveUp {
             State::GaveUp
@@ -167,14 +87,51 @@ impl Task {
             State::Stopped
         };
         status.next_run = None;
-        drop(status);
         end
     }
 
-    /// It has failed too often. Only an operator can start it again; a critical one ends the
-    /// service.
-    async fn give_up(&self, orders: &mut mpsc::Receiver<Order>) -> Woken {
-        self.set_place(Member::Gone);
+    async fn run_until_stopped(&self, orders: &mut mpsc::Receiver<Order>) -> End {
+        let mut history = History::default();
+        while !self.closing.is_cancelled() {
+            let began = Instant::now();
+            let next = match self.run(orders).await {
+                Ended::Stopped(end) => return end,
+                Ended::Ordered(Order::Pause) => self.wait(State::Paused, None, orders).await,
+                Ended::Ordered(_) => Next::Run,
+                Ended::ByItself(result) => {
+                    let failed = result.is_err();
+                    self.record(result);
+                    let restarts = match self.policy.restart {
+                        Restart::Always => true,
+                        Restart::OnFailure => failed,
+                        Restart::Never => false,
+                    };
+                    if !restarts || self.closing.is_cancelled() {
+                        return End::Stopped;
+                    }
+                    if let Some(pause) = history.next(&self.policy, began.elapsed()) {
+                        self.status.lock().restarts += 1;
+                        let until = Some(Instant::now() + pause);
+                        self.wait(State::BackingOff, until, orders).await
+                    } else {
+                        match self.give_up(orders).await {
+                            Next::Stop => return End::GaveUp,
+                            next => next,
+                        }
+                    }
+                }
+            };
+            match next {
+                Next::Run => {}
+                Next::RunAfresh => history = History::default(),
+                Next::Stop => return End::Stopped,
+            }
+        }
+        End::Stopped
+    }
+
+    /// Only an operator can start the task again. If it is critical, the service stops.
+    async fn give_up(&self, orders: &mut mpsc::Receiver<Order>) -> Next {
         let critical = self.policy.critical;
         tracing::error!(task = &*self.name, critical, "task given up");
         if critical {
@@ -183,7 +140,7 @@ impl Task {
         self.wait(State::GaveUp, None, orders).await
     }
 
-    /// One run, from its start to its end, whatever brings that about.
+    /// One run, from its start to its end.
     async fn run(&self, orders: &mut mpsc::Receiver<Order>) -> Ended {
         let cancelled = CancellationToken::new();
         let beat = watch::Sender::new(Instant::now());
@@ -191,16 +148,10 @@ impl Task {
             name: Arc::clone(&self.name),
             cancelled: cancelled.clone(),
             beat: beat.clone(),
-            started: self.started.clone(),
+            start: self.start.clone(),
             status: self.status.clone(),
         };
-        {
-            let mut status = self.status.lock();
-            status.state = State::Running;
-            status.next_run = None;
-            status.runs += 1;
-        }
-        self.set_place(Member::Running);
+        self.status.run_begins();
         // The handle is kept, and awaited or aborted before this function returns.
         #[expect(clippy::disallowed_methods)]
         let mut run = tokio::spawn(caught((self.factory)(context)));
@@ -208,22 +159,19 @@ impl Task {
             tokio::select! {
                 biased;
                 ended = &mut run => return Ended::ByItself(joined(ended)),
-                () = self.stop.cancelled() => {
+                _ = value_of(&self.stop) => {
                     cancelled.cancel();
-                    return Ended::Stopped(self.ended(run).await);
-                }
-                () = held(self.place.as_ref()) => {
-                    cancelled.cancel();
-                    let end = self.ended(run).await;
-                    self.set_place(Member::Held);
-                    return self.unless_stopped(end, Ended::Held);
+                    return Ended::Stopped(self.end(run).await);
                 }
                 Some(order) = orders.recv() => {
-                    if order != Order::Resume {
-                        cancelled.cancel();
-                        let end = self.ended(run).await;
-                        return self.unless_stopped(end, Ended::Ordered(order));
+                    if order == Order::Resume {
+                        continue;
                     }
+                    cancelled.cancel();
+                    let end = self.end(run).await;
+                    // The stop may have come in the meantime.
+                    let stopped = self.stop.borrow().is_some();
+                    return if stopped { Ended::Stopped(end) } else { Ended::Ordered(order) };
                 }
                 limit = missed(&beat, self.policy.heartbeat) => {
                     cancelled.cancel();
@@ -236,115 +184,85 @@ impl Task {
         }
     }
 
-    /// Waits for a run that was told to end, and aborts it when it has had its time.
-    async fn ended(&self, mut run: JoinHandle<Result<(), Failure>>) -> End {
+    /// Waits for a run that was cancelled, and aborts it when its time is up.
+    async fn end(&self, mut run: JoinHandle<Result<(), Failure>>) -> End {
         let ended = tokio::select! {
             biased;
             ended = &mut run => ended,
             () = self.time_is_up() => {
                 run.abort();
-                // What it holds is dropped before anything else stops; a run that blocks its thread
+                // The run drops what it holds before the next task stops. A run that blocks its thread
                 // cannot be waited for.
-                _ = timeout(ABORTING, run).await;
+                _ = timeout(ABORT_TIMEOUT, run).await;
                 return End::Aborted;
             }
         };
-        match joined(ended) {
-            Ok(()) => End::Done,
-            Err(failure) => {
-                self.status.failed(failure.clone());
-                End::Failed(failure)
-            }
+        if let Err(failure) = joined(ended) {
+            self.status.failed(failure);
         }
+        End::Stopped
     }
 
-    /// From now, its own timeout, or what the stop of all tasks leaves it, also if that begins only
-    /// in the meantime.
+    /// Completes after the stop timeout, or at the deadline of the stop, which may begin only now.
     async fn time_is_up(&self) {
-        let stop = async {
-            self.stop.cancelled().await;
-            let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-            match deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        _ = timeout(self.policy.stop_within, stop).await;
+        let deadline = async { sleep_until(value_of(&self.stop).await).await };
+        _ = timeout(self.policy.stop_within, deadline).await;
     }
 
-    /// What a run ended for, unless the task was told to stop while it did.
-    fn unless_stopped(&self, end: End, ended: Ended) -> Ended {
-        if self.stop.is_cancelled() {
-            Ended::Stopped(end)
-        } else {
-            ended
-        }
-    }
-
-    /// Between two runs: until the pause is over and the group allows it, or somebody decides.
+    /// Waits between two runs: for the end of a pause, an operator, or the stop.
     async fn wait(
         &self,
-        state: State,
-        pause: Option<Duration>,
+        mut state: State,
+        mut until: Option<Instant>,
         orders: &mut mpsc::Receiver<Order>,
-    ) -> Woken {
-        {
-            let mut status = self.status.lock();
-            status.state = state;
-            status.next_run = pause.map(|pause| SystemTime::now() + pause);
-        }
-        let turn = async {
-            match (state, pause) {
-                (State::Paused | State::GaveUp, _) => std::future::pending().await,
-                (_, Some(pause)) => sleep(pause).await,
-                (_, None) => {}
-            }
-            if let Some(place) = &self.place {
-                place.may_start().await;
-            }
-        };
-        tokio::pin!(turn);
+    ) -> Next {
         loop {
+            self.status.waits(state, until);
+            let pause = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Woken::Stopped,
-                () = self.closing.cancelled() => return Woken::Stopped,
+                () = self.closing.cancelled() => return Next::Stop,
                 Some(order) = orders.recv() => match (order, state) {
-                    (Order::Pause, State::Paused | State::GaveUp) => {}
-                    (Order::Pause, _) => return Box::pin(self.wait(State::Paused, None, orders)).await,
-                    (Order::Resume, State::Paused) | (Order::Restart, _) => return Woken::Ordered,
-                    (Order::Resume, _) => {}
+                    (Order::Restart, _) | (Order::Resume, State::Paused) => return Next::RunAfresh,
+                    (Order::Pause, State::BackingOff) => (state, until) = (State::Paused, None),
+                    (Order::Pause | Order::Resume, _) => {}
                 },
-                () = &mut turn => return Woken::InTime,
+                () = pause => return Next::Run,
             }
         }
     }
 
-    fn set_place(&self, member: Member) {
-        if let Some(place) = &self.place {
-            place.set(member);
+    fn record(&self, result: Result<(), Failure>) {
+        match result {
+            Ok(()) => self.report_start_failure("it ended"),
+            Err(failure) => {
+                self.report_start_failure(&failure);
+                self.status.failed(failure);
+            }
         }
+    }
+
+    /// Reports a failed start, unless the result of the start is known.
+    fn report_start_failure(&self, cause: &str) {
+        self.start.send_if_modified(|start| {
+            let is_pending = start.is_none();
+            start.get_or_insert_with(|| Err(cause.to_owned()));
+            is_pending
+        });
     }
 }
 
-/// How long an aborted run is waited for. It ends at its next await, which is at once but for a run
-/// that blocks.
-pub(super) const ABORTING: Duration = Duration::from_millis(100);
+/// How long to wait for the end of an aborted run. It ends at its next await, at once unless it blocks.
+pub(super) const ABORT_TIMEOUT: Duration = Duration::from_millis(100);
 
 fn joined(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
-    // Panics are caught within the run; what is left is an abortion, or a runtime that ends.
+    // Panics are caught within the run. What remains is an abort, or the end of the runtime.
     ended.unwrap_or_else(|error| Err(error.to_string()))
-}
-
-/// Completes when a task has to stop because of one before it, after those behind it have.
-async fn held(place: Option<&Place>) {
-    match place {
-        Some(place) => {
-            place.must_stop().await;
-            place.may_stop().await;
-        }
-        None => std::future::pending().await,
-    }
 }
 
 /// Completes with the limit when the last beat is longer ago.

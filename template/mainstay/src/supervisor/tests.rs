@@ -1,11 +1,11 @@
-//! Supervision in paused time: what the tests have in common.
+//! Supervision in paused time: the fixtures of the tests.
 
 mod kinds;
 mod log;
 mod orders;
 mod restarts;
 #[cfg(feature = "cron")]
-mod schedules;
+pub(super) mod schedules;
 mod stops;
 mod stubborn;
 
@@ -19,11 +19,11 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What happened, in order, and when.
+/// Events in order, each with its time.
 #[derive(Clone)]
-struct Diary(Arc<Mutex<Vec<(Duration, String)>>>, Instant);
+struct Journal(Arc<Mutex<Vec<(Duration, String)>>>, Instant);
 
-impl Diary {
+impl Journal {
     fn new() -> Self {
         Self(Arc::default(), Instant::now())
     }
@@ -58,7 +58,7 @@ impl Diary {
     }
 }
 
-/// Counts its instances, so that a test can tell when there are two.
+/// Counts the concurrent runs of a task.
 #[derive(Clone, Default)]
 struct Instances {
     now: Arc<AtomicUsize>,
@@ -108,30 +108,30 @@ async fn reaches(supervisor: &Supervisor, name: &str, state: State) {
     panic!("{name} is never {state:?}: {supervisor:?}");
 }
 
-/// A task that does nothing until it is told to end.
+/// A task that does nothing until it is cancelled.
 async fn idle(context: Context) {
     context.cancelled().await;
 }
 
-/// A panic that has a type, so that it can be all of a future. It is where this is called.
+/// Panics at the place of the caller. Returns a type, so that it can be the whole body of a future.
 #[track_caller]
 fn panics(words: &str) {
     panic!("{words}")
 }
 
-/// An error that cannot be told.
-struct Speechless;
+/// An error whose `Display` panics.
+struct PanickingError;
 
-impl std::fmt::Display for Speechless {
+impl std::fmt::Display for PanickingError {
     fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        panic!("no words for it")
+        panic!("no message")
     }
 }
 
 /// A future that ends at once, and panics when it is dropped.
-struct Clings(&'static str);
+struct PanicsOnDrop(&'static str);
 
-impl Future for Clings {
+impl Future for PanicsOnDrop {
     type Output = ();
 
     fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<()> {
@@ -139,7 +139,7 @@ impl Future for Clings {
     }
 }
 
-impl Drop for Clings {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         panics(self.0);
     }

@@ -27,12 +27,7 @@ impl Section for Settings {
             &["monitor.asked_per_minute"],
             "must be at least 1; \"\" allows any number",
         );
-        let at_once = self.asked_at_once;
-        check.that(
-            at_once > 0,
-            &["monitor.asked_at_once"],
-            "must be at least 1",
-        );
+        check.range("monitor.asked_at_once", self.asked_at_once, 1..);
     }
 }
 

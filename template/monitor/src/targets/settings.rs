@@ -27,11 +27,7 @@ impl Section for Monitor {
     }
 
     fn check(&self, check: &mut Check<'_>) {
-        check.that(
-            self.max_targets > 0,
-            &["monitor.max_targets"],
-            "must be at least 1",
-        );
+        check.range("monitor.max_targets", self.max_targets, 1..);
         for (key, duration) in [
             ("monitor.min_interval", self.min_interval),
             ("monitor.max_interval", self.max_interval),

@@ -71,15 +71,7 @@ fn report(set: &[&str]) -> String {
 }
 
 #[test]
-fn a_key_without_a_dot_is_one_of_the_section() {
-    let report = report(&["second.size=11"]);
-    let expected = "1 problem with the settings\n\n  \
-        second.size = 11  (set by --set)\n    must be from 1 to 10\n";
-    assert_eq!(report, expected);
-}
-
-#[test]
-fn a_key_with_a_dot_may_be_of_another_section() {
+fn key_with_a_dot_may_be_of_another_section() {
     let report = report(&["first.wait=1m"]);
     let expected = "1 problem with the settings\n\n  \
         first.wait = \"1m\"  (set by --set)\n  \
@@ -88,11 +80,23 @@ fn a_key_with_a_dot_may_be_of_another_section() {
 }
 
 #[test]
-fn each_section_of_a_kind_is_checked_by_itself() {
+fn each_instance_of_a_section_is_checked() {
     let report = report(&["first.size=0", "second.wait=1h", "second.size=0"]);
     assert!(report.starts_with("3 problems"), "{report}");
     for key in ["first.size = 0", "second.size = 0", "second.wait = \"1h\""] {
         assert!(report.contains(key), "{key} is not in {report}");
     }
     assert!(!report.contains("first.wait"), "{report}");
+}
+
+#[test]
+fn wrong_type_and_wrong_number_have_one_message() {
+    for (value, shown) in [("lots", "\"lots\""), ("0", "0"), ("-1", "-1")] {
+        let report = report(&[&format!("second.size={value}")]);
+        let expected = format!(
+            "1 problem with the settings\n\n  \
+             second.size = {shown}  (set by --set)\n    expected a whole number from 1 to 10\n"
+        );
+        assert_eq!(report, expected);
+    }
 }

@@ -19,7 +19,7 @@ name = "a"
 "#;
 
 #[test]
-fn a_later_file_changes_a_default_and_its_comment() {
+fn later_reference_changes_a_default_and_its_comment() {
     let reference = Reference::new(&[REFERENCE, OWN]);
     let text = environment_file(&reference);
     for lines in [
@@ -33,7 +33,7 @@ fn a_later_file_changes_a_default_and_its_comment() {
 }
 
 #[test]
-fn a_comment_stays_if_the_later_file_has_none() {
+fn comment_stays_if_the_later_reference_has_none() {
     let later = "[http]\ntimeout = \"1s\"\n";
     let reference = Reference::new(&[REFERENCE, later]);
     let meaning = reference.meaning("http.timeout");
@@ -43,7 +43,7 @@ fn a_comment_stays_if_the_later_file_has_none() {
 }
 
 #[test]
-fn the_keys_of_a_section_stay_together() {
+fn keys_of_a_section_stay_together() {
     let reference = Reference::new(&[REFERENCE, OWN]);
     let keys: Vec<_> = reference.keys().collect();
     let expected = [
@@ -61,7 +61,7 @@ fn the_keys_of_a_section_stay_together() {
 }
 
 #[test]
-fn a_changed_default_is_the_lowest_layer() {
+fn changed_default_is_the_lowest_layer() {
     struct Own(u16);
 
     impl Section for Own {
@@ -86,7 +86,7 @@ fn described(reference: &Reference) -> Vec<String> {
 }
 
 #[test]
-fn the_whole_reference_reads_back_the_same() {
+fn printed_reference_parses_to_the_same_reference() {
     let own = [REFERENCE, OWN].map(str::to_owned).to_vec();
     let machinery = vec![
         crate::sections::SETTINGS.to_owned(),
@@ -108,7 +108,7 @@ fn the_whole_reference_reads_back_the_same() {
 }
 
 #[test]
-fn the_whole_reference_has_its_comments() {
+fn printed_reference_has_all_comments() {
     let text = Reference::new(&[REFERENCE, OWN]).to_toml();
     let expected = r#"# What this is all about.
 [http]
@@ -137,7 +137,7 @@ most = 3
 
 #[test]
 #[should_panic(expected = "no reference describes the setting `http.nothing`")]
-fn a_key_without_a_reference_is_a_mistake() {
+fn reading_an_undescribed_key_panics() {
     #[derive(Debug)]
     struct Own;
 

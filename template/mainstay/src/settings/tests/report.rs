@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Given;
 
 #[test]
-fn a_later_layer_wins_over_an_earlier_one() {
+fn later_layer_overrides_an_earlier_one() {
     let given = Given::default()
         .file(
             "one.toml",
@@ -97,7 +97,7 @@ fn conflicting_values_are_reported_with_their_sources() {
 }
 
 #[test]
-fn nothing_is_concluded_from_a_value_that_is_wrong_already() {
+fn rules_skip_values_that_are_already_wrong() {
     let report = Given::default()
         .env("APP__HTTP__WORKERS", "11")
         .set("http.timeout=soon")
@@ -108,7 +108,7 @@ fn nothing_is_concluded_from_a_value_that_is_wrong_already() {
 }
 
 #[test]
-fn a_variable_that_is_almost_right_is_not_passed_over() {
+fn mistyped_variable_is_reported() {
     for (wrong, right) in [
         ("APP_HTTP_LISTEN", "APP__HTTP__LISTEN"),
         ("APP_HTTP__LISTEN", "APP__HTTP__LISTEN"),

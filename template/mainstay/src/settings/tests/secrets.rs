@@ -1,10 +1,10 @@
 //! Secrets come from files, and go nowhere.
 
 use super::Given;
-use crate::settings::{Secret, print};
+use crate::settings::{Reader, Reference, Secret, Section, Sources, load, print};
 
 #[test]
-fn a_value_from_a_file_loses_the_newline_that_ends_it() {
+fn value_from_a_file_loses_its_final_newline() {
     for (content, value) in [
         ("s", "s"),
         ("s\n", "s"),
@@ -18,7 +18,7 @@ fn a_value_from_a_file_loses_the_newline_that_ends_it() {
 }
 
 #[test]
-fn a_variable_and_its_file_cannot_both_be_set() {
+fn variable_and_its_file_conflict() {
     let report = Given::default()
         .env("APP__OPERATOR__TOKEN", "hunter2")
         .env_file("APP__OPERATOR__TOKEN_FILE", "hunter3")
@@ -32,7 +32,7 @@ fn a_variable_and_its_file_cannot_both_be_set() {
 }
 
 #[test]
-fn a_secret_is_shown_nowhere() {
+fn secret_is_never_shown() {
     let secret = "hunter2";
     let given = Given::default()
         .env("APP__OPERATOR__TOKEN", secret)
@@ -72,7 +72,7 @@ fn a_secret_is_shown_nowhere() {
 }
 
 #[test]
-fn what_stands_for_a_secret_is_no_secret() {
+fn redaction_mark_is_refused_as_a_secret() {
     let report = Given::default()
         .env("APP__OPERATOR__TOKEN", "[redacted]")
         .report();
@@ -80,7 +80,7 @@ fn what_stands_for_a_secret_is_no_secret() {
 }
 
 #[test]
-fn a_secret_from_an_empty_file_is_a_mistake() {
+fn secret_from_an_empty_file_is_refused() {
     for content in ["", "\n"] {
         let report = Given::default()
             .env_file("APP__OPERATOR__TOKEN_FILE", content)
@@ -90,10 +90,44 @@ fn a_secret_from_an_empty_file_is_a_mistake() {
 }
 
 #[test]
-fn a_secret_in_the_place_of_its_files_name_is_not_shown() {
+fn secret_in_a_file_variable_is_not_shown() {
     let report = Given::default()
         .env("APP__OPERATOR__TOKEN_FILE", "hunter2")
         .report();
     assert!(report.contains("APP__OPERATOR__TOKEN_FILE"), "{report}");
     assert!(!report.contains("hunter2"), "{report}");
+}
+
+#[test]
+fn empty_secret_is_shown_as_empty() {
+    #[derive(Debug)]
+    struct Own;
+
+    impl Section for Own {
+        fn read(from: &mut Reader<'_>) -> Self {
+            from.value_at::<Secret>("own.password");
+            from.value_at::<Vec<Secret>>("own.headers");
+            Self
+        }
+    }
+
+    let reference = Reference::new(&["[own]\npassword = \"\"\nheaders = []\n"]);
+    let shown = |variables: &[(&str, &str)]| {
+        let pairs = variables
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        let sources = Sources {
+            environment: pairs.collect(),
+            ..Sources::default()
+        };
+        let loaded = load::<Own>(&reference, &sources).unwrap();
+        loaded.entries.into_iter().map(|entry| entry.value)
+    };
+
+    assert!(shown(&[]).eq(["\"\"", "[]"]));
+    let set = [
+        ("APP__OWN__PASSWORD", "hunter2"),
+        ("APP__OWN__HEADERS", "hunter2"),
+    ];
+    assert!(shown(&set).all(|value| value == "\"[redacted]\""));
 }

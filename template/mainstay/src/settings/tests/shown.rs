@@ -4,7 +4,7 @@ use super::{Given, REFERENCE};
 use crate::settings::{Entry, Reference, changed, environment_file, print};
 
 #[test]
-fn what_is_printed_can_be_read_back() {
+fn printed_settings_read_back_the_same() {
     let given = Given::default()
         .env("APP__OPERATOR__URL", "quotes \" and \\ and \n lines")
         .set("http.ratio=a,b,c");
@@ -23,7 +23,7 @@ fn what_is_printed_can_be_read_back() {
 }
 
 #[test]
-fn what_is_printed_tells_where_each_value_comes_from() {
+fn printed_settings_name_each_source() {
     let given = Given::default()
         .file("prod.toml", "# a comment\n[http]\n\nworkers = 2")
         .env("APP__HTTP__VERBOSE", "true")
@@ -43,7 +43,7 @@ fn what_is_printed_tells_where_each_value_comes_from() {
 }
 
 #[test]
-fn the_list_of_variables_comes_from_the_reference() {
+fn environment_file_lists_every_setting() {
     let text = environment_file(&Reference::new(&[REFERENCE]));
 
     assert!(
@@ -56,7 +56,7 @@ fn the_list_of_variables_comes_from_the_reference() {
 }
 
 #[test]
-fn what_has_changed_is_told_by_its_key_secrets_as_well() {
+fn changed_names_each_changed_key_and_secret() {
     let given = |token: &str| {
         Given::default()
             .env("APP__OPERATOR__TOKEN", token)

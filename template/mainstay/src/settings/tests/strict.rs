@@ -8,7 +8,7 @@ use super::Given;
 use crate::settings::{ByteSize, Setting};
 
 #[test]
-fn a_number_is_a_number_and_nothing_else() {
+fn numbers_and_flags_are_not_coerced() {
     for wrong in [
         "no",
         "yes",
@@ -53,7 +53,7 @@ fn a_number_is_a_number_and_nothing_else() {
 }
 
 #[test]
-fn text_stays_as_it_was_written() {
+fn text_is_kept_as_written() {
     for text in [
         "0123",
         "1e5",
@@ -85,7 +85,7 @@ fn text_stays_as_it_was_written() {
 }
 
 #[test]
-fn what_toml_can_say_and_no_setting_takes_is_refused() {
+fn unsupported_toml_values_are_refused() {
     for wrong in [
         "operator.url = 1979-05-27",
         "operator.url = 99999999999999999999",
@@ -106,13 +106,13 @@ fn what_toml_can_say_and_no_setting_takes_is_refused() {
 }
 
 #[test]
-fn a_section_with_nothing_in_it_sets_nothing() {
+fn empty_section_sets_nothing() {
     let given = Given::default().file("f.toml", "[http]\n# workers = 7\n\n[operator]\n");
     assert_eq!(given.settings().http.workers, 4);
 }
 
 #[test]
-fn an_empty_table_takes_no_value_away() {
+fn empty_table_does_not_remove_a_value() {
     let given = Given::default()
         .file("one.toml", "operator.token = \"hunter2\"")
         .file("two.toml", "operator.token = {}");
@@ -126,7 +126,7 @@ fn an_empty_table_takes_no_value_away() {
 }
 
 #[test]
-fn a_section_is_no_value_and_a_value_no_section() {
+fn section_and_value_are_not_mixed_up() {
     let report = Given::default().file("f.toml", "http = 5").report();
     assert!(
         report.contains("http  (set by f.toml:1)\n    is a section"),
@@ -146,7 +146,7 @@ fn a_section_is_no_value_and_a_value_no_section() {
 }
 
 #[test]
-fn durations_and_sizes_are_written_for_people() {
+fn durations_and_sizes_parse_with_units() {
     let duration = |text: &str| Duration::parse(&ValueKind::String(text.to_owned()));
     assert_eq!(duration("10s"), Some(Duration::from_secs(10)));
     assert_eq!(duration("1m 30s"), Some(Duration::from_secs(90)));

@@ -1,13 +1,13 @@
-//! Periodic tasks, and work that is done once.
+//! Periodic tasks and one-shots.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_periodic_task_runs_once_an_interval() {
+async fn periodic_task_runs_once_per_interval() {
     let supervisor = Supervisor::new();
-    let diary = Diary::new();
+    let journal = Journal::new();
     for (name, at_start) in [("later", false), ("now", true)] {
-        let noted = diary.clone();
+        let noted = journal.clone();
         let run = move |_| {
             noted.note(name);
             async {}
@@ -19,18 +19,18 @@ async fn a_periodic_task_runs_once_an_interval() {
 
     sleep(35 * SECOND).await;
 
-    assert_eq!((diary.count("later"), diary.count("now")), (3, 4));
+    assert_eq!((journal.count("later"), journal.count("now")), (3, 4));
     let status = status(&supervisor, "later");
     assert_eq!((status.runs, status.restarts), (3, 0));
     assert!(status.next_run.is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn runs_do_not_overlap_and_missed_ticks_are_skipped() {
+async fn periodic_task_skips_missed_ticks_and_never_overlaps() {
     let supervisor = Supervisor::new();
     let instances = Instances::default();
-    let diary = Diary::new();
-    let (entered, noted) = (instances.clone(), diary.clone());
+    let journal = Journal::new();
+    let (entered, noted) = (instances.clone(), journal.clone());
     let run = move |_| {
         let instance = entered.enter();
         noted.note("run");
@@ -44,7 +44,7 @@ async fn runs_do_not_overlap_and_missed_ticks_are_skipped() {
     sleep(105 * SECOND).await;
 
     assert_eq!(instances.most(), 1);
-    let times: Vec<_> = diary.times().iter().map(Duration::as_secs).collect();
+    let times: Vec<_> = journal.times().iter().map(Duration::as_secs).collect();
     assert_eq!(times, [10, 40, 70, 100], "always on a tick");
 }
 
@@ -80,10 +80,10 @@ async fn periodic_task_runs_again_after_a_failed_or_late_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn jitter_delays_a_run_and_never_by_more_than_it_says() {
+async fn jitter_delays_a_run_within_its_limit() {
     let supervisor = Supervisor::new();
-    let diary = Diary::new();
-    let noted = diary.clone();
+    let journal = Journal::new();
+    let noted = journal.clone();
     let run = move |_| {
         noted.note("run");
         async {}
@@ -96,7 +96,7 @@ async fn jitter_delays_a_run_and_never_by_more_than_it_says() {
 
     sleep(500 * SECOND).await;
 
-    let late: Vec<_> = diary
+    let late: Vec<_> = journal
         .times()
         .iter()
         .map(|time| time.as_millis() % 10_000)
@@ -107,10 +107,10 @@ async fn jitter_delays_a_run_and_never_by_more_than_it_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_waits_for_work_that_is_done_once() {
+async fn stop_waits_for_one_shots() {
     let supervisor = Supervisor::new();
-    let diary = Diary::new();
-    let noted = diary.clone();
+    let journal = Journal::new();
+    let noted = journal.clone();
     let work = async move {
         sleep(3 * SECOND).await;
         noted.note("done");
@@ -125,11 +125,11 @@ async fn a_stop_waits_for_work_that_is_done_once() {
 
     assert!(supervisor.stop(10 * SECOND).await.is_empty());
 
-    assert_eq!(diary.events(), ["done"]);
+    assert_eq!(journal.events(), ["done"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_that_does_not_end_is_aborted_and_counted_by_name() {
+async fn stop_aborts_and_names_one_shots_at_its_deadline() {
     let supervisor = Supervisor::new();
     let instances = Instances::default();
     for name in ["mail", "mail", "warm-up"] {

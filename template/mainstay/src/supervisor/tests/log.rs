@@ -1,4 +1,4 @@
-//! What the log says of a failure.
+//! The log of a failure.
 
 use std::fmt::{Debug, Write};
 
@@ -10,7 +10,7 @@ use tracing_subscriber::registry;
 use super::*;
 use crate::panics;
 
-/// Takes down every event of this thread, as `message field=value field=value`.
+/// Records every event of this thread, as `message field=value field=value`.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -39,11 +39,11 @@ impl Visit for Line {
 }
 
 impl Lines {
-    /// The lines that this work writes. It has a runtime in which all runs on this thread.
+    /// The lines that this work logs. It runs on this thread, in a runtime of its own.
     fn of<F: Future>(work: impl FnOnce() -> F) -> Vec<String> {
         let lines = Self::default();
-        // With one subscriber alone, `tracing` may decide on another thread's behalf, which has
-        // none, that an event interests nobody.
+        // With a single subscriber, `tracing` caches for all threads whether an event is enabled, and may
+        // ask a thread that has no subscriber.
         let _second = Dispatch::new(registry());
         let subscriber = registry().with(lines.clone());
         tracing::subscriber::with_default(subscriber, || {
@@ -128,7 +128,7 @@ fn repeated_failure_is_logged_once_a_minute_and_at_its_end() {
 }
 
 #[test]
-fn one_shot_is_logged_however_it_fails() {
+fn one_shot_failure_is_logged() {
     panics::log_in_tests();
 
     let lines = Lines::of(async || {
@@ -137,9 +137,9 @@ fn one_shot_is_logged_however_it_fails() {
         supervisor.spawn("errs", errs).unwrap();
         let panics_itself = async { panics("in its run") };
         supervisor.spawn("panics", panics_itself).unwrap();
-        let speechless = async { Err(Speechless) };
+        let speechless = async { Err(PanickingError) };
         supervisor.spawn("speechless", speechless).unwrap();
-        let clings = Clings("on the way out");
+        let clings = PanicsOnDrop("on the way out");
         supervisor.spawn("clings", clings).unwrap();
         assert!(supervisor.stop(SECOND).await.is_empty());
     });
@@ -149,7 +149,7 @@ fn one_shot_is_logged_however_it_fails() {
     for (failure, (name, words)) in failures.iter().zip([
         ("errs", "no disk"),
         ("panics", "in its run"),
-        ("speechless", "no words for it"),
+        ("speechless", "no message"),
         ("clings", "on the way out"),
     ]) {
         let told = format!("task failed task=\"{name}\" error=\"");

@@ -2,20 +2,20 @@
 
 use super::*;
 
-/// A task that notes its end, and takes some time for it.
-fn leisurely(
-    diary: &Diary,
+/// A task that takes some time to stop, and records it.
+fn slow_to_stop(
+    journal: &Journal,
     name: &'static str,
     time: Duration,
-) -> impl Fn(Context) -> super::super::run::Run + Send + Sync + 'static {
-    let diary = diary.clone();
+) -> impl Fn(Context) -> super::super::context::Run + Send + Sync + 'static {
+    let journal = journal.clone();
     move |context| {
-        let diary = diary.clone();
+        let journal = journal.clone();
         Box::pin(async move {
             context.cancelled().await;
-            diary.note(format!("{name} is told"));
+            journal.note(format!("{name} is cancelled"));
             sleep(time).await;
-            diary.note(format!("{name} ends"));
+            journal.note(format!("{name} ends"));
             Ok(())
         })
     }
@@ -24,11 +24,11 @@ fn leisurely(
 #[tokio::test(start_paused = true)]
 async fn tasks_stop_in_reverse_order_one_at_a_time() {
     let supervisor = Supervisor::new();
-    let diary = Diary::new();
+    let journal = Journal::new();
     for name in ["a", "b", "c"] {
         supervisor
             .task(name)
-            .run(leisurely(&diary, name, SECOND))
+            .run(slow_to_stop(&journal, name, SECOND))
             .unwrap();
     }
     sleep(SECOND).await;
@@ -37,13 +37,13 @@ async fn tasks_stop_in_reverse_order_one_at_a_time() {
 
     assert!(left.is_empty());
     assert_eq!(
-        diary.events(),
+        journal.events(),
         [
-            "c is told",
+            "c is cancelled",
             "c ends",
-            "b is told",
+            "b is cancelled",
             "b ends",
-            "a is told",
+            "a is cancelled",
             "a ends"
         ]
     );
@@ -63,7 +63,7 @@ async fn task_that_ignores_cancellation_is_aborted_and_named() {
         }
     };
     supervisor
-        .task("deaf")
+        .task("stubborn")
         .stop_within(3 * SECOND)
         .run(run)
         .unwrap();
@@ -72,13 +72,13 @@ async fn task_that_ignores_cancellation_is_aborted_and_named() {
     let began = Instant::now();
     let left = supervisor.stop(60 * SECOND).await;
 
-    assert_eq!(left, ["deaf"]);
+    assert_eq!(left, ["stubborn"]);
     assert_eq!(began.elapsed(), 3 * SECOND);
     assert_eq!(instances.now(), 0, "its destructors ran");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_periodic_run_is_waited_for_unless_it_gives_way() {
+async fn stop_waits_for_a_periodic_run_or_cancels_it() {
     let supervisor = Supervisor::new();
     let instances = Instances::default();
     let every = |name| supervisor.every(name, SECOND).at_start();
@@ -92,22 +92,26 @@ async fn a_periodic_run_is_waited_for_unless_it_gives_way() {
             }
         }
     };
-    let insists = every("insists").stop_within(3 * SECOND);
-    insists.run(run()).unwrap();
-    every("gives way").cancel_on_stop().run(run()).unwrap();
+    let waits = every("waits").stop_within(3 * SECOND);
+    waits.run(run()).unwrap();
+    every("cancels").cancel_on_stop().run(run()).unwrap();
     sleep(SECOND).await;
     assert_eq!(instances.now(), 2);
 
     let began = Instant::now();
     let left = supervisor.stop(60 * SECOND).await;
 
-    assert_eq!(left, ["insists"]);
-    assert_eq!(began.elapsed(), 3 * SECOND, "for that one alone");
+    assert_eq!(left, ["waits"]);
+    assert_eq!(
+        began.elapsed(),
+        3 * SECOND,
+        "the stop waits for that one alone"
+    );
     assert_eq!(instances.now(), 0, "its destructors ran");
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_of_a_stop_fits_into_its_budget() {
+async fn stop_keeps_its_total_budget() {
     let supervisor = Supervisor::new();
     for name in ["a", "b", "c"] {
         let run = |_| async { std::future::pending::<()>().await };
@@ -133,12 +137,12 @@ async fn all_of_a_stop_fits_into_its_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_while_stopping_do_not_keep_the_others() {
+async fn failing_task_does_not_delay_the_stop_of_others() {
     let supervisor = Supervisor::new();
-    let diary = Diary::new();
+    let journal = Journal::new();
     supervisor
         .task("first")
-        .run(leisurely(&diary, "first", SECOND))
+        .run(slow_to_stop(&journal, "first", SECOND))
         .unwrap();
     let fails = |context: Context| async move {
         context.cancelled().await;
@@ -154,7 +158,7 @@ async fn failures_while_stopping_do_not_keep_the_others() {
 
     assert!(supervisor.stop(60 * SECOND).await.is_empty());
 
-    assert_eq!(diary.events(), ["first is told", "first ends"]);
+    assert_eq!(journal.events(), ["first is cancelled", "first ends"]);
     let error = |name| status(&supervisor, name).last_error;
     assert_eq!(error("fails").as_deref(), Some("could not flush"));
     let panic = error("panics").unwrap();
@@ -162,7 +166,7 @@ async fn failures_while_stopping_do_not_keep_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_during_a_pause_is_immediate_and_nothing_comes_back() {
+async fn stop_during_a_backoff_is_immediate_and_final() {
     let supervisor = Supervisor::new();
     let pausing = supervisor
         .task("pausing")
@@ -184,9 +188,9 @@ async fn a_stop_during_a_pause_is_immediate_and_nothing_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_fails_while_others_stop_is_not_started_again() {
+async fn task_that_fails_during_the_stop_is_not_restarted() {
     let supervisor = Supervisor::new();
-    let diary = Diary::new();
+    let journal = Journal::new();
     let fails_later = |_| async {
         sleep(2 * SECOND).await;
         Err("in the middle of it")
@@ -194,7 +198,7 @@ async fn one_that_fails_while_others_stop_is_not_started_again() {
     supervisor.task("early").run(fails_later).unwrap();
     supervisor
         .task("late")
-        .run(leisurely(&diary, "late", 10 * SECOND))
+        .run(slow_to_stop(&journal, "late", 10 * SECOND))
         .unwrap();
     sleep(SECOND).await;
 
@@ -208,7 +212,7 @@ async fn one_that_fails_while_others_stop_is_not_started_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_taken_on_once_the_stop_has_begun() {
+async fn spawn_after_the_stop_began_is_refused() {
     let supervisor = Supervisor::new();
     supervisor.stop(SECOND).await;
 
@@ -219,14 +223,14 @@ async fn nothing_is_taken_on_once_the_stop_has_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_fails_leaves_what_was_started_to_the_stop() {
+async fn failed_start_leaves_earlier_tasks_to_the_stop() {
     let supervisor = Supervisor::new();
-    let diary = Diary::new();
-    // What a service does: each waits for the one before, and the first failure ends the start.
+    let journal = Journal::new();
+    // As a service does: each task waits for the one before, and the first failure ends the start.
     let start = async {
         supervisor
             .task("a")
-            .run(leisurely(&diary, "a", SECOND))
+            .run(slow_to_stop(&journal, "a", SECOND))
             .unwrap();
         let b = supervisor
             .task("b")
@@ -235,21 +239,21 @@ async fn a_start_that_fails_leaves_what_was_started_to_the_stop() {
         b.started(10 * SECOND).await?;
         supervisor
             .task("c")
-            .run(leisurely(&diary, "c", SECOND))
+            .run(slow_to_stop(&journal, "c", SECOND))
             .unwrap();
-        Ok::<_, NotStarted>(())
+        Ok::<_, SpawnError>(())
     };
 
     let error = start.await.unwrap_err().to_string();
     supervisor.stop(60 * SECOND).await;
 
     assert_eq!(error, "the task \"b\" did not start: no such queue");
-    assert_eq!(diary.events(), ["a is told", "a ends"]);
+    assert_eq!(journal.events(), ["a is cancelled", "a ends"]);
     assert_eq!(supervisor.statuses().len(), 2, "c was never started");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_waits_for_a_task_as_long_as_it_is_told_to() {
+async fn started_waits_for_the_task_within_its_limit() {
     let supervisor = Supervisor::new();
     let slow = |context: Context| async move {
         sleep(3 * SECOND).await;
@@ -267,7 +271,7 @@ async fn a_start_waits_for_a_task_as_long_as_it_is_told_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_does_not_wait_for_a_task_that_is_stopped() {
+async fn started_returns_when_the_task_is_stopped() {
     let supervisor = Supervisor::new();
     let running = supervisor.task("running").run(idle).unwrap();
     sleep(SECOND).await;
@@ -290,7 +294,7 @@ async fn a_start_does_not_wait_for_a_task_that_is_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_a_handle_stops_nothing() {
+async fn dropping_a_handle_stops_no_task() {
     let supervisor = Supervisor::new();
     drop(supervisor.task("a").run(idle).unwrap());
     let other = supervisor.clone();

@@ -1,85 +1,38 @@
-//! What panics where nobody expects it, or is told to stop at a bad moment, and keeps nobody else.
+//! Panics in unusual places, and stops at unusual times. Neither affects other tasks.
 
 use super::*;
 
-/// Ends each time with this failure, and is given up in the end.
-async fn fails_with(supervisor: &Supervisor, words: &str) {
-    reaches(supervisor, "a", State::GaveUp).await;
-    let status = status(supervisor, "a");
-    assert_eq!((status.runs, status.restarts), (6, 5));
-    let error = status.last_error.unwrap();
-    assert!(error.ends_with(&format!(": {words}")), "{error}");
+#[tokio::test(start_paused = true)]
+async fn panic_anywhere_in_a_run_is_a_failure() {
+    let supervisor = Supervisor::new();
+    let no_future = |_| -> std::future::Pending<()> { panic!("no future") };
+    supervisor.task("make").run(no_future).unwrap();
+    supervisor
+        .task("drop")
+        .run(|_| PanicsOnDrop("dropped"))
+        .unwrap();
+    let error = |_| async { Err(PanickingError) };
+    supervisor.task("error").run(error).unwrap();
+
+    for (name, words) in [
+        ("make", ": no future"),
+        ("drop", ": dropped"),
+        ("error", ": no message"),
+    ] {
+        reaches(&supervisor, name, State::GaveUp).await;
+        let status = status(&supervisor, name);
+        assert_eq!((status.runs, status.restarts), (6, 5), "{name}");
+        let error = status.last_error.unwrap();
+        assert!(error.ends_with(words), "{error}");
+    }
     assert!(supervisor.stop(SECOND).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_that_panics_before_there_is_a_future_is_a_failure() {
+async fn panic_during_the_stop_does_not_delay_others() {
     let supervisor = Supervisor::new();
-    let run = |_| -> std::future::Pending<()> { panic!("no future") };
-    supervisor.task("a").run(run).unwrap();
-
-    fails_with(&supervisor, "no future").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_future_that_panics_when_it_is_dropped_is_a_failure() {
-    let supervisor = Supervisor::new();
-    let run = |_| Clings("not yet");
-    supervisor.task("a").run(run).unwrap();
-
-    fails_with(&supervisor, "not yet").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_error_that_panics_when_it_is_shown_is_a_failure() {
-    let supervisor = Supervisor::new();
-    let run = |_| async { Err(Speechless) };
-    supervisor.task("a").run(run).unwrap();
-
-    fails_with(&supervisor, "no words for it").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn periodic_task_runs_again_after_any_panic() {
-    let supervisor = Supervisor::new();
-    let runs = AtomicUsize::new(0);
-    let run = move |_| {
-        let run = runs.fetch_add(1, Ordering::SeqCst);
-        assert!(run != 0, "no future");
-        let clings = Clings("not yet");
-        async move {
-            if run == 1 {
-                let _clings = clings;
-                std::future::pending().await
-            } else {
-                std::mem::forget(clings);
-                Err(Speechless)
-            }
-        }
-    };
-    let every = supervisor.every("a", 10 * SECOND).timeout(SECOND);
-    every.run(run).unwrap();
-    // Each run has come, and has had its time.
-    sleep(2 * SECOND).await;
-
-    for (runs, words) in [
-        (1, ": no future"),
-        (2, "took longer than 1s"),
-        (3, ": no words for it"),
-    ] {
-        sleep(10 * SECOND).await;
-        let status = status(&supervisor, "a");
-        assert_eq!((status.runs, status.restarts), (runs, 0), "{words}");
-        let error = status.last_error.unwrap();
-        assert!(error.ends_with(words), "{error}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_panics_while_it_stops_keeps_nobody_else() {
-    let supervisor = Supervisor::new();
-    let diary = Diary::new();
-    let noted = diary.clone();
+    let journal = Journal::new();
+    let noted = journal.clone();
     let last = move |context: Context| {
         let noted = noted.clone();
         async move {
@@ -90,16 +43,16 @@ async fn what_panics_while_it_stops_keeps_nobody_else() {
     supervisor.task("last").run(last).unwrap();
     let speechless = |context: Context| async move {
         context.cancelled().await;
-        Err(Speechless)
+        Err(PanickingError)
     };
     supervisor.task("speechless").run(speechless).unwrap();
     let clings = |_| async {
-        let _clings = Clings("while it is aborted");
+        let _clings = PanicsOnDrop("while it is aborted");
         std::future::pending::<()>().await;
     };
     supervisor.task("clings").run(clings).unwrap();
     let shot = async {
-        let _clings = Clings("while it is aborted");
+        let _clings = PanicsOnDrop("while it is aborted");
         std::future::pending::<()>().await;
     };
     supervisor.spawn("shot", shot).unwrap();
@@ -107,15 +60,15 @@ async fn what_panics_while_it_stops_keeps_nobody_else() {
 
     assert_eq!(supervisor.stop(10 * SECOND).await, ["clings", "shot"]);
 
-    assert_eq!(diary.events(), ["the last one stops"]);
+    assert_eq!(journal.events(), ["the last one stops"]);
     assert!(supervisor.alive().is_empty(), "{:?}", supervisor.alive());
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_from_a_task_that_stops_is_refused_and_keeps_nobody() {
+async fn stopping_task_cannot_spawn_work() {
     let supervisor = Supervisor::new();
-    let diary = Diary::new();
-    let (noted, own) = (diary.clone(), supervisor.clone());
+    let journal = Journal::new();
+    let (noted, own) = (journal.clone(), supervisor.clone());
     let run = move |context: Context| {
         let (noted, own) = (noted.clone(), own.clone());
         async move {
@@ -133,7 +86,7 @@ async fn work_from_a_task_that_stops_is_refused_and_keeps_nobody() {
 
     assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
     assert_eq!(
-        diary.events(),
+        journal.events(),
         [
             "the service is stopping: the task \"flush\" is not started",
             "the service is stopping: the task \"late\" is not started"
@@ -142,7 +95,7 @@ async fn work_from_a_task_that_stops_is_refused_and_keeps_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stop_waits_no_longer_for_a_task_an_operator_ended() {
+async fn stop_deadline_bounds_a_task_an_operator_ended() {
     for restart in [true, false] {
         let supervisor = Supervisor::new();
         let deaf = |_| std::future::pending::<()>();
@@ -166,7 +119,7 @@ async fn stop_waits_no_longer_for_a_task_an_operator_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_restarted_as_the_stop_begins_does_not_come_back() {
+async fn restart_order_during_the_stop_does_not_run_the_task() {
     let supervisor = Supervisor::new();
     let leisurely = |context: Context| async move {
         context.cancelled().await;
@@ -191,10 +144,10 @@ async fn one_that_is_restarted_as_the_stop_begins_does_not_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_taken_on_as_the_stop_begins_does_not_run() {
+async fn task_spawned_just_before_the_stop_does_not_run() {
     let supervisor = Supervisor::new();
-    let diary = Diary::new();
-    let noted = diary.clone();
+    let journal = Journal::new();
+    let noted = journal.clone();
     let run = move |context: Context| {
         noted.note("runs");
         idle(context)
@@ -203,12 +156,12 @@ async fn one_that_is_taken_on_as_the_stop_begins_does_not_run() {
 
     assert!(supervisor.stop(SECOND).await.is_empty());
 
-    assert!(diary.events().is_empty());
+    assert!(journal.events().is_empty());
     assert_eq!(status(&supervisor, "late").state, State::Stopped);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_stop_waits_for_is_told_by_name() {
+async fn alive_names_what_the_stop_waits_for() {
     let supervisor = Supervisor::new();
     let takes = |time: u32| {
         move |context: Context| async move {

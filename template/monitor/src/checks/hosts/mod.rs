@@ -46,13 +46,9 @@ impl Section for Settings {
     }
 
     fn check(&self, check: &mut Check<'_>) {
-        for (holds, key) in [
-            (self.per_host > 0, "monitor.per_host"),
-            (self.max_hosts > 0, "monitor.max_hosts"),
-            (self.breaker_failures > 0, "monitor.breaker_failures"),
-        ] {
-            check.that(holds, &[key], "must be at least 1");
-        }
+        check.range("monitor.per_host", self.per_host, 1..);
+        check.range("monitor.max_hosts", self.max_hosts, 1..);
+        check.range("monitor.breaker_failures", self.breaker_failures, 1..);
     }
 }
 

@@ -41,11 +41,7 @@ impl Section for Settings {
     }
 
     fn check(&self, check: &mut Check<'_>) {
-        check.that(
-            self.retry_percent <= 100,
-            &["monitor.retry_percent"],
-            "must be 100 or less",
-        );
+        check.range("monitor.retry_percent", self.retry_percent, 0..=100);
         check.that(
             !self.retry_pause.is_zero(),
             &["monitor.retry_pause"],
