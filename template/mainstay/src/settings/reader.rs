@@ -158,10 +158,13 @@ fn wrong<T: Setting>(kind: &ValueKind, entry: &Entry, parsed: Option<&T>) -> Opt
     })
 }
 
-/// The value as TOML, as far as it may be seen.
+/// The value as TOML, as far as it may be seen. A refused URL may be that of another setting.
 fn shown<T: Setting>(kind: &ValueKind, parsed: Option<&T>) -> String {
+    let plain = toml_of(kind).to_string();
+    let may_have_secret = |text: &str| text.contains("://") && text.contains(['@', '?']);
     match (T::SECRET, parsed) {
-        (false, _) => toml_of(kind).to_string(),
+        (false, None) if may_have_secret(&plain) => toml::Value::from(REDACTED).to_string(),
+        (false, _) => plain,
         (true, Some(secret)) => toml::Value::from(secret.redacted()).to_string(),
         (true, None) => toml::Value::from(REDACTED).to_string(),
     }

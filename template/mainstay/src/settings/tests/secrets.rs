@@ -97,3 +97,20 @@ fn a_secret_in_the_place_of_its_files_name_is_not_shown() {
     assert!(report.contains("APP__OPERATOR__TOKEN_FILE"), "{report}");
     assert!(!report.contains("hunter2"), "{report}");
 }
+
+#[test]
+fn refused_url_that_may_have_a_secret_is_not_shown() {
+    for url in [
+        "postgres://user:hunter2@localhost/db",
+        "https://example.org/?key=hunter2",
+    ] {
+        let report = Given::default().env("APP__HTTP__LISTEN", url).report();
+
+        assert!(report.contains("http.listen"), "{report}");
+        assert!(!report.contains("hunter2"), "{report}");
+    }
+    let report = Given::default()
+        .file("f.toml", "http.ratio = [1, \"https://user:hunter2@a\"]")
+        .report();
+    assert!(!report.contains("hunter2"), "{report}");
+}
