@@ -39,7 +39,7 @@ impl Settings {
     #[cfg(not(feature = "otlp"))]
     #[expect(clippy::unused_self, reason = "the signature of the feature `otlp`")]
     pub(crate) fn export(&self) -> Export {
-        Export
+        Export::default()
     }
 }
 

@@ -8,10 +8,9 @@ use config::ValueKind;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
-use tracing::subscriber::Interest;
-use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::{Context, Layered};
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterFn, LevelFilter};
+use tracing_subscriber::layer::Layered;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::message;
@@ -31,8 +30,24 @@ impl Filter {
         (is_filter && EnvFilter::builder().parse(text).is_ok()).then(|| Self(text.to_owned()))
     }
 
+    /// The layer of this filter. Events of indiscreet crates below INFO pass only if the filter names their targets.
     fn layer(&self) -> FilterLayer {
-        EnvFilter::new(&self.0).and_then(Discretion::new(&self.0))
+        // A rule is a target, a span, and a level: `h2::server[span]=debug`.
+        let targets = self
+            .0
+            .split(',')
+            .filter_map(|rule| rule.split(['[', '=']).next());
+        let named = targets
+            .map(str::trim)
+            .filter(|target| is_indiscreet(target));
+        let named: Vec<_> = named.map(str::to_owned).collect();
+        let is_discreet = move |metadata: &Metadata<'_>| {
+            let target = metadata.target();
+            *metadata.level() <= Level::INFO
+                || !is_indiscreet(target)
+                || named.iter().any(|named| is_inside(target, named))
+        };
+        EnvFilter::new(&self.0).and_then(FilterFn::new(Box::new(is_discreet)))
     }
 }
 
@@ -44,7 +59,8 @@ impl Setting for Filter {
     }
 }
 
-type FilterLayer = Layered<Discretion, EnvFilter, Registry>;
+type Predicate = Box<dyn Fn(&Metadata<'_>) -> bool + Send + Sync>;
+type FilterLayer = Layered<FilterFn<Predicate>, EnvFilter, Registry>;
 
 /// Changes the filter at runtime. All clones are the same.
 #[derive(Debug, Clone)]
@@ -196,34 +212,6 @@ impl Filtering {
 /// address with its user and password.
 const INDISCREET: [&str; 3] = ["h2", "hyper", "hyper_util"];
 
-/// Drops events of these crates below INFO at every level of the filter, unless it names their targets.
-#[derive(Debug)]
-pub(super) struct Discretion {
-    named: Vec<String>,
-}
-
-impl Discretion {
-    fn new(filter: &str) -> Self {
-        // A rule is a target, a span, and a level: `h2::server[span]=debug`.
-        let targets = filter
-            .split(',')
-            .filter_map(|rule| rule.split(['[', '=']).next());
-        let named = targets
-            .map(str::trim)
-            .filter(|target| is_indiscreet(target));
-        Self {
-            named: named.map(str::to_owned).collect(),
-        }
-    }
-
-    fn allows(&self, metadata: &Metadata<'_>) -> bool {
-        let target = metadata.target();
-        *metadata.level() <= Level::INFO
-            || !is_indiscreet(target)
-            || self.named.iter().any(|named| is_inside(target, named))
-    }
-}
-
 fn is_indiscreet(target: &str) -> bool {
     INDISCREET.iter().any(|name| is_inside(target, name))
 }
@@ -232,20 +220,6 @@ fn is_indiscreet(target: &str) -> bool {
 fn is_inside(target: &str, module: &str) -> bool {
     let rest = target.strip_prefix(module);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-}
-
-impl<S: Subscriber> Layer<S> for Discretion {
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.allows(metadata) {
-            Interest::always()
-        } else {
-            Interest::never()
-        }
-    }
-
-    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.allows(metadata)
-    }
 }
 
 #[cfg(test)]

@@ -244,13 +244,13 @@ impl Visit for Fields<'_> {
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         self.field(field, |text| {
-            quote_formatted(text, format_args!("{}", WithSources(value)))
+            quote_formatted(text, format_args!("{}", WithSources(value)));
         });
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.field(field, |text| {
-            quote_formatted(text, format_args!("{value:?}"))
+            quote_formatted(text, format_args!("{value:?}"));
         });
     }
 }

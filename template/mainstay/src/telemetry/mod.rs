@@ -33,6 +33,8 @@ pub(crate) use filter::{Filtering, InForce};
 #[cfg(feature = "otlp")]
 pub(crate) use otlp::Export;
 
+pub(crate) use writer::insist;
+
 use self::json::Json;
 use self::writer::{Stdout, Writer};
 use crate::settings::{ByteSize, Check, Reader, Section, Setting};
@@ -187,11 +189,6 @@ pub fn flush() {
     }
 }
 
-/// Logs events of a stop, for which the buffer keeps room when it is full.
-pub(crate) fn insist(log: impl FnOnce()) {
-    writer::insist(log);
-}
-
 /// Logs why the process cannot start or go on: on stderr if the filter keeps it out of the log.
 pub(crate) fn log_failure(error: &(dyn std::error::Error + 'static)) {
     if tracing::enabled!(tracing::Level::ERROR) {
@@ -211,7 +208,7 @@ pub fn lost_lines() -> u64 {
 /// The export without the feature `otlp`: it does nothing.
 #[cfg(not(feature = "otlp"))]
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Export;
+pub(crate) struct Export(());
 
 #[cfg(not(feature = "otlp"))]
 #[expect(

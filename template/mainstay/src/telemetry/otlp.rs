@@ -173,14 +173,14 @@ impl Inner {
                 return;
             }
             let count = batch.len() as u64;
-            let exported = exporter.export(batch).await;
-            let (exports, spans) = match exported {
+            let result = exporter.export(batch).await;
+            let (exports, spans) = match result {
                 Ok(()) => (&self.counts.exports_taken, &self.counts.spans_sent),
                 Err(_) => (&self.counts.exports_failed, &self.counts.spans_lost),
             };
             exports.fetch_add(1, Ordering::Relaxed);
             spans.fetch_add(count, Ordering::Relaxed);
-            if exported.is_err() {
+            if result.is_err() {
                 _ = timeout(PAUSE, self.closing.cancelled()).await;
             }
         }

@@ -42,8 +42,8 @@ thread_local! {
     static INSISTS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Logs into the reserve if the buffer is full.
-pub(super) fn insist(log: impl FnOnce()) {
+/// Logs events of a stop, for which the buffer keeps room when it is full.
+pub(crate) fn insist(log: impl FnOnce()) {
     INSISTS.set(true);
     log();
     INSISTS.set(false);
