@@ -20,11 +20,11 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+pub use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{KeyValue, any_value::Value},
 };
-pub use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
