@@ -1,8 +1,8 @@
-//! A collector of OpenTelemetry, as far as a service can tell: it takes traces and metrics by HTTP and
-//! protobuf, and may be told to refuse, or never to answer.
+//! A collector of OpenTelemetry: it accepts traces by HTTP and protobuf, and refuses or stalls if a test
+//! says so.
 //!
-//! It reads what it gets with the messages that OpenTelemetry itself has made from its definition of
-//! the protocol. What it cannot read fails the test that waits for something.
+//! It decodes requests with the messages of OpenTelemetry itself. A request that it cannot decode fails
+//! the test that waits for something.
 
 use std::{
     convert::Infallible,
@@ -16,26 +16,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Request, Response,
     body::{Bytes, Incoming},
-    header::{CONTENT_TYPE, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+pub use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::{
-    collector::{
-        metrics::v1::{
-            ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-        },
-        trace::v1::{
-            ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
-        },
-    },
+    collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{KeyValue, any_value::Value},
-    resource::v1::Resource,
-};
-pub use opentelemetry_proto::tonic::{
-    metrics::v1::{Metric, metric::Data},
-    trace::v1::Span,
 };
 use prost::Message;
 use tokio::{
@@ -57,19 +45,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Collector {
     address: SocketAddr,
-    /// In PEM, of who vouches for it, if it is reached by TLS.
+    /// Its certificate in PEM, if it is behind TLS.
     authority: Option<String>,
     shared: Arc<Shared>,
     /// Aborted when this is dropped.
     _accepting: JoinSet<()>,
 }
 
-/// What it does with what it gets.
+/// How it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     Takes,
-    /// Answers that it has taken all but so many spans, or points of metrics.
-    Rejects(i64),
     /// Answers with this status.
     Refuses(u16),
     /// Never answers.
@@ -80,24 +66,22 @@ pub enum Manner {
 struct Shared {
     manner: Mutex<Manner>,
     heard: Mutex<Heard>,
-    /// How many requests have come, whatever has become of them.
+    /// The requests so far, accepted or not.
     requests: watch::Sender<usize>,
 }
 
-/// What it has been told.
+/// What it has received.
 #[derive(Clone, Debug, Default)]
 pub struct Heard {
-    /// Of whatever was taken.
+    /// The accepted spans.
     pub spans: Vec<Span>,
-    /// The latest of each name.
-    pub metrics: Vec<Metric>,
-    /// Who has said so, last.
+    /// The attributes of the last sender.
     pub resource: Vec<KeyValue>,
-    /// Everything that came, byte by byte: heads and bodies, also of what was refused.
+    /// The heads and bodies of all requests, also of refused ones.
     pub bytes: Vec<u8>,
     /// The headers of the last request.
     pub headers: HeaderMap,
-    /// What could not be read.
+    /// The requests that could not be decoded.
     pub nonsense: Vec<String>,
 }
 
@@ -106,12 +90,12 @@ impl Collector {
         Collector::at(SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 
-    /// One that comes where another one was.
+    /// A collector at this address.
     pub async fn at(address: SocketAddr) -> io::Result<Collector> {
         Collector::with(address, None).await
     }
 
-    /// One that is reached by TLS, as `localhost`, with a certificate that it has made itself.
+    /// A collector behind TLS, as `localhost`, with a self-signed certificate.
     pub async fn by_tls() -> io::Result<Collector> {
         let names = vec!["localhost".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
@@ -151,7 +135,7 @@ impl Collector {
         self.address
     }
 
-    /// What a service is told.
+    /// Its URL, for `otlp.endpoint`.
     pub fn endpoint(&self) -> String {
         match self.authority {
             Some(_) => format!("https://localhost:{}", self.address.port()),
@@ -159,12 +143,12 @@ impl Collector {
         }
     }
 
-    /// Who vouches for it, if it is reached by TLS: in PEM.
+    /// Its certificate in PEM, if it is behind TLS.
     pub fn authority(&self) -> &str {
         self.authority.as_deref().unwrap_or_default()
     }
 
-    /// From now on.
+    /// Sets how it answers from now on.
     pub fn manner(&self, manner: Manner) {
         *lock(&self.shared.manner) = manner;
     }
@@ -173,7 +157,7 @@ impl Collector {
         lock(&self.shared.heard).clone()
     }
 
-    /// Waits for so many requests since the start, whatever becomes of them.
+    /// Waits for so many requests since the start, accepted or not.
     #[track_caller]
     pub fn requests(&self, count: usize) -> impl Future<Output = ()> {
         self.wait(format!("{count} requests"), move |_, requests| {
@@ -186,21 +170,6 @@ impl Collector {
     pub fn span(&self, what: &str, fits: impl Fn(&Span) -> bool) -> impl Future<Output = Span> {
         self.wait(what.to_owned(), move |heard, _| {
             heard.spans.iter().find(|span| fits(span)).cloned()
-        })
-    }
-
-    /// Waits for a metric that fits, and gives it.
-    #[track_caller]
-    pub fn metric(
-        &self,
-        name: &'static str,
-        fits: impl Fn(&Metric) -> bool,
-    ) -> impl Future<Output = Metric> {
-        self.wait(format!("the metric {name}"), move |heard, _| {
-            let mut metrics = heard.metrics.iter();
-            metrics
-                .find(|metric| metric.name == name && fits(metric))
-                .cloned()
         })
     }
 
@@ -230,7 +199,7 @@ impl Collector {
     }
 }
 
-/// What an attribute says, as text.
+/// The value of an attribute, as text.
 pub fn attribute(attributes: &[KeyValue], name: &str) -> Option<String> {
     let pair = attributes.iter().find(|pair| pair.key == name)?;
     Some(match pair.value.as_ref()?.value.as_ref()? {
@@ -242,36 +211,6 @@ pub fn attribute(attributes: &[KeyValue], name: &str) -> Option<String> {
     })
 }
 
-/// The value of the series that has these labels, and no others: of a histogram, the count.
-pub fn value(metric: &Metric, labels: &[(&str, &str)]) -> Option<f64> {
-    let has = |attributes: &[KeyValue]| {
-        let same =
-            |(name, value): &(&str, &str)| attribute(attributes, name).as_deref() == Some(value);
-        attributes.len() == labels.len() && labels.iter().all(same)
-    };
-    let number = |points: &[opentelemetry_proto::tonic::metrics::v1::NumberDataPoint]| {
-        use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
-        let point = points.iter().find(|point| has(&point.attributes))?;
-        match point.value? {
-            Value::AsDouble(number) => Some(number),
-            Value::AsInt(number) => panic!("{} is the whole number {number}", metric.name),
-        }
-    };
-    match metric.data.as_ref()? {
-        Data::Gauge(gauge) => number(&gauge.data_points),
-        Data::Sum(sum) => number(&sum.data_points),
-        Data::Histogram(histogram) => {
-            let points = &histogram.data_points;
-            let point = points.iter().find(|point| has(&point.attributes))?;
-            let total: u64 = point.bucket_counts.iter().sum();
-            assert_eq!(total, point.count, "{point:?}");
-            assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
-            u32::try_from(point.count).ok().map(f64::from)
-        }
-        other => panic!("{} is {other:?}", metric.name),
-    }
-}
-
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
@@ -279,7 +218,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
         connections.spawn(async move {
             match tls {
                 None => talk(stream, shared).await,
-                // Whoever does not believe us says so by leaving.
+                // A client that does not trust the certificate disconnects.
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
                         talk(stream, shared).await;
@@ -292,7 +231,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
 
 async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
     let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
-    // A service that is killed leaves in the middle of a sentence.
+    // A killed service disconnects in the middle of a request.
     _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
@@ -310,7 +249,7 @@ async fn answer(
         heard.bytes.extend(format!("{parts:?}\n").bytes());
         heard.bytes.extend(&body);
         heard.headers = parts.headers;
-        if matches!(manner, Manner::Takes | Manner::Rejects(_))
+        if manner == Manner::Takes
             && let Err(error) = heard.take(parts.uri.path(), &body)
         {
             heard.nonsense.push(format!("{}: {error}", parts.uri));
@@ -318,72 +257,35 @@ async fn answer(
     }
     shared.requests.send_modify(|count| *count += 1);
     let status = match manner {
-        Manner::Takes | Manner::Rejects(_) => 200,
+        Manner::Takes => 200,
         Manner::Refuses(status) => status,
         Manner::Stalls => match std::future::pending::<Infallible>().await {},
     };
-    let body = match manner {
-        Manner::Rejects(count) => rejection(parts.uri.path(), count),
-        _ => Vec::new(),
-    };
-    let mut answer = Response::new(Full::from(body));
-    let kind = HeaderValue::from_static("application/x-protobuf");
-    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    let mut answer = Response::new(Full::default());
     *answer.status_mut() = hyper::StatusCode::from_u16(status).expect("a status");
     Ok(answer)
 }
 
-fn rejection(path: &str, count: i64) -> Vec<u8> {
-    let error_message = "too old".to_owned();
-    if path == "/v1/metrics" {
-        let partial_success = Some(ExportMetricsPartialSuccess {
-            rejected_data_points: count,
-            error_message,
-        });
-        ExportMetricsServiceResponse { partial_success }.encode_to_vec()
-    } else {
-        let partial_success = Some(ExportTracePartialSuccess {
-            rejected_spans: count,
-            error_message,
-        });
-        ExportTraceServiceResponse { partial_success }.encode_to_vec()
-    }
-}
-
 impl Heard {
     fn take(&mut self, path: &str, body: &[u8]) -> Result<(), String> {
-        let of = |resource: Option<Resource>| resource.map(|it| it.attributes).unwrap_or_default();
         let kind = self.headers.get("content-type");
         if kind.is_none_or(|kind| kind != "application/x-protobuf") {
-            return Err(format!("it is {kind:?}"));
+            return Err(format!("its content-type is {kind:?}"));
         }
-        match path {
-            "/v1/traces" => {
-                let request = ExportTraceServiceRequest::decode(body);
-                for from in request.map_err(|error| error.to_string())?.resource_spans {
-                    self.resource = of(from.resource);
-                    let spans = from.scope_spans.into_iter().flat_map(|scope| scope.spans);
-                    self.spans.extend(spans);
-                }
-            }
-            "/v1/metrics" => {
-                let request = ExportMetricsServiceRequest::decode(body);
-                for from in request.map_err(|error| error.to_string())?.resource_metrics {
-                    self.resource = of(from.resource);
-                    let metrics = from
-                        .scope_metrics
-                        .into_iter()
-                        .flat_map(|scope| scope.metrics);
-                    self.metrics = metrics.collect();
-                }
-            }
-            _ => return Err("no path of OTLP".to_owned()),
+        if path != "/v1/traces" {
+            return Err("the path is not that of traces".to_owned());
+        }
+        let request = ExportTraceServiceRequest::decode(body);
+        for from in request.map_err(|error| error.to_string())?.resource_spans {
+            self.resource = from.resource.map(|it| it.attributes).unwrap_or_default();
+            let spans = from.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            self.spans.extend(spans);
         }
         Ok(())
     }
 }
 
-/// Nothing that is done under it can be left half done.
+/// No code under the lock can panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -46,7 +46,7 @@ pub enum Phase {
     Drain,
     /// Background tasks finish.
     Tasks,
-    /// Databases close, and the last traces and metrics are exported.
+    /// Databases close, and the last traces are exported.
     Close,
 }
 

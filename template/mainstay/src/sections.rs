@@ -29,17 +29,17 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What exports traces and metrics to the collector that the settings name.
+    /// The export of traces to the collector that the settings name.
     #[cfg(feature = "otlp")]
     pub(crate) fn export(&self) -> Export {
-        Export::to(&self.otlp)
+        Export::new(&self.otlp)
     }
 
     /// Without the feature `otlp`, there is no export.
     #[cfg(not(feature = "otlp"))]
     #[expect(clippy::unused_self, reason = "the signature of the feature `otlp`")]
     pub(crate) fn export(&self) -> Export {
-        Export
+        Export::default()
     }
 }
 

@@ -1,7 +1,6 @@
 //! The faulty service (`tests/faults`) with the feature `otlp`, as a real process, and a collector that
 //! accepts what it exports, or does not.
 
-mod metrics;
 mod outages;
 mod secrets;
 mod stops;
@@ -13,11 +12,11 @@ use harness::fleet;
 use harness::http::{self, Answer, Request};
 use harness::service::{Launch, Service};
 
-/// The trace of a client, and what its request is called in it.
+/// The trace of a client, and the id of its span.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// A service that believes this machine, and exports to there.
+/// A service that trusts this machine as a proxy, and exports to this endpoint.
 fn traced(endpoint: &str) -> Launch {
     Service::of(fleet::FAULTS.binary())
         .set("otlp.endpoint", endpoint)
@@ -29,7 +28,7 @@ async fn exporting_to(collector: &Collector) -> Service {
     launch.start().await.unwrap().ready().await
 }
 
-/// Asks as a proxy does that has chosen this request to be traced, or has not.
+/// Sends a request as a proxy does that has sampled it, or has not.
 async fn ask(service: &Service, path: &str, is_sampled: bool) -> Answer {
     let flags = u8::from(is_sampled);
     let request = Request::get(path)

@@ -1,11 +1,11 @@
-//! A collector that is reached by TLS is believed if somebody vouches for it who is known.
+//! A collector behind TLS needs a certificate of a known authority.
 
 use harness::collector::Collector;
 
 use crate::{ask, traced};
 
 #[tokio::test]
-async fn a_collector_is_believed_whose_authority_was_given() {
+async fn a_collector_of_a_configured_authority_gets_spans() {
     let collector = Collector::by_tls().await.unwrap();
     let service = traced(&collector.endpoint())
         .file("authority.pem", collector.authority())
@@ -16,11 +16,10 @@ async fn a_collector_is_believed_whose_authority_was_given() {
         .span("span", |span| span.name == "GET /guests")
         .await;
     assert_eq!(service.stop().await.code, Some(0));
-    assert!(!collector.heard().metrics.is_empty());
 }
 
 #[tokio::test]
-async fn one_whose_authority_nobody_knows_is_told_nothing() {
+async fn a_collector_of_an_unknown_authority_gets_nothing() {
     let collector = Collector::by_tls().await.unwrap();
     let other = Collector::by_tls().await.unwrap();
     for authority in ["", other.authority()] {
@@ -41,7 +40,7 @@ async fn one_whose_authority_nobody_knows_is_told_nothing() {
 }
 
 #[tokio::test]
-async fn authorities_that_are_none_are_refused_at_the_start() {
+async fn malformed_authorities_are_refused_at_the_start() {
     let broken = "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n";
     for authorities in ["nobody", broken] {
         let launch = traced("https://localhost:1")

@@ -94,12 +94,6 @@ impl Trace {
         str::from_utf8(&self.id).unwrap_or_default()
     }
 
-    /// The trace id as bytes.
-    #[cfg(feature = "otlp")]
-    pub(crate) fn digits(&self) -> [u8; 32] {
-        self.id
-    }
-
     /// Whether the spans of this trace are exported.
     #[must_use]
     pub(crate) fn is_sampled(&self) -> bool {

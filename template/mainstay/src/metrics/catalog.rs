@@ -376,11 +376,11 @@ pub(crate) const BUILD_INFO: Family = Family::gauge(
 pub(crate) const OTLP_EXPORTS: Family = Family::counter(
     "otlp_exports_total",
     &["signal", "outcome"],
-    "Requests to the collector with `traces` or with `metrics`, those that were `taken` and those that \
-     `failed`, or of which a part was rejected.",
+    "Requests to the collector with `traces`: those that were `taken`, and those that `failed`.",
 );
 pub(crate) const OTLP_SPANS: Family = Family::counter(
     "otlp_spans_total",
     &["outcome"],
-    "Spans that were `sent`, and those that were `lost`, since the collector did not take them.",
+    "Spans that were `sent`, and those that were `lost`, since the collector did not take them or the \
+     queue was full.",
 );

@@ -90,7 +90,7 @@ impl Process {
     ) -> Result<Self, Error> {
         let settings: &Settings = launch.settings().as_ref();
         let export = settings.export();
-        let filtering = settings.log.start_with(export.spans())?;
+        let filtering = settings.log.start_with(&export)?;
         let (reloaded, in_force) = (filtering.clone(), launch.entries().to_vec());
         let reload = launch.reload();
         let signals = Signals::listen(move || reload_settings(&reload(), &reloaded, &in_force))?;
@@ -117,10 +117,7 @@ impl Process {
         let routes = crate::operator::routes(Arc::clone(&state));
         let watched = Handle::current();
         let forced = stop::force_exit_after_grace(lifecycle.watch(), settings.shutdown.grace);
-        let exported = {
-            let state = Arc::clone(&state);
-            export.clone().run(move || state.metrics_page())
-        };
+        let exported = export.clone().run();
         let beside = async move {
             let kept = filtering.revert_in_time();
             _ = tokio::join!(pulse.watch(watched), forced, kept, exported);

@@ -129,8 +129,8 @@ impl Stop {
         self.phase(Phase::Tasks, budget, alive, stopped).await;
     }
 
-    /// Closes databases and other components that tasks and requests used, and exports the last traces and
-    /// metrics.
+    /// Closes databases and other components that tasks and requests used, and exports the last
+    /// traces.
     pub async fn close(&mut self) {
         let components = self.process.components().closed.clone();
         let budget = self.process.shutdown.close;

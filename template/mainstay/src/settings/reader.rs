@@ -154,10 +154,13 @@ fn secret_problem<T: Setting>(kind: &ValueKind, entry: &Entry) -> Option<String>
     })
 }
 
-/// The value as TOML, redacted.
+/// The value as TOML, redacted. A refused URL may belong to another setting.
 fn redacted<T: Setting>(kind: &ValueKind, parsed: Option<&T>) -> String {
+    let plain = toml_of(kind);
+    let may_have_secret = |text: &str| text.contains("://") && text.contains(['@', '?']);
     let value = match parsed {
-        _ if !T::SECRET || is_empty(kind) => toml_of(kind),
+        None if may_have_secret(&plain.to_string()) => REDACTED.into(),
+        _ if !T::SECRET || is_empty(kind) => plain,
         Some(secret) => secret.redacted().into(),
         None => REDACTED.into(),
     };

@@ -10,36 +10,33 @@
 
 mod filter;
 mod json;
-pub mod message;
-#[cfg(not(feature = "otlp"))]
-mod no_export;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;
-mod output;
 #[cfg(test)]
-mod page;
-pub(crate) mod span;
-mod text;
+mod tests;
 mod writer;
 
+use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use config::ValueKind;
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer as FmtWriter, debug_fn};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::util::TryInitError;
 
 pub use filter::Filter;
 pub(crate) use filter::{Filtering, InForce};
-#[cfg(not(feature = "otlp"))]
-pub(crate) use no_export::{Export, Spans};
 #[cfg(feature = "otlp")]
-pub(crate) use otlp::{Export, Spans};
+pub(crate) use otlp::Export;
+
+pub(crate) use writer::insist;
 
 use self::json::Json;
-use self::output::Output;
-use self::writer::Writer;
+use self::writer::{Stdout, Writer};
 use crate::settings::{ByteSize, Check, Reader, Section, Setting};
 
 /// `[log]`
@@ -53,9 +50,6 @@ pub struct Log {
     pub buffer: ByteSize,
 }
 
-/// The least and the most that `log.buffer` can be: room for a few lines, and no obvious mistake.
-const SIZES: [usize; 2] = [64 << 10, 1 << 30];
-
 impl Section for Log {
     fn read(from: &mut Reader<'_>) -> Self {
         Self {
@@ -66,9 +60,8 @@ impl Section for Log {
     }
 
     fn check(&self, check: &mut Check<'_>) {
-        let [least, most] = SIZES;
         check.that(
-            (least..=most).contains(&self.buffer.0),
+            (64 << 10..=1 << 30).contains(&self.buffer.0),
             &["log.buffer"],
             "must be from 64KiB to 1GiB",
         );
@@ -122,38 +115,63 @@ impl Log {
     ///
     /// If the thread cannot be started, or the process has a subscriber of `tracing` already.
     pub fn start(&self) -> Result<(), StartError> {
-        self.start_with(None).map(drop)
+        self.start_with(&Export::default()).map(drop)
     }
 
-    /// Starts the log, with a layer that takes the spans.
-    pub(crate) fn start_with(&self, spans: Option<Spans>) -> Result<Filtering, StartError> {
-        let terminal = io::stdout().is_terminal();
-        let pretty = match self.format {
-            Format::Auto => terminal,
+    /// Starts the log, and the recording of the spans that are exported.
+    pub(crate) fn start_with(&self, export: &Export) -> Result<Filtering, StartError> {
+        let is_terminal = io::stdout().is_terminal();
+        let is_pretty = match self.format {
+            Format::Auto => is_terminal,
             Format::Json => false,
             Format::Pretty => true,
         };
-        let lost = if pretty { text::lost } else { json::lost };
-        let writer = Writer::start(self.buffer.0, Output(io::stdout()), lost)?;
-        let lines = if pretty {
+        let loss = if is_pretty { loss_as_text } else { json::loss };
+        let writer = Writer::start(self.buffer.0, Stdout(io::stdout()), loss)?;
+        let lines = if is_pretty {
+            let writer = writer.clone();
             tracing_subscriber::fmt::layer()
-                .with_ansi(terminal)
-                .fmt_fields(text::Fields)
-                .with_writer(writer.clone())
+                .with_ansi(is_terminal)
+                .fmt_fields(debug_fn(format_field).delimited(" "))
+                .with_writer(move || writer.clone())
                 .boxed()
         } else {
             Json(writer.clone()).boxed()
         };
-        let (filter, filtering) = Filtering::by(&self.filter);
+        let (filter, filtering) = Filtering::new(&self.filter);
         super::panics::log();
         tracing_subscriber::registry()
             .with(filter)
             .with(lines)
-            .with(spans)
+            .with(export.layer())
             .try_init()?;
         _ = WRITER.set(writer);
         Ok(filtering)
     }
+}
+
+/// Formats a field for a terminal: no value ends the line, or contains a control sequence.
+fn format_field(out: &mut FmtWriter<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    let mut text = String::new();
+    for char in format!("{value:?}").chars() {
+        if char.is_control() {
+            text.extend(char.escape_default());
+        } else {
+            text.push(char);
+        }
+    }
+    match field.name().trim_start_matches("r#") {
+        // A constant message is recorded as a string, with quotes.
+        "message" => out.write_str(text.trim_matches('"')),
+        name => write!(out, "{name}={text}"),
+    }
+}
+
+/// The line of text that reports how many others were dropped.
+fn loss_as_text(lines: u64) -> String {
+    let now = humantime::format_rfc3339_micros(SystemTime::now());
+    let (target, message) = (module_path!(), message::LOST);
+    format!("{now}  WARN {target}: {message} lost={lines}\n")
 }
 
 /// Whether the log has started.
@@ -161,26 +179,20 @@ pub(crate) fn is_started() -> bool {
     WRITER.get().is_some()
 }
 
-/// How long [`flush`] waits for the reader of stdout: a process that is killed may have a second left.
-const LINGER: Duration = Duration::from_millis(900);
-
 /// Waits until all events so far are written: less than a second, and not at all if the reader of stdout has
 /// gone. It blocks the thread: call it at the end of the process.
 pub fn flush() {
+    /// A process that is about to be killed may have a second left.
+    const LIMIT: Duration = Duration::from_millis(900);
     if let Some(writer) = WRITER.get() {
-        writer.flush(LINGER);
+        writer.flush(LIMIT);
     }
-}
-
-/// Logs events of a stop, for which the buffer keeps room when it is full.
-pub(crate) fn insist(tell: impl FnOnce()) {
-    writer::insist(tell);
 }
 
 /// Logs why the process cannot start or go on: on stderr if the filter keeps it out of the log.
 pub(crate) fn log_failure(error: &(dyn std::error::Error + 'static)) {
     if tracing::enabled!(tracing::Level::ERROR) {
-        tracing::error!(cause = %error, message = message::FAILED);
+        tracing::error!(message = message::FAILED, cause = %error);
     } else {
         // Without stderr, there is no other place to report it.
         _ = writeln!(io::stderr(), "error: {error}");
@@ -191,4 +203,69 @@ pub(crate) fn log_failure(error: &(dyn std::error::Error + 'static)) {
 #[must_use]
 pub fn lost_lines() -> u64 {
     WRITER.get().map_or(0, Writer::lost)
+}
+
+/// The export without the feature `otlp`: it does nothing.
+#[cfg(not(feature = "otlp"))]
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Export(());
+
+#[cfg(not(feature = "otlp"))]
+#[expect(
+    clippy::unused_async,
+    clippy::unused_self,
+    reason = "the signatures are those of the feature `otlp`"
+)]
+impl Export {
+    fn layer(&self) -> Option<tracing_subscriber::layer::Identity> {
+        None
+    }
+
+    pub(crate) async fn run(self) {}
+
+    pub(crate) async fn close(&self, _within: Duration) {}
+}
+
+/// The names of the spans of this crate. A sampled request has a span, and each of its statements on the
+/// database has one.
+///
+/// A service makes spans of its own with the macros of `tracing`. Inside of a sampled request, the feature
+/// `otlp` exports them as well, if `log.filter` enables them.
+pub(crate) mod span {
+    /// A request.
+    pub(crate) const REQUEST: &str = "request";
+    /// A statement on the database.
+    #[cfg(any(feature = "_database", feature = "otlp"))]
+    pub(crate) const STATEMENT: &str = "statement";
+}
+
+/// The messages of the log that dashboards, tests and operators rely on, each with its fields. All other
+/// messages may change their words.
+pub mod message {
+    /// A listener accepts connections: `listener`, `address`.
+    pub const LISTENING: &str = "listening";
+    /// The start is complete. The service is ready.
+    pub const READY: &str = "ready";
+    /// The start failed: `cause`.
+    pub const FAILED: &str = "failed";
+    /// The stop has begun: `signal` or `cause`.
+    pub const DRAINING: &str = "draining";
+    /// The stop waits for something, every five seconds: `phase`, `for`, `left`.
+    pub const WAITING: &str = "waiting";
+    /// SIGHUP has reloaded the settings: `filter`.
+    pub const RELOADED: &str = "reloaded";
+    /// The operator has changed the filter for a while, or that time is over: `by`, `filter`, `for`.
+    pub const REFILTERED: &str = "refiltered";
+    /// The buffer was full, and lines are missing here: `lost`.
+    pub const LOST: &str = "log lines were lost";
+    /// The collector does not accept an export: `signal`, `endpoint`, `cause`.
+    pub const EXPORT_FAILS: &str = "export fails";
+    /// The collector accepts exports again: `signal`.
+    pub const EXPORTS_AGAIN: &str = "export works again";
+    /// The process ends before all spans were exported: `lost`, since the start.
+    pub const SPANS_LOST: &str = "spans were lost";
+    /// The last event: `outcome`, `exit_code`, `abandoned`.
+    pub const STOPPED: &str = "stopped";
+    /// A request was answered: `method`, `route`, `status`, `duration_ms`, `request_id`.
+    pub const REQUEST: &str = "request";
 }

@@ -11,44 +11,45 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "it has a thread to itself, and only the end of the process waits for that"
+    reason = "the thread is its own, and only the end of the process waits for it"
 )]
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tracing_subscriber::fmt::MakeWriter;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
-/// How long lines gather before the next call, unless there are many: short for who reads along, and
-/// long for a processor.
+/// How long lines gather before the next call, unless half of a half is full.
 const REST: Duration = Duration::from_millis(2);
 
-/// How long it waits before it tries again what has failed.
+/// The pause before a failed call is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Room for the line that tells of a loss.
+/// Room for the line that reports a loss.
 const NOTICE: usize = 512;
 
-/// Room for lines that are insisted on.
+/// Room for the lines of [`insist`].
 const RESERVE: usize = 8 << 10;
 
 thread_local! {
     static INSISTS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What is logged by this has room when there is none: for how the process ends, and a few words more.
-pub(super) fn insist(tell: impl FnOnce()) {
+/// Logs events of a stop, for which the buffer keeps room when it is full.
+pub(crate) fn insist(log: impl FnOnce()) {
     INSISTS.set(true);
-    tell();
+    log();
     INSISTS.set(false);
 }
 
-/// The line that tells how many others are missing.
+/// The line that reports how many others were dropped.
 pub(super) type Notice = fn(u64) -> String;
 
 /// Takes finished lines. All clones are the same.
@@ -57,42 +58,37 @@ pub(super) struct Writer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// How many bytes a half of the buffer holds.
+    /// The bytes that a half of the buffer holds.
     half: usize,
     state: Mutex<State>,
-    /// Told to the thread when it waits for lines, or to try again.
+    /// Notified when there are lines for the thread, or a failed call is to be tried again.
     work: Condvar,
-    /// Told when something was written, or could not be.
+    /// Notified when bytes were written, or a call failed.
     progress: Condvar,
     lost: AtomicU64,
 }
 
 #[derive(Debug)]
 struct State {
-    /// What the thread takes next. It has its room from the start, and never grows.
+    /// The lines that the thread takes next. Its capacity never grows.
     lines: Vec<u8>,
-    /// How many lines were dropped since. No other follows them, so that the loss has its place.
+    /// The lines that were dropped after these. No other line follows, so that the loss has its place.
     missing: u64,
-    /// What comes after that all the same.
+    /// The lines of [`insist`] that follow the loss.
     insisted: Vec<u8>,
     /// In bytes, since the start.
     appended: u64,
     written: u64,
-    /// The thread waits for so many bytes.
+    /// The bytes that the thread waits for.
     waits_for: Option<usize>,
     /// The last call has failed.
     stuck: bool,
-    /// One that fails is tried again at once: it may be older than the wish to flush.
+    /// The next failed call is tried again at once: it may have begun before the flush.
     urged: bool,
 }
 
 impl Writer {
-    /// Starts the thread, which writes to `output` for the rest of the process. It takes no more
-    /// memory than `size`.
-    ///
-    /// # Errors
-    ///
-    /// When the operating system has no thread for it.
+    /// Starts the thread, which writes to `output` for the rest of the process. The buffer takes `size` bytes.
     pub(super) fn start(
         size: usize,
         output: impl Write + Send + 'static,
@@ -143,11 +139,10 @@ impl Writer {
         }
     }
 
-    /// Waits until all that was taken by now is written; not when the output fails, and no longer than
-    /// `limit`.
+    /// Waits until all lines so far are written, `limit` is over, or the output fails.
     pub(super) fn flush(&self, limit: Duration) {
         let mut state = self.0.state();
-        // No more lines are waited for, and what has failed is tried once more.
+        // The thread does not wait for more lines, and tries a failed call once more.
         state.waits_for = None;
         state.stuck = false;
         state.urged = true;
@@ -159,18 +154,17 @@ impl Writer {
             }
             !state.stuck && goal.is_none_or(|goal| state.written < goal)
         };
-        // At the limit there is nothing left to be done.
         _ = self.0.progress.wait_timeout_while(state, limit, waits);
     }
 
-    /// How many lines were dropped, since the start.
+    /// The lines that were dropped since the start.
     pub(super) fn lost(&self) -> u64 {
         self.0.lost.load(Ordering::Relaxed)
     }
 }
 
 impl Inner {
-    /// Nothing that is done under the lock can panic.
+    /// No code under the lock can panic.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -207,7 +201,7 @@ impl Inner {
         batch.append(&mut state.insisted);
     }
 
-    /// Waits for so many bytes, for a loss, or for the limit.
+    /// Waits for this many bytes, for a loss, or for the limit.
     fn wait_for(&self, bytes: usize, limit: Duration) -> MutexGuard<'_, State> {
         let mut state = self.state();
         state.waits_for = Some(bytes);
@@ -245,19 +239,34 @@ impl State {
     }
 }
 
-/// For layers that write text by themselves, a whole line with each call.
-impl<'a> MakeWriter<'a> for Writer {
-    type Writer = &'a Self;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self
-    }
-}
-
-impl Write for &Writer {
+/// For layers that write text: each call appends a whole line.
+impl Write for Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.append(line);
         Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The descriptor of stdout, without the buffer and the lock of `std`.
+#[derive(Debug)]
+pub(super) struct Stdout<Descriptor>(pub(super) Descriptor);
+
+impl<Descriptor: AsFd> Write for Stdout<Descriptor> {
+    /// Waits for room, also if another process has made the descriptor nonblocking.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::write(&self.0, bytes) {
+                Err(Errno::AGAIN) => {
+                    // A reader that leaves ends the wait as well.
+                    poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
+                }
+                written => return Ok(written?),
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -131,3 +131,20 @@ fn empty_secret_is_shown_as_empty() {
     ];
     assert!(shown(&set).all(|value| value == "\"[redacted]\""));
 }
+
+#[test]
+fn refused_url_that_may_have_a_secret_is_not_shown() {
+    for url in [
+        "postgres://user:hunter2@localhost/db",
+        "https://example.org/?key=hunter2",
+    ] {
+        let report = Given::default().env("APP__HTTP__LISTEN", url).report();
+
+        assert!(report.contains("http.listen"), "{report}");
+        assert!(!report.contains("hunter2"), "{report}");
+    }
+    let report = Given::default()
+        .file("f.toml", "http.ratio = [1, \"https://user:hunter2@a\"]")
+        .report();
+    assert!(!report.contains("hunter2"), "{report}");
+}

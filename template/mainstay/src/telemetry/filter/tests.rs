@@ -1,9 +1,9 @@
-//! What is in force, when it is over, and what it says of others.
+//! The filter in force, its expiry, and the targets that quote clients.
 
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::telemetry::page::under;
+use crate::telemetry::tests::under;
 
 fn filter(text: &str) -> Filter {
     Filter::written(text).unwrap()
@@ -11,7 +11,7 @@ fn filter(text: &str) -> Filter {
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// What is filtered by, as the layer has it and as it is shown.
+/// Compares the filter in force, as the layer has it and as it is shown.
 #[track_caller]
 fn assert_in_force(filtering: &Filtering, expected: &str, reverts_in: Option<u64>) {
     let shown = filtering.in_force();
@@ -20,11 +20,11 @@ fn assert_in_force(filtering: &Filtering, expected: &str, reverts_in: Option<u64
         (&expected.to_owned(), reverts_in)
     );
     let real = filtering.0.handle.with_current(|it| format!("{it:?}"));
-    assert_eq!(real.unwrap(), format!("{:?}", filter(expected).rules()));
+    assert_eq!(real.unwrap(), format!("{:?}", filter(expected).layer()));
 }
 
-/// Does this while the time is kept, as the operator's thread does.
-async fn while_time_is_kept(filtering: &Filtering, work: impl Future<Output = ()>) {
+/// Runs `work` while overrides expire, as on the operator's thread.
+async fn while_overrides_expire(filtering: &Filtering, work: impl Future<Output = ()>) {
     tokio::select! {
         biased;
         () = filtering.clone().revert_in_time() => {}
@@ -33,11 +33,11 @@ async fn while_time_is_kept(filtering: &Filtering, work: impl Future<Output = ()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_operator_wants_is_over_after_its_time() {
-    let (_layer, filtering) = Filtering::by(&filter("info"));
+async fn override_expires_after_its_time() {
+    let (_layer, filtering) = Filtering::new(&filter("info"));
     assert_in_force(&filtering, "info", None);
 
-    while_time_is_kept(&filtering, async {
+    while_overrides_expire(&filtering, async {
         filtering.change_for(10 * MINUTE, &filter("debug"));
         assert_in_force(&filtering, "debug", Some(600));
         sleep(Duration::from_millis(599_999)).await;
@@ -52,9 +52,9 @@ async fn what_the_operator_wants_is_over_after_its_time() {
 
 #[tokio::test(start_paused = true)]
 async fn second_override_replaces_the_first_and_its_expiry() {
-    let (_layer, filtering) = Filtering::by(&filter("info"));
+    let (_layer, filtering) = Filtering::new(&filter("info"));
 
-    while_time_is_kept(&filtering, async {
+    while_overrides_expire(&filtering, async {
         filtering.change_for(MINUTE, &filter("debug"));
         sleep(MINUTE / 2).await;
         filtering.change_for(2 * MINUTE, &filter("trace"));
@@ -69,10 +69,10 @@ async fn second_override_replaces_the_first_and_its_expiry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn new_settings_end_what_the_operator_wanted() {
-    let (_layer, filtering) = Filtering::by(&filter("info"));
+async fn new_settings_end_an_override() {
+    let (_layer, filtering) = Filtering::new(&filter("info"));
 
-    while_time_is_kept(&filtering, async {
+    while_overrides_expire(&filtering, async {
         filtering.change_for(MINUTE, &filter("debug"));
         sleep(MINUTE / 2).await;
         filtering.configure(&filter("warn"));
@@ -87,23 +87,23 @@ async fn new_settings_end_what_the_operator_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_a_time_does_not_end_a_later_wish() {
-    let (_layer, filtering) = Filtering::by(&filter("info"));
+async fn expiry_of_an_override_leaves_a_later_one() {
+    let (_layer, filtering) = Filtering::new(&filter("info"));
     filtering.change_for(MINUTE, &filter("debug"));
     let first = filtering.0.state.borrow().ends().unwrap();
     advance(MINUTE).await;
     filtering.change_for(MINUTE, &filter("trace"));
 
-    // It comes late: somebody was quicker.
+    // The first override expires late, after the second began.
     filtering.revert(first);
 
     assert_in_force(&filtering, "trace", Some(60));
 }
 
-/// Of these targets, those whose events of this level are logged, inside of a span called `request`.
+/// The targets whose events of this level are logged, inside of a span called `request`.
 macro_rules! logged {
     ($filter:expr, $level:ident, [$($target:literal),*]) => {{
-        let (layer, _filtering) = Filtering::by(&filter($filter));
+        let (layer, _filtering) = Filtering::new(&filter($filter));
         let mut logged = Vec::new();
         under(layer, || {
             let request = tracing::info_span!("request");
@@ -117,7 +117,7 @@ macro_rules! logged {
 }
 
 #[test]
-fn what_quotes_others_is_logged_only_by_its_name() {
+fn targets_that_quote_clients_are_logged_only_by_name() {
     for (filter, expected) in [
         ("trace", &["h2x", "sqlx"] as &[_]),
         ("info", &[]),
@@ -143,7 +143,7 @@ fn what_quotes_others_is_logged_only_by_its_name() {
         );
         assert_eq!(logged, expected, "{filter}");
     }
-    // What they say otherwise is for everybody, as the filter has it.
+    // Other events of these targets obey the filter.
     for (filter, expected) in [("info", &["h2::server"] as &[_]), ("warn", &[])] {
         assert_eq!(logged!(filter, INFO, ["h2::server"]), expected, "{filter}");
     }

@@ -1,16 +1,16 @@
-//! What a line of the log looks like to a machine.
+//! The lines of JSON, as a machine reads them.
 
 use serde_json::{Value, json};
 use tracing::field::Empty;
 use tracing::{info, info_span, warn};
 
 use super::*;
-use crate::telemetry::page::{Page, under};
+use crate::telemetry::tests::{Page, under};
 
 /// What this work logs.
 fn text(work: impl FnOnce()) -> String {
     let page = Page::default();
-    let writer = Writer::start(1 << 20, page.clone(), lost).unwrap();
+    let writer = Writer::start(1 << 20, page.clone(), loss).unwrap();
     under(Json(writer.clone()), work);
     writer.flush(Duration::from_secs(30));
     page.text()
@@ -67,8 +67,7 @@ fn all_types() {
 
 #[test]
 fn event_has_time_level_target_message_and_fields_in_order() {
-    let line =
-        line(|| info!(target: "place", number = 1, text = "t", message = "said", flag = false));
+    let line = line(|| info!(target: "place", number = 1, text = "t", flag = false, "{}", "said"));
 
     assert_eq!(
         line,
@@ -77,7 +76,7 @@ fn event_has_time_level_target_message_and_fields_in_order() {
 }
 
 #[test]
-fn names_and_values_are_those_of_tracing_subscribers_own_json() {
+fn names_and_values_equal_those_of_fmt_json() {
     let theirs = Page::default();
     let layer = tracing_subscriber::fmt::layer()
         .json()
@@ -98,7 +97,7 @@ fn names_and_values_are_those_of_tracing_subscribers_own_json() {
 }
 
 #[test]
-fn its_time_is_utc_in_microseconds() {
+fn timestamp_is_utc_in_microseconds() {
     let at = |since: Duration| {
         let mut line = Line::default();
         // The first one fills what is kept for a second.
@@ -121,7 +120,7 @@ fn its_time_is_utc_in_microseconds() {
 }
 
 #[test]
-fn nothing_in_a_value_ends_its_string_or_its_line() {
+fn no_value_ends_its_string_or_its_line() {
     let mut nasty: String = (0..=0x9f).filter_map(char::from_u32).collect();
     nasty += "\u{2028}\u{2029} \\\" é £ … 🦀";
 
@@ -146,7 +145,7 @@ fn nothing_in_a_value_ends_its_string_or_its_line() {
 }
 
 #[test]
-fn a_name_stands_in_an_event_once() {
+fn each_name_stands_in_an_event_once() {
     let line = line(|| {
         info!(
             target: "place",
@@ -157,8 +156,8 @@ fn a_name_stands_in_an_event_once() {
             twice = 1,
             twice = "again",
             target_ = "too late",
-            message = "first",
             message = "second",
+            "first",
         );
     });
 
@@ -169,7 +168,7 @@ fn a_name_stands_in_an_event_once() {
 }
 
 #[test]
-fn an_error_is_told_with_what_is_behind_it() {
+fn error_is_logged_with_its_sources() {
     let error = Outer(Inner);
 
     let line = line(|| info!(error = &error as &dyn Error, "failed"));
@@ -181,7 +180,7 @@ fn an_error_is_told_with_what_is_behind_it() {
 }
 
 #[test]
-fn value_that_panics_in_display_spoils_no_line() {
+fn value_that_panics_in_display_breaks_no_line() {
     struct Panics;
     impl fmt::Display for Panics {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -198,17 +197,17 @@ fn value_that_panics_in_display_spoils_no_line() {
     });
 
     let events = parsed(&text);
-    let told: Vec<_> = events.iter().map(|event| &event["message"]).collect();
-    assert_eq!(told, ["before", "after"]);
+    let messages: Vec<_> = events.iter().map(|event| &event["message"]).collect();
+    assert_eq!(messages, ["before", "after"]);
 }
 
 #[test]
-fn a_loss_is_told_as_an_event() {
-    let told = &parsed(&lost(7))[0];
+fn loss_is_reported_as_an_event() {
+    let event = &parsed(&loss(7))[0];
 
-    assert_eq!(told["level"], "WARN");
+    assert_eq!(event["level"], "WARN");
     assert_eq!(
-        (&told["message"], &told["lost"]),
+        (&event["message"], &event["lost"]),
         (&json!(message::LOST), &json!(7))
     );
 }
@@ -221,7 +220,7 @@ fn event_has_fields_of_its_spans_innermost_first_and_once() {
         outer.record("status", 200);
         outer.record("number", 7);
         let _inside = inner.entered();
-        info!(target: "place", method = "own", message = "said");
+        info!(target: "place", method = "own", "said");
     });
 
     assert_eq!(
@@ -231,7 +230,7 @@ fn event_has_fields_of_its_spans_innermost_first_and_once() {
 }
 
 #[test]
-fn the_fields_of_a_span_are_put_into_words_once() {
+fn span_fields_are_formatted_once() {
     struct Counted<'a>(&'a Cell<usize>);
     impl fmt::Display for Counted<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,19 +1,22 @@
-//! What a reader gets, whatever it does.
+//! What a reader gets if it stalls, leaves, or its disk is full.
 
+use std::io::{PipeReader, PipeWriter, Read as _};
 use std::time::Instant;
+
+use rustix::io::ioctl_fionbio;
 
 use super::*;
 
-/// Somebody who reads what is written, as much of it and whenever a test says so.
+/// An output that takes as many bytes as a test allows.
 #[derive(Debug, Clone, Default)]
 struct Reader(Arc<(Mutex<Read>, Condvar)>);
 
 #[derive(Debug, Default)]
 struct Read {
     text: String,
-    /// How many bytes are still taken; `None` for all.
+    /// The bytes that are still taken; `None` for all.
     room: Option<usize>,
-    /// What becomes of a call when there is no room: it waits, or fails with this.
+    /// A call without room fails with this, or waits.
     fails: Option<ErrorKind>,
     calls: usize,
 }
@@ -40,12 +43,15 @@ impl Reader {
         self.change(|read| read.text.clone())
     }
 
-    /// Waits until somebody has tried to write so often.
+    /// Waits until the thread has called so often.
     fn is_called(&self, times: usize) {
         let (read, changed) = &*self.0;
         let read = read.lock().unwrap();
         let waited = changed.wait_timeout_while(read, PATIENCE, |read| read.calls < times);
-        assert!(waited.unwrap().0.calls >= times, "nobody writes");
+        assert!(
+            waited.unwrap().0.calls >= times,
+            "the thread does not write"
+        );
     }
 }
 
@@ -72,7 +78,7 @@ impl Write for Reader {
 }
 
 const SIZE: usize = 4096;
-/// Longer than anything here takes; only a failure waits for it.
+/// Longer than any test takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn writer(reader: &Reader) -> Writer {
@@ -118,7 +124,7 @@ fn lines_of_threads_stay_whole_and_in_order() {
 }
 
 #[test]
-fn lines_that_have_gathered_are_written_at_once() {
+fn gathered_lines_are_written_in_one_call() {
     let reader = Reader::with(0, None);
     let writer = writer(&reader);
     append(&writer, [0]);
@@ -174,11 +180,11 @@ fn insisted_lines_follow_the_loss_in_order_and_bounded() {
     assert_eq!(reader.text(), format!("{kept}lost 21\n{last}"));
     append(&writer, [45]);
     writer.flush(PATIENCE);
-    assert!(reader.text().ends_with(&lines([45])), "it goes on as ever");
+    assert!(reader.text().ends_with(&lines([45])));
 }
 
 #[test]
-fn its_buffer_never_grows() {
+fn buffer_never_grows() {
     let reader = Reader::with(0, None);
     let writer = writer(&reader);
     let room = |writer: &Writer| writer.0.state().lines.capacity();
@@ -197,7 +203,7 @@ fn its_buffer_never_grows() {
 }
 
 #[test]
-fn after_a_full_disk_it_goes_on_at_the_byte_at_which_it_stopped() {
+fn output_continues_at_the_byte_where_a_full_disk_stopped_it() {
     let reader = Reader::with(150, Some(ErrorKind::StorageFull));
     let writer = writer(&reader);
     append(&writer, 0..3);
@@ -233,7 +239,7 @@ fn closed_reader_is_retried_and_blocks_no_thread() {
 }
 
 #[test]
-fn a_flush_ends_at_its_limit_when_nobody_reads() {
+fn flush_ends_at_its_limit_when_the_reader_stalls() {
     let reader = Reader::with(0, None);
     let writer = writer(&reader);
     append(&writer, 0..3);
@@ -248,7 +254,7 @@ fn a_flush_ends_at_its_limit_when_nobody_reads() {
 }
 
 #[test]
-fn a_flush_waits_for_what_is_to_be_told_of_a_loss() {
+fn flush_waits_for_the_report_of_a_loss() {
     let reader = Reader::default();
     let writer = writer(&reader);
 
@@ -256,4 +262,51 @@ fn a_flush_waits_for_what_is_to_be_told_of_a_loss() {
     writer.flush(PATIENCE);
 
     assert_eq!(reader.text(), "lost 1\n");
+}
+
+/// A nonblocking pipe without room, and the bytes in it.
+fn full_pipe() -> (PipeReader, PipeWriter, usize) {
+    let (reader, mut pipe) = io::pipe().unwrap();
+    ioctl_fionbio(&pipe, true).unwrap();
+    let mut filled = 0;
+    while let Ok(written) = pipe.write(&[b' '; 1024]) {
+        filled += written;
+    }
+    (reader, pipe, filled)
+}
+
+fn writer_to(pipe: PipeWriter) -> Writer {
+    Writer::start(4096, Stdout(pipe), |lost| format!("lost {lost}\n")).unwrap()
+}
+
+#[test]
+fn nonblocking_pipe_gets_every_line() {
+    let (mut reader, pipe, filled) = full_pipe();
+    let writer = writer_to(pipe);
+    writer.append(b"last\n");
+    let limit = Duration::from_millis(50);
+
+    let began = Instant::now();
+    writer.flush(limit);
+    let waited = began.elapsed();
+    let mut text = vec![0; filled + 5];
+    reader.read_exact(&mut text).unwrap();
+    writer.flush(PATIENCE);
+
+    assert!(text.ends_with(b"last\n"));
+    assert!(waited >= limit, "it gave up after {waited:?}");
+    assert!(began.elapsed() < PATIENCE, "and not beyond the limit");
+}
+
+#[test]
+fn flush_ends_when_the_reader_leaves_a_full_pipe() {
+    let (reader, pipe, _) = full_pipe();
+    let writer = writer_to(pipe);
+    writer.append(b"last\n");
+    let began = Instant::now();
+
+    drop(reader);
+    writer.flush(PATIENCE);
+
+    assert!(began.elapsed() < PATIENCE);
 }

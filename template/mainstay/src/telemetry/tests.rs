@@ -1,0 +1,93 @@
+//! What the tests of the log share, and the text for terminals.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use tracing::{Dispatch, info};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry;
+
+use super::*;
+
+/// Keeps written lines.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Page {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Page {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Runs `work` with this layer alone.
+pub(super) fn under(
+    layer: impl Layer<registry::Registry> + Send + Sync + 'static,
+    work: impl FnOnce(),
+) {
+    // With a single subscriber, `tracing` may cache the interest of a thread that has none.
+    let _second = Dispatch::new(registry());
+    tracing::subscriber::with_default(registry().with(layer), work);
+}
+
+#[test]
+fn text_escapes_control_characters_in_values() {
+    const NASTY: &str = "a\nb\x1b[31mc\rd\u{9b}31me\x07";
+    const ESCAPED: &str = r"a\nb\u{1b}[31mc\rd\u{9b}31me\u{7}";
+    let error = io::Error::other(NASTY);
+    let page = Page::default();
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .fmt_fields(debug_fn(format_field).delimited(" "))
+        .with_writer(page.clone());
+
+    under(layer, || {
+        let error = &error as &dyn std::error::Error;
+        info!(target: "place", text = NASTY, shown = %NASTY, error, "said {NASTY}");
+        info!(target: "place", message = "ready", r#type = 1);
+    });
+
+    let text = page.text();
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| line.split_once("Z  ").unwrap().1)
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            &format!(
+                "INFO place: said {ESCAPED} text=\"{ESCAPED}\" shown={ESCAPED} error={ESCAPED}"
+            ),
+            "INFO place: ready type=1"
+        ]
+    );
+}
+
+#[test]
+fn loss_as_text_is_one_line() {
+    let line = loss_as_text(7);
+
+    let (_, rest) = line.split_once("Z  ").unwrap();
+    assert_eq!(
+        rest,
+        "WARN mainstay::telemetry: log lines were lost lost=7\n"
+    );
+}
