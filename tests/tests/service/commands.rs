@@ -114,7 +114,7 @@ async fn healthcheck_asks_the_running_hello() {
     service_at.exit().await;
     let gone = check().await.unwrap();
     assert_eq!(gone.code, Some(1));
-    let expected = format!("nothing answers at {address} (operator.listen)");
+    let expected = format!("no answer from {address} (operator.listen)");
     assert!(gone.stderr.contains(&expected), "{}", gone.stderr);
 }
 

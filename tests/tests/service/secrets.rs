@@ -1,11 +1,9 @@
 //! A secret is used, and shown nowhere.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use harness::http::{self, Conversation, Request};
 use serde_json::json;
-use tokio::task::JoinSet;
 
 use crate::{hello, monitor};
 
@@ -71,12 +69,8 @@ async fn the_operators_token_opens_the_api_and_appears_nowhere() {
 }
 
 #[tokio::test]
-async fn whoever_guesses_the_token_is_slow_and_whoever_has_it_is_not() {
-    const GUESSING: usize = 16;
-    const TIME: Duration = Duration::from_secs(7);
-    /// What a wrong token costs at most, and what a busy machine adds.
-    const WAIT: Duration = Duration::from_secs(2);
-    const SLACK: Duration = Duration::from_secs(1);
+async fn wrong_tokens_are_counted_and_rarely_logged() {
+    const WRONG: usize = 20;
     let launch = hello().env("APP__OPERATOR__TOKEN", SECRET);
     let running = launch.start().await.unwrap().ready().await;
     let operator = running.operator().await;
@@ -84,37 +78,19 @@ async fn whoever_guesses_the_token_is_slow_and_whoever_has_it_is_not() {
         let request = Request::get(path).header("authorization", &format!("Bearer {token}"));
         http::send(operator, request).await.unwrap()
     };
-    let start = Instant::now();
-    let guessing = (0..GUESSING).map(|_| async move {
-        let mut tries = 0;
-        while start.elapsed() < TIME {
-            assert_eq!(ask("/api/state", "wrong").await.status, 401);
-            tries += 1;
-        }
-        tries
-    });
-    let guessing: JoinSet<_> = guessing.collect();
-    while start.elapsed() < TIME {
-        let began = Instant::now();
-        assert_eq!(ask("/api/state", SECRET).await.status, 200);
-        assert!(began.elapsed() < WAIT + SLACK, "{:?}", began.elapsed());
-        let began = Instant::now();
-        for _ in 0..20 {
-            assert_eq!(http::get(operator, "/livez").await.unwrap().status, 200);
-        }
-        assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
+
+    for _ in 0..WRONG {
+        assert_eq!(ask("/api/state", "wrong").await.status, 401);
     }
-    let tries: usize = guessing.join_all().await.into_iter().sum();
-    println!("{tries} tries in {TIME:?}");
-    // Each has one before it is known, and one each time that the others have waited for as well.
-    assert!(tries <= GUESSING * 8, "{tries} tries");
+
     let metrics = ask("/metrics", SECRET).await;
-    let counted = format!("operator_tokens_refused_total {tries}\n");
-    assert!(metrics.text().contains(&counted), "{tries}: {metrics}");
+    let counted = format!("operator_tokens_refused_total {WRONG}\n");
+    assert!(metrics.text().contains(&counted), "{metrics}");
     let exit = running.stop().await;
-    let told = exit.events.iter();
-    let told = told.filter(|event| event.message.starts_with("a wrong token"));
-    assert_eq!(told.count(), 1, "{exit}");
+    let logged = exit.events.iter();
+    let logged = logged.filter(|event| event.message.starts_with("wrong token"));
+    let logged: Vec<_> = logged.map(|event| event.field("refused").clone()).collect();
+    assert_eq!(logged, [1, 2, 4, 8, 16], "{exit}");
 }
 
 #[tokio::test]

@@ -1,10 +1,9 @@
-//! `healthcheck`: asks the running service from where it runs, for container images without curl.
+//! `healthcheck`: sends a probe to the running service, for container images without curl.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// What can be asked, by the name of its route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Probe {
     Readyz,
@@ -13,57 +12,56 @@ pub(crate) enum Probe {
 }
 
 impl Probe {
-    fn path(self) -> &'static str {
+    /// The path of the probe, and the state of a service that passes it.
+    fn describe(self) -> (&'static str, &'static str) {
         match self {
-            Self::Readyz => "/readyz",
-            Self::Livez => "/livez",
-            Self::Startupz => "/startupz",
+            Self::Readyz => ("/readyz", "ready"),
+            Self::Livez => ("/livez", "alive"),
+            Self::Startupz => ("/startupz", "started"),
         }
     }
 
-    /// What a service is that passes it.
+    /// The state of a service that passes the probe.
     pub(crate) fn passed(self) -> &'static str {
-        match self {
-            Self::Readyz => "ready",
-            Self::Livez => "alive",
-            Self::Startupz => "started",
-        }
+        self.describe().1
     }
 }
 
-/// Asks the service that runs with these settings whether the probe passes.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a command of its own, without a runtime"
-)]
+/// Whether the service with this operator's listener passes the probe.
 pub(crate) fn ask(operator: SocketAddr, probe: Probe) -> io::Result<bool> {
-    const PATIENCE: Duration = Duration::from_secs(2);
     let mut address = operator;
-    if address.ip().is_unspecified() {
-        // "Any address" is where one listens; this machine is where one asks.
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
+    // A service that listens on all addresses also listens on this machine.
+    match operator {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
+            address.set_ip(Ipv4Addr::LOCALHOST.into())
+        }
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+            address.set_ip(Ipv6Addr::LOCALHOST.into())
+        }
+        _ => {}
     }
-    let asked = || {
-        let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
-        connection.set_read_timeout(Some(PATIENCE))?;
-        connection.set_write_timeout(Some(PATIENCE))?;
-        write!(
-            connection,
-            "GET {} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n",
-            probe.path()
-        )?;
-        let mut status = [0; 12];
-        connection.read_exact(&mut status)?;
-        Ok(status)
-    };
-    let status = asked().map_err(|error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("nothing answers at {address} (operator.listen): {error}"),
-        )
+    let status = status(address, probe.describe().0).map_err(|error| {
+        let message = format!("no answer from {address} (operator.listen): {error}");
+        io::Error::new(error.kind(), message)
     })?;
     Ok(status.ends_with(b" 200"))
+}
+
+/// The beginning of the response, such as `HTTP/1.1 200`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command runs without a runtime"
+)]
+fn status(address: SocketAddr, path: &str) -> io::Result<[u8; 12]> {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let mut connection = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    connection.set_write_timeout(Some(TIMEOUT))?;
+    write!(
+        connection,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )?;
+    let mut status = [0; 12];
+    connection.read_exact(&mut status)?;
+    Ok(status)
 }

@@ -1,4 +1,4 @@
-//! A named check: a dependency that is asked in the background, and what is believed of it.
+//! A named check of a dependency: it runs in the background, and probes read its result.
 
 use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,34 +9,41 @@ use tokio::time::{Instant, timeout};
 use crate::importance::Importance;
 use crate::panics;
 
-/// Failures in a row before a check is believed to fail; one success is enough to recover.
+/// A check fails after so many failures in a row, and recovers with one success.
 const FAILURES: u32 = 3;
 
 #[derive(Debug)]
 pub(super) struct Check {
-    pub(super) name: String,
-    pub(super) importance: Importance,
-    /// When an answer is so long in coming that not even its timeout was noticed: it blocks its
-    /// thread.
-    blocked: Duration,
+    name: String,
+    importance: Importance,
+    timeout: Duration,
+    /// A run that takes so long that not even its timeout fires blocks its thread.
+    blocked_after: Duration,
     record: Mutex<Record>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Record {
     failures: u32,
-    /// Since when an answer is waited for.
-    asked: Option<Instant>,
-    /// When it was last answered, or given up, and how long that took.
+    /// The start of the current run.
+    running_since: Option<Instant>,
+    /// The end of the last run, and how long it took.
     last: Option<(Instant, Duration)>,
 }
 
-/// What is believed of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Belief {
-    pub(super) healthy: bool,
-    /// How old the last answer is, and how long it took.
-    pub(super) last: Option<(Duration, Duration)>,
+/// The state of a named check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// The name of the check.
+    pub name: String,
+    /// What its failure means for `/readyz`.
+    pub importance: Importance,
+    /// Whether it passes: not if it failed three times in a row.
+    pub passes: bool,
+    /// The time since the end of its last run.
+    pub age: Option<Duration>,
+    /// How long its last run took.
+    pub took: Option<Duration>,
 }
 
 impl Check {
@@ -49,69 +56,62 @@ impl Check {
         Self {
             name: name.to_owned(),
             importance,
-            blocked: (period + timeout) * FAILURES,
+            timeout,
+            blocked_after: (period + timeout) * FAILURES,
             record: Mutex::default(),
         }
     }
 
-    /// Asks once. What hangs or panics has failed.
-    pub(super) async fn ask<E: Display>(
-        &self,
-        within: Duration,
-        probe: impl Future<Output = Result<(), E>>,
-    ) {
+    /// Runs the check once. A probe that hangs or panics fails.
+    pub(super) async fn run<E: Display>(&self, probe: impl Future<Output = Result<(), E>>) {
         let began = Instant::now();
-        self.record().asked = Some(began);
-        let failure = match timeout(within, panics::caught(probe)).await {
+        self.record().running_since = Some(began);
+        let failure = match timeout(self.timeout, panics::caught(probe)).await {
             Ok(Ok(Ok(()))) => None,
             Ok(Ok(Err(error))) => Some(error.to_string()),
             Ok(Err(panic)) => Some(format!("panicked: {panic}")),
-            Err(_) => Some(format!(
-                "no answer within {}",
-                humantime::format_duration(within)
-            )),
+            Err(_) => {
+                let limit = humantime::format_duration(self.timeout);
+                Some(format!("no answer within {limit}"))
+            }
         };
-        let before = self.record().is_healthy();
-        let after = {
-            let mut record = self.record();
-            record.failures = match failure {
-                Some(_) => record.failures.saturating_add(1),
-                None => 0,
-            };
-            record.asked = None;
-            record.last = Some((Instant::now(), began.elapsed()));
-            record.is_healthy()
+        let mut record = self.record();
+        let failures = match failure {
+            Some(_) => record.failures.saturating_add(1),
+            None => 0,
         };
-        // The reason is for the log; the probes give names only.
+        let (passed, passes) = (record.failures < FAILURES, failures < FAILURES);
+        *record = Record {
+            failures,
+            running_since: None,
+            last: Some((Instant::now(), began.elapsed())),
+        };
+        drop(record);
+        // Only the log has the reason. The probes have the name.
         let check = self.name.as_str();
         match failure {
-            Some(failure) if before && !after => {
-                tracing::error!(check, error = failure, "check fails");
-            }
-            Some(failure) if after => tracing::warn!(check, error = failure, "check failed once"),
-            None if !before => tracing::info!(check, "check recovered"),
+            Some(error) if passes => tracing::warn!(check, error, "check failed once"),
+            Some(error) if passed => tracing::error!(check, error, "check fails"),
+            None if !passed => tracing::info!(check, "check recovered"),
             Some(_) | None => {}
         }
     }
 
-    pub(super) fn belief(&self) -> Belief {
+    pub(super) fn state(&self) -> Checked {
         let record = *self.record();
         let is_blocked = record
-            .asked
-            .is_some_and(|asked| asked.elapsed() >= self.blocked);
-        Belief {
-            healthy: record.is_healthy() && !is_blocked,
-            last: record.last.map(|(at, took)| (at.elapsed(), took)),
+            .running_since
+            .is_some_and(|since| since.elapsed() >= self.blocked_after);
+        Checked {
+            name: self.name.clone(),
+            importance: self.importance,
+            passes: record.failures < FAILURES && !is_blocked,
+            age: record.last.map(|(end, _)| end.elapsed()),
+            took: record.last.map(|(_, took)| took),
         }
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Record {
-    fn is_healthy(self) -> bool {
-        self.failures < FAILURES
     }
 }

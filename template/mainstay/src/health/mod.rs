@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) use ask::{Probe, ask};
+pub use check::Checked;
 
 use crate::importance::Importance;
 use crate::lifecycle::{Lifecycle, State};
@@ -77,30 +78,28 @@ struct Inner {
     checks: Mutex<Vec<Arc<Check>>>,
 }
 
-/// The state of a named check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checked {
-    /// The name of the check.
-    pub name: String,
-    /// Whether it passes: not if it failed three times in a row.
-    pub passes: bool,
-    /// How long its last run took.
-    pub took: Option<Duration>,
-}
-
-/// The current state of one thing that a probe looks at.
+/// One part of the result of a probe.
 struct Finding {
     name: String,
-    state: Verdict,
-    words: String,
+    importance: Importance,
+    is_healthy: bool,
+    detail: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Good,
-    /// Bad, and no reason to fail.
-    Tolerated,
-    Bad,
+impl Finding {
+    fn required(name: &str, is_healthy: bool, detail: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            importance: Importance::Required,
+            is_healthy,
+            detail: detail.into(),
+        }
+    }
+
+    /// Whether the probe fails because of it.
+    fn fails(&self) -> bool {
+        !self.is_healthy && self.importance == Importance::Required
+    }
 }
 
 impl Health {
@@ -147,18 +146,15 @@ impl Health {
             period, timeout, ..
         } = self.0.settings;
         let check = Arc::new(Check::new(name, importance, period, timeout));
-        let probe = Arc::new(probe);
-        let asked = Arc::clone(&check);
+        let (running, probe) = (Arc::clone(&check), Arc::new(probe));
         self.0
             .supervisor
             .every(&format!("health.{name}"), period)
             .at_start()
             .run(move |_| {
-                let (check, probe) = (Arc::clone(&asked), Arc::clone(&probe));
-                async move {
-                    // Also what panics before there is a future to wait for has failed.
-                    check.ask(timeout, async { probe().await }).await;
-                }
+                let (check, probe) = (Arc::clone(&running), Arc::clone(&probe));
+                // The probe is called inside the future, so that a panic of the call counts as a failure.
+                async move { check.run(async { probe().await }).await }
             })?;
         self.checks().push(check);
         Ok(())
@@ -167,100 +163,73 @@ impl Health {
     /// The state of each check.
     #[must_use]
     pub fn checked(&self) -> Vec<Checked> {
-        let checks = self.checks();
-        let checked = checks.iter().map(|check| {
-            let belief = check.belief();
-            Checked {
-                name: check.name.clone(),
-                passes: belief.healthy,
-                took: belief.last.map(|(_, took)| took),
-            }
-        });
-        checked.collect()
+        self.checks().iter().map(|check| check.state()).collect()
     }
 
-    /// `/livez`
-    fn alive(&self) -> Vec<Finding> {
+    fn livez(&self) -> Vec<Finding> {
         let stalled = self.0.pulse.stalled_for();
-        let dead = stalled.is_some_and(|time| time >= self.0.settings.stall);
-        vec![Finding {
-            name: "runtime".to_owned(),
-            state: if dead { Verdict::Bad } else { Verdict::Good },
-            words: stalled.map_or_else(
-                || "answers".to_owned(),
-                |time| format!("stalled for {}", seconds(time)),
-            ),
-        }]
+        let is_alive = stalled.is_none_or(|time| time < self.0.settings.stall);
+        let detail = stalled.map_or_else(
+            || "answers".to_owned(),
+            |time| format!("stalled for {}", seconds(time)),
+        );
+        vec![Finding::required("runtime", is_alive, detail)]
     }
 
-    /// `/readyz`
-    fn ready(&self) -> Vec<Finding> {
+    fn readyz(&self) -> Vec<Finding> {
         let state = self.0.lifecycle.state();
-        let mut findings = vec![Finding {
-            name: "lifecycle".to_owned(),
-            state: verdict(state == State::Ready, Importance::Required),
-            words: match state {
-                State::Starting => "starting",
-                State::Ready => "ready",
-                State::Draining { .. } => "draining",
-                State::Stopped => "stopped",
-            }
-            .to_owned(),
-        }];
-        findings.extend(self.0.supervisor.statuses().into_iter().filter_map(|task| {
-            let runs = task.state == supervisor::State::Running;
-            let gone = task.state == supervisor::State::GaveUp;
-            let importance = if task.critical {
-                Importance::Required
-            } else {
-                Importance::Degraded
+        let detail = match state {
+            State::Starting => "starting",
+            State::Ready => "ready",
+            State::Draining { .. } => "draining",
+            State::Stopped => "stopped",
+        };
+        let is_ready = state == State::Ready;
+        let mut findings = vec![Finding::required("lifecycle", is_ready, detail)];
+        for task in self.0.supervisor.statuses() {
+            let importance = match (task.critical, task.state) {
+                (true, _) => Importance::Required,
+                (false, supervisor::State::GaveUp) => Importance::Degraded,
+                (false, _) => continue,
             };
-            (task.critical || gone).then(|| Finding {
+            findings.push(Finding {
                 name: format!("task.{}", task.name),
-                state: verdict(runs, importance),
-                words: task.state.to_string(),
-            })
-        }));
-        findings.extend(self.checks().iter().map(|check| {
-            let belief = check.belief();
-            let healthy = if belief.healthy { "passes" } else { "fails" };
-            let last = belief.last.map_or_else(
-                || "not asked yet".to_owned(),
-                |(age, took)| format!("asked {} ago, took {} ms", seconds(age), took.as_millis()),
-            );
-            Finding {
-                name: check.name.clone(),
-                state: verdict(belief.healthy, check.importance),
-                words: format!("{healthy}, {last}"),
-            }
-        }));
+                importance,
+                is_healthy: task.state == supervisor::State::Running,
+                detail: task.state.to_string(),
+            });
+        }
+        for check in self.checked() {
+            let word = if check.passes { "passes" } else { "fails" };
+            let detail = match (check.age, check.took) {
+                (Some(age), Some(took)) => {
+                    let (age, took) = (seconds(age), took.as_millis());
+                    format!("{word}, checked {age} ago, took {took} ms")
+                }
+                _ => format!("{word}, not checked yet"),
+            };
+            findings.push(Finding {
+                name: check.name,
+                importance: check.importance,
+                is_healthy: check.passes,
+                detail,
+            });
+        }
         findings
     }
 
-    /// `/startupz`
-    fn started(&self) -> Vec<Finding> {
-        let started = self.0.lifecycle.state() != State::Starting;
-        vec![Finding {
-            name: "start".to_owned(),
-            state: verdict(started, Importance::Required),
-            words: if started {
-                "complete".to_owned()
-            } else {
-                format!("waiting for {}", self.0.lifecycle.step())
-            },
-        }]
+    fn startupz(&self) -> Vec<Finding> {
+        let is_started = self.0.lifecycle.state() != State::Starting;
+        let detail = if is_started {
+            "complete".to_owned()
+        } else {
+            format!("waiting for {}", self.0.lifecycle.step())
+        };
+        vec![Finding::required("start", is_started, detail)]
     }
 
     fn checks(&self) -> MutexGuard<'_, Vec<Arc<Check>>> {
         self.0.checks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn verdict(good: bool, importance: Importance) -> Verdict {
-    match (good, importance) {
-        (true, _) => Verdict::Good,
-        (false, Importance::Degraded) => Verdict::Tolerated,
-        (false, Importance::Required) => Verdict::Bad,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The routes of the probes, and their answers.
+//! The routes of the probes, and their responses.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use url::form_urlencoded;
 
-use super::{Finding, Health, Verdict};
+use super::{Finding, Health};
 use crate::edge::{named, reject_conflicting_hosts};
 use crate::problem::Problem;
 
@@ -19,102 +19,55 @@ impl Health {
     /// The routes `/livez`, `/readyz` and `/startupz`. Merge them with the routes of the service, outside of
     /// [`edge::protect`](crate::edge::protect): a probe is answered also when the service is overloaded.
     pub fn routes(&self) -> Router {
-        let probe = |look: fn(&Self) -> Vec<Finding>| {
+        let probe = |findings: fn(&Self) -> Vec<Finding>| {
             get(
                 async move |State(health): State<Self>, RawQuery(query): RawQuery| {
-                    answer(look(&health), &Asked::of(query.as_deref()))
+                    respond(&findings(&health), query.as_deref())
                 },
             )
         };
         Router::new()
-            .route("/livez", probe(Self::alive))
-            .route("/readyz", probe(Self::ready))
-            .route("/startupz", probe(Self::started))
+            .route("/livez", probe(Self::livez))
+            .route("/readyz", probe(Self::readyz))
+            .route("/startupz", probe(Self::startupz))
             .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
             .with_state(self.clone())
-            // They stand beside the edge, and wait for nothing.
             .layer(middleware::from_fn(|request, next: Next| {
-                named(Duration::ZERO, of_one_host(request, next))
+                named(Duration::ZERO, check_host(request, next))
             }))
     }
 }
 
-async fn of_one_host(request: Request, next: Next) -> Response {
+async fn check_host(request: Request, next: Next) -> Response {
     match reject_conflicting_hosts(&request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-/// What a probe was asked besides.
-struct Asked {
-    verbose: bool,
-    exclude: Vec<String>,
-}
-
-impl Asked {
-    fn of(query: Option<&str>) -> Self {
-        let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-        let mut asked = Self {
-            verbose: false,
-            exclude: Vec::new(),
-        };
-        for (key, value) in pairs {
-            match &*key {
-                "verbose" => asked.verbose = true,
-                "exclude" => asked.exclude.push(value.into_owned()),
-                _ => {}
-            }
-        }
-        asked
-    }
-}
-
-fn answer(findings: Vec<Finding>, asked: &Asked) -> Response {
-    let (excluded, looked_at): (Vec<_>, Vec<_>) = findings
-        .into_iter()
-        .partition(|finding| asked.exclude.contains(&finding.name));
-    let failing: Vec<_> = looked_at
-        .iter()
-        .filter(|finding| finding.state == Verdict::Bad)
-        .map(|finding| finding.name.as_str())
-        .collect();
-    let (status, words) = if failing.is_empty() {
+/// `ok`, or the names that fail. With `?verbose`, a line for each finding comes first.
+fn respond(findings: &[Finding], query: Option<&str>) -> Response {
+    let failing = findings.iter().filter(|finding| finding.fails());
+    let failing: Vec<_> = failing.map(|finding| finding.name.as_str()).collect();
+    let (status, summary) = if failing.is_empty() {
         (StatusCode::OK, "ok".to_owned())
     } else {
-        let failing = failing.join(", ");
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("failing: {failing}"),
-        )
+        let summary = format!("failing: {}", failing.join(", "));
+        (StatusCode::SERVICE_UNAVAILABLE, summary)
     };
-    let body = if asked.verbose {
-        verbose(&looked_at, &excluded, asked, &words)
-    } else {
-        words
-    };
-    (status, body).into_response()
-}
-
-/// One line a finding, and the outcome last.
-fn verbose(looked_at: &[Finding], excluded: &[Finding], asked: &Asked, words: &str) -> String {
-    let mut lines = String::new();
-    // Writing to a string does not fail.
-    for finding in looked_at {
-        let sign = match finding.state {
-            Verdict::Good => '+',
-            Verdict::Tolerated => '!',
-            Verdict::Bad => '-',
+    let mut query = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    if !query.any(|(key, _)| key == "verbose") {
+        return (status, summary).into_response();
+    }
+    let mut body = String::new();
+    for finding in findings {
+        let sign = match (finding.is_healthy, finding.fails()) {
+            (true, _) => '+',
+            (false, false) => '!',
+            (false, true) => '-',
         };
-        _ = writeln!(lines, "[{sign}] {}: {}", finding.name, finding.words);
+        // Writing to a string does not fail.
+        _ = writeln!(body, "[{sign}] {}: {}", finding.name, finding.detail);
     }
-    for finding in excluded {
-        _ = writeln!(lines, "[ ] {}: excluded", finding.name);
-    }
-    for name in &asked.exclude {
-        if !excluded.iter().any(|finding| finding.name == *name) {
-            _ = writeln!(lines, "warning: there is no check {name:?} to exclude");
-        }
-    }
-    lines + words + "\n"
+    (status, body + &summary + "\n").into_response()
 }

@@ -1,20 +1,21 @@
-//! What the edge records of each request.
+//! The metrics of requests.
 //!
-//! - There are as many series as there are routes, and not more because of what a client sends: paths
-//!   that nothing answers to are one route, `unmatched`, and methods that are not HTTP's own are one,
-//!   `other`.
-//! - A series is made when it is first needed. From then on, recording allocates nothing, and takes no
-//!   lock.
-//! - A request is in flight until its [`InFlight`] is dropped, however that comes about.
+//! - There are as many series as the service has routes: a path without a route counts as `unmatched`, and a
+//!   method that HTTP does not define as `other`.
+//! - The series of a method and a route is created on first use. From then on, recording allocates nothing and
+//!   takes no lock.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::http::Method;
+use metrics::HistogramFn;
 
 use super::catalog;
-use super::histogram::{DURATIONS, Histogram, SIZES, Tally};
+use super::histogram::Histogram;
+use super::registry::Registry;
 use super::text::Text;
 
 /// Records requests. All copies are the same. It is never freed: a reference count would be one more value
@@ -23,35 +24,36 @@ use super::text::Text;
 pub struct Recorder(&'static Inner);
 
 struct Inner {
-    in_flight: Tally,
-    shed: Tally,
-    /// A table by the name's hash: a route is where its hash says, or in the next place that was free.
-    routes: Box<[OnceLock<Box<Route>>]>,
-    unmatched: Route,
+    registry: Registry,
+    in_flight: AtomicUsize,
+    shed: AtomicU64,
+    /// A hash table with open addressing: a series is in its slot, or in the next free one.
+    series: Box<[OnceLock<Box<Series>>]>,
+    /// For everything that finds no slot.
+    other: Series,
 }
 
-/// More routes than a service has. Those beyond would be one, `unmatched`.
-const ROOM: usize = 1024;
+/// More than a service has pairs of a method and a route.
+const SLOTS: usize = 4096;
 
-struct Route {
-    name: Box<str>,
-    methods: [OnceLock<Box<Series>>; METHODS.len()],
-}
-
+/// The histograms of one method and route.
 struct Series {
-    durations: [OnceLock<Histogram>; CLASSES.len()],
-    bodies: [OnceLock<Histogram>; 2],
+    method: &'static str,
+    route: Box<str>,
+    durations: [OnceLock<Arc<Histogram>>; CLASSES.len()],
+    bodies: [OnceLock<Arc<Histogram>>; 2],
 }
 
-/// Those that have a name. The last is for all others.
-const METHODS: [&str; 10] = [
-    "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "other",
+const METHODS: [&str; 9] = [
+    "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT",
 ];
+const OTHER: &str = "other";
+const UNMATCHED: &str = "unmatched";
 
-/// By a status's first digit. The first is for all that begins with no such digit.
-const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+/// The classes of status codes, by their first digit.
+const CLASSES: [&str; 6] = [OTHER, "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// A request as it was when it ended.
+/// A request that has ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ended<'a> {
     pub(crate) method: &'a Method,
@@ -59,85 +61,76 @@ pub(crate) struct Ended<'a> {
     pub(crate) route: Option<&'a str>,
     pub(crate) status: u16,
     pub(crate) took: Duration,
-    /// The lengths of its body and of its answer's, where they are known. One that is empty is none.
+    /// The lengths of the bodies of request and response, if they are known. An empty body is not counted.
     pub(crate) bodies: [Option<u64>; 2],
 }
 
-/// A request in flight, until this is dropped.
+/// Counts a request as active until it is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlight(Recorder);
 
 impl Recorder {
-    pub(crate) fn new() -> Self {
+    /// A recorder that belongs to no process, for a test.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::of(Registry::default())
+    }
+
+    pub(super) fn of(registry: Registry) -> Self {
+        for family in [
+            &catalog::REQUEST_DURATION,
+            &catalog::REQUEST_BODIES,
+            &catalog::RESPONSE_BODIES,
+        ] {
+            registry.describe_family(family);
+        }
         Self(Box::leak(Box::new(Inner {
-            in_flight: Tally::new(),
-            shed: Tally::new(),
-            routes: (0..ROOM).map(|_| OnceLock::new()).collect(),
-            unmatched: Route::named("unmatched"),
+            in_flight: AtomicUsize::new(0),
+            shed: AtomicU64::new(0),
+            series: (0..SLOTS).map(|_| OnceLock::new()).collect(),
+            other: Series::new(OTHER, UNMATCHED),
+            registry,
         })))
     }
 
-    /// A request has come in.
-    #[must_use = "it is in flight for as long as this is there"]
+    #[must_use = "the request is active until this is dropped"]
     pub(crate) fn begin(self) -> InFlight {
-        self.0.in_flight.up();
+        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(self)
     }
 
-    /// A request was refused, since there is too much to do.
+    /// Counts a request that was refused because of overload.
     pub(crate) fn shed(self) {
-        self.0.shed.up();
+        self.0.shed.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn write(self, text: &mut Text) {
-        let mut durations = text.family(&catalog::REQUEST_DURATION);
-        self.each(|route, method, series| {
-            for (class, histogram) in CLASSES.into_iter().zip(&series.durations) {
-                if let Some(histogram) = histogram.get() {
-                    durations.histogram(&[method, route, class], &histogram.counts());
-                }
-            }
-        });
-        let in_flight = self.0.in_flight.now();
-        text.family(&catalog::ACTIVE_REQUESTS)
-            .sample(&[], in_flight);
-        let families = [&catalog::REQUEST_BODIES, &catalog::RESPONSE_BODIES];
-        for (which, family) in families.into_iter().enumerate() {
-            let mut bodies = text.family(family);
-            self.each(|route, method, series| {
-                if let Some(histogram) = series.bodies[which].get() {
-                    bodies.histogram(&[method, route], &histogram.counts());
-                }
-            });
-        }
-        let shed = self.0.shed.now();
-        text.family(&catalog::REQUESTS_SHED).sample(&[], shed);
-    }
-
-    fn each(self, mut look: impl FnMut(&str, &str, &Series)) {
-        let routes = self.0.routes.iter().filter_map(OnceLock::get);
-        for route in routes.map(|route| &**route).chain([&self.0.unmatched]) {
-            for (method, series) in METHODS.into_iter().zip(&route.methods) {
-                if let Some(series) = series.get() {
-                    look(&route.name, method, series);
-                }
-            }
-        }
+        let in_flight = self.0.in_flight.load(Ordering::Relaxed);
+        text.value(&catalog::ACTIVE_REQUESTS, in_flight);
+        let shed = self.0.shed.load(Ordering::Relaxed);
+        text.value(&catalog::REQUESTS_SHED, shed);
     }
 }
 
 impl InFlight {
-    /// Records the request, which has ended.
+    /// Records a request that has ended.
     pub(crate) fn ended(&self, request: &Ended<'_>) {
-        let series = self.0.0.route(request.route).series(request.method);
-        series.durations[class(request.status)]
-            .get_or_init(|| Histogram::new(&DURATIONS))
-            .record_time(request.took);
-        for (length, histogram) in request.bodies.into_iter().zip(&series.bodies) {
-            if let Some(length) = length.filter(|length| *length > 0) {
-                histogram
-                    .get_or_init(|| Histogram::new(&SIZES))
-                    .record(length);
+        let Recorder(Inner { registry, .. }) = self.0;
+        let series = self.0.0.series(request.method, request.route);
+        let (method, route) = (series.method, &*series.route);
+        let class = usize::from(request.status / 100);
+        let class = if class < CLASSES.len() { class } else { 0 };
+        let duration = series.durations[class].get_or_init(|| {
+            registry.histogram(&catalog::REQUEST_DURATION, &[method, route, CLASSES[class]])
+        });
+        duration.record(request.took.as_secs_f64());
+        let families = [&catalog::REQUEST_BODIES, &catalog::RESPONSE_BODIES];
+        for (body, length) in request.bodies.into_iter().enumerate() {
+            if let Some(length @ 1..) = length {
+                #[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]
+                series.bodies[body]
+                    .get_or_init(|| registry.histogram(families[body], &[method, route]))
+                    .record(length as f64);
             }
         }
     }
@@ -145,66 +138,47 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.0.in_flight.down();
+        self.0.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Inner {
-    fn route(&self, name: Option<&str>) -> &Route {
-        let Some(name) = name else {
-            return &self.unmatched;
-        };
-        let (before, after) = self.routes.split_at(place(name));
+    fn series(&self, method: &Method, route: Option<&str>) -> &Series {
+        let known = METHODS.iter().find(|known| **known == method.as_str());
+        let (method, route) = (known.copied().unwrap_or(OTHER), route.unwrap_or(UNMATCHED));
+        let (before, after) = self.series.split_at(slot(method, route));
         for slot in after.iter().chain(before) {
-            let route = slot.get_or_init(|| Box::new(Route::named(name)));
-            // It may be another one's, also if there was none a moment ago.
-            if *route.name == *name {
-                return route;
+            let series = slot.get_or_init(|| Box::new(Series::new(method, route)));
+            // The slot may belong to another series.
+            if *series.route == *route && series.method == method {
+                return series;
             }
         }
-        &self.unmatched
+        &self.other
     }
 }
 
-/// Where a route is, if it found its place free. The names are the service's own: nobody has an
-/// interest in many that are in one place.
-fn place(name: &str) -> usize {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (words, rest) = name.as_bytes().as_chunks();
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let words = words.iter().chain([&last]);
-    let mixed = words.fold(0_u64, |mixed, word| {
-        (mixed.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(ODD)
+/// The slot of a series, if it is free. Routes come from the service itself, so that the hash need not resist
+/// attacks.
+fn slot(method: &str, route: &str) -> usize {
+    const FNV_OFFSET: u32 = 0x811c_9dc5;
+    const FNV_PRIME: u32 = 0x0100_0193;
+    let bytes = method.bytes().chain(route.bytes());
+    let hash = bytes.fold(FNV_OFFSET, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(FNV_PRIME)
     });
-    // The upper half has something of every letter.
-    usize::try_from(mixed >> 32).map_or(0, |mixed| mixed % ROOM)
+    hash as usize % SLOTS
 }
 
-impl Route {
-    fn named(name: &str) -> Self {
+impl Series {
+    fn new(method: &'static str, route: &str) -> Self {
         Self {
-            name: name.into(),
-            methods: [const { OnceLock::new() }; METHODS.len()],
+            method,
+            route: route.into(),
+            durations: [const { OnceLock::new() }; CLASSES.len()],
+            bodies: [const { OnceLock::new() }; 2],
         }
     }
-
-    fn series(&self, method: &Method) -> &Series {
-        let others = METHODS.len() - 1;
-        let named = METHODS[..others].iter();
-        let place = named.into_iter().position(|name| *name == method.as_str());
-        self.methods[place.unwrap_or(others)].get_or_init(|| {
-            Box::new(Series {
-                durations: [const { OnceLock::new() }; CLASSES.len()],
-                bodies: [const { OnceLock::new() }; 2],
-            })
-        })
-    }
-}
-
-fn class(status: u16) -> usize {
-    let digit = usize::from(status / 100);
-    if digit < CLASSES.len() { digit } else { 0 }
 }
 
 impl Default for Recorder {
@@ -216,7 +190,7 @@ impl Default for Recorder {
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder")
-            .field("in_flight", &self.0.in_flight.now())
+            .field("in_flight", &self.0.in_flight)
             .finish_non_exhaustive()
     }
 }

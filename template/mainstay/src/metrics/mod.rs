@@ -4,7 +4,7 @@
 //! `metrics::counter!("targets_added_total").increment(1)`.
 //!
 //! - The number of series depends on routes, tasks, checks and pools, and not on what clients send.
-//! - Memory use stays constant, also if nothing scrapes the metrics.
+//! - Memory use stays constant, also if nothing scrapes the metrics: a histogram keeps counts, and no values.
 //!
 //! `catalog.rs` defines every metric of the machinery, and `docs/metrics.md` is generated from it.
 
@@ -15,22 +15,16 @@
 pub(crate) mod catalog;
 mod histogram;
 pub(crate) mod http;
-mod own;
 pub(crate) mod pools;
 mod process;
-mod runtime;
+mod registry;
 pub(crate) mod text;
 
-use std::convert::Infallible;
-use std::time::Duration;
-
-use metrics_exporter_prometheus::BuildError;
 use tokio::runtime::Handle;
 
 pub use http::Recorder;
 
-use crate::supervisor::{SpawnError, Supervisor};
-use own::Own;
+use registry::Registry;
 use text::Text;
 
 /// The content type of [`Metrics::text`].
@@ -39,49 +33,37 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 /// The metrics of this process. All clones are the same.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    requests: http::Recorder,
-    own: Own,
+    registry: Registry,
+    requests: Recorder,
     runtime: Handle,
 }
 
-/// How often the recorded values are aggregated: until then, each value of a histogram takes memory.
-const TIDYING: Duration = Duration::from_secs(5);
-
 impl Metrics {
     /// Installs the recorder of the process, and observes the current runtime.
-    pub(crate) fn install() -> Result<Self, BuildError> {
-        Ok(Self {
-            requests: http::Recorder::new(),
-            own: Own::install()?,
+    pub(crate) fn install() -> Self {
+        let registry = Registry::install();
+        Self {
+            requests: Recorder::of(registry.clone()),
+            registry,
             runtime: Handle::current(),
-        })
+        }
     }
 
     /// Records requests, for [`edge::protect`](crate::edge::protect).
     #[must_use]
-    pub fn requests(&self) -> http::Recorder {
+    pub fn requests(&self) -> Recorder {
         self.requests
     }
 
-    /// Starts the task that aggregates values, so that memory use stays constant.
-    pub(crate) fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
-        let own = self.own.clone();
-        let tending = supervisor.every("metrics", TIDYING).run(move |_| {
-            own.tidy();
-            async { Ok::<_, Infallible>(()) }
-        });
-        tending.map(drop)
-    }
-
-    /// The current values of all metrics.
+    /// The current values of all metrics. `observed` writes those that other parts of the process count.
     #[must_use]
-    pub(crate) fn text(&self, others: impl FnOnce(&mut Text)) -> String {
+    pub(crate) fn text(&self, observed: impl FnOnce(&mut Text)) -> String {
         let mut text = Text::default();
         self.requests.write(&mut text);
-        others(&mut text);
-        runtime::write(&self.runtime, &mut text);
+        observed(&mut text);
+        process::write_runtime(&self.runtime, &mut text);
         process::write(&mut text);
-        text.append(&self.own.text());
+        self.registry.write(&mut text);
         text.into_string()
     }
 }

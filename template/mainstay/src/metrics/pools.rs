@@ -1,8 +1,10 @@
-//! The numbers of connection pools: the state of each, and what it has counted.
+//! The numbers of connection pools.
 
 use std::time::Duration;
 
 use serde::Serialize;
+
+use super::text::Counts;
 
 /// The state of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,15 +41,15 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// The checkouts that waited no longer than each bound, and longer than the one before.
-    pub(crate) fn waits(&self) -> impl Iterator<Item = (Duration, u64)> {
+    /// The histogram of waits.
+    pub(crate) fn wait_counts(&self) -> Counts {
         let bounds = BOUNDS_US.into_iter().map(Duration::from_micros);
-        bounds.zip(self.acquired)
-    }
-
-    /// The checkouts that waited longer than the last bound.
-    pub(crate) fn beyond(&self) -> u64 {
-        self.acquired[BOUNDS_US.len()]
+        let bounds = bounds.map(|bound| bound.as_secs_f64());
+        Counts {
+            buckets: bounds.zip(self.acquired).collect(),
+            overflow: self.acquired[BOUNDS_US.len()],
+            sum: Duration::from_micros(self.waited_us).as_secs_f64(),
+        }
     }
 }
 

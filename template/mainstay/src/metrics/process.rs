@@ -1,85 +1,91 @@
-//! What the process uses, as the operating system counts it. What cannot be had, as outside of Linux, is
-//! left out.
+//! The metrics of the runtime, of the process as the operating system counts them, and of the build. Outside of
+//! Linux, those that cannot be read are left out.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the kernel answers from memory: no disk is asked"
+    reason = "procfs is in memory: reading it does not block"
 )]
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
+use tokio::runtime::Handle;
 
 use super::catalog;
 use super::text::Text;
 use crate::build_info::BuildInfo;
 use crate::telemetry::lost_lines;
 
-pub(super) fn write(text: &mut Text) {
-    let used = Used::read();
-    let used = used.as_ref();
-    text.family(&catalog::PROCESS_MEMORY)
-        .maybe(used.map(|used| used.memory));
-    text.family(&catalog::PROCESS_FILES).maybe(open_files());
-    let most = getrlimit(Resource::Nofile).current;
-    text.family(&catalog::PROCESS_MAX_FILES).maybe(most);
-    text.family(&catalog::PROCESS_CPU)
-        .maybe(used.map(|used| used.cpu));
-    text.family(&catalog::PROCESS_START)
-        .maybe(used.and_then(|used| used.start));
-    text.family(&catalog::LOG_LINES_LOST)
-        .sample(&[], lost_lines());
-    let info = BuildInfo::current();
-    let build = [info.version, info.commit, info.profile];
-    text.family(&catalog::BUILD_INFO).sample(&build, 1);
+pub(super) fn write_runtime(runtime: &Handle, text: &mut Text) {
+    let metrics = runtime.metrics();
+    let workers = metrics.num_workers();
+    text.value(&catalog::RUNTIME_WORKERS, workers);
+    text.value(&catalog::RUNTIME_TASKS, metrics.num_alive_tasks());
+    text.value(&catalog::RUNTIME_QUEUE, metrics.global_queue_depth());
+    let busy: Duration = (0..workers)
+        .map(|worker| metrics.worker_total_busy_duration(worker))
+        .sum();
+    text.value(&catalog::RUNTIME_BUSY, busy.as_secs_f64());
 }
 
-struct Used {
+pub(super) fn write(text: &mut Text) {
+    let usage = Usage::read();
+    let usage = usage.as_ref();
+    text.maybe(&catalog::PROCESS_MEMORY, usage.map(|usage| usage.memory));
+    // The listing itself has one of these files open.
+    let files = fs::read_dir("/proc/self/fd").ok();
+    text.maybe(
+        &catalog::PROCESS_FILES,
+        files.map(|files| files.count().saturating_sub(1)),
+    );
+    text.maybe(
+        &catalog::PROCESS_MAX_FILES,
+        getrlimit(Resource::Nofile).current,
+    );
+    text.maybe(&catalog::PROCESS_CPU, usage.map(|usage| usage.cpu));
+    text.maybe(&catalog::PROCESS_START, usage.and_then(|usage| usage.start));
+    text.value(&catalog::LOG_LINES_LOST, lost_lines());
+    let info = BuildInfo::current();
+    text.family(&catalog::BUILD_INFO)
+        .sample(&[info.version, info.commit, info.profile], 1);
+}
+
+struct Usage {
     /// In bytes.
     memory: u64,
     /// In seconds.
     cpu: f64,
-    /// In seconds, since 1970.
+    /// In seconds since 1970.
     start: Option<f64>,
 }
 
-impl Used {
+impl Usage {
     fn read() -> Option<Self> {
         let process = fs::read_to_string("/proc/self/stat").ok()?;
-        // The second field is the program's name, with whatever is in that.
+        // The second field is the name of the program in parentheses, which may contain spaces.
         let (_, fields) = process.rsplit_once(')')?;
         let fields: Vec<_> = fields.split_ascii_whitespace().collect();
-        // Counted as in proc(5), from the third on.
+        // Numbered as in proc_pid_stat(5), where the first of these is 3.
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-        let pages = field(24)?;
-        let began = seconds(field(22)?);
+        let since_boot = seconds(field(22)?);
+        let machine = fs::read_to_string("/proc/stat").ok();
+        let boot = machine.as_deref().and_then(|machine| {
+            let boot = machine.lines().find_map(|line| line.strip_prefix("btime "));
+            boot?.trim().parse::<f64>().ok()
+        });
         Some(Self {
-            memory: pages.saturating_mul(u64::try_from(page_size()).ok()?),
+            memory: field(24)?.saturating_mul(u64::try_from(page_size()).ok()?),
             cpu: seconds(field(14)?.saturating_add(field(15)?)),
-            start: boot().map(|boot| boot + began),
+            start: boot.map(|boot| boot + since_boot),
         })
     }
 }
 
-/// When the machine was started.
-fn boot() -> Option<f64> {
-    let machine = fs::read_to_string("/proc/stat").ok()?;
-    let boot = machine
-        .lines()
-        .find_map(|line| line.strip_prefix("btime "))?;
-    boot.trim().parse().ok()
-}
-
-fn open_files() -> Option<usize> {
-    // One of them is what they are read with.
-    let files = fs::read_dir("/proc/self/fd").ok()?.count();
-    files.checked_sub(1)
-}
-
 #[expect(
     clippy::cast_precision_loss,
-    reason = "a number of ticks that is not exact any more is some millennia"
+    reason = "ticks are exact for thousands of years"
 )]
 fn seconds(ticks: u64) -> f64 {
     ticks as f64 / clock_ticks_per_second() as f64

@@ -1,41 +1,96 @@
-//! The text format of Prometheus: a family at a time, each with what it means and its samples.
+//! Writes the text format of Prometheus: each family with its help and its kind, then its samples.
 
 use std::fmt::{Display, Write};
 
 use super::catalog::{Family, Kind};
 
-/// What is to be written, so far.
+/// The text so far. Writing to a string does not fail, so that the results of `write!` are ignored.
 #[derive(Debug, Default)]
 pub(crate) struct Text(String);
 
-/// A histogram as it is just now.
+/// The counts of a histogram.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Counts {
-    /// The upper bound of each bucket, and how much is in it alone.
+    /// The upper bound of each bucket, and how many values are in this bucket alone.
     pub(crate) buckets: Vec<(f64, u64)>,
-    /// What is beyond the last bound.
-    pub(crate) beyond: u64,
+    /// How many values exceed the last bound.
+    pub(crate) overflow: u64,
     pub(crate) sum: f64,
 }
 
 impl Text {
-    /// Begins with a family, once. Its samples come next.
-    pub(crate) fn family(&mut self, family: &'static Family) -> Samples<'_> {
-        let Family {
-            name, kind, help, ..
-        } = family;
-        let kind = kind.as_str();
-        // Writing to a string does not fail, here and below.
-        _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-        Samples {
-            text: &mut self.0,
-            family,
+    /// A family of the machinery without labels.
+    pub(crate) fn value(&mut self, family: &'static Family, value: impl Display) {
+        self.family(family).sample(&[], value);
+    }
+
+    /// A family without labels, whose value may be unknown.
+    pub(crate) fn maybe(&mut self, family: &'static Family, value: Option<impl Display>) {
+        let mut samples = self.family(family);
+        if let Some(value) = value {
+            samples.sample(&[], value);
         }
     }
 
-    /// Families that are in this format already.
-    pub(crate) fn append(&mut self, families: &str) {
-        self.0 += families;
+    /// A family whose only label is the name of an item.
+    pub(crate) fn each<'i, T: 'i, V: Display>(
+        &mut self,
+        family: &'static Family,
+        items: impl IntoIterator<Item = (&'i str, &'i T)>,
+        value: impl Fn(&T) -> V,
+    ) {
+        let mut samples = self.family(family);
+        for (name, item) in items {
+            samples.sample(&[name], value(item));
+        }
+    }
+
+    /// Begins a family of the machinery. Its samples must follow.
+    pub(crate) fn family(&mut self, family: &'static Family) -> Samples<'_> {
+        self.head(family.name, family.kind, Some(family.help));
+        Samples { text: self, family }
+    }
+
+    pub(super) fn head(&mut self, name: &str, kind: Kind, help: Option<&str>) {
+        let name = legal(name);
+        if let Some(help) = help {
+            let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+            _ = writeln!(self.0, "# HELP {name} {help}");
+        }
+        _ = writeln!(self.0, "# TYPE {name} {}", kind.as_str());
+    }
+
+    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0 += &legal(name);
+        let mut separator = '{';
+        for (label, text) in labels {
+            _ = write!(self.0, "{separator}{}=\"", legal(label));
+            for c in text.chars() {
+                match c {
+                    '\\' => self.0 += "\\\\",
+                    '"' => self.0 += "\\\"",
+                    '\n' => self.0 += "\\n",
+                    _ => self.0.push(c),
+                }
+            }
+            self.0.push('"');
+            separator = ',';
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        _ = writeln!(self.0, "{end} {value}");
+    }
+
+    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], counts: &Counts) {
+        let buckets = counts.buckets.iter();
+        let buckets = buckets.map(|(bound, count)| (bound.to_string(), *count));
+        let mut total = 0;
+        for (bound, count) in buckets.chain([("+Inf".to_owned(), counts.overflow)]) {
+            total += count;
+            let labels = [labels, &[("le", &bound)]].concat();
+            self.sample(&format!("{name}_bucket"), &labels, total);
+        }
+        self.sample(&format!("{name}_sum"), labels, counts.sum);
+        self.sample(&format!("{name}_count"), labels, total);
     }
 
     pub(crate) fn into_string(self) -> String {
@@ -43,27 +98,20 @@ impl Text {
     }
 }
 
-/// The samples of one family. The values of labels stand in the order in which the family has them.
+/// The samples of one family. The values of the labels are in the order of [`Family::labels`].
 #[derive(Debug)]
 pub(crate) struct Samples<'a> {
-    text: &'a mut String,
+    text: &'a mut Text,
     family: &'static Family,
 }
 
 impl Samples<'_> {
     pub(crate) fn sample(&mut self, labels: &[&str], value: impl Display) {
-        debug_assert_ne!(self.family.kind, Kind::Histogram);
-        self.line("", labels, None, value);
+        let labels = self.named(labels);
+        self.text.sample(self.family.name, &labels, value);
     }
 
-    /// A sample that nobody may have been able to take.
-    pub(crate) fn maybe(&mut self, value: Option<impl Display>) {
-        if let Some(value) = value {
-            self.sample(&[], value);
-        }
-    }
-
-    /// 1 for the state that something is in, and 0 for all others. The state is the last label.
+    /// 1 for the current state, and 0 for all others. The state is the last label.
     pub(crate) fn state(&mut self, labels: &[&str], states: &[&str], current: &str) {
         for state in states {
             let labels = [labels, &[state]].concat();
@@ -72,52 +120,19 @@ impl Samples<'_> {
     }
 
     pub(crate) fn histogram(&mut self, labels: &[&str], counts: &Counts) {
-        debug_assert_eq!(self.family.kind, Kind::Histogram);
-        let mut count = 0;
-        for (bound, more) in &counts.buckets {
-            count += more;
-            self.line("_bucket", labels, Some(bound), count);
-        }
-        count += counts.beyond;
-        self.line("_bucket", labels, Some(&"+Inf"), count);
-        self.line("_sum", labels, None, counts.sum);
-        self.line("_count", labels, None, count);
+        let labels = self.named(labels);
+        self.text.histogram(self.family.name, &labels, counts);
     }
 
-    fn line(
-        &mut self,
-        suffix: &str,
-        values: &[&str],
-        le: Option<&dyn Display>,
-        value: impl Display,
-    ) {
+    fn named<'l>(&self, values: &[&'l str]) -> Vec<(&'static str, &'l str)> {
         let names = self.family.labels;
         debug_assert_eq!(names.len(), values.len(), "{}", self.family.name);
-        let text = &mut *self.text;
-        _ = write!(text, "{}{suffix}", self.family.name);
-        let mut separator = '{';
-        for (name, value) in names.iter().zip(values) {
-            _ = write!(text, "{separator}{name}=\"");
-            escape(text, value);
-            text.push('"');
-            separator = ',';
-        }
-        if let Some(bound) = le {
-            _ = write!(text, "{separator}le=\"{bound}\"");
-            separator = ',';
-        }
-        let end = if separator == ',' { "}" } else { "" };
-        _ = writeln!(text, "{end} {value}");
+        names.iter().copied().zip(values.iter().copied()).collect()
     }
 }
 
-fn escape(text: &mut String, value: &str) {
-    for c in value.chars() {
-        match c {
-            '\\' => text.push_str("\\\\"),
-            '"' => text.push_str("\\\""),
-            '\n' => text.push_str("\\n"),
-            _ => text.push(c),
-        }
-    }
+/// A name without the characters that the text format does not allow.
+fn legal(name: &str) -> String {
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    name.replace(|c| !is_legal(c), "_")
 }

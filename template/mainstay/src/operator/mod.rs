@@ -3,13 +3,13 @@
 //! It has a thread and a runtime of its own, so that it answers when the service is overloaded or its runtime
 //! stalls. The watchdog runs there as well.
 //!
-//! It listens on this machine only, unless a token is set, which every request but a probe must then send.
+//! Without a token, it listens on this machine only. With one, every request except a probe must send it.
 
 #[cfg(feature = "otlp")]
 mod export;
 mod log_filter;
+mod numbers;
 mod routes;
-mod snapshot;
 mod state;
 mod token;
 
@@ -31,6 +31,9 @@ pub(crate) use token::Token;
 use crate::server::{BindError, Bound, Limits, Sockets};
 use crate::settings::{Check, Reader, Secret, Section};
 
+const NEEDS_TOKEN: &str = "a listener that other machines can reach needs a token; \
+     set APP__OPERATOR__TOKEN_FILE, or listen on 127.0.0.1";
+
 /// `[operator]`
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -48,11 +51,12 @@ impl Section for Settings {
     }
 
     fn check(&self, check: &mut Check<'_>) {
-        let sendable = |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        let fits_header =
+            |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
         check.that(
-            self.token.as_ref().is_none_or(sendable),
+            self.token.as_ref().is_none_or(fits_header),
             &["operator.token"],
-            "must be one line of visible ASCII, or no header could carry it",
+            "must be one line of visible ASCII, so that a header can carry it",
         );
         check.that(
             self.may_listen(self.listen),
@@ -62,9 +66,6 @@ impl Section for Settings {
     }
 }
 
-const NEEDS_TOKEN: &str = "a listener that other machines can reach needs a token; \
-     set APP__OPERATOR__TOKEN_FILE, or listen on 127.0.0.1";
-
 impl Settings {
     /// The socket, new or inherited. It must not be reachable from other machines without a token.
     pub(crate) fn socket(&self, sockets: &mut Sockets) -> Result<Bound, OpenError> {
@@ -73,7 +74,7 @@ impl Settings {
         if self.may_listen(address) {
             Ok(socket)
         } else {
-            Err(OpenError::Open(address))
+            Err(OpenError::NeedsToken(address))
         }
     }
 
@@ -82,67 +83,66 @@ impl Settings {
     }
 }
 
-/// The operator's listener, until it is shut.
-#[derive(Debug)]
-pub(crate) struct Operator {
-    address: SocketAddr,
-    shut: CancellationToken,
-    ended: oneshot::Receiver<()>,
-}
-
-/// Why there is no listener for the operator.
+/// Why the operator's listener cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
-    #[error("the operator's socket, which was handed over, is on {0}: {NEEDS_TOKEN}")]
-    Open(SocketAddr),
+    #[error("the inherited socket of the operator's listener is on {0}: {NEEDS_TOKEN}")]
+    NeedsToken(SocketAddr),
     #[error(transparent)]
     Bind(#[from] BindError),
-    #[error("the operator's thread cannot be started: {0}")]
+    #[error("cannot start the thread of the operator's listener: {0}")]
     Thread(#[from] std::io::Error),
 }
 
-/// How long a request of an operator that is in flight at the very end may take.
-const SHUTTING: Duration = Duration::from_millis(100);
+/// How long requests in flight may take when the listener closes.
+const DRAIN: Duration = Duration::from_millis(100);
+
+/// The operator's listener.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    address: SocketAddr,
+    close: CancellationToken,
+    closed: oneshot::Receiver<()>,
+}
 
 impl Operator {
     /// Serves the routes on this socket, on a thread of its own that also runs `beside`.
-    pub(crate) async fn open(
-        bound: Bound,
+    pub(crate) fn open(
+        socket: Bound,
         routes: Router,
         beside: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let address = bound.address();
+        let address = socket.address();
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let shut = CancellationToken::new();
-        let (opened, is_open) = oneshot::channel();
-        let (end, ended) = oneshot::channel();
-        let told = shut.clone();
-        let live = async move {
-            let listener = match bound.serve(routes, &Limits::OPERATOR) {
-                Ok(listener) => {
-                    _ = opened.send(Ok(()));
-                    listener
-                }
-                Err(error) => {
-                    _ = opened.send(Err(error));
-                    return;
-                }
-            };
-            told.run_until_cancelled(beside).await;
-            told.cancelled().await;
-            _ = listener.drain(Instant::now() + SHUTTING).await;
+        let served = {
+            let _entered = runtime.enter();
+            socket.serve(routes, &Limits::OPERATOR)
+        };
+        let listener = match served {
+            Ok(listener) => listener,
+            Err(error) => {
+                // To drop a runtime blocks, which async code must not do.
+                runtime.shutdown_background();
+                return Err(error.into());
+            }
+        };
+        let close = CancellationToken::new();
+        let (end, closed) = oneshot::channel();
+        let closing = close.clone();
+        let run = async move {
+            closing.run_until_cancelled(beside).await;
+            closing.cancelled().await;
+            _ = listener.drain(Instant::now() + DRAIN).await;
             _ = end.send(());
         };
-        #[expect(clippy::disallowed_methods, reason = "the thread is there for that")]
+        #[expect(clippy::disallowed_methods, reason = "the thread runs a runtime")]
         thread::Builder::new()
             .name("operator".to_owned())
-            .spawn(move || runtime.block_on(live))?;
-        let gone = || std::io::Error::other("it has ended");
-        is_open.await.map_err(|_| gone())??;
+            .spawn(move || runtime.block_on(run))?;
         Ok(Self {
             address,
-            shut,
-            ended,
+            close,
+            closed,
         })
     }
 
@@ -153,9 +153,9 @@ impl Operator {
 
     /// Closes the listener.
     pub(crate) async fn shut(self) {
-        self.shut.cancel();
-        // Should it hang, the end of the process will not wait for it.
-        _ = timeout(SHUTTING * 3, self.ended).await;
+        self.close.cancel();
+        // If the thread hangs, the exit of the process does not wait for it.
+        _ = timeout(DRAIN * 3, self.closed).await;
     }
 }
 

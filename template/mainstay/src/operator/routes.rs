@@ -1,4 +1,4 @@
-//! What an operator can see and order.
+//! The routes of the operator's listener, and who may use them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,8 +15,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::log_filter;
-use super::snapshot::PoolNumbers;
-use super::state::OperatorState;
+use super::state::{OperatorState, PoolNumbers};
 use crate::build_info::BuildInfo;
 use crate::edge::{is_foreign, named, reject_conflicting_hosts};
 use crate::input::{Json, Path};
@@ -34,21 +33,23 @@ const UNAUTHORIZED: Problem = Problem::new(
     "The operator's token is required",
 );
 
+/// The limits of a request, in bytes and in time.
+const BODY_LIMIT: usize = 16 * 1024;
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
 /// The operator's routes.
-pub(crate) fn routes(shown: Arc<OperatorState>) -> Router {
-    let probes = shown.health.routes();
+pub(crate) fn routes(state: Arc<OperatorState>) -> Router {
+    let probes = state.health.routes();
+    let log_filter = get(log_filter::show).put(log_filter::change);
     Router::new()
-        .route("/metrics", get(metrics))
-        .route("/api/state", get(state))
+        .route("/metrics", get(show_metrics))
+        .route("/api/state", get(show_state))
         .route("/api/stop", post(stop))
-        .route("/api/tasks/{name}/{order}", post(order))
-        .route(
-            "/api/log-filter",
-            get(log_filter::show).put(log_filter::change),
-        )
-        .with_state(Arc::clone(&shown))
+        .route("/api/tasks/{name}/{action}", post(control_task))
+        .route("/api/log-filter", log_filter)
+        .with_state(Arc::clone(&state))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn_with_state(shown, guard))
+        .layer(middleware::from_fn_with_state(state, guard))
         .merge(probes)
         .fallback(|| async { Problem::NOT_FOUND })
         .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
@@ -57,92 +58,34 @@ pub(crate) fn routes(shown: Arc<OperatorState>) -> Router {
         }))
 }
 
-#[derive(Serialize)]
-struct StateAnswer<'a> {
-    service: &'static str,
-    version: String,
-    #[serde(flatten)]
-    lifecycle: lifecycle::State,
-    http: Option<Traffic>,
-    database: Option<PoolNumbers>,
-    stalls: u64,
-    stalled_ms: Option<u128>,
-    tasks: Vec<Status>,
-    settings: &'a [Entry],
-}
-
-async fn state(State(shown): State<Arc<OperatorState>>) -> Response {
-    let info = BuildInfo::current();
-    let stalled = shown.pulse.stalled_for();
-    Json(StateAnswer {
-        service: info.name,
-        version: info.version_line(),
-        lifecycle: shown.lifecycle.state(),
-        http: shown.traffic(),
-        database: shown.pools(),
-        stalls: shown.pulse.stalls(),
-        stalled_ms: stalled.map(|time| time.as_millis()),
-        tasks: shown.supervisor.statuses(),
-        settings: &shown.settings,
-    })
-    .into_response()
-}
-
-async fn metrics(State(shown): State<Arc<OperatorState>>) -> impl IntoResponse {
-    let page = shown.metrics_page();
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page)
-}
-
-/// Begins an orderly stop.
-async fn stop(State(shown): State<Arc<OperatorState>>) -> StatusCode {
-    shown.lifecycle.request_stop();
-    StatusCode::ACCEPTED
-}
-
-/// Takes an order for a task, which carries it out as soon as it can.
-async fn order(
-    State(shown): State<Arc<OperatorState>>,
-    Path((name, order)): Path<(String, String)>,
-) -> Result<StatusCode, Problem> {
-    let done = match order.as_str() {
-        "pause" => shown.supervisor.pause(&name),
-        "resume" => shown.supervisor.resume(&name),
-        "restart" => shown.supervisor.restart(&name),
-        _ => return Err(Problem::NOT_FOUND),
-    };
-    done.map(|()| StatusCode::ACCEPTED)
-        .map_err(|_| Problem::NOT_FOUND)
-}
-
-/// The most that an operator has to say, and how long that may take, in bytes and in time.
-const BODY_LIMIT: usize = 16 * 1024;
-const TIME_LIMIT: Duration = Duration::from_secs(10);
-
-async fn guard(State(shown): State<Arc<OperatorState>>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).cloned();
-    let admitted = match &shown.token {
-        _ if reject_conflicting_hosts(&request).is_err() => Err(Problem::BAD_REQUEST),
-        Some(token) if !token.is_in(given.as_ref()).await => {
-            let how = HeaderValue::from_static("Bearer");
-            Err(UNAUTHORIZED.with_header(header::WWW_AUTHENTICATE, how))
+/// Checks the host, the token and the origin of a request, and bounds its time.
+async fn guard(State(state): State<Arc<OperatorState>>, request: Request, next: Next) -> Response {
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    let refusal = match &state.token {
+        _ if reject_conflicting_hosts(&request).is_err() => Some(Problem::BAD_REQUEST),
+        Some(token) if !token.is_in(authorization) => {
+            let scheme = HeaderValue::from_static("Bearer");
+            Some(UNAUTHORIZED.with_header(header::WWW_AUTHENTICATE, scheme))
         }
-        // A name can be made to lead here by whoever has it: their pages would then come from here.
-        None if !is_for_this_machine(&request) => Err(Problem::MISDIRECTED),
-        _ if *request.method() != Method::GET && is_foreign(&request) => Err(Problem::CROSS_ORIGIN),
-        _ => Ok(()),
+        // DNS rebinding: a page of another site can reach this listener under a name of that site.
+        None if !is_for_this_machine(&request) => Some(Problem::MISDIRECTED),
+        _ if *request.method() != Method::GET && is_foreign(&request) => {
+            Some(Problem::CROSS_ORIGIN)
+        }
+        _ => None,
     };
-    if let Err(problem) = admitted {
+    if let Some(problem) = refusal {
         return problem.into_response();
     }
     match timeout(TIME_LIMIT, caught(next.run(request))).await {
         Ok(Ok(response)) => into_problem_response(response),
         Ok(Err(_)) => Problem::INTERNAL.into_response(),
-        // Nothing here takes long but to hear what is wanted.
+        // Only the body of the request can take that long.
         Err(_) => Problem::TOO_SLOW.into_response(),
     }
 }
 
-/// Whether the machine is asked by a name that is always its own. Whatever is no browser need not say.
+/// Whether the host of a request always means this machine. Clients other than browsers need not send one.
 fn is_for_this_machine(request: &Request) -> bool {
     let hosts = request.headers().get_all(header::HOST);
     hosts.iter().all(|host| {
@@ -155,6 +98,63 @@ fn is_for_this_machine(request: &Request) -> bool {
     })
 }
 
+async fn show_metrics(State(state): State<Arc<OperatorState>>) -> impl IntoResponse {
+    let kind = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    (kind, state.metrics_page())
+}
+
+#[derive(Serialize)]
+struct ProcessState<'a> {
+    service: &'static str,
+    version: String,
+    #[serde(flatten)]
+    lifecycle: lifecycle::State,
+    http: Option<Traffic>,
+    database: Option<PoolNumbers>,
+    stalls: u64,
+    stalled_ms: Option<u128>,
+    tasks: Vec<Status>,
+    settings: &'a [Entry],
+}
+
+async fn show_state(State(state): State<Arc<OperatorState>>) -> Response {
+    let info = BuildInfo::current();
+    let stalled = state.pulse.stalled_for();
+    Json(ProcessState {
+        service: info.name,
+        version: info.version_line(),
+        lifecycle: state.lifecycle.state(),
+        http: state.traffic(),
+        database: state.pools(),
+        stalls: state.pulse.stalls(),
+        stalled_ms: stalled.map(|time| time.as_millis()),
+        tasks: state.supervisor.statuses(),
+        settings: &state.settings,
+    })
+    .into_response()
+}
+
+async fn stop(State(state): State<Arc<OperatorState>>) -> StatusCode {
+    state.lifecycle.request_stop();
+    StatusCode::ACCEPTED
+}
+
+/// Pauses, resumes or restarts a task. It does not wait until that is done.
+async fn control_task(
+    State(state): State<Arc<OperatorState>>,
+    Path((name, action)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let found = match action.as_str() {
+        "pause" => state.supervisor.pause(&name).is_ok(),
+        "resume" => state.supervisor.resume(&name).is_ok(),
+        "restart" => state.supervisor.restart(&name).is_ok(),
+        _ => false,
+    };
+    found
+        .then_some(StatusCode::ACCEPTED)
+        .ok_or(Problem::NOT_FOUND)
+}
+
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
@@ -162,8 +162,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_token_only_this_machine_is_meant() {
-        for (host, is_it) in [
+    fn only_names_of_this_machine_are_accepted() {
+        for (host, is_local) in [
             ("localhost:9090", true),
             ("LOCALHOST", true),
             ("127.0.0.1:9090", true),
@@ -177,9 +177,8 @@ mod tests {
         ] {
             let request = Request::builder().header(header::HOST, host);
             let request = request.body(Body::empty()).unwrap();
-            assert_eq!(is_for_this_machine(&request), is_it, "{host}");
+            assert_eq!(is_for_this_machine(&request), is_local, "{host}");
         }
-        let nobody = Request::new(Body::empty());
-        assert!(is_for_this_machine(&nobody));
+        assert!(is_for_this_machine(&Request::new(Body::empty())));
     }
 }

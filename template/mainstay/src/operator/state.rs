@@ -1,40 +1,37 @@
 //! What the operator's listener shows and changes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::snapshot::{PoolNumbers, Snapshot};
 use super::token::Token;
 use crate::health::Health;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::metrics::pools::Numbers;
 use crate::server::{Traffic, Watch};
 use crate::settings::Entry;
 use crate::supervisor::Supervisor;
 use crate::telemetry::Filtering;
 use crate::watchdog::Pulse;
 
+/// The connection pools of a database, by name.
+pub(crate) type PoolNumbers = BTreeMap<String, Numbers>;
+
 /// What the operator's listener shows and changes.
 #[derive(Debug)]
 pub(crate) struct OperatorState {
-    /// The state of the process.
     pub(crate) lifecycle: Lifecycle,
-    /// The tasks.
     pub(crate) supervisor: Supervisor,
-    /// Whether the runtime makes progress.
     pub(crate) pulse: Pulse,
-    /// The probes and the named checks.
     pub(crate) health: Health,
-    /// The metrics of the process.
     pub(crate) metrics: Metrics,
-    /// The parts of the process that have numbers, once there are any.
+    /// The components that are registered so far.
     pub(crate) observed: Mutex<Vec<Observed>>,
     /// Every setting in force.
     pub(crate) settings: Vec<Entry>,
-    /// What is logged.
     pub(crate) filtering: Filtering,
-    /// What is asked for before any of it.
     pub(crate) token: Option<Token>,
 }
 
@@ -54,7 +51,7 @@ impl Observed {
         }
     }
 
-    #[cfg(feature = "_database")]
+    #[cfg(any(feature = "_database", test))]
     pub(crate) fn pools(numbers: impl Fn() -> PoolNumbers + Send + Sync + 'static) -> Self {
         Self {
             listener: None,
@@ -77,22 +74,6 @@ impl OperatorState {
         self.components().push(component);
     }
 
-    /// The current values of all metrics.
-    pub(crate) fn metrics_page(&self) -> String {
-        let snapshot = Snapshot {
-            lifecycle: self.lifecycle.state(),
-            http: self.traffic(),
-            database: self.pools(),
-            tasks: self.supervisor.statuses(),
-            checks: self.health.checked(),
-            stalls: self.pulse.stalls(),
-            stalled_for: self.pulse.stalled_for(),
-            lag: self.pulse.lag(),
-            refused: self.token.as_ref().map_or(0, Token::refused),
-        };
-        self.metrics.text(|text| snapshot.write(text))
-    }
-
     /// The addresses of the service's listeners.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         let components = self.components();
@@ -100,7 +81,7 @@ impl OperatorState {
         listeners.map(Watch::address).collect()
     }
 
-    /// The traffic of all of the service's listeners together.
+    /// The traffic of all listeners of the service together.
     pub(super) fn traffic(&self) -> Option<Traffic> {
         let components = self.components();
         let listeners = components.iter().filter_map(|it| it.listener.as_ref());

@@ -1,22 +1,28 @@
-//! Who may see and order what.
-
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
 use axum::http::request::Builder;
+use axum::http::{Method, Request};
 use config::ValueKind;
 use futures_util::FutureExt;
 use tower::ServiceExt;
 
-use super::{OperatorState, Token, routes};
+use super::{Observed, OperatorState, Token, routes};
 use crate::health::{self, Health};
+use crate::importance::Importance;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::metrics::catalog::SECTIONS;
+use crate::metrics::http::Ended;
+use crate::metrics::pools::{Numbers, Totals};
+use crate::server::{Limits, Sockets};
 use crate::settings::Setting;
 use crate::supervisor::Supervisor;
 use crate::telemetry::Filtering;
+use crate::testing::Exposition;
 use crate::watchdog::Pulse;
 
 fn state(token: Option<&str>) -> Arc<OperatorState> {
@@ -33,7 +39,7 @@ fn state(token: Option<&str>) -> Arc<OperatorState> {
         lifecycle,
         supervisor,
         pulse,
-        metrics: Metrics::install().unwrap(),
+        metrics: Metrics::install(),
         observed: Mutex::default(),
         settings: Vec::new(),
         filtering: Filtering::for_test(),
@@ -54,7 +60,7 @@ async fn ask(state: &Arc<OperatorState>, request: Builder) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn stop_is_refused_to_pages_of_other_sites() {
+async fn stop_is_refused_to_other_origins() {
     let state = state(None);
     let order = async |origin: &str| {
         let request = Request::post("/api/stop").header("origin", origin);
@@ -89,4 +95,78 @@ async fn metrics_need_the_token() {
     let (status, body) = scrape("Bearer hunter2").await;
     assert_eq!(status, 200);
     assert!(body.contains("build_info{") && !body.contains("hunter2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn scrape_has_every_metric_of_the_catalog() {
+    let state = state(None);
+    let socket = Sockets::from_env(&[]).take("http", ([127, 0, 0, 1], 0).into());
+    let listener = socket.unwrap().serve(Router::new(), &Limits::OPERATOR);
+    state.observe(Observed::listener(listener.unwrap().watch()));
+    state.observe(Observed::pools(|| {
+        let numbers = Numbers {
+            max: 1,
+            size: 0,
+            idle: 0,
+            in_use: 0,
+            waiting: 0,
+            longest_hold_ms: 0,
+            waits: Totals::default(),
+        };
+        BTreeMap::from([("main".to_owned(), numbers)])
+    }));
+    let passes = || async { Ok::<_, String>(()) };
+    let health = &state.health;
+    health
+        .register_check("dependency", Importance::Required, passes)
+        .unwrap();
+    state.metrics.requests().begin().ended(&Ended {
+        method: &Method::GET,
+        route: Some("/"),
+        status: 200,
+        took: Duration::from_millis(1),
+        bodies: [Some(1), Some(1)],
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let (status, body) = ask(&state, Request::get("/metrics")).await;
+
+    assert_eq!(status, 200);
+    let scrape = Exposition::read(&body);
+    for family in SECTIONS.iter().flat_map(|(_, families)| *families) {
+        let name = family.name;
+        let is_built = match name.split('_').next() {
+            Some("idempotency") => cfg!(all(feature = "idempotency", feature = "_database")),
+            Some("otlp") => cfg!(feature = "otlp"),
+            _ => true,
+        };
+        if !is_built {
+            continue;
+        }
+        let kind = scrape.families.get(name).map(String::as_str);
+        assert_eq!(kind, Some(family.kind.as_str()), "{name}");
+        // Without a collector, the export has no samples.
+        let has_sample = scrape.series.keys().any(|series| series.starts_with(name));
+        assert!(has_sample || name.starts_with("otlp_"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_tokens_are_counted() {
+    let state = state(Some("hunter2"));
+    for token in [
+        "Bearer hunter",
+        "bearer hunter3",
+        "Basic hunter2",
+        "hunter2",
+    ] {
+        let request = Request::get("/api/state").header("authorization", token);
+        assert_eq!(ask(&state, request).await.0, 401, "{token}");
+    }
+    let refused = state.token.as_ref().map(Token::refused);
+    assert_eq!(
+        refused,
+        Some(2),
+        "only those of the scheme Bearer are tokens"
+    );
 }

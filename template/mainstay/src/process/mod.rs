@@ -94,12 +94,11 @@ impl Process {
         let (reloaded, in_force) = (filtering.clone(), launch.entries().to_vec());
         let reload = launch.reload();
         let signals = Signals::listen(move || reload_settings(&reload(), &reloaded, &in_force))?;
-        let metrics = Metrics::install()?;
+        let metrics = Metrics::install();
         let lifecycle = Lifecycle::starting();
         let supervisor = Supervisor::new();
         let pulse = Pulse::default();
         let health = Health::watched(&settings.health, &lifecycle, &supervisor, &pulse);
-        metrics.spawn_maintenance(&supervisor)?;
 
         let mut sockets = Sockets::from_env(&launch.listeners());
         let socket = settings.operator.socket(&mut sockets)?;
@@ -122,7 +121,7 @@ impl Process {
             let kept = filtering.revert_in_time();
             _ = tokio::join!(pulse.watch(watched), forced, kept, exported);
         };
-        let operator = Operator::open(socket, routes, beside).await?;
+        let operator = Operator::open(socket, routes, beside)?;
         Ok(Self {
             lifecycle,
             supervisor,

@@ -1,9 +1,9 @@
-//! `docs/metrics.md`, which is written from the catalog.
+//! `docs/metrics.md`, which is generated from the catalog.
 
 use std::fmt::Write;
 use std::{env, fs};
 
-use crate::metrics::catalog::{Kind, SECTIONS};
+use crate::metrics::catalog::{Family, Kind, SECTIONS};
 use crate::testing::documented;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
@@ -14,14 +14,13 @@ const BY_HAND: &str = "## Your own\n";
 const OPENING: &str = "\
 # Metrics
 
-`GET /metrics` on the operator's listener gives what is below, in the text format of Prometheus. Where
-`operator.token` is set, it is needed here as well.
+`GET /metrics` on the operator's listener returns these metrics in the text format of Prometheus. If
+`operator.token` is set, the request needs it.
 
-There are no more series than there are routes, tasks, checks and pools: a path that nothing answers to
-is the route `unmatched`, a method that is not HTTP's own is `other`, and `status` is a class, such as
-`2xx`.
+The number of series depends on routes, tasks, checks and pools only: a path without a route counts as
+`unmatched`, a method that HTTP does not define as `other`, and `status` is a class, such as `2xx`.
 
-The tables are written from `src/metrics/catalog.rs`, by `UPDATE=1 cargo test -p mainstay --lib metrics`.
+The tables are generated from `src/metrics/catalog.rs`, by `UPDATE=1 cargo test -p mainstay --lib metrics`.
 ";
 
 fn tables() -> String {
@@ -29,19 +28,16 @@ fn tables() -> String {
     for (section, families) in SECTIONS {
         _ = write!(
             page,
-            "\n## {section}\n\n| metric | kind | unit | labels | what it is |\n"
+            "\n## {section}\n\n| metric | kind | unit | labels | meaning |\n"
         );
         page += "|---|---|---|---|---|\n";
         for family in *families {
-            let labels: Vec<_> = family
-                .labels
-                .iter()
-                .map(|name| format!("`{name}`"))
-                .collect();
+            let labels = family.labels.iter().map(|name| format!("`{name}`"));
+            let labels: Vec<_> = labels.collect();
             let cells = [
                 format!("`{}`", family.name),
                 family.kind.as_str().to_owned(),
-                family.unit().to_owned(),
+                unit(family).to_owned(),
                 labels.join(", "),
                 family.help.to_owned(),
             ];
@@ -53,8 +49,18 @@ fn tables() -> String {
     page
 }
 
+/// The unit in the name; a number of things has none.
+fn unit(family: &Family) -> &'static str {
+    let name = family.name.strip_suffix("_total").unwrap_or(family.name);
+    match name.rsplit('_').next() {
+        Some("seconds") => "seconds",
+        Some("bytes") => "bytes",
+        Some(_) | None => "",
+    }
+}
+
 #[test]
-fn the_page_of_metrics_says_what_there_is() {
+fn metrics_page_matches_the_catalog() {
     let page = fs::read_to_string(PAGE).unwrap_or_default();
     let (before, by_hand) = page.split_once(BY_HAND).unwrap_or((&page, ""));
     let tables = tables();
@@ -64,13 +70,13 @@ fn the_page_of_metrics_says_what_there_is() {
     }
     assert!(
         before == tables,
-        "docs/metrics.md is not what src/metrics/catalog.rs says; to write it anew: \
+        "docs/metrics.md differs from src/metrics/catalog.rs; to generate it: \
          UPDATE=1 cargo test -p mainstay --lib metrics"
     );
 }
 
 #[test]
-fn each_metric_has_a_name_of_its_own_and_says_what_it_is() {
+fn metrics_have_unique_names_and_help() {
     let families: Vec<_> = SECTIONS
         .iter()
         .flat_map(|(_, families)| *families)
@@ -83,9 +89,8 @@ fn each_metric_has_a_name_of_its_own_and_says_what_it_is() {
             family.name,
             family.help
         );
-        let only_grows = family.kind.as_str() == "counter";
         assert_eq!(
-            only_grows,
+            family.kind == Kind::Counter,
             family.name.ends_with("_total"),
             "{}",
             family.name
@@ -94,7 +99,7 @@ fn each_metric_has_a_name_of_its_own_and_says_what_it_is() {
 }
 
 #[test]
-fn what_is_measured_is_told_in_a_base_unit() {
+fn metrics_use_base_units() {
     const OTHERS: &[&str] = &[
         "ns",
         "us",
@@ -118,10 +123,10 @@ fn what_is_measured_is_told_in_a_base_unit() {
         "percent",
     ];
     for family in SECTIONS.iter().flat_map(|(_, families)| *families) {
-        let (name, unit) = (family.name, family.unit());
+        let (name, unit) = (family.name, unit(family));
         let other = name.split('_').find(|word| OTHERS.contains(word));
         assert_eq!(other, None, "{name}");
-        // Buckets are of something: nobody could read their bounds without its unit.
+        // The bounds of buckets make no sense without a unit.
         if family.kind == Kind::Histogram {
             assert!(
                 ["seconds", "bytes"].contains(&unit),
