@@ -24,6 +24,9 @@ const DELAY: Duration = Duration::from_millis(500);
 /// How often a load balancer asks whether a service is ready.
 const PROBES: Duration = Duration::from_millis(250);
 
+/// The most connections of all stops that may be reset as the listener closes.
+const RESETS: usize = STOPS / 10;
+
 /// How much this machine may be too busy for, of a thousand requests.
 const LATE: usize = 2;
 
@@ -37,12 +40,15 @@ async fn with_a_delay_for_load_balancers_no_request_of_two_hundred_stops_fails()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_one_new_connections_are_refused_and_no_other_request_of_two_hundred_stops_fails() {
+async fn without_a_delay_only_new_connections_of_200_stops_fail() {
     let account = stops(async |number| stop_under_load(Duration::ZERO, number).await);
     let account = account.await;
     println!("without a delay: {account}");
     assert_eq!(account.refused, STOPS * CLIENTS, "{account}");
-    assert_eq!(account.failed.len(), 0, "{account}");
+    // The kernel may establish a connection between the last `accept` and the close, and reset it.
+    let is_new = |failure: &String| failure.starts_with("after 0 answers");
+    assert!(account.failed.iter().all(is_new), "{account}");
+    assert!(account.failed.len() <= RESETS, "{account}");
     assert!(account.late * 1000 <= account.answers() * LATE, "{account}");
 }
 

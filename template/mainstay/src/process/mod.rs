@@ -6,12 +6,7 @@
 //!     Ok(()) => process.run().await,
 //!     Err(cause) => cause,
 //! };
-//! let mut stop = process.stop(cause);
-//! stop.delay().await;
-//! stop.drain().await;
-//! stop.tasks().await;
-//! stop.close().await;
-//! Ok(stop.finish().await)
+//! Ok(process.stop(cause).await)
 //! ```
 //!
 //! - The operator's listener starts first and stops last, so that a slow start and a slow stop can be watched.
@@ -35,14 +30,14 @@ use futures_util::future::select_all;
 use tokio::runtime::Handle;
 
 pub use component::Component;
-pub use stop::{Cause, Stop};
+pub use stop::Cause;
 
 pub use crate::signals::Signal;
 
 use crate::Error;
 use crate::cpu::Cpu;
 use crate::health::Health;
-use crate::lifecycle::{Lifecycle, Shutdown};
+use crate::lifecycle::{Exit, Lifecycle, Shutdown};
 use crate::metrics::Metrics;
 use crate::operator::{Operator, OperatorState, Token};
 use crate::sections::Settings;
@@ -178,18 +173,26 @@ impl Process {
         }
     }
 
-    /// Begins the stop: the process is not ready any more. Call each phase of [`Stop`] in order.
-    pub fn stop(self, cause: Cause) -> Stop {
-        Stop::begin(self, cause)
+    /// Stops the process, and returns its outcome. Each phase has a budget in `[shutdown]`:
+    ///
+    /// 1. `delay`: it still serves, new connections too, so that load balancers notice that it is not ready.
+    ///    SIGQUIT skips this.
+    /// 2. `drain`: servers accept no more connections, and requests in flight finish.
+    /// 3. `tasks`: supervised tasks stop in reverse order.
+    /// 4. `close`: databases close, and the last traces are exported.
+    ///
+    /// The operator's listener answers probes until the end.
+    pub async fn stop(self, cause: Cause) -> Exit {
+        stop::stop(self, cause).await
     }
 
-    /// Registers a component for the phase [`drain`](Stop::drain), such as a server.
+    /// Registers a component for the phase [`drain`](Self::stop), such as a server.
     pub fn drain_on_stop(&self, component: impl Component) {
         let component = self.observe(component);
         self.components().drained.push(component);
     }
 
-    /// Registers a component for the phase [`close`](Stop::close), such as a database.
+    /// Registers a component for the phase [`close`](Self::stop), such as a database.
     pub fn close_on_stop(&self, component: impl Component) {
         let component = self.observe(component);
         self.components().closed.push(component);
@@ -212,7 +215,7 @@ impl Process {
         Ok(sockets.take(listener, address)?)
     }
 
-    /// Serves these routes on a listener, and registers it for the phase [`drain`](Stop::drain). The limit of
+    /// Serves these routes on a listener, and registers it for the phase [`drain`](Self::stop). The limit of
     /// its connections is lowered if the process may not open as many files. Returns its address.
     ///
     /// # Errors
