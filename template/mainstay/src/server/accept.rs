@@ -44,7 +44,9 @@ pub(super) struct Acceptor {
     routes: Router,
     registry: Arc<Registry>,
     permits: Arc<Semaphore>,
-    protocol: Protocol,
+    http1: http1::Builder,
+    /// HTTP/1 and HTTP/2, if clients may use that. It cannot be limited to HTTP/1 on connections with upgrades.
+    http2: Option<auto::Builder<TokioExecutor>>,
 }
 
 impl Acceptor {
@@ -61,7 +63,8 @@ impl Acceptor {
             // Otherwise axum builds the layers again for each request.
             routes: routes.with_state(()),
             permits: Arc::new(Semaphore::new(limits.max_connections)),
-            protocol: Protocol::new(limits),
+            http1: http1(limits),
+            http2: limits.http2.then(|| http2(limits)),
             registry,
         }
     }
@@ -149,17 +152,14 @@ impl Acceptor {
         let io = TokioIo::new(Stream::new(Arc::clone(&connection), permit));
         let (routes, served) = (self.routes.clone(), Arc::clone(&connection));
         let service = service_fn(move |request| answer(&routes, &served, request));
-        match &self.protocol {
-            Protocol::Http1(builder) => {
-                let http = builder.serve_connection(io, service).with_upgrades();
-                spawn(connection, closing, http, |http| http.graceful_shutdown());
-            }
-            Protocol::Http1And2(builder) => {
-                let http = builder.serve_connection_with_upgrades(io, service);
-                spawn(connection, closing, http.into_owned(), |http| {
-                    http.graceful_shutdown();
-                });
-            }
+        if let Some(builder) = &self.http2 {
+            let http = builder.serve_connection_with_upgrades(io, service);
+            spawn(connection, closing, http.into_owned(), |http| {
+                http.graceful_shutdown();
+            });
+        } else {
+            let http = self.http1.serve_connection(io, service).with_upgrades();
+            spawn(connection, closing, http, |http| http.graceful_shutdown());
         }
     }
 }
@@ -179,32 +179,27 @@ fn spawn<H: Future<Output: Send> + Send + 'static>(
     connection.set_task(task.abort_handle());
 }
 
-/// HTTP/1 alone has a builder of its own, since `auto` accepts HTTP/2 on every connection that can be upgraded.
-enum Protocol {
-    Http1(http1::Builder),
-    Http1And2(auto::Builder<TokioExecutor>),
+// The registry enforces the limits of time.
+
+/// Not `pipeline_flush`: with it, hyper never writes a response that ends the connection (431), and keeps a
+/// response that the client does not read in memory, however large.
+fn http1(limits: &Limits) -> http1::Builder {
+    let head = limits.header_limit.0;
+    let mut builder = http1::Builder::new();
+    builder.max_header_size(head).max_buf_size(head);
+    builder
 }
 
-impl Protocol {
-    /// The registry enforces the limits of time.
-    fn new(limits: &Limits) -> Self {
-        let head = limits.header_limit.0;
-        // Not `pipeline_flush`: with it, hyper never writes a response that ends the connection (431), and
-        // keeps a response that the client does not read in memory, however large.
-        if !limits.http2 {
-            let mut builder = http1::Builder::new();
-            builder.max_header_size(head).max_buf_size(head);
-            return Self::Http1(builder);
-        }
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().max_buf_size(head);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING);
-        Self::Http1And2(builder)
-    }
+fn http2(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let head = limits.header_limit.0;
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().max_buf_size(head);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING);
+    builder
 }

@@ -2,6 +2,8 @@
 
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -44,10 +46,11 @@ pub(super) struct State {
     awaited: Awaited,
     /// The tick since which the operating system takes no more bytes, since the client does not read.
     blocked: Option<u32>,
-    requests: Vec<Request>,
-    /// The route of the last request: the end of its response may not be written yet.
-    last_route: Option<MatchedPath>,
-    next_request: u64,
+    requests: Vec<Arc<Request>>,
+    /// The end of its response may not be written yet.
+    last_request: Option<Arc<Request>>,
+    /// The number of requests so far.
+    total: u64,
     is_http2: bool,
 }
 
@@ -65,11 +68,11 @@ enum Awaited {
 }
 
 /// A request in flight: from its head to the last byte of its response.
-struct Request {
-    id: u64,
-    route: Option<MatchedPath>,
-    /// The tick since which the client takes no more of the response.
-    unread: Option<u32>,
+#[derive(Default)]
+pub(super) struct Request {
+    pub(super) route: OnceLock<MatchedPath>,
+    /// The tick since which the client takes no more of the response; zero if it does.
+    pub(super) unread: AtomicU32,
 }
 
 /// What a client was too slow for.
@@ -99,8 +102,8 @@ impl Connection {
                 awaited: Awaited::First(registry.now()),
                 blocked: None,
                 requests: Vec::new(),
-                last_route: None,
-                next_request: 0,
+                last_request: None,
+                total: 0,
                 is_http2: false,
             }),
         };
@@ -167,8 +170,11 @@ impl Connection {
         let limits = self.registry.limits();
         let over = |since, limit| self.registry.is_over(since, limit);
         let state = self.lock();
-        let unread = state.requests.iter().filter_map(|request| request.unread);
-        let mut unread = unread.chain(state.blocked);
+        let unread = state
+            .requests
+            .iter()
+            .map(|request| request.unread.load(Relaxed));
+        let mut unread = unread.filter(|since| *since > 0).chain(state.blocked);
         if unread.any(|since| over(since, limits.write_timeout)) {
             return Some(Overdue::Write);
         }
@@ -204,40 +210,23 @@ impl Connection {
         }
     }
 
-    /// Begins a request, and returns its id.
-    pub(super) fn begin_request(&self, is_http2: bool) -> u64 {
+    pub(super) fn begin_request(&self, is_http2: bool) -> Arc<Request> {
+        let request = Arc::<Request>::default();
         let mut state = self.lock();
         state.is_http2 = is_http2;
-        let id = state.next_request;
-        state.next_request += 1;
-        state.requests.push(Request {
-            id,
-            route: None,
-            unread: None,
-        });
-        id
+        state.total += 1;
+        state.requests.push(Arc::clone(&request));
+        request
     }
 
-    pub(super) fn set_route(&self, id: u64, route: MatchedPath) {
-        if let Some(request) = self.lock().request(id) {
-            request.route = Some(route);
-        }
-    }
-
-    pub(super) fn set_unread(&self, id: u64, unread: Option<u32>) {
-        if let Some(request) = self.lock().request(id) {
-            request.unread = unread;
-        }
-    }
-
-    pub(super) fn end_request(&self, id: u64) {
-        let now = self.registry.now();
+    pub(super) fn end_request(&self, request: &Arc<Request>) {
         let mut state = self.lock();
-        if let Some(at) = state.requests.iter().position(|request| request.id == id) {
-            state.last_route = state.requests.swap_remove(at).route;
+        let mut requests = state.requests.iter();
+        if let Some(at) = requests.position(|other| Arc::ptr_eq(other, request)) {
+            state.last_request = Some(state.requests.swap_remove(at));
         }
         if state.requests.is_empty() {
-            state.awaited = Awaited::Next(now);
+            state.awaited = Awaited::Next(self.registry.now());
         }
     }
 
@@ -246,26 +235,19 @@ impl Connection {
     }
 
     /// The number of requests so far.
-    pub(super) fn requests(&self) -> u64 {
-        self.lock().next_request
+    pub(super) fn total(&self) -> u64 {
+        self.lock().total
     }
 
     /// The routes of the requests in flight.
     pub(super) fn routes(&self) -> Vec<String> {
         let state = self.lock();
-        let mut routes: Vec<_> = state
-            .requests
-            .iter()
-            .map(|request| &request.route)
-            .collect();
-        if routes.is_empty() && state.blocked.is_some() {
-            routes.push(&state.last_route);
-        }
-        let name = |route: &Option<MatchedPath>| {
-            let name = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-            name.to_owned()
-        };
-        routes.into_iter().map(name).collect()
+        let unwritten = state.last_request.iter();
+        let unwritten = unwritten.filter(|_| state.requests.is_empty() && state.blocked.is_some());
+        let requests = state.requests.iter().chain(unwritten);
+        let routes = requests.map(|request| request.route.get());
+        let names = routes.map(|route| route.map_or("unmatched", MatchedPath::as_str));
+        names.map(str::to_owned).collect()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -277,10 +259,6 @@ impl State {
     /// The number of requests whose response is not written to its end.
     fn in_flight(&self) -> usize {
         self.requests.len().max(self.blocked.is_some().into())
-    }
-
-    fn request(&mut self, id: u64) -> Option<&mut Request> {
-        self.requests.iter_mut().find(|request| request.id == id)
     }
 
     /// Notes that bytes have arrived. The time for a head counts from its first byte.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -18,7 +19,7 @@ use tokio::task::futures::TaskLocalFuture;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
 
-use super::connection::Connection;
+use super::connection::{Connection, Request as InRegistry};
 
 /// Answers one request. Not an `async fn`, which holds the request twice.
 pub(super) fn answer(
@@ -28,13 +29,12 @@ pub(super) fn answer(
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
     let version = request.version();
     let in_flight = InFlight {
-        id: connection.begin_request(version == Version::HTTP_2),
+        request: connection.begin_request(version == Version::HTTP_2),
         connection: Arc::clone(connection),
         is_upgraded: false,
-        unread: None,
     };
     let exchange = Exchange {
-        id: in_flight.id,
+        request: Arc::clone(&in_flight.request),
         peer: connection.peer,
         connection: Some(Arc::clone(connection)),
     };
@@ -97,7 +97,7 @@ tokio::task_local! {
 pub(crate) struct Exchange {
     /// `None` in tests.
     connection: Option<Arc<Connection>>,
-    id: u64,
+    request: Arc<InRegistry>,
     peer: SocketAddr,
 }
 
@@ -114,9 +114,7 @@ impl Exchange {
 
     /// Names the request in the log of a stop that waits for it.
     pub(crate) fn routed(&self, route: MatchedPath) {
-        if let Some(connection) = &self.connection {
-            connection.set_route(self.id, route);
-        }
+        _ = self.request.route.set(route);
     }
 
     /// Whether the deadline of a drain has ended the request.
@@ -131,7 +129,7 @@ impl Exchange {
     pub(crate) fn with(peer: SocketAddr) -> Self {
         Self {
             connection: None,
-            id: 0,
+            request: Arc::default(),
             peer,
         }
     }
@@ -146,28 +144,27 @@ impl Exchange {
 /// The request is in flight until this is dropped.
 struct InFlight {
     connection: Arc<Connection>,
-    id: u64,
+    request: Arc<InRegistry>,
     /// The connection now belongs to this request, until its socket is closed.
     is_upgraded: bool,
-    /// The tick since which the client takes no more of the response, as the connection has it.
-    unread: Option<u32>,
 }
 
 impl InFlight {
     /// Sets whether the response waits for the client to read.
-    fn set_waits_for_client(&mut self, waits: bool) {
-        let unread = waits.then(|| self.connection.registry.now());
-        if self.unread != unread {
-            self.unread = unread;
-            self.connection.set_unread(self.id, unread);
-        }
+    fn set_waits_for_client(&self, waits: bool) {
+        let since = if waits {
+            self.connection.registry.now()
+        } else {
+            0
+        };
+        self.request.unread.store(since, Ordering::Relaxed);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         if !self.is_upgraded {
-            self.connection.end_request(self.id);
+            self.connection.end_request(&self.request);
         }
     }
 }

@@ -82,7 +82,7 @@ impl Registry {
             limits,
             open: Mutex::default(),
             emptied: Notify::new(),
-            now: AtomicU32::new(0),
+            now: AtomicU32::new(1),
             is_closing: AtomicBool::new(false),
             draining: CancellationToken::new(),
             is_cut: AtomicBool::new(false),
@@ -112,7 +112,7 @@ impl Registry {
     pub(super) fn leave(&self, connection: &Connection) {
         let mut open = self.lock();
         open.remove(&connection.id);
-        let requests = connection.requests();
+        let requests = connection.total();
         self.requests.fetch_add(requests, Ordering::Relaxed);
         if open.is_empty() {
             self.emptied.notify_one();
@@ -223,7 +223,7 @@ impl Registry {
 
     pub(super) fn traffic(&self) -> Traffic {
         let open = self.lock();
-        let requests: u64 = open.values().map(|connection| connection.requests()).sum();
+        let requests: u64 = open.values().map(|connection| connection.total()).sum();
         let overdue = |why| self.overdue[why as usize].load(Ordering::Relaxed);
         Traffic {
             connections: open.len(),
