@@ -85,7 +85,6 @@ impl Settings {
 /// The operator's listener, until it is shut.
 #[derive(Debug)]
 pub(crate) struct Operator {
-    address: SocketAddr,
     shut: CancellationToken,
     ended: oneshot::Receiver<()>,
 }
@@ -111,7 +110,6 @@ impl Operator {
         routes: Router,
         beside: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let address = bound.address();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let shut = CancellationToken::new();
         let (opened, is_open) = oneshot::channel();
@@ -139,16 +137,7 @@ impl Operator {
             .spawn(move || runtime.block_on(live))?;
         let gone = || std::io::Error::other("it has ended");
         is_open.await.map_err(|_| gone())??;
-        Ok(Self {
-            address,
-            shut,
-            ended,
-        })
-    }
-
-    /// The address of the listener.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        Ok(Self { shut, ended })
     }
 
     /// Closes the listener.

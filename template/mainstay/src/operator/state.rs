@@ -1,7 +1,6 @@
 //! What the operator's listener shows and changes.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::snapshot::{PoolNumbers, Snapshot};
@@ -91,13 +90,6 @@ impl OperatorState {
             refused: self.token.as_ref().map_or(0, Token::refused),
         };
         self.metrics.text(|text| snapshot.write(text))
-    }
-
-    /// The addresses of the service's listeners.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        let components = self.components();
-        let listeners = components.iter().filter_map(|it| it.listener.as_ref());
-        listeners.map(Watch::address).collect()
     }
 
     /// The traffic of all of the service's listeners together.

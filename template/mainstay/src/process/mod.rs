@@ -21,7 +21,6 @@
 mod component;
 mod stop;
 
-use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -58,7 +57,6 @@ pub struct Process {
     metrics: Metrics,
     cpu: Cpu,
     shutdown: Shutdown,
-    documentation: bool,
     signals: tokio::sync::Mutex<Signals>,
     sockets: Mutex<Sockets>,
     components: Mutex<Components>,
@@ -128,7 +126,6 @@ impl Process {
             metrics,
             cpu: Cpu::of_machine(),
             shutdown: settings.shutdown.clone(),
-            documentation: settings.http.documentation,
             signals: signals.into(),
             sockets: sockets.into(),
             components: Mutex::default(),
@@ -156,7 +153,6 @@ impl Process {
     pub async fn run(&self) -> Cause {
         self.lifecycle.ready();
         tracing::info!(message = message::READY);
-        self.show_addresses();
         let components = self.components().clone();
         let components = components.drained.iter().chain(&components.closed);
         let failed = components.map(|component| component.failed());
@@ -277,21 +273,6 @@ impl Process {
     #[must_use]
     pub fn cpu(&self) -> &Cpu {
         &self.cpu
-    }
-
-    /// Logs the addresses for a person at a terminal.
-    fn show_addresses(&self) {
-        if !io::stdout().is_terminal() {
-            return;
-        }
-        let operator = self.operator.address();
-        for address in self.state.addresses() {
-            tracing::info!("the API: http://{address}/");
-            if self.documentation {
-                tracing::info!("its documentation: http://{address}/docs");
-            }
-        }
-        tracing::info!("the operator's listener: http://{operator}/api/state");
     }
 
     fn components(&self) -> MutexGuard<'_, Components> {

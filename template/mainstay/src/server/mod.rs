@@ -93,10 +93,7 @@ impl Listener {
 
     /// Observes the listener without owning it.
     pub(crate) fn watch(&self) -> Watch {
-        Watch {
-            registry: Arc::clone(&self.registry),
-            address: self.address,
-        }
+        Watch(Arc::clone(&self.registry))
     }
 
     /// From now on, each response asks the client to use another connection for its next request.
@@ -138,25 +135,17 @@ impl Listener {
 
 /// Observes a listener.
 #[derive(Debug, Clone)]
-pub(crate) struct Watch {
-    registry: Arc<Registry>,
-    address: SocketAddr,
-}
+pub(crate) struct Watch(Arc<Registry>);
 
 impl Watch {
-    /// The address of the listener.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// The traffic so far.
     pub(crate) fn numbers(&self) -> Traffic {
-        self.registry.traffic()
+        self.0.traffic()
     }
 
     /// The routes of the requests in flight.
     pub(crate) fn busy(&self) -> Vec<String> {
-        self.registry.routes()
+        self.0.routes()
     }
 }
 
