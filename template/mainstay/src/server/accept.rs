@@ -63,8 +63,8 @@ impl Acceptor {
             // Otherwise axum builds the layers again for each request.
             routes: routes.with_state(()),
             permits: Arc::new(Semaphore::new(limits.max_connections)),
-            http1: http1(limits),
-            http2: limits.http2.then(|| http2(limits)),
+            http1: http1_builder(limits),
+            http2: limits.http2.then(|| http2_builder(limits)),
             registry,
         }
     }
@@ -86,24 +86,11 @@ impl Acceptor {
 
     /// At the limit of connections, clients wait in the backlog of the operating system.
     async fn accept_connections(&self, socket: &TcpListener) -> Infallible {
-        let mut is_full = false;
         let mut logged: Option<Instant> = None;
         loop {
-            let permit = if let Some(permit) = self.try_permit() {
-                is_full = false;
-                permit
-            } else {
-                if !is_full {
-                    is_full = true;
-                    let most = self.registry.limits().max_connections;
-                    let listener = self.name;
-                    tracing::warn!(listener, most, "no room for another connection");
-                }
-                match Arc::clone(&self.permits).acquire_owned().await {
-                    Ok(permit) => permit,
-                    // The semaphore is never closed.
-                    Err(_) => return pending().await,
-                }
+            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
+                // The semaphore is never closed.
+                return pending().await;
             };
             match socket.accept().await {
                 Ok((stream, peer)) => self.serve(stream, peer, permit),
@@ -128,13 +115,9 @@ impl Acceptor {
         }
     }
 
-    fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_owned().ok()
-    }
-
     /// Serves the connections that are established already. A close of the socket would reset them.
     fn empty_backlog(&self, socket: &std::net::TcpListener) {
-        while let Some(permit) = self.try_permit() {
+        while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             let Ok((stream, peer)) = socket.accept() else {
                 return;
             };
@@ -154,25 +137,25 @@ impl Acceptor {
         let service = service_fn(move |request| answer(&routes, &served, request));
         if let Some(builder) = &self.http2 {
             let http = builder.serve_connection_with_upgrades(io, service);
-            spawn(connection, closing, http.into_owned(), |http| {
-                http.graceful_shutdown();
-            });
+            let shut_down = auto::UpgradeableConnection::graceful_shutdown;
+            spawn(&connection, closing, http.into_owned(), shut_down);
         } else {
             let http = self.http1.serve_connection(io, service).with_upgrades();
-            spawn(connection, closing, http, |http| http.graceful_shutdown());
+            let shut_down = http1::UpgradeableConnection::graceful_shutdown;
+            spawn(&connection, closing, http, shut_down);
         }
     }
 }
 
 fn spawn<H: Future<Output: Send> + Send + 'static>(
-    connection: Arc<Connection>,
+    connection: &Arc<Connection>,
     closing: oneshot::Receiver<()>,
     http: H,
     shut_down: fn(Pin<&mut H>),
 ) {
     // In a box: a task moves its future when it starts.
     let http = Box::pin(http);
-    let served = Arc::clone(&connection);
+    let served = Arc::clone(connection);
     // The registry waits for every connection, and can abort its task.
     #[expect(clippy::disallowed_methods)]
     let task = tokio::spawn(async move { served.run(http, closing, shut_down).await });
@@ -183,14 +166,14 @@ fn spawn<H: Future<Output: Send> + Send + 'static>(
 
 /// Not `pipeline_flush`: with it, hyper never writes a response that ends the connection (431), and keeps a
 /// response that the client does not read in memory, however large.
-fn http1(limits: &Limits) -> http1::Builder {
+fn http1_builder(limits: &Limits) -> http1::Builder {
     let head = limits.header_limit.0;
     let mut builder = http1::Builder::new();
     builder.max_header_size(head).max_buf_size(head);
     builder
 }
 
-fn http2(limits: &Limits) -> auto::Builder<TokioExecutor> {
+fn http2_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let head = limits.header_limit.0;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().max_buf_size(head);

@@ -79,9 +79,9 @@ impl Sockets {
     pub fn from_env(listeners: &[&'static str]) -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let listener = |name| listeners.iter().find(|listener| **listener == name);
-        let named: Vec<_> = names.split(':').map(listener).collect();
-        let order = if named.iter().any(Option::is_some) {
-            named.into_iter().map(|name| *name.unwrap_or(&"")).collect()
+        let known: Vec<_> = names.split(':').map(listener).collect();
+        let order = if known.iter().any(Option::is_some) {
+            known.into_iter().map(|name| *name.unwrap_or(&"")).collect()
         } else {
             listeners.to_vec()
         };
