@@ -25,7 +25,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
-use futures_util::future::select_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 
 pub use component::Component;
@@ -153,19 +154,15 @@ impl Process {
     pub async fn run(&self) -> Cause {
         self.lifecycle.ready();
         tracing::info!(message = message::READY);
-        let components = self.components().clone();
-        let components = components.drained.iter().chain(&components.closed);
-        let failed = components.map(|component| component.failed());
-        // `select_all` needs at least one future.
-        let never: futures_util::future::BoxFuture<'_, Error> =
-            Box::pin(futures_util::future::pending());
-        let failed = select_all(failed.chain([never]));
+        let Components { drained, closed } = self.components().clone();
+        let components = drained.iter().chain(&closed);
+        let mut failed: FuturesUnordered<_> = components.map(|it| it.failed()).collect();
         let mut signals = self.signals.lock().await;
         tokio::select! {
             signal = signals.next() => Cause::Signal(signal),
             name = self.supervisor.gave_up() => Cause::GaveUp(name),
             () = self.lifecycle.stop_requested() => Cause::Operator,
-            (error, ..) = failed => Cause::ComponentFailed(error),
+            Some(error) = failed.next() => Cause::ComponentFailed(error),
         }
     }
 

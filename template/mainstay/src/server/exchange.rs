@@ -56,11 +56,10 @@ fn prepare(
     version: Version,
     mut in_flight: InFlight,
 ) -> Response<Answer> {
-    let registry = Arc::clone(&in_flight.connection.registry);
+    in_flight.is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let registry = &in_flight.connection.registry;
     let mut ending = None;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        in_flight.is_upgraded = true;
-    } else {
+    if !in_flight.is_upgraded {
         if registry.is_closing() && version < Version::HTTP_2 {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);

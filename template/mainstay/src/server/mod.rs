@@ -123,7 +123,7 @@ impl Listener {
             return None;
         }
         let (connections, routes) = (self.registry.open(), self.registry.routes());
-        self.registry.cut().await;
+        self.registry.cut(deadline).await;
         let plural = if connections == 1 { "" } else { "s" };
         let cut = format!("{connections} {} connection{plural}", self.name);
         if routes.is_empty() {

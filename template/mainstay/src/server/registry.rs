@@ -73,7 +73,7 @@ impl Traffic {
     }
 }
 
-/// How long connections that were cut may take to end.
+/// How long after the deadline connections that were cut may take to end.
 const CUT_TIME: Duration = Duration::from_millis(400);
 
 impl Registry {
@@ -190,14 +190,14 @@ impl Registry {
         timeout_at(deadline, emptied).await.is_ok()
     }
 
-    /// Resets every connection.
-    pub(super) async fn cut(&self) {
+    /// Resets every connection at the deadline.
+    pub(super) async fn cut(&self, deadline: Instant) {
         self.is_cut.store(true, Ordering::Release);
         for connection in self.connections() {
             connection.cut();
         }
         // Each request logs its event. A handler that blocks its thread does not end.
-        self.emptied_by(Instant::now() + CUT_TIME).await;
+        self.emptied_by(deadline + CUT_TIME).await;
     }
 
     pub(super) fn is_cut(&self) -> bool {
