@@ -57,13 +57,9 @@ pub(crate) async fn serve(launch: Launch<Settings>) -> Result<Exit, Error> {
         Err(cause) => cause,
     };
 
-    // Stop. Each phase has its budget; a second signal exits at once.
-    let mut stop = process.stop(cause);
-    stop.delay().await; // unready, and still serving: load balancers notice
-    stop.drain().await; // servers: no new connections, requests in flight finish
-    stop.tasks().await; // tasks, in reverse order
-    stop.close().await; // databases
-    Ok(stop.finish().await)
+    // Stop: not ready, but still serving, so that load balancers notice; then end requests, tasks and
+    // databases, in this order. Each phase has its budget; a second signal exits at once.
+    Ok(process.stop(cause).await)
 }
 
 /// Starts each part, and registers it for the phase that stops it.

@@ -6,12 +6,6 @@ mod settings;
 
 use std::process::ExitCode;
 
-use mainstay::Command;
-
 fn main() -> ExitCode {
-    match app::service().command() {
-        Command::Serve(serve) => serve.run(app::serve),
-        Command::Migrate(migrate) => migrate.run(app::databases),
-        Command::Other(other) => other.run(),
-    }
+    app::service().run(app::serve, app::databases)
 }

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, value_parser};
 
 use crate::build_info::BuildInfo;
 use crate::health::Probe;
@@ -22,112 +22,103 @@ Exit codes:
   0 stopped cleanly      1 failed, the last lines say why      2 wrong usage
   3 stopped, but had to abandon something                  128+n second signal n";
 
-/// The parsed command line.
-#[derive(Debug, Parser)]
-#[command(about = ABOUT, after_help = AFTER_HELP)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-
-    #[command(flatten)]
-    given: Given,
+/// The command that the command line names.
+pub(crate) enum Command {
+    Serve,
+    Migrate { check: bool },
+    ConfigCheck,
+    ConfigPrint,
+    ConfigEnv,
+    ConfigDefault,
+    Healthcheck(Probe),
 }
 
-/// The options of every command, before it or after it.
-#[derive(Debug, Clone, Default, Args)]
+/// The options of every command.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Given {
-    /// Read settings from this TOML file; a later file wins over an earlier one
-    #[arg(long = "config", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-
-    /// Set one setting, over everything else; not for secrets
-    #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }
 
-#[derive(Debug, Clone, Subcommand)]
-pub(crate) enum Command {
-    /// Run the service until it is told to stop (the default)
-    Serve(Given),
-    /// Bring the database up to date, and exit
-    Migrate {
-        /// Change nothing; exit with 1 if a migration is pending
-        #[arg(long)]
-        check: bool,
-        #[command(flatten)]
-        given: Given,
-    },
-    /// Look at the settings
-    Config {
-        #[command(subcommand)]
-        command: ConfigCommand,
-        #[command(flatten)]
-        given: Given,
-    },
-    /// Ask the running service whether it is ready, or for another probe; exit with 0 or 1
-    Healthcheck {
-        /// Which of its probes is asked
-        #[arg(value_enum, default_value_t = Probe::Readyz)]
-        probe: Probe,
-        #[command(flatten)]
-        given: Given,
-    },
-}
+/// Parses the command line of this process. Exits if it is not valid.
+pub(crate) fn parse(info: &BuildInfo) -> (Command, Given) {
+    let check = Arg::new("check")
+        .long("check")
+        .action(ArgAction::SetTrue)
+        .help("Change nothing; exit with 1 if a migration is pending");
+    let probe = Arg::new("probe")
+        .value_parser(value_parser!(Probe))
+        .default_value("readyz")
+        .help("Which of its probes is asked");
+    let config = command("config", "Look at the settings")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([
+            command("check", "Say everything that is wrong with the settings, without starting"),
+            command("print", "Show each setting in force and what set it; secrets are redacted"),
+            command("env", "List every environment variable with its meaning and its default"),
+            command(
+                "default",
+                "Print every setting with its meaning and its default, as a TOML file to start from",
+            ),
+        ]);
+    let mut matches = command(info.name, ABOUT)
+        .version(&*info.version_line().leak())
+        .after_help(AFTER_HELP)
+        .subcommands([
+            command("serve", "Run the service until it is told to stop (the default)"),
+            command("migrate", "Bring the database up to date, and exit").arg(check),
+            config,
+            command(
+                "healthcheck",
+                "Ask the running service whether it is ready, or for another probe; exit with 0 or 1",
+            )
+            .arg(probe),
+        ])
+        .get_matches();
 
-#[derive(Debug, Clone, Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Say everything that is wrong with the settings, without starting
-    Check(Given),
-    /// Show each setting in force and what set it; secrets are redacted
-    Print(Given),
-    /// List every environment variable with its meaning and its default
-    Env(Given),
-    /// Print every setting with its meaning and its default, as a TOML file to start from
-    Default(Given),
-}
-
-impl Arguments {
-    /// The arguments of this process. Exits when they cannot be understood.
-    pub(crate) fn of_process(info: &BuildInfo) -> Self {
-        let command = Self::command()
-            .name(info.name)
-            .version(&*info.version_line().leak());
-        let mut matches = command.get_matches();
-        Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
+    // The options may stand before and after each name of a command.
+    let (mut given, mut names) = (Given::default(), Vec::new());
+    loop {
+        let files = matches.remove_many("config").into_iter().flatten();
+        given.files.extend(files);
+        given
+            .set
+            .extend(matches.remove_many("set").into_iter().flatten());
+        let Some((name, inner)) = matches.remove_subcommand() else {
+            break;
+        };
+        names.push(name);
+        matches = inner;
     }
-
-    /// The command, which is to serve unless another one was given, and what was given with it, in
-    /// the order of the command line.
-    pub(crate) fn into_parts(self) -> (Command, Given) {
-        let command = self
-            .command
-            .unwrap_or_else(|| Command::Serve(Given::default()));
-        let mut given = self.given;
-        match &command {
-            Command::Serve(more)
-            | Command::Migrate { given: more, .. }
-            | Command::Healthcheck { given: more, .. } => {
-                given.add(more);
-            }
-            Command::Config {
-                command,
-                given: more,
-            } => {
-                given.add(more);
-                let (ConfigCommand::Check(more)
-                | ConfigCommand::Print(more)
-                | ConfigCommand::Env(more)
-                | ConfigCommand::Default(more)) = command;
-                given.add(more);
-            }
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let command = match names[..] {
+        ["migrate"] => Command::Migrate {
+            check: matches.get_flag("check"),
+        },
+        ["config", "check"] => Command::ConfigCheck,
+        ["config", "print"] => Command::ConfigPrint,
+        ["config", "env"] => Command::ConfigEnv,
+        ["config", ..] => Command::ConfigDefault,
+        ["healthcheck"] => {
+            Command::Healthcheck(matches.remove_one("probe").unwrap_or(Probe::Readyz))
         }
-        (command, given)
-    }
+        _ => Command::Serve,
+    };
+    (command, given)
 }
 
-impl Given {
-    fn add(&mut self, more: &Self) {
-        self.files.extend_from_slice(&more.files);
-        self.set.extend_from_slice(&more.set);
-    }
+fn command(name: &'static str, about: &'static str) -> clap::Command {
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .action(ArgAction::Append)
+        .help("Read settings from this TOML file; a later file wins over an earlier one");
+    let set = Arg::new("set")
+        .long("set")
+        .value_name("KEY=VALUE")
+        .action(ArgAction::Append)
+        .help("Set one setting, over everything else; not for secrets");
+    clap::Command::new(name).about(about).args([config, set])
 }

@@ -1,11 +1,10 @@
-//! The request that code runs for, without passing it as an argument: its id, its [`Trace`], its deadline.
+//! The context of the current request: its id, its [`Trace`], its client, its deadline.
 //!
 //! It is a task-local value, set by [`edge::protect`](crate::edge::protect). Work that moves to another task
 //! takes it along with [`Context::scope`].
 
 mod trace;
 
-use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -13,7 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::http::HeaderValue;
 use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
@@ -109,15 +107,7 @@ impl Context {
 pub struct RequestId(HeaderValue);
 
 /// The longest id that is taken from a peer.
-const LONGEST: usize = 128;
-
-/// So many ids are made at once.
-const BATCH: u64 = 128;
-
-thread_local! {
-    /// The digits of those that this thread has left.
-    static IDS: Cell<Bytes> = Cell::default();
-}
+const MAX_LENGTH: usize = 128;
 
 impl RequestId {
     /// The id of the current request; `None` outside of a request.
@@ -126,32 +116,27 @@ impl RequestId {
         Context::with(|context| context.id.clone())
     }
 
+    /// A random number for the process, and a count that is spread over all digits, so that ids are easy to tell
+    /// apart.
     pub(super) fn next() -> Self {
-        let mut ids = IDS.try_with(Cell::take).unwrap_or_default();
-        if ids.is_empty() {
-            ids = Self::batch();
-        }
-        let id = HeaderValue::from_maybe_shared(ids.split_to(DIGITS));
-        _ = IDS.try_with(|place| place.set(ids));
-        // Digits are fit for a header.
-        Self(id.unwrap_or(HeaderValue::from_static("-")))
-    }
-
-    fn batch() -> Bytes {
         static PROCESS: LazyLock<[u64; 2]> =
             LazyLock::new(|| [0, 1].map(|which| RandomState::new().hash_one(which)));
         static COUNT: AtomicU64 = AtomicU64::new(0);
+        // An odd factor gives each count another number.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
         let [process, start] = *PROCESS;
-        let first = start.wrapping_add(COUNT.fetch_add(BATCH, Ordering::Relaxed));
-        let id = |count| hex([process, shuffled(first.wrapping_add(count))]);
-        (0..BATCH).flat_map(id).collect()
+        let count = start.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
+        let digits = hex([process, count.wrapping_mul(SPREAD)]);
+        let id = HeaderValue::from_bytes(&digits);
+        // Hexadecimal digits are always valid.
+        Self(id.unwrap_or(HeaderValue::from_static("-")))
     }
 
-    /// What a peer calls the request, if that is fit for a log.
+    /// The id that a peer gives, if it is fit for a log.
     pub(super) fn given(header: &HeaderValue) -> Option<Self> {
-        let fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+        let is_fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
         let text = header.as_bytes();
-        let is_id = (1..=LONGEST).contains(&text.len()) && text.iter().all(fit);
+        let is_id = (1..=MAX_LENGTH).contains(&text.len()) && text.iter().all(is_fit);
         is_id.then(|| Self(header.clone()))
     }
 }
@@ -174,46 +159,22 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Another number for each, none of which looks like the one before it (the finalizer of
-/// `MurmurHash3`, which can be undone).
-fn shuffled(mut number: u64) -> u64 {
-    for odd in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
-        number = (number ^ number >> 33).wrapping_mul(odd);
-    }
-    number ^ number >> 33
-}
-
-/// In two numbers.
-const DIGITS: usize = 32;
-
-/// One behind the other, with a digit for each four bits. Formatting takes ten times as long.
-fn hex(numbers: [u64; 2]) -> [u8; DIGITS] {
-    let mut digits = [0; DIGITS];
+/// 32 hexadecimal digits. Formatting takes ten times as long.
+fn hex(numbers: [u64; 2]) -> [u8; 32] {
+    let mut digits = [0; 32];
     let bytes = numbers.into_iter().flat_map(u64::to_be_bytes);
-    for (byte, digits) in bytes.zip(digits.as_chunks_mut().0) {
-        *digits = HEX[usize::from(byte)];
+    for (byte, pair) in bytes.zip(digits.as_chunks_mut().0) {
+        *pair = [byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
     }
     digits
 }
-
-/// Each byte, in digits.
-const HEX: [[u8; 2]; 256] = {
-    let digits = b"0123456789abcdef";
-    let mut hex = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < hex.len() {
-        hex[byte] = [digits[byte >> 4], digits[byte & 0xf]];
-        byte += 1;
-    }
-    hex
-};
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_long_and_never_the_same() {
+    fn ids_are_unique() {
         let mut ids: Vec<_> = (0..1_000).map(|_| RequestId::next().to_string()).collect();
         assert!(ids.iter().all(|id| id.len() == 32), "{ids:?}");
         ids.sort_unstable();
@@ -222,13 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn an_id_from_outside_is_taken_as_it_is_or_not_at_all() {
-        let longest = "x".repeat(LONGEST);
+    fn given_id_is_kept_or_refused_whole() {
+        let longest = "x".repeat(MAX_LENGTH);
         for fine in ["a", "0af7-65_19.cd:dc/+=@", longest.as_str()] {
             let id = RequestId::given(&fine.parse().unwrap()).map(|id| id.to_string());
             assert_eq!(id.as_deref(), Some(fine));
         }
-        let too_long = "x".repeat(LONGEST + 1);
+        let too_long = "x".repeat(MAX_LENGTH + 1);
         for bad in ["", "two words", "line\nbreak", "ä", "\"", too_long.as_str()] {
             let header = HeaderValue::try_from(bad);
             let given = header.ok().and_then(|header| RequestId::given(&header));
@@ -237,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_that_is_left_is_known_wherever_the_request_is() {
+    async fn time_left_is_known_in_every_task_of_the_request() {
         assert_eq!(Context::time_left(), None);
         let context = Context::until(Instant::now() + Duration::from_secs(3));
         let work = async {

@@ -69,4 +69,4 @@ pub use importance::Importance;
 pub use lifecycle::Exit;
 pub use process::{Component, Process};
 pub use sections::Settings;
-pub use service::{Command, Launch, Service};
+pub use service::{Launch, Service};

@@ -1,7 +1,6 @@
 //! The states of the process, from its start to its exit code.
 //!
-//! One value holds the [`State`]; every part of the process can watch it, and systemd is notified of it. A
-//! stop has phases, each with a budget. Every five seconds, the log names what the stop waits for.
+//! One value holds the [`State`]; every part of the process can watch it, and systemd is notified of it.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, interval_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::{Check, Reader, Section};
@@ -133,69 +132,26 @@ impl Lifecycle {
     }
 
     /// Begins the stop: the process is not ready any more.
-    #[must_use]
-    pub(crate) fn stop(&self) -> Stop {
-        let now = Instant::now();
-        self.state.send_replace(State::Draining {
-            phase: Phase::Delay,
-            until: now,
-        });
+    pub(crate) fn begin_stop(&self) {
+        self.set_phase(Phase::Delay, Instant::now());
         notify_systemd(&[NotifyState::Stopping]);
-        Stop {
-            state: self.state.clone(),
-            progress: interval_at(now + PROGRESS, PROGRESS),
-        }
+    }
+
+    /// Begins a phase of the stop.
+    pub(crate) fn set_phase(&self, phase: Phase, until: Instant) {
+        self.state.send_replace(State::Draining { phase, until });
+    }
+
+    /// Completes the stop.
+    pub(crate) fn stopped(&self) {
+        self.state.send_replace(State::Stopped);
     }
 }
-
-/// How often the log names what a stop waits for.
-const PROGRESS: Duration = Duration::from_secs(5);
 
 /// Notifies systemd, or another supervisor that set `NOTIFY_SOCKET`.
 fn notify_systemd(news: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(news) {
         tracing::warn!(%error, "cannot notify the socket in NOTIFY_SOCKET");
-    }
-}
-
-/// A stop that is under way.
-#[derive(Debug)]
-pub(crate) struct Stop {
-    state: watch::Sender<State>,
-    progress: Interval,
-}
-
-impl Stop {
-    /// Runs the work of one phase, which must keep to the budget by itself.
-    pub(crate) async fn phase<T>(
-        &mut self,
-        phase: Phase,
-        budget: Duration,
-        waits_for: impl Fn() -> Vec<String>,
-        work: impl Future<Output = T>,
-    ) -> T {
-        let until = Instant::now() + budget;
-        self.state.send_replace(State::Draining { phase, until });
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut work => return done,
-                _ = self.progress.tick() => {}
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            tracing::info!(
-                message = message::WAITING,
-                %phase,
-                "for" = waits_for().join(", "),
-                left = %humantime::format_duration(Duration::from_secs(left.as_secs())),
-            );
-        }
-    }
-
-    /// Completes the stop.
-    pub(crate) fn over(self) {
-        self.state.send_replace(State::Stopped);
     }
 }
 
@@ -265,20 +221,11 @@ pub enum Exit {
 
 impl Exit {
     /// [`Clean`](Self::Clean), or [`Abandoned`](Self::Abandoned) if there are names.
-    pub(crate) fn after(abandoned: impl IntoIterator<Item = String>) -> Self {
-        let abandoned: Vec<_> = abandoned.into_iter().collect();
+    pub(crate) fn after(abandoned: Vec<String>) -> Self {
         if abandoned.is_empty() {
             Self::Clean
         } else {
             Self::Abandoned(abandoned)
-        }
-    }
-
-    /// The names of what was abandoned.
-    pub(crate) fn abandoned(&self) -> Option<String> {
-        match self {
-            Self::Abandoned(names) => Some(names.join(", ")),
-            Self::Clean | Self::Failed => None,
         }
     }
 
@@ -291,29 +238,22 @@ impl Exit {
             Self::Abandoned(_) => 3,
         }
     }
-}
 
-impl Exit {
     /// Logs the last event of the process.
     pub(crate) fn log(&self) {
+        let (outcome, abandoned) = match self {
+            Self::Clean => ("clean", None),
+            Self::Failed => ("failed", None),
+            Self::Abandoned(names) => ("abandoned", Some(names.join(", "))),
+        };
         telemetry::insist(|| {
             tracing::info!(
                 message = message::STOPPED,
-                outcome = %self,
+                outcome,
                 exit_code = self.code(),
-                abandoned = self.abandoned(),
+                abandoned,
             );
         });
-    }
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Clean => "clean",
-            Self::Failed => "failed",
-            Self::Abandoned(_) => "abandoned",
-        })
     }
 }
 

@@ -1,27 +1,27 @@
-//! Panics: caught where one must not end anything else, and told in the log.
+//! Panics: caught where one must not end anything else, and logged.
 
 use std::any::Any;
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-/// Runs a future to its end, also if that is a panic, in whatever it does: when it is dropped, too.
-///
-/// # Errors
-///
-/// With the place and the words of the panic, `panicked at src/a.rs:1:2: words`. The place is known
-/// once [`log`] was called.
+thread_local! {
+    /// The last panic on this thread, as its message and its location. Only the hook knows the location.
+    static LAST: Cell<Option<(String, String)>> = const { Cell::new(None) };
+}
+
+/// Runs a future. A panic, also of its destructor, is an error: `panicked at src/a.rs:1:2: message`. The location
+/// is missing before [`log`] was called.
 pub(crate) fn caught<F: Future>(future: F) -> Caught<F> {
     let future = Some(future);
     Caught { future }
 }
 
 pin_project! {
-    /// See [`caught`]. Not an `async fn`, which has room for the future twice. It is also dropped
-    /// without a panic when nobody waits for it any more.
+    /// See [`caught`]. Not an `async fn`, which holds the future twice.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless they are polled"]
     pub(crate) struct Caught<F> {
@@ -31,7 +31,6 @@ pin_project! {
 
     impl<F> PinnedDrop for Caught<F> {
         fn drop(this: Pin<&mut Self>) {
-            // Nobody is there to be told; the log has it.
             let mut future = this.project().future;
             if future.is_some() {
                 _ = attempt(|| future.set(None));
@@ -57,80 +56,53 @@ impl<F: Future> Future for Caught<F> {
         });
         match polled {
             Ok(polled) => polled.map(Ok),
-            // It is never polled again, so that nobody sees what the panic left broken.
             Err(panic) => Poll::Ready(Err(panic)),
         }
     }
 }
 
-/// A panic as the hook sees it.
-struct Seen {
-    words: String,
-    location: String,
+/// Runs synchronous work. A panic is an error, as in [`caught`].
+pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| describe(&*panic))
 }
 
-thread_local! {
-    /// The panics of the innermost attempt on this thread. `None` outside of any: nobody would ask.
-    static SEEN: Cell<Option<Vec<Seen>>> = const { Cell::new(None) };
-}
-
-/// Does this, and gives a panic in words.
-pub(super) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    let outer = now_seen(Some(Vec::new()));
-    let result = catch_unwind(AssertUnwindSafe(work));
-    let seen = now_seen(outer).unwrap_or_default();
-    result.map_err(|panic| {
-        let words = words_of(panic.as_ref());
-        // There can be others, which were caught before they came here: this one has these words.
-        match seen.iter().rfind(|seen| seen.words == words) {
-            Some(Seen { location, .. }) => format!("panicked at {location}: {words}"),
-            None => format!("panicked: {words}"),
-        }
-    })
-}
-
-/// Puts this in the place of what was seen. A thread that ends sees nothing any more.
-fn now_seen(seen: Option<Vec<Seen>>) -> Option<Vec<Seen>> {
-    SEEN.try_with(|cell| cell.replace(seen)).ok().flatten()
-}
-
-/// Hands over to [`attempt`] where a panic was: only the hook knows.
-fn note(panic: &PanicHookInfo<'_>) {
-    let Some(mut seen) = now_seen(None) else {
-        return;
-    };
-    if let Some(location) = panic.location() {
-        seen.push(Seen {
-            words: words_of(panic.payload()).to_owned(),
-            location: location.to_string(),
-        });
+fn describe(panic: &(dyn Any + Send)) -> String {
+    let message = message_of(panic);
+    match LAST.take() {
+        // Another panic may have been caught since, in a destructor.
+        Some((last, location)) if last == message => format!("panicked at {location}: {message}"),
+        _ => format!("panicked: {message}"),
     }
-    now_seen(Some(seen));
 }
 
-/// From here on, a panic is an event in the log, and no text beside it.
+/// From now on, a panic is an event in the log, and not text on stderr.
 pub(crate) fn log() {
     std::panic::set_hook(Box::new(|panic| {
-        note(panic);
+        let message = message_of(panic.payload());
+        if let Some(location) = panic.location() {
+            // A thread that ends has no such cell any more.
+            let last = Some((message.to_owned(), location.to_string()));
+            _ = LAST.try_with(|cell| cell.set(last));
+        }
         tracing::error!(
-            panic = words_of(panic.payload()),
+            panic = message,
             location = panic.location().map(tracing::field::display),
             "panicked"
         );
     }));
 }
 
-fn words_of(panic: &(dyn Any + Send)) -> &str {
-    if let Some(words) = panic.downcast_ref::<&str>() {
-        words
-    } else if let Some(words) = panic.downcast_ref::<String>() {
-        words
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    if let Some(message) = panic.downcast_ref::<&str>() {
+        message
+    } else if let Some(message) = panic.downcast_ref::<String>() {
+        message
     } else {
-        "without words"
+        "without a message"
     }
 }
 
-/// As [`log`], for tests, which all share one hook: the text stays as well, for a test that fails.
+/// Like [`log`], for tests, which share one hook: the text stays on stderr as well.
 #[cfg(test)]
 pub(super) fn log_in_tests() {
     static ONCE: std::sync::Once = std::sync::Once::new();
@@ -146,4 +118,74 @@ pub(super) fn log_in_tests() {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::panic::{panic_any, resume_unwind};
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// Asserts the location and the message of a panic.
+    #[track_caller]
+    fn assert_panic(caught: Result<(), String>, line: u32, message: &str) {
+        let caught = caught.unwrap_err();
+        let location = format!("panicked at {}:{line}:", file!());
+        assert!(caught.starts_with(&location), "{caught}, not {location}");
+        assert!(caught.ends_with(&format!(": {message}")), "{caught}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_has_its_location_and_its_message() {
+        log_in_tests();
+
+        let (line, work) = (line!(), async { panic!("words") });
+        assert_panic(caught(work).await, line, "words");
+
+        let (line, work) = (line!(), async { panic!("{} words", 2) });
+        assert_panic(caught(work).await, line, "2 words");
+
+        let (line, work) = (line!(), || panic_any(7));
+        assert_panic(attempt(work), line, "without a message");
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_destructor_is_caught() {
+        struct Clings;
+        impl Drop for Clings {
+            fn drop(&mut self) {
+                panic!("in a destructor");
+            }
+        }
+        log_in_tests();
+        // Held by the future after it is ready.
+        let clings = Clings;
+        let work = std::future::poll_fn(move |_| {
+            _ = &clings;
+            Poll::Ready(())
+        });
+        let caught_panic = caught(work).await.unwrap_err();
+        assert!(
+            caught_panic.ends_with(": in a destructor"),
+            "{caught_panic}"
+        );
+
+        let clings = Clings;
+        let mut abandoned = Box::pin(caught(async move {
+            _ = &clings;
+            std::future::pending::<()>().await;
+        }));
+        assert!(abandoned.as_mut().now_or_never().is_none());
+        drop(abandoned);
+    }
+
+    #[test]
+    fn panic_unseen_by_the_hook_has_its_message_alone() {
+        log_in_tests();
+        let seen = attempt(|| panic!("words"));
+        assert!(seen.unwrap_err().starts_with::<&str>("panicked at "));
+
+        let unseen = attempt(|| resume_unwind(Box::new("words")));
+
+        assert_eq!(unseen, Err::<(), _>("panicked: words".to_owned()));
+    }
+}

@@ -12,30 +12,22 @@ use std::fmt;
 
 use tokio::signal::unix::{self, SignalKind, signal};
 
-/// A signal that asks for a stop.
+/// A signal that asks for a stop, with its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM
-    Terminate,
     /// SIGINT
-    Interrupt,
+    Interrupt = 2,
     /// SIGQUIT
-    Quit,
+    Quit = 3,
+    /// SIGTERM
+    Terminate = 15,
 }
 
 impl Signal {
     /// The exit code of a process that this signal ended at once: 128 and its number.
     #[must_use]
     pub fn code(self) -> i32 {
-        128 + self.kind().as_raw_value()
-    }
-
-    fn kind(self) -> SignalKind {
-        match self {
-            Self::Terminate => SignalKind::terminate(),
-            Self::Interrupt => SignalKind::interrupt(),
-            Self::Quit => SignalKind::quit(),
-        }
+        128 + self as i32
     }
 }
 

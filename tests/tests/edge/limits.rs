@@ -8,7 +8,7 @@ use crate::heads::{is_bare, is_refused_as};
 use crate::{Before, faulty, unimpressed};
 
 #[tokio::test]
-async fn a_head_that_is_too_large_is_refused_and_costs_little() {
+async fn head_over_the_limit_is_431_and_costs_little() {
     for http2 in [false, true] {
         let launch = faulty().set("http.http2", http2);
         let service = launch.start().await.unwrap().ready().await;

@@ -1,4 +1,4 @@
-//! What begins a stop, and what a second cause changes.
+//! The causes of a stop, and a second cause during it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use harness::service::Signal;
 use crate::{AT_ONCE, clean, faulty, get, in_handler, running};
 
 #[tokio::test]
-async fn an_idle_service_is_gone_within_a_second_of_a_signal() {
+async fn idle_service_exits_within_a_second_of_a_signal() {
     for (signal, name) in [
         (Signal::TERM, "SIGTERM"),
         (Signal::INT, "SIGINT"),
@@ -27,7 +27,7 @@ async fn an_idle_service_is_gone_within_a_second_of_a_signal() {
 }
 
 #[tokio::test]
-async fn sigquit_does_not_wait_for_load_balancers() {
+async fn sigquit_skips_the_delay() {
     let launch = faulty()
         .set("shutdown.delay", "20s")
         .set("shutdown.grace", "60s");
@@ -41,7 +41,7 @@ async fn sigquit_does_not_wait_for_load_balancers() {
 }
 
 #[tokio::test]
-async fn an_operator_can_ask_for_the_stop() {
+async fn operator_stops_the_service() {
     let service = running(faulty()).await;
     let order = Request::post("/api/stop");
 
@@ -55,7 +55,7 @@ async fn an_operator_can_ask_for_the_stop() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_the_process_at_once_and_says_so() {
+async fn second_signal_exits_at_once_and_is_logged() {
     for (second, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::QUIT, 131)] {
         let service = running(faulty()).await;
         let _unanswered = in_handler(&service, "/never").await;
@@ -75,7 +75,7 @@ async fn a_second_signal_ends_the_process_at_once_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_second_signal_does_not_wait_for_the_delay() {
+async fn second_signal_ends_the_delay() {
     let launch = faulty()
         .set("shutdown.delay", "20s")
         .set("shutdown.grace", "60s");

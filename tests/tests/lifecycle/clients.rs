@@ -1,4 +1,4 @@
-//! Clients that say half a thing, nothing, or do not listen, when the service stops.
+//! Clients that send half a request or nothing, or do not read, when the service stops.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use harness::service::{Launch, Signal};
 
 use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
 
-/// Connected, and in the hands of the service: it has accepted a later connection.
+/// Clients whose connections are accepted: a later connection has been served.
 async fn clients_of(
     service: &harness::service::Service,
     said: &[&'static str],
@@ -38,7 +38,7 @@ async fn leave_at_once(launch: Launch, said: &[&'static str]) {
 }
 
 #[tokio::test]
-async fn who_has_not_said_what_it_wants_is_not_waited_for() {
+async fn drain_closes_half_open_connections() {
     let said = [
         "",
         "G",
@@ -49,7 +49,7 @@ async fn who_has_not_said_what_it_wants_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn nor_is_who_may_want_to_speak_http2() {
+async fn drain_closes_half_open_connections_with_http2() {
     let said = [
         "",
         "P",
@@ -61,7 +61,7 @@ async fn nor_is_who_may_want_to_speak_http2() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_at_once_while_others_finish() {
+async fn drain_closes_idle_connections_while_others_finish() {
     let service = running(faulty()).await;
     let mut idle = Http1::connect(service.http().await).await.unwrap();
     idle.get("/livez").await.unwrap();
@@ -76,13 +76,13 @@ async fn an_idle_connection_is_closed_at_once_while_others_finish() {
 
     idle.closed().await.unwrap();
     half.closed().await.unwrap();
-    assert!(!request.is_finished(), "they waited for somebody else");
+    assert!(!request.is_finished(), "they waited for the other request");
     assert_eq!(request.await.unwrap().unwrap().status, 200);
     clean(&service.exit().await);
 }
 
 #[tokio::test]
-async fn half_a_body_is_waited_for_until_the_deadline() {
+async fn drain_waits_for_half_a_body_until_the_deadline() {
     let launch = faulty().set("shutdown.drain", "1s");
     let service = running(launch).await;
     let said = ["POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: 10\r\n\r\nhalf"];
@@ -99,7 +99,7 @@ async fn half_a_body_is_waited_for_until_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_request_that_the_stop_has_cut_is_logged_as_what_it_is() {
+async fn request_cut_by_the_stop_is_logged_as_503() {
     const EACH: usize = 20;
     let launch = faulty().set("shutdown.drain", "500ms");
     let service = running(launch).await;
@@ -119,7 +119,7 @@ async fn a_request_that_the_stop_has_cut_is_logged_as_what_it_is() {
 }
 
 #[tokio::test]
-async fn the_other_half_of_a_body_may_come_during_the_drain() {
+async fn rest_of_a_body_may_arrive_during_the_drain() {
     let service = running(faulty()).await;
     let said = ["POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: 10\r\n\r\nhalf,"];
     let mut clients = clients_of(&service, &said).await;
@@ -135,7 +135,7 @@ async fn the_other_half_of_a_body_may_come_during_the_drain() {
 }
 
 #[tokio::test]
-async fn a_reader_that_does_not_read_is_cut_at_the_deadline() {
+async fn drain_cuts_a_client_that_does_not_read() {
     let launch = faulty().set("shutdown.drain", "1s");
     let service = running(launch).await;
     let address = service.http().await;
@@ -156,7 +156,7 @@ async fn a_reader_that_does_not_read_is_cut_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_client_that_vanishes_is_not_waited_for() {
+async fn drain_ignores_a_client_that_left() {
     let service = running(faulty()).await;
     let mut client = Conversation::open(service.http().await).await.unwrap();
     client

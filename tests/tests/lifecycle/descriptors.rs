@@ -1,5 +1,4 @@
-//! The process has as many files open as it may: nobody else is let in until somebody leaves, and
-//! nothing else is the worse for it.
+//! The process has reached its limit on open files: new connections wait until one closes, and the service works.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,18 +13,18 @@ const FILES: usize = 64;
 
 const REQUEST: &str = "GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n\r\n";
 
-/// How long it is looked at: some dozens of attempts to accept.
+/// The time of the measurement: some dozens of attempts to accept.
 const WHILE: Duration = Duration::from_secs(3);
 
-/// What the service says when it cannot accept.
+/// The event when the service cannot accept.
 const FULL: &str = "cannot accept connections";
 
-/// What it says when the limit on files is too low for its settings.
+/// The event when the limit on files is too low for the settings.
 const SHORT: &str =
     "http.max_connections is beyond the limit on open files (LimitNOFILE, ulimit -n)";
 
-/// A service without room for another file that has said so, the operator's connection from before,
-/// and the clients inside.
+/// A service that cannot open another file and has logged that, an earlier connection of the operator, and the
+/// connected clients.
 async fn full() -> (Service, Http1, Vec<Conversation>) {
     let service = running(faulty()).await;
     // From outside: the service itself keeps some files in reserve.
@@ -45,7 +44,7 @@ async fn full() -> (Service, Http1, Vec<Conversation>) {
         assert_eq!(client.answer().await.unwrap().status, 200);
         inside.push(client);
     }
-    // It takes a file to see that nobody waits.
+    // `accept` fails also if no client waits.
     let told = service.event(FULL).await;
     assert_eq!(told.field("listener"), "http", "{told}");
     (service, operator, inside)
@@ -58,7 +57,7 @@ fn room(service: &Service) -> usize {
 }
 
 #[tokio::test]
-async fn without_a_file_for_another_connection_it_waits_says_so_once_and_goes_on() {
+async fn without_descriptors_connections_wait_and_are_served_later() {
     let (service, mut operator, mut inside) = full().await;
     let address = service.http().await;
     let mut waiting = Vec::new();
@@ -68,7 +67,7 @@ async fn without_a_file_for_another_connection_it_waits_says_so_once_and_goes_on
         waiting.push(client);
     }
 
-    // Who is inside is served, and can count the time.
+    // Connected clients are served, which also takes the time of the measurement.
     let (began, used) = (Instant::now(), service.cpu_time());
     let pause = WHILE.as_millis();
     inside[0]
@@ -86,7 +85,7 @@ async fn without_a_file_for_another_connection_it_waits_says_so_once_and_goes_on
         assert_eq!(answer.status, 200, "{path}: {answer}");
     }
     for client in &waiting {
-        assert!(!client.is_over(), "who waits is not sent away");
+        assert!(!client.is_over(), "waiting clients are not refused");
     }
 
     inside.truncate(1);
@@ -101,7 +100,7 @@ async fn without_a_file_for_another_connection_it_waits_says_so_once_and_goes_on
 }
 
 #[tokio::test]
-async fn clients_do_not_take_the_last_files_from_the_probes() {
+async fn clients_leave_descriptors_for_the_probes() {
     let launch = faulty().by_way_of("prlimit", ["--nofile=200:200"]);
     let service = running(launch).await;
     let told = service.event(SHORT).await;
@@ -114,7 +113,7 @@ async fn clients_do_not_take_the_last_files_from_the_probes() {
         client.write(REQUEST).await.unwrap();
         clients.push(client);
     }
-    // The last one for whom there is room has its answer: from here on, the others wait.
+    // The last one that fits has its response; the others wait.
     assert_eq!(clients[room - 1].answer().await.unwrap().status, 200);
 
     for path in ["/livez", "/readyz", "/startupz"] {
@@ -131,7 +130,7 @@ async fn clients_do_not_take_the_last_files_from_the_probes() {
 }
 
 #[tokio::test]
-async fn a_probe_that_finds_no_file_left_is_answered_when_there_is_one() {
+async fn probe_without_a_descriptor_is_answered_later() {
     let (service, mut operator, inside) = full().await;
     let mut probe = Conversation::open(service.operator().await).await.unwrap();
     probe
@@ -150,12 +149,12 @@ async fn a_probe_that_finds_no_file_left_is_answered_when_there_is_one() {
 }
 
 #[tokio::test]
-async fn without_a_file_left_it_stops_as_ever() {
+async fn service_stops_without_descriptors() {
     let (service, mut operator, _inside) = full().await;
     let mut next = Conversation::open(service.http().await).await.unwrap();
     next.write(REQUEST).await.unwrap();
 
-    // The operator's way to ask for it: no signal needs a file, and neither does this.
+    // Neither a signal nor the operator's request needs a file.
     let asked = operator.send(Request::post("/api/stop")).await.unwrap();
 
     assert_eq!(asked.status, 202, "{asked}");

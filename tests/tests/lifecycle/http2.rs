@@ -1,4 +1,4 @@
-//! HTTP/2, where it is allowed: streams finish after GOAWAY, and nobody else is waited for.
+//! HTTP/2, where it is enabled: streams finish after GOAWAY, and connections without streams close.
 
 use harness::http::{Conversation, Http1, Http2};
 use harness::service::{Launch, Signal};
@@ -10,7 +10,7 @@ fn both() -> Launch {
 }
 
 #[tokio::test]
-async fn a_stream_completes_after_the_goodbye() {
+async fn stream_completes_after_goaway() {
     let service = running(both()).await;
     let client = Http2::connect(service.http().await).await.unwrap();
     let asked = client.clone();
@@ -26,7 +26,7 @@ async fn a_stream_completes_after_the_goodbye() {
 }
 
 #[tokio::test]
-async fn a_connection_without_streams_is_not_waited_for() {
+async fn drain_closes_http2_connections_without_streams() {
     let service = running(both()).await;
     let client = Http2::connect(service.http().await).await.unwrap();
     assert_eq!(client.get("/livez").await.unwrap().status, 200);
@@ -40,7 +40,7 @@ async fn a_connection_without_streams_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_stream_that_never_ends_is_cut_at_the_deadline_and_named() {
+async fn drain_cuts_and_names_an_endless_http2_stream() {
     let service = running(both().set("shutdown.drain", "1s")).await;
     let client = Http2::connect(service.http().await).await.unwrap();
     let asked = client.clone();
@@ -56,7 +56,7 @@ async fn a_stream_that_never_ends_is_cut_at_the_deadline_and_named() {
 }
 
 #[tokio::test]
-async fn both_versions_are_spoken_on_one_port() {
+async fn one_port_serves_both_versions() {
     let service = running(both()).await;
     let http = service.http().await;
     let mut first = Http1::connect(http).await.unwrap();
@@ -66,7 +66,7 @@ async fn both_versions_are_spoken_on_one_port() {
 }
 
 #[tokio::test]
-async fn unless_it_is_allowed_it_is_not_spoken() {
+async fn http2_is_refused_unless_enabled() {
     let service = running(faulty()).await;
     let mut client = Conversation::open(service.http().await).await.unwrap();
     client
@@ -75,7 +75,7 @@ async fn unless_it_is_allowed_it_is_not_spoken() {
         .unwrap();
     let farewell = client.closed().await.unwrap();
     let said = String::from_utf8_lossy(&farewell.rest);
-    // Closed, with or without a word that this client understands; but not talked to.
+    // Closed, with or without an HTTP/1 response.
     assert!(
         said.is_empty() || said.starts_with("HTTP/1.1 400 "),
         "{said}"
@@ -83,13 +83,13 @@ async fn unless_it_is_allowed_it_is_not_spoken() {
 }
 
 #[tokio::test]
-async fn whoever_has_only_greeted_is_idle_and_no_late_head() {
+async fn http2_connection_may_be_idle_before_its_first_request() {
     let launch = both()
         .set("http.header_timeout", "300ms")
         .set("http.idle_timeout", "2s");
     let service = running(launch).await;
     let client = Http2::connect(service.http().await).await.unwrap();
-    // Longer than the time for a head: somebody else is sent away meanwhile.
+    // Longer than the time for a head: another connection is closed meanwhile.
     let mut silent = Conversation::open(service.http().await).await.unwrap();
     silent.closed().await.unwrap();
 
@@ -99,7 +99,7 @@ async fn whoever_has_only_greeted_is_idle_and_no_late_head() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_in_its_time() {
+async fn idle_http2_connection_is_closed_in_time() {
     let service = running(both().set("http.idle_timeout", "300ms")).await;
     let client = Http2::connect(service.http().await).await.unwrap();
     assert_eq!(client.get("/slow?ms=900").await.unwrap().status, 200);

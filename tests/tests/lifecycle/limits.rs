@@ -1,5 +1,5 @@
-//! While it serves: no client keeps a connection by saying nothing, half a thing, or by not
-//! listening; and none gets more than its share.
+//! Limits on clients while the service runs: no client holds a connection by sending nothing or half a request, or
+//! by not reading.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn limited(header: &str, idle: &str, write: &str) -> Launch {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_is_not_waited_for() {
+async fn late_head_is_408() {
     for http2 in [false, true] {
         let launch = limited(SOON, NEVER, NEVER).set("http.http2", http2);
         let service = running(launch).await;
@@ -46,7 +46,7 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_head_that_comes_byte_by_byte_is_not_waited_for_either() {
+async fn head_sent_byte_by_byte_is_late() {
     let service = running(limited(SOON, NEVER, NEVER)).await;
     let mut client = Conversation::open(service.http().await).await.unwrap();
     let head = format!("GET /livez HTTP/1.1\r\nhost: {}", "x".repeat(4000));
@@ -63,7 +63,7 @@ async fn a_head_that_comes_byte_by_byte_is_not_waited_for_either() {
 }
 
 #[tokio::test]
-async fn a_second_head_has_its_time_from_its_first_byte() {
+async fn time_of_a_head_starts_at_its_first_byte() {
     let service = running(limited(SOON, NEVER, NEVER)).await;
     let address = service.http().await;
     let mut client = Conversation::open(address).await.unwrap();
@@ -71,7 +71,7 @@ async fn a_second_head_has_its_time_from_its_first_byte() {
     client.write(request).await.unwrap();
     client.answer().await.unwrap();
 
-    // Longer than the time for a head: somebody else is sent away meanwhile.
+    // Longer than the time for a head: another connection is closed meanwhile.
     let mut silent = Conversation::open(address).await.unwrap();
     silent.closed().await.unwrap();
 
@@ -83,7 +83,7 @@ async fn a_second_head_has_its_time_from_its_first_byte() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_in_its_time_and_not_before() {
+async fn idle_connection_is_closed_in_time() {
     let service = running(limited(NEVER, SOON, NEVER)).await;
     let mut client = Http1::connect(service.http().await).await.unwrap();
     for _ in 0..3 {
@@ -95,7 +95,7 @@ async fn an_idle_connection_is_closed_in_its_time_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_reader_that_does_not_read_is_cut_in_its_time() {
+async fn client_that_does_not_read_is_cut_in_time() {
     const SIZE: usize = 100_000_000;
     let service = running(limited(NEVER, NEVER, SOON)).await;
     let address = service.http().await;
@@ -119,7 +119,7 @@ async fn a_reader_that_does_not_read_is_cut_in_its_time() {
 }
 
 #[tokio::test]
-async fn whoever_is_sent_away_is_counted_by_the_reason() {
+async fn closed_connections_are_counted_by_reason() {
     let service = running(limited(SOON, SOON, SOON)).await;
     let address = service.http().await;
     let closed = async |reason| {
@@ -147,7 +147,7 @@ async fn whoever_is_sent_away_is_counted_by_the_reason() {
 }
 
 #[tokio::test]
-async fn a_slow_answer_and_a_slow_reader_that_reads_are_not_cut() {
+async fn slow_responses_and_slow_readers_are_not_cut() {
     let launch = limited("1s", "1s", "1s");
     let service = running(launch).await;
     let address = service.http().await;
@@ -171,7 +171,7 @@ async fn a_slow_answer_and_a_slow_reader_that_reads_are_not_cut() {
 }
 
 #[tokio::test]
-async fn an_answer_that_takes_too_long_is_a_504_and_the_connection_lives() {
+async fn late_response_is_504_and_keeps_the_connection() {
     let launch = faulty().set("http.request_timeout", "2100ms");
     let service = running(launch).await;
     let mut client = Http1::connect(service.http().await).await.unwrap();
@@ -184,7 +184,7 @@ async fn an_answer_that_takes_too_long_is_a_504_and_the_connection_lives() {
 }
 
 #[tokio::test]
-async fn at_the_limit_of_connections_the_next_waits_and_probes_are_answered() {
+async fn at_the_connection_limit_probes_are_answered() {
     const LIMIT: usize = 4;
     let service = running(faulty().set("http.max_connections", LIMIT)).await;
     let address = service.http().await;
@@ -217,7 +217,7 @@ async fn at_the_limit_of_connections_the_next_waits_and_probes_are_answered() {
 }
 
 #[tokio::test]
-async fn a_stop_at_the_limit_of_connections_does_not_wait_for_who_waits() {
+async fn stop_at_the_connection_limit_does_not_wait() {
     let launch = faulty()
         .set("http.max_connections", 1)
         .set("shutdown.drain", "10s");
@@ -235,13 +235,13 @@ async fn a_stop_at_the_limit_of_connections_does_not_wait_for_who_waits() {
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_large_is_told_so() {
+async fn head_over_the_limit_gets_a_431() {
     let service = running(faulty().set("http.header_limit", "16KiB")).await;
     for size in [17_000, 300_000] {
         let mut client = Conversation::open(service.http().await).await.unwrap();
         let large = "x".repeat(size);
         let head = format!("GET /livez HTTP/1.1\r\nhost: here\r\nx-large: {large}\r\n\r\n");
-        // It may be refused before all of it has been said.
+        // It may be refused before all of it is sent.
         _ = client.write(head).await;
         let answer = client.answer().await.unwrap();
         assert_eq!(answer.status, 431, "{size}: {answer}");
@@ -249,7 +249,7 @@ async fn a_head_that_is_too_large_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_costs_one_answer() {
+async fn panic_of_a_handler_costs_one_response() {
     let service = running(faulty()).await;
     let mut client = Http1::connect(service.http().await).await.unwrap();
     assert_eq!(client.get("/panic").await.unwrap().status, 500);

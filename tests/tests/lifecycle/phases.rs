@@ -1,4 +1,4 @@
-//! The phases of a stop: announced, delayed, drained, each within its budget, and told.
+//! The phases of a stop: each within its budget, and in the log.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use harness::service::Signal;
 use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
 
 #[tokio::test]
-async fn a_request_in_flight_is_answered_before_the_process_goes() {
+async fn request_in_flight_is_answered_before_the_exit() {
     let service = running(faulty()).await;
     let request = in_handler(&service, "/slow?ms=1500").await;
 
@@ -22,7 +22,7 @@ async fn a_request_in_flight_is_answered_before_the_process_goes() {
 }
 
 #[tokio::test]
-async fn a_streamed_answer_in_flight_is_completed() {
+async fn streamed_response_in_flight_completes() {
     let service = running(faulty()).await;
     let mut client = Conversation::open(service.http().await).await.unwrap();
     client
@@ -41,7 +41,7 @@ async fn a_streamed_answer_in_flight_is_completed() {
 }
 
 #[tokio::test]
-async fn in_the_delay_it_serves_as_before_and_tells_everybody_to_leave() {
+async fn delay_serves_with_connection_close() {
     let launch = faulty()
         .set("shutdown.delay", "5s")
         .set("shutdown.drain", "5s");
@@ -67,7 +67,7 @@ async fn in_the_delay_it_serves_as_before_and_tells_everybody_to_leave() {
 }
 
 #[tokio::test]
-async fn after_the_delay_nobody_is_let_in_though_requests_are_in_flight() {
+async fn drain_refuses_new_connections() {
     let launch = faulty()
         .set("shutdown.delay", "1s")
         .set("shutdown.drain", "10s");
@@ -83,7 +83,7 @@ async fn after_the_delay_nobody_is_let_in_though_requests_are_in_flight() {
     })
     .await;
     assert!(!request.is_finished(), "the request was in flight");
-    // Who has to know can still ask.
+    // The operator's listener still answers.
     let livez = http::get(operator, "/livez").await.unwrap();
     let readyz = http::get(operator, "/readyz").await.unwrap();
     assert_eq!((livez.status, readyz.status), (200, 503));
@@ -92,7 +92,7 @@ async fn after_the_delay_nobody_is_let_in_though_requests_are_in_flight() {
 }
 
 #[tokio::test]
-async fn a_handler_that_never_returns_is_cut_at_the_deadline_and_named() {
+async fn drain_cuts_and_names_a_hanging_handler() {
     let service = running(faulty().set("shutdown.drain", "1s")).await;
     let first = in_handler(&service, "/never").await;
     let second = in_handler(&service, "/never").await;
@@ -119,7 +119,7 @@ async fn a_handler_that_never_returns_is_cut_at_the_deadline_and_named() {
 }
 
 #[tokio::test]
-async fn who_is_waited_for_is_told_every_five_seconds() {
+async fn log_names_what_the_stop_waits_for() {
     let launch = faulty()
         .set("shutdown.delay", "6s")
         .set("shutdown.drain", "6s");
@@ -145,7 +145,7 @@ async fn who_is_waited_for_is_told_every_five_seconds() {
 }
 
 #[tokio::test]
-async fn budgets_that_cannot_hold_are_refused_before_anything_starts() {
+async fn budgets_beyond_the_grace_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let launch = faulty()
         .directory(directory.path())

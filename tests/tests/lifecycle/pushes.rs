@@ -1,4 +1,4 @@
-//! Connections that stay open: they end with the drain, each in the manner of its protocol.
+//! Long-lived connections: they end with the drain, each by the rules of its protocol.
 
 use harness::http::{Conversation, Frame, WebSocket};
 use harness::service::Signal;
@@ -6,7 +6,7 @@ use harness::service::Signal;
 use crate::{AT_ONCE, abandoned, clean, faulty, running};
 
 #[tokio::test]
-async fn a_stream_of_events_ends_in_good_order() {
+async fn event_stream_ends_in_order_at_the_drain() {
     let service = running(faulty()).await;
     let mut client = Conversation::open(service.http().await).await.unwrap();
     client
@@ -26,7 +26,7 @@ async fn a_stream_of_events_ends_in_good_order() {
 }
 
 #[tokio::test]
-async fn in_the_delay_a_stream_of_events_goes_on() {
+async fn event_stream_continues_during_the_delay() {
     let launch = faulty()
         .set("shutdown.delay", "4s")
         .set("shutdown.drain", "5s");
@@ -47,7 +47,7 @@ async fn in_the_delay_a_stream_of_events_goes_on() {
 }
 
 #[tokio::test]
-async fn a_websocket_is_told_goodbye_and_waited_for() {
+async fn websocket_gets_1001_and_is_waited_for() {
     let service = running(faulty()).await;
     let mut client = WebSocket::open(service.http().await, "/ws").await.unwrap();
     client.say("hello").await.unwrap();
@@ -65,7 +65,7 @@ async fn a_websocket_is_told_goodbye_and_waited_for() {
 }
 
 #[tokio::test]
-async fn a_websocket_that_stays_is_cut_at_the_deadline_and_named() {
+async fn drain_cuts_and_names_an_open_websocket() {
     let service = running(faulty().set("shutdown.drain", "1s")).await;
     let (http, mut silent) = (service.http().await, Vec::new());
     for path in ["/ws", "/ws-deaf"] {
@@ -85,7 +85,7 @@ async fn a_websocket_that_stays_is_cut_at_the_deadline_and_named() {
 }
 
 #[tokio::test]
-async fn a_websocket_outlives_the_timeouts_of_requests() {
+async fn websocket_outlives_request_timeouts() {
     let launch = faulty()
         .set("http.request_timeout", "3s")
         .set("http.header_timeout", "300ms")
@@ -95,7 +95,7 @@ async fn a_websocket_outlives_the_timeouts_of_requests() {
     let http = service.http().await;
     let mut client = WebSocket::open(http, "/ws").await.unwrap();
 
-    // Others are sent away meanwhile, each after one of the timeouts.
+    // Other connections are closed meanwhile, each by one of the timeouts.
     for said in ["", "GET /livez HTTP/1.1\r\nhost: here\r\n\r\n"] {
         for _ in 0..2 {
             let mut other = Conversation::open(http).await.unwrap();

@@ -1,4 +1,4 @@
-//! Things that happen at the same moment as a stop.
+//! Requests and other causes that race a stop.
 
 use harness::eventually;
 use harness::http::{Conversation, Failure, Kind, Request, get, send};
@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::{faulty, running};
 
 #[tokio::test]
-async fn two_causes_at_once_stop_it_once() {
+async fn two_causes_stop_the_service_once() {
     for round in 0..6 {
         let service = running(faulty().set("faults.task", "critical")).await;
         let (http, operator) = (service.http().await, service.operator().await);
@@ -21,7 +21,7 @@ async fn two_causes_at_once_stop_it_once() {
         service.signal(Signal::TERM);
 
         let exit = service.exit().await;
-        // Whether these were answered is a matter of the race.
+        // The race decides whether these are answered.
         _ = (fall.await, stop.await);
         for message in ["draining", "stopped"] {
             let times = count(&exit, |event| event == message);
@@ -34,7 +34,7 @@ async fn two_causes_at_once_stop_it_once() {
 }
 
 #[tokio::test]
-async fn of_thousands_of_requests_that_race_the_signal_each_one_begun_is_answered() {
+async fn requests_that_race_the_signal_are_answered() {
     const CLIENTS: usize = 3000;
     let service = running(faulty()).await;
     let address = service.http().await;
@@ -54,7 +54,7 @@ async fn of_thousands_of_requests_that_race_the_signal_each_one_begun_is_answere
                 assert_eq!(answer.status, 200, "{answer}");
                 answered += 1;
             }
-            // Came too late.
+            // After the close of the listener.
             Err(Failure {
                 kind: Kind::Refused | Kind::Closed | Kind::Reset,
                 ..
@@ -69,7 +69,7 @@ async fn of_thousands_of_requests_that_race_the_signal_each_one_begun_is_answere
 }
 
 #[tokio::test]
-async fn in_the_delay_no_request_is_lost_on_connections_new_and_kept() {
+async fn no_request_is_lost_during_the_delay() {
     const CLIENTS: usize = 50;
     let launch = faulty()
         .set("shutdown.delay", "5s")

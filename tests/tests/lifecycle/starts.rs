@@ -21,7 +21,7 @@ async fn fails(launch: Launch, names: &[&str]) -> harness::service::Exit {
 }
 
 #[tokio::test]
-async fn settings_that_are_wrong_are_all_named() {
+async fn all_wrong_settings_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let launch = faulty()
         .directory(directory.path())
@@ -38,7 +38,7 @@ async fn settings_that_are_wrong_are_all_named() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_named_within_a_second() {
+async fn used_port_is_named_within_a_second() {
     for key in ["http.listen", "operator.listen"] {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
@@ -74,7 +74,7 @@ async fn a_database_that_is_none_is_named() {
 }
 
 #[tokio::test]
-async fn a_task_that_cannot_start_is_named_and_those_before_it_are_stopped() {
+async fn failed_start_of_a_task_stops_the_earlier_ones() {
     let exit = fails(
         faulty().set("faults.task", "not_started"),
         &["faulty", "it cannot start"],
@@ -93,7 +93,7 @@ async fn a_task_that_cannot_start_is_named_and_those_before_it_are_stopped() {
 }
 
 #[tokio::test]
-async fn the_operator_can_watch_a_start_and_a_signal_ends_it() {
+async fn start_can_be_watched_and_ended_by_a_signal() {
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
         let directory = tempfile::tempdir().unwrap();
         let launch = faulty()
@@ -119,7 +119,7 @@ async fn the_operator_can_watch_a_start_and_a_signal_ends_it() {
 }
 
 #[tokio::test]
-async fn nobody_is_let_in_before_the_service_is_ready() {
+async fn listener_opens_when_the_start_is_complete() {
     let service = faulty()
         .set("faults.task", "slow_start")
         .start()
@@ -133,7 +133,7 @@ async fn nobody_is_let_in_before_the_service_is_ready() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_leaves_its_port_to_the_next() {
+async fn failed_start_releases_its_port() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let operator = free.local_addr().unwrap();

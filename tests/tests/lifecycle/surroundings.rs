@@ -1,4 +1,4 @@
-//! Who starts the process: a container, systemd with its notifications, systemd with its sockets.
+//! The process in a container, and below systemd, with notifications and inherited sockets.
 
 use std::fs;
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::{AT_ONCE, faulty, get, in_handler, running};
 
 #[tokio::test]
-async fn as_the_first_process_of_a_container_it_hears_signals_and_stops() {
+async fn service_stops_as_pid_1() {
     for (signal, again) in [
         (Signal::TERM, false),
         (Signal::INT, false),
@@ -50,7 +50,7 @@ async fn as_the_first_process_of_a_container_it_hears_signals_and_stops() {
     }
 }
 
-/// What systemd hears, each with the time of its arrival.
+/// The notifications that systemd receives, each with its time.
 struct Systemd {
     heard: Receiver<(Instant, String)>,
     directory: TempDir,
@@ -99,7 +99,7 @@ impl Systemd {
 }
 
 #[tokio::test]
-async fn systemd_is_told_that_it_is_ready_when_it_listens_and_when_it_stops() {
+async fn systemd_is_notified_of_ready_and_stopping() {
     let systemd = Systemd::listen();
     let launch = faulty()
         .set("shutdown.delay", "2s")
@@ -119,7 +119,7 @@ async fn systemd_is_told_that_it_is_ready_when_it_listens_and_when_it_stops() {
 }
 
 #[tokio::test]
-async fn systemd_is_not_told_that_it_is_ready_when_it_is_not() {
+async fn failed_start_never_notifies_systemd_of_ready() {
     let systemd = Systemd::listen();
     let launch = faulty().set("faults.task", "not_started");
     let exit = systemd.starts(launch).start().await.unwrap().exit().await;
@@ -128,7 +128,7 @@ async fn systemd_is_not_told_that_it_is_ready_when_it_is_not() {
 }
 
 #[tokio::test]
-async fn the_watchdog_of_systemd_is_fed_unless_the_runtime_stands_still() {
+async fn systemd_watchdog_is_fed_except_in_a_stall() {
     let patience = Duration::from_secs(2);
     let systemd = Systemd::listen();
     let micros = patience.as_micros().to_string();
@@ -166,7 +166,7 @@ fn said(heard: &[(Instant, String)], message: &str) -> bool {
 const AS_LISTENER: &str = r#"LISTEN_PID=$$ exec "$0" "$@""#;
 
 #[tokio::test]
-async fn sockets_that_systemd_holds_are_served_and_outlive_the_process() {
+async fn inherited_sockets_outlive_the_process() {
     for names in [None, Some("operator:http")] {
         let (first, second) = (listener(), listener());
         let (http, operator) = match names {
@@ -192,7 +192,7 @@ async fn sockets_that_systemd_holds_are_served_and_outlive_the_process() {
         let exit = service.stop().await;
         assert_eq!(exit.code, Some(0), "{exit}");
 
-        // Who comes between two processes waits, and is served by the next.
+        // A client that connects between two processes is served by the next one.
         let early = tokio::spawn(async move { http::get(http, "/slow?ms=0").await });
         let next = running(launch).await;
         assert_eq!(early.await.unwrap().unwrap().status, 200);
@@ -201,7 +201,7 @@ async fn sockets_that_systemd_holds_are_served_and_outlive_the_process() {
 }
 
 #[tokio::test]
-async fn an_operators_socket_that_others_can_reach_needs_a_token_though_it_was_handed_over() {
+async fn inherited_public_operator_socket_needs_a_token() {
     let socket = TcpListener::bind("0.0.0.0:0").unwrap();
     let launch = faulty()
         .inherit(socket)
@@ -215,7 +215,7 @@ async fn an_operators_socket_that_others_can_reach_needs_a_token_though_it_was_h
 }
 
 #[tokio::test]
-async fn sockets_for_another_process_are_not_touched() {
+async fn sockets_of_another_process_are_ignored() {
     let socket = listener();
     let address = socket.local_addr().unwrap();
     let launch = faulty()
@@ -232,7 +232,7 @@ fn listener() -> TcpListener {
 }
 
 #[tokio::test]
-async fn when_it_is_gone_its_port_is_free() {
+async fn port_is_free_after_the_exit() {
     let service = running(faulty()).await;
     let address = service.http().await;
     assert_eq!(service.stop().await.code, Some(0));

@@ -1,4 +1,4 @@
-//! Code that keeps a thread for itself keeps no process alive.
+//! Code that blocks a thread does not keep the process alive.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use harness::service::Signal;
 use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
 
 #[tokio::test]
-async fn blocking_work_that_hangs_does_not_keep_the_process() {
+async fn hung_blocking_work_does_not_delay_the_exit() {
     let service = running(faulty()).await;
     get(&service, "/blocking").await;
     service.event("blocking begun").await;
@@ -20,7 +20,7 @@ async fn blocking_work_that_hangs_does_not_keep_the_process() {
 }
 
 #[tokio::test]
-async fn a_handler_that_keeps_its_worker_is_cut_at_the_deadline() {
+async fn drain_cuts_a_handler_that_blocks_its_worker() {
     let service = running(faulty().set("shutdown.drain", "1s")).await;
     let _unanswered = in_handler(&service, "/spin?ms=3600000").await;
 
@@ -32,7 +32,7 @@ async fn a_handler_that_keeps_its_worker_is_cut_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_runtime_that_stands_still_for_ever_can_be_ended_by_two_signals() {
+async fn two_signals_end_a_stalled_runtime() {
     let service = running(faulty()).await;
     get(&service, "/stall?ms=3600000").await;
     service.event("stall begun").await;
@@ -47,7 +47,7 @@ async fn a_runtime_that_stands_still_for_ever_can_be_ended_by_two_signals() {
 }
 
 #[tokio::test]
-async fn a_stop_that_a_stall_keeps_from_its_deadlines_ends_a_second_before_its_grace() {
+async fn stalled_stop_is_forced_a_second_before_the_grace() {
     const GRACE: Duration = Duration::from_secs(6);
     let launch = faulty()
         .set("shutdown.drain", "1s")
@@ -71,7 +71,7 @@ async fn a_stop_that_a_stall_keeps_from_its_deadlines_ends_a_second_before_its_g
 }
 
 #[tokio::test]
-async fn a_stalled_runtime_is_noticed_told_and_fails_the_operators_livez() {
+async fn stall_is_logged_and_fails_livez() {
     let service = running(faulty().set("health.stall", "2s")).await;
     assert_eq!(service.ask("/livez").await.status, 200);
 
@@ -93,7 +93,7 @@ async fn a_stalled_runtime_is_noticed_told_and_fails_the_operators_livez() {
 }
 
 #[tokio::test]
-async fn a_stall_is_in_the_metrics_with_how_long_it_was() {
+async fn stall_is_in_the_metrics() {
     const STALL: Duration = Duration::from_secs(3);
     let service = running(faulty()).await;
     let calm = service.metric("runtime_busy_seconds_total").await;

@@ -1,5 +1,4 @@
-//! Ten thousand connections at once: each is counted, none keeps a probe or another request from
-//! its answer, and none keeps the process from its end.
+//! Ten thousand connections at once: each is counted, and none delays a probe, another request or the stop.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +11,13 @@ use crate::service;
 
 const CROWD: usize = 10_000;
 
-/// For those who are waited for in vain.
+/// For requests that never end.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// For those who need not be waited for.
+/// For connections without requests.
 const LONG_DRAIN: Duration = Duration::from_secs(20);
 
-/// For those who are answered, in a debug build, while others may have the processors.
+/// For requests that are answered, by a debug build on a busy machine.
 const LONGEST_DRAIN: Duration = Duration::from_mins(2);
 
 /// What a stop may take beyond its drain. A release build on an idle machine takes far less than
@@ -65,7 +64,7 @@ async fn answers_quickly(service: &Service) {
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
 }
 
-/// It was over in time, with this code, and nothing was said after the last word.
+/// Asserts that the stop was in time, with this code, and that `stopped` is the last event.
 #[track_caller]
 fn ended(exit: &Exit, drain: Duration, code: i32) {
     println!("the stop took {:?}", exit.took);
@@ -75,7 +74,7 @@ fn ended(exit: &Exit, drain: Duration, code: i32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_ten_thousand_connections_those_in_flight_at_the_deadline_are_cut_and_counted() {
+async fn drain_cuts_and_counts_those_in_flight_of_10_000() {
     let (_place, service) = prepared(DRAIN).await;
     let _idle = gather(&service, Manner::Idle, 3000).await;
     let _silent = gather(&service, Manner::Silent, 1000).await;
@@ -97,7 +96,7 @@ async fn of_ten_thousand_connections_those_in_flight_at_the_deadline_are_cut_and
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_connections_without_a_request_are_not_waited_for() {
+async fn drain_closes_10_000_connections_without_requests() {
     let (_place, service) = prepared(LONG_DRAIN).await;
     let _idle = gather(&service, Manner::Idle, 4000).await;
     let _silent = gather(&service, Manner::Silent, 2000).await;
@@ -109,7 +108,7 @@ async fn ten_thousand_connections_without_a_request_are_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_requests_in_flight_are_answered_before_the_process_goes() {
+async fn drain_answers_10_000_requests_in_flight() {
     let (_place, service) = prepared(LONGEST_DRAIN).await;
     let mut busy = gather(&service, Manner::Busy, CROWD).await;
     answers_quickly(&service).await;

@@ -1,4 +1,4 @@
-//! Two hundred stops with time to notice them, and two hundred without, all in the middle of work.
+//! Two hundred stops under load with a delay for load balancers, and two hundred without.
 
 use std::time::{Duration, Instant};
 
@@ -18,17 +18,20 @@ const AT_ONCE: usize = 4;
 /// Connections to each of them.
 const CLIENTS: usize = 16;
 
-/// How long a service that is told to stop still serves, where there are load balancers.
+/// `shutdown.delay` where there are load balancers.
 const DELAY: Duration = Duration::from_millis(500);
 
 /// How often a load balancer asks whether a service is ready.
 const PROBES: Duration = Duration::from_millis(250);
 
-/// How much this machine may be too busy for, of a thousand requests.
+/// The most connections of all stops that may be reset as the listener closes.
+const RESETS: usize = STOPS / 10;
+
+/// The most requests of a thousand that a busy machine may delay.
 const LATE: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_delay_for_load_balancers_no_request_of_two_hundred_stops_fails() {
+async fn with_a_delay_no_request_of_200_stops_fails() {
     let account = stops(async |number| stop_under_load(DELAY, number).await);
     let account = account.await;
     println!("with a delay: {account}");
@@ -37,16 +40,19 @@ async fn with_a_delay_for_load_balancers_no_request_of_two_hundred_stops_fails()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_one_new_connections_are_refused_and_no_other_request_of_two_hundred_stops_fails() {
+async fn without_a_delay_only_new_connections_of_200_stops_fail() {
     let account = stops(async |number| stop_under_load(Duration::ZERO, number).await);
     let account = account.await;
     println!("without a delay: {account}");
     assert_eq!(account.refused, STOPS * CLIENTS, "{account}");
-    assert_eq!(account.failed.len(), 0, "{account}");
+    // The kernel may establish a connection between the last `accept` and the close, and reset it.
+    let is_new = |failure: &String| failure.starts_with("after 0 answers");
+    assert!(account.failed.iter().all(is_new), "{account}");
+    assert!(account.failed.len() <= RESETS, "{account}");
     assert!(account.late * 1000 <= account.answers() * LATE, "{account}");
 }
 
-/// What became of the requests of all stops.
+/// The outcomes of the requests of all stops.
 async fn stops<F>(stop: impl Fn(usize) -> F + Clone + Send + 'static) -> Account
 where
     F: Future<Output = Account> + Send,
@@ -95,7 +101,7 @@ async fn stop_under_load(delay: Duration, number: usize) -> Account {
     let noticed = told.elapsed();
     let mut account = load.account().await;
     if is_balanced && noticed >= delay {
-        // The load balancer was not there in time.
+        // The load balancer noticed too late.
         account.late += std::mem::take(&mut account.refused);
     }
     let exit = running.exit().await;

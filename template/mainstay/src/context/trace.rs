@@ -9,11 +9,11 @@ use super::{Context, hex};
 /// A trace, and the span of a request in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
-    /// In hexadecimal digits, as the header has it.
+    /// Hexadecimal digits, as in the header.
     id: [u8; 32],
     /// The span of the sender, unless the trace begins here.
     parent: Option<u64>,
-    /// The request itself.
+    /// The span of the request.
     span: u64,
     is_sampled: bool,
     /// The header `tracestate`, which is passed on unchanged.
@@ -24,26 +24,19 @@ impl Trace {
     /// `00-<trace>-<parent>-<flags>`
     const LENGTH: usize = 55;
 
-    /// From the header, by version 00 of W3C's Trace Context. Of a later version, what is as in this
-    /// one counts.
+    /// Parses the header `traceparent` of version 00, and of later versions the part that they share with it.
     pub(crate) fn parse(header: &[u8]) -> Option<Self> {
         let (known, rest) = header.split_at_checked(Self::LENGTH)?;
-        let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-        let is_dash = |place| matches!(place, 2 | 35 | 52);
-        let mut bytes = known.iter().enumerate();
-        let has_shape = bytes.all(|(place, byte)| {
-            if is_dash(place) {
-                *byte == b'-'
-            } else {
-                is_hex(byte)
-            }
+        let is_known = known.iter().enumerate().all(|(at, byte)| match at {
+            2 | 35 | 52 => *byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
         });
         let is_over = match &known[..2] {
             b"ff" => return None,
             b"00" => rest.is_empty(),
             _ => rest.is_empty() || rest.starts_with(b"-"),
         };
-        if !has_shape || !is_over {
+        if !is_known || !is_over {
             return None;
         }
         let number = |digits| u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok();
@@ -116,14 +109,14 @@ impl Trace {
         self.span
     }
 
-    /// The header for a request that is sent on behalf of this one, by what is called `parent`.
+    /// The header `traceparent` for a request that is sent on behalf of this one, below the span `parent`.
     pub(super) fn header(&self, parent: u64) -> String {
         let flags = u8::from(self.is_sampled);
         format!("00-{}-{parent:016x}-{flags:02x}", self.id())
     }
 }
 
-/// A name for something that is a part of a trace, which no other part has.
+/// A new span id.
 pub(crate) fn any_span() -> u64 {
     fastrand::u64(1..)
 }
@@ -141,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_taken_over_and_passed_on() {
+    fn trace_is_taken_and_passed_on() {
         let trace = given();
         let state = HeaderValue::from_static("vendor=1");
         let context = Context {
@@ -162,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_decided_here_is_passed_on() {
+    fn overridden_sampling_is_passed_on() {
         let trace = given().with_sampling(false);
         assert!(trace.header(7).ends_with("-0000000000000007-00"));
         let context = Context {
@@ -173,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_trace_there_are_no_headers() {
+    fn without_a_trace_there_are_no_headers() {
         assert_eq!(Context::trace_headers(), []);
         let context = Context::until(Instant::now());
         assert_eq!(context.sync_scope(Context::trace_headers), []);
     }
 
     #[test]
-    fn a_trace_can_begin_here() {
+    fn new_trace_is_valid_and_unique() {
         let (one, other) = (Trace::new_sampled(), Trace::new_sampled());
         assert_ne!(one.id(), other.id());
         let header = one.header(one.span());
@@ -190,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_is_none() {
+    fn malformed_traceparent_is_ignored() {
         for bad in [
             "",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",

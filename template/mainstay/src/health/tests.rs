@@ -230,11 +230,11 @@ async fn startupz_is_sticky_and_a_stop_is_unready_and_alive() {
     for path in ["/startupz", "/readyz", "/livez"] {
         assert_eq!(process.status(path).await, 200, "{path} when ready");
     }
-    let stop = process.lifecycle.stop();
+    process.lifecycle.begin_stop();
     for (path, status) in [("/startupz", 200), ("/readyz", 503), ("/livez", 200)] {
         assert_eq!(process.status(path).await, status, "{path} while stopping");
     }
-    stop.over();
+    process.lifecycle.stopped();
     process.lifecycle.ready();
     assert_eq!(
         process.status("/readyz").await,

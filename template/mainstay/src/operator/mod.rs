@@ -70,7 +70,6 @@ impl Settings {
     /// The socket, new or inherited. It must not be reachable from other machines without a token.
     pub(crate) fn socket(&self, sockets: &mut Sockets) -> Result<Bound, OpenError> {
         let socket = sockets.take("operator", self.listen)?;
-        let address = socket.address();
         if self.may_listen(address) {
             Ok(socket)
         } else {
@@ -100,7 +99,6 @@ const DRAIN: Duration = Duration::from_millis(100);
 /// The operator's listener.
 #[derive(Debug)]
 pub(crate) struct Operator {
-    address: SocketAddr,
     close: CancellationToken,
     closed: oneshot::Receiver<()>,
 }
@@ -112,7 +110,6 @@ impl Operator {
         routes: Router,
         beside: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let address = socket.address();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let served = {
             let _entered = runtime.enter();
@@ -139,16 +136,7 @@ impl Operator {
         thread::Builder::new()
             .name("operator".to_owned())
             .spawn(move || runtime.block_on(run))?;
-        Ok(Self {
-            address,
-            close,
-            closed,
-        })
-    }
-
-    /// The address of the listener.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        Ok(Self { close, closed })
     }
 
     /// Closes the listener.

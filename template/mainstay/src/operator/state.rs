@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::token::Token;
@@ -72,13 +71,6 @@ impl OperatorState {
     /// Shows this component from now on.
     pub(crate) fn observe(&self, component: Observed) {
         self.components().push(component);
-    }
-
-    /// The addresses of the service's listeners.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        let components = self.components();
-        let listeners = components.iter().filter_map(|it| it.listener.as_ref());
-        listeners.map(Watch::address).collect()
     }
 
     /// The traffic of all listeners of the service together.

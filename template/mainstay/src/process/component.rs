@@ -62,7 +62,7 @@ impl Component for Listener {
     fn stop(&self, deadline: Instant) -> BoxFuture<'_, Vec<String>> {
         Box::pin(async move {
             let cut = self.drain(deadline).await;
-            cut.iter().map(ToString::to_string).collect()
+            cut.into_iter().collect()
         })
     }
 

@@ -6,12 +6,7 @@
 //!     Ok(()) => process.run().await,
 //!     Err(cause) => cause,
 //! };
-//! let mut stop = process.stop(cause);
-//! stop.delay().await;
-//! stop.drain().await;
-//! stop.tasks().await;
-//! stop.close().await;
-//! Ok(stop.finish().await)
+//! Ok(process.stop(cause).await)
 //! ```
 //!
 //! - The operator's listener starts first and stops last, so that a slow start and a slow stop can be watched.
@@ -26,23 +21,23 @@
 mod component;
 mod stop;
 
-use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
-use futures_util::future::select_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 
 pub use component::Component;
-pub use stop::{Cause, Stop};
+pub use stop::Cause;
 
 pub use crate::signals::Signal;
 
 use crate::Error;
 use crate::cpu::Cpu;
 use crate::health::Health;
-use crate::lifecycle::{Lifecycle, Shutdown};
+use crate::lifecycle::{Exit, Lifecycle, Shutdown};
 use crate::metrics::Metrics;
 use crate::operator::{Operator, OperatorState, Token};
 use crate::sections::Settings;
@@ -63,7 +58,6 @@ pub struct Process {
     metrics: Metrics,
     cpu: Cpu,
     shutdown: Shutdown,
-    documentation: bool,
     signals: tokio::sync::Mutex<Signals>,
     sockets: Mutex<Sockets>,
     components: Mutex<Components>,
@@ -129,7 +123,6 @@ impl Process {
             metrics,
             cpu: Cpu::of_machine(),
             shutdown: settings.shutdown.clone(),
-            documentation: settings.http.documentation,
             signals: signals.into(),
             sockets: sockets.into(),
             components: Mutex::default(),
@@ -157,35 +150,38 @@ impl Process {
     pub async fn run(&self) -> Cause {
         self.lifecycle.ready();
         tracing::info!(message = message::READY);
-        self.show_addresses();
-        let components = self.components().clone();
-        let components = components.drained.iter().chain(&components.closed);
-        let failed = components.map(|component| component.failed());
-        // `select_all` needs at least one future.
-        let never: futures_util::future::BoxFuture<'_, Error> =
-            Box::pin(futures_util::future::pending());
-        let failed = select_all(failed.chain([never]));
+        let Components { drained, closed } = self.components().clone();
+        let components = drained.iter().chain(&closed);
+        let mut failed: FuturesUnordered<_> = components.map(|it| it.failed()).collect();
         let mut signals = self.signals.lock().await;
         tokio::select! {
             signal = signals.next() => Cause::Signal(signal),
             name = self.supervisor.gave_up() => Cause::GaveUp(name),
             () = self.lifecycle.stop_requested() => Cause::Operator,
-            (error, ..) = failed => Cause::ComponentFailed(error),
+            Some(error) = failed.next() => Cause::ComponentFailed(error),
         }
     }
 
-    /// Begins the stop: the process is not ready any more. Call each phase of [`Stop`] in order.
-    pub fn stop(self, cause: Cause) -> Stop {
-        Stop::begin(self, cause)
+    /// Stops the process, and returns its outcome. Each phase has a budget in `[shutdown]`:
+    ///
+    /// 1. `delay`: it still serves, new connections too, so that load balancers notice that it is not ready.
+    ///    SIGQUIT skips this.
+    /// 2. `drain`: servers accept no more connections, and requests in flight finish.
+    /// 3. `tasks`: supervised tasks stop in reverse order.
+    /// 4. `close`: databases close, and the last traces are exported.
+    ///
+    /// The operator's listener answers probes until the end.
+    pub async fn stop(self, cause: Cause) -> Exit {
+        stop::stop(self, cause).await
     }
 
-    /// Registers a component for the phase [`drain`](Stop::drain), such as a server.
+    /// Registers a component for the phase [`drain`](Self::stop), such as a server.
     pub fn drain_on_stop(&self, component: impl Component) {
         let component = self.observe(component);
         self.components().drained.push(component);
     }
 
-    /// Registers a component for the phase [`close`](Stop::close), such as a database.
+    /// Registers a component for the phase [`close`](Self::stop), such as a database.
     pub fn close_on_stop(&self, component: impl Component) {
         let component = self.observe(component);
         self.components().closed.push(component);
@@ -208,7 +204,7 @@ impl Process {
         Ok(sockets.take(listener, address)?)
     }
 
-    /// Serves these routes on a listener, and registers it for the phase [`drain`](Stop::drain). The limit of
+    /// Serves these routes on a listener, and registers it for the phase [`drain`](Self::stop). The limit of
     /// its connections is lowered if the process may not open as many files. Returns its address.
     ///
     /// # Errors
@@ -270,21 +266,6 @@ impl Process {
     #[must_use]
     pub fn cpu(&self) -> &Cpu {
         &self.cpu
-    }
-
-    /// Logs the addresses for a person at a terminal.
-    fn show_addresses(&self) {
-        if !io::stdout().is_terminal() {
-            return;
-        }
-        let operator = self.operator.address();
-        for address in self.state.addresses() {
-            tracing::info!("the API: http://{address}/");
-            if self.documentation {
-                tracing::info!("its documentation: http://{address}/docs");
-            }
-        }
-        tracing::info!("the operator's listener: http://{operator}/api/state");
     }
 
     fn components(&self) -> MutexGuard<'_, Components> {

@@ -1,15 +1,16 @@
-//! The stop: its phases, each with a deadline, and the two ways to end it early.
+//! The stop, from its cause to the outcome of the process: four phases, each with a deadline, and the two ways
+//! to end them early.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{FutureExt, join_all};
+use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, Interval, interval_at, sleep, sleep_until, timeout_at};
 
-use super::{Component, Process};
+use super::{Component, Components, Process};
 use crate::Error;
-use crate::lifecycle::{self, Exit, Phase, State};
+use crate::lifecycle::{Exit, Lifecycle, Phase, State};
 use crate::panics;
 use crate::signals::{Signal, Signals};
 use crate::telemetry::{self, message};
@@ -47,114 +48,97 @@ impl Cause {
     }
 }
 
-/// A stop that is under way. Its phases are [`delay`](Self::delay), [`drain`](Self::drain),
-/// [`tasks`](Self::tasks) and [`close`](Self::close), in this order; [`finish`](Self::finish) ends it.
-#[must_use = "a stop does nothing by itself"]
-pub struct Stop {
-    process: Process,
-    cause: Cause,
-    phases: lifecycle::Stop,
-    /// Zero if the process was never ready: no load balancer sends it requests.
-    delay: Duration,
-    /// Whether the next signal exits at once.
-    signalled: bool,
+/// See [`Process::stop`].
+pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
+    let Process {
+        lifecycle,
+        supervisor,
+        cpu,
+        shutdown,
+        export,
+        operator,
+        ..
+    } = process;
+    let components = process.components.into_inner();
+    let Components { drained, closed } = components.unwrap_or_else(PoisonError::into_inner);
+
+    // From now on, `/readyz` fails, and every HTTP/1 response carries `Connection: close`.
+    let was_ready = lifecycle.state() == State::Ready;
+    lifecycle.begin_stop();
+    for component in &drained {
+        component.announce_stop();
+    }
+    cause.log();
+    let mut phases = Phases {
+        lifecycle,
+        signals: process.signals.into_inner(),
+        is_signalled: matches!(cause, Cause::Signal(_)),
+        progress: interval_at(Instant::now() + PROGRESS, PROGRESS),
+        abandoned: Vec::new(),
+    };
+
+    // Serve, new connections too, until load balancers notice. None knows a process that was never ready.
+    let has_delay = was_ready && !matches!(cause, Cause::Signal(Signal::Quit));
+    if has_delay && !drained.is_empty() {
+        let wait = async |deadline| {
+            sleep_until(deadline).await;
+            Vec::new()
+        };
+        let waits_for = || all_pending(&drained);
+        let phase = phases.run(Phase::Delay, shutdown.delay, waits_for, wait);
+        phase.await;
+    }
+
+    // Servers accept no more connections, and requests in flight finish.
+    let drain = async |deadline| stop_all(&drained, deadline).await;
+    let waits_for = || all_pending(&drained);
+    let phase = phases.run(Phase::Drain, shutdown.drain, waits_for, drain);
+    phase.await;
+
+    // Tasks stop in reverse order, then CPU-bound work.
+    let stop_tasks = async |deadline: Instant| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut abandoned = supervisor.stop(left).await;
+        abandoned.extend(cpu.stop(deadline).await);
+        abandoned
+    };
+    let waits_for = || [supervisor.alive(), cpu.running()].concat();
+    let phase = phases.run(Phase::Tasks, shutdown.tasks, waits_for, stop_tasks);
+    phase.await;
+
+    // Databases and other components that requests and tasks used close, and the last traces are exported.
+    let close = async |deadline: Instant| {
+        let exported = export.close(deadline.saturating_duration_since(Instant::now()));
+        tokio::join!(stop_all(&closed, deadline), exported).0
+    };
+    let waits_for = || all_pending(&closed);
+    let phase = phases.run(Phase::Close, shutdown.close, waits_for, close);
+    phase.await;
+
+    // Probes are answered until here.
+    phases.lifecycle.stopped();
+    operator.shut().await;
+    match cause {
+        Cause::Signal(_) | Cause::Operator => Exit::after(phases.abandoned),
+        Cause::GaveUp(_) | Cause::StartFailed(_) | Cause::ComponentFailed(_) => Exit::Failed,
+    }
+}
+
+/// How often the log names what the stop waits for.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+struct Phases {
+    lifecycle: Lifecycle,
+    signals: Signals,
+    /// Whether the next signal is the second one.
+    is_signalled: bool,
+    progress: Interval,
     abandoned: Vec<String>,
 }
 
-impl Stop {
-    pub(super) fn begin(process: Process, cause: Cause) -> Self {
-        let was_ready = process.lifecycle.state() == State::Ready;
-        let is_urgent = matches!(cause, Cause::Signal(Signal::Quit));
-        let delay = if was_ready && !is_urgent {
-            process.shutdown.delay
-        } else {
-            Duration::ZERO
-        };
-        let phases = process.lifecycle.stop();
-        for component in &process.components().drained {
-            component.announce_stop();
-        }
-        cause.log();
-        let signalled = matches!(cause, Cause::Signal(_));
-        Self {
-            signalled,
-            process,
-            cause,
-            phases,
-            delay,
-            abandoned: Vec::new(),
-        }
-    }
-
-    /// Still serves, new connections too, so that load balancers notice that the process is not ready.
-    pub async fn delay(&mut self) {
-        let delay = self.delay;
-        let waited = async |_: Instant| {
-            sleep(delay).await;
-            Vec::new()
-        };
-        let components = self.process.components().drained.clone();
-        // A start that failed before its first listener has nothing to wait for.
-        if !components.is_empty() {
-            self.phase(Phase::Delay, delay, pending(&components), waited)
-                .await;
-        }
-    }
-
-    /// Drains servers: they accept no more connections, and requests in flight finish.
-    pub async fn drain(&mut self) {
-        let components = self.process.components().drained.clone();
-        let budget = self.process.shutdown.drain;
-        if !components.is_empty() {
-            let stopped = async |deadline| stop_all(&components, deadline).await;
-            self.phase(Phase::Drain, budget, pending(&components), stopped)
-                .await;
-        }
-    }
-
-    /// Stops the supervised tasks in reverse order, then CPU-bound work.
-    pub async fn tasks(&mut self) {
-        let budget = self.process.shutdown.tasks;
-        let (supervisor, cpu) = (self.process.supervisor.clone(), self.process.cpu.clone());
-        let alive = {
-            let (supervisor, cpu) = (supervisor.clone(), cpu.clone());
-            move || [supervisor.alive(), cpu.running()].concat()
-        };
-        let stopped = async |deadline: Instant| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let mut abandoned = supervisor.stop(left).await;
-            abandoned.extend(cpu.stop(deadline).await);
-            abandoned
-        };
-        self.phase(Phase::Tasks, budget, alive, stopped).await;
-    }
-
-    /// Closes databases and other components that tasks and requests used, and exports the last
-    /// traces.
-    pub async fn close(&mut self) {
-        let components = self.process.components().closed.clone();
-        let budget = self.process.shutdown.close;
-        let export = self.process.export.clone();
-        let closed = async |deadline: Instant| {
-            let exported = export.close(deadline.saturating_duration_since(Instant::now()));
-            tokio::join!(stop_all(&components, deadline), exported).0
-        };
-        self.phase(Phase::Close, budget, pending(&components), closed)
-            .await;
-    }
-
-    /// Closes the operator's listener, which answers probes until now. Returns the outcome of the process.
-    pub async fn finish(self) -> Exit {
-        self.phases.over();
-        self.process.operator.shut().await;
-        match self.cause {
-            Cause::Signal(_) | Cause::Operator => Exit::after(self.abandoned),
-            Cause::GaveUp(_) | Cause::StartFailed(_) | Cause::ComponentFailed(_) => Exit::Failed,
-        }
-    }
-
-    /// Runs one phase. A second signal exits at once.
-    async fn phase(
+impl Phases {
+    /// Runs one phase, whose work keeps to the deadline by itself. A second signal exits at once.
+    async fn run(
         &mut self,
         phase: Phase,
         budget: Duration,
@@ -162,56 +146,54 @@ impl Stop {
         work: impl AsyncFnOnce(Instant) -> Vec<String>,
     ) {
         let deadline = Instant::now() + budget;
-        let mut signals = self.process.signals.lock().await;
-        let abandoned = tokio::select! {
-            abandoned = self.phases.phase(phase, budget, waits_for, work(deadline)) => abandoned,
-            signal = second_signal(&mut signals, &mut self.signalled) => exit_at_once(signal),
-        };
-        self.abandoned.extend(abandoned);
+        self.lifecycle.set_phase(phase, deadline);
+        let work = work(deadline);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                abandoned = &mut work => {
+                    self.abandoned.extend(abandoned);
+                    return;
+                }
+                signal = self.signals.next() => {
+                    if self.is_signalled {
+                        exit_at_once(signal);
+                    }
+                    self.is_signalled = true;
+                    tracing::info!(%signal, "stopping already");
+                }
+                _ = self.progress.tick() => {
+                    let left = deadline.saturating_duration_since(Instant::now()).as_secs();
+                    tracing::info!(
+                        message = message::WAITING,
+                        %phase,
+                        "for" = waits_for().join(", "),
+                        left = %humantime::format_duration(Duration::from_secs(left)),
+                    );
+                }
+            }
+        }
     }
 }
 
-impl std::fmt::Debug for Stop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stop")
-            .field("cause", &self.cause)
-            .field("abandoned", &self.abandoned)
-            .finish_non_exhaustive()
-    }
-}
-
-fn pending(components: &[Arc<dyn Component>]) -> impl Fn() -> Vec<String> + use<> {
-    let components = components.to_vec();
-    move || {
-        let pending = components.iter().flat_map(|component| component.pending());
-        pending.collect()
-    }
+fn all_pending(components: &[Arc<dyn Component>]) -> Vec<String> {
+    let pending = components.iter().flat_map(|component| component.pending());
+    pending.collect()
 }
 
 /// Stops components at the same time. One that panics or is late is named, and does not delay the others.
 async fn stop_all(components: &[Arc<dyn Component>], deadline: Instant) -> Vec<String> {
     /// Extra time for a component that keeps to the deadline by itself.
     const MARGIN: Duration = Duration::from_millis(500);
-    let stopped = components.iter().map(|component| async move {
+    let stopped = components.iter().map(async |component| {
         let stopped = panics::caught(component.stop(deadline));
-        let stopped = timeout_at(deadline + MARGIN, stopped).await;
-        match stopped {
+        match timeout_at(deadline + MARGIN, stopped).await {
             Ok(Ok(abandoned)) => abandoned,
             Ok(Err(_)) | Err(_) => vec![component.name().to_owned()],
         }
     });
-    join_all(stopped).map(|abandoned| abandoned.concat()).await
-}
-
-/// Completes with a signal that must exit at once. If the stop began without a signal, the first signal changes
-/// nothing.
-async fn second_signal(signals: &mut Signals, signalled: &mut bool) -> Signal {
-    if !*signalled {
-        let signal = signals.next().await;
-        *signalled = true;
-        tracing::info!(%signal, "stopping already");
-    }
-    signals.next().await
+    join_all(stopped).await.concat()
 }
 
 fn exit_at_once(signal: Signal) -> ! {
@@ -235,7 +217,7 @@ pub(super) async fn force_exit_after_grace(mut lifecycle: watch::Receiver<State>
         return;
     }
     sleep(grace.saturating_sub(Duration::from_secs(1))).await;
-    let exit = Exit::after(["a stop that made no progress".to_owned()]);
+    let exit = Exit::after(vec!["a stop that made no progress".to_owned()]);
     exit.log();
     telemetry::flush();
     std::process::exit(exit.code().into())

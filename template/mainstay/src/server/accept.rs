@@ -1,8 +1,10 @@
 //! The accept loop: one task per listener, which accepts connections and enforces their deadlines.
 
-use std::io;
+use std::convert::Infallible;
+use std::future::pending;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,119 +14,110 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
-use super::conversation::Conversation;
 use super::exchange::answer;
 use super::limits::Limits;
 use super::registry::Registry;
-use super::socket::admit_no_more;
 use super::stream::Stream;
 
-/// How long to rest when the process or the machine has no more file descriptors.
-const REST: Duration = Duration::from_millis(100);
+/// The pause after an `accept` that failed because there are no more file descriptors.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// How often the log repeats that nothing can be accepted.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Streams that one HTTP/2 connection may have open.
 const MAX_STREAMS: u32 = 200;
 
-/// How often an HTTP/2 client is asked whether it is there, and how soon it must answer.
+/// The interval of HTTP/2 pings, and the time in which the client must answer one.
 const PING: Duration = Duration::from_secs(20);
 
-/// How long a connection that was begun when the listener stops may take to be complete: more than a
-/// round trip, and nothing that anybody waits for.
-const HANDSHAKE: Duration = Duration::from_millis(100);
-
-/// Accepts until it is told to stop. Then whoever has connected, or begun to, is still served, and
-/// the socket closed: those who come later are refused.
-pub(super) async fn accept(socket: TcpListener, door: Door, stop: CancellationToken) {
-    let mut sweep = interval(door.registry.shared().tick());
-    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stopped = pin!(stop.cancelled());
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut stopped => break,
-            _ = sweep.tick() => door.registry.sweep(),
-            () = door.take(&socket) => {}
-        }
-    }
-    if door.inherited {
-        return;
-    }
-    if admit_no_more(&socket).is_ok() {
-        let last = async {
-            loop {
-                door.take(&socket).await;
-            }
-        };
-        _ = timeout(HANDSHAKE, last).await;
-    }
-    // Whatever the runtime has not heard of yet, the operating system knows.
-    if let Ok(socket) = socket.into_std() {
-        door.empty_the_backlog(&socket);
-    }
-}
-
-/// What it takes to serve whoever comes in.
-pub(super) struct Door {
+/// Accepts connections, and serves each in a task of its own.
+pub(super) struct Acceptor {
     name: &'static str,
-    /// The socket is not only ours: its backlog is for the process that comes next.
-    inherited: bool,
+    /// The backlog of an inherited socket is for the next process.
+    is_inherited: bool,
     routes: Router,
     registry: Arc<Registry>,
-    protocol: Protocol,
+    permits: Arc<Semaphore>,
+    http1: http1::Builder,
+    /// HTTP/1 and HTTP/2, if clients may use that. It cannot be limited to HTTP/1 on connections with upgrades.
+    http2: Option<auto::Builder<TokioExecutor>>,
 }
 
-impl Door {
+impl Acceptor {
     pub(super) fn new(
         name: &'static str,
-        inherited: bool,
+        is_inherited: bool,
         routes: Router,
         registry: Arc<Registry>,
     ) -> Self {
-        let protocol = Protocol::within(registry.shared().limits());
+        let limits = registry.limits();
         Self {
             name,
-            inherited,
-            routes,
+            is_inherited,
+            // Otherwise axum builds the layers again for each request.
+            routes: routes.with_state(()),
+            permits: Arc::new(Semaphore::new(limits.max_connections)),
+            http1: http1_builder(limits),
+            http2: limits.http2.then(|| http2_builder(limits)),
             registry,
-            protocol,
         }
     }
 
-    /// Serves the next client, as soon as there is room for one: until then, clients wait in the
-    /// backlog.
-    async fn take(&self, socket: &TcpListener) {
-        let permit = self.registry.admit(self.name).await;
-        match socket.accept().await {
-            Ok((stream, peer)) => self.serve(stream, peer, permit),
-            Err(error) => self.survive(&error).await,
+    /// Accepts connections until `stop`. Then it serves the connections in the backlog, and closes the socket.
+    pub(super) async fn run(self, socket: TcpListener, stop: CancellationToken) {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            never = self.accept_connections(&socket) => match never {},
+            never = self.registry.enforce_deadlines() => match never {},
+        }
+        if !self.is_inherited
+            && let Ok(socket) = socket.into_std()
+        {
+            self.empty_backlog(&socket);
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let connection = self.registry.enter(stream, peer);
-        let stream = Stream::new(Arc::clone(&connection), Arc::clone(&self.registry), permit);
-        let (routes, asked) = (self.routes.clone(), Arc::clone(&connection));
-        let service = service_fn(move |request| answer(&routes, &asked, request));
-        let io = TokioIo::new(stream);
-        match &self.protocol {
-            Protocol::Http1(protocol) => {
-                let conversation = protocol.serve_connection(io, service);
-                talk(&connection, conversation.with_upgrades());
+    /// At the limit of connections, clients wait in the backlog of the operating system.
+    async fn accept_connections(&self, socket: &TcpListener) -> Infallible {
+        let mut logged: Option<Instant> = None;
+        loop {
+            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
+                // The semaphore is never closed.
+                return pending().await;
+            };
+            match socket.accept().await {
+                Ok((stream, peer)) => self.serve(stream, peer, permit),
+                // The client has gone; the next one may be there already.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionAborted
+                            | ErrorKind::ConnectionRefused
+                            | ErrorKind::ConnectionReset
+                            | ErrorKind::Interrupted
+                    ) => {}
+                // Without file descriptors, the next attempt would fail at once.
+                Err(error) => {
+                    if logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
+                        logged = Some(Instant::now());
+                        tracing::error!(listener = self.name, %error, "cannot accept connections");
+                    }
+                    sleep(BACKOFF).await;
+                }
             }
-            Protocol::Both(protocol) => {
-                let conversation = protocol.serve_connection_with_upgrades(io, service);
-                talk(&connection, conversation.into_owned());
-            }
         }
     }
 
-    fn empty_the_backlog(&self, socket: &std::net::TcpListener) {
-        while let Some(permit) = self.registry.try_admit() {
+    /// Serves the connections that are established already. A close of the socket would reset them.
+    fn empty_backlog(&self, socket: &std::net::TcpListener) {
+        while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             let Ok((stream, peer)) = socket.accept() else {
                 return;
             };
@@ -137,57 +130,59 @@ impl Door {
         }
     }
 
-    /// A client that has gone again is no reason to rest. Being out of file descriptors is: the
-    /// next attempt would fail at once as well.
-    async fn survive(&self, error: &io::Error) {
-        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-        if matches!(
-            error.kind(),
-            ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-        ) {
-            return;
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        let (connection, closing) = self.registry.enter(stream, peer);
+        let io = TokioIo::new(Stream::new(Arc::clone(&connection), permit));
+        let (routes, served) = (self.routes.clone(), Arc::clone(&connection));
+        let service = service_fn(move |request| answer(&routes, &served, request));
+        if let Some(builder) = &self.http2 {
+            let http = builder.serve_connection_with_upgrades(io, service);
+            let shut_down = auto::UpgradeableConnection::graceful_shutdown;
+            spawn(&connection, closing, http.into_owned(), shut_down);
+        } else {
+            let http = self.http1.serve_connection(io, service).with_upgrades();
+            let shut_down = http1::UpgradeableConnection::graceful_shutdown;
+            spawn(&connection, closing, http, shut_down);
         }
-        self.registry.cannot_accept(self.name, error);
-        sleep(REST).await;
     }
 }
 
-/// Lets a connection be served until it ends.
-fn talk(connection: &Arc<Connection>, conversation: impl Conversation + Send + 'static) {
-    let (talking, conversation) = (Arc::clone(connection), Box::pin(conversation));
-    // The registry knows every connection, waits for it, and can end its task.
+fn spawn<H: Future<Output: Send> + Send + 'static>(
+    connection: &Arc<Connection>,
+    closing: oneshot::Receiver<()>,
+    http: H,
+    shut_down: fn(Pin<&mut H>),
+) {
+    // In a box: a task moves its future when it starts.
+    let http = Box::pin(http);
+    let served = Arc::clone(connection);
+    // The registry waits for every connection, and can abort its task.
     #[expect(clippy::disallowed_methods)]
-    let task = tokio::spawn(async move { talking.converse(conversation).await });
-    connection.runs_as(task.abort_handle());
+    let task = tokio::spawn(async move { served.run(http, closing, shut_down).await });
+    connection.set_task(task.abort_handle());
 }
 
-/// What is spoken. To be limited to HTTP/1 takes a builder of its own: the other one listens for
-/// HTTP/2 on every connection that may be upgraded, whatever it is told.
-enum Protocol {
-    Http1(http1::Builder),
-    Both(auto::Builder<TokioExecutor>),
+// The registry enforces the limits of time.
+
+/// Not `pipeline_flush`: with it, hyper never writes a response that ends the connection (431), and keeps a
+/// response that the client does not read in memory, however large.
+fn http1_builder(limits: &Limits) -> http1::Builder {
+    let head = limits.header_limit.0;
+    let mut builder = http1::Builder::new();
+    builder.max_header_size(head).max_buf_size(head);
+    builder
 }
 
-impl Protocol {
-    /// The limits of time are not here: the registry sees to those.
-    fn within(limits: &Limits) -> Self {
-        let head = limits.header_limit.0;
-        // Not `pipeline_flush`: with it, an error that ends the connection (431) is never written,
-        // and an answer to a client that does not read is kept in memory whole, however large.
-        if !limits.http2 {
-            let mut protocol = http1::Builder::new();
-            protocol.max_header_size(head).max_buf_size(head);
-            return Self::Http1(protocol);
-        }
-        let mut protocol = auto::Builder::new(TokioExecutor::new());
-        protocol.http1().max_buf_size(head);
-        protocol
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING);
-        Self::Both(protocol)
-    }
+fn http2_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let head = limits.header_limit.0;
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().max_buf_size(head);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING);
+    builder
 }

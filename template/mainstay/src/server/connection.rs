@@ -1,81 +1,81 @@
 //! One connection, from its accept to the close of its socket, upgraded or not.
 
-use std::future::poll_fn;
-use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::MatchedPath;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::conversation::Conversation;
-use super::shared::Shared;
+use super::registry::Registry;
 
-/// The last words over HTTP/1 to a client whose request head did not arrive in time.
+/// The answer to an HTTP/1 client whose request head is late.
 const LATE_HEAD: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// What the registry, the requests and the stream share of a connection.
+/// The first bytes of an HTTP/2 client.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long an idle HTTP/1 connection stays open before it is closed, so that a request on its way is answered:
+/// more than a round trip.
+const LAST_REQUEST: Duration = Duration::from_millis(100);
+
+/// How long an HTTP/2 client without requests has to answer GOAWAY.
+const GOAWAY: Duration = Duration::from_secs(1);
+
+/// The state that the registry, the requests and the stream of a connection share.
 pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
-    pub(super) listener: Arc<Shared>,
-    /// Ends the task that speaks with the client. An upgraded connection has none of ours.
+    pub(super) registry: Arc<Registry>,
     task: OnceLock<AbortHandle>,
-    /// No further request is wanted: what is so, and who is told.
-    is_last: AtomicBool,
-    last_call: Notify,
     state: Mutex<State>,
 }
 
-/// All of these change together, and are looked at together.
 pub(super) struct State {
     pub(super) socket: TcpStream,
-    silence: Silence,
-    /// The tick since which the operating system takes no more of what we write.
-    stuck: Option<u32>,
-    requests: Vec<Request>,
-    /// The route of the one that ended last: the end of its answer may not be written yet.
-    last_route: Option<MatchedPath>,
-    next_request: u64,
-    /// What is answered last is an event stream.
-    is_endless: bool,
-    /// The last request had a body, which may not have been read to its end.
-    uploads: bool,
-    /// One connection, many requests at once.
-    http2: bool,
+    /// Asks the task to close the connection.
+    close: Option<oneshot::Sender<()>>,
+    awaited: Awaited,
+    /// The tick since which the operating system takes no more bytes, since the client does not read.
+    blocked: Option<u32>,
+    requests: Vec<Arc<Request>>,
+    /// The end of its response may not be written yet.
+    last_request: Option<Arc<Request>>,
+    /// The number of requests so far.
+    total: u64,
+    is_http2: bool,
 }
 
-/// What a connection without a request is waiting for, and since which tick.
+/// What a connection without requests waits for, and since which tick.
 #[derive(Debug, Clone, Copy)]
-enum Silence {
-    /// The first request: no byte of it is there, or not all of its head.
+enum Awaited {
+    /// The first byte of the first request.
     First(u32),
-    /// The first byte of another request; of any, over HTTP/2.
-    Idle(u32),
-    /// The rest of its head.
+    /// The next request.
+    Next(u32),
+    /// The rest of a request head.
     Head(u32),
-    /// Nothing: it is on its way out.
-    Leaving,
+    /// The close.
+    Close,
 }
 
-/// A request in flight: from its head to the last byte of its answer.
-struct Request {
-    id: u64,
-    route: Option<MatchedPath>,
-    /// The tick since which the client has not asked for more of the answer.
-    unread: Option<u32>,
+/// A request in flight: from its head to the last byte of its response.
+#[derive(Default)]
+pub(super) struct Request {
+    pub(super) route: OnceLock<MatchedPath>,
+    /// The tick since which the client takes no more of the response; zero if it does.
+    pub(super) unread: AtomicU32,
 }
 
-/// What a client took too long for.
+/// What a client was too slow for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overdue {
     Head,
@@ -83,223 +83,150 @@ pub(super) enum Overdue {
     Write,
 }
 
-/// How long an idle connection is listened to before it is closed: a request that is already on
-/// its way is answered. More than a round trip, and nothing that anybody waits for.
-const LAST_CALL: Duration = Duration::from_millis(100);
-
-/// How long a client has to answer the goodbye of HTTP/2.
-const GOODBYE: Duration = Duration::from_secs(1);
-
-/// How long a client that is still sending is read from after the last answer.
-const LINGER: Duration = Duration::from_secs(1);
-
 impl Connection {
     pub(super) fn new(
         id: u64,
         socket: TcpStream,
         peer: SocketAddr,
-        listener: &Arc<Shared>,
-    ) -> Self {
-        Self {
+        registry: &Arc<Registry>,
+    ) -> (Self, oneshot::Receiver<()>) {
+        let (close, closing) = oneshot::channel();
+        let connection = Self {
             id,
             peer,
-            listener: Arc::clone(listener),
+            registry: Arc::clone(registry),
             task: OnceLock::new(),
-            is_last: AtomicBool::new(false),
-            last_call: Notify::new(),
             state: Mutex::new(State {
                 socket,
-                silence: Silence::First(listener.now()),
-                stuck: None,
+                close: Some(close),
+                awaited: Awaited::First(registry.now()),
+                blocked: None,
                 requests: Vec::new(),
-                last_route: None,
-                next_request: 0,
-                is_endless: false,
-                uploads: false,
-                http2: false,
+                last_request: None,
+                total: 0,
+                is_http2: false,
             }),
-        }
+        };
+        (connection, closing)
     }
 
-    /// Speaks with the client until one side ends it.
-    ///
-    /// It, and what only few connections come to, is in a box: what a task holds in place is moved
-    /// about when it begins, and kept for as long as it runs.
-    pub(super) async fn converse(&self, mut conversation: Pin<Box<impl Conversation>>) {
+    /// Serves the connection until one side ends it. After [`close`](Self::close), it answers the requests in
+    /// flight and those on their way.
+    pub(super) async fn run<H: Future>(
+        &self,
+        mut http: Pin<Box<H>>,
+        closing: oneshot::Receiver<()>,
+        shut_down: fn(Pin<&mut H>),
+    ) {
         tokio::select! {
             biased;
-            _ = conversation.as_mut() => {}
-            () = self.called_last() => Box::pin(self.conclude(conversation.as_mut())).await,
+            _ = http.as_mut() => return,
+            _ = closing => {}
         }
-        if self.is_sent_to() {
-            Box::pin(self.linger()).await;
-        }
-    }
-
-    /// Completes when no further request is wanted. Every request polls this, and the lock in
-    /// `Notify` is for the first poll, which leaves the waker there, and for the last.
-    async fn called_last(&self) {
-        let mut called = pin!(self.last_call.notified());
-        let mut is_known = false;
-        poll_fn(|context| {
-            if is_known && !self.is_last.load(Ordering::Acquire) {
-                return Poll::Pending;
-            }
-            is_known = true;
-            called.as_mut().poll(context)
-        })
-        .await;
-    }
-
-    /// Answers what is in flight or on its way; then it is over.
-    async fn conclude(&self, mut conversation: Pin<&mut impl Conversation>) {
-        let http2 = self.lock().http2;
-        let patience = if http2 {
-            // This protocol has words for it, and the client answers them.
-            conversation.as_mut().finish();
-            GOODBYE
+        let is_http2 = self.lock().is_http2;
+        let patience = if is_http2 {
+            shut_down(http.as_mut());
+            GOAWAY
         } else {
-            LAST_CALL
+            LAST_REQUEST
         };
-        if timeout(patience, conversation.as_mut()).await.is_ok() || self.in_flight() == 0 {
+        if timeout(patience, http.as_mut()).await.is_ok() || self.in_flight() == 0 {
             return;
         }
-        if !http2 {
-            conversation.as_mut().finish();
+        if !is_http2 {
+            shut_down(http.as_mut());
         }
-        _ = conversation.await;
+        _ = http.await;
     }
 
-    /// Whether the client is still sending, as far as we know.
-    fn is_sent_to(&self) -> bool {
-        let state = self.lock();
-        // An upgraded connection belongs to somebody else now.
-        state.in_flight() == 0 && state.discard(&mut [0]).unwrap_or(state.uploads)
-    }
-
-    /// Reads on for a moment. To close a socket that has unread bytes breaks the connection, often
-    /// before the client has read why.
-    async fn linger(&self) {
-        _ = SockRef::from(&self.lock().socket).shutdown(Shutdown::Write);
-        let reading = async {
-            let mut scrap = [0; 4096];
-            while self.lock().discard(&mut scrap) != Some(false) {
-                _ = poll_fn(|context| self.lock().socket.poll_read_ready(context)).await;
-            }
-        };
-        _ = timeout(LINGER, reading).await;
-    }
-
-    pub(super) fn runs_as(&self, task: AbortHandle) {
+    pub(super) fn set_task(&self, task: AbortHandle) {
         _ = self.task.set(task);
     }
 
-    /// Answers what is in flight or on its way, and ends.
-    pub(super) fn drain(&self) {
-        self.is_last.store(true, Ordering::Release);
-        self.last_call.notify_one();
+    /// Lets the connection end after the requests in flight.
+    pub(super) fn close(&self) {
+        let close = self.lock().close.take();
+        _ = close.map(|close| close.send(()));
     }
 
-    /// Ends at once, whoever holds it.
+    /// Resets the connection.
     pub(super) fn cut(&self) {
         let state = self.lock();
-        // What the client has not taken by now, it will not get.
         _ = state.socket.set_zero_linger();
-        // An upgraded connection belongs to a handler, which notices this.
+        // The handler of an upgraded connection notices this.
         _ = SockRef::from(&state.socket).shutdown(Shutdown::Both);
         drop(state);
+        self.abort();
+    }
+
+    fn abort(&self) {
         if let Some(task) = self.task.get() {
             task.abort();
         }
     }
 
-    /// Whether its client has taken too long for something.
+    /// Whether the client was too slow for something.
     pub(super) fn overdue(&self) -> Option<Overdue> {
-        let limits = self.listener.limits();
-        let over = |since, time| self.listener.is_over(since, time);
+        let limits = self.registry.limits();
+        let over = |since, limit| self.registry.is_over(since, limit);
         let state = self.lock();
-        // What has no end of its own misses nothing by being cut off.
-        let is_ending = self.listener.draining().is_cancelled() && state.is_endless;
-        let patience = match state.requests.len() {
-            0 | 1 if is_ending => LINGER,
-            _ => limits.write_timeout,
-        };
-        let unread = state.requests.iter().filter_map(|request| request.unread);
-        if unread.chain(state.stuck).any(|since| over(since, patience)) {
+        let unread = state
+            .requests
+            .iter()
+            .map(|request| request.unread.load(Relaxed));
+        let mut unread = unread.filter(|since| *since > 0).chain(state.blocked);
+        if unread.any(|since| over(since, limits.write_timeout)) {
             return Some(Overdue::Write);
         }
         if state.in_flight() > 0 {
             return None;
         }
-        match state.silence {
-            Silence::First(since) | Silence::Head(since) => {
+        match state.awaited {
+            Awaited::First(since) | Awaited::Head(since) => {
                 over(since, limits.header_timeout).then_some(Overdue::Head)
             }
-            Silence::Idle(since) => over(since, limits.idle_timeout).then_some(Overdue::Idle),
-            Silence::Leaving => None,
+            Awaited::Next(since) => over(since, limits.idle_timeout).then_some(Overdue::Idle),
+            Awaited::Close => None,
         }
     }
 
-    /// Ends because of that.
+    /// Ends the connection of a client that was too slow.
     pub(super) fn end(&self, overdue: Overdue) {
         match overdue {
             Overdue::Idle => {
-                self.lock().silence = Silence::Leaving;
-                self.drain();
+                self.lock().awaited = Awaited::Close;
+                self.close();
             }
             Overdue::Write => self.cut(),
             Overdue::Head => {
                 let state = self.lock();
-                if matches!(state.silence, Silence::Head(_)) {
+                if matches!(state.awaited, Awaited::Head(_)) {
                     _ = state.socket.try_write(LATE_HEAD);
                 }
                 _ = SockRef::from(&state.socket).shutdown(Shutdown::Write);
                 drop(state);
-                if let Some(task) = self.task.get() {
-                    task.abort();
-                }
+                self.abort();
             }
         }
     }
 
-    /// A request has come; gives the name by which it is known until it [ends](Self::ended).
-    pub(super) fn begun(&self, http2: bool, uploads: bool) -> u64 {
+    pub(super) fn begin_request(&self, is_http2: bool) -> Arc<Request> {
+        let request = Arc::<Request>::default();
         let mut state = self.lock();
-        state.http2 = http2;
-        state.uploads = uploads;
-        state.is_endless = false;
-        let id = state.next_request;
-        state.next_request += 1;
-        state.requests.push(Request {
-            id,
-            route: None,
-            unread: None,
-        });
-        id
+        state.is_http2 = is_http2;
+        state.total += 1;
+        state.requests.push(Arc::clone(&request));
+        request
     }
 
-    pub(super) fn routed(&self, id: u64, route: MatchedPath) {
-        self.lock()
-            .request(id, |request| request.route = Some(route));
-    }
-
-    /// What is being answered has no end of its own.
-    pub(super) fn answers_without_end(&self) {
-        self.lock().is_endless = true;
-    }
-
-    pub(super) fn unread_since(&self, id: u64, unread: Option<u32>) {
-        self.lock().request(id, |request| request.unread = unread);
-    }
-
-    pub(super) fn ended(&self, id: u64) {
-        let now = self.listener.now();
+    pub(super) fn end_request(&self, request: &Arc<Request>) {
         let mut state = self.lock();
-        if let Some(place) = state.requests.iter().position(|request| request.id == id) {
-            state.last_route = state.requests.swap_remove(place).route;
+        let mut requests = state.requests.iter();
+        if let Some(at) = requests.position(|other| Arc::ptr_eq(other, request)) {
+            state.last_request = Some(state.requests.swap_remove(at));
         }
         if state.requests.is_empty() {
-            state.silence = Silence::Idle(now);
+            state.awaited = Awaited::Next(self.registry.now());
         }
     }
 
@@ -307,23 +234,20 @@ impl Connection {
         self.lock().in_flight()
     }
 
-    /// How many requests have come so far.
-    pub(super) fn requests(&self) -> u64 {
-        self.lock().next_request
+    /// The number of requests so far.
+    pub(super) fn total(&self) -> u64 {
+        self.lock().total
     }
 
     /// The routes of the requests in flight.
-    pub(super) fn busy(&self) -> Vec<String> {
+    pub(super) fn routes(&self) -> Vec<String> {
         let state = self.lock();
-        let name =
-            |route: Option<&MatchedPath>| route.map_or("unmatched", MatchedPath::as_str).to_owned();
-        if state.requests.is_empty() && state.in_flight() > 0 {
-            return vec![name(state.last_route.as_ref())];
-        }
-        let requests = state.requests.iter();
-        requests
-            .map(|request| name(request.route.as_ref()))
-            .collect()
+        let unwritten = state.last_request.iter();
+        let unwritten = unwritten.filter(|_| state.requests.is_empty() && state.blocked.is_some());
+        let requests = state.requests.iter().chain(unwritten);
+        let routes = requests.map(|request| request.route.get());
+        let names = routes.map(|route| route.map_or("unmatched", MatchedPath::as_str));
+        names.map(str::to_owned).collect()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -332,52 +256,34 @@ impl Connection {
 }
 
 impl State {
-    /// Reads what nobody will look at: whether there was something, if that can be told.
-    fn discard(&self, scrap: &mut [u8]) -> Option<bool> {
-        match self.socket.try_read(scrap) {
-            Ok(count) => Some(count > 0),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(_) => Some(false),
-        }
-    }
-
-    /// Requests whose answer is not written to its end.
+    /// The number of requests whose response is not written to its end.
     fn in_flight(&self) -> usize {
-        self.requests.len().max(self.stuck.is_some().into())
+        self.requests.len().max(self.blocked.is_some().into())
     }
 
-    fn request(&mut self, id: u64, change: impl FnOnce(&mut Request)) {
-        if let Some(request) = self.requests.iter_mut().find(|request| request.id == id) {
-            change(request);
-        }
-    }
-
-    /// Whoever is spoken to before it has asked speaks HTTP/2, which begins with a greeting, and asks when it
-    /// likes. Its first request would tell as well, and may never come.
-    pub(super) fn greets(&mut self, said: &[u8], now: u32) {
-        if self.next_request == 0 && !self.http2 && !said.starts_with(b"HTTP/1") {
-            self.http2 = true;
-            self.silence = Silence::Idle(now);
-        }
-    }
-
-    pub(super) fn received(&mut self, now: u32) {
-        if self.http2 || !self.requests.is_empty() {
+    /// Notes that bytes have arrived. The time for a head counts from its first byte.
+    pub(super) fn received(&mut self, bytes: &[u8], now: u32) {
+        if self.is_http2 || !self.requests.is_empty() {
             return;
         }
-        // The time for a head counts from its first byte.
-        match self.silence {
-            Silence::Idle(_) => self.silence = Silence::Head(now),
-            Silence::First(since) => self.silence = Silence::Head(since),
-            Silence::Head(_) | Silence::Leaving => {}
-        }
+        self.awaited = match self.awaited {
+            // An HTTP/2 connection may be idle before its first request.
+            Awaited::First(_) if bytes.starts_with(HTTP2_PREFACE) => {
+                self.is_http2 = true;
+                Awaited::Next(now)
+            }
+            Awaited::First(since) => Awaited::Head(since),
+            Awaited::Next(_) => Awaited::Head(now),
+            awaited => awaited,
+        };
     }
 
-    pub(super) fn wrote<T>(&mut self, written: Poll<T>, now: u32) -> Poll<T> {
-        match written {
-            Poll::Ready(_) => self.stuck = None,
-            Poll::Pending => self.stuck = self.stuck.or(Some(now)),
-        }
-        written
+    /// Notes whether the operating system has taken bytes.
+    pub(super) fn wrote(&mut self, is_taken: bool, now: u32) {
+        self.blocked = if is_taken {
+            None
+        } else {
+            self.blocked.or(Some(now))
+        };
     }
 }

@@ -1,108 +1,86 @@
-//! One request and its answer. The connection knows of it while either is under way.
+//! One request and its response. The connection counts it as in flight until the response is written.
 
 use std::convert::Infallible;
-use std::mem;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use axum::routing::future::RouteFuture;
+use futures_util::FutureExt;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use pin_project_lite::pin_project;
 use tokio::task::futures::TaskLocalFuture;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
 
-use super::connection::Connection;
+use super::connection::{Connection, Request as InRegistry};
 
-/// Answers one request, and keeps the connection informed.
+/// Answers one request. Not an `async fn`, which holds the request twice.
 pub(super) fn answer(
     routes: &Router,
     connection: &Arc<Connection>,
     request: Request<Incoming>,
-) -> Answering {
+) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
     let version = request.version();
-    let uploads = !request.body().is_end_stream();
-    let under_way = UnderWay {
-        id: connection.begun(version == Version::HTTP_2, uploads),
-        connection: Some(Arc::clone(connection)),
-        unread: None,
+    let in_flight = InFlight {
+        request: connection.begin_request(version == Version::HTTP_2),
+        connection: Arc::clone(connection),
+        is_upgraded: false,
     };
-    // Most requests have no body, and an empty one is had for nothing.
+    let exchange = Exchange {
+        request: Arc::clone(&in_flight.request),
+        peer: connection.peer,
+        connection: Some(Arc::clone(connection)),
+    };
+    // An empty body needs no allocation.
     let request = request.map(|body| {
-        if uploads {
-            Body::new(body)
-        } else {
+        if body.is_end_stream() {
             Body::empty()
+        } else {
+            Body::new(body)
         }
     });
-    let exchange = Exchange {
-        id: under_way.id,
-        connection: Arc::downgrade(connection),
-        peer: connection.peer,
-    };
-    Answering {
-        response: exchange.around(routes.clone().call(request)),
-        under_way,
-        version,
-    }
+    let response = exchange.around(routes.clone().call(request));
+    response.map(move |Ok(response)| Ok(prepare(response, version, in_flight)))
 }
 
-pin_project! {
-    /// The answer to come. Not an `async fn`, in which the request has a place for each stage that it
-    /// goes through: all of that is moved about with every request.
-    pub(super) struct Answering {
-        #[pin]
-        response: TaskLocalFuture<Exchange, RouteFuture<Infallible>>,
-        under_way: UnderWay,
-        version: Version,
-    }
-}
-
-impl Future for Answering {
-    type Output = Result<Response<Answer>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Ok(mut response) = ready!(this.response.poll(context));
-        let mut under_way = mem::take(this.under_way);
-        let mut ending = None;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            // From here on, the whole connection is this exchange: it ends with its socket.
-            under_way.connection = None;
-        } else if let Some(connection) = &under_way.connection {
-            let listener = &connection.listener;
-            if listener.is_closing() && *this.version < Version::HTTP_2 {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
-            }
-            if is_event_stream(&response) {
-                ending = Some(Box::pin(listener.draining().clone().cancelled_owned()));
-                connection.answers_without_end();
-            }
+/// Makes the response end with its connection.
+fn prepare(
+    mut response: Response<Body>,
+    version: Version,
+    mut in_flight: InFlight,
+) -> Response<Answer> {
+    in_flight.is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let registry = &in_flight.connection.registry;
+    let mut ending = None;
+    if !in_flight.is_upgraded {
+        if registry.is_closing() && version < Version::HTTP_2 {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
         }
-        // It may be long before a client of HTTP/2 has room for the first frame. Over HTTP/1, only a
-        // socket that takes nothing delays that, and that is known.
-        if *this.version == Version::HTTP_2 {
-            under_way.waits_for_client(true);
+        if is_event_stream(&response) {
+            ending = Some(Box::pin(registry.draining().clone().cancelled_owned()));
         }
-        Poll::Ready(Ok(response.map(|body| Answer {
-            body,
-            ending,
-            under_way,
-        })))
     }
+    // An HTTP/2 client may have no room for the first frame. Over HTTP/1, the socket shows that.
+    if version == Version::HTTP_2 {
+        in_flight.set_waits_for_client(true);
+    }
+    response.map(|body| Answer {
+        body,
+        ending,
+        in_flight,
+    })
 }
 
+/// Whether the response ends only when the client leaves.
 fn is_event_stream(response: &Response<Body>) -> bool {
-    // Whatever has a length has an end of its own.
     if response.body().size_hint().exact().is_some() {
         return false;
     }
@@ -114,100 +92,87 @@ tokio::task_local! {
     static CURRENT: Exchange;
 }
 
-/// A request that the listener knows of, as it is known to whatever answers it in the request's own
-/// task: among the request's extensions, it would cost every request an allocation.
+/// The request that the current task answers. An extension of the request would cost an allocation.
 pub(crate) struct Exchange {
-    connection: Weak<Connection>,
-    id: u64,
+    /// `None` in tests.
+    connection: Option<Arc<Connection>>,
+    request: Arc<InRegistry>,
     peer: SocketAddr,
 }
 
 impl Exchange {
-    /// The one at hand, to be looked at. `None` for a request that came over no listener.
+    /// Calls `at` with the current request. `None` if it came over no listener.
     pub(crate) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
         CURRENT.try_with(at).ok()
     }
 
-    /// Runs this for the request.
+    /// Runs `work` with this as the current request.
     pub(crate) fn around<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
         CURRENT.scope(self, work)
     }
 
-    /// By what name the request is called when the stop has to wait for it.
+    /// Names the request in the log of a stop that waits for it.
     pub(crate) fn routed(&self, route: MatchedPath) {
-        if let Some(connection) = self.connection.upgrade() {
-            connection.routed(self.id, route);
-        }
+        _ = self.request.route.set(route);
     }
 
-    /// Whether it was ended by us, at the deadline of a drain.
+    /// Whether the deadline of a drain has ended the request.
     #[must_use]
     pub(crate) fn is_cut(&self) -> bool {
-        let connection = self.connection.upgrade();
-        connection.is_some_and(|connection| connection.listener.is_cut())
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|connection| connection.registry.is_cut())
     }
 
-    /// Of no connection.
+    /// A request without a connection.
     #[cfg(test)]
     pub(crate) fn with(peer: SocketAddr) -> Self {
         Self {
-            connection: Weak::new(),
-            id: 0,
+            connection: None,
+            request: Arc::default(),
             peer,
         }
     }
 
-    /// The other end of the connection.
+    /// The address of the other end of the connection.
     #[must_use]
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
 }
 
-impl std::fmt::Debug for Exchange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exchange")
-            .field("peer", &self.peer)
-            .finish_non_exhaustive()
-    }
+/// The request is in flight until this is dropped.
+struct InFlight {
+    connection: Arc<Connection>,
+    request: Arc<InRegistry>,
+    /// The connection now belongs to this request, until its socket is closed.
+    is_upgraded: bool,
 }
 
-/// The exchange is in flight until this is dropped: with the answer, or with the client.
-#[derive(Default)]
-struct UnderWay {
-    connection: Option<Arc<Connection>>,
-    id: u64,
-    /// What the connection knows: the tick since which the client has been waited for.
-    unread: Option<u32>,
-}
-
-impl UnderWay {
-    /// From now on, it is the client who is waited for; or, else, the answer's maker.
-    fn waits_for_client(&mut self, waits: bool) {
-        let Some(connection) = &self.connection else {
-            return;
+impl InFlight {
+    /// Sets whether the response waits for the client to read.
+    fn set_waits_for_client(&self, waits: bool) {
+        let since = if waits {
+            self.connection.registry.now()
+        } else {
+            0
         };
-        let unread = waits.then(|| connection.listener.now());
-        if self.unread != unread {
-            self.unread = unread;
-            connection.unread_since(self.id, unread);
-        }
+        self.request.unread.store(since, Ordering::Relaxed);
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(connection) = &self.connection {
-            connection.ended(self.id);
+        if !self.is_upgraded {
+            self.connection.end_request(&self.request);
         }
     }
 }
 
-/// The body of an answer. An event stream, which has no end of its own, ends when the drain begins.
+/// The body of a response. The drain ends an event stream, which has no end of its own.
 pub(super) struct Answer {
     body: Body,
     ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    under_way: UnderWay,
+    in_flight: InFlight,
 }
 
 impl HttpBody for Answer {
@@ -224,10 +189,9 @@ impl HttpBody for Answer {
             return Poll::Ready(None);
         }
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        // A frame is asked for when the one before it has been taken. After the last one, nothing is:
-        // the exchange ends.
+        // hyper asks for a frame when the client has taken the one before it.
         if frame.is_pending() || !self.body.is_end_stream() {
-            self.under_way.waits_for_client(frame.is_ready());
+            self.in_flight.set_waits_for_client(frame.is_ready());
         }
         frame
     }
@@ -241,7 +205,7 @@ impl HttpBody for Answer {
     }
 }
 
-/// Tells a long-running handler that its listener drains: an extractor.
+/// Notifies a long-running handler that its listener drains: an extractor.
 ///
 /// An event stream does not need it: the listener ends it. The handler of a WebSocket should close it with the
 /// code 1001 when [`Drain::begun`] completes.
@@ -260,10 +224,11 @@ impl<S: Sync> FromRequestParts<S> for Drain {
     type Rejection = Infallible;
 
     async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let draining = |exchange: &Exchange| {
+            let connection = exchange.connection.as_ref()?;
+            Some(Self(connection.registry.draining().clone()))
+        };
         // A request that came over no listener, as in a test, is never drained.
-        let connection = Exchange::look(|exchange| exchange.connection.upgrade()).flatten();
-        Ok(connection.map_or_else(Self::default, |connection| {
-            Self(connection.listener.draining().clone())
-        }))
+        Ok(Exchange::look(draining).flatten().unwrap_or_default())
     }
 }

@@ -1,4 +1,4 @@
-//! What a listener allows its clients.
+//! The limits of a listener.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a connection may be idle between two requests.
     pub idle_timeout: Duration,
-    /// How long a client may read nothing while an answer waits for it.
+    /// How long a client may read nothing while a response waits for it.
     pub write_timeout: Duration,
     /// The most connections that are open at once.
     pub max_connections: usize,
@@ -34,7 +34,7 @@ impl Limits {
     };
 }
 
-/// The part of `[http]` that is about connections.
+/// The part of `[http]` for connections.
 impl Section for Limits {
     fn read(from: &mut Reader<'_>) -> Self {
         Self {

@@ -1,62 +1,65 @@
-//! The connections of a listener: their limit, their deadlines, and the requests in flight.
+//! The connections of a listener: their deadlines, their numbers, and how they end.
 //!
 //! A sweep over all connections enforces the deadlines, instead of a timer in each. So a request costs neither a
 //! timer nor a look at the clock, and a connection cannot stay in a state without a timer. Deadlines are exact
-//! to a [tick](Shared::tick).
+//! to a tick.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, interval, timeout_at};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Overdue};
 use super::limits::Limits;
-use super::shared::Shared;
 
 pub(super) struct Registry {
-    shared: Arc<Shared>,
-    room: Arc<Semaphore>,
+    limits: Limits,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
-    /// Told when the last connection has ended.
+    /// Notified when the last connection has ended.
     emptied: Notify,
+    /// The number of sweeps so far: the clock of the deadlines.
+    now: AtomicU32,
+    /// Whether responses carry `Connection: close`.
+    is_closing: AtomicBool,
+    draining: CancellationToken,
+    /// Whether the deadline of the drain has passed.
+    is_cut: AtomicBool,
     accepted: AtomicU64,
-    /// Of the connections that have left. The others count their own, lest all threads write to one
+    /// The requests of closed connections. Each open one counts its own, so that threads do not write to one
     /// place with every request.
     requests: AtomicU64,
-    late: [AtomicU64; 3],
-    failures: Mutex<Option<Instant>>,
-    is_full: AtomicBool,
+    overdue: [AtomicU64; 3],
 }
 
-/// What has come through a listener, and what is going on.
+/// The traffic of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Traffic {
-    /// Connections that are open now.
+    /// Open connections.
     pub(crate) connections: usize,
-    /// Requests that are in flight now.
+    /// Requests in flight.
     pub(crate) in_flight: usize,
-    /// Connections that were ever accepted.
+    /// All connections so far.
     pub(crate) accepted: u64,
-    /// Requests that were ever taken.
+    /// All requests so far.
     pub(crate) requests: u64,
-    /// Connections that were closed because the client did not send the head of a request in time.
+    /// Connections that were closed because a request head was late.
     pub(crate) late_heads: u64,
-    /// … because no further request came.
+    /// Connections that were closed because they were idle.
     pub(crate) idle: u64,
-    /// … because the client did not take what was written to it.
+    /// Connections that were closed because the client did not read a response.
     pub(crate) slow_readers: u64,
 }
 
 impl Traffic {
-    /// Of both together.
+    /// The sum of both.
     pub(crate) fn add(&self, other: &Self) -> Self {
         Self {
             connections: self.connections + other.connections,
@@ -70,114 +73,114 @@ impl Traffic {
     }
 }
 
-/// How long tasks that were cut may take until the next of them has noticed, and how often that is
-/// waited for.
-const CUTTING: Duration = Duration::from_millis(100);
-const CUTS: usize = 10;
+/// How long after the deadline connections that were cut may take to end.
+const CUT_TIME: Duration = Duration::from_millis(400);
 
 impl Registry {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            room: Arc::new(Semaphore::new(limits.max_connections)),
-            shared: Arc::new(Shared::new(limits)),
+            limits,
             open: Mutex::default(),
             emptied: Notify::new(),
+            now: AtomicU32::new(1),
+            is_closing: AtomicBool::new(false),
+            draining: CancellationToken::new(),
+            is_cut: AtomicBool::new(false),
             accepted: AtomicU64::new(0),
             requests: AtomicU64::new(0),
-            late: Default::default(),
-            failures: Mutex::new(None),
-            is_full: AtomicBool::new(false),
+            overdue: Default::default(),
         }
     }
 
-    /// What the connections share with the listener.
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
-    /// Room for one more connection, which is taken until it is dropped.
-    pub(super) async fn admit(&self, name: &str) -> OwnedSemaphorePermit {
-        if let Some(permit) = self.try_admit() {
-            self.is_full.store(false, Ordering::Relaxed);
-            return permit;
-        }
-        if !self.is_full.swap(true, Ordering::Relaxed) {
-            let most = self.shared.limits().max_connections;
-            tracing::warn!(listener = name, most, "no room for another connection");
-        }
-        match Arc::clone(&self.room).acquire_owned().await {
-            Ok(permit) => permit,
-            // Nobody closes the semaphore.
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    pub(super) fn try_admit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.room).try_acquire_owned().ok()
-    }
-
-    /// Takes in a connection that was accepted.
-    pub(super) fn enter(&self, socket: TcpStream, peer: SocketAddr) -> Arc<Connection> {
+    /// Adds a connection. The receiver completes when the connection should end.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        peer: SocketAddr,
+    ) -> (Arc<Connection>, oneshot::Receiver<()>) {
         let id = self.accepted.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection::new(id, socket, peer, &self.shared));
+        let (connection, closing) = Connection::new(id, socket, peer, self);
+        let connection = Arc::new(connection);
         self.lock().insert(id, Arc::clone(&connection));
-        connection
+        (connection, closing)
     }
 
-    pub(super) fn leave(&self, id: u64) {
+    pub(super) fn leave(&self, connection: &Connection) {
         let mut open = self.lock();
-        let left = open.remove(&id);
-        if let Some(left) = &left {
-            self.requests.fetch_add(left.requests(), Ordering::Relaxed);
-        }
+        open.remove(&connection.id);
+        let requests = connection.total();
+        self.requests.fetch_add(requests, Ordering::Relaxed);
         if open.is_empty() {
             self.emptied.notify_one();
         }
-        drop(open);
-        drop(left);
     }
 
-    /// Ends the connections whose time is over.
-    pub(super) fn sweep(&self) {
-        self.shared.advance();
-        let overdue: Vec<_> = self
-            .lock()
-            .values()
-            .filter_map(|connection| Some((Arc::clone(connection), connection.overdue()?)))
-            .collect();
-        for (connection, overdue) in overdue {
-            self.late[overdue as usize].fetch_add(1, Ordering::Relaxed);
-            connection.end(overdue);
-        }
+    /// The current tick.
+    pub(super) fn now(&self) -> u32 {
+        self.now.load(Ordering::Relaxed)
     }
 
-    /// Keeps the deadlines from here on.
-    pub(super) async fn sweep_on(&self) -> Infallible {
-        let mut sweep = interval(self.shared.tick());
+    /// The time between two sweeps: a tenth of the shortest deadline, within reason.
+    fn tick(&self) -> Duration {
+        let limits = &self.limits;
+        let shortest = limits
+            .header_timeout
+            .min(limits.idle_timeout)
+            .min(limits.write_timeout);
+        (shortest / 10).clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+
+    /// Whether the time since a tick exceeds a limit.
+    pub(super) fn is_over(&self, since: u32, limit: Duration) -> bool {
+        let ticks = self.now().wrapping_sub(since);
+        // The first of them may have come at once.
+        self.tick() * ticks.saturating_sub(1) >= limit
+    }
+
+    /// Ends the connections that are overdue, for ever.
+    pub(super) async fn enforce_deadlines(&self) -> Infallible {
+        let mut sweep = interval(self.tick());
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             sweep.tick().await;
-            self.sweep();
+            self.now.fetch_add(1, Ordering::Relaxed);
+            for connection in self.connections() {
+                if let Some(overdue) = connection.overdue() {
+                    self.overdue[overdue as usize].fetch_add(1, Ordering::Relaxed);
+                    connection.end(overdue);
+                }
+            }
         }
     }
 
-    /// Says that nothing could be accepted: once a minute at most.
-    pub(super) fn cannot_accept(&self, name: &str, error: &io::Error) {
-        let mut last = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| last.elapsed() >= Duration::from_mins(1)) {
-            *last = Some(Instant::now());
-            tracing::error!(listener = name, %error, "cannot accept connections");
-        }
+    /// From now on, responses ask the client to use another connection for its next request.
+    pub(super) fn announce_close(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
     }
 
-    /// Tells every connection to come to its end.
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
+    }
+
+    /// Cancelled when the drain begins.
+    pub(super) fn draining(&self) -> &CancellationToken {
+        &self.draining
+    }
+
+    /// Asks every connection to end.
     pub(super) fn drain(&self) {
-        self.shared.begin_drain();
-        for connection in self.lock().values() {
-            connection.drain();
+        self.announce_close();
+        self.draining.cancel();
+        for connection in self.connections() {
+            connection.close();
         }
     }
 
-    /// Whether the last connection has ended by then.
+    /// Whether the last connection has ended by the deadline.
     pub(super) async fn emptied_by(&self, deadline: Instant) -> bool {
         let emptied = async {
             while !self.lock().is_empty() {
@@ -187,35 +190,29 @@ impl Registry {
         timeout_at(deadline, emptied).await.is_ok()
     }
 
-    /// Ends every connection at once.
-    pub(super) async fn cut(&self) {
-        self.shared.cut();
-        let open: Vec<_> = self.lock().values().cloned().collect();
-        for connection in open {
+    /// Resets every connection at the deadline.
+    pub(super) async fn cut(&self, deadline: Instant) {
+        self.is_cut.store(true, Ordering::Release);
+        for connection in self.connections() {
             connection.cut();
         }
-        // Thousands take their time, each with a last event. Whatever blocks its thread cannot be
-        // waited for.
-        for _ in 0..CUTS {
-            let before = self.open();
-            let emptied = self.emptied_by(Instant::now() + CUTTING).await;
-            if emptied || self.open() == before {
-                break;
-            }
-        }
+        // Each request logs its event. A handler that blocks its thread does not end.
+        self.emptied_by(deadline + CUT_TIME).await;
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Acquire)
     }
 
     pub(super) fn open(&self) -> usize {
         self.lock().len()
     }
 
-    /// The routes of the requests in flight, each with how often it is there.
-    pub(super) fn busy(&self) -> Vec<String> {
+    /// The routes of the requests in flight, with their numbers.
+    pub(super) fn routes(&self) -> Vec<String> {
         let mut routes = BTreeMap::<_, usize>::new();
-        for connection in self.lock().values() {
-            for route in connection.busy() {
-                *routes.entry(route).or_default() += 1;
-            }
+        for route in self.connections().iter().flat_map(|open| open.routes()) {
+            *routes.entry(route).or_default() += 1;
         }
         let named = routes.into_iter().map(|(route, count)| match count {
             1 => route,
@@ -225,21 +222,22 @@ impl Registry {
     }
 
     pub(super) fn traffic(&self) -> Traffic {
-        let in_flight = |open: &HashMap<_, Arc<Connection>>| {
-            open.values().map(|connection| connection.in_flight()).sum()
-        };
         let open = self.lock();
-        let coming: u64 = open.values().map(|connection| connection.requests()).sum();
-        let late = |why| self.late[why as usize].load(Ordering::Relaxed);
+        let requests: u64 = open.values().map(|connection| connection.total()).sum();
+        let overdue = |why| self.overdue[why as usize].load(Ordering::Relaxed);
         Traffic {
             connections: open.len(),
-            in_flight: in_flight(&open),
+            in_flight: open.values().map(|open| open.in_flight()).sum(),
             accepted: self.accepted.load(Ordering::Relaxed),
-            requests: self.requests.load(Ordering::Relaxed) + coming,
-            late_heads: late(Overdue::Head),
-            idle: late(Overdue::Idle),
-            slow_readers: late(Overdue::Write),
+            requests: self.requests.load(Ordering::Relaxed) + requests,
+            late_heads: overdue(Overdue::Head),
+            idle: overdue(Overdue::Idle),
+            slow_readers: overdue(Overdue::Write),
         }
+    }
+
+    fn connections(&self) -> Vec<Arc<Connection>> {
+        self.lock().values().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
@@ -250,7 +248,7 @@ impl Registry {
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry")
-            .field("limits", self.shared.limits())
+            .field("limits", &self.limits)
             .field("traffic", &self.traffic())
             .finish_non_exhaustive()
     }

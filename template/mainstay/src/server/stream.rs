@@ -12,24 +12,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::Connection;
-use super::registry::Registry;
 
 /// The connection counts as open until this is dropped.
 pub(super) struct Stream {
     connection: Arc<Connection>,
-    registry: Arc<Registry>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Stream {
-    pub(super) fn new(
-        connection: Arc<Connection>,
-        registry: Arc<Registry>,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(super) fn new(connection: Arc<Connection>, permit: OwnedSemaphorePermit) -> Self {
         Self {
             connection,
-            registry,
             _permit: permit,
         }
     }
@@ -37,7 +30,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.registry.leave(self.connection.id);
+        self.connection.registry.leave(&self.connection);
     }
 }
 
@@ -50,8 +43,8 @@ impl AsyncRead for Stream {
         let before = buffer.filled().len();
         let mut state = self.connection.lock();
         let read = Pin::new(&mut state.socket).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            state.received(self.connection.listener.now());
+        if let bytes @ [_, ..] = &buffer.filled()[before..] {
+            state.received(bytes, self.connection.registry.now());
         }
         read
     }
@@ -63,11 +56,10 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let now = self.connection.listener.now();
         let mut state = self.connection.lock();
-        state.greets(bytes, now);
         let written = Pin::new(&mut state.socket).poll_write(context, bytes);
-        state.wrote(written, now)
+        state.wrote(written.is_ready(), self.connection.registry.now());
+        written
     }
 
     fn poll_write_vectored(
@@ -75,20 +67,17 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let now = self.connection.listener.now();
         let mut state = self.connection.lock();
-        if let Some(said) = slices.first() {
-            state.greets(said, now);
-        }
         let written = Pin::new(&mut state.socket).poll_write_vectored(context, slices);
-        state.wrote(written, now)
+        state.wrote(written.is_ready(), self.connection.registry.now());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    /// A socket keeps nothing back.
+    /// A socket has no buffer to flush.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! The listener, over real sockets: clients that are slow, silent, too many, or there when it stops.
+//! The listener over real sockets: slow, silent and too many clients, and the drain.
 
 mod drain;
 mod limits;
@@ -17,7 +17,6 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures_util::stream::{self, StreamExt};
 use http_body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -47,7 +46,6 @@ fn serve(limits: &Limits, gate: &Gate) -> Listener {
         .route("/gated", get(gated))
         .route("/never", get(async || pending::<()>().await))
         .route("/events", get(events))
-        .route("/flood", get(flood))
         .route("/big", get(async || "x".repeat(64 * 1024 * 1024)))
         .route("/upload", post(async |body: String| body))
         .route("/upgrade", get(upgrade))
@@ -89,14 +87,6 @@ async fn events() -> impl IntoResponse {
     }
 
     let body = Body::new(Events(Some("data: one\n\n")));
-    ([(header::CONTENT_TYPE, "text/event-stream")], body)
-}
-
-/// More events than anybody reads, and then silence.
-async fn flood() -> impl IntoResponse {
-    let event = Bytes::from("data: one\n\n".repeat(1000));
-    let events = stream::repeat(event).take(10_000).chain(stream::pending());
-    let body = Body::from_stream(events.map(Ok::<_, Infallible>));
     ([(header::CONTENT_TYPE, "text/event-stream")], body)
 }
 
