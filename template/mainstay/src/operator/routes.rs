@@ -18,7 +18,7 @@ use super::log_filter;
 use super::snapshot::PoolNumbers;
 use super::state::OperatorState;
 use crate::build_info::BuildInfo;
-use crate::edge::{is_foreign, named, reject_conflicting_hosts};
+use crate::edge::{beside, is_foreign};
 use crate::input::{Json, Path};
 use crate::lifecycle;
 use crate::metrics;
@@ -52,8 +52,8 @@ pub(crate) fn routes(shown: Arc<OperatorState>) -> Router {
         .merge(probes)
         .fallback(|| async { Problem::NOT_FOUND })
         .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
-        .layer(middleware::from_fn(|request, next: Next| {
-            named(TIME_LIMIT, next.run(request))
+        .layer(middleware::from_fn(|request, next| {
+            beside(TIME_LIMIT, request, next)
         }))
 }
 
@@ -121,7 +121,6 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 async fn guard(State(shown): State<Arc<OperatorState>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).cloned();
     let admitted = match &shown.token {
-        _ if reject_conflicting_hosts(&request).is_err() => Err(Problem::BAD_REQUEST),
         Some(token) if !token.is_in(given.as_ref()).await => {
             let how = HeaderValue::from_static("Bearer");
             Err(UNAUTHORIZED.with_header(header::WWW_AUTHENTICATE, how))
