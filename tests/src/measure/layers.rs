@@ -31,64 +31,64 @@ const LAYERS: [Layer; 9] = [
         "What is counted of the request",
         "mainstay/src/metrics/http.rs",
         &[[
-            "pub fn ended(&self, request: &Ended<'_>) {",
-            "pub fn ended(&self, request: &Ended<'_>) { return;",
+            "fn ended(&self, request: &Ended<'_>) {",
+            "fn ended(&self, request: &Ended<'_>) { return;",
         ]],
     ),
     Layer::of(
         "The headers of every answer, and its id in one of them",
         EDGE,
-        &[["headers::put_on(&mut response, id);", "drop(id);"]],
+        &[["headers::put_on(&mut response, RequestId::current());", ""]],
     ),
     Layer::of(
         "Caught panics",
         EDGE,
-        &[["caught(answered)", "answered.map(Ok::<_, String>)"]],
+        &[["caught(work)", "work.map(Ok::<_, String>)"]],
     ),
     Layer::of(
         "A span, where it is wanted",
         EDGE,
-        &[[".instrument(event.span())", ""]],
+        &[[".instrument(span)", ""]],
     ),
     Layer::of(
         "The host",
         EDGE,
-        &[["host::check(&request, &http.hosts)?;", ""]],
+        &[["host::check(&request, &edge.http.hosts)?;", ""]],
     ),
     Layer::of(
-        "Whose pages may ask",
-        EDGE,
-        &[["http.origins.refuse(&request)", "false"]],
-    ),
-    Layer::of(
-        "A place among those in flight",
+        "Origins and CORS",
         EDGE,
         &[
-            ["let place = self.admission.enter().await;", ""],
+            ["edge.http.origins.reader(&request)", "None"],
+            ["edge.http.origins.preflight(&request)", "None"],
+            ["edge.http.origins.refuse(&request)", "false"],
             [
-                "let place = place.inspect_err(|_| self.requests.shed())?;",
-                "",
-            ],
-            ["(None, Some(place))", "(None, Some(()))"],
-            [
-                "Turn::with(place, ",
-                "Turn::with(self.admission.enter().await?, ",
+                "edge.http.origins.share(reader, response.headers_mut());",
+                "_ = reader.map(|index: usize| index);",
             ],
         ],
+    ),
+    Layer::of(
+        "The concurrency permit",
+        EDGE,
+        &[[
+            "edge.admission.acquire(deadline).await",
+            "edge.bodies.try_acquire_many(0).map_err(|_| Problem::OVERLOADED)",
+        ]],
     ),
     Layer::of(
         "The deadline",
         EDGE,
         &[[
-            "until(deadline, routes.call(request)).await",
-            "Some(routes.call(request).await)",
+            "until(deadline, guarded.route.clone().call(request))",
+            "guarded.route.clone().call(request).map(Some)",
         ]],
     ),
 ];
 
 /// What only those with a body have.
 const OF_BODIES: [Layer; 1] = [Layer::of(
-    "The limit of its body, and the place that it has meanwhile",
+    "Its body in one buffer, within its limits",
     EDGE,
     &[["if request.body().is_end_stream() {", "if true {"]],
 )];

@@ -44,7 +44,8 @@ impl Process {
     }
 
     async fn probe(&self, path: &str) -> (u16, String) {
-        let request = Request::get(path).body(Body::empty()).unwrap();
+        let request = Request::get(path).header("host", "localhost");
+        let request = request.body(Body::empty()).unwrap();
         let answer = self.routes.clone().oneshot(request).await.unwrap();
         let status = answer.status().as_u16();
         assert_eq!(answer.headers()["cache-control"], "no-store");
