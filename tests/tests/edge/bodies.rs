@@ -93,8 +93,8 @@ async fn one_byte_chunks_cost_no_more_than_their_body() {
     let service = faulty().start().await.unwrap().ready().await;
     let address = service.http().await;
     let chunks = "1\r\nx\r\n".repeat(LENGTH);
+    let before = Before::of(&service);
     for path in ["/upload", "/raw"] {
-        let before = Before::of(&service);
         let requests = (0..CLIENTS).map(|_| {
             let head = "HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n";
             let request = format!("POST {path} {head}{chunks}0\r\n\r\n");
