@@ -30,7 +30,7 @@ use utoipa::IntoParams;
 
 use crate::problem::{Fault, Problem};
 
-/// The version of a resource, in the header `ETag`.
+/// The version of a resource, in the header `ETag`: a strong entity tag, with its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag(String);
 
@@ -38,7 +38,7 @@ impl Tag {
     /// The tag of a resource that counts its versions.
     #[must_use]
     pub fn of_version(version: i64) -> Self {
-        Self(version.to_string())
+        Self(format!("\"{version}\""))
     }
 
     /// The tag of a resource by the hash of its bytes. It is the same in all processes of one build.
@@ -46,11 +46,7 @@ impl Tag {
     pub fn of_content(content: &[u8]) -> Self {
         let mut hasher = DefaultHasher::new();
         content.hash(&mut hasher);
-        Self(format!("{:016x}", hasher.finish()))
-    }
-
-    fn header(&self) -> Option<HeaderValue> {
-        HeaderValue::try_from(format!("\"{}\"", self.0)).ok()
+        Self(format!("\"{:016x}\"", hasher.finish()))
     }
 }
 
@@ -58,7 +54,8 @@ impl IntoResponseParts for Tag {
     type Error = Infallible;
 
     fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
-        let tag = self.header().map(|tag| (header::ETAG, tag));
+        let value = HeaderValue::try_from(self.0).ok();
+        let tag = value.map(|value| (header::ETAG, value));
         parts.headers_mut().extend(tag);
         Ok(parts)
     }
@@ -69,19 +66,14 @@ impl IntoResponseParts for Tag {
 pub struct IfNoneMatch(Condition);
 
 impl IfNoneMatch {
-    /// Reads the header. A malformed one matches nothing.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let known = Condition::of(headers, &header::IF_NONE_MATCH);
-        let known = known.ok().flatten();
-        Self(known.unwrap_or(Condition::OneOf(Vec::new())))
-    }
-
     /// The answer with its tag, or 304 if the client has this version.
     #[must_use]
     pub fn respond(&self, tag: Tag, answer: impl IntoResponse) -> Response {
         let is_known = match &self.0 {
             Condition::Any => true,
-            Condition::OneOf(known) => known.iter().any(|known| known.text == tag.0),
+            Condition::OneOf(known) => known
+                .iter()
+                .any(|known| known.strip_prefix("W/").unwrap_or(known) == tag.0),
         };
         if is_known {
             (StatusCode::NOT_MODIFIED, tag, ()).into_response()
@@ -94,8 +86,12 @@ impl IfNoneMatch {
 impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
     type Rejection = Infallible;
 
+    /// A malformed header matches nothing.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.headers))
+        let known = Condition::from_headers(&parts.headers, &header::IF_NONE_MATCH);
+        Ok(Self(
+            known.ok().flatten().unwrap_or(Condition::OneOf(Vec::new())),
+        ))
     }
 }
 
@@ -113,17 +109,12 @@ impl IfMatch {
     ///
     /// [`Problem::PRECONDITION_FAILED`] if it is about another one.
     pub fn check(&self, current: &Tag) -> Result<(), Problem> {
-        let is_meant = |tag: &Known| !tag.is_weak && tag.text == current.0;
         match &self.0 {
-            Condition::Any => Ok(()),
-            Condition::OneOf(tags) if tags.iter().any(is_meant) => Ok(()),
-            Condition::OneOf(_) => {
-                let words = format!(
-                    "is not the current version, \"{}\"; read it first",
-                    current.0
-                );
-                Err(Problem::PRECONDITION_FAILED.with([about(words)]))
+            Condition::OneOf(tags) if !tags.contains(&current.0) => {
+                let detail = format!("is not the current version, {}; read it first", current.0);
+                Err(Problem::PRECONDITION_FAILED.with([fault(detail)]))
             }
+            Condition::Any | Condition::OneOf(_) => Ok(()),
         }
     }
 }
@@ -134,8 +125,8 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let given = <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await?;
         given.ok_or_else(|| {
-            let words = "is missing: send the ETag of the version to change, or * for any version";
-            Problem::PRECONDITION_REQUIRED.with([about(words.to_owned())])
+            let detail = "is missing: send the ETag of the version to change, or * for any version";
+            Problem::PRECONDITION_REQUIRED.with([fault(detail.to_owned())])
         })
     }
 }
@@ -144,81 +135,68 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Problem> {
-        let given = Condition::of(&parts.headers, &header::IF_MATCH);
+        let given = Condition::from_headers(&parts.headers, &header::IF_MATCH);
         given.map(|given| given.map(Self)).map_err(|Malformed| {
-            let words = "must be * or a list of ETags in quotes";
-            Problem::BAD_REQUEST.with([about(words.to_owned())])
+            let detail = "must be * or a list of ETags in quotes";
+            Problem::BAD_REQUEST.with([fault(detail.to_owned())])
         })
     }
 }
 
-fn about(words: String) -> Fault {
-    Fault::in_header(header::IF_MATCH.as_str(), words)
+fn fault(detail: String) -> Fault {
+    Fault::in_header(header::IF_MATCH.as_str(), detail)
 }
 
-/// What stands in such a header.
+/// The value of `If-Match` or `If-None-Match`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Condition {
-    /// `*`: whatever there is.
+    /// `*`
     Any,
-    OneOf(Vec<Known>),
+    /// Entity tags as they were sent: in quotes, and with `W/` if they are weak.
+    OneOf(Vec<String>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Known {
-    is_weak: bool,
-    text: String,
-}
-
-/// It cannot be understood.
 struct Malformed;
 
 impl Condition {
-    /// What is in this header, if it is there.
-    fn of(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, Malformed> {
+    fn from_headers(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, Malformed> {
         let values = headers.get_all(name).iter().map(HeaderValue::to_str);
         let values: Vec<_> = values.collect::<Result<_, _>>().map_err(|_| Malformed)?;
         if values.is_empty() {
             return Ok(None);
         }
-        let condition = Self::read(&values.join(","));
-        condition.map(Some).ok_or(Malformed)
+        Self::parse(&values.join(",")).map(Some).ok_or(Malformed)
     }
 
-    fn read(text: &str) -> Option<Self> {
-        let blank = [' ', '\t'];
-        if text.trim_matches(blank) == "*" {
+    fn parse(text: &str) -> Option<Self> {
+        // A list may have empty elements.
+        const SEPARATORS: [char; 3] = [' ', '\t', ','];
+        if text.trim_matches([' ', '\t']) == "*" {
             return Some(Self::Any);
         }
         let mut tags = Vec::new();
-        let mut left = text;
-        loop {
-            // A list may have empty elements.
-            left = left.trim_start_matches([' ', '\t', ',']);
-            if left.is_empty() {
-                return (!tags.is_empty()).then_some(Self::OneOf(tags));
-            }
-            let strong = left.strip_prefix("W/");
-            let (text, rest) = strong.unwrap_or(left).strip_prefix('"')?.split_once('"')?;
-            if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let mut rest = text.trim_start_matches(SEPARATORS);
+        while !rest.is_empty() {
+            let quoted = rest.strip_prefix("W/").unwrap_or(rest);
+            let (opaque, after) = quoted.strip_prefix('"')?.split_once('"')?;
+            if !opaque.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return None;
             }
-            tags.push(Known {
-                is_weak: strong.is_some(),
-                text: text.to_owned(),
-            });
-            left = rest.trim_start_matches(blank);
-            if !left.is_empty() && !left.starts_with(',') {
+            tags.push(rest[..rest.len() - after.len()].to_owned());
+            rest = after.trim_start_matches(SEPARATORS);
+            let separator = &after[..after.len() - rest.len()];
+            if !rest.is_empty() && !separator.contains(',') {
                 return None;
             }
         }
+        (!tags.is_empty()).then_some(Self::OneOf(tags))
     }
 }
 
 /// Describes [`IfMatch`] in OpenAPI: `params(precondition::IfMatchHeader)`.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only what is said of it counts")]
+#[expect(dead_code, reason = "it only describes")]
 pub struct IfMatchHeader {
     /// The `ETag` of the version to change, so that no other change is lost; or `*` for any version.
     #[param(
@@ -232,7 +210,7 @@ pub struct IfMatchHeader {
 /// Describes `Option<IfMatch>` in OpenAPI.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only what is said of it counts")]
+#[expect(dead_code, reason = "it only describes")]
 pub struct OptionalIfMatchHeader {
     /// The `ETag` of the version to change; or `*` for any version.
     #[param(
@@ -248,7 +226,7 @@ pub struct OptionalIfMatchHeader {
 /// Describes [`IfNoneMatch`] in OpenAPI.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only what is said of it counts")]
+#[expect(dead_code, reason = "it only describes")]
 pub struct IfNoneMatchHeader {
     /// The `ETag` of the version that the client has. If it is the current one, the answer is 304, without a body.
     #[param(rename = "if-none-match", value_type = String, required = false)]
@@ -259,32 +237,23 @@ pub struct IfNoneMatchHeader {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Option<Vec<String>> {
-        match Condition::read(text)? {
-            Condition::Any => Some(vec!["*".to_owned()]),
-            Condition::OneOf(tags) => Some(
-                tags.iter()
-                    .map(|tag| format!("{}{}", if tag.is_weak { "W/" } else { "" }, tag.text))
-                    .collect(),
-            ),
-        }
-    }
-
     #[test]
-    fn a_list_of_tags_is_read_as_it_is_meant() {
+    fn list_of_entity_tags_is_parsed_or_refused() {
         for (text, tags) in [
-            ("*", &["*"] as &[_]),
-            (" * ", &["*"]),
-            ("\"1\"", &["1"]),
-            ("\"1\", \"2\"", &["1", "2"]),
-            ("\"1\",W/\"2\" ,, \"\"", &["1", "W/2", ""]),
-            ("\"a,b\"", &["a,b"]),
+            ("\"1\"", &["\"1\""] as &[_]),
+            ("\"1\", \"2\"", &["\"1\"", "\"2\""]),
+            ("\"1\",W/\"2\" ,, \"\"", &["\"1\"", "W/\"2\"", "\"\""]),
+            ("\"a,b\"", &["\"a,b\""]),
         ] {
+            let tags = tags.iter().map(ToString::to_string).collect();
             assert_eq!(
-                read(text).as_deref(),
-                Some(&tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>()[..]),
+                Condition::parse(text),
+                Some(Condition::OneOf(tags)),
                 "{text}"
             );
+        }
+        for any in ["*", " * "] {
+            assert_eq!(Condition::parse(any), Some(Condition::Any));
         }
         for text in [
             "",
@@ -297,7 +266,7 @@ mod tests {
             "\"a b\"",
             "*, \"1\"",
         ] {
-            assert_eq!(read(text), None, "{text}");
+            assert_eq!(Condition::parse(text), None, "{text}");
         }
     }
 
@@ -310,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_is_about_the_version_that_is_named_and_no_other() {
+    async fn if_match_allows_the_named_version_only() {
         async fn asked(values: &[&str]) -> Result<(), (u16, &'static str)> {
             let mut parts = headers(&header::IF_MATCH, values);
             let expected =
@@ -339,8 +308,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn whoever_knows_a_version_is_not_sent_it_again() {
+    #[tokio::test]
+    async fn if_none_match_gives_304_for_a_known_version() {
         for (values, status) in [
             (&["\"3\""] as &[_], 304),
             (&["W/\"3\""], 304),
@@ -351,8 +320,9 @@ mod tests {
             (&["3"], 200),
             (&["nonsense"], 200),
         ] {
-            let known = IfNoneMatch::of(&headers(&header::IF_NONE_MATCH, values).headers);
-            let response = known.respond(Tag::of_version(3), "three");
+            let mut parts = headers(&header::IF_NONE_MATCH, values);
+            let known = IfNoneMatch::from_request_parts(&mut parts, &()).await;
+            let response = known.unwrap().respond(Tag::of_version(3), "three");
             assert_eq!(response.status().as_u16(), status, "{values:?}");
             assert_eq!(response.headers()[header::ETAG], "\"3\"", "{values:?}");
         }

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use harness::http::{self, Conversation, Request};
+use tokio::task::JoinSet;
 
-use crate::{Before, faulty, unimpressed};
+use crate::{Before, faulty, said, unimpressed};
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_however_it_comes() {
@@ -84,6 +85,32 @@ fn bomb(size: usize) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Each chunk is its own frame, which must not be kept.
+#[tokio::test]
+async fn one_byte_chunks_cost_no_more_than_their_body() {
+    const LENGTH: usize = 1 << 20;
+    const CLIENTS: usize = 4;
+    let service = faulty().start().await.unwrap().ready().await;
+    let address = service.http().await;
+    let chunks = "1\r\nx\r\n".repeat(LENGTH);
+    let before = Before::of(&service);
+    for path in ["/upload", "/raw"] {
+        let requests = (0..CLIENTS).map(|_| {
+            let head = "HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n";
+            let request = format!("POST {path} {head}{chunks}0\r\n\r\n");
+            async move { said(address, request).await }
+        });
+        for answer in requests.collect::<JoinSet<_>>().join_all().await {
+            assert_eq!((answer.status, answer.text()), (200, "1048576"), "{path}");
+        }
+        // The buffers, while they grow, and what a connection reads at once.
+        let grown = service.peak_rss().saturating_sub(before.memory);
+        let most = CLIENTS * 3 * LENGTH;
+        println!("{path}: {CLIENTS} bodies of {LENGTH} bytes took {grown} bytes");
+        assert!(grown < most as u64, "{path}: it has grown by {grown} bytes");
+    }
+}
+
 #[tokio::test]
 async fn chunks_that_are_none_end_the_request_and_the_connection() {
     let service = faulty().start().await.unwrap().ready().await;
@@ -121,6 +148,8 @@ async fn a_form_is_no_json() {
         let answer = answer.await.unwrap();
         assert_eq!(answer.status, 415, "{kind}: {answer}");
         assert_eq!(answer.json()["code"], "unsupported_media_type", "{answer}");
+        let fault = &answer.json()["errors"][0];
+        assert_eq!(fault["detail"], "must be application/json", "{answer}");
     }
 }
 

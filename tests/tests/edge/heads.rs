@@ -141,7 +141,7 @@ async fn of_two_lengths_the_one_that_proxies_believe_counts_and_nothing_after_it
 }
 
 #[tokio::test]
-async fn a_request_says_once_which_host_it_is_for() {
+async fn request_names_exactly_one_host() {
     let service = faulty().start().await.unwrap().ready().await;
     let before = Before::of(&service);
     let address = service.http().await;
@@ -168,19 +168,21 @@ async fn a_request_says_once_which_host_it_is_for() {
 }
 
 #[tokio::test]
-async fn so_does_a_probe_and_whatever_an_operator_asks() {
+async fn probes_and_operator_need_exactly_one_host() {
     let service = faulty().start().await.unwrap().ready().await;
     let before = Before::of(&service);
     let (public, operators) = (service.http().await, service.operator().await);
-    for (address, path) in [
-        (public, "/livez"),
-        (public, "/readyz"),
-        (operators, "/livez"),
-        (operators, "/startupz"),
-        (operators, "/metrics"),
-        (operators, "/api/state"),
+    for (address, path, status) in [
+        (public, "/livez", 200),
+        (public, "/readyz", 200),
+        (operators, "/livez", 200),
+        (operators, "/startupz", 200),
+        (operators, "/metrics", 200),
+        (operators, "/api/state", 200),
+        (operators, "/nothing", 404),
     ] {
         for (origin, hosts) in [
+            ("", ""),
             ("", "host: localhost\r\nhost: localhost\r\n"),
             ("", "host: localhost\r\nhost: 127.0.0.1\r\n"),
             ("http://127.0.0.1", "host: localhost\r\n"),
@@ -190,15 +192,14 @@ async fn so_does_a_probe_and_whatever_an_operator_asks() {
             assert_eq!(answer.status, 400, "{request}: {answer}");
             is_refused_as(&answer, "bad_request");
         }
-        for (origin, hosts) in [
-            ("", "host: localhost\r\n"),
-            ("http://localhost", "host: localhost\r\n"),
-            // Who knocks by hand need not say.
-            ("", ""),
+        for (origin, version, hosts) in [
+            ("", "1.1", "host: localhost\r\n"),
+            ("http://localhost", "1.1", "host: localhost\r\n"),
+            ("", "1.0", ""),
         ] {
-            let request = format!("GET {origin}{path} HTTP/1.1\r\n{hosts}\r\n");
+            let request = format!("GET {origin}{path} HTTP/{version}\r\n{hosts}\r\n");
             let answer = said(address, &request).await;
-            assert_eq!(answer.status, 200, "{request}: {answer}");
+            assert_eq!(answer.status, status, "{request}: {answer}");
         }
     }
     unimpressed(&service, before).await;

@@ -1,16 +1,13 @@
 //! The limit of concurrent requests.
 //!
 //! `http.max_in_flight` requests run at once, and `http.max_waiting` more wait up to `http.max_wait` for a permit. Any
-//! other request gets 503 at once, at little cost. So admitted requests stay fast under overload. A request whose body
-//! stalls holds [no permit](super::turn).
+//! other request gets 503 at once, at little cost. So admitted requests stay fast under overload.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use crate::context::Context;
 use crate::problem::Problem;
 use crate::settings::{Check, Reader, Section};
 
@@ -36,167 +33,120 @@ impl Section for Overload {
     }
 }
 
-/// The places.
+/// The permits, and the queue for them.
 #[derive(Debug)]
 pub(super) struct Admission {
-    places: Semaphore,
-    waiting: AtomicUsize,
-    /// What those who have stepped out have brought, and the most of it, in bytes.
-    outside: AtomicUsize,
-    most_outside: usize,
-    limits: Overload,
+    permits: Semaphore,
+    queue: Semaphore,
+    wait: Duration,
 }
 
 impl Admission {
-    /// Each that is let in may bring a body up to this limit.
-    pub(super) fn new(limits: Overload, body_limit: usize) -> Self {
+    pub(super) fn new(limits: &Overload) -> Self {
         Self {
-            places: Semaphore::new(limits.in_flight),
-            waiting: AtomicUsize::new(0),
-            outside: AtomicUsize::new(0),
-            most_outside: limits.in_flight.saturating_mul(body_limit),
-            limits,
+            permits: Semaphore::new(limits.in_flight),
+            queue: Semaphore::new(limits.waiting.min(Semaphore::MAX_PERMITS)),
+            wait: limits.wait,
         }
     }
 
-    /// A place that was forgotten is free again.
-    pub(super) fn give_back(&self) {
-        self.places.add_permits(1);
-    }
-
-    /// Whether there is memory for what one who has no place has brought: until it
-    /// [has one again](Self::came_back), or is gone.
-    pub(super) fn may_step_out(&self, brought: usize) -> bool {
-        let before = self.outside.fetch_add(brought, Ordering::Relaxed);
-        let may = before.saturating_add(brought) <= self.most_outside;
-        if !may {
-            self.came_back(brought);
+    /// Takes a permit. A request waits for it until its deadline at most.
+    pub(super) async fn acquire(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Problem> {
+        if let Ok(permit) = self.permits.try_acquire() {
+            return Ok(permit);
         }
-        may
-    }
-
-    pub(super) fn came_back(&self, brought: usize) {
-        self.outside.fetch_sub(brought, Ordering::Relaxed);
-    }
-
-    /// A place, until it is dropped.
-    pub(super) async fn enter(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        if let Ok(place) = self.places.try_acquire() {
-            return Ok(place);
-        }
-        let waits = Waiting::among(&self.waiting, self.limits.waiting);
-        let _waits = waits.ok_or(Problem::OVERLOADED)?;
-        // No longer than there is time for the request.
-        let left = Context::time_left().unwrap_or(Duration::MAX);
-        match timeout(self.limits.wait.min(left), self.places.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            // The places are never closed: it took too long.
+        let Ok(_place) = self.queue.try_acquire() else {
+            return Err(Problem::OVERLOADED);
+        };
+        let end = deadline.min(Instant::now() + self.wait);
+        match timeout_at(end, self.permits.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // The semaphore is never closed, so this is a timeout.
             Ok(Err(_)) | Err(_) => Err(Problem::OVERLOADED),
         }
     }
 }
 
-/// One of those who wait, until it is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn among(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let waits = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(waits)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
 
-    fn with(waiting: usize) -> Admission {
-        let limits = Overload {
+    fn two_permits(waiting: usize) -> Admission {
+        Admission::new(&Overload {
             in_flight: 2,
             waiting,
             wait: Duration::from_millis(500),
-        };
-        Admission::new(limits, 10)
+        })
+    }
+
+    async fn acquire(admission: &Admission) -> Result<SemaphorePermit<'_>, Problem> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        admission.acquire(deadline).await
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_finds_no_place_waits_and_not_for_long() {
-        let admission = with(1);
-        let places = [
-            admission.enter().await.unwrap(),
-            admission.enter().await.unwrap(),
+    async fn request_waits_for_a_permit_up_to_max_wait() {
+        let admission = two_permits(1);
+        let permits = [
+            acquire(&admission).await.unwrap(),
+            acquire(&admission).await.unwrap(),
         ];
         let began = Instant::now();
-        assert_eq!(admission.enter().await.unwrap_err().code, "overloaded");
+        assert_eq!(acquire(&admission).await.unwrap_err().code, "overloaded");
         assert_eq!(began.elapsed(), Duration::from_millis(500));
-        drop(places);
-        _ = admission.enter().await.unwrap();
+        drop(permits);
+        _ = acquire(&admission).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_longer_than_there_is_time() {
-        let admission = with(1);
-        let _first = admission.enter().await.unwrap();
-        let _second = admission.enter().await.unwrap();
+    async fn request_waits_no_longer_than_its_deadline() {
+        let admission = two_permits(1);
+        let _first = acquire(&admission).await.unwrap();
+        let _second = acquire(&admission).await.unwrap();
         let began = Instant::now();
-        let request = Context::until(began + Duration::from_millis(100));
-        assert!(request.scope(admission.enter()).await.is_err());
+        let deadline = began + Duration::from_millis(100);
+        assert!(admission.acquire(deadline).await.is_err());
         assert_eq!(began.elapsed(), Duration::from_millis(100));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_has_the_next_place() {
-        let admission = with(1);
-        let first = admission.enter().await.unwrap();
-        let _second = admission.enter().await.unwrap();
-        let leaves = async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+    async fn waiting_request_gets_the_next_permit() {
+        let admission = two_permits(1);
+        let first = acquire(&admission).await.unwrap();
+        let _second = acquire(&admission).await.unwrap();
+        let release = async {
+            sleep(Duration::from_millis(200)).await;
             drop(first);
         };
-        let (third, ()) = tokio::join!(admission.enter(), leaves);
+        let (third, ()) = tokio::join!(acquire(&admission), release);
         assert!(third.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_finds_all_of_them_waiting_is_told_at_once() {
-        let admission = with(2);
-        let _first = admission.enter().await.unwrap();
-        let _second = admission.enter().await.unwrap();
+    async fn full_queue_refuses_at_once() {
+        let admission = two_permits(2);
+        let _first = acquire(&admission).await.unwrap();
+        let _second = acquire(&admission).await.unwrap();
         let began = Instant::now();
         let too_many = async {
             tokio::task::yield_now().await;
-            assert!(admission.enter().await.is_err());
+            assert!(acquire(&admission).await.is_err());
             assert_eq!(began.elapsed(), Duration::ZERO);
         };
-        let (third, fourth, ()) = tokio::join!(admission.enter(), admission.enter(), too_many);
+        let (third, fourth, ()) = tokio::join!(acquire(&admission), acquire(&admission), too_many);
         assert!(third.is_err() && fourth.is_err());
-        assert_eq!(admission.waiting.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn requests_that_stepped_out_have_bounded_memory() {
-        let admission = with(1);
-        assert!(admission.may_step_out(10) && admission.may_step_out(10));
-        assert!(!admission.may_step_out(1));
-        admission.came_back(10);
-        assert!(admission.may_step_out(1));
+        assert_eq!(admission.queue.available_permits(), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_leaves_while_waiting_makes_room() {
-        let admission = with(1);
-        let _first = admission.enter().await.unwrap();
-        let _second = admission.enter().await.unwrap();
-        let left = timeout(Duration::from_millis(1), admission.enter()).await;
+    async fn cancelled_request_leaves_the_queue() {
+        let admission = two_permits(1);
+        let _first = acquire(&admission).await.unwrap();
+        let _second = acquire(&admission).await.unwrap();
+        let left = timeout(Duration::from_millis(1), acquire(&admission)).await;
         assert!(left.is_err());
-        assert_eq!(admission.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(admission.queue.available_permits(), 1);
     }
 }

@@ -1,183 +1,170 @@
-//! The body of a request, limited to `http.body_limit` before and after decompression. It reports whether the client
-//! is late, and gives the [permit](Turn) of the request back while it stalls.
+//! The body of a request, read into one buffer before its handler runs.
+//!
+//! The buffer has the limit of `http.body_limit`, before and after decompression. A budget for all bodies that are
+//! being read is charged for the capacity of each buffer, however small the chunks are in which the body arrives. When
+//! the budget is used up, a body that needs more gets 503.
 
-use std::io;
-use std::mem;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+#[cfg(feature = "gzip")]
+use std::io::Cursor;
 
 #[cfg(feature = "gzip")]
 use async_compression::tokio::bufread::GzipDecoder;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::RequestExt;
+use axum::body::{Body, HttpBody};
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
+use futures_util::StreamExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::coop::consume_budget;
 #[cfg(feature = "gzip")]
-use futures_util::TryStreamExt;
-use http_body::{Frame, SizeHint};
-#[cfg(feature = "gzip")]
-use tokio_util::io::{ReaderStream, StreamReader};
+use tokio_util::io::ReaderStream;
 
-use super::account::{Account, Progress};
-use super::in_turns::InTurns;
-use super::turn::Turn;
-use crate::problem::Problem;
+use crate::problem::{Fault, Problem};
 
-/// Tells what has become of a body, while somebody else reads it. Until it is dropped, the request has
-/// its turn.
-pub(super) struct Receipt(Arc<Account>);
+const SUPPORTED: &str = if cfg!(feature = "gzip") {
+    "gzip"
+} else {
+    "identity"
+};
 
-impl Receipt {
-    /// What the request failed of, if it was of its body.
-    pub(super) fn failure(&self) -> Option<Problem> {
-        let failures = [
-            (Progress::TooLarge, Problem::BODY_TOO_LARGE),
-            (Progress::Broken, Problem::BAD_REQUEST),
-            (Progress::Crowded, Problem::OVERLOADED),
-        ];
-        let mut failures = failures.into_iter();
-        failures.find_map(|(progress, problem)| self.0.is(progress).then_some(problem))
-    }
-
-    /// Whether it is the client who is waited for.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.0.is(Progress::Awaited)
-    }
+/// The budget for `in_flight` bodies of the largest size, in bytes.
+pub(super) fn budget(in_flight: usize, limit: usize) -> Semaphore {
+    Semaphore::new(in_flight.saturating_mul(limit).min(Semaphore::MAX_PERMITS))
 }
 
-impl Drop for Receipt {
-    fn drop(&mut self) {
-        self.0.turn.end();
-    }
+/// A body in memory, and its share of the budget.
+pub(super) struct Buffered<'a> {
+    pub(super) bytes: Vec<u8>,
+    charge: SemaphorePermit<'a>,
 }
 
-/// Makes the body keep to the limit.
-pub(super) fn bound(request: &mut Request, limit: usize, turn: Turn) -> Result<Receipt, Problem> {
-    let account = Arc::new(Account::new(turn));
-    let receipt = Receipt(Arc::clone(&account));
-    let too_large = |least: u64| usize::try_from(least).is_ok_and(|least| least > limit);
-    if too_large(request.body().size_hint().lower()) {
-        return Err(Problem::BODY_TOO_LARGE);
-    }
-    let body = InTurns::new(mem::take(request.body_mut()), &account);
-    #[cfg_attr(
-        not(feature = "gzip"),
-        expect(unused_mut, reason = "it is decompressed otherwise")
-    )]
-    let mut body = Bounded::new(body, limit, &account);
-    let headers = request.headers_mut();
-    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    let encoding = encodings
-        .next()
-        .map(|encoding| encoding.as_bytes().to_ascii_lowercase());
-    let is_one = encodings.next().is_none();
-    let body = match encoding.as_deref() {
-        None => Body::new(body),
-        Some(b"identity") if is_one => Body::new(body),
-        #[cfg(feature = "gzip")]
-        Some(b"gzip" | b"x-gzip") if is_one => {
-            headers.remove(header::CONTENT_ENCODING);
-            headers.remove(header::CONTENT_LENGTH);
-            body.is_read = false;
-            // A few bytes can become very many: what comes out has the limit as well.
-            let body = decompressed(Body::new(body));
-            Body::new(Bounded::new(body, limit, &account))
+/// Reads a body to its end.
+pub(super) async fn read(
+    body: Body,
+    limit: usize,
+    budget: &Semaphore,
+) -> Result<Buffered<'_>, Problem> {
+    check_declared(&body, limit)?;
+    let mut chunks = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let mut charge = reserve(budget, 0)?;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Problem::BAD_REQUEST)?;
+        let length = bytes.len().saturating_add(chunk.len());
+        if length > limit {
+            return Err(Problem::BODY_TOO_LARGE);
         }
-        Some(_) => {
-            let known = if cfg!(feature = "gzip") {
-                "gzip"
-            } else {
-                "identity"
-            };
-            let known = HeaderValue::from_static(known);
-            let refused = Problem::UNSUPPORTED_MEDIA_TYPE;
-            return Err(refused.with_header(header::ACCEPT_ENCODING, known));
+        if length > bytes.capacity() {
+            // A declared length is not reserved: a client could declare much, and send nothing.
+            let capacity = length.max(2 * bytes.capacity()).min(limit);
+            charge.merge(reserve(budget, capacity - bytes.capacity())?);
+            bytes.reserve_exact(capacity - bytes.len());
         }
-    };
-    *request.body_mut() = body;
-    // Extractors have a limit of their own, unless they are told that there is one.
-    DefaultBodyLimit::disable().apply(request);
-    Ok(receipt)
+        bytes.extend_from_slice(&chunk);
+        // A body that is in memory already never waits.
+        consume_budget().await;
+    }
+    Ok(Buffered { bytes, charge })
+}
+
+fn reserve(budget: &Semaphore, size: usize) -> Result<SemaphorePermit<'_>, Problem> {
+    let size = u32::try_from(size).map_err(|_| Problem::BODY_TOO_LARGE)?;
+    budget
+        .try_acquire_many(size)
+        .map_err(|_| Problem::OVERLOADED)
+}
+
+impl Buffered<'_> {
+    /// Decompresses a body.
+    pub(super) async fn gunzip(self, limit: usize, budget: &Semaphore) -> Result<Vec<u8>, Problem> {
+        let Self { bytes, charge } = self;
+        let plain = read(decompressed(bytes), limit, budget).await?;
+        drop(charge);
+        Ok(plain.bytes)
+    }
 }
 
 #[cfg(feature = "gzip")]
-fn decompressed(body: Body) -> Body {
-    let compressed = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
-    let mut decoder = GzipDecoder::new(compressed);
-    // One after the other, as `cat a.gz b.gz` makes them.
+fn decompressed(bytes: Vec<u8>) -> Body {
+    let mut decoder = GzipDecoder::new(Cursor::new(bytes));
+    // Several members, one after the other, as `cat a.gz b.gz` writes them.
     decoder.multiple_members(true);
     Body::from_stream(ReaderStream::new(decoder))
 }
 
-/// A body that ends in an error beyond its limit.
-struct Bounded<B> {
-    body: B,
-    limit: usize,
-    passed: usize,
-    /// By the handler, and not by what decompresses it first.
-    is_read: bool,
-    account: Arc<Account>,
+/// Without the feature, [`take_gzip`] refuses compressed bodies.
+#[cfg(not(feature = "gzip"))]
+fn decompressed(bytes: Vec<u8>) -> Body {
+    Body::from(bytes)
 }
 
-impl<B> Bounded<B> {
-    fn new(body: B, limit: usize, account: &Arc<Account>) -> Self {
-        Self {
-            body,
-            limit,
-            passed: 0,
-            is_read: true,
-            account: Arc::clone(account),
-        }
+/// Limits a body that its handler reads as a stream.
+pub(super) fn limit_stream(mut request: Request, limit: usize) -> Result<Request, Problem> {
+    if take_gzip(request.headers_mut())? {
+        return Err(unsupported("must be identity".to_owned()));
+    }
+    check_declared(request.body(), limit)?;
+    DefaultBodyLimit::max(limit).apply(&mut request);
+    Ok(request.with_limited_body())
+}
+
+fn check_declared(body: &Body, limit: usize) -> Result<(), Problem> {
+    let declared = usize::try_from(body.size_hint().lower());
+    if declared.is_ok_and(|declared| declared <= limit) {
+        Ok(())
+    } else {
+        Err(Problem::BODY_TOO_LARGE)
     }
 }
 
-impl<B> HttpBody for Bounded<B>
-where
-    B: HttpBody<Data = Bytes, Error = axum::Error> + Unpin,
-{
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.account.is_over() {
-            // Also for whoever passes over an error, and asks for more.
-            return Poll::Ready(None);
+/// Whether the body is compressed. If it is, this removes the headers that describe the compressed form.
+pub(super) fn take_gzip(headers: &mut HeaderMap) -> Result<bool, Problem> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let Some(encoding) = encodings.next() else {
+        return Ok(false);
+    };
+    let encoding = String::from_utf8_lossy(encoding.as_bytes()).to_ascii_lowercase();
+    match encoding.as_str() {
+        _ if encodings.next().is_some() => Err(unsupported("must be a single encoding".to_owned())),
+        "identity" => Ok(false),
+        "gzip" | "x-gzip" if cfg!(feature = "gzip") => {
+            headers.remove(header::CONTENT_ENCODING);
+            headers.remove(header::CONTENT_LENGTH);
+            Ok(true)
         }
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if polled.is_pending() && self.is_read {
-            // All there was has been handed on, and is counted.
-            let brought = self.account.brought.load(Ordering::Relaxed);
-            self.account.turn.step_out(brought);
-        }
-        let frame = ready!(polled);
-        match &frame {
-            Some(Ok(frame)) => {
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                self.passed = self.passed.saturating_add(length);
-                if self.passed > self.limit {
-                    self.account.note(Progress::TooLarge);
-                    let words = io::Error::other("the body is larger than http.body_limit");
-                    return Poll::Ready(Some(Err(axum::Error::new(words))));
-                }
-                self.account
-                    .brought
-                    .fetch_max(self.passed, Ordering::Relaxed);
-            }
-            Some(Err(_)) => self.account.note(Progress::Broken),
-            None => {}
-        }
-        Poll::Ready(frame)
+        other => Err(unsupported(format!(
+            "encoding {other:.40} is not supported, expected {SUPPORTED}"
+        ))),
     }
+}
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
+fn unsupported(detail: String) -> Problem {
+    Problem::UNSUPPORTED_MEDIA_TYPE
+        .with([Fault::in_header(header::CONTENT_ENCODING.as_str(), detail)])
+        .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static(SUPPORTED))
+}
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::body::Bytes;
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn buffer_is_charged_for_its_capacity() {
+        const LENGTH: usize = 1000;
+        let budget = budget(2, LENGTH);
+        let byte = Ok::<_, Infallible>(Bytes::from_static(b"7"));
+        let chunks = stream::iter(vec![byte; LENGTH]);
+        let buffered = read(Body::from_stream(chunks), LENGTH, &budget).await;
+        let buffered = buffered.unwrap();
+        assert_eq!(buffered.bytes, [b'7'; LENGTH]);
+        assert_eq!(buffered.bytes.capacity(), LENGTH);
+        assert_eq!(budget.available_permits(), LENGTH);
+        drop(buffered);
+        assert_eq!(budget.available_permits(), 2 * LENGTH);
     }
 }

@@ -1,4 +1,4 @@
-//! The deadline of a request. tokio's `timeout_at` registers a timer for every request; most requests are answered at
+//! The deadline of a request. tokio's `timeout_at` prepares a timer for every request; most requests are answered at
 //! once, and need none.
 
 use std::pin::Pin;
@@ -8,13 +8,12 @@ use pin_project_lite::pin_project;
 use tokio::task::coop::{Unconstrained, unconstrained};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Runs this to its end, or until the deadline: then there is nothing.
+/// Runs `work` until the deadline. Returns `None` if it did not end by then.
 pub(super) fn until<F: Future>(deadline: Instant, work: F) -> Until<F> {
-    let timer = None;
     Until {
         work,
         deadline,
-        timer,
+        timer: None,
     }
 }
 
@@ -24,7 +23,8 @@ pin_project! {
         #[pin]
         work: F,
         deadline: Instant,
-        // There is one once something is waited for. Work that never stops to wait leaves it time as well.
+        // Made when the work waits for the first time. Unconstrained, so that it also fires when the work uses up
+        // the cooperative budget of its task.
         timer: Option<Pin<Box<Unconstrained<Sleep>>>>,
     }
 }
@@ -58,7 +58,7 @@ mod tests {
     const TIME: Duration = Duration::from_secs(3);
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_done_in_time_is_done() {
+    async fn work_ends_by_itself_or_at_the_deadline() {
         let deadline = Instant::now() + TIME;
         assert_eq!(until(deadline, async { 1 }).await, Some(1));
         let slow = async {
@@ -71,9 +71,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_takes_every_turn_has_its_end_as_well() {
+    async fn work_that_uses_up_its_budget_ends_at_the_deadline() {
         let deadline = Instant::now() + Duration::from_millis(1);
-        // It has used up what a task may do at once whenever the timer is looked at.
+        // It has used up the cooperative budget whenever the timer is polled.
         let busy = poll_fn(|context| -> Poll<()> {
             while let Poll::Ready(turn) = poll_proceed(context) {
                 turn.made_progress();

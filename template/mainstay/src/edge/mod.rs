@@ -5,55 +5,51 @@
 //! - Every request logs exactly one `request` event, with the template of its route, and never the query.
 //! - Errors that no handler made (404, 405, a body that is too large) are [`Problem`]s as well.
 //! - Hosts, origins, sizes and the number of requests are checked before a handler runs.
+//! - A body is in memory before the request takes a concurrency permit. So clients that send slowly do not keep other
+//!   requests from being served, however many they are. Routes that [stream their bodies](protect_with_streams) take
+//!   the permit first.
 //!
-//! To read the code, start with `Edge::pass` and `Edge::admit`.
+//! To read the code, start with `handle`.
 
-mod account;
-mod address;
 mod admission;
 mod body;
 mod deadline;
 mod event;
 mod headers;
 mod host;
-mod in_turns;
 mod origin;
 mod peers;
 mod settings;
 mod trace;
-mod turn;
 
 use std::convert::Infallible;
+use std::mem;
 use std::sync::Arc;
-use std::task::{Context as Polling, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::HttpBody;
-use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::body::{Body, HttpBody};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderName, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tower::layer::layer_fn;
-use tower::{Layer, Service, service_fn};
-use tower_http::cors::Cors;
+use tower::{Service, service_fn};
 use tracing::Instrument;
 
 use crate::context::{Context, RequestId};
 use crate::header_names::REQUEST_ID;
 use crate::metrics::http::Recorder;
 use crate::panics::caught;
-use crate::problem::{self, Problem};
+use crate::problem::{Problem, into_problem_response};
 use admission::Admission;
 use deadline::until;
 use event::Event;
-use turn::Turn;
 
-pub(crate) use headers::named;
-pub(crate) use host::reject_conflicting_hosts;
 pub(crate) use origin::is_foreign;
 pub use peers::Client;
 pub use settings::Http;
@@ -63,133 +59,186 @@ const LONGEST_URI: usize = 8 * 1024;
 
 /// Wraps the routes of a service in the middleware, which records requests in `requests`.
 pub fn protect(routes: Router, http: &Http, requests: Recorder) -> Router {
+    protect_with_streams(routes, Router::new(), http, requests)
+}
+
+/// Like [`protect`], with further routes whose handlers read the body as a stream, in `streams`. They take their
+/// concurrency permit before the body arrives, so a slow client holds a permit. Their bodies have the same limit, but
+/// may not be compressed.
+///
+/// # Panics
+///
+/// If a route is in both, as [`Router::merge`] does.
+pub fn protect_with_streams(
+    routes: Router,
+    streams: Router,
+    http: &Http,
+    requests: Recorder,
+) -> Router {
     let edge = Arc::new(Edge {
-        admission: Arc::new(Admission::new(http.overload.clone(), http.body_limit.0)),
+        admission: Admission::new(&http.overload),
+        bodies: body::budget(http.overload.in_flight, http.body_limit.0),
         requests,
         http: http.clone(),
     });
-    let layer = layer_fn(move |routes: Route| {
-        let gate = Gate::to(Inside {
-            edge: Arc::clone(&edge),
-            routes,
-        });
+    // A single layer: each costs a request two allocations.
+    let layer = |streams_body| {
         let edge = Arc::clone(&edge);
-        service_fn(move |request| edge.pass(request, gate.clone()))
-    });
-    let routes = routes
+        layer_fn(move |route| {
+            let guarded = Arc::new(Guarded {
+                edge: Arc::clone(&edge),
+                route,
+                streams_body,
+            });
+            service_fn(move |request| handle(Arc::clone(&guarded), request))
+        })
+    };
+    let streams = streams
+        .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
+        .layer(layer(true));
+    routes
         .fallback(|| async { Problem::NOT_FOUND })
-        .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED });
-    // One layer, since a request costs two allocations for each.
-    routes.layer(layer)
+        .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
+        .layer(layer(false))
+        .merge(streams)
 }
 
 #[derive(Debug)]
 struct Edge {
-    admission: Arc<Admission>,
+    admission: Admission,
+    bodies: Semaphore,
     requests: Recorder,
     http: Http,
 }
 
-impl Edge {
-    /// A request on its way in, and its answer on its way out.
-    fn pass(&self, request: Request, gate: Gate) -> impl Future<Output = Passed> + use<> {
-        let now = Instant::now();
-        let context = self.context(&request, now);
-        // Told and counted when this ends, however it does.
-        let mut event = Event::begun(now, &request, &context, self.requests, &self.http);
-        let id = context.id.clone();
-        let answered = gate.answer(request).instrument(event.span());
-        let passed = answered.map(move |mut response| {
-            headers::put_on(&mut response, id);
-            event.answered(&response);
-            Ok(response)
-        });
-        // Whatever runs for the request can tell for which.
-        context.scope(passed)
-    }
+/// A route behind the edge.
+struct Guarded {
+    edge: Arc<Edge>,
+    route: Route,
+    streams_body: bool,
+}
 
-    /// What is to be known of a request wherever it goes.
-    fn context(&self, request: &Request, now: Instant) -> Context {
+/// Handles one request, from its head to the head of its answer.
+///
+/// Not an `async fn`: that would hold the request twice, and each copy of it costs time.
+fn handle(
+    guarded: Arc<Guarded>,
+    mut request: Request,
+) -> impl Future<Output = Result<Response, Infallible>> {
+    let edge = Arc::clone(&guarded.edge);
+    let started = Instant::now();
+    let context = edge.context(&request, started);
+    let deadline = context.deadline;
+    // Logs and counts the request when it is dropped.
+    let mut event = Event::begin(started, &request, &context, edge.requests, &edge.http);
+    let span = event.span();
+    let reader = edge.http.origins.reader(&request);
+
+    // The cheapest checks come first.
+    let work = async move {
+        let edge = &*guarded.edge;
+        host::check(&request, &edge.http.hosts)?;
+        if uri_length(request.uri()) > LONGEST_URI {
+            return Err(Problem::URI_TOO_LONG);
+        }
+        if let Some(response) = edge.http.origins.preflight(&request) {
+            return Ok(response);
+        }
+        if edge.http.origins.refuse(&request) {
+            return Err(Problem::CROSS_ORIGIN);
+        }
+        if deadline <= started {
+            return Err(Problem::TIMEOUT);
+        }
+        // Not in a variable before it is unwrapped: the future would keep room for the problem.
+        let _permit = if request.body().is_end_stream() {
+            edge.admission.acquire(deadline).await
+        } else if guarded.streams_body {
+            request = body::limit_stream(request, edge.http.body_limit.0)?;
+            edge.admission.acquire(deadline).await
+        } else {
+            // Boxed, since most requests have no body, and should not be larger because of it.
+            Box::pin(edge.read_body(&mut request, deadline)).await
+        }
+        .inspect_err(|problem| edge.count_shed(problem))?;
+        let is_options = request.method() == Method::OPTIONS;
+        let answered = until(deadline, guarded.route.clone().call(request));
+        let Some(Ok(response)) = answered.await else {
+            return Err(Problem::TIMEOUT);
+        };
+        if is_options && response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            return Ok(allowed_methods(response));
+        }
+        Ok(into_problem_response(response))
+    };
+
+    // A panic ends only this request.
+    let answered = caught(work).instrument(span).map(move |answered| {
+        let mut response = match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(problem)) => problem.into_response(),
+            Err(_logged) => Problem::INTERNAL.into_response(),
+        };
+        edge.http.origins.share(reader, response.headers_mut());
+        headers::put_on(&mut response, RequestId::current());
+        event.answered(&response);
+        Ok(response)
+    });
+    context.scope(answered)
+}
+
+impl Edge {
+    fn context(&self, request: &Request, started: Instant) -> Context {
         let (headers, http) = (request.headers(), &self.http);
-        let peer = peers::judge(request, &http.trusted_proxies);
+        let peer = peers::of(request, &http.trusted_proxies);
         let is_trusted = peer.as_ref().is_some_and(|peer| peer.is_trusted);
-        // What anybody can say is believed only of those in front of us.
-        let believed = |name: &HeaderName| is_trusted.then(|| headers.get(name)).flatten();
-        let given = believed(&REQUEST_ID).and_then(RequestId::given);
-        let patience = http.timeout_header.as_ref();
-        let patience = patience.and_then(|header| peers::patience(believed(&header.0)?));
-        let patience = patience.unwrap_or(Duration::MAX);
+        // Only trusted proxies may set these headers.
+        let trusted = |name: &HeaderName| is_trusted.then(|| headers.get(name)).flatten();
+        let id = trusted(&REQUEST_ID).and_then(RequestId::given);
+        let timeout = http.timeout_header.as_ref();
+        let timeout = timeout.and_then(|header| peers::timeout(trusted(&header.0)?));
+        let timeout = timeout.unwrap_or(Duration::MAX);
         let trace = trace::of(headers, is_trusted, http.trace_ratio);
         Context {
-            id: given.unwrap_or_else(RequestId::next),
+            id: id.unwrap_or_else(RequestId::next),
             trace: trace.map(Arc::new),
             client: peer.map(|peer| peer.client),
-            deadline: now + http.request_timeout.min(patience),
+            deadline: started + http.request_timeout.min(timeout),
         }
     }
 
-    /// What is refused before any handler has seen it comes first, and the cheapest of that.
-    fn admit(
-        self: Arc<Self>,
-        mut request: Request,
-        mut routes: Route,
-    ) -> impl Future<Output = Result<Response, Problem>> {
-        let asks_for_methods = request.method() == Method::OPTIONS;
-        // Not an `async fn`, which would hold the request twice, and be moved about with both.
-        async move {
-            let http = &self.http;
-            host::check(&request, &http.hosts)?;
-            if length(request.uri()) > LONGEST_URI {
-                return Err(Problem::URI_TOO_LONG);
-            }
-            if http.origins.refuse(&request) {
-                return Err(Problem::CROSS_ORIGIN);
-            }
-            // Nobody who waits here has cost much.
-            let place = self.admission.enter().await;
-            let place = place.inspect_err(|_| self.requests.shed())?;
-            let deadline = Context::with(|context| context.deadline);
-            let deadline = deadline.unwrap_or_else(|| Instant::now() + http.request_timeout);
-            if deadline <= Instant::now() {
-                return Err(Problem::TIMEOUT);
-            }
-            // Most requests have no body, and keep their place until they are answered.
-            let (receipt, _place) = if request.body().is_end_stream() {
-                (None, Some(place))
-            } else {
-                let turn = Turn::with(place, &self.admission);
-                let receipt = body::bound(&mut request, http.body_limit.0, turn)?;
-                (Some(receipt), None)
-            };
-            let Some(Ok(response)) = until(deadline, routes.call(request)).await else {
-                let is_awaited = receipt.is_some_and(|receipt| receipt.is_awaited());
-                let problem = if is_awaited {
-                    Problem::TOO_SLOW
-                } else {
-                    Problem::TIMEOUT
-                };
-                return Err(problem);
-            };
-            match receipt.and_then(|receipt| receipt.failure()) {
-                // A handler that could not read the body may not know why.
-                Some(problem) if !response.status().is_success() => {
-                    if problem.code == Problem::OVERLOADED.code {
-                        self.requests.shed();
-                    }
-                    Err(problem)
-                }
-                _ if asks_for_methods => Ok(options(response)),
-                _ => Ok(response),
-            }
+    fn count_shed(&self, problem: &Problem) {
+        if problem.code == Problem::OVERLOADED.code {
+            self.requests.shed();
         }
+    }
+
+    /// Reads the body, and then takes a permit.
+    async fn read_body(
+        &self,
+        request: &mut Request,
+        deadline: Instant,
+    ) -> Result<SemaphorePermit<'_>, Problem> {
+        let limit = self.http.body_limit.0;
+        let is_gzip = body::take_gzip(request.headers_mut())?;
+        let body = mem::take(request.body_mut());
+        let read = until(deadline, body::read(body, limit, &self.bodies)).await;
+        let buffered = read.ok_or(Problem::TOO_SLOW)??;
+        let permit = self.admission.acquire(deadline).await?;
+        let bytes = if is_gzip {
+            // Decompression is work, so it needs the permit.
+            buffered.gunzip(limit, &self.bodies).await?
+        } else {
+            buffered.bytes
+        };
+        *request.body_mut() = Body::from(bytes);
+        DefaultBodyLimit::disable().apply(request);
+        Ok(permit)
     }
 }
 
-/// Which methods there are is an answer, where that is the question.
-fn options(mut response: Response) -> Response {
-    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
-        return response;
-    }
+/// The answer to `OPTIONS`, made of the refusal of that method.
+fn allowed_methods(mut response: Response) -> Response {
     let mut answer = StatusCode::NO_CONTENT.into_response();
     if let Some(methods) = response.headers_mut().remove(header::ALLOW) {
         answer.headers_mut().insert(header::ALLOW, methods);
@@ -197,94 +246,28 @@ fn options(mut response: Response) -> Response {
     answer
 }
 
-fn length(uri: &Uri) -> usize {
+fn uri_length(uri: &Uri) -> usize {
     uri.path_and_query().map_or(0, |it| it.as_str().len())
 }
 
-/// Whose pages may read what comes out: refusals as well, and what becomes of a panic.
-#[derive(Clone)]
-enum Gate {
-    Own(Inside),
-    Shared(Box<Cors<Inside>>),
-}
-
-impl Gate {
-    fn to(inside: Inside) -> Self {
-        match inside.edge.http.origins.layer() {
-            Some(cors) => Self::Shared(Box::new(cors.layer(inside))),
-            None => Self::Own(inside),
-        }
+/// The middleware of the routes beside the edge, which are the probes and those of the operator: a host, an id and the
+/// security headers, for requests with this much time.
+pub(crate) async fn with_id_and_host(time: Duration, request: Request, next: Next) -> Response {
+    // The probes of the operator's listener come through here twice.
+    if RequestId::current().is_some() {
+        return next.run(request).await;
     }
-
-    fn answer(self, request: Request) -> impl Future<Output = Response> {
-        match self {
-            Self::Own(inside) => Either::Left(inside.answer(request)),
-            // The layer takes this for what a browser asks before it asks, which only some of it is.
-            Self::Shared(inside) if is_about_methods(&request) => {
-                let answer = inside.into_inner().answer(request);
-                Either::Right(Either::Left(answer.map(differs_by_origin)))
-            }
-            Self::Shared(mut inside) => {
-                let answer = inside.call(request);
-                Either::Right(Either::Right(answer.map(|Ok(response)| response)))
-            }
-        }
-    }
-}
-
-/// Whether it is asked which methods there are, and not whether a page may use one.
-fn is_about_methods(request: &Request) -> bool {
-    let of_browser = [header::ORIGIN, header::ACCESS_CONTROL_REQUEST_METHOD];
-    let asks_first = of_browser
-        .iter()
-        .all(|name| request.headers().contains_key(name));
-    request.method() == Method::OPTIONS && !asks_first
-}
-
-/// What a cache has to know of everything, whoever has asked for it.
-fn differs_by_origin(mut response: Response) -> Response {
-    let origin = HeaderValue::from_static("origin");
-    response.headers_mut().append(header::VARY, origin);
-    response
-}
-
-/// Routes, and what stands before each of them.
-#[derive(Clone)]
-struct Inside {
-    edge: Arc<Edge>,
-    routes: Route,
-}
-
-impl Inside {
-    fn answer(self, request: Request) -> impl Future<Output = Response> {
-        let admitted = self.edge.admit(request, self.routes);
-        let answered = admitted.map(|admitted| match admitted {
-            // Whatever else has made an error, it is a problem.
-            Ok(response) => problem::into_problem_response(response),
+    let context = Context::until(Instant::now() + time);
+    let answer = async move {
+        let mut response = match host::check(&request, &[]) {
+            Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
-        });
-        // A panic ends this request, and nothing else; the log has it already.
-        caught(answered)
-            .map(|answered| answered.unwrap_or_else(|_| Problem::INTERNAL.into_response()))
-    }
+        };
+        headers::put_on(&mut response, RequestId::current());
+        response
+    };
+    context.scope(answer).await
 }
-
-/// For CORS to stand in between.
-impl Service<Request> for Inside {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Passed>;
-
-    fn poll_ready(&mut self, _: &mut Polling<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        Box::pin(self.clone().answer(request).map(Ok))
-    }
-}
-
-type Passed = Result<Response, Infallible>;
 
 #[cfg(test)]
 pub(super) mod tests;

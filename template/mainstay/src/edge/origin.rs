@@ -1,15 +1,12 @@
-//! Requests from pages of other origins, which a browser may send with credentials: CORS and cross-site requests.
-
-use std::time::Duration;
+//! Requests from pages of other origins: CORS (of the Fetch standard) and protection against forged requests.
 
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, header};
-use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::response::Response;
 
-use crate::header_names::{IDEMPOTENT_REPLAYED, REQUEST_ID};
 use crate::settings::{Check, Reader, Section, Setting};
 
-/// The part of `[http]` that is about pages of other sites.
+/// The part of `[http]` that is about pages of other origins.
 #[derive(Debug, Clone)]
 pub(crate) struct Origins {
     pub(crate) allowed: Vec<Origin>,
@@ -17,7 +14,7 @@ pub(crate) struct Origins {
     pub(crate) refuse_others: bool,
 }
 
-/// Where a page comes from, as browsers tell it.
+/// The origin of a page, as browsers send it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin(HeaderValue);
 
@@ -27,7 +24,7 @@ impl Setting for Origin {
     fn parse(value: &config::ValueKind) -> Option<Self> {
         let text = String::parse(value)?;
         let url = url::Url::parse(&text).ok()?;
-        // Exactly as a browser would write it, or it would never be the same.
+        // It is compared byte by byte, so it must be written as browsers write it.
         let is_origin = url.origin().ascii_serialization() == text;
         HeaderValue::from_str(&text)
             .ok()
@@ -49,58 +46,89 @@ impl Section for Origins {
         check.that(
             !self.credentials || !self.allowed.is_empty(),
             &["http.allow_credentials", "http.allowed_origins"],
-            "there is no origin to allow them to; name those that may send them",
+            "there is no origin that may send credentials; name the origins that may",
         );
     }
 }
 
-/// How long a browser may keep what it was told.
-const REMEMBERED: Duration = Duration::from_mins(10);
+/// The headers of an answer that a page may read.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "etag, link, location, retry-after, idempotent-replayed, x-request-id",
+);
+
+/// How long a browser may cache the answer to a preflight request, in seconds.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
+
+const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 impl Origins {
-    /// Tells browsers which pages may read our answers. `None` when only our own may.
-    pub(super) fn layer(&self) -> Option<CorsLayer> {
-        let allowed = self.allowed.iter().map(|origin| origin.0.clone());
-        let shown = [
-            header::ETAG,
-            header::LINK,
-            header::LOCATION,
-            header::RETRY_AFTER,
-            IDEMPOTENT_REPLAYED,
-            REQUEST_ID,
-        ];
-        let layer = CorsLayer::new()
-            .allow_origin(AllowOrigin::list(allowed))
-            .allow_methods(AllowMethods::mirror_request())
-            .allow_headers(AllowHeaders::mirror_request())
-            .allow_credentials(self.credentials)
-            .expose_headers(shown)
-            .max_age(REMEMBERED);
-        (!self.allowed.is_empty()).then_some(layer)
+    fn allows(&self, origin: &HeaderValue) -> bool {
+        self.allowed.iter().any(|allowed| allowed.0 == origin)
     }
 
-    /// Whether this is to be refused, since it is a page of another site that wants to change
-    /// something, or to talk.
-    pub(super) fn refuse(&self, request: &Request) -> bool {
-        if !self.refuse_others {
-            return false;
+    /// The index of the allowed origin whose page sends the request.
+    pub(super) fn reader(&self, request: &Request) -> Option<usize> {
+        if self.allowed.is_empty() {
+            return None;
         }
+        let origin = request.headers().get(header::ORIGIN)?;
+        self.allowed.iter().position(|allowed| allowed.0 == origin)
+    }
+
+    /// Lets pages of this origin read the answer.
+    pub(super) fn share(&self, reader: Option<usize>, headers: &mut HeaderMap) {
+        if self.allowed.is_empty() {
+            return;
+        }
+        // Caches must know this of every answer.
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+        if let Some(origin) = reader.and_then(|index| self.allowed.get(index)) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.0.clone());
+            if self.credentials {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+            }
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
+    }
+
+    /// The answer to a preflight request, which allows the method and the headers that it asks for. Which origin may
+    /// use them, [`share`](Self::share) says.
+    pub(super) fn preflight(&self, request: &Request) -> Option<Response> {
         let headers = request.headers();
-        let is_harmless = request.method().is_safe() && !headers.contains_key(header::UPGRADE);
-        let origin = headers.get(header::ORIGIN);
-        let is_allowed = || {
-            self.allowed
-                .iter()
-                .any(|allowed| origin == Some(&allowed.0))
-        };
-        !is_harmless && is_foreign(request) && !is_allowed()
+        let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let is_preflight = !self.allowed.is_empty()
+            && request.method() == Method::OPTIONS
+            && headers.contains_key(header::ORIGIN);
+        let method = method.filter(|_| is_preflight)?;
+        let mut response = Response::default();
+        let answer = response.headers_mut();
+        answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
+        if let Some(names) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+            answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+        }
+        answer.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        let asked = "access-control-request-method, access-control-request-headers";
+        answer.insert(header::VARY, HeaderValue::from_static(asked));
+        Some(response)
+    }
+
+    /// Whether to refuse the request: it comes from a page of another origin, and may change something or open a
+    /// WebSocket.
+    pub(super) fn refuse(&self, request: &Request) -> bool {
+        let headers = request.headers();
+        let is_read = request.method().is_safe() && !headers.contains_key(header::UPGRADE);
+        self.refuse_others
+            && !is_read
+            && is_foreign(request)
+            && !headers
+                .get(header::ORIGIN)
+                .is_some_and(|origin| self.allows(origin))
     }
 }
 
-/// Whether a browser sends this for a page that did not come from here.
+/// Whether a browser sends this request for a page of another origin.
 ///
-/// A page cannot make a browser hide where it comes from. What is no browser says nothing of that, and
-/// keeps nothing for us that it would send by itself.
+/// A page cannot make a browser hide its origin. Other clients send no origin, and no credentials by themselves.
 pub(crate) fn is_foreign(request: &Request) -> bool {
     const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     let text = |name| request.headers().get(name).map(HeaderValue::as_bytes);
@@ -108,13 +136,11 @@ pub(crate) fn is_foreign(request: &Request) -> bool {
         (Some(site), _) => site != b"same-origin" && site != b"none",
         (None, Some(origin)) => {
             let target = request.uri().authority();
-            let here = target.map(|target| target.as_str().as_bytes());
-            let here = here.or_else(|| text(header::HOST));
-            let schemes: [&[u8]; 2] = [b"http://", b"https://"];
-            let there = schemes
-                .iter()
-                .find_map(|scheme| origin.strip_prefix(*scheme));
-            there.is_none() || there != here
+            let target = target.map(|target| target.as_str().as_bytes());
+            let own_host = target.or_else(|| text(header::HOST));
+            let host = origin.strip_prefix(b"http://");
+            let host = host.or_else(|| origin.strip_prefix(b"https://"));
+            host.is_none() || host != own_host
         }
         (None, None) => false,
     }
@@ -123,7 +149,6 @@ pub(crate) fn is_foreign(request: &Request) -> bool {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::http::Method;
 
     use super::*;
 
@@ -136,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_page_from_here_is_none_of_another_site() {
+    fn foreign_pages_are_told_by_fetch_metadata_or_origin() {
         for (name, value, foreign) in [
             ("origin", "https://api.example.org", false),
             ("origin", "http://api.example.org", false),
@@ -156,7 +181,7 @@ mod tests {
             let by_target = request("https://api.example.org/", &[(name, value)]);
             assert_eq!(is_foreign(&by_target), foreign, "{name}: {value}");
         }
-        // What a proxy has made of the host does not matter to a browser that says it all.
+        // A proxy may change the host. `sec-fetch-site` still tells.
         let behind_proxy = request(
             "/",
             &[
@@ -169,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_another_site_neither_changes_anything_nor_talks() {
+    fn foreign_pages_may_neither_write_nor_open_a_websocket() {
         let origins = Origins {
             allowed: Vec::new(),
             credentials: false,
@@ -186,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_written_as_a_browser_would() {
+    fn origin_setting_is_written_as_browsers_write_it() {
         let parse = |text: &str| <Origin as Setting>::parse(&text.into());
         for fine in ["https://app.example.org", "http://localhost:3000"] {
             assert!(parse(fine).is_some(), "{fine}");

@@ -18,7 +18,7 @@ use crate::settings::Setting;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// A network whose machines are believed: an address is one of a single machine.
+/// A network of trusted proxies. A single address is a network as well.
 #[derive(Debug, Clone)]
 pub(crate) struct Network(IpNet);
 
@@ -27,9 +27,10 @@ impl Setting for Network {
 
     fn parse(value: &ValueKind) -> Option<Self> {
         let text = String::parse(value)?;
-        let alone = |address: IpAddr| IpNet::from(address);
-        let network = text.parse().or_else(|_| text.parse().map(alone));
-        network.ok().map(Self)
+        let network = text.parse::<IpNet>().ok();
+        network
+            .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+            .map(Self)
     }
 }
 
@@ -47,34 +48,29 @@ impl<S: Sync> FromRequestParts<S> for Client {
     }
 }
 
-/// The machine at the other end of a connection.
+/// The other end of a connection.
 pub(super) struct Peer {
     pub(super) is_trusted: bool,
-    /// The one for which it speaks, which may be itself.
+    /// The client that it forwards the request for, or itself.
     pub(super) client: IpAddr,
 }
 
-/// `None` for a request that came over no listener, as in a test.
-pub(super) fn judge(request: &Request, trusted: &[Network]) -> Option<Peer> {
+/// The peer of a request. `None` if the request came over no listener, as in a test.
+pub(super) fn of(request: &Request, trusted: &[Network]) -> Option<Peer> {
     let peer = Exchange::look(Exchange::peer)?.ip().to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.0.contains(address));
-    let is_trusted_itself = is_trusted(&peer);
     Some(Peer {
-        is_trusted: is_trusted_itself,
-        client: if is_trusted_itself {
-            trace_back(peer, request.headers(), is_trusted)
-        } else {
-            peer
-        },
+        is_trusted: is_trusted(&peer),
+        client: trace_back(peer, request.headers(), is_trusted),
     })
 }
 
-/// The nearest machine that is not believed: what lies beyond it, it may have made up.
+/// The nearest machine that is not a trusted proxy. It may have forged all hops before it.
 fn trace_back(peer: IpAddr, headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> IpAddr {
-    let lines = headers.get_all(FORWARDED_FOR).iter();
+    let lines = headers.get_all(FORWARDED_FOR).iter().rev();
     let lines = lines.map(|line| line.to_str().unwrap_or_default());
-    // The nearest hop is the last.
-    let mut hops = lines.flat_map(|line| line.split(',')).rev();
+    // The last hop is the nearest.
+    let mut hops = lines.flat_map(|line| line.rsplit(','));
     let mut nearest = peer;
     while is_trusted(&nearest) {
         let Some(hop) = hops.next().and_then(address) else {
@@ -85,16 +81,16 @@ fn trace_back(peer: IpAddr, headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) ->
     nearest
 }
 
-/// Some proxies write the port as well.
+/// Some proxies add the port.
 fn address(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim();
     let with_port = || hop.parse().map(|socket: SocketAddr| socket.ip());
     hop.parse().or_else(|_| with_port()).ok()
 }
 
-/// How long the peer will wait: in milliseconds, as it says.
-pub(super) fn patience(said: &HeaderValue) -> Option<Duration> {
-    let text = said.to_str().ok()?;
+/// The timeout of the peer, in milliseconds.
+pub(super) fn timeout(header: &HeaderValue) -> Option<Duration> {
+    let text = header.to_str().ok()?;
     text.parse().ok().map(Duration::from_millis)
 }
 
@@ -117,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_the_nearest_machine_that_is_not_believed() {
+    fn client_is_the_nearest_untrusted_hop() {
         for (peer, forwarded, client) in [
             ("203.0.113.9", &["1.2.3.4"] as &[_], "203.0.113.9"),
             ("10.0.0.1", &[], "10.0.0.1"),
@@ -141,12 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_one_or_is_refused() {
+    fn network_setting_is_a_network_or_an_address() {
         for bad in ["", "10.0.0.0/33", "10.0.0", "proxy.example"] {
             let network: Option<Network> = Setting::parse(&bad.into());
             assert!(network.is_none(), "{bad}");
         }
-        let told = <Vec<Network> as Setting>::expected();
-        assert!(told.contains("10.0.0.0/8"), "{told}");
+        let expected = <Vec<Network> as Setting>::expected();
+        assert!(expected.contains("10.0.0.0/8"), "{expected}");
     }
 }

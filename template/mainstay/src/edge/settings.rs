@@ -59,22 +59,21 @@ impl Section for Http {
             &["http.body_limit"],
             "must be more than nothing",
         );
-        let some_time = !self.request_timeout.is_zero();
         check.that(
-            some_time,
+            !self.request_timeout.is_zero(),
             &["http.request_timeout"],
             "must be longer than nothing",
         );
         check.that(
             self.overload.wait < self.request_timeout,
             &["http.max_wait", "http.request_timeout"],
-            "a request must not run out of time while it waits for its turn; \
-             make the first shorter than the second",
+            "the first must be shorter than the second, \
+             so that a request does not time out while it waits for a permit",
         );
         check.that(
             self.timeout_header.is_none() || !self.trusted_proxies.is_empty(),
             &["http.timeout_header", "http.trusted_proxies"],
-            "nobody is believed what that header says; name the proxies that set it",
+            "only trusted proxies may set that header; name them",
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The edge around routes that behave as badly as they can, without a socket.
+//! The edge around routes that misbehave, without a socket.
 
 mod bodies;
 mod cors;
@@ -8,12 +8,12 @@ mod gzip;
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::request::Builder;
 use axum::response::AppendHeaders;
 use axum::routing::{get, post};
-use futures_util::future::ready;
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use serde_json::Value;
 use tokio::time::sleep;
 use tower::ServiceExt;
@@ -45,7 +45,7 @@ pub(crate) fn http(set: &[&str]) -> Http {
         .0
 }
 
-/// The routes of these tests, with such an edge.
+/// The routes of these tests behind the edge.
 fn around_routes(set: &[&str]) -> Router {
     let body_limit = format!("http.body_limit={LIMIT}B");
     let set: Vec<_> = [
@@ -68,9 +68,7 @@ fn around_routes(set: &[&str]) -> Router {
             get(async || ([("cache-control", "max-age=60")], "text")),
         )
         .route("/raw", post(raw))
-        .route("/deaf", post(deaf))
         .route("/thorough", post(thorough))
-        .route("/echo", post(async |body: Body| body))
         .route(
             "/later",
             get(async || {
@@ -89,7 +87,8 @@ fn around_routes(set: &[&str]) -> Router {
             "/who",
             get(|Client(client): Client| async move { client.to_string() }),
         );
-    protect(routes, &http(&set), Recorder::new())
+    let streams = Router::new().route("/stream", post(async |body: Bytes| body));
+    protect_with_streams(routes, streams, &http(&set), Recorder::new())
 }
 
 #[derive(serde::Deserialize, garde::Validate)]
@@ -99,29 +98,20 @@ async fn panics() {
     panic!("a secret of the inside")
 }
 
-/// Reads the body by itself, and takes its failure for one of its own.
+/// Reads the body without an extractor, and answers 500 if that fails.
 async fn raw(body: Body) -> Result<String, StatusCode> {
     let bytes = to_bytes(body, usize::MAX).await;
     let bytes = bytes.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(bytes.len().to_string())
 }
 
-/// Reads whatever there is, and passes over what goes wrong.
-async fn deaf(body: Body) -> String {
-    let pieces = body
-        .into_data_stream()
-        .filter_map(|piece| ready(piece.ok()));
-    let lengths = pieces.map(|piece| piece.len()).collect::<Vec<_>>().await;
-    lengths.iter().sum::<usize>().to_string()
-}
-
-/// Reads all of it, and has some work with that.
+/// Works for a while.
 async fn thorough(body: Bytes) -> String {
     sleep(Duration::from_millis(900)).await;
     body.len().to_string()
 }
 
-/// How much time there is.
+/// The time until the deadline.
 async fn left() -> String {
     format!("{:?}", Context::time_left().unwrap())
 }
@@ -167,7 +157,7 @@ async fn posted(path: &str, kind: &str, body: impl Into<Body>) -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_error_is_a_problem_with_the_requests_id() {
+async fn every_error_is_a_problem_with_the_request_id() {
     let json = "application/json";
     let (large, long) = (
         "1".repeat(LIMIT + 1),
@@ -212,7 +202,7 @@ async fn every_error_is_a_problem_with_the_requests_id() {
 }
 
 #[tokio::test]
-async fn what_a_handler_says_of_its_answer_stays() {
+async fn headers_of_a_handler_are_kept() {
     let request = request("GET", "/text").body(Body::empty()).unwrap();
     let answer = send(around_routes(&[]), request).await;
     assert_eq!(answer.headers["cache-control"], "max-age=60");
@@ -221,7 +211,7 @@ async fn what_a_handler_says_of_its_answer_stays() {
 }
 
 #[tokio::test]
-async fn allowed_methods_are_in_a_405_and_in_an_options_answer() {
+async fn allowed_methods_are_in_405_and_in_options() {
     for (method, status) in [("PUT", 405), ("OPTIONS", 204)] {
         let request = request(method, "/number").body(Body::empty()).unwrap();
         let answer = send(around_routes(&[]), request).await;
@@ -233,7 +223,7 @@ async fn allowed_methods_are_in_a_405_and_in_an_options_answer() {
 }
 
 #[tokio::test]
-async fn what_an_error_says_of_itself_stays() {
+async fn headers_of_an_error_are_kept() {
     let request = request("GET", "/later").body(Body::empty()).unwrap();
     let answer = send(around_routes(&[]), request).await;
     assert_eq!(
@@ -247,12 +237,12 @@ async fn what_an_error_says_of_itself_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_trusted_proxy_is_believed_what_it_says_of_others() {
+async fn only_trusted_proxies_set_id_client_and_timeout() {
     let set = [
         "http.trusted_proxies=10.0.0.0/8",
         "http.timeout_header=x-request-timeout",
     ];
-    for (peer, believed) in [("10.0.0.1:1", true), ("203.0.113.1:1", false)] {
+    for (peer, is_trusted) in [("10.0.0.1:1", true), ("203.0.113.1:1", false)] {
         let ask = async |path, time| {
             let request = request("GET", path)
                 .header("x-request-id", "given-7")
@@ -263,8 +253,12 @@ async fn only_a_trusted_proxy_is_believed_what_it_says_of_others() {
             exchange.around(send(around_routes(&set), request)).await
         };
         let who = ask("/who", "500").await;
-        assert_eq!(who.headers["x-request-id"] == "given-7", believed, "{peer}");
-        let (client, left, over) = if believed {
+        assert_eq!(
+            who.headers["x-request-id"] == "given-7",
+            is_trusted,
+            "{peer}"
+        );
+        let (client, left, over) = if is_trusted {
             ("203.0.113.9", "500ms", 504)
         } else {
             ("203.0.113.1", "1s", 200)
@@ -272,7 +266,7 @@ async fn only_a_trusted_proxy_is_believed_what_it_says_of_others() {
         assert_eq!(who.text(), client);
         assert_eq!(ask("/left", "500").await.text(), left);
         assert_eq!(ask("/left", "5000").await.text(), "1s");
-        // Nothing is begun for whoever does not wait.
+        // Without time, the handler does not run.
         assert_eq!(ask("/left", "0").await.status, over);
     }
 }
@@ -297,7 +291,7 @@ async fn requests_beyond_the_limit_wait_or_get_a_503() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_has_left_has_left_the_place() {
+async fn cancelled_request_releases_its_permit() {
     let routes = around_routes(&["http.max_in_flight=1", "http.max_waiting=0"]);
     let slow = request("POST", "/slow").body(Body::empty()).unwrap();
     let leaves = tokio::time::timeout(Duration::from_millis(10), send(routes.clone(), slow));
@@ -308,7 +302,7 @@ async fn whoever_has_left_has_left_the_place() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_site_reads_and_changes_what_it_may() {
+async fn foreign_pages_read_and_write_what_is_allowed() {
     let friend = "https://app.example.org";
     let allowed = [
         "http.allowed_origins=https://app.example.org",
@@ -360,7 +354,7 @@ async fn a_page_of_another_site_reads_and_changes_what_it_may() {
 }
 
 #[tokio::test]
-async fn a_browser_that_asks_before_it_sends_is_told_what_it_may() {
+async fn preflight_allows_method_and_headers() {
     let routes = around_routes(&["http.allowed_origins=https://app.example.org"]);
     let request = request("OPTIONS", "/number")
         .header("origin", "https://app.example.org")
@@ -376,7 +370,7 @@ async fn a_browser_that_asks_before_it_sends_is_told_what_it_may() {
 }
 
 #[tokio::test]
-async fn a_request_for_another_host_is_none_for_us() {
+async fn request_for_another_host_is_misdirected() {
     let routes = around_routes(&["http.hosts=api.example.org"]);
     let text = request("GET", "/text").body(Body::empty()).unwrap();
     let answer = send(routes, text).await;
@@ -384,4 +378,31 @@ async fn a_request_for_another_host_is_none_for_us() {
         (answer.status, answer.code().as_str()),
         (421, "misdirected")
     );
+}
+
+/// glibc's thread cache has no blocks above 1032 bytes.
+#[tokio::test]
+async fn future_of_a_request_fits_one_kibibyte() {
+    let http = http(&[]);
+    let edge = Arc::new(Edge {
+        admission: Admission::new(&http.overload),
+        bodies: body::budget(1, LIMIT),
+        requests: Recorder::new(),
+        http,
+    });
+    let routes = Router::new().route("/", get(async || "hello"));
+    let routes = routes.layer(layer_fn(move |route| {
+        let guarded = Arc::new(Guarded {
+            edge: Arc::clone(&edge),
+            route,
+            streams_body: false,
+        });
+        service_fn(move |request| {
+            let future = handle(Arc::clone(&guarded), request);
+            assert!(size_of_val(&future) <= 1024, "{}", size_of_val(&future));
+            future
+        })
+    }));
+    let request = request("GET", "/").body(Body::empty()).unwrap();
+    assert_eq!(send(routes, request).await.text(), "hello");
 }

@@ -18,13 +18,13 @@ const STATE: HeaderName = HeaderName::from_static("tracestate");
 /// The longest `tracestate` that is passed on.
 const LONGEST: usize = 512;
 
-/// A share of all there are: from 0 to 1.
+/// A share of all requests, from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Ratio(f64);
 
 impl Ratio {
-    /// Whether this one is among them.
-    fn has_this(self) -> bool {
+    /// Draws whether a request is in the share.
+    fn draw(self) -> bool {
         self.0 > 0.0 && fastrand::f64() < self.0
     }
 }
@@ -45,30 +45,30 @@ impl Setting for Ratio {
 
 /// The trace that a request with these headers belongs to, if it belongs to one.
 pub(super) fn of(headers: &HeaderMap, is_trusted: bool, ratio: Ratio) -> Option<Trace> {
-    let given = headers.get(PARENT);
-    let given = given.and_then(|header| Trace::parse(header.as_bytes()));
-    let is_sampled = match &given {
+    let parent = headers.get(PARENT);
+    let parent = parent.and_then(|header| Trace::parse(header.as_bytes()));
+    let is_sampled = match &parent {
         Some(trace) if is_trusted => trace.is_sampled(),
-        _ => ratio.has_this(),
+        _ => ratio.draw(),
     };
-    match given {
+    match parent {
         Some(trace) => Some(trace.with_sampling(is_sampled).with_state(state(headers))),
         None => is_sampled.then(Trace::new_sampled),
     }
 }
 
-/// What others have noted on the trace.
+/// The `tracestate`, in one line.
 fn state(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut lines = headers.get_all(STATE).iter();
     let first = lines.next()?.clone();
-    let whole = lines.try_fold(first, |whole, line| {
-        let both = [whole.as_bytes(), b",", line.as_bytes()].concat();
-        HeaderValue::from_maybe_shared(both).ok()
+    let joined = lines.try_fold(first, |joined, line| {
+        let joined = [joined.as_bytes(), b",", line.as_bytes()].concat();
+        HeaderValue::from_maybe_shared(joined).ok()
     });
-    whole.filter(|whole| whole.len() <= LONGEST)
+    joined.filter(|state| state.len() <= LONGEST)
 }
 
-/// Around a request, if it is followed or the log wants it.
+/// The span of a request, if the request is sampled or the log has `DEBUG` of this module.
 pub(super) fn span(request: &Request, route: &str, context: &Context) -> Span {
     let method = request.method().as_str();
     let trace = context.trace.as_deref();
@@ -88,7 +88,7 @@ pub(super) fn span(request: &Request, route: &str, context: &Context) -> Span {
         };
     }
     if trace.is_some_and(Trace::is_sampled) {
-        // Whoever makes something of it looks at whose it is. No filter but `off` is above this level.
+        // What exports the span reads the context. Only the filter `off` disables this level.
         context.clone().sync_scope(|| span!(ERROR))
     } else {
         span!(DEBUG)
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    const PASSED_OVER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    const NOT_SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
 
     fn headers(name: &HeaderName, lines: &[&str]) -> HeaderMap {
         let lines = lines.iter().map(|line| line.parse().unwrap());
@@ -108,12 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_is_trusted_decides_and_nobody_else() {
+    fn trusted_proxy_decides_which_request_is_traced() {
         for (parent, is_trusted, ratio, is_sampled) in [
             (SAMPLED, true, 0.0, Some(true)),
-            (PASSED_OVER, true, 1.0, Some(false)),
+            (NOT_SAMPLED, true, 1.0, Some(false)),
             (SAMPLED, false, 0.0, Some(false)),
-            (PASSED_OVER, false, 1.0, Some(true)),
+            (NOT_SAMPLED, false, 1.0, Some(true)),
             ("nonsense", true, 0.0, None),
             ("nonsense", true, 1.0, Some(true)),
         ] {
@@ -121,22 +121,22 @@ mod tests {
             let trace = of(&headers, is_trusted, Ratio(ratio));
             let sampled = trace.as_ref().map(Trace::is_sampled);
             assert_eq!(sampled, is_sampled, "{parent} {is_trusted} {ratio}");
-            let goes_on = trace.is_some_and(|trace| SAMPLED.contains(trace.id()));
-            assert_eq!(goes_on, parent != "nonsense", "{parent} {ratio}");
+            let is_continued = trace.is_some_and(|trace| SAMPLED.contains(trace.id()));
+            assert_eq!(is_continued, parent != "nonsense", "{parent} {ratio}");
         }
         assert_eq!(of(&HeaderMap::new(), true, Ratio(0.0)), None);
     }
 
     #[test]
-    fn about_as_many_are_followed_as_wanted() {
+    fn share_of_sampled_requests_is_trace_ratio() {
         let ratio = Ratio(0.25);
-        let count = (0..10_000).filter(|_| ratio.has_this()).count();
+        let count = (0..10_000).filter(|_| ratio.draw()).count();
         // Eleven standard deviations.
         assert!((2_000..3_000).contains(&count), "{count}");
     }
 
     #[test]
-    fn a_ratio_is_one_or_is_refused() {
+    fn trace_ratio_is_a_number_from_zero_to_one() {
         for (value, ratio) in [
             (ValueKind::Float(0.5), Some(0.5)),
             (ValueKind::I64(1), Some(1.0)),
@@ -151,11 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_noted_is_one_line_or_is_left_out() {
-        let noted = |lines: &[&str]| state(&headers(&STATE, lines));
-        assert_eq!(noted(&[]), None);
-        assert_eq!(noted(&["a=1"]).unwrap(), "a=1");
-        assert_eq!(noted(&["a=1", "b=2,c=3"]).unwrap(), "a=1,b=2,c=3");
-        assert_eq!(noted(&["a=1", &"x".repeat(LONGEST)]), None);
+    fn tracestate_is_joined_or_left_out_when_too_long() {
+        let joined = |lines: &[&str]| state(&headers(&STATE, lines));
+        assert_eq!(joined(&[]), None);
+        assert_eq!(joined(&["a=1"]).unwrap(), "a=1");
+        assert_eq!(joined(&["a=1", "b=2,c=3"]).unwrap(), "a=1,b=2,c=3");
+        assert_eq!(joined(&["a=1", &"x".repeat(LONGEST)]), None);
     }
 }

@@ -4,15 +4,15 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{RawQuery, Request, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::middleware::{self, Next};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use url::form_urlencoded;
 
 use super::{Finding, Health};
-use crate::edge::{named, reject_conflicting_hosts};
+use crate::edge::with_id_and_host;
 use crate::problem::Problem;
 
 impl Health {
@@ -32,16 +32,10 @@ impl Health {
             .route("/startupz", probe(Self::startupz))
             .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
             .with_state(self.clone())
-            .layer(middleware::from_fn(|request, next: Next| {
-                named(Duration::ZERO, check_host(request, next))
+            // A probe waits for nothing.
+            .layer(from_fn(|request, next| {
+                with_id_and_host(Duration::ZERO, request, next)
             }))
-    }
-}
-
-async fn check_host(request: Request, next: Next) -> Response {
-    match reject_conflicting_hosts(&request) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
     }
 }
 

@@ -8,11 +8,10 @@ use garde::Validate;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::objects::Objects;
-use super::{UNKNOWN, field, note, valid, words};
+use super::{UNKNOWN, detail, field, note, valid};
 use crate::problem::{Fault, Problem, pointer};
 
-/// A body of JSON: as an extractor, it is valid by the rules of its type; it is also an answer.
+/// A body of JSON. As an extractor, it keeps the rules of its type; it is also an answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Json<T>(pub T);
 
@@ -25,7 +24,8 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
-            return Err(Problem::UNSUPPORTED_MEDIA_TYPE);
+            let fault = Fault::in_header("content-type", "must be application/json");
+            return Err(Problem::UNSUPPORTED_MEDIA_TYPE.with([fault]));
         }
         let body = Bytes::from_request(request, state).await;
         let body = body.map_err(|rejection| match rejection.status() {
@@ -44,15 +44,15 @@ impl<T: Serialize> IntoResponse for Json<T> {
 
 /// `application/json`, and any other kind that is written in JSON, such as `application/ld+json`.
 fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    let is = |part: &str, word| part.eq_ignore_ascii_case(word);
-    essence.split_once('/').is_some_and(|(kind, subtype)| {
-        let suffix = subtype.rsplit_once('+');
-        let is_written_in_it = |(name, suffix): (&str, _)| !name.is_empty() && is(suffix, "json");
-        is(kind, "application") && (is(subtype, "json") || suffix.is_some_and(is_written_in_it))
-    })
+    let value = headers.get(header::CONTENT_TYPE);
+    let value = value.and_then(|value| value.to_str().ok());
+    let essence = value.unwrap_or_default().split(';').next();
+    let essence = essence.unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(subtype) = essence.strip_prefix("application/") else {
+        return false;
+    };
+    let name = subtype.strip_suffix("+json");
+    subtype == "json" || name.is_some_and(|name| !name.is_empty())
 }
 
 fn parse<T>(body: &[u8]) -> Result<T, Problem>
@@ -61,7 +61,7 @@ where
 {
     let mut unknown = Vec::new();
     let mut json = serde_json::Deserializer::from_slice(body);
-    let parsed = serde_ignored::deserialize(Objects(&mut json), |path| {
+    let parsed = serde_ignored::deserialize(&mut json, |path| {
         note(&mut unknown, || {
             Fault::in_body(pointer_of_ignored(&path), UNKNOWN)
         });
@@ -70,7 +70,6 @@ where
     let value = match parsed {
         Ok(value) => value,
         Err(error) if error.is_data() => {
-            // Where it went wrong is only asked for when something has.
             unknown.push(fault_in::<T>(body, &error));
             return Err(Problem::INVALID.with(unknown));
         }
@@ -88,20 +87,20 @@ where
     })
 }
 
-/// What the type refuses, and where.
+/// The fault of a value that does not fit its type. Only a second pass finds its place.
 fn fault_in<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Fault {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let place = match serde_path_to_error::deserialize::<_, T>(Objects(&mut json)) {
+    let place = match serde_path_to_error::deserialize::<_, T>(&mut json) {
         Ok(_) => String::new(),
         Err(error) => pointer_of_error(error.path()),
     };
     let error = error.to_string();
     match field(&error) {
-        // These are told as the place that has the field, or lacks it.
+        // serde reports these at the object that has the field, or lacks it.
         Some(field) if !place.ends_with(&pointer("", field)) => {
-            Fault::in_body(pointer(&place, field), words(&error))
+            Fault::in_body(pointer(&place, field), detail(&error))
         }
-        _ => Fault::in_body(place, words(&error)),
+        _ => Fault::in_body(place, detail(&error)),
     }
 }
 
@@ -127,8 +126,7 @@ fn pointer_of_ignored(path: &serde_ignored::Path<'_>) -> String {
     }
 }
 
-/// Step by step, as garde's own `select!` goes: in words, `parts[3].name`, a key of a map could be two
-/// steps as well.
+/// By the steps of the path, as garde's own `select!`. Its text, `parts[3].name`, is ambiguous for keys of maps.
 fn pointer_of_rule(place: &garde::Path) -> String {
     let steps = place.__iter().rev();
     let steps = steps.filter(|(kind, _)| *kind != garde::error::Kind::None);
@@ -180,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_fault_is_told_with_its_place() {
+    async fn every_fault_is_reported_with_its_place() {
         for (body, code, faults) in [
             (
                 "",
@@ -197,18 +195,22 @@ mod tests {
                 "bad_request",
                 &[("", "is not valid JSON at line 1, column 28")],
             ),
-            ("7", "invalid", &[("", "has the wrong type")]),
-            (r#"["a", []]"#, "invalid", &[("", "has the wrong type")]),
+            ("7", "invalid", &[("", "must be an object")]),
             (
-                r#"{"name": "a", "parts": [{"count": 1}, [2]]}"#,
+                r#"{"name": "a", "parts": [{"count": "one"}]}"#,
                 "invalid",
-                &[("/parts/1", "has the wrong type")],
+                &[("/parts/0/count", "must be a whole number")],
+            ),
+            (
+                r#"{"name": "a", "parts": {}}"#,
+                "invalid",
+                &[("/parts", "must be an array")],
             ),
             (r#"{"parts": []}"#, "invalid", &[("/name", "is missing")]),
             (
                 r#"{"name": 7, "parts": []}"#,
                 "invalid",
-                &[("/name", "has the wrong type")],
+                &[("/name", "must be a string")],
             ),
             (
                 r#"{"name": "a", "name": "b", "parts": []}"#,
@@ -223,7 +225,7 @@ mod tests {
             (
                 r#"{"name": "a", "parts": [{"count": 256}]}"#,
                 "invalid",
-                &[("/parts/0/count", "is not valid")],
+                &[("/parts/0/count", "is out of range")],
             ),
             (
                 r#"{"name": "a", "parts": [], "color": "mauve"}"#,
@@ -266,7 +268,7 @@ mod tests {
     struct Parts(#[garde(length(min = 1))] Vec<u8>);
 
     #[test]
-    fn what_is_only_its_content_has_no_place_of_its_own() {
+    fn newtype_adds_no_step_to_a_pointer() {
         let refused = parse::<Nested>(br#"{"parts": []}"#).unwrap_err();
         let told = format!("{refused:?}");
         assert!(told.contains("\"/parts\""), "{told}");
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_a_map_is_one_step_whatever_it_is() {
+    fn key_of_a_map_is_one_step_of_a_pointer() {
         for (key, place) in [
             ("a.b", "/parts/a.b/0/count"),
             ("a[7]", "/parts/a[7]/0/count"),
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_very_many_faults_the_first_are_told_and_none_at_length() {
+    async fn number_and_length_of_faults_are_limited() {
         let long = "x".repeat(100_000);
         let fields: String = (0..1_000)
             .map(|number| format!(r#""{number}{long}": 0,"#))
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_is_given_to_the_handler() {
+    fn valid_body_is_deserialized() {
         let body = json!({ "name": "a", "parts": [{ "count": 9 }], "color": "red" });
         let order: Order = parse(body.to_string().as_bytes()).unwrap();
         assert_eq!((order.name.as_str(), order.parts[0].count), ("a", 9));
@@ -317,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_json_if_its_kind_says_so() {
+    fn json_is_recognized_by_content_type() {
         for (kind, is) in [
             ("application/json", true),
             ("Application/JSON; charset=utf-8", true),

@@ -1,15 +1,14 @@
-//! Extractors that validate: a request that is not valid gets one [`Problem`] that names all places that are
-//! wrong.
+//! Extractors that validate: [`Json`], [`Path`] and [`Query`] replace those of axum, which answer errors as text.
 //!
-//! [`Json`], [`Path`] and [`Query`] replace those of axum, which answer errors as text. They refuse unknown
-//! fields and parameters as well: an unknown name is most likely misspelt, and to ignore it would do something
-//! else than the client asked for.
+//! - A request that is refused gets a [`Problem`] that names each place that is wrong. An error of type is reported
+//!   alone: rules are checked once the types fit.
+//! - Unknown fields and parameters are refused. An unknown name is most likely misspelt, and to ignore it would do
+//!   something else than the client asked for.
 //!
 //! The rules of a type are those of the crate `garde`, which names a field as Rust does and does not know
 //! `serde`. So name fields in JSON as in Rust, and give a newtype `#[garde(transparent)]`.
 
 mod json;
-mod objects;
 mod path;
 mod query;
 
@@ -21,8 +20,11 @@ pub use json::Json;
 pub use path::Path;
 pub use query::Query;
 
-/// The value, if nothing in it is unknown and it keeps to the rules of its type; or else all that is
-/// wrong with it.
+const UNKNOWN: &str = "is unknown";
+const OUT_OF_RANGE: &str = "is out of range";
+const NOT_VALID: &str = "is not valid";
+
+/// Returns the value if it has no unknown fields and keeps the rules of its type, or else all of its faults.
 fn valid<T: Validate<Context: Default>>(
     value: T,
     unknown: Vec<Fault>,
@@ -38,35 +40,62 @@ fn valid<T: Validate<Context: Default>>(
     Err(refused.with(unknown).with(broken))
 }
 
-/// Keeps what is unknown: of very much, the first.
-fn note(unknown: &mut Vec<Fault>, fault: impl FnOnce() -> Fault) {
-    if unknown.len() < MAX_FAULTS {
-        unknown.push(fault());
+/// Adds a fault, up to the number that a problem has room for.
+fn note(faults: &mut Vec<Fault>, fault: impl FnOnce() -> Fault) {
+    if faults.len() < MAX_FAULTS {
+        faults.push(fault());
     }
 }
 
-/// What serde says, without the names of our types: those are nobody's business.
-fn words(error: &str) -> &'static str {
-    if error.starts_with("missing field") {
+/// An error of serde for a client, without the names of our types.
+fn detail(error: &str) -> &'static str {
+    // serde_urlencoded reports how a number or a boolean failed to parse, serde_json which type it expected.
+    let expected = error.rsplit_once("expected ").map_or("", |(_, rest)| {
+        rest.split(" at line").next().unwrap_or(rest)
+    });
+    let starts = |with| error.starts_with(with);
+    if starts("missing field") {
         "is missing"
-    } else if error.starts_with("duplicate field") {
+    } else if starts("duplicate field") {
         "is a duplicate"
-    } else if error.starts_with("unknown field") {
+    } else if starts("unknown field") {
         UNKNOWN
-    } else if error.starts_with("unknown variant") {
+    } else if starts("unknown variant") {
         "is not one of the allowed values"
-    } else if error.starts_with("invalid type") {
-        "has the wrong type"
+    } else if starts("invalid digit") || starts("cannot parse integer") {
+        must_be("i64")
+    } else if starts("invalid float") {
+        must_be("f64")
+    } else if starts("provided string was not `true`") {
+        must_be("bool")
+    } else if starts("invalid value: integer") || starts("number too") {
+        OUT_OF_RANGE
+    } else if starts("invalid type") {
+        must_be(expected)
     } else {
-        "is not valid"
+        NOT_VALID
     }
 }
 
-const UNKNOWN: &str = "is unknown";
+/// What a value must be, by serde's name of its type.
+fn must_be(expected: &str) -> &'static str {
+    match expected {
+        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128"
+        | "usize" => "must be a whole number",
+        "f32" | "f64" => "must be a number",
+        "bool" | "a boolean" => "must be true or false",
+        "a string" | "a borrowed string" => "must be a string",
+        "a sequence" => "must be an array",
+        _ if expected.starts_with("struct ") || expected == "a map" => "must be an object",
+        _ => NOT_VALID,
+    }
+}
 
-/// The field that an error is about, if it is one that serde puts into words only.
+/// The field that an error is about, if serde names it only in the text.
 fn field(error: &str) -> Option<&str> {
-    let about = ["missing field `", "duplicate field `", "unknown field `"];
-    let rest = about.iter().find_map(|begin| error.strip_prefix(begin))?;
+    let prefixes = ["missing field `", "duplicate field `", "unknown field `"];
+    let rest = prefixes
+        .iter()
+        .find_map(|prefix| error.strip_prefix(prefix))?;
     rest.split_once('`').map(|(field, _)| field)
 }

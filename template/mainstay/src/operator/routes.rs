@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::log_filter;
 use super::state::{OperatorState, PoolNumbers};
 use crate::build_info::BuildInfo;
-use crate::edge::{is_foreign, named, reject_conflicting_hosts};
+use crate::edge::{is_foreign, with_id_and_host};
 use crate::input::{Json, Path};
 use crate::lifecycle;
 use crate::metrics;
@@ -53,16 +53,15 @@ pub(crate) fn routes(state: Arc<OperatorState>) -> Router {
         .merge(probes)
         .fallback(|| async { Problem::NOT_FOUND })
         .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
-        .layer(middleware::from_fn(|request, next: Next| {
-            named(TIME_LIMIT, next.run(request))
+        .layer(middleware::from_fn(|request, next| {
+            with_id_and_host(TIME_LIMIT, request, next)
         }))
 }
 
-/// Checks the host, the token and the origin of a request, and bounds its time.
+/// Checks the token and the origin of a request, and bounds its time.
 async fn guard(State(state): State<Arc<OperatorState>>, request: Request, next: Next) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION);
     let refusal = match &state.token {
-        _ if reject_conflicting_hosts(&request).is_err() => Some(Problem::BAD_REQUEST),
         Some(token) if !token.is_in(authorization) => {
             let scheme = HeaderValue::from_static("Bearer");
             Some(UNAUTHORIZED.with_header(header::WWW_AUTHENTICATE, scheme))

@@ -1,21 +1,21 @@
-//! Bodies of requests, and what they may cost.
+//! Bodies of requests: their limits, and the permits of those that arrive slowly.
 
 use tokio::sync::mpsc;
 
 use super::*;
 
-/// A body of these pieces, whose length nobody knows before.
+/// A body of these chunks, without a declared length.
 pub(super) fn pieces(pieces: Vec<Bytes>) -> Body {
     Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>)))
 }
 
 #[tokio::test]
-async fn a_body_has_its_limit_whoever_reads_it() {
-    let piece = || Bytes::from_static(&[b' '; LIMIT / 2]);
-    let fits = posted("/raw", "text/plain", pieces(vec![piece(), piece()])).await;
+async fn body_limit_holds_for_every_reader() {
+    let half = || Bytes::from_static(&[b' '; LIMIT / 2]);
+    let fits = posted("/raw", "text/plain", pieces(vec![half(), half()])).await;
     assert_eq!((fits.status, fits.text()), (200, "64"));
-    for path in ["/raw", "/number"] {
-        let body = pieces(vec![piece(), piece(), Bytes::from_static(b"7")]);
+    for path in ["/raw", "/number", "/stream"] {
+        let body = pieces(vec![half(), half(), Bytes::from_static(b"7")]);
         let answer = posted(path, "application/json", body).await;
         assert_eq!(
             (answer.status, answer.code().as_str()),
@@ -26,14 +26,7 @@ async fn a_body_has_its_limit_whoever_reads_it() {
 }
 
 #[tokio::test]
-async fn after_its_limit_a_body_is_over_also_for_who_does_not_listen() {
-    let pieces_of_it = vec![Bytes::from_static(&[b' '; LIMIT / 2]); 9];
-    let answer = posted("/deaf", "text/plain", pieces(pieces_of_it)).await;
-    assert_eq!((answer.status, answer.text()), (200, "64"));
-}
-
-#[tokio::test]
-async fn an_unknown_encoding_of_a_body_is_refused() {
+async fn unknown_content_encoding_is_refused_by_name() {
     let with = |encoding: &str| {
         let request = request("POST", "/number").header("content-type", "application/json");
         request.header("content-encoding", encoding)
@@ -59,6 +52,9 @@ async fn an_unknown_encoding_of_a_body_is_refused() {
             "identity"
         };
         assert_eq!(answer.headers["accept-encoding"], known);
+        let fault = &answer.json()["errors"][0];
+        assert_eq!(fault["header"], "content-encoding");
+        assert!(fault["detail"].as_str().unwrap().contains(encoding));
     }
 }
 
@@ -75,8 +71,8 @@ async fn missing_body_is_a_408_and_a_slow_handler_a_504() {
     assert_eq!((answer.status, answer.code().as_str()), (504, "timeout"));
 }
 
-/// A body whose pieces come when they are sent, and whoever sends them.
-pub(super) fn to_come<Piece: Into<Bytes> + Send + 'static>() -> (mpsc::Sender<Piece>, Body) {
+/// A body whose chunks arrive when the sender sends them.
+fn to_come<Piece: Into<Bytes> + Send + 'static>() -> (mpsc::Sender<Piece>, Body) {
     let (sender, receiver) = mpsc::channel(9);
     let pieces = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<Piece>| {
         let piece = receiver.recv().await?;
@@ -85,22 +81,22 @@ pub(super) fn to_come<Piece: Into<Bytes> + Send + 'static>() -> (mpsc::Sender<Pi
     (sender, Body::from_stream(pieces))
 }
 
-/// One place, for which nobody waits for long.
-pub(super) fn with_one_place() -> Router {
+/// One permit, for which one request may wait.
+fn with_one_permit() -> Router {
     around_routes(&["http.max_in_flight=1", "http.max_waiting=1"])
 }
 
-pub(super) async fn sent_to(routes: &Router, path: &str, body: Body) -> Answer {
+async fn sent_to(routes: &Router, path: &str, body: Body) -> Answer {
     let request = request("POST", path).header("content-type", "application/json");
     send(routes.clone(), request.body(body).unwrap()).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_for_its_client_keeps_no_place() {
-    let routes = with_one_place();
+async fn slow_bodies_hold_no_permit() {
+    let routes = with_one_permit();
     let (mut clients, mut waiting) = (Vec::new(), tokio::task::JoinSet::new());
-    // Together, they bring no more than the one place would be for.
-    for _ in 0..LIMIT {
+    // Together, they fit the budget.
+    for _ in 0..LIMIT / 4 {
         let (client, body) = to_come();
         client.send("1").await.unwrap();
         clients.push(client);
@@ -121,9 +117,9 @@ async fn whoever_waits_for_its_client_keeps_no_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_finds_no_place_again_is_told_to_come_again() {
+async fn complete_body_without_a_permit_gets_503() {
     for path in ["/number", "/raw"] {
-        let routes = with_one_place();
+        let routes = with_one_permit();
         let (client, body) = to_come();
         let rest = async {
             sleep(Duration::from_millis(100)).await;
@@ -135,8 +131,8 @@ async fn whoever_finds_no_place_again_is_told_to_come_again() {
         let (answer, _, ()) = tokio::join!(sent_to(&routes, path, body), busy, rest);
         assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"));
         assert!(answer.headers.contains_key("retry-after"));
-        // Its place is free again, and the other one's.
         assert_eq!(began.elapsed(), Duration::from_secs(1));
+        // All permits and the whole budget are free again.
         for _ in 0..3 {
             let next = sent_to(&routes, "/number", Body::from("7")).await;
             assert_eq!(next.status, 200, "{path}");
@@ -145,45 +141,54 @@ async fn whoever_finds_no_place_again_is_told_to_come_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_let_in_again_works_as_one_of_those_inside() {
-    let routes = with_one_place();
+async fn request_with_a_body_holds_a_permit_while_it_runs() {
+    let routes = with_one_permit();
     let (client, body) = to_come();
-    let slow = async {
+    let other = async {
         sleep(Duration::from_millis(10)).await;
         client.send("7").await.unwrap();
         drop(client);
         sleep(Duration::from_millis(10)).await;
-        // There is none left: it has read all, and is at work.
         sent_to(&routes, "/number", Body::from("7")).await
     };
-    let (first, second) = tokio::join!(sent_to(&routes, "/thorough", body), slow);
+    let (first, second) = tokio::join!(sent_to(&routes, "/thorough", body), other);
     assert_eq!((first.status, first.text()), (200, "1"));
     assert_eq!((second.status, second.code().as_str()), (503, "overloaded"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_read_of_a_body_after_the_answer_is_no_work_of_ours() {
-    let routes = with_one_place();
+async fn exhausted_budget_of_all_bodies_gets_503() {
+    let routes = with_one_permit();
+    let (client, body) = to_come();
+    client.send("7".repeat(LIMIT * 3 / 4)).await.unwrap();
+    let other = async {
+        sleep(Duration::from_millis(10)).await;
+        let other = sent_to(&routes, "/raw", Body::from("7".repeat(LIMIT / 2))).await;
+        let small = sent_to(&routes, "/number", Body::from("7")).await;
+        drop(client);
+        (other, small)
+    };
+    let (first, (second, small)) = tokio::join!(sent_to(&routes, "/raw", body), other);
+    assert_eq!((first.status, first.text()), (200, "48"));
+    assert_eq!((second.status, second.code().as_str()), (503, "overloaded"));
+    assert_eq!(small.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn streamed_body_holds_a_permit_while_it_arrives() {
+    let routes = with_one_permit();
     let (client, body) = to_come();
     client.send("1").await.unwrap();
-    let request = request("POST", "/echo").body(body).unwrap();
-    let answer = routes.clone().oneshot(request).await.unwrap();
-    let mut echo = answer.into_body().into_data_stream();
-    let mut echoed = String::new();
-    for piece in ["2", "3"] {
-        client.send(piece).await.unwrap();
-        let next = echo.next().await.unwrap().unwrap();
-        echoed.push_str(str::from_utf8(&next).unwrap());
-        let other = sent_to(&routes, "/number", Body::from("7")).await;
-        assert_eq!(other.status, 200, "it has no place");
-    }
-    drop((client, echo));
-    assert_eq!(echoed, "12");
-    let busy = sent_to(&routes, "/slow", Body::empty());
     let other = async {
-        sleep(Duration::from_millis(1)).await;
-        sent_to(&routes, "/number", Body::from("7")).await
+        sleep(Duration::from_millis(10)).await;
+        let other = sent_to(&routes, "/number", Body::from("7")).await;
+        client.send("2").await.unwrap();
+        drop(client);
+        other
     };
-    let (_, other) = tokio::join!(busy, other);
-    assert_eq!(other.status, 503, "nor is there one too many");
+    let (streamed, other) = tokio::join!(sent_to(&routes, "/stream", body), other);
+    assert_eq!((streamed.status, streamed.text()), (200, "12"));
+    assert_eq!((other.status, other.code().as_str()), (503, "overloaded"));
+    let next = sent_to(&routes, "/number", Body::from("7")).await;
+    assert_eq!(next.status, 200);
 }
