@@ -133,7 +133,7 @@ async fn schedule_supports_jitter_and_timeout() {
     assert_eq!(
         late.len(),
         50,
-        "one an hour, whatever came of the one before"
+        "one run per hour, although each one times out"
     );
     assert!(late.iter().all(|late| *late <= 30 * 60), "{late:?}");
     assert!(late.iter().any(|late| *late > 5 * 60), "{late:?}");
@@ -152,7 +152,7 @@ async fn schedule_runs_once_after_the_machine_slept() {
         .unwrap();
     sleep(30 * MINUTE).await;
 
-    // Tokio's clock has stood still for all that time.
+    // Tokio's clock stands still while the machine sleeps.
     set_clock("2026-05-01T07:30:00Z");
     sleep(61 * SECOND).await;
 
