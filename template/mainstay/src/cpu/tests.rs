@@ -1,4 +1,4 @@
-//! Work on threads, each piece of which goes on when the test says so.
+//! Work on threads, which blocks until the test releases it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as gate;
@@ -10,23 +10,23 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-/// Longer than anything here takes; only a failure waits for it.
+/// Longer than any test. Only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Work that says when it has begun, and ends when it is let go.
+/// Work that reports its begin, and ends when it is released.
 struct Held {
     began: mpsc::UnboundedReceiver<()>,
-    let_go: gate::Sender<()>,
+    release: gate::Sender<()>,
 }
 
 fn held() -> (Held, impl FnOnce() + Send + 'static) {
     let (tell, began) = mpsc::unbounded_channel();
-    let (let_go, gate) = gate::channel();
+    let (release, gate) = gate::channel();
     let work = move || {
         tell.send(()).unwrap();
         _ = gate.recv_timeout(PATIENCE);
     };
-    (Held { began, let_go }, work)
+    (Held { began, release }, work)
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn cancelled_caller_leaves_the_queue() {
     pin_mut!(third);
     assert!(third.as_mut().now_or_never().is_none());
 
-    first.let_go.send(()).unwrap();
+    first.release.send(()).unwrap();
     running.await.unwrap();
     third.await.unwrap();
 
@@ -90,7 +90,7 @@ async fn begun_work_keeps_its_permit_without_a_caller() {
     assert_eq!(cpu.permits.available_permits(), 0);
     assert_eq!(cpu.running(), ["work (first)"]);
 
-    first.let_go.send(()).unwrap();
+    first.release.send(()).unwrap();
     second.await.unwrap();
 }
 
@@ -123,7 +123,7 @@ async fn stop_waits_for_begun_work_and_begins_none() {
     assert!(stop.as_mut().now_or_never().is_none());
     assert_eq!(waiting.await, Err::<(), _>(Error::Stopping));
     assert_eq!(cpu.run("third", || ()).await, Err(Error::Stopping));
-    first.let_go.send(()).unwrap();
+    first.release.send(()).unwrap();
 
     assert_eq!(stop.await, [""; 0]);
     assert_eq!(running.await, Ok(()));
@@ -136,5 +136,5 @@ async fn stop_names_work_that_does_not_end() {
     assert!(cpu.run("endless", work).now_or_never().is_none());
     first.began.recv().await.unwrap();
     assert_eq!(cpu.stop(Instant::now()).await, ["work (endless)"]);
-    first.let_go.send(()).unwrap();
+    first.release.send(()).unwrap();
 }

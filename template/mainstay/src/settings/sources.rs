@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
-use config::{Map, Value, ValueKind};
+use config::{Config, Map, Source, Value, ValueKind};
 use toml::de::DeTable;
 
 use super::reference::{Described, Reference, leaves};
@@ -59,52 +59,41 @@ impl Sources {
         let mut layers = LayerReader {
             reference,
             problems,
-            layer: Layer::default(),
+            values: Vec::new(),
         };
-        let mut builder = config::Config::builder();
         for path in &self.files {
-            builder = builder.add_source(layers.file(path));
+            layers.file(path);
         }
-        builder = builder.add_source(layers.environment(&self.environment));
-        builder = builder.add_source(layers.flags(&self.set));
-        // The layers are in memory, so that merging them does not fail.
-        let merged = builder
-            .build()
-            .and_then(|merged| config::Source::collect(&merged));
+        layers.environment(&self.environment);
+        layers.flags(&self.set);
+        // The keys are valid and the values are in memory, so that merging them does not fail.
+        let merged = layers
+            .values
+            .into_iter()
+            .try_fold(Config::builder(), |builder, (key, value)| {
+                builder.set_override(key, value)
+            })
+            .and_then(|builder| builder.build()?.collect());
         flatten(merged.unwrap_or_default())
     }
 }
 
-/// The values of one layer by their dotted keys.
-#[derive(Debug, Clone, Default)]
-struct Layer(Map<String, Value>);
-
-impl config::Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
-        Ok(self.0.clone())
-    }
-}
-
-/// Reads one layer at a time, and keeps the keys that are in the reference.
+/// Reads the layers, lowest first, and keeps the keys that are in the reference.
 struct LayerReader<'a> {
     reference: &'a Reference,
     problems: &'a mut Problems,
-    layer: Layer,
+    values: Vec<(String, Value)>,
 }
 
 impl<'a> LayerReader<'a> {
-    fn file(&mut self, path: &PathBuf) -> Layer {
+    fn file(&mut self, path: &PathBuf) {
         let name = path.display();
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
                 let words = format!("cannot be read: {error}");
                 self.problems.add_source(name, words);
-                return Layer::default();
+                return;
             }
         };
         let (table, errors) = DeTable::parse_recoverable(&text);
@@ -115,7 +104,7 @@ impl<'a> LayerReader<'a> {
             self.problems.add_source(format!("{name}:{line}"), words);
         }
         if !errors.is_empty() {
-            return Layer::default();
+            return;
         }
         for leaf in leaves(table.get_ref()) {
             let origin = format!("{name}:{}", line_of(&text, leaf.at));
@@ -131,38 +120,42 @@ impl<'a> LayerReader<'a> {
                 None => self.unknown(&leaf.key, &origin, str::to_owned),
             }
         }
-        std::mem::take(&mut self.layer)
     }
 
-    fn environment(&mut self, variables: &[(OsString, OsString)]) -> Layer {
+    fn environment(&mut self, variables: &[(OsString, OsString)]) {
         let mut variables: Vec<_> = variables
             .iter()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
             .filter(|(name, _)| name.to_uppercase().starts_with("APP_") && name != FILES_VARIABLE)
             .collect();
         variables.sort();
-        for (name, value) in variables {
+        for (name, value) in &variables {
             let Some(path) = name.strip_prefix(PREFIX) else {
-                self.mistyped_variable(&name);
+                self.mistyped_variable(name);
                 continue;
             };
             let Some(value) = value.to_str() else {
-                self.problems.add_source(&name, "is not valid UTF-8");
+                self.problems.add_source(name, "is not valid UTF-8");
                 continue;
             };
             let key = key_of(path);
-            if let Some(described) = self.reference.get(&key).filter(|_| name == variable(&key)) {
-                self.put_once(&key, typed(value, &described.default), &name);
-            } else if let Some((key, described)) = self.file_variable(&name) {
-                self.value_in_file(&key, described, &name, value);
+            if let Some(described) = self.reference.get(&key).filter(|_| *name == variable(&key)) {
+                self.put(&key, typed(value, &described.default), name);
+            } else if let Some((key, described)) = self.file_variable(name) {
+                let other = variable(&key);
+                if variables.iter().any(|(name, _)| *name == other) {
+                    let words = format!("is set by {other} as well; keep one of the two");
+                    self.problems.add_key(&key, name, words);
+                } else {
+                    self.value_in_file(&key, described, name, value);
+                }
             } else {
-                self.unknown(&key, &name, variable);
+                self.unknown(&key, name, variable);
             }
         }
-        std::mem::take(&mut self.layer)
     }
 
-    fn flags(&mut self, set: &[String]) -> Layer {
+    fn flags(&mut self, set: &[String]) {
         for pair in set {
             let Some((key, value)) = pair.split_once('=') else {
                 // The text is not shown: it may contain a secret.
@@ -175,7 +168,6 @@ impl<'a> LayerReader<'a> {
                 None => self.unknown(key, "--set", str::to_owned),
             }
         }
-        std::mem::take(&mut self.layer)
     }
 
     /// The key of a variable `APP__SECTION__KEY_FILE`.
@@ -191,7 +183,7 @@ impl<'a> LayerReader<'a> {
             Ok(text) => {
                 let line = text.strip_suffix("\r\n").or(text.strip_suffix('\n'));
                 let value = typed(line.unwrap_or(&text), &described.default);
-                self.put_once(key, value, &origin);
+                self.put(key, value, &origin);
             }
             Err(error) => {
                 // Without a slash, it may be the secret itself, set in the wrong variable.
@@ -208,17 +200,7 @@ impl<'a> LayerReader<'a> {
 
     fn put(&mut self, key: &str, value: ValueKind, origin: &str) {
         let value = Value::new(Some(&origin.to_owned()), value);
-        self.layer.0.insert(key.to_owned(), value);
-    }
-
-    /// Neither of a variable and its `_FILE` twin overrides the other: to set both is a mistake.
-    fn put_once(&mut self, key: &str, value: ValueKind, origin: &str) {
-        if let Some(other) = self.layer.0.get(key).and_then(Value::origin) {
-            let words = format!("is set by {other} as well; keep one of the two");
-            self.problems.add_key(key, origin, words);
-        } else {
-            self.put(key, value, origin);
-        }
+        self.values.push((key.to_owned(), value));
     }
 
     /// `spell` writes a key as this layer does.

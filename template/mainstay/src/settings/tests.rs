@@ -1,4 +1,4 @@
-//! Settings against an example of two sections: what the tests have in common.
+//! Settings of an example with two sections: the fixtures of the tests.
 
 mod check;
 mod reference;
@@ -143,10 +143,10 @@ impl Given {
             .settings
     }
 
-    /// The report, with the test's directory left out of it.
+    /// The report, without the directory of the test.
     fn report(&self) -> String {
         let report = match self.load() {
-            Ok(loaded) => panic!("these settings are wrong, but pass: {loaded:?}"),
+            Ok(loaded) => panic!("these settings should be refused: {loaded:?}"),
             Err(problems) => problems.to_string(),
         };
         match &self.directory {

@@ -57,8 +57,8 @@ impl Builder {
 
     /// Gives the task up after more than `most` restarts within the window. By default, 5 in a minute.
     pub fn max_restarts(mut self, most: usize, window: Duration) -> Self {
-        self.policy.intensity.most = most;
-        self.policy.intensity.window = window;
+        self.policy.max_restarts = most;
+        self.policy.window = window;
         self
     }
 

@@ -11,7 +11,9 @@ pub(super) struct Policy {
     pub(super) restart: Restart,
     pub(super) critical: bool,
     pub(super) backoff: Backoff,
-    pub(super) intensity: Intensity,
+    /// A task with more restarts than this within the window is given up.
+    pub(super) max_restarts: usize,
+    pub(super) window: Duration,
     /// The time from its cancellation to its abort.
     pub(super) stop_within: Duration,
     /// The longest time without a beat.
@@ -24,7 +26,8 @@ impl Default for Policy {
             restart: Restart::Always,
             critical: false,
             backoff: Backoff::default(),
-            intensity: Intensity::default(),
+            max_restarts: 5,
+            window: Duration::from_mins(1),
             stop_within: Duration::from_secs(5),
             heartbeat: None,
         }
@@ -74,22 +77,6 @@ impl Backoff {
     }
 }
 
-/// A task with more restarts than `most` within the window is given up.
-#[derive(Debug, Clone)]
-pub(super) struct Intensity {
-    pub(super) most: usize,
-    pub(super) window: Duration,
-}
-
-impl Default for Intensity {
-    fn default() -> Self {
-        Self {
-            most: 5,
-            window: Duration::from_mins(1),
-        }
-    }
-}
-
 /// The restarts of one task so far.
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -101,15 +88,9 @@ impl History {
     /// Counts a restart, and returns the pause before it; `None` if the task is to be given up.
     pub(super) fn next(&mut self, policy: &Policy, ran_for: Duration) -> Option<Duration> {
         let now = Instant::now();
-        let window = policy.intensity.window;
-        while self
-            .restarts
-            .front()
-            .is_some_and(|restart| now - *restart >= window)
-        {
-            self.restarts.pop_front();
-        }
-        if self.restarts.len() >= policy.intensity.most {
+        let has_expired = |restart: &mut Instant| now - *restart >= policy.window;
+        while self.restarts.pop_front_if(has_expired).is_some() {}
+        if self.restarts.len() >= policy.max_restarts {
             return None;
         }
         self.restarts.push_back(now);

@@ -37,14 +37,12 @@ pub struct Schedule {
 pub struct ScheduleError(String);
 
 /// The names and letters that each field can have. The parser takes a name for its number in any field.
-const NAMES: [&[&str]; 5] = [
-    &[],
-    &[],
-    &["L", "W", "LW"],
-    &[
-        "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
-    ],
-    &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "L"],
+const NAMES: [&str; 5] = [
+    "",
+    "",
+    "L W LW",
+    "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC",
+    "SUN MON TUE WED THU FRI SAT L",
 ];
 
 /// Stands for a time after the year 5000, where croner's calendar ends.
@@ -78,7 +76,7 @@ impl FromStr for Schedule {
                 field
                     .split(|c: char| !c.is_alphabetic())
                     .filter(|word| !word.is_empty())
-                    .all(|word| names.iter().any(|name| name.eq_ignore_ascii_case(word)))
+                    .all(|word| names.split(' ').any(|name| name.eq_ignore_ascii_case(word)))
             });
             if fields.len() != NAMES.len() || !names_fit {
                 return None;

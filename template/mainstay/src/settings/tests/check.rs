@@ -1,4 +1,4 @@
-//! What a section checks, wherever it stands.
+//! The rules of a section, with relative and with full keys.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ struct All {
     _second: Pool,
 }
 
-/// A section of which there are two. It names its keys by themselves.
+/// A section with two instances. Its rules use relative keys.
 #[derive(Debug)]
 struct Pool {
     size: u32,

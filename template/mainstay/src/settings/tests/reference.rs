@@ -3,7 +3,7 @@
 use super::REFERENCE;
 use crate::settings::{Reader, Reference, Section, Sources, environment_file, load};
 
-/// What a service adds and changes.
+/// The file of a service: its own settings, and changed defaults.
 const OWN: &str = r#"
 # Greetings.
 [greetings]
@@ -102,7 +102,7 @@ fn printed_reference_parses_to_the_same_reference() {
         let text = reference.to_toml();
         let again = Reference::new(&[&text]);
         assert_eq!(described(&again), described(&reference));
-        // What stands above a section comes back as well.
+        // The comments above the sections are the same as well.
         assert_eq!(again.to_toml(), text);
     }
 }

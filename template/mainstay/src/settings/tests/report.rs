@@ -1,4 +1,4 @@
-//! Every mistake is found, named with its source, and told with its cure.
+//! Every problem is reported, with its source and its cure.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -125,7 +125,7 @@ fn mistyped_variable_is_reported() {
             "{report}"
         );
     }
-    // Other programs have variables, too.
+    // Variables of other programs.
     Given::default()
         .env("APP_ENV", "production")
         .env("APPLE", "pie")

@@ -1,4 +1,4 @@
-//! Secrets come from files, and go nowhere.
+//! Secrets are read from files, and never shown.
 
 use super::Given;
 use crate::settings::{Reader, Reference, Secret, Section, Sources, load, print};
@@ -40,7 +40,7 @@ fn secret_is_never_shown() {
     let loaded = given.load().unwrap();
 
     let token = loaded.settings.operator.token.as_ref().map(Secret::expose);
-    assert_eq!(token, Some(secret), "who needs it gets it");
+    assert_eq!(token, Some(secret), "exposed on request");
     assert!(print(&loaded.entries).contains("token = \"[redacted]\""));
     let json = serde_json::to_string(&loaded.entries).unwrap();
     for shown in [print(&loaded.entries), format!("{loaded:?}"), json] {

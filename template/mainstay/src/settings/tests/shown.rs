@@ -1,4 +1,4 @@
-//! What people are shown is true.
+//! The settings as text.
 
 use super::{Given, REFERENCE};
 use crate::settings::{Entry, Reference, changed, environment_file, print};

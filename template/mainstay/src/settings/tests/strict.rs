@@ -1,4 +1,4 @@
-//! Types take what they allow and nothing else.
+//! Types accept their own values only.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ fn text_is_kept_as_written() {
     let number = Given::default().file("f.toml", "operator.url = 7").report();
     assert!(
         number.contains("expected text"),
-        "a number in a file is no text: {number}"
+        "a number in a file is not text: {number}"
     );
 }
 
@@ -141,7 +141,7 @@ fn section_and_value_are_not_mixed_up() {
     let report = Given::default().file("f.toml", "[htpp]").report();
     assert!(
         report.contains("htpp  (set by f.toml:1)"),
-        "an empty section is one too: {report}"
+        "an unknown section is reported even if it is empty: {report}"
     );
 }
 

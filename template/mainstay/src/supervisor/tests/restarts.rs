@@ -279,6 +279,6 @@ async fn task_without_heartbeat_is_aborted_and_restarted() {
     assert_eq!(
         (instances.now(), instances.most()),
         (1, 1),
-        "the first was gone before the second"
+        "the first run ended before the second began"
     );
 }

@@ -133,7 +133,7 @@ async fn schedule_supports_jitter_and_timeout() {
     assert_eq!(
         late.len(),
         50,
-        "one an hour, whatever came of the one before"
+        "one run per hour, although each one times out"
     );
     assert!(late.iter().all(|late| *late <= 30 * 60), "{late:?}");
     assert!(late.iter().any(|late| *late > 5 * 60), "{late:?}");
@@ -152,7 +152,7 @@ async fn schedule_runs_once_after_the_machine_slept() {
         .unwrap();
     sleep(30 * MINUTE).await;
 
-    // Tokio's clock has stood still for all that time.
+    // Tokio's clock stands still while the machine sleeps.
     set_clock("2026-05-01T07:30:00Z");
     sleep(61 * SECOND).await;
 
@@ -204,26 +204,6 @@ async fn clock_corrected_during_a_run_does_not_repeat_it() {
 
     assert_eq!(journal.events(), ["2026-05-01T04:00:00Z"]);
     assert_eq!(next_run(&supervisor, "report"), "2026-05-02T04:00:00Z");
-}
-
-#[tokio::test(start_paused = true)]
-async fn schedule_recovers_from_a_clock_years_ahead() {
-    set_clock("2036-01-01T00:00:00Z");
-    let supervisor = Supervisor::new();
-    let journal = Journal::new();
-    supervisor
-        .at("report", &schedule("0 4 * * *"))
-        .run(noting(&journal))
-        .unwrap();
-    sleep(5 * HOUR).await;
-
-    set_clock("2026-05-01T00:00:00Z");
-    sleep(5 * HOUR).await;
-
-    assert_eq!(
-        journal.events(),
-        ["2036-01-01T04:00:00Z", "2026-05-01T04:00:00Z"]
-    );
 }
 
 #[tokio::test(start_paused = true)]
