@@ -63,7 +63,7 @@ pub(crate) fn databases(settings: &Settings) -> Result<Vec<Box<dyn Migratable>>,
 /// `serve`: start, run and stop.
 pub(crate) async fn serve(launch: Launch<Settings>) -> Result<Exit, Error> {
     // The log, signals, metrics and the operator's listener: a slow start can be watched.
-    let process = Process::init(&launch).await?;
+    let process = Process::init(&launch)?;
 
     // Start, unless a signal or the operator ends it; then run, until there is a cause to stop.
     let cause = match process.start(start(launch.settings(), &process)).await {

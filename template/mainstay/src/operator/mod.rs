@@ -70,6 +70,7 @@ impl Settings {
     /// The socket, new or inherited. It must not be reachable from other machines without a token.
     pub(crate) fn socket(&self, sockets: &mut Sockets) -> Result<Bound, OpenError> {
         let socket = sockets.take("operator", self.listen)?;
+        let address = socket.address();
         if self.may_listen(address) {
             Ok(socket)
         } else {

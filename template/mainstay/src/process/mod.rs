@@ -1,7 +1,7 @@
 //! The life of a process: start, run and stop. The composition root of a service calls it:
 //!
 //! ```ignore
-//! let process = Process::init(&launch).await?;
+//! let process = Process::init(&launch)?;
 //! let cause = match process.start(start(launch.settings(), &process)).await {
 //!     Ok(()) => process.run().await,
 //!     Err(cause) => cause,
@@ -79,9 +79,7 @@ impl Process {
     /// # Errors
     ///
     /// If one of them cannot be started.
-    pub async fn init<S: Section + AsRef<Settings> + 'static>(
-        launch: &Launch<S>,
-    ) -> Result<Self, Error> {
+    pub fn init<S: Section + AsRef<Settings> + 'static>(launch: &Launch<S>) -> Result<Self, Error> {
         let settings: &Settings = launch.settings().as_ref();
         let export = settings.export();
         let filtering = settings.log.start_with(&export)?;
