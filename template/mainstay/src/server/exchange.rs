@@ -19,7 +19,7 @@ use tokio::task::futures::TaskLocalFuture;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
 
-use super::connection::{Connection, Request as InRegistry};
+use super::connection::{Connection, RequestState};
 
 /// Answers one request. Not an `async fn`, which holds the request twice.
 pub(super) fn answer(
@@ -50,7 +50,7 @@ pub(super) fn answer(
     response.map(move |Ok(response)| Ok(prepare(response, version, in_flight)))
 }
 
-/// Makes the response end with its connection.
+/// Ties the response to its connection and to the drain.
 fn prepare(
     mut response: Response<Body>,
     version: Version,
@@ -96,7 +96,7 @@ tokio::task_local! {
 pub(crate) struct Exchange {
     /// `None` in tests.
     connection: Option<Arc<Connection>>,
-    request: Arc<InRegistry>,
+    request: Arc<RequestState>,
     peer: SocketAddr,
 }
 
@@ -143,7 +143,7 @@ impl Exchange {
 /// The request is in flight until this is dropped.
 struct InFlight {
     connection: Arc<Connection>,
-    request: Arc<InRegistry>,
+    request: Arc<RequestState>,
     /// The connection now belongs to this request, until its socket is closed.
     is_upgraded: bool,
 }
