@@ -85,7 +85,7 @@ impl Process {
         let settings: &Settings = launch.settings().as_ref();
         let export = settings.export();
         let filtering = settings.log.start_with(export.spans())?;
-        let (reloaded, in_force) = (filtering.clone(), launch.entries().to_vec());
+        let (reloaded, in_force) = (filtering.clone(), launch.loaded.entries.clone());
         let reload = launch.reload();
         let signals = Signals::listen(move || reload_settings(&reload(), &reloaded, &in_force))?;
         let metrics = Metrics::install()?;
@@ -104,7 +104,7 @@ impl Process {
             health: health.clone(),
             metrics: metrics.clone(),
             observed: Mutex::default(),
-            settings: launch.entries().to_vec(),
+            settings: launch.loaded.entries.clone(),
             filtering: filtering.clone(),
             token: settings.operator.token.clone().map(Token::new),
         });
@@ -223,18 +223,15 @@ impl Process {
     ) -> Result<SocketAddr, Error> {
         let socket = self.bind(listener, address)?;
         let mut limits = limits.clone();
-        limits.max_connections = server::room_for(limits.max_connections, self.max_files());
+        let Components { drained, closed } = self.components().clone();
+        let components = drained.iter().chain(&closed);
+        // The files that components may have open, beside those of connections.
+        let files = components.map(|component| component.max_files()).sum();
+        limits.max_connections = server::room_for(limits.max_connections, files);
         let listener = socket.serve(routes, &limits)?;
         let address = listener.address();
         self.drain_on_stop(listener);
         Ok(address)
-    }
-
-    /// The files that components may have open, beside those of connections.
-    fn max_files(&self) -> usize {
-        let components = self.components();
-        let all = components.drained.iter().chain(&components.closed);
-        all.map(|component| component.max_files()).sum()
     }
 
     /// Sets what the start waits for, for `/startupz?verbose`.

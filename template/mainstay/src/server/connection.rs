@@ -35,7 +35,7 @@ pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
     pub(super) registry: Arc<Registry>,
-    task: OnceLock<AbortHandle>,
+    pub(super) task: OnceLock<AbortHandle>,
     state: Mutex<State>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct State {
     /// The end of its response may not be written yet.
     last_request: Option<Arc<RequestState>>,
     /// The number of requests so far.
-    total: u64,
+    pub(super) total: u64,
     is_http2: bool,
 }
 
@@ -130,17 +130,13 @@ impl Connection {
         } else {
             LAST_REQUEST
         };
-        if timeout(patience, http.as_mut()).await.is_ok() || self.in_flight() == 0 {
+        if timeout(patience, http.as_mut()).await.is_ok() || self.lock().in_flight() == 0 {
             return;
         }
         if !is_http2 {
             shut_down(http.as_mut());
         }
         _ = http.await;
-    }
-
-    pub(super) fn set_task(&self, task: AbortHandle) {
-        _ = self.task.set(task);
     }
 
     /// Lets the connection end after the requests in flight.
@@ -167,7 +163,7 @@ impl Connection {
 
     /// Whether the client was too slow for something.
     pub(super) fn overdue(&self) -> Option<Overdue> {
-        let limits = self.registry.limits();
+        let limits = &self.registry.limits;
         let over = |since, limit| self.registry.is_over(since, limit);
         let state = self.lock();
         let requests = state.requests.iter();
@@ -228,15 +224,6 @@ impl Connection {
         }
     }
 
-    pub(super) fn in_flight(&self) -> usize {
-        self.lock().in_flight()
-    }
-
-    /// The number of requests so far.
-    pub(super) fn total(&self) -> u64 {
-        self.lock().total
-    }
-
     /// The routes of the requests in flight.
     pub(super) fn routes(&self) -> Vec<String> {
         let state = self.lock();
@@ -255,7 +242,7 @@ impl Connection {
 
 impl State {
     /// The number of requests whose response is not written to its end.
-    fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.requests.len().max(self.blocked.is_some().into())
     }
 
