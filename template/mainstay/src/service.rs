@@ -95,7 +95,7 @@ impl<S: Section + AsRef<Settings>> Service<S> {
             Command::Migrate { check } => self.migrate(&given, databases, check),
             Command::ConfigCheck => {
                 self.load(&given)?;
-                print("the settings are right\n")
+                print("the settings are valid\n")
             }
             Command::ConfigPrint => print(settings::print(&self.load(&given)?.entries)),
             Command::ConfigEnv => print(settings::environment_file(&self.reference())),

@@ -299,6 +299,6 @@ fn reload_settings(
             }
             filtering.configure(filter);
         }
-        Err(problems) => tracing::error!(%problems, "the settings are wrong; nothing has changed"),
+        Err(problems) => tracing::error!(%problems, "invalid settings; nothing has changed"),
     }
 }
