@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, value_parser};
 use crate::build_info::BuildInfo;
 use crate::health::Probe;
 
-const ABOUT: &str = "Runs the service, and looks after its settings and its database.";
+const ABOUT: &str = "Runs the service, and manages its settings and its database.";
 
 const AFTER_HELP: &str = "\
 Settings, lowest to highest:
@@ -19,8 +19,11 @@ Settings, lowest to highest:
   each --set section.key=value
 
 Exit codes:
-  0 stopped cleanly      1 failed, the last lines say why      2 wrong usage
-  3 stopped, but had to abandon something                  128+n second signal n";
+  0      stopped cleanly
+  1      failed; the last lines name the cause
+  2      wrong usage
+  3      stopped, but abandoned something at a deadline
+  128+n  second signal n";
 
 /// The command that the command line names.
 pub(crate) enum Command {
@@ -49,29 +52,38 @@ pub(crate) fn parse(info: &BuildInfo) -> (Command, Given) {
     let probe = Arg::new("probe")
         .value_parser(value_parser!(Probe))
         .default_value("readyz")
-        .help("Which of its probes is asked");
-    let config = command("config", "Look at the settings")
+        .help("The probe");
+    let config = command("config", "Inspect the settings")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands([
-            command("check", "Say everything that is wrong with the settings, without starting"),
-            command("print", "Show each setting in force and what set it; secrets are redacted"),
-            command("env", "List every environment variable with its meaning and its default"),
+            command(
+                "check",
+                "Report every problem with the settings, without starting",
+            ),
+            command(
+                "print",
+                "Show each setting in force with its source; secrets are redacted",
+            ),
+            command(
+                "env",
+                "List every environment variable with its description and its default",
+            ),
             command(
                 "default",
-                "Print every setting with its meaning and its default, as a TOML file to start from",
+                "Print every setting with its description and its default, as a TOML file",
             ),
         ]);
     let mut matches = command(info.name, ABOUT)
         .version(&*info.version_line().leak())
         .after_help(AFTER_HELP)
         .subcommands([
-            command("serve", "Run the service until it is told to stop (the default)"),
-            command("migrate", "Bring the database up to date, and exit").arg(check),
+            command("serve", "Run the service until it is stopped (the default)"),
+            command("migrate", "Apply the pending migrations, and exit").arg(check),
             config,
             command(
                 "healthcheck",
-                "Ask the running service whether it is ready, or for another probe; exit with 0 or 1",
+                "Query a probe of the running service; exit with 0 if it passes, or else 1",
             )
             .arg(probe),
         ])

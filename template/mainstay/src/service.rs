@@ -95,7 +95,7 @@ impl<S: Section + AsRef<Settings>> Service<S> {
             Command::Migrate { check } => self.migrate(&given, databases, check),
             Command::ConfigCheck => {
                 self.load(&given)?;
-                print("the settings are right\n")
+                print("the settings are valid\n")
             }
             Command::ConfigPrint => print(settings::print(&self.load(&given)?.entries)),
             Command::ConfigEnv => print(settings::environment_file(&self.reference())),
@@ -199,7 +199,7 @@ impl<S> fmt::Debug for Service<S> {
 pub struct Launch<S> {
     service: Arc<Service<S>>,
     given: Given,
-    loaded: Loaded<S>,
+    pub(crate) loaded: Loaded<S>,
 }
 
 /// Reads the settings again.
@@ -210,11 +210,6 @@ impl<S: Section + AsRef<Settings>> Launch<S> {
     #[must_use]
     pub fn settings(&self) -> &S {
         &self.loaded.settings
-    }
-
-    /// Each setting in force, with its source.
-    pub(crate) fn entries(&self) -> &[Entry] {
-        &self.loaded.entries
     }
 
     pub(crate) fn listeners(&self) -> Vec<&'static str> {

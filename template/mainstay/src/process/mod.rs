@@ -21,6 +21,7 @@
 mod component;
 mod stop;
 
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -64,6 +65,9 @@ pub struct Process {
     operator: Operator,
     state: Arc<OperatorState>,
     export: Export,
+    has_documentation: bool,
+    /// Where a person at a terminal can look, logged at `ready`.
+    hints: Mutex<Vec<String>>,
 }
 
 /// The registered components, by the phase that stops them.
@@ -83,7 +87,7 @@ impl Process {
         let settings: &Settings = launch.settings().as_ref();
         let export = settings.export();
         let filtering = settings.log.start_with(&export)?;
-        let (reloaded, in_force) = (filtering.clone(), launch.entries().to_vec());
+        let (reloaded, in_force) = (filtering.clone(), launch.loaded.entries.clone());
         let reload = launch.reload();
         let signals = Signals::listen(move || reload_settings(&reload(), &reloaded, &in_force))?;
         let metrics = Metrics::install();
@@ -101,7 +105,7 @@ impl Process {
             health: health.clone(),
             metrics: metrics.clone(),
             observed: Mutex::default(),
-            settings: launch.entries().to_vec(),
+            settings: launch.loaded.entries.clone(),
             filtering: filtering.clone(),
             token: settings.operator.token.clone().map(Token::new),
         });
@@ -113,6 +117,7 @@ impl Process {
             let kept = filtering.revert_in_time();
             _ = tokio::join!(pulse.watch(watched), forced, kept, exported);
         };
+        let hint = format!("the operator's listener: http://{}/api/state", socket.address());
         let operator = Operator::open(socket, routes, beside)?;
         Ok(Self {
             lifecycle,
@@ -127,6 +132,8 @@ impl Process {
             operator,
             state,
             export,
+            has_documentation: settings.http.documentation,
+            hints: vec![hint].into(),
         })
     }
 
@@ -148,6 +155,11 @@ impl Process {
     pub async fn run(&self) -> Cause {
         self.lifecycle.ready();
         tracing::info!(message = message::READY);
+        if io::stdout().is_terminal() {
+            for hint in self.hints().iter() {
+                tracing::info!("{hint}");
+            }
+        }
         let Components { drained, closed } = self.components().clone();
         let components = drained.iter().chain(&closed);
         let mut failed: FuturesUnordered<_> = components.map(|it| it.failed()).collect();
@@ -217,18 +229,19 @@ impl Process {
     ) -> Result<SocketAddr, Error> {
         let socket = self.bind(listener, address)?;
         let mut limits = limits.clone();
-        limits.max_connections = server::room_for(limits.max_connections, self.max_files());
+        let Components { drained, closed } = self.components().clone();
+        let components = drained.iter().chain(&closed);
+        // The files that components may have open, beside those of connections.
+        let files = components.map(|component| component.max_files()).sum();
+        limits.max_connections = server::room_for(limits.max_connections, files);
         let listener = socket.serve(routes, &limits)?;
         let address = listener.address();
+        self.hints().push(format!("the API: http://{address}/"));
+        if self.has_documentation {
+            self.hints().push(format!("its documentation: http://{address}/docs"));
+        }
         self.drain_on_stop(listener);
         Ok(address)
-    }
-
-    /// The files that components may have open, beside those of connections.
-    fn max_files(&self) -> usize {
-        let components = self.components();
-        let all = components.drained.iter().chain(&components.closed);
-        all.map(|component| component.max_files()).sum()
     }
 
     /// Sets what the start waits for, for `/startupz?verbose`.
@@ -266,6 +279,10 @@ impl Process {
         &self.cpu
     }
 
+    fn hints(&self) -> MutexGuard<'_, Vec<String>> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn components(&self) -> MutexGuard<'_, Components> {
         let components = self.components.lock();
         components.unwrap_or_else(PoisonError::into_inner)
@@ -296,6 +313,6 @@ fn reload_settings(
             }
             filtering.configure(filter);
         }
-        Err(problems) => tracing::error!(%problems, "the settings are wrong; nothing has changed"),
+        Err(problems) => tracing::error!(%problems, "invalid settings; nothing has changed"),
     }
 }

@@ -56,7 +56,7 @@ impl Acceptor {
         routes: Router,
         registry: Arc<Registry>,
     ) -> Self {
-        let limits = registry.limits();
+        let limits = &registry.limits;
         Self {
             name,
             is_inherited,
@@ -159,7 +159,7 @@ fn spawn<H: Future<Output: Send> + Send + 'static>(
     // The registry waits for every connection, and can abort its task.
     #[expect(clippy::disallowed_methods)]
     let task = tokio::spawn(async move { served.run(http, closing, shut_down).await });
-    connection.set_task(task.abort_handle());
+    _ = connection.task.set(task.abort_handle());
 }
 
 // The registry enforces the limits of time.

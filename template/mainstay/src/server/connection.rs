@@ -35,7 +35,7 @@ pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
     pub(super) registry: Arc<Registry>,
-    task: OnceLock<AbortHandle>,
+    pub(super) task: OnceLock<AbortHandle>,
     state: Mutex<State>,
 }
 
@@ -46,11 +46,11 @@ pub(super) struct State {
     awaited: Awaited,
     /// The tick since which the operating system takes no more bytes, since the client does not read.
     blocked: Option<u32>,
-    requests: Vec<Arc<Request>>,
+    requests: Vec<Arc<RequestState>>,
     /// The end of its response may not be written yet.
-    last_request: Option<Arc<Request>>,
+    last_request: Option<Arc<RequestState>>,
     /// The number of requests so far.
-    total: u64,
+    pub(super) total: u64,
     is_http2: bool,
 }
 
@@ -69,7 +69,7 @@ enum Awaited {
 
 /// A request in flight: from its head to the last byte of its response.
 #[derive(Default)]
-pub(super) struct Request {
+pub(super) struct RequestState {
     pub(super) route: OnceLock<MatchedPath>,
     /// The tick since which the client takes no more of the response; zero if it does.
     pub(super) unread: AtomicU32,
@@ -130,17 +130,13 @@ impl Connection {
         } else {
             LAST_REQUEST
         };
-        if timeout(patience, http.as_mut()).await.is_ok() || self.in_flight() == 0 {
+        if timeout(patience, http.as_mut()).await.is_ok() || self.lock().in_flight() == 0 {
             return;
         }
         if !is_http2 {
             shut_down(http.as_mut());
         }
         _ = http.await;
-    }
-
-    pub(super) fn set_task(&self, task: AbortHandle) {
-        _ = self.task.set(task);
     }
 
     /// Lets the connection end after the requests in flight.
@@ -167,15 +163,13 @@ impl Connection {
 
     /// Whether the client was too slow for something.
     pub(super) fn overdue(&self) -> Option<Overdue> {
-        let limits = self.registry.limits();
+        let limits = &self.registry.limits;
         let over = |since, limit| self.registry.is_over(since, limit);
         let state = self.lock();
-        let unread = state
-            .requests
-            .iter()
-            .map(|request| request.unread.load(Relaxed));
-        let mut unread = unread.filter(|since| *since > 0).chain(state.blocked);
-        if unread.any(|since| over(since, limits.write_timeout)) {
+        let requests = state.requests.iter();
+        let unread = requests.map(|request| request.unread.load(Relaxed));
+        let mut waits = unread.filter(|since| *since > 0).chain(state.blocked);
+        if waits.any(|since| over(since, limits.write_timeout)) {
             return Some(Overdue::Write);
         }
         if state.in_flight() > 0 {
@@ -210,8 +204,8 @@ impl Connection {
         }
     }
 
-    pub(super) fn begin_request(&self, is_http2: bool) -> Arc<Request> {
-        let request = Arc::<Request>::default();
+    pub(super) fn begin_request(&self, is_http2: bool) -> Arc<RequestState> {
+        let request = Arc::<RequestState>::default();
         let mut state = self.lock();
         state.is_http2 = is_http2;
         state.total += 1;
@@ -219,7 +213,7 @@ impl Connection {
         request
     }
 
-    pub(super) fn end_request(&self, request: &Arc<Request>) {
+    pub(super) fn end_request(&self, request: &Arc<RequestState>) {
         let mut state = self.lock();
         let mut requests = state.requests.iter();
         if let Some(at) = requests.position(|other| Arc::ptr_eq(other, request)) {
@@ -228,15 +222,6 @@ impl Connection {
         if state.requests.is_empty() {
             state.awaited = Awaited::Next(self.registry.now());
         }
-    }
-
-    pub(super) fn in_flight(&self) -> usize {
-        self.lock().in_flight()
-    }
-
-    /// The number of requests so far.
-    pub(super) fn total(&self) -> u64 {
-        self.lock().total
     }
 
     /// The routes of the requests in flight.
@@ -257,7 +242,7 @@ impl Connection {
 
 impl State {
     /// The number of requests whose response is not written to its end.
-    fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.requests.len().max(self.blocked.is_some().into())
     }
 

@@ -19,7 +19,7 @@ use tokio::task::futures::TaskLocalFuture;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
 
-use super::connection::{Connection, Request as InRegistry};
+use super::connection::{Connection, RequestState};
 
 /// Answers one request. Not an `async fn`, which holds the request twice.
 pub(super) fn answer(
@@ -50,7 +50,7 @@ pub(super) fn answer(
     response.map(move |Ok(response)| Ok(prepare(response, version, in_flight)))
 }
 
-/// Makes the response end with its connection.
+/// Ties the response to its connection and to the drain.
 fn prepare(
     mut response: Response<Body>,
     version: Version,
@@ -60,12 +60,12 @@ fn prepare(
     let registry = &in_flight.connection.registry;
     let mut ending = None;
     if !in_flight.is_upgraded {
-        if registry.is_closing() && version < Version::HTTP_2 {
+        if registry.is_closing.load(Ordering::Relaxed) && version < Version::HTTP_2 {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
         if is_event_stream(&response) {
-            ending = Some(Box::pin(registry.draining().clone().cancelled_owned()));
+            ending = Some(Box::pin(registry.draining.clone().cancelled_owned()));
         }
     }
     // An HTTP/2 client may have no room for the first frame. Over HTTP/1, the socket shows that.
@@ -96,7 +96,7 @@ tokio::task_local! {
 pub(crate) struct Exchange {
     /// `None` in tests.
     connection: Option<Arc<Connection>>,
-    request: Arc<InRegistry>,
+    request: Arc<RequestState>,
     peer: SocketAddr,
 }
 
@@ -120,7 +120,7 @@ impl Exchange {
     #[must_use]
     pub(crate) fn is_cut(&self) -> bool {
         let connection = self.connection.as_ref();
-        connection.is_some_and(|connection| connection.registry.is_cut())
+        connection.is_some_and(|connection| connection.registry.is_cut.load(Ordering::Relaxed))
     }
 
     /// A request without a connection.
@@ -143,7 +143,7 @@ impl Exchange {
 /// The request is in flight until this is dropped.
 struct InFlight {
     connection: Arc<Connection>,
-    request: Arc<InRegistry>,
+    request: Arc<RequestState>,
     /// The connection now belongs to this request, until its socket is closed.
     is_upgraded: bool,
 }
@@ -226,7 +226,7 @@ impl<S: Sync> FromRequestParts<S> for Drain {
     async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let draining = |exchange: &Exchange| {
             let connection = exchange.connection.as_ref()?;
-            Some(Self(connection.registry.draining().clone()))
+            Some(Self(connection.registry.draining.clone()))
         };
         // A request that came over no listener, as in a test, is never drained.
         Ok(Exchange::look(draining).flatten().unwrap_or_default())

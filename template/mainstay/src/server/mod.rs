@@ -20,6 +20,7 @@ mod socket;
 mod stream;
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -98,7 +99,7 @@ impl Listener {
 
     /// From now on, each response asks the client to use another connection for its next request.
     pub(crate) fn announce_close(&self) {
-        self.registry.announce_close();
+        self.registry.is_closing.store(true, Ordering::Relaxed);
     }
 
     /// Accepts no more connections, and waits for the requests in flight until the deadline. Returns a

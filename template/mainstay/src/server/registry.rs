@@ -21,17 +21,18 @@ use super::connection::{Connection, Overdue};
 use super::limits::Limits;
 
 pub(super) struct Registry {
-    limits: Limits,
+    pub(super) limits: Limits,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     /// Notified when the last connection has ended.
     emptied: Notify,
     /// The number of sweeps so far: the clock of the deadlines.
     now: AtomicU32,
     /// Whether responses carry `Connection: close`.
-    is_closing: AtomicBool,
-    draining: CancellationToken,
+    pub(super) is_closing: AtomicBool,
+    /// Cancelled when the drain begins.
+    pub(super) draining: CancellationToken,
     /// Whether the deadline of the drain has passed.
-    is_cut: AtomicBool,
+    pub(super) is_cut: AtomicBool,
     accepted: AtomicU64,
     /// The requests of closed connections. Each open one counts its own, so that threads do not write to one
     /// place with every request.
@@ -92,10 +93,6 @@ impl Registry {
         }
     }
 
-    pub(super) fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Adds a connection. The receiver completes when the connection should end.
     pub(super) fn enter(
         self: &Arc<Self>,
@@ -112,7 +109,7 @@ impl Registry {
     pub(super) fn leave(&self, connection: &Connection) {
         let mut open = self.lock();
         open.remove(&connection.id);
-        let requests = connection.total();
+        let requests = connection.lock().total;
         self.requests.fetch_add(requests, Ordering::Relaxed);
         if open.is_empty() {
             self.emptied.notify_one();
@@ -157,23 +154,9 @@ impl Registry {
         }
     }
 
-    /// From now on, responses ask the client to use another connection for its next request.
-    pub(super) fn announce_close(&self) {
-        self.is_closing.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_closing(&self) -> bool {
-        self.is_closing.load(Ordering::Relaxed)
-    }
-
-    /// Cancelled when the drain begins.
-    pub(super) fn draining(&self) -> &CancellationToken {
-        &self.draining
-    }
-
     /// Asks every connection to end.
     pub(super) fn drain(&self) {
-        self.announce_close();
+        self.is_closing.store(true, Ordering::Relaxed);
         self.draining.cancel();
         for connection in self.connections() {
             connection.close();
@@ -192,16 +175,12 @@ impl Registry {
 
     /// Resets every connection at the deadline.
     pub(super) async fn cut(&self, deadline: Instant) {
-        self.is_cut.store(true, Ordering::Release);
+        self.is_cut.store(true, Ordering::Relaxed);
         for connection in self.connections() {
             connection.cut();
         }
         // Each request logs its event. A handler that blocks its thread does not end.
         self.emptied_by(deadline + CUT_TIME).await;
-    }
-
-    pub(super) fn is_cut(&self) -> bool {
-        self.is_cut.load(Ordering::Acquire)
     }
 
     pub(super) fn open(&self) -> usize {
@@ -223,11 +202,11 @@ impl Registry {
 
     pub(super) fn traffic(&self) -> Traffic {
         let open = self.lock();
-        let requests: u64 = open.values().map(|connection| connection.total()).sum();
+        let requests: u64 = open.values().map(|open| open.lock().total).sum();
         let overdue = |why| self.overdue[why as usize].load(Ordering::Relaxed);
         Traffic {
             connections: open.len(),
-            in_flight: open.values().map(|open| open.in_flight()).sum(),
+            in_flight: open.values().map(|open| open.lock().in_flight()).sum(),
             accepted: self.accepted.load(Ordering::Relaxed),
             requests: self.requests.load(Ordering::Relaxed) + requests,
             late_heads: overdue(Overdue::Head),

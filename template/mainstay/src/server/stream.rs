@@ -56,10 +56,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut state = self.connection.lock();
-        let written = Pin::new(&mut state.socket).poll_write(context, bytes);
-        state.wrote(written.is_ready(), self.connection.registry.now());
-        written
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// Runs a drain to its end: what it had to cut, and how long it took.
+/// Runs a drain. Returns what it had to cut, and its duration.
 async fn drain(listener: Listener, within: Duration) -> (Option<String>, Duration) {
     let began = Instant::now();
     let drained = timeout(PATIENCE * 2, listener.drain(Instant::now() + within)).await;
@@ -12,7 +12,7 @@ async fn drain(listener: Listener, within: Duration) -> (Option<String>, Duratio
     (cut, began.elapsed())
 }
 
-/// Begins a drain, and comes back when it has begun.
+/// Begins a drain, and returns when it has begun.
 async fn begin(
     listener: Listener,
     within: Duration,
@@ -20,7 +20,7 @@ async fn begin(
     let registry = Arc::clone(&listener.registry);
     #[expect(clippy::disallowed_methods, reason = "awaited by the test")]
     let draining = tokio::spawn(drain(listener, within));
-    timeout(PATIENCE, registry.draining().cancelled())
+    timeout(PATIENCE, registry.draining.cancelled())
         .await
         .unwrap();
     async { draining.await.unwrap() }
@@ -148,11 +148,7 @@ async fn drain_ends_event_streams() {
 
     let (cut, took) = drain(listener, PATIENCE).await;
 
-    assert_eq!(
-        client.rest().await,
-        "0\r\n\r\n",
-        "a good end, and not a broken one"
-    );
+    assert_eq!(client.rest().await, "0\r\n\r\n", "the last chunk");
     assert_eq!(cut, None);
     assert!(took < PATIENCE / 4, "took {took:?}");
 }
@@ -191,7 +187,7 @@ async fn announced_close_is_in_every_response() {
         answer.contains("connection: close") && answer.ends_with("quick"),
         "{answer}"
     );
-    // New ones come in all the same.
+    // New connections are still accepted.
     let mut client = Client::asks(&listener, "/quick").await;
     assert!(client.rest().await.contains("connection: close"));
 }

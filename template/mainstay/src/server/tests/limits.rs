@@ -6,8 +6,8 @@ use super::*;
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// A client that says this and then nothing. `http2` as well, since a listener that speaks both has
-/// to find out which.
+/// The response and the traffic of a client that sends this and then nothing. With `http2`, the listener has to
+/// detect the protocol first.
 async fn silenced(said: &str, http2: bool) -> (String, Traffic) {
     let limits = Limits {
         header_timeout: SHORT,
@@ -40,10 +40,10 @@ async fn late_head_ends_the_connection() {
             assert_eq!(answer, expected, "{said:?}");
         }
     }
-    // The preface of HTTP/2, but for its end.
+    // The preface of HTTP/2 without its end.
     let (_, traffic) = silenced(PREFACE.trim_end(), true).await;
     assert_eq!(traffic.late_heads, 1, "{traffic:?}");
-    // Where it is not spoken, there is nothing to wait for.
+    // A listener without HTTP/2 closes at once.
     for preface in [PREFACE.trim_end(), PREFACE] {
         let (answer, traffic) = silenced(preface, false).await;
         let refused = answer.is_empty() || answer.starts_with("HTTP/1.1 400 ");
@@ -52,11 +52,11 @@ async fn late_head_ends_the_connection() {
     }
 }
 
-/// How a client begins to speak HTTP/2, and the head of the frame with its settings, which are none.
+/// The first bytes of an HTTP/2 client, and its empty frame of settings.
 const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: &str = "\0\0\0\x04\0\0\0\0\0";
 
-/// The head of a frame that says goodbye.
+/// The head of a GOAWAY frame.
 const GOAWAY: &str = "\0\0\x08\x07\0\0\0\0\0";
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn drain_sends_goaway_before_the_first_request() {
     let listener = serve(&limits, &Gate::default());
     let mut client = Client::connect(&listener).await;
     client.write(&format!("{PREFACE}{SETTINGS}")).await;
-    // Its settings are taken note of: so it has been greeted.
+    // The listener has acknowledged the settings.
     client.until("\0\0\0\x04\x01\0\0\0\0").await;
 
     let (cut, said) = tokio::join!(listener.drain(Instant::now() + PATIENCE), client.rest());
@@ -189,7 +189,7 @@ async fn head_over_the_limit_is_431() {
     ] {
         let mut client = Client::connect(&listener).await;
         let request = format!("GET /quick HTTP/1.1\r\nhost: here\r\n{head}\r\n\r\n");
-        // It may be closed before all of that is written.
+        // The connection may close before all of that is written.
         _ = client.0.write_all(request.as_bytes()).await;
         let status = client.until("\r\n").await;
         assert_eq!(status, "HTTP/1.1 431 Request Header Fields Too Large\r\n");
@@ -237,8 +237,7 @@ async fn connection_over_the_limit_waits() {
     second.until("quick").await;
 
     let mut third = Client::asks(&listener, "/quick").await;
-    // It is connected as far as the operating system is concerned, and nobody has accepted it: a
-    // further request of another client comes first.
+    // The operating system has established the third connection; it waits in the backlog.
     first.ask("/quick").await;
     first.until("quick").await;
     let traffic = listener.watch().numbers();

@@ -25,10 +25,10 @@ use tokio::time::{sleep, timeout};
 
 use super::{Drain, Exchange, Limits, Listener, Sockets, Traffic};
 
-/// Longer than anything here takes; only a failure waits for it.
+/// Longer than each test takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Nobody is too slow for these.
+/// Limits that no test reaches.
 const PATIENT: Limits = Limits {
     header_timeout: PATIENCE,
     idle_timeout: PATIENCE,
@@ -36,7 +36,7 @@ const PATIENT: Limits = Limits {
     ..Limits::OPERATOR
 };
 
-/// Opened by a test when what waits for it may go on.
+/// Opened by a test to let handlers go on.
 type Gate = Arc<Notify>;
 
 /// A listener with routes of all kinds. `/gated` and `/upgrade` wait for the gate.
@@ -56,7 +56,7 @@ fn serve(limits: &Limits, gate: &Gate) -> Listener {
     bound.serve(routes, limits).unwrap()
 }
 
-/// Names the request, as the edge does.
+/// Sets the route of the request, as the edge does.
 async fn named(request: Request, next: Next) -> Response {
     if let Some(route) = request.extensions().get().cloned() {
         Exchange::look(|exchange| exchange.routed(route)).unwrap();
@@ -90,7 +90,7 @@ async fn events() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/event-stream")], body)
 }
 
-/// Speaks a protocol of its own: says goodbye when the drain begins, and closes when the gate opens.
+/// Upgrades to a protocol that sends `goodbye` when the drain begins, and closes when the gate opens.
 async fn upgrade(drain: Drain, State(gate): State<Gate>, request: Request) -> impl IntoResponse {
     #[expect(clippy::disallowed_methods, reason = "as libraries for WebSockets do")]
     tokio::spawn(async move {
@@ -114,7 +114,7 @@ async fn upgrade(drain: Drain, State(gate): State<Gate>, request: Request) -> im
 const UPGRADE: [(HeaderName, &str); 2] =
     [(header::CONNECTION, "upgrade"), (header::UPGRADE, "own")];
 
-/// A client that says what a test says, and no more.
+/// A client that sends only what a test sends.
 struct Client(TcpStream);
 
 impl Client {
@@ -122,14 +122,14 @@ impl Client {
         Self(TcpStream::connect(listener.address()).await.unwrap())
     }
 
-    /// One that reads little ahead.
+    /// A client with a small receive buffer.
     async fn narrow(listener: &Listener) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         Self(socket.connect(listener.address()).await.unwrap())
     }
 
-    /// Connects, and asks for this.
+    /// Connects, and requests this path.
     async fn asks(listener: &Listener, path: &str) -> Self {
         let mut client = Self::connect(listener).await;
         client.ask(path).await;
@@ -151,7 +151,7 @@ impl Client {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
 
-    /// Reads up to and with this.
+    /// Reads up to and including this.
     async fn until(&mut self, end: &str) -> String {
         let mut read = Vec::new();
         let reading = async {
@@ -171,7 +171,7 @@ impl Client {
         text
     }
 
-    /// Everything up to the end of the connection, however it ends.
+    /// Reads everything up to the end of the connection, however it ends.
     async fn rest(&mut self) -> String {
         let mut read = Vec::new();
         let done = timeout(PATIENCE, self.0.read_to_end(&mut read)).await;
@@ -180,7 +180,7 @@ impl Client {
     }
 }
 
-/// Waits until the listener's numbers are as they should be.
+/// Waits until the traffic of the listener fulfils a condition.
 async fn until(listener: &Listener, holds: impl Fn(&Traffic) -> bool) -> Traffic {
     let watch = listener.watch();
     let wait = async {
@@ -193,5 +193,5 @@ async fn until(listener: &Listener, holds: impl Fn(&Traffic) -> bool) -> Traffic
         }
     };
     let waited = timeout(PATIENCE, wait).await;
-    waited.unwrap_or_else(|_| panic!("it never came to that: {:?}", watch.numbers()))
+    waited.unwrap_or_else(|_| panic!("condition never fulfilled: {:?}", watch.numbers()))
 }
