@@ -184,7 +184,7 @@ impl Line {
         let is_new = !self.has(name);
         if is_new {
             self.names.push((name, self.text.len()));
-            self.text.push_str(&prefix(name));
+            push_prefix(&mut self.text, name);
         }
         is_new
     }
@@ -301,11 +301,16 @@ impl Callsite {
     fn new(metadata: &'static Metadata<'static>) -> Self {
         let names: Vec<_> = metadata.fields().iter().map(|it| key(it.name())).collect();
         let is_twin = |(index, name)| names[..index].contains(name);
+        let with_prefix = |name| {
+            let mut prefix = String::new();
+            push_prefix(&mut prefix, name);
+            (name, prefix)
+        };
         Self {
             metadata,
             head: head(*metadata.level(), metadata.target()),
             has_twins: names.iter().enumerate().any(is_twin),
-            fields: names.into_iter().map(|name| (name, prefix(name))).collect(),
+            fields: names.into_iter().map(with_prefix).collect(),
         }
     }
 }
@@ -326,12 +331,11 @@ fn key(name: &'static str) -> &'static str {
     }
 }
 
-/// What stands before the value of a field.
-fn prefix(name: &str) -> String {
-    let mut text = String::from(",");
-    quote(&mut text, name);
-    text.push(':');
-    text
+/// Appends what stands before the value of a field.
+fn push_prefix(out: &mut String, name: &str) {
+    out.push(',');
+    quote(out, name);
+    out.push(':');
 }
 
 fn quote(out: &mut String, text: &str) {

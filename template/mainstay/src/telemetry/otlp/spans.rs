@@ -10,7 +10,7 @@ use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
     TracerProvider,
 };
-use opentelemetry::{Context as OtelContext, Key, Value};
+use opentelemetry::{Context as OtelContext, Key, KeyValue, Value};
 use opentelemetry_sdk::trace::{
     IdGenerator, Sampler, SdkTracer, SdkTracerProvider, SpanData, SpanLimits, SpanProcessor,
 };
@@ -155,16 +155,11 @@ const NUMBERS: [&str; 2] = ["http.response.status_code", "code.line.number"];
 
 /// Gives a span the names of OpenTelemetry's conventions, and bounds its size.
 pub(super) fn apply_conventions(span: &mut SpanData) {
-    // The target of the span is its first attribute.
-    let target = span
-        .attributes
-        .first()
-        .filter(|it| it.key.as_str() == "target");
-    let target = target.map(|it| it.value.as_str().into_owned());
-    if target.is_some() {
-        span.attributes.remove(0);
-    }
-    let of_machinery = target.is_some_and(|target| target.starts_with(MACHINERY));
+    // `tracing_opentelemetry` puts the target of the span first.
+    let is_target = |it: &KeyValue| it.key.as_str() == "target";
+    let target = span.attributes.iter().position(is_target);
+    let target = target.map(|index| span.attributes.remove(index).value);
+    let of_machinery = target.is_some_and(|target| target.as_str().starts_with(MACHINERY));
     // An array is the chain of an error, and the span has its trace id in a field of its own.
     span.attributes.retain(|it| {
         let is_trace_id = of_machinery && it.key.as_str() == "trace_id";
