@@ -206,36 +206,33 @@ impl Fields<'_> {
             format_value(&mut self.line.text);
         }
     }
+
+    /// Formats a field whose value is the same in JSON as in Rust.
+    fn verbatim(&mut self, field: &Field, value: &str) {
+        self.field(field, |text| text.push_str(value));
+    }
 }
 
 impl Visit for Fields<'_> {
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.field(field, |text| {
-            text.push_str(if value { "true" } else { "false" });
-        });
+        self.verbatim(field, if value { "true" } else { "false" });
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.field(field, |text| {
-            text.push_str(itoa::Buffer::new().format(value));
-        });
+        self.verbatim(field, itoa::Buffer::new().format(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.field(field, |text| {
-            text.push_str(itoa::Buffer::new().format(value));
-        });
+        self.verbatim(field, itoa::Buffer::new().format(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.field(field, |text| {
-            if value.is_finite() {
-                text.push_str(zmij::Buffer::new().format_finite(value));
-            } else {
-                // JSON has no such numbers.
-                text.push_str("null");
-            }
-        });
+        if value.is_finite() {
+            self.verbatim(field, zmij::Buffer::new().format_finite(value));
+        } else {
+            // JSON has no such numbers.
+            self.verbatim(field, "null");
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
