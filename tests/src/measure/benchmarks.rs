@@ -34,8 +34,8 @@ const BENCHMARKS: [Benchmark; 4] = [
     Benchmark {
         title: "Logs",
         name: "logging",
-        about: "What the event of a request costs the thread that logs it, and the process, beside \
-                `tracing_subscriber`'s own JSON on the way to the same file; aim: at most half.",
+        about: "The CPU time of the event of a request, for the thread that logs it and for the process, \
+                beside `fmt().json()` and `json-subscriber` on the way to the same file; aim: at most half.",
     },
     Benchmark {
         title: "The database",

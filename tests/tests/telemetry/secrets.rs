@@ -1,7 +1,9 @@
 //! Secrets and values of clients are not exported.
 
 use harness::collector::Collector;
+use harness::fleet;
 use harness::http::{self, Request};
+use harness::service::{Launch, Service};
 
 use crate::{PARENT, TRACE, traced};
 
@@ -56,5 +58,24 @@ async fn no_secret_reaches_the_collector_but_its_own_key() {
             !format!("{event:?}").contains("for-the-collector"),
             "{event}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_refused_url_is_never_printed() {
+    for command in ["config check", "config print", "serve"] {
+        for (variable, url) in [
+            ("APP__OTLP__ENDPOINT", "http://user:canary@localhost:4318"),
+            ("APP__OTLP__ENDPOINT", "http://localhost:4318/?key=canary"),
+            ("APP__DATABASE__URL", "mysql://user:canary@localhost/db"),
+            ("APP__HTTP__TRUSTED_PROXIES", "http://u:canary@localhost"),
+        ] {
+            let service = Service::of(fleet::FAULTS.binary()).env(variable, url);
+            let launch = command.split(' ').fold(service, Launch::arg);
+            let ran = launch.run().await.unwrap();
+            let printed = format!("{}{}", ran.stdout, ran.stderr);
+            assert_eq!(ran.code, Some(1), "{command}: {printed}");
+            assert!(!printed.contains(SECRET), "{command}: {printed}");
+        }
     }
 }

@@ -117,7 +117,10 @@ impl Process {
             let kept = filtering.revert_in_time();
             _ = tokio::join!(pulse.watch(watched), forced, kept, exported);
         };
-        let hint = format!("the operator's listener: http://{}/api/state", socket.address());
+        let hint = format!(
+            "the operator's listener: http://{}/api/state",
+            socket.address()
+        );
         let operator = Operator::open(socket, routes, beside)?;
         Ok(Self {
             lifecycle,
@@ -238,7 +241,8 @@ impl Process {
         let address = listener.address();
         self.hints().push(format!("the API: http://{address}/"));
         if self.has_documentation {
-            self.hints().push(format!("its documentation: http://{address}/docs"));
+            self.hints()
+                .push(format!("its documentation: http://{address}/docs"));
         }
         self.drain_on_stop(listener);
         Ok(address)

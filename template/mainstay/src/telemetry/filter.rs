@@ -30,7 +30,7 @@ impl Filter {
         (is_filter && EnvFilter::builder().parse(text).is_ok()).then(|| Self(text.to_owned()))
     }
 
-    /// The layer of this filter. Events of indiscreet crates below INFO pass only if the filter names their targets.
+    /// The layer of this filter. Events that may quote clients pass only if the filter names their targets.
     fn layer(&self) -> FilterLayer {
         // A rule is a target, a span, and a level: `h2::server[span]=debug`.
         let targets = self
@@ -39,15 +39,15 @@ impl Filter {
             .filter_map(|rule| rule.split(['[', '=']).next());
         let named = targets
             .map(str::trim)
-            .filter(|target| is_indiscreet(target));
+            .filter(|target| may_quote_clients(target));
         let named: Vec<_> = named.map(str::to_owned).collect();
-        let is_discreet = move |metadata: &Metadata<'_>| {
+        let is_allowed = move |metadata: &Metadata<'_>| {
             let target = metadata.target();
             *metadata.level() <= Level::INFO
-                || !is_indiscreet(target)
+                || !may_quote_clients(target)
                 || named.iter().any(|named| is_inside(target, named))
         };
-        EnvFilter::new(&self.0).and_then(FilterFn::new(Box::new(is_discreet)))
+        EnvFilter::new(&self.0).and_then(FilterFn::new(Box::new(is_allowed)))
     }
 }
 
@@ -210,10 +210,10 @@ impl Filtering {
 
 /// Crates whose events below INFO quote clients and URLs: h2 a malformed path with its query, hyper the requested
 /// address with its user and password.
-const INDISCREET: [&str; 3] = ["h2", "hyper", "hyper_util"];
+const QUOTING_CRATES: [&str; 3] = ["h2", "hyper", "hyper_util"];
 
-fn is_indiscreet(target: &str) -> bool {
-    INDISCREET.iter().any(|name| is_inside(target, name))
+fn may_quote_clients(target: &str) -> bool {
+    QUOTING_CRATES.iter().any(|name| is_inside(target, name))
 }
 
 /// Whether the target is this module, or one inside of it.

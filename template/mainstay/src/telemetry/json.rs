@@ -184,7 +184,7 @@ impl Line {
         let is_new = !self.has(name);
         if is_new {
             self.names.push((name, self.text.len()));
-            self.text.push_str(&prefix(name));
+            push_prefix(&mut self.text, name);
         }
         is_new
     }
@@ -206,36 +206,33 @@ impl Fields<'_> {
             format_value(&mut self.line.text);
         }
     }
+
+    /// Formats a field whose value is the same in JSON as in Rust.
+    fn verbatim(&mut self, field: &Field, value: &str) {
+        self.field(field, |text| text.push_str(value));
+    }
 }
 
 impl Visit for Fields<'_> {
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.field(field, |text| {
-            text.push_str(if value { "true" } else { "false" });
-        });
+        self.verbatim(field, if value { "true" } else { "false" });
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.field(field, |text| {
-            text.push_str(itoa::Buffer::new().format(value));
-        });
+        self.verbatim(field, itoa::Buffer::new().format(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.field(field, |text| {
-            text.push_str(itoa::Buffer::new().format(value));
-        });
+        self.verbatim(field, itoa::Buffer::new().format(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.field(field, |text| {
-            if value.is_finite() {
-                text.push_str(zmij::Buffer::new().format_finite(value));
-            } else {
-                // JSON has no such numbers.
-                text.push_str("null");
-            }
-        });
+        if value.is_finite() {
+            self.verbatim(field, zmij::Buffer::new().format_finite(value));
+        } else {
+            // JSON has no such numbers.
+            self.verbatim(field, "null");
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -301,11 +298,16 @@ impl Callsite {
     fn new(metadata: &'static Metadata<'static>) -> Self {
         let names: Vec<_> = metadata.fields().iter().map(|it| key(it.name())).collect();
         let is_twin = |(index, name)| names[..index].contains(name);
+        let with_prefix = |name| {
+            let mut prefix = String::new();
+            push_prefix(&mut prefix, name);
+            (name, prefix)
+        };
         Self {
             metadata,
             head: head(*metadata.level(), metadata.target()),
             has_twins: names.iter().enumerate().any(is_twin),
-            fields: names.into_iter().map(|name| (name, prefix(name))).collect(),
+            fields: names.into_iter().map(with_prefix).collect(),
         }
     }
 }
@@ -326,12 +328,11 @@ fn key(name: &'static str) -> &'static str {
     }
 }
 
-/// What stands before the value of a field.
-fn prefix(name: &str) -> String {
-    let mut text = String::from(",");
-    quote(&mut text, name);
-    text.push(':');
-    text
+/// Appends what stands before the value of a field.
+fn push_prefix(out: &mut String, name: &str) {
+    out.push(',');
+    quote(out, name);
+    out.push(':');
 }
 
 fn quote(out: &mut String, text: &str) {

@@ -44,7 +44,7 @@ use super::message;
 use crate::build_info::BuildInfo;
 use crate::context::EXPORTED_SPAN;
 use crate::panics::caught;
-use settings::{Attribute, Authorities, Endpoint, Header};
+use settings::{Attribute, Authorities, Header};
 use spans::Spans;
 
 /// The reference of `[otlp]`.
@@ -68,7 +68,8 @@ pub(crate) struct Export(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    endpoint: Endpoint,
+    /// The URL of the collector for traces.
+    url: String,
     settings: Otlp,
     provider: SdkTracerProvider,
     /// The ended spans, until [`Export::run`] takes them.
@@ -101,7 +102,7 @@ pub(crate) fn counts() -> Option<&'static Counts> {
 impl Export {
     /// An export by these settings. It sends nothing before it [runs](Self::run).
     pub(crate) fn new(settings: &Otlp) -> Self {
-        let Some(endpoint) = settings.endpoint.clone() else {
+        let Some(endpoint) = &settings.endpoint else {
             return Self::default();
         };
         let (sender, queue) = mpsc::channel(QUEUE);
@@ -113,7 +114,7 @@ impl Export {
         _ = COUNTS.set(Arc::clone(&counts));
         _ = EXPORTED_SPAN.set(spans::current_span);
         Self(Some(Arc::new(Inner {
-            endpoint,
+            url: endpoint.of_traces(),
             settings: settings.clone(),
             provider: spans::provider(processor),
             queue: Mutex::new(Some(queue)),
@@ -211,11 +212,11 @@ impl Inner {
     }
 
     fn exporter(&self) -> Result<SpanExporter, ExporterBuildError> {
-        let client = Client::new(&self.endpoint, &self.settings);
+        let client = Client::new(&self.url, &self.settings);
         let mut exporter = SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(self.endpoint.of_traces())
+            .with_endpoint(&self.url)
             .with_timeout(self.settings.timeout)
             .with_http_client(client)
             .build()?;
@@ -275,12 +276,12 @@ fn resource(settings: &Otlp) -> Resource {
 struct Client {
     http: HyperClient<HttpsConnector<HttpConnector>>,
     headers: HeaderMap,
-    endpoint: String,
+    url: String,
     is_failing: AtomicBool,
 }
 
 impl Client {
-    fn new(endpoint: &Endpoint, settings: &Otlp) -> Self {
+    fn new(url: &str, settings: &Otlp) -> Self {
         let connector = match &settings.authorities {
             Some(Authorities(roots)) => {
                 let tls = ClientConfig::builder().with_root_certificates(Arc::clone(roots));
@@ -295,7 +296,7 @@ impl Client {
         Self {
             http: HyperClient::new(connector, settings.timeout, None),
             headers: headers.chain([(header::CONTENT_TYPE, protobuf)]).collect(),
-            endpoint: endpoint.of_traces(),
+            url: url.to_owned(),
             is_failing: AtomicBool::new(false),
         }
     }
@@ -304,7 +305,7 @@ impl Client {
 #[async_trait]
 impl HttpClient for Client {
     async fn send_bytes(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        // Without those of the exporter, which come from variables of the environment.
+        // The exporter takes headers from `OTEL_…` variables: replace them all.
         request.headers_mut().clone_from(&self.headers);
         let answer = self.http.send_bytes(request).await;
         let failure = match &answer {
@@ -316,7 +317,7 @@ impl HttpClient for Client {
             Some(cause) if !self.is_failing.swap(true, Ordering::Relaxed) => tracing::warn!(
                 message = message::EXPORT_FAILS,
                 signal = "traces",
-                endpoint = self.endpoint,
+                endpoint = self.url,
                 cause
             ),
             None if self.is_failing.swap(false, Ordering::Relaxed) => {

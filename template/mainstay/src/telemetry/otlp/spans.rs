@@ -1,7 +1,7 @@
 //! The recorded spans: those of sampled requests.
 //!
 //! A span belongs to a trace if it is made inside of a recorded span, or while the task has the
-//! [`Context`](crate::context::Context) of a sampled request. All other spans cost a look. Events are not
+//! [`Context`](crate::context::Context) of a sampled request. Other spans are ignored. Events are not
 //! exported: they are in the log, with the trace id.
 
 use std::cell::Cell;
@@ -10,12 +10,12 @@ use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
     TracerProvider,
 };
-use opentelemetry::{Context as OtelContext, Key, Value};
+use opentelemetry::{Context as OtelContext, Key, KeyValue, Value};
 use opentelemetry_sdk::trace::{
     IdGenerator, Sampler, SdkTracer, SdkTracerProvider, SpanData, SpanLimits, SpanProcessor,
 };
+use tracing::Subscriber;
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Metadata, Subscriber};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
@@ -64,11 +64,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans<S> {
         if OtelContext::map_current(TraceContextExt::has_active_span) {
             self.0.on_new_span(attributes, id, context);
         } else if let Some(trace) = Trace::current_sampled() {
-            if is_of_machinery(attributes.metadata())
-                && attributes.metadata().name() == span::REQUEST
-            {
+            let metadata = attributes.metadata();
+            if metadata.name() == span::REQUEST && metadata.target().starts_with(MACHINERY) {
                 let parent = trace.parent();
-                let _parent = parent.map(|parent| in_trace(&trace, parent, true).attach());
+                let _parent = parent.map(|parent| parent_context(&trace, parent, true).attach());
                 self.0.on_new_span(attributes, id, context.clone());
                 // The request has its span id already. The first entry starts the span, and takes that id.
                 NEXT_IDS.set(Some((trace_id(&trace), trace.span().into())));
@@ -76,7 +75,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans<S> {
                 self.0.on_exit(id, context);
                 NEXT_IDS.set(None);
             } else {
-                let _request = in_trace(&trace, trace.span(), false).attach();
+                let _request = parent_context(&trace, trace.span(), false).attach();
                 self.0.on_new_span(attributes, id, context);
             }
         }
@@ -107,7 +106,7 @@ pub(super) fn current_span() -> Option<u64> {
     })
 }
 
-fn in_trace(trace: &Trace, span: u64, is_remote: bool) -> OtelContext {
+fn parent_context(trace: &Trace, span: u64, is_remote: bool) -> OtelContext {
     OtelContext::new().with_remote_span_context(SpanContext::new(
         trace_id(trace),
         span.into(),
@@ -141,10 +140,7 @@ impl IdGenerator for Ids {
     }
 }
 
-fn is_of_machinery(metadata: &Metadata<'_>) -> bool {
-    metadata.target().starts_with(MACHINERY)
-}
-
+/// The beginning of the targets of this crate.
 const MACHINERY: &str = concat!(env!("CARGO_CRATE_NAME"), "::");
 
 /// The attribute of a failed span.
@@ -155,16 +151,11 @@ const NUMBERS: [&str; 2] = ["http.response.status_code", "code.line.number"];
 
 /// Gives a span the names of OpenTelemetry's conventions, and bounds its size.
 pub(super) fn apply_conventions(span: &mut SpanData) {
-    // The target of the span is its first attribute.
-    let target = span
-        .attributes
-        .first()
-        .filter(|it| it.key.as_str() == "target");
-    let target = target.map(|it| it.value.as_str().into_owned());
-    if target.is_some() {
-        span.attributes.remove(0);
-    }
-    let of_machinery = target.is_some_and(|target| target.starts_with(MACHINERY));
+    // `tracing_opentelemetry` puts the target of the span first.
+    let is_target = |it: &KeyValue| it.key.as_str() == "target";
+    let target = span.attributes.iter().position(is_target);
+    let target = target.map(|index| span.attributes.remove(index).value);
+    let of_machinery = target.is_some_and(|target| target.as_str().starts_with(MACHINERY));
     // An array is the chain of an error, and the span has its trace id in a field of its own.
     span.attributes.retain(|it| {
         let is_trace_id = of_machinery && it.key.as_str() == "trace_id";
