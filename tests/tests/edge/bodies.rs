@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::{Before, faulty, said, unimpressed};
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused_however_it_comes() {
+async fn body_above_the_limit_gets_413() {
     let service = faulty()
         .set("http.body_limit", "64KiB")
         .start()
@@ -53,7 +53,7 @@ async fn a_body_that_is_too_large_is_refused_however_it_comes() {
 }
 
 #[tokio::test]
-async fn a_bomb_does_not_go_off() {
+async fn gzip_bomb_gets_413() {
     let service = faulty().start().await.unwrap().ready().await;
     let address = service.http().await;
     let before = Before::of(&service);
@@ -112,7 +112,7 @@ async fn one_byte_chunks_cost_no_more_than_their_body() {
 }
 
 #[tokio::test]
-async fn chunks_that_are_none_end_the_request_and_the_connection() {
+async fn malformed_chunks_close_the_connection() {
     let service = faulty().start().await.unwrap().ready().await;
     let before = Before::of(&service);
     let address = service.http().await;
@@ -136,7 +136,7 @@ async fn chunks_that_are_none_end_the_request_and_the_connection() {
 }
 
 #[tokio::test]
-async fn a_form_is_no_json() {
+async fn form_gets_415() {
     let service = faulty().start().await.unwrap().ready().await;
     let form = "--x\r\ncontent-disposition: form-data; name=\"filter\"\r\n\r\ndebug\r\n--x--\r\n";
     for kind in [
@@ -154,7 +154,7 @@ async fn a_form_is_no_json() {
 }
 
 #[tokio::test]
-async fn an_operator_that_does_not_come_to_the_point_is_not_waited_for() {
+async fn operator_gets_408_for_a_late_body() {
     let service = faulty().start().await.unwrap().ready().await;
     let mut client = Conversation::open(service.operator().await).await.unwrap();
     let head = "PUT /api/log-filter HTTP/1.1\r\nhost: localhost\r\n\
@@ -166,7 +166,7 @@ async fn an_operator_that_does_not_come_to_the_point_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_waited_for_as_long_as_a_request_may_take() {
+async fn late_body_gets_408_at_the_request_timeout() {
     let launch = faulty()
         .set("http.request_timeout", "600ms")
         .set("database.acquire_timeout", "300ms");

@@ -73,7 +73,7 @@ async fn survived(service: &Service, before: Before) {
 }
 
 #[tokio::test]
-async fn streams_that_are_reset_as_soon_as_they_are_open() {
+async fn rapid_resets_cost_bounded_work() {
     let service = running().await;
     let before = Before::of(&service);
     let resets = (0..50_000_u32).map(|number| {
@@ -86,7 +86,7 @@ async fn streams_that_are_reset_as_soon_as_they_are_open() {
 }
 
 #[tokio::test]
-async fn headers_that_never_end() {
+async fn endless_continuation_frames_are_refused() {
     let service = running().await;
     let before = Before::of(&service);
     let field = [b"\x00\x01x\x7f\xe1\x06".as_slice(), &[b'x'; 1000]].concat();
@@ -106,7 +106,7 @@ async fn headers_that_never_end() {
 }
 
 #[tokio::test]
-async fn questions_whose_answers_nobody_reads() {
+async fn ping_flood_costs_bounded_memory() {
     let service = running().await;
     let before = Before::of(&service);
     let pings = || frame(PING, 0, 0, &[7; 8]).repeat(1000);
@@ -117,7 +117,7 @@ async fn questions_whose_answers_nobody_reads() {
 }
 
 #[tokio::test]
-async fn a_body_of_nothing_that_never_ends() {
+async fn endless_empty_data_frames_end_the_connection() {
     let service = running().await;
     let before = Before::of(&service);
     let mut client = Conversation::open(service.http().await).await.unwrap();

@@ -36,7 +36,7 @@ pub(crate) fn is_bare(answer: &Answer, status: u16) {
 }
 
 #[tokio::test]
-async fn every_answer_to_a_request_has_an_id_and_the_security_headers() {
+async fn every_answer_has_an_id_and_the_security_headers() {
     let service = faulty().start().await.unwrap().ready().await;
     let (public, operators) = (service.http().await, service.operator().await);
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
@@ -76,7 +76,7 @@ async fn every_answer_to_a_request_has_an_id_and_the_security_headers() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_a_request_get_a_bare_answer() {
+async fn malformed_request_gets_a_bare_answer() {
     let launch = faulty().set("http.header_timeout", "300ms");
     let service = launch.start().await.unwrap().ready().await;
     for (bytes, status) in [("no request\r\n\r\n", 400), ("GET / HTTP/1.1\r\nhost", 408)] {
@@ -88,7 +88,7 @@ async fn bytes_that_are_not_a_request_get_a_bare_answer() {
 }
 
 #[tokio::test]
-async fn a_request_whose_end_can_be_read_in_two_ways_is_refused_and_the_connection_closed() {
+async fn ambiguous_length_is_refused_and_closes_the_connection() {
     let service = faulty().start().await.unwrap().ready().await;
     let address = service.http().await;
     let before = Before::of(&service);
@@ -123,7 +123,7 @@ async fn a_request_whose_end_can_be_read_in_two_ways_is_refused_and_the_connecti
 }
 
 #[tokio::test]
-async fn of_two_lengths_the_one_that_proxies_believe_counts_and_nothing_after_it() {
+async fn transfer_encoding_overrides_content_length_and_closes() {
     let service = faulty().start().await.unwrap().ready().await;
     let before = Before::of(&service);
     let address = service.http().await;
@@ -213,7 +213,7 @@ fn has_an_id(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn the_operators_listener_answers_as_the_public_one_does() {
+async fn operator_listener_answers_with_problems() {
     let service = faulty().start().await.unwrap().ready().await;
     let address = service.operator().await;
     for (request, status, code) in [
@@ -263,7 +263,7 @@ async fn the_operators_listener_answers_as_the_public_one_does() {
 }
 
 #[tokio::test]
-async fn a_panic_is_found_in_the_log_by_what_its_client_was_told() {
+async fn panic_is_logged_with_the_request_id() {
     let service = faulty().start().await.unwrap().ready().await;
     let request = "GET /panic HTTP/1.1\r\nhost: here\r\n\r\n";
     let answer = said(service.http().await, request).await;
@@ -277,7 +277,7 @@ async fn a_panic_is_found_in_the_log_by_what_its_client_was_told() {
 }
 
 #[tokio::test]
-async fn the_log_tells_the_client_that_a_trusted_proxy_speaks_for_if_it_is_to_tell_any() {
+async fn log_has_the_forwarded_client_unless_disabled() {
     for (trusted, told, client) in [
         ("127.0.0.0/8", true, Some("203.0.113.9")),
         ("10.0.0.0/8", true, Some("127.0.0.1")),
@@ -299,7 +299,7 @@ async fn the_log_tells_the_client_that_a_trusted_proxy_speaks_for_if_it_is_to_te
 }
 
 #[tokio::test]
-async fn a_path_is_what_it_says_and_leads_nowhere_else() {
+async fn paths_are_not_normalized() {
     let service = faulty().start().await.unwrap().ready().await;
     let before = Before::of(&service);
     let address = service.http().await;

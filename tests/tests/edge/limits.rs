@@ -8,7 +8,7 @@ use crate::heads::{is_bare, is_refused_as};
 use crate::{Before, faulty, unimpressed};
 
 #[tokio::test]
-async fn head_over_the_limit_is_431_and_costs_little() {
+async fn head_above_the_limit_gets_431() {
     for http2 in [false, true] {
         let launch = faulty().set("http.http2", http2);
         let service = launch.start().await.unwrap().ready().await;
@@ -55,7 +55,7 @@ async fn refuses(address: SocketAddr) {
 }
 
 #[tokio::test]
-async fn over_http2_as_well_and_the_connection_goes_on() {
+async fn head_above_the_limit_gets_431_over_http2() {
     let launch = faulty().set("http.http2", true);
     let service = launch.start().await.unwrap().ready().await;
     let before = Before::of(&service);

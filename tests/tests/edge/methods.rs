@@ -6,7 +6,7 @@ use crate::heads::is_refused_as;
 use crate::{faulty, said};
 
 #[tokio::test]
-async fn a_head_is_what_a_get_would_be_without_its_body() {
+async fn head_answers_as_get_without_the_body() {
     let service = faulty().start().await.unwrap().ready().await;
     let mut client = Conversation::open(service.http().await).await.unwrap();
     for (path, status) in [
@@ -31,7 +31,7 @@ async fn a_head_is_what_a_get_would_be_without_its_body() {
 }
 
 #[tokio::test]
-async fn whoever_takes_another_method_is_told_which_there_are_on_both_listeners() {
+async fn method_not_allowed_names_the_allowed_methods() {
     let service = faulty().start().await.unwrap().ready().await;
     let (public, operators) = (service.http().await, service.operator().await);
     for (address, method, path, methods) in [
@@ -56,7 +56,7 @@ async fn whoever_takes_another_method_is_told_which_there_are_on_both_listeners(
 }
 
 #[tokio::test]
-async fn which_methods_there_are_is_an_answer_to_whoever_asks_for_that() {
+async fn options_answers_204_with_the_allowed_methods() {
     let service = faulty().start().await.unwrap().ready().await;
     let address = service.http().await;
     let mut client = Conversation::open(address).await.unwrap();

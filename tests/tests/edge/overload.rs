@@ -13,7 +13,7 @@ use crate::faulty;
 const SLACK: Duration = Duration::from_millis(700);
 
 #[tokio::test]
-async fn whoever_finds_no_place_is_told_soon_and_probes_always_do() {
+async fn overload_gets_503_soon_and_probes_answer() {
     let launch = faulty()
         .set("http.max_in_flight", 4)
         .set("http.max_waiting", 4)
@@ -52,7 +52,7 @@ async fn whoever_finds_no_place_is_told_soon_and_probes_always_do() {
 }
 
 #[tokio::test]
-async fn to_refuse_a_request_costs_no_more_than_to_answer_it() {
+async fn refusal_costs_no_more_than_an_answer() {
     const REQUESTS: usize = 2000;
     let launch = faulty()
         .set("http.max_in_flight", 1)
@@ -95,7 +95,7 @@ fn of_four() -> impl FnMut(&harness::log::Event) -> bool {
 const WORK: Duration = Duration::from_millis(20);
 
 #[tokio::test]
-async fn at_three_times_what_it_can_do_it_does_as_much_as_ever_and_none_waits_for_long() {
+async fn goodput_holds_at_three_times_the_capacity() {
     const PLACES: usize = 8;
     const WAIT: Duration = Duration::from_millis(100);
     let launch = faulty()
@@ -163,7 +163,7 @@ async fn press(address: SocketAddr, clients: usize) -> Pressed {
 }
 
 #[tokio::test]
-async fn clients_that_send_slowly_keep_nobody_from_being_served() {
+async fn slow_senders_do_not_block_other_requests() {
     const DRIBBLING: usize = 1500;
     make_room(DRIBBLING).unwrap();
     let launch = faulty()

@@ -45,7 +45,7 @@ async fn sent_away(service: &Service, reason: &str) {
 }
 
 #[tokio::test]
-async fn a_crowd_that_says_nothing_or_half_a_thing_leaves_nothing_behind() {
+async fn silent_clients_are_closed_and_leave_nothing() {
     for http2 in [false, true] {
         let launch = impatient().set("http.http2", http2);
         for said in ["", "GET /slow?ms=0 HTTP/1.1\r\nhost: he"] {
@@ -60,7 +60,7 @@ async fn a_crowd_that_says_nothing_or_half_a_thing_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn nor_does_one_whose_heads_come_byte_by_byte() {
+async fn clients_that_trickle_heads_are_closed() {
     let service = impatient().start().await.unwrap().ready().await;
     let before = Before::of(&service);
     let mut clients = crowd(&service, "GET /slow?ms=0 HTTP/1.1\r\nx: ").await;
@@ -80,7 +80,7 @@ async fn nor_does_one_whose_heads_come_byte_by_byte() {
 }
 
 #[tokio::test]
-async fn nor_does_one_that_greets_over_http2_and_asks_for_nothing() {
+async fn idle_http2_clients_are_closed() {
     let launch = impatient().set("http.http2", true);
     let service = launch.start().await.unwrap().ready().await;
     let before = Before::of(&service);
@@ -92,7 +92,7 @@ async fn nor_does_one_that_greets_over_http2_and_asks_for_nothing() {
 }
 
 #[tokio::test]
-async fn large_answers_that_nobody_reads_are_not_kept_in_memory() {
+async fn unread_answers_are_not_buffered() {
     for http2 in [false, true] {
         let launch = impatient().set("http.http2", http2);
         let service = launch.start().await.unwrap().ready().await;

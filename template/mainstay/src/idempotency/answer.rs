@@ -6,7 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::header_names::IDEMPOTENT_REPLAYED;
+use super::REPLAYED;
 use crate::problem::Problem;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +107,7 @@ impl IntoResponse for Answer {
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
         let yes = HeaderValue::from_static("true");
-        response.headers_mut().insert(IDEMPOTENT_REPLAYED, yes);
+        response.headers_mut().insert(REPLAYED, yes);
         response
     }
 }
@@ -161,7 +161,7 @@ mod tests {
     async fn first_response_has_all_headers() {
         let (_, first) = Answer::from_response(response(), 1000).await.unwrap();
         assert_eq!(first.headers()["set-cookie"], "secret");
-        assert!(!first.headers().contains_key(IDEMPOTENT_REPLAYED));
+        assert!(!first.headers().contains_key(REPLAYED));
         let body = axum::body::to_bytes(first.into_body(), 1000).await;
         assert_eq!(body.unwrap(), "made");
     }

@@ -33,7 +33,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::database::Transaction;
-use crate::header_names::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED};
+use crate::header_names::IDEMPOTENCY_KEY;
 use crate::problem::{Fault, Problem};
 use answer::Answer;
 use key::Keyed;
@@ -57,7 +57,7 @@ pub const SETTINGS: &str = include_str!("../../config/idempotency.toml");
 pub const KEY: HeaderName = IDEMPOTENCY_KEY;
 
 /// The header of an answer that was given before.
-pub const REPLAYED: HeaderName = IDEMPOTENT_REPLAYED;
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// An extractor for a request of type `T` whose work is done once per key. A request without a key is worked on
 /// each time, or refused by [`OnceRequired`].
