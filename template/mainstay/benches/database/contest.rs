@@ -119,9 +119,9 @@ fn settings(url: &str) -> Settings<Db> {
 
 impl Rival {
     fn new(url: &str) -> Self {
-        let (readers, writer) = options(url);
-        let reads = pool(CONNECTIONS).connect_lazy_with(readers);
-        let writes = writer.map(|writer| pool(1).connect_lazy_with(writer));
+        let (read_options, write_options) = options(url);
+        let reads = pool(CONNECTIONS).connect_lazy_with(read_options);
+        let writes = write_options.map(|options| pool(1).connect_lazy_with(options));
         Self {
             writes: writes.unwrap_or_else(|| reads.clone()),
             reads,

@@ -86,6 +86,7 @@ impl<E: Engine> Execute<'_, E> for Statement<E> {
 /// Implements sqlx's executor for a type whose `checkout` gives a lease.
 macro_rules! impl_executor {
     ($executor:ty) => {
+        #[allow(clippy::mut_mut, reason = "one of the two checkouts gives a reference")]
         impl<'c, E: Engine> Executor<'c> for $executor {
             type Database = E;
 

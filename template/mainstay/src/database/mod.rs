@@ -94,18 +94,21 @@ impl<E: Engine> Database<E> {
     /// If the URL has options that the engine does not know.
     pub fn new(settings: &Settings<E>, migrations: &[&Migrator]) -> Result<Self, Error> {
         let options = E::options(&settings.target());
-        let [readers, writers] = options.map_err(|cause| settings.cannot_open(cause))?;
+        let [read_options, write_options] = options.map_err(|cause| settings.cannot_open(cause))?;
         let limits = settings.limits();
         let [reads_name, writes_name] = E::POOLS;
         let (reads, writes) = if reads_name == writes_name {
-            let pool = Pool::new(writers, limits);
+            let pool = Pool::new(write_options, limits);
             (Arc::clone(&pool), pool)
         } else {
             let one = Limits {
                 connections: 1,
                 ..limits.clone()
             };
-            (Pool::new(readers, limits), Pool::new(writers, one))
+            (
+                Pool::new(read_options, limits),
+                Pool::new(write_options, one),
+            )
         };
         Ok(Self(Arc::new(Inner {
             reads,

@@ -231,12 +231,14 @@ impl<E: Engine> Pool<E> {
         }
         let mut state = self.lock();
         state.count_discard(Discard::Dead);
+        let mut dead = Vec::new();
         if answer.is_err() {
             // The others have been idle for even longer, over the same link.
-            for _ in std::mem::take(&mut state.idle) {
-                state.count_discard(Discard::Dead);
-            }
+            dead = std::mem::take(&mut state.idle);
+            dead.iter().for_each(|_| state.count_discard(Discard::Dead));
         }
+        drop(state);
+        drop(dead);
         false
     }
 
@@ -265,6 +267,7 @@ impl<E: Engine> Pool<E> {
     /// Closes expired connections, and logs each caller that holds one for too long, once.
     pub(super) async fn maintain(&self) {
         let now = Instant::now();
+        let mut overdue = Vec::new();
         let expired: Vec<_> = {
             let state = &mut *self.lock();
             for holder in state.holders.values_mut() {
@@ -272,12 +275,15 @@ impl<E: Engine> Pool<E> {
                 if held >= self.limits.hold_warning && !holder.is_logged {
                     holder.is_logged = true;
                     state.totals.held_long += 1;
-                    tracing::warn!(by = %holder.caller, ?held, "a database connection is held for long");
+                    overdue.push((holder.caller, held));
                 }
             }
             let is_expired = |idle: &mut Connection<E>| now >= idle.expires;
             state.idle.extract_if(.., is_expired).collect()
         };
+        for (caller, held) in overdue {
+            tracing::warn!(by = %caller, ?held, "a database connection is held for long");
+        }
         for connection in expired {
             self.discard(connection, Discard::Old).await;
         }

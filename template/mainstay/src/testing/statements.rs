@@ -60,7 +60,7 @@ async fn check_statements_on<E: Engine>(database: &Database<E>, place: impl AsRe
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
-/// What is wrong with these statements, each with its place.
+/// The problems of these statements, each with its location.
 async fn problems_of<E: Engine>(database: &Database<E>, file: &str, calls: &[Call]) -> Vec<String> {
     let mut problems = Vec::new();
     for Call { line, statement } in calls {

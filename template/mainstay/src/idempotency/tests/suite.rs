@@ -1,4 +1,4 @@
-//! Requests that are sent again, as routes see them.
+//! Requests that are sent again, through routes.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::testing::{Scratch, database_settings};
 mod concurrency;
 mod limits;
 
-/// Longer than anything here takes; only a failure waits for it.
+/// Longer than any test takes: only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A service whose requests each make a thing, by the name in the body.
@@ -31,10 +31,10 @@ struct Fixture {
 
 struct Service {
     keys: Keys<E>,
-    /// What becomes of a thing that was made: with nothing said, it is there.
-    told: Mutex<Option<Result<u16, Problem>>>,
+    /// The outcome of the next request: 201 by default.
+    outcome: Mutex<Option<Result<u16, Problem>>>,
     begun: Notify,
-    /// Whether a thing is waited for, and who says that it is there.
+    /// Whether the work waits in the middle, for `go_on`.
     holds: bool,
     go_on: Notify,
 }
@@ -63,9 +63,9 @@ impl Fixture {
         Self { service, scratch }
     }
 
-    /// The next thing will not be: this is said of it, or it fails.
-    fn tell(&self, what: Result<u16, Problem>) {
-        *self.service.told.lock().unwrap() = Some(what);
+    /// Sets the outcome of the next request.
+    fn set_outcome(&self, what: Result<u16, Problem>) {
+        *self.service.outcome.lock().unwrap() = Some(what);
     }
 
     async fn send(&self, key: &str, name: &str) -> Sent {
@@ -99,14 +99,14 @@ fn service(url: &str, change: impl FnOnce(&mut Settings), holds: bool) -> Servic
     let database = Database::new(&database, &[migrations::<E>()]).unwrap();
     Service {
         keys: Keys::new(&settings, database),
-        told: Mutex::new(None),
+        outcome: Mutex::new(None),
         begun: Notify::new(),
         holds,
         go_on: Notify::new(),
     }
 }
 
-/// Makes a thing, and says what it is told to.
+/// Makes a thing, and answers with the outcome that the test has set.
 async fn make(State(service): State<Arc<Service>>, once: Once<Bytes>) -> Result<Response, Problem> {
     let work = async |transaction: &mut Transaction<E>, name: Bytes| {
         let name = str::from_utf8(&name).unwrap();
@@ -116,8 +116,8 @@ async fn make(State(service): State<Arc<Service>>, once: Once<Bytes>) -> Result<
         if service.holds {
             service.go_on.notified().await;
         }
-        let told = service.told.lock().unwrap().take();
-        let status = StatusCode::from_u16(told.unwrap_or(Ok(201))?).unwrap();
+        let outcome = service.outcome.lock().unwrap().take();
+        let status = StatusCode::from_u16(outcome.unwrap_or(Ok(201))?).unwrap();
         Ok((
             status,
             [(header::LOCATION, format!("/things/{name}"))],
@@ -144,8 +144,7 @@ struct Sent {
     body: Bytes,
 }
 
-/// What comes of a request such as `POST /things`. The caller, if there is one, stands before it:
-/// `ada@POST /things`. A key that is empty is none.
+/// Sends a request such as `POST /things`, or `ada@POST /things` with a caller. An empty key is not sent.
 async fn send(service: &Arc<Service>, what: &str, key: &str, body: &str) -> Sent {
     let (caller, what) = what.split_once('@').unwrap_or(("", what));
     let (method, path) = what.split_once(' ').unwrap();
@@ -268,14 +267,14 @@ async fn refused_request_has_no_effect_and_is_replayed() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.send("", "a").await.status, 201);
     let refused = Problem::new(StatusCode::CONFLICT, "too_many", "There is no room");
-    for (key, name, told, status) in [
+    for (key, name, outcome, status) in [
         // By the database, by the work, and by what it answers.
         ("one", "a", None, 409),
         ("two", "b", Some(Err(refused)), 409),
         ("three", "c", Some(Ok(404)), 404),
     ] {
-        if let Some(told) = told {
-            fixture.tell(told);
+        if let Some(outcome) = outcome {
+            fixture.set_outcome(outcome);
         }
         let first = fixture.send(key, name).await;
         assert_eq!((first.status, first.replayed), (status, false), "{key}");
@@ -287,14 +286,14 @@ async fn refused_request_has_no_effect_and_is_replayed() {
 #[tokio::test]
 async fn failed_request_leaves_nothing_and_can_be_repeated() {
     let fixture = Fixture::new().await;
-    for (key, told, status) in [
+    for (key, outcome, status) in [
         ("one", Ok(500), 500),
         ("one", Err(Problem::UNAVAILABLE), 503),
         ("one", Ok(429), 429),
         ("", Ok(500), 500),
         ("", Ok(404), 404),
     ] {
-        fixture.tell(told);
+        fixture.set_outcome(outcome);
         let failed = fixture.send(key, "a").await;
         assert_eq!((failed.status, failed.replayed), (status, false));
         assert_eq!((fixture.things().await, fixture.kept().await), (0, 0));

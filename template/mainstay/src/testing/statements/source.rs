@@ -1,6 +1,6 @@
 //! Finds the SQL statements in a Rust source: calls of sqlx with a string literal.
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Ident, TokenStream, TokenTree};
 
 /// The functions of sqlx that take a statement.
 const FUNCTIONS: [&str; 7] = [
@@ -44,10 +44,7 @@ fn find_calls(tokens: TokenStream, calls: &mut Vec<Call>) {
         match token {
             TokenTree::Ident(name) => {
                 let (before, after) = (&tokens[..place], &tokens[place + 1..]);
-                if let Some(statement) = call(before, &name.to_string(), after) {
-                    let line = name.span().start().line;
-                    calls.push(Call { line, statement });
-                }
+                calls.extend(call(before, name, after));
             }
             TokenTree::Group(group) => find_calls(group.stream(), calls),
             TokenTree::Punct(_) | TokenTree::Literal(_) => {}
@@ -55,8 +52,10 @@ fn find_calls(tokens: TokenStream, calls: &mut Vec<Call>) {
     }
 }
 
-/// The statement of a call of this name; `None` if it is not a call of sqlx.
-fn call(before: &[TokenTree], name: &str, after: &[TokenTree]) -> Option<Option<String>> {
+/// The call of a function or a method of sqlx.
+fn call(before: &[TokenTree], name: &Ident, after: &[TokenTree]) -> Option<Call> {
+    let line = name.span().start().line;
+    let name = &*name.to_string();
     let statement = literal(arguments(after)?);
     let is_function = FUNCTIONS.contains(&name);
     let before: Vec<_> = before.iter().rev().take(3).map(text).collect();
@@ -68,7 +67,7 @@ fn call(before: &[TokenTree], name: &str, after: &[TokenTree]) -> Option<Option<
         [":" | "fn", ..] => false,
         _ => is_function,
     };
-    is_call.then_some(statement)
+    is_call.then_some(Call { line, statement })
 }
 
 /// The tokens between the parentheses, after the types in `::<…>` if there are any.

@@ -33,7 +33,7 @@ impl Migrated {
         Self::new(&Migrator::with_migrations(vec![table])).await
     }
 
-    /// What is wrong with the statements of a source.
+    /// The problems of the statements of a source.
     async fn problems(&self, source: &str) -> Vec<String> {
         problems_of(&self.database, "x.rs", &calls(source)).await
     }

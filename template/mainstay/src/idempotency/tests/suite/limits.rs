@@ -1,4 +1,4 @@
-//! How long answers are kept, how many, and how large they can be.
+//! The limits of stored answers: time, number and size.
 
 use super::*;
 
@@ -35,7 +35,7 @@ async fn answers_never_exceed_max_answers() {
         (503, "unavailable")
     );
     assert_eq!((fixture.things().await, fixture.kept().await), (2, 2));
-    // Whoever asks again is answered, and so is whoever needs no room.
+    // A retry needs no room, nor does a request without a key.
     assert!(fixture.send("one", "a").await.replayed);
     assert_eq!(fixture.send("", "d").await.status, 201);
 
