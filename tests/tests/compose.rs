@@ -35,7 +35,7 @@ async fn two_listeners_serve_and_drain() {
 }
 
 #[tokio::test]
-async fn a_service_without_a_database_starts_and_stops() {
+async fn service_without_a_database_starts_and_stops() {
     let service = launch(fleet::NO_DATABASE)
         .start()
         .await
@@ -82,7 +82,7 @@ async fn two_databases_are_checked_and_closed() {
 }
 
 #[tokio::test]
-async fn a_server_of_another_protocol_drains() {
+async fn server_of_another_protocol_drains() {
     let service = launch(fleet::ECHO_SERVER).set("shutdown.drain", "10s");
     let service = service.start().await.unwrap().ready().await;
     let listening = service.log().event("the echo server listens").await;

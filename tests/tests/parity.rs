@@ -75,7 +75,7 @@ async fn both_databases_have_the_same_schema() {
 
 /// That nothing of this is overlooked is seen on a schema that has all of it.
 #[tokio::test]
-async fn a_difference_is_seen() {
+async fn schema_difference_is_detected() {
     const SCHEMA: &str = "
         CREATE TABLE a (x INTEGER NOT NULL, y TEXT, z TEXT, PRIMARY KEY (z, x), UNIQUE (y, x));
         CREATE TABLE b (x INTEGER PRIMARY KEY, y TEXT);

@@ -12,17 +12,17 @@ use harness::service::{Launch, Service};
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn the_monitor_is_as_it_is_described() {
+async fn monitor_matches_its_api_description() {
     is_as_described(crate::service(), "monitor/openapi.json").await;
 }
 
 #[tokio::test]
-async fn hello_is_as_it_is_described() {
+async fn hello_matches_its_api_description() {
     is_as_described(Service::of(fleet::HELLO.binary()), "openapi.json").await;
 }
 
 #[tokio::test]
-async fn on_postgres_both_are_as_they_are_described() {
+async fn both_match_their_descriptions_on_postgres() {
     let postgres = Postgres::start().await.unwrap();
     for (member, committed) in [
         (fleet::MONITOR_ON_POSTGRES, "monitor/openapi.json"),
@@ -73,7 +73,7 @@ async fn is_as_described(launch: Launch, committed: &str) {
 
 /// That the other tests can fail is seen on a description in which something is not so.
 #[tokio::test]
-async fn a_description_that_is_not_true_is_found_out() {
+async fn conformance_test_detects_a_false_description() {
     let service = crate::service().start().await.unwrap().ready().await;
     let address = service.http().await;
     let mut api = get(address, "/openapi.json").await.unwrap().json();

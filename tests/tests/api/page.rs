@@ -22,7 +22,7 @@ fn open(address: SocketAddr) -> Page {
 }
 
 #[tokio::test]
-async fn the_page_shows_all_that_is_described_and_asks_nobody_else() {
+async fn page_shows_the_description_and_requests_nothing_else() {
     let (_service, address) = service().await;
     let api = get(address, "/openapi.json").await.unwrap().json();
 
@@ -70,7 +70,7 @@ async fn the_page_shows_all_that_is_described_and_asks_nobody_else() {
 }
 
 #[tokio::test]
-async fn an_operation_is_tried_from_the_keyboard() {
+async fn operation_can_be_tried_from_the_keyboard() {
     let (_service, address) = service().await;
     let mut page = open(address);
 
@@ -126,7 +126,7 @@ fn body(page: &mut Page, operation: &str) -> Value {
 }
 
 #[tokio::test]
-async fn everything_has_a_name_for_those_who_do_not_see_it_and_colors_follow_the_reader() {
+async fn controls_have_names_and_colors_follow_the_system() {
     let (_service, address) = service().await;
     let mut page = open(address);
 
@@ -147,7 +147,35 @@ async fn everything_has_a_name_for_those_who_do_not_see_it_and_colors_follow_the
 }
 
 #[tokio::test]
-async fn its_policy_holds_the_page_to_the_service() {
+async fn tables_break_no_words_at_any_width() {
+    const BROKEN_WORDS: &str = "[...document.querySelectorAll('th, td')].flatMap((cell) => {
+        const broken = [];
+        const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+        while (texts.nextNode()) {
+            if (texts.currentNode.parentElement.closest('.pattern')) continue;
+            for (const word of texts.currentNode.data.matchAll(/[a-z0-9_+]+/gi)) {
+                const range = document.createRange();
+                range.setStart(texts.currentNode, word.index);
+                range.setEnd(texts.currentNode, word.index + word[0].length);
+                const lines = new Set([...range.getClientRects()].map((rect) => rect.top));
+                if (lines.size > 1) broken.push(word[0]);
+            }
+        }
+        return broken;
+    })";
+    let (_service, address) = service().await;
+    let mut page = open(address);
+    page.run("document.querySelectorAll('details').forEach((it) => { it.open = true })")
+        .unwrap();
+    for width in [1200, 800, 400] {
+        page.run(&format!("document.body.style.width = '{width}px'"))
+            .unwrap();
+        assert_eq!(page.run(BROKEN_WORDS).unwrap(), json!([]), "{width} px");
+    }
+}
+
+#[tokio::test]
+async fn policy_blocks_other_hosts_and_scripts() {
     let (_service, address) = service().await;
     let (_other, elsewhere) = service().await;
     let mut page = open(address);
@@ -165,5 +193,8 @@ async fn its_policy_holds_the_page_to_the_service() {
     let injects =
         "document.body.append(Object.assign(document.createElement('script'), { text: '1' }));";
     assert_eq!(page.run(&refused(injects)).unwrap(), "script-src-elem");
-    assert!(!page.complaints().is_empty(), "or nobody would see them");
+    assert!(
+        !page.complaints().is_empty(),
+        "the console shows the violations"
+    );
 }

@@ -19,7 +19,7 @@ const REQUESTS: u64 = 125;
 const LIFE: u64 = 3000;
 
 #[tokio::test]
-async fn a_thousand_clients_that_leave_leave_nothing_behind() {
+async fn thousand_disconnecting_clients_leave_no_transaction() {
     let postgres = Postgres::start().await.unwrap();
     let launch = on_postgres(&postgres.url("postgres")).set("database.max_connections", 4);
     let service = launch.start().await.unwrap().ready().await;

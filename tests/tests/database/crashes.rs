@@ -16,7 +16,7 @@ const CRASHES: usize = 50;
 const WRITERS: usize = 4;
 
 #[tokio::test]
-async fn a_kill_loses_nothing_that_was_acknowledged_on_sqlite() {
+async fn kill_loses_no_acknowledged_write_on_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let launch = on_sqlite().directory(directory.path());
     survives(&launch, async || {
@@ -34,7 +34,7 @@ async fn a_kill_loses_nothing_that_was_acknowledged_on_sqlite() {
 }
 
 #[tokio::test]
-async fn a_kill_loses_nothing_that_was_acknowledged_on_postgres() {
+async fn kill_loses_no_acknowledged_write_on_postgres() {
     let postgres = Postgres::start().await.unwrap();
     survives(&on_postgres(&postgres.url("postgres")), async || {}).await;
 }

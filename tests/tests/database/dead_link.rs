@@ -94,7 +94,7 @@ fn refused(answers: Vec<(Answer, Duration)>, within: Duration) {
 }
 
 #[tokio::test]
-async fn a_dead_link_costs_bounded_answers_and_no_connection() {
+async fn dead_link_costs_bounded_time_and_no_connection() {
     let link = Link::new().await;
     for _ in 0..2 {
         let probing = probe(&link.service).await;
@@ -111,7 +111,7 @@ async fn a_dead_link_costs_bounded_answers_and_no_connection() {
 }
 
 #[tokio::test]
-async fn idle_connections_that_went_dead_are_noticed_before_they_are_lent() {
+async fn dead_idle_connections_are_replaced_at_checkout() {
     let link = Link::new().await;
     link.proxy.black_hole();
     // Beyond a second, an idle connection is not trusted without a question.
@@ -123,7 +123,7 @@ async fn idle_connections_that_went_dead_are_noticed_before_they_are_lent() {
 }
 
 #[tokio::test]
-async fn a_link_that_dies_in_the_middle_of_statements_is_of_use_again_when_it_is_back() {
+async fn pool_recovers_from_a_link_lost_during_statements() {
     let link = Link::new().await;
     for round in 0..3 {
         // Statements are on their way, and so are their answers.
@@ -155,7 +155,7 @@ async fn a_link_that_dies_in_the_middle_of_statements_is_of_use_again_when_it_is
 }
 
 #[tokio::test]
-async fn connections_that_are_cut_are_replaced() {
+async fn cut_connections_are_replaced() {
     let link = Link::new().await;
     for _ in 0..5 {
         link.proxy.cut();
@@ -169,7 +169,7 @@ async fn connections_that_are_cut_are_replaced() {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_a_dead_link() {
+async fn stop_does_not_wait_for_a_dead_link() {
     for busy in [false, true] {
         let link = Link::new().await;
         link.proxy.black_hole();

@@ -16,7 +16,7 @@ const FULL: &str = "mkdir data && mount -t tmpfs -o size=1m none data && \"$1\" 
 const SMALL: &str = "mkdir data && mount -t tmpfs -o size=1m none data && exec \"$@\"";
 
 #[tokio::test]
-async fn on_a_full_disk_writes_are_refused_reads_go_on_and_room_is_all_it_needs() {
+async fn full_disk_refuses_writes_serves_reads_and_recovers() {
     let launch = on_sqlite().by_way_of("unshare", ["-rm", "sh", "-c", SMALL, "sh"]);
     let service = launch.start().await.unwrap().ready().await;
     let address = service.http().await;
@@ -56,14 +56,14 @@ async fn on_a_full_disk_writes_are_refused_reads_go_on_and_room_is_all_it_needs(
 }
 
 #[tokio::test]
-async fn a_start_on_a_full_disk_says_so() {
+async fn start_on_a_full_disk_names_the_cause() {
     let launch = on_sqlite().by_way_of("unshare", ["-rm", "sh", "-c", FULL, "sh"]);
     let exit = launch.start().await.unwrap().exit().await;
     exit.failed(&["sqlite:data/service.db", "there must be room on the disk"]);
 }
 
 #[tokio::test]
-async fn a_log_that_a_stop_has_no_room_for_stays_and_is_told() {
+async fn stop_on_a_full_disk_keeps_and_reports_the_wal() {
     let launch = on_sqlite().by_way_of("unshare", ["-rm", "sh", "-c", SMALL, "sh"]);
     let service = launch.start().await.unwrap().ready().await;
     let address = service.http().await;
@@ -82,7 +82,7 @@ async fn a_log_that_a_stop_has_no_room_for_stays_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_log_that_another_process_needs_stays_and_is_told_and_nothing_is_lost() {
+async fn stop_keeps_and_reports_a_wal_in_use() {
     let directory = tempfile::tempdir().unwrap();
     let launch = on_sqlite().directory(directory.path());
     let first = launch.clone().start().await.unwrap().ready().await;

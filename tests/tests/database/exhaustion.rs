@@ -20,7 +20,7 @@ const UNLOCK: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks \
      WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
 
 #[tokio::test]
-async fn without_a_free_connection_a_request_is_refused_in_time_and_probes_are_quick() {
+async fn exhausted_pool_refuses_in_time_and_probes_stay_fast() {
     let postgres = Postgres::start().await.unwrap();
     let launch = on_postgres(&postgres.url("postgres"))
         .set("database.max_connections", CONNECTIONS)

@@ -71,7 +71,7 @@ fn seen(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn what_is_sent_again_is_answered_as_before_to_the_byte() {
+async fn repeated_request_gets_the_same_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let launch = on_sqlite().directory(directory.path());
     let service = launch.clone().start().await.unwrap().ready().await;
@@ -115,7 +115,7 @@ async fn what_is_sent_again_is_answered_as_before_to_the_byte() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_kept_for_long_enough_is_forgotten() {
+async fn idempotency_key_expires_after_its_retention() {
     let directory = tempfile::tempdir().unwrap();
     let launch = on_sqlite().directory(directory.path());
     let service = launch.clone().start().await.unwrap().ready().await;
@@ -143,7 +143,7 @@ async fn a_key_that_was_kept_for_long_enough_is_forgotten() {
 }
 
 #[tokio::test]
-async fn of_a_hundred_at_once_one_is_worked_on_on_sqlite() {
+async fn one_of_a_hundred_concurrent_repeats_runs_on_sqlite() {
     let service = on_sqlite().start().await.unwrap().ready().await;
     let address = service.http().await;
     of_a_hundred_one(&[address, address]).await;
@@ -151,7 +151,7 @@ async fn of_a_hundred_at_once_one_is_worked_on_on_sqlite() {
 }
 
 #[tokio::test]
-async fn of_a_hundred_at_once_one_replica_works_on_one_on_postgres() {
+async fn one_of_a_hundred_concurrent_repeats_runs_on_postgres() {
     let postgres = Postgres::start().await.unwrap();
     let launch = on_postgres(&postgres.url("postgres"));
     let first = launch.clone().start().await.unwrap().ready().await;
@@ -178,7 +178,7 @@ async fn of_a_hundred_one(addresses: &[SocketAddr; 2]) {
 }
 
 #[tokio::test]
-async fn a_key_that_another_replica_works_on_is_refused_until_that_has_ended() {
+async fn key_in_use_by_another_replica_is_refused() {
     let postgres = Postgres::start().await.unwrap();
     let launch = on_postgres(&postgres.url("postgres")).set("database.statement_timeout", "20s");
     let launch = launch.set("http.request_timeout", "30s");
@@ -246,12 +246,12 @@ async fn waits(postgres: &Postgres) {
 }
 
 #[tokio::test]
-async fn clients_that_leave_and_come_again_are_answered_as_the_first_time_on_sqlite() {
+async fn disconnected_clients_can_repeat_on_sqlite() {
     come_again(on_sqlite()).await;
 }
 
 #[tokio::test]
-async fn clients_that_leave_and_come_again_are_answered_as_the_first_time_on_postgres() {
+async fn disconnected_clients_can_repeat_on_postgres() {
     let postgres = Postgres::start().await.unwrap();
     come_again(on_postgres(&postgres.url("postgres"))).await;
 }
@@ -291,13 +291,13 @@ async fn come_again(launch: Launch) {
 }
 
 #[tokio::test]
-async fn kills_have_nothing_done_twice_and_no_key_stuck_on_sqlite() {
+async fn kills_repeat_no_effect_and_block_no_key_on_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     survives(&on_sqlite().directory(directory.path())).await;
 }
 
 #[tokio::test]
-async fn kills_have_nothing_done_twice_and_no_key_stuck_on_postgres() {
+async fn kills_repeat_no_effect_and_block_no_key_on_postgres() {
     let postgres = Postgres::start().await.unwrap();
     survives(&on_postgres(&postgres.url("postgres"))).await;
 }

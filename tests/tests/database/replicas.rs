@@ -15,7 +15,7 @@ use harness::service::Service;
 const LOOK: &str = "SELECT pg_sleep(60)";
 
 #[tokio::test]
-async fn replicas_that_start_at_once_migrate_once_and_none_waits_for_ever() {
+async fn concurrent_replicas_migrate_once_without_deadlock() {
     let postgres = Postgres::start().await.unwrap();
     let launch = Service::of(fleet::FAULTS_ON_POSTGRES.binary())
         .env("APP__DATABASE__URL", postgres.url("postgres"))

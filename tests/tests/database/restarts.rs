@@ -12,7 +12,7 @@ use crate::{add, on_postgres, timed};
 const RECOVERY: Duration = Duration::from_secs(2);
 
 #[tokio::test]
-async fn a_restart_of_the_server_is_over_within_two_seconds_and_costs_only_503() {
+async fn server_restart_costs_only_503_for_two_seconds() {
     let mut postgres = Postgres::options().durable().start().await.unwrap();
     let launch = on_postgres(&postgres.url("postgres")).set("monitor.max_targets", 1_000_000);
     let service = launch.start().await.unwrap().ready().await;

@@ -9,7 +9,7 @@ use harness::service::Exit;
 use crate::{on_postgres, on_sqlite};
 
 #[tokio::test]
-async fn a_start_waits_for_the_database_and_says_so() {
+async fn start_waits_for_the_database_and_logs_it() {
     let mut postgres = Postgres::start().await.unwrap();
     postgres.stop(Stop::Fast).await.unwrap();
     let launch = on_postgres(&postgres.url("postgres"));
@@ -37,7 +37,7 @@ async fn a_start_waits_for_the_database_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_not_to_wait_fails_at_once() {
+async fn start_configured_not_to_wait_fails_at_once() {
     let mut postgres = Postgres::start().await.unwrap();
     postgres.stop(Stop::Fast).await.unwrap();
     let launch = on_postgres(&postgres.url("postgres")).set("database.on_start", "fail");
@@ -46,7 +46,7 @@ async fn a_start_that_is_not_to_wait_fails_at_once() {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_ends_the_start_at_once_and_no_password_is_told() {
+async fn refusing_server_ends_the_start_without_a_password() {
     let server = Postgres::options().password("right-3f1c").start();
     let postgres = server.await.unwrap();
     let right = postgres.url("nowhere");
@@ -77,7 +77,7 @@ async fn a_server_that_refuses_ends_the_start_at_once_and_no_password_is_told() 
 }
 
 #[tokio::test]
-async fn a_start_that_may_not_migrate_makes_no_file_either() {
+async fn start_without_migrations_creates_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let launch = on_sqlite().directory(directory.path());
     let launch = launch.set("database.migrate_on_start", false);
@@ -92,7 +92,7 @@ async fn a_start_that_may_not_migrate_makes_no_file_either() {
 }
 
 #[tokio::test]
-async fn a_database_that_may_not_be_written_is_refused_with_the_settings() {
+async fn read_only_database_is_refused_by_config_check() {
     for options in ["mode=ro", "immutable=true"] {
         let check = on_sqlite().arg("config").arg("check");
         let url = format!("sqlite:data/service.db?{options}");

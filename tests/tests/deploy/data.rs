@@ -4,7 +4,7 @@ use crate::kubernetes::{container, pod, variable};
 use crate::project::{NAME, Project};
 
 #[test]
-fn sqlite_has_its_file_in_a_place_that_stays() {
+fn sqlite_file_is_on_a_persistent_volume() {
     let [project, _] = Project::all();
     let directory = format!("/var/lib/{NAME}");
     let url = format!("sqlite:{directory}/service.db");
@@ -38,7 +38,7 @@ fn sqlite_has_its_file_in_a_place_that_stays() {
 }
 
 #[test]
-fn postgres_is_reached_by_a_url_that_is_a_secret() {
+fn postgres_url_comes_from_a_secret() {
     let [_, project] = Project::all();
 
     let deployment = project.manifest("deployment");

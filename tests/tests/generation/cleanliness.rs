@@ -102,7 +102,7 @@ fn difference(name: &Path, old: &str, new: &str) -> String {
 }
 
 #[test]
-fn no_project_has_a_trace_of_the_template() {
+fn project_has_no_trace_of_the_template() {
     let mut variants = Variant::all();
     variants.push(Variant::default());
     variants.push(Variant::default().deploy(&[]));

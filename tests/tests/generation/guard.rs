@@ -50,7 +50,7 @@ const HELD: [(&str, &str); 2] = [
 ];
 
 #[test]
-fn every_call_that_blocks_is_refused_with_what_to_use_instead() {
+fn clippy_refuses_blocking_calls_with_a_replacement() {
     let home = repository::projects().join("guarded");
     _ = fs::remove_dir_all(&home);
     fs::create_dir_all(&home).expect("the place for projects can be made");

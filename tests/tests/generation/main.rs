@@ -62,7 +62,7 @@ fn is_quiet(home: &Path, command: &[&str]) {
 }
 
 #[test]
-fn a_wrong_answer_is_refused_by_its_name() {
+fn wrong_answer_is_refused_by_name() {
     let database = Answers {
         database: Some("oracle".to_owned()),
         ..Answers::default()
@@ -197,7 +197,7 @@ fn mainstay_is_the_same_in_every_project() {
 }
 
 #[test]
-fn hello_has_less_code_of_its_owner_than_can_be_read_at_once() {
+fn hello_has_few_lines_of_its_owner() {
     for database in ["sqlite", "postgres"] {
         let project = Variant::default().database(database).generate();
         let lines_in = |place: &str| -> usize {
@@ -218,7 +218,7 @@ fn hello_has_less_code_of_its_owner_than_can_be_read_at_once() {
 }
 
 #[test]
-fn what_measurements_change_in_a_project_fits_it() {
+fn overlays_of_the_measurements_fit() {
     for changed in [
         Variant::default().with("contenders"),
         Variant::default().example("monitor").with("fanout"),

@@ -46,7 +46,7 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
 }
 
 #[test]
-fn a_name_that_cannot_be_is_refused_with_the_reason() {
+fn unusable_name_is_refused_with_the_reason() {
     let too_long = "x".repeat(64);
     for (name, reason) in [
         ("async", "a word of the Rust language"),
@@ -76,7 +76,7 @@ fn a_name_that_cannot_be_is_refused_with_the_reason() {
 }
 
 #[test]
-fn every_package_in_the_lock_is_a_name_that_is_taken() {
+fn names_of_dependencies_are_refused() {
     let lock = fs::read_to_string(repository::template().join("Cargo.lock")).expect("it is there");
     let taken = repository::template().join("hooks/taken.rhai");
     let taken = fs::read_to_string(taken).expect("it is there");
@@ -93,7 +93,7 @@ fn every_package_in_the_lock_is_a_name_that_is_taken() {
 }
 
 #[test]
-fn projects_get_the_versions_that_the_template_was_tested_with() {
+fn project_lock_is_the_tested_one() {
     let in_place = fs::read_to_string(repository::template().join("Cargo.lock")).expect("a lock");
     let folded = fs::read_to_string(lock::path()).expect("a lock");
     assert!(

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{is_quiet, project, workspace};
 
 #[test]
-fn init_fills_the_directory_at_hand_and_touches_nothing_else() {
+fn init_fills_the_directory_and_keeps_other_files() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     fs::write(directory.path().join("notes.txt"), "mine").expect("it can be written");
 
@@ -35,7 +35,7 @@ fn init_fills_the_directory_at_hand_and_touches_nothing_else() {
 }
 
 #[test]
-fn alone_a_project_is_a_workspace_with_its_machinery() {
+fn lone_project_is_a_workspace_with_its_machinery() {
     let project = Variant::default().generate();
     let output = project.cargo(&["metadata", "--no-deps", "--format-version", "1"]);
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
@@ -101,7 +101,7 @@ fn services_of_a_fleet_share_one_machinery() {
 }
 
 #[test]
-fn what_somebody_has_left_in_the_template_stays_there() {
+fn ignored_files_of_the_template_are_not_copied() {
     let checkout = tempfile::tempdir().expect("a temporary directory");
     let template = checkout.path().join("template");
     fs::create_dir(&template).expect("it can be made");

@@ -35,7 +35,7 @@ async fn proxied() -> (Proxy, TcpListener) {
 }
 
 #[tokio::test]
-async fn a_proxy_passes_on_both_ways_and_the_end_as_well() {
+async fn proxy_forwards_both_ways_and_the_end() {
     let (proxy, server) = proxied().await;
     let (mut client, mut server) = connected(&proxy, &server).await;
     client.write_all(b"question").await.unwrap();
@@ -49,7 +49,7 @@ async fn a_proxy_passes_on_both_ways_and_the_end_as_well() {
 }
 
 #[tokio::test]
-async fn a_black_hole_keeps_everything_to_itself_until_it_is_healed() {
+async fn black_hole_holds_bytes_until_it_is_healed() {
     let (proxy, listener) = proxied().await;
     let (mut client, mut server) = connected(&proxy, &listener).await;
     proxy.black_hole();
@@ -73,7 +73,7 @@ async fn a_black_hole_keeps_everything_to_itself_until_it_is_healed() {
 }
 
 #[tokio::test]
-async fn a_cut_breaks_what_there_is_also_in_a_black_hole_and_nothing_later() {
+async fn cut_breaks_open_connections_only() {
     let (proxy, listener) = proxied().await;
     for dead in [false, true] {
         let (mut client, mut server) = connected(&proxy, &listener).await;
@@ -98,7 +98,7 @@ async fn a_cut_breaks_what_there_is_also_in_a_black_hole_and_nothing_later() {
 }
 
 #[tokio::test]
-async fn a_delay_is_kept_each_way() {
+async fn delay_applies_both_ways() {
     let (proxy, listener) = proxied().await;
     let (mut client, mut server) = connected(&proxy, &listener).await;
     let delay = Duration::from_millis(100);

@@ -44,7 +44,7 @@ async fn panic_of<T: Send + 'static>(task: impl Future<Output = T> + Send + 'sta
 }
 
 #[tokio::test]
-async fn a_service_is_waited_for_by_its_events_and_tells_how_it_ended() {
+async fn service_is_awaited_by_events_and_reports_its_end() {
     let service = script(POLITE)
         .arg("serve")
         .set("log.filter", "debug")
@@ -79,7 +79,7 @@ async fn a_service_is_waited_for_by_its_events_and_tells_how_it_ended() {
 }
 
 #[tokio::test]
-async fn nothing_of_the_developers_environment_leaks_in() {
+async fn environment_of_the_developer_does_not_leak_in() {
     let output = Service::of("env")
         .env("APP__LOG__FILTER", "debug")
         .run()
@@ -95,7 +95,7 @@ async fn nothing_of_the_developers_environment_leaks_in() {
 }
 
 #[tokio::test]
-async fn a_command_runs_with_nothing_but_what_it_is_given() {
+async fn command_runs_with_only_the_given_settings() {
     let text = "echo out: \"$@\"; echo err >&2; exit 2";
     let output = script(text).set("a", 1).run().await.unwrap();
     assert_eq!(output.code, Some(2));
@@ -106,7 +106,7 @@ async fn a_command_runs_with_nothing_but_what_it_is_given() {
 }
 
 #[tokio::test]
-async fn waiting_for_a_process_that_ends_fails_at_once_and_shows_its_last_words() {
+async fn waiting_fails_at_once_when_the_process_ends() {
     let text = r#"echo '{"message":"hello","port":1}'; echo gibberish; echo alas >&2; exit 7"#;
     let service = Arc::new(script(text).start().await.unwrap());
     let began = Instant::now();
@@ -136,7 +136,7 @@ async fn waiting_for_a_process_that_ends_fails_at_once_and_shows_its_last_words(
 }
 
 #[tokio::test]
-async fn an_event_that_does_not_come_is_given_up_and_named() {
+async fn missing_event_is_named_at_the_deadline() {
     let service = script(POLITE)
         .patience(Duration::from_secs(1))
         .start()
@@ -158,7 +158,7 @@ async fn an_event_that_does_not_come_is_given_up_and_named() {
 }
 
 #[tokio::test]
-async fn a_process_that_does_not_end_is_killed_and_so_is_one_that_is_dropped() {
+async fn stuck_or_dropped_process_is_killed() {
     let service = script(POLITE)
         .patience(Duration::from_millis(500))
         .start()
@@ -180,7 +180,7 @@ async fn a_process_that_does_not_end_is_killed_and_so_is_one_that_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_killed_process_says_so_and_a_directory_of_the_tests_own_stays() {
+async fn killed_process_reports_its_signal() {
     let directory = tempfile::tempdir().unwrap();
     let launch = script("echo x >> runs; kill -9 $$").directory(directory.path());
     for _ in 0..2 {

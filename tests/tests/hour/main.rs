@@ -42,13 +42,13 @@ const IDLE: Duration = Duration::from_secs(20);
 const DATABASE: usize = 2 * (10 + 1) + 2;
 
 #[test]
-fn five_thousand_targets_are_checked_in_their_time_and_leave_nothing_behind() {
+fn five_thousand_targets_are_checked_on_time() {
     let minute = Hour {
         period: Duration::from_secs(12),
         periods: 3,
         growth: 4 << 20,
     };
-    let name = "five_thousand_targets_are_checked_in_their_time_and_leave_nothing_behind";
+    let name = "five_thousand_targets_are_checked_on_time";
     alone(name, debug, |service| pass(minute, service));
 }
 

@@ -27,7 +27,7 @@ async fn unready(service: &Service) -> Answer {
 }
 
 #[tokio::test]
-async fn a_required_check_that_fails_hangs_panics_or_blocks_makes_the_service_unready() {
+async fn failing_required_check_makes_the_service_unready() {
     for check in ["fails", "hangs", "panics", "blocks"] {
         let service = running(checked(check, "required")).await;
 
@@ -43,7 +43,7 @@ async fn a_required_check_that_fails_hangs_panics_or_blocks_makes_the_service_un
 }
 
 #[tokio::test]
-async fn one_that_may_fail_is_told_and_the_service_stays_ready() {
+async fn failing_optional_check_keeps_the_service_ready() {
     for check in ["fails", "hangs", "panics"] {
         let service = running(checked(check, "degraded")).await;
 
@@ -61,7 +61,7 @@ async fn one_that_may_fail_is_told_and_the_service_stays_ready() {
 }
 
 #[tokio::test]
-async fn a_failure_tells_names_to_who_asks_and_reasons_to_the_log() {
+async fn failing_probe_shows_names_and_logs_reasons() {
     for check in ["fails", "panics"] {
         let service = running(checked(check, "required")).await;
         unready(&service).await;
@@ -94,7 +94,7 @@ async fn verbose_lists_every_check() {
 }
 
 #[tokio::test]
-async fn one_probe_in_two_that_fails_does_not_flip_it() {
+async fn alternating_check_does_not_flap() {
     let service = running(checked("flaky", "required")).await;
     loop {
         let answer = service.ask("/readyz").await;
@@ -107,7 +107,7 @@ async fn one_probe_in_two_that_fails_does_not_flip_it() {
 }
 
 #[tokio::test]
-async fn a_thousand_probes_ask_a_dependency_no_more_often() {
+async fn probes_do_not_multiply_checks() {
     let launch = checked("sound", "required").set("health.period", "60s");
     let service = running(launch).await;
     let asked = async || get(&service, "/checks").await.text().to_owned();
@@ -126,7 +126,7 @@ async fn a_thousand_probes_ask_a_dependency_no_more_often() {
 }
 
 #[tokio::test]
-async fn readiness_is_answered_from_memory_while_a_check_hangs() {
+async fn readyz_answers_from_memory_while_a_check_hangs() {
     let service = running(checked("hangs", "required")).await;
     unready(&service).await;
     let mut times = Vec::new();
@@ -140,7 +140,7 @@ async fn readiness_is_answered_from_memory_while_a_check_hangs() {
 }
 
 #[tokio::test]
-async fn startupz_says_yes_once_and_for_ever() {
+async fn startupz_stays_200_after_the_start() {
     let launch = checked("fails", "required").set("shutdown.delay", "3s");
     let service = running(launch.set("shutdown.drain", "10s")).await;
     unready(&service).await;

@@ -25,7 +25,7 @@ async fn lived_in(guest: &str) -> TempDir {
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_is_named_and_undone() {
+async fn failed_migration_is_named_and_rolled_back() {
     let directory = lived_in("twice").await;
     let here = faulty().directory(directory.path());
     for _ in 0..2 {
@@ -36,7 +36,7 @@ async fn a_migration_that_fails_is_named_and_undone() {
 }
 
 #[tokio::test]
-async fn a_signal_during_a_migration_ends_it_cleanly() {
+async fn signal_during_a_migration_stops_cleanly() {
     let directory = lived_in("slow").await;
     for signal in [Signal::TERM, Signal::INT] {
         let launch = faulty()

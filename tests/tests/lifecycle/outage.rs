@@ -17,7 +17,7 @@ fn service(postgres: &Postgres, importance: &str) -> Launch {
 }
 
 #[tokio::test]
-async fn a_database_that_is_down_never_makes_the_process_look_dead() {
+async fn livez_stays_200_while_the_database_is_down() {
     for (importance, status) in [("degraded", 200), ("required", 503)] {
         let mut postgres = Postgres::options().durable().start().await.unwrap();
         let launch = service(&postgres, importance);

@@ -11,7 +11,7 @@ use crate::{clean, faulty, running};
 const TO_A_FILE: &str = r#": > log; tail --follow --lines=+1 --pid=$$ log & exec "$0" "$@" >> log"#;
 
 #[tokio::test]
-async fn a_pipe_has_every_event_up_to_the_last() {
+async fn pipe_gets_every_event_to_the_last() {
     const REQUESTS: usize = 400;
     let service = running(faulty()).await;
     let address = service.http().await;
@@ -36,7 +36,7 @@ async fn a_pipe_has_every_event_up_to_the_last() {
 }
 
 #[tokio::test]
-async fn a_file_has_every_event_up_to_the_last() {
+async fn file_gets_every_event_to_the_last() {
     let directory = tempfile::tempdir().unwrap();
     let service = faulty()
         .directory(directory.path())
@@ -54,7 +54,7 @@ async fn a_file_has_every_event_up_to_the_last() {
 }
 
 #[tokio::test]
-async fn a_second_signal_leaves_its_last_line_in_a_file_as_well() {
+async fn second_signal_flushes_the_log_file() {
     let directory = tempfile::tempdir().unwrap();
     let service = faulty()
         .set("shutdown.delay", "9s")
@@ -74,7 +74,7 @@ async fn a_second_signal_leaves_its_last_line_in_a_file_as_well() {
 }
 
 #[tokio::test]
-async fn a_reader_of_the_log_that_has_gone_stops_nothing() {
+async fn closed_log_pipe_does_not_stop_the_service() {
     // Reads ten lines, and leaves.
     let script = r#"exec "$0" "$@" > >(sed --unbuffered 10q)"#;
     let service = running(faulty().by_way_of("bash", ["-c", script])).await;

@@ -79,7 +79,7 @@ async fn lines_flow(service: &Service) {
 }
 
 #[tokio::test]
-async fn a_reader_that_stops_keeps_no_request_and_is_told_what_it_has_missed() {
+async fn stalled_log_reader_blocks_no_request() {
     const TIMES: usize = 3000;
     let service = running(faulty().by_way_of("bash", ["-c", READER])).await;
     let reader = Reader::of(&service);
@@ -222,18 +222,18 @@ async fn reads_now_and_then(times: usize, long: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_stops_changes_nothing_of_what_is_done() {
+async fn stalled_log_reader_changes_no_result() {
     reads_now_and_then(4, Duration::from_secs(5)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes two minutes: cargo test -p harness --test lifecycle a_minute -- --ignored"]
-async fn nor_does_one_that_stops_for_a_minute() {
+async fn log_reader_stalled_for_a_minute_changes_no_result() {
     reads_now_and_then(1, Duration::from_mins(1)).await;
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_a_reader_that_does_not_read() {
+async fn stop_does_not_wait_for_a_stalled_log_reader() {
     let launch = with_a_small_buffer().by_way_of("bash", ["-c", READER]);
     let service = running(launch).await;
     let reader = Reader::of(&service);
@@ -255,7 +255,7 @@ async fn a_stop_does_not_wait_for_a_reader_that_does_not_read() {
 }
 
 #[tokio::test]
-async fn a_reader_that_reads_on_at_the_end_is_told_how_it_came() {
+async fn resumed_log_reader_gets_the_final_events() {
     let launch = with_a_small_buffer().by_way_of("bash", ["-c", READER]);
     let service = running(launch).await;
     let (reader, address) = (Reader::of(&service), service.http().await);
@@ -278,7 +278,7 @@ async fn a_reader_that_reads_on_at_the_end_is_told_how_it_came() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_stops_nothing_and_the_stop_is_as_ever() {
+async fn closed_log_reader_does_not_change_the_stop() {
     let service = running(faulty().by_way_of("bash", ["-c", READER])).await;
     let reader = Reader::of(&service);
 
@@ -292,7 +292,7 @@ async fn a_reader_that_goes_stops_nothing_and_the_stop_is_as_ever() {
 }
 
 #[tokio::test]
-async fn a_full_disk_stops_nothing_and_with_room_the_log_goes_on_without_half_a_line() {
+async fn log_resumes_whole_lines_after_a_full_disk() {
     let way = ["-rm", "bash", "-c", ON_A_SMALL_DISK];
     let service = running(with_a_small_buffer().by_way_of("unshare", way)).await;
     let filler = seen_by(&service, "logs").join("filler");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{clean, faulty, get, running};
 
 #[tokio::test]
-async fn sighup_reads_the_log_filter_again_and_never_kills() {
+async fn sighup_reloads_the_log_filter() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("own.toml");
     let filter = |filter: &str| std::fs::write(&file, format!("log.filter = \"{filter}\"\n"));
@@ -41,7 +41,7 @@ async fn sighup_reads_the_log_filter_again_and_never_kills() {
 }
 
 #[tokio::test]
-async fn what_sighup_cannot_put_in_force_is_named_and_not_shown() {
+async fn sighup_names_settings_that_need_a_restart() {
     const TOLD: &str = "changed settings that need a restart";
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("own.toml");
@@ -71,7 +71,7 @@ async fn what_sighup_cannot_put_in_force_is_named_and_not_shown() {
 }
 
 #[tokio::test]
-async fn sighup_during_a_start_and_during_a_stop_kills_neither() {
+async fn sighup_during_start_and_stop_is_harmless() {
     let launch = faulty().set("faults.task", "slow_start");
     let service = launch.start().await.unwrap();
     service.event("starting slowly").await;
@@ -103,7 +103,7 @@ async fn in_force(service: &Service) -> (Value, bool) {
 }
 
 #[tokio::test]
-async fn the_operator_changes_what_is_logged_for_a_while() {
+async fn operator_changes_the_log_filter_for_a_while() {
     let service = running(faulty().set("log.filter", "info")).await;
     assert_eq!(in_force(&service).await, (json!("info"), false));
 
@@ -151,7 +151,7 @@ fn told_by(event: &harness::log::Event, by: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_wish_that_cannot_be_is_refused_and_changes_nothing() {
+async fn invalid_log_filter_is_refused() {
     let service = running(faulty().set("log.filter", "info")).await;
 
     for (wish, expected) in [
@@ -174,7 +174,7 @@ async fn a_wish_that_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn sighup_ends_what_the_operator_wanted() {
+async fn sighup_ends_a_temporary_log_filter() {
     let service = running(faulty().set("log.filter", "info")).await;
     put(&service, &json!({ "filter": "debug", "for": "1h" })).await;
 

@@ -50,13 +50,13 @@ async fn used_port_is_named_within_a_second() {
 }
 
 #[tokio::test]
-async fn a_database_in_a_directory_that_cannot_be_is_named() {
+async fn start_names_an_impossible_database_directory() {
     let url = "sqlite:/proc/nowhere/service.db";
     fails(faulty().set("database.url", url), &[url, "/proc/nowhere"]).await;
 }
 
 #[tokio::test]
-async fn a_database_that_is_a_directory_is_named() {
+async fn start_names_a_database_that_is_a_directory() {
     let launch = faulty()
         .file("place/kept", "")
         .set("database.url", "sqlite:place");
@@ -64,7 +64,7 @@ async fn a_database_that_is_a_directory_is_named() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_none_is_named() {
+async fn start_names_a_file_that_is_not_a_database() {
     let nonsense = "no database, but a letter to the operator. ".repeat(100);
     fails(
         faulty().file("data/service.db", nonsense),

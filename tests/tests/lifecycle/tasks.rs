@@ -8,7 +8,7 @@ use harness::service::Signal;
 use crate::{AT_ONCE, abandoned, faulty, get, in_handler, running};
 
 #[tokio::test]
-async fn a_critical_task_that_is_given_up_stops_the_service_gracefully() {
+async fn failed_critical_task_stops_the_service() {
     let service = running(faulty().set("faults.task", "critical")).await;
     let request = in_handler(&service, "/slow?ms=1500").await;
 
@@ -25,7 +25,7 @@ async fn a_critical_task_that_is_given_up_stops_the_service_gracefully() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_not_critical_is_given_up_visibly_and_the_service_stays() {
+async fn failed_optional_task_is_visible_and_the_service_stays() {
     let service = running(faulty().set("faults.task", "dispensable")).await;
 
     get(&service, "/fall").await;
@@ -47,7 +47,7 @@ async fn a_task_that_is_not_critical_is_given_up_visibly_and_the_service_stays()
 }
 
 #[tokio::test]
-async fn a_task_that_ignores_its_stop_is_aborted_and_named_and_lets_go() {
+async fn task_that_ignores_the_stop_is_aborted_and_named() {
     let service = running(faulty().set("faults.task", "deaf")).await;
 
     let exit = service.stop().await;
@@ -59,7 +59,7 @@ async fn a_task_that_ignores_its_stop_is_aborted_and_named_and_lets_go() {
 }
 
 #[tokio::test]
-async fn tasks_that_fail_while_they_stop_are_told_and_the_others_stop() {
+async fn tasks_failing_during_the_stop_are_logged() {
     let service = running(faulty().set("faults.task", "two_failing")).await;
 
     let exit = service.stop().await;
@@ -79,7 +79,7 @@ async fn tasks_that_fail_while_they_stop_are_told_and_the_others_stop() {
 }
 
 #[tokio::test]
-async fn tasks_stop_after_the_last_request_and_the_last_request_finds_them() {
+async fn tasks_run_until_the_last_request_is_answered() {
     let service = running(faulty().set("faults.task", "two_failing")).await;
     let request = in_handler(&service, "/slow?ms=1500").await;
 

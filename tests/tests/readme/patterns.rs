@@ -17,7 +17,7 @@ const PAGE: &str = "docs/patterns.md";
 const PATTERNS: usize = 31;
 
 #[test]
-fn every_pattern_is_where_the_map_says_and_its_test_is_one() {
+fn patterns_are_where_the_map_says() {
     let file = repository::root().join(PAGE);
     let page = fs::read_to_string(&file).expect("there is a map");
     let mut sources = Sources::default();
@@ -201,7 +201,7 @@ fn a_row_is_read_with_its_places_and_tests() {
 }
 
 #[test]
-fn what_has_moved_is_found_and_what_is_no_test_is_none() {
+fn moved_items_are_found_and_missing_tests_reported() {
     let source = "fn a() {}\n\n#[tokio::test(start_paused = true)]\nasync fn b() {}\n\nfn c() {\n    a();\n}\n";
     let source = Source(source.to_owned());
     assert_eq!(source.line_of("fn a", 5), Some(1));

@@ -11,7 +11,7 @@ use crate::readme;
 use crate::tutorial;
 
 #[test]
-fn the_plain_line_generates_a_project() {
+fn documented_cargo_generate_line_works() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     follow(&readme(), directory.path());
     let record = directory.path().join("my-service/.template.toml");
@@ -20,7 +20,7 @@ fn the_plain_line_generates_a_project() {
 }
 
 #[test]
-fn the_tutorials_plain_line_generates_its_project() {
+fn tutorial_cargo_generate_line_works() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     follow(&tutorial::page(), directory.path());
     let greeting = directory.path().join("notebook/src/hello.rs");

@@ -9,7 +9,7 @@ use crate::readme;
 use crate::terminal::{Terminal, generating, port, shell, steps};
 
 #[test]
-fn the_first_minute_goes_as_the_readme_says() {
+fn first_minute_matches_the_readme() {
     let blocks = console_blocks(&readme());
     let [start, questions, end, mistakes] = blocks.as_slice() else {
         panic!(

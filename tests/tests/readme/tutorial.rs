@@ -19,7 +19,7 @@ pub(crate) fn page() -> String {
 }
 
 #[test]
-fn the_tutorial_can_be_followed_to_the_letter() {
+fn tutorial_can_be_followed() {
     // Always the same place, so that cargo has it once.
     let home = repository::projects().join("tutorial");
     fs::create_dir_all(&home).expect("the place for projects can be written");
@@ -241,7 +241,7 @@ fn changed(text: &str, before: &str, after: &str) -> Result<String, usize> {
 }
 
 #[test]
-fn a_page_is_read_to_the_letter() {
+fn page_is_parsed_exactly() {
     let page = "\
 Go.
 
@@ -305,7 +305,7 @@ $ again
 }
 
 #[test]
-fn a_change_is_made_where_it_fits_and_nowhere_else() {
+fn change_is_applied_where_it_fits() {
     assert_eq!(changed("a\nb\n", "b\n", "c\n"), Ok("a\nc\n".into()));
     assert_eq!(changed("a\nb\n", "x\n", "c\n"), Err(0));
     assert_eq!(changed("a\na\n", "a\n", "c\n"), Err(2));

@@ -97,7 +97,7 @@ async fn none_sings(service: Service, failing: &str, status: u16) {
 }
 
 #[tokio::test]
-async fn no_secret_of_a_client_or_of_the_operator_sings_anywhere() {
+async fn secrets_of_clients_and_operators_are_never_shown() {
     let service = faulty(fleet::FAULTS.binary())
         .start()
         .await
@@ -108,7 +108,7 @@ async fn no_secret_of_a_client_or_of_the_operator_sings_anywhere() {
 }
 
 #[tokio::test]
-async fn nor_does_the_password_of_the_database() {
+async fn database_password_is_never_shown() {
     let postgres = Postgres::options().password("canary-of-the-database");
     let postgres = postgres.start().await.unwrap();
     let launch = faulty(fleet::FAULTS_ON_POSTGRES.binary())
@@ -119,7 +119,7 @@ async fn nor_does_the_password_of_the_database() {
 }
 
 #[tokio::test]
-async fn a_password_in_a_url_on_the_command_line_is_refused() {
+async fn password_in_a_url_on_the_command_line_is_refused() {
     let launch = Service::of(fleet::FAULTS_ON_POSTGRES.binary());
     for command in ["serve", "migrate"] {
         let launch = launch.clone().arg(command);

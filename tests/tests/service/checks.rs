@@ -120,7 +120,7 @@ async fn has_results(service: &Service, target: i64, count: usize) -> Vec<Value>
 }
 
 #[tokio::test]
-async fn what_is_added_is_checked_at_once_and_when_somebody_asks() {
+async fn new_target_is_checked_at_once_and_on_request() {
     let watched = Watched::listen().await;
     let service = monitor().start().await.unwrap().ready().await;
 
@@ -151,7 +151,7 @@ async fn what_is_added_is_checked_at_once_and_when_somebody_asks() {
 }
 
 #[tokio::test]
-async fn what_is_on_this_machine_is_not_asked_unless_that_is_allowed() {
+async fn local_addresses_are_refused_unless_allowed() {
     let watched = Watched::listen().await;
     let service = crate::monitor().set("monitor.scheduled", true);
     let service = service.start().await.unwrap().ready().await;
@@ -162,7 +162,7 @@ async fn what_is_on_this_machine_is_not_asked_unless_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_stop_finishes_the_check_that_runs_and_keeps_its_result() {
+async fn stop_finishes_running_checks() {
     let watched = Watched::listen().await;
     watched.answers.send_replace(false);
     let directory = tempfile::tempdir().unwrap();
@@ -183,7 +183,7 @@ async fn a_stop_finishes_the_check_that_runs_and_keeps_its_result() {
 }
 
 #[tokio::test]
-async fn checks_that_do_not_finish_keep_no_stop_waiting_and_are_made_after_the_next_start() {
+async fn unfinished_checks_run_after_the_next_start() {
     let watched = Watched::listen().await;
     watched.answers.send_replace(false);
     let directory = tempfile::tempdir().unwrap();
@@ -221,7 +221,7 @@ async fn checks_that_do_not_finish_keep_no_stop_waiting_and_are_made_after_the_n
 }
 
 #[tokio::test]
-async fn after_a_kill_the_check_is_made_when_its_lease_has_run_out() {
+async fn killed_check_runs_when_its_lease_expires() {
     let watched = Watched::listen().await;
     watched.answers.send_replace(false);
     let directory = tempfile::tempdir().unwrap();
@@ -294,7 +294,7 @@ async fn goes_on(postgres: &Postgres, since: &str, times: usize) {
 }
 
 #[tokio::test]
-async fn three_replicas_make_each_check_once_and_two_go_on_without_the_third() {
+async fn replicas_run_each_check_once() {
     let watched = Watched::listen().await;
     let postgres = Postgres::start().await.unwrap();
     let running = replicas(&postgres).await;

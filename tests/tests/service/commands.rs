@@ -18,7 +18,7 @@ async fn version_names_the_version_the_commit_and_the_profile() {
 }
 
 #[tokio::test]
-async fn a_build_in_a_repository_knows_its_commit() {
+async fn build_in_a_repository_has_its_commit() {
     let member = fleet::HELLO_ON_POSTGRES;
     let version = Service::of(member.binary()).arg("--version");
     let version = version.run().await.unwrap().stdout;
@@ -119,7 +119,7 @@ async fn healthcheck_asks_the_running_hello() {
 }
 
 #[tokio::test]
-async fn healthcheck_asks_a_service_whose_clients_have_all_its_connections() {
+async fn healthcheck_works_at_the_connection_limit() {
     let launch = hello().set("http.max_connections", 1);
     let running = launch.start().await.unwrap().ready().await;
     let mut inside = Http1::connect(running.http().await).await.unwrap();
@@ -140,7 +140,7 @@ async fn healthcheck_asks_a_service_whose_clients_have_all_its_connections() {
 }
 
 #[tokio::test]
-async fn a_service_that_may_not_migrate_says_what_to_run_and_then_starts() {
+async fn service_with_pending_migrations_names_the_command() {
     let directory = tempfile::tempdir().unwrap();
     let here = hello().directory(directory.path());
 
@@ -172,7 +172,7 @@ async fn a_service_that_may_not_migrate_says_what_to_run_and_then_starts() {
 }
 
 #[tokio::test]
-async fn what_was_stored_is_there_after_a_restart_and_nothing_else_is_left() {
+async fn data_survives_a_restart_in_one_file() {
     let directory = tempfile::tempdir().unwrap();
     let here = hello().directory(directory.path());
 
@@ -196,7 +196,7 @@ async fn what_was_stored_is_there_after_a_restart_and_nothing_else_is_left() {
 }
 
 #[tokio::test]
-async fn the_operator_sees_tasks_and_gives_them_orders() {
+async fn operator_lists_and_controls_tasks() {
     let running = hello().start().await.unwrap().ready().await;
     let operator = running.operator().await;
     let order = async |path: &str| {
@@ -223,7 +223,7 @@ async fn the_operator_sees_tasks_and_gives_them_orders() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_late_closes_what_it_opened() {
+async fn late_start_failure_closes_everything() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let directory = tempfile::tempdir().unwrap();

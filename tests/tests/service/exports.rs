@@ -91,7 +91,7 @@ impl Reader {
 }
 
 #[tokio::test]
-async fn a_million_results_take_no_more_memory_than_a_thousand() {
+async fn export_of_a_million_rows_uses_constant_memory() {
     const RESULTS: usize = 1_000_000;
     // Whoever reads nothing for a while is waited for.
     let launch = crate::monitor().set("http.write_timeout", "10m");
@@ -131,7 +131,7 @@ async fn a_million_results_take_no_more_memory_than_a_thousand() {
 }
 
 #[tokio::test]
-async fn an_export_that_the_database_breaks_off_is_no_whole_one_to_its_client() {
+async fn interrupted_export_is_visibly_incomplete() {
     let service = with_results(crate::monitor(), 200_000).await;
     let mut reader = Reader::ask(service.http().await).await;
     run(&service, "ALTER TABLE checks RENAME TO gone").await;
@@ -147,7 +147,7 @@ async fn an_export_that_the_database_breaks_off_is_no_whole_one_to_its_client() 
 }
 
 #[tokio::test]
-async fn a_stop_lets_an_export_end_and_cuts_it_at_the_end_of_the_drain() {
+async fn export_may_finish_during_the_drain() {
     for reads in [true, false] {
         let drain = if reads { "60s" } else { "500ms" };
         let launch = crate::monitor()

@@ -14,7 +14,7 @@ fn service(url: &str) -> Launch {
 }
 
 #[tokio::test]
-async fn a_database_that_is_ahead_of_the_binary_is_refused() {
+async fn database_ahead_of_the_binary_is_refused() {
     let postgres = Postgres::start().await.unwrap();
     postgres.create_database("ahead").await.unwrap();
     let service = service(&postgres.url("ahead"));
@@ -42,7 +42,7 @@ async fn a_database_that_is_ahead_of_the_binary_is_refused() {
 }
 
 #[tokio::test]
-async fn a_postgres_that_cannot_be_reached_or_refuses_is_told_with_the_reason_and_no_password() {
+async fn postgres_errors_name_the_reason_without_a_password() {
     let postgres = Postgres::options()
         .password("right-3f1c")
         .start()

@@ -10,7 +10,7 @@ use crate::{hello, monitor};
 const SECRET: &str = "canary-3f1c";
 
 #[tokio::test]
-async fn the_operators_token_opens_the_api_and_appears_nowhere() {
+async fn operator_token_opens_the_api_and_is_never_shown() {
     let running = hello()
         .file("token", format!("{SECRET}\n"))
         .env("APP__OPERATOR__TOKEN_FILE", "token")
@@ -94,7 +94,7 @@ async fn wrong_tokens_are_counted_and_rarely_logged() {
 }
 
 #[tokio::test]
-async fn what_a_client_sends_is_told_to_nobody_else() {
+async fn client_data_is_not_logged() {
     let launch = monitor().set("log.filter", "trace").set("http.http2", true);
     let running = launch.start().await.unwrap().ready().await;
     let (address, operator) = (running.http().await, running.operator().await);
@@ -177,7 +177,7 @@ fn for_no_path() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn nor_does_a_library_tell_what_it_cannot_read() {
+async fn library_errors_do_not_log_client_data() {
     /// Of the stream, for the reason that the protocol was not kept to.
     const RESET: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 1];
     for (filter, is_told) in [("trace", false), ("debug,h2=debug", true)] {
@@ -199,7 +199,7 @@ async fn nor_does_a_library_tell_what_it_cannot_read() {
 }
 
 #[tokio::test]
-async fn a_secret_on_the_command_line_is_refused() {
+async fn secret_on_the_command_line_is_refused() {
     let token = format!("operator.token={SECRET}");
     let output = hello().arg("--set").arg(token).run().await.unwrap();
 
@@ -215,7 +215,7 @@ async fn a_secret_on_the_command_line_is_refused() {
 }
 
 #[tokio::test]
-async fn a_listener_that_others_can_reach_needs_a_token() {
+async fn public_operator_listener_needs_a_token() {
     let output = hello()
         .arg("config")
         .arg("check")

@@ -7,7 +7,7 @@ use harness::fleet;
 use crate::hello;
 
 #[tokio::test]
-async fn every_variable_that_is_listed_is_taken() {
+async fn every_listed_variable_is_accepted() {
     let listed = hello().arg("config").arg("env").run().await.unwrap();
     assert_eq!(listed.code, Some(0));
     let variables: BTreeMap<_, _> = listed
@@ -83,7 +83,7 @@ async fn layers_win_in_the_order_of_the_contract() {
 }
 
 #[tokio::test]
-async fn files_can_be_named_by_a_variable() {
+async fn config_files_can_be_named_by_a_variable() {
     let launch = hello()
         .arg("config")
         .arg("print")
@@ -103,7 +103,7 @@ async fn files_can_be_named_by_a_variable() {
 }
 
 #[tokio::test]
-async fn config_check_tells_everything_at_once_and_starts_nothing() {
+async fn config_check_reports_all_problems_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let output = hello()
         .directory(directory.path())
@@ -143,7 +143,7 @@ async fn config_check_tells_everything_at_once_and_starts_nothing() {
 }
 
 #[tokio::test]
-async fn flags_count_before_and_after_the_command() {
+async fn flags_work_before_and_after_the_command() {
     let launch = hello()
         .file("a.toml", "[log]\nformat = \"json\"\nfilter = \"warn\"\n")
         .file("b.toml", "log.filter = \"error\"\n");
@@ -177,7 +177,7 @@ async fn flags_count_before_and_after_the_command() {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_given_is_no_success_and_no_panic() {
+async fn failed_output_is_an_error_and_no_panic() {
     let shell = |script: &str| {
         let script = script.replace("SVC", &fleet::HELLO.binary().display().to_string());
         let output = std::process::Command::new("sh")
@@ -194,7 +194,7 @@ async fn an_answer_that_cannot_be_given_is_no_success_and_no_panic() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_is_told_even_where_the_log_is_off() {
+async fn failed_start_is_reported_with_logging_off() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let launch = hello().set("log.filter", "off").set("http.listen", address);

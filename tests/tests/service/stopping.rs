@@ -8,7 +8,7 @@ use harness::service::Signal;
 use crate::hello;
 
 #[tokio::test]
-async fn an_idle_service_stops_at_once_on_either_signal() {
+async fn idle_service_stops_at_once_on_either_signal() {
     for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
         let running = hello().start().await.unwrap().ready().await;
         get(running.http().await, "/livez").await.unwrap();
@@ -29,7 +29,7 @@ async fn an_idle_service_stops_at_once_on_either_signal() {
 }
 
 #[tokio::test]
-async fn every_line_of_the_log_is_an_event_with_a_time_a_level_and_a_target() {
+async fn log_lines_are_events_with_time_level_and_target() {
     let running = hello().start().await.unwrap().ready().await;
     get(running.http().await, "/v1/nothing%0a%22%1b")
         .await

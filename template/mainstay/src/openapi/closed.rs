@@ -5,19 +5,12 @@ use std::collections::BTreeMap;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, Object};
 use utoipa::openapi::{Components, OpenApi, RefOr, Schema};
 
-/// Closes the schemas of all that is taken from clients: an object has the fields that are listed, and
-/// no other. The parts of one that is put together (`allOf`, by serde's `flatten`) stay open, or each
-/// would refuse the fields of the others.
+/// Closes the schemas of all request bodies. The parts of an `allOf` (serde's `flatten`) stay open, or each would
+/// refuse the fields of the others.
 pub(super) fn close(api: &mut OpenApi) {
     let mut named = Vec::new();
     for path in api.paths.paths.values_mut() {
-        let operations = [
-            &mut path.post,
-            &mut path.put,
-            &mut path.patch,
-            &mut path.delete,
-        ];
-        for operation in operations.into_iter().flatten() {
+        for operation in super::changing(path) {
             let Some(RefOr::T(body)) = &mut operation.request_body else {
                 continue;
             };
@@ -32,7 +25,7 @@ pub(super) fn close(api: &mut OpenApi) {
     let schemas = &mut api.components.get_or_insert_with(Components::new).schemas;
     let mut seen = BTreeMap::new();
     while let Some((name, is_part)) = named.pop() {
-        // What is a part anywhere is one everywhere.
+        // A schema that is a part of an `allOf` anywhere stays open everywhere.
         let done = seen.get(&name).is_some_and(|was| *was || !is_part);
         if !done && let Some(schema) = schemas.get_mut(&name) {
             walk(schema, is_part, &mut named);
@@ -41,7 +34,7 @@ pub(super) fn close(api: &mut OpenApi) {
     }
 }
 
-/// Closes what is within, and notes what is only named, and whether as a part.
+/// Closes a schema and those within it. Collects references, and whether each is a part of an `allOf`.
 fn walk(schema: &mut RefOr<Schema>, is_part: bool, named: &mut Vec<(String, bool)>) {
     let schema = match schema {
         RefOr::Ref(reference) => {
@@ -53,7 +46,7 @@ fn walk(schema: &mut RefOr<Schema>, is_part: bool, named: &mut Vec<(String, bool
     };
     match schema {
         Schema::Object(object) => {
-            settle(object, is_part);
+            close_object(object, is_part);
             for field in object.properties.values_mut() {
                 walk(field, false, named);
             }
@@ -74,7 +67,7 @@ fn walk(schema: &mut RefOr<Schema>, is_part: bool, named: &mut Vec<(String, bool
     }
 }
 
-fn settle(object: &mut Object, is_part: bool) {
+fn close_object(object: &mut Object, is_part: bool) {
     let more = object.additional_properties.as_deref();
     let is_closed = matches!(more, Some(AdditionalProperties::FreeForm(false)));
     if is_part && is_closed {

@@ -1,5 +1,5 @@
-//! What all operations share: the errors of the middleware, the body of a problem, and the headers of every
-//! answer.
+//! Adds what all operations share: the errors of the middleware, the body of a problem, and the headers of every
+//! response.
 
 use std::fmt::Write;
 
@@ -16,11 +16,10 @@ use crate::header_names::IDEMPOTENCY_KEY;
 use crate::idempotency::PROBLEMS as OF_KEYS;
 use crate::problem::{Body, KIND, Problem};
 
-/// The errors of a request with an idempotency key.
 #[cfg(not(all(feature = "idempotency", feature = "_database")))]
 const OF_KEYS: &[Problem] = &[];
 
-/// The errors of any request, …
+/// The errors of any request.
 const OF_ALL: &[Problem] = &[
     Problem::BAD_REQUEST,
     Problem::URI_TOO_LONG,
@@ -30,26 +29,23 @@ const OF_ALL: &[Problem] = &[
     Problem::OVERLOADED,
     Problem::TIMEOUT,
 ];
-/// … of a request with a body, …
+/// The errors of a request with a body.
 const OF_BODIES: &[Problem] = &[
     Problem::TOO_SLOW,
     Problem::BODY_TOO_LARGE,
     Problem::UNSUPPORTED_MEDIA_TYPE,
     Problem::INVALID,
 ];
-/// … of a request with a precondition, which is optional or required, …
-const OF_VERSIONS: &[Problem] = &[Problem::PRECONDITION_FAILED];
-const OF_DEMANDED_VERSIONS: &[Problem] =
-    &[Problem::PRECONDITION_FAILED, Problem::PRECONDITION_REQUIRED];
-/// … and of a request that may change something.
+/// The errors of a request with `If-Match`; the last one only if the header is required.
+const OF_VERSIONS: &[Problem] = &[Problem::PRECONDITION_FAILED, Problem::PRECONDITION_REQUIRED];
+/// The errors of a request that is not safe.
 const OF_CHANGES: &[Problem] = &[Problem::CROSS_ORIGIN];
 
 const REQUEST_ID: &str = "x-request-id";
 const RETRY_AFTER: &str = "retry-after";
 
-/// Adds it to every operation.
 pub(super) fn add(api: &mut OpenApi) {
-    // Where the package says none, its name is empty.
+    // Without a license in the manifest, its name is empty.
     api.info.license.take_if(|license| license.name.is_empty());
     let components = api.components.get_or_insert_with(Components::new);
     let mut schemas = vec![(Body::name().into_owned(), Body::schema())];
@@ -58,51 +54,45 @@ pub(super) fn add(api: &mut OpenApi) {
     let headers = [(REQUEST_ID, request_id()), (RETRY_AFTER, retry_after())];
     let headers = headers.map(|(name, header)| (name.to_owned(), RefOr::T(header)));
     components.headers.extend(headers);
-    for problem in [OF_ALL, OF_BODIES, OF_DEMANDED_VERSIONS, OF_CHANGES].concat() {
+    for problem in [OF_ALL, OF_BODIES, OF_VERSIONS, OF_CHANGES].concat() {
         let response = components.responses.entry(name(problem.status));
         let response = response.or_insert_with(|| RefOr::T(Response::new("")));
-        tell(response, &problem);
+        describe(response, &problem);
         complete(response, problem.status);
     }
     for path in api.paths.paths.values_mut() {
         let reading = [&mut path.get, &mut path.head];
         for operation in reading.into_iter().flatten() {
-            answer(operation, &[]);
+            add_errors(operation, &[]);
         }
-        let changing = [
-            &mut path.post,
-            &mut path.put,
-            &mut path.patch,
-            &mut path.delete,
-        ];
-        for operation in changing.into_iter().flatten() {
-            answer(operation, OF_CHANGES);
+        for operation in super::changing(path) {
+            add_errors(operation, OF_CHANGES);
         }
     }
 }
 
-/// Adds what the frame answers for this operation to what its handler says.
-fn answer(operation: &mut Operation, of_change: &[Problem]) {
+/// Adds the errors of the middleware to those that the handler describes.
+fn add_errors(operation: &mut Operation, of_change: &[Problem]) {
     let has_body = operation.request_body.is_some();
     let of_body = if has_body { OF_BODIES } else { &[] };
     let of_version = match header(operation, &IF_MATCH) {
-        Some(Required::True) => OF_DEMANDED_VERSIONS,
-        Some(Required::False) => OF_VERSIONS,
+        Some(Required::True) => OF_VERSIONS,
+        Some(Required::False) => &OF_VERSIONS[..1],
         None => &[],
     };
     let takes_keys = header(operation, &IDEMPOTENCY_KEY).is_some();
     let of_key = if takes_keys { OF_KEYS } else { &[] };
     let responses = &mut operation.responses.responses;
-    // Its own come first: what is said elsewhere stays as it is.
+    // These come first: a reference to a shared response cannot be extended.
     for problem in of_key {
         let own = || Response::new("").into();
         let status = problem.status.as_str().to_owned();
-        tell(responses.entry(status).or_insert_with(own), problem);
+        describe(responses.entry(status).or_insert_with(own), problem);
     }
     for problem in [OF_ALL, of_body, of_version, of_change].concat() {
         let shared = || Ref::from_response_name(name(problem.status)).into();
         let status = problem.status.as_str().to_owned();
-        tell(responses.entry(status).or_insert_with(shared), &problem);
+        describe(responses.entry(status).or_insert_with(shared), &problem);
     }
     for (status, response) in responses {
         if let Ok(status) = status.parse() {
@@ -111,7 +101,7 @@ fn answer(operation: &mut Operation, of_change: &[Problem]) {
     }
 }
 
-/// Whether it takes this header, and must have it.
+/// Whether the operation takes this header, and whether it requires it.
 fn header(operation: &Operation, name: &HeaderName) -> Option<Required> {
     let parameters = operation.parameters.iter().flatten();
     let mut parameters = parameters.filter_map(|parameter| match parameter {
@@ -122,8 +112,8 @@ fn header(operation: &Operation, name: &HeaderName) -> Option<Required> {
     taken.map(|parameter| parameter.required.clone())
 }
 
-/// Says that this may be the problem, unless that is said elsewhere.
-fn tell(response: &mut RefOr<Response>, problem: &Problem) {
+/// Adds a problem to the description of a response, unless the response is shared.
+fn describe(response: &mut RefOr<Response>, problem: &Problem) {
     let RefOr::T(Response { description, .. }) = response else {
         return;
     };
@@ -134,7 +124,7 @@ fn tell(response: &mut RefOr<Response>, problem: &Problem) {
     _ = write!(description, "`{}`: {}.", problem.code, problem.title);
 }
 
-/// What every answer of this status has.
+/// Adds the body of a problem, and the headers of every response with this status.
 fn complete(response: &mut RefOr<Response>, status: StatusCode) {
     let RefOr::T(Response {
         content, headers, ..
@@ -147,18 +137,18 @@ fn complete(response: &mut RefOr<Response>, status: StatusCode) {
         let body = Content::new(Some(Ref::from_schema_name(Body::name())));
         content.insert(KIND.to_owned(), body.into());
     }
-    let comes_back = [
+    let retries = [
         StatusCode::TOO_MANY_REQUESTS,
         StatusCode::SERVICE_UNAVAILABLE,
     ];
-    let retry_after = comes_back.contains(&status).then_some(RETRY_AFTER);
+    let retry_after = retries.contains(&status).then_some(RETRY_AFTER);
     for header in [REQUEST_ID].into_iter().chain(retry_after) {
         let shared = Ref::new(format!("#/components/headers/{header}"));
         headers.insert(header.to_owned(), RefOr::Ref(shared));
     }
 }
 
-/// How the answer with a status is called, such as `NotFound`.
+/// The name of the shared response with a status, such as `NotFound`.
 fn name(status: StatusCode) -> String {
     let words = status.canonical_reason().unwrap_or("Refused");
     words.split(' ').collect()

@@ -1,6 +1,4 @@
-//! A file that the binary has in itself: the same for every client, as long as the process lives.
-//!
-//! Its `ETag` is made from its content. A client that has it already gets a 304.
+//! A file in the binary, with an `ETag` of its content: a client that has the file already gets a 304.
 
 use axum::body::Bytes;
 use axum::http::{HeaderValue, header};
@@ -43,9 +41,9 @@ impl File {
         let kind = [(header::CONTENT_TYPE, self.kind.clone())];
         let mut response = known.respond(self.tag.clone(), (kind, self.content.clone()));
         let headers = response.headers_mut();
-        // A cache asks before each use: the content changes with a deployment.
-        let revalidated = HeaderValue::from_static("no-cache");
-        headers.insert(header::CACHE_CONTROL, revalidated);
+        // A deployment changes the content, so that caches must revalidate it.
+        let revalidate = HeaderValue::from_static("no-cache");
+        headers.insert(header::CACHE_CONTROL, revalidate);
         let policy = self.policy.clone();
         headers.extend(policy.map(|policy| (header::CONTENT_SECURITY_POLICY, policy)));
         response

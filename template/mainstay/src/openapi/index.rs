@@ -1,4 +1,4 @@
-//! `/`: where to look, for a person who has only the address of the service.
+//! `/`: names the documentation, for people who have only the address of the service.
 
 use axum::Router;
 use serde::Serialize;

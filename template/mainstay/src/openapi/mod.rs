@@ -11,7 +11,8 @@ mod index;
 mod page;
 
 use axum::Router;
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{OpenApi, PathItem};
 use utoipa_axum::router::OpenApiRouter;
 
 /// The routes of the service. If they are documented, this adds `/openapi.json`, the description of the routes;
@@ -34,18 +35,31 @@ pub fn with_documentation(
         return Ok(routes);
     }
     let has_index = api.paths.paths.contains_key("/");
-    let routes = routes.merge(page::routes(text(api)?));
+    let title = api.info.title.clone();
+    let routes = routes.merge(page::routes(&title, text(api)?));
     if has_index {
         return Ok(routes);
     }
     Ok(routes.merge(index::routes()?))
 }
 
-/// The whole description.
+/// The complete description, as JSON.
 fn text(mut api: OpenApi) -> Result<String, serde_json::Error> {
     common::add(&mut api);
     closed::close(&mut api);
     api.to_pretty_json().map(|text| text + "\n")
+}
+
+/// The operations that may change something.
+fn changing(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem {
+        post,
+        put,
+        patch,
+        delete,
+        ..
+    } = path;
+    [post, put, patch, delete].into_iter().flatten()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `/openapi.json`, and the page that shows it: `/docs`, with a script and a style of its own.
+//! `/openapi.json`, and `/docs`, the page that shows it.
 //!
 //! The page requests nothing from other hosts. Its `Content-Security-Policy` enforces that.
 
@@ -7,25 +7,24 @@ use axum::http::HeaderValue;
 
 use super::file::File;
 
-/// It runs the script that it came with, and talks to this service; it loads no picture but an empty
-/// one, lest a browser ask for one by itself.
+/// The page runs its own script and sends requests to this service. `data:` is for the empty icon.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// The description, the page, and what it is made of.
-pub(super) fn routes(description: String) -> Router {
-    let json = File::new("application/json", description);
-    let page = File::new("text/html; charset=utf-8", include_str!("page/docs.html"));
+/// The description, and the page with this title.
+pub(super) fn routes(title: &str, description: String) -> Router {
+    let title = title.replace('&', "&amp;").replace('<', "&lt;");
+    let page = include_str!("page/docs.html").replace(">API</", &format!(">{title}</"));
+    let page = File::new("text/html; charset=utf-8", page).under(POLICY);
     let style = File::new("text/css; charset=utf-8", include_str!("page/docs.css"));
-    let script = File::new(
-        "text/javascript; charset=utf-8",
-        include_str!("page/docs.js"),
-    );
+    let script = include_str!("page/docs.js");
+    let script = File::new("text/javascript; charset=utf-8", script);
+    let description = File::new("application/json", description);
     Router::new()
-        .route("/openapi.json", json.route())
-        .route("/docs", page.under(POLICY).route())
+        .route("/openapi.json", description.route())
+        .route("/docs", page.route())
         .route("/docs/docs.css", style.route())
         .route("/docs/docs.js", script.route())
 }

@@ -79,7 +79,7 @@ fn statuses(operation: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn what_the_edge_answers_is_added_to_what_a_handler_says() {
+fn errors_of_the_edge_are_added_to_those_of_a_handler() {
     let api = described();
     let reading = &api["paths"]["/orders"]["get"];
     assert_eq!(
@@ -107,7 +107,7 @@ fn what_the_edge_answers_is_added_to_what_a_handler_says() {
 }
 
 #[test]
-fn a_problem_has_its_body_and_every_answer_its_headers() {
+fn errors_have_a_body_and_all_responses_have_headers() {
     let api = described();
     let answers = &api["paths"]["/orders"]["post"]["responses"];
     let problem = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
@@ -173,7 +173,7 @@ async fn asked(routes: &Router, path: &str, tag: &str) -> (u16, usize) {
 }
 
 #[tokio::test]
-async fn what_is_known_is_not_sent_again() {
+async fn known_files_are_not_sent_again() {
     let routes = with_documentation(routes(), true).unwrap();
     let first = Request::get("/docs").body(Body::empty()).unwrap();
     let first = routes.clone().oneshot(first).await.unwrap();
@@ -190,7 +190,7 @@ async fn what_is_known_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn without_a_description_there_are_the_routes_alone() {
+async fn disabled_documentation_leaves_the_routes_alone() {
     let routes = with_documentation(routes(), false).unwrap();
     for (path, status) in [
         ("/orders", 200),
@@ -206,7 +206,7 @@ async fn without_a_description_there_are_the_routes_alone() {
 }
 
 #[tokio::test]
-async fn page_loads_only_its_own_files_and_is_held_to_that() {
+async fn page_loads_only_its_own_files() {
     let routes = with_documentation(routes(), true).unwrap();
     let get = async |path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();
@@ -242,4 +242,15 @@ async fn page_loads_only_its_own_files_and_is_held_to_that() {
         assert_eq!(headers["content-type"], kind, "{file}");
         assert!(!content.contains("://"), "{file} points elsewhere");
     }
+}
+
+#[tokio::test]
+async fn page_has_the_title_of_the_service() {
+    let routes = page::routes("Cut & <b>", String::new());
+    let request = Request::get("/docs").body(Body::empty()).unwrap();
+    let response = routes.oneshot(request).await.unwrap();
+    let page = axum::body::to_bytes(response.into_body(), 10_000).await;
+    let page = String::from_utf8(page.unwrap().into()).unwrap();
+    assert!(page.contains("<title>Cut &amp; &lt;b></title>"), "{page}");
+    assert!(page.contains("<h1>Cut &amp; &lt;b></h1>"), "{page}");
 }

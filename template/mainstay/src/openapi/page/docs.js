@@ -1,12 +1,12 @@
-// Shows the description of the API, and tries its operations. It asks the service that it came from, and
-// nobody else; and what the description says becomes text, never markup.
+// Shows the description of the API, and sends requests to its operations. It requests nothing from other hosts, and
+// turns the description into text, never into markup.
 
 const METHODS = ["get", "head", "post", "put", "patch", "delete"];
 const DESCRIPTION = new URL("openapi.json", document.baseURI);
 
 let api;
 
-/** An element with attributes and what is in it: text, elements, or lists of them. */
+/** An element with attributes and content: text, elements, or nested lists of them. */
 function make(name, attributes, ...content) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes ?? {})) {
@@ -18,7 +18,7 @@ function make(name, attributes, ...content) {
   return element;
 }
 
-/** What is meant, if it is only referred to. */
+/** Follows a reference. */
 function resolve(value) {
   if (value?.$ref === undefined) {
     return value ?? {};
@@ -28,13 +28,13 @@ function resolve(value) {
   return resolve(names.reduce((part, name) => part?.[name], api));
 }
 
-/** Text in which `this` is code, as it is in Markdown. */
+/** Text in which `this` is code, as in Markdown. */
 function prose(text) {
   const parts = (text ?? "").split("`");
   return parts.map((part, at) => (at % 2 === 1 ? make("code", {}, part) : part));
 }
 
-/** What a value must be, in words. */
+/** A schema in words. */
 function kind(schema) {
   if (schema?.$ref !== undefined) {
     const name = schema.$ref.split("/").pop();
@@ -58,28 +58,27 @@ function kind(schema) {
     minLength: "length from", maxLength: "length to", minItems: "at least", maxItems: "at most",
     multipleOf: "a multiple of", default: "default",
   };
-  const told = Object.entries(limits).filter(([limit]) => schema?.[limit] !== undefined);
-  const words = told.map(([limit, word]) => `, ${word} ${JSON.stringify(schema[limit])}`);
+  const given = Object.entries(limits).filter(([limit]) => schema?.[limit] !== undefined);
+  const words = given.map(([limit, word]) => `, ${word} ${JSON.stringify(schema[limit])}`);
   return [
     parts,
     format ? `, ${format}` : "",
     values ? [": ", make("code", {}, values.map((value) => JSON.stringify(value)).join(" "))] : "",
     words,
-    pattern ? [", like ", make("code", {}, pattern)] : "",
+    pattern ? [", like ", make("span", { class: "pattern" }, make("code", {}, pattern))] : "",
   ];
 }
 
-/** A table with a head, unless nothing would be in it. */
-function table(caption, columns, rows) {
+/** A table with a head, or nothing if it has no rows. The columns in `texts` hold sentences. */
+function table(caption, columns, texts, rows) {
   if (rows.length === 0) {
     return "";
   }
   const head = columns.map((column) => make("th", { scope: "col" }, column));
-  const lines = rows.map((row) => make("tr", {}, row.map((cell) => make("td", {}, cell))));
-  return [
-    make("h4", {}, caption),
-    make("table", {}, make("thead", {}, make("tr", {}, head)), make("tbody", {}, lines)),
-  ];
+  const cell = (content, at) => make("td", { class: texts.includes(columns[at]) && "text" }, content);
+  const lines = rows.map((row) => make("tr", {}, row.map(cell)));
+  const body = make("table", {}, make("thead", {}, make("tr", {}, head)), make("tbody", {}, lines));
+  return [make("h4", {}, caption), make("div", { class: "table", tabindex: "0", role: "region", "aria-label": caption }, body)];
 }
 
 /** The fields of an object. */
@@ -88,10 +87,10 @@ function fields(caption, schema) {
     const needed = schema.required?.includes(name) ? "required" : "";
     return [make("code", {}, name), kind(field), needed, prose(resolve(field).description)];
   });
-  return table(caption, ["name", "what", "", ""], rows);
+  return table(caption, ["name", "type", "", "description"], ["type", "description"], rows);
 }
 
-/** Something that fits a schema. */
+/** A value that matches a schema. */
 function example(schema, depth = 0) {
   const whole = resolve(schema);
   const given = whole.example ?? whole.examples?.[0] ?? whole.default ?? whole.const ?? whole.enum?.[0];
@@ -119,14 +118,15 @@ function answers(operation) {
   const rows = Object.entries(operation.responses ?? {}).map(([status, response]) => {
     const { description, content, headers } = resolve(response);
     const bodies = Object.entries(content ?? {}).map(([type, body]) => [
-      make("div", {}, kind(body.schema), make("span", { class: "faint" }, ` ${type}`)),
+      make("div", {}, kind(body.schema)), make("div", { class: "faint" }, type),
     ]);
-    return [make("code", {}, status), prose(description), bodies, Object.keys(headers ?? {}).join(", ")];
+    const names = Object.keys(headers ?? {}).map((name) => make("div", {}, make("code", {}, name)));
+    return [make("code", {}, status), prose(description), bodies, names];
   });
-  return table("Answers", ["status", "when", "body", "headers"], rows);
+  return table("Answers", ["status", "when", "body", "headers"], ["when"], rows);
 }
 
-/** What is needed to ask, and what was answered. */
+/** A form that sends a request, and shows the response. */
 function trial(method, path, operation, parameters) {
   const [type, body] = Object.entries(resolve(operation.requestBody).content ?? {})[0] ?? [];
   const inputs = parameters.map((parameter) => {
@@ -166,7 +166,7 @@ function trial(method, path, operation, parameters) {
     target.search = query;
     try {
       const options = { method: method.toUpperCase(), headers, body: body ? area.value : undefined };
-      output.replaceChildren(...(await answered(target, options)));
+      output.replaceChildren(...(await send(target, options)));
     } catch (error) {
       output.replaceChildren(make("p", { class: "bad" }, `No answer: ${error.message}`));
     }
@@ -174,11 +174,11 @@ function trial(method, path, operation, parameters) {
   return form;
 }
 
-/** Asks, and tells what was answered. */
-async function answered(target, options) {
+/** Sends a request, and shows the response. */
+async function send(target, options) {
   const begun = performance.now();
   const response = await fetch(target, options);
-  let text = await heard(response);
+  let text = await read(response);
   if (text !== "" && response.headers.get("content-type")?.includes("json")) {
     text = JSON.stringify(JSON.parse(text), null, 2);
   }
@@ -191,8 +191,8 @@ async function answered(target, options) {
   ];
 }
 
-/** The text of an answer: all of it, or what comes of an event stream within five seconds. */
-async function heard(response) {
+/** The body of a response, or the first five seconds of an event stream. */
+async function read(response) {
   if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
     return response.text();
   }
@@ -209,7 +209,8 @@ async function heard(response) {
   }
 }
 
-function shown(path, method, operation, common) {
+/** An operation, closed until the reader opens it. */
+function section(path, method, operation, common) {
   const parameters = [...(common ?? []), ...(operation.parameters ?? [])].map(resolve);
   const rows = parameters.map(({ name, in: place, required, schema, description }) => [
     make("code", {}, name), place, kind(schema), required ? "required" : "", prose(description),
@@ -227,7 +228,7 @@ function shown(path, method, operation, common) {
       operation.deprecated ? make("strong", {}, " (deprecated)") : "",
     ),
     operation.description ? make("p", {}, prose(operation.description)) : "",
-    table("Parameters", ["name", "in", "what", "", ""], rows),
+    table("Parameters", ["name", "in", "type", "", "description"], ["type", "description"], rows),
     body ? fields("Body", resolve(body.schema)) : "",
     answers(operation),
     make("h4", {}, "Try it"),
@@ -235,7 +236,7 @@ function shown(path, method, operation, common) {
   );
 }
 
-/** Opens what the address points to. */
+/** Opens the part that the fragment of the address names. */
 function open() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (target?.tagName === "DETAILS") {
@@ -246,7 +247,6 @@ function open() {
 
 function show() {
   const { title, version, description } = api.info;
-  document.title = title;
   document.querySelector("h1").replaceChildren(title, " ", make("small", {}, version));
   document.querySelector("#about").append(...prose(description).flat());
   const all = Object.entries(api.paths).flatMap(([path, item]) =>
@@ -264,7 +264,7 @@ function show() {
       {},
       make("h2", {}, tag),
       make("p", {}, prose(described.get(tag))),
-      operations.map(({ path, method, operation, item }) => shown(path, method, operation, item.parameters)),
+      operations.map(({ path, method, operation, item }) => section(path, method, operation, item.parameters)),
     ),
   );
   const schemas = Object.entries(api.components?.schemas ?? {}).map(([name, schema]) =>
