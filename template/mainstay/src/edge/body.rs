@@ -101,7 +101,7 @@ fn decompressed(bytes: Vec<u8>) -> Body {
 /// Limits a body that its handler reads as a stream.
 pub(super) fn limit_stream(mut request: Request, limit: usize) -> Result<Request, Problem> {
     if take_gzip(request.headers_mut())? {
-        return Err(unsupported("must be identity".to_owned()));
+        return Err(unsupported("must be identity".to_owned(), "identity"));
     }
     check_declared(request.body(), limit)?;
     DefaultBodyLimit::max(limit).apply(&mut request);
@@ -125,23 +125,27 @@ pub(super) fn take_gzip(headers: &mut HeaderMap) -> Result<bool, Problem> {
     };
     let encoding = String::from_utf8_lossy(encoding.as_bytes()).to_ascii_lowercase();
     match encoding.as_str() {
-        _ if encodings.next().is_some() => Err(unsupported("must be a single encoding".to_owned())),
+        _ if encodings.next().is_some() => Err(unsupported(
+            "must be a single encoding".to_owned(),
+            SUPPORTED,
+        )),
         "identity" => Ok(false),
         "gzip" | "x-gzip" if cfg!(feature = "gzip") => {
             headers.remove(header::CONTENT_ENCODING);
             headers.remove(header::CONTENT_LENGTH);
             Ok(true)
         }
-        other => Err(unsupported(format!(
-            "encoding {other:.40} is not supported, expected {SUPPORTED}"
-        ))),
+        other => {
+            let detail = format!("encoding {other:.40} is not supported, expected {SUPPORTED}");
+            Err(unsupported(detail, SUPPORTED))
+        }
     }
 }
 
-fn unsupported(detail: String) -> Problem {
+fn unsupported(detail: String, supported: &'static str) -> Problem {
     Problem::UNSUPPORTED_MEDIA_TYPE
         .with([Fault::in_header(header::CONTENT_ENCODING.as_str(), detail)])
-        .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static(SUPPORTED))
+        .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static(supported))
 }
 
 #[cfg(test)]

@@ -62,10 +62,6 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 impl Origins {
-    fn allows(&self, origin: &HeaderValue) -> bool {
-        self.allowed.iter().any(|allowed| allowed.0 == origin)
-    }
-
     /// The index of the allowed origin whose page sends the request.
     pub(super) fn reader(&self, request: &Request) -> Option<usize> {
         if self.allowed.is_empty() {
@@ -94,12 +90,12 @@ impl Origins {
     /// The answer to a preflight request, which allows the method and the headers that it asks for. Which origin may
     /// use them, [`share`](Self::share) says.
     pub(super) fn preflight(&self, request: &Request) -> Option<Response> {
+        if self.allowed.is_empty() || request.method() != Method::OPTIONS {
+            return None;
+        }
         let headers = request.headers();
-        let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD);
-        let is_preflight = !self.allowed.is_empty()
-            && request.method() == Method::OPTIONS
-            && headers.contains_key(header::ORIGIN);
-        let method = method.filter(|_| is_preflight)?;
+        let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+        headers.get(header::ORIGIN)?;
         let mut response = Response::default();
         let answer = response.headers_mut();
         answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
@@ -115,14 +111,18 @@ impl Origins {
     /// Whether to refuse the request: it comes from a page of another origin, and may change something or open a
     /// WebSocket.
     pub(super) fn refuse(&self, request: &Request) -> bool {
+        if !self.refuse_others {
+            return false;
+        }
         let headers = request.headers();
         let is_read = request.method().is_safe() && !headers.contains_key(header::UPGRADE);
-        self.refuse_others
-            && !is_read
-            && is_foreign(request)
-            && !headers
-                .get(header::ORIGIN)
-                .is_some_and(|origin| self.allows(origin))
+        let origin = headers.get(header::ORIGIN);
+        let is_allowed = || {
+            self.allowed
+                .iter()
+                .any(|allowed| origin == Some(&allowed.0))
+        };
+        !is_read && is_foreign(request) && !is_allowed()
     }
 }
 

@@ -59,8 +59,14 @@ pub(super) struct Peer {
 pub(super) fn of(request: &Request, trusted: &[Network]) -> Option<Peer> {
     let peer = Exchange::look(Exchange::peer)?.ip().to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.0.contains(address));
+    if !is_trusted(&peer) {
+        return Some(Peer {
+            is_trusted: false,
+            client: peer,
+        });
+    }
     Some(Peer {
-        is_trusted: is_trusted(&peer),
+        is_trusted: true,
         client: trace_back(peer, request.headers(), is_trusted),
     })
 }
