@@ -1,11 +1,11 @@
-//! Bodies that are larger than they say, that never end, or that become too large.
+//! Bodies that are too large, malformed, late, or in tiny chunks.
 
 use std::time::{Duration, Instant};
 
 use harness::http::{self, Conversation, Request};
 use tokio::task::JoinSet;
 
-use crate::{Before, GROWTH, faulty, unimpressed};
+use crate::{Before, GROWTH, assert_unaffected, faulty};
 
 #[tokio::test]
 async fn body_above_the_limit_gets_413() {
@@ -38,7 +38,7 @@ async fn body_above_the_limit_gets_413() {
         let encoding = "transfer-encoding: chunked\r\n\r\n";
         chunked.write(format!("{head}{encoding}")).await.unwrap();
         let chunk = format!("2000\r\n{}\r\n", "x".repeat(0x2000));
-        // More than it will ever take, should it want to.
+        // Far more than the limit.
         for _ in 0..10_000 {
             if chunked.write(&chunk).await.is_err() {
                 break;
@@ -49,7 +49,7 @@ async fn body_above_the_limit_gets_413() {
         assert_eq!(answer.status, 413, "{path}: {answer}");
         assert_eq!(answer.json()["code"], "body_too_large", "{path}: {answer}");
     }
-    unimpressed(&service, before).await;
+    assert_unaffected(&service, before).await;
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn gzip_bomb_gets_413() {
     let service = faulty().start().await.unwrap().ready().await;
     let address = service.http().await;
     let before = Before::of(&service);
-    // A gibibyte of zeros, 1 000 times smaller.
+    // A gibibyte of zeros, compressed a thousandfold.
     let bomb = bomb(1 << 30);
     assert!(
         bomb.len() > 900_000 && bomb.len() < 1_048_576,
@@ -71,10 +71,10 @@ async fn gzip_bomb_gets_413() {
             .unwrap();
         assert_eq!(answer.status, 413, "{path}: {answer}");
     }
-    unimpressed(&service, before).await;
+    assert_unaffected(&service, before).await;
 }
 
-/// So many zeros, compressed.
+/// This many zeros, compressed.
 fn bomb(size: usize) -> Vec<u8> {
     use std::io::Write as _;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -129,14 +129,14 @@ async fn malformed_chunks_close_the_connection() {
     ] {
         let mut client = Conversation::open(address).await.unwrap();
         let head = "POST /raw HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n";
-        // It may hang up before it has heard all of this.
+        // The service may close before it has read all of this.
         _ = client.write(format!("{head}{chunk}")).await;
         let answer = client.answer().await;
         let answer = answer.unwrap_or_else(|failure| panic!("{chunk:.20?}: {failure}"));
         assert_eq!(answer.status, 400, "{chunk:.20?}: {answer}");
         client.closed().await.unwrap();
     }
-    unimpressed(&service, before).await;
+    assert_unaffected(&service, before).await;
 }
 
 #[tokio::test]
@@ -198,5 +198,5 @@ async fn late_body_gets_408_at_the_request_timeout() {
         );
         client.closed().await.unwrap();
     }
-    unimpressed(&service, before).await;
+    assert_unaffected(&service, before).await;
 }
