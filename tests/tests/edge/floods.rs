@@ -6,7 +6,7 @@ use harness::eventually;
 use harness::http::{self, Conversation, Http2, Kind};
 use harness::service::Service;
 
-use crate::{Before, faulty, unimpressed};
+use crate::{Before, assert_unaffected, faulty};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -58,7 +58,7 @@ async fn flood(service: &Service, pieces: impl Iterator<Item = Vec<u8>>) -> bool
     client.closed().await.is_ok()
 }
 
-/// Whoever does not do that is served meanwhile, and afterwards.
+/// Asserts that other clients are served during and after the flood.
 async fn survived(service: &Service, before: Before) {
     let other = Http2::connect(service.http().await).await.unwrap();
     assert_eq!(other.get("/slow?ms=0").await.unwrap().status, 200);
@@ -69,7 +69,7 @@ async fn survived(service: &Service, before: Before) {
             .status,
         200
     );
-    unimpressed(service, before).await;
+    assert_unaffected(service, before).await;
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ const ALWAYS: [(&str, &str); 7] = [
     ("x-frame-options", "DENY"),
 ];
 
-use crate::{Before, faulty, said, unimpressed};
+use crate::{Before, assert_unaffected, faulty, said};
 
 /// A problem, with an id.
 pub(crate) fn is_refused_as(answer: &Answer, code: &str) {
@@ -119,7 +119,7 @@ async fn ambiguous_length_is_refused_and_closes_the_connection() {
             String::from_utf8_lossy(&rest)
         );
     }
-    unimpressed(&service, before).await;
+    assert_unaffected(&service, before).await;
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn transfer_encoding_overrides_content_length_and_closes() {
     assert_eq!((answer.status, answer.text()), (200, "2"), "{answer}");
     let rest = client.closed().await.unwrap().rest;
     assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
-    unimpressed(&service, before).await;
+    assert_unaffected(&service, before).await;
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn request_names_exactly_one_host() {
         let answer = said(address, format!("GET {target} HTTP/1.1\r\n{hosts}\r\n")).await;
         assert_eq!(answer.status, 200, "{target} {hosts:?}: {answer}");
     }
-    unimpressed(&service, before).await;
+    assert_unaffected(&service, before).await;
 }
 
 #[tokio::test]
@@ -202,7 +202,7 @@ async fn probes_and_operator_need_exactly_one_host() {
             assert_eq!(answer.status, status, "{request}: {answer}");
         }
     }
-    unimpressed(&service, before).await;
+    assert_unaffected(&service, before).await;
 }
 
 /// The one in its header is the one in its body.
@@ -319,5 +319,5 @@ async fn paths_are_not_normalized() {
         assert_eq!(answer.status, 404, "{path}: {answer}");
         assert_eq!(answer.json()["code"], "not_found", "{path}: {answer}");
     }
-    unimpressed(&service, before).await;
+    assert_unaffected(&service, before).await;
 }

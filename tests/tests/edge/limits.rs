@@ -1,11 +1,11 @@
-//! Heads of requests that are too large, or have too much in them, over each version of HTTP.
+//! Heads of requests that are too large or have too many headers, over each version of HTTP.
 
 use std::net::SocketAddr;
 
 use harness::http::{Conversation, Http2, Request};
 
 use crate::heads::{is_bare, is_refused_as};
-use crate::{Before, faulty, unimpressed};
+use crate::{Before, assert_unaffected, faulty};
 
 #[tokio::test]
 async fn head_above_the_limit_gets_431() {
@@ -14,11 +14,11 @@ async fn head_above_the_limit_gets_431() {
         let service = launch.start().await.unwrap().ready().await;
         let before = Before::of(&service);
         refuses(service.http().await).await;
-        unimpressed(&service, before).await;
+        assert_unaffected(&service, before).await;
     }
 }
 
-/// Whatever is too much in a head of HTTP/1.
+/// Heads above a limit of HTTP/1.
 async fn refuses(address: SocketAddr) {
     let headers = |count| {
         let headers = (0..count).map(|number| format!("x-{number}: 1\r\n"));
@@ -35,7 +35,7 @@ async fn refuses(address: SocketAddr) {
     ] {
         let request = format!("GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n{head}\r\n");
         let mut client = Conversation::open(address).await.unwrap();
-        // It may hang up before it has heard all of this.
+        // The service may close before it has read all of this.
         _ = client.write(request).await;
         let answer = client.answer().await;
         let answer = answer.unwrap_or_else(|failure| panic!("{what}: {failure}"));
@@ -71,7 +71,7 @@ async fn head_above_the_limit_gets_431_over_http2() {
     for headers in [large(40_000), many.collect()] {
         let answer = client.send(asked(headers)).await.unwrap();
         assert_eq!(answer.status, 431, "{answer}");
-        // Streams beside it, and after it, are none of its business.
+        // Other streams of the connection are not affected.
         let next = client.get("/slow?ms=0").await.unwrap();
         assert_eq!(next.status, 200, "{next}");
     }
@@ -81,5 +81,5 @@ async fn head_above_the_limit_gets_431_over_http2() {
     // One that goes on and on ends its connection, as a flood does.
     client.send(asked(large(300_000))).await.unwrap_err();
     client.closed().await.unwrap_err();
-    unimpressed(&service, before).await;
+    assert_unaffected(&service, before).await;
 }

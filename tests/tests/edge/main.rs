@@ -1,7 +1,6 @@
-//! The faulty service (`tests/faults`), as a real process, and clients that mean it no good: requests
-//! that are not what they say, bodies without an end, floods of frames, more requests than it can
-//! work on. Each is answered as docs/contract.md says, costs bounded memory and work, and afterwards the
-//! service serves as before, at no cost while nobody asks.
+//! The faulty service (`tests/faults`), as a real process, and hostile clients: malformed requests, bodies without an
+//! end, floods of frames, more requests than it can handle. Each is answered as docs/contract.md says and costs bounded
+//! memory and work. Afterwards the service serves as before, and is idle without requests.
 
 mod bodies;
 mod floods;
@@ -19,17 +18,17 @@ use harness::fleet;
 use harness::http::{self, Answer, Conversation};
 use harness::service::{Launch, Service};
 
-/// What a service may grow by under any of this, in bytes.
+/// The most that a test may add to the memory of the service, in bytes.
 const GROWTH: u64 = 16 * 1024 * 1024;
 
-/// How long any of this may keep a processor busy: this is a debug build, on a busy machine.
+/// The most CPU time that a test may take: this is a debug build, on a busy machine.
 const WORK: Duration = Duration::from_secs(10);
 
-/// What a service that nobody asks for anything may work in the time after that.
+/// In this time, an idle service may work for as long as [`NOTHING`].
 const REST: Duration = Duration::from_millis(300);
 const NOTHING: Duration = Duration::from_millis(100);
 
-/// What a service has used by now.
+/// The resources that the service has used before a test.
 #[derive(Clone, Copy)]
 struct Before {
     memory: u64,
@@ -57,8 +56,8 @@ async fn said(address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
     client.answer().await.unwrap()
 }
 
-/// It has not grown or worked much, serves as before, and does nothing more.
-async fn unimpressed(service: &Service, before: Before) {
+/// Asserts that the service used few resources, serves as before, and is idle again.
+async fn assert_unaffected(service: &Service, before: Before) {
     let answer = http::get(service.http().await, "/slow?ms=0").await.unwrap();
     assert_eq!((answer.status, answer.text()), (200, "done"), "{answer}");
     let grown = service.peak_rss().saturating_sub(before.memory);
@@ -67,7 +66,7 @@ async fn unimpressed(service: &Service, before: Before) {
     let worked = after.saturating_sub(before.work);
     println!("it has grown by {grown} bytes and worked for {worked:?}");
     assert!(worked < WORK, "it has worked for {worked:?}");
-    // Whatever is still on its way to its end gets there.
+    // Connections that are being closed still need a moment.
     eventually("a service at rest", async || {
         let before = service.cpu_time();
         tokio::time::sleep(REST).await;

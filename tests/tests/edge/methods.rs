@@ -1,4 +1,4 @@
-//! Methods: which there are is told to whoever asks, and to whoever takes another.
+//! Methods: answers to `HEAD`, `OPTIONS`, and methods that a route does not have.
 
 use harness::http::{self, Conversation, Request};
 
@@ -18,7 +18,7 @@ async fn head_answers_as_get_without_the_body() {
         let ask = |method: &str| format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         client.write(ask("HEAD")).await.unwrap();
         let head = client.head().await.unwrap();
-        // Were there a body, this would not be an answer.
+        // A body of HEAD would be read as the start of this answer.
         client.write(ask("GET")).await.unwrap();
         let got = client.answer().await.unwrap();
         assert_eq!((head.status, got.status), (status, status), "{path}");
@@ -68,7 +68,7 @@ async fn options_answers_204_with_the_allowed_methods() {
         assert_eq!(answer.header("allow"), Some(methods), "{target}: {answer}");
         assert_eq!(answer.header("content-length"), None, "{target}: {answer}");
     }
-    // Nothing is there, or all of it is meant: neither has methods of its own.
+    // Neither has methods.
     for target in ["/nothing", "*"] {
         let request = format!("OPTIONS {target} HTTP/1.1\r\nhost: here\r\n\r\n");
         client.write(request).await.unwrap();

@@ -1,4 +1,4 @@
-//! More requests than can be worked on, and more clients than can be waited for.
+//! More requests than permits, and more slow clients than permits.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::faulty;
 
-/// What a limit may be exceeded by, on a busy machine.
+/// The most by which a busy machine exceeds a limit.
 const SLACK: Duration = Duration::from_millis(700);
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn refusal_costs_no_more_than_an_answer() {
         }
         service.cpu_time().saturating_sub(before)
     };
-    // Whatever is done but once is done by then.
+    // Warm up.
     press(200).await;
     let answered = press(200).await;
     let mut busy = Conversation::open(address).await.unwrap();
@@ -91,7 +91,7 @@ fn of_four() -> impl FnMut(&harness::log::Event) -> bool {
     }
 }
 
-/// How long an answer takes that waits for nothing.
+/// The time that a handler takes.
 const WORK: Duration = Duration::from_millis(20);
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn goodput_holds_at_three_times_the_capacity() {
         .set("http.max_wait", "100ms");
     let service = launch.start().await.unwrap().ready().await;
     let address = service.http().await;
-    // In turns, so that a noisy machine is as noisy for both.
+    // Interleaved, so that noise affects both alike.
     let (mut calm, mut crowded) = (Vec::new(), Vec::new());
     for _ in 0..3 {
         calm.push(press(address, PLACES).await);
@@ -117,23 +117,20 @@ async fn goodput_holds_at_three_times_the_capacity() {
     took.sort_unstable();
     let late = took[took.len() * 99 / 100];
     println!("{percent} % of the goodput, {refused} refused, 99 of 100 took at most {late:?}");
-    assert!(
-        percent >= 90,
-        "{percent} % of what it does when it is not pressed"
-    );
-    assert!(refused > 0, "nobody was too many");
+    assert!(percent >= 90, "{percent} % of the goodput without overload");
+    assert!(refused > 0, "no request was refused");
     assert!(late < WORK + WAIT + SLACK, "{late:?}");
 }
 
-/// What came of it.
+/// The result of a round.
 #[derive(Default)]
 struct Pressed {
-    /// For each that was answered.
+    /// The time of each answer with 200.
     took: Vec<Duration>,
     refused: usize,
 }
 
-/// So many clients for a second, each of which asks again at once, unless it was told to come later.
+/// Runs this many clients for a second. Each sends its next request after an answer, or later after a 503.
 async fn press(address: SocketAddr, clients: usize) -> Pressed {
     let end = Instant::now() + Duration::from_secs(1);
     let clients = (0..clients).map(|_| async move {
@@ -146,7 +143,7 @@ async fn press(address: SocketAddr, clients: usize) -> Pressed {
                 200 => pressed.took.push(began.elapsed()),
                 503 => {
                     pressed.refused += 1;
-                    // As often as one that is served.
+                    // As often as a client that is served.
                     tokio::time::sleep(WORK).await;
                 }
                 _ => panic!("{answer}"),
@@ -202,7 +199,7 @@ async fn slow_senders_do_not_block_other_requests() {
     }
     println!("beside {DRIBBLING} that dribble, the slowest answer took {slowest:?}");
     assert!(slowest < 3 * SLACK, "{slowest:?}");
-    // Nor has one of them lost anything.
+    // The slow requests are complete as well.
     for mut client in slow {
         let answer = client.answer().await.unwrap();
         assert_eq!((answer.status, answer.text()), (200, "6"), "{answer}");

@@ -1,15 +1,15 @@
-//! Clients in numbers that say nothing, a little now and then, or do not listen: each is sent away in its
-//! time, and nothing is left of them.
+//! Crowds of clients that send nothing, send slowly, or do not read: each is closed at its timeout, and leaves nothing
+//! behind.
 
 use harness::eventually;
 use harness::http::Conversation;
 use harness::service::{Launch, Service};
 
-use crate::{Before, faulty, unimpressed};
+use crate::{Before, assert_unaffected, faulty};
 
 const CLIENTS: usize = 200;
 
-/// Long enough for all of them to be there at once.
+/// Long enough for all clients to be connected at once.
 const SOON: &str = "2s";
 
 fn impatient() -> Launch {
@@ -19,7 +19,7 @@ fn impatient() -> Launch {
         .set("http.write_timeout", SOON)
 }
 
-/// As many clients, each of which has said this.
+/// Connects all clients. Each sends these bytes.
 async fn crowd(service: &Service, said: &str) -> Vec<Conversation> {
     let address = service.http().await;
     let mut clients = Vec::new();
@@ -31,7 +31,7 @@ async fn crowd(service: &Service, said: &str) -> Vec<Conversation> {
     clients
 }
 
-/// Waits until all of them were sent away for that reason.
+/// Waits until all clients were closed for this reason.
 async fn sent_away(service: &Service, reason: &str) {
     let closed = format!("http_listener_connections_closed_total{{reason=\"{reason}\"}}");
     #[expect(clippy::cast_precision_loss, reason = "there are few")]
@@ -54,7 +54,7 @@ async fn silent_clients_are_closed_and_leave_nothing() {
             let clients = crowd(&service, said).await;
             sent_away(&service, "late_head").await;
             drop(clients);
-            unimpressed(&service, before).await;
+            assert_unaffected(&service, before).await;
         }
     }
 }
@@ -64,7 +64,7 @@ async fn clients_that_trickle_heads_are_closed() {
     let service = impatient().start().await.unwrap().ready().await;
     let before = Before::of(&service);
     let mut clients = crowd(&service, "GET /slow?ms=0 HTTP/1.1\r\nx: ").await;
-    // Each writes until it is sent away.
+    // Each writes until it is closed.
     while !clients.is_empty() {
         let mut left = Vec::new();
         for mut client in clients {
@@ -76,7 +76,7 @@ async fn clients_that_trickle_heads_are_closed() {
         tokio::task::yield_now().await;
     }
     sent_away(&service, "late_head").await;
-    unimpressed(&service, before).await;
+    assert_unaffected(&service, before).await;
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn idle_http2_clients_are_closed() {
     let clients = crowd(&service, greeting).await;
     sent_away(&service, "idle").await;
     drop(clients);
-    unimpressed(&service, before).await;
+    assert_unaffected(&service, before).await;
 }
 
 #[tokio::test]
@@ -99,9 +99,9 @@ async fn unread_answers_are_not_buffered() {
         let before = Before::of(&service);
         let request = "GET /big?bytes=100000000 HTTP/1.1\r\nhost: here\r\n\r\n";
         let clients = crowd(&service, request).await;
-        // All of them together have asked for 20 GB.
+        // Together, they request 20 GB.
         sent_away(&service, "slow_reader").await;
         drop(clients);
-        unimpressed(&service, before).await;
+        assert_unaffected(&service, before).await;
     }
 }
