@@ -85,6 +85,10 @@ impl Process {
     /// # Errors
     ///
     /// If one of them cannot be started.
+    #[expect(
+        clippy::unused_async,
+        reason = "it needs a runtime, and may have to wait in another version"
+    )]
     pub async fn init<S: Section + AsRef<Settings> + 'static>(
         launch: &Launch<S>,
     ) -> Result<Self, Error> {
