@@ -1,7 +1,7 @@
 //! Errors on the wire: RFC 9457 `application/problem+json`, without internal text.
 //!
-//! A handler returns `Result<_, Problem>`. Programs decide by the `code`, people read the `title`, and
-//! `errors` name the places in the request that are wrong.
+//! A handler returns `Result<_, Problem>`. The `code` is for programs, the `title` for people, and `errors` name the
+//! wrong places in the request.
 
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ pub struct Problem {
     header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
-/// A place in a request that is wrong.
+/// A wrong place in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ProblemFault)]
 pub struct Fault {
@@ -53,41 +53,40 @@ enum Place {
 /// The most faults that one answer names.
 pub const MAX_FAULTS: usize = 100;
 
-/// The length in bytes at which the name of a place is cut off.
-const LONGEST_PLACE: usize = 512;
+/// The maximum length in bytes of the name of a place, which a client may have chosen.
+const MAX_PLACE: usize = 512;
 
 impl Fault {
     /// A fault in the body, at this JSON pointer.
     pub fn in_body(pointer: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
-        let place = Place::Pointer(cut(pointer.into()));
-        let detail = detail.into();
-        Self { place, detail }
+        Self::new(Place::Pointer, pointer, detail)
     }
 
     /// A fault in a parameter of the path or the query.
-    pub fn in_parameter(
-        parameter: impl Into<String>,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        let place = Place::Parameter(cut(parameter.into()));
-        let detail = detail.into();
-        Self { place, detail }
+    pub fn in_parameter(name: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Place::Parameter, name, detail)
     }
 
     /// A fault in a header.
     pub fn in_header(name: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
-        let place = Place::Header(cut(name.into()));
-        let detail = detail.into();
-        Self { place, detail }
+        Self::new(Place::Header, name, detail)
     }
-}
 
-fn cut(mut name: String) -> String {
-    if name.len() > LONGEST_PLACE {
-        name.truncate(name.floor_char_boundary(LONGEST_PLACE));
-        name.shrink_to_fit();
+    fn new(
+        place: fn(String) -> Place,
+        name: impl Into<String>,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let mut name = name.into();
+        if name.len() > MAX_PLACE {
+            name.truncate(name.floor_char_boundary(MAX_PLACE));
+            name.shrink_to_fit();
+        }
+        Self {
+            place: place(name),
+            detail: detail.into(),
+        }
     }
-    name
 }
 
 /// Appends a name to a JSON pointer.
@@ -95,9 +94,6 @@ fn cut(mut name: String) -> String {
 pub fn pointer(parent: &str, name: &str) -> String {
     format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
-
-/// When to retry if the service cannot answer, in seconds.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 macro_rules! problems {
     ($($name:ident: $status:ident $code:literal $title:literal,)+) => {
@@ -146,7 +142,7 @@ impl Problem {
         }
     }
 
-    /// Adds places in the request that are wrong, up to [`MAX_FAULTS`].
+    /// Adds wrong places in the request, up to [`MAX_FAULTS`].
     #[must_use]
     pub fn with(mut self, errors: impl IntoIterator<Item = Fault>) -> Self {
         let room = MAX_FAULTS.saturating_sub(self.errors.len());
@@ -168,55 +164,51 @@ impl Problem {
         self
     }
 
-    fn body(&self, request_id: Option<String>) -> Body<'_> {
-        Body {
-            r#type: "about:blank",
-            title: self.title,
-            status: self.status.as_u16(),
-            code: self.code,
-            request_id,
-            errors: &self.errors,
-        }
-    }
-
-    /// The problem for a status, where no more is known.
+    /// The general problem for a status.
     pub(crate) fn of(status: StatusCode) -> Self {
-        let known = match status {
-            StatusCode::BAD_REQUEST => Self::BAD_REQUEST,
-            StatusCode::NOT_FOUND => Self::NOT_FOUND,
-            StatusCode::METHOD_NOT_ALLOWED => Self::METHOD_NOT_ALLOWED,
-            StatusCode::REQUEST_TIMEOUT => Self::TOO_SLOW,
-            StatusCode::PRECONDITION_FAILED => Self::PRECONDITION_FAILED,
-            StatusCode::PRECONDITION_REQUIRED => Self::PRECONDITION_REQUIRED,
-            StatusCode::PAYLOAD_TOO_LARGE => Self::BODY_TOO_LARGE,
-            StatusCode::URI_TOO_LONG => Self::URI_TOO_LONG,
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::HEAD_TOO_LARGE,
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UNSUPPORTED_MEDIA_TYPE,
-            StatusCode::UNPROCESSABLE_ENTITY => Self::INVALID,
-            StatusCode::TOO_MANY_REQUESTS => Self::TOO_MANY_REQUESTS,
-            StatusCode::SERVICE_UNAVAILABLE => Self::UNAVAILABLE,
-            StatusCode::GATEWAY_TIMEOUT => Self::TIMEOUT,
-            status if status.is_client_error() => {
+        const GENERAL: [Problem; 14] = [
+            Problem::BAD_REQUEST,
+            Problem::NOT_FOUND,
+            Problem::METHOD_NOT_ALLOWED,
+            Problem::TOO_SLOW,
+            Problem::PRECONDITION_FAILED,
+            Problem::PRECONDITION_REQUIRED,
+            Problem::BODY_TOO_LARGE,
+            Problem::URI_TOO_LONG,
+            Problem::HEAD_TOO_LARGE,
+            Problem::UNSUPPORTED_MEDIA_TYPE,
+            Problem::INVALID,
+            Problem::TOO_MANY_REQUESTS,
+            Problem::UNAVAILABLE,
+            Problem::TIMEOUT,
+        ];
+        let general = GENERAL.into_iter().find(|problem| problem.status == status);
+        general.unwrap_or_else(|| {
+            if status.is_client_error() {
                 let title = status.canonical_reason().unwrap_or("Refused");
                 Self::new(status, "refused", title)
+            } else {
+                Self {
+                    status,
+                    ..Self::INTERNAL
+                }
             }
-            _ => Self::INTERNAL,
-        };
-        Self { status, ..known }
+        })
     }
 }
 
-/// Turns an error that is not a problem yet into the problem of its status. The headers stay, such as `Allow`.
+/// Turns an error response without a problem into the problem for its status. Headers such as `Allow` stay.
 pub(crate) fn into_problem_response(response: Response) -> Response {
     let status = response.status();
-    if !(status.is_client_error() || status.is_server_error()) || is_problem(&response) {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_problem = kind.is_some_and(|kind| kind == KIND);
+    if is_problem || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let (mut parts, _) = response.into_parts();
-    // They are about another body.
-    for about in [header::CONTENT_LENGTH, header::CONTENT_ENCODING] {
-        parts.headers.remove(about);
-    }
+    // These describe the old body.
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.remove(header::CONTENT_ENCODING);
     let (problem, body) = Problem::of(status).into_response().into_parts();
     for (name, value) in &problem.headers {
         if name == header::CONTENT_TYPE || !parts.headers.contains_key(name) {
@@ -224,11 +216,6 @@ pub(crate) fn into_problem_response(response: Response) -> Response {
         }
     }
     Response::from_parts(parts, body)
-}
-
-fn is_problem(response: &Response) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind == KIND)
 }
 
 pub(crate) const KIND: &str = "application/problem+json";
@@ -258,7 +245,14 @@ pub(crate) struct Body<'a> {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = axum::Json(self.body(current()));
+        let body = axum::Json(Body {
+            r#type: "about:blank",
+            title: self.title,
+            status: self.status.as_u16(),
+            code: self.code,
+            request_id: request_id(),
+            errors: &self.errors,
+        });
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(KIND));
@@ -266,7 +260,7 @@ impl IntoResponse for Problem {
             self.status,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
         ) {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if let Some((name, value)) = self.header.map(|header| *header) {
             headers.insert(name, value);
@@ -275,41 +269,30 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The only place that turns an error of the database into an answer.
+/// The only place that turns an error of the database into a problem. Unexpected errors are logged.
 #[cfg(feature = "_database")]
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         let kind = ErrorKind::of(&error);
-        let request_id = current();
-        match kind {
-            ErrorKind::Unavailable | ErrorKind::Timeout => {
-                tracing::warn!(
-                    cause = log_safe_message(&error),
-                    request_id,
-                    "database unavailable"
-                );
-            }
-            ErrorKind::Internal => {
-                tracing::error!(
-                    cause = log_safe_message(&error),
-                    request_id,
-                    "database error"
-                );
-            }
-            _ => {}
-        }
+        let (cause, request_id) = (log_safe_message(&error), request_id());
         match kind {
             ErrorKind::NotFound => Self::NOT_FOUND,
-            ErrorKind::Unavailable | ErrorKind::Timeout => Self::UNAVAILABLE,
             ErrorKind::AlreadyExists { field } => Self::TAKEN.with_field(field),
             ErrorKind::Reference { field } => Self::RELATED.with_field(field),
             ErrorKind::Invalid { field } => Self::INVALID.with_field(field),
-            ErrorKind::Internal => Self::INTERNAL,
+            ErrorKind::Unavailable | ErrorKind::Timeout => {
+                tracing::warn!(cause, request_id, "database unavailable");
+                Self::UNAVAILABLE
+            }
+            ErrorKind::Internal => {
+                tracing::error!(cause, request_id, "database error");
+                Self::INTERNAL
+            }
         }
     }
 }
 
 /// The id of the current request.
-fn current() -> Option<String> {
+fn request_id() -> Option<String> {
     RequestId::current().map(|id| id.to_string())
 }

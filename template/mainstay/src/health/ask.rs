@@ -30,15 +30,12 @@ impl Probe {
 /// Whether the service with this operator's listener passes the probe.
 pub(crate) fn ask(operator: SocketAddr, probe: Probe) -> io::Result<bool> {
     let mut address = operator;
-    // A service that listens on all addresses also listens on this machine.
-    match operator {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
-            address.set_ip(Ipv4Addr::LOCALHOST.into())
-        }
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
-            address.set_ip(Ipv6Addr::LOCALHOST.into())
-        }
-        _ => {}
+    if address.ip().is_unspecified() {
+        // A service that listens on all addresses is asked on this machine.
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
     }
     let status = status(address, probe.describe().0).map_err(|error| {
         let message = format!("no answer from {address} (operator.listen): {error}");

@@ -80,7 +80,7 @@ impl Check {
             Some(_) => record.failures.saturating_add(1),
             None => 0,
         };
-        let (passed, passes) = (record.failures < FAILURES, failures < FAILURES);
+        let (did_pass, passes) = (record.failures < FAILURES, failures < FAILURES);
         *record = Record {
             failures,
             running_since: None,
@@ -91,8 +91,8 @@ impl Check {
         let check = self.name.as_str();
         match failure {
             Some(error) if passes => tracing::warn!(check, error, "check failed once"),
-            Some(error) if passed => tracing::error!(check, error, "check fails"),
-            None if !passed => tracing::info!(check, "check recovered"),
+            Some(error) if did_pass => tracing::error!(check, error, "check fails"),
+            None if !did_pass => tracing::info!(check, "check recovered"),
             Some(_) | None => {}
         }
     }
