@@ -56,7 +56,7 @@ impl Acceptor {
         routes: Router,
         registry: Arc<Registry>,
     ) -> Self {
-        let limits = &registry.limits;
+        let limits = &registry.shared.limits;
         Self {
             name,
             is_inherited,
@@ -132,7 +132,11 @@ impl Acceptor {
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         let (connection, closing) = self.registry.enter(stream, peer);
-        let io = TokioIo::new(Stream::new(Arc::clone(&connection), permit));
+        let io = TokioIo::new(Stream::new(
+            Arc::clone(&self.registry),
+            Arc::clone(&connection),
+            permit,
+        ));
         let (routes, served) = (self.routes.clone(), Arc::clone(&connection));
         let service = service_fn(move |request| answer(&routes, &served, request));
         if let Some(builder) = &self.http2 {

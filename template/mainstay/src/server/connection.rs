@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::registry::Registry;
+use super::shared::Shared;
 
 /// The answer to an HTTP/1 client whose request head is late.
 const LATE_HEAD: &[u8] =
@@ -34,7 +34,7 @@ const GOAWAY: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
-    pub(super) registry: Arc<Registry>,
+    pub(super) listener: Arc<Shared>,
     pub(super) task: OnceLock<AbortHandle>,
     state: Mutex<State>,
 }
@@ -88,18 +88,18 @@ impl Connection {
         id: u64,
         socket: TcpStream,
         peer: SocketAddr,
-        registry: &Arc<Registry>,
+        listener: &Arc<Shared>,
     ) -> (Self, oneshot::Receiver<()>) {
         let (close, closing) = oneshot::channel();
         let connection = Self {
             id,
             peer,
-            registry: Arc::clone(registry),
+            listener: Arc::clone(listener),
             task: OnceLock::new(),
             state: Mutex::new(State {
                 socket,
                 close: Some(close),
-                awaited: Awaited::First(registry.now()),
+                awaited: Awaited::First(listener.now()),
                 blocked: None,
                 requests: Vec::new(),
                 last_request: None,
@@ -163,8 +163,8 @@ impl Connection {
 
     /// Whether the client was too slow for something.
     pub(super) fn overdue(&self) -> Option<Overdue> {
-        let limits = &self.registry.limits;
-        let over = |since, limit| self.registry.is_over(since, limit);
+        let limits = &self.listener.limits;
+        let over = |since, limit| self.listener.is_over(since, limit);
         let state = self.lock();
         let requests = state.requests.iter();
         let unread = requests.map(|request| request.unread.load(Relaxed));
@@ -220,7 +220,7 @@ impl Connection {
             state.last_request = Some(state.requests.swap_remove(at));
         }
         if state.requests.is_empty() {
-            state.awaited = Awaited::Next(self.registry.now());
+            state.awaited = Awaited::Next(self.listener.now());
         }
     }
 

@@ -57,15 +57,15 @@ fn prepare(
     mut in_flight: InFlight,
 ) -> Response<Answer> {
     in_flight.is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let registry = &in_flight.connection.registry;
+    let listener = &in_flight.connection.listener;
     let mut ending = None;
     if !in_flight.is_upgraded {
-        if registry.is_closing.load(Ordering::Relaxed) && version < Version::HTTP_2 {
+        if listener.is_closing.load(Ordering::Relaxed) && version < Version::HTTP_2 {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
         if is_event_stream(&response) {
-            ending = Some(Box::pin(registry.draining.clone().cancelled_owned()));
+            ending = Some(Box::pin(listener.draining.clone().cancelled_owned()));
         }
     }
     // An HTTP/2 client may have no room for the first frame. Over HTTP/1, the socket shows that.
@@ -120,7 +120,7 @@ impl Exchange {
     #[must_use]
     pub(crate) fn is_cut(&self) -> bool {
         let connection = self.connection.as_ref();
-        connection.is_some_and(|connection| connection.registry.is_cut.load(Ordering::Relaxed))
+        connection.is_some_and(|connection| connection.listener.is_cut.load(Ordering::Relaxed))
     }
 
     /// A request without a connection.
@@ -152,7 +152,7 @@ impl InFlight {
     /// Sets whether the response waits for the client to read.
     fn set_waits_for_client(&self, waits: bool) {
         let since = if waits {
-            self.connection.registry.now()
+            self.connection.listener.now()
         } else {
             0
         };
@@ -226,7 +226,7 @@ impl<S: Sync> FromRequestParts<S> for Drain {
     async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let draining = |exchange: &Exchange| {
             let connection = exchange.connection.as_ref()?;
-            Some(Self(connection.registry.draining.clone()))
+            Some(Self(connection.listener.draining.clone()))
         };
         // A request that came over no listener, as in a test, is never drained.
         Ok(Exchange::look(draining).flatten().unwrap_or_default())

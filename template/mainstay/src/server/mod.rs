@@ -16,6 +16,7 @@ mod connection;
 mod exchange;
 mod limits;
 mod registry;
+mod shared;
 mod socket;
 mod stream;
 
@@ -99,7 +100,10 @@ impl Listener {
 
     /// From now on, each response asks the client to use another connection for its next request.
     pub(crate) fn announce_close(&self) {
-        self.registry.is_closing.store(true, Ordering::Relaxed);
+        self.registry
+            .shared
+            .is_closing
+            .store(true, Ordering::Relaxed);
     }
 
     /// Accepts no more connections, and waits for the requests in flight until the deadline. Returns a

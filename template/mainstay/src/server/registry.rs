@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,24 +15,16 @@ use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Overdue};
 use super::limits::Limits;
+use super::shared::Shared;
 
 pub(super) struct Registry {
-    pub(super) limits: Limits,
+    pub(super) shared: Arc<Shared>,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     /// Notified when the last connection has ended.
     emptied: Notify,
-    /// The number of sweeps so far: the clock of the deadlines.
-    now: AtomicU32,
-    /// Whether responses carry `Connection: close`.
-    pub(super) is_closing: AtomicBool,
-    /// Cancelled when the drain begins.
-    pub(super) draining: CancellationToken,
-    /// Whether the deadline of the drain has passed.
-    pub(super) is_cut: AtomicBool,
     accepted: AtomicU64,
     /// The requests of closed connections. Each open one counts its own, so that threads do not write to one
     /// place with every request.
@@ -80,13 +72,9 @@ const CUT_TIME: Duration = Duration::from_millis(400);
 impl Registry {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            limits,
+            shared: Arc::new(Shared::new(limits)),
             open: Mutex::default(),
             emptied: Notify::new(),
-            now: AtomicU32::new(1),
-            is_closing: AtomicBool::new(false),
-            draining: CancellationToken::new(),
-            is_cut: AtomicBool::new(false),
             accepted: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             overdue: Default::default(),
@@ -95,12 +83,12 @@ impl Registry {
 
     /// Adds a connection. The receiver completes when the connection should end.
     pub(super) fn enter(
-        self: &Arc<Self>,
+        &self,
         socket: TcpStream,
         peer: SocketAddr,
     ) -> (Arc<Connection>, oneshot::Receiver<()>) {
         let id = self.accepted.fetch_add(1, Ordering::Relaxed);
-        let (connection, closing) = Connection::new(id, socket, peer, self);
+        let (connection, closing) = Connection::new(id, socket, peer, &self.shared);
         let connection = Arc::new(connection);
         self.lock().insert(id, Arc::clone(&connection));
         (connection, closing)
@@ -116,35 +104,13 @@ impl Registry {
         }
     }
 
-    /// The current tick.
-    pub(super) fn now(&self) -> u32 {
-        self.now.load(Ordering::Relaxed)
-    }
-
-    /// The time between two sweeps: a tenth of the shortest deadline, within reason.
-    fn tick(&self) -> Duration {
-        let limits = &self.limits;
-        let shortest = limits
-            .header_timeout
-            .min(limits.idle_timeout)
-            .min(limits.write_timeout);
-        (shortest / 10).clamp(Duration::from_millis(10), Duration::from_secs(1))
-    }
-
-    /// Whether the time since a tick exceeds a limit.
-    pub(super) fn is_over(&self, since: u32, limit: Duration) -> bool {
-        let ticks = self.now().wrapping_sub(since);
-        // The first of them may have come at once.
-        self.tick() * ticks.saturating_sub(1) >= limit
-    }
-
     /// Ends the connections that are overdue, for ever.
     pub(super) async fn enforce_deadlines(&self) -> Infallible {
-        let mut sweep = interval(self.tick());
+        let mut sweep = interval(self.shared.tick());
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             sweep.tick().await;
-            self.now.fetch_add(1, Ordering::Relaxed);
+            self.shared.advance();
             for connection in self.connections() {
                 if let Some(overdue) = connection.overdue() {
                     self.overdue[overdue as usize].fetch_add(1, Ordering::Relaxed);
@@ -156,8 +122,8 @@ impl Registry {
 
     /// Asks every connection to end.
     pub(super) fn drain(&self) {
-        self.is_closing.store(true, Ordering::Relaxed);
-        self.draining.cancel();
+        self.shared.is_closing.store(true, Ordering::Relaxed);
+        self.shared.draining.cancel();
         for connection in self.connections() {
             connection.close();
         }
@@ -175,7 +141,7 @@ impl Registry {
 
     /// Resets every connection at the deadline.
     pub(super) async fn cut(&self, deadline: Instant) {
-        self.is_cut.store(true, Ordering::Relaxed);
+        self.shared.is_cut.store(true, Ordering::Relaxed);
         for connection in self.connections() {
             connection.cut();
         }
@@ -227,7 +193,7 @@ impl Registry {
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry")
-            .field("limits", &self.limits)
+            .field("limits", &self.shared.limits)
             .field("traffic", &self.traffic())
             .finish_non_exhaustive()
     }

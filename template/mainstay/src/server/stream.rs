@@ -12,16 +12,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::Connection;
+use super::registry::Registry;
 
 /// The connection counts as open until this is dropped.
 pub(super) struct Stream {
+    registry: Arc<Registry>,
     connection: Arc<Connection>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Stream {
-    pub(super) fn new(connection: Arc<Connection>, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(
+        registry: Arc<Registry>,
+        connection: Arc<Connection>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         Self {
+            registry,
             connection,
             _permit: permit,
         }
@@ -30,7 +37,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.connection.registry.leave(&self.connection);
+        self.registry.leave(&self.connection);
     }
 }
 
@@ -44,7 +51,7 @@ impl AsyncRead for Stream {
         let mut state = self.connection.lock();
         let read = Pin::new(&mut state.socket).poll_read(context, buffer);
         if let bytes @ [_, ..] = &buffer.filled()[before..] {
-            state.received(bytes, self.connection.registry.now());
+            state.received(bytes, self.connection.listener.now());
         }
         read
     }
@@ -66,7 +73,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let mut state = self.connection.lock();
         let written = Pin::new(&mut state.socket).poll_write_vectored(context, slices);
-        state.wrote(written.is_ready(), self.connection.registry.now());
+        state.wrote(written.is_ready(), self.connection.listener.now());
         written
     }
 

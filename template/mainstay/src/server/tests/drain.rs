@@ -20,7 +20,7 @@ async fn begin(
     let registry = Arc::clone(&listener.registry);
     #[expect(clippy::disallowed_methods, reason = "awaited by the test")]
     let draining = tokio::spawn(drain(listener, within));
-    timeout(PATIENCE, registry.draining.cancelled())
+    timeout(PATIENCE, registry.shared.draining.cancelled())
         .await
         .unwrap();
     async { draining.await.unwrap() }
