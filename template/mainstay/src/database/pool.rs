@@ -235,7 +235,9 @@ impl<E: Engine> Pool<E> {
         if answer.is_err() {
             // The others have been idle for even longer, over the same link.
             dead = std::mem::take(&mut state.idle);
-            dead.iter().for_each(|_| state.count_discard(Discard::Dead));
+            for _ in &dead {
+                state.count_discard(Discard::Dead);
+            }
         }
         drop(state);
         drop(dead);
