@@ -101,7 +101,7 @@ macro_rules! impl_executor {
                 let statement = Statement::new(query);
                 Box::pin(async_stream::try_stream! {
                     let lease = &mut self.checkout().await?;
-                    let (mut left, span) = (lease.limit(), lease.span(statement.sql.as_str()));
+                    let (mut left, span) = (lease.limit, lease.span(statement.sql.as_str()));
                     let connection = lease.start(Progress::Running, span)?;
                     let mut rows = E::executor(connection).fetch_many(statement);
                     let ended = loop {
@@ -159,7 +159,7 @@ macro_rules! impl_executor {
             {
                 Box::pin(async move {
                     let lease = &mut self.checkout().await?;
-                    let (limit, span) = (lease.limit(), lease.span(sql.as_str()));
+                    let (limit, span) = (lease.limit, lease.span(sql.as_str()));
                     let connection = lease.start(Progress::Running, span)?;
                     let prepared = E::executor(connection).prepare_with(sql, parameters);
                     let prepared = within(limit, prepared).await;

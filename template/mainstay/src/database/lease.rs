@@ -14,7 +14,7 @@ use tracing::Span;
 
 use super::engine::Engine;
 use super::errors;
-use super::pool::{Checkout, Connection, Discard};
+use super::pool::{Caller, Checkout, Connection, Discard};
 use super::span;
 use crate::context::Context;
 
@@ -22,6 +22,9 @@ use crate::context::Context;
 pub struct Lease<E: Engine> {
     /// `None` only during the drop.
     checkout: Option<Checkout<E>>,
+    /// The time limit of a statement.
+    pub(super) limit: Duration,
+    caller: Caller,
     progress: Progress,
     transaction: TransactionState,
     /// The span of the statement that runs.
@@ -53,6 +56,8 @@ enum TransactionState {
 impl<E: Engine> Lease<E> {
     pub(super) fn new(checkout: Checkout<E>) -> Self {
         Self {
+            limit: checkout.slot.pool.limits.statement,
+            caller: checkout.slot.caller,
             checkout: Some(checkout),
             progress: Progress::Done,
             transaction: TransactionState::None,
@@ -67,7 +72,7 @@ impl<E: Engine> Lease<E> {
 
     /// Runs a statement that begins or ends a transaction.
     async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
-        let (limit, span) = (self.limit(), self.span(statement));
+        let (limit, span) = (self.limit, self.span(statement));
         let connection = self.start(Progress::InDoubt, span)?;
         let done = within(limit, E::executor(connection).execute(statement)).await;
         self.end(done).map(drop)
@@ -79,7 +84,7 @@ impl<E: Engine> Lease<E> {
         span: Span,
         work: impl for<'c> FnOnce(&'c mut E::Connection) -> BoxFuture<'c, Result<T, Error>> + Send,
     ) -> Result<T, Error> {
-        let limit = self.limit();
+        let limit = self.limit;
         let done = within(limit, work(self.start(Progress::Running, span)?)).await;
         self.end(done)
     }
@@ -130,17 +135,9 @@ impl<E: Engine> Lease<E> {
         result
     }
 
-    pub(super) fn limit(&self) -> Duration {
-        let checkout = self.checkout.as_ref();
-        checkout.map_or(Duration::ZERO, |checkout| {
-            checkout.slot.pool.limits.statement
-        })
-    }
-
     /// The span of a statement.
     pub(super) fn span(&self, sql: &str) -> Span {
-        let caller = self.checkout.as_ref().map(|checkout| checkout.slot.caller);
-        caller.map_or_else(Span::none, |caller| span::of::<E>(sql, caller))
+        span::of::<E>(sql, self.caller)
     }
 }
 

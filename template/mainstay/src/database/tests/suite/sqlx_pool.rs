@@ -32,7 +32,7 @@ async fn sqlx_pool_writes_wait_for_our_transaction() {
         let theirs = sqlx::query("INSERT INTO things (id, name) VALUES (2, 'theirs')");
         theirs.execute(&pool).await
     });
-    while fixture.database.numbers()["sqlx"].in_use == 0 {
+    while fixture.database.numbers()["sqlx"].size == 0 {
         sleep(Duration::from_millis(1)).await;
     }
     // On SQLite, it cannot end before the transaction.
