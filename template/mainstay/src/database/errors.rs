@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::error::{DatabaseError, ErrorKind as Violation};
 use sqlx::migrate::MigrateError;
 
+use super::error_kind::{ErrorKind, ErrorReader};
 use crate::build_info::BuildInfo;
 
 /// Why a database cannot be used: a message that names the URL, without its secrets, and the settings to change.
@@ -90,35 +91,6 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What a failed statement means for its caller. `field` is the column that the error is about, if the
-/// database names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// There is no such row.
-    NotFound,
-    /// No connection was free in time, or the database does not answer.
-    Unavailable,
-    /// The statement took longer than `database.statement_timeout`.
-    Timeout,
-    /// There is a row with this unique value.
-    AlreadyExists {
-        /// The column.
-        field: Option<String>,
-    },
-    /// The row refers to one that does not exist, or is referred to.
-    Reference {
-        /// The column.
-        field: Option<String>,
-    },
-    /// The value is not allowed.
-    Invalid {
-        /// The column.
-        field: Option<String>,
-    },
-    /// A mistake in the service, such as SQL that is not valid.
-    Internal,
-}
-
 impl ErrorKind {
     /// Classifies an error of a statement.
     #[must_use]
@@ -146,19 +118,6 @@ impl ErrorKind {
             _ => (reader.kind)(error),
         }
     }
-}
-
-/// Reads the errors of one engine.
-pub(super) struct ErrorReader {
-    /// Whether this engine reported the error.
-    pub(super) has_reported: fn(&dyn DatabaseError) -> bool,
-    pub(super) kind: fn(&dyn DatabaseError) -> ErrorKind,
-    /// The column that the error is about.
-    pub(super) field: fn(&dyn DatabaseError) -> Option<String>,
-    /// What the error is about, by names of the schema, without values.
-    pub(super) about: fn(&dyn DatabaseError) -> Vec<String>,
-    /// Advice for an operator, after the message of an error at the start.
-    pub(super) advice: fn(&dyn DatabaseError) -> &'static str,
 }
 
 const READERS: &[ErrorReader] = &[

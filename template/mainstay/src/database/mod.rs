@@ -18,6 +18,7 @@
 //! connection that can. They wait for it in the pool, and not in the database, where they would fail as busy.
 
 mod engine;
+mod error_kind;
 mod errors;
 mod executor;
 mod lease;
@@ -43,7 +44,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Span;
 
 pub use engine::Engine;
-pub use errors::{Error, ErrorKind, log_safe_message};
+pub use error_kind::ErrorKind;
+pub use errors::{Error, log_safe_message};
 pub use executor::Access;
 pub use lease::{Lease, Transaction};
 pub use migrations::RESERVED_VERSIONS;

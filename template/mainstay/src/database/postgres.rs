@@ -12,7 +12,7 @@ use sqlx::{Error, Executor, Postgres};
 use url::Url;
 
 use super::engine::{Applied, Driver, Engine, Options, Target};
-use super::errors::{ErrorKind, ErrorReader};
+use super::error_kind::{ErrorKind, ErrorReader};
 use crate::build_info::BuildInfo;
 use crate::settings::REDACTED;
 

@@ -21,7 +21,7 @@ use sqlx::sqlite::{
 use sqlx::{Error, Executor, Sqlite};
 
 use super::engine::{Applied, Driver, Engine, Interrupt, Options, Target};
-use super::errors::{ErrorKind, ErrorReader};
+use super::error_kind::{ErrorKind, ErrorReader};
 use file::Storage;
 
 impl Engine for Sqlite {
