@@ -1,4 +1,4 @@
-//! The meanings of database errors, which the engines read from their own.
+//! The kinds of errors of statements, and how an engine tells them apart.
 
 use sqlx::error::DatabaseError;
 
