@@ -35,16 +35,16 @@ pub enum Part {
 const RECIPE: &str = "
 ## Where the time goes
 
-Where there are counters of the processor, `perf record` shows it. Callgrind shows it anywhere, and says the same
-each time:
+On a machine with performance counters, use `perf record`. Callgrind works on any machine, and its counts are
+reproducible:
 
     CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_STRIP=none cargo build --release
     valgrind --tool=callgrind --instr-atstart=no target/release/NAME
     callgrind_control --instr=on && SOME LOAD && callgrind_control --instr=off
     callgrind_annotate --inclusive=yes callgrind.out.PID
 
-Copies of large memory count for more there than they cost. What is copied and dear is most often a future:
-`Box::pin` what is deep inside of it.
+Callgrind overstates the cost of large copies. An expensive copy is most often a large future: wrap the inner future in
+`Box::pin`.
 ";
 
 /// Measures a part of it, and prints that.
@@ -107,9 +107,9 @@ fn begin() -> Result<String> {
     let parts: Vec<_> = parts.map(|part| part.get_name().to_owned()).collect();
     Ok(format!(
         "# Performance\n\n\
-         On SQLite, on {cores} cores of a small virtual machine with \
-         rustc {version}, measured and written by\n\n    cargo run -- measure\n\n\
-         and in parts by `cargo run -- measure {}`.\n",
+         Measured with SQLite on {cores} cores of a small virtual machine, with rustc {version}. This \
+         command\nmeasures all parts and writes this page:\n\n    cargo run -- measure\n\n\
+         `cargo run -- measure {}` measures one part and prints it.\n",
         parts.join("|"),
     ))
 }

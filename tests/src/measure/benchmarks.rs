@@ -19,30 +19,31 @@ const BENCHMARKS: [Benchmark; 4] = [
     Benchmark {
         title: "Supervision",
         name: "supervision",
-        about: "What a task costs under the supervisor, beside tokio's own ways to start one; aim: \
-                a one-shot within twice a bare `tokio::spawn`, and start and stop linear in the \
-                number of tasks.",
+        about: "The cost of a task under the supervisor, compared with tokio's own functions. \
+                Aims: a one-shot task costs at most twice a bare `tokio::spawn`, and start and \
+                stop are linear in the number of tasks.",
     },
     Benchmark {
         title: "The listener",
         name: "serving",
-        about: "What the listener costs, with all that it promises, beside `axum::serve` with the \
-                same route on the same runtime; aim: within 3 % on connections that are kept, and \
-                ahead on those that are closed. Clients have the other core: where the thread is not \
-                busy all the time, the time of the thread tells more than the rate.",
+        about: "The cost of the listener, compared with `axum::serve` with the same route on the \
+                same runtime. Aims: within 3 % on keep-alive connections, and faster on \
+                connections that close. Clients have the other core. If the server thread is \
+                partly idle, its time for each response says more than the rate.",
     },
     Benchmark {
         title: "Logs",
         name: "logging",
-        about: "The CPU time of the event of a request, for the thread that logs it and for the process, \
-                beside `fmt().json()` and `json-subscriber` on the way to the same file; aim: at most half.",
+        about: "The CPU time of a request's log event, for the thread that logs it and for the \
+                process, compared with `fmt().json()` and `json-subscriber` that write to the \
+                same file. Aim: at most half.",
     },
     Benchmark {
         title: "The database",
         name: "database",
-        about: "The cost of a statement through the database of the machinery, beside well-configured \
-                pools of sqlx and beside one connection without a pool; aim: not behind the pools, and \
-                ahead for reads.",
+        about: "The cost of a statement through the machinery's database, compared with \
+                well-configured sqlx pools and with one connection without a pool. Aims: not \
+                slower than the pools, and faster for reads.",
     },
 ];
 
@@ -63,8 +64,8 @@ pub(super) fn sections(target: &Path) -> Result<String> {
         let said = String::from_utf8(run_cargo(project.dir(), target, &arguments)?)?;
         write!(
             page,
-            "\n## {title}\n\n{about}\n\n`cargo bench -p mainstay --features testing --bench {name}` in a \
-             generated service, or in `template/`, prints\n\n```text\n{said}```\n"
+            "\n## {title}\n\n{about}\n\n`cargo bench -p mainstay --features testing --bench {name}`, in a \
+             generated service or in `template/`, prints:\n\n```text\n{said}```\n"
         )?;
     }
     Ok(page)

@@ -59,12 +59,12 @@ pub(super) fn section(target: &Path) -> Result<String> {
             "under 15 MiB",
         ),
         (
-            "Start to `ready`, database to be made",
+            "Start to `ready`, new database",
             judged(&milliseconds(first), first < START),
             "under 50 ms",
         ),
         (
-            "Start to `ready`, database there",
+            "Start to `ready`, existing database",
             judged(&milliseconds(again), again < START),
             "under 50 ms",
         ),
@@ -80,12 +80,12 @@ pub(super) fn section(target: &Path) -> Result<String> {
             "under 32 KiB",
         ),
         (
-            "… for one with half the head of a request",
+            "… with half a request head",
             judged(&kibibytes(half_open_each), half_open_each < 32 << 10),
             "under 32 KiB",
         ),
         (
-            "… for one with a request in flight",
+            "… with a request in flight",
             judged(&kibibytes(busy_each), busy_each < 32 << 10),
             "under 32 KiB",
         ),
@@ -94,10 +94,11 @@ pub(super) fn section(target: &Path) -> Result<String> {
     }
     writeln!(
         page,
-        "\nBuilds are from an empty target directory, with every dependency downloaded before. \
-         All but builds is of the release build of `monitor`. Starts are the median of {STARTS}, from the `exec` to the `ready` event as it is read \
-         from the log; memory is the resident set that Linux reports for the release build. What the \
-         kernel keeps for a socket is not in it."
+        "\nClean builds start from an empty target directory, with all dependencies downloaded. \
+         The other figures are for the release build of `monitor`. A start lasts from `exec` to \
+         the `ready` event in the log; the figure is the median of {STARTS} starts. Memory is \
+         the resident set size that Linux reports. It does not include kernel memory for \
+         sockets."
     )?;
     Ok(page)
 }

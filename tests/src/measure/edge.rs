@@ -38,14 +38,15 @@ const RATES: [(&Route, f64); 2] = [(&HELLO, 0.78), (&JSON, 0.72)];
 pub(super) fn section(stage: &Stage) -> Result<String> {
     let mut page = String::from(
         "\n## The edge\n\n\
-         What a request costs with all that stands around a route – its id, its event in the log, its \
-         metrics, OWASP's headers, caught panics, checked hosts, limits on what is in flight, on time \
-         and on bodies – beside hyper alone, axum alone, and axum with the usual layers (tower-http's \
-         `TraceLayer` with `fmt().json()` through tracing-appender, request ids, timeout and caught \
-         panics, and metrics as in axum's example), also with one event for each request in place of \
-         `TraceLayer`. One thread serves, and one asks over 32 connections; logs go to files. Aim: 0.78 \
-         of axum alone (0.72 with JSON), at most 1.7 times axum's instructions, 3 allocations more, and \
-         no system call more but for the log.\n",
+         The cost of a request in the service, compared with hyper alone, axum alone, and axum \
+         with the usual layers. The service adds to each route: a request id, a log event, \
+         metrics, OWASP headers, panic handling, a host check, and limits on concurrency, time \
+         and bodies. The usual layers are tower-http's `TraceLayer` with `fmt().json()` through \
+         tracing-appender, request ids, a timeout, panic handling, and metrics as in axum's \
+         example. The last row has one event for each request instead of `TraceLayer`. The \
+         server has one thread, and the client uses 32 connections. Logs go to files. Aims: at \
+         least 0.78 of axum's rate (0.72 with JSON), at most 1.7 times axum's instructions, at \
+         most 3 more allocations, and no more system calls except for the log.\n",
     );
     for (route, least) in RATES {
         let rates = race(stage, route)?;
@@ -96,13 +97,13 @@ pub(super) fn section(stage: &Stage) -> Result<String> {
         let [low, _, high] = rates[5].ratio;
         writeln!(
             page,
-            "\naxum beside itself: {low:.2} to {high:.2}, for half of the rounds as above."
+            "\naxum compared with itself: {low:.2} to {high:.2} (the middle half of the rounds, as above)."
         )?;
     }
     page.push_str(
-        "\nInstructions are callgrind's, and allocations DHAT's, of all threads, for one request after the \
-         other; system calls strace's, with 32 connections, in which the log's thread writes a few lines \
-         at a time.\n",
+        "\nCallgrind counts the instructions and DHAT the allocations, of all threads, for one \
+         request at a time. Strace counts the system calls, with 32 connections; the log thread \
+         then writes several lines with each call.\n",
     );
     Ok(page)
 }

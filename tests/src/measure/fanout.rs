@@ -63,24 +63,26 @@ fn page(
     let milliseconds = latency.as_secs_f64() * 1e3;
     let mut page = format!(
         "\n## Many URLs at once\n\n\
-         What it costs to check {URLS} URLs: the service, which is asked for {BATCH} of them with each \
-         `POST /v1/checks`, beside a script as it is usual in Python (`tests/fanout.py`: {versions}). The \
-         peer keeps its connections, and answers after {milliseconds:.1} ms, as one client alone sees it: so \
-         many times that for those asked one after the other is the least that it can take. Each is one \
-         thread, and the peer has the other core. Aim: a fifth of Python's CPU for a check, within 10 % of the \
-         least time, and memory that does not grow with the number of URLs. `cargo run -- measure fanout` \
-         prints\n\n\
-         | at once | CPU for a check | Python's | of ours | time | Python's | the least | ours of it |\n\
+         The cost of checking {URLS} URLs, compared with a usual Python script \
+         (`tests/fanout.py`: {versions}). Each `POST /v1/checks` to the service has {BATCH} of \
+         the URLs. The peer keeps connections open, and responds to a single client after \
+         {milliseconds:.1} ms. The least possible time is this latency times the number of URLs, \
+         divided by the concurrency. The service and the script have one thread each; the peer \
+         has the other core. Aims: a fifth of Python's CPU for each check, within 10 % of the \
+         least possible time, and memory that does not grow with the number of URLs. `cargo run \
+         -- measure fanout` prints:\n\n\
+         | concurrency | CPU per check | Python: CPU per check | Python / service | time \
+         | Python: time | least time | time / least time |\n\
          |---|---|---|---|---|---|---|---|\n"
     );
     for race in races {
         writeln!(page, "{}", race.row(latency))?;
     }
     page.push_str(
-        "\nOf CPU it is that of all threads, with what it takes to read the request and to write the answer. \
-         Where many are asked at once, it is the processor that says how long it takes; where few are, nearly \
-         each answer wakes the thread, which makes it dearer.\n\n\
-         | the most memory (RSS), 100 at once | ours | Python's |\n|---|---|---|\n",
+        "\nCPU is that of all threads, including the work to read the request and to write the \
+         response. At high concurrency, the CPU limits the time. At low concurrency, almost \
+         every response wakes the thread, so a check costs more CPU.\n\n\
+         | peak memory (RSS) at concurrency 100 | service | Python |\n|---|---|---|\n",
     );
     let fewest = memory.first().map_or(0, |(_, peaks)| peaks[0]);
     for (urls, peaks) in memory {

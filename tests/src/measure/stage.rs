@@ -33,13 +33,13 @@ pub(super) struct Route {
 }
 
 pub(super) const HELLO: Route = Route {
-    name: "A route that says hello",
+    name: "A route that returns a greeting",
     request: "GET /plain HTTP/1.1\r\nhost: here\r\n\r\n",
     end: "hello",
 };
 
 pub(super) const JSON: Route = Route {
-    name: "A route that takes JSON and gives JSON",
+    name: "A route that receives and returns JSON",
     request: concat!(
         "POST /json HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n",
         "content-length: 63\r\n\r\n",
