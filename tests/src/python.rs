@@ -1,5 +1,5 @@
-//! Programs in Python: installed from a file in which everything is pinned, into an environment below
-//! `target/`, once, and again when that file changes.
+//! Python programs: installed from a file with pinned versions into an environment below `target/`,
+//! once, and again when that file changes.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use anyhow::{Context, Result, ensure};
 
 use crate::repository;
 
-/// The programs of the environment of this name, installed if need be.
+/// The directory of the environment's programs. Installs them if needed.
 pub(crate) fn programs(name: &str, requirements: &str) -> Result<PathBuf> {
     let home = repository::root().join("target").join(name);
     let wanted = repository::root().join("tests").join(requirements);
     fs::create_dir_all(repository::root().join("target"))?;
     let lock = File::create(home.with_extension("lock"))?;
-    // Several tests may want it at once.
+    // Several tests may install it at the same time.
     lock.lock()?;
     let (installed, wanted_text) = (home.join("requirements.txt"), fs::read_to_string(&wanted)?);
     if fs::read_to_string(&installed).ok().as_ref() != Some(&wanted_text) {
         install(&home, &wanted)?;
-        // Last of all: what was interrupted begins anew.
+        // Written last: an interrupted installation starts again.
         fs::write(installed, wanted_text)?;
     }
     Ok(home.join("bin"))
@@ -39,7 +39,7 @@ fn install(home: &Path, requirements: &Path) -> Result<()> {
     said(pip.arg(requirements)).map(drop)
 }
 
-/// What a command says, if it succeeds.
+/// Runs a command, and returns its output if it succeeds.
 fn said(command: &mut Command) -> Result<String> {
     let output = command.output();
     let output = output.with_context(|| format!("{command:?} cannot be run"))?;
