@@ -1,5 +1,4 @@
-//! A service is the same on either database: what one set of migrations makes, the other makes as
-//! well, so that the same statements fit both.
+//! The schemas of both databases are equivalent: the same statements work on both.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,8 +9,7 @@ use std::process::{Command, Stdio};
 use harness::postgres::Postgres;
 use harness::repository;
 
-/// Each column with whether it can be empty, each primary key, and each set of columns that must be
-/// unique, in words.
+/// Describes each column and whether it is nullable, each primary key, and each unique constraint.
 const OF_SQLITE: &str = "
     SELECT printf('%s.%s%s', t.name, c.name, iif(c.\"notnull\" OR c.pk, ' not null', ''))
     FROM sqlite_schema t, pragma_table_info(t.name) c
@@ -60,7 +58,10 @@ async fn both_databases_have_the_same_schema() {
         let place = repository::template().join(place);
         let [names, same] = ["sqlite", "postgres"].map(|database| names(&place.join(database)));
         assert!(!names.is_empty(), "{package}: no migrations");
-        assert_eq!(names, same, "{package}: each is there for both databases");
+        assert_eq!(
+            names, same,
+            "{package}: each migration exists for both databases"
+        );
 
         let sqlite = on_sqlite(&place.join("sqlite"), OF_SQLITE);
         let postgres = on_postgres(&postgres, package, &place.join("postgres")).await;
@@ -73,7 +74,7 @@ async fn both_databases_have_the_same_schema() {
     }
 }
 
-/// That nothing of this is overlooked is seen on a schema that has all of it.
+/// Proves that the comparison covers every kind of constraint, with a schema that has all of them.
 #[tokio::test]
 async fn schema_difference_is_detected() {
     const SCHEMA: &str = "

@@ -1,7 +1,7 @@
-//! What `clippy.toml` refuses is refused: each of its entries bites, and says what to use instead.
+//! Each entry of `clippy.toml` refuses its call and names an alternative.
 //!
-//! Clippy passes over an entry that names nothing. So `calls.toml` has a call for each of them, and all
-//! of these are linted in a generated project.
+//! Clippy ignores an entry whose path does not exist. So `calls.toml` has a call for each entry,
+//! and clippy lints all of them in a generated project.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use toml::Table;
 
 use crate::project;
 
-/// What the calls need.
+/// The imports and helpers of the calls.
 const HEAD: &str = r#"
 use std::io::Result;
 use std::path::Path;
@@ -37,10 +37,10 @@ fn child() -> Result<Child> {
 }
 "#;
 
-/// An entry that names nothing, and a call that it was meant for.
+/// An entry whose path does not exist, with a call that it should have refused.
 const IDLE: (&str, &str) = ("nowhere::sleep", "tokio::time::sleep(NO_TIME).await");
 
-/// What clippy refuses without an entry: to hold what others wait for, and wait.
+/// What clippy refuses without an entry: holding a guard across an await.
 const HELD: [(&str, &str); 2] = [
     ("clippy::await_holding_lock", "let held = lock();"),
     (
@@ -56,7 +56,7 @@ fn clippy_refuses_blocking_calls_with_a_replacement() {
     fs::create_dir_all(&home).expect("the place for projects can be made");
     let project = project("guarded", &home);
     let of_the_service = fs::read_to_string(project.join("clippy.toml")).expect("it is there");
-    // The machinery has all dependencies that the calls need.
+    // The machinery has all dependencies of the calls.
     let project = project.join("mainstay");
     let read = |name: &str| fs::read_to_string(project.join(name)).expect("it is there");
     let write = |name: &str, text: &str| {
@@ -91,7 +91,7 @@ fn clippy_refuses_blocking_calls_with_a_replacement() {
     for (path, (lint, reason)) in &entries {
         assert!(
             is_refused(path, lint, &[&format!("`{path}`"), reason]),
-            "the entry {path} does not bite; this was refused: {refused:#?}"
+            "the entry {path} refuses nothing; these calls were refused: {refused:#?}"
         );
     }
     for (lint, _) in HELD {
@@ -99,11 +99,11 @@ fn clippy_refuses_blocking_calls_with_a_replacement() {
     }
     assert!(
         !is_refused(IDLE.0, "clippy::disallowed_methods", &[]),
-        "or this would be a test of nothing: {refused:#?}"
+        "an entry without a match must be ignored: {refused:#?}"
     );
 }
 
-/// The entries of a `clippy.toml`: by their path, the lint that refuses it, and its reason.
+/// The entries of a `clippy.toml` by path: the lint of each and its reason.
 fn entries(clippy: &str) -> BTreeMap<String, (String, String)> {
     let clippy: Table = clippy.parse().expect("it is TOML");
     let mut entries = BTreeMap::new();
@@ -118,7 +118,7 @@ fn entries(clippy: &str) -> BTreeMap<String, (String, String)> {
     entries
 }
 
-/// A function for each call, and what is called in which line.
+/// A function for each call, and the path that is called on each line.
 fn module(calls: &BTreeMap<String, String>) -> (String, BTreeMap<u64, String>) {
     let of_entries = calls
         .iter()
@@ -140,7 +140,7 @@ fn module(calls: &BTreeMap<String, String>) -> (String, BTreeMap<u64, String>) {
     (text, lines)
 }
 
-/// What was refused of these lines, by which lint, and with which words.
+/// The paths that clippy refused on these lines, by lint, with its message.
 fn refused(output: &str, lines: &BTreeMap<u64, String>) -> BTreeMap<(String, String), String> {
     let mut refused: BTreeMap<_, String> = BTreeMap::new();
     for line in output.lines() {

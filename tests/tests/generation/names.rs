@@ -1,4 +1,4 @@
-//! Names: each gives a project that builds, or is refused with a sentence that says why.
+//! Names: each gives a project that builds, or is refused with a reason.
 
 use std::fs;
 
@@ -23,13 +23,13 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
             "the directory is named like the project"
         );
         cargo(&project, name, &["fmt", "--check"]);
-        // Else the first build would change what was committed.
+        // Otherwise the first build would change a committed file.
         let lock = || fs::read_to_string(project.join("Cargo.lock")).expect("it is there");
         let generated = lock();
         cargo(&project, name, &["metadata", "--format-version", "1"]);
         assert!(lock() == generated, "{name}: cargo has changed the lock");
     }
-    // Together, so that the machinery is compiled once.
+    // In one workspace, so that the machinery is compiled once.
     let home = workspace(
         "names",
         "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n",
@@ -100,7 +100,7 @@ fn project_lock_is_the_tested_one() {
         folded == lock::folded(&in_place).expect("cargo can be asked"),
         "run `cargo run -- lock`"
     );
-    // What `--locked` is about.
+    // `--locked` fails if the lock has to change.
     for variant in Variant::all() {
         let project = variant.generate();
         project.cargo(&["metadata", "--locked", "--format-version", "1"]);

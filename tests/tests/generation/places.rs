@@ -1,5 +1,5 @@
-//! Places: a project can be generated into a directory that exists, a git repository, a workspace;
-//! and it takes nothing for that but the template.
+//! Places: a project can be generated into an existing directory, a git repository, or a workspace,
+//! from the template's committed files only.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -69,7 +69,8 @@ fn workspace_without_machinery_gets_one_with_the_service() {
         !project.join("Cargo.lock").exists(),
         "the workspace has one"
     );
-    // Alone, without what tests turn on: a feature that it does not name is off.
+    // Alone, without the features that tests enable: the service must name each feature that it
+    // uses.
     is_quiet(&home, &["check", "--package", "lookout"]);
 }
 
@@ -96,7 +97,7 @@ fn services_of_a_fleet_share_one_machinery() {
         "{record}"
     );
     assert!(!record.contains("checksum"), "it has no copy: {record}");
-    // The fleet of the other suites is built, linted and tested like this: see `variants`.
+    // The suite `variants` builds, lints and tests the fleet in this way.
     is_quiet(&home, &["metadata", "--format-version", "1"]);
 }
 

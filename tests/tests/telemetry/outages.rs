@@ -7,7 +7,7 @@ use harness::service::{Service, Signal};
 
 use crate::{ask, exporting_to, traced};
 
-/// How long many requests take, one after the other.
+/// The time of many requests, one after another.
 async fn many(service: &Service) -> Duration {
     let begun = Instant::now();
     for _ in 0..200 {
@@ -52,7 +52,7 @@ async fn an_outage_of_the_collector_is_logged_once() {
     collector.requests(2).await;
     collector.manner(Manner::Takes);
 
-    // The service sends the next spans when it tries again.
+    // The service sends the next spans when it retries.
     ask(&service, "/guests", true).await;
     collector
         .span("span after the outage", |span| span.name == "GET /guests")
