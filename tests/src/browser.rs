@@ -178,14 +178,14 @@ impl Page {
     }
 
     fn note(&mut self, news: &Value) {
-        let told = &news["params"];
+        let parameters = &news["params"];
         match news["method"].as_str() {
             Some("Network.requestWillBeSent") => {
-                let url = told["request"]["url"].as_str().unwrap_or_default();
+                let url = parameters["request"]["url"].as_str().unwrap_or_default();
                 self.requests.push(url.to_owned());
             }
             Some("Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded") => {
-                self.complaints.push(told.to_string());
+                self.complaints.push(parameters.to_string());
             }
             _ => {}
         }
@@ -201,13 +201,13 @@ impl Drop for Page {
 
 /// Reads the browser's messages. Each one ends with a zero byte.
 fn listen(pipe: PipeReader) -> Receiver<Value> {
-    let (tell, news) = channel();
+    let (sender, news) = channel();
     thread::spawn(move || {
         for message in BufReader::new(pipe).split(0).map_while(Result::ok) {
             let Ok(message) = serde_json::from_slice(&message) else {
                 break;
             };
-            if tell.send(message).is_err() {
+            if sender.send(message).is_err() {
                 break;
             }
         }

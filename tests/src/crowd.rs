@@ -73,7 +73,7 @@ pub fn make_room(connections: usize) -> Result<()> {
     Ok(())
 }
 
-/// Configures a service that closes none of this many connections while a test gathers and measures
+/// Configures a service that keeps this many connections open while a test gathers and measures
 /// them. The limit on requests in flight stays at its default, since half a body holds no permit.
 pub fn welcoming(launch: Launch, connections: usize) -> Launch {
     launch

@@ -134,8 +134,8 @@ impl Postgres {
             .map(drop)
     }
 
-    /// The output of `psql`: a line for each row, columns separated by `
-    /// `. It connects over the socket, not the port.
+    /// The output of `psql`: a line for each row, columns separated by a
+    /// vertical bar. It connects over the socket, not the port.
     pub async fn query(&self, database: &str, sql: &str) -> anyhow::Result<String> {
         let mut psql = Command::new(self.installation.program("psql"));
         psql.args(["-X", "-At", "-U", USER, "-d", database, "-c", sql])

@@ -28,7 +28,7 @@ pub(crate) fn programs(name: &str, requirements: &str) -> Result<PathBuf> {
 
 fn install(home: &Path, requirements: &Path) -> Result<()> {
     let mut python = Command::new("python3");
-    said(python.args(["-m", "venv", "--clear"]).arg(home))?;
+    output_of(python.args(["-m", "venv", "--clear"]).arg(home))?;
     let mut pip = Command::new(home.join("bin/pip"));
     pip.args([
         "install",
@@ -36,11 +36,11 @@ fn install(home: &Path, requirements: &Path) -> Result<()> {
         "--disable-pip-version-check",
         "--requirement",
     ]);
-    said(pip.arg(requirements)).map(drop)
+    output_of(pip.arg(requirements)).map(drop)
 }
 
 /// Runs a command, and returns its output if it succeeds.
-fn said(command: &mut Command) -> Result<String> {
+fn output_of(command: &mut Command) -> Result<String> {
     let output = command.output();
     let output = output.with_context(|| format!("{command:?} cannot be run"))?;
     let error = String::from_utf8_lossy(&output.stderr);

@@ -32,8 +32,8 @@ pub fn generator() -> PathBuf {
         let message: serde_json::Value = serde_json::from_str(message).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    let said = String::from_utf8_lossy(&output.stderr);
+    let error = String::from_utf8_lossy(&output.stderr);
     executables
         .next_back()
-        .unwrap_or_else(|| panic!("the generator cannot be built: {said}"))
+        .unwrap_or_else(|| panic!("the generator cannot be built: {error}"))
 }

@@ -69,10 +69,10 @@ fn generate_services() -> Result<()> {
     let output = Command::new(std::env::current_exe()?)
         .arg("services")
         .output()?;
-    let told = String::from_utf8_lossy(&output.stderr);
+    let error = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
-        "the services cannot be generated: {told}"
+        "the services cannot be generated: {error}"
     );
     Ok(())
 }

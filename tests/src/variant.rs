@@ -81,11 +81,11 @@ impl Variant {
     pub fn generate(&self) -> Project {
         let name = self.name();
         let home = repository::projects();
-        fs::create_dir_all(&home).expect("the place for projects can be made");
+        fs::create_dir_all(&home).expect("the directory of projects can be created");
         // Several test processes may generate the same variant at the same time.
         let lock = File::create(home.join(format!("{name}.lock"))).expect("a lock file");
         lock.lock().expect("file locks work here");
-        let scratch = tempfile::tempdir_in(&home).expect("the place for projects can be written");
+        let scratch = tempfile::tempdir_in(&home).expect("the directory of projects is writable");
         let fresh = generate(&name, &self.answers, Place::Below(scratch.path()))
             .unwrap_or_else(|error| panic!("{name} cannot be generated: {error:#}"));
         let directory = home.join(&name);
@@ -187,8 +187,8 @@ pub fn settle(fresh: &Path, settled: &Path) {
         let target = settled.join(file);
         if fs::read(&target).ok().as_ref() != Some(&content) {
             let parent = target.parent().expect("a file is in a directory");
-            fs::create_dir_all(parent).expect("the place for projects can be written");
-            fs::write(&target, content).expect("the place for projects can be written");
+            fs::create_dir_all(parent).expect("the directory of projects is writable");
+            fs::write(&target, content).expect("the directory of projects is writable");
         }
     }
     remove_empty_directories(settled);

@@ -31,7 +31,7 @@ pub struct Conversation {
     /// Received, and not yet returned to the test.
     unread: Vec<u8>,
     /// The first line of the last write.
-    said: String,
+    last_write: String,
     limit: Duration,
 }
 
@@ -78,12 +78,12 @@ impl Conversation {
                 .map_err(|error| Failure::caused(&what, &error))
         })
         .await?;
-        let (unread, said) = (Vec::new(), String::new());
+        let (unread, last_write) = (Vec::new(), String::new());
         Ok(Conversation {
             stream,
             address,
             unread,
-            said,
+            last_write,
             limit: PATIENCE,
         })
     }
@@ -96,7 +96,7 @@ impl Conversation {
 
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
         let bytes = bytes.as_ref();
-        self.said = excerpt(
+        self.last_write = excerpt(
             bytes
                 .split(|byte| *byte == b'\r')
                 .next()
@@ -297,7 +297,10 @@ impl Conversation {
     }
 
     fn describe(&self, action: &str) -> String {
-        format!("{action} {} after saying `{}`", self.address, self.said)
+        format!(
+            "{action} {} after writing `{}`",
+            self.address, self.last_write
+        )
     }
 }
 

@@ -87,11 +87,11 @@ mod tests {
         }
         for (part, lines) in parts().unwrap() {
             match documented.remove(&part) {
-                Some(said) => {
-                    let is_near = said.abs_diff(lines) <= 20 + lines / 10;
+                Some(documented_lines) => {
+                    let is_near = documented_lines.abs_diff(lines) <= 20 + lines / 10;
                     assert!(
                         is_near,
-                        "docs/own-code.md: `{part}` has {lines} lines, not {said}"
+                        "docs/own-code.md: `{part}` has {lines} lines, not {documented_lines}"
                     );
                 }
                 None => assert!(

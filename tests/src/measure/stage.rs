@@ -101,12 +101,12 @@ impl Stage {
 
     pub(super) fn count(&self, contender: Contender, route: &'static Route) -> Result<Counts> {
         let out = format!("--dhat-out-file={}", self.file("out"));
-        let to = format!("--log-file={}", self.file("told"));
+        let to = format!("--log-file={}", self.file("report"));
         let dhat = ["valgrind", "--tool=dhat", &out, &to];
-        let allocations = |told: &str| after(told, "Total: ", 3);
-        let strace = ["strace", "-D", "-f", "-c", "-o", &self.file("told")];
-        let calls = |told: &str| {
-            let total = told.lines().find(|line| line.ends_with(" total"))?;
+        let allocations = |report: &str| after(report, "Total: ", 3);
+        let strace = ["strace", "-D", "-f", "-c", "-o", &self.file("report")];
+        let calls = |report: &str| {
+            let total = report.lines().find(|line| line.ends_with(" total"))?;
             total.split_whitespace().nth(3)?.parse().ok()
         };
         Ok(Counts {
@@ -120,7 +120,7 @@ impl Stage {
     /// not the start, which calibrates clocks.
     fn instructions(&self, contender: Contender, route: &'static Route) -> Result<f64> {
         let out = format!("--callgrind-out-file={}", self.file("out"));
-        let to = format!("--log-file={}", self.file("told"));
+        let to = format!("--log-file={}", self.file("report"));
         let callgrind = [
             "valgrind",
             "--tool=callgrind",
@@ -137,9 +137,9 @@ impl Stage {
             self.clients.block_on(asked(COUNTED))?;
             running.counted("off")?;
             drop(running);
-            let told = read_when_written(self.file("told").as_ref())?;
-            let collected = after(&told, "Collected : ", 0);
-            *count = collected.with_context(|| format!("no figure in: {told}"))? / EACH;
+            let report = read_when_written(self.file("report").as_ref())?;
+            let collected = after(&report, "Collected : ", 0);
+            *count = collected.with_context(|| format!("no figure in: {report}"))? / EACH;
         }
         counts.sort_by(f64::total_cmp);
         Ok(counts[1])
@@ -160,8 +160,8 @@ impl Stage {
             self.clients
                 .block_on(ask(clients, running.address, route, until))?;
             drop(running);
-            let told = read_when_written(self.file("told").as_ref())?;
-            figure(&told).with_context(|| format!("no figure in: {told}"))
+            let report = read_when_written(self.file("report").as_ref())?;
+            figure(&report).with_context(|| format!("no figure in: {report}"))
         });
         Ok((twice? - once?) / EACH)
     }
@@ -234,7 +234,7 @@ impl Running {
             if is_over {
                 let errors = fs::read_to_string(self.home.path().join("errors"))?;
                 let log = fs::read_to_string(self.home.path().join("log"))?;
-                bail!("it does not listen: {errors}\n{log}");
+                bail!("the server does not listen: {errors}\n{log}");
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -261,8 +261,8 @@ impl Running {
 pub(super) fn used(process: u32) -> Result<Duration> {
     let mut used = Duration::ZERO;
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        let told = fs::read_to_string(thread?.path().join("schedstat"))?;
-        let nanoseconds = told
+        let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanoseconds = schedstat
             .split(' ')
             .next()
             .context("schedstat has a first field")?;
@@ -330,12 +330,12 @@ async fn client(server: SocketAddr, route: &Route, until: Until) -> Result<usize
 }
 
 /// Waits for the report that a tool writes when its program has ended.
-fn read_when_written(told: &Path) -> Result<String> {
+fn read_when_written(file: &Path) -> Result<String> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let text = fs::read_to_string(told).unwrap_or_default();
+        let text = fs::read_to_string(file).unwrap_or_default();
         if text.contains("total\n") || text.contains("Collected : ") || text.contains("Total: ") {
-            fs::remove_file(told)?;
+            fs::remove_file(file)?;
             return Ok(text);
         }
         ensure!(Instant::now() < deadline, "the tool wrote no report");

@@ -205,7 +205,7 @@ fn read_lines(
     open: mpsc::Sender<()>,
 ) {
     let log = log.clone();
-    let mut pipe = BufReader::new(pipe.expect("the pipe was asked for"));
+    let mut pipe = BufReader::new(pipe.expect("the output is piped"));
     thread::spawn(move || {
         let _open = open;
         let mut line = Vec::new();

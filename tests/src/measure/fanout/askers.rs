@@ -164,8 +164,8 @@ impl Place {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut process = Running::of(&mut command)?;
-        let input = process.0.stdin.take().context("it is piped")?;
-        let output = process.0.stdout.take().context("it is piped")?;
+        let input = process.0.stdin.take().context("a piped stream")?;
+        let output = process.0.stdout.take().context("a piped stream")?;
         let mut output = BufReader::new(output);
         let mut made_of = String::new();
         output.read_line(&mut made_of)?;
@@ -256,9 +256,12 @@ fn all_are_up(report: &[u8]) -> Result<()> {
 impl Python {
     fn turn(&mut self, urls: usize) -> Result<Duration> {
         writeln!(self.input, "{urls}")?;
-        let mut told = String::new();
-        self.output.read_line(&mut told)?;
-        let (seconds, up) = told.trim().split_once(' ').context("it has ended")?;
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        let (seconds, up) = line
+            .trim()
+            .split_once(' ')
+            .context("the script has ended")?;
         ensure!(up.parse::<usize>()? == urls, "{up} of {urls} are up");
         Ok(Duration::from_secs_f64(seconds.parse()?))
     }
@@ -291,7 +294,7 @@ fn connect(address: SocketAddr) -> Result<TcpStream> {
                 stream.set_nodelay(true)?;
                 return Ok(stream);
             }
-            Err(error) if Instant::now() > deadline => bail!("nobody listens: {error}"),
+            Err(error) if Instant::now() > deadline => bail!("cannot connect: {error}"),
             Err(_) => thread::sleep(Duration::from_millis(10)),
         }
     }
