@@ -83,7 +83,7 @@ async fn schema_difference_is_detected() {
         CREATE UNIQUE INDEX b_y ON b (lower(y), x) WHERE y <> '';
         CREATE INDEX b_x ON b (x);";
     let place = tempfile::tempdir().expect("a temporary directory");
-    fs::write(place.path().join("0001_all.sql"), SCHEMA).expect("it can be written");
+    fs::write(place.path().join("0001_all.sql"), SCHEMA).expect("the file can be written");
     let postgres = Postgres::start().await.expect("PostgreSQL starts");
 
     let sqlite = on_sqlite(place.path(), OF_SQLITE);
@@ -112,7 +112,7 @@ fn names(migrations: &Path) -> BTreeSet<String> {
 
 /// Every migration, in order.
 fn statements(migrations: &Path) -> Vec<String> {
-    let read = |name: &String| fs::read_to_string(migrations.join(name)).expect("it is text");
+    let read = |name: &String| fs::read_to_string(migrations.join(name)).expect("a text file");
     names(migrations).iter().map(read).collect()
 }
 
@@ -123,7 +123,7 @@ fn on_sqlite(migrations: &Path, query: &str) -> BTreeSet<String> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("sqlite3 is installed");
-    let mut input = sqlite.stdin.take().expect("it is piped");
+    let mut input = sqlite.stdin.take().expect("a piped stream");
     for statements in statements(migrations)
         .iter()
         .map(String::as_str)

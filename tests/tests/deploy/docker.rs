@@ -73,7 +73,7 @@ fn image_has_the_rust_and_the_c_library_that_it_needs() {
 fn build_gets_what_the_code_needs_and_nothing_else() {
     for project in Project::all() {
         let list = project.text(".dockerignore").split_once("\n*\n");
-        let (closed, open) = list.expect("a star that keeps everything out");
+        let (closed, open) = list.expect("a pattern `*` that excludes everything");
         assert!(closed.lines().all(|line| line.starts_with('#')), "{closed}");
         let open: BTreeSet<_> = open.lines().map(|line| line.replacen('!', "", 1)).collect();
 

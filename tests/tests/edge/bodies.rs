@@ -112,7 +112,7 @@ async fn one_byte_chunks_cost_no_more_than_their_body() {
     }
     let grown = service.peak_rss().saturating_sub(before.memory);
     println!("{CLIENTS} bodies of {LENGTH} bytes took {grown} bytes");
-    assert!(grown < GROWTH, "it has grown by {grown} bytes");
+    assert!(grown < GROWTH, "memory has grown by {grown} bytes");
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ fn generated_differs_from_in_place_in_tags_only() {
         ..Answers::default()
     };
     let place = Place::Below(directory.path());
-    let monitor = generate("monitor", &answers, place).expect("it is generated");
+    let monitor = generate("monitor", &answers, place).expect("the project is generated");
 
     let in_place = |skipped: &[&str], root: &Path| -> BTreeSet<PathBuf> {
         let skips = |file: &PathBuf| skipped.iter().any(|name| file.starts_with(name));

@@ -53,14 +53,14 @@ const HELD: [(&str, &str); 2] = [
 fn clippy_refuses_blocking_calls_with_a_replacement() {
     let home = repository::projects().join("guarded");
     _ = fs::remove_dir_all(&home);
-    fs::create_dir_all(&home).expect("the place for projects can be made");
+    fs::create_dir_all(&home).expect("the directory of projects can be created");
     let project = project("guarded", &home);
-    let of_the_service = fs::read_to_string(project.join("clippy.toml")).expect("it is there");
+    let of_the_service = fs::read_to_string(project.join("clippy.toml")).expect("the file exists");
     // The machinery has all dependencies of the calls.
     let project = project.join("mainstay");
-    let read = |name: &str| fs::read_to_string(project.join(name)).expect("it is there");
+    let read = |name: &str| fs::read_to_string(project.join(name)).expect("the file exists");
     let write = |name: &str, text: &str| {
-        fs::write(project.join(name), text).expect("it can be written");
+        fs::write(project.join(name), text).expect("the file can be written");
     };
     let clippy = read("clippy.toml");
     assert_eq!(of_the_service, clippy, "both keep to one list");
@@ -105,7 +105,7 @@ fn clippy_refuses_blocking_calls_with_a_replacement() {
 
 /// The entries of a `clippy.toml` by path: the lint of each and its reason.
 fn entries(clippy: &str) -> BTreeMap<String, (String, String)> {
-    let clippy: Table = clippy.parse().expect("it is TOML");
+    let clippy: Table = clippy.parse().expect("valid TOML");
     let mut entries = BTreeMap::new();
     for lint in ["disallowed-methods", "disallowed-types"] {
         for entry in clippy[lint].as_array().expect("a list") {
@@ -134,7 +134,7 @@ fn module(calls: &BTreeMap<String, String>) -> (String, BTreeMap<u64, String>) {
             text,
             "async fn call_{number}() -> Result<()> {{ {body} Ok(()) }}"
         );
-        let line = u64::try_from(text.lines().count()).expect("not so many");
+        let line = u64::try_from(text.lines().count()).expect("a small number of lines");
         lines.insert(line, name);
     }
     (text, lines)
@@ -144,7 +144,7 @@ fn module(calls: &BTreeMap<String, String>) -> (String, BTreeMap<u64, String>) {
 fn refused(output: &str, lines: &BTreeMap<u64, String>) -> BTreeMap<(String, String), String> {
     let mut refused: BTreeMap<_, String> = BTreeMap::new();
     for line in output.lines() {
-        let said: Value = serde_json::from_str(line).expect("cargo says JSON");
+        let said: Value = serde_json::from_str(line).expect("cargo prints JSON");
         let message = &said["message"];
         let Some(lint) = message["code"]["code"].as_str() else {
             continue;

@@ -24,7 +24,7 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
         );
         cargo(&project, name, &["fmt", "--check"]);
         // Otherwise the first build would change a committed file.
-        let lock = || fs::read_to_string(project.join("Cargo.lock")).expect("it is there");
+        let lock = || fs::read_to_string(project.join("Cargo.lock")).expect("the file exists");
         let generated = lock();
         cargo(&project, name, &["metadata", "--format-version", "1"]);
         assert!(lock() == generated, "{name}: cargo has changed the lock");
@@ -39,7 +39,7 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
             mainstay: (name != names[0]).then(|| format!("../{}/mainstay", names[0])),
             ..Answers::default()
         };
-        generate(name, &answers, Place::Below(&home)).expect("it is generated");
+        generate(name, &answers, Place::Below(&home)).expect("the project is generated");
     }
     let services = ["check", "--workspace", "--exclude", "mainstay"];
     is_quiet(&home, &[&services[..], &["--all-targets"]].concat());
@@ -77,9 +77,10 @@ fn unusable_name_is_refused_with_the_reason() {
 
 #[test]
 fn names_of_dependencies_are_refused() {
-    let lock = fs::read_to_string(repository::template().join("Cargo.lock")).expect("it is there");
+    let lock =
+        fs::read_to_string(repository::template().join("Cargo.lock")).expect("the file exists");
     let taken = repository::template().join("hooks/taken.rhai");
-    let taken = fs::read_to_string(taken).expect("it is there");
+    let taken = fs::read_to_string(taken).expect("the file exists");
     let missing: Vec<_> = lock
         .lines()
         .filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))

@@ -114,7 +114,7 @@ async fn waiting_fails_at_once_when_the_process_ends() {
     let failure = panic_of(async move { waiting.event("ready").await }).await;
     assert!(
         began.elapsed() < Duration::from_secs(20),
-        "it waited for nothing"
+        "the wait did not end with the process"
     );
     for part in [
         file!(),

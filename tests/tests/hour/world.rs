@@ -65,7 +65,7 @@ impl Manner {
             before += hosts;
             host < before
         });
-        kind.expect("there are so many hosts").0
+        kind.expect("a number below the number of hosts").0
     }
 
     pub(crate) fn of_target(target: usize) -> Self {

@@ -79,7 +79,7 @@ async fn without_descriptors_connections_wait_and_are_served_later() {
     assert_eq!(inside[0].answer().await.unwrap().status, 200);
     let (took, used) = (began.elapsed(), service.cpu_time().saturating_sub(used));
     println!("{used:?} of work in {took:?}");
-    assert!(used < took / 10, "it span: {used:?} of {took:?}");
+    assert!(used < took / 10, "the service spins: {used:?} of {took:?}");
     for path in ["/livez", "/readyz", "/startupz"] {
         let answer = operator.get(path).await.unwrap();
         assert_eq!(answer.status, 200, "{path}: {answer}");

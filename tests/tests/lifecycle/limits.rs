@@ -140,7 +140,7 @@ async fn closed_connections_are_counted_by_reason() {
     let mut deaf = Conversation::open_narrow(address, 4096).await.unwrap();
     let request = "GET /big?bytes=100000000 HTTP/1.1\r\nhost: here\r\n\r\n";
     deaf.write(request).await.unwrap();
-    eventually("a reader that is cut", async || {
+    eventually("the slow reader to be closed", async || {
         (closed("slow_reader").await > 0.5).then_some(())
     })
     .await;

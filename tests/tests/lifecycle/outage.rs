@@ -53,7 +53,7 @@ async fn livez_stays_200_while_the_database_is_down() {
 
         postgres.restart().await.unwrap();
 
-        eventually("a recovery", async || {
+        eventually("the recovery", async || {
             let guests = get(public, "/guests").await.unwrap();
             let ready = get(public, "/readyz").await.unwrap();
             (guests.status == 200 && ready.status == 200).then_some(())

@@ -15,7 +15,7 @@ fn documented_cargo_generate_line_works() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     follow(&readme(), directory.path());
     let record = directory.path().join("my-service/.template.toml");
-    let record = fs::read_to_string(record).expect("it is there");
+    let record = fs::read_to_string(record).expect("the file exists");
     assert!(record.contains("source = \"mainstay\""), "{record}");
 }
 

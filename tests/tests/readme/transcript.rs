@@ -19,7 +19,7 @@ fn first_minute_matches_the_readme() {
     };
     // Always the same directory, so that cargo can reuse its build.
     let home = repository::projects().join("first-minute");
-    fs::create_dir_all(&home).expect("the place for projects can be written");
+    fs::create_dir_all(&home).expect("the directory of projects is writable");
     let lock = fs::File::create(home.join("lock")).expect("a lock file");
     lock.lock().expect("file locks work here");
     // The project of an earlier run.

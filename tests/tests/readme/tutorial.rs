@@ -23,7 +23,7 @@ pub(crate) fn page() -> String {
 fn tutorial_can_be_followed() {
     // Always the same directory, so that cargo can reuse its build.
     let home = repository::projects().join("tutorial");
-    fs::create_dir_all(&home).expect("the place for projects can be written");
+    fs::create_dir_all(&home).expect("the directory of projects is writable");
     let lock = fs::File::create(home.join("lock")).expect("a lock file");
     lock.lock().expect("file locks work here");
     let mut reader = Reader::at(home);
@@ -180,8 +180,9 @@ impl Reader {
     fn write(&self, path: &str, content: &str) {
         let file = self.file(path);
         assert!(!file.exists(), "{path} is there already");
-        fs::create_dir_all(file.parent().expect("it is in a directory")).expect("it can be made");
-        fs::write(file, content).expect("it can be written");
+        fs::create_dir_all(file.parent().expect("it is in a directory"))
+            .expect("the directory can be created");
+        fs::write(file, content).expect("the file can be written");
     }
 
     fn change(&self, path: &str, before: &str, after: &str) {
@@ -189,7 +190,7 @@ impl Reader {
         let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
         let changed = changed(&text, before, after);
         let changed = changed.unwrap_or_else(|times| panic!("{path} has {times} times\n{before}"));
-        fs::write(file, changed).expect("it can be written");
+        fs::write(file, changed).expect("the file can be written");
     }
 
     fn file(&self, path: &str) -> PathBuf {

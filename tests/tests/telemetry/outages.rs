@@ -80,7 +80,7 @@ async fn a_stalled_collector_slows_no_request_and_takes_little_memory() {
     assert!(then < first * 2, "{then:?} after {first:?}");
     let grown = service.rss().saturating_sub(before);
     // Two thousand spans are queued, and more than five thousand have ended.
-    assert!(grown < 8 << 20, "it has grown by {grown} bytes");
+    assert!(grown < 8 << 20, "memory has grown by {grown} bytes");
     let metrics = service.ask("/metrics").await;
     let lost = metrics.text().lines().find_map(|line| {
         line.strip_prefix(r#"otlp_spans_total{outcome="lost"} "#)?
