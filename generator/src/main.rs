@@ -24,7 +24,7 @@ struct Arguments {
 enum Task {
     /// Generate a new service and run it
     New(New),
-    /// Run every test there is, after installing what they need (where apt and root are at hand)
+    /// Run all tests, after installing their prerequisites (if apt and root are available)
     #[command(disable_help_flag = true)]
     Test(HandedOver),
     /// Measure build times, start, memory, size and speed, and write them to docs/performance.md

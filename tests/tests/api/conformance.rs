@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn monitor_matches_its_api_description() {
-    is_as_described(crate::service(), "monitor/openapi.json").await;
+    assert_conforms(crate::service(), "monitor/openapi.json").await;
 }
 
 #[tokio::test]
 async fn hello_matches_its_api_description() {
-    is_as_described(Service::of(fleet::HELLO.binary()), "openapi.json").await;
+    assert_conforms(Service::of(fleet::HELLO.binary()), "openapi.json").await;
 }
 
 #[tokio::test]
@@ -34,13 +34,13 @@ async fn both_match_their_descriptions_on_postgres() {
         if member == fleet::MONITOR_ON_POSTGRES {
             launch = launch.set("monitor.scheduled", false);
         }
-        is_as_described(launch, committed).await;
+        assert_conforms(launch, committed).await;
     }
 }
 
 /// Asserts that the service serves the committed description, whatever its name and its database,
 /// and conforms to it.
-async fn is_as_described(launch: Launch, committed: &str) {
+async fn assert_conforms(launch: Launch, committed: &str) {
     let service = launch.start().await.unwrap().ready().await;
     let url = format!("http://{}", service.http().await);
     let place = format!("{url}/openapi.json");

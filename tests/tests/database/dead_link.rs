@@ -11,7 +11,7 @@ use harness::proxy::Proxy;
 use harness::service::Service;
 use tokio::task::JoinSet;
 
-use crate::{SLACK, at_once, on_postgres, pool, probe, probed_well, timed};
+use crate::{SLACK, assert_probes_passed, at_once, on_postgres, pool, probe, timed};
 
 const CONNECTIONS: usize = 3;
 const ACQUIRE: Duration = Duration::from_secs(1);
@@ -104,7 +104,7 @@ async fn dead_link_costs_bounded_time_and_no_connection() {
         let more = CONNECTIONS * 2;
         refused(at_once(link.address, more, "/v1/targets").await, REQUEST);
         refused(at_once(link.address, more, "/v1/targets").await, REQUEST);
-        probed_well(probing).await;
+        assert_probes_passed(probing).await;
         link.proxy.heal();
         link.works().await;
     }
@@ -148,7 +148,7 @@ async fn pool_recovers_from_a_link_lost_during_statements() {
             assert!(expected, "{answer}");
             assert!(took < REQUEST + SLACK, "{} took {took:?}", answer.status);
         }
-        probed_well(probing).await;
+        assert_probes_passed(probing).await;
         link.proxy.delay(Duration::ZERO);
         link.proxy.heal();
         link.works().await;

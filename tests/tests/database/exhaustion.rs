@@ -6,7 +6,7 @@ use harness::eventually;
 use harness::http::Request;
 use harness::postgres::Postgres;
 
-use crate::{SLACK, at_once, on_postgres, pool, probe, probed_well, timed};
+use crate::{SLACK, assert_probes_passed, at_once, on_postgres, pool, probe, timed};
 
 const CONNECTIONS: usize = 3;
 const ACQUIRE: Duration = Duration::from_millis(500);
@@ -55,7 +55,7 @@ async fn exhausted_pool_refuses_in_time_and_probes_stay_fast() {
             assert!([503, 504].contains(&answer.status), "{answer}");
             assert!(took < STATEMENT + SLACK, "took {took:?}");
         }
-        probed_well(probing).await;
+        assert_probes_passed(probing).await;
         assert!(pool(&service, "timeouts").await >= 20);
         postgres.query("postgres", UNLOCK).await.unwrap();
     };

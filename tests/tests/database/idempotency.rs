@@ -48,7 +48,11 @@ fn is_in_use(answer: &Answer) -> bool {
 }
 
 /// Repeats a request until it is answered, and returns the response.
-async fn insist(address: &watch::Receiver<SocketAddr>, key: &str, url: &str) -> Answer {
+async fn send_until_answered(
+    address: &watch::Receiver<SocketAddr>,
+    key: &str,
+    url: &str,
+) -> Answer {
     loop {
         let current = *address.borrow();
         match http::send(current, keyed(key, url)).await {
@@ -166,7 +170,7 @@ async fn one_of_a_hundred_concurrent_repeats_runs_on_postgres() {
 async fn of_a_hundred_one(addresses: &[SocketAddr; 2]) {
     let all = (0..100).map(|number| {
         let (_, address) = watch::channel(addresses[number % 2]);
-        async move { insist(&address, "one", "http://a/").await }
+        async move { send_until_answered(&address, "one", "http://a/").await }
     });
     let answers = all.collect::<JoinSet<_>>().join_all().await;
     let replayed = |answer: &&Answer| answer.header("idempotent-replayed").is_some();
@@ -216,7 +220,7 @@ async fn key_in_use_by_another_replica_is_refused() {
     })
     .await;
     let (_, address) = watch::channel(at_second);
-    let answer = insist(&address, "two", "http://b/").await;
+    let answer = send_until_answered(&address, "two", "http://b/").await;
     assert_eq!(answer.status, 201, "{answer}");
     assert_eq!(answer.header("idempotent-replayed"), None, "{answer}");
     assert_eq!(urls(at_second).await, ["http://a/", "http://b/"]);
@@ -282,7 +286,7 @@ async fn come_again(launch: Launch) {
         connection.abort();
 
         // A second execution would have been refused.
-        let answer = insist(&address, &key, &url).await;
+        let answer = send_until_answered(&address, &key, &url).await;
         assert_eq!(answer.status, 201, "{answer}");
         replayed += usize::from(answer.header("idempotent-replayed").is_some());
     }
@@ -320,7 +324,8 @@ async fn survives(launch: &Launch) {
         writers.spawn(async move {
             for number in 0.. {
                 let url = format!("http://{writer}.example.org/{number}");
-                let answer = insist(&address, &format!("{writer}-{number}"), &url).await;
+                let answer =
+                    send_until_answered(&address, &format!("{writer}-{number}"), &url).await;
                 // A second execution would have been refused.
                 assert_eq!(answer.status, 201, "{answer}");
                 _ = sender.send((url, answer));

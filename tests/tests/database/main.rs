@@ -98,7 +98,7 @@ async fn probe(service: &Service) -> JoinSet<()> {
 }
 
 /// Asserts that no probe has failed.
-async fn probed_well(mut probing: JoinSet<()>) {
+async fn assert_probes_passed(mut probing: JoinSet<()>) {
     probing.abort_all();
     if let Some(Err(error)) = probing.join_next().await {
         assert!(error.is_cancelled(), "{error}");

@@ -51,7 +51,7 @@ fn workspace(name: &str, manifest: &str) -> PathBuf {
 }
 
 /// Runs a cargo command in a workspace, and asserts that it prints no warning.
-fn is_quiet(home: &Path, command: &[&str]) {
+fn assert_no_warnings(home: &Path, command: &[&str]) {
     let output = cargo(home, "a workspace", &[command, &["--offline"]].concat());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(

@@ -7,7 +7,7 @@ use harness::lock::IN_PLACE;
 use harness::variant::{Variant, cargo};
 use harness::{lock, repository};
 
-use crate::{is_quiet, project, refusal, workspace};
+use crate::{assert_no_warnings, project, refusal, workspace};
 
 #[test]
 fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
@@ -42,7 +42,7 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
         generate(name, &answers, Place::Below(&home)).expect("the project is generated");
     }
     let services = ["check", "--workspace", "--exclude", "mainstay"];
-    is_quiet(&home, &[&services[..], &["--all-targets"]].concat());
+    assert_no_warnings(&home, &[&services[..], &["--all-targets"]].concat());
 }
 
 #[test]

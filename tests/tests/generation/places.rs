@@ -11,7 +11,7 @@ use harness::repository;
 use harness::variant::{Variant, cargo, files};
 use serde_json::Value;
 
-use crate::{is_quiet, project, workspace};
+use crate::{assert_no_warnings, project, workspace};
 
 #[test]
 fn init_fills_the_directory_and_keeps_other_files() {
@@ -73,7 +73,7 @@ fn workspace_without_machinery_gets_one_with_the_service() {
     );
     // Alone, without the features that tests enable: the service must name each feature that it
     // uses.
-    is_quiet(&home, &["check", "--package", "lookout"]);
+    assert_no_warnings(&home, &["check", "--package", "lookout"]);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn services_of_a_fleet_share_one_machinery() {
         "the project has no copy: {record}"
     );
     // The suite `variants` builds, lints and tests the fleet in this way.
-    is_quiet(&home, &["metadata", "--format-version", "1"]);
+    assert_no_warnings(&home, &["metadata", "--format-version", "1"]);
 }
 
 #[test]

@@ -84,11 +84,11 @@ async fn pass(hour: Hour, binary: PathBuf) {
 
     let began = Instant::now();
     add(&database, hour).await;
-    let warm = go_on(&service, &world, hour).await;
-    let end = calm(&service, &world, hour).await;
+    let warm = run_periods(&service, &world, hour).await;
+    let end = wait_for_breakers(&service, &world, hour).await;
     sql(&database, "UPDATE targets SET enabled = false").await;
     let took = began.elapsed();
-    let after = quiet(&service, &before).await;
+    let after = wait_until_idle(&service, &before).await;
 
     // Memory does not grow under load, and afterwards the service releases its resources.
     let growth = end.memory.saturating_sub(warm.memory);
@@ -106,8 +106,8 @@ async fn pass(hour: Hour, binary: PathBuf) {
         after.results,
         "every counted result is stored"
     );
-    each_in_its_time(&ledger, hour);
-    each_as_it_is(&ledger, &world, took);
+    assert_schedule(&ledger, hour);
+    assert_outcomes(&ledger, &world, took);
 }
 
 fn launch(binary: PathBuf, directory: &Path) -> Launch {
@@ -151,7 +151,7 @@ pub(crate) async fn sql(database: &Path, statements: &str) -> String {
 
 /// Lets the service work for the configured time. In every other period, the flapping hosts are
 /// down. Returns the vitals when each target was checked twice.
-async fn go_on(service: &Service, world: &World, hour: Hour) -> Vitals {
+async fn run_periods(service: &Service, world: &World, hour: Hour) -> Vitals {
     let mut seen = Vec::new();
     for period in 1..=hour.periods {
         world.flap(period % 2 == 0);
@@ -166,7 +166,7 @@ async fn go_on(service: &Service, world: &World, hour: Hour) -> Vitals {
 
 /// Waits until the circuit breakers are closed for exactly the hosts that answer, including the
 /// flapping ones.
-async fn calm(service: &Service, world: &World, hour: Hour) -> Vitals {
+async fn wait_for_breakers(service: &Service, world: &World, hour: Hour) -> Vitals {
     world.flap(false);
     let silent = [Manner::Hangs, Manner::Resets, Manner::IsGone];
     let left_alone: usize = silent.map(Manner::hosts).iter().sum();
@@ -181,7 +181,7 @@ async fn calm(service: &Service, world: &World, hour: Hour) -> Vitals {
 }
 
 /// Waits until the work has ended and its resources are released.
-async fn quiet(service: &Service, before: &Vitals) -> Vitals {
+async fn wait_until_idle(service: &Service, before: &Vitals) -> Vitals {
     let what = "the resources of before";
     until(service, IDLE * 3, what, |vitals| {
         (vitals.queued, vitals.unwritten) == (0, 0)
@@ -214,7 +214,7 @@ async fn until(
 
 /// Each target is due once in each period, never twice, until the end. A period is skipped if a
 /// check is delayed into the next one, as on an overloaded machine.
-fn each_in_its_time(ledger: &Ledger, hour: Hour) {
+fn assert_schedule(ledger: &Ledger, hour: Hour) {
     let [half, most, all] = ledger.lags();
     println!("checked after {half:?} (half), {most:?} (99 %), {all:?} (all)");
     let (shortest, longest) = (hour.period.mul_f64(0.949), hour.period.mul_f64(1.051));
@@ -239,7 +239,7 @@ fn each_in_its_time(ledger: &Ledger, hour: Hour) {
 }
 
 /// Each outcome matches the host, and no host gets more requests than necessary.
-fn each_as_it_is(ledger: &Ledger, world: &World, took: Duration) {
+fn assert_outcomes(ledger: &Ledger, world: &World, took: Duration) {
     assert_eq!(
         world.led_astray(),
         0,

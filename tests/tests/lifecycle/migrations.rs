@@ -13,7 +13,7 @@ use crate::{faulty, left_in};
 
 /// A directory with the database of an older version and this guest. It lacks the migration
 /// `recount`, which depends on the guest's name.
-async fn lived_in(guest: &str) -> TempDir {
+async fn old_database(guest: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let launch = Service::of(fleet::HELLO.binary()).directory(directory.path());
     let service = launch.start().await.unwrap().ready().await;
@@ -26,7 +26,7 @@ async fn lived_in(guest: &str) -> TempDir {
 
 #[tokio::test]
 async fn failed_migration_is_named_and_rolled_back() {
-    let directory = lived_in("twice").await;
+    let directory = old_database("twice").await;
     let here = faulty().directory(directory.path());
     for _ in 0..2 {
         let exit = here.clone().start().await.unwrap().exit().await;
@@ -37,7 +37,7 @@ async fn failed_migration_is_named_and_rolled_back() {
 
 #[tokio::test]
 async fn signal_during_a_migration_stops_cleanly() {
-    let directory = lived_in("slow").await;
+    let directory = old_database("slow").await;
     for signal in [Signal::TERM, Signal::INT] {
         let launch = faulty()
             .directory(directory.path())

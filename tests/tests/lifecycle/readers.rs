@@ -68,7 +68,7 @@ async fn shout(service: &Service, times: usize) -> Duration {
 }
 
 /// Waits until the log is read again.
-async fn lines_flow(service: &Service) {
+async fn wait_for_log_lines(service: &Service) {
     let later = service.log().from_now();
     eventually("a line of the log", async || {
         get(service, "/slow?ms=0").await;
@@ -96,7 +96,7 @@ async fn stalled_log_reader_blocks_no_request() {
     assert!(longest < AT_ONCE, "the slowest request took {longest:?}");
     assert!(grown < SPARE, "{grown} bytes more");
     later.event(LOST).await;
-    lines_flow(&service).await;
+    wait_for_log_lines(&service).await;
     let exit = service.stop().await;
     clean(&exit);
     assert_eq!(log.strays(), Vec::<String>::new());
@@ -176,7 +176,7 @@ async fn press(service: &Service, time: Duration) -> Done {
 
 /// Suspends the reader repeatedly, each time for `long`. The service must keep working, and report
 /// the exact number of lost lines.
-async fn reads_now_and_then(times: usize, long: Duration) {
+async fn measure_suspended_reader(times: usize, long: Duration) {
     let service = running(faulty().by_way_of("bash", ["-c", READER])).await;
     let reader = Reader::of(&service);
     press(&service, Duration::from_secs(1)).await;
@@ -186,7 +186,7 @@ async fn reads_now_and_then(times: usize, long: Duration) {
         reader.signal(Signal::STOP);
         unread.push(press(&service, long).await);
         reader.signal(Signal::CONT);
-        lines_flow(&service).await;
+        wait_for_log_lines(&service).await;
     }
     let (all_read, all_unread) = (Done::of(&read), Done::of(&unread));
     let ratio = all_unread.answers() / all_read.answers();
@@ -224,13 +224,13 @@ async fn reads_now_and_then(times: usize, long: Duration) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_log_reader_changes_no_result() {
-    reads_now_and_then(4, Duration::from_secs(5)).await;
+    measure_suspended_reader(4, Duration::from_secs(5)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes two minutes: cargo test -p harness --test lifecycle a_minute -- --ignored"]
 async fn log_reader_stalled_for_a_minute_changes_no_result() {
-    reads_now_and_then(1, Duration::from_mins(1)).await;
+    measure_suspended_reader(1, Duration::from_mins(1)).await;
 }
 
 #[tokio::test]
@@ -305,7 +305,7 @@ async fn log_resumes_whole_lines_after_a_full_disk() {
 
     assert!(longest < AT_ONCE, "the slowest request took {longest:?}");
     later.event(LOST).await;
-    lines_flow(&service).await;
+    wait_for_log_lines(&service).await;
     let log = service.log().clone();
     clean(&service.stop().await);
     assert_eq!(log.strays(), Vec::<String>::new());

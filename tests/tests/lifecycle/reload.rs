@@ -102,7 +102,7 @@ async fn put(service: &Service, wish: &Value) -> Answer {
 }
 
 /// The current filter, and whether it is temporary.
-async fn in_force(service: &Service) -> (Value, bool) {
+async fn current_filter(service: &Service) -> (Value, bool) {
     let mut state = service.ask("/api/log-filter").await.json();
     assert_eq!(state["configured"], "info", "{state}");
     (state["filter"].take(), !state["reverts_in"].is_null())
@@ -111,7 +111,7 @@ async fn in_force(service: &Service) -> (Value, bool) {
 #[tokio::test]
 async fn operator_changes_the_log_filter_for_a_while() {
     let service = running(faulty().set("log.filter", "info")).await;
-    assert_eq!(in_force(&service).await, (json!("info"), false));
+    assert_eq!(current_filter(&service).await, (json!("info"), false));
 
     let answer = put(&service, &json!({ "filter": "debug", "for": "1h" })).await;
     assert_eq!(answer.status, 200, "{answer}");
@@ -129,13 +129,13 @@ async fn operator_changes_the_log_filter_for_a_while() {
     assert_eq!(said.field("route"), "/say", "{said}");
     assert_eq!(said.field("method"), "GET", "{said}");
     assert!(said.field("request_id").is_string(), "{said}");
-    assert_eq!(in_force(&service).await, (json!("debug"), true));
+    assert_eq!(current_filter(&service).await, (json!("debug"), true));
 
     // The duration has a default.
     let answer = put(&service, &json!({ "filter": "error" })).await;
     let left = answer.json()["reverts_in"].as_u64().unwrap();
     assert!((890..=900).contains(&left), "{answer}");
-    assert_eq!(in_force(&service).await, (json!("error"), true));
+    assert_eq!(current_filter(&service).await, (json!("error"), true));
 
     // The filter expires by itself.
     let log = service.log().from_now();
@@ -143,7 +143,7 @@ async fn operator_changes_the_log_filter_for_a_while() {
     let is_over = |event: &_| is_refiltered_by(event, "the end of its time");
     let event = log.wait_for("the end of the time", is_over).await;
     assert_eq!(event.field("filter"), "info", "{event}");
-    assert_eq!(in_force(&service).await, (json!("info"), false));
+    assert_eq!(current_filter(&service).await, (json!("info"), false));
     let log = service.log().from_now();
     get(&service, "/say").await;
     get(&service, "/slow?ms=0").await;
@@ -174,7 +174,11 @@ async fn invalid_log_filter_is_refused() {
         let kind = answer.header("content-type");
         assert_eq!(kind, Some("application/problem+json"), "{answer}");
         assert!(answer.text().contains(expected), "{wish}: {answer}");
-        assert_eq!(in_force(&service).await, (json!("info"), false), "{wish}");
+        assert_eq!(
+            current_filter(&service).await,
+            (json!("info"), false),
+            "{wish}"
+        );
     }
     clean(&service.stop().await);
 }
@@ -188,7 +192,7 @@ async fn sighup_ends_a_temporary_log_filter() {
 
     service.event("reloaded").await;
     eventually("the filter to expire", async || {
-        let state = in_force(&service).await;
+        let state = current_filter(&service).await;
         (state == (json!("info"), false)).then_some(())
     })
     .await;

@@ -60,7 +60,7 @@ impl Watched {
     }
 
     /// Waits until this path was requested this many times.
-    async fn was_asked(&self, path: &str, times: usize) {
+    async fn wait_for_requests(&self, path: &str, times: usize) {
         let what = format!("{times} requests for {path}");
         eventually(&what, async || (self.times(path) >= times).then_some(())).await;
     }
@@ -111,7 +111,7 @@ async fn results(service: &Service, target: i64) -> Vec<Value> {
 }
 
 /// Waits until a target has this many results.
-async fn has_results(service: &Service, target: i64, count: usize) -> Vec<Value> {
+async fn wait_for_results(service: &Service, target: i64, count: usize) -> Vec<Value> {
     eventually(&format!("{count} results"), async || {
         let found = results(service, target).await;
         (found.len() >= count).then_some(found)
@@ -125,7 +125,7 @@ async fn new_target_is_checked_at_once_and_on_request() {
     let service = monitor().start().await.unwrap().ready().await;
 
     let target = add(&service, &watched.url("/")).await;
-    let found = has_results(&service, target, 1).await;
+    let found = wait_for_results(&service, target, 1).await;
 
     assert_eq!(
         (&found[0]["is_up"], &found[0]["status"]),
@@ -134,7 +134,7 @@ async fn new_target_is_checked_at_once_and_on_request() {
     let ask = |target| Request::post(&format!("/v1/targets/{target}/checks"));
     let asked = http::send(service.http().await, ask(target)).await.unwrap();
     assert_eq!(asked.status, 202, "{asked}");
-    has_results(&service, target, 2).await;
+    wait_for_results(&service, target, 2).await;
     assert_eq!(watched.times("/"), 2);
 
     let path = format!("/v1/targets/{target}/checks?limit=1");
@@ -156,7 +156,7 @@ async fn local_addresses_are_refused_unless_allowed() {
     let service = crate::monitor().set("monitor.scheduled", true);
     let service = service.start().await.unwrap().ready().await;
     let target = add(&service, &watched.url("/")).await;
-    let found = has_results(&service, target, 1).await;
+    let found = wait_for_results(&service, target, 1).await;
     assert_eq!(found[0]["reason"], "refused_address");
     assert_eq!(watched.times("/"), 0);
 }
@@ -169,7 +169,7 @@ async fn stop_finishes_running_checks() {
     let launch = monitor().directory(directory.path());
     let service = launch.clone().start().await.unwrap().ready().await;
     let target = add(&service, &watched.url("/")).await;
-    watched.was_asked("/", 1).await;
+    watched.wait_for_requests("/", 1).await;
 
     service.signal(Signal::TERM);
     service.event("draining").await;
@@ -215,7 +215,7 @@ async fn unfinished_checks_run_after_the_next_start() {
     watched.answers.send_replace(true);
     let service = launch.start().await.unwrap().ready().await;
     for target in targets {
-        has_results(&service, target, 1).await;
+        wait_for_results(&service, target, 1).await;
     }
     assert_eq!(service.stop().await.code, Some(0));
 }
@@ -232,7 +232,7 @@ async fn killed_check_runs_when_its_lease_expires() {
         .set("monitor.lease", "1h");
     let service = launch.clone().start().await.unwrap().ready().await;
     let target = add(&service, &watched.url("/")).await;
-    watched.was_asked("/", 1).await;
+    watched.wait_for_requests("/", 1).await;
 
     service.signal(Signal::KILL);
     assert_eq!(service.exit().await.signal, Some(9));
@@ -240,11 +240,11 @@ async fn killed_check_runs_when_its_lease_expires() {
 
     let service = launch.start().await.unwrap().ready().await;
     let other = add(&service, &watched.url("/other")).await;
-    has_results(&service, other, 1).await;
+    wait_for_results(&service, other, 1).await;
     assert_eq!(watched.times("/"), 1, "the target is leased");
 
     run(&service, "UPDATE schedule SET leased_until = 1").await;
-    has_results(&service, target, 1).await;
+    wait_for_results(&service, target, 1).await;
     assert_eq!(watched.times("/"), 2);
     assert_eq!(service.stop().await.code, Some(0));
 }
@@ -278,7 +278,7 @@ async fn one_by_one<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
 }
 
 /// Waits until each target was checked this many times since then.
-async fn goes_on(postgres: &Postgres, since: &str, times: usize) {
+async fn wait_for_checks(postgres: &Postgres, since: &str, times: usize) {
     let query = format!(
         "SELECT count(*) FROM (
              SELECT target_id FROM checks WHERE due_at > {since}
@@ -305,15 +305,15 @@ async fn replicas_run_each_check_once() {
     // More often than the API allows, and before the first check.
     let often = "UPDATE targets SET interval_seconds = 1, timeout_seconds = 5, enabled = true";
     postgres.query("postgres", often).await.unwrap();
-    goes_on(&postgres, "0", 4).await;
+    wait_for_checks(&postgres, "0", 4).await;
     for exit in one_by_one(running.into_iter().map(Service::stop)).await {
         assert_eq!(exit.code, Some(0), "{exit}");
     }
 
     // Each request has one result: no duplicate requests, and no lost results.
-    let asked = asked_beside_results(&postgres, &watched).await;
+    let asked = requests_without_result(&postgres, &watched).await;
     assert_eq!(asked, [0; TARGETS]);
-    each_was_due_once_in_its_period(&postgres).await;
+    assert_periods(&postgres).await;
 
     let mut running = replicas(&postgres).await;
     watched.answers.send_replace(false);
@@ -326,7 +326,7 @@ async fn replicas_run_each_check_once() {
     // The first replica may have leased all due targets.
     let killed = eventually("a replica with checks in flight", async || {
         for (index, replica) in running.iter().enumerate() {
-            if under_way(replica).await > 0 {
+            if checks_in_flight(replica).await > 0 {
                 return Some(index);
             }
         }
@@ -340,20 +340,20 @@ async fn replicas_run_each_check_once() {
 
     let now = "(SELECT max(leased_until) FROM schedule)";
     let now = postgres.query("postgres", now).await.unwrap();
-    goes_on(&postgres, &now, 2).await;
+    wait_for_checks(&postgres, &now, 2).await;
     for exit in one_by_one(running.into_iter().map(Service::stop)).await {
         assert_eq!(exit.code, Some(0), "{exit}");
     }
     // Checks that the killed replica had in flight or not stored were requested once more.
-    let asked = asked_beside_results(&postgres, &watched).await;
+    let asked = requests_without_result(&postgres, &watched).await;
     let again = asked.iter().sum::<usize>();
     assert!(asked.iter().all(|more| *more <= 1), "{asked:?}");
     assert!(again > 0, "the killed replica had no checks in flight");
-    each_was_due_once_in_its_period(&postgres).await;
+    assert_periods(&postgres).await;
 }
 
 /// The number of checks in flight on this replica.
-async fn under_way(replica: &Service) -> usize {
+async fn checks_in_flight(replica: &Service) -> usize {
     let metrics = replica.ask("/metrics").await;
     let text = metrics.text();
     let counted = |name: &str| {
@@ -365,7 +365,7 @@ async fn under_way(replica: &Service) -> usize {
 }
 
 /// The number of requests without a result, by target.
-async fn asked_beside_results(postgres: &Postgres, watched: &Watched) -> Vec<usize> {
+async fn requests_without_result(postgres: &Postgres, watched: &Watched) -> Vec<usize> {
     let counted = "SELECT substring(url from '[^/]*$'), count(*) FROM checks
          JOIN targets ON id = target_id GROUP BY url";
     let counted = postgres.query("postgres", counted).await.unwrap();
@@ -381,7 +381,7 @@ async fn asked_beside_results(postgres: &Postgres, watched: &Watched) -> Vec<usi
 }
 
 /// Jitter is the only deviation by which a period may be shorter.
-async fn each_was_due_once_in_its_period(postgres: &Postgres) {
+async fn assert_periods(postgres: &Postgres) {
     let early = "SELECT count(*) FROM (
              SELECT due_at - lag(due_at) OVER (PARTITION BY target_id ORDER BY due_at) AS period
              FROM checks

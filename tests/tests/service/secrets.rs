@@ -150,7 +150,7 @@ async fn client_data_is_not_logged() {
 }
 
 /// An HTTP/2 request for an invalid path, with a secret query.
-fn for_no_path() -> Vec<u8> {
+fn invalid_path_request() -> Vec<u8> {
     const SETTINGS: u8 = 4;
     const HEADERS: u8 = 1;
     /// `END_HEADERS` and `END_STREAM`.
@@ -185,7 +185,7 @@ async fn library_errors_do_not_log_client_data() {
         let running = launch.start().await.unwrap().ready().await;
         let address = running.http().await;
         let mut client = Conversation::open(address).await.unwrap();
-        client.write(for_no_path()).await.unwrap();
+        client.write(invalid_path_request()).await.unwrap();
         client.until(RESET).await.unwrap();
 
         let exit = running.stop().await;
