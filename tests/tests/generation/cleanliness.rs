@@ -16,7 +16,6 @@ use crate::project;
 /// Each project is generated under the name that its package has in place, so that the name makes
 /// no difference. The expected differences are committed beside this file, for review after each
 /// change.
-/// difference. What is left is committed beside this file, and read whenever it changes.
 #[test]
 fn generated_differs_from_in_place_in_tags_only() {
     let template = repository::template();

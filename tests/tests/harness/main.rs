@@ -1,5 +1,4 @@
 //! The harness itself: its helpers work, fail with a clear message, and leave nothing behind.
-//! nothing behind.
 
 mod proxy;
 mod service;

@@ -4,7 +4,6 @@
 //! A place is written ``[`file.rs:12`](../path/file.rs#L12) `item` ``, and a test
 //! ``[file.rs](../path/file.rs) `its_name` ``. When code moves, `UPDATE=1 cargo test --test readme
 //! patterns` updates the line numbers, if the item is still in its file.
-//! still in its file.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -69,7 +69,7 @@ impl Terminal {
             .iter()
             .filter(|line| !line.contains(": request "))
             .collect();
-        let status = self.process.wait().expect("it has ended");
+        let status = self.process.wait().expect("the process has ended");
         assert!(status.success(), "{status}");
         said.join("\n") + "\n"
     }
