@@ -1,8 +1,8 @@
-"""What is usual in Python where many URLs are asked at once: aiohttp on uvloop, a task for each URL,
-and a semaphore.
+"""The usual way to request many URLs at once in Python: aiohttp on uvloop, a task for each URL, and a
+semaphore.
 
-`fanout.py URL AT_ONCE` says what it is made of, and then, for each number on a line of its input, asks
-for so many paths below the URL and says how many seconds it took and how many of them are up.
+`fanout.py URL AT_ONCE` prints its versions. Then, for each number on a line of its input, it requests
+this many paths below the URL, and prints the seconds it took and the number of paths that are up.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ async def check_all(session, base, at_once, count):
 
 
 async def main(base, at_once):
-    # It has as many connections as it may have, and keeps them.
+    # The limit is the concurrency, and connections are kept.
     connector = aiohttp.TCPConnector(limit=at_once)
     async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
         versions = f"Python {platform.python_version()}, aiohttp {aiohttp.__version__}, uvloop {uvloop.__version__}"

@@ -1,4 +1,4 @@
-"""What Schemathesis is told beside the description, since no schema can say it."""
+"""Hooks for the rules that a schema cannot express."""
 
 import itertools
 import re
@@ -12,30 +12,30 @@ numbers = itertools.count()
 
 @schemathesis.hook
 def before_call(context, case, **kwargs):
-    """Mends what is only wrong in this way; whatever is meant to be wrong stays so."""
-    give_a_key_of_its_own(case.headers)
+    """Corrects requests that break only these rules; deliberately invalid requests stay invalid."""
+    make_keys_unique(case.headers)
     if isinstance(case.body, dict):
-        write_whole_numbers_as_such(case.body)
-        let_checks_end_before_the_next(case.body)
-        ask_nobody_out_there(case.body)
+        write_integers_without_fraction(case.body)
+        limit_timeout_to_interval(case.body)
+        replace_hosts(case.body)
 
 
-def give_a_key_of_its_own(headers):
-    """A key is for one request, and Schemathesis asks many."""
+def make_keys_unique(headers):
+    """Each request needs its own idempotency key."""
     for name in list(headers or {}):
         if name.lower() == "idempotency-key" and KEY.fullmatch(str(headers[name])):
             headers[name] = f"key-{next(numbers)}"
 
 
-def write_whole_numbers_as_such(body):
-    """60.0 is a whole number to a schema, and none to most that read JSON."""
+def write_integers_without_fraction(body):
+    """A schema accepts 60.0 as an integer; most JSON parsers do not."""
     for field, value in body.items():
         if isinstance(value, float) and value.is_integer():
             body[field] = int(value)
 
 
-def let_checks_end_before_the_next(target):
-    """A timeout is not longer than the interval."""
+def limit_timeout_to_interval(target):
+    """The timeout must not exceed the interval."""
     fields = ["interval_seconds", "timeout_seconds"]
     given = (target.get(field) for field in fields)
     interval, timeout = (usual if it is None else it for it, usual in zip(given, [60, 10]))
@@ -43,14 +43,14 @@ def let_checks_end_before_the_next(target):
         target["timeout_seconds"] = interval
 
 
-def ask_nobody_out_there(body):
-    """Another site for each URL, in a network that the service does not go to."""
+def replace_hosts(body):
+    """Moves each URL to a different host in a network that the service does not request."""
     if isinstance(body.get("url"), str):
-        body["url"] = elsewhere(body["url"])
+        body["url"] = private_url(body["url"])
     if isinstance(body.get("urls"), list):
-        body["urls"] = [elsewhere(url) if isinstance(url, str) else url for url in body["urls"]]
+        body["urls"] = [private_url(url) if isinstance(url, str) else url for url in body["urls"]]
 
 
-def elsewhere(url):
+def private_url(url):
     number = next(numbers)
     return SITE.sub(rf"\g<1>10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", url)

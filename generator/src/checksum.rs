@@ -1,5 +1,5 @@
-//! The checksum of the machinery: a project records it, so that an update can tell whether its copy
-//! was edited.
+//! The checksum of the machinery. A project records it, so that an update can detect edits of the
+//! copy.
 
 use std::fmt::Write;
 use std::fs;
@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 
 use crate::files::files;
 
-/// The checksum of all files below a directory: their paths and their contents.
+/// The checksum over the paths and contents of all files below a directory.
 ///
-/// A shell computes the same, in that directory, with
+/// The same in a shell, in that directory:
 /// `find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`.
 pub fn of(directory: &Path) -> Result<String> {
     let mut names = Vec::new();
@@ -21,7 +21,7 @@ pub fn of(directory: &Path) -> Result<String> {
         let name = name.with_context(|| format!("{} is not UTF-8", file.display()))?;
         names.push(name.to_owned());
     }
-    // By bytes: a `Path` is compared component by component, which is another order.
+    // By bytes: `Path` compares component by component, which gives another order.
     names.sort();
     let mut sums = String::new();
     for name in names {

@@ -1,10 +1,10 @@
-//! Directories of files: what is in them, and copies of them.
+//! Lists and copies directories of files.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// Every file below a directory, by its path from there.
+/// Every file below a directory, by its relative path.
 pub fn files(directory: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut pending = vec![directory.to_owned()];
@@ -24,7 +24,7 @@ pub fn files(directory: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
-/// Copies these files, by their path from one directory to the same path in another.
+/// Copies these files, by their relative paths, from one directory to another.
 pub fn copy(from: &Path, files: impl IntoIterator<Item = PathBuf>, to: &Path) -> io::Result<()> {
     for file in files {
         let target = to.join(&file);

@@ -1,4 +1,4 @@
-//! Generation: a project from the template and a set of answers, as `cargo generate` makes it.
+//! Generation: creates a project from the template and a set of answers, as `cargo generate` does.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,27 +14,27 @@ use crate::files::{copy, files};
 use crate::workspace::Workspace;
 use crate::{checksum, repository};
 
-/// What `cargo generate` would ask. What is left out has its default.
+/// The answers to the questions of `cargo generate`. `None` means the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Answers {
     pub database: Option<String>,
     pub example: Option<String>,
-    /// Separated by commas; empty for none.
+    /// Separated by commas; empty for no files.
     pub deploy: Option<String>,
-    /// Where the machinery is, from the project.
+    /// The path of the machinery, relative to the project.
     pub mainstay: Option<String>,
 }
 
-/// Where and how a project is put.
+/// Where a project is generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place<'a> {
-    /// In a new directory of this one, named like the project.
+    /// In a new directory below this one, with the name of the project.
     Below(&'a Path),
     /// In this directory itself.
     Init(&'a Path),
 }
 
-/// The name of a project that is asked for by `name`, and of its directory.
+/// Normalizes a name for the project and its directory.
 pub fn project_name(name: &str) -> String {
     let name_in_snake_case = name.to_snake_case();
     if name_in_snake_case == name {
@@ -74,15 +74,15 @@ pub fn generate(name: &str, answers: &Answers, place: Place<'_>) -> Result<PathB
         init,
         silent: true,
         quiet: true,
-        // The list of members is edited in `Workspace::add`, which keeps comments.
+        // `Workspace::add` edits the list of members and keeps comments.
         no_workspace: true,
         vcs: Some(Vcs::None),
         ..GenerateArgs::default()
     })
     .map_err(|error| {
-        // cargo-generate makes the directory before it looks at the answers.
+        // cargo-generate creates the directory before it checks the answers.
         for made in entries(&directory).difference(&before) {
-            // Only what is empty can be removed like this.
+            // `remove_dir` fails on a directory that is not empty, which must stay.
             _ = fs::remove_dir(made);
         }
         in_words(&error, &project)
@@ -91,7 +91,7 @@ pub fn generate(name: &str, answers: &Answers, place: Place<'_>) -> Result<PathB
     Ok(project)
 }
 
-/// What is passed to cargo-generate as `--define`.
+/// The values for cargo-generate's `--define`.
 fn definitions(answers: &Answers, project: &Path, staged: &Path) -> Result<Vec<String>> {
     let deploy = answers.deploy.as_ref();
     let workspace = match Workspace::around(project)? {
@@ -114,12 +114,12 @@ fn definitions(answers: &Answers, project: &Path, staged: &Path) -> Result<Vec<S
         .collect())
 }
 
-/// The machinery of a template that was [`staged`].
+/// The machinery in a [`staged`] template.
 pub fn machinery(staged: &Path) -> PathBuf {
     staged.join("template/mainstay")
 }
 
-/// What cargo-generate refuses with, without the path and the line of a hook.
+/// cargo-generate's message without the path and the line of a hook.
 fn in_words(error: &anyhow::Error, project: &Path) -> anyhow::Error {
     let whole = format!("{error:#}");
     if whole.contains("Target directory already exists") {
@@ -141,7 +141,8 @@ fn in_words(error: &anyhow::Error, project: &Path) -> anyhow::Error {
     )
 }
 
-/// Puts the project's own entry where cargo would. Otherwise the first build would change the lock file.
+/// Sorts the project's own entry as cargo does. Otherwise the first build would change the lock
+/// file.
 fn sort_lock(project: &Path, name: &str) -> Result<()> {
     let path = project.join("Cargo.lock");
     let Ok(lock) = fs::read_to_string(&path) else {
@@ -162,8 +163,8 @@ fn sort_lock(project: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The template as it would be committed: what an editor or a run has left in it, perhaps with
-/// secrets, stays here. Without git, it is taken as it is.
+/// A copy of the template without the files that git ignores, which may contain secrets. Without
+/// git, all files are copied.
 pub fn staged(repository: &Path) -> Result<TempDir> {
     let staged = tempfile::tempdir()?;
     let mut git = Command::new("git");

@@ -1,4 +1,4 @@
-//! The repository of a new project.
+//! The git repository of a new project.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -11,7 +11,7 @@ pub fn is_inside(directory: &Path) -> Result<bool> {
     Ok(output.status.success() && output.stdout.starts_with(b"true"))
 }
 
-/// Makes a repository of a directory, with one commit of all that is in it.
+/// Initializes a repository in a directory, with one commit of all files.
 pub fn commit_all(directory: &Path, message: &str) -> Result<()> {
     let mut init = vec!["init", "--quiet"];
     if !is_configured(directory, "init.defaultBranch")? {
@@ -21,7 +21,7 @@ pub fn commit_all(directory: &Path, message: &str) -> Result<()> {
     succeed(directory, &["add", "--all"])?;
 
     let mut commit = Vec::new();
-    // The author, if git knows one. A commit without an author is refused.
+    // Uses the configured author, if there is one: git refuses a commit without an author.
     if !run(directory, &["var", "GIT_AUTHOR_IDENT"])?
         .status
         .success()
@@ -33,7 +33,7 @@ pub fn commit_all(directory: &Path, message: &str) -> Result<()> {
             "user.email=mainstay@localhost",
         ]);
     }
-    // Signatures and hooks are for the owner's commits: they may ask questions.
+    // Disables signatures and hooks, which may ask questions.
     commit.extend(["-c", "commit.gpgSign=false", "commit", "--quiet"]);
     commit.extend(["--no-verify", "--message", message]);
     succeed(directory, &commit)

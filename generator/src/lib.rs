@@ -1,7 +1,7 @@
 //! Generates a service from the template of this repository, as `cargo generate` does.
 //!
-//! A package of its own, so that the first command of a new user builds this and nothing of the
-//! tests.
+//! A separate package, so that the first command of a new user does not build the tests'
+//! dependencies.
 
 pub mod checksum;
 pub mod files;
@@ -10,7 +10,7 @@ pub mod git;
 pub mod repository;
 pub mod workspace;
 
-/// The cargo that runs this, or else the one on the path.
+/// The path of cargo: the one that runs this program, or else the one on the `PATH`.
 pub fn cargo() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }

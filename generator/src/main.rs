@@ -1,4 +1,4 @@
-//! What a new user and a maintainer run in this repository: `cargo run -- COMMAND`.
+//! The commands of this repository for new users and maintainers: `cargo run -- COMMAND`.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -24,18 +24,18 @@ struct Arguments {
 enum Task {
     /// Generate a new service and run it
     New(New),
-    /// Run every test there is, after installing what they need (where apt and root are at hand)
+    /// Run all tests, after installing their prerequisites (if apt and root are available)
     #[command(disable_help_flag = true)]
     Test(HandedOver),
     /// Measure build times, start, memory, size and speed, and write them to docs/performance.md
     #[command(disable_help_flag = true)]
     Measure(HandedOver),
-    /// Bring up to date what generation needs to know of template/: locks, names, the checksum
+    /// Update the files that generation derives from template/: locks, names, the checksum
     #[command(disable_help_flag = true)]
     Lock(HandedOver),
 }
 
-/// What the harness does. It is a package of its own, and built when it is asked for.
+/// A command of the harness, a separate package that is built on demand.
 #[derive(Debug, clap::Args)]
 struct HandedOver {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -44,29 +44,29 @@ struct HandedOver {
 
 #[derive(Debug, clap::Args)]
 struct New {
-    /// What the service is called
+    /// Name of the service
     name: String,
-    /// Where its directory is made [default: beside this repository]
+    /// Directory to create the project in [default: beside this repository]
     #[arg(long, value_name = "DIRECTORY")]
     into: Option<PathBuf>,
-    /// Where the service keeps its data
+    /// Database of the service
     #[arg(long, value_parser = ["sqlite", "postgres"], default_value = "sqlite")]
     database: String,
-    /// What it starts from
+    /// Example to start from
     #[arg(long, value_parser = ["hello", "monitor"], default_value = "hello")]
     example: String,
-    /// Which files for deployment it gets: any of docker, kubernetes, systemd, github, with commas
-    /// between, or empty for none [default: all]
+    /// Deployment files, separated by commas: any of docker, kubernetes, systemd, github; empty for
+    /// none [default: all]
     #[arg(long)]
     deploy: Option<String>,
-    /// Where the machinery is, from the service's directory [default: the one of the workspace around
-    /// it, or else a copy]
+    /// Path of the machinery, relative to the service [default: the one in the surrounding
+    /// workspace, or else a copy]
     #[arg(long, value_name = "PATH")]
     mainstay: Option<String>,
-    /// Generate only
+    /// Generate without running
     #[arg(long)]
     no_run: bool,
-    /// Set where this runs itself to generate
+    /// Set in the child process that generates
     #[arg(long, hide = true)]
     only_files: bool,
 }
@@ -104,12 +104,13 @@ impl New {
         }
         eprintln!("Building and starting it, as `cargo run` would there; Ctrl-C stops it …");
         let mut cargo = Command::new(cargo());
-        // Not `--locked`: the lock may be that of a workspace around it.
+        // Not `--locked`: a surrounding workspace may own the lock.
         cargo.arg("run").current_dir(&project);
         become_cargo(cargo)
     }
 
-    /// In the child process: writes the files, and to stdout the project's directory or what failed.
+    /// Runs in the child process: writes the files, and prints the project's directory or the
+    /// error.
     fn write_files(self) -> ExitCode {
         match self.files() {
             Ok(project) => {
@@ -154,7 +155,8 @@ impl New {
         generate(&self.name, &answers, Place::Below(&directory))
     }
 
-    /// A first commit, so that `--version` can name it. A service is complete without.
+    /// Creates the first commit, which `--version` reports. A failure is not fatal: the service
+    /// works without it.
     fn commit(&self, project: &Path) {
         let committed = git::is_inside(project).and_then(|inside| {
             let message = format!("Generate {} from the template Mainstay", self.name);
@@ -165,15 +167,15 @@ impl New {
             }
         });
         if let Err(error) = committed {
-            eprintln!("It is not in a repository of git: {error:#}");
+            eprintln!("The service is not in a git repository: {error:#}");
         }
     }
 }
 
 /// Generates in a child process, and returns the project's directory.
 ///
-/// cargo-generate writes each of its steps to stderr, and has no switch for that. It also needs a name
-/// in the environment, which the template does not use.
+/// cargo-generate prints each of its steps to stderr, and has no option against that. It also
+/// requires a user name in the environment, which the template does not use.
 fn generate_quietly() -> Result<PathBuf> {
     let mut arguments = std::env::args_os().skip(1);
     let output = Command::new(std::env::current_exe()?)
@@ -182,20 +184,24 @@ fn generate_quietly() -> Result<PathBuf> {
         .args(arguments)
         .env("CARGO_NAME", "mainstay")
         .output()?;
-    let said = String::from_utf8(output.stdout)?;
+    let printed = String::from_utf8(output.stdout)?;
     if output.status.success() {
-        return Ok(PathBuf::from(said));
+        return Ok(PathBuf::from(printed));
     }
-    // It has failed otherwise, for example by a panic.
+    // Another failure, for example a panic.
     let stderr = || {
         String::from_utf8_lossy(&output.stderr)
             .trim_end()
             .to_owned()
     };
-    Err(anyhow!(if said.is_empty() { stderr() } else { said }))
+    Err(anyhow!(if printed.is_empty() {
+        stderr()
+    } else {
+        printed
+    }))
 }
 
-/// Becomes the harness, with the arguments of this process.
+/// Replaces this process with the harness, with the same arguments.
 fn hand_over() -> Result<ExitCode> {
     let mut cargo = Command::new(cargo());
     cargo
@@ -205,10 +211,11 @@ fn hand_over() -> Result<ExitCode> {
     become_cargo(cargo)
 }
 
-/// Becomes cargo, so that Ctrl-C reaches what it runs and nothing else.
+/// Replaces this process with cargo, so that Ctrl-C reaches only the programs that cargo runs.
 fn become_cargo(mut cargo: Command) -> Result<ExitCode> {
     std::io::stdout().flush()?;
-    // Build scripts that look at these would run again for cargo as it is called by hand.
+    // Build scripts that depend on these variables would run again when the user calls cargo
+    // directly.
     let of_this = ["CARGO_MANIFEST_", "CARGO_PKG_"];
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

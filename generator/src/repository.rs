@@ -1,4 +1,4 @@
-//! Where things are in this repository, and which commit it is at.
+//! The paths of this repository, and its commit.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,16 +13,16 @@ pub fn template() -> PathBuf {
     root().join("template")
 }
 
-/// Where this repository was cloned from, if it was.
+/// The URL that this repository was cloned from, if there is one.
 pub fn origin() -> Option<String> {
-    // A path means nothing on another machine.
+    // A local path is useless on another machine.
     git(&["remote", "get-url", "origin"]).filter(|url| url.contains("://"))
 }
 
-/// The commit of this repository, with `-dirty` behind it if files differ from that commit. `None` if
-/// this is a copy without its history.
+/// The commit of this repository, with the suffix `-dirty` if files differ from it. `None` in a
+/// copy without history.
 pub fn commit() -> Option<String> {
-    // In a copy, git would answer for a repository around it.
+    // In a copy, git would report a surrounding repository.
     let within = git(&["rev-parse", "--show-prefix"])?;
     if !within.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! The workspace around a new service: whether it has a machinery already, and its list of members.
+//! The workspace around a new service: its machinery, if it has one, and its list of members.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,14 +8,14 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
-/// The workspace that a package in some directory belongs to.
+/// A cargo workspace.
 #[derive(Debug)]
 pub struct Workspace {
     root: PathBuf,
 }
 
 impl Workspace {
-    /// The workspace that a new package, in this directory of its own, would belong to.
+    /// The workspace that a new package in this directory would belong to.
     pub fn around(package: &Path) -> Result<Option<Self>> {
         for root in package.ancestors().skip(1) {
             let manifest = root.join("Cargo.toml");
@@ -32,7 +32,7 @@ impl Workspace {
         Ok(None)
     }
 
-    /// Its packages, by name, with the directory of each.
+    /// The directories of its packages, by name.
     pub fn packages(&self) -> Result<BTreeMap<String, PathBuf>> {
         let mut cargo = Command::new(crate::cargo());
         cargo
@@ -59,7 +59,7 @@ impl Workspace {
         &self.root
     }
 
-    /// Makes the package in a directory a member, unless a pattern of the list covers it.
+    /// Adds a package to the members, unless a pattern of the list covers it.
     pub fn add(&self, directory: &Path) -> Result<()> {
         if self.packages()?.values().any(|member| member == directory) {
             return Ok(());
@@ -99,7 +99,7 @@ fn add_member(manifest: &mut DocumentMut, member: &str) -> Option<()> {
         .or_insert(Item::Value(Value::Array(Array::new())));
     let members = members.as_array_mut()?;
     let mut value = Value::from(member);
-    // In the layout of the entry before it.
+    // Formatted like the preceding entry.
     let last = members.iter().last().and_then(|last| last.decor().prefix());
     match last.and_then(|prefix| prefix.as_str()) {
         Some(prefix) if members.len() > 1 || prefix.contains('\n') => {
@@ -111,7 +111,7 @@ fn add_member(manifest: &mut DocumentMut, member: &str) -> Option<()> {
     Some(())
 }
 
-/// The path that leads from one directory to another, as a manifest has it.
+/// The relative path from one directory to another, as manifests write it.
 pub fn relative(from: &Path, to: &Path) -> String {
     let (mut from, mut to) = (from.components().peekable(), to.components().peekable());
     while from.peek().is_some() && from.peek() == to.peek() {

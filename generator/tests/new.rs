@@ -1,5 +1,5 @@
-//! `cargo run -- new`: where the service is put, what it uses of its surroundings, and with which words it
-//! is refused.
+//! `cargo run -- new`: the place of the service, its use of a surrounding workspace, and the error
+//! messages.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -19,7 +19,7 @@ fn place() -> TempDir {
 fn new(name: &str, into: &Path) -> Command {
     let mut new = Command::new(PROGRAM);
     new.args(["new", name, "--no-run", "--into"]).arg(into);
-    // In a container, nothing names who is at work.
+    // Containers usually do not set a user name.
     new.env_remove("USER").env_remove("CARGO_NAME");
     new
 }
@@ -100,7 +100,7 @@ fn new_refuses_a_place_that_does_not_exist() {
 fn new_makes_a_repository_with_a_commit() {
     let (place, home) = (place(), place());
     let output = new("my-svc", place.path())
-        // Nobody has told git who they are.
+        // git has no configured author.
         .env("HOME", home.path())
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -154,7 +154,7 @@ fn new_adds_to_no_list_that_covers_the_service() {
     let services = place.path().join("services");
     fs::create_dir(&services).unwrap();
 
-    // A pattern without a match is an error to cargo.
+    // cargo treats a pattern without a match as an error.
     let said = refused("lookout", &services);
     assert!(said.contains("--mainstay says where it is"), "{said}");
 
@@ -196,7 +196,8 @@ fn new_refuses_a_name_that_the_workspace_has() {
 #[test]
 fn new_needs_no_network_and_runs_no_command() {
     let (place, beside) = (place(), place());
-    // A namespace of its own has no network but a loopback that is down; an empty PATH, no commands.
+    // The namespace has no network except a loopback that is down; the empty `PATH` has no
+    // commands.
     let output = Command::new("unshare")
         .args(["--map-root-user", "--net", "--", "/usr/bin/env"])
         .args(["PATH=/nonexistent", PROGRAM, "new", "alone", "--no-run"])
@@ -211,7 +212,7 @@ fn new_needs_no_network_and_runs_no_command() {
     generated("alone", beside.path());
     let [usual, alone] = [&beside, &place].map(|place| place.path().join("alone"));
     let is_content = |file: &&std::path::PathBuf| {
-        // The record names the commit of the template, which git knows.
+        // The record names the template's commit, which needs git.
         !file.starts_with(".git") && !file.ends_with(".template.toml")
     };
     let (names, there) = (files(&usual), files(&alone));
@@ -241,7 +242,7 @@ fn new_starts_the_service_as_if_cargo_was_called_by_hand() {
 
     assert!(status.unwrap().success());
     let environment = read(&environment);
-    // A build script that looks at these would run again for a user who has others.
+    // A build script that depends on these would run again for a user with other values.
     for name in ["CARGO_PKG_NAME=", "CARGO_MANIFEST_DIR="] {
         assert!(!environment.contains(name), "{environment}");
     }

@@ -1,7 +1,7 @@
-//! A browser without a window: Chromium, told what to do over a pipe, in the protocol of its developer tools.
+//! Drives a headless Chromium over a pipe with the Chrome `DevTools` protocol.
 //!
-//! Everything that a page asks for and everything that it complains about is kept. No name leads
-//! anywhere, so that a page that needs another machine fails here as well.
+//! Every request and every console message of the page is recorded. Host names do not resolve, so a
+//! page that needs another machine fails here as well.
 
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write, pipe};
 use std::process::{Child, Command, Stdio};
@@ -14,10 +14,10 @@ use command_fds::{CommandFdExt, FdMapping};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Longer than anything here takes; only a failure waits for it.
+/// An upper bound: only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// One page in a browser of its own. Dropped, both are gone.
+/// One page in its own browser process. Dropping it ends both.
 #[derive(Debug)]
 pub struct Page {
     process: Child,
@@ -27,12 +27,12 @@ pub struct Page {
     asked: u64,
     requests: Vec<String>,
     complaints: Vec<String>,
-    /// What the browser keeps. It is dropped after the process.
+    /// The browser's profile. The process must be dropped before it.
     _profile: TempDir,
 }
 
 impl Page {
-    /// A page with nothing in it.
+    /// Opens a blank page.
     pub fn blank() -> Result<Page> {
         let profile = TempDir::with_prefix("mainstay-browser-")?;
         let (orders, news) = (pipe()?, pipe()?);
@@ -67,8 +67,8 @@ impl Page {
             },
         ])?;
         let process = chromium.spawn().context("chromium cannot be run")?;
-        // The command has the browser's ends: as long as it lives, a browser that has gone would not
-        // be noticed.
+        // The command owns the browser's pipe ends. While it lives, the pipes stay open after the
+        // browser exits.
         drop(chromium);
         let mut page = Page {
             process,
@@ -89,14 +89,14 @@ impl Page {
         Ok(page)
     }
 
-    /// Goes there, and stays until this expression is true.
+    /// Opens a URL, and waits until the expression is true.
     pub fn open(&mut self, url: &str, until: &str) -> Result<()> {
         let gone = self.order("Page.navigate", &json!({ "url": url }))?;
         ensure!(gone["errorText"].is_null(), "{url}: {gone}");
         self.wait(until)
     }
 
-    /// Waits until this expression is true: looks again whenever something on the page has changed.
+    /// Waits until the expression is true. It is evaluated again after each change of the page.
     pub fn wait(&mut self, expression: &str) -> Result<()> {
         let holds = self.run(&format!(
             "new Promise((done) => {{
@@ -111,7 +111,7 @@ impl Page {
             .with_context(|| format!("never: {expression}"))
     }
 
-    /// The value of an expression; of a promise, what becomes of it.
+    /// Evaluates an expression. A promise is awaited.
     pub fn run(&mut self, expression: &str) -> Result<Value> {
         let what = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
         let mut answer = self.order("Runtime.evaluate", &what)?;
@@ -120,7 +120,7 @@ impl Page {
         Ok(answer["result"]["value"].take())
     }
 
-    /// Presses a key, and lets go of it.
+    /// Presses and releases a key.
     pub fn press(&mut self, key: &str) -> Result<()> {
         let (code, text) = match key {
             "Enter" => (13, Some("\r")),
@@ -138,7 +138,7 @@ impl Page {
         self.order("Input.dispatchKeyEvent", &event).map(drop)
     }
 
-    /// Shows the page as to somebody who prefers these colors: `light` or `dark`.
+    /// Emulates `prefers-color-scheme`: `light` or `dark`.
     pub fn prefer(&mut self, colors: &str) -> Result<()> {
         let feature = json!({ "name": "prefers-color-scheme", "value": colors });
         self.order(
@@ -148,17 +148,17 @@ impl Page {
         .map(drop)
     }
 
-    /// The address of each request that it has made.
+    /// The URL of each request that the page sent.
     pub fn requests(&self) -> &[String] {
         &self.requests
     }
 
-    /// What it has put on the console, has thrown, or was refused.
+    /// Console messages, exceptions and refused requests.
     pub fn complaints(&self) -> &[String] {
         &self.complaints
     }
 
-    /// What the browser answers to an order. What else it tells by then is kept.
+    /// Sends a command, and returns its result. Events that arrive before it are recorded.
     fn order(&mut self, method: &str, parameters: &Value) -> Result<Value> {
         self.asked += 1;
         let mut order = json!({ "id": self.asked, "method": method, "params": parameters });
@@ -178,14 +178,14 @@ impl Page {
     }
 
     fn note(&mut self, news: &Value) {
-        let told = &news["params"];
+        let parameters = &news["params"];
         match news["method"].as_str() {
             Some("Network.requestWillBeSent") => {
-                let url = told["request"]["url"].as_str().unwrap_or_default();
+                let url = parameters["request"]["url"].as_str().unwrap_or_default();
                 self.requests.push(url.to_owned());
             }
             Some("Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded") => {
-                self.complaints.push(told.to_string());
+                self.complaints.push(parameters.to_string());
             }
             _ => {}
         }
@@ -199,15 +199,15 @@ impl Drop for Page {
     }
 }
 
-/// Each message of the browser, as it comes. They end with a zero.
+/// Reads the browser's messages. Each one ends with a zero byte.
 fn listen(pipe: PipeReader) -> Receiver<Value> {
-    let (tell, news) = channel();
+    let (sender, news) = channel();
     thread::spawn(move || {
         for message in BufReader::new(pipe).split(0).map_while(Result::ok) {
             let Ok(message) = serde_json::from_slice(&message) else {
                 break;
             };
-            if tell.send(message).is_err() {
+            if sender.send(message).is_err() {
                 break;
             }
         }

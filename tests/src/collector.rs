@@ -1,8 +1,8 @@
-//! A collector of OpenTelemetry: it accepts traces by HTTP and protobuf, and refuses or stalls if a test
-//! says so.
+//! A collector of OpenTelemetry: it accepts traces over HTTP and protobuf, and refuses or stalls
+//! when a test asks for it.
 //!
-//! It decodes requests with the messages of OpenTelemetry itself. A request that it cannot decode fails
-//! the test that waits for something.
+//! It decodes requests with the messages of OpenTelemetry itself. A request that it cannot decode
+//! fails the test that waits for spans.
 
 use std::{
     convert::Infallible,
@@ -41,14 +41,14 @@ use tokio_rustls::{
 /// Long enough for the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running collector. Dropped, it is gone, and its connections with it.
+/// A running collector. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct Collector {
     address: SocketAddr,
     /// Its certificate in PEM, if it is behind TLS.
     authority: Option<String>,
     shared: Arc<Shared>,
-    /// Aborted when this is dropped.
+    /// Aborted on drop.
     _accepting: JoinSet<()>,
 }
 
@@ -66,18 +66,18 @@ pub enum Manner {
 struct Shared {
     manner: Mutex<Manner>,
     heard: Mutex<Heard>,
-    /// The requests so far, accepted or not.
+    /// The number of requests so far, accepted or not.
     requests: watch::Sender<usize>,
 }
 
-/// What it has received.
+/// What the collector has received.
 #[derive(Clone, Debug, Default)]
 pub struct Heard {
     /// The accepted spans.
     pub spans: Vec<Span>,
-    /// The attributes of the last sender.
+    /// The attributes of the last resource.
     pub resource: Vec<KeyValue>,
-    /// The heads and bodies of all requests, also of refused ones.
+    /// The heads and bodies of all requests, including refused ones.
     pub bytes: Vec<u8>,
     /// The headers of the last request.
     pub headers: HeaderMap,
@@ -90,12 +90,12 @@ impl Collector {
         Collector::at(SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 
-    /// A collector at this address.
+    /// Starts a collector at this address.
     pub async fn at(address: SocketAddr) -> io::Result<Collector> {
         Collector::with(address, None).await
     }
 
-    /// A collector behind TLS, as `localhost`, with a self-signed certificate.
+    /// Starts a collector behind TLS, as `localhost`, with a self-signed certificate.
     pub async fn by_tls() -> io::Result<Collector> {
         let names = vec!["localhost".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
@@ -135,7 +135,7 @@ impl Collector {
         self.address
     }
 
-    /// Its URL, for `otlp.endpoint`.
+    /// The URL for `otlp.endpoint`.
     pub fn endpoint(&self) -> String {
         match self.authority {
             Some(_) => format!("https://localhost:{}", self.address.port()),
@@ -143,12 +143,12 @@ impl Collector {
         }
     }
 
-    /// Its certificate in PEM, if it is behind TLS.
+    /// The certificate in PEM, if the collector uses TLS.
     pub fn authority(&self) -> &str {
         self.authority.as_deref().unwrap_or_default()
     }
 
-    /// Sets how it answers from now on.
+    /// Sets how it answers the next requests.
     pub fn manner(&self, manner: Manner) {
         *lock(&self.shared.manner) = manner;
     }
@@ -157,7 +157,7 @@ impl Collector {
         lock(&self.shared.heard).clone()
     }
 
-    /// Waits for so many requests since the start, accepted or not.
+    /// Waits until this many requests have arrived since the start, accepted or not.
     #[track_caller]
     pub fn requests(&self, count: usize) -> impl Future<Output = ()> {
         self.wait(format!("{count} requests"), move |_, requests| {
@@ -165,7 +165,7 @@ impl Collector {
         })
     }
 
-    /// Waits for a span that fits, and gives the first.
+    /// Waits for the first span that matches, and returns it.
     #[track_caller]
     pub fn span(&self, what: &str, fits: impl Fn(&Span) -> bool) -> impl Future<Output = Span> {
         self.wait(what.to_owned(), move |heard, _| {
@@ -190,7 +190,7 @@ impl Collector {
                     if let Some(found) = look(&heard, count) {
                         return found;
                     }
-                    requests.changed().await.expect("its sender is here");
+                    requests.changed().await.expect("the sender is alive");
                 }
             };
             let found = timeout(PATIENCE, found).await;
@@ -231,7 +231,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
 
 async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
     let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
-    // A killed service disconnects in the middle of a request.
+    // A service that is killed disconnects in the middle of a request.
     _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;

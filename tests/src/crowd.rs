@@ -1,7 +1,7 @@
 //! Thousands of connections that are held open at once, and the memory that each costs the service.
 //!
-//! Clients are gathered by their [`Manner`], one after the other, and stay until the crowd is
-//! dropped. A crowd is whole when the service itself counts every one of them.
+//! Clients connect one after another, each with the same [`Manner`], and stay until the crowd is
+//! dropped. A crowd is complete when the service's own gauges count all of it.
 
 use std::time::Duration;
 
@@ -12,41 +12,41 @@ use tokio::time::{sleep, timeout};
 use crate::http::{Answer, Conversation, Failure, get};
 use crate::service::{Launch, Service};
 
-/// What a client has said before it falls silent.
+/// What a client sends before it falls silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
-    /// One request, which was answered.
+    /// One request, and reads its answer.
     Idle,
     /// Nothing.
     Silent,
     /// Half the head of a request.
     HalfOpen,
-    /// A request in flight: half of its body is still to come.
+    /// A request in flight: half of its body is still missing.
     Busy,
 }
 
-/// Clients that hold their connections.
+/// Clients that hold their connections open.
 #[derive(Debug)]
 pub struct Crowd {
     clients: Vec<Conversation>,
-    /// What each of them costs the service, in bytes of resident memory.
+    /// Resident memory of the service for each client, in bytes.
     pub bytes_each: u64,
 }
 
-/// What a service counts on its public listener.
+/// The service's gauges of its public listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
     pub connections: usize,
     pub in_flight: usize,
 }
 
-/// Connections that a crowd leaves for others.
+/// Connections of the limit that a crowd leaves to other clients.
 const ROOM: usize = 100;
 
-/// Files of this process that are no connections of a crowd.
+/// Open files of this process that are not connections of a crowd.
 const OWN_FILES: usize = 1000;
 
-/// For the service to count a crowd whose last client has connected.
+/// The time limit for the service to count a crowd after its last client has connected.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const ASKS: &str = "GET /v1/targets HTTP/1.1\r\nhost: crowd\r\n\r\n";
@@ -55,7 +55,7 @@ const HALF_A_BODY: &str = "POST /v1/targets HTTP/1.1\r\nhost: crowd\r\n\
     content-type: application/json\r\ncontent-length: 19\r\n\r\n{ \"url\": ";
 const OTHER_HALF: &str = "\"nowhere\"}";
 
-/// Lets so many connections be held from this process.
+/// Raises this process's limit on open files, so that it can hold this many connections.
 pub fn make_room(connections: usize) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
@@ -73,8 +73,8 @@ pub fn make_room(connections: usize) -> Result<()> {
     Ok(())
 }
 
-/// Sends nobody away while a crowd of this size gathers and is looked at. There is no need for more
-/// places than ever: whoever has sent half of a body has none.
+/// Configures a service that keeps this many connections open while a test gathers and measures
+/// them. The limit on requests in flight stays at its default, since half a body holds no permit.
 pub fn welcoming(launch: Launch, connections: usize) -> Launch {
     launch
         .set("http.max_connections", connections + ROOM)
@@ -84,7 +84,8 @@ pub fn welcoming(launch: Launch, connections: usize) -> Launch {
 }
 
 impl Crowd {
-    /// So many clients of the same manner, all of them counted by the service.
+    /// Connects this many clients with the same manner, and waits until the service counts them
+    /// all.
     pub async fn gather(service: &Service, manner: Manner, size: usize) -> Result<Crowd> {
         let address = service.http().await;
         let (before, memory) = (Count::by(service).await?, service.rss());
@@ -109,7 +110,7 @@ impl Crowd {
             in_flight: before.in_flight + busy,
         };
         whole.reached_by(service).await?;
-        // Half a head is in no count: it has been read when what came later is answered.
+        // Half a head appears in no gauge. The answer to a later request proves that it was read.
         get(address, "/livez").await?;
         whole.reached_by(service).await?;
         let bytes_each = service.rss().saturating_sub(memory) / size as u64;
@@ -119,7 +120,7 @@ impl Crowd {
         })
     }
 
-    /// Those who were busy say the rest, and get their answers.
+    /// Sends the rest of the busy clients' requests, and returns their answers.
     pub async fn finish(&mut self) -> Result<Vec<Answer>, Failure> {
         for client in &mut self.clients {
             client.write(OTHER_HALF).await?;
@@ -145,7 +146,7 @@ impl Count {
         })
     }
 
-    /// Waits until the service counts exactly as many: whoever was there for a moment has gone.
+    /// Waits until the service counts exactly these numbers, without short-lived connections.
     pub async fn reached_by(self, service: &Service) -> Result<()> {
         let mut last = None;
         let counting = async {

@@ -1,18 +1,18 @@
-//! Waiting for what can only be asked for.
+//! Polling for a state that the service does not announce.
 
 use std::time::Duration;
 
-/// Between two askings.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(20);
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Asks until the answer is the one that is waited for. What the service tells by itself is waited
-/// for in its log.
+/// Polls until the closure returns a value. For a state that the service logs, wait for the log
+/// event instead.
 ///
 /// # Panics
 ///
-/// When it does not come.
+/// On timeout.
 pub async fn eventually<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {

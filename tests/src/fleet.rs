@@ -1,11 +1,12 @@
-//! The fleet: every service that the suites run, as members of one workspace with one machinery.
+//! The fleet: every service that the suites run, in one workspace that shares one machinery.
 //!
-//! Cargo unites the features of packages that are built together. So all members are always built
-//! together: each dependency, and the machinery, is compiled once. `tests/faults` turns on what the tests
-//! of the members need as well, so that a build and a test of the workspace share their dependencies.
+//! Cargo unifies the features of packages that are built together. So all members are always built
+//! together, and each dependency and the machinery is compiled once. `tests/faults` also enables
+//! the features that the members' tests need, so that a build and a test of the workspace share
+//! their dependencies.
 //!
-//! The workspace keeps its place between runs, and only files that changed are written, so that cargo
-//! builds again what changed and nothing else.
+//! The workspace stays in the same directory between runs, and only changed files are written, so
+//! that cargo rebuilds only what changed.
 
 mod shape;
 
@@ -22,7 +23,7 @@ use crate::overlay;
 use crate::repository;
 use crate::variant::{cargo_command, cargo_with, copy, settle};
 
-/// A service of the fleet.
+/// A service in the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
     name: &'static str,
@@ -31,7 +32,7 @@ pub struct Member {
     change: Change,
 }
 
-/// What its owner has made of it.
+/// A change to the generated project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     None,
@@ -61,7 +62,7 @@ pub const TWO_DATABASES: Member =
 pub const ECHO_SERVER: Member = Member::new("svc-echo-server", "sqlite", "hello")
     .with(Change::Shape("A server that speaks another protocol"));
 
-/// The first one brings the machinery, which the others use.
+/// The first member brings the machinery, which the others use.
 pub const MEMBERS: [Member; 10] = [
     HELLO,
     HELLO_ON_POSTGRES,
@@ -75,7 +76,7 @@ pub const MEMBERS: [Member; 10] = [
     ECHO_SERVER,
 ];
 
-/// A member that is a git repository of its own, so that its build finds a commit.
+/// A member with its own git repository, so that its build finds a commit.
 const REPOSITORY: Member = HELLO_ON_POSTGRES;
 
 impl Member {
@@ -98,17 +99,19 @@ impl Member {
         self.name
     }
 
-    /// Whether it is a section of docs/compose.md, whose `app.rs` no longer fits the tests of `hello`.
+    /// Whether it is a section of docs/compose.md, whose `app.rs` no longer matches the tests of
+    /// `hello`.
     pub fn is_shape(&self) -> bool {
         matches!(self.change, Change::Shape(_))
     }
 
-    /// Where its project is, after the fleet was generated.
+    /// The project's directory, after the fleet was generated.
     pub fn directory(&self) -> PathBuf {
         directory().join(self.name)
     }
 
-    /// Its binary. Generates and builds the whole fleet if need be; panics if that fails.
+    /// The path of its binary. Generates and builds the whole fleet if needed; panics if that
+    /// fails.
     pub fn binary(&self) -> PathBuf {
         static BUILT: OnceLock<()> = OnceLock::new();
         BUILT.get_or_init(|| {
@@ -144,12 +147,12 @@ pub fn build() -> Result<bool> {
     Ok(built.context("cargo cannot be run")?.success())
 }
 
-/// Where the workspace is.
+/// The directory of the workspace.
 pub fn directory() -> PathBuf {
     repository::projects().join("fleet")
 }
 
-/// Runs cargo in the workspace, which is generated first if need be. Panics with the end of its
+/// Runs cargo in the workspace, which is generated first if needed. Panics with the end of cargo's
 /// output if it fails.
 pub fn cargo(arguments: &[&str], environment: &[(&str, String)]) -> Output {
     static GENERATED: OnceLock<()> = OnceLock::new();
@@ -159,11 +162,11 @@ pub fn cargo(arguments: &[&str], environment: &[(&str, String)]) -> Output {
     cargo_with(&directory(), "the fleet", arguments, environment)
 }
 
-/// Generates the workspace, unless it is there already and nothing that it is made of has changed.
+/// Generates the workspace, unless it is up to date.
 pub fn generate_all() -> Result<()> {
     let home = repository::projects();
     fs::create_dir_all(&home)?;
-    // Several test processes may want it at once.
+    // Several test processes may generate it at the same time.
     let lock = File::create(home.join("fleet.lock"))?;
     lock.lock()?;
     let (current, stamp) = (inputs()?, home.join("fleet.stamp"));
@@ -189,12 +192,13 @@ pub fn generate_all() -> Result<()> {
     Ok(fs::write(stamp, current.unwrap_or_default())?)
 }
 
-/// The members are found by their names; the machinery is one because the others depend on it.
+/// Cargo finds the members by name. They share one machinery because they depend on the same
+/// package.
 const MANIFEST: &str = r#"[workspace]
 resolver = "3"
 members = ["svc-*"]
 
-# Nobody steps through these: names and lines in backtraces will do.
+# These services are not run in a debugger: names and lines in backtraces are enough.
 [profile.dev]
 debug = "line-tables-only"
 
@@ -202,7 +206,7 @@ debug = "line-tables-only"
 debug = false
 "#;
 
-/// A hash of all that the fleet is made of. `None` in a copy of the repository without its history.
+/// A hash of all inputs of the fleet. `None` in a copy of the repository without its history.
 fn inputs() -> Result<Option<String>> {
     const INPUTS: [&str; 6] = [
         "cargo-generate.toml",
@@ -225,7 +229,7 @@ fn inputs() -> Result<Option<String>> {
     let listed = String::from_utf8(listed.stdout)?;
     let mut hash = DefaultHasher::new();
     for file in listed.split_terminator('\0') {
-        // A file that was deleted is listed until that is committed.
+        // `git ls-files` lists a deleted file until the deletion is committed.
         if let Ok(content) = fs::read(root.join(file)) {
             (file, content).hash(&mut hash);
         }
@@ -233,7 +237,7 @@ fn inputs() -> Result<Option<String>> {
     Ok(Some(format!("{:016x}", hash.finish())))
 }
 
-/// Commits whatever has changed in a project, which becomes a repository of its own.
+/// Makes a project a git repository, and commits all changes.
 fn commit(project: &Path) -> Result<()> {
     let git = |arguments: &[&str]| {
         let mut git = Command::new("git");

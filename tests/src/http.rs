@@ -1,12 +1,12 @@
-//! Talking to a service over HTTP, as well-behaved clients do and as no client should.
+//! HTTP clients for tests: well-behaved ones, and one that sends arbitrary bytes.
 //!
-//! - [`get`] and [`send`]: one request on a connection of its own.
+//! - [`get`] and [`send`]: one request on its own connection.
 //! - [`Http1`] and [`Http2`]: a connection that is kept, for many requests.
-//! - [`Conversation`]: bytes on a socket, for everything that a decent client refuses to send.
-//! - [`WebSocket`]: one that answers only when the test says so.
+//! - [`Conversation`]: raw bytes on a socket, for requests that an HTTP library refuses to send.
+//! - [`WebSocket`]: a client that answers only when the test does so.
 //!
-//! Nothing waits for ever, and every [`Failure`] names the request and says of which [`Kind`] it
-//! is: a test of a shutdown has to tell a refused connection from a broken one.
+//! Every call has a timeout. Every [`Failure`] names the request and its [`Kind`], since a test of
+//! a shutdown must distinguish a refused connection from a broken one.
 
 use std::{
     error::Error,
@@ -32,10 +32,10 @@ mod raw;
 mod request;
 mod websocket;
 
-/// How long to wait for the other side, unless a test says otherwise.
+/// The default timeout.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the service answered.
+/// A response of the service.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -43,7 +43,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub kind: Kind,
@@ -53,24 +53,24 @@ pub struct Failure {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Nobody listens there.
+    /// No process listens at this address.
     Refused,
-    /// The other side closed in good order, but before the answer was complete.
+    /// The peer closed the connection in good order, but before the response was complete.
     Closed,
-    /// The connection was broken by force.
+    /// The peer reset the connection.
     Reset,
-    /// Not in time.
+    /// Timeout.
     Late,
-    /// What came is not HTTP, or a stream was reset within a healthy connection.
+    /// Invalid HTTP, or a stream that was reset within a healthy connection.
     Broken,
 }
 
-/// `GET path`, on a connection of its own.
+/// `GET path`, on its own connection.
 pub async fn get(address: SocketAddr, path: &str) -> Result<Answer, Failure> {
     send(address, Request::get(path)).await
 }
 
-/// One request, on an HTTP/1.1 connection of its own. The request's time includes connecting.
+/// One request, on its own HTTP/1.1 connection. The request's timeout includes connecting.
 pub async fn send(address: SocketAddr, request: Request) -> Result<Answer, Failure> {
     let (limit, what) = (request.limit, request.describe(address));
     bounded(limit, &what, async {
@@ -80,8 +80,7 @@ pub async fn send(address: SocketAddr, request: Request) -> Result<Answer, Failu
 }
 
 impl Answer {
-    /// The value of a header, in whatever case its name is written. Nothing, if it is absent or not
-    /// text.
+    /// The value of a header, by its case-insensitive name. `None` if it is absent or not text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -117,7 +116,7 @@ impl Failure {
         }
     }
 
-    /// The kind is that of the innermost cause that has one.
+    /// Takes the kind from the innermost cause that has one.
     fn caused(what: impl Display, error: &(dyn Error + 'static)) -> Failure {
         let causes = || std::iter::successors(Some(error), |error| (*error).source());
         let kind = causes().filter_map(kind).last().unwrap_or(Kind::Broken);
@@ -167,7 +166,7 @@ async fn bounded<T>(
     }
 }
 
-/// As much of some bytes as a person wants to read in a failure.
+/// The start of some bytes, for a failure message.
 fn excerpt(bytes: &[u8]) -> String {
     const ENOUGH: usize = 1000;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(ENOUGH)]);

@@ -1,12 +1,12 @@
-//! Clients that ask one thing after the other, and keep account of what became of each request.
+//! Clients that send one request after another, and count the outcome of each.
 //!
-//! They are as decent as clients of HTTP/1.1 have to be: a connection is kept until an answer or its
-//! end says that it is over, and then another one is opened. Nothing is tried again: a request that
-//! was sent, even a part of it, and not answered to the last byte has failed. So has a connection
-//! that was made and then broken. A client ends when nobody listens any more.
+//! They follow HTTP/1.1: a client keeps a connection until a response or the end of the connection
+//! says that it is over, and then opens another one. They do not retry: a request that was sent,
+//! even in part, and not answered completely counts as failed. So does a connection that was opened
+//! and then reset. A client stops when its connection is refused.
 //!
-//! A client on a machine that is too busy to let it speak for a while is not decent any more, and a
-//! service need not wait for it: what fails then is told apart.
+//! On a busy machine, a client may stay silent for longer than a service has to wait for it. The
+//! failures that follow are counted apart.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -20,14 +20,14 @@ use tokio::task::JoinSet;
 
 use crate::http::{Conversation, Failure, Kind};
 
-/// One request in so many adds a target; the others list them all.
+/// One request in eight adds a target; the others list all targets.
 const ADDS: usize = 8;
 
-/// How long a client may be silent on a connection that it keeps. A service that stops listens for
-/// longer.
+/// How long a client may stay silent on a connection that it keeps. It is shorter than the time for
+/// which a stopping service keeps listening.
 const SILENCE: Duration = Duration::from_millis(50);
 
-/// Clients at work.
+/// The running clients.
 #[derive(Debug)]
 pub struct Load {
     clients: JoinSet<Account>,
@@ -35,21 +35,21 @@ pub struct Load {
     resting: watch::Sender<bool>,
 }
 
-/// What became of the requests.
+/// The outcomes of the requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// How many answers there were, by their status.
+    /// The number of responses, by status.
     pub answered: BTreeMap<u16, usize>,
-    /// How many connections nobody was there for.
+    /// The number of refused connections.
     pub refused: usize,
     pub failed: Vec<String>,
-    /// What failed, or was refused, when the client had been too slow.
+    /// Failures and refusals after the client itself had been too slow.
     pub late: usize,
 }
 
 impl Load {
-    /// So many clients, each with a connection of its own, until they [rest](Load::rest) or are
-    /// refused.
+    /// Starts this many clients, each with its own connection. They run until they
+    /// [rest](Load::rest) or are refused.
     pub fn on(server: SocketAddr, clients: usize) -> Load {
         let (count, answers) = watch::channel(0);
         let (resting, rests) = watch::channel(false);
@@ -69,18 +69,18 @@ impl Load {
         }
     }
 
-    /// Waits until there have been so many answers, or there will be no more.
+    /// Waits until there are this many responses, or all clients have stopped.
     pub async fn answers(&self, count: usize) {
         let mut answers = self.answers.clone();
         _ = answers.wait_for(|answers| *answers >= count).await;
     }
 
-    /// From now on, nothing new is asked, and no connection opened.
+    /// Stops sending requests and opening connections.
     pub fn rest(&self) {
         self.resting.send_replace(true);
     }
 
-    /// What became of everything that was asked, when the last client has come to its end.
+    /// Waits for the last client, and returns the outcomes.
     pub async fn account(self) -> Account {
         let mut total = Account::default();
         for account in self.clients.join_all().await {
@@ -103,16 +103,16 @@ struct Client {
 struct Kept {
     conversation: Conversation,
     answers: usize,
-    /// When it was opened, or the last answer had come.
+    /// When it was opened, or when the last response arrived.
     since: Instant,
 }
 
-/// A request that came to nothing.
+/// A request that failed.
 struct Setback {
     failure: Failure,
-    /// How much had been answered over the same connection.
+    /// The number of responses on the same connection.
     answers: usize,
-    /// For how long the client had let it lie.
+    /// How long the client had left the connection idle.
     silent: Duration,
 }
 
@@ -160,7 +160,7 @@ impl Client {
         self.account
     }
 
-    /// The status of the answer.
+    /// Sends a request, and returns the status.
     async fn ask(&mut self, number: usize) -> Result<u16, Setback> {
         let kept = self.connection.take();
         let mut kept = match kept.filter(|kept| !kept.conversation.is_over()) {
@@ -188,7 +188,7 @@ impl Client {
     }
 
     fn request(&self, number: usize) -> String {
-        // Not all of them at once.
+        // Spreads the additions over the clients.
         if !(number + self.number).is_multiple_of(ADDS) {
             return "GET /v1/targets HTTP/1.1\r\nhost: load\r\n\r\n".to_owned();
         }
@@ -203,7 +203,7 @@ impl Client {
 }
 
 impl Account {
-    /// How many answers there were.
+    /// The number of responses.
     pub fn answers(&self) -> usize {
         self.answered.values().sum()
     }

@@ -1,10 +1,10 @@
-//! What generation needs to know of the template, and what changes with it: `cargo run -- lock`.
+//! The files of `template/` that are derived from the rest of it: `cargo run -- lock`.
 //!
-//! - `template/Cargo.lock.liquid`, the lock file of generated services. In place, `template/Cargo.lock`
-//!   has the packages of both examples. A generated service has one of them, and builds with `--locked`
-//!   only if its lock has no package too many. The database makes no difference: a workspace locks the
-//!   dependencies of all features of its members.
-//! - `template/hooks/taken.rhai`, the names that no project can have.
+//! - `template/Cargo.lock.liquid`, the lock file of generated services. In place,
+//!   `template/Cargo.lock` has the packages of both examples. A generated service has one example,
+//!   and builds with `--locked` only if its lock has no superfluous package. The database makes no
+//!   difference: a workspace locks the dependencies of all features of its members.
+//! - `template/hooks/taken.rhai`, the names that a project cannot have.
 //! - `template/hooks/mainstay.rhai`, the checksum of the machinery.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,15 +18,15 @@ use crate::generate::{machinery, staged};
 use crate::repository;
 use crate::variant::{Variant, cargo, copy, files};
 
-/// The packages that are named by their owner once they are generated.
+/// The packages that take the project's name during generation.
 pub const IN_PLACE: [&str; 2] = ["beacon", "monitor"];
 
-/// Where the lock of generated services is.
+/// The path of the lock file of generated services.
 pub fn path() -> PathBuf {
     repository::template().join("Cargo.lock.liquid")
 }
 
-/// Writes all three.
+/// Writes all three files.
 pub fn write() -> Result<()> {
     let template = repository::template();
     let in_place = fs::read_to_string(template.join("Cargo.lock"))?;
@@ -38,7 +38,7 @@ pub fn write() -> Result<()> {
     Ok(())
 }
 
-/// The hook that knows the machinery's checksum, for `cargo generate`, which cannot compute one.
+/// The hook with the machinery's checksum, for `cargo generate`, which cannot compute one.
 pub fn machinery_hook() -> Result<String> {
     let staged = staged(repository::root())?;
     let sum = checksum::of(&machinery(staged.path()))?;
@@ -47,13 +47,13 @@ pub fn machinery_hook() -> Result<String> {
     ))
 }
 
-/// The lock of each example, folded into one.
+/// The locks of both examples, merged into one template.
 pub fn folded(in_place: &str) -> Result<String> {
     let [hello, monitor] = [locked("hello", in_place)?, locked("monitor", in_place)?];
     let mut blocks = in_place.trim_end().split("\n\n");
     let preamble = blocks.next().unwrap_or_default();
     let mut text = preamble.to_owned();
-    // In the order of cargo. The project comes last; where it belongs depends on its name.
+    // In cargo's order. The project comes last, since its position depends on its name.
     for head in blocks.map(head).chain([OWN.to_owned()]) {
         text += &match (hello.get(&head), monitor.get(&head)) {
             (Some(one), Some(other)) if one == other => one.clone(),
@@ -63,10 +63,10 @@ pub fn folded(in_place: &str) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// What stands for the head of the project's own package.
+/// Stands for the head of the project's own package.
 const OWN: &str = "the project";
 
-/// Name and version of the package in a block of a lock.
+/// The name and version of the package in a block of a lock.
 fn head(block: &str) -> String {
     block.lines().take(3).collect::<Vec<_>>().join("\n")
 }
@@ -77,7 +77,7 @@ fn locked(example: &str, in_place: &str) -> Result<BTreeMap<String, String>> {
     let scratch = tempfile::tempdir()?;
     let directory = scratch.path().join(project.name());
     copy(project.dir(), files(project.dir()), &directory)?;
-    // cargo drops what this example does not need, and looks for nothing newer.
+    // cargo removes what this example does not need, and keeps all versions.
     fs::write(directory.join("Cargo.lock"), in_place)?;
     let metadata = ["metadata", "--format-version", "1"];
     cargo(&directory, project.name(), &metadata);
@@ -98,7 +98,7 @@ fn when(example: &str, text: Option<&String>) -> String {
     })
 }
 
-/// The hook's list of names, with every package of the lock in it.
+/// The hook's list of names, with every package of the lock.
 fn with_dependencies(hook: &str, lock: &str) -> Result<String> {
     let names: BTreeSet<_> = lock
         .lines()

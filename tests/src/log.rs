@@ -1,9 +1,9 @@
-//! What a process under test has said: its JSON log, and whatever else it wrote.
+//! The output of a process under test: its JSON log, and all other lines.
 //!
-//! A [`Log`] only grows, and waiting for it means waiting for a line to arrive or for the process
-//! to end, never for time to pass. A wait that comes to nothing panics at once when the process is
-//! gone, otherwise when the log's patience is over. The panic names the caller's line, what was
-//! waited for, how the process ended, and the last thirty lines of its output.
+//! A [`Log`] only grows. A wait ends when a line arrives or the process ends; no wait is a fixed
+//! sleep. A wait that fails panics: at once if the process has ended, otherwise when the log's
+//! patience is over. The panic names the caller's line, the expected event, how the process ended,
+//! and the last thirty lines of its output.
 
 use std::{
     fmt::{self, Display, Write as _},
@@ -29,14 +29,14 @@ pub struct Event {
     pub level: String,
     pub target: String,
     pub message: String,
-    /// Everything on the line but the four above.
+    /// All fields except the four above.
     pub fields: Map<String, Value>,
-    /// When the line was read here, to measure how far apart two events are.
+    /// When the harness read the line, to measure the time between two events.
     pub received: Instant,
 }
 
 impl Event {
-    /// Nothing, unless the line is a JSON object.
+    /// `None` unless the line is a JSON object.
     fn parse(line: &str) -> Option<Event> {
         let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else {
             return None;
@@ -101,7 +101,7 @@ impl Display for Line {
     }
 }
 
-/// The growing record of what a process says. Clones share it.
+/// The growing record of a process's output. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Log {
     record: Arc<watch::Sender<Record>>,
@@ -113,7 +113,7 @@ pub struct Log {
 #[derive(Debug, Default)]
 struct Record {
     lines: Vec<Line>,
-    /// How the process ended, in words. Nothing is written after that.
+    /// How the process ended, in words. Nothing is appended after that.
     ended: Option<String>,
 }
 
@@ -134,8 +134,8 @@ impl Log {
         self.record.send_modify(|record| record.ended = Some(how));
     }
 
-    /// The same log without what has been said so far: `let later = service.log().from_now();`,
-    /// then cause something, then `later.event("…")` cannot mistake an older event for its effect.
+    /// The same log without its lines so far. After `let later = service.log().from_now();`,
+    /// `later.event("…")` cannot match an event that is older than the test's action.
     #[must_use]
     pub fn from_now(&self) -> Log {
         Log {
@@ -144,7 +144,7 @@ impl Log {
         }
     }
 
-    /// Waits for the first event with this message. One that is already there counts.
+    /// Waits for the first event with this message. An event that already arrived counts.
     #[track_caller]
     pub fn event(&self, message: &str) -> impl Future<Output = Event> {
         let caller = Location::caller();
@@ -155,8 +155,8 @@ impl Log {
         }
     }
 
-    /// Waits for the first event that fits; `what` describes it to the reader of the failure. Every
-    /// event is shown to `fits` once, in order, so that it may count.
+    /// Waits for the first event that matches. `what` describes it in a failure. `fits` sees every
+    /// event once, in order, so that it may count.
     #[track_caller]
     pub fn wait_for(
         &self,
@@ -182,8 +182,8 @@ impl Log {
         }
     }
 
-    /// Waits for the first line of which `probe` makes something. The error says why it never came,
-    /// and ends with the log's tail.
+    /// Waits for the first line for which `probe` returns a value. The error says why there is
+    /// none, and ends with the log's tail.
     pub(crate) async fn find<T>(
         &self,
         mut probe: impl FnMut(&Line) -> Option<T>,
@@ -223,8 +223,8 @@ impl Log {
         })
     }
 
-    /// Lines on standard output that are not JSON objects. A service that is told to log JSON
-    /// should have none.
+    /// Lines on standard output that are not JSON objects. A service with a JSON log should have
+    /// none.
     pub fn strays(&self) -> Vec<String> {
         self.select(|line| {
             if let Line::Stray(text) = line {
@@ -246,7 +246,7 @@ impl Log {
         .concat()
     }
 
-    /// The last thirty lines, for the message of an assertion.
+    /// The last thirty lines, for an assertion message.
     pub fn tail(&self) -> String {
         self.record.borrow().tail()
     }

@@ -1,4 +1,4 @@
-//! Tests and measures the template: what `cargo run -- test`, `measure` and `lock` hand over to.
+//! Tests and measures the template: runs the commands `cargo run -- test`, `measure` and `lock`.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Run every test there is, after installing what they need (where apt and root are at hand)
+    /// Run all tests, after installing their prerequisites (if apt and root are available)
     Test {
         /// Passed on to `cargo test`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -24,10 +24,11 @@ enum Task {
     },
     /// Measure build times, start, memory, size and speed, and write them to docs/performance.md
     Measure {
-        /// Only this part, and only print it
+        /// Measure only this part, and print it instead
         part: Option<measure::Part>,
     },
-    /// Write what generation needs to know of template/: its lock file, its names, its checksum
+    /// Update the files that generation derives from template/: its lock file, its names, its
+    /// checksum
     Lock,
     /// Generate the services of the suites, with the output of cargo-generate
     #[command(hide = true)]

@@ -1,5 +1,5 @@
-//! What a generated service costs: to build, to start, to keep running. `cargo run -- measure`
-//! writes docs/performance.md, which is where the figures of the README come from.
+//! What a generated service costs: to build, to start, to run. `cargo run -- measure` writes
+//! docs/performance.md, the source of the figures in the README.
 
 mod benchmarks;
 mod costs;
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::repository;
 use stage::Stage;
 
-/// What can be measured by itself, in the order of the page.
+/// The parts that can be measured separately, in the order of the page.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Part {
     Costs,
@@ -31,7 +31,7 @@ pub enum Part {
     Lines,
 }
 
-/// How to find out more.
+/// The page's section on further measurements.
 const RECIPE: &str = "
 ## Where the time goes
 
@@ -47,11 +47,11 @@ Callgrind overstates the cost of large copies. An expensive copy is most often a
 `Box::pin`.
 ";
 
-/// Measures a part of it, and prints that.
+/// Measures one part, and prints it.
 ///
 /// # Errors
 ///
-/// When something that is measured does not work.
+/// If a measurement fails.
 pub fn part(part: Part) -> Result<()> {
     let target = repository::services();
     let stage = || Stage::built(&target);
@@ -66,11 +66,11 @@ pub fn part(part: Part) -> Result<()> {
     Ok(())
 }
 
-/// Measures the default variant, and writes the figures down.
+/// Measures the default variant, and writes docs/performance.md.
 ///
 /// # Errors
 ///
-/// When something that is measured does not work.
+/// If a measurement fails.
 pub fn write() -> Result<()> {
     let scratch = scratch()?;
     let target = scratch.path();
@@ -91,7 +91,7 @@ pub fn write() -> Result<()> {
     Ok(())
 }
 
-/// Where nothing has been built yet.
+/// An empty directory to build in.
 fn scratch() -> Result<TempDir> {
     fs::create_dir_all(repository::projects())?;
     Ok(tempfile::tempdir_in(repository::projects())?)
@@ -114,7 +114,7 @@ fn begin() -> Result<String> {
     ))
 }
 
-/// What cargo prints when it succeeds.
+/// Runs cargo, and returns its standard output. Fails if cargo does.
 fn run_cargo(directory: &Path, target: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
     let output = Command::new(env!("CARGO"))
         .args(arguments)
@@ -129,7 +129,7 @@ fn run_cargo(directory: &Path, target: &Path, arguments: &[&str]) -> Result<Vec<
     Ok(output.stdout)
 }
 
-/// A figure, and whether it is what it should be.
+/// A figure, with a mark for whether it meets its target.
 fn judged(figure: &str, holds: bool) -> String {
     let missed = if holds { "" } else { ", missed" };
     format!("{figure}{missed}")

@@ -1,8 +1,9 @@
-//! An overlay: what an owner has made of a generated project, kept as a directory of this crate.
+//! An overlay: an owner's changes to a generated project, kept as a directory of this crate.
 //!
-//! A TOML file of the overlay is merged into the one that the project has: tables by key, arrays by
-//! adding. A `.diff` is applied to the files that it names. Any other file takes the place of what was
-//! there. So an overlay holds only what is different, and goes on fitting a template that grows.
+//! A TOML file of the overlay is merged into the project's file: tables by key, arrays by
+//! appending. A `.diff` is applied to the files that it names. Any other file replaces the
+//! project's file. So an overlay holds only the differences, and survives most changes of the
+//! template.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +14,7 @@ use toml::{Table, Value};
 
 use crate::variant::files;
 
-/// Puts the files of an overlay over a project.
+/// Applies an overlay to a project.
 pub(crate) fn put(overlay: &Path, project: &Path) -> Result<()> {
     for file in files(overlay) {
         let (from, to) = (overlay.join(&file), project.join(&file));
@@ -30,14 +31,14 @@ pub(crate) fn put(overlay: &Path, project: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Applies a diff to a project; fails if the project does not have what it changes.
+/// Applies a diff to a project; fails if its context does not match.
 pub(crate) fn apply(diff: &Path, project: &Path) -> Result<()> {
     let project = project.canonicalize()?;
     let mut git = Command::new("git");
     git.arg("apply")
         .arg(diff.canonicalize()?)
         .current_dir(&project)
-        // The project is not in a repository, whatever is around it.
+        // The project is not in a repository, even if a parent directory is.
         .env(
             "GIT_CEILING_DIRECTORIES",
             project.parent().unwrap_or(&project),
@@ -53,8 +54,8 @@ pub(crate) fn apply(diff: &Path, project: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A project with more dependencies than were generated has a lock file of its own by now. It is
-/// kept until the generated one changes, so that cargo does not look for versions again and again.
+/// Keeps the lock file that cargo wrote for a project with additional dependencies, until the
+/// generated one changes, so that cargo does not resolve versions again each time.
 pub(crate) fn keep_lock(fresh: &Path, settled: &Path) -> Result<()> {
     let (lock, origin) = ("Cargo.lock", "Cargo.lock.generated");
     fs::copy(fresh.join(lock), fresh.join(origin))?;
@@ -65,7 +66,7 @@ pub(crate) fn keep_lock(fresh: &Path, settled: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Merges more into a TOML file.
+/// Merges a table into a TOML file.
 pub(crate) fn merge_into(file: &Path, more: Table) -> Result<()> {
     let mut merged = read(file)?;
     merge(&mut merged, more);

@@ -1,11 +1,10 @@
-//! A Postgres server of the test's own, thrown away with everything in it.
+//! A temporary Postgres server for one test.
 //!
-//! - It needs the server's programs to be installed and nothing to be running: the cluster is made
-//!   in a temporary directory, on a port that is free. As root, it runs as an unprivileged user, as
-//!   Postgres demands.
-//! - It trades durability for speed, unless it is asked to be [`durable`](Options::durable).
-//! - It can be stopped, killed and started again on the same data and port.
-//! - Dropped, it leaves no process, no directory and no shared memory behind.
+//! - It requires the installed server programs and no running server: the cluster is in a temporary
+//!   directory, on a free port. As root, it runs as an unprivileged user, as Postgres demands.
+//! - It trades durability for speed, unless [`durable`](Options::durable) is set.
+//! - It can be stopped, killed and restarted on the same data and port.
+//! - Dropping it removes the process, the directory and the shared memory.
 
 use std::{
     collections::BTreeMap,
@@ -31,26 +30,26 @@ use crate::{
 mod installation;
 
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How long a drop lets the server end by itself before it is killed.
+/// How long a drop waits for the server to stop before it kills it.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// Below the range from which Linux takes ports for connections: a load test must not take the port
 /// of a server that restarts.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const USER: &str = "postgres";
 
-/// A running server, or one that was stopped and may run again.
+/// A running server, or a stopped one that can be restarted.
 #[derive(Debug)]
 pub struct Postgres {
-    /// Nothing, while it is stopped.
+    /// `None` while it is stopped.
     process: Option<Process>,
-    // Dropped after the process that works in it.
+    // Dropped after the process that uses it.
     directory: TempDir,
     installation: Installation,
     options: Options,
     port: u16,
 }
 
-/// What a server is to be like; `Postgres::options()` begins.
+/// The options of a server; start with `Postgres::options()`.
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until a server is started with them"]
 pub struct Options {
@@ -58,22 +57,22 @@ pub struct Options {
     settings: BTreeMap<String, String>,
 }
 
-/// How a server is told to stop.
+/// The mode of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Connections are cut, transactions rolled back, and everything is written down.
+    /// Cuts connections, rolls transactions back, and writes everything to disk.
     Fast,
-    /// At once: the next start has to recover.
+    /// Stops at once: the next start must recover.
     Immediate,
 }
 
-/// Whether the programs of a server are here. If not, [`Postgres::start`] says what to install.
+/// Whether the server programs are installed. If not, [`Postgres::start`] says what to install.
 pub fn is_installed() -> bool {
     Installation::find().is_ok()
 }
 
 impl Postgres {
-    /// A server that trusts every connection.
+    /// Starts a server that trusts every connection.
     pub async fn start() -> anyhow::Result<Postgres> {
         Postgres::options().start().await
     }
@@ -93,12 +92,12 @@ impl Postgres {
         }
     }
 
-    /// For the setting `database.url`. The user may do everything.
+    /// The URL for the setting `database.url`. The user is a superuser.
     pub fn url(&self, database: &str) -> String {
         self.url_by_way_of(self.address(), database)
     }
 
-    /// The same, where something stands between: a proxy at this address.
+    /// The same URL through a proxy at this address.
     pub fn url_by_way_of(&self, address: SocketAddr, database: &str) -> String {
         let secret = match &self.options.password {
             Some(password) => format!(":{}", encode(password)),
@@ -116,14 +115,14 @@ impl Postgres {
         self.port
     }
 
-    /// The server's first process, while it runs.
+    /// The process id of the postmaster, while it runs.
     pub fn pid(&self) -> Option<i32> {
         self.process
             .as_ref()
             .map(|process| process.pid().as_raw_pid())
     }
 
-    /// Where its data and its socket are.
+    /// The directory of its data and its socket.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -135,8 +134,8 @@ impl Postgres {
             .map(drop)
     }
 
-    /// What `psql` prints: a line for each row, columns separated by `|`. It comes by the socket,
-    /// not by the port.
+    /// The output of `psql`: a line for each row, columns separated by a
+    /// vertical bar. It connects over the socket, not the port.
     pub async fn query(&self, database: &str, sql: &str) -> anyhow::Result<String> {
         let mut psql = Command::new(self.installation.program("psql"));
         psql.args(["-X", "-At", "-U", USER, "-d", database, "-c", sql])
@@ -163,14 +162,13 @@ impl Postgres {
         .await
     }
 
-    /// SIGKILL to the first process; the others notice and go. As after a crash, the next start has
-    /// to recover.
+    /// Sends SIGKILL to the postmaster; the other processes notice and exit. As after a crash, the
+    /// next start must recover.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.end_by(Signal::KILL).await
     }
 
-    /// Runs again, on the same data and the same port; stopped (`Fast`) before that, if it is
-    /// running.
+    /// Starts again, on the same data and port; stops first (`Fast`), if it is running.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.stop(Stop::Fast).await?;
         let (bound, port) = (self.launch().await?, self.port);
@@ -188,11 +186,11 @@ impl Postgres {
         Ok(())
     }
 
-    /// Initialises a cluster that does not run yet.
+    /// Initialises a cluster without starting it.
     async fn prepare(options: Options) -> anyhow::Result<Postgres> {
         let installation = Installation::find()?;
-        // Not TMPDIR: the path of a socket has room for some hundred bytes, and the server's user
-        // must be able to get there.
+        // Not TMPDIR: the path of a socket is limited to about a hundred bytes, and the server's
+        // user must be able to access it.
         let directory = TempDir::with_prefix_in("mainstay-pg-", "/tmp")?;
         installation.give(directory.path())?;
         let postgres = Postgres {
@@ -221,8 +219,8 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Starts the server, and waits until it accepts connections. False when its port belongs to
-    /// somebody else.
+    /// Starts the server, and waits until it accepts connections. False if another process uses its
+    /// port.
     async fn launch(&mut self) -> anyhow::Result<bool> {
         let mut command = self.command("postgres");
         command
@@ -238,7 +236,7 @@ impl Postgres {
         let own = [
             format!("port={}", self.port),
             "listen_addresses=127.0.0.1".into(),
-            // In files of the cluster, which a kill leaves to be removed with the directory.
+            // In files of the cluster: after a kill, they are removed with the directory.
             "dynamic_shared_memory_type=mmap".into(),
         ];
         command.args(
@@ -257,7 +255,7 @@ impl Postgres {
         match bound.await {
             Ok(true) => self.process = Some(process),
             Ok(false) => {
-                // It gives up by itself, and cleans up behind itself.
+                // It exits and cleans up by itself.
                 process.end(PATIENCE).await;
                 return Ok(false);
             }
@@ -269,7 +267,7 @@ impl Postgres {
     /// A program of the server, as the server's user.
     fn command(&self, program: &str) -> Command {
         let mut command = self.installation.command(program);
-        // The messages that are waited for are the untranslated ones.
+        // The harness waits for untranslated messages.
         command
             .env_clear()
             .env("LC_ALL", "C")
@@ -283,20 +281,20 @@ impl Postgres {
 }
 
 impl Options {
-    /// Only with this password (SCRAM), which [`Postgres::url`] contains.
+    /// Requires this password (SCRAM). [`Postgres::url`] contains it.
     pub fn password(mut self, password: impl Into<String>) -> Options {
         self.password = Some(password.into());
         self
     }
 
-    /// What is committed survives a crash, at the price of speed.
+    /// Makes commits survive a crash, which is slower.
     pub fn durable(self) -> Options {
         self.set("fsync", "on")
             .set("synchronous_commit", "on")
             .set("full_page_writes", "on")
     }
 
-    /// Any setting of the server, such as `max_connections`.
+    /// Sets any parameter of the server, such as `max_connections`.
     pub fn set(mut self, name: &str, value: impl Display) -> Options {
         self.settings.insert(name.to_owned(), value.to_string());
         self
@@ -305,7 +303,7 @@ impl Options {
     pub async fn start(self) -> anyhow::Result<Postgres> {
         const ATTEMPTS: u16 = 20;
         let mut postgres = Postgres::prepare(self).await?;
-        // Whether a port is free is known only to who takes it, so the server tries, and says.
+        // Only binding a port proves that it is free, so let the server try it.
         let random = RandomState::new();
         for attempt in 0..ATTEMPTS {
             let offset = random.hash_one(attempt) % u64::from(PORTS.end - PORTS.start);
@@ -319,14 +317,14 @@ impl Options {
 }
 
 impl Drop for Postgres {
-    /// Blocks, for some hundredths of a second.
+    /// Blocks for a few hundredths of a second.
     fn drop(&mut self) {
         if let Some(process) = self.process.take() {
             process.signal(Signal::QUIT);
             process.block_until_end(FAREWELL);
         }
-        // Only a killed server leaves this file. On its seventh line is the shared memory that it
-        // left with it: key and number.
+        // Only a killed server leaves this file. Its seventh line has the key and the id of the
+        // shared memory that was left behind.
         let Ok(pid_file) = fs::read_to_string(self.data().join("postmaster.pid")) else {
             return;
         };
@@ -343,7 +341,7 @@ impl Drop for Postgres {
     }
 }
 
-/// Runs a program to its end; what it printed, or an error with what it complained about.
+/// Runs a program to its end. Returns its standard output, or an error with its standard error.
 async fn run(command: Command) -> anyhow::Result<String> {
     let name = command.get_program().display().to_string();
     let output = process::run(command, PATIENCE).await?;
@@ -354,10 +352,10 @@ async fn run(command: Command) -> anyhow::Result<String> {
         output.status,
         complaint.trim_end()
     );
-    String::from_utf8(output.stdout).with_context(|| format!("{name} printed more than text"))
+    String::from_utf8(output.stdout).with_context(|| format!("{name} did not print UTF-8"))
 }
 
-/// For a part of a URL.
+/// Percent-encodes a part of a URL.
 fn encode(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         match byte {
@@ -378,11 +376,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_is_taken_is_noticed_and_can_be_had_later() {
-        let somebody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut postgres = Postgres::prepare(Postgres::options()).await.unwrap();
-        postgres.port = somebody.local_addr().unwrap().port();
+        postgres.port = other.local_addr().unwrap().port();
         assert!(!postgres.launch().await.unwrap());
-        drop(somebody);
+        drop(other);
         assert!(postgres.launch().await.unwrap());
     }
 

@@ -1,5 +1,5 @@
-//! What the tests need beyond Rust and a C compiler: found, installed where that is allowed, or
-//! named exactly.
+//! The prerequisites of the tests beyond Rust and a C compiler: checks for them, installs them
+//! where that is allowed, or names them exactly.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::postgres;
 
-/// Makes sure that everything the tests need is here.
+/// Ensures that all prerequisites are installed.
 pub fn ensure() -> Result<()> {
     let missing = missing();
     if missing.is_empty() {
@@ -39,7 +39,7 @@ pub fn ensure() -> Result<()> {
     )
 }
 
-/// Asks the person at the terminal.
+/// Asks for confirmation at the terminal.
 fn is_confirmed() -> Result<bool> {
     eprint!("Install them? [y/N] ");
     let mut answer = String::new();
@@ -47,7 +47,7 @@ fn is_confirmed() -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// The Debian packages of what is not here.
+/// The Debian packages that are missing.
 fn missing() -> Vec<&'static str> {
     let mut packages = Vec::new();
     if !postgres::is_installed() {
@@ -71,7 +71,7 @@ fn missing() -> Vec<&'static str> {
     packages
 }
 
-/// Debian has the module that this needs in a package of its own.
+/// Whether Python can create virtual environments: Debian has `venv` in a separate package.
 fn makes_environments() -> bool {
     let mut python = Command::new("python3");
     python.args(["-c", "import ensurepip, venv"]);
@@ -79,7 +79,7 @@ fn makes_environments() -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// Whether it can be started: what it makes of the argument is its own affair.
+/// Whether the program can be started. Its exit status does not matter.
 fn runs(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok()
 }

@@ -1,10 +1,10 @@
-//! A TCP proxy in front of a server, for a test that wants the network between them to fail.
+//! A TCP proxy in front of a server, for a test of a failing network.
 //!
-//! - Delayed, it passes everything on, only later.
-//! - As a [black hole](Proxy::black_hole), it behaves as a cable that was pulled: connections are
-//!   made and kept, and nothing comes through, the end of a connection included. When it is
-//!   [healed](Proxy::heal), all of that arrives.
-//! - [Cut](Proxy::cut), every connection is broken by force at once. New ones are welcome.
+//! - With a delay, it forwards everything, only later.
+//! - As a [black hole](Proxy::black_hole), it behaves like a pulled cable: connections are accepted
+//!   and kept, and nothing is forwarded, not even the end of a connection. When it is
+//!   [healed](Proxy::heal), everything arrives.
+//! - [Cut](Proxy::cut), it resets every connection at once. New ones are accepted.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -19,26 +19,26 @@ use tokio::{
     time::sleep,
 };
 
-/// A running proxy. Dropped, it is gone, and its connections with it.
+/// A running proxy. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     network: watch::Sender<Network>,
-    /// Aborted when this is dropped.
+    /// Aborted on drop.
     _accepting: JoinSet<()>,
 }
 
-/// How the network is just now.
+/// The current state of the network.
 #[derive(Clone, Copy, Debug, Default)]
 struct Network {
     is_dead: bool,
     delay: Duration,
-    /// How often connections have been cut.
+    /// The number of cuts so far.
     cuts: u64,
 }
 
 impl Proxy {
-    /// Passes on to `server`, which need not be there yet.
+    /// Forwards to `server`, which need not be listening yet.
     pub async fn to(server: SocketAddr) -> io::Result<Proxy> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -52,27 +52,27 @@ impl Proxy {
         })
     }
 
-    /// Where clients connect to.
+    /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whatever is sent from now on, in either direction, takes so much longer.
+    /// Delays all following bytes, in either direction.
     pub fn delay(&self, delay: Duration) {
         self.network.send_modify(|network| network.delay = delay);
     }
 
-    /// Nothing comes through any more.
+    /// Stops forwarding.
     pub fn black_hole(&self) {
         self.network.send_modify(|network| network.is_dead = true);
     }
 
-    /// Everything comes through again, also what was sent in the meantime.
+    /// Forwards again, including what was sent in the meantime.
     pub fn heal(&self) {
         self.network.send_modify(|network| network.is_dead = false);
     }
 
-    /// Breaks every connection there is.
+    /// Resets every open connection.
     pub fn cut(&self) {
         self.network.send_modify(|network| network.cuts += 1);
     }
@@ -85,13 +85,13 @@ async fn accept(listener: TcpListener, server: SocketAddr, network: watch::Recei
             accepted = listener.accept() => if let Ok((client, _)) = accepted {
                 connections.spawn(pass_on(client, server, network.clone()));
             },
-            // Finished ones are not to pile up.
+            // Removes finished connections, so that they do not accumulate.
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-/// One connection, to its end.
+/// Forwards one connection until it ends.
 async fn pass_on(mut client: TcpStream, address: SocketAddr, network: watch::Receiver<Network>) {
     let cuts = network.borrow().cuts;
     let mut server = None;
@@ -133,7 +133,7 @@ async fn one_way(
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        // An end is news as well, and a dead network does not pass that on either.
+        // A dead network does not forward the end of a connection either.
         let read = from.read(&mut buffer).await;
         let delay = network.borrow().delay;
         sleep(delay).await;
@@ -145,8 +145,8 @@ async fn one_way(
     }
 }
 
-/// Waits until something comes through.
+/// Waits until the network forwards again.
 async fn opened(network: &mut watch::Receiver<Network>) {
-    // An error means that the proxy is gone, and this with it in a moment.
+    // An error means that the proxy was dropped, which aborts this task too.
     _ = network.wait_for(|network| !network.is_dead).await;
 }

@@ -1,5 +1,5 @@
-//! Programs in Python: installed from a file in which everything is pinned, into an environment below
-//! `target/`, once, and again when that file changes.
+//! Python programs: installed from a file with pinned versions into an environment below `target/`,
+//! once, and again when that file changes.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use anyhow::{Context, Result, ensure};
 
 use crate::repository;
 
-/// The programs of the environment of this name, installed if need be.
+/// The directory of the environment's programs. Installs them if needed.
 pub(crate) fn programs(name: &str, requirements: &str) -> Result<PathBuf> {
     let home = repository::root().join("target").join(name);
     let wanted = repository::root().join("tests").join(requirements);
     fs::create_dir_all(repository::root().join("target"))?;
     let lock = File::create(home.with_extension("lock"))?;
-    // Several tests may want it at once.
+    // Several tests may install it at the same time.
     lock.lock()?;
     let (installed, wanted_text) = (home.join("requirements.txt"), fs::read_to_string(&wanted)?);
     if fs::read_to_string(&installed).ok().as_ref() != Some(&wanted_text) {
         install(&home, &wanted)?;
-        // Last of all: what was interrupted begins anew.
+        // Written last: an interrupted installation starts again.
         fs::write(installed, wanted_text)?;
     }
     Ok(home.join("bin"))
@@ -28,7 +28,7 @@ pub(crate) fn programs(name: &str, requirements: &str) -> Result<PathBuf> {
 
 fn install(home: &Path, requirements: &Path) -> Result<()> {
     let mut python = Command::new("python3");
-    said(python.args(["-m", "venv", "--clear"]).arg(home))?;
+    output_of(python.args(["-m", "venv", "--clear"]).arg(home))?;
     let mut pip = Command::new(home.join("bin/pip"));
     pip.args([
         "install",
@@ -36,11 +36,11 @@ fn install(home: &Path, requirements: &Path) -> Result<()> {
         "--disable-pip-version-check",
         "--requirement",
     ]);
-    said(pip.arg(requirements)).map(drop)
+    output_of(pip.arg(requirements)).map(drop)
 }
 
-/// What a command says, if it succeeds.
-fn said(command: &mut Command) -> Result<String> {
+/// Runs a command, and returns its output if it succeeds.
+fn output_of(command: &mut Command) -> Result<String> {
     let output = command.output();
     let output = output.with_context(|| format!("{command:?} cannot be run"))?;
     let error = String::from_utf8_lossy(&output.stderr);

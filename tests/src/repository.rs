@@ -1,4 +1,4 @@
-//! Where things are in this repository.
+//! The paths of this repository.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
@@ -6,13 +6,13 @@ use std::process::Command;
 
 pub use generator::repository::{commit, origin, root, template};
 
-/// Where services are built, whatever their variant: they share most of what they are made of.
+/// The target directory of all services: the variants share most of their dependencies.
 pub fn services() -> PathBuf {
     root().join("target/services")
 }
 
-/// Where projects are generated and kept between runs. Outside of the repository: within it, they
-/// would become members of its workspace.
+/// The directory of generated projects, which stay between runs. It is outside of the repository:
+/// within it, they would become members of its workspace.
 pub fn projects() -> PathBuf {
     let mut place = DefaultHasher::new();
     root().canonicalize().unwrap_or_default().hash(&mut place);
@@ -20,7 +20,7 @@ pub fn projects() -> PathBuf {
     std::env::temp_dir().join(format!("mainstay-{user}-{:08x}", place.finish() >> 32))
 }
 
-/// The program behind `cargo run -- new`, which is built first.
+/// The binary behind `cargo run -- new`, which is built first.
 pub fn generator() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
@@ -32,8 +32,8 @@ pub fn generator() -> PathBuf {
         let message: serde_json::Value = serde_json::from_str(message).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    let said = String::from_utf8_lossy(&output.stderr);
+    let error = String::from_utf8_lossy(&output.stderr);
     executables
         .next_back()
-        .unwrap_or_else(|| panic!("the generator is not built: {said}"))
+        .unwrap_or_else(|| panic!("the generator cannot be built: {error}"))
 }

@@ -1,5 +1,5 @@
-//! Schemathesis: asks a service whatever its description allows, and what it does not, and compares
-//! each answer with what is said of it.
+//! Schemathesis: sends a service valid and invalid requests derived from its API description, and
+//! compares each response with that description.
 //!
 //! It is installed from `tests/requirements.txt` (see [`python`]).
 
@@ -10,21 +10,21 @@ use anyhow::Result;
 use crate::python;
 use crate::repository;
 
-/// What it has found.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Findings {
     pub is_fine: bool,
-    /// All that it has said.
+    /// The complete output.
     pub report: String,
 }
 
-/// The command, installed if need be.
+/// The command. Installs it if needed.
 pub fn command() -> Result<Command> {
     let programs = python::programs("schemathesis", "requirements.txt")?;
     Ok(Command::new(programs.join("schemathesis")))
 }
 
-/// Asks the service at `url`, by the description at `place`: a file, or an address.
+/// Tests the service at `url` against the description at `place`: a file or a URL.
 pub fn ask(place: &str, url: &str) -> Result<Findings> {
     let directory = tempfile::tempdir()?;
     let tests = repository::root().join("tests");
@@ -32,7 +32,7 @@ pub fn ask(place: &str, url: &str) -> Result<Findings> {
         .arg("--config-file")
         .arg(tests.join("schemathesis.toml"))
         .args(["run", place, "--url", url])
-        // The same requests every time.
+        // The same requests in every run.
         .args(["--seed", "1", "--generation-database", "none"])
         .args(["--checks", "all", "--mode", "all", "--max-examples", "100"])
         .args(["--phases", "examples,coverage,fuzzing,stateful"])

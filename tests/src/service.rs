@@ -1,14 +1,15 @@
-//! The real binary as a real process: started, asked, signalled, and gone when the test is over.
+//! Runs the real binary as a real process: starts it, sends requests and signals, and ends it with
+//! the test.
 //!
-//! - It starts from nothing: an environment with `PATH`, `HOME` and what the test gives, a working
-//!   directory of its own, every listener on a free port, its log as JSON. What the developer has
-//!   exported does not leak in.
-//! - It is waited for by its events, never by time (see [`Log`]).
-//! - It leaves nothing behind: dropped, also by a panic, it is killed and reaped, and its directory
-//!   removed.
+//! - It starts with a clean environment: `PATH`, `HOME` and the test's variables, its own working
+//!   directory, every listener on a free port, a JSON log. Variables that the developer has
+//!   exported do not leak in.
+//! - Tests wait for its events, never for a fixed time (see [`Log`]).
+//! - It leaves nothing behind: on drop, also after a panic, it is killed and reaped, and its
+//!   directory is removed.
 //!
 //! Preparing returns a `Result`, since a missing binary is not the service's fault. Expectations
-//! panic: that is how a test fails.
+//! panic, and so fail the test.
 
 use std::{
     fmt::{self, Display},
@@ -40,23 +41,23 @@ pub(crate) mod process;
 /// A running process under test.
 #[derive(Debug)]
 pub struct Service {
-    // The order is that of dropping: first the process, then the directory in which it works.
+    // Fields drop in this order: first the process, then its working directory.
     process: Process,
     directory: Directory,
     log: Log,
     patience: Duration,
-    /// When it was started, or last sent a signal.
+    /// When it was started, or when the last signal was sent.
     since: Mutex<Instant>,
 }
 
-/// What was left when the process had ended.
+/// The outcome of a process that has ended.
 #[derive(Debug)]
 pub struct Exit {
-    /// Nothing, if a signal ended it.
+    /// `None` if a signal ended it.
     pub code: Option<i32>,
     /// The number of the signal that ended it.
     pub signal: Option<i32>,
-    /// From the last signal that was sent to it, or else from its start, to its end.
+    /// The time from the last signal, or else from the start, to the end.
     pub took: Duration,
     pub usage: Usage,
     pub events: Vec<Event>,
@@ -85,8 +86,7 @@ impl Service {
         self.log.wait_for(what, fits)
     }
 
-    /// Waits until the service says that it is ready, and hands it back:
-    /// `launch.start().await?.ready().await`.
+    /// Waits for the event `ready`, and returns the service: `launch.start().await?.ready().await`.
     #[track_caller]
     pub fn ready(self) -> impl Future<Output = Service> {
         let caller = Location::caller();
@@ -100,13 +100,13 @@ impl Service {
         }
     }
 
-    /// Where the service's own listener is, once it listens.
+    /// Waits for the address of the public listener.
     #[track_caller]
     pub fn http(&self) -> impl Future<Output = SocketAddr> {
         self.address(Location::caller(), "http")
     }
 
-    /// Where the operator's listener is, once it listens.
+    /// Waits for the address of the operator's listener.
     #[track_caller]
     pub fn operator(&self) -> impl Future<Output = SocketAddr> {
         self.address(Location::caller(), "operator")
@@ -124,13 +124,13 @@ impl Service {
         address.unwrap_or_else(|| panic!("{caller}: no address to connect to in: {event}"))
     }
 
-    /// Asks the operator's listener.
+    /// Sends a GET request to the operator's listener.
     pub async fn ask(&self, path: &str) -> Answer {
         let answer = http::get(self.operator().await, path).await;
         answer.expect("the operator's listener answers")
     }
 
-    /// What `/metrics` says of a series now: `name`, or `name{label="value"}`.
+    /// The current value of a series in `/metrics`: `name`, or `name{label="value"}`.
     pub async fn metric(&self, series: &str) -> f64 {
         let page = self.ask("/metrics").await;
         let value = page.text().lines().find_map(|line| {
@@ -153,14 +153,14 @@ impl Service {
         self.directory.path()
     }
 
-    /// Sends a signal. False when the process was already gone: then nothing was sent, to nobody.
+    /// Sends a signal. False if the process had already ended: then no signal was sent.
     pub fn signal(&self, signal: Signal) -> bool {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.process.signal(signal)
     }
 
-    /// Waits until the process has ended by itself. Twice the patience of the log, since a stop may
-    /// have a long drain.
+    /// Waits until the process has ended. The limit is twice the patience of the log, since a stop
+    /// may include a long drain.
     #[track_caller]
     pub fn exit(self) -> impl Future<Output = Exit> {
         self.end(Location::caller())
@@ -193,20 +193,20 @@ impl Service {
         self.exit()
     }
 
-    /// Bytes of memory that the process holds now.
+    /// The resident memory of the process now, in bytes.
     #[track_caller]
     pub fn rss(&self) -> u64 {
         self.memory("VmRSS:")
     }
 
-    /// The most that it has ever held.
+    /// The peak of its resident memory.
     #[track_caller]
     pub fn peak_rss(&self) -> u64 {
         self.memory("VmHWM:")
     }
 
-    /// The file descriptors that it has open. What started the test may have left it some with high
-    /// numbers, which count for nothing under a limit on files.
+    /// The open file descriptors. They may include inherited ones with high numbers, which do not
+    /// count towards a limit on files.
     #[track_caller]
     pub fn descriptors(&self) -> Vec<usize> {
         let open = self.process.while_unreaped(|pid| {
@@ -217,13 +217,13 @@ impl Service {
         open.flatten().unwrap_or_else(|| self.is_gone())
     }
 
-    /// How long it has kept processors busy: to within hundredths of a second.
+    /// The CPU time that it has used, to within hundredths of a second.
     #[track_caller]
     pub fn cpu_time(&self) -> Duration {
         let ticks = self.process.while_unreaped(|pid| {
             let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-            // The name, which may contain anything, ends with the last parenthesis. From there on,
-            // utime and stime are the 12th and the 13th.
+            // The name may contain any character and ends with the last parenthesis. After it,
+            // utime and stime are fields 12 and 13.
             let (_, fields) = stat.rsplit_once(") ")?;
             let times = fields.split(' ').skip(11).take(2);
             times
@@ -246,7 +246,7 @@ impl Service {
 
     #[track_caller]
     fn is_gone(&self) -> ! {
-        panic!("asked about a process that has ended\n{}", self.log.tail())
+        panic!("the process has already ended\n{}", self.log.tail())
     }
 }
 
@@ -256,7 +256,7 @@ impl Exit {
         self.events.iter().find(|event| event.message == message)
     }
 
-    /// A start that did not succeed: one line says why, and names these.
+    /// Asserts that the start failed with one line that names all of these.
     #[track_caller]
     pub fn failed(&self, names: &[&str]) {
         assert_eq!(self.code, Some(1), "{self}");

@@ -1,4 +1,4 @@
-//! `cargo run -- test`: every suite in turn, with what is being done meanwhile and how long each took.
+//! `cargo run -- test`: runs every suite in turn, and prints progress and durations.
 
 use std::fmt::Write;
 use std::fs;
@@ -10,7 +10,7 @@ use generator::cargo;
 
 use crate::{fleet, repository};
 
-/// Runs every suite, also after one has failed, or cargo with these arguments.
+/// Runs every suite, even after one has failed, or cargo with these arguments.
 pub fn run(arguments: &[String]) -> Result<ExitCode> {
     if !arguments.is_empty() {
         return Ok(if cargo_test(&["--workspace"], arguments)? {
@@ -63,20 +63,21 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     })
 }
 
-/// In a child process, whose output is shown only if it fails: cargo-generate writes each of its steps.
+/// Generates in a child process, since cargo-generate logs each step. Its output is shown only on
+/// failure.
 fn generate_services() -> Result<()> {
     let output = Command::new(std::env::current_exe()?)
         .arg("services")
         .output()?;
-    let told = String::from_utf8_lossy(&output.stderr);
+    let error = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
-        "the services cannot be generated: {told}"
+        "the services cannot be generated: {error}"
     );
     Ok(())
 }
 
-/// The names of the suites: a file or a directory of `tests/tests` each.
+/// The names of the suites: each is a file or a directory of `tests/tests`.
 fn suites() -> Result<Vec<String>> {
     let directory = repository::root().join("tests/tests");
     let mut names = Vec::new();

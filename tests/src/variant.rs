@@ -1,7 +1,7 @@
-//! Variants: what the template becomes with each set of answers, generated and built once.
+//! Variants: the template with each set of answers, generated and built once.
 //!
-//! A project keeps its place between runs, and only files that changed are written, so that cargo
-//! builds again what changed and nothing else.
+//! A project stays in the same directory between runs, and only changed files are written, so that
+//! cargo rebuilds only what changed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::generate::{Answers, Place, generate};
 use crate::overlay;
 use crate::repository;
 
-/// One set of answers, and perhaps what an owner has made of the project since.
+/// One set of answers, and optionally an overlay.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Variant {
     answers: Answers,
@@ -39,7 +39,7 @@ impl Variant {
         self
     }
 
-    /// With the files of `tests/OVERLAY` put over it; see [`overlay`].
+    /// Applies the files of `tests/OVERLAY`; see [`overlay`].
     #[must_use]
     pub fn with(mut self, overlay: &'static str) -> Self {
         self.overlay = Some(overlay);
@@ -55,7 +55,7 @@ impl Variant {
         databases.into_iter().flat_map(of).collect()
     }
 
-    /// The name of this variant's project, which says what was answered.
+    /// The name of this variant's project, built from the answers.
     pub fn name(&self) -> String {
         let Answers {
             database,
@@ -77,15 +77,15 @@ impl Variant {
         }
     }
 
-    /// Generates the project, unless it is there already as it would be now.
+    /// Generates the project, unless it is up to date.
     pub fn generate(&self) -> Project {
         let name = self.name();
         let home = repository::projects();
-        fs::create_dir_all(&home).expect("the place for projects can be made");
-        // Several test processes may want the same variant at once.
+        fs::create_dir_all(&home).expect("the directory of projects can be created");
+        // Several test processes may generate the same variant at the same time.
         let lock = File::create(home.join(format!("{name}.lock"))).expect("a lock file");
         lock.lock().expect("file locks work here");
-        let scratch = tempfile::tempdir_in(&home).expect("the place for projects can be written");
+        let scratch = tempfile::tempdir_in(&home).expect("the directory of projects is writable");
         let fresh = generate(&name, &self.answers, Place::Below(scratch.path()))
             .unwrap_or_else(|error| panic!("{name} cannot be generated: {error:#}"));
         let directory = home.join(&name);
@@ -115,19 +115,19 @@ impl Project {
         &self.directory
     }
 
-    /// Runs cargo on the project; panics with the end of what it said when it fails.
+    /// Runs cargo on the project. Panics with the end of its output if it fails.
     pub fn cargo(&self, arguments: &[&str]) -> Output {
         cargo(&self.directory, &self.name, arguments)
     }
 }
 
-/// Runs cargo in `directory` with the target directory that all services share; panics with the
-/// end of what it said when it fails.
+/// Runs cargo in `directory` with the target directory that all services share. Panics with the end
+/// of its output if it fails.
 pub fn cargo(directory: &Path, name: &str, arguments: &[&str]) -> Output {
     cargo_with(directory, name, arguments, &[])
 }
 
-/// The same, with variables of its own.
+/// The same, with additional environment variables.
 pub fn cargo_with(
     directory: &Path,
     name: &str,
@@ -154,14 +154,14 @@ pub(crate) fn cargo_command(directory: &Path, arguments: &[&str]) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .args(arguments)
-        // A server is for those who are given one.
+        // Only a caller that starts a server passes its URL.
         .env_remove("DATABASE_URL")
         .current_dir(directory)
         .env("CARGO_TARGET_DIR", repository::services())
         .env("CARGO_TERM_COLOR", "never")
-        // Dozens of projects are built once each: to build them again faster is not worth the disk.
+        // Each of the many projects is built once: incremental builds are not worth the disk.
         .env("CARGO_INCREMENTAL", "0")
-        // What cargo sets for the tests of this crate is not meant for others.
+        // Variables that cargo sets for this crate's tests must not reach other builds.
         .env_remove("CARGO_MANIFEST_DIR")
         .env_remove("RUSTFLAGS");
     cargo
@@ -173,7 +173,8 @@ fn end_of(output: &[u8]) -> String {
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-/// Makes `settled` the same as `fresh`, and touches only what differs. A repository in it stays.
+/// Makes `settled` equal to `fresh`, and touches only files that differ. A git repository in it
+/// stays.
 pub fn settle(fresh: &Path, settled: &Path) {
     let wanted = files(fresh);
     for file in files(settled).difference(&wanted) {
@@ -186,8 +187,8 @@ pub fn settle(fresh: &Path, settled: &Path) {
         let target = settled.join(file);
         if fs::read(&target).ok().as_ref() != Some(&content) {
             let parent = target.parent().expect("a file is in a directory");
-            fs::create_dir_all(parent).expect("the place for projects can be written");
-            fs::write(&target, content).expect("the place for projects can be written");
+            fs::create_dir_all(parent).expect("the directory of projects is writable");
+            fs::write(&target, content).expect("the directory of projects is writable");
         }
     }
     remove_empty_directories(settled);
@@ -197,7 +198,7 @@ fn remove_empty_directories(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.path().is_dir() && entry.file_name() != ".git" {
             remove_empty_directories(&entry.path());
-            // Fails, as it should, on a directory that has something in it.
+            // Fails on a directory that is not empty, which must stay.
             _ = fs::remove_dir(entry.path());
         }
     }

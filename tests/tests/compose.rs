@@ -1,5 +1,5 @@
-//! The four other shapes of `app.rs` in docs/compose.md: each diff fits a new service, compiles, runs, and
-//! stops in order. They are members of the fleet.
+//! The four other shapes of `app.rs` in docs/compose.md: each diff applies to a new service,
+//! compiles, runs, and shuts down in order. They are members of the fleet.
 
 use std::net::SocketAddr;
 
@@ -94,7 +94,7 @@ async fn server_of_another_protocol_drains() {
 
     service.signal(Signal::TERM);
     service.event("draining").await;
-    // What is connected is served on, until it leaves.
+    // Open connections are served until their clients close them.
     client.write_all(b"during").await.unwrap();
     client.read_exact(&mut echoed).await.unwrap();
     assert_eq!(&echoed, b"during");

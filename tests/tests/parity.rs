@@ -1,5 +1,4 @@
-//! A service is the same on either database: what one set of migrations makes, the other makes as
-//! well, so that the same statements fit both.
+//! The schemas of both databases are equivalent: the same statements work on both.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,8 +9,7 @@ use std::process::{Command, Stdio};
 use harness::postgres::Postgres;
 use harness::repository;
 
-/// Each column with whether it can be empty, each primary key, and each set of columns that must be
-/// unique, in words.
+/// Describes each column and whether it is nullable, each primary key, and each unique constraint.
 const OF_SQLITE: &str = "
     SELECT printf('%s.%s%s', t.name, c.name, iif(c.\"notnull\" OR c.pk, ' not null', ''))
     FROM sqlite_schema t, pragma_table_info(t.name) c
@@ -60,7 +58,10 @@ async fn both_databases_have_the_same_schema() {
         let place = repository::template().join(place);
         let [names, same] = ["sqlite", "postgres"].map(|database| names(&place.join(database)));
         assert!(!names.is_empty(), "{package}: no migrations");
-        assert_eq!(names, same, "{package}: each is there for both databases");
+        assert_eq!(
+            names, same,
+            "{package}: each migration exists for both databases"
+        );
 
         let sqlite = on_sqlite(&place.join("sqlite"), OF_SQLITE);
         let postgres = on_postgres(&postgres, package, &place.join("postgres")).await;
@@ -73,7 +74,7 @@ async fn both_databases_have_the_same_schema() {
     }
 }
 
-/// That nothing of this is overlooked is seen on a schema that has all of it.
+/// Proves that the comparison covers every kind of constraint, with a schema that has all of them.
 #[tokio::test]
 async fn schema_difference_is_detected() {
     const SCHEMA: &str = "
@@ -82,7 +83,7 @@ async fn schema_difference_is_detected() {
         CREATE UNIQUE INDEX b_y ON b (lower(y), x) WHERE y <> '';
         CREATE INDEX b_x ON b (x);";
     let place = tempfile::tempdir().expect("a temporary directory");
-    fs::write(place.path().join("0001_all.sql"), SCHEMA).expect("it can be written");
+    fs::write(place.path().join("0001_all.sql"), SCHEMA).expect("the file can be written");
     let postgres = Postgres::start().await.expect("PostgreSQL starts");
 
     let sqlite = on_sqlite(place.path(), OF_SQLITE);
@@ -111,7 +112,7 @@ fn names(migrations: &Path) -> BTreeSet<String> {
 
 /// Every migration, in order.
 fn statements(migrations: &Path) -> Vec<String> {
-    let read = |name: &String| fs::read_to_string(migrations.join(name)).expect("it is text");
+    let read = |name: &String| fs::read_to_string(migrations.join(name)).expect("a text file");
     names(migrations).iter().map(read).collect()
 }
 
@@ -122,7 +123,7 @@ fn on_sqlite(migrations: &Path, query: &str) -> BTreeSet<String> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("sqlite3 is installed");
-    let mut input = sqlite.stdin.take().expect("it is piped");
+    let mut input = sqlite.stdin.take().expect("a piped stream");
     for statements in statements(migrations)
         .iter()
         .map(String::as_str)

@@ -1,5 +1,6 @@
-//! Every variant is formatted, linted, documented, built and tested, as its owner's CI would, and
-//! without a warning: all of them at once, as members of the fleet. So is the template in place.
+//! Every variant is formatted, linted, documented, built and tested without a warning, as in its
+//! owner's CI. All variants are built at once, as members of the fleet. So is the template in
+//! place.
 
 use std::collections::BTreeSet;
 use std::process::Output;
@@ -10,7 +11,7 @@ use harness::postgres::Postgres;
 use harness::repository;
 use harness::variant::cargo_with;
 
-/// A build would slow down the tests of another one, some of which are about time.
+/// Serializes these tests: a build would slow down the others, some of which measure time.
 fn one_at_a_time() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -24,15 +25,15 @@ fn the_fleet_is_formatted_linted_and_documented() {
     let lint = ["clippy", "--workspace", "--exclude", NO_DATABASE.name()];
     let warnings = ["--", "-D", "warnings"];
     fleet::cargo(&[&lint[..], &["--all-targets"], &warnings].concat(), &[]);
-    // Without their tests, so that a dependency counts only if the code itself uses it.
+    // Without tests, so that a dependency counts only if the code itself uses it.
     let code = ["--lib", "--bins"];
     let unused = ["-D", "unused_crate_dependencies"];
     fleet::cargo(&[&lint[..], &code, &warnings, &unused].concat(), &[]);
     let strict = [("RUSTDOCFLAGS", "-D warnings".to_owned())];
     let documented = fleet::cargo(&["doc", "--workspace", "--no-deps"], &strict);
-    // Such as of two files of the same name, or of profiles that do not count.
-    let told = String::from_utf8_lossy(&documented.stderr);
-    assert!(!told.contains("warning"), "{told}");
+    // For example about two files of the same name, or about profiles that have no effect.
+    let output = String::from_utf8_lossy(&documented.stderr);
+    assert!(!output.contains("warning"), "{output}");
 }
 
 #[test]
@@ -48,13 +49,13 @@ fn the_tests_of_the_fleet_pass() {
     assert!(passed >= 400, "only {passed} tests were run: {tested:?}");
 }
 
-/// The tests of a service use a server that they are given, as in a CI, or else start one.
+/// The tests of a service use the server that they are given, as in CI, or start one.
 #[tokio::test]
 async fn tests_use_the_postgres_that_they_are_given() {
     let postgres = Postgres::start().await.expect("PostgreSQL starts");
     let given = [("DATABASE_URL", postgres.url("postgres"))];
     let _turn = one_at_a_time();
-    // Only those of whole processes, but of every member, so that nothing is built anew.
+    // Only the tests of processes, but of every member, so that nothing is rebuilt.
     let tested = test(&["--test", "service"], &given);
     assert!(passed(&tested) >= 10, "{tested:?}");
 }
@@ -77,7 +78,7 @@ fn the_template_in_place_is_formatted_and_linted() {
     }
 }
 
-/// Runs the tests of every member that they fit.
+/// Runs the tests of every member whose code matches them.
 fn test(arguments: &[&str], environment: &[(&str, String)]) -> Output {
     let shapes = MEMBERS.iter().filter(|member| member.is_shape());
     let excluded: Vec<_> = shapes.flat_map(|it| ["--exclude", it.name()]).collect();
@@ -85,7 +86,7 @@ fn test(arguments: &[&str], environment: &[(&str, String)]) -> Output {
     fleet::cargo(&test.concat(), environment)
 }
 
-/// Dependencies that a build compiled although an earlier one could have left them.
+/// Dependencies that a build compiled again although an earlier one could provide them.
 fn built_anew(output: &Output) -> Vec<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     let compiled = said
@@ -99,7 +100,7 @@ fn built_anew(output: &Output) -> Vec<String> {
         .collect()
 }
 
-/// How many tests have passed.
+/// The number of passed tests.
 fn passed(output: &Output) -> usize {
     let said = String::from_utf8_lossy(&output.stdout);
     let results = said

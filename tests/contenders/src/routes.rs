@@ -1,5 +1,5 @@
-//! Two routes that do next to nothing, so that what is measured is what stands around them: one says
-//! hello, and one takes JSON and gives JSON.
+//! Two routes that do almost no work, so that the measurement shows the layers around them: one
+//! says hello, and one takes JSON and returns JSON.
 
 use axum::Router;
 use axum::routing::{get, post};

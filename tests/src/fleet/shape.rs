@@ -1,4 +1,4 @@
-//! The other shapes of `app.rs` in docs/compose.md, each of which is a diff below a heading.
+//! The other shapes of `app.rs` in docs/compose.md. Each one is a diff below a heading.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ use toml::Table;
 
 use crate::{overlay, repository};
 
-/// What a shape needs in `Cargo.toml`, by its heading.
+/// The dependencies that a shape adds to `Cargo.toml`, by its heading.
 const DEPENDENCIES: [(&str, &str); 2] = [
     (
         "Two databases",
@@ -24,7 +24,7 @@ const DEPENDENCIES: [(&str, &str); 2] = [
     ),
 ];
 
-/// Changes `src/app.rs` of a project as the page says, and nothing else of its code.
+/// Applies the page's diff to `src/app.rs` of a project. It may change no other code.
 pub(super) fn put(heading: &str, project: &Path) -> Result<()> {
     let page = fs::read_to_string(repository::root().join("docs/compose.md"))?;
     let diff = diff_below(heading, &page)

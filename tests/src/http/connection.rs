@@ -1,8 +1,8 @@
 //! Connections that are kept: HTTP/1.1, one request after another, and HTTP/2 with prior knowledge,
 //! many at once.
 //!
-//! A connection is driven by a task of its own, so it notices at once that the other side has
-//! closed it ([`closed`](Http1::closed)), also while nothing is asked. Dropped, it closes.
+//! Each connection has its own driver task, so it notices at once when the peer closes it
+//! ([`closed`](Http1::closed)), even while no request is in flight. Dropping it closes it.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -72,8 +72,7 @@ impl Http1 {
         .await
     }
 
-    /// Waits until the other side has closed the connection; the error says so if it did it by
-    /// force.
+    /// Waits until the peer has closed the connection. A reset is an error.
     pub async fn closed(&self) -> Result<(), Failure> {
         self.wire.closed().await
     }
@@ -117,8 +116,7 @@ impl Http2 {
         .await
     }
 
-    /// Waits until the other side has closed the connection; the error says so if it did it by
-    /// force.
+    /// Waits until the peer has closed the connection. A reset is an error.
     pub async fn closed(&self) -> Result<(), Failure> {
         self.wire.closed().await
     }
@@ -174,7 +172,7 @@ async fn open(address: SocketAddr) -> Result<TokioIo<TcpStream>, Failure> {
     let stream = TcpStream::connect(address).await;
     let stream =
         stream.map_err(|error| Failure::caused(format!("connecting to {address}"), &error))?;
-    // Small requests are measured: they must not wait for Nagle.
+    // Small requests are measured: Nagle's algorithm must not delay them.
     let _ = stream.set_nodelay(true);
     Ok(TokioIo::new(stream))
 }

@@ -1,9 +1,9 @@
-//! Bytes on a socket: half a request, two at once, a reader that does not read, a client that
-//! vanishes.
+//! Raw bytes on a socket: half a request, two requests at once, a reader that does not read, a
+//! client that vanishes.
 //!
-//! What arrives is kept until it is asked for, so nothing is lost between one call and the next.
-//! Each call has the whole of the conversation's time; its failure names the other side, the last
-//! thing that was written, and what had arrived by then.
+//! Received bytes are buffered until a call takes them, so that no call loses bytes of the next
+//! one. Each call has the conversation's full timeout. A failure names the peer, the first line of
+//! the last write, and the unread bytes.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -23,24 +23,24 @@ use tokio::{
 
 use super::{Answer, Failure, Kind, PATIENCE, bounded, excerpt};
 
-/// One TCP connection, spoken by hand. Dropped, it closes.
+/// One TCP connection, without an HTTP library. Dropping it closes it.
 #[derive(Debug)]
 pub struct Conversation {
     stream: TcpStream,
     address: SocketAddr,
-    /// Arrived, but not asked for yet.
+    /// Received, and not yet returned to the test.
     unread: Vec<u8>,
-    /// The first line of the last thing that was written.
-    said: String,
+    /// The first line of the last write.
+    last_write: String,
     limit: Duration,
 }
 
-/// How the other side left.
+/// How the peer ended the connection.
 #[derive(Clone, Debug)]
 pub struct Farewell {
-    /// What it had sent, and nobody had asked for.
+    /// The bytes that were received and not yet returned to the test.
     pub rest: Vec<u8>,
-    /// It broke the connection (RST) instead of closing it (FIN).
+    /// The peer reset the connection (RST) instead of closing it (FIN).
     pub by_force: bool,
 }
 
@@ -49,8 +49,8 @@ impl Conversation {
         Conversation::connect(address, None).await
     }
 
-    /// With a receive buffer of about this size: a reader that does not read is then noticed after
-    /// a little, not after megabytes.
+    /// Connects with a receive buffer of about this size, so that the service's writes block after
+    /// a few kilobytes, not after megabytes.
     pub async fn open_narrow(address: SocketAddr, buffer: u32) -> Result<Conversation, Failure> {
         Conversation::connect(address, Some(buffer)).await
     }
@@ -67,8 +67,8 @@ impl Conversation {
                 socket.set_recv_buffer_size(bytes)?;
             }
             let stream = socket.connect(address).await?;
-            // Each write is to arrive as it was written: half a request is the point, not an
-            // accident.
+            // Nagle's algorithm would merge writes, and many tests need half a request to arrive as
+            // such.
             stream.set_nodelay(true)?;
             io::Result::Ok(stream)
         };
@@ -78,17 +78,17 @@ impl Conversation {
                 .map_err(|error| Failure::caused(&what, &error))
         })
         .await?;
-        let (unread, said) = (Vec::new(), String::new());
+        let (unread, last_write) = (Vec::new(), String::new());
         Ok(Conversation {
             stream,
             address,
             unread,
-            said,
+            last_write,
             limit: PATIENCE,
         })
     }
 
-    /// How long each of the following calls may take, instead of thirty seconds.
+    /// Sets the timeout of each following call, instead of thirty seconds.
     pub fn within(&mut self, limit: Duration) -> &mut Conversation {
         self.limit = limit;
         self
@@ -96,7 +96,7 @@ impl Conversation {
 
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
         let bytes = bytes.as_ref();
-        self.said = excerpt(
+        self.last_write = excerpt(
             bytes
                 .split(|byte| *byte == b'\r')
                 .next()
@@ -112,7 +112,7 @@ impl Conversation {
         .await
     }
 
-    /// Says that nothing more will be written, and goes on reading.
+    /// Shuts down the write half, and keeps reading.
     pub async fn finish(&mut self) -> Result<(), Failure> {
         let what = self.describe("finishing the request to");
         self.stream
@@ -121,15 +121,13 @@ impl Conversation {
             .map_err(|error| Failure::caused(what, &error))
     }
 
-    /// Breaks the connection without a word (RST), as a machine that loses its power does in the
-    /// end.
+    /// Resets the connection (RST), as after a power failure of the client.
     pub fn abort(self) {
         let _ = self.stream.set_zero_linger();
     }
 
-    /// A whole answer: its head, and as much body as the head says. It takes no notice of what was
-    /// asked: the answer to a `HEAD`, which has no body whatever it says, is for
-    /// [`head`](Conversation::head).
+    /// Reads a complete response: the head, and as much body as the head announces. It does not
+    /// know the request's method: for the response to a `HEAD`, use [`head`](Conversation::head).
     pub async fn answer(&mut self) -> Result<Answer, Failure> {
         self.bounded(async |this| {
             let mut answer = this.read_head().await?;
@@ -139,12 +137,12 @@ impl Conversation {
         .await
     }
 
-    /// Only the head of an answer; the body is left to be read.
+    /// Reads only the head of a response. The body stays unread.
     pub async fn head(&mut self) -> Result<Answer, Failure> {
         self.bounded(Conversation::read_head).await
     }
 
-    /// Everything up to and with the first `marker`.
+    /// Reads everything up to and including the first `marker`.
     pub async fn until(&mut self, marker: impl AsRef<[u8]>) -> Result<Vec<u8>, Failure> {
         self.bounded(async |this| this.read_until(marker.as_ref()).await)
             .await
@@ -155,7 +153,7 @@ impl Conversation {
             .await
     }
 
-    /// Waits until the other side has closed the connection, in whatever way.
+    /// Waits until the peer has ended the connection, in any way.
     pub async fn closed(&mut self) -> Result<Farewell, Failure> {
         self.bounded(async |this| {
             let by_force = this.read_to_end().await? == Kind::Reset;
@@ -167,7 +165,7 @@ impl Conversation {
         .await
     }
 
-    /// Whether the other side has closed it, or broken it, by now: it is looked at, not waited for.
+    /// Whether the peer has closed or reset the connection by now. Does not wait.
     pub fn is_over(&self) -> bool {
         let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         match recv(&self.stream, &mut [0_u8; 1], look) {
@@ -252,7 +250,7 @@ impl Conversation {
                     .drain(..searched + position + marker.len())
                     .collect());
             }
-            // The marker may have begun within the last bytes.
+            // The marker may begin within the last bytes.
             searched = (self.unread.len() + 1).saturating_sub(marker.len());
             self.need_more().await?;
         }
@@ -299,7 +297,10 @@ impl Conversation {
     }
 
     fn describe(&self, action: &str) -> String {
-        format!("{action} {} after saying `{}`", self.address, self.said)
+        format!(
+            "{action} {} after writing `{}`",
+            self.address, self.last_write
+        )
     }
 }
 

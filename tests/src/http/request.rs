@@ -1,4 +1,4 @@
-//! A request in as few words as a test wants to spend on it.
+//! A builder for requests.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::PATIENCE;
 
-/// `Request::post("/monitors").json(&monitor)`. A name, path or value that HTTP does not allow
-/// panics: what is malformed on purpose is said in a [`Conversation`](super::Conversation).
+/// `Request::post("/monitors").json(&monitor)`. Panics on a name, path or value that HTTP does not
+/// allow: a test sends malformed requests in a [`Conversation`](super::Conversation).
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request {
@@ -52,7 +52,7 @@ impl Request {
         Request::new(Method::DELETE, path)
     }
 
-    /// Added to those of the same name that are there already.
+    /// Adds a header. Earlier headers of the same name stay.
     pub fn header(mut self, name: &str, value: &str) -> Request {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("the name of a header");
         self.headers.append(
@@ -73,7 +73,7 @@ impl Request {
         self.body(serde_json::to_vec(value).expect("a value that JSON can write"))
     }
 
-    /// How long the whole exchange may take, instead of thirty seconds.
+    /// Sets the timeout of the whole exchange, instead of thirty seconds.
     pub fn within(mut self, limit: Duration) -> Request {
         self.limit = limit;
         self
@@ -83,7 +83,7 @@ impl Request {
         format!("{} {} at {address}", self.method, self.path)
     }
 
-    /// `origin` is what stands before the path: nothing on HTTP/1, scheme and authority on HTTP/2.
+    /// `origin` is the part before the path: empty on HTTP/1, scheme and authority on HTTP/2.
     pub(super) fn into_hyper(self, origin: &str) -> hyper::Request<Full<Bytes>> {
         let mut request = hyper::Request::new(Full::new(self.body));
         *request.method_mut() = self.method;

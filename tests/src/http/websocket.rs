@@ -1,31 +1,31 @@
-//! A WebSocket in as few bytes as RFC 6455 asks of a client, over a [`Conversation`]: it never
-//! answers by itself, so that a test can be as slow, or as silent, as it wants to be.
+//! A minimal WebSocket client (RFC 6455) over a [`Conversation`]. It never answers by itself, so
+//! that a test can be as slow or as silent as it needs.
 
 use std::net::SocketAddr;
 
 use super::{Conversation, Failure, Farewell};
 
-/// One WebSocket, spoken by hand. Dropped, its connection closes without a goodbye.
+/// One WebSocket. Dropping it closes the connection without a close frame.
 #[derive(Debug)]
 pub struct WebSocket(Conversation);
 
-/// What the other side said.
+/// A frame from the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     Text(String),
-    /// A goodbye, with its code.
+    /// A close frame, with its code.
     Close(u16),
-    /// Anything else, by its number.
+    /// Any other frame, by its opcode.
     Other(u8),
 }
 
 const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
-/// A client has to mask what it says; with what is its own business.
+/// A client must mask its frames; any key will do.
 const MASK: [u8; 4] = [0x4b, 0x65, 0x65, 0x6c];
 
 impl WebSocket {
-    /// Asks for an upgrade with the key of the RFC's own example. Panics when it is not granted.
+    /// Requests an upgrade with the key of the RFC's example. Panics if the service refuses.
     pub async fn open(address: SocketAddr, path: &str) -> Result<WebSocket, Failure> {
         let mut wire = Conversation::open(address).await?;
         let request = format!(
@@ -44,12 +44,12 @@ impl WebSocket {
         self.send(TEXT, text.as_bytes()).await
     }
 
-    /// Says goodbye, or answers one.
+    /// Sends a close frame, or answers one.
     pub async fn close(&mut self, code: u16) -> Result<(), Failure> {
         self.send(CLOSE, &code.to_be_bytes()).await
     }
 
-    /// The next frame. Those of this harness's services fit into 125 bytes.
+    /// Reads the next frame. The frames of this harness's services fit into 125 bytes.
     pub async fn hear(&mut self) -> Result<Frame, Failure> {
         let head = self.0.exactly(2).await?;
         let (kind, length) = (head[0] & 0x0f, usize::from(head[1]));
@@ -62,7 +62,7 @@ impl WebSocket {
         })
     }
 
-    /// Waits until the other side has closed the connection itself.
+    /// Waits until the peer has closed the connection.
     pub async fn closed(&mut self) -> Result<Farewell, Failure> {
         self.0.closed().await
     }

@@ -1,4 +1,4 @@
-//! The benchmarks of the machinery, and what they print.
+//! The benchmarks of the machinery, and their output.
 
 use std::fmt::Write;
 use std::path::Path;

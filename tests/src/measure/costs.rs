@@ -1,4 +1,4 @@
-//! What a service costs to build, to start and to keep running.
+//! The costs of building, starting and running a service.
 
 use std::fmt::Write;
 use std::fs;
@@ -13,16 +13,16 @@ use crate::http::{self, Request};
 use crate::service::Service;
 use crate::variant::{Project, Variant};
 
-/// Starts that are measured; the middle one is reported.
+/// The number of measured starts. The median is reported.
 const STARTS: usize = 21;
 
-/// How long one may take.
+/// The target for one start.
 const START: Duration = Duration::from_millis(50);
 
-/// Connections that are held at once, to know what one of them costs.
+/// The number of open connections for the memory of one.
 const CROWD: usize = 10_000;
 
-/// The table of docs/performance.md, of builds into an empty directory.
+/// The table of docs/performance.md. Builds go into an empty directory.
 pub(super) fn section(target: &Path) -> Result<String> {
     let hello = Variant::default().generate();
     let monitor = Variant::default().example("monitor").generate();
@@ -110,7 +110,7 @@ fn build(project: &Project, target: &Path, arguments: &[&str]) -> Result<Duratio
     Ok(started.elapsed())
 }
 
-/// The median of five builds, each after a change to the code of the handler.
+/// The median of five builds, each after a change to the handler's code.
 fn rebuild(project: &Project, target: &Path) -> Result<Duration> {
     let handler = project.dir().join("src/hello.rs");
     let original = fs::read_to_string(&handler)?;
@@ -119,7 +119,7 @@ fn rebuild(project: &Project, target: &Path) -> Result<Duration> {
         let changed = original.replace("{}, {name}", &format!("{{}}, {{name}}: {attempt}"));
         ensure!(
             changed != original,
-            "the handler to change is not what it was"
+            "the handler does not contain the text to change"
         );
         fs::write(&handler, changed)?;
         times.push(build(project, target, &[])?);
@@ -128,7 +128,7 @@ fn rebuild(project: &Project, target: &Path) -> Result<Duration> {
     Ok(median(times))
 }
 
-/// From `exec` to `ready`: the median, with a database that has to be made or is there.
+/// The median time from `exec` to `ready`, with a new or an existing database.
 async fn starts(binary: &PathBuf, again: bool) -> Result<Duration> {
     let kept = tempfile::tempdir()?;
     let mut times = Vec::new();
@@ -146,7 +146,7 @@ async fn starts(binary: &PathBuf, again: bool) -> Result<Duration> {
     Ok(median(times))
 }
 
-/// Resident memory when nothing has been asked yet, and after some work.
+/// Resident memory before the first request, and after some work.
 async fn memory(binary: &PathBuf) -> Result<(u64, u64)> {
     let service = Service::of(binary).start().await?.ready().await;
     let address = service.http().await;
@@ -164,8 +164,8 @@ async fn memory(binary: &PathBuf) -> Result<(u64, u64)> {
     Ok((idle, service.rss()))
 }
 
-/// Resident memory for each connection of a crowd, of which everybody is idle, has sent half the
-/// head of a request, or has one in flight.
+/// Resident memory for each connection of a crowd: all idle, all with half a request head, or all
+/// with a request in flight.
 async fn connections(binary: &PathBuf) -> Result<[u64; 3]> {
     make_room(CROWD)?;
     let mut each = [0; 3];

@@ -1,6 +1,7 @@
-//! What stands between a socket and a handler, beside others who serve the same two routes: hyper
-//! alone, axum alone, and axum with the layers that most services have. All are built in one go, with
-//! the same profile and allocator, and run on one thread each, with their logs in files.
+//! Compares the machinery between a socket and a handler with other servers of the same two routes:
+//! hyper alone, axum alone, and axum with the layers that most services have. All are built
+//! together, with the same profile and allocator, and run on one thread each, with their logs in
+//! files.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use super::stage::{Contender, Counts, HELLO, JSON, Route, Stage};
 const ROUNDS: usize = 40;
 const TURN: Duration = Duration::from_millis(100);
 
-/// What is compared. axum is there twice: what it differs from itself is noise.
+/// The compared servers. axum is there twice: the difference between the two is noise.
 const CONTENDERS: [Contender; 6] = [
     Contender::Other("hyper"),
     AXUM,
@@ -31,7 +32,7 @@ const NAMES: [&str; 5] = [
     "the same without `TraceLayer`",
 ];
 
-/// The least rate of the service, of axum alone.
+/// The minimum rate of the service, relative to axum alone.
 const RATES: [(&Route, f64); 2] = [(&HELLO, 0.78), (&JSON, 0.72)];
 
 /// The section of docs/performance.md.
@@ -85,12 +86,12 @@ pub(super) fn section(stage: &Stage) -> Result<String> {
                     format!("{instructions:.0}"),
                     *instructions <= 1.7 * axum.instructions
                 ),
-                // What is made for a hundred requests at a time is a part of one for each.
+                // An allocation for a hundred requests counts as a hundredth for each.
                 aim(
                     format!("{allocations:.1}"),
                     *allocations < 3.1 + axum.allocations
                 ),
-                // The log's thread has those that are more, a few for many lines.
+                // The log's thread makes the additional calls, a few for many lines.
                 aim(format!("{calls:.2}"), *calls < 1.0 + axum.calls),
             )?;
         }
@@ -108,15 +109,15 @@ pub(super) fn section(stage: &Stage) -> Result<String> {
     Ok(page)
 }
 
-/// What came of a race: medians, and the quartiles of what the rounds said.
+/// The result of a race: medians and quartiles over the rounds.
 struct Rate {
     each_second: f64,
     ratio: [f64; 3],
-    /// Microseconds of all threads.
+    /// CPU time of all threads, in microseconds.
     cost: f64,
 }
 
-/// All of them, in turns, in one order and then in the other.
+/// Runs all servers in turns, alternating the order.
 fn race(stage: &Stage, route: &'static Route) -> Result<Vec<Rate>> {
     let running: Vec<_> = CONTENDERS
         .iter()

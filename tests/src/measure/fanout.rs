@@ -1,5 +1,5 @@
-//! What it costs to ask many URLs at once: the service, by way of its batches, beside a script as it is
-//! usual in Python. Both ask the same peer, in turns, and are one thread each.
+//! The cost of requesting many URLs at once: the service's batches, compared with a typical Python
+//! script. Both request the same peer, in turns, and have one thread each.
 
 mod askers;
 
@@ -20,17 +20,18 @@ const URLS: usize = 10_000;
 /// URLs in one request.
 const BATCH: usize = 1_000;
 
-/// How many are asked at once, and in how many rounds; a first one warms up.
+/// Requests in flight, and rounds. A first round warms up.
 const RACES: [(usize, usize); 3] = [(10, 3), (100, 9), (1_000, 9)];
 
-/// Of these, memory is looked at, which may grow by as much as ten requests leave with the allocator.
+/// Memory is measured at this concurrency. It may grow by as much as ten requests leave with the
+/// allocator.
 const USUAL: usize = 100;
 const GROWTH: u64 = 4 << 20;
 
 /// The section of docs/performance.md.
 pub(super) fn section(target: &Path) -> Result<String> {
     let place = Place::built(target)?;
-    // For the peer, which has the connections of both.
+    // For the peer, which holds the connections of both.
     make_room(2 * RACES[RACES.len() - 1].0)?;
     let peer = place.peer()?;
     let latency = latency(peer.address)?;
@@ -93,13 +94,13 @@ fn page(
     Ok(page)
 }
 
-/// What came of a race, round by round: ours, and Python's.
+/// The result of a race, round by round: the service's, and Python's.
 struct Race {
     at_once: usize,
     turns: [Vec<Turn>; 2],
 }
 
-/// Both in turns, in one order and then in the other.
+/// Runs both in turns, alternating the order.
 fn race(place: &Place, peer: &Peer, at_once: usize, rounds: usize) -> Result<Race> {
     let mut askers = [
         place.start(Side::Ours, peer, at_once)?,
@@ -154,7 +155,7 @@ fn count(things: usize) -> f64 {
     things as f64
 }
 
-/// How long one request takes, of a client that has nothing else to do.
+/// The latency of one request, from a client without other work.
 fn latency(peer: SocketAddr) -> Result<Duration> {
     let mut stream = TcpStream::connect(peer)?;
     stream.set_nodelay(true)?;
@@ -167,7 +168,7 @@ fn latency(peer: SocketAddr) -> Result<Duration> {
     Ok(super::median(times))
 }
 
-/// The most memory that a process has ever had, in bytes.
+/// The peak memory of a process, in bytes.
 fn peak(process: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let value = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

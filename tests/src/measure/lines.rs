@@ -1,4 +1,4 @@
-//! How long the parts of the machinery are. docs/own-code.md says of each why it is our own code.
+//! The length of each part of the machinery. docs/own-code.md justifies each as our own code.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -53,7 +53,7 @@ fn lines(text: &str) -> usize {
     while let Some(line) = lines.next() {
         let opens = |next: &&str| next.starts_with("mod ") && next.ends_with('{');
         if line == "#[cfg(test)]" && lines.peek().is_some_and(opens) {
-            // rustfmt puts the closing brace of the module at the start of a line.
+            // rustfmt puts the module's closing brace at the start of a line.
             lines.by_ref().find(|line| *line == "}");
         } else if !line.trim().is_empty() {
             count += 1;
@@ -66,7 +66,7 @@ fn lines(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// Of a part that docs/own-code.md has to justify.
+    /// The minimum length of a part that docs/own-code.md must justify.
     const WORTH_A_ROW: usize = 150;
 
     #[test]
@@ -87,11 +87,11 @@ mod tests {
         }
         for (part, lines) in parts().unwrap() {
             match documented.remove(&part) {
-                Some(said) => {
-                    let is_near = said.abs_diff(lines) <= 20 + lines / 10;
+                Some(documented_lines) => {
+                    let is_near = documented_lines.abs_diff(lines) <= 20 + lines / 10;
                     assert!(
                         is_near,
-                        "docs/own-code.md: `{part}` has {lines} lines, not {said}"
+                        "docs/own-code.md: `{part}` has {lines} lines, not {documented_lines}"
                     );
                 }
                 None => assert!(

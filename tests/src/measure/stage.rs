@@ -1,5 +1,5 @@
-//! Where servers run that are compared: on one thread each, with their logs in files, and with clients
-//! that ask for one route over and over.
+//! Runs the compared servers: on one thread each, with their logs in files, and with clients that
+//! request one route repeatedly.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
@@ -20,7 +20,7 @@ use crate::variant::{Project, Variant};
 
 const CLIENTS: usize = 32;
 
-/// Requests that are counted.
+/// The number of counted requests.
 const COUNTED: usize = 4_000;
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 const EACH: f64 = COUNTED as f64;
@@ -28,7 +28,7 @@ const EACH: f64 = COUNTED as f64;
 pub(super) struct Route {
     pub(super) name: &'static str,
     request: &'static str,
-    /// What its answer ends with.
+    /// The end of the response.
     end: &'static str,
 }
 
@@ -54,14 +54,14 @@ pub(super) enum Contender {
     Other(&'static str),
 }
 
-/// A request's, each.
+/// Counts for each request.
 pub(super) struct Counts {
     pub(super) instructions: f64,
     pub(super) allocations: f64,
     pub(super) calls: f64,
 }
 
-/// Where they are built, and run.
+/// The directory in which the servers are built and run.
 pub(super) struct Stage {
     project: Project,
     target: PathBuf,
@@ -87,7 +87,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// How many answers there are in this time.
+    /// The number of responses in this time.
     pub(super) fn answers(
         &self,
         from: &Running,
@@ -101,12 +101,12 @@ impl Stage {
 
     pub(super) fn count(&self, contender: Contender, route: &'static Route) -> Result<Counts> {
         let out = format!("--dhat-out-file={}", self.file("out"));
-        let to = format!("--log-file={}", self.file("told"));
+        let to = format!("--log-file={}", self.file("report"));
         let dhat = ["valgrind", "--tool=dhat", &out, &to];
-        let allocations = |told: &str| after(told, "Total: ", 3);
-        let strace = ["strace", "-D", "-f", "-c", "-o", &self.file("told")];
-        let calls = |told: &str| {
-            let total = told.lines().find(|line| line.ends_with(" total"))?;
+        let allocations = |report: &str| after(report, "Total: ", 3);
+        let strace = ["strace", "-D", "-f", "-c", "-o", &self.file("report")];
+        let calls = |report: &str| {
+            let total = report.lines().find(|line| line.ends_with(" total"))?;
             total.split_whitespace().nth(3)?.parse().ok()
         };
         Ok(Counts {
@@ -116,11 +116,11 @@ impl Stage {
         })
     }
 
-    /// What a request takes: the middle of three counts. It is counted while there are requests only, and
-    /// not while a start looks how fast its clocks are.
+    /// Instructions for each request: the median of three counts. Only the requests are counted,
+    /// not the start, which calibrates clocks.
     fn instructions(&self, contender: Contender, route: &'static Route) -> Result<f64> {
         let out = format!("--callgrind-out-file={}", self.file("out"));
-        let to = format!("--log-file={}", self.file("told"));
+        let to = format!("--log-file={}", self.file("report"));
         let callgrind = [
             "valgrind",
             "--tool=callgrind",
@@ -137,16 +137,16 @@ impl Stage {
             self.clients.block_on(asked(COUNTED))?;
             running.counted("off")?;
             drop(running);
-            let told = read_when_written(self.file("told").as_ref())?;
-            let collected = after(&told, "Collected : ", 0);
-            *count = collected.with_context(|| format!("no figure in: {told}"))? / EACH;
+            let report = read_when_written(self.file("report").as_ref())?;
+            let collected = after(&report, "Collected : ", 0);
+            *count = collected.with_context(|| format!("no figure in: {report}"))? / EACH;
         }
         counts.sort_by(f64::total_cmp);
         Ok(counts[1])
     }
 
-    /// What a tool says of twice as many requests and of as many, from so many clients: the difference,
-    /// since what start and stop cost is in both.
+    /// The difference between a tool's figures for twice as many requests and for as many, per
+    /// request. It excludes the costs of start and stop, which are in both.
     fn of_each(
         &self,
         contender: Contender,
@@ -160,8 +160,8 @@ impl Stage {
             self.clients
                 .block_on(ask(clients, running.address, route, until))?;
             drop(running);
-            let told = read_when_written(self.file("told").as_ref())?;
-            figure(&told).with_context(|| format!("no figure in: {told}"))
+            let report = read_when_written(self.file("report").as_ref())?;
+            figure(&report).with_context(|| format!("no figure in: {report}"))
         });
         Ok((twice? - once?) / EACH)
     }
@@ -170,7 +170,7 @@ impl Stage {
         self.directory.path().join(name).display().to_string()
     }
 
-    /// Starts it with nothing in front, or by way of a tool.
+    /// Starts it directly, or under a tool.
     pub(super) fn start(&self, contender: Contender, tool: &[&str]) -> Result<Running> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = match tool {
@@ -219,7 +219,7 @@ impl Stage {
     }
 }
 
-/// A server that runs until it is dropped.
+/// A server that is stopped on drop.
 pub(super) struct Running {
     child: Child,
     address: SocketAddr,
@@ -234,14 +234,14 @@ impl Running {
             if is_over {
                 let errors = fs::read_to_string(self.home.path().join("errors"))?;
                 let log = fs::read_to_string(self.home.path().join("log"))?;
-                bail!("it does not listen: {errors}\n{log}");
+                bail!("the server does not listen: {errors}\n{log}");
             }
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
     }
 
-    /// Has callgrind count, or not, from now on.
+    /// Turns callgrind's instrumentation on or off.
     fn counted(&self, switch: &str) -> Result<()> {
         let mut control = Command::new("callgrind_control");
         let output = control
@@ -251,18 +251,18 @@ impl Running {
         Ok(())
     }
 
-    /// How long its threads have been running by now.
+    /// The CPU time of its threads so far.
     pub(super) fn used(&self) -> Result<Duration> {
         used(self.child.id())
     }
 }
 
-/// How long the threads of a process have been running by now.
+/// The CPU time of a process's threads so far.
 pub(super) fn used(process: u32) -> Result<Duration> {
     let mut used = Duration::ZERO;
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        let told = fs::read_to_string(thread?.path().join("schedstat"))?;
-        let nanoseconds = told
+        let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanoseconds = schedstat
             .split(' ')
             .next()
             .context("schedstat has a first field")?;
@@ -282,11 +282,11 @@ impl Drop for Running {
 #[derive(Debug, Clone, Copy)]
 enum Until {
     Time(Instant),
-    /// So many answers each.
+    /// This many responses for each client.
     Count(usize),
 }
 
-/// How many answers all clients got.
+/// The number of responses to all clients.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 async fn ask(
     clients: usize,
@@ -329,21 +329,21 @@ async fn client(server: SocketAddr, route: &Route, until: Until) -> Result<usize
     }
 }
 
-/// What a tool says when the program that it looked at has ended.
-fn read_when_written(told: &Path) -> Result<String> {
+/// Waits for the report that a tool writes when its program has ended.
+fn read_when_written(file: &Path) -> Result<String> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let text = fs::read_to_string(told).unwrap_or_default();
+        let text = fs::read_to_string(file).unwrap_or_default();
         if text.contains("total\n") || text.contains("Collected : ") || text.contains("Total: ") {
-            fs::remove_file(told)?;
+            fs::remove_file(file)?;
             return Ok(text);
         }
-        ensure!(Instant::now() < deadline, "the tool says nothing");
+        ensure!(Instant::now() < deadline, "the tool wrote no report");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// A number that stands so many words behind these.
+/// The number that follows this text after `place` words.
 fn after(text: &str, words: &str, place: usize) -> Option<f64> {
     let (_, rest) = text.split_once(words)?;
     let number = rest.split_whitespace().nth(place)?;

@@ -1,4 +1,4 @@
-//! Where Postgres's programs are, and as whom they run.
+//! Finds the programs of Postgres, and the user that runs them.
 
 use std::{
     env,
@@ -11,17 +11,17 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// Where Debian and Ubuntu put what is not for the `PATH`: a directory for each version.
+/// Debian and Ubuntu keep programs outside of the `PATH` here: a directory for each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 
 #[derive(Debug)]
 pub(super) struct Installation {
     programs: PathBuf,
-    /// Nothing: as whoever runs the tests.
+    /// `None`: run as the current user.
     account: Option<Account>,
 }
 
-/// Whom the server runs as when the tests run as root, which Postgres refuses to do.
+/// The server's user when the tests run as root, which Postgres refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Account {
     user: u32,
@@ -29,7 +29,7 @@ struct Account {
 }
 
 impl Installation {
-    /// On the `PATH`, or else the highest version of those that Debian keeps beside each other.
+    /// Searches the `PATH`, then the versions that Debian installs side by side, highest first.
     pub(super) fn find() -> anyhow::Result<Installation> {
         let programs = find_in(
             &env::var_os("PATH").unwrap_or_default(),
@@ -52,8 +52,8 @@ impl Installation {
         self.programs.join(name)
     }
 
-    /// A program that refuses to run as root. `setpriv` becomes the program, and keeps its process
-    /// number.
+    /// A command for a program that refuses to run as root. `setpriv` becomes the program by
+    /// `exec`, and keeps its process id.
     pub(super) fn command(&self, name: &str) -> Command {
         let program = self.program(name);
         let Some(Account { user, group }) = self.account else {
@@ -67,7 +67,7 @@ impl Installation {
         command
     }
 
-    /// Makes a file or directory that of the server's user.
+    /// Makes the server's user the owner of a file or directory.
     pub(super) fn give(&self, path: &Path) -> io::Result<()> {
         self.account
             .map_or(Ok(()), |to| chown(path, Some(to.user), Some(to.group)))
@@ -75,7 +75,7 @@ impl Installation {
 }
 
 impl Account {
-    /// From a line such as `postgres:x:101:104:Postgres
+    /// Parses a line such as `postgres:x:101:104:Postgres
     /// administrator:/var/lib/postgresql:/bin/bash`.
     fn named(name: &str, users: &str) -> Option<Account> {
         users.lines().find_map(|line| {
@@ -97,7 +97,7 @@ fn find_in(path: &OsStr, versions: &Path) -> anyhow::Result<PathBuf> {
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let name = entry.file_name().into_string().ok()?;
-            // `9.6` was the last with a point in its name.
+            // `9.6` was the last major version with a point.
             Some((
                 name.split('.').next()?.parse().ok()?,
                 entry.path().join("bin"),
@@ -140,7 +140,7 @@ mod tests {
     fn the_path_comes_first_and_then_the_highest_version() {
         let root = tempfile::tempdir().unwrap();
         let versions = ["9.6", "15", "17"].map(|version| install(root.path(), version));
-        // Without programs of a server, as when only its client is installed.
+        // Without server programs, as when only the client is installed.
         fs::create_dir_all(root.path().join("18/bin")).unwrap();
 
         assert_eq!(

@@ -1,5 +1,4 @@
-//! How a process is started: the command line, the environment and the directory that it begins
-//! with.
+//! How a process is started: its command line, environment and working directory.
 
 use std::{
     collections::BTreeMap,
@@ -24,26 +23,25 @@ use super::{
 };
 use crate::log::Log;
 
-/// Long enough for the slowest machine: it bounds a test that fails, and costs a test that passes
-/// nothing.
+/// Long enough for the slowest machine. Only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a service is started with, unless the test says otherwise.
+/// The default settings of a start.
 const DEFAULTS: [(&str, &str); 3] = [
     ("http.listen", "127.0.0.1:0"),
     ("operator.listen", "127.0.0.1:0"),
     ("log.format", "json"),
 ];
 
-/// How to start a service. It may be cloned and started again and again.
+/// How to start a service. It can be cloned and started repeatedly.
 #[derive(Clone, Debug)]
 #[must_use = "a launch does nothing until it is started or run"]
 pub struct Launch {
     binary: PathBuf,
-    /// Another program that starts it, and how that is told to.
+    /// The program that starts the binary, with its arguments.
     way: Option<(OsString, Vec<OsString>)>,
     arguments: Vec<OsString>,
-    /// By key; nothing where a default is to be left out.
+    /// By key; `None` leaves a default out.
     settings: BTreeMap<String, Option<String>>,
     environment: BTreeMap<OsString, OsString>,
     files: BTreeMap<PathBuf, String>,
@@ -52,10 +50,10 @@ pub struct Launch {
     patience: Duration,
 }
 
-/// What a command that ends by itself has printed.
+/// The outcome of a command that ends by itself.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// Nothing, if a signal ended it.
+    /// `None` if a signal ended it.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -81,8 +79,9 @@ impl Launch {
         self
     }
 
-    /// Started by another program, which gets these arguments, then the binary, then the binary's
-    /// own. A signal goes to that program, unless it has become the binary by `exec`.
+    /// Starts the binary through another program, which gets these arguments, then the binary, then
+    /// the binary's arguments. A signal goes to that program, unless it becomes the binary by
+    /// `exec`.
     pub fn by_way_of<A: Into<OsString>>(
         mut self,
         program: &str,
@@ -93,14 +92,14 @@ impl Launch {
         self
     }
 
-    /// `--set key=value`, after all arguments. The last one for a key counts.
+    /// Adds `--set key=value` after all arguments. The last value of a key counts.
     pub fn set(mut self, key: &str, value: impl Display) -> Launch {
         self.settings
             .insert(key.to_owned(), Some(value.to_string()));
         self
     }
 
-    /// Leaves out what a start sets by default, so that a file or a variable may decide.
+    /// Removes a default, so that a file or a variable decides.
     pub fn unset(mut self, key: &str) -> Launch {
         self.settings.insert(key.to_owned(), None);
         self
@@ -111,33 +110,32 @@ impl Launch {
         self
     }
 
-    /// A file that is there when the process starts, relative to its working directory.
+    /// Writes a file before the process starts, relative to its working directory.
     pub fn file(mut self, path: impl Into<PathBuf>, content: impl Into<String>) -> Launch {
         self.files.insert(path.into(), content.into());
         self
     }
 
-    /// A socket that it gets with its start: the first as descriptor 3, the next as 4, and so on, as
-    /// systemd hands them over.
+    /// Passes a socket as systemd does: the first as descriptor 3, the next as 4, and so on.
     pub fn inherit(mut self, descriptor: impl Into<OwnedFd>) -> Launch {
         self.descriptors.push(Arc::new(descriptor.into()));
         self
     }
 
-    /// Works in this directory, which stays: for a test in which one process finds what another one
-    /// left.
+    /// Uses this working directory, which is not removed: for a test in which a process finds the
+    /// files of another one.
     pub fn directory(mut self, path: impl Into<PathBuf>) -> Launch {
         self.directory = Some(path.into());
         self
     }
 
-    /// How long to wait for an event, instead of thirty seconds.
+    /// Sets the timeout for events, instead of thirty seconds.
     pub fn patience(mut self, patience: Duration) -> Launch {
         self.patience = patience;
         self
     }
 
-    /// Starts a process that runs until it is told to stop: free ports and a JSON log, unless they
+    /// Starts a process that runs until it is stopped: with free ports and a JSON log, unless they
     /// are set.
     pub async fn start(mut self) -> anyhow::Result<Service> {
         for (key, value) in DEFAULTS {
@@ -163,8 +161,7 @@ impl Launch {
         .await?
     }
 
-    /// Runs a command that ends by itself, such as `config check`: with no settings but those
-    /// given.
+    /// Runs a command that ends by itself, such as `config check`, with only the given settings.
     pub async fn run(self) -> anyhow::Result<Output> {
         let (command, _directory) = self.prepare()?;
         let output = process::run(command, self.patience).await?;
@@ -185,7 +182,8 @@ impl Launch {
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
             fs::write(path, content)?;
         }
-        // The path of a binary is the harness's, not the working directory's.
+        // The path of the binary is relative to the harness's directory, not to the working
+        // directory.
         let binary = match self.binary.components().count() {
             1 => self.binary.clone(),
             _ => std::path::absolute(&self.binary)?,
@@ -225,7 +223,7 @@ impl Launch {
     }
 }
 
-/// Where a process works.
+/// The working directory of a process.
 #[derive(Debug)]
 pub(super) enum Directory {
     Own(TempDir),

@@ -1,12 +1,12 @@
-//! A child process that cannot outlive its owner, and is never mistaken for another.
+//! A child process that cannot outlive its owner, and whose process id is never confused with
+//! another's.
 //!
-//! The kernel may give a process's number to another as soon as it has been reaped. So whoever uses
-//! the number holds a lock ([`Process::while_unreaped`]), and the reaper first waits *without*
-//! reaping, and reaps under the same lock. A signal that comes too late is dropped, never sent to a
-//! stranger.
+//! The kernel may reuse a process id as soon as the process has been reaped. So every use of the id
+//! holds a lock ([`Process::while_unreaped`]). The reaper waits for the end *without* reaping, then
+//! reaps under the same lock. A late signal is dropped, never sent to another process.
 //!
-//! Output is read by threads of the operating system, so that a busy or blocked test runtime does
-//! not stall the process's pipes.
+//! Threads of the operating system read the output, so that a busy or blocked test runtime does not
+//! stall the process's pipes.
 
 use std::{
     fmt::{self, Display},
@@ -28,11 +28,11 @@ use wait4::Wait4;
 
 use crate::log::{Line, Log};
 
-/// How long the pipes of a process that has ended may stay open. Its own output is there at once;
-/// only a descendant that it left behind can hold them.
+/// How long the pipes may stay open after the process has ended. Its own output is available at
+/// once; only a descendant can keep them open.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// A running child. Dropped, it is killed and reaped.
+/// A running child. Dropping it kills and reaps it.
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: Pid,
@@ -47,7 +47,7 @@ struct Life {
     over: Condvar,
 }
 
-/// How and when a process ended, and what it had used by then.
+/// How and when a process ended, and the resources that it used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End {
     pub(crate) status: ExitStatus,
@@ -55,19 +55,19 @@ pub(crate) struct End {
     pub(crate) usage: Usage,
 }
 
-/// What a process, and the children that it waited for, used in its whole life.
+/// The resources that a process, and the children that it waited for, used in total.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     pub user: Duration,
     pub system: Duration,
-    /// Bytes. Linux counts from the fork, before the program was loaded, so that a large harness
-    /// shows through. [`Service::peak_rss`](super::Service::peak_rss) knows the program alone, as
-    /// long as it lives.
+    /// Bytes. Linux counts from the fork, before the program was loaded, so a large harness shows
+    /// through. While the process lives, [`Service::peak_rss`](super::Service::peak_rss) gives the
+    /// figure of the program alone.
     pub max_rss: u64,
 }
 
 impl Process {
-    /// Starts the command with its output going to `log`, and nothing to read.
+    /// Starts the command with its output going to `log`, and without standard input.
     pub(crate) fn spawn(command: &mut Command, log: &Log) -> io::Result<Process> {
         let mut child = command
             .stdin(Stdio::null())
@@ -85,8 +85,8 @@ impl Process {
             let (life, log) = (Arc::clone(&life), log.clone());
             move || {
                 let end = reap(child, pid, &life);
-                // An error means that both readers are done: the last words are in the log before
-                // it ends.
+                // An error means that both readers are done: all output is in the log before the
+                // log ends.
                 let _ = closed.recv_timeout(LINGER);
                 log.end(format!("the process {end}"));
                 publish.send_replace(Some(end));
@@ -104,29 +104,27 @@ impl Process {
         self.pid
     }
 
-    /// False when the process has already ended, and been reaped: then nothing was sent.
+    /// Sends a signal. False if the process has already been reaped: then no signal was sent.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
         self.while_unreaped(|pid| kill_process(pid, signal).is_ok())
             .unwrap_or(false)
     }
 
-    /// Does something with the process's number while it is certain that the number is still its
-    /// own.
+    /// Runs an action while the process cannot be reaped, so that its id stays valid.
     pub(crate) fn while_unreaped<T>(&self, action: impl FnOnce(Pid) -> T) -> Option<T> {
         let reaped = self.life.lock();
         (!*reaped).then(|| action(self.pid))
     }
 
-    /// Waits until the process has ended and its output has been read; nothing, if that takes
-    /// longer than `limit`.
+    /// Waits until the process has ended and its output has been read; `None` on timeout.
     pub(crate) async fn end(&self, limit: Duration) -> Option<End> {
         let mut end = self.end.clone();
         let known = timeout(limit, end.wait_for(Option::is_some)).await.ok()?;
-        *known.expect("the reaper publishes an end before it goes")
+        *known.expect("the reaper publishes the end before it stops")
     }
 
-    /// Blocks until the process has ended, but no longer than `limit`. For a drop, which cannot
-    /// wait in any other way.
+    /// Blocks until the process has ended, but at most for `limit`. For `drop`, which cannot be
+    /// async.
     pub(crate) fn block_until_end(&self, limit: Duration) {
         let alive = |reaped: &mut bool| !*reaped;
         let _ = self
@@ -137,14 +135,14 @@ impl Process {
 }
 
 impl Life {
-    /// It guards one flag: a panic elsewhere cannot leave it half written.
+    /// The lock guards one flag, which a panic cannot leave half written.
     fn lock(&self) -> MutexGuard<'_, bool> {
         self.reaped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Process {
-    /// Blocks, for milliseconds: until it is reaped and its pipes are closed.
+    /// Blocks for milliseconds, until the process is reaped and its pipes are closed.
     fn drop(&mut self) {
         self.signal(Signal::KILL);
         if let Some(reaper) = self.reaper.take() {
@@ -153,8 +151,7 @@ impl Drop for Process {
     }
 }
 
-/// Runs a command that ends by itself, with nothing to read. One that does not end in time is
-/// killed.
+/// Runs a command that ends by itself, without standard input. Kills it on timeout.
 pub(crate) async fn run(command: Command, limit: Duration) -> anyhow::Result<Output> {
     let name = command.get_program().display().to_string();
     let mut command = tokio::process::Command::from(command);
@@ -181,7 +178,7 @@ impl Display for End {
 fn reap(child: Child, pid: Pid, life: &Life) -> End {
     let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     while let Err(error) = waitid(WaitId::Pid(pid), ended) {
-        assert_eq!(error, Errno::INTR, "nobody else waits for this process");
+        assert_eq!(error, Errno::INTR, "only the reaper waits for this process");
     }
     let at = Instant::now();
     let mut reaped = life.lock();
@@ -208,7 +205,7 @@ fn read_lines(
     open: mpsc::Sender<()>,
 ) {
     let log = log.clone();
-    let mut pipe = BufReader::new(pipe.expect("the pipe was asked for"));
+    let mut pipe = BufReader::new(pipe.expect("the output is piped"));
     thread::spawn(move || {
         let _open = open;
         let mut line = Vec::new();

@@ -1,5 +1,5 @@
-//! A service answers as its description says: whatever fits it is taken, whatever does not is refused,
-//! and no answer is another than those that are described.
+//! A service conforms to its API description: it accepts valid requests, refuses invalid ones, and
+//! sends only documented responses.
 
 use std::fs;
 
@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn monitor_matches_its_api_description() {
-    is_as_described(crate::service(), "monitor/openapi.json").await;
+    assert_conforms(crate::service(), "monitor/openapi.json").await;
 }
 
 #[tokio::test]
 async fn hello_matches_its_api_description() {
-    is_as_described(Service::of(fleet::HELLO.binary()), "openapi.json").await;
+    assert_conforms(Service::of(fleet::HELLO.binary()), "openapi.json").await;
 }
 
 #[tokio::test]
@@ -34,19 +34,22 @@ async fn both_match_their_descriptions_on_postgres() {
         if member == fleet::MONITOR_ON_POSTGRES {
             launch = launch.set("monitor.scheduled", false);
         }
-        is_as_described(launch, committed).await;
+        assert_conforms(launch, committed).await;
     }
 }
 
-/// It says what is committed in this file of the template, whatever its name and its database, and
-/// does as it says.
-async fn is_as_described(launch: Launch, committed: &str) {
+/// Asserts that the service serves the committed description, whatever its name and its database,
+/// and conforms to it.
+async fn assert_conforms(launch: Launch, committed: &str) {
     let service = launch.start().await.unwrap().ready().await;
     let url = format!("http://{}", service.http().await);
     let place = format!("{url}/openapi.json");
     let said = get(service.http().await, "/openapi.json").await.unwrap();
     let committed = fs::read_to_string(repository::template().join(committed)).unwrap();
-    assert!(said.text() == committed, "{said} is not what is committed");
+    assert!(
+        said.text() == committed,
+        "{said} differs from the committed description"
+    );
     let api = said.json();
 
     let found = schemathesis::ask(&place, &url).unwrap();
@@ -56,7 +59,7 @@ async fn is_as_described(launch: Launch, committed: &str) {
     let operations: Vec<_> = paths
         .flat_map(|path| path.as_object().unwrap().values())
         .collect();
-    // A stream has no end that could be waited for: see tests/schemathesis.toml.
+    // A stream does not end, so Schemathesis would wait for ever: see tests/schemathesis.toml.
     let streams = operations.iter().filter(|operation| {
         operation["responses"]["200"]["content"]["text/event-stream"].is_object()
     });
@@ -71,7 +74,7 @@ async fn is_as_described(launch: Launch, committed: &str) {
     assert_eq!(exit.code, Some(0), "{exit}");
 }
 
-/// That the other tests can fail is seen on a description in which something is not so.
+/// Proves that the other tests can fail: the service violates this description.
 #[tokio::test]
 async fn conformance_test_detects_a_false_description() {
     let service = crate::service().start().await.unwrap().ready().await;

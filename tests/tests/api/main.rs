@@ -1,4 +1,4 @@
-//! What a service says of its API: that it is so, and that its page shows it.
+//! The API description of a service: the service conforms to it, and its page shows it.
 
 mod conformance;
 mod page;
@@ -6,8 +6,7 @@ mod page;
 use harness::fleet;
 use harness::service::{Launch, Service};
 
-/// The monitor, not started yet.
+/// The monitor, not started yet, with its scheduler disabled.
 fn service() -> Launch {
-    // It checks no targets.
     Service::of(fleet::MONITOR.binary()).set("monitor.scheduled", false)
 }

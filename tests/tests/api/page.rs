@@ -1,4 +1,4 @@
-//! The page that shows the description, in a real browser.
+//! The page with the API description, in a real browser.
 
 use std::net::SocketAddr;
 
@@ -105,7 +105,7 @@ fn focus(page: &mut Page, selector: &str) {
     page.run(&focus).unwrap();
 }
 
-/// The status of the answer, when Enter was pressed on a part of an operation's form.
+/// Presses Enter on a part of an operation's form, and returns the status of the response.
 fn sent(page: &mut Page, operation: &str, part: &str) -> String {
     page.run(&format!(
         "document.getElementById('{operation}').open = true"

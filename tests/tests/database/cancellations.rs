@@ -1,4 +1,4 @@
-//! Clients that leave while their requests are at work.
+//! Clients that disconnect while their requests are in flight.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::{add, on_postgres, pool, urls};
 const CLIENTS: u64 = 8;
 const REQUESTS: u64 = 125;
 
-/// About as long as a request takes, in microseconds: it is left at every moment of its life.
+/// The approximate time of a request in microseconds: clients disconnect at a random point of it.
 const LIFE: u64 = 3000;
 
 #[tokio::test]
@@ -31,14 +31,14 @@ async fn thousand_disconnecting_clients_leave_no_transaction() {
     }
 
     let leaving: JoinSet<()> = (0..CLIENTS).map(|client| leave(address, client)).collect();
-    let deceived = deceived(address, &known);
-    tokio::pin!(deceived);
+    let reader = read_known(address, &known);
+    tokio::pin!(reader);
     tokio::select! {
         _ = leaving.join_all() => {}
-        () = &mut deceived => unreachable!("it asks for ever"),
+        () = &mut reader => unreachable!("its loop does not end"),
     }
 
-    eventually("connections that nobody holds", async || {
+    eventually("all connections to be returned to the pool", async || {
         (pool(&service, "in_use").await == 0).then_some(())
     })
     .await;
@@ -48,7 +48,7 @@ async fn thousand_disconnecting_clients_leave_no_transaction() {
     for (id, url) in &known {
         assert_is(address, *id, url).await;
     }
-    // Whatever was written is seen by everybody, the other connections included.
+    // Committed rows are visible to all connections.
     add(address, "http://last/").await;
     let count = postgres
         .query("postgres", "SELECT count(*) FROM targets")
@@ -59,12 +59,12 @@ async fn thousand_disconnecting_clients_leave_no_transaction() {
     }
     assert!(
         count > known.len() + 1,
-        "some were written before the client left"
+        "no target was added before its client disconnected"
     );
     assert_eq!(service.stop().await.code, Some(0));
 }
 
-/// One client after the other, each of which leaves at a moment of its own.
+/// Runs clients one after another. Each disconnects after a random delay.
 async fn leave(address: SocketAddr, client: u64) {
     let random = RandomState::new();
     for number in 0..REQUESTS {
@@ -82,14 +82,14 @@ async fn leave(address: SocketAddr, client: u64) {
         let mut connection = Conversation::open(address).await.unwrap();
         connection.write(request).await.unwrap();
         let moment = random.hash_one(number) % LIFE;
-        // A pause is the point here: nobody waits for an answer.
+        // The test needs this pause: the client disconnects while its request is in flight.
         tokio::time::sleep(Duration::from_micros(moment)).await;
         connection.abort();
     }
 }
 
-/// Asks for what is known, and must never get what somebody else has asked for.
-async fn deceived(address: SocketAddr, known: &[(i64, String)]) {
+/// Requests targets that already exist, and must never receive another client's response.
+async fn read_known(address: SocketAddr, known: &[(i64, String)]) {
     for (id, url) in known.iter().cycle() {
         assert_is(address, *id, url).await;
     }

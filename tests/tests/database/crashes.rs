@@ -1,4 +1,4 @@
-//! A process that is killed while it writes, again and again.
+//! A process that is killed repeatedly while it writes.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,7 +20,7 @@ async fn kill_loses_no_acknowledged_write_on_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let launch = on_sqlite().directory(directory.path());
     survives(&launch, async || {
-        // Not on the file itself: who looks at it would also mend it.
+        // On a copy, since opening the original would also recover it.
         let copy = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         variant::copy(&data, variant::files(&data), copy.path()).unwrap();
@@ -39,7 +39,7 @@ async fn kill_loses_no_acknowledged_write_on_postgres() {
     survives(&on_postgres(&postgres.url("postgres")), async || {}).await;
 }
 
-/// Killed under writes so many times, each start finds every row for which there was an answer.
+/// Kills the service during writes, repeatedly. Each start must find every acknowledged row.
 async fn survives(launch: &Launch, look: impl AsyncFn()) {
     let mut acknowledged = Vec::new();
     for crash in 0..CRASHES {
@@ -47,19 +47,19 @@ async fn survives(launch: &Launch, look: impl AsyncFn()) {
         let address = service.http().await;
         assert_all_there(&acknowledged, address, crash).await;
 
-        let (tell, mut told) = mpsc::unbounded_channel();
-        let writers = (0..WRITERS).map(|writer| write(address, crash, writer, tell.clone()));
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let writers = (0..WRITERS).map(|writer| write(address, crash, writer, sender.clone()));
         let writers: JoinSet<()> = writers.collect();
-        drop(tell);
-        // Each time at another moment, counted in answers.
+        drop(sender);
+        // Each crash comes after a different number of responses.
         for _ in 0..=crash {
-            acknowledged.push(told.recv().await.expect("an answer"));
+            acknowledged.push(receiver.recv().await.expect("an answer"));
         }
         service.signal(Signal::KILL);
 
         assert_eq!(service.exit().await.signal, Some(9));
         writers.join_all().await;
-        while let Some(url) = told.recv().await {
+        while let Some(url) = receiver.recv().await {
             acknowledged.push(url);
         }
         look().await;
@@ -73,17 +73,17 @@ async fn assert_all_there(acknowledged: &[String], address: SocketAddr, crash: u
     let there = urls(address).await;
     let mut lost = acknowledged.iter().filter(|url| !there.contains(url));
     assert_eq!(lost.next(), None, "after crash {crash}");
-    // What was on its way may have arrived, one from each writer.
+    // Each writer may have written one more row without receiving the response.
     let more = there.len() - acknowledged.len();
-    assert!(more <= crash * WRITERS, "{more} that nobody knows of");
+    assert!(more <= crash * WRITERS, "{more} unacknowledged rows");
 }
 
-/// Adds targets until the process is gone, and tells which are there.
+/// Adds targets until the process is gone, and sends the URLs that were acknowledged.
 async fn write(
     address: SocketAddr,
     crash: usize,
     writer: usize,
-    tell: mpsc::UnboundedSender<String>,
+    sender: mpsc::UnboundedSender<String>,
 ) {
     let Ok(mut connection) = Http1::connect(address).await else {
         return;
@@ -93,7 +93,7 @@ async fn write(
         match connection.send(new_target(&url)).await {
             Ok(answer) => {
                 assert_eq!(answer.status, 201, "{answer}");
-                _ = tell.send(url);
+                _ = sender.send(url);
             }
             Err(failure) => return assert_ne!(failure.kind, Kind::Late, "{failure}"),
         }

@@ -1,5 +1,5 @@
-//! A link to the server over which nothing comes any more, and which nobody has closed: a firewall
-//! that has forgotten it, a cable that was pulled.
+//! A connection that transmits nothing and is not closed: a firewall has dropped its state, or a
+//! cable was pulled.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use harness::proxy::Proxy;
 use harness::service::Service;
 use tokio::task::JoinSet;
 
-use crate::{SLACK, at_once, on_postgres, pool, probe, probed_well, timed};
+use crate::{SLACK, assert_probes_passed, at_once, on_postgres, pool, probe, timed};
 
 const CONNECTIONS: usize = 3;
 const ACQUIRE: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ struct Link {
 }
 
 impl Link {
-    /// A service with all the connections that it may have, which nobody uses but requests and probes.
+    /// Starts a service whose pool is full and used only by requests and probes.
     async fn new() -> Link {
         let postgres = Postgres::start().await.unwrap();
         let proxy = Proxy::to(postgres.address()).await.unwrap();
@@ -39,7 +39,7 @@ impl Link {
             pause(&service, task).await;
         }
         let address = service.http().await;
-        // Slow, so that none of them finds the connection of another one free again.
+        // A delay, so that each request needs a connection of its own.
         proxy.delay(Duration::from_millis(50));
         eventually("all connections", async || {
             at_once(address, CONNECTIONS, "/v1/targets").await;
@@ -55,14 +55,15 @@ impl Link {
         }
     }
 
-    /// Every connection is of use again, and nobody waits for longer than for one.
+    /// Asserts that every connection works again, and that each response comes within the time to
+    /// acquire one.
     async fn works(&self) {
         let began = Instant::now();
         for (answer, took) in at_once(self.address, CONNECTIONS, "/v1/targets").await {
             assert_eq!(answer.status, 200, "{answer}");
             assert!(took < ACQUIRE, "took {took:?}");
         }
-        eventually("connections that nobody holds", async || {
+        eventually("all connections to be returned to the pool", async || {
             (pool(&self.service, "in_use").await == 0).then_some(())
         })
         .await;
@@ -70,7 +71,7 @@ impl Link {
     }
 }
 
-/// Has a task wait, and waits until it does.
+/// Pauses a task, and waits until it is paused.
 async fn pause(service: &Service, task: &str) {
     let operator = service.operator().await;
     let order = Request::post(&format!("/api/tasks/{task}/pause"));
@@ -99,11 +100,11 @@ async fn dead_link_costs_bounded_time_and_no_connection() {
     for _ in 0..2 {
         let probing = probe(&link.service).await;
         link.proxy.black_hole();
-        // The first find connections that look as if they were alive; later ones find none.
+        // The first requests find connections that seem alive; later ones find none.
         let more = CONNECTIONS * 2;
         refused(at_once(link.address, more, "/v1/targets").await, REQUEST);
         refused(at_once(link.address, more, "/v1/targets").await, REQUEST);
-        probed_well(probing).await;
+        assert_probes_passed(probing).await;
         link.proxy.heal();
         link.works().await;
     }
@@ -114,7 +115,7 @@ async fn dead_link_costs_bounded_time_and_no_connection() {
 async fn dead_idle_connections_are_replaced_at_checkout() {
     let link = Link::new().await;
     link.proxy.black_hole();
-    // Beyond a second, an idle connection is not trusted without a question.
+    // An idle connection is tested before use once it has been idle for a second.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     refused(at_once(link.address, 2, "/v1/targets").await, ACQUIRE);
     link.proxy.heal();
@@ -126,7 +127,7 @@ async fn dead_idle_connections_are_replaced_at_checkout() {
 async fn pool_recovers_from_a_link_lost_during_statements() {
     let link = Link::new().await;
     for round in 0..3 {
-        // Statements are on their way, and so are their answers.
+        // Statements and their responses are in transit.
         link.proxy.delay(Duration::from_millis(50));
         let mut requests = JoinSet::new();
         for number in 0..20 {
@@ -134,7 +135,7 @@ async fn pool_recovers_from_a_link_lost_during_statements() {
             let request = [Request::get("/v1/targets"), add][number % 2].clone();
             requests.spawn(timed(link.address, request));
         }
-        eventually("requests that are in the middle of it", async || {
+        eventually("requests in the middle of a statement", async || {
             (pool(&link.service, "in_use").await == CONNECTIONS as u64).then_some(())
         })
         .await;
@@ -147,7 +148,7 @@ async fn pool_recovers_from_a_link_lost_during_statements() {
             assert!(expected, "{answer}");
             assert!(took < REQUEST + SLACK, "{} took {took:?}", answer.status);
         }
-        probed_well(probing).await;
+        assert_probes_passed(probing).await;
         link.proxy.delay(Duration::ZERO);
         link.proxy.heal();
         link.works().await;
@@ -185,7 +186,7 @@ async fn stop_does_not_wait_for_a_dead_link() {
 
         let exit = link.service.stop().await;
 
-        // Requests have their time, and then the connections at most as long as one is asked.
+        // Requests wait for their timeout, then for at most one test of a connection.
         let within = if busy { REQUEST + ACQUIRE } else { ACQUIRE };
         assert!(exit.took < within + SLACK, "took {:?}: {exit}", exit.took);
         assert_eq!(exit.code, Some(0), "{exit}");

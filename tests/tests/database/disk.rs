@@ -1,4 +1,4 @@
-//! A disk that is full: a file system of the service's own, with hardly any room.
+//! A full disk: the service has its own file system, with hardly any space.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,11 @@ use serde_json::json;
 
 use crate::{new_target, on_sqlite, urls};
 
-/// Becomes the service, once there is a database on such a file system and no room any more.
+/// Creates the database on such a file system, fills the rest, and becomes the service by `exec`.
 const FULL: &str = "mkdir data && mount -t tmpfs -o size=1m none data && \"$1\" migrate >&2 && \
     ! cat /dev/zero >data/filler 2>&2 && exec \"$@\"";
 
-/// Becomes the service, once there is a small file system for its data that nobody else sees.
+/// Mounts a small private file system for the data, and becomes the service by `exec`.
 const SMALL: &str = "mkdir data && mount -t tmpfs -o size=1m none data && exec \"$@\"";
 
 #[tokio::test]
@@ -23,7 +23,8 @@ async fn full_disk_refuses_writes_serves_reads_and_recovers() {
     let filler = data(&service).join("filler");
     let mut acknowledged = Vec::new();
     for round in 0..2 {
-        // Somebody else takes what room there is; what is there has to do.
+        // Another process takes the free space. The service must work with what it has already
+        // allocated.
         fill(&filler);
         let mut refused = 0;
         for number in 0.. {
@@ -67,7 +68,7 @@ async fn stop_on_a_full_disk_keeps_and_reports_the_wal() {
     let launch = on_sqlite().by_way_of("unshare", ["-rm", "sh", "-c", SMALL, "sh"]);
     let service = launch.start().await.unwrap().ready().await;
     let address = service.http().await;
-    // More than the file has room for by itself.
+    // More rows than fit into the allocated file.
     for number in 0..40 {
         let url = format!("http://example.org/{number}/{}", "x".repeat(500));
         let answer = http::send(address, new_target(&url)).await.unwrap();
@@ -78,7 +79,7 @@ async fn stop_on_a_full_disk_keeps_and_reports_the_wal() {
     let exit = service.stop().await;
 
     assert_eq!(exit.code, Some(0), "{exit}");
-    told_of_the_log(&exit);
+    assert_kept_wal_is_logged(&exit);
 }
 
 #[tokio::test]
@@ -93,32 +94,32 @@ async fn stop_keeps_and_reports_a_wal_in_use() {
     let exit = first.stop().await;
 
     assert_eq!(exit.code, Some(0), "{exit}");
-    told_of_the_log(&exit);
+    assert_kept_wal_is_logged(&exit);
     assert_eq!(urls(second.http().await).await, ["http://a/"]);
     let exit = second.stop().await;
     assert!(exit.event(STAYS).is_none(), "{exit}");
     let left = std::fs::read_dir(directory.path().join("data")).unwrap();
-    assert_eq!(left.count(), 1, "the database, and nothing beside it");
+    assert_eq!(left.count(), 1, "only the database file");
 }
 
 const STAYS: &str =
     "the database's log stays beside it; nothing is lost, and the next start reads it";
 
 #[track_caller]
-fn told_of_the_log(exit: &Exit) {
-    let told = exit.event(STAYS).unwrap_or_else(|| panic!("{exit}"));
-    assert_eq!(told.level, "WARN");
-    assert_eq!(told.field("file"), "data/service.db-wal");
+fn assert_kept_wal_is_logged(exit: &Exit) {
+    let event = exit.event(STAYS).unwrap_or_else(|| panic!("{exit}"));
+    assert_eq!(event.level, "WARN");
+    assert_eq!(event.field("file"), "data/service.db-wal");
 }
 
-/// The directory as the service sees it.
+/// The data directory in the service's mount namespace.
 fn data(service: &Service) -> PathBuf {
     let root = PathBuf::from(format!("/proc/{}/root", service.pid()));
     let inside = service.directory().strip_prefix("/").unwrap();
     root.join(inside).join("data")
 }
 
-/// Takes all room that is left.
+/// Fills the free space.
 fn fill(file: &std::path::Path) {
     use std::io::Write as _;
     let mut file = std::fs::File::create(file).unwrap();

@@ -1,4 +1,4 @@
-//! Statements that take long, until there are no connections left.
+//! Slow statements that exhaust the pool.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use harness::eventually;
 use harness::http::Request;
 use harness::postgres::Postgres;
 
-use crate::{SLACK, at_once, on_postgres, pool, probe, probed_well, timed};
+use crate::{SLACK, assert_probes_passed, at_once, on_postgres, pool, probe, timed};
 
 const CONNECTIONS: usize = 3;
 const ACQUIRE: Duration = Duration::from_millis(500);
 const STATEMENT: Duration = Duration::from_secs(3);
 
-/// Nobody gets at the table until this is ended.
+/// Locks the table until this session is terminated.
 const LOCK: &str = "BEGIN; LOCK TABLE targets; SELECT pg_sleep(60)";
 const LOCKED: &str = "SELECT count(*) FROM pg_locks \
      WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
@@ -31,14 +31,14 @@ async fn exhausted_pool_refuses_in_time_and_probes_stay_fast() {
     let address = service.http().await;
     let locking = postgres.query("postgres", LOCK);
     let asking = async {
-        eventually("a table that is locked", async || {
+        eventually("the table to be locked", async || {
             (postgres.query("postgres", LOCKED).await.unwrap() == "1").then_some(())
         })
         .await;
         let probing = probe(&service).await;
-        // The check of the health may have one of the connections for a moment.
+        // The health check may hold one of the connections for a moment.
         let stuck = tokio::spawn(at_once(address, CONNECTIONS * 2, "/v1/targets"));
-        eventually("connections that are all lent", async || {
+        eventually("all connections to be in use", async || {
             let waiting = pool(&service, "waiting").await;
             let in_use = pool(&service, "in_use").await;
             (waiting > 0 && in_use == CONNECTIONS as u64).then_some(())
@@ -55,12 +55,12 @@ async fn exhausted_pool_refuses_in_time_and_probes_stay_fast() {
             assert!([503, 504].contains(&answer.status), "{answer}");
             assert!(took < STATEMENT + SLACK, "took {took:?}");
         }
-        probed_well(probing).await;
+        assert_probes_passed(probing).await;
         assert!(pool(&service, "timeouts").await >= 20);
         postgres.query("postgres", UNLOCK).await.unwrap();
     };
     let (ended, ()) = tokio::join!(locking, asking);
-    assert!(ended.is_err(), "it was ended before its time");
+    assert!(ended.is_err(), "the lock was released too early");
 
     let (answer, took) = timed(address, Request::get("/v1/targets")).await;
     assert_eq!(answer.status, 200, "{answer}");

@@ -1,5 +1,6 @@
-//! Requests that are sent again because their answer was never heard: whatever has become of the
-//! client, the process or the other replica, what they ask for is done once.
+//! Requests that clients repeat because they did not receive the response. Each is executed once,
+//! even if the client disconnects, the process is killed, or another replica receives the
+//! repetition.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use crate::{AT_ONCE, new_target, on_postgres, on_sqlite, timed, urls};
 const CRASHES: u64 = 20;
 const WRITERS: usize = 4;
 
-/// Nobody gets at the table until this is ended.
+/// Locks the table until this session is terminated.
 const LOCK: &str = "BEGIN; LOCK TABLE targets; SELECT pg_sleep(60)";
 const LOCKED: &str = "SELECT count(*) FROM pg_locks \
      WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
@@ -46,19 +47,23 @@ fn is_in_use(answer: &Answer) -> bool {
     answer.status == 409 && code(answer) == "idempotency_key_in_use"
 }
 
-/// The answer to the same request, however often that has to be sent.
-async fn insist(address: &watch::Receiver<SocketAddr>, key: &str, url: &str) -> Answer {
+/// Repeats a request until it is answered, and returns the response.
+async fn send_until_answered(
+    address: &watch::Receiver<SocketAddr>,
+    key: &str,
+    url: &str,
+) -> Answer {
     loop {
         let current = *address.borrow();
         match http::send(current, keyed(key, url)).await {
             Ok(answer) if answer.status != 503 && !is_in_use(&answer) => return answer,
-            // A pause is the point here: it asks for that, or is not there.
+            // The test needs this pause: the service asks to retry later, or is not running.
             Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }
 }
 
-/// What a client sees of an answer, less what is told anew of each request.
+/// The parts of a response that a repetition must reproduce.
 fn seen(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
     let told_anew = ["date", "x-request-id", "idempotent-replayed"];
     let headers = answer.headers.iter();
@@ -106,7 +111,7 @@ async fn repeated_request_gets_the_same_bytes() {
     }
     assert_eq!(service.stop().await.code, Some(0));
 
-    // It is known to the next process as well.
+    // The key is in the database, so the next process knows it as well.
     let service = launch.start().await.unwrap().ready().await;
     let again = send(service.http().await, "one", "http://a/").await;
     assert_eq!(seen(&again), seen(&first));
@@ -132,7 +137,7 @@ async fn idempotency_key_expires_after_its_retention() {
 
     let service = launch.start().await.unwrap().ready().await;
     let address = service.http().await;
-    eventually("a key that is as good as new", async || {
+    eventually("the key to expire", async || {
         let added = send(address, "old", "http://another/").await;
         (added.status == 201).then_some(())
     })
@@ -165,7 +170,7 @@ async fn one_of_a_hundred_concurrent_repeats_runs_on_postgres() {
 async fn of_a_hundred_one(addresses: &[SocketAddr; 2]) {
     let all = (0..100).map(|number| {
         let (_, address) = watch::channel(addresses[number % 2]);
-        async move { insist(&address, "one", "http://a/").await }
+        async move { send_until_answered(&address, "one", "http://a/").await }
     });
     let answers = all.collect::<JoinSet<_>>().join_all().await;
     let replayed = |answer: &&Answer| answer.header("idempotent-replayed").is_some();
@@ -186,7 +191,7 @@ async fn key_in_use_by_another_replica_is_refused() {
     let second = launch.start().await.unwrap().ready().await;
     let (at_first, at_second) = (first.http().await, second.http().await);
 
-    // It is answered in the end, …
+    // The request completes, …
     let answer = while_locked(&postgres, async || {
         let working = tokio::spawn(async move { send(at_first, "one", "http://a/").await });
         waits(&postgres).await;
@@ -203,7 +208,7 @@ async fn key_in_use_by_another_replica_is_refused() {
     assert_eq!(again.header("idempotent-replayed"), Some("true"), "{again}");
     assert_eq!(seen(&again), seen(&answer));
 
-    // … or killed in the middle of its work.
+    // … or its process is killed meanwhile.
     while_locked(&postgres, async || {
         let working = http::send(at_first, keyed("two", "http://b/"));
         let kill = async {
@@ -215,7 +220,7 @@ async fn key_in_use_by_another_replica_is_refused() {
     })
     .await;
     let (_, address) = watch::channel(at_second);
-    let answer = insist(&address, "two", "http://b/").await;
+    let answer = send_until_answered(&address, "two", "http://b/").await;
     assert_eq!(answer.status, 201, "{answer}");
     assert_eq!(answer.header("idempotent-replayed"), None, "{answer}");
     assert_eq!(urls(at_second).await, ["http://a/", "http://b/"]);
@@ -223,23 +228,23 @@ async fn key_in_use_by_another_replica_is_refused() {
     assert_eq!(second.stop().await.code, Some(0));
 }
 
-/// Does this while nobody gets at the table, until it unlocks that.
+/// Does this while the table is locked, then unlocks it.
 async fn while_locked<T>(postgres: &Postgres, work: impl AsyncFnOnce() -> T) -> T {
     let working = async {
-        eventually("a table that is locked", async || {
+        eventually("the table to be locked", async || {
             (postgres.query("postgres", LOCKED).await.unwrap() == "1").then_some(())
         })
         .await;
         work().await
     };
     let (ended, done) = tokio::join!(postgres.query("postgres", LOCK), working);
-    assert!(ended.is_err(), "it was ended before its time");
+    assert!(ended.is_err(), "the lock was released too early");
     done
 }
 
-/// Until somebody is in the middle of its work.
+/// Waits until a request is blocked by the lock.
 async fn waits(postgres: &Postgres) {
-    eventually("a request that waits for the table", async || {
+    eventually("a request to wait for the table", async || {
         (postgres.query("postgres", WAITING).await.unwrap() == "1").then_some(())
     })
     .await;
@@ -256,7 +261,7 @@ async fn disconnected_clients_can_repeat_on_postgres() {
     come_again(on_postgres(&postgres.url("postgres"))).await;
 }
 
-/// About as long as a request takes, in microseconds: it is left at every moment of its life.
+/// The approximate time of a request in microseconds: clients disconnect at a random point of it.
 const LIFE: u64 = 5000;
 
 async fn come_again(launch: Launch) {
@@ -276,17 +281,20 @@ async fn come_again(launch: Launch) {
             body.len()
         );
         connection.write(request).await.unwrap();
-        // A pause is the point here: nobody waits for an answer.
+        // The test needs this pause: the client disconnects while its request is in flight.
         tokio::time::sleep(Duration::from_micros(random.hash_one(client) % LIFE)).await;
         connection.abort();
 
-        // One that was worked on twice would have been refused the second time.
-        let answer = insist(&address, &key, &url).await;
+        // A second execution would have been refused.
+        let answer = send_until_answered(&address, &key, &url).await;
         assert_eq!(answer.status, 201, "{answer}");
         replayed += usize::from(answer.header("idempotent-replayed").is_some());
     }
     assert_eq!(urls(current).await.len(), CLIENTS);
-    assert!(replayed > 0, "none had left after its work was done");
+    assert!(
+        replayed > 0,
+        "no client disconnected after its request was executed"
+    );
     assert_eq!(service.stop().await.code, Some(0));
 }
 
@@ -302,39 +310,40 @@ async fn kills_repeat_no_effect_and_block_no_key_on_postgres() {
     survives(&on_postgres(&postgres.url("postgres"))).await;
 }
 
-/// Killed under writes so many times, while each client sends the same request until it has an
-/// answer: each is worked on once.
+/// Kills the service during writes, repeatedly, while each client repeats its request until it is
+/// answered. Each request must be executed once.
 async fn survives(launch: &Launch) {
     let random = RandomState::new();
-    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-    let (moved, address) = watch::channel(nobody);
+    let no_server = SocketAddr::from(([127, 0, 0, 1], 1));
+    let (moved, address) = watch::channel(no_server);
     let (over, is_over) = watch::channel(false);
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (sender, mut responses) = mpsc::unbounded_channel();
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
-        let (address, is_over, tell) = (address.clone(), is_over.clone(), tell.clone());
+        let (address, is_over, sender) = (address.clone(), is_over.clone(), sender.clone());
         writers.spawn(async move {
             for number in 0.. {
                 let url = format!("http://{writer}.example.org/{number}");
-                let answer = insist(&address, &format!("{writer}-{number}"), &url).await;
-                // One that was worked on twice would have been refused the second time.
+                let answer =
+                    send_until_answered(&address, &format!("{writer}-{number}"), &url).await;
+                // A second execution would have been refused.
                 assert_eq!(answer.status, 201, "{answer}");
-                _ = tell.send((url, answer));
+                _ = sender.send((url, answer));
                 if *is_over.borrow() {
                     return;
                 }
             }
         });
     }
-    drop(tell);
+    drop(sender);
     let mut answered = Vec::new();
     for crash in 0..CRASHES {
         let service = launch.clone().start().await.unwrap().ready().await;
         moved.send_replace(service.http().await);
         for _ in 0..=crash {
-            answered.push(told.recv().await.expect("an answer"));
+            answered.push(responses.recv().await.expect("an answer"));
         }
-        // A pause is the point here: each time it is another moment of a request's life.
+        // The test needs this pause: each crash comes at a random point of a request.
         let moment = Duration::from_micros(random.hash_one(crash) % LIFE);
         tokio::time::sleep(moment).await;
         service.signal(Signal::KILL);
@@ -343,7 +352,7 @@ async fn survives(launch: &Launch) {
     let service = launch.clone().start().await.unwrap().ready().await;
     moved.send_replace(service.http().await);
     over.send_replace(true);
-    while let Some(answer) = told.recv().await {
+    while let Some(answer) = responses.recv().await {
         answered.push(answer);
     }
     writers.join_all().await;
@@ -351,7 +360,7 @@ async fn survives(launch: &Launch) {
     let is_replayed =
         |(_, answer): &&(String, Answer)| answer.header("idempotent-replayed").is_some();
     let replayed = answered.iter().filter(is_replayed).count();
-    eprintln!("{} answered, {replayed} of them again", answered.len());
+    eprintln!("{} answered, {replayed} of them replayed", answered.len());
     let mut there = urls(service.http().await).await;
     let mut expected: Vec<_> = answered.into_iter().map(|(url, _)| url).collect();
     there.sort();

@@ -1,6 +1,6 @@
-//! The monitor, and whatever can become of its database: a link that goes dead, a server
-//! that restarts or is not there yet, a process that is killed, clients that leave, a disk that is
-//! full. No row that was acknowledged is lost, nobody waits for long, and nothing needs a hand.
+//! The monitor with failing databases: a dead link, a server that restarts or is not up yet, a
+//! killed process, clients that disconnect, a full disk. No acknowledged row is lost, requests fail
+//! within their time limits, and recovery needs no operator.
 
 mod cancellations;
 mod crashes;
@@ -22,23 +22,24 @@ use harness::service::{Launch, Service};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// Much longer than an answer that waits for nothing takes, also on a busy machine.
+/// Far more than an immediate response takes, even on a busy machine.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// What a limit may be exceeded by, on a busy machine.
+/// The tolerance for a limit on a busy machine.
 const SLACK: Duration = Duration::from_millis(700);
 
-/// The service whose database is a file, in its working directory.
+/// The service with `SQLite`, in its working directory.
 fn on_sqlite() -> Launch {
     quiet(&fleet::MONITOR.binary())
 }
 
-/// It asks the database only what it is asked for, and nobody else anything.
+/// Disables the scheduler, so that the service sends no requests and only the test's requests use
+/// the database.
 fn quiet(binary: &Path) -> Launch {
     Service::of(binary).set("monitor.scheduled", false)
 }
 
-/// The service on a Postgres.
+/// The service with Postgres.
 fn on_postgres(url: &str) -> Launch {
     quiet(&fleet::MONITOR_ON_POSTGRES.binary()).env("APP__DATABASE__URL", url)
 }
@@ -47,27 +48,27 @@ fn new_target(url: &str) -> Request {
     Request::post("/v1/targets").json(&json!({ "url": url }))
 }
 
-/// Adds a target, which must be possible, and says which number it has.
+/// Adds a target, and returns its id.
 async fn add(address: SocketAddr, url: &str) -> i64 {
     let answer = http::send(address, new_target(url)).await.unwrap();
     assert_eq!(answer.status, 201, "{answer}");
     answer.json()["id"].as_i64().unwrap()
 }
 
-/// The answer to a request, and how long that took.
+/// The response to a request, and its latency.
 async fn timed(address: SocketAddr, request: Request) -> (Answer, Duration) {
     let began = Instant::now();
     let answer = http::send(address, request).await.unwrap();
     (answer, began.elapsed())
 }
 
-/// So many requests at once: the answers, in the order in which they came.
+/// Sends this many requests at once, and returns the responses in the order of their arrival.
 async fn at_once(address: SocketAddr, count: usize, path: &str) -> Vec<(Answer, Duration)> {
     let requests = (0..count).map(|_| timed(address, Request::get(path)));
     requests.collect::<JoinSet<_>>().join_all().await
 }
 
-/// A number of the pool, as the operator sees it.
+/// A gauge of the pool from the operator's listener.
 async fn pool(service: &Service, number: &str) -> u64 {
     let state = service.ask("/api/state").await.json();
     let found = &state["database"]["connections"][number];
@@ -76,8 +77,8 @@ async fn pool(service: &Service, number: &str) -> u64 {
         .unwrap_or_else(|| panic!("{number}: {state}"))
 }
 
-/// Asks both listeners for both probes, until it is aborted or dropped: each answer must come at
-/// once, and say that all is well.
+/// Sends both probes to both listeners until it is aborted or dropped: each response must come at
+/// once with status 200.
 async fn probe(service: &Service) -> JoinSet<()> {
     let addresses = [service.http().await, service.operator().await];
     let mut probing = JoinSet::new();
@@ -96,15 +97,15 @@ async fn probe(service: &Service) -> JoinSet<()> {
     probing
 }
 
-/// All of the probes so far were as they must be.
-async fn probed_well(mut probing: JoinSet<()>) {
+/// Asserts that no probe has failed.
+async fn assert_probes_passed(mut probing: JoinSet<()>) {
     probing.abort_all();
     if let Some(Err(error)) = probing.join_next().await {
         assert!(error.is_cancelled(), "{error}");
     }
 }
 
-/// The URLs of all targets, in the order of their numbers.
+/// The URLs of all targets, ordered by id.
 async fn urls(address: SocketAddr) -> Vec<String> {
     let url = |target: &Value| target["url"].as_str().unwrap().to_owned();
     let mut path = "/v1/targets?limit=100".to_owned();

@@ -1,5 +1,5 @@
-//! Several replicas that start at once on an empty database. `tests/faults` adds a migration of the
-//! kind that deadlocks when the others wait for it in the database.
+//! Several replicas that start at once with an empty database. `tests/faults` adds a migration that
+//! deadlocks if the other replicas wait for it in the database.
 
 use std::fs;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use harness::postgres::Postgres;
 use harness::repository;
 use harness::service::Service;
 
-/// Keeps what `CREATE INDEX CONCURRENTLY` waits for: a look at the database from before.
+/// Holds an old snapshot, for which `CREATE INDEX CONCURRENTLY` must wait.
 const LOOK: &str = "SELECT pg_sleep(60)";
 
 #[tokio::test]
@@ -19,13 +19,13 @@ async fn concurrent_replicas_migrate_once_without_deadlock() {
     let postgres = Postgres::start().await.unwrap();
     let launch = Service::of(fleet::FAULTS_ON_POSTGRES.binary())
         .env("APP__DATABASE__URL", postgres.url("postgres"))
-        // A migration may take longer than any statement, waits for others included.
+        // A migration may exceed the statement timeout. So may the wait for another replica.
         .set("database.statement_timeout", "500ms");
     let look = postgres.query("postgres", LOOK);
     tokio::pin!(look);
     let mut replicas = Vec::new();
     let starting = async {
-        eventually("a look from before", async || {
+        eventually("the old snapshot", async || {
             let seen = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
             (postgres.query("postgres", seen).await.unwrap() == "1").then_some(())
         })
@@ -33,23 +33,26 @@ async fn concurrent_replicas_migrate_once_without_deadlock() {
         for _ in 0..3 {
             replicas.push(launch.clone().start().await.unwrap());
         }
-        eventually("one that migrates, and two that wait for it", async || {
-            let waits = |replica: &&Service| {
-                let events = replica.log().events();
-                let waits = "waiting for another process to migrate the database";
-                events.iter().any(|event| event.message == waits)
-            };
-            (replicas.iter().filter(waits).count() == 2).then_some(())
-        })
+        eventually(
+            "one replica that migrates, and two that wait for it",
+            async || {
+                let waits = |replica: &&Service| {
+                    let events = replica.log().events();
+                    let waits = "waiting for another process to migrate the database";
+                    events.iter().any(|event| event.message == waits)
+                };
+                (replicas.iter().filter(waits).count() == 2).then_some(())
+            },
+        )
         .await;
-        // Beyond the time of a statement.
+        // Longer than the statement timeout.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
              WHERE query LIKE 'SELECT pg_sleep%'";
         postgres.query("postgres", end).await.unwrap();
     };
     let (ended, ()) = tokio::join!(look, starting);
-    assert!(ended.is_err(), "it was ended before its time");
+    assert!(ended.is_err(), "the snapshot was released too early");
 
     for (number, replica) in (1..).zip(replicas) {
         let replica = replica.ready().await;
@@ -60,7 +63,7 @@ async fn concurrent_replicas_migrate_once_without_deadlock() {
     let applied = "SELECT count(*), bool_and(success) FROM _sqlx_migrations";
     let applied = postgres.query("postgres", applied).await.unwrap();
     let files = fs::read_dir(repository::template().join("migrations/postgres")).unwrap();
-    // The one that waits for others comes on top.
+    // Plus the migration that waits for the snapshot.
     assert_eq!(applied, format!("{}|t", files.count() + 1));
     let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'guests_times'::regclass";
     assert_eq!(postgres.query("postgres", valid).await.unwrap(), "t");

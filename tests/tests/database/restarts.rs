@@ -1,4 +1,4 @@
-//! A server that is restarted while the service is at work.
+//! A server that restarts while the service is under load.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use harness::postgres::{Postgres, Stop};
 
 use crate::{add, on_postgres, timed};
 
-/// How long a restart of the server may be felt after it.
+/// The time limit for the recovery after a restart of the server.
 const RECOVERY: Duration = Duration::from_secs(2);
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn server_restart_costs_only_503_for_two_seconds() {
     let address = service.http().await;
     let id = add(address, "http://first/").await;
     let path = format!("/v1/targets/{id}");
-    // The middle one of many answers, which must all be good.
+    // The median latency of many responses, which must all have status 200.
     let latency = async || {
         let mut times = Vec::new();
         for _ in 0..50 {
@@ -46,7 +46,7 @@ async fn server_restart_costs_only_503_for_two_seconds() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let after = latency().await;
-        // The middle of fifty answers; the load goes on, and its list has grown.
+        // A tolerance for the continuing load and the longer list.
         let normal = (before * 4).max(Duration::from_millis(100));
         assert!(after < normal, "{how:?}: {after:?}, was {before:?}");
         assert!(back.elapsed() < RECOVERY * 3, "{:?}", back.elapsed());

@@ -1,4 +1,4 @@
-//! A start while there is no database, or none for this user.
+//! Starts without a database, or with one that refuses the user.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn start_waits_for_the_database_and_logs_it() {
     postgres.restart().await.unwrap();
 
     let service = service.ready().await;
-    eventually("a start that is over", async || {
+    eventually("the start to end", async || {
         (service.ask("/startupz").await.status == 200).then_some(())
     })
     .await;
@@ -70,8 +70,11 @@ async fn refusing_server_ends_the_start_without_a_password() {
             let launch = on_postgres(url).set("database.on_start", on_start);
             let exit = launch.start().await.unwrap().exit().await;
             at_once(&exit, &names);
-            let told = format!("{exit}\n{}", exit.stderr);
-            assert!(!told.contains("3f1c") && !told.contains("9a7e"), "{told}");
+            let output = format!("{exit}\n{}", exit.stderr);
+            assert!(
+                !output.contains("3f1c") && !output.contains("9a7e"),
+                "{output}"
+            );
         }
     }
 }
@@ -102,7 +105,7 @@ async fn read_only_database_is_refused_by_config_check() {
     }
 }
 
-/// One clear line, and soon.
+/// Asserts that the start failed soon, with one clear line.
 #[track_caller]
 fn at_once(exit: &Exit, names: &[&str]) {
     exit.failed(names);

@@ -1,5 +1,5 @@
-//! Every command in a file for deployment is run by a test, or docs/guarantees.md names it as not run
-//! and says why.
+//! A test runs every command in the deployment files, or docs/guarantees.md lists it as not run,
+//! with the reason.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::github::NOT_RUN;
 use crate::project::Project;
 use crate::{dockerfile, github, kubernetes, systemd};
 
-/// Where a command may stand, and the function in this directory that runs it, whatever it is.
+/// Where commands are, and the function in this directory that runs all of them.
 const RUN: [(&str, &str); 9] = [
     ("Dockerfile ENTRYPOINT", "image_serves_and_stops"),
     ("Dockerfile HEALTHCHECK", "image_serves_and_stops"),
@@ -32,7 +32,7 @@ const RUN: [(&str, &str); 9] = [
     ("systemd ExecStart", "unit_starts_reloads_and_stops"),
 ];
 
-/// The instructions of a Dockerfile that start nothing.
+/// The instructions of a Dockerfile that start no program.
 const STARTING_NOTHING: [&str; 8] = [
     "ARG",
     "COPY",
@@ -77,7 +77,7 @@ fn every_command_is_run_or_named_as_not_run() {
 
     let sources = ["docker", "github", "kubernetes", "systemd"].map(|name| {
         let path = format!("tests/tests/deploy/{name}.rs");
-        fs::read_to_string(repository::root().join(path)).expect("a source of these tests")
+        fs::read_to_string(repository::root().join(path)).expect("a source file of these tests")
     });
     let sources = sources.concat();
     for (place, function) in RUN {

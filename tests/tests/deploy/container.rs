@@ -13,7 +13,7 @@ use crate::image::{Image, copy_tree, with_image};
 
 const LISTEN: &str = "APP__HTTP__LISTEN";
 
-/// A copy of an image's files, the environment of its programs, and the database that they use.
+/// A copy of an image's files, with the environment and the database of its programs.
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) image: Image,
@@ -22,7 +22,7 @@ pub(crate) struct Container {
 }
 
 impl Container {
-    /// With the environment that the image has. The answers are those of [`with_image`].
+    /// A container with the image's environment. The answers are those of [`with_image`].
     pub(crate) async fn new(answers: (&str, &str)) -> Self {
         let files = TempDir::with_prefix("image-").expect("a scratch directory");
         let image = with_image(answers, |_, image| {
@@ -43,7 +43,7 @@ impl Container {
         }
     }
 
-    /// A program of the image, by the path that it has there, and its arguments.
+    /// A program of the image, by its path in the image, with its arguments.
     pub(crate) fn launch(&self, command: &[String]) -> Launch {
         let (program, arguments) = command.split_first().expect("a program");
         let mut launch = Service::of(self.image.place(program));
@@ -59,13 +59,13 @@ impl Container {
         launch.directory(self.image.place(&self.image.directory))
     }
 
-    /// The environment of a program, with the paths of this machine.
+    /// The environment of a program, with paths translated to this machine.
     fn environment(&self) -> BTreeMap<String, String> {
         let mut environment = self.image.environment.clone();
         for value in environment.values_mut() {
             *value = self.image.place(value);
         }
-        // Any free port: the one that the deployment names may be in use here.
+        // Any free port: the port of the deployment may be in use here.
         if let Some(listen) = environment.get_mut(LISTEN) {
             let (address, _) = listen.rsplit_once(':').expect("an address with a port");
             *listen = format!("{address}:0");

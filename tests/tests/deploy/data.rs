@@ -1,4 +1,4 @@
-//! Where the data is: the same place however the service is deployed.
+//! The data directory is the same for every kind of deployment.
 
 use crate::kubernetes::{container, pod, variable};
 use crate::project::{NAME, Project};

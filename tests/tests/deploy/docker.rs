@@ -1,4 +1,4 @@
-//! Docker: how the image is built, and what it is.
+//! Docker: the build of the image, and its contents.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -63,7 +63,7 @@ fn image_has_the_rust_and_the_c_library_that_it_needs() {
         let froms: Vec<_> = froms
             .filter_map(|line| line.strip_prefix("FROM "))
             .collect();
-        // The same release of Debian, by its name and by its number.
+        // The name and the number of the same Debian release.
         let build = format!("rust:{rust}-slim-trixie AS build");
         assert_eq!(froms, [&build, "gcr.io/distroless/cc-debian13:nonroot"]);
     }
@@ -73,7 +73,7 @@ fn image_has_the_rust_and_the_c_library_that_it_needs() {
 fn build_gets_what_the_code_needs_and_nothing_else() {
     for project in Project::all() {
         let list = project.text(".dockerignore").split_once("\n*\n");
-        let (closed, open) = list.expect("a star that keeps everything out");
+        let (closed, open) = list.expect("a pattern `*` that excludes everything");
         assert!(closed.lines().all(|line| line.starts_with('#')), "{closed}");
         let open: BTreeSet<_> = open.lines().map(|line| line.replacen('!', "", 1)).collect();
 
@@ -154,7 +154,7 @@ fn a_changed_service_is_built_on_the_cached_layer() {
     });
 }
 
-/// With the profile that a service has, or every dependency would be built once more.
+/// The profile of a service: otherwise every dependency would be built again.
 const WORKSPACE: &str = r#"
 [workspace]
 resolver = "3"
@@ -179,7 +179,7 @@ async fn image_of_a_member_is_built_in_its_workspace() {
         };
         generate(name, &answers, Place::Below(root)).expect("a member");
     }
-    // Drops from the lock what these two do not need.
+    // Removes packages that these two do not need from the lock.
     cargo(root, "the workspace", &["metadata", "--format-version=1"]);
     let files = texts(root);
     let text = |name: &str| files[&format!("{NAME}/{name}")].as_str();
@@ -192,13 +192,13 @@ async fn image_of_a_member_is_built_in_its_workspace() {
     assert!(version.stdout.contains(COMMIT), "{version:?}");
 }
 
-/// What stands in quotes behind each `start`.
+/// The quoted strings after each `start`.
 fn quoted<'a>(text: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {
     let behind = text.split(start).skip(1);
     behind.filter_map(|behind| behind.strip_prefix('"')?.split('"').next())
 }
 
-/// Where in the project's own directory a path leads.
+/// The first component of a path, relative to the project.
 fn top(path: &Path) -> String {
     let mut place = PathBuf::new();
     for component in path.components() {

@@ -1,6 +1,6 @@
-//! A Dockerfile and its `.dockerignore`, as far as these tests need them.
+//! A parser for Dockerfiles and `.dockerignore` files, as far as these tests need it.
 
-/// What stands between one `FROM` and the next.
+/// A build stage: the instructions from one `FROM` to the next.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) name: Option<String>,
@@ -15,7 +15,7 @@ pub(crate) struct Instruction {
 }
 
 impl Instruction {
-    /// The program and its arguments, from the form that starts no shell: `["program", "argument"]`.
+    /// The program and its arguments, in the exec form: `["program", "argument"]`.
     #[track_caller]
     pub(crate) fn program(&self) -> Vec<String> {
         let (_, list) = self.rest.split_once('[').expect("the form without a shell");
@@ -72,7 +72,7 @@ pub(crate) fn stages(text: &str) -> Vec<Stage> {
     stages
 }
 
-/// The patterns of a `.dockerignore`: the last one that fits decides.
+/// The patterns of a `.dockerignore`: the last match decides.
 #[derive(Debug)]
 pub(crate) struct Ignored(Vec<(bool, String)>);
 
@@ -91,7 +91,8 @@ impl Ignored {
         )
     }
 
-    /// Whether the builder does not get this file. A pattern that fits a directory fits all below it.
+    /// Whether the build context excludes this file. A pattern that matches a directory matches
+    /// everything below it.
     pub(crate) fn excludes(&self, path: &str) -> bool {
         let parts: Vec<_> = path.split('/').collect();
         let mut excluded = false;
@@ -114,7 +115,7 @@ fn fits(pattern: &[&str], path: &[&str]) -> bool {
     }
 }
 
-/// A part of a path, in which `*` stands for any characters.
+/// Matches a component of a path, in which `*` stands for any characters.
 fn part_fits(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,

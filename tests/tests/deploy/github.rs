@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::image::build_alone;
 use crate::project::{CHOICES, PAIRS, Project};
 
-/// What only GitHub's machines can do, or what takes too long here: docs/guarantees.md has each, with
-/// the reason.
+/// Steps that only GitHub's machines can run, or that take too long here: docs/guarantees.md lists
+/// each with its reason.
 pub(crate) const NOT_RUN: [&str; 5] = [
     "actions/cache",
     "actions/checkout",
@@ -21,7 +21,7 @@ pub(crate) const NOT_RUN: [&str; 5] = [
     "cargo test --locked --workspace",
 ];
 
-/// Stands in for what a step must not do to this machine: it notes how it was called.
+/// Replaces a tool that must not run on this machine: it records its arguments.
 const STAND_IN: &str = "#!/bin/sh\necho \"$(basename \"$0\") $*\" >> \"$CALLS\"\n";
 
 /// A step of a workflow.
@@ -127,7 +127,7 @@ fn every_step_passes_in_a_new_project() {
         let Some(run) = step.run.filter(|run| !NOT_RUN.contains(&run.as_str())) else {
             continue;
         };
-        // As GitHub does it.
+        // The same shell options as on GitHub.
         let output = Command::new("bash")
             .args(["-e", "-c", &run])
             .current_dir(&directory)

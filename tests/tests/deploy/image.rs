@@ -1,5 +1,5 @@
-//! The image, built without Docker: each step of the Dockerfile is done in a scratch directory, which
-//! stands for the file system. The commands are run as they are written, but for the profile.
+//! Builds the image without Docker: executes each step of the Dockerfile in a scratch directory,
+//! which stands for the file system. The commands run as they are written, except for the profile.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -15,10 +15,10 @@ use harness::repository;
 use crate::dockerfile::{Copied, Ignored, Instruction, Stage, stages};
 use crate::project::{CHOICES, Project};
 
-/// What `docker build --build-arg BUILD_COMMIT=…` passes.
+/// The argument of `docker build --build-arg BUILD_COMMIT=…`.
 pub(crate) const COMMIT: &str = "0123456789ab";
 
-/// Stands in for cargo: with `--release`, every dependency would be built once more, for minutes.
+/// Replaces cargo: with `--release`, every dependency would be built again, for minutes.
 const CARGO: &str = r#"#!/bin/sh
 for argument do
     shift
@@ -28,25 +28,25 @@ done
 exec "$REAL_CARGO" "$@"
 "#;
 
-/// One build at a time: the binaries of all projects have the same name.
+/// Serializes builds: the binaries of all projects have the same name.
 pub(crate) fn build_alone() -> MutexGuard<'static, ()> {
     static BUILDING: Mutex<()> = Mutex::new(());
     BUILDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An image: its file system is below `root`.
+/// An image, whose file system is below `root`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Image {
     pub(crate) root: PathBuf,
-    /// `WORKDIR`, as the image has it.
+    /// The `WORKDIR` of the image.
     pub(crate) directory: String,
-    /// `ENV`, and `ARG` while the image is built.
+    /// `ENV`, and `ARG` during the build.
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) entrypoint: Vec<String>,
     pub(crate) health: Vec<String>,
 }
 
-/// Hands over the image of a project, and its builder. It is built once, by the test that asks first.
+/// Passes a project's image and its builder to the closure. The first caller builds the image.
 pub(crate) fn with_image<T>(
     (database, example): (&str, &str),
     action: impl FnOnce(&mut Builder, &Image) -> T,
@@ -66,7 +66,7 @@ pub(crate) fn with_image<T>(
 }
 
 impl Image {
-    /// Where a path of the image is on this machine, also one in a URL of `SQLite`.
+    /// Translates a path of the image to this machine, including the path in a URL of `SQLite`.
     pub(crate) fn place(&self, value: &str) -> String {
         let root = self.root.display();
         match value.strip_prefix("sqlite:") {
@@ -77,21 +77,21 @@ impl Image {
     }
 }
 
-/// Builds an image, one instruction after the other.
+/// Builds an image, one instruction after another.
 #[derive(Debug)]
 pub(crate) struct Builder {
     place: PathBuf,
-    /// The files that `docker build` sends to the builder, by path.
+    /// The files of the build context, by path.
     pub(crate) context: BTreeMap<String, String>,
-    /// When these files were written.
+    /// The modification time of these files.
     checked_out: SystemTime,
     stages: Vec<Stage>,
-    /// What each `RUN` has printed.
+    /// The output of each `RUN`.
     pub(crate) printed: Vec<String>,
 }
 
 impl Builder {
-    /// `docker build` in a directory with these files, with a Dockerfile and what it ignores.
+    /// Starts a `docker build` with these files, a Dockerfile and a `.dockerignore`.
     pub(crate) fn new(
         name: &str,
         files: &BTreeMap<String, String>,
@@ -109,15 +109,15 @@ impl Builder {
         }
     }
 
-    /// Builds all stages from nothing; the last one is the image.
+    /// Builds all stages without a cache; the last one is the image.
     pub(crate) fn build(&mut self) -> Image {
         let _turn = build_alone();
         _ = fs::remove_dir_all(&self.place);
         self.do_stages(|_| true)
     }
 
-    /// Builds again with a changed service, in a fresh clone: what the first `RUN` has made is taken
-    /// from the cache, and all that follows is done.
+    /// Builds again after a change to the service, in a fresh clone: takes the first `RUN` from the
+    /// cache, and executes the rest.
     pub(crate) fn build_on_cache(&mut self, path: &str, text: &str) -> Image {
         let _turn = build_alone();
         self.checked_out = SystemTime::now();
@@ -143,8 +143,8 @@ impl Builder {
         cached
     }
 
-    /// What goes into the layer with the dependencies: while it stays the same, Docker has the layer
-    /// in its cache.
+    /// The files in the layer of the dependencies. While they stay the same, Docker takes the layer
+    /// from its cache.
     pub(crate) fn cached_files(&self) -> BTreeMap<String, String> {
         let cached = self.cached();
         let copied = cached.iter().filter(|step| step.name == "COPY");
@@ -204,9 +204,9 @@ impl Builder {
             }
             "ENTRYPOINT" => image.entrypoint = instruction.program(),
             "HEALTHCHECK" => image.health = instruction.program(),
-            // They describe the container, and change nothing in the image.
+            // These describe the container, and do not change its file system.
             "EXPOSE" | "STOPSIGNAL" | "USER" | "VOLUME" => {}
-            _ => panic!("no test knows what {instruction:?} does"),
+            _ => panic!("{instruction:?} is not implemented in this test"),
         }
     }
 
@@ -239,7 +239,7 @@ impl Builder {
                     continue;
                 };
                 found = true;
-                // A directory gives what is in it, a file itself.
+                // A directory copies its contents, a file itself.
                 let target = match rest {
                     "" if into_directory => target.join(path),
                     "" => target.clone(),
@@ -247,12 +247,12 @@ impl Builder {
                 };
                 write(&target, text, self.checked_out);
             }
-            assert!(found, "COPY {source}: `.dockerignore` leaves nothing of it");
+            assert!(found, "COPY {source}: `.dockerignore` excludes all of it");
         }
     }
 }
 
-/// Does a `RUN`, and returns what it has printed.
+/// Executes a `RUN`, and returns its output.
 fn run(image: &Image, command: &str) -> String {
     let leaves = command.split_whitespace().any(|word| word.starts_with('/'));
     assert!(
@@ -292,14 +292,14 @@ fn run(image: &Image, command: &str) -> String {
     printed
 }
 
-/// The packages that cargo says it compiled.
+/// The packages that cargo reports as compiled.
 pub(crate) fn compiled(printed: &str) -> Vec<&str> {
     let lines = printed.lines();
     let compiled = lines.filter_map(|line| line.trim_start().strip_prefix("Compiling "));
     compiled.filter_map(|line| line.split(' ').next()).collect()
 }
 
-/// The rest of a path below a directory of the context; empty for the path itself.
+/// The rest of a path below a directory; empty for the path itself.
 fn below<'a>(path: &'a str, directory: &str) -> Option<&'a str> {
     match directory {
         "." => Some(path),
@@ -310,7 +310,7 @@ fn below<'a>(path: &'a str, directory: &str) -> Option<&'a str> {
     }
 }
 
-/// Docker keeps the times of files, which cargo looks at.
+/// Docker preserves modification times, which cargo compares.
 fn write(path: &Path, text: &str, modified: SystemTime) {
     fs::create_dir_all(path.parent().expect("a directory")).expect("a directory of the image");
     fs::write(path, text).expect("a file of the image");

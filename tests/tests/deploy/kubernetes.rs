@@ -1,4 +1,4 @@
-//! Kubernetes: the manifests, and what they say about the service.
+//! Kubernetes: the manifests agree with the service.
 
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ fn requests_and_probes_go_where_the_service_listens() {
             ("livenessProbe", "/livez"),
             ("readinessProbe", "/readyz"),
         ] {
-            // From within: the public listener can be full.
+            // The probe runs inside of the container, since the public listener may be full.
             let binary = format!("/usr/local/bin/{NAME}");
             let asked = json!({ "command": [binary, "healthcheck", &path[1..]] });
             assert_eq!(container[probe]["exec"], asked);
@@ -94,7 +94,7 @@ fn pod_has_no_rights() {
 /// The keys of a manifest that make Kubernetes run a command or send a request.
 const STARTING: [&str; 5] = ["args", "command", "grpc", "httpGet", "tcpSocket"];
 
-/// Where the manifests name a command, and the command. A test runs each of them.
+/// The commands in the manifests, with their places. A test runs each of them.
 pub(crate) fn commands(project: &Project) -> Vec<(String, Vec<String>)> {
     let manifests = project.files.keys();
     let manifests = manifests.filter(|path| path.starts_with("deploy/kubernetes/"));
@@ -150,7 +150,7 @@ async fn pod_starts_passes_its_probes_and_stops((database, example): (&str, &str
         container.image.directory = directory.to_owned();
     }
 
-    // Without a command of its own, the container runs what the image does.
+    // Without a `command`, the container runs the image's entrypoint.
     let launch = container.launch(&container.image.entrypoint);
     let service = container.start(launch).await;
 

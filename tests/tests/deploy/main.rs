@@ -1,5 +1,5 @@
-//! How a project is deployed: it has the files that were chosen, they agree with its settings, and
-//! the commands in them work.
+//! The deployment of a project: it contains the chosen files, they agree with its settings, and
+//! their commands work.
 
 mod commands;
 mod container;
@@ -42,7 +42,7 @@ fn a_choice_brings_its_files_and_changes_no_other() {
     }
 }
 
-/// The files that a choice brings.
+/// The files that belong to a choice.
 fn files_of(choice: &str, database: &str) -> BTreeSet<String> {
     let of_database = match database {
         "sqlite" => "deploy/kubernetes/volume.yaml",
@@ -70,15 +70,18 @@ fn nothing_of_the_template_is_left() {
             for trace in ["beacon", "#~", "{%"] {
                 assert!(!text.contains(trace), "{path}: {trace}");
             }
-            // GitHub's own expressions look like the template's.
+            // GitHub's expressions look like template tags.
             let expressions = text.replace("${{", "").contains("{{");
             assert!(!expressions, "{path}: an expression");
             let ends_well = text.ends_with('\n') && !text.ends_with("\n\n");
             assert!(ends_well, "{path}: its end");
-            assert!(!text.contains("\n\n\n"), "{path}: two blank lines");
+            assert!(
+                !text.contains("\n\n\n"),
+                "{path}: two consecutive blank lines"
+            );
             for line in text.lines() {
-                assert_eq!(line, line.trim_end(), "{path}: blanks at an end");
-                // Commands for people have remarks, set apart by more than one.
+                assert_eq!(line, line.trim_end(), "{path}: trailing whitespace");
+                // Commands for people have comments, aligned by more than one space.
                 let has_remarks = ["AGENTS.md", "README.md"].contains(&path);
                 let doubled = line.trim_start().contains("  ") && !has_remarks;
                 assert!(!doubled, "{path}: doubled blanks: {line}");

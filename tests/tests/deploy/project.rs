@@ -1,4 +1,4 @@
-//! Generated projects, as these tests read them.
+//! Generated projects, and accessors for their files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,11 +12,11 @@ use serde_json::Value;
 /// With a hyphen, so that it differs from the name of its crate.
 pub(crate) const NAME: &str = "night-watch";
 
-/// Each database and each example, at least once: the answers about these do not meet in a file.
+/// Each database and each example at least once. No file depends on both answers.
 pub(crate) const PAIRS: [(&str, &str); 2] = [("sqlite", "hello"), ("postgres", "monitor")];
 pub(crate) const CHOICES: [&str; 4] = ["docker", "kubernetes", "systemd", "github"];
 
-/// A generated project: its files by their path, under the same name whatever was answered.
+/// A generated project: its files by path. The name is the same for all answers.
 #[derive(Debug, Clone)]
 pub(crate) struct Project {
     pub(crate) files: BTreeMap<String, String>,
@@ -24,7 +24,7 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// The same answers give the same project, so each is generated once.
+    /// Generates a project, once for each set of answers.
     pub(crate) fn of(database: &str, example: &str, deploy: &[&str]) -> Self {
         static KNOWN: LazyLock<Mutex<BTreeMap<[String; 3], Project>>> =
             LazyLock::new(Mutex::default);
@@ -50,7 +50,7 @@ impl Project {
         }
     }
 
-    /// With everything that can be chosen, for each database and each example.
+    /// One project for each of [`PAIRS`], with all deployment files.
     pub(crate) fn all() -> [Self; 2] {
         PAIRS.map(|(database, example)| Self::of(database, example, &CHOICES))
     }
@@ -85,7 +85,7 @@ impl Project {
         self.yaml(&format!("deploy/kubernetes/{kind}.yaml"))
     }
 
-    /// What one instruction of the Dockerfile says, such as `USER`; in the image itself, not before.
+    /// The value of an instruction in the Dockerfile's last stage, such as `USER`.
     #[track_caller]
     pub(crate) fn image(&self, instruction: &str) -> Vec<&str> {
         let (_, image) = self
@@ -98,7 +98,7 @@ impl Project {
         said.collect()
     }
 
-    /// Every value that the unit gives to a directive.
+    /// All values of a directive in the systemd unit.
     #[track_caller]
     pub(crate) fn unit(&self, directive: &str) -> Vec<&str> {
         let unit = self.text(&format!("deploy/systemd/{NAME}.service"));
@@ -108,7 +108,7 @@ impl Project {
         said.collect()
     }
 
-    /// What the manifest says of the package, such as its version.
+    /// A field of the package in the manifest, such as its version.
     #[track_caller]
     pub(crate) fn package(&self, key: &str) -> String {
         let manifest: toml::Table = self.text("Cargo.toml").parse().expect("a manifest");
@@ -116,7 +116,7 @@ impl Project {
         value.unwrap_or_else(|| panic!("no {key}")).to_owned()
     }
 
-    /// All settings by section: those of the machinery, and the service's own, which come last.
+    /// All settings by section: those of the machinery, then the service's own.
     pub(crate) fn defaults(&self) -> toml::Table {
         let is_default = |path: &&String| path.starts_with("mainstay/config/");
         let paths = self.files.keys().filter(is_default).map(String::as_str);
@@ -152,7 +152,7 @@ impl Project {
         port.parse().expect("a port")
     }
 
-    /// What only a choice of a way to deploy brings, and the README: what these tests are about.
+    /// The deployment files and the README, which these tests check.
     pub(crate) fn deployment(&self) -> impl Iterator<Item = (&str, &str)> {
         let about = |path: &str| {
             let starts = [
@@ -182,7 +182,7 @@ pub(crate) fn texts(directory: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A duration in whole seconds, such as `30s`.
+/// Parses a duration in whole seconds, such as `30s`.
 #[track_caller]
 pub(crate) fn seconds(duration: &str) -> u64 {
     let number = duration

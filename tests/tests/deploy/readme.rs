@@ -1,4 +1,4 @@
-//! README.md and AGENTS.md: they name nothing that the project does not have.
+//! README.md and AGENTS.md: everything that they name exists in the project.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use crate::project::{CHOICES, PAIRS, Project};
 
 #[test]
 fn readme_names_what_is_there() {
-    let told = [
+    let choices = [
         ("docker", "### Docker"),
         ("kubernetes", "### Kubernetes"),
         ("systemd", "### systemd"),
@@ -24,7 +24,7 @@ fn readme_names_what_is_there() {
         for deploy in some {
             let project = Project::of(database, example, deploy);
             let readme = project.text("README.md");
-            for (choice, words) in told {
+            for (choice, words) in choices {
                 let is_chosen = deploy.contains(&choice);
                 assert_eq!(readme.contains(words), is_chosen, "{deploy:?}: {words}");
             }
@@ -36,7 +36,7 @@ fn readme_names_what_is_there() {
                 let known = project.paths();
                 let is_there =
                     known.contains(path) || known.iter().any(|known| known.starts_with(&below));
-                // Made by the first start.
+                // The first start creates it.
                 let is_data = format!("sqlite:{path}") == project.default("database.url");
                 assert!(is_there || is_data, "{database}, {deploy:?}: {path}");
             }
@@ -70,12 +70,12 @@ fn readme_agrees_with_the_settings() {
         let known: Vec<_> = keys.map(|key| project.default(key)).collect();
         assert!(known.len() > phases.len(), "{known:?}");
         assert!(defaults.contains_key(section));
-        let shown = format!("`[{section}]` in `config/default.toml`");
-        assert!(readme.contains(&shown), "{shown}");
+        let section_name = format!("`[{section}]` in `config/default.toml`");
+        assert!(readme.contains(&section_name), "{section_name}");
     }
 }
 
-/// The paths within the project that a text in Markdown names.
+/// The paths within the project that a Markdown text names.
 fn paths_named(text: &str) -> BTreeSet<&str> {
     let is_path = |code: &&str| {
         let elsewhere = code.starts_with('/') || code.contains([' ', ':', '=']);
@@ -83,14 +83,14 @@ fn paths_named(text: &str) -> BTreeSet<&str> {
         here && !elsewhere
     };
     let mut paths: BTreeSet<_> = codes(text).filter(is_path).collect();
-    // In commands, only what is deployed is named by its path.
+    // In code, only deployment files are named by path.
     let words = text.split_whitespace();
     paths.extend(words.filter(|word| word.starts_with("deploy/")));
     assert!(paths.contains("config/default.toml"), "{paths:?}");
     paths
 }
 
-/// What stands between backticks on a line.
+/// The code spans of a line.
 fn codes(text: &str) -> impl Iterator<Item = &str> {
     let prose = text.lines().filter(|line| !line.starts_with("```"));
     prose.flat_map(|line| line.split('`').skip(1).step_by(2))

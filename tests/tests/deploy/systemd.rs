@@ -65,13 +65,13 @@ async fn unit_starts_reloads_and_stops((database, example): (&str, &str)) {
         panic!("{commands:?}");
     };
     assert_eq!([start, reload], ["ExecStart", "ExecReload"]);
-    // A machine has the binary of the image, and nothing else of it.
+    // A machine has only the binary of the image.
     let mut machine = Container::new((database, example)).await;
     "/".clone_into(&mut machine.image.directory);
     machine.image.environment.clear();
     for variable in project.unit("Environment") {
         let (name, value) = variable.split_once('=').expect("a name and a value");
-        // What systemd puts in for these.
+        // The values that systemd substitutes.
         let value = value.replace("%S", "/var/lib");
         let value = value.replace("%d", "/run/credentials");
         machine.image.environment.insert(name.to_owned(), value);
@@ -102,7 +102,7 @@ async fn unit_starts_reloads_and_stops((database, example): (&str, &str)) {
     assert_eq!(project.unit("RestartPreventExitStatus"), [code]);
 }
 
-/// Waits until the service has notified systemd of this.
+/// Waits for this notification.
 async fn hears(systemd: &UnixDatagram, message: &str) {
     let mut datagram = [0; 4096];
     let deadline = Duration::from_secs(30);

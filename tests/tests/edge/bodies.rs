@@ -85,12 +85,12 @@ fn bomb(size: usize) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// hyper gives each chunk as a buffer of its own, which takes some forty times its byte.
+/// hyper allocates a buffer for each chunk, about forty times the size of its one byte.
 #[tokio::test]
 async fn one_byte_chunks_cost_no_more_than_their_body() {
     const LENGTH: usize = 256 * 1024;
     const CLIENTS: usize = 4;
-    // A debug build needs a while for so many chunks.
+    // A debug build needs a while for this many chunks.
     let launch = faulty().set("http.request_timeout", "2m");
     let service = launch.start().await.unwrap().ready().await;
     let address = service.http().await;
@@ -112,7 +112,7 @@ async fn one_byte_chunks_cost_no_more_than_their_body() {
     }
     let grown = service.peak_rss().saturating_sub(before.memory);
     println!("{CLIENTS} bodies of {LENGTH} bytes took {grown} bytes");
-    assert!(grown < GROWTH, "it has grown by {grown} bytes");
+    assert!(grown < GROWTH, "memory has grown by {grown} bytes");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! HTTP/2 frames that cost their sender little.
+//! Floods of HTTP/2 frames that cost their sender little.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ const CONTINUATION: u8 = 9;
 
 const END_HEADERS: u8 = 4;
 
-/// `:method GET`, `:scheme http`, `:path /`, `:authority here`, as HPACK writes them.
+/// The HPACK encoding of `:method GET`, `:scheme http`, `:path /`, `:authority here`.
 const GET: &[u8] = b"\x82\x86\x84\x41\x04here";
-/// `POST` to `/raw`, which reads all that comes.
+/// `POST` to `/raw`, which reads the whole body.
 const POST: &[u8] = b"\x83\x86\x44\x04/raw\x41\x04here";
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -40,8 +40,8 @@ async fn running() -> Service {
     launch.start().await.unwrap().ready().await
 }
 
-/// Sends these, piece after piece, and reads no answer: whether the service has had enough, and ended
-/// the connection.
+/// Sends these pieces without reading a response, and returns whether the service closed the
+/// connection.
 async fn flood(service: &Service, pieces: impl Iterator<Item = Vec<u8>>) -> bool {
     let mut client = Conversation::open(service.http().await).await.unwrap();
     client.within(Duration::from_secs(10));
@@ -81,7 +81,10 @@ async fn rapid_resets_cost_bounded_work() {
         let open = frame(HEADERS, END_HEADERS | 1, stream, GET);
         [open, frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
     });
-    assert!(flood(&service, resets).await, "it was told to go away");
+    assert!(
+        flood(&service, resets).await,
+        "the service closed the connection"
+    );
     survived(&service, before).await;
 }
 
@@ -94,13 +97,13 @@ async fn endless_continuation_frames_are_refused() {
     let more = std::iter::repeat_with(|| frame(CONTINUATION, 0, 1, &[0; 0])).take(100_000);
     assert!(
         flood(&service, begin.chain(more)).await,
-        "it was told to go away"
+        "the service closed the connection"
     );
     let begin = std::iter::once(frame(HEADERS, 0, 1, GET));
     let more = std::iter::repeat_with(|| frame(CONTINUATION, 0, 1, &[0x82; 8000])).take(10_000);
     assert!(
         flood(&service, begin.chain(more)).await,
-        "it was told to go away"
+        "the service closed the connection"
     );
     survived(&service, before).await;
 }
@@ -140,7 +143,7 @@ async fn endless_empty_data_frames_end_the_connection() {
     while written < 500 && client.write(&nothing).await.is_ok() {
         written += 1;
     }
-    assert!(written < 500, "it was told to go away");
+    assert!(written < 500, "the service closed the connection");
     client.closed().await.unwrap();
     let ended = service.event("request").await;
     assert_eq!(ended.field("route"), "/raw", "{ended}");

@@ -1,8 +1,8 @@
-//! Heads of requests that contradict themselves, or that are none.
+//! Request heads that are contradictory or malformed.
 
 use harness::http::{Answer, Conversation};
 
-/// OWASP's, as they are on whatever is answered.
+/// The security headers of every response, as OWASP recommends.
 const ALWAYS: [(&str, &str); 7] = [
     ("cache-control", "no-store"),
     (
@@ -18,7 +18,7 @@ const ALWAYS: [(&str, &str); 7] = [
 
 use crate::{Before, assert_unaffected, faulty, said};
 
-/// A problem, with an id.
+/// Asserts a problem response with a request id.
 pub(crate) fn is_refused_as(answer: &Answer, code: &str) {
     let kind = answer.header("content-type");
     assert_eq!(kind, Some("application/problem+json"), "{answer}");
@@ -26,10 +26,10 @@ pub(crate) fn is_refused_as(answer: &Answer, code: &str) {
     has_an_id(answer);
 }
 
-/// The bare answer to what is not a request: only a status. hyper gives it, or the server to a head
-/// that comes too late.
+/// Asserts a response without body and headers. hyper sends it for invalid HTTP, and the server for
+/// a head that times out.
 #[track_caller]
-pub(crate) fn is_bare(answer: &Answer, status: u16) {
+pub(crate) fn assert_bare_status(answer: &Answer, status: u16) {
     assert_eq!((answer.status, answer.text()), (status, ""), "{answer}");
     assert_eq!(answer.header("content-length"), Some("0"), "{answer}");
     assert_eq!(answer.header("server"), None, "{answer}");
@@ -65,7 +65,7 @@ async fn every_answer_has_an_id_and_the_security_headers() {
         let answer = said(address, &request).await;
         assert_eq!(answer.status, status, "{what}: {answer}");
         for (name, value) in ALWAYS {
-            // What may be kept for a while, such as the description, says so itself.
+            // Cacheable responses, such as the description, set their own `cache-control`.
             if name != "cache-control" || !request.contains("/openapi.json") {
                 assert_eq!(answer.header(name), Some(value), "{what}: {name}");
             }
@@ -82,7 +82,7 @@ async fn malformed_request_gets_a_bare_answer() {
     for (bytes, status) in [("no request\r\n\r\n", 400), ("GET / HTTP/1.1\r\nhost", 408)] {
         let mut client = Conversation::open(service.http().await).await.unwrap();
         client.write(bytes).await.unwrap();
-        is_bare(&client.answer().await.unwrap(), status);
+        assert_bare_status(&client.answer().await.unwrap(), status);
         client.closed().await.unwrap();
     }
 }
@@ -111,7 +111,7 @@ async fn ambiguous_length_is_refused_and_closes_the_connection() {
         client.write(request).await.unwrap();
         let answer = client.answer().await;
         let answer = answer.unwrap_or_else(|failure| panic!("{head:?}: {failure}"));
-        is_bare(&answer, 400);
+        assert_bare_status(&answer, 400);
         let rest = client.closed().await.unwrap().rest;
         assert!(
             rest.is_empty(),
@@ -127,7 +127,7 @@ async fn transfer_encoding_overrides_content_length_and_closes() {
     let service = faulty().start().await.unwrap().ready().await;
     let before = Before::of(&service);
     let address = service.http().await;
-    // RFC 9112, 6.1: read as chunked, and the connection closed after it.
+    // RFC 9112, 6.1: the body is read as chunked, and the connection closed after it.
     let request = "POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: 3\r\n\
          transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n\
          GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n\r\n";
@@ -205,7 +205,7 @@ async fn probes_and_operator_need_exactly_one_host() {
     assert_unaffected(&service, before).await;
 }
 
-/// The one in its header is the one in its body.
+/// Asserts that the header and the body have the same request id.
 fn has_an_id(answer: &Answer) {
     let id = answer.header("x-request-id");
     let id = id.unwrap_or_else(|| panic!("no id: {answer}"));
@@ -278,13 +278,13 @@ async fn panic_is_logged_with_the_request_id() {
 
 #[tokio::test]
 async fn log_has_the_forwarded_client_unless_disabled() {
-    for (trusted, told, client) in [
+    for (trusted, log_client, client) in [
         ("127.0.0.0/8", true, Some("203.0.113.9")),
         ("10.0.0.0/8", true, Some("127.0.0.1")),
         ("127.0.0.0/8", false, None),
     ] {
         let launch = faulty().set("http.trusted_proxies", trusted);
-        let launch = launch.set("http.log_client", told);
+        let launch = launch.set("http.log_client", log_client);
         let service = launch.start().await.unwrap().ready().await;
         let request =
             "GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\nx-forwarded-for: 203.0.113.9\r\n\r\n";

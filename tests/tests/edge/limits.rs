@@ -1,10 +1,10 @@
-//! Heads of requests that are too large or have too many headers, over each version of HTTP.
+//! Request heads that are too large or have too many headers, over each version of HTTP.
 
 use std::net::SocketAddr;
 
 use harness::http::{Conversation, Http2, Request};
 
-use crate::heads::{is_bare, is_refused_as};
+use crate::heads::{assert_bare_status, is_refused_as};
 use crate::{Before, assert_unaffected, faulty};
 
 #[tokio::test]
@@ -35,11 +35,11 @@ async fn refuses(address: SocketAddr) {
     ] {
         let request = format!("GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n{head}\r\n");
         let mut client = Conversation::open(address).await.unwrap();
-        // The service may close before it has read all of this.
+        // The service may close the connection before it has read everything.
         _ = client.write(request).await;
         let answer = client.answer().await;
         let answer = answer.unwrap_or_else(|failure| panic!("{what}: {failure}"));
-        is_bare(&answer, status);
+        assert_bare_status(&answer, status);
         client.closed().await.unwrap();
     }
     let long = async |length| {
@@ -48,7 +48,7 @@ async fn refuses(address: SocketAddr) {
         _ = client.write(request).await;
         client.answer().await.unwrap()
     };
-    is_bare(&long(1_000_000).await, 431);
+    assert_bare_status(&long(1_000_000).await, 431);
     let answer = long(20_000).await;
     assert_eq!(answer.status, 414, "{answer}");
     is_refused_as(&answer, "uri_too_long");
@@ -78,7 +78,7 @@ async fn head_above_the_limit_gets_431_over_http2() {
     let fits = client.send(asked(large(16_000))).await.unwrap();
     assert_eq!(fits.status, 200, "{fits}");
 
-    // One that goes on and on ends its connection, as a flood does.
+    // A head far beyond the limit closes the connection, as a flood does.
     client.send(asked(large(300_000))).await.unwrap_err();
     client.closed().await.unwrap_err();
     assert_unaffected(&service, before).await;

@@ -61,11 +61,11 @@ async fn assert_unaffected(service: &Service, before: Before) {
     let answer = http::get(service.http().await, "/slow?ms=0").await.unwrap();
     assert_eq!((answer.status, answer.text()), (200, "done"), "{answer}");
     let grown = service.peak_rss().saturating_sub(before.memory);
-    assert!(grown < GROWTH, "it has grown by {grown} bytes");
+    assert!(grown < GROWTH, "memory has grown by {grown} bytes");
     let after = service.cpu_time();
     let worked = after.saturating_sub(before.work);
-    println!("it has grown by {grown} bytes and worked for {worked:?}");
-    assert!(worked < WORK, "it has worked for {worked:?}");
+    println!("memory has grown by {grown} bytes, CPU time is {worked:?}");
+    assert!(worked < WORK, "CPU time is {worked:?}");
     // Connections that are being closed still need a moment.
     eventually("a service at rest", async || {
         let before = service.cpu_time();

@@ -143,7 +143,7 @@ async fn press(address: SocketAddr, clients: usize) -> Pressed {
                 200 => pressed.took.push(began.elapsed()),
                 503 => {
                     pressed.refused += 1;
-                    // As often as a client that is served.
+                    // As often as a client that receives responses.
                     tokio::time::sleep(WORK).await;
                 }
                 _ => panic!("{answer}"),
@@ -199,7 +199,7 @@ async fn slow_senders_do_not_block_other_requests() {
     }
     println!("beside {DRIBBLING} that dribble, the slowest answer took {slowest:?}");
     assert!(slowest < 3 * SLACK, "{slowest:?}");
-    // The slow requests are complete as well.
+    // The slow requests complete as well.
     for mut client in slow {
         let answer = client.answer().await.unwrap();
         assert_eq!((answer.status, answer.text()), (200, "6"), "{answer}");

@@ -1,5 +1,5 @@
-//! Crowds of clients that send nothing, send slowly, or do not read: each is closed at its timeout, and leaves nothing
-//! behind.
+//! Crowds of clients that send nothing, send slowly, or do not read: each is closed at its timeout
+//! and releases all its resources.
 
 use harness::eventually;
 use harness::http::Conversation;
@@ -32,11 +32,11 @@ async fn crowd(service: &Service, said: &str) -> Vec<Conversation> {
 }
 
 /// Waits until all clients were closed for this reason.
-async fn sent_away(service: &Service, reason: &str) {
+async fn wait_until_closed(service: &Service, reason: &str) {
     let closed = format!("http_listener_connections_closed_total{{reason=\"{reason}\"}}");
     #[expect(clippy::cast_precision_loss, reason = "there are few")]
     let all = CLIENTS as f64;
-    eventually("the end of all of them", async || {
+    eventually("all connections to be closed", async || {
         let closed = service.metric(&closed).await;
         let open = service.metric("http_listener_connections").await;
         ((closed, open) == (all, 0.0)).then_some(())
@@ -52,7 +52,7 @@ async fn silent_clients_are_closed_and_leave_nothing() {
             let service = launch.clone().start().await.unwrap().ready().await;
             let before = Before::of(&service);
             let clients = crowd(&service, said).await;
-            sent_away(&service, "late_head").await;
+            wait_until_closed(&service, "late_head").await;
             drop(clients);
             assert_unaffected(&service, before).await;
         }
@@ -75,7 +75,7 @@ async fn clients_that_trickle_heads_are_closed() {
         clients = left;
         tokio::task::yield_now().await;
     }
-    sent_away(&service, "late_head").await;
+    wait_until_closed(&service, "late_head").await;
     assert_unaffected(&service, before).await;
 }
 
@@ -86,7 +86,7 @@ async fn idle_http2_clients_are_closed() {
     let before = Before::of(&service);
     let greeting = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let clients = crowd(&service, greeting).await;
-    sent_away(&service, "idle").await;
+    wait_until_closed(&service, "idle").await;
     drop(clients);
     assert_unaffected(&service, before).await;
 }
@@ -100,7 +100,7 @@ async fn unread_answers_are_not_buffered() {
         let request = "GET /big?bytes=100000000 HTTP/1.1\r\nhost: here\r\n\r\n";
         let clients = crowd(&service, request).await;
         // Together, they request 20 GB.
-        sent_away(&service, "slow_reader").await;
+        wait_until_closed(&service, "slow_reader").await;
         drop(clients);
         assert_unaffected(&service, before).await;
     }

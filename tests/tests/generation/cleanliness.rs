@@ -1,4 +1,4 @@
-//! What is generated is the template under another name, and nothing in it tells of templates.
+//! A generated project equals the template except for names, and contains no trace of templating.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -11,10 +11,11 @@ use harness::variant::{Variant, files};
 
 use crate::project;
 
-/// What differs between the tree in place and the default project, line by line.
+/// The differences between the tree in place and the default project, line by line.
 ///
-/// Each project is generated under the name that its package has in place, so that the name is no
-/// difference. What is left is committed beside this file, and read whenever it changes.
+/// Each project is generated under the name that its package has in place, so that the name makes
+/// no difference. The expected differences are committed beside this file, for review after each
+/// change.
 #[test]
 fn generated_differs_from_in_place_in_tags_only() {
     let template = repository::template();
@@ -25,7 +26,7 @@ fn generated_differs_from_in_place_in_tags_only() {
         ..Answers::default()
     };
     let place = Place::Below(directory.path());
-    let monitor = generate("monitor", &answers, place).expect("it is generated");
+    let monitor = generate("monitor", &answers, place).expect("the project is generated");
 
     let in_place = |skipped: &[&str], root: &Path| -> BTreeSet<PathBuf> {
         let skips = |file: &PathBuf| skipped.iter().any(|name| file.starts_with(name));
@@ -37,7 +38,7 @@ fn generated_differs_from_in_place_in_tags_only() {
     found += &differences(&names | &files(&hello), &template, &hello);
     found += "monitor\n";
     let root = template.join("monitor");
-    // The rest is that of hello.
+    // The other files are the same as in hello.
     found += &differences(in_place(&["data"], &root), &root, &monitor);
 
     let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/generation/in-place.diff");
@@ -58,9 +59,9 @@ fn differences(names: BTreeSet<PathBuf>, template: &Path, generated: &Path) -> S
         let [old, new] = [template, generated].map(|root| fs::read_to_string(root.join(&name)));
         match (old, new) {
             (Ok(old), Ok(new)) if old == new => {}
-            // The packages of two examples, or of one; that each builds is what other tests show.
+            // The packages of two examples, or of one. Other tests show that each builds.
             (Ok(_), Ok(_)) if name.ends_with("Cargo.lock") => {}
-            // Prose with plain tags, which reads as prose in either form.
+            // Prose with plain tags, which is readable in either form.
             (Ok(_), Ok(_)) if name.extension().is_some_and(|kind| kind == "md") => {}
             (Ok(old), Ok(new)) => found += &difference(&name, &old, &new),
             (Ok(_), Err(_)) => _ = writeln!(found, "only in place: {}", name.display()),
@@ -71,11 +72,11 @@ fn differences(names: BTreeSet<PathBuf>, template: &Path, generated: &Path) -> S
     found
 }
 
-/// The lines that are in one of two files only, in order.
+/// The lines that are in only one of two files, in order.
 fn difference(name: &Path, old: &str, new: &str) -> String {
     let mut text = format!("{}\n", name.display());
     let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
-    // The longest common subsequence, by the textbook: files here have some hundred lines.
+    // The textbook longest common subsequence: the files have a few hundred lines.
     let mut common = vec![vec![0_usize; new.len() + 1]; old.len() + 1];
     for i in (0..old.len()).rev() {
         for j in (0..new.len()).rev() {
@@ -118,7 +119,7 @@ fn project_has_no_trace_of_the_template() {
     let mut found = BTreeMap::new();
     for (number, variant) in variants.into_iter().enumerate() {
         let project = variant.generate();
-        // The machinery is the same in all of them.
+        // The machinery is the same in all projects.
         let looked_at = |file: &PathBuf| number == 0 || !file.starts_with("mainstay");
         for file in files(project.dir()).into_iter().filter(looked_at) {
             for trace in traces(&file, &project.dir().join(&file)) {
@@ -139,7 +140,7 @@ fn traces(name: &Path, path: &PathBuf) -> Vec<String> {
     if !text.ends_with('\n') || text.ends_with("\n\n") {
         trace(text.lines().count(), "does not end with one newline");
     }
-    // A workflow has `${{ }}` of its own, and Rust has `{{` in format strings.
+    // A workflow contains `${{ }}`, and Rust contains `{{` in format strings.
     let tags = if name.starts_with(".github") {
         &["{%", "%}"][..]
     } else if name.extension().is_some_and(|kind| kind == "rs") {
@@ -165,7 +166,7 @@ fn traces(name: &Path, path: &PathBuf) -> Vec<String> {
             trace(at, "a blank line too many");
         }
         let code = line.trim_start();
-        // In a comment, a doubled space is what a tag left between two words.
+        // In a comment, a tag between two words may leave a doubled space.
         let comment = code.starts_with("# ") || code.starts_with("// ");
         if comment && code.contains("  ") {
             trace(at, &format!("a doubled space: {line}"));

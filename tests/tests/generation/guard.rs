@@ -1,7 +1,7 @@
-//! What `clippy.toml` refuses is refused: each of its entries bites, and says what to use instead.
+//! Each entry of `clippy.toml` refuses its call and names an alternative.
 //!
-//! Clippy passes over an entry that names nothing. So `calls.toml` has a call for each of them, and all
-//! of these are linted in a generated project.
+//! Clippy ignores an entry whose path does not exist. So `calls.toml` has a call for each entry,
+//! and clippy lints all of them in a generated project.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use toml::Table;
 
 use crate::project;
 
-/// What the calls need.
+/// The imports and helpers of the calls.
 const HEAD: &str = r#"
 use std::io::Result;
 use std::path::Path;
@@ -37,10 +37,10 @@ fn child() -> Result<Child> {
 }
 "#;
 
-/// An entry that names nothing, and a call that it was meant for.
+/// An entry whose path does not exist, with a call that it should have refused.
 const IDLE: (&str, &str) = ("nowhere::sleep", "tokio::time::sleep(NO_TIME).await");
 
-/// What clippy refuses without an entry: to hold what others wait for, and wait.
+/// What clippy refuses without an entry: holding a guard across an await.
 const HELD: [(&str, &str); 2] = [
     ("clippy::await_holding_lock", "let held = lock();"),
     (
@@ -53,14 +53,14 @@ const HELD: [(&str, &str); 2] = [
 fn clippy_refuses_blocking_calls_with_a_replacement() {
     let home = repository::projects().join("guarded");
     _ = fs::remove_dir_all(&home);
-    fs::create_dir_all(&home).expect("the place for projects can be made");
+    fs::create_dir_all(&home).expect("the directory of projects can be created");
     let project = project("guarded", &home);
-    let of_the_service = fs::read_to_string(project.join("clippy.toml")).expect("it is there");
-    // The machinery has all dependencies that the calls need.
+    let of_the_service = fs::read_to_string(project.join("clippy.toml")).expect("the file exists");
+    // The machinery has all dependencies of the calls.
     let project = project.join("mainstay");
-    let read = |name: &str| fs::read_to_string(project.join(name)).expect("it is there");
+    let read = |name: &str| fs::read_to_string(project.join(name)).expect("the file exists");
     let write = |name: &str, text: &str| {
-        fs::write(project.join(name), text).expect("it can be written");
+        fs::write(project.join(name), text).expect("the file can be written");
     };
     let clippy = read("clippy.toml");
     assert_eq!(of_the_service, clippy, "both keep to one list");
@@ -91,7 +91,7 @@ fn clippy_refuses_blocking_calls_with_a_replacement() {
     for (path, (lint, reason)) in &entries {
         assert!(
             is_refused(path, lint, &[&format!("`{path}`"), reason]),
-            "the entry {path} does not bite; this was refused: {refused:#?}"
+            "the entry {path} refuses nothing; these calls were refused: {refused:#?}"
         );
     }
     for (lint, _) in HELD {
@@ -99,13 +99,13 @@ fn clippy_refuses_blocking_calls_with_a_replacement() {
     }
     assert!(
         !is_refused(IDLE.0, "clippy::disallowed_methods", &[]),
-        "or this would be a test of nothing: {refused:#?}"
+        "an entry without a match must be ignored: {refused:#?}"
     );
 }
 
-/// The entries of a `clippy.toml`: by their path, the lint that refuses it, and its reason.
+/// The entries of a `clippy.toml` by path: the lint of each and its reason.
 fn entries(clippy: &str) -> BTreeMap<String, (String, String)> {
-    let clippy: Table = clippy.parse().expect("it is TOML");
+    let clippy: Table = clippy.parse().expect("valid TOML");
     let mut entries = BTreeMap::new();
     for lint in ["disallowed-methods", "disallowed-types"] {
         for entry in clippy[lint].as_array().expect("a list") {
@@ -118,7 +118,7 @@ fn entries(clippy: &str) -> BTreeMap<String, (String, String)> {
     entries
 }
 
-/// A function for each call, and what is called in which line.
+/// A function for each call, and the path that is called on each line.
 fn module(calls: &BTreeMap<String, String>) -> (String, BTreeMap<u64, String>) {
     let of_entries = calls
         .iter()
@@ -134,17 +134,17 @@ fn module(calls: &BTreeMap<String, String>) -> (String, BTreeMap<u64, String>) {
             text,
             "async fn call_{number}() -> Result<()> {{ {body} Ok(()) }}"
         );
-        let line = u64::try_from(text.lines().count()).expect("not so many");
+        let line = u64::try_from(text.lines().count()).expect("a small number of lines");
         lines.insert(line, name);
     }
     (text, lines)
 }
 
-/// What was refused of these lines, by which lint, and with which words.
+/// The paths that clippy refused on these lines, by lint, with its message.
 fn refused(output: &str, lines: &BTreeMap<u64, String>) -> BTreeMap<(String, String), String> {
     let mut refused: BTreeMap<_, String> = BTreeMap::new();
     for line in output.lines() {
-        let said: Value = serde_json::from_str(line).expect("cargo says JSON");
+        let said: Value = serde_json::from_str(line).expect("cargo prints JSON");
         let message = &said["message"];
         let Some(lint) = message["code"]["code"].as_str() else {
             continue;

@@ -1,5 +1,5 @@
-//! Generation keeps its promises: a clean project of any name, in any place, from nothing but the
-//! template, or a refusal that says why.
+//! Generation creates a clean project of any name, in any place, from the template alone, or
+//! refuses with a reason.
 
 mod cleanliness;
 mod guard;
@@ -15,12 +15,12 @@ use harness::generate::{self, Answers, Place, generate};
 use harness::variant::{Variant, cargo, files};
 use harness::{lock, repository};
 
-/// Generates, and expects that to be refused; says with which words.
+/// Expects that generation is refused, and returns the message.
 fn refusal(name: &str, answers: &Answers) -> String {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let refused = generate(name, answers, Place::Below(directory.path()));
     let left: Vec<_> = fs::read_dir(directory.path())
-        .expect("it is there")
+        .expect("the directory exists")
         .collect();
     assert!(
         left.is_empty(),
@@ -32,26 +32,26 @@ fn refusal(name: &str, answers: &Answers) -> String {
     )
 }
 
-/// Generates with every default into `directory`.
+/// Generates a project with all defaults into `directory`.
 fn project(name: &str, directory: &Path) -> PathBuf {
     generate(name, &Answers::default(), Place::Below(directory))
         .unwrap_or_else(|error| panic!("{name} cannot be generated: {error:#}"))
 }
 
-/// A workspace that is empty, always at the same place, so that only what changed is built again.
+/// An empty workspace, always in the same directory, so that cargo rebuilds only what changed.
 fn workspace(name: &str, manifest: &str) -> PathBuf {
     let home = repository::projects().join(name);
     _ = fs::remove_dir_all(&home);
-    fs::create_dir_all(&home).expect("the place for projects can be made");
-    fs::write(home.join("Cargo.toml"), manifest).expect("it can be written");
-    // What the template was tested with; cargo drops what is not needed.
+    fs::create_dir_all(&home).expect("the directory of projects can be created");
+    fs::write(home.join("Cargo.toml"), manifest).expect("the file can be written");
+    // The versions that the template was tested with; cargo removes what is not needed.
     let lock = repository::template().join("Cargo.lock");
-    fs::copy(lock, home.join("Cargo.lock")).expect("it can be copied");
+    fs::copy(lock, home.join("Cargo.lock")).expect("the files can be copied");
     home
 }
 
-/// A command of cargo in a workspace, without a warning.
-fn is_quiet(home: &Path, command: &[&str]) {
+/// Runs a cargo command in a workspace, and asserts that it prints no warning.
+fn assert_no_warnings(home: &Path, command: &[&str]) {
     let output = cargo(home, "a workspace", &[command, &["--offline"]].concat());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -73,7 +73,7 @@ fn wrong_answer_is_refused_by_name() {
         "{words}"
     );
 
-    // `none` was an example once.
+    // Earlier versions had the example `none`.
     for example in ["blog", "none"] {
         let answers = Answers {
             example: Some(example.to_owned()),
@@ -133,7 +133,7 @@ fn project_records_what_it_was_generated_from() {
 fn recorded_checksum_is_what_a_shell_computes() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let project = project("my-svc", directory.path());
-    let text = fs::read_to_string(project.join(".template.toml")).expect("it is there");
+    let text = fs::read_to_string(project.join(".template.toml")).expect("the file exists");
     let command = text.lines().find_map(|line| line.strip_prefix("# find "));
     let command = format!("find {}", command.expect("the record has the command"));
 
@@ -152,15 +152,15 @@ fn recorded_checksum_is_what_a_shell_computes() {
 fn checksum_of_the_template_is_up_to_date() {
     let hook = repository::template().join("hooks/mainstay.rhai");
     assert_eq!(
-        fs::read_to_string(hook).expect("it is there"),
+        fs::read_to_string(hook).expect("the file exists"),
         lock::machinery_hook().expect("the template can be read"),
         "run `cargo run -- lock`"
     );
 }
 
 fn record(project: &Path) -> toml::Table {
-    let record = fs::read_to_string(project.join(".template.toml")).expect("it is there");
-    record.parse().expect("it is TOML")
+    let record = fs::read_to_string(project.join(".template.toml")).expect("the file exists");
+    record.parse().expect("valid TOML")
 }
 
 #[test]
@@ -178,10 +178,10 @@ fn two_generations_with_the_same_answers_are_the_same() {
 
 #[test]
 fn mainstay_is_the_same_in_every_project() {
-    let staged = generate::staged(repository::root()).expect("it can be copied");
+    let staged = generate::staged(repository::root()).expect("the files can be copied");
     let template = generate::machinery(staged.path());
     let names = files(&template);
-    assert!(names.len() > 50, "is this looking? {names:?}");
+    assert!(names.len() > 50, "is this test looking? {names:?}");
     for variant in Variant::all()
         .into_iter()
         .chain([Variant::default().deploy(&[])])

@@ -1,4 +1,4 @@
-//! Names: each gives a project that builds, or is refused with a sentence that says why.
+//! Names: each gives a project that builds, or is refused with a reason.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use harness::lock::IN_PLACE;
 use harness::variant::{Variant, cargo};
 use harness::{lock, repository};
 
-use crate::{is_quiet, project, refusal, workspace};
+use crate::{assert_no_warnings, project, refusal, workspace};
 
 #[test]
 fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
@@ -23,13 +23,13 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
             "the directory is named like the project"
         );
         cargo(&project, name, &["fmt", "--check"]);
-        // Else the first build would change what was committed.
-        let lock = || fs::read_to_string(project.join("Cargo.lock")).expect("it is there");
+        // Otherwise the first build would change a committed file.
+        let lock = || fs::read_to_string(project.join("Cargo.lock")).expect("the file exists");
         let generated = lock();
         cargo(&project, name, &["metadata", "--format-version", "1"]);
         assert!(lock() == generated, "{name}: cargo has changed the lock");
     }
-    // Together, so that the machinery is compiled once.
+    // In one workspace, so that the machinery is compiled once.
     let home = workspace(
         "names",
         "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n",
@@ -39,10 +39,10 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
             mainstay: (name != names[0]).then(|| format!("../{}/mainstay", names[0])),
             ..Answers::default()
         };
-        generate(name, &answers, Place::Below(&home)).expect("it is generated");
+        generate(name, &answers, Place::Below(&home)).expect("the project is generated");
     }
     let services = ["check", "--workspace", "--exclude", "mainstay"];
-    is_quiet(&home, &[&services[..], &["--all-targets"]].concat());
+    assert_no_warnings(&home, &[&services[..], &["--all-targets"]].concat());
 }
 
 #[test]
@@ -77,9 +77,10 @@ fn unusable_name_is_refused_with_the_reason() {
 
 #[test]
 fn names_of_dependencies_are_refused() {
-    let lock = fs::read_to_string(repository::template().join("Cargo.lock")).expect("it is there");
+    let lock =
+        fs::read_to_string(repository::template().join("Cargo.lock")).expect("the file exists");
     let taken = repository::template().join("hooks/taken.rhai");
-    let taken = fs::read_to_string(taken).expect("it is there");
+    let taken = fs::read_to_string(taken).expect("the file exists");
     let missing: Vec<_> = lock
         .lines()
         .filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
@@ -100,7 +101,7 @@ fn project_lock_is_the_tested_one() {
         folded == lock::folded(&in_place).expect("cargo can be asked"),
         "run `cargo run -- lock`"
     );
-    // What `--locked` is about.
+    // `--locked` fails if the lock has to change.
     for variant in Variant::all() {
         let project = variant.generate();
         project.cargo(&["metadata", "--locked", "--format-version", "1"]);

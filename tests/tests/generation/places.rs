@@ -1,5 +1,5 @@
-//! Places: a project can be generated into a directory that exists, a git repository, a workspace;
-//! and it takes nothing for that but the template.
+//! Places: a project can be generated into an existing directory, a git repository, or a workspace,
+//! without the files of the template that git ignores.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,12 +11,12 @@ use harness::repository;
 use harness::variant::{Variant, cargo, files};
 use serde_json::Value;
 
-use crate::{is_quiet, project, workspace};
+use crate::{assert_no_warnings, project, workspace};
 
 #[test]
 fn init_fills_the_directory_and_keeps_other_files() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    fs::write(directory.path().join("notes.txt"), "mine").expect("it can be written");
+    fs::write(directory.path().join("notes.txt"), "mine").expect("the file can be written");
 
     let init = Place::Init(directory.path());
     let project = generate("my-svc", &Answers::default(), init).expect("it works");
@@ -25,7 +25,8 @@ fn init_fills_the_directory_and_keeps_other_files() {
         project.canonicalize().ok(),
         directory.path().canonicalize().ok()
     );
-    let notes = fs::read_to_string(directory.path().join("notes.txt")).expect("it is still there");
+    let notes =
+        fs::read_to_string(directory.path().join("notes.txt")).expect("the file still exists");
     assert_eq!(notes, "mine");
     cargo(
         &project,
@@ -38,7 +39,7 @@ fn init_fills_the_directory_and_keeps_other_files() {
 fn lone_project_is_a_workspace_with_its_machinery() {
     let project = Variant::default().generate();
     let output = project.cargo(&["metadata", "--no-deps", "--format-version", "1"]);
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("valid JSON");
     let packages = metadata["packages"].as_array().expect("a list");
     let names: BTreeSet<_> = packages
         .iter()
@@ -55,22 +56,24 @@ fn workspace_without_machinery_gets_one_with_the_service() {
         "foreign",
         "[workspace]\nresolver = \"3\"\nmembers = [\"services/*\"]\n",
     );
-    fs::create_dir(home.join("services")).expect("it can be made");
+    fs::create_dir(home.join("services")).expect("the directory can be created");
 
     let monitor = Answers {
         example: Some("monitor".to_owned()),
         ..Answers::default()
     };
     let place = home.join("services");
-    let project = generate("lookout", &monitor, Place::Below(&place)).expect("it is generated");
+    let project =
+        generate("lookout", &monitor, Place::Below(&place)).expect("the project is generated");
 
     assert!(project.join("mainstay/Cargo.toml").exists());
     assert!(
         !project.join("Cargo.lock").exists(),
         "the workspace has one"
     );
-    // Alone, without what tests turn on: a feature that it does not name is off.
-    is_quiet(&home, &["check", "--package", "lookout"]);
+    // Alone, without the features that tests enable: the service must name each feature that it
+    // uses.
+    assert_no_warnings(&home, &["check", "--package", "lookout"]);
 }
 
 #[test]
@@ -87,26 +90,30 @@ fn services_of_a_fleet_share_one_machinery() {
         ..Answers::default()
     };
 
-    let second = generate("watch", &answers, Place::Below(&home)).expect("it is generated");
+    let second =
+        generate("watch", &answers, Place::Below(&home)).expect("the project is generated");
 
     assert!(!second.join("mainstay").exists());
-    let record = fs::read_to_string(second.join(".template.toml")).expect("it is there");
+    let record = fs::read_to_string(second.join(".template.toml")).expect("the file exists");
     assert!(
         record.contains("mainstay = \"../lookout/mainstay\""),
         "{record}"
     );
-    assert!(!record.contains("checksum"), "it has no copy: {record}");
-    // The fleet of the other suites is built, linted and tested like this: see `variants`.
-    is_quiet(&home, &["metadata", "--format-version", "1"]);
+    assert!(
+        !record.contains("checksum"),
+        "the project has no copy: {record}"
+    );
+    // The suite `variants` builds, lints and tests the fleet in this way.
+    assert_no_warnings(&home, &["metadata", "--format-version", "1"]);
 }
 
 #[test]
 fn ignored_files_of_the_template_are_not_copied() {
     let checkout = tempfile::tempdir().expect("a temporary directory");
     let template = checkout.path().join("template");
-    fs::create_dir(&template).expect("it can be made");
-    let ignored = fs::read(repository::template().join(".gitignore")).expect("it is there");
-    fs::write(template.join(".gitignore"), ignored).expect("it can be written");
+    fs::create_dir(&template).expect("the directory can be created");
+    let ignored = fs::read(repository::template().join(".gitignore")).expect("the file exists");
+    fs::write(template.join(".gitignore"), ignored).expect("the file can be written");
     for name in [
         "kept.rs",
         ".env",
@@ -115,11 +122,11 @@ fn ignored_files_of_the_template_are_not_copied() {
         ".kept.rs.swp",
         "kept.rs~",
     ] {
-        fs::write(template.join(name), "SECRET=1\n").expect("it can be written");
+        fs::write(template.join(name), "SECRET=1\n").expect("the file can be written");
     }
     git(checkout.path(), &["init", "-q"]);
 
-    let taken = staged(checkout.path()).expect("it can be copied");
+    let taken = staged(checkout.path()).expect("the files can be copied");
 
     let names: Vec<_> = files(taken.path()).into_iter().collect();
     assert_eq!(

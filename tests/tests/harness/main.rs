@@ -1,5 +1,4 @@
-//! The harness itself: what the other tests stand on must hold, fail with a good reason, and leave
-//! nothing behind.
+//! The harness itself: its helpers work, fail with a clear message, and leave nothing behind.
 
 mod proxy;
 mod service;

@@ -1,4 +1,4 @@
-//! A network that fails as it is told to.
+//! The proxy simulates network failures.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Both ends of a connection, with the proxy between.
+/// Both ends of a connection through the proxy.
 async fn connected(proxy: &Proxy, server: &TcpListener) -> (TcpStream, TcpStream) {
     let mut client = TcpStream::connect(proxy.address()).await.unwrap();
     let (mut server, _) = timeout(PATIENCE, server.accept()).await.unwrap().unwrap();
-    // The proxy knows it as well, once it has passed something on.
+    // After it has forwarded data, the proxy counts the connection.
     client.write_all(b"hello").await.unwrap();
     arrives(&mut server, b"hello").await;
     (client, server)
@@ -80,7 +80,7 @@ async fn cut_breaks_open_connections_only() {
         if dead {
             proxy.black_hole();
         }
-        // Through, or else on its way.
+        // Either forwarded or still in transit.
         client.write_all(b"x").await.unwrap();
         if !dead {
             arrives(&mut server, b"x").await;

@@ -10,8 +10,8 @@ use std::{
 
 use harness::service::{Launch, Service, Signal};
 
-/// Says that it listens and is ready, and stops at SIGTERM with a look around. What it waits for
-/// goes when it goes, however that is.
+/// Logs `listening` and `ready`, and exits at SIGTERM after it has listed its directory. Its
+/// background process ends with it.
 const POLITE: &str = r#"
 say() { printf '{"level":"INFO","message":"%s"%s}\n' "$1" "$2"; }
 trap 'say draining ",\"in\":\"$(ls)\""; say stopped ",\"exit_code\":3"; exit 3' TERM
@@ -23,8 +23,8 @@ tail --pid=$$ -f /dev/null >/dev/null 2>&1 &
 wait
 "#;
 
-/// A shell stands in for the binary. It reads the script as a file, since a file that was just
-/// written may not be executed while another thread forks.
+/// Uses a shell as the binary. The shell reads the script as a file: a file that was just written
+/// cannot be executed while another thread forks.
 fn script(text: &str) -> Launch {
     Service::of("sh").file("script", text).arg("script")
 }
@@ -33,7 +33,7 @@ fn exists(pid: i32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// The message of a panic that has to come.
+/// Returns the message of an expected panic.
 async fn panic_of<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> String {
     let panic: Box<dyn Any + Send> = tokio::spawn(task)
         .await
@@ -114,7 +114,7 @@ async fn waiting_fails_at_once_when_the_process_ends() {
     let failure = panic_of(async move { waiting.event("ready").await }).await;
     assert!(
         began.elapsed() < Duration::from_secs(20),
-        "it waited for nothing"
+        "the wait did not end with the process"
     );
     for part in [
         file!(),
@@ -129,7 +129,7 @@ async fn waiting_fails_at_once_when_the_process_ends() {
     assert_eq!(service.log().stderr(), "alas\n");
     assert!(
         !service.signal(Signal::TERM),
-        "a signal was sent to somebody's number"
+        "a signal was sent to a reused process id"
     );
     let service = Arc::into_inner(service).unwrap();
     assert_eq!(service.exit().await.code, Some(7));

@@ -1,5 +1,5 @@
-//! A network without anybody else in it, in which every address is one of this machine: a service may
-//! ask whom it likes there, with the guard on that it has out there.
+//! An isolated network in which every address is on this machine: a service may request any address
+//! there, with its guard against private addresses enabled.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use std::process::Command;
 
 use tokio::runtime::Builder;
 
-/// Set where a test runs alone: the service that it is about.
+/// The service under test. Set in the process that runs in the network.
 const SERVICE: &str = "MAINSTAY_ALONE_WITH";
 
 const NETWORK: &str = "ip link set lo up && ip route add local 0.0.0.0/0 dev lo && exec \"$@\"";
 
-/// Runs the test of this name, which has called this, a second time in such a network.
+/// Runs the calling test, by its name, a second time in such a network.
 pub(crate) fn alone<F: Future<Output = ()>>(
     name: &str,
     service: impl FnOnce() -> PathBuf,
@@ -23,7 +23,7 @@ pub(crate) fn alone<F: Future<Output = ()>>(
             let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
             runtime.block_on(test(service.into()));
         }
-        // Built out here, since cargo may have to ask somebody.
+        // Built outside of the network, since cargo may have to download.
         None => again(name, &service()),
     }
 }
@@ -38,7 +38,7 @@ fn again(name: &str, service: &Path) {
     let output = again
         .output()
         .expect("unshare, of util-linux, is installed");
-    // As of this test, so that it is shown when the others' is.
+    // Printed with this test's output.
     print!("{}", String::from_utf8_lossy(&output.stdout));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}, alone:\n{said}");

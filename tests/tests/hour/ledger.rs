@@ -1,4 +1,4 @@
-//! What the service has kept of its checks, read when it has ended.
+//! The stored results of the checks, read after the service has ended.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use crate::sql;
 use crate::world::TARGETS;
 
-/// The results of each target, in the order in which they were due.
+/// The results of each target, ordered by due time.
 pub(crate) struct Ledger(pub(crate) Vec<Vec<Kept>>);
 
 pub(crate) struct Kept {
-    /// Since 1970, as what follows.
+    /// Since 1970, like the following times.
     pub(crate) due: Duration,
     pub(crate) began: Duration,
     pub(crate) ended: Duration,
-    /// How it was found.
+    /// The outcome of the check.
     pub(crate) outcome: String,
 }
 
@@ -25,9 +25,9 @@ const ALL: &str = "SELECT replace(url, rtrim(url, '0123456789'), ''), due_at, ch
 
 impl Ledger {
     pub(crate) async fn read(database: &Path) -> Self {
-        let told = sql(database, ALL).await;
+        let rows = sql(database, ALL).await;
         let mut targets: Vec<_> = (0..TARGETS).map(|_| Vec::new()).collect();
-        for line in told.lines() {
+        for line in rows.lines() {
             let [target, due, began, ended, outcome] = line.split('|').collect::<Vec<_>>()[..]
             else {
                 panic!("{line}");
@@ -46,7 +46,7 @@ impl Ledger {
         self.0.iter().map(Vec::len).sum()
     }
 
-    /// How often each outcome was found, of these targets.
+    /// The number of each outcome over these targets.
     pub(crate) fn outcomes(&self, of: impl Fn(usize) -> bool) -> BTreeMap<&str, usize> {
         let mut outcomes = BTreeMap::new();
         let targets = self.0.iter().enumerate().filter(|(target, _)| of(*target));
@@ -56,7 +56,7 @@ impl Ledger {
         outcomes
     }
 
-    /// How late checks were: half of them, ninety-nine of a hundred, and all were not later.
+    /// The delay of the checks: the median, the 99th percentile and the maximum.
     pub(crate) fn lags(&self) -> [Duration; 3] {
         let all = self.0.iter().flatten();
         let mut lags: Vec<_> = all

@@ -1,8 +1,10 @@
-//! An hour of the monitor, in less time: five thousand targets, each checked sixty times, on hosts that
-//! answer, fail, flap, hang, break connections, redirect to where they should not, and are not there.
+//! An hour of the monitor in less time: five thousand targets, each checked sixty times, on hosts
+//! that answer, fail, flap, hang, reset connections, redirect to forbidden addresses, or do not
+//! exist.
 //!
-//! The service is the real one, with its guard against addresses that are not public: it runs in a network
-//! of its own, in which every address is this machine (see [`alone`]). Only its periods are shorter.
+//! The service is the real one, with its guard against addresses that are not public: it runs in
+//! its own network, in which every address is on this machine (see [`alone`]). Only its periods are
+//! shorter.
 
 mod alone;
 mod ledger;
@@ -22,23 +24,23 @@ use ledger::{Kept, Ledger};
 use vitals::Vitals;
 use world::{HOSTS, Manner, TARGETS, World, url};
 
-/// How long it takes.
+/// The duration of the test.
 #[derive(Clone, Copy)]
 struct Hour {
     period: Duration,
     periods: u32,
-    /// How much more memory there may be at the end than when each target was checked twice, in bytes: as
-    /// much as allocators take for nothing.
+    /// How much memory may grow after each target was checked twice, in bytes: a tolerance for the
+    /// allocator.
     growth: u64,
 }
 
-/// How long a host is left alone.
+/// The pause of a circuit breaker.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// How long the service keeps a connection that it does not use.
+/// How long the service keeps an idle connection.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// The files that the database may open: two for each connection, and what they share.
+/// The files that the database may have open: two for each connection, and the shared ones.
 const DATABASE: usize = 2 * (10 + 1) + 2;
 
 #[test]
@@ -82,13 +84,13 @@ async fn pass(hour: Hour, binary: PathBuf) {
 
     let began = Instant::now();
     add(&database, hour).await;
-    let warm = go_on(&service, &world, hour).await;
-    let end = calm(&service, &world, hour).await;
+    let warm = run_periods(&service, &world, hour).await;
+    let end = wait_for_breakers(&service, &world, hour).await;
     sql(&database, "UPDATE targets SET enabled = false").await;
     let took = began.elapsed();
-    let after = quiet(&service, &before).await;
+    let after = wait_until_idle(&service, &before).await;
 
-    // While it works, it does not grow; and when it has nothing to do, it has what it had before.
+    // Memory does not grow under load, and afterwards the service releases its resources.
     let growth = end.memory.saturating_sub(warm.memory);
     assert!(growth <= hour.growth, "{} MiB more memory", growth >> 20);
     assert!(after.memory <= end.memory + (1 << 20), "{after}");
@@ -99,21 +101,25 @@ async fn pass(hour: Hour, binary: PathBuf) {
     assert_eq!(errors.count(), 0, "{exit}");
 
     let ledger = Ledger::read(&database).await;
-    assert_eq!(ledger.len(), after.results, "all that was counted is kept");
-    each_in_its_time(&ledger, hour);
-    each_as_it_is(&ledger, &world, took);
+    assert_eq!(
+        ledger.len(),
+        after.results,
+        "every counted result is stored"
+    );
+    assert_schedule(&ledger, hour);
+    assert_outcomes(&ledger, &world, took);
 }
 
 fn launch(binary: PathBuf, directory: &Path) -> Launch {
     Service::of(binary)
         .directory(directory)
         .set("monitor.breaker_pause", format!("{}s", PAUSE.as_secs()))
-        // Room for all of them: they are added together, and all due at once.
+        // The queue must hold all targets: they are added together, and all are due at once.
         .set("monitor.max_queued", TARGETS)
         .set("monitor.checks_at_once", 256)
 }
 
-/// Puts all targets where the service finds them.
+/// Inserts all targets into the database.
 async fn add(database: &Path, hour: Hour) {
     let rows = (0..TARGETS).map(|target| {
         let period = hour.period.as_secs();
@@ -131,25 +137,25 @@ async fn add(database: &Path, hour: Hour) {
     sql(database, &add).await;
 }
 
-/// What the database says to this, also one that others may be writing to.
+/// Runs statements, also on a database that another process is writing to.
 pub(crate) async fn sql(database: &Path, statements: &str) -> String {
     let script = tempfile::NamedTempFile::new().unwrap();
     fs::write(&script, statements).unwrap();
     let sqlite = Service::of("sqlite3").arg(database);
     let sqlite = sqlite.arg(".timeout 10000");
     let sqlite = sqlite.arg(format!(".read {}", script.path().display()));
-    let told = sqlite.run().await.unwrap();
-    assert_eq!((told.code, &*told.stderr), (Some(0), ""));
-    told.stdout
+    let output = sqlite.run().await.unwrap();
+    assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+    output.stdout
 }
 
-/// Lets it work for its time, in every other period of which those who flap are down. Says what it has when
-/// each target was checked twice.
-async fn go_on(service: &Service, world: &World, hour: Hour) -> Vitals {
+/// Lets the service work for the configured time. In every other period, the flapping hosts are
+/// down. Returns the vitals when each target was checked twice.
+async fn run_periods(service: &Service, world: &World, hour: Hour) -> Vitals {
     let mut seen = Vec::new();
     for period in 1..=hour.periods {
         world.flap(period % 2 == 0);
-        // This is the time that is meant to pass.
+        // The test measures over this fixed time.
         sleep(hour.period).await;
         let vitals = Vitals::of(service).await;
         println!("period {period:>3}: {vitals}");
@@ -158,8 +164,9 @@ async fn go_on(service: &Service, world: &World, hour: Hour) -> Vitals {
     seen.swap_remove(1)
 }
 
-/// Waits until those who flap are asked again, as is everybody who ever answers, and nobody else is.
-async fn calm(service: &Service, world: &World, hour: Hour) -> Vitals {
+/// Waits until the circuit breakers are closed for exactly the hosts that answer, including the
+/// flapping ones.
+async fn wait_for_breakers(service: &Service, world: &World, hour: Hour) -> Vitals {
     world.flap(false);
     let silent = [Manner::Hangs, Manner::Resets, Manner::IsGone];
     let left_alone: usize = silent.map(Manner::hosts).iter().sum();
@@ -167,15 +174,15 @@ async fn calm(service: &Service, world: &World, hour: Hour) -> Vitals {
     until(
         service,
         hour.period * 3,
-        "breakers as hosts are",
+        "circuit breakers that match their hosts",
         |vitals| vitals.hosts == hosts,
     )
     .await
 }
 
-/// Waits until there is nothing left of the work.
-async fn quiet(service: &Service, before: &Vitals) -> Vitals {
-    let what = "what it had before";
+/// Waits until the work has ended and its resources are released.
+async fn wait_until_idle(service: &Service, before: &Vitals) -> Vitals {
+    let what = "the resources of before";
     until(service, IDLE * 3, what, |vitals| {
         (vitals.queued, vitals.unwritten) == (0, 0)
             && vitals.tasks <= before.tasks
@@ -205,9 +212,9 @@ async fn until(
     }
 }
 
-/// Each target is due once in each period, never twice, and to the end. A period is left out where a check is
-/// late for so long that it comes in the next one, as on a machine that has too much to do.
-fn each_in_its_time(ledger: &Ledger, hour: Hour) {
+/// Each target is due once in each period, never twice, until the end. A period is skipped if a
+/// check is delayed into the next one, as on an overloaded machine.
+fn assert_schedule(ledger: &Ledger, hour: Hour) {
     let [half, most, all] = ledger.lags();
     println!("checked after {half:?} (half), {most:?} (99 %), {all:?} (all)");
     let (shortest, longest) = (hour.period.mul_f64(0.949), hour.period.mul_f64(1.051));
@@ -218,11 +225,11 @@ fn each_in_its_time(ledger: &Ledger, hour: Hour) {
         periods += 1;
         if period > longest {
             let late = pair[0].ended.saturating_sub(pair[0].due);
-            assert!(late >= hour.period / 2, "due again after {period:?} only");
+            assert!(late >= hour.period / 2, "due again only after {period:?}");
             left_out += 1;
         }
     }
-    println!("{left_out} of {periods} times, a period was left out");
+    println!("{left_out} of {periods} periods were skipped");
     let latest = |kept: &Vec<Kept>| kept.last().expect("each is checked").due;
     let end = ledger.0.iter().map(latest).max().unwrap();
     for (target, kept) in ledger.0.iter().enumerate() {
@@ -231,12 +238,12 @@ fn each_in_its_time(ledger: &Ledger, hour: Hour) {
     }
 }
 
-/// Each is found to be as it is, and asked no more than there is reason to.
-fn each_as_it_is(ledger: &Ledger, world: &World, took: Duration) {
+/// Each outcome matches the host, and no host gets more requests than necessary.
+fn assert_outcomes(ledger: &Ledger, world: &World, took: Duration) {
     assert_eq!(
         world.led_astray(),
         0,
-        "somebody came where nobody should be led"
+        "a request reached a forbidden address"
     );
     for (manner, may_be) in [
         (Manner::Answers, &["up 200"][..]),
@@ -261,7 +268,7 @@ fn each_as_it_is(ledger: &Ledger, world: &World, took: Duration) {
                     assert_eq!(asked, kept, "{manner:?} {target}");
                 }
             }
-            // Several, until it is known; then one now and then, with what is tried again.
+            // Several, until the circuit breaker opens; then an occasional one, with its retries.
             Manner::Hangs | Manner::Resets => {
                 let asked: usize = targets.map(|target| world.asked(target)).sum();
                 let trials = took.as_secs() / PAUSE.as_secs() + 1;

@@ -1,4 +1,4 @@
-//! What a service has, as it tells itself and as Linux tells it.
+//! The resources of a service, from its metrics and from Linux.
 
 use std::fmt::{self, Display};
 use std::fs;
@@ -12,13 +12,13 @@ pub(crate) struct Vitals {
     pub(crate) tasks: usize,
     pub(crate) sockets: usize,
     pub(crate) files: usize,
-    /// Checks that have come to an end.
+    /// Completed checks.
     pub(crate) checks: usize,
-    /// Of these, those that have a result.
+    /// Those of them that have a result.
     pub(crate) results: usize,
     pub(crate) queued: usize,
     pub(crate) unwritten: usize,
-    /// Hosts that are asked, and those that are not.
+    /// Hosts whose circuit breaker is closed, and open.
     pub(crate) hosts: [usize; 2],
 }
 
@@ -71,7 +71,7 @@ impl Display for Vitals {
     }
 }
 
-/// A number of the page; 0, if it is not there.
+/// The value of a series; 0 if it is absent.
 fn number(page: &str, series: &str) -> usize {
     let value = page.lines().find_map(|line| {
         let value = line.strip_prefix(series)?.strip_prefix(' ')?;
@@ -80,11 +80,11 @@ fn number(page: &str, series: &str) -> usize {
     value.unwrap_or(0)
 }
 
-/// How many of its descriptors are sockets, and how many are not.
+/// The number of descriptors that are sockets, and of the others.
 fn descriptors(service: &Service) -> (usize, usize) {
     let of = format!("/proc/{}/fd", service.pid());
     let leads = fs::read_dir(of).expect("it runs");
-    // One may be closed while this looks.
+    // A descriptor may be closed meanwhile.
     let leads = leads.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     let (sockets, files): (Vec<_>, Vec<_>) =
         leads.partition(|to| to.to_string_lossy().starts_with("socket:"));

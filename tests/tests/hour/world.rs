@@ -1,7 +1,8 @@
-//! Whom the monitor asks: a hundred hosts, and whoever is where no redirect may lead.
+//! The hosts that the monitor checks: a hundred hosts, and the forbidden addresses to which some of
+//! them redirect.
 //!
-//! They are one listener, since all addresses are here: who somebody is, is told by the address at which
-//! he is asked.
+//! One listener serves all of them, since all addresses are on this machine. The local address of a
+//! connection identifies the host.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,26 +17,26 @@ pub(crate) const TARGETS: usize = 5_000;
 
 pub(crate) const HOSTS: usize = 100;
 
-/// What a host does about a request.
+/// How a host reacts to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Manner {
-    /// Says 200, and half of them that the connection is over.
+    /// Answers 200. Half of these hosts also close the connection.
     Answers,
-    /// Says 500.
+    /// Answers 500.
     Fails,
-    /// Is there for a while, and then not.
+    /// Answers for a while, then not.
     Flaps,
-    /// Says nothing.
+    /// Never answers.
     Hangs,
-    /// Breaks the connection by force.
+    /// Resets the connection.
     Resets,
-    /// Redirects to where a service should not be sent.
+    /// Redirects to a forbidden address.
     LeadsAstray,
-    /// Is not there: nobody listens.
+    /// Does not listen.
     IsGone,
 }
 
-/// How many hosts there are of each kind.
+/// The number of hosts of each kind.
 const KINDS: [(Manner, usize); 7] = [
     (Manner::Answers, 65),
     (Manner::Fails, 10),
@@ -46,7 +47,7 @@ const KINDS: [(Manner, usize); 7] = [
     (Manner::IsGone, 5),
 ];
 
-/// Where it is led to: this machine, private networks, and what clouds tell their machines.
+/// The targets of these redirects: this machine, private networks, and metadata services of clouds.
 const ASTRAY: [&str; 5] = [
     "http://127.0.0.1/",
     "http://10.0.0.7/admin",
@@ -56,7 +57,7 @@ const ASTRAY: [&str; 5] = [
 ];
 
 impl Manner {
-    /// That of a host.
+    /// The manner of a host.
     fn of(host: usize) -> Self {
         let mut before = 0;
         let mut kinds = KINDS.iter();
@@ -64,20 +65,20 @@ impl Manner {
             before += hosts;
             host < before
         });
-        kind.expect("there are so many hosts").0
+        kind.expect("a number below the number of hosts").0
     }
 
     pub(crate) fn of_target(target: usize) -> Self {
         Self::of(target % HOSTS)
     }
 
-    /// How many hosts have it.
+    /// The number of hosts with this manner.
     pub(crate) fn hosts(self) -> usize {
         KINDS.iter().find(|(kind, _)| *kind == self).unwrap().1
     }
 }
 
-/// Where a target is. The net is nobody's who is special.
+/// The URL of a target. The network is not reserved for special use.
 pub(crate) fn url(target: usize) -> String {
     let host = target % HOSTS;
     let port = if Manner::of(host) == Manner::IsGone {
@@ -88,18 +89,18 @@ pub(crate) fn url(target: usize) -> String {
     format!("http://11.0.0.{host}{port}/{target}")
 }
 
-/// It is gone when this is dropped.
+/// The listener. It closes on drop.
 pub(crate) struct World {
     seen: Arc<Seen>,
     _life: JoinSet<()>,
 }
 
 struct Seen {
-    /// How often each target was asked for.
+    /// The number of requests for each target.
     asked: Vec<AtomicUsize>,
-    /// How often somebody came where nobody should have been led.
+    /// The number of requests that reached a forbidden address.
     astray: AtomicUsize,
-    /// Whether those who flap are down.
+    /// Whether the flapping hosts are down.
     is_down: AtomicBool,
 }
 
@@ -116,7 +117,7 @@ impl World {
         Self { seen, _life: life }
     }
 
-    /// From now on, those who flap are there, or are not.
+    /// Takes the flapping hosts down, or up again.
     pub(crate) fn flap(&self, is_down: bool) {
         self.seen.is_down.store(is_down, Relaxed);
     }
@@ -165,10 +166,10 @@ async fn converse(mut stream: TcpStream, seen: Arc<Seen>) -> io::Result<()> {
                 stream.write_all(answer.as_bytes()).await?;
                 continue;
             }
-            // It waits for more: whoever does not wait any more ends it.
+            // Reads on until the client closes the connection.
             Manner::Hangs => continue,
             Manner::Resets => return stream.set_zero_linger(),
-            Manner::IsGone => unreachable!("nobody listens"),
+            Manner::IsGone => unreachable!("these hosts have no listener"),
         };
         stream.write_all(answer.as_bytes()).await?;
         if manner == Manner::Answers && closes {
@@ -178,7 +179,7 @@ async fn converse(mut stream: TcpStream, seen: Arc<Seen>) -> io::Result<()> {
     Ok(())
 }
 
-/// Which one it is that is asked.
+/// The host that owns this address.
 fn host(address: SocketAddr) -> Option<usize> {
     match address.ip() {
         IpAddr::V4(address) => match address.octets() {
@@ -189,7 +190,7 @@ fn host(address: SocketAddr) -> Option<usize> {
     }
 }
 
-/// The target that is asked for next. Nothing, when nobody asks any more.
+/// Reads a request, and returns its target. `None` at the end of the connection.
 async fn asked(stream: &mut TcpStream) -> io::Result<Option<usize>> {
     let mut lines = BufReader::new(stream).lines();
     let Some(first) = lines.next_line().await? else {

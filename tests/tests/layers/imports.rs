@@ -1,12 +1,12 @@
-//! Which file of a crate imports which: by `use`, and by a path in the code that begins with `crate` or
-//! `super`.
+//! The imports between the files of a crate: by `use`, and by paths in the code that begin with
+//! `crate` or `super`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
-/// The path of a module below the root of its crate, which itself is empty.
+/// The path of a module below the root of its crate. The root's own path is empty.
 pub(crate) type Module = Vec<String>;
 
 /// A file that imports another one.
@@ -25,7 +25,7 @@ impl fmt::Display for Import {
     }
 }
 
-/// A crate: its files by the module that each of them is.
+/// A crate: its files, by module.
 pub(crate) struct Tree {
     files: BTreeMap<Module, File>,
     imports: Vec<Import>,
@@ -36,14 +36,14 @@ struct File {
     uses: Vec<Use>,
 }
 
-/// A path that is used, in its parts.
+/// A used path, in its components.
 struct Use {
     is_public: bool,
     path: Vec<String>,
 }
 
 impl Tree {
-    /// Reads all files below a directory, but those of tests.
+    /// Reads all files below a directory, except tests.
     pub(crate) fn read(root: &Path) -> Self {
         let mut files = Vec::new();
         collect(root, root, &mut files);
@@ -54,7 +54,7 @@ impl Tree {
         Self::of(&files)
     }
 
-    /// The crate of these files, each by its name and its text.
+    /// Builds a crate from file names and texts.
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
         let files = files.iter().map(|(name, text)| {
             let uses = uses(&without_tests(&without_comments(text)));
@@ -94,7 +94,7 @@ impl Tree {
         modules.map(String::as_str).collect()
     }
 
-    /// The module that a path leads to, if it is one of this crate.
+    /// The module that a path refers to, if it is in this crate.
     fn target(&self, from: &Module, path: &[String]) -> Option<Module> {
         let (first, mut rest) = path.split_first()?;
         let mut base = from.clone();
@@ -114,7 +114,7 @@ impl Tree {
         Some(self.follow(base, rest))
     }
 
-    /// The module in which an item is defined: follows what modules re-export.
+    /// The module that defines an item: follows re-exports.
     fn follow(&self, mut module: Module, mut path: &[String]) -> Module {
         while let Some((name, rest)) = split(path) {
             let Some(child) = self.child(&module, name) else {
@@ -169,7 +169,7 @@ fn without_comments(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Leaves out modules of tests, each of which ends with a brace at the beginning of a line.
+/// Removes modules of tests, each of which ends with a brace at the start of a line.
 fn without_tests(text: &str) -> String {
     let mut parts = text.split("#[cfg(test)]\nmod tests {");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -178,7 +178,7 @@ fn without_tests(text: &str) -> String {
     })
 }
 
-/// Everything that is used by a path which may lead to another file of the crate.
+/// All used paths that may refer to another file of the crate.
 fn uses(text: &str) -> Vec<Use> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -207,7 +207,7 @@ fn uses(text: &str) -> Vec<Use> {
     found
 }
 
-/// Where the next `use` stands, after nothing but a visibility on its line.
+/// The position of the next `use`, preceded on its line by at most a visibility.
 fn next_use(text: &str) -> Option<usize> {
     let mut uses = text.match_indices("use ").map(|(at, _)| at);
     uses.find(|at| {
@@ -217,7 +217,7 @@ fn next_use(text: &str) -> Option<usize> {
     })
 }
 
-/// Each path of a tree such as `a::{b, c::{self, D as E}}`.
+/// Expands a tree such as `a::{b, c::{self, D as E}}` into its paths.
 fn expand(tree: &str, prefix: &str, found: &mut impl FnMut(&str)) {
     let tree = tree.trim();
     let Some((head, inner)) = tree.split_once('{') else {
@@ -243,7 +243,7 @@ fn expand(tree: &str, prefix: &str, found: &mut impl FnMut(&str)) {
     }
 }
 
-/// Paths in code that begin with `crate` or `super`.
+/// The paths in code that begin with `crate` or `super`.
 fn paths_in(code: &str, found: &mut Vec<Use>) {
     let is_of_path = |char: char| char.is_alphanumeric() || matches!(char, '_' | ':');
     let words = code.split(|char| !is_of_path(char));

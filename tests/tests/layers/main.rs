@@ -1,5 +1,5 @@
-//! The machinery has layers: a module imports from its own layer and from those below it, and no two
-//! files of a module import each other. `docs/architecture.md` draws the layers.
+//! The machinery has layers: a module imports only from its own layer and from lower ones, and the
+//! files of a module do not import each other in a cycle. `docs/architecture.md` draws the layers.
 
 mod imports;
 
@@ -47,7 +47,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
     ),
 ];
 
-/// It stands beside the layers: it may import from all of them, and none imports from it.
+/// Outside of the layers: it may import from all of them, and no other module imports from it.
 const BESIDE: &str = "testing";
 
 /// The layer of a module, as an index.
@@ -57,7 +57,7 @@ fn layer_of(module: &str) -> Option<usize> {
     beside.or_else(|| layers.position(|(_, modules)| modules.contains(&module)))
 }
 
-/// The imports that go up, in words.
+/// The imports of higher layers, as messages.
 fn upward(tree: &Tree) -> Vec<String> {
     let goes_up = |import: &&Import| {
         let [from, to] = [&import.from, &import.to].map(|module| layer_of(&module[0]));
@@ -68,8 +68,8 @@ fn upward(tree: &Tree) -> Vec<String> {
     imports.filter(goes_up).map(ToString::to_string).collect()
 }
 
-/// The cycles between modules with the same parent, in words. A parent may re-export its children, and
-/// a child may import from its parent.
+/// The cycles between modules with the same parent, as messages. A parent may re-export its
+/// children, and a child may import from its parent.
 fn cycles(tree: &Tree) -> Vec<String> {
     let mut siblings: BTreeMap<&[String], Vec<&Import>> = BTreeMap::new();
     for import in tree.imports() {
@@ -99,7 +99,7 @@ fn cycles(tree: &Tree) -> Vec<String> {
     cycles.collect()
 }
 
-/// The imports that lead from one sibling to another.
+/// The chain of imports from one sibling to another.
 fn way<'a>(imports: &[&'a Import], depth: usize, from: &str, to: &str) -> Option<Vec<&'a Import>> {
     let mut seen = BTreeSet::from([from]);
     let mut ways = vec![(from, Vec::new())];
@@ -123,7 +123,7 @@ fn machinery() -> Tree {
 #[test]
 fn layers_import_downwards() {
     let tree = machinery();
-    // Enough to notice a reader of imports that reads nothing.
+    // A parser that finds no imports would pass every other assertion.
     assert!(tree.imports().len() > 300, "{}", tree.imports().len());
     assert_eq!(upward(&tree), [""; 0]);
 }

@@ -7,7 +7,7 @@ use harness::service::{Launch, Signal};
 
 use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
 
-/// Clients whose connections are accepted: a later connection has been served.
+/// Connects clients, and waits until they are accepted: a later connection has been served.
 async fn clients_of(
     service: &harness::service::Service,
     said: &[&'static str],
@@ -111,10 +111,13 @@ async fn request_cut_by_the_stop_is_logged_as_503() {
     let exit = service.stop().await;
 
     for route in ["/raw", "/never"] {
-        let told = exit.events.iter();
-        let told = told.filter(|event| event.message == "request" && event.field("route") == route);
-        let told: Vec<_> = told.map(|event| event.field("status").clone()).collect();
-        assert_eq!(told, vec![503; EACH], "{route}: {exit}");
+        let statuses = exit.events.iter();
+        let statuses =
+            statuses.filter(|event| event.message == "request" && event.field("route") == route);
+        let statuses: Vec<_> = statuses
+            .map(|event| event.field("status").clone())
+            .collect();
+        assert_eq!(statuses, vec![503; EACH], "{route}: {exit}");
     }
 }
 

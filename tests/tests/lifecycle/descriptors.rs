@@ -37,20 +37,20 @@ async fn full() -> (Service, Http1, Vec<Conversation>) {
     assert_eq!(operator.get("/livez").await.unwrap().status, 200);
     let address = service.http().await;
     let mut inside = Vec::new();
-    // Each is served before the next one comes: the last one takes the last file.
+    // Each is served before the next one connects: the last one takes the last descriptor.
     while room(&service) > 0 {
         let mut client = Conversation::open(address).await.unwrap();
         client.write(REQUEST).await.unwrap();
         assert_eq!(client.answer().await.unwrap().status, 200);
         inside.push(client);
     }
-    // `accept` fails also if no client waits.
-    let told = service.event(FULL).await;
-    assert_eq!(told.field("listener"), "http", "{told}");
+    // `accept` fails even if no client waits.
+    let event = service.event(FULL).await;
+    assert_eq!(event.field("listener"), "http", "{event}");
     (service, operator, inside)
 }
 
-/// How many more files it may open.
+/// How many more files the service may open.
 fn room(service: &Service) -> usize {
     let open = service.descriptors();
     FILES - open.iter().filter(|number| **number < FILES).count()
@@ -79,7 +79,7 @@ async fn without_descriptors_connections_wait_and_are_served_later() {
     assert_eq!(inside[0].answer().await.unwrap().status, 200);
     let (took, used) = (began.elapsed(), service.cpu_time().saturating_sub(used));
     println!("{used:?} of work in {took:?}");
-    assert!(used < took / 10, "it span: {used:?} of {took:?}");
+    assert!(used < took / 10, "the service spins: {used:?} of {took:?}");
     for path in ["/livez", "/readyz", "/startupz"] {
         let answer = operator.get(path).await.unwrap();
         assert_eq!(answer.status, 200, "{path}: {answer}");
@@ -95,16 +95,16 @@ async fn without_descriptors_connections_wait_and_are_served_later() {
     }
     let exit = service.stop().await;
     assert_eq!(exit.code, Some(0), "{exit}");
-    let told = exit.events.iter().filter(|event| event.message == FULL);
-    assert_eq!(told.count(), 1, "{exit}");
+    let events = exit.events.iter().filter(|event| event.message == FULL);
+    assert_eq!(events.count(), 1, "{exit}");
 }
 
 #[tokio::test]
 async fn clients_leave_descriptors_for_the_probes() {
     let launch = faulty().by_way_of("prlimit", ["--nofile=200:200"]);
     let service = running(launch).await;
-    let told = service.event(SHORT).await;
-    let room = told.field("connections").as_u64().unwrap();
+    let event = service.event(SHORT).await;
+    let room = event.field("connections").as_u64().unwrap();
     let room = usize::try_from(room).unwrap();
     let address = service.http().await;
     let mut clients = Vec::new();
@@ -137,10 +137,10 @@ async fn probe_without_a_descriptor_is_answered_later() {
         .write("GET /readyz HTTP/1.1\r\nhost: here\r\n\r\n")
         .await
         .unwrap();
-    let told = service.wait_for("the operator's listener to be full", |event| {
+    let full = service.wait_for("the operator's listener to be full", |event| {
         event.message == FULL && event.field("listener") == "operator"
     });
-    told.await;
+    full.await;
     assert_eq!(operator.get("/readyz").await.unwrap().status, 200);
 
     drop(inside);

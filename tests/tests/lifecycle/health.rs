@@ -1,5 +1,4 @@
-//! What the probes say about checks that fail, hang, panic and flicker, and what they keep to
-//! themselves.
+//! The probes with checks that fail, hang, panic and flicker, and the details that they redact.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use harness::service::{Launch, Service};
 
 use crate::{faulty, get, in_handler, running};
 
-/// A service with a check that misbehaves, asked as often as a test wants to wait.
+/// A service with a faulty check, which runs often so that tests are short.
 fn checked(check: &str, importance: &str) -> Launch {
     faulty()
         .set("faults.check", check)
@@ -19,7 +18,7 @@ fn checked(check: &str, importance: &str) -> Launch {
 }
 
 async fn unready(service: &Service) -> Answer {
-    eventually("a readiness that says no", async || {
+    eventually("/readyz to fail", async || {
         let answer = service.ask("/readyz").await;
         (answer.status == 503).then_some(answer)
     })
@@ -48,9 +47,9 @@ async fn failing_optional_check_keeps_the_service_ready() {
         let service = running(checked(check, "degraded")).await;
 
         let verbose = eventually("a check that has failed", async || {
-            let told = service.ask("/readyz?verbose").await;
-            let line = told.text().lines().find(|line| line.contains("faulty"))?;
-            (line.contains("fail") || line.contains("degraded")).then(|| told.clone())
+            let answer = service.ask("/readyz?verbose").await;
+            let line = answer.text().lines().find(|line| line.contains("faulty"))?;
+            (line.contains("fail") || line.contains("degraded")).then(|| answer.clone())
         })
         .await;
 

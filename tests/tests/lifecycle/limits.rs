@@ -59,7 +59,7 @@ async fn head_sent_byte_by_byte_is_late() {
             return;
         }
     }
-    panic!("it was listened to for 80 seconds");
+    panic!("the connection was open for 80 seconds");
 }
 
 #[tokio::test]
@@ -77,7 +77,10 @@ async fn time_of_a_head_starts_at_its_first_byte() {
 
     client.write(request).await.unwrap();
     let answer = client.answer().await.unwrap();
-    assert_eq!(answer.status, 200, "an idle connection is no late head");
+    assert_eq!(
+        answer.status, 200,
+        "an idle connection has no header timeout"
+    );
     client.write("GET /li").await.unwrap();
     client.closed().await.unwrap();
 }
@@ -108,14 +111,14 @@ async fn client_that_does_not_read_is_cut_in_time() {
         .unwrap();
     assert_eq!(client.head().await.unwrap().status, 200);
 
-    eventually("the end of its connection", async || {
+    eventually("its connection to be closed", async || {
         let state = service.ask("/api/state").await.json();
         (state["http"]["connections"] == 0).then_some(())
     })
     .await;
 
     let rest = client.closed().await.unwrap().rest.len();
-    assert!(rest < SIZE, "all of it came after all");
+    assert!(rest < SIZE, "the whole body arrived");
 }
 
 #[tokio::test]
@@ -137,7 +140,7 @@ async fn closed_connections_are_counted_by_reason() {
     let mut deaf = Conversation::open_narrow(address, 4096).await.unwrap();
     let request = "GET /big?bytes=100000000 HTTP/1.1\r\nhost: here\r\n\r\n";
     deaf.write(request).await.unwrap();
-    eventually("a reader that is cut", async || {
+    eventually("the slow reader to be closed", async || {
         (closed("slow_reader").await > 0.5).then_some(())
     })
     .await;
@@ -209,7 +212,7 @@ async fn at_the_connection_limit_probes_are_answered() {
     let begun = service.log().events();
     assert!(
         !begun.iter().any(|event| event.message == "slow begun"),
-        "it did not wait"
+        "the request did not wait for a permit"
     );
     drop(inside.pop());
     assert_eq!(next.answer().await.unwrap().status, 200);
@@ -241,7 +244,7 @@ async fn head_over_the_limit_gets_a_431() {
         let mut client = Conversation::open(service.http().await).await.unwrap();
         let large = "x".repeat(size);
         let head = format!("GET /livez HTTP/1.1\r\nhost: here\r\nx-large: {large}\r\n\r\n");
-        // It may be refused before all of it is sent.
+        // The service may refuse it before the client has sent everything.
         _ = client.write(head).await;
         let answer = client.answer().await.unwrap();
         assert_eq!(answer.status, 431, "{size}: {answer}");

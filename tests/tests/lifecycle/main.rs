@@ -1,6 +1,6 @@
-//! A service with every fault that an owner can give it (`tests/faults`), as a real process: it
-//! starts, runs and stops as docs/contract.md says, whatever its handlers, tasks, checks and clients
-//! do.
+//! A service with every fault that its code can have (`tests/faults`), as a real process: it
+//! starts, runs and stops as docs/contract.md says, whatever its handlers, tasks, checks and
+//! clients do.
 
 mod causes;
 mod clients;
@@ -29,22 +29,22 @@ use harness::http::{self, Answer, Failure};
 use harness::service::{Exit, Launch, Service};
 use tokio::task::JoinHandle;
 
-/// Much longer than anything that is to happen at once, and much shorter than the drains here.
+/// Much longer than an immediate reaction takes, and much shorter than the drains here.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// The faulty service, not started yet. None of its requests is ended by the request timeout.
+/// The faulty service, not started yet. Its request timeout is longer than any test.
 fn faulty() -> Launch {
     Service::of(fleet::FAULTS.binary())
         .set("http.request_timeout", "60s")
         .set("shutdown.drain", "15s")
 }
 
-/// The faulty service, ready.
+/// Starts the faulty service, and waits until it is ready.
 async fn running(launch: Launch) -> Service {
     launch.start().await.unwrap().ready().await
 }
 
-/// A request that is in its handler when this returns: the handler has said so.
+/// Sends a request, and waits for its handler's first event.
 async fn in_handler(service: &Service, path: &str) -> JoinHandle<Result<Answer, Failure>> {
     let log = service.log().from_now();
     let (address, asked) = (service.http().await, path.to_owned());
@@ -54,20 +54,22 @@ async fn in_handler(service: &Service, path: &str) -> JoinHandle<Result<Answer, 
     request
 }
 
-/// Asks the public listener.
+/// Sends a GET request to the public listener.
 async fn get(service: &Service, path: &str) -> Answer {
     http::get(service.http().await, path).await.unwrap()
 }
 
-/// What had to be abandoned, as the last event says it.
+/// The abandoned work that the event `stopped` lists.
 #[track_caller]
 fn abandoned(exit: &Exit) -> &str {
-    let stopped = exit.event("stopped").expect("the log says how it ended");
+    let stopped = exit
+        .event("stopped")
+        .expect("the log has the event `stopped`");
     let abandoned = stopped.field("abandoned").as_str();
     abandoned.unwrap_or_else(|| panic!("nothing was abandoned: {exit}"))
 }
 
-/// A stop that left nothing behind.
+/// Asserts a stop that abandoned nothing.
 #[track_caller]
 fn clean(exit: &Exit) {
     assert_eq!(exit.code, Some(0), "{exit}");

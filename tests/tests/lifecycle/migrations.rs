@@ -1,4 +1,4 @@
-//! A database of an older version, whose migration takes long or fails.
+//! A database of an older version, with a migration that is slow or fails.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use tempfile::TempDir;
 
 use crate::{faulty, left_in};
 
-/// A directory with a database of the service before it became faulty, with this guest. It lacks the
-/// migration `recount`, which depends on the guest's name.
-async fn lived_in(guest: &str) -> TempDir {
+/// A directory with the database of an older version and this guest. It lacks the migration
+/// `recount`, which depends on the guest's name.
+async fn old_database(guest: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let launch = Service::of(fleet::HELLO.binary()).directory(directory.path());
     let service = launch.start().await.unwrap().ready().await;
@@ -26,7 +26,7 @@ async fn lived_in(guest: &str) -> TempDir {
 
 #[tokio::test]
 async fn failed_migration_is_named_and_rolled_back() {
-    let directory = lived_in("twice").await;
+    let directory = old_database("twice").await;
     let here = faulty().directory(directory.path());
     for _ in 0..2 {
         let exit = here.clone().start().await.unwrap().exit().await;
@@ -37,14 +37,14 @@ async fn failed_migration_is_named_and_rolled_back() {
 
 #[tokio::test]
 async fn signal_during_a_migration_stops_cleanly() {
-    let directory = lived_in("slow").await;
+    let directory = old_database("slow").await;
     for signal in [Signal::TERM, Signal::INT] {
         let launch = faulty()
             .directory(directory.path())
             .set("shutdown.close", "3s");
         let service = launch.start().await.unwrap();
         service.operator().await;
-        eventually("a migration that is at work", async || {
+        eventually("the migration to run", async || {
             (seconds_of_work(service.pid()) > 0.5).then_some(())
         })
         .await;
@@ -60,17 +60,17 @@ async fn signal_during_a_migration_stops_cleanly() {
         assert_eq!(exit.code, Some(0), "{exit}");
         assert_eq!(left_in(&directory.path().join("data")), ["service.db"]);
     }
-    // And nothing of it is left in the database.
+    // The failed migration left nothing in the database.
     let check = faulty().directory(directory.path());
     let check = check.arg("migrate").arg("--check").run().await.unwrap();
     assert!(check.stdout.contains("pending: 1"), "{check:?}");
 }
 
-/// How long a process has kept processors busy.
+/// The CPU time of a process.
 fn seconds_of_work(pid: i32) -> f64 {
     const TICKS: f64 = 100.0;
     let stat = std::fs::read_to_string(Path::new(&format!("/proc/{pid}/stat"))).unwrap();
-    // The name in parentheses may have anything in it.
+    // The name in parentheses may contain any character.
     let after_name = stat.rsplit(')').next().unwrap();
     let user = after_name.split_whitespace().nth(11).unwrap();
     user.parse::<f64>().unwrap() / TICKS

@@ -1,4 +1,4 @@
-//! A database server that goes away under a running service.
+//! A database server that stops under a running service.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ async fn livez_stays_200_while_the_database_is_down() {
 
         postgres.stop(Stop::Immediate).await.unwrap();
 
-        eventually("a failure that is visible", async || {
+        eventually("the failure to be visible", async || {
             let verbose = service.ask("/readyz?verbose").await;
             let line = verbose
                 .text()
@@ -53,7 +53,7 @@ async fn livez_stays_200_while_the_database_is_down() {
 
         postgres.restart().await.unwrap();
 
-        eventually("a recovery", async || {
+        eventually("the recovery", async || {
             let guests = get(public, "/guests").await.unwrap();
             let ready = get(public, "/readyz").await.unwrap();
             (guests.status == 200 && ready.status == 200).then_some(())

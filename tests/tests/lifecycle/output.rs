@@ -1,4 +1,4 @@
-//! The log is whole when the process is gone, wherever it goes.
+//! The log is complete when the process has ended, whatever its destination.
 
 use harness::http;
 use harness::service::Signal;
@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::{clean, faulty, running};
 
-/// What is written to the file is read along, so that the test sees it too.
+/// The file is copied to standard output, so that the test sees it too.
 const TO_A_FILE: &str = r#": > log; tail --follow --lines=+1 --pid=$$ log & exec "$0" "$@" >> log"#;
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn second_signal_flushes_the_log_file() {
 
 #[tokio::test]
 async fn closed_log_pipe_does_not_stop_the_service() {
-    // Reads ten lines, and leaves.
+    // Reads ten lines, and exits.
     let script = r#"exec "$0" "$@" > >(sed --unbuffered 10q)"#;
     let service = running(faulty().by_way_of("bash", ["-c", script])).await;
     let address = service.http().await;

@@ -95,7 +95,7 @@ async fn websocket_outlives_request_timeouts() {
     let http = service.http().await;
     let mut client = WebSocket::open(http, "/ws").await.unwrap();
 
-    // Other connections are closed meanwhile, each by one of the timeouts.
+    // Their timeouts close other connections meanwhile.
     for said in ["", "GET /livez HTTP/1.1\r\nhost: here\r\n\r\n"] {
         for _ in 0..2 {
             let mut other = Conversation::open(http).await.unwrap();

@@ -42,7 +42,7 @@ async fn requests_that_race_the_signal_are_answered() {
     for _ in 0..CLIENTS {
         clients.spawn(async move { get(address, "/slow?ms=20").await });
     }
-    // In the midst of them.
+    // While the requests are in flight.
     service.event("slow begun").await;
 
     service.signal(Signal::TERM);
@@ -79,8 +79,8 @@ async fn no_request_is_lost_during_the_delay() {
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         clients.spawn(async move {
-            // As a client does that obeys: it goes on with its connection until it is told not to,
-            // and then with a new one. It leaves when the readiness says so.
+            // A well-behaved client: it keeps its connection until the service closes it, then
+            // opens a new one, and stops when `/readyz` fails.
             let mut answered = 0;
             let mut wire: Option<Conversation> = None;
             loop {

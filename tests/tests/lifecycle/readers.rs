@@ -1,4 +1,4 @@
-//! Whoever reads the log may stop reading, go away, or have no room: the service does not notice.
+//! The reader of the log may stop, exit, or run out of space: the service keeps working.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,24 +13,24 @@ use tokio::task::JoinSet;
 
 use crate::{AT_ONCE, clean, faulty, get, running};
 
-/// Somebody who reads what the service writes, and notes which process it is.
+/// Starts the service with a reader for its output, and records the reader's process id.
 const READER: &str = r#"exec "$0" "$@" > >(echo $BASHPID > reader; exec cat)"#;
 
-/// A service whose log is on a small file system that nobody else sees. What is written there is read
-/// along.
+/// Starts the service with its log on a small private file system, and copies the log to standard
+/// output.
 const ON_A_SMALL_DISK: &str = r#"mkdir logs && mount -t tmpfs -o size=1m none logs && : > logs/log
     tail --follow --lines=+1 --pid=$$ logs/log & exec "$0" "$@" >> logs/log"#;
 
 const LOST: &str = "log lines were lost";
 
-/// What an event shouts, so that a few thousand of them are far more than the buffer, the pipe and
+/// The size of an event, such that a few thousand of them far exceed the buffer, the pipe and
 /// `SPARE` together.
 const SHOUT: usize = 16 << 10;
 
-/// How much more memory a service may take that has nothing to do with its log.
+/// The tolerance for memory that is not used by the log.
 const SPARE: u64 = 8 << 20;
 
-/// A reader that a test can stop. Dropped, it reads on, to its end.
+/// A reader that a test can suspend. It resumes on drop.
 struct Reader(Pid);
 
 impl Reader {
@@ -54,7 +54,7 @@ fn with_a_small_buffer() -> Launch {
     faulty().set("log.buffer", "64KiB")
 }
 
-/// Lets so many events be logged, one after the other. The longest time that a request took.
+/// Logs this many events, one after another. Returns the longest latency.
 async fn shout(service: &Service, times: usize) -> Duration {
     let mut client = Http1::connect(service.http().await).await.unwrap();
     let mut longest = Duration::ZERO;
@@ -67,8 +67,8 @@ async fn shout(service: &Service, times: usize) -> Duration {
     longest
 }
 
-/// Waits until what is logged is read again.
-async fn lines_flow(service: &Service) {
+/// Waits until the log is read again.
+async fn wait_for_log_lines(service: &Service) {
     let later = service.log().from_now();
     eventually("a line of the log", async || {
         get(service, "/slow?ms=0").await;
@@ -93,16 +93,16 @@ async fn stalled_log_reader_blocks_no_request() {
     let later = service.log().from_now();
     reader.signal(Signal::CONT);
 
-    assert!(longest < AT_ONCE, "one took {longest:?}");
+    assert!(longest < AT_ONCE, "the slowest request took {longest:?}");
     assert!(grown < SPARE, "{grown} bytes more");
     later.event(LOST).await;
-    lines_flow(&service).await;
+    wait_for_log_lines(&service).await;
     let exit = service.stop().await;
     clean(&exit);
     assert_eq!(log.strays(), Vec::<String>::new());
-    // Each request leaves two events: they are here, or counted.
-    let told = exit.events.iter().filter(|event| event.message == LOST);
-    let lost: u64 = told
+    // Each request logs two events: they are in the log, or counted as lost.
+    let events = exit.events.iter().filter(|event| event.message == LOST);
+    let lost: u64 = events
         .map(|event| event.field("lost").as_u64().unwrap())
         .sum();
     let here = exit
@@ -110,25 +110,26 @@ async fn stalled_log_reader_blocks_no_request() {
         .iter()
         .filter(|event| event.message == "shouted" || event.field("route") == "/shout");
     let (here, all) = (here.count(), 2 * (TIMES + 100));
-    assert!(here < all, "nothing was lost");
+    assert!(here < all, "no line was lost");
     assert!(
         here as u64 + lost >= all as u64,
         "{here} are here, {lost} are lost"
     );
 }
 
-/// How many take turns at a service, as fast as they can.
+/// The number of clients that load the service.
 const CLIENTS: usize = 32;
 
-/// What it still does while its reader does not read, at the least: in turns, so that a noisy machine is
-/// as noisy for both. On a quiet one it is as much; where others wait for a processor, the tests, which
-/// read along, get less of one when there is nothing to read. Logging that waited would do nothing at all.
+/// The minimum throughput with a suspended reader, relative to a running one. Both are measured in
+/// turns, so that noise affects both alike. On a quiet machine they are equal; on a busy one, the
+/// tests, which read the log as well, yield less while there is nothing to read. If logging
+/// blocked, the throughput would be zero.
 const UNCHANGED: f64 = 0.5;
 
-/// … and what a request may cost then, which does not depend on others.
+/// The maximum relative cost of a request, which does not depend on other processes.
 const COST: f64 = 1.2;
 
-/// What was done in some time, and the time that processors took for it.
+/// The number of requests in some time, and the CPU time for them.
 #[derive(Debug, Clone, Copy, Default)]
 struct Done {
     answers: usize,
@@ -153,7 +154,7 @@ impl Done {
     }
 }
 
-/// What is done in this time, when it is as much as can be.
+/// Measures the service under full load for this time.
 async fn press(service: &Service, time: Duration) -> Done {
     let before = service.cpu_time();
     let (address, end) = (service.http().await, Instant::now() + time);
@@ -173,9 +174,9 @@ async fn press(service: &Service, time: Duration) -> Done {
     Done { answers, work }
 }
 
-/// A reader that stops again and again, each time for so long, changes nothing of what the service does,
-/// and is told to the line what it has missed.
-async fn reads_now_and_then(times: usize, long: Duration) {
+/// Suspends the reader repeatedly, each time for `long`. The service must keep working, and report
+/// the exact number of lost lines.
+async fn measure_suspended_reader(times: usize, long: Duration) {
     let service = running(faulty().by_way_of("bash", ["-c", READER])).await;
     let reader = Reader::of(&service);
     press(&service, Duration::from_secs(1)).await;
@@ -185,12 +186,12 @@ async fn reads_now_and_then(times: usize, long: Duration) {
         reader.signal(Signal::STOP);
         unread.push(press(&service, long).await);
         reader.signal(Signal::CONT);
-        lines_flow(&service).await;
+        wait_for_log_lines(&service).await;
     }
     let (all_read, all_unread) = (Done::of(&read), Done::of(&unread));
     let ratio = all_unread.answers() / all_read.answers();
     let cost = all_unread.cost() / all_read.cost();
-    println!("{ratio:.2} of what is done while it reads, at {cost:.2} of the cost");
+    println!("{ratio:.2} of the throughput with a reader, at {cost:.2} of the cost");
 
     let metrics = service.ask("/metrics").await;
     let counted = metrics.text().lines().find_map(|line| {
@@ -200,19 +201,19 @@ async fn reads_now_and_then(times: usize, long: Duration) {
     let answers = service.ask("/api/state").await.json()["http"]["requests"].clone();
     let exit = service.stop().await;
     clean(&exit);
-    let told = exit.events.iter().filter(|event| event.message == LOST);
-    let lost: u64 = told
+    let events = exit.events.iter().filter(|event| event.message == LOST);
+    let lost: u64 = events
         .map(|event| event.field("lost").as_u64().unwrap())
         .sum();
     let here = exit.events.iter();
     let here = here.filter(|event| event.message == "slow begun" || event.message == "request");
     let here = here.count() as u64;
-    println!("{here} lines are here, {lost} are lost");
+    println!("{here} lines were read, {lost} were lost");
     assert!(ratio >= UNCHANGED, "{ratio:.2}: {read:?}, {unread:?}");
     assert!(cost <= COST, "{cost:.2}: {read:?}, {unread:?}");
-    assert!(lost > 0, "nothing was lost");
-    assert_eq!(counted, Some(lost), "what the metric says");
-    // Two events of each request, and perhaps some of something else among those that are lost.
+    assert!(lost > 0, "no line was lost");
+    assert_eq!(counted, Some(lost), "the metric of lost lines");
+    // Two events for each request; the lost ones may include other events.
     let all = 2 * answers.as_u64().unwrap();
     let accounted = all..=all + 10;
     assert!(
@@ -223,13 +224,13 @@ async fn reads_now_and_then(times: usize, long: Duration) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_log_reader_changes_no_result() {
-    reads_now_and_then(4, Duration::from_secs(5)).await;
+    measure_suspended_reader(4, Duration::from_secs(5)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes two minutes: cargo test -p harness --test lifecycle a_minute -- --ignored"]
 async fn log_reader_stalled_for_a_minute_changes_no_result() {
-    reads_now_and_then(1, Duration::from_mins(1)).await;
+    measure_suspended_reader(1, Duration::from_mins(1)).await;
 }
 
 #[tokio::test]
@@ -286,7 +287,7 @@ async fn closed_log_reader_does_not_change_the_stop() {
     let longest = shout(&service, 300).await;
     let exit = service.stop().await;
 
-    assert!(longest < AT_ONCE, "one took {longest:?}");
+    assert!(longest < AT_ONCE, "the slowest request took {longest:?}");
     assert_eq!(exit.code, Some(0), "{exit}");
     assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
 }
@@ -302,22 +303,22 @@ async fn log_resumes_whole_lines_after_a_full_disk() {
     let later = service.log().from_now();
     fs::remove_file(&filler).unwrap();
 
-    assert!(longest < AT_ONCE, "one took {longest:?}");
+    assert!(longest < AT_ONCE, "the slowest request took {longest:?}");
     later.event(LOST).await;
-    lines_flow(&service).await;
+    wait_for_log_lines(&service).await;
     let log = service.log().clone();
     clean(&service.stop().await);
     assert_eq!(log.strays(), Vec::<String>::new());
 }
 
-/// A directory of the service's own, as it sees it.
+/// A directory in the service's mount namespace.
 fn seen_by(service: &Service, directory: &str) -> PathBuf {
     let root = PathBuf::from(format!("/proc/{}/root", service.pid()));
     let inside = service.directory().strip_prefix("/").unwrap();
     root.join(inside).join(directory)
 }
 
-/// Takes all room that is left.
+/// Fills the free space.
 fn fill(file: &Path) {
     let mut file = File::create(file).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}

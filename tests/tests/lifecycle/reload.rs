@@ -1,5 +1,4 @@
-//! What is safe to change while the process lives is changed: by SIGHUP, or for a while by the
-//! operator.
+//! Changes to a running process: settings by SIGHUP, and a temporary log filter by the operator.
 
 use harness::eventually;
 use harness::http::{Answer, Request, send};
@@ -19,14 +18,14 @@ async fn sighup_reloads_the_log_filter() {
 
     filter("debug").unwrap();
     service.signal(Signal::HUP);
-    eventually("what is said at debug", async || {
+    eventually("the event at DEBUG", async || {
         get(&service, "/say").await;
         let said = service.log().events();
         said.into_iter().find(|event| event.message == "said")
     })
     .await;
 
-    // One that is none is told, and changes nothing.
+    // An invalid filter is logged, and changes nothing.
     filter("inof").unwrap();
     let log = service.log().from_now();
     service.signal(Signal::HUP);
@@ -42,7 +41,7 @@ async fn sighup_reloads_the_log_filter() {
 
 #[tokio::test]
 async fn sighup_names_settings_that_need_a_restart() {
-    const TOLD: &str = "changed settings that need a restart";
+    const NEEDS_RESTART: &str = "changed settings that need a restart";
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("own.toml");
     let write = |text: &str| std::fs::write(&file, text).unwrap();
@@ -56,14 +55,21 @@ async fn sighup_names_settings_that_need_a_restart() {
     write("log.filter = \"info\"\nhttp.max_wait = \"77ms\"\noperator.token = \"canary-2\"\n");
     let log = service.log().from_now();
     service.signal(Signal::HUP);
-    let told = log.event(TOLD).await;
-    assert_eq!(told.level, "WARN", "{told}");
-    assert_eq!(told.field("settings"), "http.max_wait, operator.token");
+    let event = log.event(NEEDS_RESTART).await;
+    assert_eq!(event.level, "WARN", "{event}");
+    assert_eq!(event.field("settings"), "http.max_wait, operator.token");
     log.event("reloaded").await;
     let exit = service.stop().await;
     clean(&exit);
-    let told = exit.events.iter().filter(|event| event.message == TOLD);
-    assert_eq!(told.count(), 1, "what needs no restart was told as well");
+    let events = exit
+        .events
+        .iter()
+        .filter(|event| event.message == NEEDS_RESTART);
+    assert_eq!(
+        events.count(),
+        1,
+        "a setting that needs no restart was logged"
+    );
     for event in &exit.events {
         let text = event.to_string();
         assert!(!text.contains("canary") && !text.contains("77ms"), "{text}");
@@ -89,55 +95,55 @@ async fn sighup_during_start_and_stop_is_harmless() {
     clean(&service.exit().await);
 }
 
-/// Asks for other events to be logged.
+/// Sets a temporary log filter.
 async fn put(service: &Service, wish: &Value) -> Answer {
     let request = Request::put("/api/log-filter").json(wish);
     send(service.operator().await, request).await.unwrap()
 }
 
-/// What is logged: the filter, and whether it comes to its end.
-async fn in_force(service: &Service) -> (Value, bool) {
-    let mut shown = service.ask("/api/log-filter").await.json();
-    assert_eq!(shown["configured"], "info", "{shown}");
-    (shown["filter"].take(), !shown["reverts_in"].is_null())
+/// The current filter, and whether it is temporary.
+async fn current_filter(service: &Service) -> (Value, bool) {
+    let mut state = service.ask("/api/log-filter").await.json();
+    assert_eq!(state["configured"], "info", "{state}");
+    (state["filter"].take(), !state["reverts_in"].is_null())
 }
 
 #[tokio::test]
 async fn operator_changes_the_log_filter_for_a_while() {
     let service = running(faulty().set("log.filter", "info")).await;
-    assert_eq!(in_force(&service).await, (json!("info"), false));
+    assert_eq!(current_filter(&service).await, (json!("info"), false));
 
     let answer = put(&service, &json!({ "filter": "debug", "for": "1h" })).await;
     assert_eq!(answer.status, 200, "{answer}");
     let left = answer.json()["reverts_in"].as_u64().unwrap();
     assert!((3590..=3600).contains(&left), "{answer}");
-    let told = service.event("refiltered").await;
-    assert_eq!(told.field("by"), "the operator", "{told}");
+    let event = service.event("refiltered").await;
+    assert_eq!(event.field("by"), "the operator", "{event}");
     assert_eq!(
-        (told.field("filter"), told.field("for")),
+        (event.field("filter"), event.field("for")),
         (&json!("debug"), &json!("1h"))
     );
     get(&service, "/say").await;
     let said = service.event("said").await;
-    // Though nothing is sampled, it has what is known of its request.
+    // Sampling is disabled, yet the event has the fields of its request.
     assert_eq!(said.field("route"), "/say", "{said}");
     assert_eq!(said.field("method"), "GET", "{said}");
     assert!(said.field("request_id").is_string(), "{said}");
-    assert_eq!(in_force(&service).await, (json!("debug"), true));
+    assert_eq!(current_filter(&service).await, (json!("debug"), true));
 
-    // Nobody has to say for how long.
+    // The duration has a default.
     let answer = put(&service, &json!({ "filter": "error" })).await;
     let left = answer.json()["reverts_in"].as_u64().unwrap();
     assert!((890..=900).contains(&left), "{answer}");
-    assert_eq!(in_force(&service).await, (json!("error"), true));
+    assert_eq!(current_filter(&service).await, (json!("error"), true));
 
-    // It comes to its end by itself.
+    // The filter expires by itself.
     let log = service.log().from_now();
     put(&service, &json!({ "filter": "debug", "for": "1s" })).await;
-    let is_over = |event: &_| told_by(event, "the end of its time");
-    let told = log.wait_for("the end of the time", is_over).await;
-    assert_eq!(told.field("filter"), "info", "{told}");
-    assert_eq!(in_force(&service).await, (json!("info"), false));
+    let is_over = |event: &_| is_refiltered_by(event, "the end of its time");
+    let event = log.wait_for("the end of the time", is_over).await;
+    assert_eq!(event.field("filter"), "info", "{event}");
+    assert_eq!(current_filter(&service).await, (json!("info"), false));
     let log = service.log().from_now();
     get(&service, "/say").await;
     get(&service, "/slow?ms=0").await;
@@ -146,7 +152,7 @@ async fn operator_changes_the_log_filter_for_a_while() {
     clean(&service.stop().await);
 }
 
-fn told_by(event: &harness::log::Event, by: &str) -> bool {
+fn is_refiltered_by(event: &harness::log::Event, by: &str) -> bool {
     event.message == "refiltered" && event.field("by") == by
 }
 
@@ -168,7 +174,11 @@ async fn invalid_log_filter_is_refused() {
         let kind = answer.header("content-type");
         assert_eq!(kind, Some("application/problem+json"), "{answer}");
         assert!(answer.text().contains(expected), "{wish}: {answer}");
-        assert_eq!(in_force(&service).await, (json!("info"), false), "{wish}");
+        assert_eq!(
+            current_filter(&service).await,
+            (json!("info"), false),
+            "{wish}"
+        );
     }
     clean(&service.stop().await);
 }
@@ -181,9 +191,9 @@ async fn sighup_ends_a_temporary_log_filter() {
     service.signal(Signal::HUP);
 
     service.event("reloaded").await;
-    eventually("the end of the wish", async || {
-        let shown = in_force(&service).await;
-        (shown == (json!("info"), false)).then_some(())
+    eventually("the filter to expire", async || {
+        let state = current_filter(&service).await;
+        (state == (json!("info"), false)).then_some(())
     })
     .await;
     clean(&service.stop().await);

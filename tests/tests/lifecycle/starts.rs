@@ -1,5 +1,4 @@
-//! A start that does not succeed says why in one line, stops what it had started, and leaves
-//! nothing.
+//! A failed start logs its cause in one line, stops what it had started, and cleans up.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use harness::service::{Launch, Signal};
 
 use crate::{AT_ONCE, faulty, left_in};
 
-/// Starts it in a directory of its own, which has nothing but a closed database in it at the end.
+/// Asserts that the start fails. At the end, its directory contains at most a closed database.
 async fn fails(launch: Launch, names: &[&str]) -> harness::service::Exit {
     let directory = tempfile::tempdir().unwrap();
     let started = launch.directory(directory.path()).start().await.unwrap();

@@ -61,7 +61,7 @@ impl Systemd {
         let directory = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
         let (said, heard) = channel();
-        // Ends with the test, which drops the other end; at the latest with the test's process.
+        // The thread ends when the test drops the other end, or with the test's process.
         thread::spawn(move || {
             let mut datagram = [0; 4096];
             while let Ok(length) = socket.recv(&mut datagram) {
@@ -80,7 +80,7 @@ impl Systemd {
         launch.env("NOTIFY_SOCKET", self.directory.path().join("notify"))
     }
 
-    /// The next of these messages; what is said in between is passed over.
+    /// Waits for this message, and skips others.
     fn hears(&self, message: &str) -> Instant {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -88,7 +88,7 @@ impl Systemd {
             match self.heard.recv_timeout(left) {
                 Ok((at, heard)) if heard == message => return at,
                 Ok(_) => {}
-                Err(end) => panic!("systemd never heard {message}: {end}"),
+                Err(end) => panic!("systemd was not notified of {message}: {end}"),
             }
         }
     }
@@ -140,7 +140,7 @@ async fn systemd_watchdog_is_fed_except_in_a_stall() {
 
     get(&service, "/stall?ms=12000").await;
     service.event("stall begun").await;
-    // It answers again.
+    // The service answers again.
     let address = service.http().await;
     http::get(address, "/slow?ms=0").await.unwrap();
 
@@ -162,7 +162,7 @@ fn said(heard: &[(Instant, String)], message: &str) -> bool {
     heard.iter().any(|(_, heard)| heard == message)
 }
 
-/// Becomes the process that systemd says the sockets are for.
+/// Sets the process id to which systemd addresses the sockets.
 const AS_LISTENER: &str = r#"LISTEN_PID=$$ exec "$0" "$@""#;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Tasks that fail, that do not stop, and what a stop makes of them.
+//! Tasks that fail or ignore their cancellation, and the stop with them.
 
 use std::time::Duration;
 
@@ -65,10 +65,10 @@ async fn tasks_failing_during_the_stop_are_logged() {
     let exit = service.stop().await;
 
     for name in ["one", "two"] {
-        let told = exit.events.iter().any(|event| {
+        let is_logged = exit.events.iter().any(|event| {
             event.field("task") == name && event.to_string().contains("fails while it stops")
         });
-        assert!(told, "{name}: {exit}");
+        assert!(is_logged, "{name}: {exit}");
     }
     assert!(exit.event("sound task stopped").is_some(), "{exit}");
     assert_eq!(

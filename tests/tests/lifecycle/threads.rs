@@ -37,7 +37,7 @@ async fn two_signals_end_a_stalled_runtime() {
     get(&service, "/stall?ms=3600000").await;
     service.event("stall begun").await;
 
-    // Two of the same kind might arrive as one.
+    // The kernel may merge two signals of the same kind.
     service.signal(Signal::TERM);
     service.signal(Signal::INT);
 
@@ -82,9 +82,9 @@ async fn stall_is_logged_and_fails_livez() {
         (service.ask("/livez").await.status == 503).then_some(())
     })
     .await;
-    let told = service.log().events().into_iter();
-    let mut told = told.filter(|event| event.level == "WARN" || event.level == "ERROR");
-    assert!(told.any(|event| event.to_string().contains("stall")));
+    let events = service.log().events().into_iter();
+    let mut events = events.filter(|event| event.level == "WARN" || event.level == "ERROR");
+    assert!(events.any(|event| event.to_string().contains("stall")));
     eventually("a /livez that has recovered", async || {
         (service.ask("/livez").await.status == 200).then_some(())
     })
@@ -103,23 +103,26 @@ async fn stall_is_in_the_metrics() {
     get(&service, "/stall?ms=3000").await;
     service.event("stall begun").await;
 
-    eventually("a stall that is shown", async || {
+    eventually("the metric to show the stall", async || {
         (service.metric("runtime_stalled_seconds").await >= 1.0).then_some(())
     })
     .await;
     assert!((service.metric("runtime_stalls_total").await - 1.0).abs() < 0.5);
-    // It is that of the last heartbeat, of which there is one a second.
-    let lag = eventually("the lag that it was", async || {
+    // The lag of the last heartbeat; there is one each second.
+    let lag = eventually("the lag of the stall", async || {
         let lag = service.metric("runtime_lag_seconds").await;
         (lag >= 1.0).then_some(lag)
     })
     .await;
     let over = service.event("going on after a stall").await;
-    let told = over.field("stalled_ms").as_f64().unwrap();
-    assert!((lag * 1000.0 - told).abs() <= 1.0, "{lag} s, {told} ms");
+    let logged_ms = over.field("stalled_ms").as_f64().unwrap();
+    assert!(
+        (lag * 1000.0 - logged_ms).abs() <= 1.0,
+        "{lag} s, {logged_ms} ms"
+    );
     assert!(service.metric("runtime_stalled_seconds").await < 0.001);
     let least = workers * STALL.as_secs_f64();
-    eventually("all that time", async || {
+    eventually("the total of the lag", async || {
         let busy = service.metric("runtime_busy_seconds_total").await - calm;
         (busy >= least).then_some(())
     })

@@ -11,23 +11,23 @@ use crate::service;
 
 const CROWD: usize = 10_000;
 
-/// For requests that never end.
+/// The drain for requests that never end.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// For connections without requests.
+/// The drain for connections without requests.
 const LONG_DRAIN: Duration = Duration::from_secs(20);
 
-/// For requests that are answered, by a debug build on a busy machine.
+/// The drain for requests that complete, on a debug build and a busy machine.
 const LONGEST_DRAIN: Duration = Duration::from_mins(2);
 
-/// What a stop may take beyond its drain. A release build on an idle machine takes far less than
-/// the second that is meant; this is for a debug build while others compile.
+/// The tolerance for a stop beyond its drain. A release build on an idle machine needs far less
+/// than a second; this is for a debug build while others compile.
 const BEYOND: Duration = Duration::from_secs(6);
 
-/// Two crowds would need more files than a process may have.
+/// Two crowds would exceed the limit on open files of one process.
 static PLACE: Mutex<()> = Mutex::const_new(());
 
-/// A service with room for a crowd, which has raised its limit on files itself.
+/// Starts a service that accepts a crowd. It has raised its limit on files itself.
 async fn prepared(drain: Duration) -> (MutexGuard<'static, ()>, Service) {
     let place = PLACE.lock().await;
     make_room(CROWD).unwrap();
@@ -47,7 +47,7 @@ async fn gather(service: &Service, manner: Manner, size: usize) -> Crowd {
     crowd
 }
 
-/// Asks every probe on a connection of its own, and something else among the crowd.
+/// Sends every probe on its own connection, and one other request, beside the crowd.
 async fn answers_quickly(service: &Service) {
     let (operator, http) = (service.operator().await, service.http().await);
     let mut slowest = Duration::ZERO;

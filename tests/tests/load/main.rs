@@ -1,5 +1,4 @@
-//! The monitor under load: what becomes of requests while it stops, and of ten thousand
-//! connections.
+//! The monitor under load: requests during a stop, and ten thousand connections.
 
 mod crowd;
 mod stops;

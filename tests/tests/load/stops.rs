@@ -18,16 +18,16 @@ const AT_ONCE: usize = 4;
 /// Connections to each of them.
 const CLIENTS: usize = 16;
 
-/// `shutdown.delay` where there are load balancers.
+/// `shutdown.delay` for services behind a load balancer.
 const DELAY: Duration = Duration::from_millis(500);
 
-/// How often a load balancer asks whether a service is ready.
+/// The interval of a load balancer's probes.
 const PROBES: Duration = Duration::from_millis(250);
 
-/// The most connections of all stops that may be reset as the listener closes.
+/// The maximum number of resets for all stops, as listeners close.
 const RESETS: usize = STOPS / 10;
 
-/// The most requests of a thousand that a busy machine may delay.
+/// The maximum of late requests per thousand, for a busy machine.
 const LATE: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,20 +75,20 @@ where
     total
 }
 
-/// Stops a service that is at work. Its clients come back until they are refused; or a load balancer
-/// keeps them away as soon as a probe has told it to.
+/// Stops a service under load. Its clients reconnect until they are refused, or until the load
+/// balancer has noticed a failed probe.
 async fn stop_under_load(delay: Duration, number: usize) -> Account {
     let delayed = format!("{}ms", delay.as_millis());
     let launch = service().set("shutdown.delay", delayed);
-    // A disk that is busy with something else is none of this.
+    // A slow disk must not fail requests here.
     let launch = launch.set("database.acquire_timeout", "9s");
     let running = launch.start().await.unwrap().ready().await;
     let (http, operator) = (running.http().await, running.operator().await);
     let load = Load::on(http, CLIENTS);
-    // Never twice at the same point of the work.
+    // Each stop comes at a different point of the work.
     load.answers(CLIENTS + 7 * (number % 100)).await;
 
-    let told = Instant::now();
+    let signalled = Instant::now();
     running.signal(Signal::TERM);
 
     let is_balanced = !delay.is_zero();
@@ -98,7 +98,7 @@ async fn stop_under_load(delay: Duration, number: usize) -> Account {
         }
         load.rest();
     }
-    let noticed = told.elapsed();
+    let noticed = signalled.elapsed();
     let mut account = load.account().await;
     if is_balanced && noticed >= delay {
         // The load balancer noticed too late.

@@ -1,4 +1,4 @@
-//! Links lead somewhere, and tests that are named exist.
+//! Links have targets, and the tests that pages name exist.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,11 @@ fn every_link_leads_to_a_file() {
                 .parent()
                 .expect("a page is in a directory")
                 .join(target);
-            assert!(there.exists(), "{}: {target} is not there", page.display());
+            assert!(
+                there.exists(),
+                "{}: {target} does not exist",
+                page.display()
+            );
         }
     }
     assert!(

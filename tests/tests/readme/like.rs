@@ -1,6 +1,6 @@
-//! Whether something is said as a page has it.
+//! Compares output with a page.
 //!
-//! In a page, `…` stands for anything within a line, and alone on a line for any lines.
+//! In a page, `…` stands for any text within a line; alone on a line, it stands for any lines.
 
 pub(crate) fn assert_like(expected: &str, said: &str) {
     let expected: Vec<_> = expected.lines().collect();
@@ -8,7 +8,7 @@ pub(crate) fn assert_like(expected: &str, said: &str) {
     let like = lines_like(&expected, &lines);
     assert!(
         like,
-        "the page says\n\n{}\n\nand it is\n\n{said}",
+        "the page says\n\n{}\n\nbut the output is\n\n{said}",
         expected.join("\n")
     );
 }

@@ -1,4 +1,4 @@
-//! What the pages of this repository say is so.
+//! The pages of this repository are correct.
 
 mod claims;
 mod like;
@@ -18,7 +18,7 @@ fn readme() -> String {
     fs::read_to_string(repository::root().join("README.md")).expect("there is a README")
 }
 
-/// Every page for people, by its path from the root.
+/// Every page of documentation, by its path from the root.
 fn pages() -> Vec<PathBuf> {
     let root = repository::root();
     let mut pages: Vec<_> = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]

@@ -1,9 +1,9 @@
-//! The map of patterns is true: each line that it points at has what it names there, and each test that it names
-//! is one.
+//! The map of patterns is correct: each line that it links to contains the named item, and each
+//! named test exists.
 //!
-//! A place is written ``[`file.rs:12`](../path/file.rs#L12) `what is there` ``, and a test ``[file.rs](../path/file.rs)
-//! `its_name` ``. Code moves: `UPDATE=1 cargo test --test readme patterns` writes the numbers anew, as long as what is named is
-//! still in its file.
+//! A place is written ``[`file.rs:12`](../path/file.rs#L12) `item` ``, and a test
+//! ``[file.rs](../path/file.rs) `its_name` ``. When code moves, `UPDATE=1 cargo test --test readme
+//! patterns` updates the line numbers, if the item is still in its file.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use harness::repository;
 
 const PAGE: &str = "docs/patterns.md";
 
-/// How many patterns the catalogue has that this project began with.
+/// The number of patterns in the catalogue that this project began with.
 const PATTERNS: usize = 31;
 
 #[test]
@@ -30,15 +30,18 @@ fn patterns_are_where_the_map_says() {
                 Some(line) if line == place.line => {}
                 Some(line) => {
                     let moved = place.written(line);
-                    wrong.push(format!("{} is at {moved} now", place.written(place.line)));
+                    wrong.push(format!(
+                        "{} has moved to {moved}",
+                        place.written(place.line)
+                    ));
                     updated = updated.replace(&place.written(place.line), &moved);
                 }
-                None => wrong.push(format!("{} is not there", place.written(place.line))),
+                None => wrong.push(format!("{} was not found", place.written(place.line))),
             }
         }
         for (path, test) in &row.tests {
             if !sources.of(path).has_test(test) {
-                wrong.push(format!("{test} is no test in {}", path.display()));
+                wrong.push(format!("{test} is not a test in {}", path.display()));
             }
         }
     }
@@ -49,7 +52,7 @@ fn patterns_are_where_the_map_says() {
     }
     assert!(
         wrong.is_empty(),
-        "{PAGE}; what has only moved: UPDATE=1 cargo test --test readme patterns\n{}",
+        "{PAGE}; to update line numbers: UPDATE=1 cargo test --test readme patterns\n{}",
         wrong.join("\n")
     );
 }
@@ -63,7 +66,7 @@ struct Row<'a> {
     prevents: &'a str,
 }
 
-/// Where something is.
+/// The place of an item.
 #[derive(Debug, PartialEq, Eq)]
 struct Place<'a> {
     path: PathBuf,
@@ -89,8 +92,8 @@ impl<'a> Row<'a> {
             Some(Place { path, line, item })
         };
         let places = links(places).map(|link| {
-            let shown = link.0;
-            place(link).unwrap_or_else(|| panic!("{shown} has no line, or not one name"))
+            let label = link.0;
+            place(link).unwrap_or_else(|| panic!("{label} has no line, or not exactly one name"))
         });
         let tests = links(tests).flat_map(|(path, names)| {
             let path = from_the_root(path);
@@ -104,12 +107,12 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// What each row must have.
+    /// The first requirement that the row does not meet.
     fn lacks(&self) -> Option<String> {
         let lacks = match () {
             () if self.places.is_empty() => "no place",
             () if self.tests.is_empty() => "no test",
-            () if self.prevents.len() < 10 => "no mistake that it prevents",
+            () if self.prevents.len() < 10 => "no mistake that the pattern prevents",
             () => return None,
         };
         Some(format!("{} has {lacks}", self.name))
@@ -117,10 +120,10 @@ impl<'a> Row<'a> {
 }
 
 impl Place<'_> {
-    /// As the page has it.
+    /// The text of the link in the page.
     fn written(&self, line: usize) -> String {
         let path = self.path.display().to_string();
-        // Of a file whose name says nothing, its directory says what it is.
+        // A file named `mod.rs` is identified by its directory.
         let parts = if path.ends_with("/mod.rs") { 2 } else { 1 };
         let name = path.rsplitn(parts + 1, '/').take(parts);
         let name = name.collect::<Vec<_>>().into_iter().rev();
@@ -129,7 +132,7 @@ impl Place<'_> {
     }
 }
 
-/// Where each link of a cell leads, and what is named behind it.
+/// The target of each link in a cell, and the names after it.
 fn links(cell: &str) -> impl Iterator<Item = (&str, Vec<&str>)> {
     cell.split("](").skip(1).map(|rest| {
         let (target, rest) = rest.split_once(')').expect("a link has an end");
@@ -159,7 +162,7 @@ impl Sources {
 }
 
 impl Source {
-    /// The line that has this: of several, the one that is nearest to where it was.
+    /// The line that contains this item; of several, the nearest to the old line.
     fn line_of(&self, item: &str, was: usize) -> Option<usize> {
         let lines = self.0.lines().enumerate();
         let found = lines.filter(|(_, line)| line.contains(item));

@@ -1,7 +1,7 @@
-//! What somebody types into a terminal, and what is said there.
+//! Runs commands as in a terminal, and reads their output.
 //!
-//! What differs from a newcomer's is where a service listens, so that it can run beside others; the format
-//! of the log, which is pretty only on a terminal; and where cargo builds.
+//! The differences from a newcomer's terminal: free ports, so that services can run beside others;
+//! the JSON log, since a terminal gets the pretty format; and cargo's target directory.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -14,10 +14,10 @@ use std::time::Duration;
 use harness::repository;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// A build is part of what is waited for.
+/// Includes the time of a build.
 const PATIENCE: Duration = Duration::from_mins(15);
 
-/// A command as in a terminal: both outputs in one, and a group of its own for Ctrl-C.
+/// A running command: both outputs in one pipe, and its own process group for Ctrl-C.
 pub(crate) struct Terminal {
     process: Child,
     lines: Receiver<String>,
@@ -44,7 +44,7 @@ impl Terminal {
         Self { process, lines }
     }
 
-    /// What is said up to a line, and that line.
+    /// Reads the output up to and including a line.
     pub(crate) fn read_until(&self, last: impl Fn(&str) -> bool) -> String {
         let mut said = String::new();
         loop {
@@ -69,7 +69,7 @@ impl Terminal {
             .iter()
             .filter(|line| !line.contains(": request "))
             .collect();
-        let status = self.process.wait().expect("it has ended");
+        let status = self.process.wait().expect("the process has ended");
         assert!(status.success(), "{status}");
         said.join("\n") + "\n"
     }
@@ -82,7 +82,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Where a listener of the service is, by what it has said.
+/// The port of a listener, from the service's output.
 pub(crate) fn port(said: &str, listener: &str) -> String {
     let mark = format!("listener=\"{listener}\" address=127.0.0.1:");
     let rest = said
@@ -92,8 +92,8 @@ pub(crate) fn port(said: &str, listener: &str) -> String {
     rest.lines().next().unwrap_or_default().to_owned()
 }
 
-/// The commands of a transcript, and what is said after each. What comes before any command is said after
-/// none.
+/// The commands of a transcript with their outputs. Output before the first command belongs to an
+/// empty one.
 pub(crate) fn steps(transcript: &str) -> Vec<(String, String)> {
     let mut steps: Vec<(String, String)> = Vec::new();
     for line in transcript.lines() {
@@ -111,15 +111,15 @@ pub(crate) fn steps(transcript: &str) -> Vec<(String, String)> {
     steps
 }
 
-/// A command of this repository that generates a project, as it is typed here: the project goes
-/// where the command runs.
+/// Adapts a command of this repository that generates a project: the project goes to the current
+/// directory.
 pub(crate) fn generating(command: &str) -> Option<String> {
     let arguments = command.strip_prefix("cargo run -- new ")?;
     let generator = repository::generator();
     Some(format!("{} new {arguments} --into .", generator.display()))
 }
 
-/// What a command says until it ends.
+/// Runs a command, and returns its output.
 pub(crate) fn shell(command: &str, directory: &Path) -> String {
     let output = sh(command, directory).output();
     let mut said = String::from_utf8(output.expect("sh runs").stdout).expect("text");

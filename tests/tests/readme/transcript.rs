@@ -1,4 +1,4 @@
-//! The transcript of the README, replayed: each command is run, and must say what the page says.
+//! Replays the transcripts of the README: the output of each command must match the page.
 
 use std::fs;
 
@@ -13,16 +13,16 @@ fn first_minute_matches_the_readme() {
     let blocks = console_blocks(&readme());
     let [start, questions, end, mistakes] = blocks.as_slice() else {
         panic!(
-            "the README has {} transcripts, and this test knows four",
+            "the README has {} transcripts, and this test expects four",
             blocks.len()
         );
     };
-    // Always the same place, so that cargo has it once.
+    // Always the same directory, so that cargo can reuse its build.
     let home = repository::projects().join("first-minute");
-    fs::create_dir_all(&home).expect("the place for projects can be written");
+    fs::create_dir_all(&home).expect("the directory of projects is writable");
     let lock = fs::File::create(home.join("lock")).expect("a lock file");
     lock.lock().expect("file locks work here");
-    // That of the last time.
+    // The project of an earlier run.
     _ = fs::remove_dir_all(home.join("lookout"));
 
     let (command, expected) = &start[0];

@@ -1,10 +1,11 @@
-//! The tutorial, gone through step by step on a project that was just generated.
+//! Follows the tutorial step by step in a freshly generated project.
 //!
-//! - A block of code is a new file, and one in `diff` is a change: of the file that the paragraph before it ends
-//!   with. What a change shows of the file must be there, once.
-//! - Each command is run, and must say what the page says. `cargo run` without anything runs on, until the page
-//!   has it stopped with Ctrl-C.
-//! - A block in `sh` says where to go, or the same as the one before it in another way.
+//! - A block of code is a new file. A block in `diff` is a change of a file. The preceding
+//!   paragraph ends with the file's name. The old lines of a change must occur in the file exactly
+//!   once.
+//! - Each command is run, and its output must match the page. A plain `cargo run` keeps running
+//!   until the page stops it with Ctrl-C.
+//! - A block in `sh` changes the directory, or repeats the preceding step in another way.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,9 +21,9 @@ pub(crate) fn page() -> String {
 
 #[test]
 fn tutorial_can_be_followed() {
-    // Always the same place, so that cargo has it once.
+    // Always the same directory, so that cargo can reuse its build.
     let home = repository::projects().join("tutorial");
-    fs::create_dir_all(&home).expect("the place for projects can be written");
+    fs::create_dir_all(&home).expect("the directory of projects is writable");
     let lock = fs::File::create(home.join("lock")).expect("a lock file");
     lock.lock().expect("file locks work here");
     let mut reader = Reader::at(home);
@@ -37,7 +38,7 @@ fn tutorial_can_be_followed() {
         reader.follow(step);
     }
     assert!(reader.service.is_none(), "the service was never stopped");
-    // No test of the project sees that this is missing.
+    // The project's own tests do not notice if this is missing.
     let metrics = fs::read_to_string(reader.file("docs/metrics.md")).expect("there is a list");
     assert!(metrics.contains("| `notes_written_total` |"), "{metrics}");
     let found = [files, changes, commands];
@@ -47,7 +48,7 @@ fn tutorial_can_be_followed() {
     );
 }
 
-/// What a page has its reader do.
+/// A step for the reader of a page.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     Go(String),
@@ -64,11 +65,11 @@ enum Step {
     Interrupt,
 }
 
-/// The steps of a page, in their order.
+/// The steps of a page, in order.
 fn read(page: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut place = None;
-    // What is between the fences is prose, code, prose, …
+    // The text between fences alternates: prose, code, prose, …
     let mut rest = page;
     while let Some((prose, more)) = rest.split_once("\n```") {
         let (code, more) = more.split_once("\n```\n").expect("a block has an end");
@@ -82,7 +83,7 @@ fn read(page: &str) -> Vec<Step> {
         let path = || {
             place
                 .clone()
-                .unwrap_or_else(|| panic!("of which file is\n{code}"))
+                .unwrap_or_else(|| panic!("no file name precedes\n{code}"))
         };
         let code = format!("{code}\n");
         match kind {
@@ -113,7 +114,7 @@ fn file_named_at_the_end_of(prose: &str) -> Option<String> {
     Some(path.to_owned())
 }
 
-/// The lines of a change that stay, and those with this mark.
+/// The unchanged lines of a diff, and those with this mark.
 fn side(change: &str, mark: char) -> String {
     let lines = change.split_inclusive('\n');
     let those = lines.filter_map(|line| match line.chars().next() {
@@ -125,7 +126,7 @@ fn side(change: &str, mark: char) -> String {
     those.collect()
 }
 
-/// Somebody who does what the page says.
+/// Executes the steps of the page.
 struct Reader {
     home: PathBuf,
     directory: PathBuf,
@@ -179,8 +180,9 @@ impl Reader {
     fn write(&self, path: &str, content: &str) {
         let file = self.file(path);
         assert!(!file.exists(), "{path} is there already");
-        fs::create_dir_all(file.parent().expect("it is in a directory")).expect("it can be made");
-        fs::write(file, content).expect("it can be written");
+        fs::create_dir_all(file.parent().expect("it is in a directory"))
+            .expect("the directory can be created");
+        fs::write(file, content).expect("the file can be written");
     }
 
     fn change(&self, path: &str, before: &str, after: &str) {
@@ -188,14 +190,14 @@ impl Reader {
         let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
         let changed = changed(&text, before, after);
         let changed = changed.unwrap_or_else(|times| panic!("{path} has {times} times\n{before}"));
-        fs::write(file, changed).expect("it can be written");
+        fs::write(file, changed).expect("the file can be written");
     }
 
     fn file(&self, path: &str) -> PathBuf {
-        assert!(self.service.is_none(), "nobody has stopped the service yet");
+        assert!(self.service.is_none(), "the service still runs");
         assert!(
             self.directory != self.home,
-            "nobody has gone to the project"
+            "no step has changed to the project's directory"
         );
         self.directory.join(path)
     }
@@ -203,7 +205,7 @@ impl Reader {
     fn run(&mut self, command: &str, expected: &str) {
         if let Some(command) = generating(command) {
             let name = command.split(' ').nth(2).expect("it has a name");
-            // That of the last time.
+            // The project of an earlier run.
             _ = fs::remove_dir_all(self.home.join(name));
             assert_like(expected, &shell(&command, &self.home));
         } else if matches!(command, "cargo run" | "cargo run --quiet") {
@@ -221,7 +223,7 @@ impl Reader {
         }
     }
 
-    /// With the ports that the service has, rather than those that it would have alone on a machine.
+    /// Replaces the documented ports with those of the running service.
     fn local(&self, text: &str) -> String {
         match &self.service {
             None => text.to_owned(),
@@ -232,7 +234,7 @@ impl Reader {
     }
 }
 
-/// The text with this in the place of that; or how often that is there, if not once.
+/// Replaces the only occurrence of a text. Otherwise returns the number of occurrences.
 fn changed(text: &str, before: &str, after: &str) -> Result<String, usize> {
     match text.matches(before).count() {
         1 => Ok(text.replacen(before, after, 1)),

@@ -1,5 +1,5 @@
-//! Secrets of every kind in one service, each with a canary in it, while its log tells all that it can: none
-//! of them sings anywhere.
+//! A service with a canary in secrets of every kind and a verbose log: no canary appears in any
+//! output.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,12 +10,12 @@ use harness::postgres::Postgres;
 use harness::service::{Launch, Service};
 use serde_json::json;
 
-/// What each secret has in it.
+/// The text that each secret contains.
 const CANARY: &str = "canary";
 
 const TOKEN: &str = "canary-of-the-operator";
 
-/// The faulty service (`tests/faults`) with a token of the operator, and a log that tells everything.
+/// The faulty service (`tests/faults`) with an operator token and the most verbose log.
 fn faulty(binary: PathBuf) -> Launch {
     Service::of(binary)
         .file("token", TOKEN)
@@ -24,7 +24,7 @@ fn faulty(binary: PathBuf) -> Launch {
         .set("http.http2", true)
 }
 
-/// With a secret wherever a client can put one.
+/// Adds a secret wherever a client can put one.
 fn with_secrets(request: Request) -> Request {
     request
         .header("authorization", "Bearer canary-of-a-client")
@@ -33,12 +33,13 @@ fn with_secrets(request: Request) -> Request {
         .json(&json!({ "password": "canary-in-a-body" }))
 }
 
-/// Asks for whatever can go wrong, and for all that an operator sees; stops, and looks for a canary in
-/// all of it. The handler at `failing` gives the database a value that it refuses, with that status.
-async fn none_sings(service: Service, failing: &str, status: u16) {
+/// Sends requests that fail, and reads every page of the operator; stops the service, and searches
+/// all output for a canary. The handler at `failing` sends a value to the database that it refuses,
+/// with that status.
+async fn assert_no_canary(service: Service, failing: &str, status: u16) {
     let (address, operator) = (service.http().await, service.operator().await);
     let mut answers = Vec::new();
-    let mut told = |what: &str, status: u16, answer: Answer| {
+    let mut record = |what: &str, status: u16, answer: Answer| {
         assert_eq!(answer.status, status, "{what}: {answer}");
         answers.push(answer);
     };
@@ -52,11 +53,11 @@ async fn none_sings(service: Service, failing: &str, status: u16) {
     ] {
         let what = format!("{request:?}");
         let answer = http::send(address, with_secrets(request)).await.unwrap();
-        told(&what, status, answer);
+        record(&what, status, answer);
     }
     for header in ["Bearer canary-of-a-guess", "Basic canary-of-the-operator"] {
         let request = Request::get("/api/state").header("authorization", header);
-        told(header, 401, http::send(operator, request).await.unwrap());
+        record(header, 401, http::send(operator, request).await.unwrap());
     }
     for (path, status) in [
         ("/metrics", 200),
@@ -66,25 +67,25 @@ async fn none_sings(service: Service, failing: &str, status: u16) {
         ("/readyz?verbose", 200),
     ] {
         let request = Request::get(path).header("authorization", &format!("Bearer {TOKEN}"));
-        told(path, status, http::send(operator, request).await.unwrap());
+        record(path, status, http::send(operator, request).await.unwrap());
     }
     for answer in answers {
-        // Its headers as well.
+        // Including the headers.
         let whole = format!("{:?} {}", answer.headers, answer.text());
         assert!(!whole.contains(CANARY), "{answer}");
     }
 
     let process = format!("/proc/{}", service.pid());
     for list in ["cmdline", "environ", "comm"] {
-        let shown = fs::read_to_string(format!("{process}/{list}")).unwrap();
-        assert!(!shown.contains(CANARY), "{list}: {shown}");
+        let content = fs::read_to_string(format!("{process}/{list}")).unwrap();
+        assert!(!content.contains(CANARY), "{list}: {content}");
     }
     let log = service.log().clone();
     let exit = service.stop().await;
     assert_eq!(exit.code, Some(0), "{exit}");
     for level in ["DEBUG", "ERROR"] {
         let is_there = exit.events.iter().any(|event| event.level == level);
-        assert!(is_there, "nothing is told at {level}: {exit}");
+        assert!(is_there, "no event at {level}: {exit}");
     }
     let panics = exit.events.iter();
     let panics = panics.filter(|event| event.message == "panicked");
@@ -104,7 +105,7 @@ async fn secrets_of_clients_and_operators_are_never_shown() {
         .unwrap()
         .ready()
         .await;
-    none_sings(service, "/pick", 500).await;
+    assert_no_canary(service, "/pick", 500).await;
 }
 
 #[tokio::test]
@@ -115,7 +116,7 @@ async fn database_password_is_never_shown() {
         .file("url", postgres.url("postgres"))
         .env("APP__DATABASE__URL_FILE", "url");
     let service = launch.start().await.unwrap().ready().await;
-    none_sings(service, "/cast", 422).await;
+    assert_no_canary(service, "/cast", 422).await;
 }
 
 #[tokio::test]
@@ -132,7 +133,7 @@ async fn password_in_a_url_on_the_command_line_is_refused() {
             assert!(!said.contains(CANARY), "{said}");
         }
     }
-    // Without a password, there is nothing to hide.
+    // Without a password, there is nothing to redact.
     let check = launch.arg("config").arg("check");
     let check = check.set("database.url", "postgres://somebody@127.0.0.1:1/nowhere");
     let output = check.run().await.unwrap();

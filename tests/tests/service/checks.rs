@@ -1,4 +1,4 @@
-//! Targets are checked, by one process or by several, and whatever ends one of them, it goes on.
+//! One or several processes check targets, and checks continue after each kind of stop.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::exports::run;
 
-/// What is watched: it answers each request with 200, unless it is told to wait.
+/// A watched server: it answers each request with 200, or delays it on demand.
 struct Watched {
     address: SocketAddr,
     asked: Asked,
@@ -26,7 +26,7 @@ struct Watched {
     _life: JoinSet<()>,
 }
 
-/// How often each path was asked for.
+/// The number of requests for each path.
 type Asked = Arc<Mutex<BTreeMap<String, usize>>>;
 
 impl Watched {
@@ -59,9 +59,9 @@ impl Watched {
         self.asked.lock().unwrap().get(path).copied().unwrap_or(0)
     }
 
-    /// Waits until this was asked for so often.
-    async fn was_asked(&self, path: &str, times: usize) {
-        let what = format!("{path} asked for {times} times");
+    /// Waits until this path was requested this many times.
+    async fn wait_for_requests(&self, path: &str, times: usize) {
+        let what = format!("{times} requests for {path}");
         eventually(&what, async || (self.times(path) >= times).then_some(())).await;
     }
 }
@@ -84,7 +84,7 @@ async fn converse(
     Some(())
 }
 
-/// A service that may ask what is on this machine.
+/// A monitor that may request addresses on this machine.
 fn monitor() -> Launch {
     crate::monitor()
         .set("monitor.scheduled", true)
@@ -102,7 +102,7 @@ async fn add_as(service: &Service, target: &Value) -> i64 {
     answer.json()["id"].as_i64().unwrap()
 }
 
-/// The results of a target, the newest first.
+/// The results of a target, newest first.
 async fn results(service: &Service, target: i64) -> Vec<Value> {
     let path = format!("/v1/targets/{target}/checks");
     let answer = http::get(service.http().await, &path).await.unwrap();
@@ -110,8 +110,8 @@ async fn results(service: &Service, target: i64) -> Vec<Value> {
     answer.json()["checks"].as_array().unwrap().clone()
 }
 
-/// Waits until a target has so many results.
-async fn has_results(service: &Service, target: i64, count: usize) -> Vec<Value> {
+/// Waits until a target has this many results.
+async fn wait_for_results(service: &Service, target: i64, count: usize) -> Vec<Value> {
     eventually(&format!("{count} results"), async || {
         let found = results(service, target).await;
         (found.len() >= count).then_some(found)
@@ -125,7 +125,7 @@ async fn new_target_is_checked_at_once_and_on_request() {
     let service = monitor().start().await.unwrap().ready().await;
 
     let target = add(&service, &watched.url("/")).await;
-    let found = has_results(&service, target, 1).await;
+    let found = wait_for_results(&service, target, 1).await;
 
     assert_eq!(
         (&found[0]["is_up"], &found[0]["status"]),
@@ -134,7 +134,7 @@ async fn new_target_is_checked_at_once_and_on_request() {
     let ask = |target| Request::post(&format!("/v1/targets/{target}/checks"));
     let asked = http::send(service.http().await, ask(target)).await.unwrap();
     assert_eq!(asked.status, 202, "{asked}");
-    has_results(&service, target, 2).await;
+    wait_for_results(&service, target, 2).await;
     assert_eq!(watched.times("/"), 2);
 
     let path = format!("/v1/targets/{target}/checks?limit=1");
@@ -156,7 +156,7 @@ async fn local_addresses_are_refused_unless_allowed() {
     let service = crate::monitor().set("monitor.scheduled", true);
     let service = service.start().await.unwrap().ready().await;
     let target = add(&service, &watched.url("/")).await;
-    let found = has_results(&service, target, 1).await;
+    let found = wait_for_results(&service, target, 1).await;
     assert_eq!(found[0]["reason"], "refused_address");
     assert_eq!(watched.times("/"), 0);
 }
@@ -169,7 +169,7 @@ async fn stop_finishes_running_checks() {
     let launch = monitor().directory(directory.path());
     let service = launch.clone().start().await.unwrap().ready().await;
     let target = add(&service, &watched.url("/")).await;
-    watched.was_asked("/", 1).await;
+    watched.wait_for_requests("/", 1).await;
 
     service.signal(Signal::TERM);
     service.event("draining").await;
@@ -190,7 +190,7 @@ async fn unfinished_checks_run_after_the_next_start() {
     let launch = monitor()
         .directory(directory.path())
         .set("shutdown.tasks", "1s")
-        // One is under way, and the others wait, for longer than this test does.
+        // One check is in flight, and the others wait, for longer than this test runs.
         .set("monitor.checks_at_once", 1)
         .set("monitor.default_timeout", "60s")
         .set("monitor.lease", "1h");
@@ -200,7 +200,7 @@ async fn unfinished_checks_run_after_the_next_start() {
         targets.push(add(&service, &watched.url(path)).await);
     }
     let taken_on = "SELECT count(*) FROM schedule WHERE leased_until > 0";
-    eventually("three that are taken on", async || {
+    eventually("three queued checks", async || {
         let taken = run(&service, taken_on).await;
         (taken.trim() == "3").then_some(())
     })
@@ -209,13 +209,13 @@ async fn unfinished_checks_run_after_the_next_start() {
     let exit = service.stop().await;
 
     assert_eq!(exit.code, Some(0), "{exit}");
-    // Whatever else there is to do here, it waits for no check.
+    // A stop does not wait for a check.
     assert!(exit.took < Duration::from_secs(20), "took {:?}", exit.took);
 
     watched.answers.send_replace(true);
     let service = launch.start().await.unwrap().ready().await;
     for target in targets {
-        has_results(&service, target, 1).await;
+        wait_for_results(&service, target, 1).await;
     }
     assert_eq!(service.stop().await.code, Some(0));
 }
@@ -225,14 +225,14 @@ async fn killed_check_runs_when_its_lease_expires() {
     let watched = Watched::listen().await;
     watched.answers.send_replace(false);
     let directory = tempfile::tempdir().unwrap();
-    // Neither ends before this test says so.
+    // Both requests end only when this test releases them.
     let launch = monitor()
         .directory(directory.path())
         .set("monitor.default_timeout", "60s")
         .set("monitor.lease", "1h");
     let service = launch.clone().start().await.unwrap().ready().await;
     let target = add(&service, &watched.url("/")).await;
-    watched.was_asked("/", 1).await;
+    watched.wait_for_requests("/", 1).await;
 
     service.signal(Signal::KILL);
     assert_eq!(service.exit().await.signal, Some(9));
@@ -240,11 +240,11 @@ async fn killed_check_runs_when_its_lease_expires() {
 
     let service = launch.start().await.unwrap().ready().await;
     let other = add(&service, &watched.url("/other")).await;
-    has_results(&service, other, 1).await;
-    assert_eq!(watched.times("/"), 1, "it is leased");
+    wait_for_results(&service, other, 1).await;
+    assert_eq!(watched.times("/"), 1, "the target is leased");
 
     run(&service, "UPDATE schedule SET leased_until = 1").await;
-    has_results(&service, target, 1).await;
+    wait_for_results(&service, target, 1).await;
     assert_eq!(watched.times("/"), 2);
     assert_eq!(service.stop().await.code, Some(0));
 }
@@ -258,7 +258,7 @@ async fn replicas(postgres: &Postgres) -> Vec<Service> {
         .set("monitor.allow_private", true)
         .set("monitor.lease", "4s")
         .set("monitor.per_host", TARGETS)
-        // On a slow machine, those that are held run out of time: then that is their result.
+        // On a slow machine, delayed requests time out: then that is their result.
         .set("monitor.retries", 0)
         .set("monitor.breaker_failures", 1_000_000);
     let mut replicas = Vec::new();
@@ -277,8 +277,8 @@ async fn one_by_one<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     outputs
 }
 
-/// Waits until each target has had so many checks since then.
-async fn goes_on(postgres: &Postgres, since: &str, times: usize) {
+/// Waits until each target was checked this many times since then.
+async fn wait_for_checks(postgres: &Postgres, since: &str, times: usize) {
     let query = format!(
         "SELECT count(*) FROM (
              SELECT target_id FROM checks WHERE due_at > {since}
@@ -302,31 +302,31 @@ async fn replicas_run_each_check_once() {
         let url = watched.url(&format!("/{number}"));
         add_as(&running[0], &json!({ "url": url, "enabled": false })).await;
     }
-    // More often than the API allows, and before anybody has checked them.
+    // More often than the API allows, and before the first check.
     let often = "UPDATE targets SET interval_seconds = 1, timeout_seconds = 5, enabled = true";
     postgres.query("postgres", often).await.unwrap();
-    goes_on(&postgres, "0", 4).await;
+    wait_for_checks(&postgres, "0", 4).await;
     for exit in one_by_one(running.into_iter().map(Service::stop)).await {
         assert_eq!(exit.code, Some(0), "{exit}");
     }
 
-    // What was asked for is what was due: nothing twice, and nothing that was not kept.
-    let asked = asked_beside_results(&postgres, &watched).await;
+    // Each request has one result: no duplicate requests, and no lost results.
+    let asked = requests_without_result(&postgres, &watched).await;
     assert_eq!(asked, [0; TARGETS]);
-    each_was_due_once_in_its_period(&postgres).await;
+    assert_periods(&postgres).await;
 
     let mut running = replicas(&postgres).await;
     watched.answers.send_replace(false);
     let before = watched.asked.lock().unwrap().values().sum::<usize>();
-    eventually("checks under way", async || {
+    eventually("checks in flight", async || {
         let asked = watched.asked.lock().unwrap().values().sum::<usize>();
         (asked > before + TARGETS / 2).then_some(())
     })
     .await;
-    // Whoever came first may have taken all that was due.
-    let killed = eventually("somebody with checks under way", async || {
+    // The first replica may have leased all due targets.
+    let killed = eventually("a replica with checks in flight", async || {
         for (index, replica) in running.iter().enumerate() {
-            if under_way(replica).await > 0 {
+            if checks_in_flight(replica).await > 0 {
                 return Some(index);
             }
         }
@@ -340,20 +340,20 @@ async fn replicas_run_each_check_once() {
 
     let now = "(SELECT max(leased_until) FROM schedule)";
     let now = postgres.query("postgres", now).await.unwrap();
-    goes_on(&postgres, &now, 2).await;
+    wait_for_checks(&postgres, &now, 2).await;
     for exit in one_by_one(running.into_iter().map(Service::stop)).await {
         assert_eq!(exit.code, Some(0), "{exit}");
     }
-    // Of what the dead one had under way or had not written down, each was asked for once more.
-    let asked = asked_beside_results(&postgres, &watched).await;
+    // Checks that the killed replica had in flight or not stored were requested once more.
+    let asked = requests_without_result(&postgres, &watched).await;
     let again = asked.iter().sum::<usize>();
     assert!(asked.iter().all(|more| *more <= 1), "{asked:?}");
-    assert!(again > 0, "it had nothing under way");
-    each_was_due_once_in_its_period(&postgres).await;
+    assert!(again > 0, "the killed replica had no checks in flight");
+    assert_periods(&postgres).await;
 }
 
-/// How many checks this replica has begun that have not ended.
-async fn under_way(replica: &Service) -> usize {
+/// The number of checks in flight on this replica.
+async fn checks_in_flight(replica: &Service) -> usize {
     let metrics = replica.ask("/metrics").await;
     let text = metrics.text();
     let counted = |name: &str| {
@@ -364,8 +364,8 @@ async fn under_way(replica: &Service) -> usize {
     begun.saturating_sub(counted("monitor_check_duration_seconds_count"))
 }
 
-/// Of each target, how many requests there were that have left no result.
-async fn asked_beside_results(postgres: &Postgres, watched: &Watched) -> Vec<usize> {
+/// The number of requests without a result, by target.
+async fn requests_without_result(postgres: &Postgres, watched: &Watched) -> Vec<usize> {
     let counted = "SELECT substring(url from '[^/]*$'), count(*) FROM checks
          JOIN targets ON id = target_id GROUP BY url";
     let counted = postgres.query("postgres", counted).await.unwrap();
@@ -375,13 +375,13 @@ async fn asked_beside_results(postgres: &Postgres, watched: &Watched) -> Vec<usi
         let results = count.parse().unwrap();
         asked
             .checked_sub(results)
-            .expect("what has a result was asked for")
+            .expect("a result without a request")
     });
     beside.collect()
 }
 
-/// A period is never shorter than by its jitter.
-async fn each_was_due_once_in_its_period(postgres: &Postgres) {
+/// Jitter is the only deviation by which a period may be shorter.
+async fn assert_periods(postgres: &Postgres) {
     let early = "SELECT count(*) FROM (
              SELECT due_at - lag(due_at) OVER (PARTITION BY target_id ORDER BY due_at) AS period
              FROM checks

@@ -1,4 +1,4 @@
-//! The command line does what its help says, and says with its exit code how that went.
+//! The commands do what their help says, and report the outcome with their exit codes.
 
 use std::process::Command;
 
@@ -135,7 +135,11 @@ async fn healthcheck_works_at_the_connection_limit() {
         assert_eq!((check.code, check.stdout.as_str()), (Some(0), passed));
     }
     let check = hello().arg("healthcheck").arg("healthz").run();
-    assert_eq!(check.await.unwrap().code, Some(2), "there is no such probe");
+    assert_eq!(
+        check.await.unwrap().code,
+        Some(2),
+        "the probe does not exist"
+    );
     assert_eq!(inside.get("/livez").await.unwrap().status, 200);
 }
 
@@ -157,7 +161,7 @@ async fn service_with_pending_migrations_names_the_command() {
     let careful = here.clone().set("database.migrate_on_start", false);
     assert!(
         !directory.path().join("data").exists(),
-        "a check makes nothing"
+        "a check creates no file"
     );
 
     let refused = careful.clone().start().await.unwrap().exit().await;
@@ -188,7 +192,7 @@ async fn data_survives_a_restart_in_one_file() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
-    assert_eq!(left, ["service.db"], "the write-ahead log was folded in");
+    assert_eq!(left, ["service.db"], "the write-ahead log was checkpointed");
 
     let running = here.start().await.unwrap().ready().await;
     let greeted = http::send(running.http().await, visit).await.unwrap();

@@ -1,4 +1,4 @@
-//! All results of a target in one answer: as long as it may be, and whatever happens meanwhile.
+//! Exports of all results of a target in one response, of any length, under failures.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::net::{TcpSocket, TcpStream};
 
 const MIB: u64 = 1024 * 1024;
 
-/// Longer than any answer here takes; only a failure waits for it.
+/// An upper bound: only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// A service with one target that has so many results, one a millisecond.
+/// A service with one target and this many results, one per millisecond.
 async fn with_results(launch: Launch, count: usize) -> Service {
     let service = launch.start().await.unwrap().ready().await;
     let target = Request::post("/v1/targets").json(&json!({"url": "http://a.example"}));
@@ -29,10 +29,10 @@ async fn with_results(launch: Launch, count: usize) -> Service {
     service
 }
 
-/// What the database says to this, which another process asks.
+/// Runs statements on the database, in another process.
 pub(crate) async fn run(service: &Service, statements: &str) -> String {
     let database = service.directory().join("data/service.db");
-    // The service may be writing just now.
+    // The service may hold the write lock.
     let waits = format!(".timeout {}", PATIENCE.as_millis());
     let sqlite = Service::of("sqlite3").arg("-cmd").arg(waits);
     let sqlite = sqlite.arg(database).arg(statements);
@@ -41,7 +41,7 @@ pub(crate) async fn run(service: &Service, statements: &str) -> String {
     ran.stdout
 }
 
-/// Somebody who reads an export, and only as much as they are told to.
+/// A client that reads an export only as far as the test demands.
 struct Reader {
     stream: TcpStream,
     lines: usize,
@@ -49,10 +49,10 @@ struct Reader {
 }
 
 impl Reader {
-    /// Asks, and reads the first bytes.
+    /// Sends the request, and reads the first bytes.
     async fn ask(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
-        // Nobody but the service has much of what is not read.
+        // A small buffer, so that unread data stays in the service.
         socket.set_recv_buffer_size(8 * 1024).unwrap();
         let mut stream = socket.connect(address).await.unwrap();
         let request =
@@ -64,15 +64,18 @@ impl Reader {
             end: Vec::new(),
         };
         let first = reader.read().await;
-        assert!(first.starts_with(b"HTTP/1.1 200"), "there is an answer");
+        assert!(
+            first.starts_with(b"HTTP/1.1 200"),
+            "the response has status 200"
+        );
         reader
     }
 
-    /// Reads some: nothing when it is over. Whether it ended or broke off is told by its last bytes.
+    /// Reads some bytes: none at the end. The last bytes show whether the response is complete.
     async fn read(&mut self) -> Vec<u8> {
         let mut bytes = vec![0; 64 * 1024];
         let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut bytes)).await;
-        bytes.truncate(read.expect("it goes on").unwrap_or(0));
+        bytes.truncate(read.expect("a read within the time limit").unwrap_or(0));
         for byte in &bytes {
             let is_end = self.end.last() == Some(&b'}') && *byte == b'\n';
             self.lines += usize::from(is_end);
@@ -83,7 +86,7 @@ impl Reader {
         bytes
     }
 
-    /// Reads all that comes, and says whether that is the whole.
+    /// Reads the rest, and returns whether the response is complete.
     async fn finish(&mut self) -> bool {
         while !self.read().await.is_empty() {}
         self.end.ends_with(b"\r\n0\r\n\r\n")
@@ -93,34 +96,37 @@ impl Reader {
 #[tokio::test]
 async fn export_of_a_million_rows_uses_constant_memory() {
     const RESULTS: usize = 1_000_000;
-    // Whoever reads nothing for a while is waited for.
+    // A slow reader is not closed before `http.write_timeout`.
     let launch = crate::monitor().set("http.write_timeout", "10m");
     let service = with_results(launch, RESULTS).await;
     let address = service.http().await;
     let at_first = service.rss();
 
     let mut reader = Reader::ask(address).await;
-    assert!(reader.finish().await, "the answer is whole");
+    assert!(reader.finish().await, "the response is complete");
     assert_eq!(reader.lines, RESULTS);
     let one = service.peak_rss();
 
-    // More of them than there are connections to the database, and all of them slow.
+    // More slow readers than database connections.
     let mut slow = Vec::new();
     for _ in 0..20 {
         slow.push(Reader::ask(address).await);
     }
     let others = http::get(address, "/v1/targets").await.unwrap();
-    assert_eq!(others.status, 200, "nobody has their connection");
+    assert_eq!(others.status, 200, "no export holds a connection");
     for _ in 0..20 {
         for reader in &mut slow {
-            assert!(!reader.read().await.is_empty(), "it goes on");
+            assert!(!reader.read().await.is_empty(), "the response continues");
         }
     }
-    assert!(slow.pop().unwrap().finish().await, "the answer is whole");
+    assert!(
+        slow.pop().unwrap().finish().await,
+        "the response is complete"
+    );
 
     let most = service.peak_rss();
     println!(
-        "{} MiB at first, {} at most with one who reads, {} with twenty",
+        "{} MiB at first, {} at most with one reader, {} with twenty",
         at_first / MIB,
         one / MIB,
         most / MIB
@@ -136,11 +142,14 @@ async fn interrupted_export_is_visibly_incomplete() {
     let mut reader = Reader::ask(service.http().await).await;
     run(&service, "ALTER TABLE checks RENAME TO gone").await;
 
-    assert!(!reader.finish().await, "it seems whole");
+    assert!(
+        !reader.finish().await,
+        "the truncated response looks complete"
+    );
 
     assert!((1..200_000).contains(&reader.lines), "{}", reader.lines);
-    let told = service.event("an export broke off").await;
-    assert!(told.field("request_id").is_string(), "{told}");
+    let event = service.event("an export broke off").await;
+    assert!(event.field("request_id").is_string(), "{event}");
     let metrics = service.ask("/metrics").await;
     let counted = "monitor_exports_total{outcome=\"broken\"} 1";
     assert!(metrics.text().contains(counted), "{metrics}");
@@ -158,13 +167,16 @@ async fn export_may_finish_during_the_drain() {
         service.signal(Signal::TERM);
         service.event("draining").await;
         if reads {
-            assert!(reader.finish().await, "the answer is whole");
+            assert!(reader.finish().await, "the response is complete");
             assert_eq!(reader.lines, 200_000);
         }
         let exit = service.exit().await;
         assert_eq!(exit.code, Some(if reads { 0 } else { 3 }), "{exit}");
         if !reads {
-            assert!(!reader.finish().await, "it seems whole");
+            assert!(
+                !reader.finish().await,
+                "the truncated response looks complete"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Services as their owners run them: the commands, settings, secrets and stops of `hello`, and what
-//! `monitor` does.
+//! The services as their owners run them: commands, settings, secrets and stops of `hello`, and the
+//! features of `monitor`.
 
 mod canaries;
 mod checks;
@@ -20,12 +20,14 @@ fn hello() -> Launch {
 
 /// The service `monitor`, not started yet.
 fn monitor() -> Launch {
-    // It checks no targets. As a variable, so that a test may still set it otherwise.
+    // Disables the scheduler. As a variable, so that a test can still override it.
     Service::of(fleet::MONITOR.binary()).env("APP__MONITOR__SCHEDULED", "false")
 }
 
-/// Why a start did not succeed, as the log says it.
+/// The cause of a failed start, from the log.
 fn cause_of(exit: &Exit) -> String {
-    let failed = exit.event("failed").expect("the log says why");
+    let failed = exit
+        .event("failed")
+        .expect("the log has the event `failed`");
     failed.field("cause").to_string()
 }

@@ -50,7 +50,7 @@ async fn postgres_errors_name_the_reason_without_a_password() {
         .unwrap();
     let port = postgres.port();
     for (url, reason, on_start) in [
-        // These do not get better by waiting.
+        // Waiting does not cure these errors, so the start fails at once.
         (
             format!("postgres://postgres:wrong-9a7e@127.0.0.1:{port}/postgres"),
             "password",

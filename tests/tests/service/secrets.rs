@@ -1,4 +1,4 @@
-//! A secret is used, and shown nowhere.
+//! Secrets are used, and appear in no output.
 
 use std::fs;
 
@@ -119,7 +119,7 @@ async fn client_data_is_not_logged() {
                 .header("content-type", "application/json")
                 .body(body.to_owned());
             let answer = http::send(address, request).await.unwrap();
-            // The second time, the first one is there already.
+            // The second time, the row exists already.
             let status = if answer.status == 409 { 409 } else { status };
             assert_eq!(answer.status, status, "{body}: {answer}");
             if status != 201 {
@@ -149,11 +149,11 @@ async fn client_data_is_not_logged() {
     assert!(!exit.stderr.contains(SECRET), "{}", exit.stderr);
 }
 
-/// A request over HTTP/2 for a path that is none, with a query that is a secret.
-fn for_no_path() -> Vec<u8> {
+/// An HTTP/2 request for an invalid path, with a secret query.
+fn invalid_path_request() -> Vec<u8> {
     const SETTINGS: u8 = 4;
     const HEADERS: u8 = 1;
-    /// It ends the headers, and the stream.
+    /// `END_HEADERS` and `END_STREAM`.
     const ALL: u8 = 4 | 1;
     let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
         let length = u8::try_from(payload.len()).unwrap();
@@ -161,7 +161,7 @@ fn for_no_path() -> Vec<u8> {
     };
     let path = format!("/v1/targets?token={SECRET} {SECRET}");
     let length = u8::try_from(path.len()).unwrap();
-    // `:method GET`, `:scheme http`, `:authority here`, and `:path`, as HPACK writes them.
+    // The HPACK encoding of `:method GET`, `:scheme http`, `:authority here`, and `:path`.
     let head = [
         b"\x82\x86\x41\x04here\x44" as &[_],
         &[length],
@@ -178,22 +178,22 @@ fn for_no_path() -> Vec<u8> {
 
 #[tokio::test]
 async fn library_errors_do_not_log_client_data() {
-    /// Of the stream, for the reason that the protocol was not kept to.
+    /// `RST_STREAM` with the code `PROTOCOL_ERROR`.
     const RESET: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 1];
-    for (filter, is_told) in [("trace", false), ("debug,h2=debug", true)] {
+    for (filter, is_logged) in [("trace", false), ("debug,h2=debug", true)] {
         let launch = monitor().set("log.filter", filter).set("http.http2", true);
         let running = launch.start().await.unwrap().ready().await;
         let address = running.http().await;
         let mut client = Conversation::open(address).await.unwrap();
-        client.write(for_no_path()).await.unwrap();
+        client.write(invalid_path_request()).await.unwrap();
         client.until(RESET).await.unwrap();
 
         let exit = running.stop().await;
 
         let mut events = exit.events.iter().map(|event| format!("{event:?}"));
-        // Whoever asks for it by name is told all.
+        // An explicit filter for a target may log secrets.
         let found = events.find(|event| event.contains(SECRET));
-        assert_eq!(found.is_some(), is_told, "{filter}: {found:?}");
+        assert_eq!(found.is_some(), is_logged, "{filter}: {found:?}");
         assert!(!exit.stderr.contains(SECRET), "{}", exit.stderr);
     }
 }

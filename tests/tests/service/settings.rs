@@ -1,4 +1,4 @@
-//! Settings, from every layer of a real process.
+//! Settings from every source, in a real process.
 
 use std::collections::BTreeMap;
 
@@ -135,7 +135,7 @@ async fn config_check_reports_all_problems_at_once() {
     assert_eq!(
         std::fs::read_dir(directory.path()).unwrap().count(),
         0,
-        "nothing was made"
+        "no file was created"
     );
 
     let fine = hello().arg("config").arg("check").run().await.unwrap();
@@ -212,10 +212,10 @@ async fn failed_start_is_reported_with_logging_off() {
         .set("log.filter", "inof")
         .run()
         .await;
-    assert_eq!(mistyped.unwrap().code, Some(1), "a level that is none");
+    assert_eq!(mistyped.unwrap().code, Some(1), "an invalid level");
 }
 
-/// Columns are for people.
+/// Removes the padding of columns.
 fn squeezed(text: &str) -> String {
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     text.lines().map(words).collect::<Vec<_>>().join("\n") + "\n"

@@ -1,4 +1,4 @@
-//! A stop ends by its deadline, whatever clients do, and says what it had to leave.
+//! A stop ends by its deadline, whatever clients do, and reports what it abandoned.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The faulty service (`tests/faults`) with the feature `otlp`, as a real process, and a collector that
-//! accepts what it exports, or does not.
+//! The faulty service (`tests/faults`) with the feature `otlp`, as a real process, with a collector
+//! that accepts or refuses its exports.
 
 mod outages;
 mod secrets;
@@ -12,7 +12,7 @@ use harness::fleet;
 use harness::http::{self, Answer, Request};
 use harness::service::{Launch, Service};
 
-/// The trace of a client, and the id of its span.
+/// The trace id of a client. The id of its span follows.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
@@ -28,7 +28,7 @@ async fn exporting_to(collector: &Collector) -> Service {
     launch.start().await.unwrap().ready().await
 }
 
-/// Sends a request as a proxy does that has sampled it, or has not.
+/// Sends a request as from a proxy, with the trace sampled or not.
 async fn ask(service: &Service, path: &str, is_sampled: bool) -> Answer {
     let flags = u8::from(is_sampled);
     let request = Request::get(path)

@@ -7,7 +7,7 @@ use harness::service::{Service, Signal};
 
 use crate::{ask, exporting_to, traced};
 
-/// How long many requests take, one after the other.
+/// The time of many requests, one after another.
 async fn many(service: &Service) -> Duration {
     let begun = Instant::now();
     for _ in 0..200 {
@@ -52,7 +52,7 @@ async fn an_outage_of_the_collector_is_logged_once() {
     collector.requests(2).await;
     collector.manner(Manner::Takes);
 
-    // The service sends the next spans when it tries again.
+    // The service sends the next spans when it retries.
     ask(&service, "/guests", true).await;
     collector
         .span("span after the outage", |span| span.name == "GET /guests")
@@ -80,7 +80,7 @@ async fn a_stalled_collector_slows_no_request_and_takes_little_memory() {
     assert!(then < first * 2, "{then:?} after {first:?}");
     let grown = service.rss().saturating_sub(before);
     // Two thousand spans are queued, and more than five thousand have ended.
-    assert!(grown < 8 << 20, "it has grown by {grown} bytes");
+    assert!(grown < 8 << 20, "memory has grown by {grown} bytes");
     let metrics = service.ask("/metrics").await;
     let lost = metrics.text().lines().find_map(|line| {
         line.strip_prefix(r#"otlp_spans_total{outcome="lost"} "#)?

@@ -1,4 +1,4 @@
-//! Secrets and values of clients are not exported.
+//! Secrets and client input are not exported.
 
 use harness::collector::Collector;
 use harness::fleet;

@@ -48,9 +48,9 @@ async fn malformed_authorities_are_refused_at_the_start() {
             .env("APP__OTLP__AUTHORITIES_FILE", "authority.pem");
         let exit = launch.start().await.unwrap().exit().await;
         assert_eq!(exit.code, Some(1), "{exit}");
-        let told = exit.to_string();
+        let output = exit.to_string();
         assert!(
-            told.contains("otlp.authorities") && told.contains("PEM"),
+            output.contains("otlp.authorities") && output.contains("PEM"),
             "{exit}"
         );
     }

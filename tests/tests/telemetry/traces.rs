@@ -88,7 +88,7 @@ async fn requests_that_are_not_sampled_are_not_exported() {
 
     ask(&trusting, "/guests", false).await;
     http::get(trusting.http().await, "/guests").await.unwrap();
-    // A client that is no trusted proxy does not decide.
+    // The sampling flag of an untrusted client is ignored.
     ask(&suspicious, "/guests", true).await;
     // The stop exports the queued spans.
     for service in [trusting, suspicious] {
@@ -143,7 +143,7 @@ async fn a_failed_request_is_a_failed_span() {
             ],
         );
     }
-    // A mistake of the client is no failure of the span.
+    // A client error does not mark the span as failed.
     ask(&service, "/nowhere", true).await;
     let span = collector
         .span("unmatched", |span| span.name == "GET unmatched")

@@ -1,5 +1,5 @@
-//! What the service is compared with: `contender WHICH ADDRESS` serves the same two routes with hyper
-//! alone, with axum alone, or with axum and the layers that most services put around it: with tower-http's
+//! The servers that the service is compared with: `contender WHICH ADDRESS` serves the same two
+//! routes with hyper alone, with axum alone, or with axum and the usual layers: with tower-http's
 //! `TraceLayer`, or with one event for each request instead.
 
 use std::convert::Infallible;
@@ -59,7 +59,7 @@ fn routes() -> Router {
     )
 }
 
-/// hyper, as its guide shows it.
+/// hyper, as in its guide.
 async fn bare(listener: TcpListener) -> Outcome {
     loop {
         let (stream, _) = listener.accept().await?;
@@ -103,8 +103,8 @@ fn refused(status: StatusCode) -> hyper::Response<Full<Bytes>> {
     response
 }
 
-/// axum with a log in JSON, request ids, deadlines, caught panics and metrics, each from the crate
-/// that is known for it, in the order of their documentation.
+/// axum with a JSON log, request ids, deadlines, caught panics and metrics, each from the
+/// best-known crate, in the order that their documentation recommends.
 async fn usual(listener: TcpListener) -> Outcome {
     let _written = observed()?;
     let layers = ServiceBuilder::new()
@@ -123,7 +123,7 @@ async fn usual(listener: TcpListener) -> Outcome {
     Ok(axum::serve(listener, routes).await?)
 }
 
-/// The same with one event for each request and no span, as those do who have measured.
+/// The same with one event for each request instead of a span, as in services that were tuned.
 async fn lean(listener: TcpListener) -> Outcome {
     let _written = observed()?;
     let layers = ServiceBuilder::new()
@@ -144,7 +144,7 @@ fn timeout() -> TimeoutLayer {
     TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(30))
 }
 
-/// A log that does not wait for its file, and metrics.
+/// Installs a log that does not block on its file, and metrics.
 fn observed() -> Result<WorkerGuard, Box<dyn Error>> {
     let (writer, written) = tracing_appender::non_blocking(std::io::stdout());
     tracing_subscriber::fmt().json().with_writer(writer).init();
@@ -176,7 +176,7 @@ async fn logged(request: Request, next: Next) -> Response {
     response
 }
 
-/// As axum's own example does it.
+/// As in axum's own example.
 async fn measured(request: Request, next: Next) -> Response {
     static DESCRIBED: Once = Once::new();
     DESCRIBED.call_once(|| {

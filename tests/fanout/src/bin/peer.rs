@@ -1,5 +1,5 @@
-//! Whom everybody asks who fans out: `peer ADDRESS` answers each request five milliseconds after it came,
-//! on connections that are kept, and does as little as it can besides.
+//! The peer that both measured clients request: `peer ADDRESS` answers each request five
+//! milliseconds after its arrival, on kept connections, with as little other work as possible.
 
 use std::error::Error;
 use std::io;
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Nobody asks for more before there is an answer, and no request has a body.
+/// Serves one connection. It relies on clients that do not pipeline and send no bodies.
 async fn converse(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut head = [0; 4096];

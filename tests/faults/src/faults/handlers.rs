@@ -62,7 +62,7 @@ async fn never() {
     std::future::pending::<()>().await;
 }
 
-/// So many lines, with a pause between them.
+/// This many lines, with a pause between them.
 async fn pieces(Query(Pieces { chunks, ms }): Query<Pieces>) -> Body {
     let lines = stream::unfold(0, move |sent| async move {
         if sent == chunks {
@@ -76,7 +76,7 @@ async fn pieces(Query(Pieces { chunks, ms }): Query<Pieces>) -> Body {
     Body::from_stream(lines)
 }
 
-/// So many bytes, as fast as the client reads them.
+/// This many bytes, as fast as the client reads them.
 async fn big(Query(Size { bytes }): Query<Size>) -> Body {
     const PIECE: &[u8] = &[b'x'; 64 * 1024];
     Body::from_stream(stream::unfold(bytes, |left| async move {
@@ -130,7 +130,7 @@ async fn say() {
     tracing::debug!("said");
 }
 
-/// An event of so many bytes, for tests of the log buffer.
+/// Logs an event of this size, for tests of the log buffer.
 async fn shout(Query(size): Query<Size>) {
     tracing::info!(text = "x".repeat(size.bytes), "shouted");
 }

@@ -1,4 +1,4 @@
-//! Handlers whose traces tests look at: a statement, a failure, and a call to another service.
+//! Handlers for tests of traces: a statement, a failure, and a call to another service.
 
 use axum::Router;
 use axum::extract::State;

@@ -1,4 +1,5 @@
-//! Who asks the peer, and the peer: each is a process.
+//! The processes of the measurement: the service, the Python script, and the peer that they
+//! request.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,17 +20,17 @@ use crate::python;
 use crate::repository;
 use crate::variant::Variant;
 
-/// Requests that are under way: the next one begins where one comes to its end.
+/// The number of requests in flight. The next one begins when one ends.
 const REQUESTS: usize = 2;
 
-/// What it took to check so many URLs.
+/// The resources used to check this many URLs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Turn {
     pub(super) took: Duration,
     pub(super) used: Duration,
 }
 
-/// Sends a request, and gives the body of what is answered.
+/// Sends a request, and returns the body of the response.
 pub(super) fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<Vec<u8>> {
     stream.write_all(request)?;
     let mut reader = BufReader::new(stream);
@@ -56,7 +57,7 @@ pub(super) enum Side {
 
 pub(super) const SIDES: [Side; 2] = [Side::Ours, Side::Python];
 
-/// Where they are built, and run.
+/// The directory in which they are built and run.
 pub(super) struct Place {
     service: PathBuf,
     peer: PathBuf,
@@ -64,7 +65,7 @@ pub(super) struct Place {
     directory: TempDir,
 }
 
-/// A process that runs until this is dropped.
+/// A process that is killed on drop.
 pub(super) struct Running(Child);
 
 pub(super) struct Peer {
@@ -72,7 +73,7 @@ pub(super) struct Peer {
     _process: Running,
 }
 
-/// Whoever asks the peer.
+/// A process that requests the peer.
 pub(super) enum Asker {
     Ours {
         process: Running,
@@ -163,8 +164,8 @@ impl Place {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut process = Running::of(&mut command)?;
-        let input = process.0.stdin.take().context("it is piped")?;
-        let output = process.0.stdout.take().context("it is piped")?;
+        let input = process.0.stdin.take().context("a piped stream")?;
+        let output = process.0.stdout.take().context("a piped stream")?;
         let mut output = BufReader::new(output);
         let mut made_of = String::new();
         output.read_line(&mut made_of)?;
@@ -177,7 +178,7 @@ impl Place {
     }
 }
 
-/// So many URLs of the peer, none twice.
+/// A request to check this many different URLs of the peer.
 fn request(peer: SocketAddr, batch: usize) -> Vec<u8> {
     let numbers = batch * BATCH..(batch + 1) * BATCH;
     let urls: Vec<_> = numbers
@@ -200,7 +201,7 @@ impl Asker {
         }
     }
 
-    /// Checks so many URLs, each of which must be up.
+    /// Checks this many URLs, each of which must be up.
     pub(super) fn turn(&mut self, urls: usize) -> Result<Turn> {
         let pid = self.pid();
         let before = used(pid)?;
@@ -223,7 +224,7 @@ impl Asker {
     }
 }
 
-/// Sends each over whichever connection is free.
+/// Sends each request over the next free connection.
 fn send(requests: &[Vec<u8>], connections: &mut [TcpStream]) -> Result<()> {
     let next = AtomicUsize::new(0);
     let next = || requests.get(next.fetch_add(1, Relaxed));
@@ -242,7 +243,7 @@ fn send(requests: &[Vec<u8>], connections: &mut [TcpStream]) -> Result<()> {
     })
 }
 
-/// The totals are at the end: to read all of it would take longer than it should here.
+/// Reads only the totals at the end: parsing the whole report would distort the measurement.
 fn all_are_up(report: &[u8]) -> Result<()> {
     let end = String::from_utf8_lossy(&report[report.len().saturating_sub(200)..]);
     ensure!(
@@ -255,9 +256,12 @@ fn all_are_up(report: &[u8]) -> Result<()> {
 impl Python {
     fn turn(&mut self, urls: usize) -> Result<Duration> {
         writeln!(self.input, "{urls}")?;
-        let mut told = String::new();
-        self.output.read_line(&mut told)?;
-        let (seconds, up) = told.trim().split_once(' ').context("it has ended")?;
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        let (seconds, up) = line
+            .trim()
+            .split_once(' ')
+            .context("the script has ended")?;
         ensure!(up.parse::<usize>()? == urls, "{up} of {urls} are up");
         Ok(Duration::from_secs_f64(seconds.parse()?))
     }
@@ -281,7 +285,7 @@ fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// A connection, once somebody listens.
+/// Connects as soon as the address accepts connections.
 fn connect(address: SocketAddr) -> Result<TcpStream> {
     let deadline = Instant::now() + Duration::from_mins(1);
     loop {
@@ -290,7 +294,7 @@ fn connect(address: SocketAddr) -> Result<TcpStream> {
                 stream.set_nodelay(true)?;
                 return Ok(stream);
             }
-            Err(error) if Instant::now() > deadline => bail!("nobody listens: {error}"),
+            Err(error) if Instant::now() > deadline => bail!("cannot connect: {error}"),
             Err(_) => thread::sleep(Duration::from_millis(10)),
         }
     }
