@@ -185,7 +185,7 @@ fn all_pending(components: &[Arc<dyn Component>]) -> Vec<String> {
 /// Stops components at the same time. One that panics or is late is named, and does not delay the others.
 async fn stop_all(components: &[Arc<dyn Component>], deadline: Instant) -> Vec<String> {
     /// Extra time for a component that keeps to the deadline by itself.
-    const MARGIN: Duration = Duration::from_millis(500);
+    const MARGIN: Duration = Duration::from_secs(1);
     let stopped = components.iter().map(async |component| {
         let stopped = panics::caught(component.stop(deadline));
         match timeout_at(deadline + MARGIN, stopped).await {

@@ -67,7 +67,7 @@ impl Traffic {
 }
 
 /// How long after the deadline connections that were cut may take to end.
-const CUT_TIME: Duration = Duration::from_millis(400);
+const CUT_TIME: Duration = Duration::from_millis(900);
 
 impl Registry {
     pub(super) fn new(limits: Limits) -> Self {
