@@ -120,7 +120,8 @@ fn sent(page: &mut Page, operation: &str, part: &str) -> String {
 }
 
 fn body(page: &mut Page, operation: &str) -> Value {
-    let body = format!("document.querySelector('#{operation} output [aria-label=Body]').textContent");
+    let body =
+        format!("document.querySelector('#{operation} output [aria-label=Body]').textContent");
     let body = page.run(&body).unwrap();
     serde_json::from_str(body.as_str().unwrap()).unwrap()
 }
