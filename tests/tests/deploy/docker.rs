@@ -161,8 +161,11 @@ resolver = "3"
 members = ["*"]
 exclude = ["target"]
 
-[profile.dev.package."*"]
+[profile.dev.package.mainstay]
 debug = "line-tables-only"
+
+[profile.dev.package."*"]
+debug = false
 "#;
 
 #[tokio::test]

@@ -43,6 +43,9 @@ fn workspace(name: &str, manifest: &str) -> PathBuf {
     let home = repository::projects().join(name);
     _ = fs::remove_dir_all(&home);
     fs::create_dir_all(&home).expect("the directory of projects can be created");
+    // The profile of a service, so that cargo reuses the dependencies.
+    let profile = "[profile.dev.package.\"*\"]\ndebug = false\n";
+    let manifest = format!("{manifest}\n{profile}");
     fs::write(home.join("Cargo.toml"), manifest).expect("the file can be written");
     // The versions that the template was tested with; cargo removes what is not needed.
     let lock = repository::template().join("Cargo.lock");
