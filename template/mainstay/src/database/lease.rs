@@ -18,7 +18,7 @@ use super::pool::{Caller, Checkout, Connection, Discard};
 use super::span;
 use crate::context::Context;
 
-/// A connection that returns to its pool when this is dropped. `&mut lease` is an executor of sqlx.
+/// A connection that returns to its pool when the lease is dropped. `&mut lease` is an sqlx executor.
 pub struct Lease<E: Engine> {
     /// `None` only during the drop.
     checkout: Option<Checkout<E>>,
@@ -27,7 +27,7 @@ pub struct Lease<E: Engine> {
     caller: Caller,
     progress: Progress,
     transaction: TransactionState,
-    /// The span of the statement that runs.
+    /// The span of the running statement.
     span: Span,
 }
 
@@ -35,13 +35,13 @@ pub struct Lease<E: Engine> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     Done,
-    /// It began, and its result has not been read.
+    /// It has begun, and its result has not been read. It may have been cancelled.
     Running,
-    /// The same, of a statement that begins or ends a transaction: whether one is open is unknown.
+    /// Like `Running`, for `BEGIN`, `COMMIT` and `ROLLBACK`: whether a transaction is open is unknown.
     InDoubt,
-    /// It failed with an error after which the connection is useless.
+    /// It failed with an error that makes the connection unusable.
     Broken,
-    /// The caller has the connection for good.
+    /// The caller used the connection directly: it is closed, and does not return to the pool.
     Detached,
 }
 
@@ -65,7 +65,7 @@ impl<E: Engine> Lease<E> {
         }
     }
 
-    /// The connection itself. It does not return to the pool.
+    /// Lends the connection itself. Afterwards it is closed, and does not return to the pool.
     pub(super) fn detach(&mut self) -> Result<&mut E::Connection, Error> {
         self.start(Progress::Detached, Span::none())
     }
@@ -89,7 +89,7 @@ impl<E: Engine> Lease<E> {
         self.end(done)
     }
 
-    /// The connection, for a statement that begins now.
+    /// Returns the connection for a statement that begins now, and records that it has begun.
     pub(super) fn start(
         &mut self,
         progress: Progress,
@@ -99,7 +99,7 @@ impl<E: Engine> Lease<E> {
             self.transaction = TransactionState::Aborted;
         }
         if self.transaction == TransactionState::Aborted {
-            // Postgres refuses it. SQLite may have rolled back, and would run it outside of the transaction.
+            // Postgres would refuse the statement. SQLite may have rolled back, and would run it on its own.
             let words = "a statement of this transaction has failed before";
             return Err(Error::Protocol(words.to_owned()));
         }
@@ -141,7 +141,7 @@ impl<E: Engine> Lease<E> {
     }
 }
 
-/// A transaction: `&mut *transaction` is an executor of sqlx. It is rolled back when it is dropped without a
+/// A transaction: `&mut *transaction` is an sqlx executor. It is rolled back when it is dropped without a
 /// [commit](Self::commit).
 #[derive(Debug)]
 #[must_use = "a transaction that is dropped is rolled back"]
@@ -159,8 +159,8 @@ impl<E: Engine> Transaction<E> {
     ///
     /// # Errors
     ///
-    /// If the database refuses, or one of the statements has failed: then the transaction is rolled back. If
-    /// the connection breaks during the commit, its outcome is unknown.
+    /// If the database refuses the commit, or a statement has failed. The transaction is then rolled back. If
+    /// the connection breaks during the commit, the outcome of the transaction is unknown.
     pub async fn commit(mut self) -> Result<(), Error> {
         let lease = &mut self.0;
         let is_open = lease.transaction == TransactionState::Open;
@@ -174,14 +174,14 @@ impl<E: Engine> Transaction<E> {
         Ok(())
     }
 
-    /// Rolls the transaction back, and waits for that. A drop does the same in the background.
+    /// Rolls the transaction back, and waits for the result. A drop rolls it back in the background.
     pub async fn rollback(mut self) {
         if self.0.progress == Progress::Done && self.undo("ROLLBACK").await.is_ok() {
             self.0.transaction = TransactionState::None;
         }
     }
 
-    /// Runs a statement that undoes a failed statement.
+    /// Runs a `ROLLBACK`, which is allowed after a failed statement.
     async fn undo(&mut self, statement: &'static str) -> Result<(), Error> {
         let lease = &mut self.0;
         if lease.transaction == TransactionState::Aborted && lease.progress == Progress::Done {
@@ -194,7 +194,7 @@ impl<E: Engine> Transaction<E> {
 /// For idempotency keys.
 #[cfg(any(test, feature = "idempotency"))]
 impl<E: Engine> Transaction<E> {
-    /// Takes the lock of this name until the transaction ends; false if another transaction holds it.
+    /// Takes the lock of this name until the transaction ends. Returns false if another transaction holds it.
     pub(crate) async fn try_claim(&mut self, name: &str) -> Result<bool, Error> {
         let (span, name) = (self.0.span("SELECT"), name.to_owned());
         let claimed = self
@@ -228,7 +228,7 @@ impl<E: Engine> DerefMut for Transaction<E> {
     }
 }
 
-/// The result of a statement, or an error if it takes longer than the limit.
+/// Returns the result of a statement, or a timeout error when the limit has passed.
 pub(super) async fn within<T>(
     limit: Duration,
     statement: impl Future<Output = Result<T, Error>>,
@@ -295,14 +295,14 @@ async fn clean_up<E: Engine>(
     checkout.close(reason).await;
 }
 
-/// Waits for the end of the statement that runs, and rolls back.
+/// Waits until the running statement has ended, and rolls back.
 async fn reset<E: Engine>(
     connection: &mut Connection<E>,
     progress: Progress,
     transaction: TransactionState,
 ) -> Result<(), Error> {
     if progress == Progress::Running {
-        // The answer comes after the end of the statement.
+        // A connection works in order: the answer to the ping comes after the end of the statement.
         connection.sqlx.ping().await?;
         connection.interrupt.clear();
     }

@@ -1,8 +1,8 @@
 //! The body of a request, read into one buffer before its handler runs.
 //!
-//! The buffer has the limit of `http.body_limit`, before and after decompression. A budget for all bodies that are
-//! being read is charged for the capacity of each buffer, however small the chunks are in which the body arrives. When
-//! the budget is used up, a body that needs more gets 503.
+//! `http.body_limit` limits the buffer, before and after decompression. All bodies that are being read share one
+//! budget. It is charged for the capacity of each buffer, so the size of the chunks does not matter. When the budget is
+//! used up, a body that needs more gets 503.
 
 #[cfg(feature = "gzip")]
 use std::io::Cursor;
@@ -27,7 +27,7 @@ const SUPPORTED: &str = if cfg!(feature = "gzip") {
     "identity"
 };
 
-/// The budget for `in_flight` bodies of the largest size, in bytes.
+/// A budget in bytes, enough for `in_flight` bodies of the largest size.
 pub(super) fn budget(in_flight: usize, limit: usize) -> Semaphore {
     Semaphore::new(in_flight.saturating_mul(limit).min(Semaphore::MAX_PERMITS))
 }
@@ -55,13 +55,13 @@ pub(super) async fn read(
             return Err(Problem::BODY_TOO_LARGE);
         }
         if length > bytes.capacity() {
-            // A declared length is not reserved: a client could declare much, and send nothing.
+            // The declared length is not reserved: a client could declare a large body, and send nothing.
             let capacity = length.max(2 * bytes.capacity()).min(limit);
             charge.merge(reserve(budget, capacity - bytes.capacity())?);
             bytes.reserve_exact(capacity - bytes.len());
         }
         bytes.extend_from_slice(&chunk);
-        // A body that is in memory already never waits.
+        // Let other tasks run: the chunks of a body in memory are always ready.
         consume_budget().await;
     }
     Ok(Buffered { bytes, charge })
@@ -87,7 +87,7 @@ impl Buffered<'_> {
 #[cfg(feature = "gzip")]
 fn decompressed(bytes: Vec<u8>) -> Body {
     let mut decoder = GzipDecoder::new(Cursor::new(bytes));
-    // Several members, one after the other, as `cat a.gz b.gz` writes them.
+    // The body may have several gzip members, as `cat a.gz b.gz` writes them.
     decoder.multiple_members(true);
     Body::from_stream(ReaderStream::new(decoder))
 }

@@ -24,13 +24,13 @@ use super::limits::Limits;
 use super::registry::Registry;
 use super::stream::Stream;
 
-/// The pause after an `accept` that failed because there are no more file descriptors.
+/// The pause after a failed `accept`, for example when no file descriptor is free.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// How often the log repeats that nothing can be accepted.
+/// The shortest time between two log events about failed accepts.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Streams that one HTTP/2 connection may have open.
+/// The most streams that one HTTP/2 connection may have open.
 const MAX_STREAMS: u32 = 200;
 
 /// The interval of HTTP/2 pings, and the time in which the client must answer one.
@@ -39,13 +39,13 @@ const PING: Duration = Duration::from_secs(20);
 /// Accepts connections, and serves each in a task of its own.
 pub(super) struct Acceptor {
     name: &'static str,
-    /// The backlog of an inherited socket is for the next process.
+    /// Whether systemd passed the socket. Its backlog then waits for the next process.
     is_inherited: bool,
     routes: Router,
     registry: Arc<Registry>,
     permits: Arc<Semaphore>,
     http1: http1::Builder,
-    /// HTTP/1 and HTTP/2, if clients may use that. It cannot be limited to HTTP/1 on connections with upgrades.
+    /// Serves HTTP/1 and HTTP/2, if HTTP/2 is enabled. Its `http1_only` has no effect where upgrades are allowed.
     http2: Option<auto::Builder<TokioExecutor>>,
 }
 
@@ -60,7 +60,7 @@ impl Acceptor {
         Self {
             name,
             is_inherited,
-            // Otherwise axum builds the layers again for each request.
+            // Without this call, axum would build the layers again for each request.
             routes: routes.with_state(()),
             permits: Arc::new(Semaphore::new(limits.max_connections)),
             http1: http1_builder(limits),
@@ -69,7 +69,7 @@ impl Acceptor {
         }
     }
 
-    /// Accepts connections until `stop`. Then it serves the connections in the backlog, and closes the socket.
+    /// Accepts connections until `stop` is cancelled, then those in the backlog. Then it closes the socket.
     pub(super) async fn run(self, socket: TcpListener, stop: CancellationToken) {
         tokio::select! {
             biased;
@@ -84,7 +84,7 @@ impl Acceptor {
         }
     }
 
-    /// At the limit of connections, clients wait in the backlog of the operating system.
+    /// Accepts connections. At the connection limit, clients wait in the backlog of the operating system.
     async fn accept_connections(&self, socket: &TcpListener) -> Infallible {
         let mut logged: Option<Instant> = None;
         loop {
@@ -94,7 +94,7 @@ impl Acceptor {
             };
             match socket.accept().await {
                 Ok((stream, peer)) => self.serve(stream, peer, permit),
-                // The client has gone; the next one may be there already.
+                // This client has left. Accept the next one at once.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -103,7 +103,7 @@ impl Acceptor {
                             | ErrorKind::ConnectionReset
                             | ErrorKind::Interrupted
                     ) => {}
-                // Without file descriptors, the next attempt would fail at once.
+                // Probably no file descriptor is free, and the next attempt would fail at once.
                 Err(error) => {
                     if logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
                         logged = Some(Instant::now());
@@ -115,7 +115,7 @@ impl Acceptor {
         }
     }
 
-    /// Serves the connections that are established already. A close of the socket would reset them.
+    /// Serves the established connections in the backlog. Closing the socket would reset them.
     fn empty_backlog(&self, socket: &std::net::TcpListener) {
         while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             let Ok((stream, peer)) = socket.accept() else {
@@ -157,7 +157,7 @@ fn spawn<H: Future<Output: Send> + Send + 'static>(
     http: H,
     shut_down: fn(Pin<&mut H>),
 ) {
-    // In a box: a task moves its future when it starts.
+    // Boxed, so that `spawn` moves a pointer instead of the whole future.
     let http = Box::pin(http);
     let served = Arc::clone(connection);
     // The registry waits for every connection, and can abort its task.
@@ -166,10 +166,10 @@ fn spawn<H: Future<Output: Send> + Send + 'static>(
     _ = connection.task.set(task.abort_handle());
 }
 
-// The registry enforces the limits of time.
+// The builders set limits of size. The registry enforces the time limits.
 
-/// Not `pipeline_flush`: with it, hyper never writes a response that ends the connection (431), and keeps a
-/// response that the client does not read in memory, however large.
+/// Leaves `pipeline_flush` off. With it, hyper never writes a response that ends the connection (431), and
+/// buffers a response that the client does not read, however large.
 fn http1_builder(limits: &Limits) -> http1::Builder {
     let head = limits.header_limit.0;
     let mut builder = http1::Builder::new();

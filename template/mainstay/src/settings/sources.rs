@@ -19,22 +19,22 @@ use super::reference::{Described, Reference, leaves};
 use super::report::Problems;
 
 const PREFIX: &str = "APP__";
-/// Names the files if there is no `--config`. Several are separated as in `PATH`.
+/// The variable that names the files if there is no `--config`, separated as in `PATH`.
 const FILES_VARIABLE: &str = "APP_CONFIG";
 
-/// Where the settings come from. Nothing of it has been read.
+/// The sources of the settings. The files have not been read yet.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
-    /// `--config`, lowest first.
+    /// The files of `--config` or `APP_CONFIG`. A later file overrides an earlier one.
     pub(crate) files: Vec<PathBuf>,
     /// The environment of the process.
     pub(crate) environment: Vec<(OsString, OsString)>,
-    /// Each `key=value` of `--set`, lowest first.
+    /// Each `key=value` of `--set`. A later one overrides an earlier one.
     pub(crate) set: Vec<String>,
 }
 
 impl Sources {
-    /// The options of the command line, and the environment of this process.
+    /// Combines the options of the command line with the environment of this process.
     #[must_use]
     pub(crate) fn of_process(files: &[PathBuf], set: &[String]) -> Self {
         let files = match std::env::var_os(FILES_VARIABLE) {
@@ -66,7 +66,7 @@ impl Sources {
         }
         layers.environment(&self.environment);
         layers.flags(&self.set);
-        // The keys are valid and the values are in memory, so that merging them does not fail.
+        // Merging does not fail: all keys are in the reference, and all values are in memory.
         let merged = layers
             .values
             .into_iter()
@@ -115,7 +115,7 @@ impl<'a> LayerReader<'a> {
                     self.problems.add_key(&leaf.key, &origin, words);
                 }
                 Some(_) => self.put(&leaf.key, leaf.value, &origin),
-                // All keys of the section may be commented out.
+                // An empty section is fine: all its keys may be commented out.
                 None if is_empty_table && self.reference.has_section(&leaf.key) => {}
                 None => self.unknown(&leaf.key, &origin, str::to_owned),
             }
@@ -170,7 +170,7 @@ impl<'a> LayerReader<'a> {
         }
     }
 
-    /// The key of a variable `APP__SECTION__KEY_FILE`.
+    /// The key that a variable `APP__SECTION__KEY_FILE` sets.
     fn file_variable(&self, name: &str) -> Option<(String, &'a Described)> {
         let key = key_of(name.strip_prefix(PREFIX)?.strip_suffix("_FILE")?);
         let described = self.reference.get(&key)?;
@@ -186,7 +186,7 @@ impl<'a> LayerReader<'a> {
                 self.put(key, value, &origin);
             }
             Err(error) => {
-                // Without a slash, it may be the secret itself, set in the wrong variable.
+                // Do not show a value without a slash: it may be the secret, in the wrong variable.
                 let named = if path.contains('/') {
                     origin
                 } else {
@@ -203,7 +203,7 @@ impl<'a> LayerReader<'a> {
         self.values.push((key.to_owned(), value));
     }
 
-    /// `spell` writes a key as this layer does.
+    /// Reports an unknown key. `spell` writes a key in the notation of this layer.
     fn unknown(&mut self, key: &str, origin: &str, spell: fn(&str) -> String) {
         let words = if self.reference.has_section(key) {
             "is a section: its settings have names of their own".to_owned()
@@ -240,10 +240,10 @@ fn key_of(path: &str) -> String {
     path.to_lowercase().replace("__", ".")
 }
 
-/// Text from the environment or the command line, as a value of the type that the default has.
+/// Converts text from the environment or the command line to the type of the default.
 ///
-/// The grammar of TOML decides what a number or a flag is, so that `0123` and `yes` are neither. Other text
-/// stays text, and is then reported as the wrong type.
+/// Numbers and flags are written as in TOML, so `0123` and `yes` are neither. Text that does not convert stays
+/// text, and is later reported as the wrong type.
 fn typed(text: &str, default: &ValueKind) -> ValueKind {
     match default {
         // Items have the type of the first default. Without one, they are text.
@@ -271,7 +271,7 @@ fn line_of(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
 
-/// The merged tables as dotted keys.
+/// Flattens the merged tables to dotted keys.
 fn flatten(table: Map<String, Value>) -> Map<String, Value> {
     let mut flat = Map::new();
     for (name, value) in table {

@@ -25,7 +25,7 @@ pub(super) enum Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Stopped,
-    /// It ran on after its stop timeout.
+    /// Its run did not end in time, and was aborted.
     Aborted,
     /// It failed more often than its policy allows.
     GaveUp,
@@ -33,7 +33,7 @@ pub(super) enum End {
 
 pub(super) type Factory = Box<dyn Fn(Context) -> Run + Send + Sync>;
 
-/// A task. The supervisor, its handle and its own life share it.
+/// A task, shared by the supervisor and the loop that runs it: [`live`](Self::live).
 pub(super) struct Task {
     pub(super) name: Arc<str>,
     pub(super) policy: Policy,
@@ -42,7 +42,7 @@ pub(super) struct Task {
     pub(super) orders: mpsc::Sender<Order>,
     /// Cancelled when the stop of all tasks begins: from then on, nothing starts again.
     pub(super) closing: CancellationToken,
-    /// The deadline of the stop, once it is this task's turn to stop.
+    /// The deadline of the stop; `None` until it is this task's turn to stop.
     pub(super) stop: watch::Sender<Option<Instant>>,
     pub(super) start: watch::Sender<Start>,
     /// Receives the name of this task if it is critical and is given up.
@@ -59,24 +59,24 @@ enum Ended {
 /// What follows a wait between two runs.
 enum Next {
     Run,
-    /// An operator wants the task to run: earlier failures do not count any more.
+    /// An operator started the task again: its earlier failures no longer count.
     RunAfresh,
     Stop,
 }
 
 impl Task {
-    /// Cancels the task. It is aborted after its stop timeout, or at this deadline if that is earlier.
+    /// Cancels the task, and aborts it after its stop timeout or at `deadline`, whichever is earlier.
     pub(super) fn stop_by(&self, deadline: Instant) {
         self.stop.send_replace(Some(deadline));
     }
 
-    /// Whether `live` goes on. A run that blocks its thread may outlive it.
+    /// Whether `live` has not returned yet. A run that blocks its thread may continue after `live` returns.
     pub(super) fn is_alive(&self) -> bool {
-        // `live` has the receiver.
+        // `live` owns the receiver, and drops it when it returns.
         !self.orders.is_closed()
     }
 
-    /// The whole life of the task.
+    /// Runs the task, again and again if its policy says so, until it ends for good.
     pub(super) async fn live(&self, mut orders: mpsc::Receiver<Order>) -> End {
         let end = self.run_until_stopped(&mut orders).await;
         self.report_start_failure("it was stopped");
@@ -130,7 +130,7 @@ impl Task {
         End::Stopped
     }
 
-    /// Only an operator can start the task again. If it is critical, the service stops.
+    /// Gives the task up: only an operator can start it again. If it is critical, the service stops.
     async fn give_up(&self, orders: &mut mpsc::Receiver<Order>) -> Next {
         let critical = self.policy.critical;
         tracing::error!(task = &*self.name, critical, "task given up");
@@ -140,7 +140,7 @@ impl Task {
         self.wait(State::GaveUp, None, orders).await
     }
 
-    /// One run, from its start to its end.
+    /// Starts one run, and waits for its end.
     async fn run(&self, orders: &mut mpsc::Receiver<Order>) -> Ended {
         let cancelled = CancellationToken::new();
         let beat = watch::Sender::new(Instant::now());
@@ -184,15 +184,15 @@ impl Task {
         }
     }
 
-    /// Waits for a run that was cancelled, and aborts it when its time is up.
+    /// Waits for a cancelled run to end, and aborts it when its time is up.
     async fn end(&self, mut run: JoinHandle<Result<(), Failure>>) -> End {
         let ended = tokio::select! {
             biased;
             ended = &mut run => ended,
             () = self.time_is_up() => {
                 run.abort();
-                // The run drops what it holds before the next task stops. A run that blocks its thread
-                // cannot be waited for.
+                // Wait, so that the run drops what it holds before the next task stops; but not for ever,
+                // since a run that blocks its thread does not end.
                 _ = timeout(ABORT_TIMEOUT, run).await;
                 return End::Aborted;
             }
@@ -203,13 +203,13 @@ impl Task {
         End::Stopped
     }
 
-    /// Completes after the stop timeout, or at the deadline of the stop, which may begin only now.
+    /// Completes after the stop timeout, or at the deadline of a stop, even if the stop begins during the wait.
     async fn time_is_up(&self) {
         let deadline = async { sleep_until(value_of(&self.stop).await).await };
         _ = timeout(self.policy.stop_within, deadline).await;
     }
 
-    /// Waits between two runs: for the end of a pause, an operator, or the stop.
+    /// Waits between two runs, until the backoff ends, an operator acts, or the stop begins.
     async fn wait(
         &self,
         mut state: State,
@@ -247,7 +247,7 @@ impl Task {
         }
     }
 
-    /// Reports a failed start, unless the result of the start is known.
+    /// Reports a failed start, unless the result of the start was reported before.
     fn report_start_failure(&self, cause: &str) {
         self.start.send_if_modified(|start| {
             let is_pending = start.is_none();
@@ -257,15 +257,15 @@ impl Task {
     }
 }
 
-/// How long to wait for the end of an aborted run. It ends at its next await, at once unless it blocks.
+/// How long to wait for an aborted run. It ends at its next await, which a run that blocks may never reach.
 pub(super) const ABORT_TIMEOUT: Duration = Duration::from_millis(100);
 
 fn joined(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
-    // Panics are caught within the run. What remains is an abort, or the end of the runtime.
+    // The run catches its panics. The other causes are an abort and the end of the runtime.
     ended.unwrap_or_else(|error| Err(error.to_string()))
 }
 
-/// Completes with the limit when the last beat is longer ago.
+/// Completes when the last beat is longer ago than the limit. Returns the limit.
 async fn missed(beat: &watch::Sender<Instant>, limit: Option<Duration>) -> Duration {
     let Some(limit) = limit else {
         return std::future::pending().await;
