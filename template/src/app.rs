@@ -1,4 +1,4 @@
-//! The composition root: what this service is made of, in the order in which it starts, and what is
+//! The composition root: the parts of this service, in the order in which they start, and which part is
 //! stopped when.
 
 use mainstay::process::Process;
@@ -51,14 +51,14 @@ pub(crate) async fn serve(launch: Launch<Settings>) -> Result<Exit, Error> {
     // The log, signals, metrics and the operator's listener: a slow start can be watched.
     let process = Process::init(&launch)?;
 
-    // Start, unless a signal or the operator ends it; then run, until there is a cause to stop.
+    // Start; a signal or the operator can end the start early. Then run until there is a cause to stop.
     let cause = match process.start(start(launch.settings(), &process)).await {
         Ok(()) => process.run().await,
         Err(cause) => cause,
     };
 
-    // Stop: not ready, but still serving, so that load balancers notice; then end requests, tasks and
-    // databases, in this order. Each phase has its budget; a second signal exits at once.
+    // Stop. First, be unready but keep serving, until load balancers have noticed. Then drain requests, stop
+    // tasks and close databases, in this order. Each phase has a time limit; a second signal exits at once.
     Ok(process.stop(cause).await)
 }
 

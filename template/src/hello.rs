@@ -1,7 +1,7 @@
 //! Hello: greets guests by name, counts their visits, and forgets guests who stay away.
 //!
-//! Yours to replace. It has one of each thing that a service is made of: a route, a table, a task, a
-//! metric, and settings.
+//! Replace it with your own code. It has a route, a table, a task, a metric and settings. The doc comments
+//! of `Greeting` and `greet` are part of the API description, `openapi.json`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -74,7 +74,7 @@ impl Guests {
         Self(database)
     }
 
-    /// Starts the task that forgets, once an hour, guests whose last visit is this long ago.
+    /// Starts the task that deletes, once an hour, the guests whose last visit was at least `after` ago.
     pub(crate) fn spawn_retention(
         &self,
         supervisor: &Supervisor,
@@ -97,7 +97,7 @@ impl Guests {
         Ok(())
     }
 
-    /// Counts a visit, and returns how many there have been.
+    /// Counts a visit, and returns the number of visits of this guest.
     async fn welcome(&self, name: &str) -> Result<i64, sqlx::Error> {
         let query = sqlx::query_scalar(
             "INSERT INTO guests (name, times, last_came) VALUES ($1, 1, $2)
@@ -108,7 +108,7 @@ impl Guests {
     }
 }
 
-/// Seconds since 1970, which is how the table has them.
+/// The current time in seconds since 1970, as in the column `last_came`.
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs().cast_signed())

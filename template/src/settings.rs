@@ -14,7 +14,7 @@ pub(crate) type Engine = sqlx::Postgres;
 /// A database of that engine.
 pub(crate) type Database = mainstay::Database<Engine>;
 
-/// To add a section: a field here, a line in `read`, and its defaults in `config/default.toml`.
+/// To add a section, add a field here, a line in `read`, and its defaults in `config/default.toml`.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) mainstay: mainstay::Settings,

@@ -1,4 +1,4 @@
-//! What is written about the service is true: the description of its API, and its page of metrics.
+//! The documents match the service: the description of its API, and the list of its metrics.
 
 use mainstay::testing::{ask, check_committed, documented, get};
 
@@ -33,7 +33,7 @@ fn index_names_pages_that_exist() {
 #[test]
 fn metrics_md_lists_the_metrics_of_the_service() {
     let service = service().start();
-    // A metric with no series yet is not on the page.
+    // The first greeting creates the counter: `/metrics` shows only metrics that exist.
     assert_eq!(ask(service.http(), "POST", "/v1/hello/Ada", "").status, 200);
 
     let page = documented(include_str!("../../docs/metrics.md"));

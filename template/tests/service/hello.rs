@@ -37,7 +37,7 @@ fn forgets_a_guest_who_stays_away() {
     assert_eq!(greet(&service, "Ada")["times"], 1);
     assert_eq!(greet(&service, "Ada")["times"], 2);
 
-    // It runs now, not in an hour.
+    // Run the task again now, not in an hour.
     let restart = ask(
         service.operator(),
         "POST",

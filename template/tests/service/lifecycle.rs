@@ -1,4 +1,4 @@
-//! It starts, says so, and stops when it is asked to.
+//! The service starts, answers probes, stops on a signal, and refuses wrong settings.
 
 use mainstay::testing::{Signal, ask_with, get};
 

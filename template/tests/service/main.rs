@@ -1,4 +1,4 @@
-//! The service as a whole: the real binary, started, asked and stopped as an operator would.
+//! Tests of the real binary. They start, query and stop it as an operator would.
 //!
 //! Each test has a process, a directory, a database and ports of its own. It waits for events of the
 //! log, never for time to pass.
@@ -15,7 +15,7 @@ mod lifecycle;
 
 use mainstay::testing::Binary;
 
-/// Where cargo has put the binary of this package.
+/// The path of this package's binary.
 const BINARY: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 // The engine that the service is built for.{{ nl }}type Engine = sqlx::{% if database == "sqlite" %}Sqlite{% else %}Postgres{% endif %};{% comment %}
