@@ -118,8 +118,11 @@ impl Acceptor {
     /// Serves the established connections in the backlog. Closing the socket would reset them.
     fn empty_backlog(&self, socket: &std::net::TcpListener) {
         while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            let Ok((stream, peer)) = socket.accept() else {
-                return;
+            let (stream, peer) = match socket.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                // The backlog is empty.
+                Err(_) => return,
             };
             let stream = stream
                 .set_nonblocking(true)
