@@ -21,7 +21,7 @@ use anyhow::{Context, Result, ensure};
 use crate::generate::{Answers, Place, generate};
 use crate::overlay;
 use crate::repository;
-use crate::variant::{cargo_command, cargo_with, copy, settle};
+use crate::variant::{PROFILE, cargo_command, cargo_with, copy, settle};
 
 /// A service in the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +174,10 @@ pub fn generate_all() -> Result<()> {
         return Ok(());
     }
     let scratch = tempfile::tempdir_in(&home)?;
-    fs::write(scratch.path().join("Cargo.toml"), MANIFEST)?;
+    fs::write(
+        scratch.path().join("Cargo.toml"),
+        format!("{MANIFEST}\n{PROFILE}"),
+    )?;
     for member in MEMBERS {
         let name = member.name;
         member
@@ -193,17 +196,13 @@ pub fn generate_all() -> Result<()> {
 }
 
 /// Cargo finds the members by name. They share one machinery because they depend on the same
-/// package.
+/// package. They are not run in a debugger: names and lines in backtraces are enough.
 const MANIFEST: &str = r#"[workspace]
 resolver = "3"
 members = ["svc-*"]
 
-# These services are not run in a debugger: names and lines in backtraces are enough.
 [profile.dev]
 debug = "line-tables-only"
-
-[profile.dev.package."*"]
-debug = false
 "#;
 
 /// A hash of all inputs of the fleet. `None` in a copy of the repository without its history.

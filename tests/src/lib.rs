@@ -14,7 +14,6 @@ mod overlay;
 pub mod postgres;
 pub mod prerequisites;
 pub mod proxy;
-mod python;
 pub mod repository;
 pub mod schemathesis;
 pub mod service;

@@ -4,7 +4,6 @@
 mod benchmarks;
 mod costs;
 mod edge;
-mod fanout;
 mod lines;
 mod stage;
 
@@ -25,7 +24,6 @@ use stage::Stage;
 pub enum Part {
     Costs,
     Edge,
-    Fanout,
     Benchmarks,
     /// The lines of each part of the machinery
     Lines,
@@ -58,7 +56,6 @@ pub fn part(part: Part) -> Result<()> {
     let page = match part {
         Part::Costs => costs::section(scratch()?.path())?,
         Part::Edge => edge::section(&stage()?)?,
-        Part::Fanout => fanout::section(&target)?,
         Part::Benchmarks => benchmarks::sections(&target)?,
         Part::Lines => lines::section()?,
     };
@@ -80,7 +77,6 @@ pub fn write() -> Result<()> {
         begin()?,
         costs,
         edge::section(&stage)?,
-        fanout::section(target)?,
         benchmarks::sections(target)?,
         RECIPE.to_owned(),
     ]

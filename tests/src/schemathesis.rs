@@ -1,13 +1,15 @@
 //! Schemathesis: sends a service valid and invalid requests derived from its API description, and
 //! compares each response with that description.
 //!
-//! It is installed from `tests/requirements.txt` (see [`python`]).
+//! It is installed from `tests/requirements.txt`, with pinned versions, into an environment below
+//! `target/`: once, and again when that file changes.
 
+use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
-use crate::python;
 use crate::repository;
 
 /// The result of a run.
@@ -20,8 +22,22 @@ pub struct Findings {
 
 /// The command. Installs it if needed.
 pub fn command() -> Result<Command> {
-    let programs = python::programs("schemathesis", "requirements.txt")?;
-    Ok(Command::new(programs.join("schemathesis")))
+    let home = repository::root().join("target/schemathesis");
+    let requirements = repository::root().join("tests/requirements.txt");
+    fs::create_dir_all(repository::root().join("target"))?;
+    let lock = File::create(home.with_extension("lock"))?;
+    // Several tests may install it at the same time.
+    lock.lock()?;
+    let (installed, wanted) = (
+        home.join("requirements.txt"),
+        fs::read_to_string(&requirements)?,
+    );
+    if fs::read_to_string(&installed).ok().as_ref() != Some(&wanted) {
+        install(&home, &requirements)?;
+        // Written last: an interrupted installation starts again.
+        fs::write(installed, wanted)?;
+    }
+    Ok(Command::new(home.join("bin/schemathesis")))
 }
 
 /// Tests the service at `url` against the description at `place`: a file or a URL.
@@ -45,4 +61,25 @@ pub fn ask(place: &str, url: &str) -> Result<Findings> {
         is_fine: output.status.success(),
         report: String::from_utf8_lossy(&report).into_owned(),
     })
+}
+
+fn install(home: &Path, requirements: &Path) -> Result<()> {
+    let mut python = Command::new("python3");
+    run(python.args(["-m", "venv", "--clear"]).arg(home))?;
+    let mut pip = Command::new(home.join("bin/pip"));
+    pip.args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--requirement",
+    ]);
+    run(pip.arg(requirements))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output();
+    let output = output.with_context(|| format!("{command:?} cannot be run"))?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed:\n{error}");
+    Ok(())
 }

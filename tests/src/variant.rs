@@ -13,6 +13,9 @@ use crate::generate::{Answers, Place, generate};
 use crate::overlay;
 use crate::repository;
 
+/// The profile of a service's dependencies. A workspace with another one builds all of them again.
+pub const PROFILE: &str = "[profile.dev.package.\"*\"]\ndebug = false\n";
+
 /// One set of answers, and optionally an overlay.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Variant {

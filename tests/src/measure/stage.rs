@@ -253,22 +253,17 @@ impl Running {
 
     /// The CPU time of its threads so far.
     pub(super) fn used(&self) -> Result<Duration> {
-        used(self.child.id())
+        let mut used = Duration::ZERO;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
+            let nanoseconds = schedstat
+                .split(' ')
+                .next()
+                .context("schedstat has a first field")?;
+            used += Duration::from_nanos(nanoseconds.parse()?);
+        }
+        Ok(used)
     }
-}
-
-/// The CPU time of a process's threads so far.
-pub(super) fn used(process: u32) -> Result<Duration> {
-    let mut used = Duration::ZERO;
-    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
-        let nanoseconds = schedstat
-            .split(' ')
-            .next()
-            .context("schedstat has a first field")?;
-        used += Duration::from_nanos(nanoseconds.parse()?);
-    }
-    Ok(used)
 }
 
 impl Drop for Running {

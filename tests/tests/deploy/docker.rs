@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use harness::generate::{Answers, Place, generate};
 use harness::repository;
 use harness::service::Service;
-use harness::variant::cargo;
+use harness::variant::{PROFILE, cargo};
 use serde_json::json;
 
 use crate::container::{Container, stop};
@@ -154,7 +154,6 @@ fn a_changed_service_is_built_on_the_cached_layer() {
     });
 }
 
-/// The profile of a service: otherwise every dependency would be built again.
 const WORKSPACE: &str = r#"
 [workspace]
 resolver = "3"
@@ -163,16 +162,13 @@ exclude = ["target"]
 
 [profile.dev.package.mainstay]
 debug = "line-tables-only"
-
-[profile.dev.package."*"]
-debug = false
 "#;
 
 #[tokio::test]
 async fn image_of_a_member_is_built_in_its_workspace() {
     let workspace = tempfile::tempdir().expect("a directory for a workspace");
     let root = workspace.path();
-    fs::write(root.join("Cargo.toml"), WORKSPACE).expect("a manifest");
+    fs::write(root.join("Cargo.toml"), format!("{WORKSPACE}\n{PROFILE}")).expect("a manifest");
     let lock = repository::template().join("Cargo.lock");
     fs::copy(lock, root.join("Cargo.lock")).expect("a lock");
     for (name, mainstay) in [("lookout", "mainstay"), (NAME, "../lookout/mainstay")] {
