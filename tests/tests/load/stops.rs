@@ -1,4 +1,4 @@
-//! Two hundred stops under load with a delay for load balancers, and two hundred without.
+//! A hundred stops under load with a delay for load balancers, and a hundred without.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::service;
 
-const STOPS: usize = 200;
+const STOPS: usize = 100;
 
 /// Services that are stopped at the same time.
 const AT_ONCE: usize = 4;
@@ -31,7 +31,7 @@ const RESETS: usize = STOPS / 10;
 const LATE: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_delay_no_request_of_200_stops_fails() {
+async fn with_a_delay_no_request_of_100_stops_fails() {
     let account = stops(async |number| stop_under_load(DELAY, number).await);
     let account = account.await;
     println!("with a delay: {account}");
@@ -40,7 +40,7 @@ async fn with_a_delay_no_request_of_200_stops_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_delay_only_new_connections_of_200_stops_fail() {
+async fn without_a_delay_only_new_connections_of_100_stops_fail() {
     let account = stops(async |number| stop_under_load(Duration::ZERO, number).await);
     let account = account.await;
     println!("without a delay: {account}");
