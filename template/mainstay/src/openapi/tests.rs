@@ -1,11 +1,11 @@
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::Request;
-use axum::http::HeaderMap;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use utoipa_axum::routes;
 
 use super::*;
+use crate::testing::Answer;
 
 /// Types that only their description is about.
 #[allow(dead_code, reason = "only the schema counts")]
@@ -164,19 +164,16 @@ fn request_schemas_are_closed_and_response_schemas_open() {
     }
 }
 
-async fn fetch(routes: &Router, path: &str) -> (u16, HeaderMap, String) {
+async fn fetch(routes: &Router, path: &str) -> Answer {
     let request = Request::get(path).body(Body::empty()).unwrap();
     let response = routes.clone().oneshot(request).await.unwrap();
-    let (head, body) = response.into_parts();
-    let body = to_bytes(body, 1_000_000).await.unwrap();
-    let body = String::from_utf8(body.into()).unwrap();
-    (head.status.as_u16(), head.headers, body)
+    Answer::read(response).await.unwrap()
 }
 
 #[tokio::test]
 async fn disabled_documentation_leaves_the_routes_alone() {
     let routes = with_documentation(routes(), false).unwrap();
-    assert_eq!(fetch(&routes, "/orders").await.0, 200);
+    assert_eq!(fetch(&routes, "/orders").await.status, 200);
     for path in [
         "/",
         "/openapi.json",
@@ -184,7 +181,7 @@ async fn disabled_documentation_leaves_the_routes_alone() {
         "/docs/docs.css",
         "/docs/docs.js",
     ] {
-        assert_eq!(fetch(&routes, path).await.0, 404, "{path}");
+        assert_eq!(fetch(&routes, path).await.status, 404, "{path}");
     }
 }
 
@@ -196,21 +193,21 @@ async fn home() -> &'static str {
 #[tokio::test]
 async fn root_redirects_to_the_page_unless_the_service_has_one() {
     let redirect = with_documentation(routes(), true).unwrap();
-    let (status, headers, _) = fetch(&redirect, "/").await;
+    let answer = fetch(&redirect, "/").await;
     assert_eq!(
-        (status, headers["location"].to_str().unwrap()),
-        (303, "docs")
+        (answer.status, answer.header("location")),
+        (303, Some("docs"))
     );
 
     let own = with_documentation(routes().routes(routes!(home)), true).unwrap();
-    assert_eq!(fetch(&own, "/").await.2, "home");
+    assert_eq!(fetch(&own, "/").await.body, "home");
 }
 
 #[tokio::test]
 async fn page_loads_only_its_own_files() {
     let routes = with_documentation(routes(), true).unwrap();
-    let (_, headers, page) = fetch(&routes, "/docs").await;
-    let policy = headers["content-security-policy"].to_str().unwrap();
+    let answer = fetch(&routes, "/docs").await;
+    let policy = answer.header("content-security-policy").unwrap();
     for directive in [
         "default-src 'none'",
         "script-src 'self'",
@@ -222,21 +219,21 @@ async fn page_loads_only_its_own_files() {
         assert!(directives.any(|it| it == directive), "{policy}");
     }
 
-    let quoted = page.split('"').skip(1).step_by(2);
+    let quoted = answer.body.split('"').skip(1).step_by(2);
     let needed: Vec<_> = quoted.filter(|text| text.starts_with("docs/")).collect();
     let files = [
         ("docs/docs.css", "text/css; charset=utf-8"),
         ("docs/docs.js", "text/javascript; charset=utf-8"),
     ];
     assert_eq!(needed, files.map(|(file, _)| file));
-    assert!(!page.contains("://"), "the page points elsewhere");
+    assert!(!answer.body.contains("://"), "the page points elsewhere");
     for (file, kind) in files {
-        let (status, headers, content) = fetch(&routes, &format!("/{file}")).await;
+        let answer = fetch(&routes, &format!("/{file}")).await;
         assert_eq!(
-            (status, headers["content-type"].to_str().unwrap()),
-            (200, kind)
+            (answer.status, answer.header("content-type")),
+            (200, Some(kind))
         );
-        assert!(!content.contains("://"), "{file} points elsewhere");
+        assert!(!answer.body.contains("://"), "{file} points elsewhere");
     }
 }
 
@@ -244,7 +241,8 @@ async fn page_loads_only_its_own_files() {
 async fn page_has_the_title_of_the_service() {
     let mut routes = OpenApiRouter::new();
     routes.get_openapi_mut().info.title = "Cut & <b>".to_owned();
-    let (_, _, page) = fetch(&with_documentation(routes, true).unwrap(), "/docs").await;
+    let routes = with_documentation(routes, true).unwrap();
+    let page = fetch(&routes, "/docs").await.body;
     assert!(page.contains("<title>Cut &amp; &lt;b></title>"), "{page}");
     assert!(page.contains("<h1>Cut &amp; &lt;b></h1>"), "{page}");
 }

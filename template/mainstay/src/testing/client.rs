@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use axum::body::{Body, to_bytes};
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use axum::response::Response;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -27,6 +28,15 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub(crate) async fn read(response: Response) -> Result<Self, Box<dyn Error>> {
+        let (head, body) = response.into_parts();
+        Ok(Self {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: String::from_utf8(to_bytes(body, usize::MAX).await?.into())?,
+        })
+    }
+
     /// The value of the first header of this name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -90,11 +100,6 @@ async fn exchange(address: SocketAddr, request: Request<Body>) -> Result<Answer,
     let (mut sender, connection) = handshake(stream).await?;
     // Ends with the runtime.
     tokio::spawn(connection);
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    let body = to_bytes(Body::new(body), usize::MAX).await?;
-    Ok(Answer {
-        status: head.status.as_u16(),
-        headers: head.headers,
-        body: String::from_utf8(body.into())?,
-    })
+    let response = sender.send_request(request).await?;
+    Answer::read(response.map(Body::new)).await
 }

@@ -1,6 +1,7 @@
 //! The text format of Prometheus, read strictly: a violation of the format is a panic.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use crate::metrics::catalog;
 
@@ -58,19 +59,19 @@ impl Exposition {
 
     /// The value of a series, which must exist.
     pub fn value(&self, series: &str) -> f64 {
-        self.text(series).parse().expect("a number")
+        self.parse(series)
     }
 
     /// [`value`](Self::value) of a counter.
     pub fn count(&self, series: &str) -> u64 {
-        let value = self.text(series);
-        let count = value.parse();
-        count.unwrap_or_else(|_| panic!("not a whole number: {series} {value}"))
+        self.parse(series)
     }
 
-    fn text(&self, series: &str) -> &str {
+    fn parse<T: FromStr>(&self, series: &str) -> T {
         let value = self.series.get(series);
-        value.unwrap_or_else(|| panic!("no series {series} in {:#?}", self.series))
+        let value = value.unwrap_or_else(|| panic!("no series {series} in {:#?}", self.series));
+        let number = value.parse().ok();
+        number.unwrap_or_else(|| panic!("not a whole number: {series} {value}"))
     }
 }
 

@@ -27,7 +27,7 @@ use super::scratch::TestEngine;
 /// Longer than any test takes: only a failure waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The settings of a started service, unless the test sets others.
+/// The settings of a test, unless it sets others.
 const DEFAULTS: [(&str, &str); 3] = [
     ("http.listen", "127.0.0.1:0"),
     ("operator.listen", "127.0.0.1:0"),
@@ -69,7 +69,9 @@ impl Binary {
         Self {
             path: path.into(),
             arguments: Vec::new(),
-            settings: BTreeMap::new(),
+            settings: DEFAULTS
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
             environment: Vec::new(),
             database: None,
         }
@@ -109,22 +111,10 @@ impl Binary {
         running
     }
 
-    /// Starts the service without waiting for anything.
-    #[track_caller]
-    pub fn spawn(&self) -> Running {
-        let mut service = self.clone();
-        for (key, value) in DEFAULTS {
-            let setting = service.settings.entry(key.to_owned());
-            setting.or_insert_with(|| value.to_owned());
-        }
-        service.run()
-    }
-
-    /// Runs a command that ends by itself, such as `config check`, with the given settings and no
-    /// others.
+    /// Runs a command that ends by itself, such as `config check`.
     #[track_caller]
     pub fn output(&self) -> Output {
-        let running = self.run();
+        let running = self.spawn();
         Output {
             status: running.ended(),
             stdout: running.text(STDOUT),
@@ -132,8 +122,9 @@ impl Binary {
         }
     }
 
+    /// Starts the service without waiting for anything.
     #[track_caller]
-    fn run(&self) -> Running {
+    pub fn spawn(&self) -> Running {
         let directory = TempDir::new().expect("a directory for the process");
         let file = |name| File::create(directory.path().join(name)).expect("a file for the output");
         let mut command = Command::new(&self.path);
