@@ -17,7 +17,7 @@ use crate::Database;
 /// Prepares every SQL statement of the sources in `place`, a directory or a file such as `"src"`, on a
 /// new database with these migrations.
 ///
-/// A statement is a string literal in a call such as `sqlx::query_as("SELECT …")`.
+/// A statement is a string literal in a call such as `sqlx::query_as("SELECT …")`, with this path.
 ///
 /// # Panics
 ///
