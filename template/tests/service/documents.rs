@@ -16,21 +16,6 @@ fn openapi_json_is_what_the_service_serves() {
 }
 
 #[test]
-fn index_names_pages_that_exist() {
-    let service = service().start();
-    let index = get(service.http(), "/").json();
-    let mut pages = vec![&index["documentation"], &index["description"]];
-    pages.extend(index["probes"].as_array().unwrap());
-    for page in pages {
-        assert_eq!(
-            get(service.http(), page.as_str().unwrap()).status,
-            200,
-            "{page}"
-        );
-    }
-}
-
-#[test]
 fn metrics_md_lists_the_metrics_of_the_service() {
     let service = service().start();
     // The first greeting creates the counter: `/metrics` shows only metrics that exist.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use harness::browser::Page;
 use harness::http::get;
 use harness::service::Service;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const SHOWN: &str = "document.querySelector('main')?.getAttribute('aria-busy') === 'false'";
 
@@ -48,9 +48,14 @@ async fn page_shows_the_description_and_requests_nothing_else() {
             }
         }
     }
-    let links = "[...document.querySelectorAll('nav a')].map((link) => link.textContent).sort()";
+    let listed = "[...document.querySelectorAll('summary')].map((it) => it.textContent).sort()";
+    let listed: Vec<String> = serde_json::from_value(page.run(listed).unwrap()).unwrap();
     operations.sort();
-    assert_eq!(page.run(links).unwrap(), json!(operations));
+    assert!(
+        listed.len() == operations.len()
+            && listed.iter().zip(&operations).all(|(shown, it)| shown.starts_with(it)),
+        "{listed:?}"
+    );
     for schema in api["components"]["schemas"].as_object().unwrap().keys() {
         let shown = page.run(&format!(
             "document.getElementById('schema-{schema}') !== null"
@@ -70,60 +75,20 @@ async fn page_shows_the_description_and_requests_nothing_else() {
 }
 
 #[tokio::test]
-async fn operation_can_be_tried_from_the_keyboard() {
+async fn operation_and_its_schema_open_from_the_keyboard() {
     let (_service, address) = service().await;
     let mut page = open(address);
 
-    focus(&mut page, "nav a[href=\"#create_target\"]");
-    page.press("Enter").unwrap();
-    page.wait("document.activeElement.matches('#create_target > summary')")
+    page.run("document.querySelector('#create_target > summary').focus()")
         .unwrap();
-    let example = page
-        .run("document.querySelector('#create_target textarea').value")
-        .unwrap();
-    assert_eq!(sent(&mut page, "create_target", "button"), "201");
-    let created = body(&mut page, "create_target");
-    let wanted: Value = serde_json::from_str(example.as_str().unwrap()).unwrap();
-    assert_eq!(created["url"], wanted["url"]);
-
-    let id = &created["id"];
-    page.run(&format!(
-        "document.querySelector('#remove_target input').value = {id}"
-    ))
-    .unwrap();
-    assert_eq!(sent(&mut page, "remove_target", "input"), "204");
-    page.run(&format!(
-        "document.querySelector('#read_target input').value = {id}"
-    ))
-    .unwrap();
-    assert_eq!(sent(&mut page, "read_target", "input"), "404");
-    assert_eq!(body(&mut page, "read_target")["code"], "not_found");
-}
-
-fn focus(page: &mut Page, selector: &str) {
-    let focus = format!("document.querySelector('{selector}').focus()");
-    page.run(&focus).unwrap();
-}
-
-/// Presses Enter on a part of an operation's form, and returns the status of the response.
-fn sent(page: &mut Page, operation: &str, part: &str) -> String {
-    page.run(&format!(
-        "document.getElementById('{operation}').open = true"
-    ))
-    .unwrap();
-    focus(page, &format!("#{operation} {part}"));
     page.press("Enter").unwrap();
-    let output = format!("document.querySelector('#{operation} output p')");
-    page.wait(&output).unwrap();
-    let words = page.run(&format!("{output}.textContent")).unwrap();
-    words.as_str().unwrap().chars().take(3).collect()
-}
-
-fn body(page: &mut Page, operation: &str) -> Value {
-    let body =
-        format!("document.querySelector('#{operation} output [aria-label=Body]').textContent");
-    let body = page.run(&body).unwrap();
-    serde_json::from_str(body.as_str().unwrap()).unwrap()
+    page.wait("document.querySelector('#create_target').open")
+        .unwrap();
+    page.run("document.querySelector('#create_target a[href=\"#schema-Target\"]').focus()")
+        .unwrap();
+    page.press("Enter").unwrap();
+    page.wait("document.querySelector('#schema-Target:target') !== null")
+        .unwrap();
 }
 
 #[tokio::test]
@@ -131,17 +96,15 @@ async fn controls_have_names_and_colors_follow_the_system() {
     let (_service, address) = service().await;
     let mut page = open(address);
 
-    let nameless = "[...document.querySelectorAll('input, textarea')]
-        .filter((field) => field.labels.length === 0 || field.labels[0].textContent.trim() === '').length";
+    let nameless = "[...document.querySelectorAll('summary, a, [role=region]')]
+        .filter((it) => !(it.ariaLabel ?? it.textContent).trim()).length";
     assert_eq!(page.run(nameless).unwrap(), 0);
-    let buttons = "[...document.querySelectorAll('button, summary, a, th[scope=col]')].length > 20";
-    assert_eq!(page.run(buttons).unwrap(), true);
     let headings = "document.querySelectorAll('h1').length === 1 && document.documentElement.lang";
     assert_eq!(page.run(headings).unwrap(), "en");
 
     let mut color = |colors: &str| {
         page.prefer(colors).unwrap();
-        page.run("getComputedStyle(document.querySelector('.faint')).color")
+        page.run("getComputedStyle(document.body).color")
             .unwrap()
     };
     assert_ne!(color("light"), color("dark"));

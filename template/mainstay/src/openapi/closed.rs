@@ -2,32 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, Object};
-use utoipa::openapi::{Components, OpenApi, RefOr, Schema};
+use serde_json::Value;
+
+use super::{members, operations};
 
 /// Closes the schemas of all request bodies. The parts of an `allOf` (serde's `flatten`) stay open, or each would
 /// refuse the fields of the others.
-pub(super) fn close(api: &mut OpenApi) {
+pub(super) fn close(api: &mut Value) {
     let mut named = Vec::new();
-    for path in api.paths.paths.values_mut() {
-        for operation in super::changing(path) {
-            let Some(RefOr::T(body)) = &mut operation.request_body else {
-                continue;
-            };
-            for content in body.content.values_mut() {
-                if let RefOr::T(content) = content {
-                    let schema = content.schema.iter_mut();
-                    schema.for_each(|schema| walk(schema, false, &mut named));
-                }
-            }
+    for (_, operation) in operations(api) {
+        for (_, content) in members(operation, "/requestBody/content") {
+            content
+                .get_mut("schema")
+                .into_iter()
+                .for_each(|schema| walk(schema, false, &mut named));
         }
     }
-    let schemas = &mut api.components.get_or_insert_with(Components::new).schemas;
     let mut seen = BTreeMap::new();
     while let Some((name, is_part)) = named.pop() {
         // A schema that is a part of an `allOf` anywhere stays open everywhere.
-        let done = seen.get(&name).is_some_and(|was| *was || !is_part);
-        if !done && let Some(schema) = schemas.get_mut(&name) {
+        let is_done = seen
+            .get(&name)
+            .is_some_and(|was_part| *was_part || !is_part);
+        let schema = api.pointer_mut(&format!("/components/schemas/{name}"));
+        if let Some(schema) = schema.filter(|_| !is_done) {
             walk(schema, is_part, &mut named);
             seen.insert(name, is_part);
         }
@@ -35,45 +33,33 @@ pub(super) fn close(api: &mut OpenApi) {
 }
 
 /// Closes a schema and those within it. Collects references, and whether each is a part of an `allOf`.
-fn walk(schema: &mut RefOr<Schema>, is_part: bool, named: &mut Vec<(String, bool)>) {
-    let schema = match schema {
-        RefOr::Ref(reference) => {
-            let name = reference.ref_location.rsplit('/').next();
-            named.extend(name.map(|name| (name.to_owned(), is_part)));
-            return;
-        }
-        RefOr::T(schema) => schema,
-    };
-    match schema {
-        Schema::Object(object) => {
-            close_object(object, is_part);
-            for field in object.properties.values_mut() {
-                walk(field, false, named);
-            }
-            let values = object.additional_properties.as_deref_mut();
-            if let Some(AdditionalProperties::RefOr(values)) = values {
-                walk(values, false, named);
-            }
-        }
-        Schema::Array(array) => {
-            if let ArrayItems::RefOrSchema(item) = &mut array.items {
-                walk(item, false, named);
-            }
-        }
-        Schema::AllOf(all) => all.items.iter_mut().for_each(|it| walk(it, true, named)),
-        Schema::OneOf(one) => one.items.iter_mut().for_each(|it| walk(it, is_part, named)),
-        Schema::AnyOf(any) => any.items.iter_mut().for_each(|it| walk(it, is_part, named)),
-        _ => {}
+fn walk(schema: &mut Value, is_part: bool, named: &mut Vec<(String, bool)>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.rsplit('/').next().unwrap_or_default();
+        named.push((name.to_owned(), is_part));
+        return;
     }
-}
-
-fn close_object(object: &mut Object, is_part: bool) {
-    let more = object.additional_properties.as_deref();
-    let is_closed = matches!(more, Some(AdditionalProperties::FreeForm(false)));
-    if is_part && is_closed {
-        object.additional_properties = None;
-    } else if !is_part && more.is_none() && !object.properties.is_empty() {
-        let none = AdditionalProperties::FreeForm(false);
-        object.additional_properties = Some(Box::new(none));
+    if let Some(object) = schema
+        .as_object_mut()
+        .filter(|it| it.contains_key("properties"))
+    {
+        let rest = object.entry("additionalProperties").or_insert(false.into());
+        if is_part && *rest == false {
+            object.remove("additionalProperties");
+        }
+    }
+    for (_, field) in members(schema, "/properties") {
+        walk(field, false, named);
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = schema.get_mut(key) {
+            walk(inner, false, named);
+        }
+    }
+    for (key, is_part) in [("allOf", true), ("oneOf", is_part), ("anyOf", is_part)] {
+        let several = schema.get_mut(key).and_then(Value::as_array_mut);
+        for schema in several.into_iter().flatten() {
+            walk(schema, is_part, named);
+        }
     }
 }

@@ -3,21 +3,29 @@
 //! The annotation of a handler describes its own parameters, bodies and answers. This module adds what all
 //! operations share: the errors of the middleware, the body of a problem, the headers of all answers, and that
 //! unknown fields are refused.
+//!
+//! The page requests nothing from other hosts. Its `Content-Security-Policy` enforces that.
 
 mod closed;
 mod common;
-mod file;
-mod index;
-mod page;
 
 use axum::Router;
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::{OpenApi, PathItem};
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::Redirect;
+use axum::routing::{MethodRouter, get};
+use serde_json::Value;
+use utoipa::openapi::OpenApi;
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::problem::Body;
+
+/// The page runs its own script and reads from this service. `data:` is for the empty icon.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// The routes of the service. If they are documented, this adds `/openapi.json`, the description of the routes;
-/// `/docs`, a page that shows it; and `/`, a short document that names both, unless the routes describe a `/` of
-/// their own.
+/// `/docs`, a page that shows it; and a redirect from `/` to the page, unless the routes describe a `/` of their own.
 ///
 /// # Errors
 ///
@@ -35,31 +43,58 @@ pub fn with_documentation(
         return Ok(routes);
     }
     let has_index = api.paths.paths.contains_key("/");
-    let title = api.info.title.clone();
-    let routes = routes.merge(page::routes(&title, text(api)?));
+    let title = api.info.title.replace('&', "&amp;").replace('<', "&lt;");
+    let page = include_str!("page/docs.html").replace(">API</", &format!(">{title}</"));
+    let style = include_str!("page/docs.css").to_owned();
+    let script = include_str!("page/docs.js").to_owned();
+    let routes = routes
+        .route("/openapi.json", file("application/json", complete(api)?))
+        .route("/docs", file("text/html; charset=utf-8", page))
+        .route("/docs/docs.css", file("text/css; charset=utf-8", style))
+        .route(
+            "/docs/docs.js",
+            file("text/javascript; charset=utf-8", script),
+        );
     if has_index {
         return Ok(routes);
     }
-    Ok(routes.merge(index::routes()?))
+    Ok(routes.route("/", get(async || Redirect::to("docs"))))
+}
+
+fn file(kind: &'static str, content: String) -> MethodRouter {
+    let headers = [(CONTENT_TYPE, kind), (CONTENT_SECURITY_POLICY, POLICY)];
+    get((headers, content))
 }
 
 /// The complete description, as JSON.
-fn text(mut api: OpenApi) -> Result<String, serde_json::Error> {
+fn complete(mut api: OpenApi) -> Result<String, serde_json::Error> {
+    // Without a license in the manifest, its name is empty.
+    api.info.license.take_if(|license| license.name.is_empty());
+    let mut schemas = vec![(Body::name().into_owned(), Body::schema())];
+    Body::schemas(&mut schemas);
+    let components = api.components.get_or_insert_default();
+    components.schemas.extend(schemas);
+    let mut api = serde_json::to_value(api)?;
     common::add(&mut api);
     closed::close(&mut api);
+    // The type has the order of fields that readers expect.
+    let api: OpenApi = serde_json::from_value(api)?;
     api.to_pretty_json().map(|text| text + "\n")
 }
 
-/// The operations that may change something.
-fn changing(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    let PathItem {
-        post,
-        put,
-        patch,
-        delete,
-        ..
-    } = path;
-    [post, put, patch, delete].into_iter().flatten()
+/// The members of the object at a JSON pointer.
+fn members<'a>(
+    value: &'a mut Value,
+    at: &str,
+) -> impl Iterator<Item = (&'a String, &'a mut Value)> {
+    let object = value.pointer_mut(at).and_then(Value::as_object_mut);
+    object.into_iter().flatten()
+}
+
+/// The operations, each with its method.
+fn operations(api: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    let items = members(api, "/paths").flat_map(|(_, path)| members(path, ""));
+    items.filter(|(_, operation)| operation.get("responses").is_some())
 }
 
 #[cfg(test)]

@@ -8,28 +8,26 @@
     clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
+    clippy::new_without_default,
     clippy::unwrap_used,
     reason = "a test may block, fails by panicking, and may only want the effect"
 )]
 
-mod binary;
-mod capture;
 mod checks;
 mod client;
 mod exposition;
 #[cfg(feature = "postgres")]
 mod postgres;
-mod running;
+mod process;
 #[cfg(feature = "_database")]
 mod scratch;
 #[cfg(feature = "_database")]
 mod statements;
 
-pub use binary::Binary;
 pub use checks::{check_committed, check_settings};
 pub use client::{Answer, ask, ask_with, get};
 pub use exposition::{Exposition, documented};
-pub use running::{Output, Running};
+pub use process::{Binary, Output, Running};
 pub use rustix::process::Signal;
 #[cfg(feature = "_database")]
 pub use scratch::{Scratch, TestEngine, database_settings};

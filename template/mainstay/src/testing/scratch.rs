@@ -1,30 +1,28 @@
 //! An empty database for each test, which is removed in the end, and settings for it.
 
-use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 #[cfg(feature = "sqlite")]
 use tempfile::TempDir;
 
+use super::process::Guard;
 use crate::Importance;
 use crate::database::{Engine, OnStart, Settings, UnknownMigrations};
 use crate::settings::Setting;
 
 /// An engine that can make a database for a test.
 pub trait TestEngine: Engine {
-    /// Removes the database when it is dropped.
     #[doc(hidden)]
-    type Guard: fmt::Debug + Send + Sync;
-
-    #[doc(hidden)]
-    fn create() -> (String, Self::Guard);
+    fn create() -> (String, Guard);
 }
 
 /// An empty database that no other test uses. It is removed when this is dropped.
 #[derive(Debug)]
-pub struct Scratch<E: TestEngine> {
+pub struct Scratch<E> {
     url: String,
-    _guard: E::Guard,
+    _guard: Guard,
+    _engine: PhantomData<E>,
 }
 
 impl<E: TestEngine> Scratch<E> {
@@ -32,7 +30,11 @@ impl<E: TestEngine> Scratch<E> {
     #[must_use]
     pub fn new() -> Self {
         let (url, guard) = E::create();
-        Self { url, _guard: guard }
+        Self {
+            url,
+            _guard: guard,
+            _engine: PhantomData,
+        }
     }
 
     /// The setting `database.url`.
@@ -42,20 +44,12 @@ impl<E: TestEngine> Scratch<E> {
     }
 }
 
-impl<E: TestEngine> Default for Scratch<E> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(feature = "sqlite")]
 impl TestEngine for sqlx::Sqlite {
-    type Guard = TempDir;
-
-    fn create() -> (String, TempDir) {
+    fn create() -> (String, Guard) {
         let directory = TempDir::new().expect("a directory for a database");
         let file = directory.path().join("scratch.db");
-        (format!("sqlite:{}", file.display()), directory)
+        (format!("sqlite:{}", file.display()), Box::new(directory))
     }
 }
 

@@ -4,8 +4,6 @@
 //! It finds the statements that the sources give to sqlx, and lets the database prepare each. That runs no
 //! statement, and needs neither data nor a database at compile time.
 
-mod source;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,13 +13,11 @@ use tokio::runtime::Builder;
 
 use super::{Scratch, TestEngine, database_settings};
 use crate::Database;
-use crate::database::Engine;
-use source::{Call, calls};
 
 /// Prepares every SQL statement of the sources in `place`, a directory or a file such as `"src"`, on a
 /// new database with these migrations.
 ///
-/// A statement is a string literal in a call of one of sqlx's functions, such as `query_as`.
+/// A statement is a string literal in a call such as `sqlx::query_as("SELECT …")`, with this path.
 ///
 /// # Panics
 ///
@@ -29,55 +25,42 @@ use source::{Call, calls};
 /// In async code: it has a runtime of its own.
 pub fn check_statements<E: TestEngine>(migrations: &[&Migrator], place: impl AsRef<Path>) {
     let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        let scratch = Scratch::<E>::new();
-        let database = Database::<E>::new(&database_settings(scratch.url()), migrations);
-        let database = database.expect("a database for the test");
-        database.connect().await.expect("a connection");
-        database.migrate().await.expect("migrations that apply");
-        check_statements_on(&database, place).await;
-    });
+    runtime
+        .expect("a runtime")
+        .block_on(check::<E>(migrations, place.as_ref()));
 }
 
-/// The same, on a database that has been migrated.
-async fn check_statements_on<E: Engine>(database: &Database<E>, place: impl AsRef<Path>) {
-    let place = place.as_ref();
-    let mut checked = 0;
-    let mut problems = Vec::new();
+async fn check<E: TestEngine>(migrations: &[&Migrator], place: &Path) {
+    let scratch = Scratch::<E>::new();
+    let database = Database::<E>::new(&database_settings(scratch.url()), migrations);
+    let database = database.expect("a database for the test");
+    database.connect().await.expect("a connection");
+    database.migrate().await.expect("migrations that apply");
+
+    let (mut checked, mut problems) = (0, Vec::new());
     for file in files(place) {
         let source = fs::read_to_string(&file)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
-        let calls = calls(&source);
-        checked += calls.len();
-        problems.extend(problems_of(database, &file.display().to_string(), &calls).await);
+        for (line, statement) in statements(&source) {
+            checked += 1;
+            let problem = if let Some(text) = statement {
+                let sql = AssertSqlSafe(text.as_str()).into_sql_str();
+                let error = database.write().prepare(sql).await.err();
+                error.map(|error| format!("{error}\n    {text}"))
+            } else {
+                let problem = "the statement is not a string literal, so it cannot be checked: write it out \
+                               where it is used, or build it with a sqlx::QueryBuilder and test the result";
+                Some(problem.to_owned())
+            };
+            problems.extend(problem.map(|problem| format!("{}:{line}: {problem}", file.display())));
+        }
     }
     assert!(
         checked > 0,
-        "no statement was found in {}: a service that queries no database has no use for this check, \
-         and statements that do not go through sqlx's functions are not checked",
+        "no statement was found in {}: a service that queries no database has no use for this check",
         place.display()
     );
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
-}
-
-/// The problems of these statements, each with its location.
-async fn problems_of<E: Engine>(database: &Database<E>, file: &str, calls: &[Call]) -> Vec<String> {
-    let mut problems = Vec::new();
-    for Call { line, statement } in calls {
-        let Some(statement) = statement else {
-            problems.push(format!(
-                "{file}:{line}: the statement is not a string literal, so it cannot be checked: \
-                 write it out where it is used, or build it with a sqlx::QueryBuilder and test the \
-                 result"
-            ));
-            continue;
-        };
-        let sql = AssertSqlSafe(statement.as_str()).into_sql_str();
-        if let Err(error) = database.write().prepare(sql).await {
-            problems.push(format!("{file}:{line}: {error}\n    {statement}"));
-        }
-    }
-    problems
 }
 
 /// Every source below a directory, or the file itself.
@@ -85,38 +68,58 @@ fn files(place: &Path) -> Vec<PathBuf> {
     if !place.is_dir() {
         return vec![place.to_owned()];
     }
-    let entries = fs::read_dir(place)
-        .unwrap_or_else(|error| panic!("cannot read {}: {error}", place.display()));
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.expect("an entry of a directory").path();
-        if path.is_dir() {
-            files.extend(self::files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
+    let entries = fs::read_dir(place).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry of a directory").path());
+    let is_source = |path: &PathBuf| path.is_dir() || path.extension().is_some_and(|it| it == "rs");
+    paths
+        .filter(is_source)
+        .flat_map(|path| files(&path))
+        .collect()
+}
+
+/// The statements in the calls of sqlx's functions, each with its line; `None` for one that is not a literal.
+fn statements(source: &str) -> impl Iterator<Item = (usize, Option<String>)> {
+    source
+        .match_indices("sqlx::query")
+        .filter_map(|(at, name)| {
+            let (before, after) = (&source[..at], &source[at + name.len()..]);
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            if line.trim_start().starts_with("//") {
+                return None;
+            }
+            // The rest of the name, and its types.
+            let after = after.trim_start_matches(|it: char| it.is_ascii_lowercase() || it == '_');
+            let arguments = match after.strip_prefix("::<") {
+                Some(types) => types.split_once(">(")?.1,
+                None => after.strip_prefix('(')?,
+            };
+            let line = before.matches('\n').count() + 1;
+            Some((line, literal(arguments.trim_start())))
+        })
+}
+
+/// The value of the string literal at the beginning of a source.
+fn literal(source: &str) -> Option<String> {
+    if let Some(raw) = source.strip_prefix('r') {
+        let text = raw.trim_start_matches('#');
+        let end = format!("\"{}", &raw[..raw.len() - text.len()]);
+        let (text, _) = text.strip_prefix('"')?.split_once(&end)?;
+        return Some(text.to_owned());
+    }
+    let mut characters = source.strip_prefix('"')?.chars();
+    let mut text = String::new();
+    loop {
+        match characters.next()? {
+            '"' => return Some(text),
+            '\\' => match characters.next()? {
+                'n' => text.push('\n'),
+                // A quote, or the end of a line: SQL takes more space than Rust would leave.
+                escaped => text.push(escaped),
+            },
+            other => text.push(other),
         }
     }
-    files.sort();
-    files
 }
 
-/// The tests, on SQLite.
 #[cfg(all(test, feature = "sqlite"))]
-#[path = "statements"]
-mod on_sqlite {
-    /// The engine of the suite.
-    type E = sqlx::Sqlite;
-
-    mod tests;
-}
-
-/// The same suite on Postgres.
-#[cfg(all(test, feature = "postgres"))]
-#[path = "statements"]
-#[allow(clippy::duplicate_mod, reason = "the engine differs")]
-mod on_postgres {
-    /// The engine of the suite.
-    type E = sqlx::Postgres;
-
-    mod tests;
-}
+mod tests;

@@ -1,53 +1,30 @@
 //! Statements that fit a schema, and those that do not.
 
+use std::panic::catch_unwind;
+
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, SqlSafeStr};
 use tempfile::TempDir;
 
-use super::E;
-use crate::Database;
-use crate::testing::statements::{calls, check_statements_on, problems_of};
-use crate::testing::{Scratch, database_settings};
+use super::*;
 
-/// A database with a schema, and nothing in it.
-struct Migrated {
-    database: Database<E>,
-    _scratch: Scratch<E>,
+/// Checks a tree of sources with this in one of its files, and returns why it fails.
+fn failure(source: &str) -> Option<String> {
+    let tree = TempDir::new().unwrap();
+    let below = tree.path().join("below");
+    fs::create_dir(&below).unwrap();
+    fs::write(below.join("a.rs"), source).unwrap();
+    fs::write(below.join("a.txt"), r#"sqlx::query("nonsense")"#).unwrap();
+    let sql = AssertSqlSafe("CREATE TABLE things (id INTEGER PRIMARY KEY)").into_sql_str();
+    let table = Migration::new(1, "things".into(), MigrationType::Simple, sql, false);
+    let migrations = Migrator::with_migrations(vec![table]);
+    let checked = catch_unwind(|| check_statements::<sqlx::Sqlite>(&[&migrations], tree.path()));
+    checked
+        .err()
+        .map(|panic| panic.downcast_ref::<String>().unwrap().clone())
 }
 
-impl Migrated {
-    async fn new(migrations: &Migrator) -> Self {
-        let scratch = Scratch::new();
-        let database = Database::new(&database_settings(scratch.url()), &[migrations]).unwrap();
-        database.connect().await.unwrap();
-        database.migrate().await.unwrap();
-        Self {
-            database,
-            _scratch: scratch,
-        }
-    }
-
-    async fn with_things() -> Self {
-        let sql = AssertSqlSafe("CREATE TABLE things (id INTEGER PRIMARY KEY)").into_sql_str();
-        let table = Migration::new(1, "things".into(), MigrationType::Simple, sql, false);
-        Self::new(&Migrator::with_migrations(vec![table])).await
-    }
-
-    /// The problems of the statements of a source.
-    async fn problems(&self, source: &str) -> Vec<String> {
-        problems_of(&self.database, "x.rs", &calls(source)).await
-    }
-}
-
-#[cfg(feature = "idempotency")]
-#[tokio::test]
-async fn every_statement_about_idempotency_fits_its_table() {
-    let migrated = Migrated::new(crate::idempotency::migrations::<E>()).await;
-    check_statements_on(&migrated.database, "src/idempotency/store.rs").await;
-}
-
-#[tokio::test]
-async fn a_typo_is_reported_with_its_line_and_the_error() {
+#[test]
+fn a_typo_is_reported_with_its_line_and_the_error() {
     let source = r#"
         async fn count(database: &Database) -> Result<i64, sqlx::Error> {
             sqlx::query_scalar("SELECT count(idd) FROM things")
@@ -55,64 +32,62 @@ async fn a_typo_is_reported_with_its_line_and_the_error() {
                 .await
         }
     "#;
-    let migrated = Migrated::with_things().await;
-    let problems = migrated.problems(source).await;
-    assert_eq!(problems.len(), 1, "{problems:?}");
-    for part in ["x.rs:3", "SELECT count(idd) FROM", "column"] {
-        assert!(
-            problems[0].contains(part),
-            "{part} is not in {}",
-            problems[0]
-        );
+    let failed = failure(source).unwrap();
+    for part in ["below/a.rs:3: ", "SELECT count(idd) FROM", "column"] {
+        assert!(failed.contains(part), "{part} is not in {failed}");
     }
-    let right = source.replace("idd", "id");
-    let problems = migrated.problems(&right).await;
-    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(failure(&source.replace("idd", "id")), None);
 }
 
-#[tokio::test]
-async fn a_statement_that_is_no_literal_is_reported() {
-    let source = "\nlet query = sqlx::query(AssertSqlSafe(statement));";
-    let problems = Migrated::with_things().await.problems(source).await;
-    assert_eq!(problems.len(), 1, "{problems:?}");
-    for part in ["x.rs:2", "literal", "QueryBuilder"] {
-        assert!(
-            problems[0].contains(part),
-            "{part} is not in {}",
-            problems[0]
-        );
+#[test]
+fn a_statement_that_is_no_literal_is_reported() {
+    let failed = failure("\nlet query = sqlx::query(AssertSqlSafe(statement));").unwrap();
+    for part in ["a.rs:2: ", "literal", "QueryBuilder"] {
+        assert!(failed.contains(part), "{part} is not in {failed}");
     }
 }
 
-/// A tree of sources with this in one of its files.
-fn tree(source: &str) -> TempDir {
-    let tree = TempDir::new().unwrap();
-    let below = tree.path().join("below");
-    std::fs::create_dir(&below).unwrap();
-    std::fs::write(below.join("a.rs"), source).unwrap();
-    std::fs::write(below.join("a.txt"), r#"sqlx::query("nonsense")"#).unwrap();
-    tree
+#[test]
+fn sources_without_statements_fail() {
+    let failed = failure("fn nothing() {}").unwrap();
+    assert!(failed.starts_with("no statement was found"), "{failed}");
 }
 
-#[tokio::test]
-async fn a_tree_of_sources_is_searched() {
-    let tree = tree(r#"sqlx::query("SELECT id FROM things")"#);
-    let migrated = Migrated::with_things().await;
-    check_statements_on(&migrated.database, tree.path()).await;
-}
-
-#[tokio::test]
-#[should_panic(expected = "below/a.rs:1: ")]
-async fn a_wrong_statement_in_a_tree_panics() {
-    let tree = tree(r#"sqlx::query("SELECT idd FROM things")"#);
-    let migrated = Migrated::with_things().await;
-    check_statements_on(&migrated.database, tree.path()).await;
-}
-
-#[tokio::test]
-#[should_panic(expected = "no statement was found")]
-async fn sources_without_statements_panic() {
-    let tree = tree("fn nothing() {}");
-    let migrated = Migrated::with_things().await;
-    check_statements_on(&migrated.database, tree.path()).await;
+#[test]
+fn statements_are_found_however_they_are_written() {
+    for (source, statement) in [
+        (r#"sqlx::query("SELECT 1")"#, Some("SELECT 1")),
+        (
+            r#"sqlx::query_as::<Sqlite, (i64, Option<A>)>("SELECT 1")"#,
+            Some("SELECT 1"),
+        ),
+        (
+            r#"sqlx::query_with( "SELECT 1", arguments)"#,
+            Some("SELECT 1"),
+        ),
+        (r#"sqlx::query(r"SELECT '\n'")"#, Some(r"SELECT '\n'")),
+        (
+            r###"sqlx::query(r##"SELECT "a"#, 1"##)"###,
+            Some(r##"SELECT "a"#, 1"##),
+        ),
+        (r#"sqlx::query("SELECT \"a\" \\")"#, Some(r#"SELECT "a" \"#)),
+        (
+            "sqlx::query(\n\"SELECT 1 \\\n+ 1\")",
+            Some("SELECT 1 \n+ 1"),
+        ),
+        ("sqlx::query(STATEMENT)", None),
+        ("sqlx::query(rows)", None),
+        (r#"sqlx::query(concat!("SELECT ", "1"))"#, None),
+    ] {
+        let found: Vec<_> = statements(source).collect();
+        assert_eq!(found, [(1, statement.map(str::to_owned))], "{source}");
+    }
+    for source in [
+        r#"// sqlx::query("SELECT 1")"#,
+        r#"use sqlx::query; let text = ("SELECT 1");"#,
+        r#"sqlx::query!("SELECT 1")"#,
+        r#"url.query("SELECT 1")"#,
+    ] {
+        assert_eq!(statements(source).count(), 0, "{source}");
+    }
 }
