@@ -11,13 +11,13 @@ mod common;
 
 use axum::Router;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::response::Redirect;
 use axum::routing::{MethodRouter, get};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::BuildInfo;
 use crate::problem::Body;
 
 /// The page runs its own script and reads from this service. `data:` is for the empty icon.
@@ -25,7 +25,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The routes of the service. If they are documented, this adds `/openapi.json`, the description of the routes;
-/// `/docs`, a page that shows it; and a redirect from `/` to the page, unless the routes describe a `/` of their own.
+/// `/docs`, a page that shows it; and `/`, which names both, unless the routes describe a `/` of their own.
 ///
 /// # Errors
 ///
@@ -58,7 +58,15 @@ pub fn with_documentation(
     if has_index {
         return Ok(routes);
     }
-    Ok(routes.route("/", get(async || Redirect::to("docs"))))
+    let BuildInfo { name, version, .. } = BuildInfo::current();
+    let index = serde_json::to_string_pretty(&json!({
+        "service": name,
+        "version": version,
+        "documentation": "/docs",
+        "description": "/openapi.json",
+        "probes": ["/livez", "/readyz", "/startupz"],
+    }))?;
+    Ok(routes.route("/", file("application/json", index + "\n")))
 }
 
 fn file(kind: &'static str, content: String) -> MethodRouter {

@@ -178,13 +178,14 @@ async fn home() -> &'static str {
 }
 
 #[tokio::test]
-async fn root_redirects_to_the_page_unless_the_service_has_one() {
-    let redirect = with_documentation(routes(), true).unwrap();
-    let answer = fetch(&redirect, "/").await;
-    assert_eq!(
-        (answer.status, answer.header("location")),
-        (303, Some("docs"))
-    );
+async fn index_names_pages_that_exist_unless_the_service_has_its_own() {
+    let index = with_documentation(routes(), true).unwrap();
+    let named = fetch(&index, "/").await.json();
+    assert_eq!(named["version"], env!("CARGO_PKG_VERSION"));
+    for page in ["documentation", "description"] {
+        let path = named[page].as_str().unwrap();
+        assert_eq!(fetch(&index, path).await.status, 200, "{path}");
+    }
 
     let own = with_documentation(routes().routes(routes!(home)), true).unwrap();
     assert_eq!(fetch(&own, "/").await.body, "home");
