@@ -12,12 +12,7 @@ use utoipa::openapi::{Components, Content, Header, OpenApi, Ref, RefOr, Required
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::header_names::IDEMPOTENCY_KEY;
-#[cfg(all(feature = "idempotency", feature = "_database"))]
-use crate::idempotency::PROBLEMS as OF_KEYS;
 use crate::problem::{Body, KIND, Problem};
-
-#[cfg(not(all(feature = "idempotency", feature = "_database")))]
-const OF_KEYS: &[Problem] = &[];
 
 /// The errors of any request.
 const OF_ALL: &[Problem] = &[
@@ -38,6 +33,12 @@ const OF_BODIES: &[Problem] = &[
 ];
 /// The errors of a request with `If-Match`; the last one only if the header is required.
 const OF_VERSIONS: &[Problem] = &[Problem::PRECONDITION_FAILED, Problem::PRECONDITION_REQUIRED];
+/// The errors of a request with an idempotency key.
+const OF_KEYS: &[Problem] = &[
+    Problem::KEY_MALFORMED,
+    Problem::KEY_IN_USE,
+    Problem::KEY_REUSED,
+];
 /// The errors of a request that is not safe.
 const OF_CHANGES: &[Problem] = &[Problem::CROSS_ORIGIN];
 

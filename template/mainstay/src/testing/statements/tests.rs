@@ -43,7 +43,7 @@ impl Migrated {
 #[tokio::test]
 async fn every_statement_about_idempotency_fits_its_table() {
     let migrated = Migrated::new(crate::idempotency::migrations::<E>()).await;
-    check_statements_on(&migrated.database, "src/idempotency/store.rs").await;
+    check_statements_on(&migrated.database, "src/idempotency/keys.rs").await;
 }
 
 #[tokio::test]
