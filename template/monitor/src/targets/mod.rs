@@ -16,9 +16,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mainstay::idempotency::{self, Once};
 use mainstay::input::{Json, Path, Query};
-use mainstay::precondition::{
-    IfMatch, IfMatchHeader, IfNoneMatch, IfNoneMatchHeader, OptionalIfMatchHeader,
-};
+use mainstay::precondition::{IfMatch, IfNoneMatch};
 use mainstay::problem::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -103,7 +101,11 @@ async fn create(
 
 /// Shows a target
 #[utoipa::path(get, path = "/targets/{id}", operation_id = "read_target", tag = "targets",
-    params(("id" = i64, Path, description = "The number of the target"), IfNoneMatchHeader),
+    params(
+        ("id" = i64, Path, description = "The id of the target"),
+        ("if-none-match" = Option<String>, Header,
+            description = "The `ETag` of the version that the client has. If it is the current one, the answer is 304, without a body."),
+    ),
     responses(
         (status = OK, description = "The target", body = Target,
             headers(("etag" = String, description = "Its version"))),
@@ -124,7 +126,11 @@ async fn read(
 ///
 /// All of it is as the body says afterwards, and what is not there is as usual.
 #[utoipa::path(put, path = "/targets/{id}", operation_id = "replace_target", tag = "targets",
-    params(("id" = i64, Path, description = "The number of the target"), IfMatchHeader),
+    params(
+        ("id" = i64, Path, description = "The id of the target"),
+        ("if-match" = String, Header, example = "\"1\"",
+            description = "The `ETag` of the version to change, so that no other change is lost; or `*` for any version."),
+    ),
     request_body = WantedTarget,
     responses(
         (status = OK, description = "The target as it is now", body = Target,
@@ -151,7 +157,11 @@ async fn replace(
 
 /// Removes a target
 #[utoipa::path(delete, path = "/targets/{id}", operation_id = "remove_target", tag = "targets",
-    params(("id" = i64, Path, description = "The number of the target"), OptionalIfMatchHeader),
+    params(
+        ("id" = i64, Path, description = "The id of the target"),
+        ("if-match" = Option<String>, Header, example = "\"1\"",
+            description = "The `ETag` of the version to remove; or `*` for any version."),
+    ),
     responses(
         (status = NO_CONTENT, description = "It was removed"),
         (status = NOT_FOUND, description = "`not_found`: there is no such target"),
@@ -161,10 +171,11 @@ async fn remove(
     Path(id): Path<i64>,
     expected: Option<IfMatch>,
 ) -> Result<impl IntoResponse, Problem> {
-    let expected = expected.unwrap_or(IfMatch::ANY);
     loop {
         let target = targets.get(id).await?;
-        expected.check(&target.tag())?;
+        if let Some(expected) = &expected {
+            expected.check(&target.tag())?;
+        }
         if targets.remove(&target).await? {
             return Ok(StatusCode::NO_CONTENT);
         }

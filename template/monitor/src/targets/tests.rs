@@ -209,7 +209,7 @@ async fn a_change_is_of_the_whole_and_of_the_version_that_was_seen() {
     let blind = fixture.put(id, "", wanted()).await;
     assert_eq!(blind.problem(), (428, "precondition_required", "if-match"));
     let nonsense = fixture.put(id, "1", wanted()).await;
-    assert_eq!(nonsense.problem(), (400, "bad_request", "if-match"));
+    assert_eq!(nonsense.problem(), (412, "precondition_failed", "if-match"));
     assert_eq!(fixture.get("/v1/targets/1").await.body, before.body);
 
     let after = fixture.put(id, tag, wanted()).await;
