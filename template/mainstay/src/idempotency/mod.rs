@@ -113,12 +113,11 @@ impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
         let begin = keys.database.begin();
         async move {
             let mut transaction = begin.await?;
-            let attempt = match &self.key {
-                Some(key) => attempt(keys, key, &mut transaction, work, self.input).await,
-                None => {
-                    let response = work(&mut transaction, self.input).await.into_response();
-                    Ok((is_success(response.status()), response))
-                }
+            let attempt = if let Some(key) = &self.key {
+                attempt(keys, key, &mut transaction, work, self.input).await
+            } else {
+                let response = work(&mut transaction, self.input).await.into_response();
+                Ok((is_success(response.status()), response))
             };
             if let Ok((true, response)) = attempt {
                 transaction.commit().await?;

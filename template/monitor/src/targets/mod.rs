@@ -102,7 +102,7 @@ async fn create(
 #[utoipa::path(get, path = "/targets/{id}", operation_id = "read_target", tag = "targets",
     params(
         ("id" = i64, Path, description = "The id of the target"),
-        ("if-none-match" = Option<String>, Header,
+        ("if-none-match" = Option<String>, Header, nullable = false,
             description = "The `ETag` of the version that the client has. If it is the current one, the answer is 304, without a body."),
     ),
     responses(
@@ -158,7 +158,7 @@ async fn replace(
 #[utoipa::path(delete, path = "/targets/{id}", operation_id = "remove_target", tag = "targets",
     params(
         ("id" = i64, Path, description = "The id of the target"),
-        ("if-match" = Option<String>, Header, example = "\"1\"",
+        ("if-match" = Option<String>, Header, nullable = false, example = "\"1\"",
             description = "The `ETag` of the version to remove; or `*` for any version."),
     ),
     responses(

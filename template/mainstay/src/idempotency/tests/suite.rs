@@ -10,7 +10,6 @@ use axum::response::AppendHeaders;
 use axum::routing::{post, put};
 use axum::{Extension, Router};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
@@ -75,9 +74,9 @@ impl Service {
         service
     }
 
-    /// Another process on the same database.
-    fn another(&self, holds: bool) -> Arc<Self> {
-        start(&self.scratch, holds, |_| {})
+    /// Another process on the same database, which waits in the middle of its work.
+    fn holding(&self) -> Arc<Self> {
+        start(&self.scratch, true, |_| {})
     }
 
     async fn execute(&self, statement: &'static str) {
@@ -94,17 +93,6 @@ impl Service {
 
     async fn send(self: &Arc<Self>, key: &str, name: &str) -> Sent {
         self.send_to("POST /things", key, name).await
-    }
-
-    /// Sends until the key is free.
-    async fn send_until_done(self: &Arc<Self>, key: &str, name: &str) -> Sent {
-        loop {
-            let sent = self.send(key, name).await;
-            if sent.code != "idempotency_key_in_use" {
-                return sent;
-            }
-            sleep(Duration::from_millis(1)).await;
-        }
     }
 
     /// Sends a request such as `POST /things`, or `ada@POST /things` with a caller. An empty key is not sent.
@@ -371,42 +359,10 @@ async fn answer_too_long_to_keep_undoes_its_effect() {
     assert_eq!(service.send("", &long).await.status, 201);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_a_hundred_concurrent_requests_does_the_work() {
-    let service = Service::new().await;
-    // Half of them come to another process.
-    let other = service.another(false);
-    let mut sending = JoinSet::new();
-    for number in 0..100 {
-        let service = Arc::clone(if number % 2 == 0 { &service } else { &other });
-        sending.spawn(async move { service.send_until_done("one", "a").await });
-    }
-    let sent = sending.join_all().await;
-    let first: Vec<_> = sent.iter().filter(|sent| !sent.replayed).collect();
-    assert_eq!(first.len(), 1, "{first:?}");
-    for sent in &sent {
-        assert_eq!((sent.status, &*sent.body), (201, &b"a"[..]));
-    }
-    assert_eq!(service.stored().await, (1, 1));
-}
-
-#[tokio::test]
-async fn cancelled_request_leaves_nothing_and_can_be_retried() {
-    let service = Service::new().await;
-    let holding = service.another(true);
-    tokio::select! {
-        sent = holding.send("one", "a") => unreachable!("{sent:?}"),
-        () = holding.begun.notified() => {}
-    }
-    let again = service.send_until_done("one", "a").await;
-    assert_eq!((again.status, again.replayed), (201, false));
-    assert_eq!(service.stored().await, (1, 1));
-}
-
 #[tokio::test]
 async fn request_in_progress_is_not_started_again() {
     let service = Service::new().await;
-    let holding = service.another(true);
+    let holding = service.holding();
     // Either the second is refused at once, or it waits until the first one has ended.
     let retry = async {
         holding.begun.notified().await;
