@@ -17,7 +17,9 @@
 //! - A client cannot overwrite a version that it has not read: a change names the version that it is about.
 //!   It gets 412 if there is a newer one, and 428 if it names none. A route that takes `Option<IfMatch>`
 //!   allows changes without a version.
-//! - A weak tag, `W/"…"`, never matches in `If-Match`.
+//! - A weak tag, `W/"…"`, never matches in `If-Match`. What is no entity tag matches nothing.
+//!
+//! In the description of a route, both are parameters, such as `("if-match" = String, Header)`.
 
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -26,7 +28,6 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
-use utoipa::IntoParams;
 
 use crate::problem::{Fault, Problem};
 
@@ -62,20 +63,15 @@ impl IntoResponseParts for Tag {
 }
 
 /// The versions that a client has already: an extractor for `If-None-Match`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IfNoneMatch(Condition);
+#[derive(Debug, Clone)]
+pub struct IfNoneMatch(Vec<String>);
 
 impl IfNoneMatch {
     /// The answer with its tag, or 304 if the client has this version.
     #[must_use]
     pub fn respond(&self, tag: Tag, answer: impl IntoResponse) -> Response {
-        let is_known = match &self.0 {
-            Condition::Any => true,
-            Condition::OneOf(known) => known
-                .iter()
-                .any(|known| known.strip_prefix("W/").unwrap_or(known) == tag.0),
-        };
-        if is_known {
+        let mut known = self.0.iter();
+        if known.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag.0) {
             (StatusCode::NOT_MODIFIED, tag, ()).into_response()
         } else {
             (tag, answer).into_response()
@@ -86,36 +82,27 @@ impl IfNoneMatch {
 impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
     type Rejection = Infallible;
 
-    /// A malformed header matches nothing.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let known = Condition::from_headers(&parts.headers, &header::IF_NONE_MATCH);
-        Ok(Self(
-            known.ok().flatten().unwrap_or(Condition::OneOf(Vec::new())),
-        ))
+        Ok(Self(elements(&parts.headers, &header::IF_NONE_MATCH)))
     }
 }
 
 /// The version that a change is about: an extractor for `If-Match`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IfMatch(Condition);
+#[derive(Debug, Clone)]
+pub struct IfMatch(Vec<String>);
 
 impl IfMatch {
-    /// Matches every version, like `If-Match: *`.
-    pub const ANY: Self = Self(Condition::Any);
-
     /// Checks that the request is about the current version.
     ///
     /// # Errors
     ///
     /// [`Problem::PRECONDITION_FAILED`] if it is about another one.
     pub fn check(&self, current: &Tag) -> Result<(), Problem> {
-        match &self.0 {
-            Condition::OneOf(tags) if !tags.contains(&current.0) => {
-                let detail = format!("is not the current version, {}; read it first", current.0);
-                Err(Problem::PRECONDITION_FAILED.with([fault(detail)]))
-            }
-            Condition::Any | Condition::OneOf(_) => Ok(()),
+        if self.0.iter().any(|tag| tag == "*" || *tag == current.0) {
+            return Ok(());
         }
+        let detail = format!("is not the current version, {}; read it first", current.0);
+        Err(Problem::PRECONDITION_FAILED.with([fault(detail)]))
     }
 }
 
@@ -123,7 +110,8 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let given = <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await?;
+        let Ok(given) =
+            <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await;
         given.ok_or_else(|| {
             let detail = "is missing: send the ETag of the version to change, or * for any version";
             Problem::PRECONDITION_REQUIRED.with([fault(detail.to_owned())])
@@ -132,14 +120,11 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
 }
 
 impl<S: Send + Sync> OptionalFromRequestParts<S> for IfMatch {
-    type Rejection = Problem;
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Problem> {
-        let given = Condition::from_headers(&parts.headers, &header::IF_MATCH);
-        given.map(|given| given.map(Self)).map_err(|Malformed| {
-            let detail = "must be * or a list of ETags in quotes";
-            Problem::BAD_REQUEST.with([fault(detail.to_owned())])
-        })
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        let is_given = parts.headers.contains_key(header::IF_MATCH);
+        Ok(is_given.then(|| Self(elements(&parts.headers, &header::IF_MATCH))))
     }
 }
 
@@ -147,128 +132,18 @@ fn fault(detail: String) -> Fault {
     Fault::in_header(header::IF_MATCH.as_str(), detail)
 }
 
-/// The value of `If-Match` or `If-None-Match`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Condition {
-    /// `*`
-    Any,
-    /// Entity tags as they were sent: in quotes, and with `W/` if they are weak.
-    OneOf(Vec<String>),
-}
-
-struct Malformed;
-
-impl Condition {
-    fn from_headers(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, Malformed> {
-        let values = headers.get_all(name).iter().map(HeaderValue::to_str);
-        let values: Vec<_> = values.collect::<Result<_, _>>().map_err(|_| Malformed)?;
-        if values.is_empty() {
-            return Ok(None);
-        }
-        Self::parse(&values.join(",")).map(Some).ok_or(Malformed)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        // A list may have empty elements.
-        const SEPARATORS: [char; 3] = [' ', '\t', ','];
-        if text.trim_matches([' ', '\t']) == "*" {
-            return Some(Self::Any);
-        }
-        let mut tags = Vec::new();
-        let mut rest = text.trim_start_matches(SEPARATORS);
-        while !rest.is_empty() {
-            let quoted = rest.strip_prefix("W/").unwrap_or(rest);
-            let (opaque, after) = quoted.strip_prefix('"')?.split_once('"')?;
-            if !opaque.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return None;
-            }
-            tags.push(rest[..rest.len() - after.len()].to_owned());
-            rest = after.trim_start_matches(SEPARATORS);
-            let separator = &after[..after.len() - rest.len()];
-            if !rest.is_empty() && !separator.contains(',') {
-                return None;
-            }
-        }
-        (!tags.is_empty()).then_some(Self::OneOf(tags))
-    }
-}
-
-/// Describes [`IfMatch`] in OpenAPI: `params(precondition::IfMatchHeader)`.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it only describes")]
-pub struct IfMatchHeader {
-    /// The `ETag` of the version to change, so that no other change is lost; or `*` for any version.
-    #[param(
-        rename = "if-match",
-        pattern = r#"^(\*|"[!#-~]*"(, ?"[!#-~]*")*)$"#,
-        example = "\"1\""
-    )]
-    tags: String,
-}
-
-/// Describes `Option<IfMatch>` in OpenAPI.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it only describes")]
-pub struct OptionalIfMatchHeader {
-    /// The `ETag` of the version to change; or `*` for any version.
-    #[param(
-        rename = "if-match",
-        value_type = String,
-        required = false,
-        pattern = r#"^(\*|"[!#-~]*"(, ?"[!#-~]*")*)$"#,
-        example = "\"1\""
-    )]
-    tags: Option<String>,
-}
-
-/// Describes [`IfNoneMatch`] in OpenAPI.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it only describes")]
-pub struct IfNoneMatchHeader {
-    /// The `ETag` of the version that the client has. If it is the current one, the answer is 304, without a body.
-    #[param(rename = "if-none-match", value_type = String, required = false)]
-    tags: Option<String>,
+/// The elements of a list of entity tags. A tag of another service that contains a comma becomes two that equal
+/// no [`Tag`].
+fn elements(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let values = headers.get_all(name).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    let elements = values.flat_map(|value| value.split(','));
+    elements.map(|element| element.trim().to_owned()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn list_of_entity_tags_is_parsed_or_refused() {
-        for (text, tags) in [
-            ("\"1\"", &["\"1\""] as &[_]),
-            ("\"1\", \"2\"", &["\"1\"", "\"2\""]),
-            ("\"1\",W/\"2\" ,, \"\"", &["\"1\"", "W/\"2\"", "\"\""]),
-            ("\"a,b\"", &["\"a,b\""]),
-        ] {
-            let tags = tags.iter().map(ToString::to_string).collect();
-            assert_eq!(
-                Condition::parse(text),
-                Some(Condition::OneOf(tags)),
-                "{text}"
-            );
-        }
-        for any in ["*", " * "] {
-            assert_eq!(Condition::parse(any), Some(Condition::Any));
-        }
-        for text in [
-            "",
-            ",",
-            "1",
-            "\"1",
-            "1\"",
-            "\"1\" \"2\"",
-            "w/\"1\"",
-            "\"a b\"",
-            "*, \"1\"",
-        ] {
-            assert_eq!(Condition::parse(text), None, "{text}");
-        }
-    }
 
     fn headers(name: &HeaderName, values: &[&str]) -> Parts {
         let mut request = axum::http::Request::get("/");
@@ -291,21 +166,23 @@ mod tests {
             &["\"3\""] as &[_],
             &["*"],
             &["\"2\", \"3\""],
+            &["\"2\",,\"3\" "],
             &["\"2\"", "\"3\""],
         ] {
             assert_eq!(asked(values).await, Ok(()), "{values:?}");
         }
-        for values in [&["\"2\""] as &[_], &["W/\"3\""], &["\"33\""]] {
-            assert_eq!(
-                asked(values).await,
-                Err((412, "precondition_failed")),
-                "{values:?}"
-            );
+        for values in [
+            &["\"2\""] as &[_],
+            &["W/\"3\""],
+            &["\"33\""],
+            &["\"2,3\""],
+            &["3"],
+            &[""],
+        ] {
+            let refused = Err((412, "precondition_failed"));
+            assert_eq!(asked(values).await, refused, "{values:?}");
         }
         assert_eq!(asked(&[]).await, Err((428, "precondition_required")));
-        for values in [&["3"] as &[_], &[""], &["*", "\"3\""]] {
-            assert_eq!(asked(values).await, Err((400, "bad_request")), "{values:?}");
-        }
     }
 
     #[tokio::test]

@@ -77,13 +77,10 @@ impl Fault {
         name: impl Into<String>,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        let mut name = name.into();
-        if name.len() > MAX_PLACE {
-            name.truncate(name.floor_char_boundary(MAX_PLACE));
-            name.shrink_to_fit();
-        }
+        let name = name.into();
+        let end = name.floor_char_boundary(MAX_PLACE);
         Self {
-            place: place(name),
+            place: place(name[..end].to_owned()),
             detail: detail.into(),
         }
     }
@@ -96,37 +93,55 @@ pub fn pointer(parent: &str, name: &str) -> String {
 }
 
 macro_rules! problems {
-    ($($name:ident: $status:ident $code:literal $title:literal,)+) => {
+    (
+        general { $($name:ident: $status:ident $code:literal $title:literal,)+ }
+        specific { $($other:ident: $of:ident $its_code:literal $its_title:literal,)+ }
+    ) => {
         impl Problem {
             $(
                 #[doc = concat!("`", $code, "`: ", $title, ".")]
                 pub const $name: Self = Self::new(StatusCode::$status, $code, $title);
             )+
+            $(
+                #[doc = concat!("`", $its_code, "`: ", $its_title, ".")]
+                pub const $other: Self = Self::new(StatusCode::$of, $its_code, $its_title);
+            )+
         }
+
+        /// The problems of answers that have only a status.
+        const GENERAL: &[Problem] = &[$(Problem::$name),+];
     };
 }
 
 problems! {
-    BAD_REQUEST: BAD_REQUEST "bad_request" "Malformed request",
-    NOT_FOUND: NOT_FOUND "not_found" "Not found",
-    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "Method not allowed",
-    TOO_SLOW: REQUEST_TIMEOUT "request_timeout" "The request did not arrive in time",
-    TAKEN: CONFLICT "taken" "Already exists",
-    RELATED: CONFLICT "related" "Conflicts with a related resource",
-    PRECONDITION_FAILED: PRECONDITION_FAILED "precondition_failed" "The resource has another version",
-    PRECONDITION_REQUIRED: PRECONDITION_REQUIRED "precondition_required" "The request must name the version of the resource",
-    BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is too large",
-    HEAD_TOO_LARGE: REQUEST_HEADER_FIELDS_TOO_LARGE "head_too_large" "The header of the request is too large",
-    URI_TOO_LONG: URI_TOO_LONG "uri_too_long" "The URI is too long",
-    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "Unsupported media type",
-    MISDIRECTED: MISDIRECTED_REQUEST "misdirected" "This host is not served here",
-    INVALID: UNPROCESSABLE_ENTITY "invalid" "Invalid value",
-    TOO_MANY_REQUESTS: TOO_MANY_REQUESTS "too_many_requests" "Too many requests; retry later",
-    CROSS_ORIGIN: FORBIDDEN "cross_origin" "Cross-origin request refused",
-    INTERNAL: INTERNAL_SERVER_ERROR "internal" "Internal error",
-    UNAVAILABLE: SERVICE_UNAVAILABLE "unavailable" "Service unavailable; retry later",
-    OVERLOADED: SERVICE_UNAVAILABLE "overloaded" "Service overloaded; retry later",
-    TIMEOUT: GATEWAY_TIMEOUT "timeout" "The request took too long",
+    general {
+        BAD_REQUEST: BAD_REQUEST "bad_request" "Malformed request",
+        NOT_FOUND: NOT_FOUND "not_found" "Not found",
+        METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "Method not allowed",
+        TOO_SLOW: REQUEST_TIMEOUT "request_timeout" "The request did not arrive in time",
+        PRECONDITION_FAILED: PRECONDITION_FAILED "precondition_failed" "The resource has another version",
+        PRECONDITION_REQUIRED: PRECONDITION_REQUIRED "precondition_required" "The request must name the version of the resource",
+        BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is too large",
+        HEAD_TOO_LARGE: REQUEST_HEADER_FIELDS_TOO_LARGE "head_too_large" "The header of the request is too large",
+        URI_TOO_LONG: URI_TOO_LONG "uri_too_long" "The URI is too long",
+        UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "Unsupported media type",
+        INVALID: UNPROCESSABLE_ENTITY "invalid" "Invalid value",
+        TOO_MANY_REQUESTS: TOO_MANY_REQUESTS "too_many_requests" "Too many requests; retry later",
+        UNAVAILABLE: SERVICE_UNAVAILABLE "unavailable" "Service unavailable; retry later",
+        TIMEOUT: GATEWAY_TIMEOUT "timeout" "The request took too long",
+    }
+    specific {
+        TAKEN: CONFLICT "taken" "Already exists",
+        RELATED: CONFLICT "related" "Conflicts with a related resource",
+        MISDIRECTED: MISDIRECTED_REQUEST "misdirected" "This host is not served here",
+        CROSS_ORIGIN: FORBIDDEN "cross_origin" "Cross-origin request refused",
+        INTERNAL: INTERNAL_SERVER_ERROR "internal" "Internal error",
+        OVERLOADED: SERVICE_UNAVAILABLE "overloaded" "Service overloaded; retry later",
+        KEY_MISSING: BAD_REQUEST "idempotency_key_missing" "An idempotency key is required",
+        KEY_MALFORMED: BAD_REQUEST "idempotency_key_malformed" "The idempotency key is not valid",
+        KEY_IN_USE: CONFLICT "idempotency_key_in_use" "A request with this idempotency key is in progress; retry later",
+        KEY_REUSED: UNPROCESSABLE_ENTITY "idempotency_key_reused" "This idempotency key belongs to another request",
+    }
 }
 
 impl Problem {
@@ -150,13 +165,6 @@ impl Problem {
         self
     }
 
-    /// Adds the field of the body that the problem is about.
-    #[must_use]
-    pub fn with_field(self, field: Option<String>) -> Self {
-        let title = self.title;
-        self.with(field.map(|field| Fault::in_body(pointer("", &field), title)))
-    }
-
     /// Sets a header of the answer, such as `Retry-After`.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -166,56 +174,40 @@ impl Problem {
 
     /// The general problem for a status.
     pub(crate) fn of(status: StatusCode) -> Self {
-        const GENERAL: [Problem; 14] = [
-            Problem::BAD_REQUEST,
-            Problem::NOT_FOUND,
-            Problem::METHOD_NOT_ALLOWED,
-            Problem::TOO_SLOW,
-            Problem::PRECONDITION_FAILED,
-            Problem::PRECONDITION_REQUIRED,
-            Problem::BODY_TOO_LARGE,
-            Problem::URI_TOO_LONG,
-            Problem::HEAD_TOO_LARGE,
-            Problem::UNSUPPORTED_MEDIA_TYPE,
-            Problem::INVALID,
-            Problem::TOO_MANY_REQUESTS,
-            Problem::UNAVAILABLE,
-            Problem::TIMEOUT,
-        ];
-        let general = GENERAL.into_iter().find(|problem| problem.status == status);
-        general.unwrap_or_else(|| {
-            if status.is_client_error() {
-                let title = status.canonical_reason().unwrap_or("Refused");
-                Self::new(status, "refused", title)
-            } else {
-                Self {
-                    status,
-                    ..Self::INTERNAL
-                }
-            }
-        })
+        if let Some(general) = GENERAL.iter().find(|problem| problem.status == status) {
+            return general.clone();
+        }
+        if status.is_client_error() {
+            let title = status.canonical_reason().unwrap_or("Refused");
+            return Self::new(status, "refused", title);
+        }
+        Self {
+            status,
+            ..Self::INTERNAL
+        }
     }
 }
 
 /// Turns an error response without a problem into the problem for its status. Headers such as `Allow` stay.
-pub(crate) fn into_problem_response(response: Response) -> Response {
+pub(crate) fn into_problem_response(mut response: Response) -> Response {
     let status = response.status();
     let kind = response.headers().get(header::CONTENT_TYPE);
     let is_problem = kind.is_some_and(|kind| kind == KIND);
     if is_problem || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
-    let (mut parts, _) = response.into_parts();
-    // These describe the old body.
-    parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.remove(header::CONTENT_ENCODING);
-    let (problem, body) = Problem::of(status).into_response().into_parts();
-    for (name, value) in &problem.headers {
-        if name == header::CONTENT_TYPE || !parts.headers.contains_key(name) {
-            parts.headers.insert(name, value.clone());
-        }
+    let mut problem = Problem::of(status).into_response();
+    let headers = response.headers_mut();
+    for of_old_body in [
+        header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        header::CONTENT_ENCODING,
+    ] {
+        headers.remove(of_old_body);
     }
-    Response::from_parts(parts, body)
+    problem.headers_mut().extend(std::mem::take(headers));
+    *problem.extensions_mut() = std::mem::take(response.extensions_mut());
+    problem
 }
 
 pub(crate) const KIND: &str = "application/problem+json";
@@ -256,10 +248,7 @@ impl IntoResponse for Problem {
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(KIND));
-        if matches!(
-            self.status,
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
-        ) {
+        if matches!(self.status.as_u16(), 429 | 503) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if let Some((name, value)) = self.header.map(|header| *header) {
@@ -277,9 +266,9 @@ impl From<sqlx::Error> for Problem {
         let (cause, request_id) = (log_safe_message(&error), request_id());
         match kind {
             ErrorKind::NotFound => Self::NOT_FOUND,
-            ErrorKind::AlreadyExists { field } => Self::TAKEN.with_field(field),
-            ErrorKind::Reference { field } => Self::RELATED.with_field(field),
-            ErrorKind::Invalid { field } => Self::INVALID.with_field(field),
+            ErrorKind::AlreadyExists { field } => in_field(Self::TAKEN, field),
+            ErrorKind::Reference { field } => in_field(Self::RELATED, field),
+            ErrorKind::Invalid { field } => in_field(Self::INVALID, field),
             ErrorKind::Unavailable | ErrorKind::Timeout => {
                 tracing::warn!(cause, request_id, "database unavailable");
                 Self::UNAVAILABLE
@@ -290,6 +279,13 @@ impl From<sqlx::Error> for Problem {
             }
         }
     }
+}
+
+/// Adds the field of the body that the problem is about.
+#[cfg(feature = "_database")]
+fn in_field(problem: Problem, field: Option<String>) -> Problem {
+    let title = problem.title;
+    problem.with(field.map(|field| Fault::in_body(pointer("", &field), title)))
 }
 
 /// The id of the current request.

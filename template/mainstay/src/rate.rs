@@ -12,12 +12,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::http::{HeaderValue, header};
-use governor::clock::Clock;
-use governor::nanos::Nanos;
-use governor::state::{InMemoryState, NotKeyed, StateStore};
-use governor::{Quota, RateLimiter};
+use axum::http::header;
 use tokio::time::Instant;
 
 use crate::context::Context;
@@ -26,10 +23,17 @@ use crate::problem::Problem;
 /// The number of buckets, of eight bytes each.
 const BUCKETS: usize = 1 << 16;
 
+const SECOND: u64 = 1_000_000_000;
+
 /// A rate limit for each client. Clones share it.
 #[derive(Debug, Clone)]
 pub struct RateLimit {
-    limiter: Arc<RateLimiter<IpAddr, Buckets, Time>>,
+    /// When each bucket is full again, in nanoseconds since `start`.
+    full_at: Arc<[AtomicU64]>,
+    hasher: RandomState,
+    start: Instant,
+    /// Nanoseconds until a bucket has another token.
+    interval: u64,
     burst: NonZeroU32,
 }
 
@@ -37,14 +41,11 @@ impl RateLimit {
     /// Allows each client a rate, and a burst.
     #[must_use]
     pub fn new(per_minute: NonZeroU32, burst: NonZeroU32) -> Self {
-        let quota = Quota::per_minute(per_minute).allow_burst(burst);
-        let buckets = Buckets {
-            buckets: (0..BUCKETS).map(|_| InMemoryState::default()).collect(),
-            hasher: RandomState::new(),
-        };
-        let limiter = RateLimiter::new(quota, buckets, Time(Instant::now()));
         Self {
-            limiter: Arc::new(limiter),
+            full_at: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+            start: Instant::now(),
+            interval: 60 * SECOND / u64::from(per_minute.get()),
             burst,
         }
     }
@@ -61,51 +62,20 @@ impl RateLimit {
             Some(address @ IpAddr::V4(_)) => address,
             None => Ipv4Addr::UNSPECIFIED.into(),
         };
-        // The outer error is a cost above the burst.
-        let Ok(Err(refused)) = self.limiter.check_key_n(&client, cost.min(self.burst)) else {
-            return Ok(());
-        };
-        let wait = refused.wait_time_from(self.limiter.clock().now());
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let retry_after = HeaderValue::from(seconds.max(1));
-        Err(Problem::TOO_MANY_REQUESTS.with_header(header::RETRY_AFTER, retry_after))
-    }
-}
-
-/// The tokens of all clients, in constant memory.
-struct Buckets {
-    buckets: Box<[InMemoryState]>,
-    hasher: RandomState,
-}
-
-impl StateStore for Buckets {
-    type Key = IpAddr;
-
-    fn measure_and_replace<T, F, E>(&self, client: &IpAddr, decide: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
         let [low, high, ..] = self.hasher.hash_one(client).to_le_bytes();
-        let bucket = &self.buckets[usize::from(u16::from_le_bytes([low, high]))];
-        bucket.measure_and_replace(&NotKeyed::NonKey, decide)
-    }
-}
+        let full_at = &self.full_at[usize::from(u16::from_le_bytes([low, high]))];
 
-impl std::fmt::Debug for Buckets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buckets").finish_non_exhaustive()
-    }
-}
-
-/// tokio's clock, from this instant on.
-#[derive(Debug, Clone)]
-struct Time(Instant);
-
-impl Clock for Time {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        self.0.elapsed().into()
+        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let time = |tokens: NonZeroU32| self.interval.saturating_mul(tokens.get().into());
+        let latest = now.saturating_add(time(self.burst));
+        let after = |full_at: u64| full_at.max(now).saturating_add(time(cost.min(self.burst)));
+        let taken = full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            Some(after(full_at)).filter(|after| *after <= latest)
+        });
+        taken.map(drop).map_err(|full_at| {
+            let seconds = (after(full_at) - latest).div_ceil(SECOND);
+            Problem::TOO_MANY_REQUESTS.with_header(header::RETRY_AFTER, seconds.into())
+        })
     }
 }
 
@@ -118,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const ONE_SECOND: Duration = Duration::from_secs(1);
 
     /// One a second, and a burst of ten.
     fn rate() -> RateLimit {
@@ -149,7 +119,7 @@ mod tests {
         }
         for seconds in 1..=20 {
             assert_eq!(take(&rate, "192.0.2.1", 1), Some(1));
-            advance(SECOND).await;
+            advance(ONE_SECOND).await;
             assert_eq!(take(&rate, "192.0.2.1", 1), None, "after {seconds} s");
         }
         assert_eq!(take(&rate, "192.0.2.2", 1), None, "another has its own");
@@ -163,9 +133,9 @@ mod tests {
             assert_eq!(take(&rate, "192.0.2.1", 8), Some(5));
         }
         assert_eq!(take(&rate, "192.0.2.1", 3), None);
-        advance(SECOND * 9 / 2).await;
+        advance(ONE_SECOND * 9 / 2).await;
         assert_eq!(take(&rate, "192.0.2.1", 8), Some(4), "the rest of 3.5 s");
-        advance(SECOND * 4).await;
+        advance(ONE_SECOND * 4).await;
         assert_eq!(take(&rate, "192.0.2.1", 8), None, "as it was told");
     }
 
@@ -174,7 +144,7 @@ mod tests {
         let rate = rate();
         assert_eq!(take(&rate, "192.0.2.1", 1000), None);
         assert_eq!(take(&rate, "192.0.2.1", 1), Some(1));
-        advance(SECOND).await;
+        advance(ONE_SECOND).await;
         assert_eq!(take(&rate, "192.0.2.1", 1000), Some(9));
     }
 

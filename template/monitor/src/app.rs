@@ -29,9 +29,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 #[openapi(
     info(title = "Targets", description = "The URLs that are watched."),
     tags(
-        (name = "targets", description = "URLs, which can be added, listed, changed and removed"),
-        (name = "checks", description = "Whether they are up, as it was found at each time"),
-        (name = "changes", description = "When that has changed, as it happens"),
+        (name = "targets", description = "The watched URLs"),
+        (name = "checks", description = "The results of their checks"),
+        (name = "changes", description = "Changes of their state, live"),
     )
 )]
 struct Api;
@@ -92,7 +92,7 @@ async fn start(settings: &Settings, process: &Process) -> Result<(), Error> {
     health.register_check("database", importance, database.readiness_probe())?;
     let keys = Keys::new(&settings.idempotency, database.clone());
     keys.spawn_maintenance(supervisor)?;
-    process.set_startup_step("a first look at the data");
+    process.set_startup_step("a first read of the data");
     verify_schema(&database).await?;
 
     // The parts of the monitor, each with its tasks. They stop in reverse order, so that checks still
@@ -133,8 +133,9 @@ pub(crate) fn migrations() -> [&'static Migrator; 2] {
 /// Reads each table that the service needs, concurrently: a table that was changed by hand fails the
 /// start, and not the first request. The first failure cancels the other reads.
 async fn verify_schema(database: &Database) -> Result<(), String> {
-    let targets = targets::look(database).map_err(|error| format!("the targets: {error}"));
-    let checks = checks::look(database);
+    let targets =
+        targets::ensure_readable(database).map_err(|error| format!("the targets: {error}"));
+    let checks = checks::ensure_readable(database);
     let checks = checks.map_err(|error| format!("the schedule of checks: {error}"));
     tokio::try_join!(targets, checks)?;
     Ok(())
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn start_names_the_table_that_is_not_as_expected() {
+    async fn start_names_a_table_that_cannot_be_read() {
         let watched = Watched::new().await;
         assert_eq!(verify_schema(&watched.database).await, Ok(()));
 

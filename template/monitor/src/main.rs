@@ -14,11 +14,11 @@
 mod app;
 mod changes;
 mod checks;
-mod moment;
 mod paging;
 mod settings;
 mod summary;
 mod targets;
+mod timestamp;
 #[cfg(test)]
 mod watched;
 mod web;

@@ -1,12 +1,12 @@
-//! Pages of a list: the one way in which this API tells long things.
+//! Pagination.
 //!
-//! - A page has so many elements as are asked for with `limit`, and says where the next one begins, as
-//!   `next` in its body and as a `Link` in its head. The last page says neither.
-//! - A place in a list is behind one of its elements, whether that is still there or not. So whatever comes
-//!   and goes meanwhile, nothing that was there all the time is left out or told twice.
-//! - It costs the same to have a page from the end of a list as from its beginning.
+//! - A page has up to `limit` elements. If there are more, the body has the cursor of the next page in
+//!   `next`, and the head has a `Link`.
+//! - A cursor is the position after an element, also if that element is removed. So an element that exists
+//!   during the whole iteration is listed exactly once, whatever is added or removed meanwhile.
+//! - All pages cost the same, wherever they are in the list.
 //!
-//! In which order a list is, and how it is read, is for whoever has it.
+//! The order of a list, and the statement that reads it, belong to its module.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -16,37 +16,37 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::IntoParams;
 
-/// Which part of a list is asked for.
+/// The requested part of a list.
 #[derive(Debug, Clone, Copy, Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Part {
-    /// Where it begins: the `next` of the page before it. Without one, it is the first.
+    /// Where the page begins: the `next` of the page before it. Without one, it is the first page.
     #[garde(skip)]
     #[param(value_type = String, required = false, pattern = "^[0-9a-f]{16}$")]
     cursor: Option<Cursor>,
-    /// The most elements that it has.
+    /// The most elements of the page.
     #[garde(range(min = 1, max = 100))]
     #[param(minimum = 1, maximum = 100, default = 50)]
-    #[serde(default = "Part::usual")]
+    #[serde(default = "Part::default_limit")]
     limit: u32,
 }
 
 impl Part {
-    fn usual() -> u32 {
+    fn default_limit() -> u32 {
         50
     }
 
-    /// The element behind which it begins; or else this, which is before them all.
+    /// The position after which the page begins, or `all` for the first page.
     pub(super) fn behind(&self, all: i64) -> i64 {
         self.cursor.map_or(all, |cursor| cursor.0)
     }
 
-    /// How many elements to look for: one more than are wanted tells whether there is another page.
+    /// How many elements to read: one more than the page has shows whether there is another page.
     pub(super) fn probe(&self) -> i64 {
         i64::from(self.limit) + 1
     }
 
-    /// What is on the page, of all that was found.
+    /// The page, from the elements that were read.
     pub(super) fn page<T>(&self, mut found: Vec<T>, place: impl Fn(&T) -> i64) -> Page<T> {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let has_more = found.len() > limit;
@@ -60,7 +60,7 @@ impl Part {
     }
 }
 
-/// Some elements of a list, and where the others are.
+/// A page, and the position of the next one.
 #[derive(Debug)]
 pub(super) struct Page<T> {
     pub(super) elements: Vec<T>,
@@ -69,7 +69,7 @@ pub(super) struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// The header that tells where the next page of the list at this path is, if there is one.
+    /// The `Link` header for the next page of the list at this path, if there is one.
     pub(super) fn link(&self, path: &str) -> Option<[(HeaderName, String); 1]> {
         let (next, limit) = (self.next?, self.limit);
         let link = format!("<{path}?cursor={next}&limit={limit}>; rel=\"next\"");
@@ -77,8 +77,8 @@ impl<T> Page<T> {
     }
 }
 
-/// Behind the element of this number. Clients see sixteen digits that mean nothing to them, so that the
-/// order of a list can become another one.
+/// The position after the element with this number. Clients see 16 opaque digits, so that the order can
+/// change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cursor(i64);
 
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_comes_back_as_it_went_and_nothing_else_is_one() {
+    fn cursor_round_trips_and_refuses_other_text() {
         for number in [0, 1, 50, i64::MAX, -1, i64::MIN] {
             let cursor = Cursor(number);
             assert_eq!(Cursor::read(&cursor.to_string()), Some(cursor));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_tells_of_another_one_only_if_there_is_one() {
+    fn page_links_to_the_next_only_if_there_is_one() {
         let part = Part {
             cursor: None,
             limit: 2,

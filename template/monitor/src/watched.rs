@@ -1,4 +1,4 @@
-//! A database with targets, for the tests of what is kept of them.
+//! A database with targets, for tests.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::{advance, pause, resume, sleep, timeout};
 use crate::app;
 use crate::settings::{Database, Engine};
 
-/// Longer than anything takes there; only a failure waits for it.
+/// Longer than any operation takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Watched {
@@ -19,7 +19,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Without any as yet.
+    /// A database without targets.
     pub(super) async fn new() -> Self {
         let scratch = Scratch::new();
         let settings = database::Settings {
@@ -37,7 +37,7 @@ impl Watched {
         }
     }
 
-    /// Adds so many targets, and says which.
+    /// Adds targets, and returns their ids.
     pub(super) async fn add(&self, count: usize) -> Vec<i64> {
         let mut added = Vec::new();
         for n in 0..count {
@@ -51,7 +51,7 @@ impl Watched {
         added
     }
 
-    /// Adds so many, which are due at once.
+    /// Adds targets that are due at once.
     pub(super) async fn schedule(&self, count: usize) -> Vec<i64> {
         let added = self.add(count).await;
         self.run("INSERT INTO schedule (target_id, due_at) SELECT id, 0 FROM targets")
@@ -59,15 +59,15 @@ impl Watched {
         added
     }
 
-    /// What comes to be when so much time has gone by for tasks that wait.
+    /// Waits until `is` returns something, after advancing the clock for waiting tasks.
     pub(super) async fn after<T>(
         &self,
         time: Duration,
         mut is: impl AsyncFnMut() -> Option<T>,
     ) -> T {
-        // They begin to.
+        // Lets the tasks begin to wait.
         sleep(Duration::from_millis(1)).await;
-        // No longer than for a moment: the database does not wait.
+        // Only for a moment, because the database runs in real time.
         pause();
         advance(time).await;
         resume();

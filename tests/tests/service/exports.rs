@@ -148,7 +148,7 @@ async fn interrupted_export_is_visibly_incomplete() {
     );
 
     assert!((1..200_000).contains(&reader.lines), "{}", reader.lines);
-    let event = service.event("an export broke off").await;
+    let event = service.event("an export was aborted").await;
     assert!(event.field("request_id").is_string(), "{event}");
     let metrics = service.ask("/metrics").await;
     let counted = "monitor_exports_total{outcome=\"broken\"} 1";

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::MatchedPath;
+use axum::body::{Body, Bytes};
+use axum::extract::{MatchedPath, Request};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::uri::PathAndQuery;
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
@@ -48,48 +49,44 @@ pub struct Keyed {
 }
 
 impl Keyed {
-    pub(super) fn new(key: String, parts: &Parts, body: &Bytes) -> Self {
+    /// The key of a request, if it has one, and the request. Reads the body, which has its limit already.
+    pub(super) async fn extract(request: Request) -> Result<(Option<Self>, Request), Problem> {
+        let Some(key) = parse(request.headers())? else {
+            return Ok((None, request));
+        };
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await;
+        let body = body.map_err(|_| Problem::BAD_REQUEST)?;
         let matched = parts.extensions.get::<MatchedPath>();
         let path = matched.map_or(parts.uri.path(), MatchedPath::as_str);
-        Self {
+        let keyed = Self {
             route: format!("{} {path}", parts.method),
             caller: parts.extensions.get().cloned().unwrap_or_default(),
             key,
-            request: fingerprint(parts, body),
-        }
+            request: fingerprint(&parts, &body),
+        };
+        Ok((Some(keyed), Request::from_parts(parts, Body::from(body))))
     }
 
     /// The name of the lock that excludes other requests with this key. Neither a route nor a key contains a
     /// line break, so that the name is unambiguous.
-    pub(super) fn name(&self) -> String {
-        let Self {
-            route, caller, key, ..
-        } = self;
-        format!("idempotency\n{route}\n{key}\n{}", caller.0)
+    pub(super) fn lock(&self) -> String {
+        let (route, key, caller) = (&self.route, &self.key, &self.caller.0);
+        format!("idempotency\n{route}\n{key}\n{caller}")
     }
 }
 
 /// A hash of the target and the body, byte by byte: the next version of the service must get the same hash.
 fn fingerprint(parts: &Parts, body: &Bytes) -> [u8; 32] {
-    let target = parts.uri.path_and_query();
-    let target = target.map_or("", |target| target.as_str());
-    let hash = Sha256::new()
-        .chain_update(target)
-        // No target contains one.
-        .chain_update("\n")
-        .chain_update(body);
-    hash.finalize().into()
+    let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    // No target contains a line break.
+    let hash = Sha256::new().chain_update(target).chain_update("\n");
+    hash.chain_update(body).finalize().into()
 }
 
-pub(super) const MALFORMED: Problem = Problem::new(
-    StatusCode::BAD_REQUEST,
-    "idempotency_key_malformed",
-    "The idempotency key is not valid",
-);
-
 /// The key of a request, if it has one: a string of RFC 9651, `"8e03978e"`, or bare, as many clients send it.
-pub(super) fn parse(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let malformed = |fault| MALFORMED.with([Fault::in_header(HEADER.as_str(), fault)]);
+fn parse(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let malformed = |fault| Problem::KEY_MALFORMED.with([Fault::in_header(HEADER.as_str(), fault)]);
     let mut values = headers.get_all(HEADER).iter();
     let Some(value) = values.next() else {
         return Ok(None);
@@ -103,34 +100,22 @@ pub(super) fn parse(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 fn parse_value(value: &str) -> Option<String> {
-    let key = match value.strip_prefix('"') {
-        Some(quoted) => unescape(quoted.strip_suffix('"')?)?,
+    let key = if value.starts_with('"') {
+        // JSON has the escapes of RFC 9651, and more.
+        serde_json::from_str(value).ok()?
+    } else if value.contains(['"', '\\', ',', ';']) {
         // These would end a string or an item of RFC 9651.
-        None if value.contains(['"', '\\', ',', ';']) => return None,
-        None => value.to_owned(),
+        return None;
+    } else {
+        value.to_owned()
     };
     let is_visible = key.bytes().all(|byte| byte.is_ascii_graphic());
     (is_visible && (1..=LONGEST).contains(&key.len())).then_some(key)
 }
 
-/// The content of a quoted string, with `\"` and `\\` unescaped.
-fn unescape(text: &str) -> Option<String> {
-    let mut key = String::new();
-    let mut left = text.chars();
-    while let Some(next) = left.next() {
-        key.push(match next {
-            '"' => return None,
-            '\\' => left.next().filter(|next| matches!(next, '"' | '\\'))?,
-            other => other,
-        });
-    }
-    Some(key)
-}
-
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
-    use axum::http::Request;
 
     use super::*;
 
@@ -187,7 +172,10 @@ mod tests {
     #[test]
     fn fingerprint_covers_target_and_body() {
         let of = |target: &str, body: &'static str| {
-            let (parts, ()) = Request::get(target).body(()).unwrap().into_parts();
+            let (parts, ()) = axum::http::Request::get(target)
+                .body(())
+                .unwrap()
+                .into_parts();
             fingerprint(&parts, &Bytes::from_static(body.as_bytes()))
         };
         let one = of("/orders/1?a=1", "{}");

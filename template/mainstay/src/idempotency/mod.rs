@@ -21,43 +21,43 @@
 //!
 //! Only effects in the transaction are covered: an e-mail that the work sends is sent.
 
-mod answer;
 mod key;
 mod keys;
-mod numbers;
-mod store;
 
-use axum::body::Body;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use sqlx::migrate::Migrator;
 
 use crate::database::Transaction;
 use crate::header_names::IDEMPOTENCY_KEY;
+use crate::metrics::catalog;
+use crate::metrics::text::Text;
 use crate::problem::{Fault, Problem};
-use answer::Answer;
 use key::Keyed;
-use numbers::Outcome;
 
 pub use key::{Caller, KeyHeader};
-pub use keys::{Keys, Settings};
-pub(crate) use numbers::write_metrics;
-pub use store::Store;
+pub use keys::{Keys, Settings, Store};
 
 /// The migrations of the table of answers, for [`Database::new`](crate::database::Database::new).
 #[must_use]
-pub fn migrations<E: Store>() -> &'static sqlx::migrate::Migrator {
+pub fn migrations<E: Store>() -> &'static Migrator {
     E::migrations()
 }
 
 /// The settings of `[idempotency]` with their defaults, for [`Service::settings`](crate::Service::settings).
 pub const SETTINGS: &str = include_str!("../../config/idempotency.toml");
 
-/// The header of a request that may be sent again.
-pub const KEY: HeaderName = IDEMPOTENCY_KEY;
-
 /// The header of an answer that was given before.
-pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// Whether this answer is a stored one.
+#[must_use]
+pub fn is_replayed(response: &Response) -> bool {
+    response.headers().contains_key(REPLAYED)
+}
 
 /// An extractor for a request of type `T` whose work is done once per key. A request without a key is worked on
 /// each time, or refused by [`OnceRequired`].
@@ -70,28 +70,29 @@ pub struct Once<T, const KEY_REQUIRED: bool = false> {
 /// [`Once`] that refuses requests without a key.
 pub type OnceRequired<T> = Once<T, true>;
 
-const MISSING: Problem = Problem::new(
-    StatusCode::BAD_REQUEST,
-    "idempotency_key_missing",
-    "An idempotency key is required",
-);
-const IN_USE: Problem = Problem::new(
-    StatusCode::CONFLICT,
-    "idempotency_key_in_use",
-    "A request with this idempotency key is in progress; retry later",
-);
-const REUSED: Problem = Problem::new(
-    StatusCode::UNPROCESSABLE_ENTITY,
-    "idempotency_key_reused",
-    "This idempotency key belongs to another request",
-);
+impl<T, S, const KEY_REQUIRED: bool> FromRequest<S> for Once<T, KEY_REQUIRED>
+where
+    T: FromRequest<S>,
+    S: Send + Sync,
+{
+    type Rejection = Response;
 
-/// The errors that a key may cause.
-pub(crate) const PROBLEMS: &[Problem] = &[key::MALFORMED, IN_USE, REUSED];
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let extracted = Keyed::extract(request).await;
+        let (key, request) = extracted.map_err(IntoResponse::into_response)?;
+        if KEY_REQUIRED && key.is_none() {
+            let fault = Fault::in_header(IDEMPOTENCY_KEY.as_str(), "is missing");
+            return Err(Problem::KEY_MISSING.with([fault]).into_response());
+        }
+        let input = T::from_request(request, state).await;
+        let input = input.map_err(IntoResponse::into_response)?;
+        Ok(Self { key, input })
+    }
+}
 
 impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
     /// Does the work in a transaction together with its answer. If it was done before, this returns the stored
-    /// answer, with the header [`REPLAYED`].
+    /// answer, with the header `Idempotent-Replayed`.
     ///
     /// # Errors
     ///
@@ -109,141 +110,100 @@ impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
         W: AsyncFnOnce(&mut Transaction<E>, T) -> Result<R, Problem>,
     {
         // The log names the caller as the holder of the connection.
-        let begin = keys.database().begin();
+        let begin = keys.database.begin();
         async move {
             let mut transaction = begin.await?;
-            let Self { key, input } = self;
-            let Some(key) = key else {
-                let response = work(&mut transaction, input).await.into_response();
-                if answer::is_success(response.status()) {
-                    transaction.commit().await?;
-                }
-                return Ok(response);
+            let attempt = if let Some(key) = &self.key {
+                attempt(keys, key, &mut transaction, work, self.input).await
+            } else {
+                let response = work(&mut transaction, self.input).await.into_response();
+                Ok((is_success(response.status()), response))
             };
-            let attempt = attempt(keys, &key, &mut transaction, work, input).await;
-            if let Ok(Attempt::New(response)) = attempt {
+            if let Ok((true, response)) = attempt {
                 transaction.commit().await?;
-                Outcome::First.count();
+                if self.key.is_some() {
+                    FIRST.fetch_add(1, Ordering::Relaxed);
+                }
                 return Ok(response);
             }
             // Before the answer: a retry must not find the key in use.
             transaction.rollback().await;
-            attempt.map(|(Attempt::New(response) | Attempt::Unchanged(response))| response)
+            attempt.map(|(_, response)| response)
         }
     }
 }
 
-/// The response to a request with a key.
-enum Attempt {
-    /// The work is done and the answer stored: to be committed.
-    New(Response),
-    /// There is nothing to commit.
-    Unchanged(Response),
-}
-
+/// Processes a request with a key. Returns whether there is something to commit, and the response.
 async fn attempt<T, R: IntoResponse, E: Store>(
     keys: &Keys<E>,
     key: &Keyed,
     transaction: &mut Transaction<E>,
     work: impl AsyncFnOnce(&mut Transaction<E>, T) -> Result<R, Problem>,
     input: T,
-) -> Result<Attempt, Problem> {
-    if !transaction.try_claim(&key.name()).await? {
-        return Err(in_use());
+) -> Result<(bool, Response), Problem> {
+    if !transaction.try_claim(&key.lock()).await? {
+        CONFLICTS.fetch_add(1, Ordering::Relaxed);
+        let seconds = HeaderValue::from_static("1");
+        return Err(Problem::KEY_IN_USE.with_header(header::RETRY_AFTER, seconds));
     }
     // A statement of its own: it sees what was committed before the claim.
-    if let Some((request, answer)) = keys.find(transaction, key).await? {
-        if request != key.request {
-            Outcome::Reused.count();
-            let fault = "was sent with another request before";
-            return Err(REUSED.with([Fault::in_header(KEY.as_str(), fault)]));
+    if let Some(answer) = E::find(transaction, key).await? {
+        if answer.request != key.request {
+            REUSES.fetch_add(1, Ordering::Relaxed);
+            let detail = "was sent with another request before";
+            let fault = Fault::in_header(IDEMPOTENCY_KEY.as_str(), detail);
+            return Err(Problem::KEY_REUSED.with([fault]));
         }
-        Outcome::Replayed.count();
-        return Ok(Attempt::Unchanged(answer.into_response()));
+        let Some(response) = answer.into_response() else {
+            tracing::error!(route = key.route, "a stored answer cannot be read");
+            return Err(Problem::INTERNAL);
+        };
+        REPLAYS.fetch_add(1, Ordering::Relaxed);
+        return Ok((false, response));
     }
     keys.ensure_room()?;
     transaction.set_savepoint().await?;
     let response = work(transaction, input).await.into_response();
     let status = response.status();
-    if !answer::is_final(status) {
-        return Ok(Attempt::Unchanged(response));
+    if !is_final(status) {
+        return Ok((false, response));
     }
-    if !answer::is_success(status) && transaction.rollback_to_savepoint().await.is_err() {
-        // The whole transaction is rolled back, and a retry starts again.
-        return Ok(Attempt::Unchanged(response));
+    if !is_success(status) {
+        transaction.rollback_to_savepoint().await?;
     }
-    let (answer, response) = Answer::from_response(response, keys.answer_limit()).await?;
-    if !keys.store(transaction, key, &answer).await? {
-        return Err(in_use());
-    }
-    Ok(Attempt::New(response))
+    let response = keys.store(transaction, key, response).await?;
+    Ok((true, response))
 }
 
-fn in_use() -> Problem {
-    const SECONDS: HeaderValue = HeaderValue::from_static("1");
-    Outcome::InUse.count();
-    IN_USE.with_header(header::RETRY_AFTER, SECONDS)
+/// Whether a retry would get the same answer: it is neither a failure of the server nor asks for a retry.
+fn is_final(status: StatusCode) -> bool {
+    !status.is_server_error() && !matches!(status.as_u16(), 408 | 425 | 429)
 }
 
-/// Whether this answer is a stored one.
-#[must_use]
-pub fn is_replayed(response: &Response) -> bool {
-    response.headers().contains_key(REPLAYED)
+/// Whether the work takes effect.
+fn is_success(status: StatusCode) -> bool {
+    status < StatusCode::BAD_REQUEST
 }
 
-impl<T, S, const KEY_REQUIRED: bool> FromRequest<S> for Once<T, KEY_REQUIRED>
-where
-    T: FromRequest<S>,
-    S: Send + Sync,
-{
-    type Rejection = Response;
+// The requests with a key, by outcome, and the answers at the last count.
+static FIRST: AtomicU64 = AtomicU64::new(0);
+static REPLAYS: AtomicU64 = AtomicU64::new(0);
+static CONFLICTS: AtomicU64 = AtomicU64::new(0);
+static REUSES: AtomicU64 = AtomicU64::new(0);
+static ANSWERS: AtomicU64 = AtomicU64::new(0);
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let with_key = with_key(request, KEY_REQUIRED).await;
-        let (key, request) = with_key.map_err(IntoResponse::into_response)?;
-        let input = T::from_request(request, state).await;
-        let input = input.map_err(IntoResponse::into_response)?;
-        Ok(Self { key, input })
-    }
+/// Appends the counts to a page of metrics.
+pub(crate) fn write_metrics(text: &mut Text) {
+    let outcomes = [
+        ("first", &FIRST),
+        ("replayed", &REPLAYS),
+        ("in_use", &CONFLICTS),
+        ("reused", &REUSES),
+    ];
+    let value = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    text.each(&catalog::IDEMPOTENCY_REQUESTS, outcomes, value);
+    text.value(&catalog::IDEMPOTENCY_ANSWERS, value(&ANSWERS));
 }
 
-/// The key of a request, and the request. Reads the body, which has its limit already.
-async fn with_key(
-    request: Request,
-    is_required: bool,
-) -> Result<(Option<Keyed>, Request), Problem> {
-    let Some(key) = key::parse(request.headers())? else {
-        if is_required {
-            return Err(MISSING.with([Fault::in_header(KEY.as_str(), "is missing")]));
-        }
-        return Ok((None, request));
-    };
-    let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX).await;
-    let body = body.map_err(|_| Problem::BAD_REQUEST)?;
-    let key = Keyed::new(key, &parts, &body);
-    Ok((Some(key), Request::from_parts(parts, Body::from(body))))
-}
-
-/// The tests, on SQLite.
-#[cfg(all(test, feature = "sqlite"))]
-#[path = "tests"]
-mod on_sqlite {
-    /// The engine of the suite.
-    type E = sqlx::Sqlite;
-    const MIGRATIONS: &str = "migrations/sqlite";
-
-    mod suite;
-}
-
-/// The same suite on Postgres.
-#[cfg(all(test, feature = "postgres"))]
-#[path = "tests"]
-#[allow(clippy::duplicate_mod, reason = "the engine differs")]
-mod on_postgres {
-    /// The engine of the suite.
-    type E = sqlx::Postgres;
-    const MIGRATIONS: &str = "migrations/postgres";
-
-    mod suite;
-}
+#[cfg(test)]
+mod tests;

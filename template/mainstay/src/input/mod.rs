@@ -9,20 +9,36 @@
 //! `serde`. So name fields in JSON as in Rust, and give a newtype `#[garde(transparent)]`.
 
 mod json;
-mod path;
-mod query;
+mod parameters;
 
 use garde::{Path as Place, Report, Validate};
 
-use crate::problem::{Fault, MAX_FAULTS, Problem};
+use crate::problem::{Fault, Problem};
 
 pub use json::Json;
-pub use path::Path;
-pub use query::Query;
+pub use parameters::{Path, Query};
 
 const UNKNOWN: &str = "is unknown";
 const OUT_OF_RANGE: &str = "is out of range";
 const NOT_VALID: &str = "is not valid";
+const WHOLE_NUMBER: &str = "must be a whole number";
+const NUMBER: &str = "must be a number";
+const BOOLEAN: &str = "must be true or false";
+
+/// The beginnings of serde's errors, and what a client is told instead, without the names of our types.
+/// `serde_urlencoded` reports how a number or a boolean failed to parse, `serde_json` which type it expected.
+const DETAILS: [(&str, &str); 10] = [
+    ("missing field", "is missing"),
+    ("duplicate field", "is a duplicate"),
+    ("unknown field", UNKNOWN),
+    ("unknown variant", "is not one of the allowed values"),
+    ("invalid digit", WHOLE_NUMBER),
+    ("cannot parse integer", WHOLE_NUMBER),
+    ("invalid float", NUMBER),
+    ("provided string was not `true`", BOOLEAN),
+    ("invalid value: integer", OUT_OF_RANGE),
+    ("number too", OUT_OF_RANGE),
+];
 
 /// Returns the value if it has no unknown fields and keeps the rules of its type, or else all of its faults.
 fn valid<T: Validate<Context: Default>>(
@@ -40,50 +56,24 @@ fn valid<T: Validate<Context: Default>>(
     Err(refused.with(unknown).with(broken))
 }
 
-/// Adds a fault, up to the number that a problem has room for.
-fn note(faults: &mut Vec<Fault>, fault: impl FnOnce() -> Fault) {
-    if faults.len() < MAX_FAULTS {
-        faults.push(fault());
-    }
-}
-
-/// An error of serde for a client, without the names of our types.
+/// An error of serde for a client.
 fn detail(error: &str) -> &'static str {
-    // serde_urlencoded reports how a number or a boolean failed to parse, serde_json which type it expected.
-    let expected = error.rsplit_once("expected ").map_or("", |(_, rest)| {
-        rest.split(" at line").next().unwrap_or(rest)
-    });
-    let starts = |with| error.starts_with(with);
-    if starts("missing field") {
-        "is missing"
-    } else if starts("duplicate field") {
-        "is a duplicate"
-    } else if starts("unknown field") {
-        UNKNOWN
-    } else if starts("unknown variant") {
-        "is not one of the allowed values"
-    } else if starts("invalid digit") || starts("cannot parse integer") {
-        must_be("i64")
-    } else if starts("invalid float") {
-        must_be("f64")
-    } else if starts("provided string was not `true`") {
-        must_be("bool")
-    } else if starts("invalid value: integer") || starts("number too") {
-        OUT_OF_RANGE
-    } else if starts("invalid type") {
-        must_be(expected)
-    } else {
-        NOT_VALID
+    let mut details = DETAILS.iter();
+    if let Some((_, detail)) = details.find(|(start, _)| error.starts_with(start)) {
+        return detail;
     }
+    let expected = error.rsplit_once("expected ").map(|(_, rest)| rest);
+    let expected = expected.and_then(|rest| rest.split(" at line").next());
+    must_be(expected.unwrap_or_default())
 }
 
 /// What a value must be, by serde's name of its type.
 fn must_be(expected: &str) -> &'static str {
     match expected {
         "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128"
-        | "usize" => "must be a whole number",
-        "f32" | "f64" => "must be a number",
-        "bool" | "a boolean" => "must be true or false",
+        | "usize" => WHOLE_NUMBER,
+        "f32" | "f64" => NUMBER,
+        "bool" | "a boolean" => BOOLEAN,
         "a string" | "a borrowed string" => "must be a string",
         "a sequence" => "must be an array",
         _ if expected.starts_with("struct ") || expected == "a map" => "must be an object",
@@ -93,9 +83,8 @@ fn must_be(expected: &str) -> &'static str {
 
 /// The field that an error is about, if serde names it only in the text.
 fn field(error: &str) -> Option<&str> {
-    let prefixes = ["missing field `", "duplicate field `", "unknown field `"];
-    let rest = prefixes
+    let is_named = DETAILS[..3]
         .iter()
-        .find_map(|prefix| error.strip_prefix(prefix))?;
-    rest.split_once('`').map(|(field, _)| field)
+        .any(|(start, _)| error.starts_with(start));
+    error.split('`').nth(1).filter(|_| is_named)
 }

@@ -7,12 +7,7 @@ use serde_json::{Value, json};
 
 use super::{members, operations};
 use crate::header_names::IDEMPOTENCY_KEY;
-#[cfg(all(feature = "idempotency", feature = "_database"))]
-use crate::idempotency::PROBLEMS as OF_KEYS;
 use crate::problem::{KIND, Problem};
-
-#[cfg(not(all(feature = "idempotency", feature = "_database")))]
-const OF_KEYS: &[Problem] = &[];
 
 /// The errors of any request.
 const OF_ALL: &[Problem] = &[
@@ -33,6 +28,12 @@ const OF_BODIES: &[Problem] = &[
 ];
 /// The errors of a request with `If-Match`; the last one only if the header is required.
 const OF_VERSIONS: &[Problem] = &[Problem::PRECONDITION_FAILED, Problem::PRECONDITION_REQUIRED];
+/// The errors of a request with an idempotency key.
+const OF_KEYS: &[Problem] = &[
+    Problem::KEY_MALFORMED,
+    Problem::KEY_IN_USE,
+    Problem::KEY_REUSED,
+];
 /// The errors of a request that is not safe.
 const OF_CHANGES: &[Problem] = &[Problem::CROSS_ORIGIN];
 

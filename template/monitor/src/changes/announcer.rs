@@ -1,18 +1,18 @@
-//! The task that announces changes: once a second, what has lasted for `monitor.settle`, so that what flaps is not
-//! announced (debounced). And the one that removes what was announced long ago.
+//! Two tasks. One announces each second the states that have lasted for `monitor.settle`, so that flapping
+//! targets are not announced (debounce). The other one removes old changes.
 
 use std::time::Duration;
 
 use mainstay::supervisor::{SpawnError, Supervisor};
 
 use super::store::Changes;
-use crate::moment::Moment;
+use crate::timestamp::Timestamp;
 
 const NAME: &str = "announcer";
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How often old changes are looked for.
+/// How often old changes are removed.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone)]
@@ -27,24 +27,24 @@ impl Announcer {
     }
 
     /// Starts the task.
-    pub(super) fn run_by(self, supervisor: &Supervisor) -> Result<(), SpawnError> {
+    pub(super) fn spawn(self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
-        // What is not announced now is announced by others, or at the next start.
+        // A change that is not announced now is announced by another process, or after the next start.
         let started = task.cancel_on_stop().run(move |_| {
             let announcer = self.clone();
-            async move { announcer.turn(Moment::now()).await }
+            async move { announcer.run_once(Timestamp::now()).await }
         });
         started.map(drop)
     }
 
-    /// Announces all that has settled.
-    pub(super) async fn turn(&self, now: Moment) -> Result<(), sqlx::Error> {
+    /// Announces all states that have settled.
+    pub(super) async fn run_once(&self, now: Timestamp) -> Result<(), sqlx::Error> {
         self.changes.announce(now.before(self.settle)).await
     }
 }
 
-/// Has changes removed that are older than that.
-pub(super) fn forget_by(
+/// Starts the task that removes changes after their retention.
+pub(super) fn spawn_retention(
     supervisor: &Supervisor,
     changes: Changes,
     retention: Duration,
@@ -53,7 +53,7 @@ pub(super) fn forget_by(
     let task = task.jitter(FORGET_EVERY / 6).cancel_on_stop();
     let started = task.run(move |_| {
         let changes = changes.clone();
-        async move { changes.forget(Moment::now().before(retention)).await }
+        async move { changes.remove_old(Timestamp::now().before(retention)).await }
     });
     started.map(drop)
 }

@@ -1,8 +1,8 @@
-//! One task that reads what any process has announced, once a second, and hands it to all streams of this
-//! one: the database is asked once, however many follow.
+//! One task that reads new changes of all processes once a second, and sends them to all streams of this
+//! process. The number of streams does not change the load of the database.
 //!
-//! The last of it is kept in a ring that all streams share. One that falls behind by more than that has
-//! missed something, and keeps nobody waiting; nothing is kept for it alone.
+//! All streams share a ring of the latest changes. A stream that falls further behind misses changes. It
+//! delays no other stream, and nothing is buffered for it alone.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,17 +21,17 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How many changes a stream can be behind.
 pub(super) const RING: usize = 1024;
 
-/// How many are read at once.
+/// How many changes one statement reads.
 const PAGE: usize = 256;
 
-/// A change as it is told, which is written out once for all streams.
+/// A change with its encoded frame, which all streams share.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
+pub(super) struct LiveChange {
     pub(super) id: i64,
     pub(super) frame: Bytes,
 }
 
-impl From<Change> for Told {
+impl From<Change> for LiveChange {
     fn from(change: Change) -> Self {
         Self {
             id: change.id,
@@ -40,17 +40,17 @@ impl From<Change> for Told {
     }
 }
 
-/// All clones are the same.
+/// Clones share their state.
 #[derive(Debug, Clone)]
 pub(super) struct Feed {
     pub(super) changes: Changes,
-    ring: Sender<Told>,
-    /// The last one that has gone into the ring.
+    ring: Sender<LiveChange>,
+    /// The id of the last change in the ring.
     last: Arc<Mutex<i64>>,
 }
 
 impl Feed {
-    /// One of what is announced from now on.
+    /// A feed of the changes from now on.
     pub(super) async fn from_now(changes: Changes) -> Result<Self, sqlx::Error> {
         let newest = changes.newest().await?;
         Ok(Self {
@@ -61,18 +61,18 @@ impl Feed {
     }
 
     /// Starts the task.
-    pub(super) fn run_by(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
+    pub(super) fn spawn(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let feed = self.clone();
         let task = supervisor.every(NAME, EVERY).jitter(EVERY / 2);
         let started = task.cancel_on_stop().run(move |_| {
             let feed = feed.clone();
-            async move { feed.turn().await }
+            async move { feed.run_once().await }
         });
         started.map(drop)
     }
 
-    /// Hands on all that is new. There is one who does, so that nothing is handed on twice.
-    pub(super) async fn turn(&self) -> Result<(), sqlx::Error> {
+    /// Sends all new changes to the streams. Only one task does this, so that no change is sent twice.
+    pub(super) async fn run_once(&self) -> Result<(), sqlx::Error> {
         loop {
             let after = *self.last();
             let page = self.changes.page(after, PAGE).await?;
@@ -80,7 +80,7 @@ impl Feed {
             let mut last = self.last();
             for change in page {
                 *last = change.id;
-                // There may be nobody who follows.
+                // Fails if there are no streams.
                 _ = self.ring.send(change.into());
             }
             if is_all {
@@ -89,8 +89,8 @@ impl Feed {
         }
     }
 
-    /// All that comes after a change, and which change that is.
-    pub(super) fn subscribe(&self) -> (Receiver<Told>, i64) {
+    /// Subscribes to the changes after the returned id.
+    pub(super) fn subscribe(&self) -> (Receiver<LiveChange>, i64) {
         let last = self.last();
         (self.ring.subscribe(), *last)
     }

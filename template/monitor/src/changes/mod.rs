@@ -1,22 +1,22 @@
-//! Changes: a target that was up is down, or the other way round. Each is announced once, and can be
-//! followed by whoever asks.
+//! Changes: a target went down, or came up again. Each change is announced once, and clients can follow the
+//! announcements.
 //!
 //! | module | part |
 //! |---|---|
-//! | [`store`] | what is known of each target, what was announced of it, and for how long that is kept |
-//! | [`announcer`] | when a change is one: after `monitor.settle` |
-//! | [`feed`] | what was announced, by any process, for all who follow in this one |
-//! | [`stream`] | what one of them is told |
-//! | [`routes`] | how they ask for it |
+//! | [`store`] | the current state of each target, and the announced changes |
+//! | [`announcer`] | announces a state that has lasted for `monitor.settle` |
+//! | [`feed`] | reads the announcements of all processes, once for all streams of this process |
+//! | [`stream`] | the events of one stream |
+//! | [`routes`] | the HTTP endpoint |
 //!
-//! - The first that is found of a target is announced as well: whoever follows from the first change on
-//!   knows of every target whether it is up.
-//! - A target that turns and turns back within `monitor.settle` has not changed. One that never does
-//!   anything else is never announced.
-//! - With several processes, each change is announced by one of them, and all tell of it. Whatever ends a
-//!   process, nothing is lost: what is to be announced, and what was, is in the database.
-//! - What a result means for a target is written with it, in one transaction, and only by whoever has the
-//!   lease of the check: so no older result undoes a newer one.
+//! - The first state of a target is announced as well. A client that follows from the first change knows the
+//!   state of every target.
+//! - A target that changes and changes back within `monitor.settle` has not changed. A target that always
+//!   flaps is never announced.
+//! - With several processes, one of them announces a change, and all of them stream it. A killed process
+//!   loses nothing: pending and announced changes are in the database.
+//! - The process that holds the lease of a check writes the result and the state in one transaction. So an
+//!   older result never overwrites a newer state.
 
 mod announcer;
 mod feed;
@@ -61,7 +61,7 @@ impl Section for Settings {
     }
 }
 
-/// Starts all of it, and gives the routes. What was announced is kept for as long as results are.
+/// Starts the tasks, and returns the routes. Changes are stored for as long as results.
 pub(super) async fn start(
     settings: &Settings,
     retention: Duration,
@@ -70,12 +70,12 @@ pub(super) async fn start(
 ) -> Result<OpenApiRouter, Box<dyn Error + Send + Sync>> {
     numbers::describe();
     let changes = Changes::new(database.clone());
-    announcer::forget_by(supervisor, changes.clone(), retention)?;
-    Announcer::new(changes.clone(), settings.settle).run_by(supervisor)?;
+    announcer::spawn_retention(supervisor, changes.clone(), retention)?;
+    Announcer::new(changes.clone(), settings.settle).spawn(supervisor)?;
     let feed = Feed::from_now(changes).await?;
-    feed.run_by(supervisor)?;
-    let places = Arc::new(Semaphore::new(settings.max_streams));
-    Ok(routes::routes(routes::Followed { feed, places }))
+    feed.spawn(supervisor)?;
+    let permits = Arc::new(Semaphore::new(settings.max_streams));
+    Ok(routes::routes(routes::RouteState { feed, permits }))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is counted: each name once, as `docs/metrics.md` has it.
+//! The metrics, as listed in `docs/metrics.md`.
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
@@ -8,12 +8,12 @@ const MISSED: &str = "monitor_events_missed_total";
 
 pub(super) fn describe() {
     describe_counter!(CHANGES, "Changes that this process has announced.");
-    describe_gauge!(STREAMS, "Streams of changes that are open.");
+    describe_gauge!(STREAMS, "Open streams of changes.");
     describe_counter!(
         MISSED,
-        "Changes that streams have left out, since they were not read in time, or not kept any more."
+        "Changes that streams have left out: the client read too slowly, or they were removed."
     );
-    // There from the start, so that nobody takes nothing for missing.
+    // Exported from the start, so that zero is not mistaken for missing.
     gauge!(STREAMS).set(0.0);
     counter!(MISSED).increment(0);
 }
@@ -23,7 +23,7 @@ pub(super) fn announced(is_up: bool) {
     counter!(CHANGES, "change" => change).increment(1);
 }
 
-/// One more that is open, or one less.
+/// Adds `change` to the number of open streams.
 pub(super) fn streams(change: f64) {
     gauge!(STREAMS).increment(change);
 }

@@ -14,20 +14,20 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::feed::Feed;
-use super::stream::Following;
+use super::stream::Subscription;
 
-/// What the routes work with.
+/// The state of the routes.
 #[derive(Debug, Clone)]
-pub(super) struct Followed {
+pub(super) struct RouteState {
     pub(super) feed: Feed,
-    /// For so many streams at once.
-    pub(super) places: Arc<Semaphore>,
+    /// Limits the number of streams.
+    pub(super) permits: Arc<Semaphore>,
 }
 
-pub(super) fn routes(followed: Followed) -> OpenApiRouter {
+pub(super) fn routes(state: RouteState) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(follow))
-        .with_state(followed)
+        .with_state(state)
 }
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -35,18 +35,18 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const TOO_MANY_STREAMS: Problem = Problem::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "too_many_streams",
-    "As many follow as can; try again later",
+    "Too many streams; try again later",
 );
 
-/// A place is free when somebody leaves, which is not every second.
+/// A permit becomes free when a client leaves, which is rare.
 const COME_BACK: HeaderValue = HeaderValue::from_static("10");
 
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only what is said of it counts")]
+#[expect(dead_code, reason = "only its description is used")]
 struct LastEventIdHeader {
-    /// The `id` of the last event that was seen: those after it come first. Without it, events come from now on;
-    /// with `0`, from the oldest that is kept.
+    /// The `id` of the last event that the client has seen. Later events are sent first. Without it, the
+    /// stream begins now; with `0`, at the oldest stored event.
     #[param(
         rename = "last-event-id",
         value_type = String,
@@ -56,10 +56,10 @@ struct LastEventIdHeader {
     last: Option<String>,
 }
 
-/// The last change that whoever asks has seen.
-struct Seen(Option<i64>);
+/// The id of the last event that the client has seen.
+struct LastEventId(Option<i64>);
 
-impl<S: Sync> FromRequestParts<S> for Seen {
+impl<S: Sync> FromRequestParts<S> for LastEventId {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -68,61 +68,63 @@ impl<S: Sync> FromRequestParts<S> for Seen {
             return Ok(Self(None));
         };
         if given.next().is_some() {
-            return Err(wrong("is a duplicate"));
+            return Err(malformed("is a duplicate"));
         }
         let is_number = |text: &&str| {
             (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
         };
         let number = value.to_str().ok().filter(is_number);
         let number = number.and_then(|number| number.parse().ok());
-        let words = "is no `id` of an event: those have 1 to 18 digits";
-        number.map(|id| Self(Some(id))).ok_or_else(|| wrong(words))
+        let words = "must be the `id` of an event, 1 to 18 digits";
+        number
+            .map(|id| Self(Some(id)))
+            .ok_or_else(|| malformed(words))
     }
 }
 
-fn wrong(words: &'static str) -> Problem {
+fn malformed(words: &'static str) -> Problem {
     Problem::BAD_REQUEST.with([Fault::in_header(LAST_EVENT_ID.as_str(), words)])
 }
 
 /// Follows the changes of all targets
 ///
-/// A stream of server-sent events that does not end by itself. `up` and `down` have the `id` of the change
-/// and, as JSON, `target_id`, `is_up`, `at` and, where it is down, the `reason`, as checks have it. `missed` has no
-/// `id`; it says that the `count` of changes `after` that `id` are left out: they came more quickly than they were
-/// read, or are not kept any more. Changes of a target that has been removed since then are told as well.
+/// A stream of server-sent events without an end. The events `up` and `down` have the `id` of the change and,
+/// as JSON, `target_id`, `is_up`, `at` and, for `down`, the `reason` of the check. An event `missed` has no
+/// `id`: the stream left out `count` changes `after` that id, because the client reads too slowly, or because
+/// they are no longer stored. Changes of targets that were removed later are included.
 #[utoipa::path(get, path = "/events", operation_id = "follow_changes", tag = "changes",
     params(LastEventIdHeader),
     responses(
-        (status = OK, description = "The events, as they come", body = String,
+        (status = OK, description = "The events", body = String,
             content_type = "text/event-stream"),
-        (status = SERVICE_UNAVAILABLE, description = "`too_many_streams`: as many follow as can."),
+        (status = SERVICE_UNAVAILABLE, description = "`too_many_streams`: the limit of streams is reached."),
     ))]
 async fn follow(
-    State(followed): State<Followed>,
-    Seen(seen): Seen,
+    State(state): State<RouteState>,
+    LastEventId(seen): LastEventId,
 ) -> Result<impl IntoResponse, Problem> {
-    let place = Arc::clone(&followed.places).try_acquire_owned();
+    let permit = Arc::clone(&state.permits).try_acquire_owned();
     let too_many = |_| TOO_MANY_STREAMS.with_header(header::RETRY_AFTER, COME_BACK);
-    let place = place.map_err(too_many)?;
-    let feed = &followed.feed;
-    // It may have been seen in another process, which knows more than this one.
+    let permit = permit.map_err(too_many)?;
+    let feed = &state.feed;
+    // Another process may have sent the id, and be ahead of this one.
     if let Some(seen) = seen
         && seen > feed.changes.newest().await?
     {
-        let words = "is of no event yet; leave it out to be told what comes from now on";
-        return Err(wrong(words));
+        let words = "is not the `id` of a known event; leave it out to follow from now on";
+        return Err(malformed(words));
     }
     let headers = [
         (
             header::CONTENT_TYPE,
             HeaderValue::from_static("text/event-stream"),
         ),
-        // For nginx, which would else wait until there is more of it.
+        // nginx would buffer the stream otherwise.
         (
             HeaderName::from_static("x-accel-buffering"),
             HeaderValue::from_static("no"),
         ),
     ];
-    let frames = Following::new(feed, seen, place).frames();
+    let frames = Subscription::new(feed, seen, permit).frames();
     Ok((headers, Body::from_stream(frames)))
 }

@@ -1,46 +1,46 @@
 //! The states of targets and their changes, in the database.
 //!
-//! Changes are numbered without gaps, and become visible in the order of their numbers, however many
-//! processes announce: each transaction that announces begins by taking the row with the newest number, and
-//! so waits for the one before to be over. Whoever has read up to a number has read all before it, and who
-//! finds a number missing knows that it was removed.
+//! The ids of changes have no gaps, and changes become visible in the order of their ids, also with several
+//! announcing processes: each announcing transaction first locks the row with the newest id, and so waits for
+//! the one before. A reader of an id has seen all ids before it, and a missing id means that the change was
+//! removed.
 
 use mainstay::database::Engine as _;
 use sqlx::{FromRow, QueryBuilder};
 
 use super::numbers;
-use crate::moment::Moment;
 use crate::settings::{Database, Engine, Transaction};
+use crate::timestamp::Timestamp;
 
-/// The most rows that are written by one statement, or removed at once.
+/// The most rows that one statement writes or removes.
 const BATCH: usize = 1000;
 
-/// The most changes that are announced in one transaction: others wait for it.
+/// The most changes in one transaction, because other announcers wait for it.
 const MOST: usize = 100;
 
-/// What has not been announced, and has lasted since then.
+/// States that are not announced yet, and have lasted since `$1`.
 const SETTLED: &str = "announced IS DISTINCT FROM is_up AND turned_at <= $1";
 
-/// What a check has found: of what target, when, and why it is down, if it is.
+/// The result of a check: the target, the time and, if it is down, the reason.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Observed {
     pub(crate) target: i64,
-    pub(crate) at: Moment,
+    pub(crate) at: Timestamp,
     pub(crate) reason: Option<&'static str>,
 }
 
-/// A change as it was announced.
+/// An announced change.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub(super) struct Change {
     pub(super) id: i64,
     pub(super) target_id: i64,
     pub(super) is_up: bool,
-    pub(super) turned_at: Moment,
+    pub(super) turned_at: Timestamp,
     pub(super) reason: Option<String>,
 }
 
-/// Notes what was found of each of these targets, which are on the schedule, and none of them twice. One
-/// that is as it was stays untouched.
+/// Stores the states of these targets. Each target must be on the schedule, and may occur once. An unchanged
+/// state is not written.
 pub(crate) async fn observe(
     transaction: &mut Transaction,
     found: &[Observed],
@@ -60,14 +60,14 @@ pub(crate) async fn observe(
               SET is_up = excluded.is_up, turned_at = excluded.turned_at, reason = excluded.reason
               WHERE states.is_up <> excluded.is_up",
         );
-        // There is one such statement for each number of rows: not worth remembering.
+        // The statement depends on the number of rows, so it is not cached.
         let query = query.build().persistent(false);
         query.execute(&mut **transaction).await?;
     }
     Ok(())
 }
 
-/// All clones are the same.
+/// Clones share their state.
 #[derive(Debug, Clone)]
 pub(super) struct Changes {
     database: Database,
@@ -78,9 +78,9 @@ impl Changes {
         Self { database }
     }
 
-    /// Announces what has lasted since then.
-    pub(super) async fn announce(&self, since: Moment) -> Result<(), sqlx::Error> {
-        // Whoever only looks keeps nobody from writing.
+    /// Announces the states that have lasted since this time.
+    pub(super) async fn announce(&self, since: Timestamp) -> Result<(), sqlx::Error> {
+        // A read first, so that writers do not wait when there is nothing to announce.
         let mut query = QueryBuilder::<Engine>::new(format!(
             "SELECT EXISTS (SELECT 1 FROM states WHERE {SETTLED})"
         ));
@@ -91,12 +91,12 @@ impl Changes {
         Ok(())
     }
 
-    /// Announces some of it, and says how many.
-    async fn announce_some(&self, since: Moment) -> Result<usize, sqlx::Error> {
+    /// Announces some states, and returns how many.
+    async fn announce_some(&self, since: Timestamp) -> Result<usize, sqlx::Error> {
         let mut transaction = self.database.begin().await?;
         let query = sqlx::query_scalar("UPDATE newest_change SET id = id RETURNING id");
         let newest: i64 = query.fetch_one(&mut *transaction).await?;
-        // Those that a result is being written of have a next time.
+        // A state that a transaction is writing is announced in the next run.
         let mut query = QueryBuilder::<Engine>::new(format!(
             "SELECT CAST(0 AS BIGINT) AS id, target_id, is_up, turned_at, reason FROM states
              WHERE {SETTLED} ORDER BY turned_at, target_id LIMIT $2 {}",
@@ -119,7 +119,7 @@ impl Changes {
         Ok(turned.len())
     }
 
-    /// So many of the changes after this one, the oldest first.
+    /// At most `most` changes after this id, the oldest first.
     pub(super) async fn page(&self, after: i64, most: usize) -> Result<Vec<Change>, sqlx::Error> {
         let query = sqlx::query_as(
             "SELECT id, target_id, is_up, turned_at, reason FROM changes
@@ -130,20 +130,21 @@ impl Changes {
         query.fetch_all(self.database.read()).await
     }
 
-    /// The number of the newest change; 0 before the first one.
+    /// The id of the newest change; 0 before the first one.
     pub(super) async fn newest(&self) -> Result<i64, sqlx::Error> {
         let query = sqlx::query_scalar("SELECT id FROM newest_change");
         query.fetch_one(self.database.read()).await
     }
 
-    /// Removes changes that are older than that.
-    pub(super) async fn forget(&self, oldest: Moment) -> Result<(), sqlx::Error> {
-        while self.forget_some(oldest).await? == BATCH as u64 {}
+    /// Removes changes that are older than `oldest`.
+    pub(super) async fn remove_old(&self, oldest: Timestamp) -> Result<(), sqlx::Error> {
+        while self.remove_batch(oldest).await? == BATCH as u64 {}
         Ok(())
     }
 
-    /// Removes some of them, and says how many. Only the first are looked at: those are the oldest ones.
-    pub(super) async fn forget_some(&self, oldest: Moment) -> Result<u64, sqlx::Error> {
+    /// Removes some old changes, and returns how many. It checks only the first ids, which are the oldest
+    /// changes.
+    pub(super) async fn remove_batch(&self, oldest: Timestamp) -> Result<u64, sqlx::Error> {
         let query = sqlx::query(
             "DELETE FROM changes WHERE turned_at < $1
              AND id IN (SELECT id FROM changes ORDER BY id LIMIT $2)",
@@ -155,7 +156,7 @@ impl Changes {
     }
 }
 
-/// Writes them down as announced.
+/// Inserts the changes, and marks the states as announced.
 async fn number(transaction: &mut Transaction, turned: &[Change]) -> Result<(), sqlx::Error> {
     let mut query = QueryBuilder::<Engine>::new(
         "INSERT INTO changes (id, target_id, is_up, turned_at, reason) ",
@@ -170,7 +171,7 @@ async fn number(transaction: &mut Transaction, turned: &[Change]) -> Result<(), 
     let query = query.build().persistent(false);
     query.execute(&mut **transaction).await?;
 
-    // They are ours: each is as it was read.
+    // The transaction has locked these states, so they have not changed since they were read.
     let mut query =
         QueryBuilder::<Engine>::new("UPDATE states SET announced = is_up WHERE target_id IN (");
     let mut targets = query.separated(", ");

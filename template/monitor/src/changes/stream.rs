@@ -1,14 +1,14 @@
-//! What one who follows is told, as an event stream has it.
+//! The events of one client, in the format of an event stream.
 //!
-//! - Whoever says what they have seen is told all that came after it: from the database, a page at a time, as
-//!   quickly as they read. Then they are told what comes.
-//! - Whoever reads more slowly than changes come is told how many they have missed, and after which one:
-//!   whoever comes again with that number is told those as well. The same is told of what was removed.
-//! - When nothing happens, a comment every while shows both ends that the other one is there.
-//! - A stream takes the memory of a page.
+//! - A client that sends the last id that it has seen first gets the changes after it, a page at a time from
+//!   the database, as fast as it reads. Then it gets new changes live.
+//! - A client that reads too slowly gets the number of changes that it missed, and the id before them. It can
+//!   reconnect with that id to get them. Removed changes are reported in the same way.
+//! - While nothing changes, a comment shows both ends that the connection is alive.
+//! - A stream needs the memory of one page.
 //!
-//! It ends at the drain: the listener ends event streams at once, and whoever follows comes again, elsewhere,
-//! with the last number that they have seen.
+//! At the drain, the listener ends event streams at once. The client reconnects to another process with the
+//! last id that it has seen.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -22,46 +22,46 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
-use super::feed::{Feed, Told};
+use super::feed::{Feed, LiveChange};
 use super::numbers;
 use super::store::{Change, Changes};
-use crate::moment::Moment;
+use crate::timestamp::Timestamp;
 
-/// The longest that nothing is said.
+/// The longest time without an event or a comment.
 pub(super) const SILENCE: Duration = Duration::from_secs(15);
 
-/// How many changes are read at once.
+/// How many changes one statement reads.
 pub(super) const PAGE: usize = 100;
 
-/// How long whoever is cut off waits until they come again, at least and at most, in milliseconds: when all
-/// are cut off together, they do not come back together.
+/// The reconnection time that a client is change, at random, in milliseconds: clients that are disconnected
+/// together do not return together.
 const COME_BACK: std::ops::Range<u32> = 1000..4000;
 
-/// A stream of this process, which has a place for as long as it is open.
+/// An open stream, with its permit.
 #[derive(Debug)]
-pub(super) struct Following {
+pub(super) struct Subscription {
     changes: Changes,
-    live: Receiver<Told>,
-    /// All up to this one was told, or told of as missed.
+    live: Receiver<LiveChange>,
+    /// All changes up to this id were sent, or reported as missed.
     last: i64,
-    /// Until this one was, changes are read from the database.
+    /// Up to this id, changes are read from the database.
     until: Option<i64>,
     page: vec::IntoIter<Change>,
-    _place: Place,
+    _permit: StreamPermit,
 }
 
 #[derive(Debug)]
-struct Place(#[expect(dead_code, reason = "it is held")] OwnedSemaphorePermit);
+struct StreamPermit(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         numbers::streams(-1.0);
     }
 }
 
-impl Following {
-    /// Follows what comes after this change, or what comes from now on.
-    pub(super) fn new(feed: &Feed, seen: Option<i64>, place: OwnedSemaphorePermit) -> Self {
+impl Subscription {
+    /// Streams the changes after the id `seen`, or from now on.
+    pub(super) fn new(feed: &Feed, seen: Option<i64>, permit: OwnedSemaphorePermit) -> Self {
         numbers::streams(1.0);
         let (live, newest) = feed.subscribe();
         Self {
@@ -70,11 +70,11 @@ impl Following {
             last: seen.unwrap_or(newest),
             until: seen.map(|_| newest),
             page: Vec::new().into_iter(),
-            _place: Place(place),
+            _permit: StreamPermit(permit),
         }
     }
 
-    /// All that is told, as the body of an answer.
+    /// The frames of the stream, as a response body.
     pub(super) fn frames(mut self) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
         async_stream::stream! {
             yield Ok(format!("retry: {}\n\n", fastrand::u32(COME_BACK)).into());
@@ -83,7 +83,7 @@ impl Following {
                     Ok(Some(frame)) => yield Ok(frame),
                     Ok(None) => return,
                     Err(cause) => {
-                        // Whoever follows comes again, and is told whether that is possible.
+                        // The client reconnects, and gets an error if the database is still away.
                         tracing::warn!(%cause, "a stream of changes ends");
                         return;
                     }
@@ -92,28 +92,28 @@ impl Following {
         }
     }
 
-    /// What is to be told next.
+    /// The next frame.
     async fn next(&mut self) -> Result<Option<Bytes>, sqlx::Error> {
         loop {
-            let told = match self.page.next() {
-                Some(change) => self.tell(change.into()),
-                None if self.until.is_some() => self.turn_page().await?,
+            let change = match self.page.next() {
+                Some(change) => self.emit(change.into()),
+                None if self.until.is_some() => self.next_page().await?,
                 None => match timeout(SILENCE, self.live.recv()).await {
-                    Ok(Ok(told)) => self.tell(told),
-                    // The number of the next one tells how many.
+                    Ok(Ok(change)) => self.emit(change),
+                    // The id of the next change shows how many were missed.
                     Ok(Err(RecvError::Lagged(_))) => None,
                     Ok(Err(RecvError::Closed)) => return Ok(None),
                     Err(_) => Some(Bytes::from_static(b":\n\n")),
                 },
             };
-            if told.is_some() {
-                return Ok(told);
+            if change.is_some() {
+                return Ok(change);
             }
         }
     }
 
-    /// Reads on; after the last page, tells what is not there any more.
-    async fn turn_page(&mut self) -> Result<Option<Bytes>, sqlx::Error> {
+    /// Reads the next page. After the last one, reports the changes that are no longer stored.
+    async fn next_page(&mut self) -> Result<Option<Bytes>, sqlx::Error> {
         let page = self.changes.page(self.last, PAGE).await?;
         let is_last = page.is_empty();
         self.page = page.into_iter();
@@ -121,20 +121,20 @@ impl Following {
         Ok(until.and_then(|until| self.missed(until)))
     }
 
-    /// A change, and what was missed before it; nothing if it was told already.
-    fn tell(&mut self, told: Told) -> Option<Bytes> {
-        if told.id <= self.last {
+    /// The frame of a change, after a report of those missed before it. `None` if it was sent already.
+    fn emit(&mut self, change: LiveChange) -> Option<Bytes> {
+        if change.id <= self.last {
             return None;
         }
-        let missed = self.missed(told.id - 1);
-        self.last = told.id;
+        let missed = self.missed(change.id - 1);
+        self.last = change.id;
         Some(match missed {
-            Some(missed) => [missed, told.frame].concat().into(),
-            None => told.frame,
+            Some(missed) => [missed, change.frame].concat().into(),
+            None => change.frame,
         })
     }
 
-    /// What is between the last that was told and this one, that one included.
+    /// Reports the changes after the last one that was sent, up to this id.
     fn missed(&mut self, up_to: i64) -> Option<Bytes> {
         let (after, count) = (self.last, up_to - self.last);
         if count <= 0 {
@@ -146,13 +146,13 @@ impl Following {
     }
 }
 
-/// A change as it is told.
+/// The frame of a change.
 pub(super) fn frame(change: &Change) -> Bytes {
     #[derive(Serialize)]
     struct Data<'a> {
         target_id: i64,
         is_up: bool,
-        at: Moment,
+        at: Timestamp,
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<&'a str>,
     }

@@ -1,4 +1,4 @@
-//! What each client may ask for: so many checks a minute, however they are asked for, and so many at once.
+//! The rate limit of each client: checks per minute, alone or in batches, and a burst.
 
 use std::num::NonZeroU32;
 
@@ -31,7 +31,7 @@ impl Section for Settings {
     }
 }
 
-/// All clones are the same.
+/// Clones share the limit.
 #[derive(Debug, Clone)]
 pub(super) struct Allowance(Option<RateLimit>);
 
@@ -43,7 +43,7 @@ impl Allowance {
         Self(limits.map(|(per_minute, at_once)| RateLimit::new(per_minute, at_once)))
     }
 
-    /// Takes so many checks from what the client of the request at hand may ask for.
+    /// Takes checks from the limit of the client of the current request.
     pub(super) fn take(&self, checks: usize) -> Result<(), Problem> {
         let checks = u32::try_from(checks).unwrap_or(u32::MAX);
         match (&self.0, NonZeroU32::new(checks)) {

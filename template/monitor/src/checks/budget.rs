@@ -1,23 +1,23 @@
-//! The budget for everything that is sent besides first attempts. It grows with those, so that retries
-//! stay a share of what is sent: when all of the world is down, there is not twice as much to do.
+//! The budget for retries and second attempts. It grows with first attempts, so that further attempts stay a
+//! share of all requests: when every host is down, the load does not double.
 
 use std::sync::{Mutex, PoisonError};
 
-/// A bucket of tokens, for all checks together.
+/// A token bucket that all checks share.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// In hundredths, so that a share is a whole number.
+    /// In hundredths of a token, so that a share is a whole number.
     tokens: Mutex<u32>,
     percent: u32,
 }
 
 const TOKEN: u32 = 100;
 
-/// The most that can be saved: a short trouble is met with all of it.
+/// The most tokens that are saved, for a short failure.
 const FULL: u32 = 10 * TOKEN;
 
 impl Budget {
-    /// One that is full, and gets this share of a token with each first attempt.
+    /// A full bucket that earns this share of a token with each first attempt.
     pub(super) fn new(percent: u32) -> Self {
         Self {
             tokens: Mutex::new(FULL),
@@ -25,12 +25,12 @@ impl Budget {
         }
     }
 
-    /// A first attempt is made, which is always allowed.
+    /// Earns the share of a first attempt, which is always allowed.
     pub(super) fn earn(&self) {
         self.change(|tokens| Some(tokens.saturating_add(self.percent).min(FULL)));
     }
 
-    /// Whether there may be a further attempt.
+    /// Takes a token for a further attempt, if there is one.
     pub(super) fn spend(&self) -> bool {
         self.change(|tokens| tokens.checked_sub(TOKEN))
     }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn further_attempts_are_a_share_of_the_first_ones() {
+    fn further_attempts_are_a_share_of_first_attempts() {
         let budget = Budget::new(20);
         let saved = std::iter::from_fn(|| budget.spend().then_some(())).count();
         assert_eq!(saved, 10, "what was saved is spent");
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_has_a_limit() {
+    fn saved_tokens_are_limited() {
         let budget = Budget::new(100);
         for _ in 0..1000 {
             budget.earn();
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_share_what_was_saved_is_all_there_is() {
+    fn zero_share_leaves_only_the_initial_tokens() {
         let budget = Budget::new(0);
         let further = (0..1000).filter(|_| {
             budget.earn();

@@ -1,10 +1,9 @@
-//! The task that makes checks: no more at once than `monitor.checks_at_once`.
+//! The task that runs checks: at most `monitor.checks_at_once` at once.
 //!
-//! - While it has as many as it may, nothing is taken from the queue, so that the queue fills up and
-//!   nothing more is put in.
-//! - A check that panics is one check less, and nothing else.
-//! - At the stop, what runs has a while to finish. What does not, and what waits, is given up: whoever made it
-//!   has a moment to put it off, for somebody else to make it.
+//! - While all are running, nothing is taken from the queue, so that the queue fills up and callers notice.
+//! - A check that panics is lost, and affects no other.
+//! - At the stop, running checks have a time limit to finish. The others are cancelled, and have one second
+//!   to be postponed, so that another process makes them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +14,21 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::queue::{Errand, Waiting};
+use super::queue::{Job, Waiting};
 
 const NAME: &str = "checkers";
 
-/// How many there are, and how long they have at the stop.
+/// The number of checks at once, and their time limit at the stop.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) at_once: usize,
     pub(super) finish: Duration,
 }
 
-/// For what is given up to be put off.
-const MOMENT: Duration = Duration::from_secs(1);
+/// The time limit for postponing cancelled checks.
+const POSTPONE_LIMIT: Duration = Duration::from_secs(1);
 
-/// Starts the task, which calls `check` for whatever waits, with what tells that it is given up.
+/// Starts the task, which calls `check` with each job and a token that cancels it.
 pub(super) fn start<C, F>(
     supervisor: &Supervisor,
     waiting: Waiting,
@@ -37,10 +36,10 @@ pub(super) fn start<C, F>(
     check: C,
 ) -> Result<(), SpawnError>
 where
-    C: Fn(Errand, CancellationToken) -> F + Clone + Send + Sync + 'static,
+    C: Fn(Job, CancellationToken) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    // A run that is started again goes on where the one before has ended.
+    // A restarted run continues with the same queue.
     let waiting = Arc::new(Mutex::new(waiting));
     let task = supervisor.task(NAME).stop_within(limits.finish * 2);
     let started = task.run(move |context| {
@@ -57,44 +56,44 @@ async fn work<F: Future<Output = ()> + Send + 'static>(
     context: &Context,
     waiting: &mut Waiting,
     limits: Limits,
-    check: impl Fn(Errand, CancellationToken) -> F,
+    check: impl Fn(Job, CancellationToken) -> F,
 ) {
     let mut running = JoinSet::new();
-    let given_up = CancellationToken::new();
-    // A task is moved about before it runs: a check, which has room for everything that may come of it, in a box.
-    let check = |errand| Box::pin(check(errand, given_up.clone()));
+    let cancel = CancellationToken::new();
+    // The future of a check is large, and a task is moved before it runs. A box makes that cheap.
+    let check = |job| Box::pin(check(job, cancel.clone()));
     loop {
         tokio::select! {
             biased;
             () = context.cancelled() => break,
-            Some(ended) = running.join_next() => tell(ended),
-            errand = waiting.next(), if running.len() < limits.at_once => {
-                running.spawn(check(errand));
+            Some(ended) = running.join_next() => log_panic(ended),
+            job = waiting.next(), if running.len() < limits.at_once => {
+                running.spawn(check(job));
             }
         }
     }
     _ = timeout(limits.finish, all(&mut running)).await;
-    given_up.cancel();
-    while let Some(errand) = waiting.left() {
-        running.spawn(check(errand));
+    cancel.cancel();
+    while let Some(job) = waiting.left() {
+        running.spawn(check(job));
     }
     let left = running.len();
     if left > 0 {
-        tracing::info!(left, "checks that did not finish are left to be made again");
-        _ = timeout(MOMENT, all(&mut running)).await;
+        tracing::info!(left, "unfinished checks are postponed");
+        _ = timeout(POSTPONE_LIMIT, all(&mut running)).await;
     }
 }
 
-/// Until all have ended.
+/// Waits until all have ended.
 async fn all(running: &mut JoinSet<()>) {
     while let Some(ended) = running.join_next().await {
-        tell(ended);
+        log_panic(ended);
     }
 }
 
-fn tell(ended: Result<(), JoinError>) {
+fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a check has failed");
+        tracing::error!(%error, "a check panicked");
     }
 }
 
@@ -119,7 +118,7 @@ mod tests {
         PutOff(i64),
     }
 
-    /// Checkers whose checks take this long, and a queue with so many in it.
+    /// Checkers with checks of this duration, and a queue with this many.
     fn checkers(
         waiting_now: i64,
         takes: Duration,
@@ -129,19 +128,19 @@ mod tests {
             assert!(queue.push(Lane::Scheduled, due(target)));
         }
         let (tell, events) = mpsc::unbounded_channel();
-        let check = move |errand: Errand, given_up: CancellationToken| {
+        let check = move |job: Job, cancel: CancellationToken| {
             let tell = tell.clone();
             async move {
-                let Errand::Due(due) = errand else {
-                    panic!("{errand:?}");
+                let Job::Due(due) = job else {
+                    panic!("{job:?}");
                 };
-                if !given_up.is_cancelled() {
+                if !cancel.is_cancelled() {
                     _ = tell.send(Event::Begun(due.target));
                     assert!(due.target != 13, "unlucky");
                 }
                 let end = tokio::select! {
                     biased;
-                    () = given_up.cancelled() => Event::PutOff(due.target),
+                    () = cancel.cancelled() => Event::PutOff(due.target),
                     () = sleep(takes) => Event::Ended(due.target),
                 };
                 _ = tell.send(end);
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_are_made_at_once_than_may_be() {
+    async fn concurrent_checks_are_limited() {
         let (_supervisor, queue, mut events) = checkers(10, Duration::from_secs(1));
         let (mut running, mut most, mut ended) = (0, 0, 0);
         let began = Instant::now();
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_check_that_panics_takes_nothing_with_it() {
+    async fn panicking_check_affects_no_other() {
         let (supervisor, queue, mut events) = checkers(0, Duration::ZERO);
         for target in [13, 13, 13, 13, 14] {
             assert!(queue.push(Lane::Scheduled, due(target)));
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn at_the_stop_what_runs_is_finished_and_what_waits_is_put_off() {
+    async fn stop_finishes_running_and_postpones_queued_checks() {
         let (supervisor, queue, mut events) = checkers(5, Duration::from_secs(1));
         for _ in 0..3 {
             events.recv().await.unwrap();
@@ -202,7 +201,7 @@ mod tests {
         let (finished, put_off) = ended.split_at(3);
         assert_eq!(finished, [0, 1, 2].map(Event::Ended));
         assert_eq!(put_off, [3, 4].map(Event::PutOff));
-        assert_eq!(queue.room(Lane::Scheduled), 100, "nobody waits");
+        assert_eq!(queue.room(Lane::Scheduled), 100, "the queue is empty");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! A check that this process has taken on, and what becomes of it.
+//! A check that this process has claimed, and its end.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::probe::Verdict;
-use crate::moment::{Moment, millis};
+use crate::timestamp::{Timestamp, millis};
 
 /// A check that is due.
 #[derive(Debug, Clone)]
@@ -15,13 +15,13 @@ pub(super) struct Due {
     pub(super) url: Url,
     pub(super) timeout: Duration,
     pub(super) interval: Duration,
-    /// For when it was scheduled. It is also what tells whether it is still ours to write about.
-    pub(super) at: Moment,
-    /// By then it is over: after that, somebody else may take it on.
+    /// The time for which it was scheduled. It also shows whether this process still holds the lease.
+    pub(super) at: Timestamp,
+    /// The check ends by then, because another process may claim it afterwards.
     pub(super) deadline: Instant,
 }
 
-/// What has become of it.
+/// The end of a check.
 #[derive(Debug, Clone)]
 pub(super) struct Report {
     pub(super) due: Due,
@@ -31,7 +31,7 @@ pub(super) struct Report {
 #[derive(Debug, Clone)]
 pub(super) enum End {
     Checked {
-        at: Moment,
+        at: Timestamp,
         verdict: Verdict,
     },
     /// There was no room for it: it stays due.
@@ -39,15 +39,15 @@ pub(super) enum End {
 }
 
 impl Due {
-    /// When it is due again, as of now: periods that were missed are skipped. No two targets stay together
-    /// for long, since each period is a little longer or shorter than it should be.
-    pub(super) fn next(&self, now: Moment) -> Moment {
+    /// The time of the next check. Missed periods are skipped. Jitter spreads the checks of targets with
+    /// equal intervals.
+    pub(super) fn next(&self, now: Timestamp) -> Timestamp {
         let interval = millis(self.interval).max(1);
-        // It may lie ahead, where the clock was set back.
+        // It is in the future if the clock was set back.
         let at = self.at.0.min(now.0);
         let periods = (now.0 - at) / interval + 1;
         let jitter = (fastrand::f64() - 0.5) * 2.0 * JITTER;
-        let next = Moment(at + periods * interval);
+        let next = Timestamp(at + periods * interval);
         let moved = self.interval.mul_f64(jitter.abs());
         let next = if jitter < 0.0 {
             next.before(moved)
@@ -58,27 +58,27 @@ impl Due {
     }
 }
 
-/// The share of a period by which the next one can be early or late.
+/// The jitter, as a share of the interval.
 const JITTER: f64 = 0.05;
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
-    /// Of a target with this number, due now, every minute.
+    /// The check of this target, due now, with an interval of a minute.
     pub(in crate::checks) fn due(target: i64) -> Due {
         Due {
             target,
             url: "http://watched.example/".parse().unwrap(),
             timeout: Duration::from_secs(10),
             interval: Duration::from_mins(1),
-            at: Moment(1_000_000),
+            at: Timestamp(1_000_000),
             deadline: Instant::now() + Duration::from_mins(1),
         }
     }
 
     #[tokio::test]
-    async fn it_is_due_again_after_its_period_a_little_earlier_or_later() {
+    async fn next_check_is_an_interval_later_with_jitter() {
         let due = due(1);
         let all: Vec<_> = (0..1000)
             .map(|_| due.next(due.at.after(Duration::from_secs(2))).0 - due.at.0)
@@ -94,7 +94,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn periods_that_were_missed_are_skipped() {
+    async fn missed_periods_are_skipped() {
         let due = due(1);
         let now = due.at.after(Duration::from_secs(3600 + 1));
         for _ in 0..100 {
@@ -104,7 +104,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_clock_that_is_set_back_makes_nobody_wait() {
+    async fn clock_set_back_delays_no_check() {
         let due = due(1);
         let now = due.at.before(Duration::from_secs(800));
         let ahead = due.next(now).0 - now.0;

@@ -1,14 +1,13 @@
-//! All results of a target in one answer, however many there are: one JSON object a line, the newest first.
+//! All results of a target in one response: one JSON object a line, the newest first.
 //!
-//! - It takes memory for one chunk, whatever the length of the answer, and the next chunk is read when the
-//!   client has taken the one before it. A client that reads slowly has no connection to the database
-//!   meanwhile; one that goes away has nothing more read for it.
-//! - It tells each result that was there all the time once. What comes meanwhile is newer than where it has
-//!   begun, and left out.
-//! - When a chunk cannot be read, the answer breaks off, so that nobody takes a part for the whole. Whoever
-//!   has it goes on with `before`, from the last line that has come.
+//! - Memory is limited to one chunk. The next chunk is read when the client has taken the one before, and no
+//!   connection to the database is held in between. When the client leaves, reading stops.
+//! - A result that is stored during the whole export is sent exactly once. Results that come later are newer
+//!   than the first line, and left out.
+//! - If a chunk cannot be read, the response is aborted, so that the client notices. It can continue with
+//!   `before`, from the last complete line.
 //!
-//! A stop lets it run for as long as the drain takes, and cuts it then, as any other answer.
+//! A stop lets the response run until the end of the drain, as every other response.
 
 use async_stream::stream;
 use axum::body::Bytes;
@@ -22,38 +21,38 @@ use utoipa::IntoParams;
 use super::history::{History, Kept};
 use super::numbers;
 use super::routes::Check;
-use crate::moment::Moment;
+use crate::timestamp::Timestamp;
 
-/// So many results are read at once: few enough to be held for each client that reads slowly, and enough to
-/// make the statement cheap beside them.
+/// The results that one statement reads: few enough to be held for each slow client, and enough to make the
+/// statement cheap.
 const CHUNK: u16 = 1000;
 
-/// Which results are wanted.
+/// The time range of an export.
 #[derive(Debug, Clone, Copy, Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Span {
-    /// Those that were due then, or later.
+    /// Results that were due at this time or later.
     #[garde(skip)]
     #[param(value_type = String, format = DateTime, required = false)]
-    since: Option<Moment>,
-    /// Those that were due before that. An answer that broke off is gone on with from the `due_at` of its
-    /// last line.
+    since: Option<Timestamp>,
+    /// Results that were due before this time. To continue an aborted response, pass the `due_at` of its last
+    /// line.
     #[garde(skip)]
     #[param(value_type = String, format = DateTime, required = false)]
-    before: Option<Moment>,
+    before: Option<Timestamp>,
 }
 
-/// What is still to be told, and the chunk that is told next.
+/// The rest of an export, and its next chunk.
 #[derive(Debug)]
 pub(super) struct Export {
     history: History,
     target: i64,
-    since: Moment,
+    since: Timestamp,
     chunk: Vec<Kept>,
 }
 
 impl Export {
-    /// With its first chunk: what goes wrong with that can still be answered as a problem.
+    /// Reads the first chunk, so that an error can still be answered with a problem.
     pub(super) async fn begin(
         history: History,
         target: i64,
@@ -62,10 +61,12 @@ impl Export {
         let mut export = Self {
             history,
             target,
-            since: span.since.unwrap_or(Moment(i64::MIN)),
+            since: span.since.unwrap_or(Timestamp(i64::MIN)),
             chunk: Vec::new(),
         };
-        export.read(span.before.unwrap_or(Moment(i64::MAX))).await?;
+        export
+            .read(span.before.unwrap_or(Timestamp(i64::MAX)))
+            .await?;
         Ok(export)
     }
 
@@ -73,7 +74,7 @@ impl Export {
         self.chunk.is_empty()
     }
 
-    async fn read(&mut self, before: Moment) -> Result<(), sqlx::Error> {
+    async fn read(&mut self, before: Timestamp) -> Result<(), sqlx::Error> {
         let due = self.since..before;
         self.chunk = self
             .history
@@ -82,7 +83,7 @@ impl Export {
         Ok(())
     }
 
-    /// Its lines, a chunk at a time. Nothing is done for them until they are asked for.
+    /// The lines, a chunk at a time, read on demand.
     pub(super) fn lines(mut self) -> impl Stream<Item = Result<Bytes, sqlx::Error>> {
         let request_id = RequestId::current().map(|id| id.to_string());
         let mut outcome = Outcome("left");
@@ -91,7 +92,7 @@ impl Export {
                 let chunk = std::mem::take(&mut self.chunk);
                 let is_last = chunk.len() < usize::from(CHUNK);
                 let Some(last) = chunk.last() else { break };
-                let before = Moment(last.due_at);
+                let before = Timestamp(last.due_at);
                 yield Ok(in_lines(chunk));
                 if is_last {
                     break;
@@ -99,7 +100,7 @@ impl Export {
                 if let Err(error) = self.read(before).await {
                     outcome.set("broken");
                     let target = self.target;
-                    tracing::warn!(cause = log_safe_message(&error), target_id = target, request_id, "an export broke off");
+                    tracing::warn!(cause = log_safe_message(&error), target_id = target, request_id, "an export was aborted");
                     yield Err(error);
                     return;
                 }
@@ -112,15 +113,14 @@ impl Export {
 fn in_lines(chunk: Vec<Kept>) -> Bytes {
     let mut lines = Vec::with_capacity(chunk.len() * 150);
     for kept in chunk {
-        // What has only texts and numbers becomes JSON, and a vector takes all of it.
+        // Text and numbers can always be serialized, and a vector accepts all bytes.
         _ = serde_json::to_writer(&mut lines, &Check::from(kept));
         lines.push(b'\n');
     }
     lines.into()
 }
 
-/// What has become of an export that has begun: counted when it is over. Unless it is said otherwise, its client
-/// has left.
+/// The outcome of an export, counted when it is dropped. By default, the client has left.
 #[derive(Debug)]
 struct Outcome(&'static str);
 

@@ -1,5 +1,5 @@
-//! Results in the database: written with the time at which the target is due again and with what they mean
-//! for it, read a page at a time, and removed when they are old.
+//! Results in the database: written together with the next due time and the state of the target, read in
+//! pages, and removed after their retention.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use super::due::{Due, End, Report};
 use super::numbers;
 use super::probe::Verdict;
 use crate::changes::{self, Observed};
-use crate::moment::{Moment, millis};
 use crate::paging::{Page, Part};
 use crate::settings::{Database, Engine, Transaction};
+use crate::timestamp::{Timestamp, millis};
 
-/// For how long a check is put off for which there was no room.
+/// How long a check without room is postponed.
 const LATER: Duration = Duration::from_secs(1);
 
-/// How often old results are looked for.
+/// How often old results are removed.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// The most of them that go at once: others want to write meanwhile.
+/// The most results that one statement removes, because other writers wait for it.
 const BATCH: u64 = 1000;
 
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub(super) struct History {
     database: Database,
 }
 
-/// A result as it is kept.
+/// A stored result.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub(super) struct Kept {
     pub(super) due_at: i64,
@@ -46,11 +46,11 @@ impl History {
         Self { database }
     }
 
-    /// Writes these down together, and has each target checked again in its time. What is not ours to
-    /// write about any more, since the lease ran out or the target was removed, is left out.
+    /// Writes the results in one transaction, and schedules the next checks. A result is dropped if the lease
+    /// has expired or the target was removed.
     pub(super) async fn write(self, reports: Arc<[Report]>) -> Result<(), sqlx::Error> {
-        let now = Moment::now();
-        // Always in the same order, so that no two processes wait for each other.
+        let now = Timestamp::now();
+        // All processes write in the same order, which prevents deadlocks.
         let mut ordered: Vec<_> = reports.iter().collect();
         ordered.sort_by_key(|report| report.due.target);
         let mut outcomes = Vec::with_capacity(ordered.len());
@@ -64,7 +64,7 @@ impl History {
                     "postponed"
                 }
                 End::Checked { at, verdict } => {
-                    if reschedule(&mut transaction, due, due.next(now), Moment(0)).await? {
+                    if reschedule(&mut transaction, due, due.next(now), Timestamp(0)).await? {
                         insert(&mut transaction, due, *at, verdict).await?;
                         found.push(Observed {
                             target: due.target,
@@ -78,32 +78,32 @@ impl History {
                 }
             });
         }
-        // What is taken on again is so after the commit: there is one result of a target at most.
+        // The lease is released by the commit, so that there is at most one result of a target here.
         changes::observe(&mut transaction, &found).await?;
         transaction.commit().await?;
         outcomes.into_iter().for_each(numbers::check);
         Ok(())
     }
 
-    /// Whether there is such a target.
+    /// Whether the target exists.
     pub(super) async fn knows(&self, target: i64) -> Result<bool, sqlx::Error> {
         let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM targets WHERE id = $1)");
         let query = query.bind(target);
         query.fetch_one(self.database.read()).await
     }
 
-    /// A part of the results of a target, the newest first.
+    /// A page of the results of a target, the newest first.
     pub(super) async fn page(&self, target: i64, part: Part) -> Result<Page<Kept>, sqlx::Error> {
-        let due = Moment(i64::MIN)..Moment(part.behind(i64::MAX));
+        let due = Timestamp(i64::MIN)..Timestamp(part.behind(i64::MAX));
         let found = self.due_within(target, due, part.probe()).await?;
         Ok(part.page(found, |kept| kept.due_at))
     }
 
-    /// So many of the results of a target that were due within this time, the newest first.
+    /// At most `most` results of a target that were due in this time range, the newest first.
     pub(super) async fn due_within(
         &self,
         target: i64,
-        due: Range<Moment>,
+        due: Range<Timestamp>,
         most: i64,
     ) -> Result<Vec<Kept>, sqlx::Error> {
         let query = sqlx::query_as(
@@ -114,8 +114,8 @@ impl History {
         query.fetch_all(self.database.read()).await
     }
 
-    /// Has results removed that are older than that.
-    pub(super) fn forget_by(
+    /// Starts the task that removes results after their retention.
+    pub(super) fn spawn_retention(
         &self,
         supervisor: &Supervisor,
         retention: Duration,
@@ -124,18 +124,18 @@ impl History {
         let task = supervisor.every("retention", EVERY).jitter(EVERY / 6);
         let started = task.cancel_on_stop().run(move |_| {
             let history = history.clone();
-            async move { history.forget(Moment::now().before(retention)).await }
+            async move { history.remove_old(Timestamp::now().before(retention)).await }
         });
         started.map(drop)
     }
 
-    pub(super) async fn forget(&self, oldest: Moment) -> Result<(), sqlx::Error> {
-        while self.forget_batch(oldest).await? == BATCH {}
+    pub(super) async fn remove_old(&self, oldest: Timestamp) -> Result<(), sqlx::Error> {
+        while self.remove_batch(oldest).await? == BATCH {}
         Ok(())
     }
 
-    /// Removes some of what was due before that, and says how many.
-    pub(super) async fn forget_batch(&self, oldest: Moment) -> Result<u64, sqlx::Error> {
+    /// Removes some results that were due before `oldest`, and returns how many.
+    pub(super) async fn remove_batch(&self, oldest: Timestamp) -> Result<u64, sqlx::Error> {
         let mut query = QueryBuilder::<Engine>::new(format!(
             "DELETE FROM checks WHERE (target_id, due_at) IN (
                  SELECT target_id, due_at FROM checks
@@ -149,12 +149,13 @@ impl History {
     }
 }
 
-/// Says when it is due again, and from when on somebody may take it on. False when it is not ours.
+/// Sets the next due time, and the time from which another process may claim the check. Returns false if this
+/// process has lost the lease.
 async fn reschedule(
     transaction: &mut Transaction,
     due: &Due,
-    next: Moment,
-    leased_until: Moment,
+    next: Timestamp,
+    leased_until: Timestamp,
 ) -> Result<bool, sqlx::Error> {
     let query = sqlx::query(
         "UPDATE schedule SET due_at = $1, leased_until = $2, interval_seconds = $3
@@ -170,7 +171,7 @@ async fn reschedule(
 async fn insert(
     transaction: &mut Transaction,
     due: &Due,
-    at: Moment,
+    at: Timestamp,
     verdict: &Verdict,
 ) -> Result<(), sqlx::Error> {
     let query = sqlx::query(

@@ -1,25 +1,26 @@
-//! The checks of targets: each is asked in its time whether it is up, and what it answers is kept.
+//! The checks of targets: each target is requested at its interval, and the result is stored.
 //!
-//! A check goes one way, from one part to the next. Each part has its promise in its own module:
+//! A check passes through these modules in order. Each module documents what it guarantees:
 //!
 //! | module | part |
 //! |---|---|
-//! | [`schedule`] | what is due, and who has taken it on |
-//! | [`allowance`] | how much each client may ask for |
-//! | [`batch`] | what somebody asks for and waits for, many at once |
-//! | [`queue`] | what waits for its turn, within limits |
-//! | [`checkers`] | so many checks at once |
-//! | [`hosts`] | so many of one host, and none of one that is down |
-//! | [`probe`] | one check: attempts, pauses, a budget for them |
-//! | [`outgoing`] | one request, to where it is allowed |
-//! | [`recorder`] | results, several at once |
-//! | [`history`] | what is kept of them, and for how long |
-//! | [`routes`] | what can be seen of that |
-//! | [`export`] | all results of a target, in one answer |
-//! | [`work`] | whether all of this goes on: a check of the service's own health |
+//! | [`schedule`] | which checks are due, and which process has claimed them |
+//! | [`allowance`] | the rate limit of each client |
+//! | [`batch`] | many URLs that a client wants checked now |
+//! | [`queue`] | the bounded queue of checks |
+//! | [`checkers`] | runs a limited number of checks at once |
+//! | [`hosts`] | a limit and a circuit breaker for each host |
+//! | [`probe`] | one check: attempts, pauses and their budget |
+//! | [`outgoing`] | one HTTP request, to public addresses only |
+//! | [`recorder`] | writes results in batches |
+//! | [`history`] | the stored results, and their retention |
+//! | [`routes`] | the HTTP endpoints |
+//! | [`export`] | all results of a target in one response |
+//! | [`work`] | the health check of this pipeline |
 //!
-//! Each gives way to those before it by being full: while results cannot be written, nothing more is checked.
-//! At the stop they end in the order of this table, so that each has the time to see to what it was handed.
+//! Backpressure goes from the end to the start: while results cannot be written, no more checks are made. At
+//! the stop, the parts end in the order of this table, so that each can finish what the one before has handed
+//! over.
 
 mod allowance;
 mod batch;
@@ -52,16 +53,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::moment::Moment;
 use crate::settings::Database;
+use crate::timestamp::Timestamp;
 use allowance::Allowance;
 use batch::{Asked, Batches, Checked};
 use due::{Due, End, Report};
 use history::History;
-use hosts::{Hosts, Pass};
+use hosts::{Hosts, Permit};
 use outgoing::{Failure, Outgoing};
 use probe::{Probe, Question, Reason, Verdict};
-use queue::Errand;
+use queue::Job;
 use recorder::Reports;
 use schedule::Schedule;
 use work::Work;
@@ -122,20 +123,20 @@ impl Section for Settings {
 }
 
 impl Settings {
-    /// How long results are kept, and what was announced because of them.
+    /// How long results and announced changes are stored.
     pub(super) fn retention(&self) -> Duration {
         self.retention
     }
 }
 
-/// Looks at what there is to do, before any of it is done.
-pub(super) async fn look(database: &Database) -> Result<(), sqlx::Error> {
-    let due = Schedule::backlog(database, Moment::now()).await?;
+/// Checks at the start that the tables can be read.
+pub(super) async fn ensure_readable(database: &Database) -> Result<(), sqlx::Error> {
+    let due = Schedule::backlog(database, Timestamp::now()).await?;
     tracing::info!(due, "checks");
     Ok(())
 }
 
-/// Starts all of it, and gives the routes. At the stop, checks have half of the time for tasks to finish.
+/// Starts the tasks, and returns the routes. At the stop, checks have half of the time for tasks to finish.
 pub(super) fn start(
     settings: &Settings,
     stop: Duration,
@@ -145,7 +146,7 @@ pub(super) fn start(
 ) -> Result<OpenApiRouter, SpawnError> {
     numbers::describe();
     let history = History::new(database.clone());
-    history.forget_by(supervisor, settings.retention)?;
+    history.spawn_retention(supervisor, settings.retention)?;
 
     let work = Work::default();
     watch(&work, health)?;
@@ -165,17 +166,17 @@ pub(super) fn start(
         at_once: settings.checks_at_once,
         finish: stop / 2,
     };
-    checkers::start(supervisor, waiting, limits, move |errand, given_up| {
-        checks.clone().make(errand, given_up)
+    checkers::start(supervisor, waiting, limits, move |job, cancel| {
+        checks.clone().make(job, cancel)
     })?;
 
     let allowance = Allowance::new(settings.allowance);
     let batches = Batches::new(hosts, queue.clone(), &settings.batch);
     let schedule = Schedule::new(database.clone(), queue, settings.lease);
     if settings.scheduled {
-        schedule.run_by(supervisor, &work)?;
+        schedule.spawn(supervisor, &work)?;
     }
-    let routes = routes::routes(routes::Checked {
+    let routes = routes::routes(routes::RouteState {
         history,
         schedule,
         allowance: allowance.clone(),
@@ -183,17 +184,17 @@ pub(super) fn start(
     Ok(routes.merge(batch::routes::routes(batches, allowance)))
 }
 
-/// Has the health check `monitor` look at that. Others may do better; a process that does its work badly still
-/// shows what there is.
+/// Registers the health check `monitor`. It degrades the service only: a replica may do better, and this
+/// process can still serve what is stored.
 fn watch(work: &Work, health: &Health) -> Result<(), SpawnError> {
     let work = work.clone();
     health.register_check("monitor", Importance::Degraded, move || {
-        let goes_on = work.goes_on();
-        async { goes_on }
+        let check_progress = work.check_progress();
+        async { check_progress }
     })
 }
 
-/// Writes results down, and notes that it has.
+/// Writes results, and reports to `work` that they are written.
 fn recorded(
     history: History,
     work: Work,
@@ -209,7 +210,7 @@ fn recorded(
     }
 }
 
-/// What it takes to make one.
+/// The parts that make a check.
 #[derive(Debug, Clone)]
 struct Checks {
     hosts: Hosts,
@@ -219,43 +220,43 @@ struct Checks {
 }
 
 impl Checks {
-    async fn make(self, errand: Errand, given_up: CancellationToken) {
-        match errand {
-            Errand::Due(due) => self.make_due(due, given_up).await,
-            Errand::Asked(asked) => {
-                given_up.run_until_cancelled(self.make_asked(asked)).await;
+    async fn make(self, job: Job, cancel: CancellationToken) {
+        match job {
+            Job::Due(due) => self.make_due(due, cancel).await,
+            Job::Asked(asked) => {
+                cancel.run_until_cancelled(self.make_asked(asked)).await;
             }
         }
     }
 
-    /// Makes a check, unless it comes too late or is given up, and hands over what has become of it.
-    async fn make_due(self, due: Due, given_up: CancellationToken) {
+    /// Makes a check, unless it is too late or cancelled, and reports its end.
+    async fn make_due(self, due: Due, cancel: CancellationToken) {
         let left = due.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             numbers::check("late");
             return;
         }
-        // One that has waited so long would be cut before a slow answer may come.
+        // After a long wait in the queue, the deadline would cut a slow response.
         let end = if left < due.timeout {
             End::Postponed
         } else {
-            self.end_of(&due, given_up).await
+            self.end_of(&due, cancel).await
         };
         let taken = || self.work.reported();
         self.reports.hand_over(Report { due, end }, taken).await;
     }
 
-    async fn end_of(&self, due: &Due, given_up: CancellationToken) -> End {
-        let at = Moment::now();
-        match self.hosts.pass(&due.url) {
-            Ok(pass) => {
+    async fn end_of(&self, due: &Due, cancel: CancellationToken) -> End {
+        let at = Timestamp::now();
+        match self.hosts.try_acquire(&due.url) {
+            Ok(permit) => {
                 let question = Question {
                     url: due.url.clone(),
                     timeout: due.timeout,
                     deadline: due.deadline,
                 };
-                let asked = self.ask(&question, pass);
-                match given_up.run_until_cancelled(asked).await.flatten() {
+                let asked = self.ask(&question, permit);
+                match cancel.run_until_cancelled(asked).await.flatten() {
                     Some(verdict) => End::Checked { at, verdict },
                     None => End::Postponed,
                 }
@@ -271,19 +272,19 @@ impl Checks {
         }
     }
 
-    /// Makes a check for as long as somebody waits for it, and tells them.
+    /// Makes a check for a waiting client, and stops when the client leaves.
     async fn make_asked(self, asked: Asked) {
         let mut answer = asked.answer;
         if answer.is_closed() {
             return;
         }
-        let (at, began) = (Moment::now(), Instant::now());
+        let (at, began) = (Timestamp::now(), Instant::now());
         let question = Question {
             url: asked.url,
             timeout: asked.timeout,
             deadline: began + asked.timeout,
         };
-        let made = self.ask(&question, asked.pass);
+        let made = self.ask(&question, asked.permit);
         let made = match asked.context {
             Some(context) => Either::Left(context.scope(made)),
             None => Either::Right(made),
@@ -300,14 +301,14 @@ impl Checks {
         }
     }
 
-    /// Nothing if there was no time for an answer: it is not for the host that whoever asks has little patience,
-    /// and nobody can have one taken for down by that.
-    async fn ask(&self, question: &Question, pass: Pass) -> Option<Verdict> {
+    /// Returns `None` if there was no time for a response. A client with a short timeout must not open the
+    /// breaker of a host.
+    async fn ask(&self, question: &Question, permit: Permit) -> Option<Verdict> {
         let began = Instant::now();
         let verdict = self.probe.check(question).await;
         numbers::took(began.elapsed());
         if let Some(verdict) = &verdict {
-            pass.end(verdict.speaks_for_host());
+            permit.end(verdict.speaks_for_host());
         }
         verdict
     }

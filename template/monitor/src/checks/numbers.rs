@@ -1,4 +1,4 @@
-//! What is counted: each name once, as `docs/metrics.md` has it.
+//! The metrics, as listed in `docs/metrics.md`.
 
 use std::time::Duration;
 
@@ -14,37 +14,22 @@ const QUEUE: &str = "monitor_queue_length";
 const UNWRITTEN: &str = "monitor_results_unwritten";
 
 pub(super) fn describe() {
-    describe_counter!(
-        CHECKS,
-        "Checks of targets that have come to an end, by their outcome."
-    );
-    describe_counter!(
-        ASKED,
-        "Checks that batches asked for, by what became of them."
-    );
-    describe_histogram!(
-        DURATION,
-        "How long checks took, with all of their attempts."
-    );
-    describe_counter!(
-        ATTEMPTS,
-        "Requests that checks were made of, by their kind."
-    );
-    describe_gauge!(
-        HOSTS,
-        "Hosts that are remembered, by the state of their breaker."
-    );
-    describe_counter!(EXPORTS, "Exports that are over, by their outcome.");
-    describe_gauge!(QUEUE, "Checks that wait for their turn.");
-    describe_gauge!(UNWRITTEN, "Results that are not in the database yet.");
-    // There from the start, so that nobody takes nothing for missing.
+    describe_counter!(CHECKS, "Checks of targets that have ended, by outcome.");
+    describe_counter!(ASKED, "Checks of batches that have ended, by outcome.");
+    describe_histogram!(DURATION, "The duration of checks, with all attempts.");
+    describe_counter!(ATTEMPTS, "Attempts of checks, by kind.");
+    describe_gauge!(HOSTS, "Remembered hosts, by the state of their breaker.");
+    describe_counter!(EXPORTS, "Exports that have ended, by outcome.");
+    describe_gauge!(QUEUE, "Checks in the queue.");
+    describe_gauge!(UNWRITTEN, "Results that are not written yet.");
+    // Exported from the start, so that zero is not mistaken for missing.
     queued("manual", 0);
     queued("batch", 0);
     queued("scheduled", 0);
     unwritten(0);
 }
 
-/// `first`, `retry` or `hedge`, or `unaffordable`, which was not made.
+/// `first`, `retry`, `hedge`, or `unaffordable` for an attempt that was not made.
 pub(super) fn attempt(kind: &'static str) {
     counter!(ATTEMPTS, "kind" => kind).increment(1);
 }
@@ -54,7 +39,7 @@ pub(super) fn check(outcome: &'static str) {
     counter!(CHECKS, "outcome" => outcome).increment(1);
 }
 
-/// `up`, `down`, `given_up`, `not_in_time` or `failed`: so many of one batch.
+/// `up`, `down`, `given_up`, `not_in_time` or `failed`, for this many checks of a batch.
 pub(super) fn asked(outcome: &'static str, checks: u32) {
     counter!(ASKED, "outcome" => outcome).increment(checks.into());
 }
@@ -68,7 +53,7 @@ pub(super) fn took(time: Duration) {
     histogram!(DURATION).record(time);
 }
 
-/// One more host in this state, or one less.
+/// Adds `change` to the number of hosts in this state.
 pub(super) fn host(state: &'static str, change: f64) {
     gauge!(HOSTS, "breaker" => state).increment(change);
 }
@@ -81,7 +66,7 @@ pub(super) fn unwritten(results: usize) {
     gauge!(UNWRITTEN).set(exact(results));
 }
 
-/// Numbers of things in memory are far below where a float has gaps.
+/// Such counts are far below the numbers that a float cannot represent.
 fn exact(count: usize) -> f64 {
     u32::try_from(count).unwrap_or(u32::MAX).into()
 }

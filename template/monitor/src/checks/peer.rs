@@ -1,4 +1,4 @@
-//! A peer for tests, which answers as it is told to, and says what it sees.
+//! A scripted peer for tests, which reports what it observes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use url::Url;
 
-/// Longer than anything here takes; only a failure waits for it.
+/// Longer than any operation takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What it does about a request.
+/// The reaction to a request.
 #[derive(Debug, Clone)]
 pub(super) enum Reply {
     /// Writes these bytes, and waits for another request.
     Bytes(String),
-    /// Writes these bytes again and again, for as long as they are taken.
+    /// Writes these bytes repeatedly, until the connection ends.
     Endless(String),
     /// Writes these bytes, and closes.
     Last(String),
@@ -30,13 +30,13 @@ pub(super) enum Reply {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event {
     Connected,
-    /// A request came, with this head.
+    /// A request with this head came.
     Asked(String),
-    /// Whoever asked does not wait for the answer any more.
+    /// The client has left before the response.
     Left,
 }
 
-/// It is gone when this is dropped.
+/// It stops when it is dropped.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
@@ -45,7 +45,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// One that answers each request by its head.
+    /// A peer that reacts to the head of each request.
     pub(super) async fn new(script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -66,7 +66,7 @@ impl Peer {
         }
     }
 
-    /// One that always answers with this.
+    /// A peer that reacts to every request in the same way.
     pub(super) async fn always(reply: Reply) -> Self {
         Self::new(move |_| reply.clone()).await
     }
@@ -75,11 +75,11 @@ impl Peer {
         format!("http://{}{path}", self.address).parse().unwrap()
     }
 
-    /// Waits for what it sees next.
+    /// Waits for the next event.
     pub(super) async fn next(&self) -> Event {
         let mut events = self.events.lock().await;
         let next = timeout(PATIENCE, events.recv()).await;
-        next.expect("something happens").expect("the peer lives")
+        next.expect("an event in time").expect("a running peer")
     }
 
     /// Waits for the head of the next request.
@@ -91,14 +91,14 @@ impl Peer {
         }
     }
 
-    /// What it has seen that nobody has waited for.
+    /// The events that the test has not read yet.
     pub(super) async fn seen(&self) -> Vec<Event> {
         let mut events = self.events.lock().await;
         std::iter::from_fn(|| events.try_recv().ok()).collect()
     }
 }
 
-/// An answer with a length.
+/// A response with a length.
 pub(super) fn answer(status: &str, headers: &str, body: &str) -> Reply {
     let length = body.len();
     Reply::Bytes(format!(
@@ -126,7 +126,7 @@ async fn converse(
                 }
             },
             Reply::Silence => {
-                // Nothing more is sent before the answer: what ends this is the end.
+                // The client sends nothing more before the response, so that this returns when it leaves.
                 _ = stream.read_u8().await;
                 _ = tell.send(Event::Left);
                 return;
@@ -139,7 +139,7 @@ async fn converse(
     }
 }
 
-/// The head of a request; of a client that wants TLS, that.
+/// The head of a request, or the first bytes of TLS.
 async fn head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

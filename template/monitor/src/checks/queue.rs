@@ -1,9 +1,9 @@
-//! Checks that wait for their turn, in lanes: what somebody asks for overtakes what is scheduled, and one
-//! that is asked for alone overtakes those of a batch.
+//! The queue of checks, with a lane for each origin. A check that a client requested alone goes first, then
+//! those of batches, then scheduled ones.
 //!
-//! - There is room for so many in each lane and no more. Whoever brings what is due and finds none is told at
-//!   once; whoever waits for the end of a check can wait for its beginning.
-//! - However much is asked for, what is scheduled gets on: it has every tenth turn at least.
+//! - Each lane is bounded. The scheduler and single requests are refused at once if their lane is full; a
+//!   batch waits.
+//! - Scheduled checks do not starve: they get at least every tenth turn.
 
 use tokio::sync::mpsc::{self, OwnedPermit, Receiver, Sender};
 
@@ -11,24 +11,24 @@ use super::batch::Asked;
 use super::due::Due;
 use super::numbers;
 
-/// What waits for its turn.
+/// An entry of the queue.
 #[derive(Debug)]
-pub(super) enum Errand {
-    /// The check of a target, which is written down.
+pub(super) enum Job {
+    /// The check of a target, which is recorded.
     Due(Due),
-    /// One of a batch, which is told to whoever has asked.
+    /// A check of a batch, which is reported to the waiting client.
     Asked(Asked),
 }
 
-/// Where what is due waits.
+/// The lane of a check of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// Somebody has asked for it.
+    /// A client has requested it.
     Manual,
     Scheduled,
 }
 
-/// The end at which checks go in. All clones are the same.
+/// The sending end of the queue. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
     manual: Sender<Due>,
@@ -36,20 +36,20 @@ pub(super) struct Queue {
     scheduled: Sender<Due>,
 }
 
-/// The end at which they come out.
+/// The receiving end.
 #[derive(Debug)]
 pub(super) struct Waiting {
     manual: Receiver<Due>,
     batch: Receiver<Asked>,
     scheduled: Receiver<Due>,
-    /// How many have gone before what is scheduled, one after the other.
+    /// How many entries in a row went before the scheduled ones.
     before: u32,
 }
 
-/// So many go before what is scheduled. Then it has a turn.
+/// After this many others, a scheduled check has its turn.
 const BEFORE: u32 = 9;
 
-/// A queue with room for so many in each lane.
+/// A queue with room for `most` entries in each lane.
 pub(super) fn queue(most: usize) -> (Queue, Waiting) {
     let (to_manual, manual) = mpsc::channel(most);
     let (to_batch, batch) = mpsc::channel(most);
@@ -68,28 +68,28 @@ pub(super) fn queue(most: usize) -> (Queue, Waiting) {
     (queue, waiting)
 }
 
-/// Room for one check that is due, which nobody else has. Without a check, it is free again.
+/// A reserved place in a lane. Dropped unused, it is free again.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Place(OwnedPermit<Due>);
+pub(super) struct Slot(OwnedPermit<Due>);
 
-impl Place {
-    /// Puts it at the end of its lane.
-    pub(super) fn fill(self, due: Due) {
+impl Slot {
+    /// Queues the check.
+    pub(super) fn send(self, due: Due) {
         self.0.send(due);
     }
 }
 
 impl Queue {
-    /// Room for one more, if there is any.
-    pub(super) fn place(&self, lane: Lane) -> Option<Place> {
-        let place = self.lane(lane).clone().try_reserve_owned();
-        place.ok().map(Place)
+    /// Reserves a slot, if there is room.
+    pub(super) fn reserve(&self, lane: Lane) -> Option<Slot> {
+        let slot = self.lane(lane).clone().try_reserve_owned();
+        slot.ok().map(Slot)
     }
 
-    /// Puts it at the end of the lane of batches, once there is room.
+    /// Queues a check of a batch, once there is room.
     pub(super) async fn ask(&self, asked: Asked) {
-        // Where nobody makes checks any more, whoever waits for this one is told by its end.
+        // If the checkers have stopped, the dropped sender tells the waiting batch.
         _ = self.batch.send(asked).await;
     }
 
@@ -104,17 +104,17 @@ impl Queue {
         length(&self.batch)
     }
 
-    /// How many more there is room for.
+    /// The free slots in a lane.
     #[cfg(test)]
     pub(super) fn room(&self, lane: Lane) -> usize {
         self.lane(lane).capacity()
     }
 
-    /// Puts it at the end of its lane, if there is room.
+    /// Queues a check, if there is room.
     #[cfg(test)]
     #[must_use]
     pub(super) fn push(&self, lane: Lane, due: Due) -> bool {
-        self.place(lane).map(|place| place.fill(due)).is_some()
+        self.reserve(lane).map(|slot| slot.send(due)).is_some()
     }
 
     fn lane(&self, lane: Lane) -> &Sender<Due> {
@@ -130,39 +130,38 @@ fn length<T>(lane: &Sender<T>) -> usize {
 }
 
 impl Waiting {
-    /// The next one. Nothing is lost when this is dropped; once nobody can put anything in any more, it does
-    /// not complete.
-    pub(super) async fn next(&mut self) -> Errand {
+    /// The next entry. Cancel-safe. Pending for ever when all senders are gone.
+    pub(super) async fn next(&mut self) -> Job {
         if self.before >= BEFORE
             && let Ok(due) = self.scheduled.try_recv()
         {
             self.before = 0;
-            return Errand::Due(due);
+            return Job::Due(due);
         }
-        let errand = tokio::select! {
+        let job = tokio::select! {
             biased;
-            Some(due) = self.manual.recv() => Errand::Due(due),
-            Some(asked) = self.batch.recv() => Errand::Asked(asked),
+            Some(due) = self.manual.recv() => Job::Due(due),
+            Some(asked) = self.batch.recv() => Job::Asked(asked),
             Some(due) = self.scheduled.recv() => {
                 self.before = 0;
-                return Errand::Due(due);
+                return Job::Due(due);
             }
             else => std::future::pending().await,
         };
         self.before = self.before.saturating_add(1);
-        errand
+        job
     }
 
-    /// One of those that wait now, if any does.
-    pub(super) fn left(&mut self) -> Option<Errand> {
+    /// An entry that is queued now, if there is one.
+    pub(super) fn left(&mut self) -> Option<Job> {
         if let Ok(asked) = self.batch.try_recv() {
-            return Some(Errand::Asked(asked));
+            return Some(Job::Asked(asked));
         }
         let due = self
             .manual
             .try_recv()
             .or_else(|_| self.scheduled.try_recv());
-        due.ok().map(Errand::Due)
+        due.ok().map(Job::Due)
     }
 }
 
@@ -171,15 +170,15 @@ mod tests {
     use super::*;
     use crate::checks::due::tests::due;
 
-    fn target(errand: Errand) -> i64 {
-        match errand {
-            Errand::Due(due) => due.target,
-            Errand::Asked(asked) => panic!("{asked:?}"),
+    fn target(job: Job) -> i64 {
+        match job {
+            Job::Due(due) => due.target,
+            Job::Asked(asked) => panic!("{asked:?}"),
         }
     }
 
     #[tokio::test]
-    async fn what_is_asked_for_overtakes_what_is_scheduled() {
+    async fn requested_check_overtakes_scheduled_ones() {
         let (queue, mut waiting) = queue(3);
         for (lane, target) in [
             (Lane::Scheduled, 1),
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_is_room_for_so_many_and_no_more() {
+    async fn lane_is_bounded() {
         let (queue, mut waiting) = queue(2);
         for (target, room) in [(1, 2), (2, 1)] {
             assert_eq!(queue.room(Lane::Scheduled), room);
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_scheduled_gets_on_however_much_is_asked_for() {
+    async fn scheduled_checks_do_not_starve() {
         let (queue, mut waiting) = queue(100);
         for target in 0..100 {
             assert!(queue.push(Lane::Manual, due(target)));

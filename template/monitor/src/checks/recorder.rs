@@ -1,9 +1,9 @@
-//! The task that writes results down, several at once (in batches).
+//! The task that writes results in batches.
 //!
-//! - A result waits for others until there are `monitor.batch` of them, but no longer than
-//!   `monitor.batch_delay`. They are written in one transaction.
-//! - What [`Reports::hand_over`] has taken is written, also if the stop begins meanwhile.
-//! - While the database is away, results are kept, and those who bring more wait once there are many.
+//! - A result waits until there are `monitor.batch` of them, but at most `monitor.batch_delay`. They are
+//!   written in one transaction.
+//! - A result that [`Reports::hand_over`] has accepted is written, also if the stop begins meanwhile.
+//! - While the database is away, results stay in memory. When the buffer is full, callers wait.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -40,20 +40,20 @@ impl Section for Settings {
     }
 }
 
-/// How many batches can wait beside the one that is being written.
+/// The number of batches in the buffer, besides the one that is being written.
 const KEPT: usize = 10;
 
-/// The pause after the first vain attempt to write, and the longest.
+/// The pause after the first failed write, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
-/// Where results go. All clones are the same.
+/// The sending end of the buffer. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Reports(Sender<Report>);
 
 impl Reports {
-    /// Waits until there is room; from then on, it is seen to, and `taken` is called before that.
+    /// Waits until there is room. Calls `taken`, then hands the report over.
     pub(super) async fn hand_over(&self, report: Report, taken: impl FnOnce()) {
-        // The recorder outlives those who report.
+        // The recorder stops after those who report.
         if let Ok(room) = self.0.reserve().await {
             taken();
             room.send(report);
@@ -61,7 +61,7 @@ impl Reports {
     }
 }
 
-/// Starts the task, which has `write` write down a batch as a whole, or fail.
+/// Starts the task. `write` writes a whole batch, or fails.
 pub(super) fn start<W, F, E>(
     supervisor: &Supervisor,
     settings: Settings,
@@ -73,7 +73,7 @@ where
     E: Display + Send,
 {
     let (reports, received) = mpsc::channel(settings.batch * KEPT);
-    // A run that is started again goes on where the one before has ended.
+    // A restarted run continues with the same buffer.
     let recorder = Arc::new(Mutex::new(Recorder {
         received,
         batch: Vec::new(),
@@ -88,7 +88,7 @@ where
 
 struct Recorder {
     received: Receiver<Report>,
-    /// Not written yet.
+    /// The results that are not written yet.
     batch: Vec<Report>,
     settings: Settings,
 }
@@ -106,7 +106,7 @@ impl Recorder {
             }
             self.flush(context, &write).await;
         }
-        // Those who report are stopped before this, so that what is there now is all.
+        // The checkers have stopped before this, so that no more results come.
         loop {
             let room = self.settings.batch - self.batch.len();
             let rest = std::iter::from_fn(|| self.received.try_recv().ok());
@@ -118,7 +118,7 @@ impl Recorder {
         }
     }
 
-    /// Waits for a first result, and a while for others. Whatever has come is kept when this is dropped.
+    /// Waits for a first result, then a limited time for more. Cancel-safe.
     async fn gather(&mut self) {
         if self.batch.is_empty() {
             let Some(report) = self.received.recv().await else {
@@ -137,7 +137,7 @@ impl Recorder {
         _ = timeout(self.settings.batch_delay, fill).await;
     }
 
-    /// Writes what there is, however often that has to be tried.
+    /// Writes the batch, and retries until that succeeds.
     async fn flush<F, E>(&mut self, context: &Context, write: impl Fn(Arc<[Report]>) -> F)
     where
         F: Future<Output = Result<(), E>>,

@@ -1,4 +1,4 @@
-//! What has become of a target's checks, over HTTP, and the wish for one more.
+//! The results of a target's checks over HTTP, and the request for a check now.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -14,26 +14,26 @@ use utoipa_axum::routes;
 use super::allowance::Allowance;
 use super::export::{Export, Span};
 use super::history::{History, Kept};
-use super::schedule::{Schedule, Wish};
-use crate::moment::Moment;
+use super::schedule::{Requested, Schedule};
 use crate::paging::{Cursor, Part};
+use crate::timestamp::Timestamp;
 
-/// What the routes work with.
+/// The state of the routes.
 #[derive(Debug, Clone)]
-pub(super) struct Checked {
+pub(super) struct RouteState {
     pub(super) history: History,
     pub(super) schedule: Schedule,
     pub(super) allowance: Allowance,
 }
 
-pub(super) fn routes(checked: Checked) -> OpenApiRouter {
+pub(super) fn routes(state: RouteState) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list, ask))
         .routes(routes!(export))
-        .with_state(checked)
+        .with_state(state)
 }
 
-/// The results of a target's checks, as far as they fit on a page.
+/// A page of the results of a target's checks.
 #[derive(Debug, Serialize, ToSchema)]
 struct CheckPage {
     checks: Vec<Check>,
@@ -43,24 +43,24 @@ struct CheckPage {
     next: Option<Cursor>,
 }
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Check {
-    /// When it was to be made, …
-    due_at: Moment,
-    /// … and when it was.
-    checked_at: Moment,
+    /// When it was due.
+    due_at: Timestamp,
+    /// When it was made.
+    checked_at: Timestamp,
     is_up: bool,
-    /// Why it is down: `status`, or why there was no answer (`dns`, `connect`, `tls`, `timeout`, `broken`,
-    /// `protocol`, `too_many_redirects`, `refused_address`), or was not asked for (`host_down`).
+    /// Why the target is down: `status`, or why there was no response (`dns`, `connect`, `tls`, `timeout`,
+    /// `broken`, `protocol`, `too_many_redirects`, `refused_address`) or no request (`host_down`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "timeout")]
     reason: Option<String>,
-    /// The status of the answer, if there was one.
+    /// The status of the response, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = u16, required = false, example = 200)]
     status: Option<i32>,
-    /// How long it took, in milliseconds.
+    /// How long the check took, in milliseconds.
     #[schema(minimum = 0, example = 31)]
     latency_ms: i32,
 }
@@ -68,8 +68,8 @@ pub(super) struct Check {
 impl From<Kept> for Check {
     fn from(kept: Kept) -> Self {
         Self {
-            due_at: Moment(kept.due_at),
-            checked_at: Moment(kept.checked_at),
+            due_at: Timestamp(kept.due_at),
+            checked_at: Timestamp(kept.checked_at),
             is_up: kept.reason.is_none(),
             reason: kept.reason,
             status: kept.status,
@@ -80,19 +80,19 @@ impl From<Kept> for Check {
 
 /// Lists the checks of a target
 #[utoipa::path(get, path = "/targets/{id}/checks", operation_id = "list_checks", tag = "checks",
-    params(("id" = i64, Path, description = "The number of the target"), Part),
+    params(("id" = i64, Path, description = "The id of the target"), Part),
     responses(
-        (status = OK, description = "A page of them, the newest first", body = CheckPage,
+        (status = OK, description = "A page of checks, the newest first", body = CheckPage,
             headers(("link" = String, description = "The path of the next page, as `rel=\"next\"`, if there is one"))),
         (status = NOT_FOUND, description = "`not_found`: there is no such target"),
     ))]
 async fn list(
-    State(checked): State<Checked>,
+    State(state): State<RouteState>,
     Path(target): Path<i64>,
     Query(part): Query<Part>,
 ) -> Result<impl IntoResponse, Problem> {
-    let page = checked.history.page(target, part).await?;
-    if page.elements.is_empty() && !checked.history.knows(target).await? {
+    let page = state.history.page(target, part).await?;
+    if page.elements.is_empty() && !state.history.knows(target).await? {
         return Err(Problem::NOT_FOUND);
     }
     let link = page.link(&format!("/v1/targets/{target}/checks"));
@@ -101,23 +101,23 @@ async fn list(
     Ok((link, Json(CheckPage { checks, next })))
 }
 
-/// Gives all kept checks of a target
+/// Exports all stored checks of a target
 ///
-/// One JSON object a line, the newest first. It is sent as it is read: an answer that ends without its last
-/// line being whole, or by a broken connection, is not all there is.
+/// One JSON object a line, the newest first. The response is sent while it is read. If its last line is
+/// incomplete, or the connection breaks, it is not complete.
 #[utoipa::path(get, path = "/targets/{id}/checks.ndjson", operation_id = "export_checks", tag = "checks",
-    params(("id" = i64, Path, description = "The number of the target"), Span),
+    params(("id" = i64, Path, description = "The id of the target"), Span),
     responses(
-        (status = OK, description = "All of them", body = Check, content_type = NDJSON),
+        (status = OK, description = "The checks", body = Check, content_type = NDJSON),
         (status = NOT_FOUND, description = "`not_found`: there is no such target"),
     ))]
 async fn export(
-    State(checked): State<Checked>,
+    State(state): State<RouteState>,
     Path(target): Path<i64>,
     Query(span): Query<Span>,
 ) -> Result<impl IntoResponse, Problem> {
-    let export = Export::begin(checked.history.clone(), target, span).await?;
-    if export.is_empty() && !checked.history.knows(target).await? {
+    let export = Export::begin(state.history.clone(), target, span).await?;
+    if export.is_empty() && !state.history.knows(target).await? {
         return Err(Problem::NOT_FOUND);
     }
     let kind = [(header::CONTENT_TYPE, NDJSON)];
@@ -129,29 +129,29 @@ const NDJSON: &str = "application/x-ndjson";
 const SWITCHED_OFF: Problem = Problem::new(
     StatusCode::CONFLICT,
     "switched_off",
-    "This target is switched off",
+    "This target is disabled",
 );
 
-/// Asks for a check now
+/// Requests a check now
 #[utoipa::path(post, path = "/targets/{id}/checks", operation_id = "ask_for_check", tag = "checks",
-    params(("id" = i64, Path, description = "The number of the target")),
+    params(("id" = i64, Path, description = "The id of the target")),
     responses(
-        (status = ACCEPTED, description = "It is checked before all that are only due"),
+        (status = ACCEPTED, description = "The check is queued before scheduled ones, or running already"),
         (status = NOT_FOUND, description = "`not_found`: there is no such target"),
-        (status = CONFLICT, description = "`switched_off`: it is not `enabled`, and not checked at all"),
-        (status = TOO_MANY_REQUESTS, description = "`too_many_requests`: this client has asked for very many checks, and is to wait"),
+        (status = CONFLICT, description = "`switched_off`: the target is not `enabled`"),
+        (status = TOO_MANY_REQUESTS, description = "`too_many_requests`: this client has requested too many checks"),
     ))]
 async fn ask(
-    State(checked): State<Checked>,
+    State(state): State<RouteState>,
     Path(target): Path<i64>,
 ) -> Result<impl IntoResponse, Problem> {
-    checked.allowance.take(1)?;
-    if !checked.history.knows(target).await? {
+    state.allowance.take(1)?;
+    if !state.history.knows(target).await? {
         return Err(Problem::NOT_FOUND);
     }
-    match checked.schedule.wish(target, Moment::now()).await? {
-        Wish::Granted | Wish::UnderWay => Ok(StatusCode::ACCEPTED),
-        Wish::NoRoom => Err(Problem::OVERLOADED),
-        Wish::SwitchedOff => Err(SWITCHED_OFF),
+    match state.schedule.request(target, Timestamp::now()).await? {
+        Requested::Queued | Requested::Running => Ok(StatusCode::ACCEPTED),
+        Requested::QueueFull => Err(Problem::OVERLOADED),
+        Requested::Disabled => Err(SWITCHED_OFF),
     }
 }

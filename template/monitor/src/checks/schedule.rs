@@ -1,16 +1,15 @@
-//! When each target is checked: a task that looks once a second for what is due, and takes it on.
+//! The schedule: a task claims each second the checks that are due.
 //!
-//! - Each check that is due is made by one process, however many there are: whoever takes it on has a lease,
-//!   in the database. If that process dies, the lease runs out, and another one takes it on.
-//! - A lease is for `monitor.lease`, and for as long as the target may take to answer besides: whatever that
-//!   is, a check that does not wait for very long has its time.
-//! - What has a lease is in the queue, and what has none is not, also when whoever wanted it has left meanwhile.
-//! - Nothing is taken on for which there is no room in the queue.
-//! - What was missed is not made up for: a target that was due ten times is checked once.
-//! - A target that was added is due at once, and so is one whose interval was made shorter.
+//! - One process makes each check: it holds a lease in the database. If the process dies, the lease expires,
+//!   and another process claims the check.
+//! - A lease lasts for `monitor.lease` plus the timeout of the target.
+//! - A check has a lease if and only if it is queued, also if the client that requested it has left.
+//! - No check is claimed without room in the queue.
+//! - Missed checks are skipped: a target that was due ten times is checked once.
+//! - A new target is due at once, and so is one whose interval was shortened.
 //!
-//! Replicas go by their own clocks, which must not differ by as much as a lease is long. What one has written
-//! whose clock is further ahead holds nobody up.
+//! Replicas use their own clocks, which must differ by less than a lease. A due time from a clock that was
+//! ahead delays nothing for long.
 
 use std::time::Duration;
 
@@ -22,61 +21,61 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::due::Due;
-use super::queue::{Lane, Place, Queue};
+use super::queue::{Lane, Queue, Slot};
 use super::work::Work;
-use crate::moment::Moment;
 use crate::settings::{Database, Engine, Transaction};
+use crate::timestamp::Timestamp;
 
 const NAME: &str = "scheduler";
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The most that are taken on in one transaction.
+/// The most checks that one transaction claims.
 const MOST: usize = 100;
 
-/// What is due. It takes the moment that it is, the latest that it can be for anybody, and how many are
-/// wanted. Nothing is scheduled for later than its interval, and the jitter of that, from then on.
+/// The checks that are due: `$1` is the time, `$2` the latest time of any replica, `$3` the limit. A due time
+/// is never later than the interval and its jitter from then.
 const DUE: &str = "s.leased_until <= $1 AND t.enabled
      AND (s.due_at <= $1 OR s.interval_seconds > t.interval_seconds
           OR s.due_at > $2 + 1100 * CAST(t.interval_seconds AS BIGINT))
      ORDER BY s.due_at LIMIT $3";
 
-/// All clones are the same.
+/// Clones share their state.
 #[derive(Debug, Clone)]
 pub(super) struct Schedule {
     database: Database,
     queue: Queue,
     lease: Duration,
-    /// What is being taken on, by tasks that nobody can drop.
-    pub(super) takings: TaskTracker,
+    /// Claims that are being committed, by tasks that callers cannot drop.
+    pub(super) claims: TaskTracker,
 }
 
-/// What has become of the wish for a check.
+/// The outcome of a requested check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
-    Granted,
-    /// Somebody is making one just now.
-    UnderWay,
-    NoRoom,
-    /// It is not to be checked at all.
-    SwitchedOff,
+pub(super) enum Requested {
+    Queued,
+    /// A check of this target is running.
+    Running,
+    QueueFull,
+    /// The target is disabled.
+    Disabled,
 }
 
 impl Schedule {
     pub(super) fn new(database: Database, queue: Queue, lease: Duration) -> Self {
-        let takings = TaskTracker::new();
-        // It can be waited for whenever nothing is under way, and not only in the end.
-        takings.close();
+        let claims = TaskTracker::new();
+        // So that `wait` can be called at any time.
+        claims.close();
         Self {
             database,
             queue,
             lease,
-            takings,
+            claims,
         }
     }
 
     /// Starts the task.
-    pub(super) fn run_by(&self, supervisor: &Supervisor, work: &Work) -> Result<(), SpawnError> {
+    pub(super) fn spawn(&self, supervisor: &Supervisor, work: &Work) -> Result<(), SpawnError> {
         let (schedule, work) = (self.clone(), work.clone());
         work.scheduled();
         let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
@@ -85,10 +84,10 @@ impl Schedule {
             async move {
                 tokio::select! {
                     biased;
-                    turned = schedule.turn(Moment::now, &work) => turned,
-                    // The database may be slow to answer, and what is not taken on is there for others.
+                    turned = schedule.run_once(Timestamp::now, &work) => turned,
+                    // The database may be slow, and unclaimed checks are left to other processes.
                     () = context.cancelled() => {
-                        schedule.takings.wait().await;
+                        schedule.claims.wait().await;
                         Ok(())
                     }
                 }
@@ -97,62 +96,62 @@ impl Schedule {
         started.map(drop)
     }
 
-    /// Takes on all that is due, as far as there is room. With very much of it that takes a while: each part
-    /// has its own time, and tells that there is work done.
-    pub(super) async fn turn(
+    /// Claims all due checks for which there is room. A long run is split: each part has its own time, and
+    /// reports progress.
+    pub(super) async fn run_once(
         &self,
-        clock: impl Fn() -> Moment + Send,
+        clock: impl Fn() -> Timestamp + Send,
         work: &Work,
     ) -> Result<(), Error> {
         self.queue.measure();
         let now = clock();
-        let (has_new, has_due) = self.look(now).await?;
+        let (has_new, has_due) = self.has_work(now).await?;
         if has_new {
-            self.admit(now).await?;
+            self.schedule_new(now).await?;
         }
         work.scheduled();
         if has_new || has_due {
-            while self.fill(clock()).await? {
+            while self.claim_some(clock()).await? {
                 work.scheduled();
             }
         }
         Ok(())
     }
 
-    /// Takes on some of what is due. True when there may be more, and room for it.
-    async fn fill(&self, now: Moment) -> Result<bool, Error> {
-        let places = std::iter::from_fn(|| self.queue.place(Lane::Scheduled));
-        let places: Vec<_> = places.take(MOST).collect();
-        let room = places.len();
+    /// Claims some due checks. Returns true if there may be more, and room for them.
+    async fn claim_some(&self, now: Timestamp) -> Result<bool, Error> {
+        let slots = std::iter::from_fn(|| self.queue.reserve(Lane::Scheduled));
+        let slots: Vec<_> = slots.take(MOST).collect();
+        let room = slots.len();
         if room == 0 {
             return Ok(false);
         }
         let (transaction, claimed) = self.claim(now, room).await?;
         let may_be_more = claimed.len() == room;
-        let taken = places.into_iter().zip(claimed).collect();
-        self.take_on(transaction, taken).await?;
+        let taken = slots.into_iter().zip(claimed).collect();
+        self.commit_claims(transaction, taken).await?;
         Ok(may_be_more)
     }
 
-    /// Makes claims last, and queues what they are about. Whoever drops this when it has begun does not undo it.
-    async fn take_on(
+    /// Commits the claims, and queues the checks. Dropping this future does not undo it.
+    async fn commit_claims(
         &self,
         transaction: Transaction,
-        taken: Vec<(Place, Due)>,
+        taken: Vec<(Slot, Due)>,
     ) -> Result<(), Error> {
-        let taking = self.takings.spawn(async move {
+        let commit = self.claims.spawn(async move {
             transaction.commit().await?;
-            for (place, due) in taken {
-                place.fill(due);
+            for (slot, due) in taken {
+                slot.send(due);
             }
             Ok(())
         });
-        taking.await.unwrap_or(Err(Error::WorkerCrashed))
+        commit.await.unwrap_or(Err(Error::WorkerCrashed))
     }
 
-    /// Whether there are targets that are new, and whether any is due: whoever only reads keeps nobody
-    /// from writing.
-    async fn look(&self, now: Moment) -> Result<(bool, bool), Error> {
+    /// Whether there are new targets, and whether any check is due. A read first, so that writers do not
+    /// wait.
+    async fn has_work(&self, now: Timestamp) -> Result<(bool, bool), Error> {
         let mut query = QueryBuilder::<Engine>::new(format!(
             "SELECT EXISTS ({NEW}), EXISTS (
                  SELECT 1 FROM schedule s JOIN targets t ON t.id = s.target_id WHERE {DUE}
@@ -163,8 +162,8 @@ impl Schedule {
         query.fetch_one(self.database.read()).await
     }
 
-    /// Has new targets checked as soon as possible.
-    async fn admit(&self, now: Moment) -> Result<(), Error> {
+    /// Schedules new targets at once.
+    async fn schedule_new(&self, now: Timestamp) -> Result<(), Error> {
         let mut query = QueryBuilder::<Engine>::new(format!(
             "INSERT INTO schedule (target_id, due_at)
              SELECT id, CAST($1 AS BIGINT) FROM ({NEW}) AS new WHERE true
@@ -172,14 +171,14 @@ impl Schedule {
         ));
         let query = query.build().bind(now.0);
         match query.execute(self.database.write()).await {
-            // One of them was removed meanwhile: the others are there the next time.
+            // A target was removed meanwhile. The next run adds the others.
             Err(error) if matches!(ErrorKind::of(&error), ErrorKind::Reference { .. }) => Ok(()),
             admitted => admitted.map(drop),
         }
     }
 
-    /// How many checks are due, before anybody makes one.
-    pub(super) async fn backlog(database: &Database, now: Moment) -> Result<i64, Error> {
+    /// The number of due checks.
+    pub(super) async fn backlog(database: &Database, now: Timestamp) -> Result<i64, Error> {
         let query = sqlx::query_scalar(
             "SELECT count(*) FROM schedule s JOIN targets t ON t.id = s.target_id
              WHERE s.due_at <= $1 AND t.enabled",
@@ -187,8 +186,8 @@ impl Schedule {
         query.bind(now.0).fetch_one(database.read()).await
     }
 
-    /// Claims some of what is due, until the transaction ends: for good if that is committed.
-    async fn claim(&self, now: Moment, most: usize) -> Result<(Transaction, Vec<Due>), Error> {
+    /// Claims due checks in a transaction, which the caller must commit.
+    async fn claim(&self, now: Timestamp, most: usize) -> Result<(Transaction, Vec<Due>), Error> {
         let (began, most) = (Instant::now(), i64::try_from(most).unwrap_or(i64::MAX));
         let mut transaction = self.database.begin().await?;
         let query = format!("{TAKEN} WHERE {DUE} {}", Engine::skip_locked("s"));
@@ -203,13 +202,13 @@ impl Schedule {
         Ok((transaction, claimed))
     }
 
-    /// Has one target checked now, before all that are due.
-    pub(super) async fn wish(&self, target: i64, now: Moment) -> Result<Wish, Error> {
-        let Some(place) = self.queue.place(Lane::Manual) else {
-            return Ok(Wish::NoRoom);
+    /// Claims a check of one target now, before scheduled ones.
+    pub(super) async fn request(&self, target: i64, now: Timestamp) -> Result<Requested, Error> {
+        let Some(slot) = self.queue.reserve(Lane::Manual) else {
+            return Ok(Requested::QueueFull);
         };
         let began = Instant::now();
-        self.admit(now).await?;
+        self.schedule_new(now).await?;
         let mut transaction = self.database.begin().await?;
         let query = format!(
             "{TAKEN} WHERE s.target_id = $1 {}",
@@ -218,35 +217,35 @@ impl Schedule {
         let mut query = QueryBuilder::<Engine>::new(query);
         let query = query.build_query_as().bind(target);
         let Some(row): Option<Row> = query.fetch_optional(&mut *transaction).await? else {
-            return Ok(Wish::UnderWay);
+            return Ok(Requested::Running);
         };
         if !row.enabled {
-            return Ok(Wish::SwitchedOff);
+            return Ok(Requested::Disabled);
         }
         if row.leased_until > now.0 {
-            return Ok(Wish::UnderWay);
+            return Ok(Requested::Running);
         }
         let Some(due) = self.lease(&mut transaction, row, now, began).await? else {
-            return Ok(Wish::UnderWay);
+            return Ok(Requested::Running);
         };
-        self.take_on(transaction, vec![(place, due)]).await?;
-        Ok(Wish::Granted)
+        self.commit_claims(transaction, vec![(slot, due)]).await?;
+        Ok(Requested::Queued)
     }
 
-    /// What the time may be for somebody else.
-    fn latest(&self, now: Moment) -> Moment {
+    /// The latest time that the clock of another replica may show.
+    fn latest(&self, now: Timestamp) -> Timestamp {
         now.after(self.lease)
     }
 
-    /// Makes it ours for a while, which began `now`: at `began`, as clocks have it that nobody sets.
+    /// Takes the lease, from `now`, which is `began` on the monotonic clock.
     async fn lease(
         &self,
         transaction: &mut Transaction,
         row: Row,
-        now: Moment,
+        now: Timestamp,
         began: Instant,
     ) -> Result<Option<Due>, Error> {
-        let at = Moment(row.due_at).min(now);
+        let at = Timestamp(row.due_at).min(now);
         let seconds = |number: i64| Duration::from_secs(number.max(1).unsigned_abs());
         let timeout = seconds(row.timeout_seconds);
         let query =
@@ -256,7 +255,7 @@ impl Schedule {
         let query = query.bind(until.0).bind(row.target_id);
         query.execute(&mut **transaction).await?;
         let Ok(url) = row.url.parse() else {
-            tracing::error!(target_id = row.target_id, "a target has a URL that is none");
+            tracing::error!(target_id = row.target_id, "a target has an invalid URL");
             return Ok(None);
         };
         Ok(Some(Due {
@@ -265,13 +264,13 @@ impl Schedule {
             timeout,
             interval: seconds(row.interval_seconds),
             at,
-            // The rest of the lease is for writing it down.
+            // The rest of the lease is for writing the result.
             deadline: began + timeout + self.lease * 3 / 4,
         }))
     }
 }
 
-/// Targets that are not on the schedule yet.
+/// Targets that are not scheduled yet.
 const NEW: &str = "SELECT id FROM targets
      WHERE NOT EXISTS (SELECT 1 FROM schedule WHERE target_id = targets.id)";
 

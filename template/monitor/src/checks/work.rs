@@ -1,53 +1,53 @@
-//! Whether checks go on being made and written down, for the health check `monitor`.
+//! The health check `monitor`: whether checks are scheduled, and results written.
 //!
-//! It fails when for [`LATE`] nobody has looked for what is due, or results were there to be written and none
-//! was: the database may be slow or full, a lock be held, a task be paused or given up. What targets are
-//! found to be makes no difference to it.
+//! It fails when the scheduler has not run for [`LATE`], or when results wait for that long and none was
+//! written: the database may be slow or full, a lock held, a task paused or given up. The results themselves
+//! do not matter.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// By then, what happens once a second should have happened again.
+/// The time by which an action that happens each second should have happened again.
 pub(super) const LATE: Duration = Duration::from_secs(30);
 
-/// All clones are the same.
+/// Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Work(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// When the schedule was last looked at, in a process that does so.
+    /// The last run of the scheduler, if this process has one.
     scheduled: Option<Instant>,
-    /// Results that are not written yet, …
+    /// The number of results that are not written yet.
     unwritten: usize,
-    /// … and since when nothing was done about it.
+    /// Since when no result was written.
     waiting: Option<Instant>,
 }
 
 impl Work {
-    /// The schedule was looked at, and what is due is taken on.
+    /// The scheduler has run.
     pub(super) fn scheduled(&self) {
         self.lock().scheduled = Some(Instant::now());
     }
 
-    /// There is one more result to be written.
+    /// There is one more result to write.
     pub(super) fn reported(&self) {
         let mut work = self.lock();
         work.unwritten += 1;
         work.waiting = work.waiting.or_else(|| Some(Instant::now()));
     }
 
-    /// So many of them are.
+    /// These results are written.
     pub(super) fn written(&self, results: usize) {
         let mut work = self.lock();
         work.unwritten = work.unwritten.saturating_sub(results);
         work.waiting = (work.unwritten > 0).then(Instant::now);
     }
 
-    /// Whether all of it goes on; if not, what does not.
-    pub(super) fn goes_on(&self) -> Result<(), String> {
+    /// Fails with the part that is stuck.
+    pub(super) fn check_progress(&self) -> Result<(), String> {
         let work = self.lock();
         let late = |since: Option<Instant>| {
             let time = since.map(|since| since.elapsed());
@@ -80,7 +80,7 @@ mod tests {
     const ALMOST: Duration = LATE.saturating_sub(MOMENT);
 
     #[tokio::test(start_paused = true)]
-    async fn results_that_nobody_writes_are_noticed() {
+    async fn unwritten_results_are_noticed() {
         let work = Work::default();
         for _ in 0..3 {
             work.reported();
@@ -88,32 +88,40 @@ mod tests {
         advance(ALMOST).await;
         work.written(2);
         advance(ALMOST).await;
-        assert_eq!(work.goes_on(), Ok(()), "one after the other is written");
+        assert_eq!(
+            work.check_progress(),
+            Ok(()),
+            "one after the other is written"
+        );
 
-        // Another one makes those that wait no younger.
+        // A new result does not make the waiting ones younger.
         work.reported();
         advance(MOMENT).await;
-        let told = work.goes_on().unwrap_err();
+        let told = work.check_progress().unwrap_err();
         assert_eq!(told, "2 results, and none was written for 30 s");
 
         work.written(2);
         advance(LATE * 2).await;
-        assert_eq!(work.goes_on(), Ok(()), "there is nothing to be written");
+        assert_eq!(
+            work.check_progress(),
+            Ok(()),
+            "there is nothing to be written"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn stalled_scheduler_is_noticed_where_it_should_run() {
         let work = Work::default();
         advance(LATE * 2).await;
-        assert_eq!(work.goes_on(), Ok(()), "this process does not");
+        assert_eq!(work.check_progress(), Ok(()), "this process does not");
 
         work.scheduled();
         advance(ALMOST).await;
-        assert_eq!(work.goes_on(), Ok(()));
+        assert_eq!(work.check_progress(), Ok(()));
         advance(MOMENT).await;
-        let told = work.goes_on().unwrap_err();
+        let told = work.check_progress().unwrap_err();
         assert_eq!(told, "nothing was scheduled for 30 s");
         work.scheduled();
-        assert_eq!(work.goes_on(), Ok(()));
+        assert_eq!(work.check_progress(), Ok(()));
     }
 }

@@ -1,10 +1,10 @@
-//! Who waits for a summary, and who makes it.
+//! Cached summaries, computed once for all concurrent requests (single flight).
 //!
-//! - However many ask for the same one, it is made once. It is fresh for a while, and given to all who ask.
-//! - It is made by a task of its own, so that it is made to its end, whoever has stopped waiting for it. One
-//!   that takes longer than anybody waits is there for those who come next.
-//! - When it cannot be made, or not in time, the last one that is known is given, and said to be stale.
-//! - What went wrong is not kept: whoever asks next has it tried again.
+//! - A summary is computed once, however many requests wait for it. It is served from the cache while it is
+//!   fresh.
+//! - A task computes it to its end, also if all clients have left. A slow computation serves later requests.
+//! - If it fails or is too slow, the last summary is served, marked as stale.
+//! - Failures are not cached: the next request tries again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,42 +13,42 @@ use std::time::Duration;
 use mainstay::context::Context as Request;
 use mainstay::supervisor::{Context, SpawnError, Supervisor};
 use moka::future::Cache;
-use tokio::sync::{Mutex as Turn, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::Report;
 use super::numbers;
 use super::window::Window;
 
-/// How long somebody waits for whom nothing else is known, if no request says that.
+/// How long a request without a deadline waits if there is no earlier summary.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How much earlier than a request's own deadline is given up: there is an answer to be written.
+/// The wait ends this much before the deadline of the request, so that the response can be sent.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// Those who have left the wait, and are told nevertheless.
+/// How many requests can wait for the task of a window.
 const ORDERS: usize = 16;
 
-/// There is none. The log says why.
+/// No summary is known. The log has the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is none, for the reason that was told before")]
+#[error("no summary is known; the log has the reason")]
 pub(crate) struct Unknown;
 
 type Made = Result<Arc<Report>, Unknown>;
 
-/// All clones are the same.
+/// Clones share the cache.
 #[derive(Debug, Clone)]
 pub(super) struct Flights {
-    /// The fresh ones.
+    /// The fresh summaries.
     cache: Cache<Window, Arc<Report>>,
-    /// The last of each that was made.
+    /// The last summary of each window.
     last: Arc<Mutex<HashMap<Window, Arc<Report>>>>,
     orders: HashMap<Window, mpsc::Sender<oneshot::Sender<Made>>>,
     wait: Duration,
 }
 
 impl Flights {
-    /// Starts the tasks, which have `make` make what is asked for. It says itself what went wrong.
+    /// Starts the tasks, which compute summaries with `make`. It logs its own failures.
     pub(super) fn start<M, F>(
         supervisor: &Supervisor,
         settings: super::Settings,
@@ -61,7 +61,10 @@ impl Flights {
         let (orders, received): (HashMap<_, _>, Vec<_>) = Window::ALL
             .map(|window| {
                 let (orders, received) = mpsc::channel(ORDERS);
-                ((window, orders), (window, Arc::new(Turn::new(received))))
+                (
+                    (window, orders),
+                    (window, Arc::new(AsyncMutex::new(received))),
+                )
             })
             .into_iter()
             .unzip();
@@ -81,7 +84,7 @@ impl Flights {
                     let mut received = received.lock().await;
                     let of_window = || make(window);
                     tokio::select! {
-                        () = flights.fly(window, &mut received, of_window, &context) => {}
+                        () = flights.run(window, &mut received, of_window, &context) => {}
                         () = context.cancelled() => {}
                     }
                 }
@@ -90,8 +93,8 @@ impl Flights {
         Ok(flights)
     }
 
-    /// Makes what is asked for, one after the other.
-    async fn fly<F>(
+    /// Computes the requested summaries, one after the other.
+    async fn run<F>(
         &self,
         window: Window,
         orders: &mut mpsc::Receiver<oneshot::Sender<Made>>,
@@ -102,7 +105,7 @@ impl Flights {
     {
         while let Some(first) = orders.recv().await {
             context.beat();
-            // Nobody is there any more, and it was not begun.
+            // The client has left before the computation began.
             if first.is_closed() {
                 continue;
             }
@@ -112,12 +115,12 @@ impl Flights {
                 Ok(report) => {
                     numbers::took(began.elapsed());
                     self.known().insert(window, Arc::clone(report));
-                    // Whoever has asked for it may be gone.
+                    // The client may have left, so the task fills the cache.
                     self.cache.insert(window, Arc::clone(report)).await;
                 }
                 Err(Unknown) => numbers::failed(),
             }
-            // Those who have taken the place of one that is gone have come meanwhile.
+            // Other requests came while this one was computed.
             _ = first.send(answer.clone());
             while let Ok(other) = orders.try_recv() {
                 _ = other.send(answer.clone());
@@ -125,7 +128,7 @@ impl Flights {
         }
     }
 
-    /// A fresh one, however long it takes.
+    /// A fresh summary, however long it takes.
     pub(super) async fn fresh(&self, window: Window) -> Made {
         let made = self.cache.try_get_with(window, self.order(window)).await;
         made.map_err(|_| Unknown)
@@ -138,7 +141,7 @@ impl Flights {
         told.await.map_err(|_| Unknown)?
     }
 
-    /// A fresh one if there is one in time, or else the last.
+    /// A fresh summary if there is one in time, or else the last one.
     pub(super) async fn ask(&self, window: Window) -> Made {
         let longest = Request::time_left().map_or(PATIENCE, |left| left.saturating_sub(MARGIN));
         let is_known = self.known().contains_key(&window);
@@ -165,7 +168,7 @@ impl Flights {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the next one made anew.
+    /// Invalidates the cached summaries.
     #[cfg(test)]
     pub(super) async fn let_go_stale(&self, window: Window) {
         self.cache.invalidate(&window).await;

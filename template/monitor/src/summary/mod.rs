@@ -1,11 +1,11 @@
-//! How it went with all targets: how available they were, and how quick.
+//! A summary of all targets: their availability and latency.
 //!
-//! - It is made of what is kept of their checks, read a chunk at a time and counted on the [processor's
-//!   threads](mainstay::cpu), in memory that does not grow with the number of checks ([`tally`]).
-//! - It is made once for all who ask within `monitor.summary_fresh`. When the database is away or slow, the last
-//!   one that is known is told, with `stale` and the time that it is of ([`flights`]).
+//! - It is computed from the stored checks, in chunks, on the [threads for computation](mainstay::cpu), in
+//!   memory that does not grow with the number of checks ([`tally`]).
+//! - It is computed once for all requests within `monitor.summary_fresh`. When the database is away or slow,
+//!   the last summary is served, with `stale` and its time ([`flights`]).
 //!
-//! What was removed does not count, nor what is older than `monitor.retention`.
+//! Removed targets and results older than `monitor.retention` are not included.
 
 mod flights;
 mod numbers;
@@ -27,8 +27,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::moment::Moment;
 use crate::settings::Database;
+use crate::timestamp::Timestamp;
 use flights::{Flights, Unknown};
 use tally::{Check, Figures, OfTarget, Tally};
 use window::Window;
@@ -60,12 +60,12 @@ impl Section for Settings {
     }
 }
 
-/// The summaries. All clones are the same.
+/// The summaries. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Summary(Flights);
 
 impl Summary {
-    /// Starts the tasks that make them.
+    /// Starts the tasks that compute summaries.
     pub(super) fn start(
         settings: Settings,
         supervisor: &Supervisor,
@@ -83,8 +83,8 @@ impl Summary {
         Ok(Self(flights))
     }
 
-    /// Has the usual one made, so that the first who asks need not wait. Whoever gives up to wait for that
-    /// has it made nevertheless.
+    /// Computes the default summary, so that the first request need not wait. The computation continues if
+    /// the caller stops waiting.
     pub(super) async fn warm(&self) -> Result<(), Unknown> {
         self.0.fresh(Window::default()).await.map(drop)
     }
@@ -96,40 +96,40 @@ pub(super) fn routes(summary: Summary) -> OpenApiRouter {
         .with_state(summary)
 }
 
-/// How it went with all targets.
+/// A summary of all targets.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Summary)]
 struct Report {
     #[schema(inline)]
     window: Window,
-    /// When it was made.
-    as_of: Moment,
-    /// Whether a newer one should be there, and could not be made.
+    /// When it was computed.
+    as_of: Timestamp,
+    /// Whether a newer one should exist, and could not be computed.
     stale: bool,
     /// All checks of all targets.
     total: Figures,
     /// How many targets were checked.
     targets: usize,
-    /// Those that were up the least, and of these the slowest first: a hundred at most.
+    /// The targets with the lowest availability, then the highest latency: a hundred at most.
     worst: Vec<OfTarget>,
 }
 
-/// What it is to be of.
+/// The parameters of a summary.
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Wanted {
-    /// How long until now: 24 hours, if nothing else is said.
+    /// The time range until now; 24 hours by default.
     #[garde(skip)]
     #[param(inline, required = false)]
     #[serde(default)]
     window: Window,
 }
 
-/// Sums up the checks of all targets
+/// Summarizes the checks of all targets
 #[utoipa::path(get, path = "/summary", operation_id = "read_summary", tag = "checks",
     params(Wanted),
     responses(
-        (status = OK, description = "How it went: the last one that is known, if there is none that is fresh", body = Report),
+        (status = OK, description = "The summary; the last one if there is no fresh one", body = Report),
     ))]
 async fn read(
     State(summary): State<Summary>,
@@ -140,14 +140,14 @@ async fn read(
     Ok(Json((*report).clone()))
 }
 
-/// What summaries are made of.
+/// The source of summaries.
 #[derive(Debug, Clone)]
 struct Source {
     database: Database,
     cpu: Cpu,
 }
 
-/// Why one could not be made.
+/// Why a summary could not be computed.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error("{0}")]
@@ -156,18 +156,18 @@ enum Failed {
     Cpu(#[from] cpu::Error),
 }
 
-/// So many checks are read at once: that is quickly done, so that no statement takes long and others have
-/// the connection in between.
+/// The checks that one statement reads: few, so that it is short, and others can use the connection in
+/// between.
 const CHUNK: u16 = 10_000;
 
 impl Source {
     async fn make(self, window: Window) -> Option<Report> {
-        let made = self.count(window, Moment::now()).await;
-        let told = |cause| tracing::warn!(%cause, %window, "a summary cannot be made");
+        let made = self.count(window, Timestamp::now()).await;
+        let told = |cause| tracing::warn!(%cause, %window, "a summary cannot be computed");
         made.map_err(told).ok()
     }
 
-    async fn count(&self, window: Window, as_of: Moment) -> Result<Report, Failed> {
+    async fn count(&self, window: Window, as_of: Timestamp) -> Result<Report, Failed> {
         let mut behind = (as_of.before(window.length()), i64::MAX);
         let mut tally = Tally::default();
         loop {
@@ -196,11 +196,11 @@ impl Source {
         })
     }
 
-    /// The next chunk of what was due behind this, until then.
+    /// The next chunk of checks after this position.
     async fn read(
         &self,
-        (due_at, target): (Moment, i64),
-        until: Moment,
+        (due_at, target): (Timestamp, i64),
+        until: Timestamp,
     ) -> Result<Vec<Check>, sqlx::Error> {
         let query = sqlx::query_as(
             "SELECT due_at, target_id, reason IS NULL AS is_up, latency_ms FROM checks

@@ -1,4 +1,4 @@
-//! What is counted: each name once, as `docs/metrics.md` has it.
+//! The metrics, as listed in `docs/metrics.md`.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ const DURATION: &str = "monitor_summary_duration_seconds";
 const FAILURES: &str = "monitor_summary_failures_total";
 
 pub(super) fn describe() {
-    describe_counter!(ANSWERS, "Summaries that were asked for, by the answer.");
-    describe_histogram!(DURATION, "How long it took to make a summary.");
-    describe_counter!(FAILURES, "Summaries that could not be made.");
-    // There from the start, so that the first one is seen as well.
+    describe_counter!(ANSWERS, "Requested summaries, by the answer.");
+    describe_histogram!(DURATION, "How long the computation of a summary took.");
+    describe_counter!(FAILURES, "Summaries that could not be computed.");
+    // Exported from the start, so that the first failure is an increase.
     counter!(FAILURES).absolute(0);
 }
 
-/// `fresh`, `stale`, or `none`, when none was known.
+/// `fresh`, `stale`, or `none` if none was known.
 pub(super) fn answered(answer: &'static str) {
     counter!(ANSWERS, "answer" => answer).increment(1);
 }

@@ -1,8 +1,8 @@
-//! What is counted of checks for a summary, in memory that does not grow with their number.
+//! Counts the checks for a summary, in memory that does not grow with their number.
 //!
-//! Of each target that is: how many checks there were, how many found it up, and how long those took, in
-//! buckets. Up to 64 ms each millisecond has a bucket of its own. Beyond that they become wider, 32 for each
-//! doubling, so that a percentile is at most 1.6 % away from the exact one.
+//! For each target: the number of checks, how many were up, and a histogram of their latencies. Up to 64 ms
+//! each millisecond has its own bucket. Beyond that, each doubling has 32 buckets, so that a percentile is at
+//! most 1.6 % away from the exact one.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,18 +11,18 @@ use serde::Serialize;
 use sqlx::FromRow;
 use utoipa::ToSchema;
 
-use crate::moment::Moment;
+use crate::timestamp::Timestamp;
 
-/// A check, as far as it counts.
+/// A check, as far as it is counted.
 #[derive(Debug, Clone, Copy, FromRow)]
 pub(super) struct Check {
-    pub(super) due_at: Moment,
+    pub(super) due_at: Timestamp,
     pub(super) target_id: i64,
     pub(super) is_up: bool,
     pub(super) latency_ms: i32,
 }
 
-/// What was counted, by target.
+/// The counts, by target.
 #[derive(Debug, Default)]
 pub(super) struct Tally(HashMap<i64, Counts>);
 
@@ -33,26 +33,26 @@ struct Counts {
     latencies: Latencies,
 }
 
-/// The most targets of which there are figures of their own.
+/// The most targets with figures of their own.
 pub(super) const WORST: usize = 100;
 
-/// How it went.
+/// The figures of some checks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub(super) struct Figures {
     checks: u64,
-    /// How many of them found it up.
+    /// How many were up.
     up: u64,
-    /// The share of those; not there without checks.
+    /// Their share; absent without checks.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = f64, required = false, minimum = 0, maximum = 1, example = 0.998)]
     availability: Option<f64>,
-    /// How long checks took that found it up; not there if none did.
+    /// The latencies of checks that were up; absent without any.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Percentiles, required = false)]
     latency_ms: Option<Percentiles>,
 }
 
-/// So long, or less, took half of them, nine in ten, and 99 in a hundred: within 1.6 %.
+/// Percentiles in milliseconds, within 1.6 %.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Percentiles {
     p50: u32,
@@ -60,20 +60,20 @@ pub(super) struct Percentiles {
     p99: u32,
 }
 
-/// How it went with one target.
+/// The figures of one target.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(super) struct OfTarget {
-    /// The number of the target.
+    /// The id of the target.
     target: i64,
     figures: Figures,
 }
 
-/// What comes of it all.
+/// The result of a tally.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Totals {
     pub(super) all: Figures,
     pub(super) targets: usize,
-    /// Those that were up the least, and of these the slowest first.
+    /// The targets with the lowest availability, then the highest latency.
     pub(super) worst: Vec<OfTarget>,
 }
 
@@ -134,17 +134,17 @@ impl Counts {
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "nobody has checked so often that it matters"
+    reason = "a number of checks is far below the precision of a float"
 )]
 fn share(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
-/// Milliseconds, in buckets: as many as there are up to the longest.
+/// A histogram of milliseconds, up to the longest value.
 #[derive(Debug, Default)]
 struct Latencies(Vec<u64>);
 
-/// The buckets for each doubling, as a power of two.
+/// The number of buckets for each doubling, as a power of two.
 const FINENESS: u32 = 5;
 
 impl Latencies {
@@ -177,7 +177,7 @@ impl Latencies {
         })
     }
 
-    /// The one that has this rank, from the shortest on.
+    /// The value with this rank, from the shortest.
     fn at(&self, rank: u64) -> u32 {
         let mut seen = 0;
         let reaches = |count: &u64| {
@@ -199,7 +199,7 @@ fn bucket(millis: u32) -> usize {
     usize::try_from(bucket).unwrap_or_default()
 }
 
-/// The value in the middle of a bucket.
+/// The middle of a bucket.
 fn middle(bucket: usize) -> u32 {
     let bucket = u32::try_from(bucket).unwrap_or_default();
     let doublings = (bucket >> FINENESS).saturating_sub(1);
@@ -213,7 +213,7 @@ mod tests {
 
     fn check(target_id: i64, is_up: bool, latency_ms: i32) -> Check {
         Check {
-            due_at: Moment(0),
+            due_at: Timestamp(0),
             target_id,
             is_up,
             latency_ms,
@@ -222,7 +222,7 @@ mod tests {
 
     fn totals(checks: &[Check]) -> Totals {
         let mut tally = Tally::default();
-        // Also if they come one by one.
+        // Also one by one.
         checks.chunks(7).for_each(|some| tally.add(some));
         tally.totals()
     }
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_as_exact_as_is_promised() {
+    fn percentiles_are_within_the_documented_error() {
         fastrand::seed(7);
         for count in [1, 2, 3, 9, 10, 11, 99, 100, 101, 5000] {
             let mut exact: Vec<_> = (0..count).map(|_| 1 << fastrand::u32(0..25)).collect();
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_down_counts_for_availability_and_not_for_latency() {
+    fn down_counts_for_availability_only() {
         let checks = [
             check(1, true, 10),
             check(1, false, 9999),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_neither_availability_nor_latency() {
+    fn no_checks_have_no_availability_and_no_latency() {
         let none = totals(&[]);
         assert_eq!((none.all.availability, none.all.latency_ms), (None, None));
         let down = totals(&[check(1, false, 0)]);
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn worst_are_the_least_up_and_then_the_slowest() {
+    fn worst_targets_are_ordered_by_availability_and_latency() {
         let mut checks = vec![check(1, true, 10), check(2, true, 50), check(3, false, 0)];
         checks.extend([check(4, true, 30), check(4, false, 0)]);
         let order = |totals: &Totals| totals.worst.iter().map(|it| it.target).collect::<Vec<_>>();

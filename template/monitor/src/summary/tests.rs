@@ -1,4 +1,4 @@
-//! Summaries: who waits for them, with a maker that does what the test says; and on a database.
+//! Summaries: the cache, with scripted computations; and their content, on a database.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::watched::Watched;
 
-/// What becomes of the next summaries, in their order: made when somebody says so, or not at all.
+/// The outcomes of the next computations, in order: each ends when the test says so.
 #[derive(Clone, Default)]
 struct Maker {
     orders: Arc<Mutex<VecDeque<oneshot::Receiver<bool>>>>,
@@ -27,12 +27,12 @@ struct Maker {
 }
 
 impl Maker {
-    /// The next one is made, or fails, at once.
+    /// The next computation ends at once.
     fn next(&self, works: bool) {
         self.held().send(works).unwrap();
     }
 
-    /// The next one is made, or fails, when that is said.
+    /// The next computation ends when the returned sender says so.
     fn held(&self) -> oneshot::Sender<bool> {
         let (say, said) = oneshot::channel();
         self.orders.lock().unwrap().push_back(said);
@@ -43,7 +43,7 @@ impl Maker {
         let made = self.made.fetch_add(1, Ordering::SeqCst) + 1;
         let said = self.orders.lock().unwrap().pop_front();
         self.began.notify_one();
-        let works = said.expect("nobody has ordered another one").await;
+        let works = said.expect("no unexpected computation").await;
         works.unwrap().then(|| report(window, made))
     }
 
@@ -52,12 +52,12 @@ impl Maker {
     }
 }
 
-/// Of this time, so that they can be told apart.
+/// A report with this time, to tell reports apart.
 fn report(window: Window, time: usize) -> Report {
     let totals = Tally::default().totals();
     Report {
         window,
-        as_of: Moment(time.try_into().unwrap()),
+        as_of: Timestamp(time.try_into().unwrap()),
         stale: false,
         total: totals.all,
         targets: 0,
@@ -78,12 +78,12 @@ fn flights(maker: &Maker, settings: Settings) -> (Flights, Supervisor) {
     (flights.unwrap(), supervisor)
 }
 
-/// The number of the one that was told, and whether it is stale.
+/// The number of the report, and whether it is stale.
 fn told(answer: Result<Arc<Report>, Unknown>) -> Option<(i64, bool)> {
     answer.ok().map(|report| (report.as_of.0, report.stale))
 }
 
-/// Somebody who asks, and goes away once it is being made.
+/// A client that leaves once the computation runs.
 async fn begun_and_left(flights: &Flights, maker: &Maker) {
     let asking = flights.ask(DAY);
     pin_mut!(asking);
@@ -94,7 +94,7 @@ async fn begun_and_left(flights: &Flights, maker: &Maker) {
 const DAY: Window = Window::Day;
 
 #[tokio::test]
-async fn a_hundred_who_ask_at_once_have_one_made() {
+async fn concurrent_requests_share_one_computation() {
     let maker = Maker::default();
     let (flights, _supervisor) = flights(&maker, SETTINGS);
     let say = maker.held();
@@ -110,13 +110,13 @@ async fn a_hundred_who_ask_at_once_have_one_made() {
     assert_eq!(answers, [Some((1, false)); 100]);
     assert_eq!(told(flights.ask(DAY).await), Some((1, false)), "and kept");
     assert_eq!(maker.made(), 1);
-    // Each window has its own.
+    // Each window has its own summary.
     maker.next(true);
     assert_eq!(told(flights.ask(Window::Hour).await), Some((2, false)));
 }
 
 #[tokio::test]
-async fn what_is_fresh_no_more_is_made_again() {
+async fn expired_summary_is_computed_again() {
     let maker = Maker::default();
     let settings = Settings {
         fresh: Duration::from_millis(1),
@@ -169,7 +169,7 @@ async fn slow_summary_serves_the_last_one_and_then_the_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_beyond_the_deadline_of_the_request() {
+async fn no_wait_exceeds_the_deadline_of_the_request() {
     let maker = Maker::default();
     let (flights, _supervisor) = flights(&maker, SETTINGS);
     let _never = maker.held();
@@ -184,7 +184,7 @@ async fn nobody_waits_beyond_the_deadline_of_the_request() {
 }
 
 #[tokio::test]
-async fn one_who_goes_away_spoils_nothing_for_the_others() {
+async fn leaving_client_affects_no_other() {
     let maker = Maker::default();
     let (flights, _supervisor) = flights(&maker, SETTINGS);
     let say = maker.held();
@@ -215,16 +215,20 @@ async fn abandoned_summary_is_there_for_the_next_caller() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_waits_for_no_summary() {
+async fn stop_waits_for_no_summary() {
     let maker = Maker::default();
     let (flights, supervisor) = flights(&maker, SETTINGS);
     let _never = maker.held();
     begun_and_left(&flights, &maker).await;
     assert_eq!(supervisor.stop(Duration::from_secs(30)).await, [""; 0]);
-    assert_eq!(told(flights.ask(DAY).await), None, "and nobody for one");
+    assert_eq!(
+        told(flights.ask(DAY).await),
+        None,
+        "and no client waits for one"
+    );
 }
 
-/// Summaries of what is in a database.
+/// Summaries of a database.
 struct Fixture {
     watched: Watched,
     source: Source,
@@ -233,7 +237,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// With so many targets.
+    /// A database with this many targets.
     async fn with_targets(count: usize) -> Self {
         let watched = Watched::new().await;
         watched.schedule(count).await;
@@ -253,8 +257,8 @@ impl Fixture {
         }
     }
 
-    /// So many checks of each target, one each millisecond until then: each tenth found it down.
-    async fn fill(&self, count: i64, until: Moment) {
+    /// Adds checks of each target, one a millisecond until this time. Each tenth is down.
+    async fn fill(&self, count: i64, until: Timestamp) {
         let query = sqlx::query(
             "WITH RECURSIVE numbers (n) AS (SELECT CAST(0 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < $1)
              INSERT INTO checks (target_id, due_at, checked_at, reason, status, latency_ms)
@@ -276,15 +280,15 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn each_check_within_the_window_counts_once_and_no_other() {
+async fn each_check_of_the_window_counts_once() {
     let fixture = Fixture::with_targets(3).await;
-    let now = Moment::now();
-    // Several chunks, and many that are due at the same time where one ends.
+    let now = Timestamp::now();
+    // Several chunks, with many checks of the same due time at their ends.
     fixture.fill(7000, now).await;
     let hour = Duration::from_hours(1);
     // The last of these is a millisecond too old, or the first too new.
     fixture.fill(1, now.before(hour)).await;
-    fixture.fill(1, Moment(now.0 + 1)).await;
+    fixture.fill(1, Timestamp(now.0 + 1)).await;
 
     let report = fixture.source.count(Window::Hour, now).await.unwrap();
 
@@ -299,20 +303,20 @@ async fn each_check_within_the_window_counts_once_and_no_other() {
 }
 
 #[tokio::test]
-async fn it_is_computed_where_no_other_task_waits_for_that() {
+async fn summary_is_computed_on_cpu_threads() {
     let fixture = Fixture::with_targets(1).await;
-    fixture.fill(20, Moment::now()).await;
+    fixture.fill(20, Timestamp::now()).await;
     fixture.source.cpu.stop(tokio::time::Instant::now()).await;
 
-    let counted = fixture.source.count(DAY, Moment::now()).await;
+    let counted = fixture.source.count(DAY, Timestamp::now()).await;
 
     assert!(matches!(counted, Err(Failed::Cpu(_))), "{counted:?}");
 }
 
 #[tokio::test]
-async fn it_is_told_from_what_is_known_when_the_database_has_gone() {
+async fn last_summary_is_served_without_the_database() {
     let fixture = Fixture::with_targets(1).await;
-    fixture.fill(20, Moment::now()).await;
+    fixture.fill(20, Timestamp::now()).await;
     fixture.summary.warm().await.unwrap();
     let (status, fresh) = fixture.get("/v1/summary").await;
     assert_eq!((status, &fresh["stale"]), (200, &json!(false)));
@@ -344,7 +348,7 @@ async fn it_is_told_from_what_is_known_when_the_database_has_gone() {
 }
 
 #[tokio::test]
-async fn a_window_that_there_is_not_is_refused() {
+async fn unknown_window_is_refused() {
     let fixture = Fixture::with_targets(0).await;
     for query in ["window=2h", "window=", "since=1h"] {
         let (status, problem) = fixture.get(&format!("/v1/summary?{query}")).await;

@@ -1,4 +1,4 @@
-//! The times that a summary is made of.
+//! The time ranges of summaries.
 
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// So long until a summary is made.
-// There are few, so that the last of each can be kept.
+/// A time range until now.
+// There are few, so that the last summary of each can be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 pub(super) enum Window {
     #[serde(rename = "1h")]

@@ -1,11 +1,10 @@
-//! Targets: the URLs that are watched. They can be added, listed, read, changed and removed.
+//! Targets: the URLs that are watched. Clients add, list, read, change and remove them.
 //!
-//! - A list comes in pages, and each page tells where the next one begins. Whatever is added or removed
-//!   meanwhile, nothing that was there all the time is left out or told twice.
-//! - A change names the version that it is about, so that nobody undoes what somebody else has done.
-//! - A URL is watched once, however it is written.
+//! - Lists are paginated. A target that exists during the whole iteration is listed exactly once.
+//! - A change names the version that it applies to, so that no client overwrites the change of another.
+//! - A URL is watched once, in whatever notation it is given.
 //!
-//! Here are the routes. What a target is, and may be, stands in `target.rs`, its SQL in `store.rs`.
+//! This file has the routes, `target.rs` the rules of a target, and `store.rs` the SQL.
 
 mod settings;
 mod store;
@@ -16,9 +15,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mainstay::idempotency::{self, Once};
 use mainstay::input::{Json, Path, Query};
-use mainstay::precondition::{
-    IfMatch, IfMatchHeader, IfNoneMatch, IfNoneMatchHeader, OptionalIfMatchHeader,
-};
+use mainstay::precondition::{IfMatch, IfNoneMatch};
 use mainstay::problem::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -31,7 +28,7 @@ use crate::settings::Transaction;
 use target::{Target, WantedTarget};
 
 pub(super) use settings::Monitor;
-pub(super) use store::{Targets, look};
+pub(super) use store::{Targets, ensure_readable};
 
 pub(super) fn routes(targets: Targets) -> OpenApiRouter {
     let bounds = targets.bounds().clone();
@@ -43,12 +40,12 @@ pub(super) fn routes(targets: Targets) -> OpenApiRouter {
     routes
 }
 
-/// Where a target is found.
+/// The path of a target.
 fn path(id: i64) -> String {
     format!("/v1/targets/{id}")
 }
 
-/// Some of the targets, and where the others are.
+/// A page of targets.
 #[derive(Debug, Serialize, ToSchema)]
 struct TargetPage {
     targets: Vec<Target>,
@@ -61,7 +58,7 @@ struct TargetPage {
 /// Lists targets, the oldest first
 #[utoipa::path(get, path = "/targets", operation_id = "list_targets", tag = "targets",
     params(Part),
-    responses((status = OK, description = "A page of them", body = TargetPage,
+    responses((status = OK, description = "A page of targets", body = TargetPage,
         headers(("link" = String, description = "The path of the next page, as `rel=\"next\"`, if there is one")))))]
 async fn list(
     State(targets): State<Targets>,
@@ -78,7 +75,7 @@ async fn list(
     params(idempotency::KeyHeader),
     request_body = WantedTarget,
     responses(
-        (status = CREATED, description = "It was added", body = Target, headers(
+        (status = CREATED, description = "The added target", body = Target, headers(
             ("location" = String, description = "The path of the target"),
             ("etag" = String, description = "Its version"),
         )),
@@ -101,13 +98,17 @@ async fn create(
     Ok(response)
 }
 
-/// Shows a target
+/// Reads a target
 #[utoipa::path(get, path = "/targets/{id}", operation_id = "read_target", tag = "targets",
-    params(("id" = i64, Path, description = "The number of the target"), IfNoneMatchHeader),
+    params(
+        ("id" = i64, Path, description = "The id of the target"),
+        ("if-none-match" = Option<String>, Header, nullable = false,
+            description = "The `ETag` of the version that the client has. If it is the current one, the answer is 304, without a body."),
+    ),
     responses(
         (status = OK, description = "The target", body = Target,
             headers(("etag" = String, description = "Its version"))),
-        (status = NOT_MODIFIED, description = "It is still as `If-None-Match` says",
+        (status = NOT_MODIFIED, description = "The version is the one in `If-None-Match`",
             headers(("etag" = String, description = "Its version"))),
         (status = NOT_FOUND, description = "`not_found`: there is no such target"),
     ))]
@@ -120,14 +121,18 @@ async fn read(
     Ok(known.respond(target.tag(), Json(target)))
 }
 
-/// Changes a target
+/// Replaces a target
 ///
-/// All of it is as the body says afterwards, and what is not there is as usual.
+/// A field that the body leaves out gets its default.
 #[utoipa::path(put, path = "/targets/{id}", operation_id = "replace_target", tag = "targets",
-    params(("id" = i64, Path, description = "The number of the target"), IfMatchHeader),
+    params(
+        ("id" = i64, Path, description = "The id of the target"),
+        ("if-match" = String, Header, example = "\"1\"",
+            description = "The `ETag` of the version to change, so that no other change is lost; or `*` for any version."),
+    ),
     request_body = WantedTarget,
     responses(
-        (status = OK, description = "The target as it is now", body = Target,
+        (status = OK, description = "The changed target", body = Target,
             headers(("etag" = String, description = "Its new version"))),
         (status = NOT_FOUND, description = "`not_found`: there is no such target"),
         (status = CONFLICT, description = "`already_watched`: another target has this URL"),
@@ -142,7 +147,7 @@ async fn replace(
     loop {
         let target = targets.get(id).await?;
         expected.check(&target.tag())?;
-        // If somebody else was faster, it is another one that is to be looked at.
+        // Another request has changed it meanwhile: check the new version.
         if let Some(changed) = targets.replace(&target, &wanted).await? {
             return Ok((changed.tag(), Json(changed)));
         }
@@ -151,9 +156,13 @@ async fn replace(
 
 /// Removes a target
 #[utoipa::path(delete, path = "/targets/{id}", operation_id = "remove_target", tag = "targets",
-    params(("id" = i64, Path, description = "The number of the target"), OptionalIfMatchHeader),
+    params(
+        ("id" = i64, Path, description = "The id of the target"),
+        ("if-match" = Option<String>, Header, nullable = false, example = "\"1\"",
+            description = "The `ETag` of the version to remove; or `*` for any version."),
+    ),
     responses(
-        (status = NO_CONTENT, description = "It was removed"),
+        (status = NO_CONTENT, description = "The target is removed"),
         (status = NOT_FOUND, description = "`not_found`: there is no such target"),
     ))]
 async fn remove(
@@ -161,10 +170,11 @@ async fn remove(
     Path(id): Path<i64>,
     expected: Option<IfMatch>,
 ) -> Result<impl IntoResponse, Problem> {
-    let expected = expected.unwrap_or(IfMatch::ANY);
     loop {
         let target = targets.get(id).await?;
-        expected.check(&target.tag())?;
+        if let Some(expected) = &expected {
+            expected.check(&target.tag())?;
+        }
         if targets.remove(&target).await? {
             return Ok(StatusCode::NO_CONTENT);
         }

@@ -58,12 +58,12 @@ impl Section for Monitor {
     }
 }
 
-/// What the settings allow a target, in seconds.
+/// The limits and defaults of a target, in seconds.
 #[derive(Debug, Clone)]
 pub(super) struct Bounds {
     pub(super) intervals: [i64; 2],
-    pub(super) usual_interval: i64,
-    pub(super) usual_timeout: i64,
+    pub(super) default_interval: i64,
+    pub(super) default_timeout: i64,
 }
 
 impl Bounds {
@@ -71,12 +71,12 @@ impl Bounds {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
         Self {
             intervals: [settings.min_interval, settings.max_interval].map(seconds),
-            usual_interval: seconds(settings.default_interval),
-            usual_timeout: seconds(settings.default_timeout),
+            default_interval: seconds(settings.default_interval),
+            default_timeout: seconds(settings.default_timeout),
         }
     }
 
-    /// Says in the description what it is in this process.
+    /// Adds the limits of this process to the description.
     pub(super) fn describe(&self, api: &mut OpenApi) {
         let schemas = api.components.iter_mut().flat_map(|it| &mut it.schemas);
         let wanted = schemas.filter(|(name, _)| *name == "WantedTarget");
@@ -85,14 +85,14 @@ impl Bounds {
                 continue;
             };
             let [shortest, longest] = self.intervals;
-            for (field, shortest, usual) in [
-                ("interval_seconds", shortest, self.usual_interval),
-                ("timeout_seconds", 1, self.usual_timeout),
+            for (field, shortest, default) in [
+                ("interval_seconds", shortest, self.default_interval),
+                ("timeout_seconds", 1, self.default_timeout),
             ] {
                 if let Some(RefOr::T(Schema::Object(field))) = target.properties.get_mut(field) {
                     field.minimum = Some(shortest.into());
                     field.maximum = Some(longest.into());
-                    field.default = Some(usual.into());
+                    field.default = Some(default.into());
                 }
             }
         }

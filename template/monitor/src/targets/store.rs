@@ -1,7 +1,6 @@
 //! The targets in the database.
 //!
-//! A change is made to the version that was looked at, and to no other: one that finds another there
-//! says so, and changes nothing.
+//! An update or removal applies to one version, and changes nothing if the target has another version by now.
 
 use axum::http::StatusCode;
 use mainstay::database::ErrorKind;
@@ -10,20 +9,17 @@ use mainstay::problem::{Fault, Problem};
 use super::path;
 use super::settings::{Bounds, Monitor};
 use super::target::{Content, Target};
-use crate::moment::Moment;
 use crate::paging::{Page, Part};
 use crate::settings::{Database, Keys, Transaction};
+use crate::timestamp::Timestamp;
 
 const ALREADY_WATCHED: Problem = Problem::new(
     StatusCode::CONFLICT,
     "already_watched",
-    "This URL is a target already",
+    "This URL is already watched",
 );
-const TOO_MANY: Problem = Problem::new(
-    StatusCode::CONFLICT,
-    "too_many_targets",
-    "There is no room for another target",
-);
+const TOO_MANY: Problem =
+    Problem::new(StatusCode::CONFLICT, "too_many_targets", "Too many targets");
 
 /// The targets in the database.
 #[derive(Debug, Clone)]
@@ -34,8 +30,8 @@ pub(crate) struct Targets {
     bounds: Bounds,
 }
 
-/// Looks at what there is, before anybody asks for it.
-pub(crate) async fn look(database: &Database) -> Result<(), sqlx::Error> {
+/// Counts the targets, which also checks at the start that the table can be read.
+pub(crate) async fn ensure_readable(database: &Database) -> Result<(), sqlx::Error> {
     let query = sqlx::query_scalar("SELECT count(*) FROM targets");
     let known: i64 = query.fetch_one(database.read()).await?;
     tracing::info!(known, "targets");
@@ -44,7 +40,7 @@ pub(crate) async fn look(database: &Database) -> Result<(), sqlx::Error> {
 
 impl Targets {
     pub(crate) fn new(database: Database, keys: Keys, settings: &Monitor) -> Self {
-        metrics::describe_counter!("targets_added_total", "Targets that were added.");
+        metrics::describe_counter!("targets_added_total", "Added targets.");
         Self {
             database,
             keys,
@@ -61,7 +57,7 @@ impl Targets {
         &self.bounds
     }
 
-    /// A part of the list, the oldest first.
+    /// A page of the list, the oldest first.
     pub(super) async fn page(&self, part: Part) -> Result<Page<Target>, sqlx::Error> {
         let query = sqlx::query_as(
             "SELECT id, url, name, interval_seconds, timeout_seconds, enabled,
@@ -87,8 +83,8 @@ impl Targets {
         transaction: &mut Transaction,
         content: &Content,
     ) -> Result<Target, Problem> {
-        // Counted in the statement that adds, so that SQLite has never one too many. On Postgres, those
-        // that come at the very same moment do not see each other.
+        // The statement that inserts also counts, so that SQLite never exceeds the limit. On Postgres,
+        // concurrent statements do not see each other.
         let query = sqlx::query_as(
             "INSERT INTO targets (url, name, interval_seconds, timeout_seconds, enabled,
                                   created_at, updated_at, version)
@@ -104,7 +100,7 @@ impl Targets {
             .bind(content.interval_seconds)
             .bind(content.timeout_seconds)
             .bind(content.enabled)
-            .bind(Moment::now())
+            .bind(Timestamp::now())
             .bind(self.max);
         if let Some(target) = query.fetch_optional(&mut **transaction).await? {
             return Ok(target);
@@ -117,7 +113,7 @@ impl Targets {
         })
     }
 
-    /// Puts this in the place of a target, unless that is another one by now.
+    /// Updates a target. Returns `None` if it has another version by now.
     pub(super) async fn replace(
         &self,
         target: &Target,
@@ -139,22 +135,22 @@ impl Targets {
             .bind(content.interval_seconds)
             .bind(content.timeout_seconds)
             .bind(content.enabled)
-            // A clock may be set back; what is told of a target is not.
-            .bind(Moment::now().max(target.updated_at));
+            // A clock may be set back, but `updated_at` never goes back.
+            .bind(Timestamp::now().max(target.updated_at));
         match query.fetch_optional(self.database.write()).await {
             Ok(changed) => Ok(changed),
             Err(error) if matches!(ErrorKind::of(&error), ErrorKind::AlreadyExists { .. }) => {
                 let query = sqlx::query_scalar("SELECT id FROM targets WHERE url = $1");
                 let query = query.bind(&content.url);
                 let other = query.fetch_optional(self.database.read()).await?;
-                // If it has just gone, there is room by now.
+                // If the other target was removed meanwhile, retry.
                 other.map_or(Ok(None), |id| Err(already_watched(id)))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Removes a target, unless it is another one by now; says whether it did.
+    /// Removes a target. Returns false if it has another version by now.
     pub(super) async fn remove(&self, target: &Target) -> Result<bool, sqlx::Error> {
         let query = sqlx::query("DELETE FROM targets WHERE id = $1 AND version = $2");
         let query = query.bind(target.id).bind(target.version);
@@ -163,8 +159,8 @@ impl Targets {
     }
 }
 
-/// Names the target, and not the URL: it may hold what no answer should repeat.
+/// Names the other target and not the URL, which may contain a secret.
 fn already_watched(id: i64) -> Problem {
-    let words = format!("is watched already, by {}", path(id));
+    let words = format!("is already watched by {}", path(id));
     ALREADY_WATCHED.with([Fault::in_body("/url", words)])
 }

@@ -1,4 +1,4 @@
-//! What a target is, and what it may be.
+//! A target and its rules.
 
 use garde::Validate;
 use mainstay::precondition::Tag;
@@ -8,32 +8,32 @@ use sqlx::FromRow;
 use utoipa::ToSchema;
 
 use super::settings::Bounds;
-use crate::moment::Moment;
-use crate::web::of_the_web;
+use crate::timestamp::Timestamp;
+use crate::web::parse_http_url;
 
 /// A URL that is watched.
 #[derive(Debug, Clone, Serialize, FromRow, ToSchema)]
 pub(super) struct Target {
     #[schema(example = 1)]
     pub(super) id: i64,
-    /// As it is asked for: without what stands behind a `#`, and with a path.
+    /// The normalized URL: without a fragment, and with a path.
     #[schema(format = "uri", example = "https://example.org/")]
     pub(super) url: String,
-    /// What people call it.
+    /// A name for people.
     #[schema(example = "The front page")]
     pub(super) name: Option<String>,
-    /// How often it is checked.
+    /// The interval between two checks.
     #[schema(example = 60)]
     pub(super) interval_seconds: i64,
-    /// How long a check waits for an answer.
+    /// The timeout of a check.
     #[schema(example = 10)]
     pub(super) timeout_seconds: i64,
-    /// Whether it is checked at all.
+    /// Whether the target is checked.
     pub(super) enabled: bool,
-    pub(super) created_at: Moment,
-    /// The last change.
-    pub(super) updated_at: Moment,
-    /// One more with every change. `ETag` has it.
+    pub(super) created_at: Timestamp,
+    /// The time of the last change.
+    pub(super) updated_at: Timestamp,
+    /// Increases with every change. It is also the `ETag`.
     #[schema(example = 1)]
     pub(super) version: i64,
 }
@@ -44,11 +44,11 @@ impl Target {
     }
 }
 
-/// A target as it is to be. What is not given is as usual.
+/// The desired content of a target. A field that is left out gets its default.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 pub(super) struct WantedTarget {
-    /// It begins with `http://` or `https://`, and has no user or password in it.
-    #[garde(custom(|url, &()| of_the_web(url).map(drop).map_err(garde::Error::new)))]
+    /// Begins with `http://` or `https://`, without user and password.
+    #[garde(custom(|url, &()| parse_http_url(url).map(drop).map_err(garde::Error::new)))]
     #[schema(
         max_length = 2048,
         format = "uri",
@@ -56,8 +56,8 @@ pub(super) struct WantedTarget {
         example = "https://example.org/"
     )]
     url: String,
-    /// What people call it: one line.
-    #[garde(inner(length(chars, min = 1, max = 100), custom(|name, &()| of_one_line(name))))]
+    /// A name for people, in one line.
+    #[garde(inner(length(chars, min = 1, max = 100), custom(|name, &()| single_line(name))))]
     #[schema(
         min_length = 1,
         max_length = 100,
@@ -65,19 +65,19 @@ pub(super) struct WantedTarget {
         example = "The front page"
     )]
     name: Option<String>,
-    /// How often it is checked.
+    /// The interval between two checks.
     #[garde(skip)]
     interval_seconds: Option<i64>,
-    /// How long a check waits for an answer: not longer than the interval.
+    /// The timeout of a check, at most the interval.
     #[garde(skip)]
     timeout_seconds: Option<i64>,
-    /// Whether it is checked at all.
+    /// Whether the target is checked.
     #[garde(skip)]
     #[schema(default = true)]
     enabled: Option<bool>,
 }
 
-/// What can be stored of a target.
+/// The content of a target, as it is stored.
 #[derive(Debug, Clone)]
 pub(super) struct Content {
     pub(super) url: String,
@@ -88,12 +88,12 @@ pub(super) struct Content {
 }
 
 impl WantedTarget {
-    /// The same with what is usual filled in, if the settings allow it.
+    /// Fills in the defaults, and checks the limits of the settings.
     pub(super) fn within(self, bounds: &Bounds) -> Result<Content, Problem> {
         let [shortest, longest] = bounds.intervals;
-        let interval = self.interval_seconds.unwrap_or(bounds.usual_interval);
-        let usual_timeout = bounds.usual_timeout.min(interval);
-        let timeout = self.timeout_seconds.unwrap_or(usual_timeout);
+        let interval = self.interval_seconds.unwrap_or(bounds.default_interval);
+        let default_timeout = bounds.default_timeout.min(interval);
+        let timeout = self.timeout_seconds.unwrap_or(default_timeout);
         let mut faults = Vec::new();
         if !(shortest..=longest).contains(&interval) {
             let words = format!("is {interval}, and must be from {shortest} to {longest}");
@@ -102,7 +102,7 @@ impl WantedTarget {
             let words = format!("is {timeout}, and must be from 1 to the interval, {interval}");
             faults.push(Fault::in_body("/timeout_seconds", words));
         }
-        let url = of_the_web(&self.url);
+        let url = parse_http_url(&self.url);
         if let Err(words) = url {
             faults.push(Fault::in_body("/url", words));
         }
@@ -119,8 +119,8 @@ impl WantedTarget {
     }
 }
 
-fn of_one_line(name: &str) -> garde::Result {
+fn single_line(name: &str) -> garde::Result {
     let is_one = !name.contains(char::is_control);
-    let words = "has a character that cannot be seen";
+    let words = "must not contain control characters";
     is_one.then_some(()).ok_or_else(|| garde::Error::new(words))
 }

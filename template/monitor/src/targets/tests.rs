@@ -1,4 +1,4 @@
-//! Targets, as their clients see them, in a database of their own.
+//! Targets as clients see them, in a database of their own.
 
 mod pages;
 
@@ -22,7 +22,7 @@ struct Fixture {
     _watched: Watched,
 }
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -61,7 +61,7 @@ impl Fixture {
         }
     }
 
-    /// Asks with a header, unless it is empty.
+    /// Sends a header, unless it is empty.
     async fn ask(&self, what: &str, header: (&str, &str), body: Value) -> Answer {
         let (method, path) = what.split_once(' ').unwrap();
         let mut request = Request::builder().method(method).uri(path);
@@ -106,7 +106,7 @@ impl Fixture {
         self.ask(&what, ("if-match", expected), Value::Null).await
     }
 
-    /// So many targets: their numbers.
+    /// Adds targets, and returns their ids.
     async fn fill(&self, count: usize) -> Vec<i64> {
         let mut ids = Vec::new();
         for number in 0..count {
@@ -135,7 +135,7 @@ impl Answer {
         value.map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The status, the code of the problem, and the first place that it is about.
+    /// The status, the code of the problem, and its first place.
     fn problem(&self) -> (u16, &str, &str) {
         let place = &self.body["errors"][0];
         let place = ["pointer", "parameter", "header"].map(|kind| place[kind].as_str());
@@ -146,7 +146,7 @@ impl Answer {
 }
 
 #[tokio::test]
-async fn what_is_not_given_is_as_usual() {
+async fn omitted_fields_get_their_defaults() {
     let fixture = Fixture::new().await;
 
     let added = fixture.add(json!({"url": "http://a.example"})).await;
@@ -171,13 +171,13 @@ async fn what_is_not_given_is_as_usual() {
         fixture.get("/v1/targets").await.body,
         json!({ "targets": [added.body] })
     );
-    // A check is over before the next one, whatever is usual.
+    // A check must end before the next one, whatever the defaults are.
     let often = json!({"url": "http://b.example", "interval_seconds": 10});
     assert_eq!(fixture.add(often).await.body["timeout_seconds"], 10);
 }
 
 #[tokio::test]
-async fn whoever_knows_a_target_is_not_sent_it_again() {
+async fn if_none_match_of_the_current_version_gets_304() {
     let fixture = Fixture::new().await;
     let id = fixture.fill(1).await[0];
     let what = format!("GET /v1/targets/{id}");
@@ -198,7 +198,7 @@ async fn whoever_knows_a_target_is_not_sent_it_again() {
 }
 
 #[tokio::test]
-async fn a_change_is_of_the_whole_and_of_the_version_that_was_seen() {
+async fn update_replaces_the_version_that_was_seen() {
     let fixture = Fixture::new().await;
     let before = fixture
         .add(json!({"url": "http://a.example", "name": "A", "enabled": false}))
@@ -209,7 +209,7 @@ async fn a_change_is_of_the_whole_and_of_the_version_that_was_seen() {
     let blind = fixture.put(id, "", wanted()).await;
     assert_eq!(blind.problem(), (428, "precondition_required", "if-match"));
     let nonsense = fixture.put(id, "1", wanted()).await;
-    assert_eq!(nonsense.problem(), (400, "bad_request", "if-match"));
+    assert_eq!(nonsense.problem(), (412, "precondition_failed", "if-match"));
     assert_eq!(fixture.get("/v1/targets/1").await.body, before.body);
 
     let after = fixture.put(id, tag, wanted()).await;
@@ -238,7 +238,7 @@ async fn a_change_is_of_the_whole_and_of_the_version_that_was_seen() {
 }
 
 #[tokio::test]
-async fn of_many_that_change_the_same_version_one_does() {
+async fn one_of_many_updates_of_a_version_succeeds() {
     let fixture = Fixture::new().await;
     let id = fixture.fill(1).await[0];
     let change = |number: usize, expected| {
@@ -266,7 +266,7 @@ async fn of_many_that_change_the_same_version_one_does() {
 }
 
 #[tokio::test]
-async fn a_target_is_removed_in_the_version_that_is_meant_if_one_is() {
+async fn delete_checks_the_version_if_given() {
     let fixture = Fixture::new().await;
     let ids = fixture.fill(2).await;
     let stale = fixture.delete(ids[0], "\"7\"").await;
@@ -281,7 +281,7 @@ async fn a_target_is_removed_in_the_version_that_is_meant_if_one_is() {
 }
 
 #[tokio::test]
-async fn url_is_watched_once_however_it_is_written() {
+async fn url_is_watched_once_in_any_notation() {
     let fixture = Fixture::new().await;
     let first = fixture.add(json!({"url": "http://a.example"})).await.id();
     let other = fixture.add(json!({"url": "http://b.example/"})).await.id();
@@ -296,7 +296,7 @@ async fn url_is_watched_once_however_it_is_written() {
         ] {
             assert_eq!(refused.problem(), (409, "already_watched", "/url"), "{url}");
             let words = refused.body["errors"][0]["detail"].as_str();
-            let named = format!("is watched already, by /v1/targets/{first}");
+            let named = format!("is already watched by /v1/targets/{first}");
             assert_eq!(words, Some(&*named));
         }
     }
@@ -310,7 +310,7 @@ async fn url_is_watched_once_however_it_is_written() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_target_is_refused_with_its_place() {
+async fn invalid_target_is_refused_with_its_places() {
     let fixture = Fixture::new().await;
     let long = format!("http://a.example/{}", "a".repeat(2048));
     let quoted = format!("http://a.example/?{}", "'".repeat(1000));
@@ -377,7 +377,7 @@ async fn what_cannot_be_a_target_is_refused_with_its_place() {
 }
 
 #[tokio::test]
-async fn there_are_no_more_targets_than_there_is_room_for() {
+async fn targets_are_limited() {
     let fixture = Fixture::with_room_for(2).await;
     let ids = fixture.fill(2).await;
     let wanted = || json!({"url": "http://more.example"});

@@ -1,4 +1,4 @@
-//! The description of the API is complete, and committed as the service gives it.
+//! The API description is complete, and the committed file is current.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ fn openapi_json_is_what_the_service_serves() {
 }
 
 #[test]
-fn every_operation_is_described_to_its_last_answer() {
+fn every_operation_describes_all_its_responses() {
     let service = service().start();
     let api = get(service.http(), "/openapi.json").json();
     let mut names = BTreeSet::new();
@@ -63,7 +63,7 @@ fn every_operation_is_described_to_its_last_answer() {
     assert!(!names.is_empty(), "nothing is described");
 }
 
-/// What is meant, if it is only referred to.
+/// Follows a reference.
 fn resolve<'a>(api: &'a Value, value: &'a Value) -> &'a Value {
     match value["$ref"].as_str() {
         Some(place) => api.pointer(place.trim_start_matches('#')).unwrap(),

@@ -1,7 +1,7 @@
-//! The service as a whole: the real binary, started, asked and stopped as an operator would.
+//! The service as a whole: the real binary, started, used and stopped as by an operator.
 //!
-//! Each test has a process, a directory, a database and ports of its own. It waits for events of the
-//! log, never for time to pass.
+//! Each test has its own process, directory, database and ports. It waits for events of the log, and never
+//! for time to pass.
 
 #![allow(
     clippy::disallowed_methods,
@@ -16,7 +16,7 @@ mod routes;
 
 use mainstay::testing::Binary;
 
-/// Where cargo has put the binary of this package.
+/// The binary of this package, as built by cargo.
 const BINARY: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 // The engine that the service is built for.{{ nl }}type Engine = sqlx::{% if database == "sqlite" %}Sqlite{% else %}Postgres{% endif %};{% comment %}
@@ -26,7 +26,7 @@ type Engine = sqlx::Sqlite;
 type Engine = sqlx::Postgres;
 // {% endcomment %}
 
-/// The service, with an empty database. It makes no checks but those that a test asks for.
+/// The service, with an empty database. It makes only the checks that a test requests.
 fn service() -> Binary {
     let binary = Binary::new(BINARY).database::<Engine>();
     binary.set("monitor.scheduled", false)

@@ -1,4 +1,4 @@
-//! What the service counts, as Prometheus asks for it.
+//! The metrics of the service, as Prometheus reads them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,7 +13,7 @@ fn metrics_md_lists_the_metrics_of_the_service() {
     let service = service().start();
     let page = documented(include_str!("../../docs/metrics.md"));
 
-    // A metric with no series yet is not there.
+    // A metric without series is missing.
     let counted = service.metrics().own_families();
     let undocumented: Vec<_> = counted.difference(&page).collect();
     assert!(undocumented.is_empty(), "{undocumented:?}");

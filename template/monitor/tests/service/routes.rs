@@ -1,4 +1,4 @@
-//! Targets can be added, read, listed, changed and removed, and what cannot be is refused with a reason.
+//! Targets can be added, read, listed, changed and removed; invalid ones are refused with a reason.
 
 mod batches;
 mod changes;
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::service;
 
 #[test]
-fn a_target_is_kept_until_it_is_removed() {
+fn target_exists_until_it_is_removed() {
     let service = service().start();
 
     let created = ask(
@@ -35,7 +35,7 @@ fn a_target_is_kept_until_it_is_removed() {
 }
 
 #[test]
-fn a_target_is_changed_by_whoever_has_seen_it_as_it_is() {
+fn target_is_changed_with_its_current_version_only() {
     let service = service().start();
     let body = r#"{"url":"https://example.org/"}"#;
     let created = ask(service.http(), "POST", "/v1/targets", body);
@@ -65,7 +65,7 @@ fn a_target_is_changed_by_whoever_has_seen_it_as_it_is() {
 }
 
 #[test]
-fn a_list_is_walked_through_by_its_links() {
+fn list_is_followed_by_its_links() {
     let service = service().start();
     for number in 0..5 {
         let body = format!(r#"{{"url":"https://{number}.example.org/"}}"#);
@@ -96,7 +96,7 @@ fn a_list_is_walked_through_by_its_links() {
 }
 
 #[test]
-fn a_target_that_is_added_is_counted() {
+fn added_target_is_counted() {
     let service = service().start();
     let body = r#"{"url":"https://example.org/"}"#;
     assert_eq!(ask(service.http(), "POST", "/v1/targets", body).status, 201);
@@ -111,7 +111,7 @@ fn a_target_that_is_added_is_counted() {
 }
 
 #[test]
-fn a_target_that_cannot_be_is_refused_with_a_reason() {
+fn invalid_target_is_refused_with_a_reason() {
     let service = service().start();
     let add = |url: &str| {
         ask(
@@ -137,7 +137,7 @@ fn a_target_that_cannot_be_is_refused_with_a_reason() {
 }
 
 #[test]
-fn a_target_that_is_switched_off_is_not_checked_for_anybody() {
+fn disabled_target_is_not_checked() {
     let service = service().start();
     let add = |body: &str| {
         let target = ask(service.http(), "POST", "/v1/targets", body).json();
@@ -154,7 +154,7 @@ fn a_target_that_is_switched_off_is_not_checked_for_anybody() {
 }
 
 #[test]
-fn an_export_is_counted_when_it_has_begun() {
+fn export_is_counted_when_it_has_ended() {
     let service = service().start();
     let export = |target: &str| {
         let path = format!("/v1/targets/{target}/checks.ndjson");

@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::http::HeaderName;
+use axum::response::AppendHeaders;
 use axum::routing::{post, put};
 use axum::{Extension, Router};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use super::{E, MIGRATIONS};
@@ -17,18 +19,10 @@ use crate::idempotency::*;
 use crate::settings::ByteSize;
 use crate::testing::{Scratch, database_settings};
 
-mod concurrency;
-mod limits;
-
 /// Longer than any test takes: only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A service whose requests each make a thing, by the name in the body.
-struct Fixture {
-    service: Arc<Service>,
-    scratch: Scratch<E>,
-}
-
+/// A process whose requests each make a thing, by the name in the body.
 struct Service {
     keys: Keys<E>,
     /// The outcome of the next request: 201 by default.
@@ -37,72 +31,87 @@ struct Service {
     /// Whether the work waits in the middle, for `go_on`.
     holds: bool,
     go_on: Notify,
+    scratch: Arc<Scratch<E>>,
 }
 
-impl Fixture {
-    async fn new() -> Self {
-        Self::with(|_| {}).await
-    }
-
-    async fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        let scratch = Scratch::new();
-        let service = service(scratch.url(), change, false);
-        let database = service.keys.database();
-        database.connect().await.unwrap();
-        database.migrate().await.unwrap();
-        let table = "CREATE TABLE things (name TEXT NOT NULL UNIQUE)";
-        sqlx::query(table).execute(database.write()).await.unwrap();
-        let service = Arc::new(service);
-        Self { service, scratch }
-    }
-
-    /// Another process on the same database, which waits in the middle of its work.
-    fn holding(&self) -> Self {
-        let service = Arc::new(service(self.scratch.url(), |_| {}, true));
-        let scratch = Scratch::new();
-        Self { service, scratch }
-    }
-
-    /// Sets the outcome of the next request.
-    fn set_outcome(&self, what: Result<u16, Problem>) {
-        *self.service.outcome.lock().unwrap() = Some(what);
-    }
-
-    async fn send(&self, key: &str, name: &str) -> Sent {
-        send(&self.service, "POST /things", key, name).await
-    }
-
-    async fn things(&self) -> i64 {
-        self.number("SELECT count(*) FROM things").await
-    }
-
-    async fn kept(&self) -> i64 {
-        self.number("SELECT count(*) FROM idempotency").await
-    }
-
-    async fn number(&self, of: &'static str) -> i64 {
-        let database = self.service.keys.database();
-        let query = sqlx::query_scalar(of);
-        query.fetch_one(database.read()).await.unwrap()
-    }
-}
-
-fn service(url: &str, change: impl FnOnce(&mut Settings), holds: bool) -> Service {
+fn start(
+    scratch: &Arc<Scratch<E>>,
+    holds: bool,
+    change: impl FnOnce(&mut Settings),
+) -> Arc<Service> {
     let mut settings = Settings {
         retention: Duration::from_hours(1),
         max_answers: 1000,
         answer_limit: ByteSize(1000),
     };
     change(&mut settings);
-    let mut database = database_settings(url);
+    let mut database = database_settings(scratch.url());
     database.acquire_timeout = PATIENCE;
     let database = Database::new(&database, &[migrations::<E>()]).unwrap();
-    Service {
+    Arc::new(Service {
         keys: Keys::new(&settings, database),
         outcome: Mutex::new(None),
         begun: Notify::new(),
         holds,
         go_on: Notify::new(),
+        scratch: Arc::clone(scratch),
+    })
+}
+
+impl Service {
+    async fn new() -> Arc<Self> {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Settings)) -> Arc<Self> {
+        let service = start(&Arc::new(Scratch::new()), false, change);
+        let database = &service.keys.database;
+        database.connect().await.unwrap();
+        database.migrate().await.unwrap();
+        service
+            .execute("CREATE TABLE things (name TEXT NOT NULL UNIQUE)")
+            .await;
+        service
+    }
+
+    /// Another process on the same database, which waits in the middle of its work.
+    fn holding(&self) -> Arc<Self> {
+        start(&self.scratch, true, |_| {})
+    }
+
+    async fn execute(&self, statement: &'static str) {
+        let query = sqlx::query(statement);
+        query.execute(self.keys.database.write()).await.unwrap();
+    }
+
+    /// The numbers of things and of answers.
+    async fn stored(&self) -> (i64, i64) {
+        let counts = "SELECT (SELECT count(*) FROM things), (SELECT count(*) FROM idempotency)";
+        let query = sqlx::query_as(counts);
+        query.fetch_one(self.keys.database.read()).await.unwrap()
+    }
+
+    async fn send(self: &Arc<Self>, key: &str, name: &str) -> Sent {
+        self.send_to("POST /things", key, name).await
+    }
+
+    /// Sends a request such as `POST /things`, or `ada@POST /things` with a caller. An empty key is not sent.
+    async fn send_to(self: &Arc<Self>, what: &str, key: &str, body: &str) -> Sent {
+        let (caller, what) = what.split_once('@').unwrap_or(("", what));
+        let (method, path) = what.split_once(' ').unwrap();
+        let routes = Router::new()
+            .route("/things", post(make).put(make))
+            .route("/things/{kind}", post(make))
+            .route("/demanded", put(demand))
+            .layer(Extension(Caller(caller.into())))
+            .with_state(Arc::clone(self));
+        let mut request = Request::builder().method(method).uri(path);
+        if !key.is_empty() {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let answered = timeout(PATIENCE, routes.oneshot(request)).await.unwrap();
+        Sent::read(answered.unwrap()).await
     }
 }
 
@@ -118,11 +127,14 @@ async fn make(State(service): State<Arc<Service>>, once: Once<Bytes>) -> Result<
         }
         let outcome = service.outcome.lock().unwrap().take();
         let status = StatusCode::from_u16(outcome.unwrap_or(Ok(201))?).unwrap();
-        Ok((
-            status,
-            [(header::LOCATION, format!("/things/{name}"))],
-            name.to_owned(),
-        ))
+        let headers = [
+            (header::LOCATION, format!("/things/{name}").into_bytes()),
+            (header::LINK, b"one".to_vec()),
+            (header::LINK, b"two".to_vec()),
+            (header::SET_COOKIE, b"secret".to_vec()),
+            (HeaderName::from_static("x-opaque"), b"\xff: a:b".to_vec()),
+        ];
+        Ok((status, AppendHeaders(headers), name.to_owned()))
     };
     once.run(&service.keys, work).await
 }
@@ -139,59 +151,46 @@ async fn demand(
 struct Sent {
     status: u16,
     code: String,
-    location: String,
     replayed: bool,
+    headers: Vec<(HeaderName, Vec<u8>)>,
     body: Bytes,
 }
 
-/// Sends a request such as `POST /things`, or `ada@POST /things` with a caller. An empty key is not sent.
-async fn send(service: &Arc<Service>, what: &str, key: &str, body: &str) -> Sent {
-    let (caller, what) = what.split_once('@').unwrap_or(("", what));
-    let (method, path) = what.split_once(' ').unwrap();
-    let caller = Extension(Caller(caller.into()));
-    let routes = Router::new()
-        .route("/things", post(make).put(make))
-        .route("/things/{kind}", post(make))
-        .route("/demanded", put(demand))
-        .layer(caller)
-        .with_state(Arc::clone(service));
-    let mut request = Request::builder().method(method).uri(path);
-    if !key.is_empty() {
-        request = request.header("idempotency-key", key);
+impl Sent {
+    async fn read(response: Response) -> Self {
+        let (status, replayed) = (response.status().as_u16(), is_replayed(&response));
+        let (mut parts, body) = response.into_parts();
+        parts.headers.remove(REPLAYED);
+        let headers = parts.headers.iter();
+        let headers = headers.map(|(name, value)| (name.clone(), value.as_bytes().to_vec()));
+        let mut headers: Vec<_> = headers.collect();
+        headers.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
+        let body = axum::body::to_bytes(body, 100_000).await.unwrap();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let code = problem["code"].as_str().unwrap_or_default().to_owned();
+        let retries = parts.headers.get(header::RETRY_AFTER);
+        if code == "idempotency_key_in_use" {
+            assert_eq!((status, retries.unwrap().as_bytes()), (409, &b"1"[..]));
+        }
+        Self {
+            status,
+            code,
+            replayed,
+            headers,
+            body,
+        }
     }
-    let request = request.body(Body::from(body.to_owned())).unwrap();
-    let response = timeout(PATIENCE, routes.oneshot(request))
-        .await
-        .unwrap()
-        .unwrap();
-    let [location, retry] = [header::LOCATION, header::RETRY_AFTER].map(|name| {
-        let value = response.headers().get(name);
-        value.map_or("", |value| value.to_str().unwrap()).to_owned()
-    });
-    let (status, replayed) = (response.status().as_u16(), is_replayed(&response));
-    let body = axum::body::to_bytes(response.into_body(), 100_000)
-        .await
-        .unwrap();
-    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    let code = problem["code"].as_str().unwrap_or_default().to_owned();
-    assert_eq!(
-        code == "idempotency_key_in_use",
-        retry == "1" && status == 409,
-        "{retry}"
-    );
-    Sent {
-        status,
-        code,
-        location,
-        replayed,
-        body,
-    }
-}
 
-fn replay_of(first: &Sent) -> Sent {
-    Sent {
-        replayed: true,
-        ..first.clone()
+    /// This answer, given again.
+    fn again(&self) -> Self {
+        let mut again = self.clone();
+        again.replayed = true;
+        again.headers.retain(|(name, _)| name != header::SET_COOKIE);
+        again
+    }
+
+    fn outcome(&self) -> (u16, &str) {
+        (self.status, &self.code)
     }
 }
 
@@ -201,71 +200,60 @@ fn an_error_names_the_file_of_a_migration() {
     let settings = database_settings(scratch.url());
     let migrations = migrations::<E>();
     let database = Database::<E>::new(&settings, &[migrations]).unwrap();
-    let files = std::fs::read_dir(MIGRATIONS).unwrap().map(|file| {
-        let name = file.unwrap().file_name();
-        name.into_string().unwrap()
-    });
-    let mut files: Vec<_> = files.collect();
+    let files = std::fs::read_dir(MIGRATIONS).unwrap();
+    let mut files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
     files.sort();
     let named = migrations.iter();
-    let named: Vec<_> = named.map(|one| database.file_of(one.version)).collect();
+    let named = named.map(|one| database.file_of(one.version).into());
+    let named: Vec<std::ffi::OsString> = named.collect();
     assert_eq!(files, named);
 }
 
 #[tokio::test]
 async fn repeated_request_is_done_once_and_gets_the_same_answer() {
-    let fixture = Fixture::new().await;
-    let first = fixture.send("one", "a").await;
-    assert_eq!((first.status, first.location.as_str()), (201, "/things/a"));
-    assert!(!first.replayed);
+    let service = Service::new().await;
+    let first = service.send("one", "a").await;
+    assert_eq!((first.status, first.replayed), (201, false));
+    let has = |name, value: &[u8]| first.headers.contains(&(name, value.to_vec()));
+    assert!(has(header::LOCATION, b"/things/a"), "{first:?}");
+    assert!(has(header::SET_COOKIE, b"secret"), "{first:?}");
 
     for key in ["one", "\"one\""] {
-        assert_eq!(fixture.send(key, "a").await, replay_of(&first));
+        assert_eq!(service.send(key, "a").await, first.again());
     }
-    assert_eq!((fixture.things().await, fixture.kept().await), (1, 1));
-    assert_eq!(fixture.send("two", "b").await.status, 201);
-    assert_eq!((fixture.things().await, fixture.kept().await), (2, 2));
+    assert_eq!(service.stored().await, (1, 1));
+    assert_eq!(service.send("two", "b").await.status, 201);
+    assert_eq!(service.stored().await, (2, 2));
 }
 
 #[tokio::test]
-async fn key_belongs_to_one_request_on_its_route() {
-    let fixture = Fixture::new().await;
-    let send = |what, body| send(&fixture.service, what, "one", body);
-    assert_eq!(send("POST /things/red", "a").await.status, 201);
-    for (what, body) in [
-        ("POST /things/red", "b"),
-        ("POST /things/red", ""),
-        ("POST /things/blue", "a"),
-        ("POST /things/red?size=1", "a"),
+async fn key_belongs_to_one_request_of_its_route_and_caller() {
+    let service = Service::new().await;
+    for (what, body, status, replayed) in [
+        ("ada@POST /things/red", "a", 201, false),
+        ("ada@POST /things/red", "b", 422, false),
+        ("ada@POST /things/red", "", 422, false),
+        ("ada@POST /things/blue", "a", 422, false),
+        ("ada@POST /things/red?size=1", "a", 422, false),
+        ("ada@POST /things/red", "a", 201, true),
+        ("ada@POST /things", "c", 201, false),
+        ("ada@PUT /things", "d", 201, false),
+        ("bob@POST /things/red", "e", 201, false),
+        ("bob@POST /things/red", "a", 422, false),
+        ("ada@POST /things/red", "a", 201, true),
     ] {
-        let refused = send(what, body).await;
-        let found = (refused.status, refused.code.as_str());
-        assert_eq!(found, (422, "idempotency_key_reused"), "{what} {body}");
+        let sent = service.send_to(what, "one", body).await;
+        assert_eq!((sent.status, sent.replayed), (status, replayed), "{what}");
+        let is_reused = sent.code == "idempotency_key_reused";
+        assert_eq!(is_reused, status == 422, "{what} {body}");
     }
-    assert!(send("POST /things/red", "a").await.replayed);
-    // Other routes, and other methods, have keys of their own.
-    for (what, body) in [("POST /things", "c"), ("PUT /things", "d")] {
-        let other = send(what, body).await;
-        assert_eq!((other.status, other.replayed), (201, false), "{what}");
-    }
-    assert_eq!(fixture.things().await, 3);
-}
-
-#[tokio::test]
-async fn key_belongs_to_its_caller() {
-    let fixture = Fixture::new().await;
-    let send = |what, body| send(&fixture.service, what, "one", body);
-    assert_eq!(send("ada@POST /things", "a").await.status, 201);
-    let other = send("bob@POST /things", "b").await;
-    assert_eq!((other.status, other.replayed), (201, false));
-    assert!(send("ada@POST /things", "a").await.replayed);
-    assert_eq!(send("bob@POST /things", "a").await.status, 422);
+    assert_eq!(service.stored().await, (4, 4));
 }
 
 #[tokio::test]
 async fn refused_request_has_no_effect_and_is_replayed() {
-    let fixture = Fixture::new().await;
-    assert_eq!(fixture.send("", "a").await.status, 201);
+    let service = Service::new().await;
+    assert_eq!(service.send("", "a").await.status, 201);
     let refused = Problem::new(StatusCode::CONFLICT, "too_many", "There is no room");
     for (key, name, outcome, status) in [
         // By the database, by the work, and by what it answers.
@@ -273,51 +261,132 @@ async fn refused_request_has_no_effect_and_is_replayed() {
         ("two", "b", Some(Err(refused)), 409),
         ("three", "c", Some(Ok(404)), 404),
     ] {
-        if let Some(outcome) = outcome {
-            fixture.set_outcome(outcome);
+        if outcome.is_some() {
+            *service.outcome.lock().unwrap() = outcome;
         }
-        let first = fixture.send(key, name).await;
+        let first = service.send(key, name).await;
         assert_eq!((first.status, first.replayed), (status, false), "{key}");
-        assert_eq!(fixture.send(key, name).await, replay_of(&first), "{key}");
+        assert_eq!(service.send(key, name).await, first.again(), "{key}");
     }
-    assert_eq!((fixture.things().await, fixture.kept().await), (1, 3));
+    assert_eq!(service.stored().await, (1, 3));
 }
 
 #[tokio::test]
 async fn failed_request_leaves_nothing_and_can_be_repeated() {
-    let fixture = Fixture::new().await;
+    let service = Service::new().await;
     for (key, outcome, status) in [
         ("one", Ok(500), 500),
         ("one", Err(Problem::UNAVAILABLE), 503),
+        ("one", Ok(408), 408),
+        ("one", Ok(425), 425),
         ("one", Ok(429), 429),
         ("", Ok(500), 500),
         ("", Ok(404), 404),
     ] {
-        fixture.set_outcome(outcome);
-        let failed = fixture.send(key, "a").await;
+        *service.outcome.lock().unwrap() = Some(outcome);
+        let failed = service.send(key, "a").await;
         assert_eq!((failed.status, failed.replayed), (status, false));
-        assert_eq!((fixture.things().await, fixture.kept().await), (0, 0));
+        assert_eq!(service.stored().await, (0, 0));
     }
-    let first = fixture.send("one", "a").await;
+    let first = service.send("one", "a").await;
     assert_eq!((first.status, first.replayed), (201, false));
 }
 
 #[tokio::test]
 async fn keyless_requests_are_distinct_unless_the_key_is_demanded() {
-    let fixture = Fixture::new().await;
-    assert_eq!(fixture.send("", "a").await.status, 201);
-    assert_eq!(fixture.send("", "a").await.status, 409);
-    assert_eq!((fixture.things().await, fixture.kept().await), (1, 0));
+    let service = Service::new().await;
+    assert_eq!(service.send("", "a").await.status, 201);
+    assert_eq!(service.send("", "a").await.status, 409);
+    assert_eq!(service.stored().await, (1, 0));
 
-    let demand = |key| send(&fixture.service, "PUT /demanded", key, "");
-    let missing = demand("").await;
-    let found = (missing.status, missing.code.as_str());
-    assert_eq!(found, (400, "idempotency_key_missing"));
-    let malformed = demand("two words").await;
-    let found = (malformed.status, malformed.code.as_str());
-    assert_eq!(found, (400, "idempotency_key_malformed"));
-    let body: serde_json::Value = serde_json::from_slice(&malformed.body).unwrap();
-    assert_eq!(body["errors"][0]["header"], "idempotency-key");
-    assert_eq!(demand("one").await.status, 204);
-    assert_eq!(demand("one").await.status, 204);
+    for (key, expected) in [
+        ("", (400, "idempotency_key_missing")),
+        ("two words", (400, "idempotency_key_malformed")),
+        ("one", (204, "")),
+        ("one", (204, "")),
+    ] {
+        let sent = service.send_to("PUT /demanded", key, "").await;
+        assert_eq!(sent.outcome(), expected, "{key}");
+        let body: serde_json::Value = serde_json::from_slice(&sent.body).unwrap_or_default();
+        let fault = body["errors"][0]["header"].as_str();
+        assert_eq!(fault.is_some(), sent.status == 400);
+        assert!(fault.is_none_or(|header| header == "idempotency-key"));
+    }
+}
+
+#[tokio::test]
+async fn expired_answers_are_removed() {
+    let service = Service::new().await;
+    assert_eq!(service.send("new", "a").await.status, 201);
+    let old = "INSERT INTO idempotency (route, caller, key, request, status, head, body, kept_at)
+         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2500)
+         SELECT route, caller, 'old ' || n, request, status, head, body, kept_at - 3601
+         FROM idempotency, numbers";
+    service.execute(old).await;
+    assert_eq!(service.stored().await, (1, 2501));
+    service.keys.maintain().await.unwrap();
+    assert_eq!(service.stored().await, (1, 1));
+    assert!(service.send("new", "a").await.replayed);
+}
+
+#[tokio::test]
+async fn answers_never_exceed_max_answers() {
+    let service = Service::with(|settings| settings.max_answers = 2).await;
+    assert_eq!(service.send("one", "a").await.status, 201);
+    assert_eq!(service.send("two", "b").await.status, 201);
+    let refused = service.send("three", "c").await;
+    assert_eq!(refused.outcome(), (503, "unavailable"));
+    assert_eq!(service.stored().await, (2, 2));
+    // A retry needs no room, nor does a request without a key.
+    assert!(service.send("one", "a").await.replayed);
+    assert_eq!(service.send("", "d").await.status, 201);
+
+    service
+        .execute("DELETE FROM idempotency WHERE key = 'one'")
+        .await;
+    service.keys.maintain().await.unwrap();
+    assert_eq!(service.send("three", "c").await.status, 201);
+}
+
+#[tokio::test]
+async fn answer_too_long_to_keep_undoes_its_effect() {
+    let service = Service::with(|settings| settings.answer_limit = ByteSize(200)).await;
+    let long = "a".repeat(200);
+    assert_eq!(service.send("one", "b").await.status, 201);
+    let failed = service.send("two", &long).await;
+    assert_eq!(failed.outcome(), (500, "internal"));
+    assert_eq!(service.stored().await, (1, 1));
+    assert_eq!(service.send("", &long).await.status, 201);
+}
+
+#[tokio::test]
+async fn request_in_progress_is_not_started_again() {
+    let service = Service::new().await;
+    let holding = service.holding();
+    // Either the second is refused at once, or it waits until the first one has ended.
+    let retry = async {
+        holding.begun.notified().await;
+        let mut second = std::pin::pin!(holding.send("one", "a"));
+        let waits = async {
+            let pools = || holding.keys.database.numbers();
+            while pools().values().all(|pool| pool.waiting == 0) {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let refused = tokio::select! {
+            refused = &mut second => Some(refused),
+            () = waits => None,
+        };
+        holding.go_on.notify_one();
+        match refused {
+            Some(refused) => refused,
+            None => second.await,
+        }
+    };
+    let (first, second) = tokio::join!(holding.send("one", "a"), retry);
+    assert_eq!((first.status, first.replayed), (201, false));
+    let is_refused = second.code == "idempotency_key_in_use";
+    assert!(is_refused || second == first.again(), "{second:?}");
+    assert_eq!(service.send("one", "a").await, first.again());
+    assert_eq!(service.stored().await, (1, 1));
 }

@@ -1,4 +1,4 @@
-//! What is announced, when, and by whom.
+//! Which changes are announced, when, and by which process.
 
 use std::collections::BTreeSet;
 
@@ -8,22 +8,22 @@ use mainstay::supervisor::Supervisor;
 use super::*;
 
 #[tokio::test]
-async fn what_has_lasted_for_long_enough_is_announced_once() {
+async fn settled_state_is_announced_once() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.schedule(1).await[0];
     let announcer = fixture.announcer(30);
     let almost = |seconds| at(seconds).before(Duration::from_millis(1));
     fixture.found(&[target], 100, None).await;
-    announcer.turn(almost(130)).await.unwrap();
+    announcer.run_once(almost(130)).await.unwrap();
     assert_eq!(fixture.told(0).await, []);
 
-    announcer.turn(at(130)).await.unwrap();
+    announcer.run_once(at(130)).await.unwrap();
     fixture.found(&[target], 160, Some("timeout")).await;
     fixture.found(&[target], 170, Some("dns")).await;
-    announcer.turn(almost(190)).await.unwrap();
+    announcer.run_once(almost(190)).await.unwrap();
     assert_eq!(fixture.told(1).await, []);
-    announcer.turn(at(190)).await.unwrap();
-    announcer.turn(at(500)).await.unwrap();
+    announcer.run_once(at(190)).await.unwrap();
+    announcer.run_once(at(500)).await.unwrap();
 
     let change = |id, is_up, seconds, reason: Option<&str>| Change {
         id,
@@ -40,12 +40,12 @@ async fn what_has_lasted_for_long_enough_is_announced_once() {
 }
 
 #[tokio::test]
-async fn who_turns_and_turns_back_in_time_has_not_changed() {
+async fn flapping_within_the_settle_time_is_not_announced() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.schedule(1).await;
     let announcer = fixture.announcer(30);
     fixture.found(&target, 100, None).await;
-    announcer.turn(at(130)).await.unwrap();
+    announcer.run_once(at(130)).await.unwrap();
 
     for (seconds, reason) in [
         (160, Some("timeout")),
@@ -54,22 +54,22 @@ async fn who_turns_and_turns_back_in_time_has_not_changed() {
         (235, None),
     ] {
         fixture.found(&target, seconds, reason).await;
-        announcer.turn(at(seconds)).await.unwrap();
-        announcer.turn(at(seconds + 24)).await.unwrap();
+        announcer.run_once(at(seconds)).await.unwrap();
+        announcer.run_once(at(seconds + 24)).await.unwrap();
     }
-    announcer.turn(at(1000)).await.unwrap();
+    announcer.run_once(at(1000)).await.unwrap();
 
     assert_eq!(fixture.told(1).await, []);
 }
 
 #[tokio::test]
-async fn with_no_time_to_settle_each_turn_is_announced_at_once() {
+async fn zero_settle_time_announces_each_change_at_once() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.schedule(1).await;
     let announcer = fixture.announcer(0);
     for (seconds, reason) in [(100, Some("dns")), (101, None), (102, Some("tls"))] {
         fixture.found(&target, seconds, reason).await;
-        announcer.turn(at(seconds)).await.unwrap();
+        announcer.run_once(at(seconds)).await.unwrap();
     }
     let told = fixture.told(0).await;
     let reasons: Vec<_> = told.iter().map(|it| it.reason.as_deref()).collect();
@@ -77,14 +77,14 @@ async fn with_no_time_to_settle_each_turn_is_announced_at_once() {
 }
 
 #[tokio::test]
-async fn concurrent_announcers_leave_out_no_number() {
+async fn concurrent_announcers_skip_no_id() {
     let fixture = Fixture::new().await;
     let targets = fixture.watched.schedule(450).await;
     fixture.found(&targets, 100, None).await;
     let announcers = [0, 1, 2].map(|_| fixture.announcer(30));
 
     let read = async {
-        // Whoever has read up to a number has read all before it.
+        // A reader of an id has read all ids before it.
         let mut last = 0;
         while last < 450 {
             for change in fixture.told(last).await {
@@ -93,7 +93,9 @@ async fn concurrent_announcers_leave_out_no_number() {
             }
         }
     };
-    let turns = announcers.iter().map(|announcer| announcer.turn(at(130)));
+    let turns = announcers
+        .iter()
+        .map(|announcer| announcer.run_once(at(130)));
     let all = async { tokio::join!(join_all(turns), read).0 };
     let turned = tokio::time::timeout(PATIENCE, all).await.unwrap();
 
@@ -105,7 +107,7 @@ async fn concurrent_announcers_leave_out_no_number() {
 }
 
 #[tokio::test]
-async fn what_a_result_is_being_written_of_is_left_to_the_next_turn() {
+async fn state_being_written_is_announced_in_the_next_run() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.schedule(1).await[0];
     let announcer = fixture.announcer(30);
@@ -118,8 +120,8 @@ async fn what_a_result_is_being_written_of_is_left_to_the_next_turn() {
     };
     observe(&mut transaction, &[found]).await.unwrap();
 
-    // On SQLite, who writes waits for who writes.
-    let turn = announcer.turn(at(130));
+    // On SQLite, writers wait for each other.
+    let turn = announcer.run_once(at(130));
     let written = async {
         tokio::task::yield_now().await;
         transaction.commit().await
@@ -129,21 +131,21 @@ async fn what_a_result_is_being_written_of_is_left_to_the_next_turn() {
     turned.unwrap();
     written.unwrap();
     assert_eq!(fixture.told(0).await, []);
-    announcer.turn(at(150)).await.unwrap();
+    announcer.run_once(at(150)).await.unwrap();
     assert!(fixture.told(0).await[0].is_up);
 }
 
 #[tokio::test]
-async fn removed_target_is_announced_no_more_but_stays_in_log() {
+async fn removed_target_keeps_its_changes_and_gets_no_more() {
     let fixture = Fixture::new().await;
     let targets = fixture.watched.schedule(2).await;
     let announcer = fixture.announcer(30);
     fixture.found(&targets[..1], 100, None).await;
-    announcer.turn(at(130)).await.unwrap();
+    announcer.run_once(at(130)).await.unwrap();
     fixture.found(&targets, 200, Some("dns")).await;
     fixture.watched.run("DELETE FROM targets").await;
 
-    announcer.turn(at(300)).await.unwrap();
+    announcer.run_once(at(300)).await.unwrap();
 
     let told = fixture.told(0).await;
     let told: Vec<_> = told.iter().map(|it| (it.id, it.is_up)).collect();
@@ -151,28 +153,28 @@ async fn removed_target_is_announced_no_more_but_stays_in_log() {
 }
 
 #[tokio::test]
-async fn what_is_old_goes_in_batches_and_numbers_go_on() {
+async fn old_changes_are_removed_in_batches_and_ids_continue() {
     let fixture = Fixture::new().await;
     fixture.announce(2500).await;
     let target = fixture.watched.schedule(1).await;
     fixture.found(&target, 100, None).await;
-    fixture.announcer(0).turn(at(100)).await.unwrap();
+    fixture.announcer(0).run_once(at(100)).await.unwrap();
     let mut removed = Vec::new();
     for _ in 0..4 {
-        removed.push(fixture.changes.forget_some(at(50)).await.unwrap());
+        removed.push(fixture.changes.remove_batch(at(50)).await.unwrap());
     }
     assert_eq!(removed, [1000, 1000, 500, 0]);
     assert_eq!(fixture.told(0).await[0].id, 2501);
 
-    fixture.changes.forget(at(101)).await.unwrap();
+    fixture.changes.remove_old(at(101)).await.unwrap();
     assert_eq!(fixture.told(0).await, []);
     fixture.found(&target, 200, Some("dns")).await;
-    fixture.announcer(0).turn(at(200)).await.unwrap();
+    fixture.announcer(0).run_once(at(200)).await.unwrap();
     assert_eq!(fixture.told(0).await[0].id, 2502);
 }
 
 #[tokio::test]
-async fn concurrent_retention_removes_all_that_is_old() {
+async fn concurrent_retention_removes_all_old_rows() {
     let fixture = Fixture::new().await;
     fixture.announce(2500).await;
     fixture
@@ -180,7 +182,7 @@ async fn concurrent_retention_removes_all_that_is_old() {
         .run("UPDATE changes SET turned_at = 50000 WHERE id > 2400")
         .await;
 
-    let all = [0, 1].map(|_| fixture.changes.forget(at(50)));
+    let all = [0, 1].map(|_| fixture.changes.remove_old(at(50)));
     join_all(all).await.into_iter().for_each(Result::unwrap);
 
     let left = fixture.told(0).await;
@@ -188,19 +190,19 @@ async fn concurrent_retention_removes_all_that_is_old() {
 }
 
 #[tokio::test]
-async fn changes_are_kept_for_as_long_as_the_settings_say() {
+async fn changes_are_kept_for_the_configured_retention() {
     const RETENTION: Duration = Duration::from_hours(1);
     const ALMOST: Duration = Duration::from_mins(50);
     let fixture = Fixture::new().await;
     fixture.announce(2).await;
-    let (now, minute) = (Moment::now(), Duration::from_mins(1));
+    let (now, minute) = (Timestamp::now(), Duration::from_mins(1));
     for (id, age) in [(1, RETENTION + minute), (2, ALMOST)] {
         let turned = now.before(age).0;
         let changed = format!("UPDATE changes SET turned_at = {turned} WHERE id = {id}");
         fixture.watched.run(changed).await;
     }
     let supervisor = Supervisor::new();
-    announcer::forget_by(&supervisor, fixture.changes.clone(), RETENTION).unwrap();
+    announcer::spawn_retention(&supervisor, fixture.changes.clone(), RETENTION).unwrap();
 
     let left = fixture.watched.after(2 * minute, async || {
         let left = fixture.told(0).await;

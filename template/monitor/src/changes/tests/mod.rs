@@ -4,16 +4,16 @@ mod announcements;
 mod streams;
 
 use super::*;
-use crate::moment::Moment;
+use crate::timestamp::Timestamp;
 use crate::watched::Watched;
 use store::Change;
 
-/// Longer than anything here takes; only a failure waits for it.
+/// Longer than any operation takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// So many seconds after the begin of time.
-fn at(seconds: i64) -> Moment {
-    Moment(seconds * 1000)
+/// A time in seconds since the epoch.
+fn at(seconds: i64) -> Timestamp {
+    Timestamp(seconds * 1000)
 }
 
 struct Fixture {
@@ -30,7 +30,7 @@ impl Fixture {
         }
     }
 
-    /// A check has found this, so many seconds after the begin of time.
+    /// Stores the result of a check, at this many seconds since the epoch.
     async fn found(&self, targets: &[i64], seconds: i64, reason: Option<&'static str>) {
         let found = targets.iter().map(|target| Observed {
             target: *target,
@@ -47,12 +47,12 @@ impl Fixture {
         Announcer::new(self.changes.clone(), Duration::from_secs(settle))
     }
 
-    /// What was announced after that.
+    /// The changes after an id.
     async fn told(&self, after: i64) -> Vec<Change> {
         self.changes.page(after, 1_000_000).await.unwrap()
     }
 
-    /// So many changes more, of a target that there is not.
+    /// Adds changes of a target that does not exist.
     async fn announce(&self, count: usize) {
         let one_more = format!(
             "INSERT INTO changes (id, target_id, is_up, turned_at, reason)

@@ -1,4 +1,4 @@
-//! What those who follow are told.
+//! The events of streams.
 
 use std::pin::Pin;
 
@@ -16,25 +16,25 @@ use tower::ServiceExt;
 
 use super::*;
 use feed::RING;
-use stream::{Following, PAGE, SILENCE};
+use stream::{PAGE, SILENCE, Subscription};
 
-/// One who follows in this process.
+/// A stream of this process.
 struct Follower(Pin<Box<dyn Stream<Item = Result<Bytes, std::convert::Infallible>>>>);
 
-/// What was told: which change, or after which one how many were missed.
+/// An event: the id of a change, or the id after which changes were missed, and their number.
 #[derive(Debug, PartialEq, Eq)]
 enum Heard {
     Change(i64),
     Missed { after: i64, count: i64 },
 }
 
-use Heard::{Change as Told, Missed};
+use Heard::{Change as LiveChange, Missed};
 
 impl Follower {
     async fn new(feed: &Feed, seen: Option<i64>) -> Self {
-        let places = Arc::new(Semaphore::new(1));
-        let place = places.try_acquire_owned().unwrap();
-        let frames = Following::new(feed, seen, place).frames();
+        let permits = Arc::new(Semaphore::new(1));
+        let place = permits.try_acquire_owned().unwrap();
+        let frames = Subscription::new(feed, seen, place).frames();
         let mut follower = Self(Box::pin(frames));
         let hello = follower.frame().await;
         assert!(hello.starts_with("retry: "), "{hello}");
@@ -47,10 +47,10 @@ impl Follower {
         String::from_utf8(frame.to_vec()).unwrap()
     }
 
-    /// What is heard until this change is told.
+    /// The events up to this change.
     async fn until(&mut self, id: i64) -> Vec<Heard> {
         let mut heard = Vec::new();
-        while heard.last() != Some(&Told(id)) {
+        while heard.last() != Some(&LiveChange(id)) {
             heard.extend(self.frame().await.lines().filter_map(read));
         }
         heard
@@ -63,7 +63,7 @@ impl Follower {
 
 fn read(line: &str) -> Option<Heard> {
     if let Some(id) = line.strip_prefix("id: ") {
-        return Some(Told(id.parse().unwrap()));
+        return Some(LiveChange(id.parse().unwrap()));
     }
     let data = line.strip_prefix("data: {\"after\":")?;
     let (after, count) = data.split_once(",\"count\":").unwrap();
@@ -74,7 +74,7 @@ fn read(line: &str) -> Option<Heard> {
 }
 
 fn told(range: std::ops::RangeInclusive<i64>) -> Vec<Heard> {
-    range.map(Told).collect()
+    range.map(LiveChange).collect()
 }
 
 async fn feed(fixture: &Fixture) -> Feed {
@@ -82,16 +82,16 @@ async fn feed(fixture: &Fixture) -> Feed {
 }
 
 #[tokio::test]
-async fn a_change_is_told_as_it_is() {
+async fn change_is_encoded_as_an_event() {
     let fixture = Fixture::new().await;
     let targets = fixture.watched.schedule(2).await;
     let feed = feed(&fixture).await;
     let mut follower = Follower::new(&feed, None).await;
     fixture.found(&targets[..1], 100, None).await;
     fixture.found(&targets[1..], 101, Some("timeout")).await;
-    fixture.announcer(0).turn(at(101)).await.unwrap();
+    fixture.announcer(0).run_once(at(101)).await.unwrap();
 
-    feed.turn().await.unwrap();
+    feed.run_once().await.unwrap();
 
     let [up, down] = [targets[0], targets[1]];
     assert_eq!(
@@ -117,42 +117,42 @@ async fn returning_client_gets_what_it_missed_once() {
     let many = i64::try_from(PAGE).unwrap() * 2 + 50;
     fixture.announce(PAGE * 2 + 20).await;
     let feed = feed(&fixture).await;
-    // This process does not know of these yet.
+    // This process has not read these changes yet.
     fixture.announce(30).await;
     let mut follower = Follower::new(&feed, Some(3)).await;
     assert_eq!(follower.until(many).await, told(4..=many));
 
-    feed.turn().await.unwrap();
+    feed.run_once().await.unwrap();
     fixture.announce(2).await;
-    feed.turn().await.unwrap();
+    feed.run_once().await.unwrap();
 
     assert_eq!(follower.until(many + 2).await, told(many + 1..=many + 2));
 }
 
 #[tokio::test]
-async fn who_does_not_say_what_they_have_seen_is_told_what_comes() {
+async fn client_without_an_id_gets_new_changes_only() {
     let fixture = Fixture::new().await;
     fixture.announce(5).await;
     let feed = feed(&fixture).await;
     let mut follower = Follower::new(&feed, None).await;
     fixture.announce(2).await;
-    feed.turn().await.unwrap();
+    feed.run_once().await.unwrap();
     assert_eq!(follower.until(7).await, told(6..=7));
 }
 
 #[tokio::test]
-async fn who_reads_too_slowly_is_told_how_many_they_have_missed() {
+async fn slow_client_gets_the_number_of_missed_changes() {
     let fixture = Fixture::new().await;
     fixture.announce(3).await;
     let feed = feed(&fixture).await;
     let mut slow = Follower::new(&feed, None).await;
     let mut quick = Follower::new(&feed, None).await;
     fixture.announce(RING).await;
-    feed.turn().await.unwrap();
+    feed.run_once().await.unwrap();
     let ring = i64::try_from(RING).unwrap();
     assert_eq!(quick.until(3 + ring).await, told(4..=3 + ring));
     fixture.announce(10).await;
-    feed.turn().await.unwrap();
+    feed.run_once().await.unwrap();
 
     let heard = slow.until(13 + ring).await;
 
@@ -164,13 +164,13 @@ async fn who_reads_too_slowly_is_told_how_many_they_have_missed() {
     assert_eq!(heard[1..], told(14..=13 + ring));
     assert_eq!(quick.until(13 + ring).await, told(4 + ring..=13 + ring));
 
-    // What was missed is told to who asks for it.
+    // A client that returns gets the missed changes.
     let mut again = Follower::new(&feed, Some(3)).await;
     assert_eq!(again.until(13 + ring).await, told(4..=13 + ring));
 }
 
 #[tokio::test]
-async fn who_comes_for_what_is_not_kept_any_more_is_told_so_at_once() {
+async fn client_asking_for_removed_changes_gets_missed_at_once() {
     let fixture = Fixture::new().await;
     fixture.announce(6).await;
     let feed = feed(&fixture).await;
@@ -192,7 +192,7 @@ async fn who_comes_for_what_is_not_kept_any_more_is_told_so_at_once() {
 }
 
 #[tokio::test]
-async fn who_is_told_nothing_hears_a_comment_every_while() {
+async fn idle_stream_sends_comments() {
     let fixture = Fixture::new().await;
     let feed = feed(&fixture).await;
     let mut follower = Follower::new(&feed, None).await;
@@ -205,11 +205,11 @@ async fn who_is_told_nothing_hears_a_comment_every_while() {
     }
 }
 
-async fn router(fixture: &Fixture, places: usize) -> (Router, Feed) {
+async fn router(fixture: &Fixture, permits: usize) -> (Router, Feed) {
     let feed = feed(fixture).await;
-    let followed = routes::Followed {
+    let followed = routes::RouteState {
         feed: feed.clone(),
-        places: Arc::new(Semaphore::new(places)),
+        permits: Arc::new(Semaphore::new(permits)),
     };
     (routes::routes(followed).split_for_parts().0, feed)
 }
@@ -223,7 +223,7 @@ fn asked(seen: &[&str]) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn what_nobody_can_have_seen_is_refused() {
+async fn unknown_last_event_id_is_refused() {
     let fixture = Fixture::new().await;
     fixture.announce(6).await;
     let (router, _feed) = router(&fixture, 10).await;
@@ -251,7 +251,7 @@ async fn what_nobody_can_have_seen_is_refused() {
 }
 
 #[tokio::test]
-async fn no_more_follow_than_may_and_who_leaves_makes_room() {
+async fn streams_are_limited_and_a_closed_one_frees_its_permit() {
     let fixture = Fixture::new().await;
     let (router, _feed) = router(&fixture, 2).await;
     let follow = || async { router.clone().oneshot(asked(&[])).await.unwrap() };
@@ -265,7 +265,7 @@ async fn no_more_follow_than_may_and_who_leaves_makes_room() {
     assert_eq!(follow().await.status().as_u16(), 200);
 }
 
-/// Over a real connection, with all that buffers on the way.
+/// Over a real connection, with all its buffers.
 #[tokio::test]
 async fn slow_client_blocks_no_other_and_hears_what_it_missed() {
     const MANY: usize = 60_000;
@@ -286,10 +286,10 @@ async fn slow_client_blocks_no_other_and_hears_what_it_missed() {
     {}
 
     fixture.announce(MANY).await;
-    timeout(PATIENCE, feed.turn()).await.unwrap().unwrap();
+    timeout(PATIENCE, feed.run_once()).await.unwrap().unwrap();
     let last = i64::try_from(MANY).unwrap();
     let mut heard = Vec::new();
-    while heard.last() != Some(&Told(last)) {
+    while heard.last() != Some(&LiveChange(last)) {
         let line = timeout(PATIENCE, lines.next_line()).await.unwrap();
         heard.extend(line.unwrap().as_deref().and_then(read));
     }
@@ -297,7 +297,7 @@ async fn slow_client_blocks_no_other_and_hears_what_it_missed() {
     let mut seen = 0;
     for heard in &heard {
         seen += match heard {
-            Told(id) => {
+            LiveChange(id) => {
                 assert_eq!(*id, seen + 1);
                 1
             }
@@ -311,7 +311,7 @@ async fn slow_client_blocks_no_other_and_hears_what_it_missed() {
     assert!(heard.len() < MANY, "all of it was kept for this client");
 }
 
-/// A client that has little room for what it does not read.
+/// A client with a small receive buffer.
 fn narrow(address: &socket2::SockAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();

@@ -1,16 +1,15 @@
-//! Many URLs checked now, for somebody who waits for what comes out.
+//! Checks many URLs now, for a client that waits for the results.
 //!
-//! - Each URL that is asked about is answered for itself, in the order asked, twice if it is there twice: how
-//!   its check came out, or why there is none. Whatever becomes of one, the batch does not fail.
-//! - A batch is over while there is still time for its answer. What is not done by then is not in time. After
-//!   so many failures as whoever asks will bear, the rest is given up.
-//! - What is given up, or is not in time, or is not waited for any more since whoever asked has left, is not
-//!   begun, and dropped where it was.
-//! - No more than `monitor.batch_at_once` of a batch are under way. The hosts take turns, so that the many URLs
-//!   of a slow one do not stand before all others; and a check waits for a place at its [host](super::hosts)
-//!   before it stands in the [queue](super::queue), where it would be in the way.
+//! - Each URL has its own answer, in the order of the request, also if it occurs twice: its result, or why
+//!   there is none. One failure does not fail the batch.
+//! - A batch ends while there is still time for its response. Unfinished checks are `not_in_time`. After
+//!   `max_failures` failures, the rest is `given_up`.
+//! - A check that is given up, not in time, or no longer waited for is not begun, or dropped.
+//! - At most `monitor.batch_at_once` checks of a batch run at once. Hosts take turns, so that a slow host
+//!   with many URLs does not block the others. A check waits for a permit of its [host](super::hosts) before
+//!   it enters the [queue](super::queue), where it would block others.
 //!
-//! Nothing of it is written down: it is of no target.
+//! Nothing is recorded, because the URLs belong to no target.
 
 pub(super) mod routes;
 
@@ -25,11 +24,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::hosts::{self, Hosts, Pass};
+use super::hosts::{self, Hosts, Permit};
 use super::numbers;
 use super::probe::{Reason, Verdict};
 use super::queue::Queue;
-use crate::moment::Moment;
+use crate::timestamp::Timestamp;
 
 /// Settings of `[monitor]`.
 #[derive(Debug, Clone)]
@@ -61,25 +60,25 @@ impl Section for Settings {
     }
 }
 
-/// The most that a batch can be allowed to have.
+/// The largest allowed batch.
 const MOST: usize = 10_000;
 
-/// The longest that one of its checks can take, in seconds.
+/// The longest timeout of a check of a batch, in seconds.
 const LONGEST: u64 = 3600;
 
-/// The part of the time for a request that is kept for its answer: a tenth, and no more than this.
+/// The time that is reserved for the response: a tenth of the time that is left, up to this limit.
 const FOR_THE_ANSWER: Duration = Duration::from_millis(500);
 
-/// What is asked for.
+/// A batch.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) urls: Vec<Url>,
-    /// For each of them, with all of its attempts.
+    /// The timeout of each check, with all its attempts.
     pub(super) timeout: Duration,
     pub(super) max_failures: usize,
 }
 
-/// What has become of one of them.
+/// The end of one check.
 #[derive(Debug, Clone)]
 pub(super) enum Outcome {
     Checked(Checked),
@@ -88,7 +87,7 @@ pub(super) enum Outcome {
 
 #[derive(Debug, Clone)]
 pub(super) struct Checked {
-    pub(super) at: Moment,
+    pub(super) at: Timestamp,
     pub(super) verdict: Verdict,
 }
 
@@ -98,23 +97,23 @@ pub(super) enum Missed {
     /// Too many others had failed.
     GivenUp,
     NotInTime,
-    /// It is our own fault.
+    /// An internal error.
     Failed,
 }
 
-/// One check of a batch, on its way.
+/// A queued check of a batch.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) url: Url,
     pub(super) timeout: Duration,
-    pub(super) pass: Pass,
-    /// The request that it is made for.
+    pub(super) permit: Permit,
+    /// The context of its request.
     pub(super) context: Option<Context>,
-    /// Closed as soon as nobody waits.
+    /// Closed as soon as no client waits.
     pub(super) answer: oneshot::Sender<Checked>,
 }
 
-/// Where batches are made. All clones are the same.
+/// Runs batches. Clones share their limits.
 #[derive(Debug, Clone)]
 pub(super) struct Batches {
     hosts: Hosts,
@@ -131,7 +130,7 @@ impl Batches {
         }
     }
 
-    /// What has become of each, in the order of the batch.
+    /// The end of each check, in the order of the batch.
     pub(super) async fn check(&self, batch: &Batch) -> Vec<Outcome> {
         let mut outcomes = vec![None; batch.urls.len()];
         let gathered = self.gather(batch, &mut outcomes);
@@ -152,8 +151,7 @@ impl Batches {
         outcomes.collect()
     }
 
-    /// Fills in what becomes of each, until there are too many failures. What is under way is dropped with
-    /// this.
+    /// Fills in the ends, until there are too many failures. Dropping it cancels the running checks.
     async fn gather(&self, batch: &Batch, outcomes: &mut [Option<Outcome>]) {
         let one = async |index: usize| {
             let outcome = self.one(&batch.urls[index], batch.timeout).await;
@@ -172,14 +170,14 @@ impl Batches {
     }
 
     async fn one(&self, url: &Url, timeout: Duration) -> Outcome {
-        let Some(pass) = self.hosts.wait(url).await else {
+        let Some(permit) = self.hosts.acquire(url).await else {
             return Outcome::Checked(Checked::of_host_that_is_down());
         };
         let (answer, checked) = oneshot::channel();
         let asked = Asked {
             url: url.clone(),
             timeout,
-            pass,
+            permit,
             context: Context::current(),
             answer,
         };
@@ -189,7 +187,7 @@ impl Batches {
     }
 }
 
-/// In which order they are begun: the first of each host, the second of each, and so on.
+/// The order in which checks begin: the first of each host, the second of each, and so on.
 fn in_turns(urls: &[Url]) -> Vec<usize> {
     let mut turns = HashMap::<_, usize>::new();
     let order = urls.iter().enumerate().map(|(index, url)| {
@@ -205,7 +203,7 @@ fn in_turns(urls: &[Url]) -> Vec<usize> {
 impl Checked {
     fn of_host_that_is_down() -> Self {
         Self {
-            at: Moment::now(),
+            at: Timestamp::now(),
             verdict: Verdict::Down {
                 reason: Reason::Host,
                 latency: Duration::ZERO,

@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 
 use super::{Batch, Batches, Checked, LONGEST, MOST, Missed, Outcome, Settings, numbers};
 use crate::checks::allowance::Allowance;
-use crate::moment::{Moment, millis};
-use crate::web::of_the_web;
+use crate::timestamp::{Timestamp, millis};
+use crate::web::parse_http_url;
 
 pub(in crate::checks) fn routes(batches: Batches, allowance: Allowance) -> OpenApiRouter {
     let settings = batches.settings.clone();
@@ -27,26 +27,24 @@ pub(in crate::checks) fn routes(batches: Batches, allowance: Allowance) -> OpenA
     routes
 }
 
-/// URLs that are to be checked now.
+/// URLs to check now.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 pub(super) struct WantedBatch {
-    /// Each is as that of a target: it begins with `http://` or `https://`, and has no user or password
-    /// in it.
+    /// Each begins with `http://` or `https://`, without user and password.
     #[garde(skip)]
     #[schema(value_type = Vec<BatchUrl>, min_items = 1)]
     urls: Vec<String>,
-    /// After so many that are down, or could not be checked, the rest is given up.
+    /// After this many URLs that are down or could not be checked, the rest is given up.
     #[garde(range(min = 1, max = MOST))]
     #[schema(minimum = 1, maximum = 10_000)]
     max_failures: Option<usize>,
-    /// How long each may take, with all of its attempts. For all of them together there is no more time
-    /// than for the request.
+    /// The timeout of each URL, with all its attempts. The time limit of the request applies to all of them.
     #[garde(range(min = 1, max = LONGEST))]
     #[schema(minimum = 1, maximum = 3600)]
     timeout_seconds: Option<u64>,
 }
 
-/// A URL of the web.
+/// An HTTP or HTTPS URL.
 #[derive(ToSchema)]
 #[schema(
     max_length = 2048,
@@ -54,11 +52,11 @@ pub(super) struct WantedBatch {
     pattern = "^https?://[^/?#@]+([/?#].*)?$",
     example = "https://example.org/"
 )]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "only its description is used")]
 struct BatchUrl(String);
 
 impl WantedBatch {
-    /// The same with what is usual filled in, if the settings allow it.
+    /// Fills in the defaults, and checks the limits of the settings.
     pub(super) fn within(self, settings: &Settings) -> Result<Batch, Problem> {
         let (count, most) = (self.urls.len(), settings.max_batch);
         if !(1..=most).contains(&count) {
@@ -68,7 +66,7 @@ impl WantedBatch {
         let mut urls = Vec::with_capacity(count);
         let mut faults = Vec::new();
         for (index, url) in self.urls.iter().enumerate() {
-            match of_the_web(url) {
+            match parse_http_url(url) {
                 Ok(url) => urls.push(url),
                 Err(words) => faults.push(Fault::in_body(format!("/urls/{index}"), words)),
             }
@@ -88,17 +86,17 @@ impl WantedBatch {
     }
 }
 
-/// What has become of each URL, in the order asked.
+/// The outcome of each URL, in the order of the request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BatchReport {
     checks: Vec<BatchEntry>,
     totals: BatchTotals,
 }
 
-/// What has become of one: a `result`, or the `error` for which there is none.
+/// The outcome of one URL: a `result`, or an `error`.
 #[derive(Debug, Serialize, ToSchema)]
 struct BatchEntry {
-    /// As it was asked for: without what stands behind a `#`, and with a path.
+    /// The normalized URL: without a fragment, and with a path.
     #[schema(format = "uri", example = "https://example.org/")]
     url: String,
     #[serde(flatten)]
@@ -112,26 +110,26 @@ enum BatchEnd {
     Error(BatchError),
 }
 
-/// How its check came out.
+/// The result of a check.
 #[derive(Debug, Serialize, ToSchema)]
 struct BatchResult {
-    checked_at: Moment,
+    checked_at: Timestamp,
     is_up: bool,
-    /// Why it is down, in a word: as in the checks of a target.
+    /// Why it is down, as in the checks of a target.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "timeout")]
     reason: Option<&'static str>,
-    /// The status of the answer, if there was one.
+    /// The status of the response, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = u16, required = false, example = 200)]
     status: Option<u16>,
-    /// How long it took, in milliseconds.
+    /// How long the check took, in milliseconds.
     #[schema(minimum = 0, example = 31)]
     latency_ms: i64,
 }
 
-/// Why there is no result: `given_up`, since `max_failures` others had failed; `not_in_time`, since the
-/// time for the request was over; `failed`, since something went wrong here.
+/// Why there is no result: `given_up`, after `max_failures` others had failed; `not_in_time`, when the time
+/// of the request was over; `failed`, after an internal error.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum BatchError {
@@ -140,7 +138,7 @@ enum BatchError {
     Failed,
 }
 
-/// How many have ended like this.
+/// The number of URLs with each outcome.
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct BatchTotals {
     #[schema(minimum = 0)]
@@ -214,14 +212,14 @@ impl BatchTotals {
 
 /// Checks URLs now
 ///
-/// Each is answered for itself, in the order asked, and none of it is kept. What is not done while there
-/// is time for the request is `not_in_time`. Of what a client may ask for, a batch takes as much as it has
-/// URLs.
+/// Each URL has its own answer, in the order of the request, and no result is stored. Checks that do not
+/// finish within the time limit of the request are `not_in_time`. A batch takes as much of the client's rate
+/// limit as it has URLs.
 #[utoipa::path(post, path = "/checks", operation_id = "check_now", tag = "checks",
     request_body = WantedBatch,
     responses(
-        (status = OK, description = "What has become of each", body = BatchReport),
-        (status = TOO_MANY_REQUESTS, description = "`too_many_requests`: this client has asked for very many checks, and is to wait"),
+        (status = OK, description = "The outcome of each URL", body = BatchReport),
+        (status = TOO_MANY_REQUESTS, description = "`too_many_requests`: this client has requested too many checks"),
     ))]
 async fn check(
     State((batches, allowance)): State<(Batches, Allowance)>,
@@ -235,7 +233,7 @@ async fn check(
     Ok(Json(report))
 }
 
-/// Says in the description what it is in this process.
+/// Adds the limits of this process to the description.
 fn describe(settings: &Settings, api: &mut OpenApi) {
     let schemas = api.components.iter_mut().flat_map(|it| &mut it.schemas);
     let wanted = schemas.filter(|(name, _)| *name == "WantedBatch");

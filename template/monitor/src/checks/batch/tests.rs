@@ -1,4 +1,4 @@
-//! Batches under paused time, with checks that come out as a test says; and checks of a peer.
+//! Batches under paused time, with scripted checks and with a peer.
 
 use axum::http::StatusCode;
 use futures_util::FutureExt;
@@ -10,12 +10,12 @@ use super::*;
 use crate::checks::due::tests::due;
 use crate::checks::outgoing::Failure;
 use crate::checks::peer::{Event, Peer, Reply, answer};
-use crate::checks::queue::{Errand, Lane, Waiting, queue};
+use crate::checks::queue::{Job, Lane, Waiting, queue};
 use crate::checks::{self, hosts};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// With room for so many of a batch, and of one host. Whoever takes from the queue says how they come out.
+/// Batches with these limits. The test takes checks from the queue and answers them.
 fn fixture(at_once: usize, per_host: usize) -> (Batches, Waiting) {
     let hosts = Hosts::new(&hosts::Settings {
         per_host,
@@ -39,7 +39,7 @@ fn batch(urls: &[&str]) -> Batch {
     }
 }
 
-/// So many, of as many hosts or of one.
+/// URLs of as many hosts, or of one host.
 fn many(count: usize, hosts: usize) -> Batch {
     let urls = (0..count).map(|n| format!("http://host-{}.example/200", n % hosts));
     let urls: Vec<_> = urls.collect();
@@ -50,20 +50,20 @@ async fn next(waiting: &mut Waiting) -> Asked {
     asked(waiting.next().await)
 }
 
-fn asked(errand: Errand) -> Asked {
-    match errand {
-        Errand::Asked(asked) => asked,
-        Errand::Due(due) => panic!("{due:?}"),
+fn asked(job: Job) -> Asked {
+    match job {
+        Job::Asked(asked) => asked,
+        Job::Due(due) => panic!("{due:?}"),
     }
 }
 
-/// All that waits now.
+/// All queued checks.
 fn rest(waiting: &mut Waiting) -> Vec<Asked> {
     let next = || unconstrained(waiting.next()).now_or_never();
     std::iter::from_fn(next).map(asked).collect()
 }
 
-/// It is answered with the status that its path says: less than 400 is up.
+/// Answers with the status in the path: below 400 is up.
 fn tell(asked: Asked) {
     let status = asked.url.path()[1..].parse().unwrap();
     let (status, latency) = (StatusCode::from_u16(status).unwrap(), SECOND);
@@ -73,8 +73,8 @@ fn tell(asked: Asked) {
     } else {
         Verdict::Up { status, latency }
     };
-    asked.pass.end(true);
-    let at = Moment::now();
+    asked.permit.end(true);
+    let at = Timestamp::now();
     asked.answer.send(Checked { at, verdict }).unwrap();
 }
 
@@ -114,7 +114,7 @@ async fn answers_come_in_the_order_asked_duplicates_included() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_fails_in_our_hands_fails_alone() {
+async fn internal_failure_fails_one_check_only() {
     let (batches, mut waiting) = fixture(10, 10);
     let batch = batch(&["http://a/200", "http://b/200", "http://c/200"]);
     let checker = async {
@@ -127,7 +127,7 @@ async fn one_that_fails_in_our_hands_fails_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_of_a_batch_are_under_way_than_may_be() {
+async fn running_checks_of_a_batch_are_limited() {
     let (batches, mut waiting) = fixture(7, 100);
     let batch = many(100, 100);
     let checking = unconstrained(batches.check(&batch));
@@ -141,7 +141,7 @@ async fn no_more_of_a_batch_are_under_way_than_may_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_of_one_host_wait_for_it_and_not_in_the_queue() {
+async fn checks_of_a_busy_host_wait_outside_the_queue() {
     let (batches, mut waiting) = fixture(100, 2);
     let batch = many(1000, 1);
     let checking = unconstrained(batches.check(&batch));
@@ -172,7 +172,7 @@ fn hosts_take_turns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_so_many_failures_the_rest_is_given_up_and_dropped() {
+async fn rest_is_given_up_after_max_failures() {
     let (batches, mut waiting) = fixture(4, 10);
     let batch = Batch {
         max_failures: 2,
@@ -244,11 +244,11 @@ async fn slow_host_does_not_outlast_the_time_of_the_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_host_that_is_down_nothing_is_asked() {
+async fn host_that_is_down_is_not_requested() {
     let (batches, mut waiting) = fixture(10, 10);
     let url = "http://down/200".parse().unwrap();
     for _ in 0..hosts::tests::settings().breaker_failures {
-        batches.hosts.wait(&url).await.unwrap().end(false);
+        batches.hosts.acquire(&url).await.unwrap().end(false);
     }
     let batch = batch(&["http://down/200", "http://up/200"]);
     let checker = async { tell(next(&mut waiting).await) };
@@ -257,7 +257,7 @@ async fn of_a_host_that_is_down_nothing_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn for_a_client_that_has_left_nothing_more_is_begun() {
+async fn no_check_begins_for_a_client_that_has_left() {
     let (batches, mut waiting) = fixture(3, 10);
     let batch = many(100, 100);
     let checking = tokio::time::timeout(SECOND, batches.check(&batch));
@@ -274,13 +274,13 @@ async fn for_a_client_that_has_left_nothing_more_is_begun() {
     assert!(rest(&mut waiting).is_empty());
 }
 
-/// One check of a peer, and what waits for it.
+/// A check of a peer, and the receiver of its result.
 async fn one_of(peer: &Peer) -> (Asked, oneshot::Receiver<Checked>) {
     let (batches, _) = fixture(1, 1);
     let url = peer.url("/");
     let (answer, checked) = oneshot::channel();
     let asked = Asked {
-        pass: batches.hosts.wait(&url).await.unwrap(),
+        permit: batches.hosts.acquire(&url).await.unwrap(),
         url,
         timeout: 30 * SECOND,
         context: None,
@@ -290,7 +290,7 @@ async fn one_of(peer: &Peer) -> (Asked, oneshot::Receiver<Checked>) {
 }
 
 #[tokio::test]
-async fn batch_goes_after_a_wish_and_before_scheduled_checks() {
+async fn batch_goes_after_single_and_before_scheduled_checks() {
     let (batches, mut waiting) = fixture(10, 10);
     let scheduled = batches.queue.push(Lane::Scheduled, due(1));
     let batch = batch(&["http://a/200"]);
@@ -303,8 +303,8 @@ async fn batch_goes_after_a_wish_and_before_scheduled_checks() {
     let mut order = Vec::new();
     for _ in 0..3 {
         order.push(match waiting.next().await {
-            Errand::Due(due) => due.target,
-            Errand::Asked(asked) => {
+            Job::Due(due) => due.target,
+            Job::Asked(asked) => {
                 tell(asked);
                 0
             }
@@ -321,7 +321,7 @@ async fn asked_check_is_answered_and_not_recorded() {
     let (checks, mut written, _supervisor) = checks::tests::checks(&hosts::tests::settings());
     let (asked, checked) = one_of(&peer).await;
     checks
-        .make(Errand::Asked(asked), CancellationToken::new())
+        .make(Job::Asked(asked), CancellationToken::new())
         .await;
     let checked = checked.await.unwrap();
     assert_eq!(checked.verdict.reason(), Some("status"));
@@ -329,13 +329,13 @@ async fn asked_check_is_answered_and_not_recorded() {
 }
 
 #[tokio::test]
-async fn a_check_ends_with_its_time_and_not_with_the_batch() {
+async fn check_ends_with_its_timeout_and_not_with_the_batch() {
     let peer = Peer::always(Reply::Silence).await;
     let (checks, _written, _supervisor) = checks::tests::checks(&hosts::tests::settings());
     let (asked, checked) = one_of(&peer).await;
     let timeout = Duration::from_millis(20);
     let made = checks.make(
-        Errand::Asked(Asked { timeout, ..asked }),
+        Job::Asked(Asked { timeout, ..asked }),
         CancellationToken::new(),
     );
     made.await;
@@ -353,13 +353,13 @@ async fn check_without_a_waiter_is_skipped_or_dropped() {
     drop(checked);
     checks
         .clone()
-        .make(Errand::Asked(asked), CancellationToken::new())
+        .make(Job::Asked(asked), CancellationToken::new())
         .await;
     assert_eq!(peer.seen().await, []);
 
     let (asked, checked) = one_of(&peer).await;
     let mut made = JoinSet::new();
-    made.spawn(checks.make(Errand::Asked(asked), CancellationToken::new()));
+    made.spawn(checks.make(Job::Asked(asked), CancellationToken::new()));
     peer.asked().await;
     drop(checked);
     made.join_next().await.unwrap().unwrap();

@@ -1,18 +1,18 @@
-//! A circuit breaker: whoever has failed several times in a row is left alone for a while, and then tried
-//! with one request before all others come back.
+//! A circuit breaker. A host that fails several times in a row is not requested for a while. Then one trial
+//! request decides whether the breaker closes.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is known of one host.
+/// The state of the breaker of one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Breaker {
-    /// All may pass. So many in a row have failed.
+    /// Requests pass. This many have failed in a row.
     Closed { failures: u32 },
-    /// None may pass before that.
+    /// No request passes before this time.
     Open { until: Instant },
-    /// One is on its way, and the others wait for what becomes of it.
+    /// The trial request is running, and no other passes.
     HalfOpen,
 }
 
@@ -26,8 +26,8 @@ pub(super) struct Limits {
 impl Breaker {
     pub(super) const NEW: Self = Self::Closed { failures: 0 };
 
-    /// The state after somebody was let through, if somebody is.
-    pub(super) fn pass(self) -> Option<Self> {
+    /// The state after a request passes; `None` if it may not.
+    pub(super) fn admit(self) -> Option<Self> {
         match self {
             Self::Closed { .. } => Some(self),
             Self::Open { until } if until <= Instant::now() => Some(Self::HalfOpen),
@@ -35,8 +35,8 @@ impl Breaker {
         }
     }
 
-    /// The state after somebody has come back: with an answer, without one, or without having asked.
-    /// `is_trial` is whoever was the one.
+    /// The state after a request has ended: with a response, without one, or cancelled. `is_trial` marks the
+    /// trial request.
     pub(super) fn after(self, is_trial: bool, answered: Option<bool>, limits: Limits) -> Self {
         let now = Instant::now();
         match (self, answered) {
@@ -54,7 +54,7 @@ impl Breaker {
                 until: now + limits.pause,
             },
             (Self::HalfOpen, None) if is_trial => Self::Open { until: now },
-            // Of those who were let through before it opened, none knows anything new.
+            // Requests from before it opened do not count.
             _ => self,
         }
     }

@@ -1,16 +1,15 @@
-//! The hosts that are asked, each with what protects it, and what protects us from it.
+//! The hosts that are requested, each with a limit and a circuit breaker.
 //!
-//! - No more than `monitor.per_host` checks are made of one host at once, so that a slow one cannot
-//!   have all of them (a bulkhead). A check that is due is [refused](Hosts::pass) when there are as many, and one that
-//!   somebody waits for [waits](Hosts::wait).
-//! - Those who wait, however many, do not keep out what is due: where such a check was refused, a place is
-//!   kept for it until it comes again.
-//! - A host that does not answer is not asked for a while: it costs nothing. Then one check is made of
-//!   it, and only if that is answered come the others (a circuit breaker).
-//! - No more than `monitor.max_hosts` are remembered that nobody asks just now, or waits to: those that were
-//!   asked last.
+//! - At most `monitor.per_host` checks of one host run at once, so that a slow host cannot occupy all
+//!   checkers (a bulkhead). Beyond that, a scheduled check is [refused](Hosts::try_acquire), and a check with
+//!   a waiting client [waits](Hosts::acquire).
+//! - Waiting checks do not starve scheduled ones: after a refusal, one permit is reserved until the scheduled
+//!   check returns.
+//! - A host that does not respond is not requested for a while. Then one trial check decides whether others
+//!   follow (a circuit breaker).
+//! - At most `monitor.max_hosts` idle hosts are remembered: those that were requested last.
 //!
-//! Places are counted in checks: a second attempt beside the first takes none, and nor does what a redirect leads to.
+//! Permits count checks. A hedged request, or the target of a redirect, needs none.
 
 mod breaker;
 
@@ -52,15 +51,15 @@ impl Section for Settings {
     }
 }
 
-/// What the host of this URL is known by.
+/// The name of the host of this URL, with its port.
 pub(super) fn name(url: &Url) -> &str {
     &url[url::Position::BeforeHost..url::Position::BeforePath]
 }
 
-/// For how long a place is kept for a check that was refused. It is put off for less.
-const KEPT: Duration = Duration::from_secs(5);
+/// How long a permit is reserved for a refused check. The check is postponed for less.
+const RESERVATION: Duration = Duration::from_secs(5);
 
-/// All clones are the same.
+/// Clones share their state.
 #[derive(Debug, Clone)]
 pub(super) struct Hosts(Arc<Inner>);
 
@@ -70,27 +69,27 @@ struct Inner {
     settings: Settings,
 }
 
-/// As URLs have it, with the port.
+/// The host as in URLs, with the port.
 type Name = Arc<str>;
 
 #[derive(Debug)]
 struct Host {
     breaker: Breaker,
-    /// How many checks are being made of it.
-    passes: usize,
+    /// The number of running checks.
+    running: usize,
     last: Instant,
-    /// One place is for whoever was refused, until then.
-    kept: Option<Instant>,
-    /// One of those who wait is told that there may be a place.
+    /// Until then, one permit is reserved for a refused check.
+    reserved: Option<Instant>,
+    /// Wakes one waiting check when a permit may be free.
     freed: Arc<Notify>,
 }
 
-/// Why no check is made.
+/// Why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// As many as may be are under way: another time.
+    /// All permits are taken: retry later.
     Busy,
-    /// It does not answer: nobody needs to ask.
+    /// The breaker is open.
     Down,
 }
 
@@ -102,47 +101,46 @@ impl Hosts {
         }))
     }
 
-    /// A pass for one check of the host of this URL, which was due.
-    pub(super) fn pass(&self, url: &Url) -> Result<Pass, Refused> {
-        self.look(url, |host| {
-            let passed = host.pass(self.0.settings.per_host);
-            host.kept = match passed {
-                Err(Refused::Busy) => Some(Instant::now() + KEPT),
+    /// A permit for a scheduled check of the host of this URL.
+    pub(super) fn try_acquire(&self, url: &Url) -> Result<Permit, Refused> {
+        self.with_host(url, |host| {
+            let acquired = host.try_acquire(self.0.settings.per_host);
+            host.reserved = match acquired {
+                Err(Refused::Busy) => Some(Instant::now() + RESERVATION),
                 Ok(_) | Err(Refused::Down) => None,
             };
-            passed
+            acquired
         })
     }
 
-    /// The same for a check that somebody waits for: a pass once there is a place, or none if the host is
-    /// down.
-    pub(super) async fn wait(&self, url: &Url) -> Option<Pass> {
-        let mut turn = Turn(None);
+    /// A permit for a check with a waiting client: once there is one, or `None` if the host is down.
+    pub(super) async fn acquire(&self, url: &Url) -> Option<Permit> {
+        let mut waiter = Waiter(None);
         loop {
-            let mut kept = None;
-            let passed = self.look(url, |host| {
-                kept = host.kept.filter(|until| *until > Instant::now());
+            let mut reserved = None;
+            let acquired = self.with_host(url, |host| {
+                reserved = host.reserved.filter(|until| *until > Instant::now());
                 let most = self.0.settings.per_host;
-                let passed = host.pass(most - usize::from(kept.is_some()));
-                // Whoever takes the last place tells nobody: the end of a pass does.
-                let is_last = passed.is_ok() && host.passes >= most;
-                turn.0 = (!is_last).then(|| Arc::clone(&host.freed));
-                passed
+                let acquired = host.try_acquire(most - usize::from(reserved.is_some()));
+                // The check that takes the last permit wakes no other: its end does.
+                let is_last = acquired.is_ok() && host.running >= most;
+                waiter.0 = (!is_last).then(|| Arc::clone(&host.freed));
+                acquired
             });
-            match passed {
-                Ok(pass) => return Some(pass),
+            match acquired {
+                Ok(permit) => return Some(permit),
                 Err(Refused::Down) => return None,
-                Err(Refused::Busy) => turn.wait(kept).await,
+                Err(Refused::Busy) => waiter.wait(reserved).await,
             }
         }
     }
 
-    /// A pass, if the host of this URL gives one.
-    fn look(
+    /// A permit, if `at` grants one on the host of this URL.
+    fn with_host(
         &self,
         url: &Url,
         at: impl FnOnce(&mut Host) -> Result<bool, Refused>,
-    ) -> Result<Pass, Refused> {
+    ) -> Result<Permit, Refused> {
         let name: Name = name(url).into();
         let mut known = self.known();
         if !known.contains_key(&name) {
@@ -152,7 +150,7 @@ impl Hosts {
         }
         let host = known.entry(Arc::clone(&name)).or_insert_with(Host::new);
         let is_trial = at(host)?;
-        Ok(Pass {
+        Ok(Permit {
             hosts: self.clone(),
             name,
             is_trial,
@@ -160,7 +158,7 @@ impl Hosts {
         })
     }
 
-    /// Forgets who was asked longest ago, where there is no room for one more.
+    /// Removes the hosts that were requested longest ago, until there is room for one more.
     fn make_room(&self, known: &mut HashMap<Name, Host>) {
         while known.len() >= self.0.settings.max_hosts {
             let idle = known.iter().filter(|(_, host)| host.is_idle());
@@ -183,32 +181,31 @@ impl Host {
     fn new() -> Self {
         Self {
             breaker: Breaker::NEW,
-            passes: 0,
+            running: 0,
             last: Instant::now(),
-            kept: None,
+            reserved: None,
             freed: Arc::default(),
         }
     }
 
-    /// Lets one more through, if there are fewer than so many, and says whether it is the one that tries
-    /// whether the host is there again.
-    fn pass(&mut self, most: usize) -> Result<bool, Refused> {
-        let breaker = self.breaker.pass().ok_or(Refused::Down)?;
-        if self.passes >= most {
+    /// Takes a permit if fewer than `most` are taken. Returns whether this check is the trial.
+    fn try_acquire(&mut self, most: usize) -> Result<bool, Refused> {
+        let breaker = self.breaker.admit().ok_or(Refused::Down)?;
+        if self.running >= most {
             return Err(Refused::Busy);
         }
-        self.turn(breaker);
-        self.passes += 1;
+        self.set_breaker(breaker);
+        self.running += 1;
         self.last = Instant::now();
         Ok(breaker == Breaker::HalfOpen)
     }
 
-    /// Whether nobody asks it, or waits to.
+    /// Whether no check runs or waits.
     fn is_idle(&self) -> bool {
-        self.passes == 0 && Arc::strong_count(&self.freed) == 1
+        self.running == 0 && Arc::strong_count(&self.freed) == 1
     }
 
-    fn turn(&mut self, breaker: Breaker) {
+    fn set_breaker(&mut self, breaker: Breaker) {
         let (before, after) = (self.breaker.state(), breaker.state());
         self.breaker = breaker;
         if before != after {
@@ -218,25 +215,25 @@ impl Host {
     }
 }
 
-/// One who waits for a place at a host. Whoever ends that, with a place or without, tells the next, unless it was
-/// the last place: there may be another one, or none for anybody.
-struct Turn(Option<Arc<Notify>>);
+/// A check that waits for a permit. When it stops waiting, with or without a permit, it wakes the next one,
+/// unless it took the last permit.
+struct Waiter(Option<Arc<Notify>>);
 
-impl Turn {
-    /// Waits until there may be a place: because one is free, or no longer kept for somebody else.
-    async fn wait(&self, kept: Option<Instant>) {
+impl Waiter {
+    /// Waits until a permit may be free, or is no longer reserved.
+    async fn wait(&self, reserved: Option<Instant>) {
         let Some(freed) = &self.0 else { return };
-        let Some(kept) = kept else {
+        let Some(reserved) = reserved else {
             return freed.notified().await;
         };
         tokio::select! {
             () = freed.notified() => {}
-            () = sleep_until(kept) => {}
+            () = sleep_until(reserved) => {}
         }
     }
 }
 
-impl Drop for Turn {
+impl Drop for Waiter {
     fn drop(&mut self) {
         if let Some(freed) = &self.0 {
             freed.notify_one();
@@ -244,24 +241,24 @@ impl Drop for Turn {
     }
 }
 
-/// One check may be made of a host. Without a word about its end, it never was.
+/// The permit for one check of a host. Dropped without [`end`](Self::end), the check does not count.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Pass {
+pub(super) struct Permit {
     hosts: Hosts,
     name: Name,
     is_trial: bool,
     answered: Option<bool>,
 }
 
-impl Pass {
-    /// The check has come to its end, and the host has answered, or has not.
+impl Permit {
+    /// Ends the check, with or without a response of the host.
     pub(super) fn end(mut self, answered: bool) {
         self.answered = Some(answered);
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
         let settings = &self.hosts.0.settings;
         let limits = Limits {
@@ -269,14 +266,14 @@ impl Drop for Pass {
             pause: settings.breaker_pause,
         };
         let mut known = self.hosts.known();
-        // While it is being asked, a host is not forgotten.
+        // A host with running checks is not removed.
         let Some(host) = known.get_mut(&self.name) else {
             return;
         };
-        host.passes -= 1;
+        host.running -= 1;
         host.freed.notify_one();
         let before = host.breaker;
-        host.turn(before.after(self.is_trial, self.answered, limits));
+        host.set_breaker(before.after(self.is_trial, self.answered, limits));
         let after = host.breaker;
         drop(known);
         if before.state() != after.state() {

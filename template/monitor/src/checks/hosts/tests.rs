@@ -22,25 +22,25 @@ fn url(host: &str) -> Url {
 }
 
 fn refused(hosts: &Hosts, host: &str) -> Option<Refused> {
-    // Dropped at once: what is asked for here is whether there would be one.
-    hosts.pass(&url(host)).err()
+    // The permit is dropped at once: only the refusal matters.
+    hosts.try_acquire(&url(host)).err()
 }
 
-/// Hosts of which `down` has failed so often that its breaker is open.
+/// Hosts, with the breaker of `down` open.
 fn opened() -> Hosts {
     let hosts = Hosts::new(&settings());
     for _ in 0..3 {
-        hosts.pass(&url("down")).unwrap().end(false);
+        hosts.try_acquire(&url("down")).unwrap().end(false);
     }
     assert_eq!(refused(&hosts, "down"), Some(Refused::Down));
     hosts
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_checks_are_made_of_one_host_than_may_be() {
+async fn concurrent_checks_of_a_host_are_limited() {
     let hosts = Hosts::new(&settings());
-    let first = hosts.pass(&url("slow")).unwrap();
-    let _second = hosts.pass(&url("slow")).unwrap();
+    let first = hosts.try_acquire(&url("slow")).unwrap();
+    let _second = hosts.try_acquire(&url("slow")).unwrap();
 
     assert_eq!(refused(&hosts, "slow"), Some(Refused::Busy));
     assert_eq!(refused(&hosts, "slow:81"), None, "that is another one");
@@ -51,58 +51,58 @@ async fn no_more_checks_are_made_of_one_host_than_may_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_fails_several_times_in_a_row_is_left_alone() {
+async fn breaker_opens_after_failures_in_a_row() {
     let hosts = Hosts::new(&settings());
     for answered in [false, false, true, false, false] {
-        hosts.pass(&url("flaky")).unwrap().end(answered);
+        hosts.try_acquire(&url("flaky")).unwrap().end(answered);
     }
     assert_eq!(refused(&hosts, "flaky"), None, "never three in a row");
 
-    hosts.pass(&url("flaky")).unwrap().end(false);
+    hosts.try_acquire(&url("flaky")).unwrap().end(false);
 
     assert_eq!(refused(&hosts, "flaky"), Some(Refused::Down));
     assert_eq!(refused(&hosts, "other"), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_pause_one_trial_is_made_and_the_others_wait_for_it() {
+async fn after_the_pause_one_trial_passes() {
     let hosts = opened();
     advance(PAUSE.saturating_sub(Duration::from_millis(1))).await;
     assert_eq!(refused(&hosts, "down"), Some(Refused::Down));
     advance(Duration::from_millis(1)).await;
 
-    let trial = hosts.pass(&url("down")).unwrap();
+    let trial = hosts.try_acquire(&url("down")).unwrap();
     assert_eq!(refused(&hosts, "down"), Some(Refused::Down));
 
     trial.end(true);
-    let _two = [0, 1].map(|_| hosts.pass(&url("down")).unwrap());
+    let _two = [0, 1].map(|_| hosts.try_acquire(&url("down")).unwrap());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trial_that_fails_is_one_more_pause() {
+async fn failed_trial_opens_the_breaker_again() {
     let hosts = opened();
     for _ in 0..3 {
         advance(PAUSE).await;
-        hosts.pass(&url("down")).unwrap().end(false);
+        hosts.try_acquire(&url("down")).unwrap().end(false);
         assert_eq!(refused(&hosts, "down"), Some(Refused::Down));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trial_that_is_dropped_leaves_its_place_to_another() {
+async fn dropped_trial_leaves_its_turn_to_another() {
     let hosts = opened();
     advance(PAUSE).await;
-    drop(hosts.pass(&url("down")).unwrap());
-    hosts.pass(&url("down")).unwrap().end(true);
+    drop(hosts.try_acquire(&url("down")).unwrap());
+    hosts.try_acquire(&url("down")).unwrap().end(true);
     assert_eq!(refused(&hosts, "down"), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_asked_before_it_opened_does_not_close_it() {
+async fn request_from_before_the_opening_does_not_close_it() {
     let hosts = Hosts::new(&settings());
-    let late = hosts.pass(&url("down")).unwrap();
+    let late = hosts.try_acquire(&url("down")).unwrap();
     for _ in 0..3 {
-        hosts.pass(&url("down")).unwrap().end(false);
+        hosts.try_acquire(&url("down")).unwrap().end(false);
     }
     late.end(true);
     assert_eq!(refused(&hosts, "down"), Some(Refused::Down));
@@ -112,12 +112,12 @@ async fn what_was_asked_before_it_opened_does_not_close_it() {
 async fn only_the_trial_decides() {
     for answered in [true, false] {
         let hosts = Hosts::new(&settings());
-        let late = hosts.pass(&url("down")).unwrap();
+        let late = hosts.try_acquire(&url("down")).unwrap();
         for _ in 0..3 {
-            hosts.pass(&url("down")).unwrap().end(false);
+            hosts.try_acquire(&url("down")).unwrap().end(false);
         }
         advance(PAUSE).await;
-        let trial = hosts.pass(&url("down")).unwrap();
+        let trial = hosts.try_acquire(&url("down")).unwrap();
 
         late.end(answered);
 
@@ -128,12 +128,15 @@ async fn only_the_trial_decides() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_many_hosts_those_are_remembered_that_were_asked_last() {
+async fn latest_hosts_are_remembered() {
     let hosts = opened();
-    let held = hosts.pass(&url("held")).unwrap();
+    let held = hosts.try_acquire(&url("held")).unwrap();
     for n in 0..100 {
         advance(Duration::from_millis(1)).await;
-        hosts.pass(&url(&format!("host-{n}"))).unwrap().end(true);
+        hosts
+            .try_acquire(&url(&format!("host-{n}")))
+            .unwrap()
+            .end(true);
         assert!(hosts.known().len() <= 3);
     }
     assert!(hosts.known().contains_key("held"), "it is being asked");
@@ -149,25 +152,25 @@ fn one_place() -> Hosts {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_has_a_place_once_there_is_one() {
+async fn waiting_check_gets_a_permit_once_one_is_free() {
     let hosts = Hosts::new(&settings());
     let began = Instant::now();
     let all = (0..100).map(|_| async {
-        let pass = hosts.wait(&url("slow")).await.unwrap();
+        let permit = hosts.acquire(&url("slow")).await.unwrap();
         sleep(Duration::from_secs(1)).await;
-        pass.end(true);
+        permit.end(true);
     });
     join_all(all).await;
     assert_eq!(began.elapsed(), Duration::from_secs(50), "two at a time");
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_waits_and_leaves_takes_nobodys_turn_along() {
+async fn cancelled_waiter_wakes_the_next() {
     let hosts = one_place();
-    let held = hosts.pass(&url("slow")).unwrap();
+    let held = hosts.try_acquire(&url("slow")).unwrap();
     let (first, second) = (url("slow"), url("slow"));
-    let mut first = Box::pin(hosts.wait(&first));
-    let mut second = Box::pin(hosts.wait(&second));
+    let mut first = Box::pin(hosts.acquire(&first));
+    let mut second = Box::pin(hosts.acquire(&second));
     assert!((&mut first).now_or_never().is_none());
     assert!((&mut second).now_or_never().is_none());
 
@@ -178,46 +181,46 @@ async fn one_who_waits_and_leaves_takes_nobodys_turn_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_for_which_somebody_waits_is_not_forgotten() {
+async fn host_with_a_waiting_check_is_not_removed() {
     let hosts = Hosts::new(&Settings {
         per_host: 1,
         max_hosts: 1,
         ..settings()
     });
-    let held = hosts.pass(&url("slow")).unwrap();
+    let held = hosts.try_acquire(&url("slow")).unwrap();
     let slow = url("slow");
-    let mut first = Box::pin(hosts.wait(&slow));
-    let mut second = Box::pin(hosts.wait(&slow));
+    let mut first = Box::pin(hosts.acquire(&slow));
+    let mut second = Box::pin(hosts.acquire(&slow));
     assert!((&mut first).now_or_never().is_none());
     assert!((&mut second).now_or_never().is_none());
 
-    // Before the first has taken its place, others come, for whom there is no room to be remembered.
+    // Before the first has taken its permit, another host needs room.
     drop(held);
-    drop(hosts.pass(&url("other")).unwrap());
+    drop(hosts.try_acquire(&url("other")).unwrap());
     drop(first.await.unwrap());
 
-    assert!(second.now_or_never().is_some(), "nobody has told it");
+    assert!(second.now_or_never().is_some(), "it was not woken");
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_for_a_host_that_is_down_are_all_told() {
+async fn open_breaker_ends_all_waits() {
     let hosts = Hosts::new(&settings());
     let failing = (0..100).map(|_| async {
-        let pass = hosts.wait(&url("down")).await;
+        let permit = hosts.acquire(&url("down")).await;
         sleep(Duration::from_secs(1)).await;
-        pass.map(|pass| pass.end(false))
+        permit.map(|permit| permit.end(false))
     });
     let asked = join_all(failing).await.into_iter().flatten().count();
     assert_eq!(asked, 4, "two at a time, until three have failed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_do_not_keep_out_what_is_due() {
+async fn waiting_checks_do_not_starve_scheduled_ones() {
     let hosts = one_place();
     let crowd = (0..1000).map(|_| async {
-        let pass = hosts.wait(&url("slow")).await.unwrap();
+        let permit = hosts.acquire(&url("slow")).await.unwrap();
         sleep(Duration::from_millis(100)).await;
-        pass.end(true);
+        permit.end(true);
     });
     let due = async {
         let mut put_off = [0; 5];
@@ -225,7 +228,7 @@ async fn those_who_wait_do_not_keep_out_what_is_due() {
             sleep(Duration::from_millis(50)).await;
             while refused(&hosts, "slow").is_some() {
                 *times += 1;
-                // As long as a check is put off at most.
+                // The longest postponement of a check.
                 sleep(Duration::from_millis(3500)).await;
             }
         }
@@ -236,15 +239,15 @@ async fn those_who_wait_do_not_keep_out_what_is_due() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_is_not_kept_for_ever() {
+async fn reserved_permit_expires() {
     let hosts = one_place();
-    let held = hosts.pass(&url("slow")).unwrap();
+    let held = hosts.try_acquire(&url("slow")).unwrap();
     assert_eq!(refused(&hosts, "slow"), Some(Refused::Busy));
     drop(held);
     let began = Instant::now();
 
-    let waited = timeout(Duration::from_mins(1), hosts.wait(&url("slow"))).await;
+    let waited = timeout(Duration::from_mins(1), hosts.acquire(&url("slow"))).await;
 
     assert!(waited.unwrap().is_some());
-    assert_eq!(began.elapsed(), KEPT);
+    assert_eq!(began.elapsed(), RESERVATION);
 }

@@ -1,11 +1,12 @@
-//! Which addresses are out there, for everybody, and which are of this machine or the networks around
-//! it. By what IANA has in its registries of special addresses.
+//! Tells public addresses from those of this machine and of private networks, by the IANA registries of
+//! special-purpose addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-/// Where a service may be sent by whoever gives it a URL: not to what only its own network can reach.
+/// Whether a client may make the service connect to this address. Addresses that only the service's own
+/// network can reach are refused.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -43,8 +44,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !SPECIAL_V4.iter().any(|net| net.contains(&address))
 }
 
-/// All that is routed to everybody. What is not in it needs no line of its own: loopback, links, unique
-/// local addresses and the metadata of clouds among them, and IPv4 in its "compatible" form.
+/// Globally routed addresses. Loopback, link-local and unique local addresses, cloud metadata and the
+/// IPv4-compatible form lie outside.
 const GLOBAL: Ipv6Net = v6(0x2000, 0, 0, 3);
 
 const SPECIAL_V6: [Ipv6Net; 4] = [
@@ -54,7 +55,7 @@ const SPECIAL_V6: [Ipv6Net; 4] = [
     v6(0x3fff, 0, 0, 20),     // documentation
 ];
 
-/// IPv4 as networks have it that are IPv6 only: the way to all of IPv4 there.
+/// NAT64: the IPv4 internet in networks that have only IPv6.
 const NAT64: Ipv6Net = v6(0x64, 0xff9b, 0, 96);
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
@@ -71,7 +72,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn what_is_public_is_that_and_nothing_else() {
+    fn public_addresses_are_told_from_special_ones() {
         let public = [
             "1.1.1.1",
             "8.8.8.8",

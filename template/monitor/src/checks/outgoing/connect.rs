@@ -1,5 +1,5 @@
-//! Connections to where it is allowed. An address is judged after its name was looked up and before it is
-//! connected to, and there is no way around that: what is judged is what is used.
+//! Connections to allowed addresses only. The address is checked after the name is resolved and before the
+//! connection is made, and the checked address is the one that is used.
 
 use std::fmt;
 use std::future::ready;
@@ -21,12 +21,12 @@ use tower::Service;
 
 use super::Failure;
 
-/// Where a name leads.
+/// The addresses of a name.
 pub(super) trait Resolve: Send + Sync + 'static {
     fn resolve(&self, host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
 }
 
-/// As the system has it.
+/// The resolver of the system.
 pub(super) struct System;
 
 impl Resolve for System {
@@ -38,11 +38,15 @@ impl Resolve for System {
     }
 }
 
-pub(super) type Connector = HttpsConnector<Guarded>;
+pub(super) type Connector = HttpsConnector<AllowedConnector>;
 
-/// Connects, with TLS where the URL wants that, by the authorities that are compiled in.
-pub(super) fn connector(resolver: Arc<dyn Resolve>, allows: Judge, timeout: Duration) -> Connector {
-    let mut connector = HttpConnector::new_with_resolver(Judged { resolver, allows });
+/// Connects, with TLS if the URL needs it, using the compiled-in certificate authorities.
+pub(super) fn connector(
+    resolver: Arc<dyn Resolve>,
+    allows: IsAllowed,
+    timeout: Duration,
+) -> Connector {
+    let mut connector = HttpConnector::new_with_resolver(AllowedOnly { resolver, allows });
     connector.enforce_http(false);
     connector.set_connect_timeout(Some(timeout));
     connector.set_nodelay(true);
@@ -50,20 +54,20 @@ pub(super) fn connector(resolver: Arc<dyn Resolve>, allows: Judge, timeout: Dura
         .with_webpki_roots()
         .https_or_http()
         .enable_http1()
-        .wrap_connector(Guarded { connector, allows })
+        .wrap_connector(AllowedConnector { connector, allows })
 }
 
-/// Whether an address may be connected to.
-pub(super) type Judge = fn(IpAddr) -> bool;
+/// Whether the service may connect to an address.
+pub(super) type IsAllowed = fn(IpAddr) -> bool;
 
-/// A resolver that gives only what is allowed.
+/// A resolver that returns allowed addresses only.
 #[derive(Clone)]
-pub(super) struct Judged {
+pub(super) struct AllowedOnly {
     resolver: Arc<dyn Resolve>,
-    allows: Judge,
+    allows: IsAllowed,
 }
 
-impl Service<Name> for Judged {
+impl Service<Name> for AllowedOnly {
     type Response = vec::IntoIter<SocketAddr>;
     type Error = Failure;
     type Future = BoxFuture<'static, Result<Self::Response, Failure>>;
@@ -83,9 +87,9 @@ impl Service<Name> for Judged {
                 found.into_iter().partition(|address| allows(*address));
             match (&allowed[..], &refused[..]) {
                 ([], [refused, ..]) => Err(Failure::Refused(*refused)),
-                ([], []) => Err(Failure::Dns("it has no address".to_owned())),
+                ([], []) => Err(Failure::Dns("the name has no address".to_owned())),
                 _ => {
-                    // The port is that of the URL.
+                    // The port comes from the URL.
                     let allowed = allowed.into_iter().map(|address| (address, 0).into());
                     Ok(allowed.collect::<Vec<_>>().into_iter())
                 }
@@ -94,14 +98,14 @@ impl Service<Name> for Judged {
     }
 }
 
-/// The way to a host, also to one without a name, for which no resolver is asked.
+/// Connects to a host, also to an address literal, for which no resolver is used.
 #[derive(Clone)]
-pub(super) struct Guarded {
-    connector: HttpConnector<Judged>,
-    allows: Judge,
+pub(super) struct AllowedConnector {
+    connector: HttpConnector<AllowedOnly>,
+    allows: IsAllowed,
 }
 
-impl Service<Uri> for Guarded {
+impl Service<Uri> for AllowedConnector {
     type Response = TokioIo<TcpStream>;
     type Error = Failure;
     type Future = BoxFuture<'static, Result<Self::Response, Failure>>;
@@ -129,8 +133,8 @@ impl Service<Uri> for Guarded {
     }
 }
 
-impl fmt::Debug for Guarded {
+impl fmt::Debug for AllowedConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guarded").finish_non_exhaustive()
+        f.debug_struct("AllowedConnector").finish_non_exhaustive()
     }
 }

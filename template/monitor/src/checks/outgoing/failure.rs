@@ -1,4 +1,4 @@
-//! Why there is no answer.
+//! Why there is no response.
 
 use std::error::Error;
 use std::io;
@@ -6,32 +6,32 @@ use std::net::IpAddr;
 
 use hyper_util::client::legacy;
 
-/// What kept a request from being answered, by what can be done about it.
+/// Why a request got no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::checks) enum Failure {
     #[error("{0} is not a public address (monitor.allow_private)")]
     Refused(IpAddr),
-    #[error("the name of the host leads nowhere: {0}")]
+    #[error("cannot resolve the host: {0}")]
     Dns(String),
     #[error("cannot connect: {0}")]
     Connect(String),
-    #[error("no secure connection: {0}")]
+    #[error("TLS failed: {0}")]
     Tls(String),
-    #[error("no answer in time")]
+    #[error("no response in time")]
     Timeout,
-    #[error("the answer is longer than {0} bytes")]
+    #[error("the response is longer than {0} bytes")]
     TooLarge(usize),
     #[error("more than {0} redirects")]
     TooManyRedirects(u32),
-    /// The connection ended before the answer did.
-    #[error("the answer broke off: {0}")]
+    /// The connection ended before the response did.
+    #[error("the response was cut off: {0}")]
     Broken(String),
-    #[error("no HTTP as it must be: {0}")]
+    #[error("malformed HTTP: {0}")]
     Protocol(String),
 }
 
 impl Failure {
-    /// The kind of failure, in a word that stays as it is.
+    /// The kind of failure, as a stable word.
     pub(in crate::checks) fn kind(&self) -> &'static str {
         match self {
             Self::Refused(_) => "refused_address",
@@ -46,7 +46,7 @@ impl Failure {
         }
     }
 
-    /// Whether the same request can come to a better end a moment later.
+    /// Whether a retry may succeed.
     pub(in crate::checks) fn may_be_retried(&self) -> bool {
         matches!(
             self,
@@ -54,7 +54,7 @@ impl Failure {
         )
     }
 
-    /// Whether nobody was there to answer, as far as it tells.
+    /// Whether the host seems to be absent.
     pub(in crate::checks) fn is_silence(&self) -> bool {
         matches!(
             self,
@@ -62,7 +62,7 @@ impl Failure {
         )
     }
 
-    /// Of a connection, before there is TLS on it.
+    /// The failure of a connection, before TLS.
     pub(super) fn of_connecting(error: &(dyn Error + 'static)) -> Self {
         if let Some(failure) = find::<Self>(error) {
             return failure.clone();

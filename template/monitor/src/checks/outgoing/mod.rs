@@ -1,14 +1,13 @@
-//! The one way out: every request that this service sends to others goes through [`Outgoing`].
+//! All outgoing requests of this service go through [`Outgoing`].
 //!
-//! - It ends in time: by its caller's limit, and by the deadline of the request that it is sent for.
-//! - It goes to public addresses only, whatever name, notation or redirect leads elsewhere, unless
-//!   `monitor.allow_private` says otherwise. No proxy from the environment is asked.
-//! - Nobody can make it follow redirects for ever, or keep more of an answer than
-//!   `monitor.answer_limit`.
-//! - It uses a connection again, and keeps `monitor.idle_connections` of them for each host.
-//! - What goes wrong is one of a few kinds ([`Failure`]), and some of them may pass.
+//! - A request ends by its own time limit, and by the deadline of the request that it serves.
+//! - It connects to public addresses only, whatever name, notation or redirect is used, unless
+//!   `monitor.allow_private` is set. Proxies from the environment are ignored.
+//! - The number of redirects is limited, and the body to `monitor.answer_limit`.
+//! - Connections are reused; `monitor.idle_connections` of them are kept for each host.
+//! - Errors have a few kinds ([`Failure`]), and some of them are transient.
 //!
-//! How many requests there are at once, in all and for each host, is for those to say who send them.
+//! Callers limit the number of concurrent requests, in total and for each host.
 
 mod address;
 mod connect;
@@ -28,7 +27,7 @@ use mainstay::settings::{ByteSize, Check, Reader, Section};
 use tokio::time::{Instant, timeout_at};
 use url::{Position, Url};
 
-use connect::{Connector, Judge, Resolve, System, connector};
+use connect::{Connector, IsAllowed, Resolve, System, connector};
 
 pub(super) use failure::Failure;
 
@@ -62,17 +61,17 @@ impl Section for Settings {
     }
 }
 
-/// Who we are.
+/// The `User-Agent` of all requests.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!(
     env!("CARGO_PKG_NAME"),
     "/",
     env!("CARGO_PKG_VERSION")
 ));
 
-/// How long a connection is kept that nobody uses: shorter than most servers keep it.
+/// How long an idle connection is kept: shorter than most servers do.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// A client for HTTP/1.1. All clones have their connections together.
+/// A client for HTTP/1.1. Clones share their connections.
 #[derive(Clone)]
 pub(super) struct Outgoing {
     client: Client<Connector, Body>,
@@ -81,7 +80,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     pub(super) fn new(settings: &Settings) -> Self {
-        let allows: Judge = if settings.allow_private {
+        let allows: IsAllowed = if settings.allow_private {
             |_| true
         } else {
             address::is_public
@@ -89,9 +88,9 @@ impl Outgoing {
         Self::with(settings, Arc::new(System), allows)
     }
 
-    fn with(settings: &Settings, resolver: Arc<dyn Resolve>, allows: Judge) -> Self {
+    fn with(settings: &Settings, resolver: Arc<dyn Resolve>, allows: IsAllowed) -> Self {
         Self {
-            // Each connection has a task that ends with it, and at the latest with the client.
+            // Each connection has a task that ends with it, at the latest with the client.
             client: Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(IDLE)
@@ -101,8 +100,8 @@ impl Outgoing {
         }
     }
 
-    /// Asks for this, and for what it redirects to. There is no more time for all of it, the body
-    /// included, than `within`, nor than whoever waits for it has.
+    /// Requests a URL and follows redirects. The whole exchange, the body included, ends after `within`, and
+    /// by the deadline of the current request.
     pub(super) async fn get(&self, url: &Url, within: Duration) -> Result<Answer, Failure> {
         let left = Context::time_left().unwrap_or(Duration::MAX);
         let deadline = Instant::now() + within.min(left);
@@ -133,7 +132,7 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-/// What may stand before an `@` is not sent: it would be in the log of whoever is between.
+/// The request. Credentials in the URL are not sent, because proxies might log them.
 fn request(url: &Url) -> Result<Request<Body>, Failure> {
     let rest = &url[Position::BeforeHost..Position::AfterQuery];
     let mut request = Request::get([url.scheme(), "://", rest].concat())
@@ -146,7 +145,7 @@ fn request(url: &Url) -> Result<Request<Body>, Failure> {
     request.map_err(|error| Failure::Protocol(error.to_string()))
 }
 
-/// Where it leads to, if it leads on.
+/// The target of a redirect, if the response is one.
 fn redirect(from: &Url, answer: &Response<Incoming>) -> Result<Option<Url>, Failure> {
     let leads_on = matches!(
         answer.status(),
@@ -162,11 +161,11 @@ fn redirect(from: &Url, answer: &Response<Incoming>) -> Result<Option<Url>, Fail
     let next = str::from_utf8(location.as_bytes()).ok();
     let next = next.and_then(|next| from.join(next).ok());
     let next = next.filter(|next| matches!(next.scheme(), "http" | "https"));
-    let nowhere = || Failure::Protocol("it redirects to what is no URL of the web".to_owned());
+    let nowhere = || Failure::Protocol("the redirect leads to no HTTP URL".to_owned());
     next.map(Some).ok_or_else(nowhere)
 }
 
-/// An answer, of which the body has not been read yet.
+/// A response whose body is not read yet.
 #[derive(Debug)]
 pub(super) struct Answer {
     response: Response<Incoming>,
@@ -179,7 +178,7 @@ impl Answer {
         self.response.status()
     }
 
-    /// The body. Of one that is too large nothing is read beyond the limit, and its connection is closed.
+    /// Reads the body. Beyond the limit nothing is read, and the connection is closed.
     pub(super) async fn read(self) -> Result<Bytes, Failure> {
         let body = self.response.into_body();
         let least = usize::try_from(body.size_hint().lower());

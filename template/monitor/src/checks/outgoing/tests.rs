@@ -1,4 +1,4 @@
-//! Requests to a peer on this machine, which is public here.
+//! Requests to a peer on this machine, whose address is allowed here.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,7 +15,7 @@ use crate::checks::peer::{Event, Peer, Reply, answer};
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
-/// Longer than anything here takes; only a failure waits for it.
+/// Longer than any operation takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(in crate::checks) fn settings() -> Settings {
@@ -28,7 +28,7 @@ pub(in crate::checks) fn settings() -> Settings {
     }
 }
 
-/// Answers one list after the other, and the last one for ever.
+/// Returns one list of addresses after the other, and the last one for ever.
 struct Names(Mutex<Vec<Vec<IpAddr>>>);
 
 impl Names {
@@ -38,7 +38,7 @@ impl Names {
         )))
     }
 
-    /// How many lists have not been given yet.
+    /// The number of lists that were not returned yet.
     fn left(&self) -> usize {
         self.0.lock().unwrap().len()
     }
@@ -51,7 +51,7 @@ impl Resolve for Names {
     }
 }
 
-/// A client for which this machine is out there, and no other.
+/// A client that may connect to this machine only.
 fn outgoing(names: Arc<Names>) -> Outgoing {
     Outgoing::with(&settings(), names, |address| address == HERE)
 }
@@ -72,10 +72,10 @@ fn named(peer: &Peer) -> Url {
 }
 
 #[tokio::test]
-async fn an_answer_is_what_was_sent_and_we_say_who_we_are() {
+async fn request_has_a_user_agent_and_response_is_unchanged() {
     let peer = Peer::always(answer("418 I'm a teapot", "", "short and stout")).await;
     let mut url = peer.url("/pot?full#half");
-    url.set_username("somebody").unwrap();
+    url.set_username("alice").unwrap();
 
     let (status, body) = get(&url).await.unwrap();
 
@@ -89,7 +89,7 @@ async fn an_answer_is_what_was_sent_and_we_say_who_we_are() {
     let agent = concat!("user-agent: ", env!("CARGO_PKG_NAME"), "/");
     assert!(head.contains(agent), "{head}");
     assert!(
-        !head.contains("somebody") && !head.contains("traceparent"),
+        !head.contains("alice") && !head.contains("traceparent"),
         "{head}"
     );
 }
@@ -113,7 +113,7 @@ async fn outgoing_request_inherits_trace_and_deadline() {
 }
 
 #[tokio::test]
-async fn a_connection_is_used_again() {
+async fn connection_is_reused() {
     let peer = Peer::always(answer("200 OK", "", "hello")).await;
     let outgoing = outgoing(Names::lead_to(&[]));
     for _ in 0..3 {
@@ -127,11 +127,11 @@ async fn a_connection_is_used_again() {
 }
 
 #[tokio::test]
-async fn of_a_body_that_is_too_large_nothing_more_is_taken() {
+async fn body_is_not_read_beyond_its_limit() {
     let fits = Peer::always(answer("200 OK", "", &"x".repeat(1000))).await;
     assert_eq!(get(&fits.url("/")).await.unwrap().1.len(), 1000);
 
-    // Told beforehand; the rest never comes, and is not waited for.
+    // The length is announced. The rest never comes, and is not awaited.
     let told = "HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n";
     let told = Peer::always(Reply::Bytes(told.to_owned())).await;
     assert_eq!(get(&told.url("/")).await, Err(Failure::TooLarge(1000)));
@@ -145,8 +145,8 @@ async fn of_a_body_that_is_too_large_nothing_more_is_taken() {
 }
 
 #[tokio::test]
-async fn a_peer_whose_body_has_no_end_is_left() {
-    // Everything up to the end of the connection is the body.
+async fn endless_body_is_cut_off() {
+    // The body ends with the connection.
     let peer = Peer::always(Reply::Endless(format!(
         "HTTP/1.1 200 OK\r\n\r\n{}",
         "x".repeat(500)
@@ -159,7 +159,7 @@ async fn a_peer_whose_body_has_no_end_is_left() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_comes_is_waited_for_until_the_deadline() {
+async fn missing_body_is_awaited_until_the_deadline() {
     let promised = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n".to_owned();
     let peer = Peer::always(Reply::Bytes(promised)).await;
     let (outgoing, url) = (outgoing(Names::lead_to(&[])), peer.url("/"));
@@ -172,8 +172,8 @@ async fn a_body_that_never_comes_is_waited_for_until_the_deadline() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_and_counted() {
-    // /3 leads to /2, that to /1, and that to /0, which is an answer.
+async fn redirects_are_followed_and_limited() {
+    // /3 redirects to /2, /2 to /1, and /1 to /0, which responds.
     let peer = Peer::new(|head| {
         let number: u32 = head[5..6].parse().unwrap();
         match number.checked_sub(1) {
@@ -190,7 +190,7 @@ async fn redirects_are_followed_and_counted() {
 }
 
 #[tokio::test]
-async fn a_redirect_leads_to_nothing_that_is_not_public() {
+async fn redirect_to_a_private_address_is_refused() {
     for (location, expected) in [
         (
             "http://169.254.169.254/latest/meta-data",
@@ -204,7 +204,7 @@ async fn a_redirect_leads_to_nothing_that_is_not_public() {
         ("http://inside.example/", Failure::Refused(METADATA)),
         (
             "file:///etc/passwd",
-            Failure::Protocol("it redirects to what is no URL of the web".to_owned()),
+            Failure::Protocol("the redirect leads to no HTTP URL".to_owned()),
         ),
     ] {
         let header = format!("location: {location}\r\n");
@@ -218,7 +218,7 @@ async fn a_redirect_leads_to_nothing_that_is_not_public() {
 }
 
 #[tokio::test]
-async fn no_notation_of_an_address_leads_inside() {
+async fn private_address_is_refused_in_any_notation() {
     let peer = Peer::always(answer("200 OK", "", "")).await;
     let outgoing = Outgoing::new(&settings());
     let port = peer.address.port();
@@ -253,7 +253,7 @@ async fn no_notation_of_an_address_leads_inside() {
 }
 
 #[tokio::test]
-async fn where_it_is_allowed_private_addresses_are_asked() {
+async fn allow_private_allows_private_addresses() {
     let peer = Peer::always(answer("204 No Content", "", "")).await;
     let outgoing = Outgoing::new(&Settings {
         allow_private: true,
@@ -264,9 +264,9 @@ async fn where_it_is_allowed_private_addresses_are_asked() {
 }
 
 #[tokio::test]
-async fn the_address_that_was_judged_is_the_one_that_is_used() {
+async fn checked_address_is_the_one_that_is_used() {
     let peer = Peer::always(answer("200 OK", "connection: close\r\n", "")).await;
-    // A name that is public when it is judged, and leads inside when it is asked for again.
+    // A name that is public when it is checked, and private when it is resolved again.
     let names = Names::lead_to(&[&[HERE], &[METADATA]]);
     let outgoing = outgoing(Arc::clone(&names));
 
@@ -278,15 +278,15 @@ async fn the_address_that_was_judged_is_the_one_that_is_used() {
 }
 
 #[tokio::test]
-async fn of_several_addresses_those_inside_are_left_out() {
+async fn private_addresses_of_a_name_are_skipped() {
     let peer = Peer::always(answer("200 OK", "", "")).await;
     let outgoing = outgoing(Names::lead_to(&[&[METADATA, HERE]]));
     assert!(ask(&outgoing, &named(&peer)).await.is_ok());
 }
 
 #[tokio::test]
-async fn what_goes_wrong_is_of_a_kind() {
-    // A port that is nobody else's, and on which nobody listens.
+async fn each_failure_has_a_kind() {
+    // A reserved port without a listener.
     let deaf = TcpSocket::new_v4().unwrap();
     deaf.bind((HERE, 0).into()).unwrap();
     let closed = format!("http://{}/", deaf.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! More than one attempt at the same thing: one after the other, and one beside the other.
+//! More than one attempt: retries, and hedged requests.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::Settings;
 /// The longest pause, before its jitter.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Makes attempts until one succeeds, as long as what fails `may_pass` and the next one is affordable.
+/// Retries while failures are transient and the budget allows it.
 pub(super) async fn retried<T, E, F: Future<Output = Result<T, E>>>(
     attempt: impl FnMut() -> F,
     settings: &Settings,
@@ -23,13 +23,13 @@ pub(super) async fn retried<T, E, F: Future<Output = Result<T, E>>>(
         .with_max_delay(LONGEST.max(settings.retry_pause))
         .with_max_times(settings.retries)
         .with_jitter();
-    // After the last one there is no pause, and nothing that would have to be paid for.
+    // There is no pause after the last attempt, and it costs nothing.
     let paid = |_: &E, pause: Option<Duration>| pause.filter(|_| affords());
     attempt.retry(pauses).when(may_pass).adjust(paid).await
 }
 
-/// Makes an attempt, and another one beside it if the first takes longer than `after` and the second
-/// is affordable. The first success wins, and the last failure counts.
+/// Makes a second attempt beside the first if that takes longer than `after` and the budget allows it. The
+/// first success wins; if both fail, the last failure counts.
 pub(super) async fn hedged<T, E, F: Future<Output = Result<T, E>>>(
     attempt: impl Fn() -> F,
     after: Option<Duration>,

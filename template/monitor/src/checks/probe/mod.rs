@@ -1,11 +1,12 @@
-//! One check of one URL: is it up, and how long does it take to say so?
+//! One check of one URL: is it up, and how long does its response take?
 //!
-//! - It has its time, in which all of its attempts are made: without an answer by then, it is down. Whoever asks may
-//!   have less. What that cuts comes out as the attempts before have; where none has ended by then, nothing is known.
-//! - What may pass is tried again, after a pause that grows and is never the same.
-//! - An attempt that is slow gets a second one beside it. Whichever is answered first counts, and the
-//!   other is dropped (a hedge).
-//! - Whatever is sent besides first attempts is paid for from one [`Budget`] for all checks.
+//! - A check has a timeout for all its attempts. Without a response by then, it is down. The caller's
+//!   deadline may be shorter: it ends the check with the failure of the attempts before. Without any, the
+//!   result is unknown.
+//! - Transient failures are retried, after a growing pause with jitter.
+//! - A slow attempt gets a second one beside it. The first response counts, and the other attempt is dropped
+//!   (hedging).
+//! - All further attempts take from one [`Budget`] that all checks share.
 
 mod attempts;
 
@@ -50,7 +51,7 @@ impl Section for Settings {
     }
 }
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     Up {
@@ -66,16 +67,16 @@ pub(super) enum Verdict {
 /// Why something is down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// It says so itself.
+    /// The status of the response.
     Status(StatusCode),
-    /// There was no answer.
+    /// There was no response.
     Failure(Failure),
-    /// Nothing on its host has answered lately: it was not asked.
+    /// The breaker of its host is open: there was no request.
     Host,
 }
 
 impl Reason {
-    /// In a word that stays as it is.
+    /// A stable word.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Status(_) => "status",
@@ -103,7 +104,7 @@ impl Verdict {
         matches!(self, Self::Up { .. })
     }
 
-    /// Why it is down, in a word that stays as it is.
+    /// Why it is down, as a stable word.
     pub(super) fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Up { .. } => None,
@@ -111,7 +112,7 @@ impl Verdict {
         }
     }
 
-    /// The status of the answer, if there was one.
+    /// The status of the response, if there was one.
     pub(super) fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Up { status, .. }
@@ -129,7 +130,7 @@ impl Verdict {
         }
     }
 
-    /// Whether the host is there, as far as this tells: it has answered, or it was not for it to do so.
+    /// Whether the host is present: it has responded, or the failure was not its own.
     pub(super) fn speaks_for_host(&self) -> bool {
         match self {
             Self::Up { .. } => true,
@@ -149,13 +150,13 @@ pub(super) struct Probe {
     settings: Settings,
 }
 
-/// What is to be asked, and how long it may take.
+/// The URL to check, and its time limits.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
     pub(super) url: Url,
-    /// For an answer, with all attempts.
+    /// The timeout, for all attempts.
     pub(super) timeout: Duration,
-    /// Of whoever asks.
+    /// The deadline of the caller.
     pub(super) deadline: Instant,
 }
 
@@ -168,7 +169,7 @@ impl Probe {
         }
     }
 
-    /// How it comes out: if it has had its time, or an attempt has ended before the deadline.
+    /// The result, if the timeout has passed, or an attempt has ended before the deadline.
     pub(super) async fn check(&self, question: &Question) -> Option<Verdict> {
         let began = Instant::now();
         let is_over = began + question.timeout;
@@ -176,7 +177,7 @@ impl Probe {
         let last = Last::until(deadline);
         self.budget.earn();
         numbers::attempt("first");
-        // In a place of its own: those around it have room for several, and are moved about with that.
+        // Boxed, because the surrounding futures contain several of these.
         let one = || Box::pin(self.attempt(question, &last));
         let after = self.settings.hedge_after;
         let hedged = || attempts::hedged(one, after, || self.affords("hedge"));
@@ -202,7 +203,7 @@ impl Probe {
         asked.inspect_err(|reason| last.note(reason))
     }
 
-    /// One request. Its answer is what counts, also if more comes with it than is read.
+    /// One request. The status of the response counts, also if the body exceeds the limit.
     async fn request(&self, question: &Question) -> Result<(StatusCode, Duration), Reason> {
         let began = Instant::now();
         let answer = self.outgoing.get(&question.url, question.timeout).await;
@@ -225,7 +226,7 @@ impl Probe {
     }
 }
 
-/// How the last attempt has failed that has ended before the deadline.
+/// The failure of the last attempt that ended before the deadline.
 #[derive(Debug)]
 struct Last {
     deadline: Instant,

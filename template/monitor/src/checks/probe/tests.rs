@@ -1,4 +1,4 @@
-//! Attempts under paused time, and checks of a peer that answers as it is told to.
+//! Attempts under paused time, and checks of a scripted peer.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use crate::checks::peer::{Event, Peer, Reply, answer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Longer than anything here takes; only a failure waits for it.
+/// Longer than any operation takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(in crate::checks) fn settings() -> Settings {
@@ -24,7 +24,7 @@ pub(in crate::checks) fn settings() -> Settings {
     }
 }
 
-/// Fails as often as this, and then succeeds.
+/// Fails this often, then succeeds.
 fn fails(times: u32) -> (Cell<u32>, impl Fn(&Cell<u32>) -> Result<u32, &'static str>) {
     let attempt = move |attempts: &Cell<u32>| {
         attempts.set(attempts.get() + 1);
@@ -37,7 +37,7 @@ fn fails(times: u32) -> (Cell<u32>, impl Fn(&Cell<u32>) -> Result<u32, &'static 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_pass_is_tried_again_after_pauses_that_grow() {
+async fn transient_failure_is_retried_with_backoff() {
     let (attempts, attempt) = fails(2);
     let began = Instant::now();
 
@@ -50,7 +50,7 @@ async fn what_may_pass_is_tried_again_after_pauses_that_grow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pauses_are_never_the_same() {
+async fn retry_pauses_have_jitter() {
     let mut all = Vec::new();
     for _ in 0..10 {
         let (attempts, attempt) = fails(1);
@@ -65,14 +65,14 @@ async fn pauses_are_never_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_pass_is_not_tried_again() {
+async fn permanent_failure_is_not_retried() {
     let (attempts, attempt) = fails(1);
     let done = retried(async || attempt(&attempts), &settings(), |_| false, || true).await;
     assert_eq!((done, attempts.get()), (Err("not yet"), 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_retry_is_paid_for_and_nothing_else() {
+async fn only_retries_take_from_the_budget() {
     let (attempts, attempt) = fails(9);
     let paid = Cell::new(0);
     let pays = || {
@@ -87,7 +87,7 @@ async fn each_retry_is_paid_for_and_nothing_else() {
     assert_eq!((done, attempts.get()), (Err("not yet"), 1));
 }
 
-/// Counts those that have begun, and those that are under way.
+/// Counts the attempts that have begun, and those that run.
 #[derive(Default)]
 struct Attempts {
     begun: Cell<usize>,
@@ -103,7 +103,7 @@ impl Drop for Alive<'_> {
 }
 
 impl Attempts {
-    /// Each takes its time, and comes to its end.
+    /// An attempt that takes this long and succeeds.
     async fn make(&self, all: &[(Duration, Result<u32, u32>)]) -> Result<u32, u32> {
         let (time, end) = all[self.begun.get()];
         self.begun.set(self.begun.get() + 1);
@@ -127,7 +127,7 @@ async fn slow_attempt_gets_a_hedge_and_the_loser_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_quick_is_alone_and_so_is_one_without_the_means() {
+async fn quick_or_unaffordable_attempt_gets_no_hedge() {
     for (time, after, means) in [
         (SECOND, Some(2 * SECOND), true),
         (3 * SECOND, Some(2 * SECOND), false),
@@ -143,7 +143,7 @@ async fn one_that_is_quick_is_alone_and_so_is_one_without_the_means() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_attempts_the_one_that_fails_leaves_it_to_the_other() {
+async fn failed_attempt_leaves_the_result_to_the_other() {
     for (first, second, end) in [
         ((3 * SECOND, Err(1)), (4 * SECOND, Ok(2)), Ok(2)),
         ((9 * SECOND, Ok(1)), (SECOND, Err(2)), Ok(1)),
@@ -191,7 +191,7 @@ async fn requests(peer: &Peer) -> usize {
 }
 
 #[tokio::test]
-async fn what_answers_is_up_or_down_by_its_status() {
+async fn status_decides_between_up_and_down() {
     for (status, is_up, asked) in [
         ("200 OK", true, 1),
         ("204 No Content", true, 1),
@@ -209,7 +209,7 @@ async fn what_answers_is_up_or_down_by_its_status() {
 }
 
 #[tokio::test]
-async fn what_comes_back_while_it_is_asked_again_is_up() {
+async fn target_that_recovers_during_retries_is_up() {
     let asked = AtomicU32::new(0);
     let peer = Peer::new(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
         0 => Reply::Last(String::new()),
@@ -222,14 +222,14 @@ async fn what_comes_back_while_it_is_asked_again_is_up() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_longer_than_what_is_read_of_it_is_up() {
+async fn page_longer_than_the_limit_is_up() {
     let peer = Peer::always(answer("200 OK", "", &"x".repeat(5000))).await;
     let verdict = check(&quick(), &peer).await;
     assert!(matches!(verdict, Verdict::Up { .. }), "{verdict:?}");
 }
 
 #[tokio::test]
-async fn all_checks_have_one_budget_for_what_comes_on_top() {
+async fn checks_share_one_budget_for_further_attempts() {
     let peer = Peer::always(answer("503 Service Unavailable", "", "")).await;
     let probe = probe(&Settings {
         retry_percent: 0,
@@ -242,7 +242,7 @@ async fn all_checks_have_one_budget_for_what_comes_on_top() {
 }
 
 #[tokio::test]
-async fn the_peer_sees_that_the_loser_is_dropped() {
+async fn losing_attempt_is_disconnected() {
     let asked = AtomicU32::new(0);
     let peer = Peer::new(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
         0 => Reply::Silence,
@@ -261,9 +261,9 @@ async fn the_peer_sees_that_the_loser_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_check_ends_by_its_deadline() {
+async fn check_ends_by_its_deadline() {
     let peer = Peer::always(Reply::Silence).await;
-    // Also if there would be as much time for its first attempt.
+    // Also if its first attempt could take as long.
     for timeout in [PATIENCE, SECOND] {
         let began = Instant::now();
         let question = Question {

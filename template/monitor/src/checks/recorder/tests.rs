@@ -14,10 +14,10 @@ const SETTINGS: Settings = Settings {
     batch_delay: Duration::from_secs(1),
 };
 
-/// When it was written, and the targets in it.
+/// The time of a transaction, and its targets.
 type Batch = (Duration, Vec<i64>);
 
-/// What has been written.
+/// The transactions.
 #[derive(Clone)]
 struct Database {
     written: Arc<Lock<Vec<Batch>>>,
@@ -37,7 +37,7 @@ impl Database {
     }
 
     async fn write(self, batch: Arc<[Report]>) -> Result<(), &'static str> {
-        // A transaction takes a while, and may be cut off in it.
+        // A transaction takes time, and may be cancelled meanwhile.
         sleep(Duration::from_millis(10)).await;
         if *self.is_away.borrow() {
             return Err("the database is away");
@@ -75,7 +75,7 @@ async fn recorder(supervisor: &Supervisor) -> (Database, Reports) {
     let written = database.clone();
     let write = move |batch| written.clone().write(batch);
     let reports = start(supervisor, SETTINGS, write).unwrap();
-    // What a stop finds not even begun is not begun any more.
+    // A stop does not begin a write that has not begun.
     tokio::task::yield_now().await;
     (database, reports)
 }
@@ -88,7 +88,7 @@ fn report(target: i64) -> Report {
 }
 
 #[tokio::test(start_paused = true)]
-async fn results_are_written_when_there_are_many_or_after_a_while() {
+async fn results_are_written_in_batches_or_after_the_delay() {
     let supervisor = Supervisor::new();
     let (database, reports) = recorder(&supervisor).await;
     for target in 0..4 {
@@ -97,12 +97,12 @@ async fn results_are_written_when_there_are_many_or_after_a_while() {
 
     database.has(4).await;
 
-    // Three at once, and the fourth when it has waited.
+    // Three at once, and the fourth after the delay.
     assert_eq!(database.written(), [(10, vec![0, 1, 2]), (1020, vec![3])]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_stop_all_that_was_handed_over_is_written() {
+async fn stop_writes_all_results_handed_over() {
     let supervisor = Supervisor::new();
     let (database, reports) = recorder(&supervisor).await;
     for target in 0..8 {
@@ -116,7 +116,7 @@ async fn at_the_stop_all_that_was_handed_over_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn results_wait_in_memory_while_the_database_is_away() {
+async fn results_stay_in_memory_while_the_database_is_away() {
     let supervisor = Supervisor::new();
     let (database, reports) = recorder(&supervisor).await;
     database.is_away.send_replace(true);
@@ -136,7 +136,7 @@ async fn results_wait_in_memory_while_the_database_is_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_stop_a_database_that_comes_back_has_it_all() {
+async fn stop_writes_once_the_database_is_back() {
     let supervisor = Supervisor::new();
     let (database, reports) = recorder(&supervisor).await;
     database.is_away.send_replace(true);
@@ -155,7 +155,7 @@ async fn at_the_stop_a_database_that_comes_back_has_it_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_stop_what_cannot_be_written_is_told() {
+async fn stop_reports_results_it_cannot_write() {
     let supervisor = Supervisor::new();
     let (database, reports) = recorder(&supervisor).await;
     database.is_away.send_replace(true);
@@ -165,7 +165,7 @@ async fn at_the_stop_what_cannot_be_written_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_started_again_has_lost_nothing() {
+async fn restarted_recorder_has_lost_nothing() {
     let supervisor = Supervisor::new();
     let (database, reports) = recorder(&supervisor).await;
     database.is_away.send_replace(true);

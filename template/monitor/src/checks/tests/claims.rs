@@ -1,4 +1,4 @@
-//! What is claimed is queued, and what is queued is claimed, whatever comes between.
+//! Every claimed check is queued, and every queued check is claimed, also after cancellation.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,11 +8,11 @@ use mainstay::database::Engine as _;
 use tokio::time::{advance, pause, resume, sleep, timeout};
 
 use super::super::queue::Lane;
-use super::super::schedule::Wish;
+use super::super::schedule::Requested;
 use super::*;
 use crate::settings::Engine;
 
-/// Does it until it has been looked at so often, and nothing is ready yet; says whether it came to its end.
+/// Polls a future until it was pending this often; returns whether it completed.
 async fn cut<T>(after: usize, work: impl Future<Output = T>) -> bool {
     let mut work = pin!(work);
     let mut looks = 0;
@@ -28,17 +28,17 @@ async fn cut<T>(after: usize, work: impl Future<Output = T>) -> bool {
 }
 
 impl Fixture {
-    /// How many checks somebody has a lease of.
+    /// The number of leases.
     async fn leased(&self) -> i64 {
         let query = sqlx::query_scalar("SELECT count(*) FROM schedule WHERE leased_until > 0");
-        // Whoever writes waits for those who do: nothing of what was begun is left then.
+        // Writers wait for each other, so that earlier transactions have ended.
         let mut transaction = self.watched.database.begin().await.unwrap();
         query.fetch_one(&mut *transaction).await.unwrap()
     }
 
-    /// As many as wait have a lease, then nobody has one any more.
+    /// Asserts that there are as many leases as queued checks, and no lease afterwards.
     async fn settled(&self, replica: &mut Replica) {
-        replica.schedule.takings.wait().await;
+        replica.schedule.claims.wait().await;
         let leased = self.leased().await;
         let next = || unconstrained(replica.waiting.next()).now_or_never();
         let queued = std::iter::from_fn(next).count();
@@ -50,14 +50,14 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn wherever_a_turn_is_dropped_what_it_has_claimed_is_queued() {
+async fn dropped_run_queues_all_that_it_has_claimed() {
     let fixture = Fixture::new().await;
     fixture.watched.add(3).await;
     let mut replica = fixture.replica(10);
-    let (now, work) = (Moment::now(), Work::default());
+    let (now, work) = (Timestamp::now(), Work::default());
     for after in 0.. {
         let (schedule, work) = (replica.schedule.clone(), &work);
-        let is_whole = cut(after, schedule.turn(|| now, work)).await;
+        let is_whole = cut(after, schedule.run_once(|| now, work)).await;
         fixture.settled(&mut replica).await;
         if is_whole {
             break;
@@ -70,12 +70,12 @@ async fn stop_drops_waiting_claims_and_awaits_those_under_way() {
     let fixture = Fixture::new().await;
     fixture.watched.add(1).await;
     let (supervisor, replica) = (Supervisor::new(), fixture.replica(10));
-    // Nobody else can write.
+    // Blocks all other writers.
     let held = fixture.watched.database.begin().await.unwrap();
-    let taking = replica.schedule.takings.token();
+    let commit = replica.schedule.claims.token();
     replica
         .schedule
-        .run_by(&supervisor, &Work::default())
+        .spawn(&supervisor, &Work::default())
         .unwrap();
     let has_begun = async {
         while supervisor.statuses()[0].runs == 0 {
@@ -90,10 +90,10 @@ async fn stop_drops_waiting_claims_and_awaits_those_under_way() {
         (aborted, is_taken.load(Ordering::Relaxed))
     };
     let taken = async {
-        // Time enough for a stop that does not wait.
+        // Enough time for a stop that does not wait.
         sleep(Duration::from_millis(100)).await;
         is_taken.store(true, Ordering::Relaxed);
-        drop(taking);
+        drop(commit);
     };
     let (stopped, ()) = tokio::join!(stop, taken);
 
@@ -102,14 +102,14 @@ async fn stop_drops_waiting_claims_and_awaits_those_under_way() {
 }
 
 #[tokio::test]
-async fn wherever_a_client_leaves_its_wish_is_queued_if_it_is_claimed() {
+async fn cancelled_request_is_queued_if_claimed() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.add(1).await[0];
     let mut replica = fixture.replica(10);
-    let now = Moment::now();
+    let now = Timestamp::now();
     for after in 0.. {
         let schedule = replica.schedule.clone();
-        let is_whole = cut(after, schedule.wish(target, now)).await;
+        let is_whole = cut(after, schedule.request(target, now)).await;
         fixture.settled(&mut replica).await;
         if is_whole {
             break;
@@ -118,11 +118,11 @@ async fn wherever_a_client_leaves_its_wish_is_queued_if_it_is_claimed() {
 }
 
 #[tokio::test]
-async fn a_wish_whose_claim_does_not_last_is_not_made() {
+async fn request_whose_claim_fails_is_not_queued() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.schedule(1).await[0];
     let replica = fixture.replica(10);
-    // Something refers to the target as nobody has it, which is looked at in the end.
+    // A row refers to a target that does not exist, which the commit detects.
     for statement in [
         "CREATE UNIQUE INDEX one_lease ON schedule (leased_until)",
         "CREATE TABLE referring (lease BIGINT REFERENCES schedule (leased_until) DEFERRABLE INITIALLY DEFERRED)",
@@ -131,7 +131,7 @@ async fn a_wish_whose_claim_does_not_last_is_not_made() {
         fixture.watched.run(statement).await;
     }
 
-    let wish = replica.schedule.wish(target, Moment::now()).await;
+    let wish = replica.schedule.request(target, Timestamp::now()).await;
 
     assert!(wish.is_err(), "{wish:?}");
     assert_eq!(replica.queue.room(Lane::Manual), 10);
@@ -139,27 +139,31 @@ async fn a_wish_whose_claim_does_not_last_is_not_made() {
 }
 
 #[tokio::test]
-async fn a_wish_that_is_granted_is_queued() {
+async fn accepted_request_is_queued() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.add(1).await[0];
     let replica = fixture.replica(10);
-    let wish = replica.schedule.wish(target, Moment::now()).await.unwrap();
-    assert_eq!(wish, Wish::Granted);
+    let wish = replica
+        .schedule
+        .request(target, Timestamp::now())
+        .await
+        .unwrap();
+    assert_eq!(wish, Requested::Queued);
     assert_eq!(replica.queue.room(Lane::Manual), 9);
 }
 
 #[tokio::test]
-async fn each_part_of_a_long_turn_has_its_own_time() {
+async fn each_part_of_a_long_run_has_its_own_time() {
     let fixture = Fixture::new().await;
     fixture.watched.add(250).await;
     let mut slow = fixture.replica(300);
-    let (now, work) = (Moment::now(), Work::default());
+    let (now, work) = (Timestamp::now(), Work::default());
     let began = Instant::now();
-    // As if each part, and what is before them, took this long.
+    // As if each part took this long.
     let takes = Duration::from_secs(20);
     let parts = AtomicU64::new(0);
     let clock = || {
-        assert_eq!(work.goes_on(), Ok(()));
+        assert_eq!(work.check_progress(), Ok(()));
         pause();
         advance(takes).now_or_never();
         resume();
@@ -168,13 +172,13 @@ async fn each_part_of_a_long_turn_has_its_own_time() {
     };
     work.scheduled();
 
-    slow.schedule.turn(clock, &work).await.unwrap();
+    slow.schedule.run_once(clock, &work).await.unwrap();
 
     assert_eq!(parts.into_inner(), 4);
     let next = || unconstrained(slow.waiting.next()).now_or_never();
     let claimed: Vec<_> = std::iter::from_fn(next).map(due).collect();
     assert_eq!(claimed.len(), 250);
-    // Each time, the leases of those before have run out.
+    // Each time, the earlier leases have expired.
     for (part, free) in [(1, 0), (2, 100), (3, 100)] {
         let almost = HELD.saturating_sub(Duration::from_millis(1));
         let then = now.after(almost + takes * part);
@@ -185,16 +189,16 @@ async fn each_part_of_a_long_turn_has_its_own_time() {
 }
 
 #[tokio::test]
-async fn a_target_that_somebody_is_changing_is_checked_nevertheless() {
+async fn target_locked_by_an_update_is_checked() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.schedule(1).await[0];
     let mut transaction = fixture.watched.database.begin().await.unwrap();
     let query = sqlx::query("UPDATE targets SET name = 'new' WHERE id = $1").bind(target);
     query.execute(&mut *transaction).await.unwrap();
-    // Where rows are not locked, who writes waits for who writes.
+    // Without row locks, writers wait for each other.
     let is_alone = Engine::skip_locked("s").is_empty();
     let changing = (!is_alone).then_some(transaction);
 
-    assert_eq!(fixture.replica(1).takes(Moment::now()).await.len(), 1);
+    assert_eq!(fixture.replica(1).takes(Timestamp::now()).await.len(), 1);
     drop(changing);
 }

@@ -1,4 +1,4 @@
-//! All results of a target, in one answer.
+//! Exports of all results of a target.
 
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -18,17 +18,17 @@ fn all() -> Span {
     serde_json::from_str("{}").unwrap()
 }
 
-/// The seconds in which they were due.
+/// The due times, in seconds.
 fn seconds(lines: &[Value]) -> Vec<i64> {
     let due = lines.iter().map(|line| line["due_at"].clone());
-    due.map(|due| serde_json::from_value::<Moment>(due).unwrap().0 / 1000)
+    due.map(|due| serde_json::from_value::<Timestamp>(due).unwrap().0 / 1000)
         .collect()
 }
 
 #[tokio::test]
-async fn an_export_has_every_result_once_in_the_shape_of_the_list() {
+async fn export_has_every_result_once_as_in_the_list() {
     let fixture = Fixture::new().await;
-    // One chunk less one, one, and more: where one ends, nothing is lost or told twice.
+    // One result less than a chunk, a chunk, and more: nothing is lost or repeated between chunks.
     for count in [999, 1000, 1001, 2500] {
         let target = with_results(&fixture, count).await;
         let (head, body) = fixture
@@ -48,7 +48,7 @@ async fn an_export_has_every_result_once_in_the_shape_of_the_list() {
 }
 
 #[tokio::test]
-async fn an_export_keeps_to_its_bounds_and_refuses_what_are_none() {
+async fn export_keeps_its_bounds_and_refuses_wrong_ones() {
     let fixture = Fixture::new().await;
     let target = with_results(&fixture, 60).await;
     let get = async |query: &str| {
@@ -87,7 +87,7 @@ async fn export_reads_on_demand_and_holds_no_connection() {
     assert_eq!(lines(&first).len(), 1000);
     assert_eq!(fixture.watched.database.holders(), [""; 0]);
 
-    // Had more been read, it would still come.
+    // If more had been read, it would still come.
     fixture.watched.run("DELETE FROM checks").await;
     assert!(stream.next().await.is_none());
 }
@@ -108,7 +108,7 @@ async fn export_that_fails_midway_does_not_end_as_if_complete() {
     assert!(stream.next().await.unwrap().is_err());
     assert!(stream.next().await.is_none());
 
-    // What goes wrong at once is a problem.
+    // The first error is a problem.
     let (head, _) = fixture
         .get(&format!("/v1/targets/{target}/checks.ndjson"))
         .await;

@@ -1,4 +1,4 @@
-//! The service knows whether it does its work.
+//! The health check `monitor`.
 
 use mainstay::health;
 use mainstay::lifecycle::Lifecycle;
@@ -7,7 +7,7 @@ use tokio::time::{advance, pause, resume, sleep, timeout};
 use super::*;
 use work::LATE;
 
-/// As if that much time had gone by, in which nothing else has happened.
+/// As if this much time had passed without any other event.
 async fn later(time: Duration) {
     pause();
     advance(time).await;
@@ -15,20 +15,20 @@ async fn later(time: Duration) {
 }
 
 async fn until_it_goes_on(work: &Work) {
-    let goes_on = async {
-        while work.goes_on().is_err() {
+    let check_progress = async {
+        while work.check_progress().is_err() {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(PATIENCE, goes_on).await.unwrap();
+    timeout(PATIENCE, check_progress).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_scheduler_that_does_not_run_is_noticed_until_it_does() {
+async fn stalled_scheduler_degrades_health_until_it_runs() {
     let fixture = Fixture::new().await;
     let (supervisor, work) = (Supervisor::new(), Work::default());
     let replica = fixture.replica(10);
-    replica.schedule.run_by(&supervisor, &work).unwrap();
+    replica.schedule.spawn(&supervisor, &work).unwrap();
 
     supervisor.pause("scheduler").unwrap();
     let is_paused = async {
@@ -38,17 +38,17 @@ async fn a_scheduler_that_does_not_run_is_noticed_until_it_does() {
     };
     timeout(PATIENCE, is_paused).await.unwrap();
     later(LATE).await;
-    assert!(work.goes_on().is_err());
+    assert!(work.check_progress().is_err());
 
     supervisor.resume("scheduler").unwrap();
     until_it_goes_on(&work).await;
 }
 
 #[tokio::test]
-async fn results_that_cannot_be_written_are_noticed_until_they_can() {
+async fn unwritten_results_degrade_health_until_written() {
     let fixture = Fixture::new().await;
     fixture.watched.add(1).await;
-    let due = fixture.replica(10).takes(Moment::now()).await.remove(0);
+    let due = fixture.replica(10).takes(Timestamp::now()).await.remove(0);
     let work = Work::default();
     let write = recorded(fixture.history.clone(), work.clone());
     work.reported();
@@ -59,18 +59,18 @@ async fn results_that_cannot_be_written_are_noticed_until_they_can() {
 
     later(LATE).await;
     write([up(&due)].into()).await.unwrap_err();
-    assert!(work.goes_on().is_err());
+    assert!(work.check_progress().is_err());
 
     fixture
         .watched
         .run("ALTER TABLE gone RENAME TO checks")
         .await;
     write([up(&due)].into()).await.unwrap();
-    assert_eq!(work.goes_on(), Ok(()));
+    assert_eq!(work.check_progress(), Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_health_of_the_service_has_it_too() {
+async fn health_of_the_service_includes_the_monitor() {
     let period = Duration::from_secs(1);
     let settings = health::Settings {
         period,
@@ -90,7 +90,7 @@ async fn the_health_of_the_service_has_it_too() {
     sleep(LATE.saturating_sub(period)).await;
     assert!(passes());
 
-    // What fails once may have been unlucky.
+    // One failure is tolerated.
     sleep(5 * period).await;
     assert!(!passes());
 

@@ -24,21 +24,21 @@ use super::queue::{Queue, Waiting, queue};
 use super::*;
 use crate::watched::Watched;
 
-/// Longer than anything here takes; only a failure waits for it.
+/// Longer than any operation takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const LEASE: Duration = Duration::from_mins(2);
 
-/// For how long a target is leased: it has ten seconds for an answer.
+/// The lease of a target, with its timeout of ten seconds.
 const HELD: Duration = LEASE.saturating_add(Duration::from_secs(10));
 
-/// A database with targets, and what is known of them.
+/// A database with targets and their results.
 struct Fixture {
     watched: Watched,
     history: History,
 }
 
-/// One of the processes that check them.
+/// One of the processes that make checks.
 struct Replica {
     schedule: Schedule,
     queue: Queue,
@@ -64,9 +64,9 @@ impl Fixture {
         }
     }
 
-    /// What is answered for this path.
+    /// The response for this path.
     async fn get(&self, path: &str) -> (Parts, Bytes) {
-        let checked = routes::Checked {
+        let checked = routes::RouteState {
             history: self.history.clone(),
             schedule: self.replica(1).schedule,
             allowance: Allowance::new(allowance::Settings {
@@ -88,31 +88,31 @@ impl Fixture {
 
     /// The results of a target, the newest first.
     async fn results(&self, target: i64) -> Vec<history::Kept> {
-        let ever = Moment(i64::MIN)..Moment(i64::MAX);
+        let ever = Timestamp(i64::MIN)..Timestamp(i64::MAX);
         self.history.due_within(target, ever, 1000).await.unwrap()
     }
 }
 
 impl Replica {
-    /// Looks for what is due, as of then.
-    async fn turn(&self, now: Moment) {
-        let turned = self.schedule.turn(|| now, &Work::default()).await;
+    /// Runs the scheduler at this time.
+    async fn run_once(&self, now: Timestamp) {
+        let turned = self.schedule.run_once(|| now, &Work::default()).await;
         turned.unwrap();
     }
 
-    /// What it takes on, as of then.
-    async fn takes(&mut self, now: Moment) -> Vec<Due> {
-        self.turn(now).await;
-        // There may be more than tokio lets a task take at a time.
+    /// The checks that it claims at this time.
+    async fn takes(&mut self, now: Timestamp) -> Vec<Due> {
+        self.run_once(now).await;
+        // There may be more than tokio lets a task receive at a time.
         let next = || unconstrained(self.waiting.next()).now_or_never();
         std::iter::from_fn(next).map(due).collect()
     }
 }
 
-fn due(errand: Errand) -> Due {
-    match errand {
-        Errand::Due(due) => due,
-        Errand::Asked(asked) => panic!("{asked:?}"),
+fn due(job: Job) -> Due {
+    match job {
+        Job::Due(due) => due,
+        Job::Asked(asked) => panic!("{asked:?}"),
     }
 }
 
@@ -130,7 +130,7 @@ fn up(due: &Due) -> Report {
     }
 }
 
-/// Checks, and where their reports go.
+/// The parts of a check, and the receiver of its reports.
 pub(super) fn checks(
     hosts: &hosts::Settings,
 ) -> (Checks, mpsc::UnboundedReceiver<Report>, Supervisor) {
@@ -170,21 +170,21 @@ fn due_at(peer: &Peer) -> Due {
     }
 }
 
-/// Makes a check that nobody gives up.
+/// Makes a check without cancelling it.
 async fn made(checks: &Checks, due: Due) {
-    let nobody = CancellationToken::new();
-    checks.clone().make_due(due, nobody).await;
+    let never = CancellationToken::new();
+    checks.clone().make_due(due, never).await;
 }
 
 #[tokio::test]
-async fn a_check_that_is_given_up_is_put_off() {
+async fn cancelled_check_is_postponed() {
     let peer = Peer::always(Reply::Silence).await;
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
-    let given_up = CancellationToken::new();
-    let made = checks.make_due(due_at(&peer), given_up.clone());
+    let cancel = CancellationToken::new();
+    let made = checks.make_due(due_at(&peer), cancel.clone());
     let stop = async {
         peer.asked().await;
-        given_up.cancel();
+        cancel.cancel();
     };
 
     tokio::join!(made, stop);
@@ -194,7 +194,7 @@ async fn a_check_that_is_given_up_is_put_off() {
 }
 
 #[tokio::test]
-async fn a_check_for_which_its_host_has_no_room_is_put_off() {
+async fn check_of_a_busy_host_is_postponed() {
     let peer = Peer::always(Reply::Silence).await;
     let (checks, mut told, _supervisor) = checks(&hosts::Settings {
         per_host: 1,
@@ -216,7 +216,7 @@ async fn a_check_for_which_its_host_has_no_room_is_put_off() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_down_is_not_asked() {
+async fn open_breaker_sends_no_request() {
     let peer = Peer::always(Reply::Last(String::new())).await;
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
     let mut reasons = Vec::new();
@@ -240,7 +240,7 @@ async fn a_host_that_is_down_is_not_asked() {
 }
 
 #[tokio::test]
-async fn a_host_that_says_no_is_asked_again() {
+async fn error_status_does_not_open_the_breaker() {
     let peer = Peer::always(answer("500 Internal Server Error", "", "")).await;
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
     for _ in 0..10 {
@@ -251,7 +251,7 @@ async fn a_host_that_says_no_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_check_that_comes_too_late_is_not_made() {
+async fn late_check_is_not_made() {
     let peer = Peer::always(answer("200 OK", "", "")).await;
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
     let late = Due {

@@ -1,13 +1,13 @@
-//! What is kept of checks, and for how long.
+//! Pages of results, and their retention.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-/// A target with so many results, one each second, the first at 1 s.
+/// A target with this many results, one a second, the first at 1 s.
 pub(super) async fn with_results(fixture: &Fixture, count: i64) -> i64 {
     let target = fixture.watched.add(1).await[0];
-    fixture.replica(10).takes(Moment(0)).await;
+    fixture.replica(10).takes(Timestamp(0)).await;
     let mut transaction = fixture.watched.database.begin().await.unwrap();
     for n in 1..=count {
         let query = sqlx::query(
@@ -22,7 +22,7 @@ pub(super) async fn with_results(fixture: &Fixture, count: i64) -> i64 {
 }
 
 #[tokio::test]
-async fn pages_have_every_result_once_and_the_newest_first() {
+async fn pages_have_every_result_once_newest_first() {
     let fixture = Fixture::new().await;
     let target = with_results(&fixture, 25).await;
     let mut next = Some(format!("/v1/targets/{target}/checks?limit=10"));
@@ -43,7 +43,7 @@ async fn pages_have_every_result_once_and_the_newest_first() {
     }
     assert_eq!(next, None, "the last page");
     let all = (1..=25).rev();
-    let all: Vec<_> = all.map(|second| json!(Moment(second * 1000))).collect();
+    let all: Vec<_> = all.map(|second| json!(Timestamp(second * 1000))).collect();
     assert_eq!(found, all);
 
     let (head, _) = fixture.get("/v1/targets/99/checks").await;
@@ -51,13 +51,13 @@ async fn pages_have_every_result_once_and_the_newest_first() {
 }
 
 #[tokio::test]
-async fn what_is_old_goes_in_batches_and_what_is_not_stays() {
+async fn old_results_are_removed_in_batches() {
     let fixture = Fixture::new().await;
     let target = with_results(&fixture, 2500).await;
-    let oldest = Moment(2400 * 1000);
+    let oldest = Timestamp(2400 * 1000);
     let mut removed = Vec::new();
     for _ in 0..4 {
-        removed.push(fixture.history.forget_batch(oldest).await.unwrap());
+        removed.push(fixture.history.remove_batch(oldest).await.unwrap());
     }
     assert_eq!(removed, [1000, 1000, 399, 0]);
     let left = fixture.results(target).await;

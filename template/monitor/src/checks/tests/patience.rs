@@ -1,4 +1,4 @@
-//! A check has its time, and whatever cuts it sooner speaks for nobody.
+//! Time limits of checks: a limit below the timeout of the target does not count against the host.
 
 use tokio::sync::oneshot;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The check of a target that has this time, of a process that has it for so long.
+/// A check with this timeout of the target, and this much of the lease left.
 fn due_within(peer: &Peer, timeout: Duration, lease: Duration) -> Due {
     Due {
         timeout,
@@ -15,19 +15,19 @@ fn due_within(peer: &Peer, timeout: Duration, lease: Duration) -> Due {
     }
 }
 
-/// How a check comes out for a client that waits so long.
+/// The result of a check for a client with this timeout.
 async fn asked(checks: &Checks, peer: &Peer, patience: Duration) -> Option<&'static str> {
     let url = peer.url("/");
     let (answer, checked) = oneshot::channel();
     let asked = Asked {
-        pass: checks.hosts.wait(&url).await.unwrap(),
+        permit: checks.hosts.acquire(&url).await.unwrap(),
         url,
         timeout: patience,
         context: None,
         answer,
     };
-    let nobody = CancellationToken::new();
-    checks.clone().make(Errand::Asked(asked), nobody).await;
+    let never = CancellationToken::new();
+    checks.clone().make(Job::Asked(asked), never).await;
     checked.await.unwrap().verdict.reason()
 }
 
@@ -52,24 +52,24 @@ async fn check_cut_by_its_lease_does_not_count_for_its_host() {
         let report = told.recv().await.unwrap();
         assert!(matches!(report.end, End::Postponed), "{report:?}");
     }
-    assert!(checks.hosts.pass(&peer.url("/")).is_ok());
+    assert!(checks.hosts.try_acquire(&peer.url("/")).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_without_patience_have_no_host_taken_for_down() {
+async fn short_client_timeouts_do_not_open_a_breaker() {
     let peer = Peer::always(Reply::Silence).await;
     let (checks, mut told, _supervisor) = checks(&hosts::tests::settings());
     for _ in 0..5 {
         let reason = asked(&checks, &peer, SECOND).await;
         assert_eq!(reason, Some("timeout"));
     }
-    assert!(checks.hosts.pass(&peer.url("/")).is_ok());
+    assert!(checks.hosts.try_acquire(&peer.url("/")).is_ok());
 
-    // Of a target, the time is what the host should answer in.
+    // The timeout of a target is the time in which its host should respond.
     for _ in 0..3 {
         made(&checks, due_within(&peer, SECOND, 60 * SECOND)).await;
         told.recv().await.unwrap();
     }
-    let refused = checks.hosts.pass(&peer.url("/")).unwrap_err();
+    let refused = checks.hosts.try_acquire(&peer.url("/")).unwrap_err();
     assert_eq!(refused, hosts::Refused::Down);
 }

@@ -1,4 +1,4 @@
-//! Results are kept for their time, and no longer.
+//! The retention of results.
 
 use super::pages::with_results;
 use super::*;
@@ -8,26 +8,26 @@ const RETENTION: Duration = Duration::from_hours(1);
 const ALMOST: Duration = Duration::from_mins(50);
 
 #[tokio::test]
-async fn concurrent_retention_removes_all_that_is_old() {
+async fn concurrent_retention_removes_all_old_rows() {
     let fixture = Fixture::new().await;
     let target = with_results(&fixture, 2500).await;
-    let oldest = Moment(2400 * 1000);
-    let all = [0, 1].map(|_| fixture.history.forget(oldest));
+    let oldest = Timestamp(2400 * 1000);
+    let all = [0, 1].map(|_| fixture.history.remove_old(oldest));
 
     for forgotten in futures_util::future::join_all(all).await {
         forgotten.unwrap();
     }
-    // What one has left to another, since that had it, went with that.
+    // Rows that one process skipped because the other had locked them are removed as well.
     let left = fixture.results(target).await;
     assert_eq!(left.len(), 101);
     assert_eq!(left[100].due_at, oldest.0);
 }
 
 #[tokio::test]
-async fn results_are_kept_for_as_long_as_the_settings_say() {
+async fn results_are_kept_for_the_configured_retention() {
     let fixture = Fixture::new().await;
     let target = with_results(&fixture, 2).await;
-    let now = Moment::now();
+    let now = Timestamp::now();
     let minute = Duration::from_mins(1);
     let (old, young) = (now.before(RETENTION + minute), now.before(ALMOST));
     fixture
@@ -38,7 +38,10 @@ async fn results_are_kept_for_as_long_as_the_settings_say() {
         ))
         .await;
     let supervisor = Supervisor::new();
-    fixture.history.forget_by(&supervisor, RETENTION).unwrap();
+    fixture
+        .history
+        .spawn_retention(&supervisor, RETENTION)
+        .unwrap();
 
     let left = fixture.watched.after(2 * minute, async || {
         let left = fixture.results(target).await;

@@ -1,12 +1,12 @@
-//! Who checks what, and when.
+//! Which process makes which check, and when.
 
 use std::collections::BTreeSet;
 
 use super::super::queue::Lane;
-use super::super::schedule::Wish;
+use super::super::schedule::Requested;
 use super::*;
 
-/// A moment before a lease ends.
+/// Just before a lease expires.
 const ALMOST: Duration = HELD.saturating_sub(Duration::from_millis(1));
 
 fn targets(taken: &[Due]) -> BTreeSet<i64> {
@@ -14,11 +14,11 @@ fn targets(taken: &[Due]) -> BTreeSet<i64> {
 }
 
 #[tokio::test]
-async fn a_new_target_is_due_at_once_and_taken_on_by_one() {
+async fn new_target_is_due_at_once_and_claimed_once() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.add(1).await[0];
     let (mut one, mut other) = (fixture.replica(10), fixture.replica(10));
-    let now = Moment::now();
+    let now = Timestamp::now();
 
     let taken = one.takes(now).await;
 
@@ -34,18 +34,18 @@ async fn a_new_target_is_due_at_once_and_taken_on_by_one() {
 }
 
 #[tokio::test]
-async fn of_several_who_look_at_once_each_takes_on_something_else() {
+async fn concurrent_schedulers_claim_different_checks() {
     let fixture = Fixture::new().await;
     let all: BTreeSet<_> = fixture.watched.add(250).await.into_iter().collect();
     let mut replicas = [0, 1, 2].map(|_| fixture.replica(250));
-    let now = Moment::now();
+    let now = Timestamp::now();
 
-    let taking = replicas.each_mut().map(|replica| replica.takes(now));
-    let taken = futures_util::future::join_all(taking).await;
+    let commit = replicas.each_mut().map(|replica| replica.takes(now));
+    let taken = futures_util::future::join_all(commit).await;
 
     let taken: Vec<_> = taken.into_iter().flatten().collect();
     assert_eq!(taken.len(), targets(&taken).len(), "none twice");
-    // Those that are locked are left to another look, so that nobody waits.
+    // Locked rows are skipped, so that no process waits.
     let mut found = targets(&taken);
     for replica in &mut replicas {
         let rest = replica.takes(now).await;
@@ -60,7 +60,7 @@ async fn expired_lease_is_taken_over_and_late_results_dropped() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.add(1).await[0];
     let (mut dead, mut other) = (fixture.replica(10), fixture.replica(10));
-    let now = Moment::now();
+    let now = Timestamp::now();
     let first = dead.takes(now).await.remove(0);
 
     let second = other.takes(now.after(HELD)).await.remove(0);
@@ -80,13 +80,13 @@ async fn replica_with_a_slow_clock_takes_nothing_just_checked() {
     let fixture = Fixture::new().await;
     fixture.watched.add(1).await;
     let (mut one, mut other) = (fixture.replica(10), fixture.replica(10));
-    let now = Moment::now();
+    let now = Timestamp::now();
     let due = one.takes(now).await.remove(0);
     fixture.write(up(&due)).await;
     let behind = LEASE.saturating_sub(Duration::from_millis(1));
     assert!(other.takes(now.before(behind)).await.is_empty());
 
-    // Somebody's clock was wrong by far more, and is set right.
+    // A due time far in the future, from a wrong clock, is corrected.
     fixture
         .watched
         .run("UPDATE schedule SET due_at = due_at + 600000")
@@ -95,21 +95,21 @@ async fn replica_with_a_slow_clock_takes_nothing_just_checked() {
 }
 
 #[tokio::test]
-async fn nothing_is_taken_on_for_which_there_is_no_room() {
+async fn nothing_is_claimed_without_room() {
     let fixture = Fixture::new().await;
     fixture.watched.add(5).await;
     let replica = fixture.replica(2);
-    let now = Moment::now();
-    replica.turn(now).await;
-    replica.turn(now).await;
+    let now = Timestamp::now();
+    replica.run_once(now).await;
+    replica.run_once(now).await;
 
-    // What was not taken on is there for somebody else.
+    // Unclaimed checks are left to another process.
     assert_eq!(fixture.replica(10).takes(now).await.len(), 3);
     assert_eq!(replica.queue.room(Lane::Scheduled), 0);
 }
 
 #[tokio::test]
-async fn a_lease_is_longer_by_as_much_as_its_target_may_take() {
+async fn lease_includes_the_timeout_of_the_target() {
     let fixture = Fixture::new().await;
     fixture.watched.add(1).await;
     let slow = Duration::from_mins(5);
@@ -118,7 +118,7 @@ async fn a_lease_is_longer_by_as_much_as_its_target_may_take() {
         .run("UPDATE targets SET interval_seconds = 600, timeout_seconds = 300")
         .await;
     let (mut one, mut other) = (fixture.replica(10), fixture.replica(10));
-    let (now, began) = (Moment::now(), Instant::now());
+    let (now, began) = (Timestamp::now(), Instant::now());
 
     let due = one.takes(now).await.remove(0);
 
@@ -131,11 +131,11 @@ async fn a_lease_is_longer_by_as_much_as_its_target_may_take() {
 }
 
 #[tokio::test]
-async fn a_result_is_kept_and_the_next_check_comes_in_its_time() {
+async fn result_is_stored_and_the_next_check_scheduled() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.add(1).await[0];
     let mut replica = fixture.replica(10);
-    let now = Moment::now();
+    let now = Timestamp::now();
     let due = replica.takes(now).await.remove(0);
 
     fixture.write(up(&due)).await;
@@ -160,27 +160,27 @@ async fn a_result_is_kept_and_the_next_check_comes_in_its_time() {
 }
 
 #[tokio::test]
-async fn who_was_away_for_long_checks_each_target_once() {
+async fn missed_checks_are_made_once() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.add(1).await[0];
     let mut replica = fixture.replica(10);
-    let long_ago = Moment::now().before(Duration::from_hours(10));
+    let long_ago = Timestamp::now().before(Duration::from_hours(10));
     let due = replica.takes(long_ago).await.remove(0);
 
     fixture.write(up(&due)).await;
 
-    assert!(replica.takes(Moment::now()).await.is_empty());
-    let next = Moment::now().after(Duration::from_secs(64));
+    assert!(replica.takes(Timestamp::now()).await.is_empty());
+    let next = Timestamp::now().after(Duration::from_secs(64));
     assert_eq!(replica.takes(next).await.len(), 1);
     assert_eq!(fixture.results(target).await.len(), 1);
 }
 
 #[tokio::test]
-async fn what_was_put_off_is_due_again_soon_and_has_no_result() {
+async fn postponed_check_is_due_soon_and_has_no_result() {
     let fixture = Fixture::new().await;
     let target = fixture.watched.add(1).await[0];
     let mut replica = fixture.replica(10);
-    let now = Moment::now();
+    let now = Timestamp::now();
     let due = replica.takes(now).await.remove(0);
     let end = End::Postponed;
     fixture
@@ -190,10 +190,10 @@ async fn what_was_put_off_is_due_again_soon_and_has_no_result() {
         })
         .await;
 
-    // Whenever it was written, that was not before this.
+    // Any time after this.
     assert!(replica.takes(now).await.is_empty());
     let again = replica
-        .takes(Moment::now().after(Duration::from_secs(3)))
+        .takes(Timestamp::now().after(Duration::from_secs(3)))
         .await;
 
     assert_eq!(again[0].at, due.at);
@@ -205,7 +205,7 @@ async fn disabled_targets_rest_and_shorter_intervals_hold_at_once() {
     let fixture = Fixture::new().await;
     fixture.watched.add(1).await;
     let mut replica = fixture.replica(10);
-    let now = Moment::now();
+    let now = Timestamp::now();
     fixture
         .watched
         .run("UPDATE targets SET enabled = NOT enabled")
@@ -232,7 +232,7 @@ async fn removed_target_takes_its_results_and_blocks_no_other() {
     let fixture = Fixture::new().await;
     let all = fixture.watched.add(2).await;
     let mut replica = fixture.replica(10);
-    let now = Moment::now();
+    let now = Timestamp::now();
     for due in replica.takes(now).await {
         fixture.write(up(&due)).await;
     }
@@ -248,30 +248,30 @@ async fn removed_target_takes_its_results_and_blocks_no_other() {
 }
 
 #[tokio::test]
-async fn wished_check_goes_first_and_only_once() {
+async fn requested_check_goes_first_and_only_once() {
     let fixture = Fixture::new().await;
     let all = fixture.watched.add(3).await;
     let mut replica = fixture.replica(2);
-    let now = Moment::now();
+    let now = Timestamp::now();
     fixture
         .watched
         .run("UPDATE targets SET enabled = false WHERE id = (SELECT max(id) FROM targets)")
         .await;
-    replica.turn(now).await;
-    let wish = replica.schedule.wish(all[2], now).await.unwrap();
-    assert_eq!(wish, Wish::SwitchedOff, "who goes on would wait in vain");
+    replica.run_once(now).await;
+    let wish = replica.schedule.request(all[2], now).await.unwrap();
+    assert_eq!(wish, Requested::Disabled, "who goes on would wait in vain");
     fixture
         .watched
         .run("UPDATE targets SET enabled = true")
         .await;
 
     assert_eq!(
-        replica.schedule.wish(all[2], now).await.unwrap(),
-        Wish::Granted
+        replica.schedule.request(all[2], now).await.unwrap(),
+        Requested::Queued
     );
     assert_eq!(
-        replica.schedule.wish(all[2], now).await.unwrap(),
-        Wish::UnderWay
+        replica.schedule.request(all[2], now).await.unwrap(),
+        Requested::Running
     );
 
     let order: Vec<_> = std::iter::from_fn(|| replica.waiting.next().now_or_never()).collect();
@@ -281,18 +281,18 @@ async fn wished_check_goes_first_and_only_once() {
 }
 
 #[tokio::test]
-async fn a_wish_for_which_there_is_no_room_changes_nothing() {
+async fn request_without_room_changes_nothing() {
     let fixture = Fixture::new().await;
     let all = fixture.watched.add(2).await;
     let replica = fixture.replica(1);
-    let now = Moment::now();
+    let now = Timestamp::now();
     assert_eq!(
-        replica.schedule.wish(all[0], now).await.unwrap(),
-        Wish::Granted
+        replica.schedule.request(all[0], now).await.unwrap(),
+        Requested::Queued
     );
     assert_eq!(
-        replica.schedule.wish(all[1], now).await.unwrap(),
-        Wish::NoRoom
+        replica.schedule.request(all[1], now).await.unwrap(),
+        Requested::QueueFull
     );
     let taken = fixture.replica(10).takes(now).await;
     assert_eq!(targets(&taken), [all[1]].into());
@@ -312,7 +312,7 @@ async fn result_and_its_meaning_are_written_together_unless_late() {
             .unwrap();
         state
     };
-    let now = Moment::now();
+    let now = Timestamp::now();
     let late = slow.takes(now).await.remove(0);
     let due = other.takes(now.after(HELD)).await.remove(0);
     assert_eq!(state().await, None);

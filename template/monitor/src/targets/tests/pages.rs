@@ -28,11 +28,11 @@ async fn each_page_of_a_list_links_to_the_next() {
 }
 
 #[tokio::test]
-async fn what_stays_is_listed_once_while_others_come_and_go() {
+async fn lasting_targets_are_listed_once_during_changes() {
     let fixture = Fixture::new().await;
     let all = fixture.fill(6).await;
     let first = fixture.get("/v1/targets?limit=2").await;
-    // The one before the cursor, one behind it, and the last.
+    // The target before the cursor, the one after it, and the last.
     for gone in [all[1], all[2], all[5]] {
         assert_eq!(fixture.delete(gone, "").await.status, 204);
     }
@@ -46,7 +46,7 @@ async fn what_stays_is_listed_once_while_others_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_page_that_cannot_be_is_refused_by_its_parameter() {
+async fn invalid_page_parameter_is_named() {
     let fixture = Fixture::new().await;
     for (query, parameter) in [
         ("limit=0", "limit"),

@@ -1,4 +1,4 @@
-//! URLs can be checked, many at once, and what cannot be is refused with a reason.
+//! Batches of URLs are checked; invalid ones are refused with a reason.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,19 +11,19 @@ use serde_json::{Value, json};
 
 use crate::service;
 
-/// What a peer sees.
+/// An event of the peer.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
-    /// Somebody asks for silence, …
+    /// A request for `/silence` came.
     Asked,
-    /// … and leaves without an answer.
+    /// Its client left without a response.
     Left,
 }
 
-/// Longer than anything here takes; only a failure waits for it.
+/// Longer than any operation takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Something to check: it answers with the status that the path says, and `/silence` never.
+/// A peer that answers with the status in the path, and never to `/silence`.
 fn peer() -> (SocketAddr, Receiver<Seen>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -56,7 +56,7 @@ fn converse(mut connection: TcpStream, tell: &Sender<Seen>) -> Option<()> {
     Some(())
 }
 
-/// A service that may ask what is on this machine, and has all the time for that.
+/// A service that may request this machine, with long time limits.
 fn local() -> Binary {
     service()
         .set("monitor.allow_private", true)
@@ -64,7 +64,7 @@ fn local() -> Binary {
         .set("http.request_timeout", "1h")
 }
 
-/// What became of each, in a word: its status, or why there is none.
+/// The outcome of each URL in a word: its status, or why there is none.
 fn words(answer: &Answer) -> Vec<String> {
     let word = |check: &Value| match &check["result"] {
         Value::Null => check["error"].as_str().unwrap().to_owned(),
@@ -79,7 +79,7 @@ fn words(answer: &Answer) -> Vec<String> {
 fn many_urls_are_checked_at_once_and_each_is_answered() {
     let service = local().start();
     let (peer, _seen) = peer();
-    // A port that is nobody else's, and on which nobody listens: of a connection.
+    // A reserved port without a listener: that of a connection.
     let held = TcpStream::connect(peer).unwrap();
     let deaf = held.local_addr().unwrap();
     let mut urls = vec![format!("http://{peer}/200"); 998];
@@ -112,7 +112,7 @@ fn many_urls_are_checked_at_once_and_each_is_answered() {
 }
 
 #[test]
-fn batch_names_what_was_not_done_in_time() {
+fn batch_names_checks_that_were_not_in_time() {
     let service = local().set("http.request_timeout", "5s").start();
     let (peer, seen) = peer();
     let urls = [
@@ -132,7 +132,7 @@ fn batch_names_what_was_not_done_in_time() {
 }
 
 #[test]
-fn a_batch_has_the_limits_that_it_names() {
+fn batch_enforces_its_documented_limits() {
     let service = local().start();
     let (peer, _seen) = peer();
     let [silence, missing] = ["silence", "404"].map(|path| format!("http://{peer}/{path}"));
@@ -141,7 +141,7 @@ fn a_batch_has_the_limits_that_it_names() {
         assert_eq!(answer.status, 200, "{}", answer.body);
         words(&answer)
     };
-    // Without that, each would wait for an hour.
+    // Otherwise each would wait for an hour.
     let impatient = json!({ "urls": [silence], "timeout_seconds": 1 });
     assert_eq!(made(impatient), ["timeout"]);
     let strict = json!({ "urls": [silence, missing], "max_failures": 1 });
@@ -149,7 +149,7 @@ fn a_batch_has_the_limits_that_it_names() {
 }
 
 #[test]
-fn nothing_is_asked_for_a_client_that_has_left() {
+fn no_request_is_sent_for_a_client_that_has_left() {
     let service = local().start();
     let (peer, seen) = peer();
     let body = json!({ "urls": [format!("http://{peer}/silence")], "timeout_seconds": 3600 });
@@ -169,7 +169,7 @@ fn nothing_is_asked_for_a_client_that_has_left() {
 }
 
 #[test]
-fn refused_batch_names_each_place_that_is_wrong() {
+fn refused_batch_names_each_wrong_place() {
     let service = service().start();
     let refused = |body: Value| {
         let answer = ask(service.http(), "POST", "/v1/checks", &body.to_string());
@@ -190,14 +190,14 @@ fn refused_batch_names_each_place_that_is_wrong() {
 }
 
 #[test]
-fn a_client_that_asks_for_very_many_checks_is_to_wait() {
+fn client_beyond_its_rate_limit_gets_429() {
     let service = service()
         .set("monitor.max_batch", 5)
         .set("monitor.asked_at_once", 7)
         .set("monitor.asked_per_minute", 1)
         .start();
     let ask = |path: &str, count: usize| {
-        // Nothing is sent there: the address is not public.
+        // No request is sent: the address is not public.
         let urls = vec!["http://127.0.0.1/"; count];
         let body = json!({ "urls": urls }).to_string();
         ask(service.http(), "POST", path, &body)

@@ -1,4 +1,4 @@
-//! Whoever follows is told when a target goes up or down, and is let go at the stop.
+//! Clients follow the state of targets, and their streams end at the stop.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::service;
 
-/// Checks are made when a test asks for them, here and at once.
+/// A service that makes requested checks only, and may request this machine.
 fn watching() -> Binary {
     service()
         .set("monitor.allow_private", true)
@@ -20,10 +20,10 @@ fn watching() -> Binary {
         .set("monitor.settle", "0s")
 }
 
-/// Longer than anything here takes; only a failure waits for it.
+/// Longer than any operation takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is watched: it answers with 200 or with 404.
+/// The watched target, which answers with 200 or 404.
 struct Watched {
     address: SocketAddr,
     is_up: Arc<AtomicBool>,
@@ -53,7 +53,7 @@ impl Watched {
         Self { address, is_up }
     }
 
-    /// Has it checked, now that it is up, or down.
+    /// Requests a check after the target went up or down.
     fn checked(&self, service: &Running, target: &Value, is_up: bool) {
         self.is_up.store(is_up, Ordering::Relaxed);
         let path = format!("/v1/targets/{target}/checks");
@@ -61,7 +61,7 @@ impl Watched {
     }
 }
 
-/// One who follows.
+/// A client of the event stream.
 struct Follower {
     head: Vec<String>,
     lines: BufReader<TcpStream>,
@@ -94,7 +94,7 @@ impl Follower {
         line.trim_end().to_owned()
     }
 
-    /// The next event: its number, its name and its data.
+    /// The next event: its id, name and data.
     fn event(&mut self) -> (String, String, Value) {
         let [id, event, data] = ["id: ", "event: ", "data: "].map(|field| {
             loop {
@@ -118,7 +118,7 @@ fn added(service: &Running, watched: &Watched) -> Value {
 fn followers_get_changes_live_and_those_they_missed() {
     let (service, watched) = (watching().start(), Watched::listen());
     let target = added(&service, &watched);
-    // What may be compressed on the way, and is held back for that, comes late.
+    // A stream that is buffered for compression would arrive late.
     let mut follower = Follower::of(&service, "accept-encoding: gzip\r\n");
     assert_eq!(follower.head[0], "HTTP/1.1 200 OK");
     for header in [
@@ -171,7 +171,7 @@ fn followers_get_changes_live_and_those_they_missed() {
 }
 
 #[test]
-fn at_the_stop_all_who_follow_are_let_go_at_once() {
+fn stop_ends_all_event_streams_at_once() {
     let service = watching().set("monitor.max_streams", 2).start();
     let mut followers = [
         Follower::of(&service, ""),
@@ -201,7 +201,7 @@ fn at_the_stop_all_who_follow_are_let_go_at_once() {
 }
 
 #[test]
-fn the_monitor_says_whether_it_does_its_work() {
+fn monitor_check_reports_stuck_work() {
     let service = service().start();
     let ready = get(service.http(), "/readyz?verbose");
     assert!(

@@ -1,4 +1,4 @@
-//! Times as the database has them, and as the API tells them.
+//! Times, as stored in the database and as sent by the API.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,13 +7,13 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
-/// A time, in milliseconds since 1970: written as in RFC 3339.
+/// A time in milliseconds since 1970, in RFC 3339 format on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, sqlx::Type, ToSchema)]
 #[sqlx(transparent)]
 #[schema(value_type = String, format = DateTime, example = "2026-11-22T10:00:00.000Z")]
-pub(super) struct Moment(pub(super) i64);
+pub(super) struct Timestamp(pub(super) i64);
 
-impl Moment {
+impl Timestamp {
     pub(super) fn now() -> Self {
         Self(millis(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()))
     }
@@ -31,7 +31,7 @@ pub(super) fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-impl Serialize for Moment {
+impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let since = Duration::from_millis(self.0.max(0).cast_unsigned());
         let time = SystemTime::UNIX_EPOCH + since;
@@ -39,7 +39,7 @@ impl Serialize for Moment {
     }
 }
 
-impl<'de> Deserialize<'de> for Moment {
+impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let time = DateTime::parse_from_rfc3339(&text);
@@ -55,15 +55,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_read_as_it_is_written_and_in_any_zone() {
+    fn timestamp_round_trips_and_accepts_any_zone() {
         for millis in [0, 1, 1_767_225_600_123] {
-            let written = to_value(Moment(millis)).unwrap();
-            assert_eq!(from_value::<Moment>(written).unwrap(), Moment(millis));
+            let written = to_value(Timestamp(millis)).unwrap();
+            assert_eq!(from_value::<Timestamp>(written).unwrap(), Timestamp(millis));
         }
         let elsewhere = json!("1970-01-01T02:00:00+02:00");
-        assert_eq!(from_value::<Moment>(elsewhere).unwrap(), Moment(0));
+        assert_eq!(from_value::<Timestamp>(elsewhere).unwrap(), Timestamp(0));
         for none in [json!("today"), json!("1970-01-01"), json!(5)] {
-            assert!(from_value::<Moment>(none).is_err());
+            assert!(from_value::<Timestamp>(none).is_err());
         }
     }
 }
