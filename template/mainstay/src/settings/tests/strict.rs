@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use config::ValueKind;
-
 use super::Given;
-use crate::settings::{ByteSize, Setting};
+use crate::settings::{ByteSize, Quantity};
 
 #[test]
 fn numbers_and_flags_are_not_coerced() {
@@ -108,7 +106,7 @@ fn unsupported_toml_values_are_refused() {
 #[test]
 fn empty_section_sets_nothing() {
     let given = Given::default().file("f.toml", "[http]\n# workers = 7\n\n[operator]\n");
-    assert_eq!(given.settings().http.workers, 4);
+    assert_eq!(given.settings().http.pool.workers, 4);
 }
 
 #[test]
@@ -147,7 +145,7 @@ fn section_and_value_are_not_mixed_up() {
 
 #[test]
 fn durations_and_sizes_parse_with_units() {
-    let duration = |text: &str| Duration::parse(&ValueKind::String(text.to_owned()));
+    let duration = |text: &str| Duration::parse(text);
     assert_eq!(duration("10s"), Some(Duration::from_secs(10)));
     assert_eq!(duration("1m 30s"), Some(Duration::from_secs(90)));
     assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
@@ -157,7 +155,7 @@ fn durations_and_sizes_parse_with_units() {
         assert_eq!(duration(wrong), None, "{wrong:?}");
     }
 
-    let size = |text: &str| ByteSize::parse(&ValueKind::String(text.to_owned()));
+    let size = |text: &str| ByteSize::parse(text);
     assert_eq!(size("512B"), Some(ByteSize(512)));
     assert_eq!(size("64 KiB"), Some(ByteSize(65_536)));
     assert_eq!(size("1MiB"), Some(ByteSize(1_048_576)));

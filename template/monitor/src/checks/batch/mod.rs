@@ -19,8 +19,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use garde::Validate;
 use mainstay::context::Context;
-use mainstay::settings::{Check, Reader, Section};
+use mainstay::settings;
+use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -32,33 +34,14 @@ use super::queue::Queue;
 use crate::moment::Moment;
 
 /// Settings of `[monitor]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
 pub(super) struct Settings {
+    #[garde(range(min = 1, max = MOST))]
     pub(super) max_batch: usize,
+    #[garde(range(min = 1, max = MOST))]
     pub(super) batch_at_once: usize,
+    #[garde(custom(is_whole_seconds))]
     pub(super) batch_timeout: Duration,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            max_batch: from.value("max_batch"),
-            batch_at_once: from.value("batch_at_once"),
-            batch_timeout: from.value("batch_timeout"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.range("monitor.max_batch", self.max_batch, 1..=MOST);
-        check.range("monitor.batch_at_once", self.batch_at_once, 1..=MOST);
-        let timeout = self.batch_timeout;
-        let is_whole = timeout.subsec_nanos() == 0;
-        check.that(
-            is_whole && (1..=LONGEST).contains(&timeout.as_secs()),
-            &["monitor.batch_timeout"],
-            "must be whole seconds, from one to an hour",
-        );
-    }
 }
 
 /// The most that a batch can be allowed to have.
@@ -66,6 +49,11 @@ const MOST: usize = 10_000;
 
 /// The longest that one of its checks can take, in seconds.
 const LONGEST: u64 = 3600;
+
+fn is_whole_seconds(timeout: &Duration, &(): &()) -> garde::Result {
+    let is_whole = timeout.subsec_nanos() == 0 && (1..=LONGEST).contains(&timeout.as_secs());
+    settings::rule(is_whole, &[], "must be whole seconds, from one to an hour")
+}
 
 /// The part of the time for a request that is kept for its answer: a tenth, and no more than this.
 const FOR_THE_ANSWER: Duration = Duration::from_millis(500);
