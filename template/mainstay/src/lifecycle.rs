@@ -159,7 +159,7 @@ fn notify_systemd(news: &[NotifyState<'_>]) {
 /// `[shutdown]`: how long each phase of a stop may take.
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
-#[garde(custom(fits_into_the_grace))]
+#[garde(custom(Self::fits_into_the_grace))]
 pub struct Shutdown {
     /// The budget of [`Phase::Delay`].
     pub delay: Duration,
@@ -176,25 +176,21 @@ pub struct Shutdown {
 /// The part of the grace that is left for the exit after the last phase.
 const RESERVE: Duration = Duration::from_secs(2);
 
-fn fits_into_the_grace(shutdown: &Shutdown, &(): &()) -> garde::Result {
-    let phases = [
-        shutdown.delay,
-        shutdown.drain,
-        shutdown.tasks,
-        shutdown.close,
-    ];
-    let add = |needed: Duration, phase| needed.saturating_add(phase);
-    let needed = phases.into_iter().fold(RESERVE, add);
-    settings::rule(
-        needed <= shutdown.grace,
-        &["delay", "drain", "tasks", "close", "grace"],
-        format_args!(
-            "the four phases and {} of reserve take {}, which is longer than the grace; \
-             shorten a phase, or raise the grace here and where the service is deployed",
-            humantime::format_duration(RESERVE),
-            humantime::format_duration(needed)
-        ),
-    )
+impl Shutdown {
+    fn fits_into_the_grace(&self, &(): &()) -> garde::Result {
+        let phases = [self.delay, self.drain, self.tasks, self.close];
+        let needed = phases.into_iter().fold(RESERVE, Duration::saturating_add);
+        settings::rule(
+            needed <= self.grace,
+            &["delay", "drain", "tasks", "close", "grace"],
+            format_args!(
+                "the four phases and {} of reserve take {}, which is longer than the grace; \
+                 shorten a phase, or raise the grace here and where the service is deployed",
+                humantime::format_duration(RESERVE),
+                humantime::format_duration(needed)
+            ),
+        )
+    }
 }
 
 /// How the process ended.

@@ -15,6 +15,7 @@ use crate::problem::Problem;
 /// The part of `[http]` that is about overload.
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
+#[expect(clippy::struct_field_names, reason = "they are those of the keys")]
 pub(crate) struct Overload {
     #[garde(range(min = 1, max = 1_000_000))]
     pub(crate) max_in_flight: usize,

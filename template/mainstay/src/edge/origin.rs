@@ -11,7 +11,8 @@ use crate::settings;
 /// The part of `[http]` that is about pages of other origins.
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
-#[garde(custom(has_origins_for_credentials))]
+#[garde(custom(Self::has_origins_for_credentials))]
+#[expect(clippy::struct_field_names, reason = "they are those of the keys")]
 pub(crate) struct Origins {
     pub(crate) allowed_origins: Vec<Origin>,
     pub(crate) allow_credentials: bool,
@@ -35,14 +36,6 @@ impl<'de> Deserialize<'de> for Origin {
     }
 }
 
-fn has_origins_for_credentials(origins: &Origins, &(): &()) -> garde::Result {
-    settings::rule(
-        !origins.allow_credentials || !origins.allowed_origins.is_empty(),
-        &["allow_credentials", "allowed_origins"],
-        "there is no origin that may send credentials; name the origins that may",
-    )
-}
-
 /// The headers of an answer that a page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "etag, link, location, retry-after, idempotent-replayed, x-request-id",
@@ -54,6 +47,14 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 impl Origins {
+    fn has_origins_for_credentials(&self, &(): &()) -> garde::Result {
+        settings::rule(
+            !self.allow_credentials || !self.allowed_origins.is_empty(),
+            &["allow_credentials", "allowed_origins"],
+            "there is no origin that may send credentials; name the origins that may",
+        )
+    }
+
     /// The index of the allowed origin whose page sends the request.
     pub(super) fn reader(&self, request: &Request) -> Option<usize> {
         if self.allowed_origins.is_empty() {

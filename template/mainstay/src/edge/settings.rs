@@ -18,8 +18,8 @@ use crate::settings::{self, ByteSize, at_least};
 /// `[http]`
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
-#[garde(custom(waits_less_than_its_timeout))]
-#[garde(custom(timeout_header_is_of_a_proxy))]
+#[garde(custom(Self::waits_less_than_its_timeout))]
+#[garde(custom(Self::takes_timeouts_of_proxies))]
 pub struct Http {
     /// The address of the public listener.
     pub listen: SocketAddr,
@@ -44,21 +44,23 @@ pub struct Http {
     pub limits: Limits,
 }
 
-fn waits_less_than_its_timeout(http: &Http, &(): &()) -> garde::Result {
-    settings::rule(
-        http.overload.max_wait < http.request_timeout,
-        &["max_wait", "request_timeout"],
-        "the first must be shorter than the second, \
-         so that a request does not time out while it waits for a permit",
-    )
-}
+impl Http {
+    fn waits_less_than_its_timeout(&self, &(): &()) -> garde::Result {
+        settings::rule(
+            self.overload.max_wait < self.request_timeout,
+            &["max_wait", "request_timeout"],
+            "the first must be shorter than the second, \
+             so that a request does not time out while it waits for a permit",
+        )
+    }
 
-fn timeout_header_is_of_a_proxy(http: &Http, &(): &()) -> garde::Result {
-    settings::rule(
-        http.timeout_header.is_none() || !http.trusted_proxies.is_empty(),
-        &["timeout_header", "trusted_proxies"],
-        "only trusted proxies may set that header; name them",
-    )
+    fn takes_timeouts_of_proxies(&self, &(): &()) -> garde::Result {
+        settings::rule(
+            self.timeout_header.is_none() || !self.trusted_proxies.is_empty(),
+            &["timeout_header", "trusted_proxies"],
+            "only trusted proxies may set that header; name them",
+        )
+    }
 }
 
 /// The name of a header.

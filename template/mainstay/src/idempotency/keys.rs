@@ -186,8 +186,7 @@ mod tests {
         #[derive(Deserialize, Validate)]
         struct Own {
             #[garde(dive)]
-            #[serde(rename = "idempotency")]
-            _idempotency: Settings,
+            idempotency: Settings,
         }
 
         let reference = Reference::new(&[crate::idempotency::SETTINGS]);

@@ -43,10 +43,13 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The key of a field, or the name of its section.
+    /// The key of a field, or the name of its section. Of a part of a section, neither.
     pub(super) fn resolve(&self, section: &str, field: &str) -> String {
         let found = self.reference.resolve(section, field);
-        found.unwrap_or_else(|| field.to_owned())
+        found.unwrap_or_else(|| match section {
+            "" => field.to_owned(),
+            _ => format!("{section}.{field}"),
+        })
     }
 
     /// The value in force and its source.
@@ -155,7 +158,7 @@ impl<'a> Node<'a> {
     }
 }
 
-impl<'de> IntoDeserializer<'de, Error> for Node<'_> {
+impl IntoDeserializer<'_, Error> for Node<'_> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {

@@ -24,8 +24,8 @@
 //!
 //! To add a setting, add a field, and a default with a comment to the service's `config/default.toml`.
 //! `testing::check_settings` fails when one of them is missing. A field has the name of its key, and a struct that of
-//! its section; a struct in a field of another name has further keys of the section around it. An `Option` is `None` if
-//! the value is `""`.
+//! its section; a struct in a field of another name has further keys of the section around it. A field renamed to a name
+//! with a dot is a key of another section. An `Option` is `None` if the value is `""`.
 
 mod deserializer;
 mod reader;

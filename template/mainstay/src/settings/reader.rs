@@ -65,9 +65,11 @@ fn replace_by_default(table: &mut Table<'_>, error: Error) -> (Subject, Error) {
         Some(value) if may_have_secret(&value) => Some(format!("{REDACTED:?}")),
         value => value,
     };
-    if table.values.remove(key).is_none() {
-        panic!("the default of the setting `{key}` is not valid: {error}");
-    }
+    let removed = table.values.remove(key);
+    assert!(
+        removed.is_some(),
+        "the default of the setting `{key}` is not valid: {error}"
+    );
     (Subject { value, ..subject }, error)
 }
 

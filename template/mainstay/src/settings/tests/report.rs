@@ -148,24 +148,24 @@ fn text_says_what_is_expected_of_each_type() {
 
     #[derive(Debug, Deserialize, Validate)]
     #[garde(allow_unvalidated)]
+    #[expect(dead_code, reason = "only the report matters")]
     struct Types {
-        _level: Level,
-        _count: u64,
+        level: Level,
+        count: u64,
         #[garde(range(min = 5))]
-        _size: usize,
-        _share: f64,
-        _limit: ByteSize,
-        _list: Vec<SocketAddr>,
+        size: usize,
+        share: f64,
+        limit: ByteSize,
+        list: Vec<SocketAddr>,
     }
 
     let reference =
-        "_level = \"low\"\n_count = 1\n_size = 5\n_share = 0.5\n_limit = \"1B\"\n_list = []\n";
-    let wrong =
-        "_level = 1\n_count = \"x\"\n_size = 4\n_share = \"x\"\n_limit = 1\n_list = [\"x\"]\n";
+        "level = \"low\"\ncount = 1\nsize = 5\nshare = 0.5\nlimit = \"1B\"\nlist = []\n";
+    let wrong = "level = 1\ncount = \"x\"\nsize = 4\nshare = \"x\"\nlimit = 1\nlist = [\"x\"]\n";
     let given = Given::default().file("wrong.toml", wrong);
     let report = given.load_by::<Types>(reference).unwrap_err().to_string();
     for expected in [
-        "_level = 1",
+        "level = 1",
         "expected `low`, `high` or `very_high`",
         "expected a whole number, 0 or more",
         "expected a whole number, 5 or more",

@@ -309,7 +309,7 @@ fn schedule_is_a_strict_setting() {
     let loaded = read("*/5 * * * *").unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(loaded.settings.schedule.to_string(), "*/5 * * * *");
 
-    let problems = read("5 past four").err().expect("it is wrong").to_string();
+    let problems = read("5 past four").unwrap_err().to_string();
     for words in [
         "schedule = \"5 past four\"",
         "expected minute, hour, day, month and weekday in UTC",

@@ -83,8 +83,7 @@ fn every_key_is_read_and_described() {
         #[garde(dive)]
         mainstay: crate::Settings,
         #[garde(dive)]
-        #[serde(rename = "database")]
-        _database: Settings<E>,
+        database: Settings<E>,
     }
 
     impl AsRef<crate::Settings> for Own {
