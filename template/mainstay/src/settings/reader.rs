@@ -137,15 +137,10 @@ fn bound(error: &garde::Error) -> Option<&str> {
 
 /// A setting with its redacted value and its source; or a section.
 fn subject(table: &Table<'_>, key: &str) -> Subject {
-    let (value, source) = match table.value(key) {
-        Some((kind, source)) => (Some(redacted(table, key, kind)), Some(source.to_owned())),
-        None => (None, None),
-    };
-    let name = key.to_owned();
+    let value = table.value(key);
     Subject {
-        name,
-        value,
-        source,
+        value: value.map(|(kind, _)| redacted(table, key, kind)),
+        ..Subject::new(key, value.map(|(_, source)| source))
     }
 }
 

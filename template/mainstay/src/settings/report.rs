@@ -24,25 +24,25 @@ pub(super) struct Subject {
     pub(super) source: Option<String>,
 }
 
+impl Subject {
+    pub(super) fn new(name: impl fmt::Display, source: Option<&str>) -> Self {
+        Self {
+            name: name.to_string(),
+            value: None,
+            source: source.map(str::to_owned),
+        }
+    }
+}
+
 impl Problems {
     /// A file or a variable that is wrong as a whole.
     pub(super) fn add_source(&mut self, name: impl fmt::Display, words: impl Into<String>) {
-        let subject = Subject {
-            name: name.to_string(),
-            value: None,
-            source: None,
-        };
-        self.add(vec![subject], words);
+        self.add(vec![Subject::new(name, None)], words);
     }
 
     /// A key, without its value.
     pub(super) fn add_key(&mut self, key: &str, source: &str, words: impl Into<String>) {
-        let subject = Subject {
-            name: key.to_owned(),
-            value: None,
-            source: Some(source.to_owned()),
-        };
-        self.add(vec![subject], words);
+        self.add(vec![Subject::new(key, Some(source))], words);
     }
 
     /// One key with its value, or several that contradict each other.
