@@ -24,11 +24,8 @@ pub(super) fn toml_of(kind: &ValueKind) -> toml::Value {
     }
 }
 
-/// Deserializes a type that is written as text. `expected` says what `parse` accepts, in words that follow "expected".
-///
-/// # Errors
-///
-/// If the value is not text, or if `parse` returns `None`.
+/// Deserializes a type that is written as text. It is refused if `parse` returns `None`; `expected` says what `parse`
+/// accepts, in words that follow "expected".
 pub fn from_text<'de, D: Deserializer<'de>, T>(
     value: D,
     expected: &str,
@@ -41,10 +38,6 @@ pub fn from_text<'de, D: Deserializer<'de>, T>(
 }
 
 /// Like [`from_text`], for a secret: its value is never printed. `parse` may [print a part of it](redact_as).
-///
-/// # Errors
-///
-/// Like [`from_text`].
 pub fn from_secret_text<'de, D: Deserializer<'de>, T>(
     value: D,
     expected: &str,
@@ -105,10 +98,6 @@ impl<'de> Deserialize<'de> for ByteSize {
 pub(super) const SECTION_NAME: &str = "mainstay::SectionName";
 
 /// For a field that is the name of its section: `#[serde(deserialize_with = "section_name")]`.
-///
-/// # Errors
-///
-/// If the value is not deserialized as a setting.
 pub fn section_name<'de, D: Deserializer<'de>>(section: D) -> Result<String, D::Error> {
     #[derive(serde::Deserialize)]
     #[serde(rename = "mainstay::SectionName")]
@@ -174,10 +163,6 @@ pub fn within<T: Quantity>(least: &str, most: &str) -> impl Fn(&T, &()) -> garde
 
 /// The outcome of a rule between several settings. The report shows each of these keys with its value and its source. A
 /// key with a dot is of another section.
-///
-/// # Errors
-///
-/// If it does not hold.
 pub fn rule(holds: bool, keys: &[&str], words: impl Display) -> garde::Result {
     if holds {
         return Ok(());
