@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
 use axum::response::IntoResponse;
+use garde::Validate;
 use mainstay::input::{Json, Path};
 use mainstay::problem::Problem;
-use mainstay::settings::{Reader, Section};
 use mainstay::supervisor::{SpawnError, Supervisor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,21 +19,14 @@ use utoipa_axum::routes;
 use crate::settings::Database;
 
 /// `[hello]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
 pub(crate) struct Hello {
     /// The first word of a greeting.
+    #[garde(length(min = 1))]
     pub(crate) greeting: String,
     /// A guest is forgotten this long after the last visit.
+    #[garde(skip)]
     pub(crate) forget_after: Duration,
-}
-
-impl Section for Hello {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            greeting: from.value("greeting"),
-            forget_after: from.value("forget_after"),
-        }
-    }
 }
 
 /// The answer to a guest.

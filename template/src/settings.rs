@@ -1,6 +1,7 @@
 //! All settings of this service: those of its parts, and its own.
 
-use mainstay::settings::{Reader, Section};
+use garde::Validate;
+use serde::Deserialize;
 
 use crate::hello::Hello;
 
@@ -14,22 +15,15 @@ pub(crate) type Engine = sqlx::Postgres;
 /// A database of that engine.
 pub(crate) type Database = mainstay::Database<Engine>;
 
-/// To add a section, add a field here, a line in `read`, and its defaults in `config/default.toml`.
-#[derive(Debug, Clone)]
+/// To add a section, add a field here, and its defaults in `config/default.toml`.
+#[derive(Debug, Clone, Deserialize, Validate)]
 pub(crate) struct Settings {
+    #[garde(dive)]
     pub(crate) mainstay: mainstay::Settings,
+    #[garde(dive)]
     pub(crate) database: mainstay::database::Settings<Engine>,
+    #[garde(dive)]
     pub(crate) hello: Hello,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            hello: from.section("hello"),
-            mainstay: from.part(),
-            database: from.section("database"),
-        }
-    }
 }
 
 impl AsRef<mainstay::Settings> for Settings {

@@ -1,23 +1,13 @@
 //! What a failing dependency means for `/readyz`.
 
-use config::ValueKind;
-
-use crate::settings::{Setting, one_of};
+use serde::Deserialize;
 
 /// What a failing dependency means for `/readyz`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Importance {
     /// The service stays ready. `/readyz?verbose`, the metrics and the log show the failure.
     Degraded,
     /// The service is not ready.
     Required,
-}
-
-impl Setting for Importance {
-    const EXPECTED: &'static str = "`degraded` or `required`";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        let words = [("degraded", Self::Degraded), ("required", Self::Required)];
-        one_of(value, &words)
-    }
 }

@@ -6,13 +6,14 @@ use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use garde::Validate;
 use sd_notify::NotifyState;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{Check, Reader, Section};
+use crate::settings;
 use crate::telemetry::{self, message};
 
 /// The state of the process.
@@ -156,7 +157,9 @@ fn notify_systemd(news: &[NotifyState<'_>]) {
 }
 
 /// `[shutdown]`: how long each phase of a stop may take.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+#[garde(custom(Self::fits_into_the_grace))]
 pub struct Shutdown {
     /// The budget of [`Phase::Delay`].
     pub delay: Duration,
@@ -173,38 +176,20 @@ pub struct Shutdown {
 /// The part of the grace that is left for the exit after the last phase.
 const RESERVE: Duration = Duration::from_secs(2);
 
-impl Section for Shutdown {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            delay: from.value("delay"),
-            drain: from.value("drain"),
-            tasks: from.value("tasks"),
-            close: from.value("close"),
-            grace: from.value("grace"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
+impl Shutdown {
+    fn fits_into_the_grace(&self, &(): &()) -> garde::Result {
         let phases = [self.delay, self.drain, self.tasks, self.close];
-        let needed = phases
-            .iter()
-            .fold(RESERVE, |needed, phase| needed.saturating_add(*phase));
-        check.that(
+        let needed = phases.into_iter().fold(RESERVE, Duration::saturating_add);
+        settings::rule(
             needed <= self.grace,
-            &[
-                "shutdown.delay",
-                "shutdown.drain",
-                "shutdown.tasks",
-                "shutdown.close",
-                "shutdown.grace",
-            ],
-            format!(
+            &["delay", "drain", "tasks", "close", "grace"],
+            format_args!(
                 "the four phases and {} of reserve take {}, which is longer than the grace; \
                  shorten a phase, or raise the grace here and where the service is deployed",
                 humantime::format_duration(RESERVE),
                 humantime::format_duration(needed)
             ),
-        );
+        )
     }
 }
 

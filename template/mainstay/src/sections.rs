@@ -1,7 +1,10 @@
 //! The settings of every service. Each section is declared beside the code that it configures. Sections of parts
 //! that a service may do without, such as a database, are added by the service.
 
-use crate::settings::{Check, Reader, Section};
+use garde::Validate;
+use serde::Deserialize;
+
+use crate::settings;
 use crate::telemetry::Export;
 #[cfg(feature = "otlp")]
 use crate::telemetry::otlp::Otlp;
@@ -11,24 +14,39 @@ use crate::{edge, health, lifecycle, operator, telemetry};
 pub(crate) const SETTINGS: &str = include_str!("../config/mainstay.toml");
 
 /// The settings of every service: the part of a service's own settings that this crate reads.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(custom(Self::listens_on_two_addresses))]
 pub struct Settings {
     /// `[http]`
+    #[garde(dive)]
     pub http: edge::Http,
     /// `[operator]`
+    #[garde(dive)]
     pub operator: operator::Settings,
     /// `[log]`
+    #[garde(dive)]
     pub log: telemetry::Log,
     /// `[otlp]`
     #[cfg(feature = "otlp")]
+    #[garde(dive)]
     pub(crate) otlp: Otlp,
     /// `[shutdown]`
+    #[garde(dive)]
     pub shutdown: lifecycle::Shutdown,
     /// `[health]`
+    #[garde(dive)]
     pub(crate) health: health::Settings,
 }
 
 impl Settings {
+    fn listens_on_two_addresses(&self, &(): &()) -> garde::Result {
+        settings::rule(
+            self.http.listen != self.operator.listen || self.http.listen.port() == 0,
+            &["http.listen", "operator.listen"],
+            "must be two addresses",
+        )
+    }
+
     /// The export of traces to the collector that the settings name.
     #[cfg(feature = "otlp")]
     pub(crate) fn export(&self) -> Export {
@@ -40,28 +58,6 @@ impl Settings {
     #[expect(clippy::unused_self, reason = "the signature of the feature `otlp`")]
     pub(crate) fn export(&self) -> Export {
         Export::default()
-    }
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            http: from.section("http"),
-            operator: from.section("operator"),
-            log: from.section("log"),
-            #[cfg(feature = "otlp")]
-            otlp: from.section("otlp"),
-            shutdown: from.section("shutdown"),
-            health: from.section("health"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.that(
-            self.http.listen != self.operator.listen || self.http.listen.port() == 0,
-            &["http.listen", "operator.listen"],
-            "must be two addresses",
-        );
     }
 }
 

@@ -98,15 +98,16 @@ async fn start(settings: &Settings, process: &Process) -> Result<(), Error> {
     // The parts of the monitor, each with its tasks. They stop in reverse order, so that checks still
     // announce what they find.
     process.set_startup_step("tasks");
-    let retention = settings.checks.retention();
-    let changes = changes::start(&settings.changes, retention, supervisor, &database).await?;
+    let monitor = &settings.monitor;
+    let retention = monitor.checks.retention();
+    let changes = changes::start(&monitor.changes, retention, supervisor, &database).await?;
     let stop = settings.mainstay.shutdown.tasks;
-    let checks = checks::start(&settings.checks, stop, supervisor, health, &database)?;
-    let summary = Summary::start(settings.summary, supervisor, &database, process.cpu())?;
+    let checks = checks::start(&monitor.checks, stop, supervisor, health, &database)?;
+    let summary = Summary::start(monitor.summary, supervisor, &database, process.cpu())?;
     if !matches!(timeout(SUMMARY_AT_START, summary.warm()).await, Ok(Ok(()))) {
         tracing::warn!("starting without a first summary");
     }
-    let targets = Targets::new(database, keys, &settings.monitor);
+    let targets = Targets::new(database, keys, &monitor.targets);
 
     // HTTP.
     let routes = targets::routes(targets).merge(checks).merge(changes);

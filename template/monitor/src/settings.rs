@@ -1,10 +1,10 @@
 //! All settings of this service: those of its parts, and its own.
 
-use mainstay::settings::{Reader, Section};
+use garde::Validate;
 use mainstay::{database, idempotency};
+use serde::Deserialize;
 
-use crate::targets::Monitor;
-use crate::{changes, checks, summary};
+use crate::{changes, checks, summary, targets};
 
 // The engine that keeps this service's data.{{ nl }}pub(crate) type Engine = sqlx::{% if database == "sqlite" %}Sqlite{% else %}Postgres{% endif %};{% comment %}
 #[cfg(not(feature = "postgres"))]
@@ -20,30 +20,30 @@ pub(crate) type Transaction = database::Transaction<Engine>;
 /// … and the idempotency keys that it keeps.
 pub(crate) type Keys = idempotency::Keys<Engine>;
 
-/// To add a section: a field here, a line in `read`, and its defaults in `config/default.toml`.
-#[derive(Debug, Clone)]
+/// To add a section: a field here, and its defaults in `config/default.toml`.
+#[derive(Debug, Clone, Deserialize, Validate)]
 pub(crate) struct Settings {
+    #[garde(dive)]
     pub(crate) mainstay: mainstay::Settings,
+    #[garde(dive)]
     pub(crate) database: database::Settings<Engine>,
+    #[garde(dive)]
     pub(crate) idempotency: idempotency::Settings,
+    #[garde(dive)]
     pub(crate) monitor: Monitor,
-    pub(crate) checks: checks::Settings,
-    pub(crate) changes: changes::Settings,
-    pub(crate) summary: summary::Settings,
 }
 
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            mainstay: from.part(),
-            database: from.section("database"),
-            idempotency: from.section("idempotency"),
-            monitor: from.section("monitor"),
-            checks: from.section("monitor"),
-            changes: from.section("monitor"),
-            summary: from.section("monitor"),
-        }
-    }
+/// `[monitor]`: the settings of all parts of the monitor.
+#[derive(Debug, Clone, Deserialize, Validate)]
+pub(crate) struct Monitor {
+    #[garde(dive)]
+    pub(crate) targets: targets::Monitor,
+    #[garde(dive)]
+    pub(crate) checks: checks::Settings,
+    #[garde(dive)]
+    pub(crate) changes: changes::Settings,
+    #[garde(dive)]
+    pub(crate) summary: summary::Settings,
 }
 
 impl AsRef<mainstay::Settings> for Settings {

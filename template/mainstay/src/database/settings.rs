@@ -4,46 +4,61 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use config::ValueKind;
+use garde::Validate;
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
 
 use super::engine::{Engine, Target};
 use super::errors::{Error, Reason};
 use super::pool::Limits;
 use crate::importance::Importance;
-use crate::settings::{Check, REDACTED, Reader, Section, Setting, one_of};
+use crate::settings::{self, at_least};
 
 /// `[database]`, or another section of the same keys.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Validate)]
+#[serde(bound = "E: Engine")]
+#[garde(allow_unvalidated)]
+#[garde(custom(Self::waits_less_than_a_request))]
 pub struct Settings<E> {
     /// The name of the section, which names the database in the log and in metrics.
+    #[serde(deserialize_with = "settings::section_name")]
     pub name: String,
     /// Where the database is.
     pub url: Url<E>,
     /// The most connections that are open at once. SQLite has one more, which writes.
+    #[garde(range(min = 1, max = 10_000))]
     pub max_connections: u32,
     /// How long a caller waits for a connection.
+    #[garde(custom(at_least("100ms")))]
     pub acquire_timeout: Duration,
     /// How long a statement may take.
+    #[garde(custom(at_least("10ms")))]
     pub statement_timeout: Duration,
     /// The age at which a connection is replaced.
+    #[garde(custom(at_least("1s")))]
     pub max_lifetime: Duration,
     /// After how long the holder of a connection is logged.
+    #[garde(custom(at_least("10ms")))]
     pub hold_warning: Duration,
     /// What a start does while the database cannot be reached.
     pub on_start: OnStart,
     /// Whether a start applies pending migrations.
     pub migrate_on_start: bool,
     /// How long a start waits while another process migrates.
+    #[garde(custom(at_least("10ms")))]
     pub migrate_timeout: Duration,
     /// What a start does on a database that a newer version has migrated.
     pub unknown_migrations: UnknownMigrations,
     /// What a failing database means for `/readyz`: `health.database`, by the name of this section.
     pub health: Importance,
+    /// The time limit of a request, which waits for a connection at most.
+    #[serde(rename = "http.request_timeout")]
+    pub request_timeout: Duration,
 }
 
 /// What a start does while the database cannot be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnStart {
     /// Tries again until it can be reached.
     Wait,
@@ -52,7 +67,8 @@ pub enum OnStart {
 }
 
 /// What a start does on a database that a newer version has migrated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UnknownMigrations {
     /// Ends the start.
     Refuse,
@@ -65,6 +81,17 @@ pub struct Url<E> {
     secret: SecretString,
     redacted: String,
     engine: PhantomData<fn() -> E>,
+}
+
+impl<E> Settings<E> {
+    fn waits_less_than_a_request(&self, &(): &()) -> garde::Result {
+        settings::rule(
+            self.acquire_timeout < self.request_timeout,
+            &["acquire_timeout", "http.request_timeout"],
+            "a request must not run out of time while it waits for a connection; \
+             make the first shorter than the second",
+        )
+    }
 }
 
 impl<E: Engine> Settings<E> {
@@ -103,61 +130,14 @@ impl<E: Engine> Settings<E> {
     }
 }
 
-impl<E: Engine> Section for Settings<E> {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            name: from.name().to_owned(),
-            url: from.value("url"),
-            max_connections: from.value("max_connections"),
-            acquire_timeout: from.value("acquire_timeout"),
-            statement_timeout: from.value("statement_timeout"),
-            max_lifetime: from.value("max_lifetime"),
-            hold_warning: from.value("hold_warning"),
-            on_start: from.value("on_start"),
-            migrate_on_start: from.value("migrate_on_start"),
-            migrate_timeout: from.value("migrate_timeout"),
-            unknown_migrations: from.value("unknown_migrations"),
-            health: from.value_at(&format!("health.{}", from.name())),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.range("max_connections", self.max_connections, 1..=10_000);
-        for (key, time, least) in [
-            ("acquire_timeout", self.acquire_timeout, 100),
-            ("statement_timeout", self.statement_timeout, 10),
-            ("max_lifetime", self.max_lifetime, 1_000),
-            ("hold_warning", self.hold_warning, 10),
-            ("migrate_timeout", self.migrate_timeout, 10),
-        ] {
-            let least = Duration::from_millis(least);
-            let words = format!("must be at least {}", humantime::format_duration(least));
-            check.that(time >= least, &[key], words);
-        }
-        let request_timeout = check.value::<Duration>("http.request_timeout");
-        check.that(
-            request_timeout.is_none_or(|limit| self.acquire_timeout < limit),
-            &["acquire_timeout", "http.request_timeout"],
-            "a request must not run out of time while it waits for a connection; \
-             make the first shorter than the second",
-        );
-    }
-}
-
-impl Setting for OnStart {
-    const EXPECTED: &'static str = "`wait` or `fail`";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        one_of(value, &[("wait", Self::Wait), ("fail", Self::Fail)])
-    }
-}
-
-impl Setting for UnknownMigrations {
-    const EXPECTED: &'static str = "`refuse` or `tolerate`";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        let words = [("refuse", Self::Refuse), ("tolerate", Self::Tolerate)];
-        one_of(value, &words)
+impl<E: Engine> Url<E> {
+    /// `None` if the engine cannot use the URL.
+    pub(crate) fn parse(url: &str) -> Option<Self> {
+        Some(Self {
+            secret: url.into(),
+            redacted: E::redacted(url)?,
+            engine: PhantomData,
+        })
     }
 }
 
@@ -167,22 +147,11 @@ impl<E> Url<E> {
     }
 }
 
-impl<E: Engine> Setting for Url<E> {
-    const EXPECTED: &'static str = E::EXPECTED_URL;
-    const SECRET: bool = true;
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        let url = String::parse(value).filter(|url| !url.contains(REDACTED))?;
-        let redacted = E::redacted(&url)?;
-        Some(Self {
-            secret: url.into(),
-            redacted,
-            engine: PhantomData,
+impl<'de, E: Engine> Deserialize<'de> for Url<E> {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        settings::from_secret_text(value, E::EXPECTED_URL, |url| {
+            Self::parse(url).inspect(|url| settings::redact_as(&url.redacted))
         })
-    }
-
-    fn redacted(&self) -> String {
-        self.redacted.clone()
     }
 }
 

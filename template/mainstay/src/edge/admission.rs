@@ -5,32 +5,22 @@
 
 use std::time::Duration;
 
+use garde::Validate;
+use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use crate::problem::Problem;
-use crate::settings::{Check, Reader, Section};
 
 /// The part of `[http]` that is about overload.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+#[expect(clippy::struct_field_names, reason = "they are those of the keys")]
 pub(crate) struct Overload {
-    pub(crate) in_flight: usize,
-    pub(crate) waiting: usize,
-    pub(crate) wait: Duration,
-}
-
-impl Section for Overload {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            in_flight: from.value("max_in_flight"),
-            waiting: from.value("max_waiting"),
-            wait: from.value("max_wait"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.range("http.max_in_flight", self.in_flight, 1..=1_000_000);
-    }
+    #[garde(range(min = 1, max = 1_000_000))]
+    pub(crate) max_in_flight: usize,
+    pub(crate) max_waiting: usize,
+    pub(crate) max_wait: Duration,
 }
 
 /// The permits, and the queue for them.
@@ -44,9 +34,9 @@ pub(super) struct Admission {
 impl Admission {
     pub(super) fn new(limits: &Overload) -> Self {
         Self {
-            permits: Semaphore::new(limits.in_flight),
-            queue: Semaphore::new(limits.waiting.min(Semaphore::MAX_PERMITS)),
-            wait: limits.wait,
+            permits: Semaphore::new(limits.max_in_flight),
+            queue: Semaphore::new(limits.max_waiting.min(Semaphore::MAX_PERMITS)),
+            wait: limits.max_wait,
         }
     }
 
@@ -75,9 +65,9 @@ mod tests {
 
     fn two_permits(waiting: usize) -> Admission {
         Admission::new(&Overload {
-            in_flight: 2,
-            waiting,
-            wait: Duration::from_millis(500),
+            max_in_flight: 2,
+            max_waiting: waiting,
+            max_wait: Duration::from_millis(500),
         })
     }
 

@@ -77,7 +77,7 @@ pub fn protect_with_streams(
 ) -> Router {
     let edge = Arc::new(Edge {
         admission: Admission::new(&http.overload),
-        bodies: body::budget(http.overload.in_flight, http.body_limit.0),
+        bodies: body::budget(http.overload.max_in_flight, http.body_limit.0),
         requests,
         http: http.clone(),
     });

@@ -3,51 +3,36 @@
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::Response;
+use garde::Validate;
+use serde::{Deserialize, Deserializer};
 
-use crate::settings::{Check, Reader, Section, Setting};
+use crate::settings;
 
 /// The part of `[http]` that is about pages of other origins.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+#[garde(custom(Self::has_origins_for_credentials))]
+#[expect(clippy::struct_field_names, reason = "they are those of the keys")]
 pub(crate) struct Origins {
-    pub(crate) allowed: Vec<Origin>,
-    pub(crate) credentials: bool,
-    pub(crate) refuse_others: bool,
+    pub(crate) allowed_origins: Vec<Origin>,
+    pub(crate) allow_credentials: bool,
+    pub(crate) refuse_other_origins: bool,
 }
 
 /// The origin of a page, as browsers send it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin(HeaderValue);
 
-impl Setting for Origin {
-    const EXPECTED: &'static str = "an origin, such as `https://app.example.org`";
-
-    fn parse(value: &config::ValueKind) -> Option<Self> {
-        let text = String::parse(value)?;
-        let url = url::Url::parse(&text).ok()?;
-        // It is compared byte by byte, so it must be written as browsers write it.
-        let is_origin = url.origin().ascii_serialization() == text;
-        HeaderValue::from_str(&text)
-            .ok()
-            .filter(|_| is_origin)
-            .map(Self)
-    }
-}
-
-impl Section for Origins {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            allowed: from.value("allowed_origins"),
-            credentials: from.value("allow_credentials"),
-            refuse_others: from.value("refuse_other_origins"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.that(
-            !self.credentials || !self.allowed.is_empty(),
-            &["http.allow_credentials", "http.allowed_origins"],
-            "there is no origin that may send credentials; name the origins that may",
-        );
+impl<'de> Deserialize<'de> for Origin {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let expected = "an origin, such as `https://app.example.org`";
+        settings::from_text(value, expected, |text| {
+            let url = url::Url::parse(text).ok()?;
+            // It is compared byte by byte, so it must be written as browsers write it.
+            let is_origin = url.origin().ascii_serialization() == text;
+            let header = HeaderValue::from_str(text).ok();
+            header.filter(|_| is_origin).map(Self)
+        })
     }
 }
 
@@ -62,25 +47,35 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 impl Origins {
+    fn has_origins_for_credentials(&self, &(): &()) -> garde::Result {
+        settings::rule(
+            !self.allow_credentials || !self.allowed_origins.is_empty(),
+            &["allow_credentials", "allowed_origins"],
+            "there is no origin that may send credentials; name the origins that may",
+        )
+    }
+
     /// The index of the allowed origin whose page sends the request.
     pub(super) fn reader(&self, request: &Request) -> Option<usize> {
-        if self.allowed.is_empty() {
+        if self.allowed_origins.is_empty() {
             return None;
         }
         let origin = request.headers().get(header::ORIGIN)?;
-        self.allowed.iter().position(|allowed| allowed.0 == origin)
+        self.allowed_origins
+            .iter()
+            .position(|allowed| allowed.0 == origin)
     }
 
     /// Lets pages of this origin read the answer.
     pub(super) fn share(&self, reader: Option<usize>, headers: &mut HeaderMap) {
-        if self.allowed.is_empty() {
+        if self.allowed_origins.is_empty() {
             return;
         }
         // Caches must know this of every answer.
         headers.append(header::VARY, HeaderValue::from_static("origin"));
-        if let Some(origin) = reader.and_then(|index| self.allowed.get(index)) {
+        if let Some(origin) = reader.and_then(|index| self.allowed_origins.get(index)) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.0.clone());
-            if self.credentials {
+            if self.allow_credentials {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
             }
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
@@ -90,7 +85,7 @@ impl Origins {
     /// The answer to a preflight request, which allows the method and the headers that it asks for. Which origin may
     /// use them, [`share`](Self::share) says.
     pub(super) fn preflight(&self, request: &Request) -> Option<Response> {
-        if self.allowed.is_empty() || request.method() != Method::OPTIONS {
+        if self.allowed_origins.is_empty() || request.method() != Method::OPTIONS {
             return None;
         }
         let headers = request.headers();
@@ -111,14 +106,14 @@ impl Origins {
     /// Whether to refuse the request: it comes from a page of another origin, and may change something or open a
     /// WebSocket.
     pub(super) fn refuse(&self, request: &Request) -> bool {
-        if !self.refuse_others {
+        if !self.refuse_other_origins {
             return false;
         }
         let headers = request.headers();
         let is_read = request.method().is_safe() && !headers.contains_key(header::UPGRADE);
         let origin = headers.get(header::ORIGIN);
         let is_allowed = || {
-            self.allowed
+            self.allowed_origins
                 .iter()
                 .any(|allowed| origin == Some(&allowed.0))
         };
@@ -196,9 +191,9 @@ mod tests {
     #[test]
     fn foreign_pages_may_neither_write_nor_open_a_websocket() {
         let origins = Origins {
-            allowed: Vec::new(),
-            credentials: false,
-            refuse_others: true,
+            allowed_origins: Vec::new(),
+            allow_credentials: false,
+            refuse_other_origins: true,
         };
         let evil = ("origin", "https://evil.example");
         let read = request("/", &[evil]);
@@ -212,7 +207,7 @@ mod tests {
 
     #[test]
     fn origin_setting_is_written_as_browsers_write_it() {
-        let parse = |text: &str| <Origin as Setting>::parse(&text.into());
+        let parse = |text: &str| serde_json::from_value::<Origin>(text.into()).ok();
         for fine in ["https://app.example.org", "http://localhost:3000"] {
             assert!(parse(fine).is_some(), "{fine}");
         }

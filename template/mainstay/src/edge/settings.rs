@@ -5,23 +5,29 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 use axum::http::uri::Authority;
-use config::ValueKind;
+use garde::Validate;
+use serde::{Deserialize, Deserializer};
 
 use super::admission::Overload;
 use super::origin::Origins;
 use super::peers::Network;
 use super::trace::Ratio;
 use crate::server::Limits;
-use crate::settings::{ByteSize, Check, Reader, Section, Setting};
+use crate::settings::{self, ByteSize, at_least};
 
 /// `[http]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+#[garde(custom(Self::waits_less_than_its_timeout))]
+#[garde(custom(Self::takes_timeouts_of_proxies))]
 pub struct Http {
     /// The address of the public listener.
     pub listen: SocketAddr,
+    #[garde(custom(at_least("1ms")))]
     pub(crate) request_timeout: Duration,
     pub(crate) timeout_header: Option<Header>,
     /// The largest body of a request.
+    #[garde(custom(at_least("1B")))]
     pub body_limit: ByteSize,
     /// Whether the description of the API is served.
     pub documentation: bool,
@@ -29,52 +35,31 @@ pub struct Http {
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) log_client: bool,
     pub(crate) trace_ratio: Ratio,
+    #[garde(dive)]
     pub(crate) origins: Origins,
+    #[garde(dive)]
     pub(crate) overload: Overload,
     /// The limits of its connections.
+    #[garde(dive)]
     pub limits: Limits,
 }
 
-impl Section for Http {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            listen: from.value("listen"),
-            request_timeout: from.value("request_timeout"),
-            timeout_header: from.value("timeout_header"),
-            body_limit: from.value("body_limit"),
-            documentation: from.value("documentation"),
-            hosts: from.value("hosts"),
-            trusted_proxies: from.value("trusted_proxies"),
-            log_client: from.value("log_client"),
-            trace_ratio: from.value("trace_ratio"),
-            origins: from.part(),
-            overload: from.part(),
-            limits: from.part(),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.that(
-            self.body_limit.0 > 0,
-            &["http.body_limit"],
-            "must be more than nothing",
-        );
-        check.that(
-            !self.request_timeout.is_zero(),
-            &["http.request_timeout"],
-            "must be longer than nothing",
-        );
-        check.that(
-            self.overload.wait < self.request_timeout,
-            &["http.max_wait", "http.request_timeout"],
+impl Http {
+    fn waits_less_than_its_timeout(&self, &(): &()) -> garde::Result {
+        settings::rule(
+            self.overload.max_wait < self.request_timeout,
+            &["max_wait", "request_timeout"],
             "the first must be shorter than the second, \
              so that a request does not time out while it waits for a permit",
-        );
-        check.that(
+        )
+    }
+
+    fn takes_timeouts_of_proxies(&self, &(): &()) -> garde::Result {
+        settings::rule(
             self.timeout_header.is_none() || !self.trusted_proxies.is_empty(),
-            &["http.timeout_header", "http.trusted_proxies"],
+            &["timeout_header", "trusted_proxies"],
             "only trusted proxies may set that header; name them",
-        );
+        )
     }
 }
 
@@ -82,11 +67,10 @@ impl Section for Http {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Header(pub(super) HeaderName);
 
-impl Setting for Header {
-    const EXPECTED: &'static str = "the name of a header, such as `x-request-timeout`";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        String::parse(value)?.parse().ok().map(Self)
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let expected = "the name of a header, such as `x-request-timeout`";
+        settings::from_text(value, expected, |text| text.parse().ok().map(Self))
     }
 }
 
@@ -94,12 +78,12 @@ impl Setting for Header {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Host(pub(super) String);
 
-impl Setting for Host {
-    const EXPECTED: &'static str = "a host, such as `api.example.org`, without a port";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        let text = String::parse(value)?;
-        let authority: Authority = text.parse().ok()?;
-        (authority.host() == text).then_some(Self(text))
+impl<'de> Deserialize<'de> for Host {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let expected = "a host, such as `api.example.org`, without a port";
+        settings::from_text(value, expected, |text| {
+            let authority: Authority = text.parse().ok()?;
+            (authority.host() == text).then(|| Self(text.to_owned()))
+        })
     }
 }

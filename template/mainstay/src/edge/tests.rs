@@ -21,18 +21,16 @@ use tower::ServiceExt;
 use super::*;
 use crate::input::Json;
 use crate::server::Exchange;
-use crate::settings::{Reference, Section, Sources};
+use crate::settings::{Reference, Sources};
 
 const LIMIT: usize = 64;
 
 /// The defaults, and these over them.
 pub(crate) fn http(set: &[&str]) -> Http {
-    struct OfHttp(Http);
-
-    impl Section for OfHttp {
-        fn read(from: &mut crate::settings::Reader<'_>) -> Self {
-            Self(from.section("http"))
-        }
+    #[derive(serde::Deserialize, garde::Validate)]
+    struct OfHttp {
+        #[garde(dive)]
+        http: Http,
     }
 
     let set = set.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -42,7 +40,7 @@ pub(crate) fn http(set: &[&str]) -> Http {
     loaded
         .unwrap_or_else(|problems| panic!("{problems}"))
         .settings
-        .0
+        .http
 }
 
 /// The routes of these tests behind the edge.

@@ -5,11 +5,10 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use config::ValueKind;
+use serde::de::{Deserialize, Deserializer, Error};
 use tracing::Span;
 
 use crate::context::{Context, Trace};
-use crate::settings::Setting;
 use crate::telemetry::span;
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -29,17 +28,13 @@ impl Ratio {
     }
 }
 
-impl Setting for Ratio {
-    const EXPECTED: &'static str = "a number from 0.0 to 1.0";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        let ratio = match value {
-            ValueKind::Float(ratio) => *ratio,
-            ValueKind::I64(0) => 0.0,
-            ValueKind::I64(1) => 1.0,
-            _ => return None,
-        };
-        (0.0..=1.0).contains(&ratio).then_some(Self(ratio))
+impl<'de> Deserialize<'de> for Ratio {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let ratio = f64::deserialize(value).ok();
+        let ratio = ratio.filter(|ratio| (0.0..=1.0).contains(ratio));
+        ratio
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("expected a number from 0.0 to 1.0"))
     }
 }
 
@@ -97,6 +92,8 @@ pub(super) fn span(request: &Request, route: &str, context: &Context) -> Span {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -138,14 +135,13 @@ mod tests {
     #[test]
     fn trace_ratio_is_a_number_from_zero_to_one() {
         for (value, ratio) in [
-            (ValueKind::Float(0.5), Some(0.5)),
-            (ValueKind::I64(1), Some(1.0)),
-            (ValueKind::I64(2), None),
-            (ValueKind::Float(-0.1), None),
-            (ValueKind::Float(f64::NAN), None),
-            ("0.5".into(), None),
+            (json!(0.5), Some(0.5)),
+            (json!(1), Some(1.0)),
+            (json!(2), None),
+            (json!(-0.1), None),
+            (json!("0.5"), None),
         ] {
-            let parsed: Option<Ratio> = Setting::parse(&value);
+            let parsed: Option<Ratio> = serde_json::from_value(value.clone()).ok();
             assert_eq!(parsed, ratio.map(Ratio), "{value:?}");
         }
     }

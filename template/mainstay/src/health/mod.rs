@@ -20,49 +20,32 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use garde::Validate;
+use serde::Deserialize;
+
 pub(crate) use ask::{Probe, ask};
 pub use check::Checked;
 
 use crate::importance::Importance;
 use crate::lifecycle::{Lifecycle, State};
-use crate::settings::{self, Reader, Section};
+use crate::settings::at_least;
 use crate::supervisor::{self, SpawnError, Supervisor};
 use crate::watchdog::Pulse;
 use check::Check;
 
 /// `[health]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
 pub struct Settings {
     /// The interval of the checks.
+    #[garde(custom(at_least("1ms")))]
     pub period: Duration,
     /// How long a check may take.
+    #[garde(custom(at_least("1ms")))]
     pub timeout: Duration,
     /// How long the runtime may stall until `/livez` fails.
+    // A shorter stall is not noticed.
+    #[garde(custom(at_least("1s")))]
     pub stall: Duration,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            period: from.value("period"),
-            timeout: from.value("timeout"),
-            stall: from.value("stall"),
-        }
-    }
-
-    fn check(&self, check: &mut settings::Check<'_>) {
-        for (time, key) in [
-            (self.period, "health.period"),
-            (self.timeout, "health.timeout"),
-        ] {
-            check.that(!time.is_zero(), &[key], "must be longer than nothing");
-        }
-        check.that(
-            self.stall >= Duration::from_secs(1),
-            &["health.stall"],
-            "must be a second at least: a shorter stall is not noticed",
-        );
-    }
 }
 
 /// The probes of the process and its checks. All clones are the same.

@@ -8,43 +8,29 @@ use std::time::{Duration, SystemTime};
 use axum::body::Body;
 use axum::http::header;
 use axum::response::Response;
+use garde::Validate;
+use serde::Deserialize;
 use sqlx::migrate::Migrator;
 
 use super::key::Keyed;
 use super::{ANSWERS, REPLAYED};
 use crate::database::{Database, Engine, Transaction};
 use crate::problem::Problem;
-use crate::settings::{ByteSize, Check, Reader, Section};
+use crate::settings::{ByteSize, at_least};
 use crate::supervisor::{SpawnError, Supervisor};
 
 /// `[idempotency]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
 pub struct Settings {
     /// How long answers are stored.
+    #[garde(custom(at_least("1s")))]
     pub retention: Duration,
     /// The most answers that are stored.
+    #[garde(range(min = 1))]
     pub max_answers: u32,
     /// The largest answer that is stored.
     pub answer_limit: ByteSize,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            retention: from.value("retention"),
-            max_answers: from.value("max_answers"),
-            answer_limit: from.value("answer_limit"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.that(
-            self.retention >= Duration::from_secs(1),
-            &["idempotency.retention"],
-            "must be at least 1s",
-        );
-        check.range("idempotency.max_answers", self.max_answers, 1..);
-    }
 }
 
 const MAINTENANCE_INTERVAL: Duration = Duration::from_mins(1);
@@ -303,13 +289,10 @@ mod tests {
 
     #[test]
     fn every_key_is_read_and_described() {
-        struct Own;
-
-        impl Section for Own {
-            fn read(from: &mut Reader<'_>) -> Self {
-                _ = from.section::<Settings>("idempotency");
-                Self
-            }
+        #[derive(Deserialize, Validate)]
+        struct Own {
+            #[garde(dive)]
+            idempotency: Settings,
         }
 
         let reference = Reference::new(&[crate::idempotency::SETTINGS]);

@@ -18,6 +18,8 @@ use std::thread;
 use std::time::Duration;
 
 use axum::Router;
+use garde::Validate;
+use serde::Deserialize;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -29,44 +31,36 @@ pub(crate) use state::OperatorState;
 pub(crate) use token::Token;
 
 use crate::server::{BindError, Bound, Limits, Sockets};
-use crate::settings::{Check, Reader, Secret, Section};
+use crate::settings::{self, Secret};
 
 const NEEDS_TOKEN: &str = "a listener that other machines can reach needs a token; \
      set APP__OPERATOR__TOKEN_FILE, or listen on 127.0.0.1";
 
 /// `[operator]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+#[garde(custom(Self::has_token_if_reachable))]
 pub struct Settings {
     /// The address of the listener.
     pub listen: SocketAddr,
+    #[garde(inner(custom(fits_a_header)))]
     pub(crate) token: Option<Secret>,
 }
 
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            listen: from.value("listen"),
-            token: from.value("token"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        let fits_header =
-            |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
-        check.that(
-            self.token.as_ref().is_none_or(fits_header),
-            &["operator.token"],
-            "must be one line of visible ASCII, so that a header can carry it",
-        );
-        check.that(
-            self.may_listen(self.listen),
-            &["operator.listen", "operator.token"],
-            NEEDS_TOKEN,
-        );
-    }
+fn fits_a_header(token: &Secret, &(): &()) -> garde::Result {
+    settings::rule(
+        token.expose().bytes().all(|byte| byte.is_ascii_graphic()),
+        &[],
+        "must be one line of visible ASCII, so that a header can carry it",
+    )
 }
 
 impl Settings {
+    fn has_token_if_reachable(&self, &(): &()) -> garde::Result {
+        let may_listen = self.may_listen(self.listen);
+        settings::rule(may_listen, &["listen", "token"], NEEDS_TOKEN)
+    }
+
     /// The socket, new or inherited. It must not be reachable from other machines without a token.
     pub(crate) fn socket(&self, sockets: &mut Sockets) -> Result<Bound, OpenError> {
         let socket = sockets.take("operator", self.listen)?;

@@ -6,7 +6,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::request::Builder;
 use axum::http::{Method, Request};
-use config::ValueKind;
 use futures_util::FutureExt;
 use tower::ServiceExt;
 
@@ -19,7 +18,6 @@ use crate::metrics::catalog::SECTIONS;
 use crate::metrics::http::Ended;
 use crate::metrics::pools::{Numbers, Totals};
 use crate::server::{Limits, Sockets};
-use crate::settings::Setting;
 use crate::supervisor::Supervisor;
 use crate::telemetry::Filtering;
 use crate::testing::Exposition;
@@ -31,7 +29,7 @@ fn state(token: Option<&str>) -> Arc<OperatorState> {
         timeout: Duration::from_secs(1),
         stall: Duration::from_secs(30),
     };
-    let secret = |text: &str| Setting::parse(&ValueKind::String(text.to_owned())).unwrap();
+    let secret = |text: &str| serde_json::from_value(text.into()).unwrap();
     let (lifecycle, supervisor, pulse) =
         (Lifecycle::starting(), Supervisor::new(), Pulse::default());
     Arc::new(OperatorState {

@@ -2,21 +2,30 @@
 
 use std::time::Duration;
 
-use crate::settings::{ByteSize, Check, Reader, Section};
+use garde::Validate;
+use serde::Deserialize;
+
+use crate::settings::{ByteSize, at_least, within};
 
 /// The limits of a listener for each client, and for all of them together.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
 pub struct Limits {
     /// How long the head of a request may take from its first byte to its last, and how long a new connection
     /// may take to send its first head.
+    #[garde(custom(at_least("1ms")))]
     pub header_timeout: Duration,
     /// How long a connection may be idle between two requests.
+    #[garde(custom(at_least("1ms")))]
     pub idle_timeout: Duration,
     /// How long a client may read nothing while a response waits for it.
+    #[garde(custom(at_least("1ms")))]
     pub write_timeout: Duration,
     /// The most connections that are open at once.
+    #[garde(range(min = 1, max = 1_000_000))]
     pub max_connections: usize,
     /// The largest head of a request.
+    #[garde(custom(within("8KiB", "1MiB")))]
     pub header_limit: ByteSize,
     /// Whether clients may use HTTP/2 (without TLS, with prior knowledge).
     pub http2: bool,
@@ -32,34 +41,4 @@ impl Limits {
         header_limit: ByteSize(32 * 1024),
         http2: false,
     };
-}
-
-/// The part of `[http]` for connections.
-impl Section for Limits {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            header_timeout: from.value("header_timeout"),
-            idle_timeout: from.value("idle_timeout"),
-            write_timeout: from.value("write_timeout"),
-            max_connections: from.value("max_connections"),
-            header_limit: from.value("header_limit"),
-            http2: from.value("http2"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        for (time, key) in [
-            (self.header_timeout, "http.header_timeout"),
-            (self.idle_timeout, "http.idle_timeout"),
-            (self.write_timeout, "http.write_timeout"),
-        ] {
-            check.that(!time.is_zero(), &[key], "must be longer than nothing");
-        }
-        check.range("http.max_connections", self.max_connections, 1..=1_000_000);
-        check.that(
-            (8 * 1024..=1024 * 1024).contains(&self.header_limit.0),
-            &["http.header_limit"],
-            "must be from 8KiB to 1MiB",
-        );
-    }
 }

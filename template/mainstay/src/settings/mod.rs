@@ -10,10 +10,24 @@
 //! - No value is coerced: text is not a number, `1.5` is not `2`, `no` is not `false`.
 //! - A secret is never printed: not in an error, not by `config print`, not by `Debug`.
 //!
-//! To add a setting, add a field to the struct of a section, a line to its [`Section::read`], and a
-//! default with a comment to the service's `config/default.toml`. `testing::check_settings` fails when one
-//! of them is missing.
+//! A section is a struct with `#[derive(Deserialize, Validate)]` beside the code that it configures:
+//!
+//! ```ignore
+//! #[derive(Deserialize, Validate)]
+//! struct Hello {
+//!     #[garde(range(min = 1, max = 10))]
+//!     most: u32,
+//!     #[garde(custom(at_least("1h")))]
+//!     forget_after: Duration,
+//! }
+//! ```
+//!
+//! To add a setting, add a field, and a default with a comment to the service's `config/default.toml`.
+//! `testing::check_settings` fails when one of them is missing. A field has the name of its key, and a struct that of
+//! its section; a struct in a field of another name has further keys of the section around it. A field renamed to a name
+//! with a dot is a key of another section. An `Option` is `None` if the value is `""`.
 
+mod deserializer;
 mod reader;
 mod reference;
 mod report;
@@ -23,14 +37,22 @@ mod value;
 
 use std::collections::HashMap;
 
-/// A value of a setting before [`Setting::parse`]. It is the type of the crate `config`.
-pub use config::ValueKind;
-pub use reader::{Check, Reader, Section};
+use garde::Validate;
+use serde::de::DeserializeOwned;
+
 pub(crate) use reference::Reference;
 pub(crate) use report::Problems;
 pub(crate) use show::{environment_file, print};
 pub(crate) use sources::Sources;
-pub use value::{ByteSize, REDACTED, Secret, Setting, one_of};
+pub use value::{
+    ByteSize, Quantity, REDACTED, Secret, at_least, from_secret_text, from_text, redact_as, rule,
+    section_name, within,
+};
+
+/// A struct of settings: any type with `#[derive(Deserialize, Validate)]`.
+pub trait Section: DeserializeOwned + Validate<Context = ()> {}
+
+impl<S: DeserializeOwned + Validate<Context = ()>> Section for S {}
 
 /// Valid settings, with the value in force and the source of each.
 #[derive(Debug)]

@@ -1,260 +1,184 @@
-//! Turns merged values into typed structs, and collects every problem.
+//! Loads the settings, and collects every problem.
 //!
-//! A wrong value is reported, and its default is read in its place, so that further problems are found. If
-//! there is any problem, the result is discarded.
+//! serde stops at the first error. So a refused value is recorded, its default is put in its place, and the settings are
+//! deserialized again, until they fit. Then garde checks the rules. If there is any problem, the result is discarded.
 
-use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
-use std::ops::{Bound, RangeBounds};
 use std::sync::LazyLock;
 
 use config::{Map, Value, ValueKind};
 
+use super::deserializer::{Error, Table};
 use super::report::{Problems, Subject};
 use super::sources::variable;
-use super::value::{REDACTED, Setting, toml_of};
-use super::{Entry, Loaded, Reference};
+use super::value::{REDACTED, toml_of};
+use super::{Entry, Loaded, Reference, Section};
 
-/// A struct of settings that belong together, declared beside the code that it configures.
-pub trait Section: Sized {
-    /// Reads each field by its key in the reference.
-    fn read(from: &mut Reader<'_>) -> Self;
-
-    /// Reports values that are out of range, or that contradict each other.
-    fn check(&self, _check: &mut Check<'_>) {}
-}
-
-/// Reads the values of the sections.
-#[derive(Debug)]
-pub struct Reader<'a> {
-    reference: &'a Reference,
-    values: Map<String, Value>,
-    /// The section being read, with its dot; empty at the root.
-    prefix: String,
-    entries: Vec<Entry>,
-    problems: Problems,
-}
-
+/// Deserializes the settings until they fit, and checks their rules.
 pub(super) fn read<S: Section>(
     reference: &Reference,
     values: Map<String, Value>,
-    problems: Problems,
+    mut problems: Problems,
 ) -> Result<Loaded<S>, Problems> {
-    let mut reader = Reader {
-        reference,
-        values,
-        prefix: String::new(),
-        entries: Vec::new(),
-        problems,
-    };
-    let settings = reader.read();
-    if reader.problems.is_empty() {
-        Ok(Loaded {
-            settings,
-            entries: reader.entries,
-        })
-    } else {
-        Err(reader.problems)
-    }
-}
-
-impl Reader<'_> {
-    /// Reads a section below the current one.
-    pub fn section<S: Section>(&mut self, name: &str) -> S {
-        let prefix = format!("{}{name}.", self.prefix);
-        let outer = std::mem::replace(&mut self.prefix, prefix);
-        let section = self.read();
-        self.prefix = outer;
-        section
-    }
-
-    /// Reads another struct from the current section.
-    pub fn part<S: Section>(&mut self) -> S {
-        self.read()
-    }
-
-    /// The name of the current section.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.prefix.trim_end_matches('.')
-    }
-
-    /// Reads one value of the current section.
-    ///
-    /// # Panics
-    ///
-    /// Like [`value_at`](Self::value_at).
-    pub fn value<T: Setting>(&mut self, name: &str) -> T {
-        self.value_at(&format!("{}{name}", self.prefix))
-    }
-
-    /// Reads one value by its full key, `section.key`.
-    ///
-    /// # Panics
-    ///
-    /// If the reference does not have the key, or has a default that is not valid: a mistake in the
-    /// program, which every test that loads the settings finds.
-    pub fn value_at<T: Setting>(&mut self, key: &str) -> T {
-        let Some(described) = self.reference.get(key) else {
-            panic!("no reference describes the setting `{key}`, which the program reads");
-        };
-        let (kind, source) = match self.values.get(key) {
-            Some(value) => (&value.kind, value.origin().unwrap_or("default")),
-            None => (&described.default, "default"),
-        };
-        let parsed = T::parse(kind);
-        let entry = Entry {
-            key: key.to_owned(),
-            value: redacted(kind, parsed.as_ref()),
-            source: source.to_owned(),
-            fingerprint: fingerprint(kind),
-        };
-        if parsed.is_none() {
-            let mut subject = entry.subject();
-            if T::SECRET {
-                subject.value = None;
+    let mut table = Table::new(reference, values);
+    let mut refused = Vec::new();
+    let settings = loop {
+        match S::deserialize(table.root()) {
+            Ok(settings) => break Some(settings),
+            // A section as a whole has no default.
+            Err(error) if reference.get(&error.key).is_none() => {
+                problems.add_source(error.key, error.words);
+                break None;
             }
-            self.problems.add_unexpected(subject, &T::expected());
-        } else if let Some(words) = secret_problem::<T>(kind, &entry) {
-            self.problems.add_key(key, source, words);
+            Err(error) => refused.push(replace_by_default(&mut table, error)),
         }
-        self.entries.push(entry);
-        parsed
-            .or_else(|| T::parse(&described.default))
-            .unwrap_or_else(|| {
-                let expected = T::EXPECTED;
-                panic!("the default of the setting `{key}` is not {expected}")
-            })
+    };
+    for (subject, error) in refused {
+        let words = match error.limits {
+            Some(_) => range::<S>(&table, &subject.name),
+            None => error.words,
+        };
+        problems.add(vec![subject], words);
     }
-
-    fn read<S: Section>(&mut self) -> S {
-        let section = S::read(self);
-        section.check(&mut Check {
-            prefix: &self.prefix,
-            entries: &self.entries,
-            problems: &mut self.problems,
-        });
-        section
+    let broken = settings.as_ref().and_then(|it| it.validate().err());
+    let mut broken: Vec<_> = broken.iter().flat_map(garde::Report::iter).collect();
+    // Rules of a single value first: the others skip a value that is wrong by itself.
+    broken.sort_by_key(|(_, error)| error.message().find('\n') > Some(0));
+    for (path, error) in broken {
+        add_broken_rule::<S>(&table, path, error, &mut problems);
+    }
+    let entries = entries(&table, &mut problems);
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(Loaded { settings, entries }),
+        _ => Err(problems),
     }
 }
 
-/// What is wrong with a secret that parses: an empty file, or a place where others can read it.
-fn secret_problem<T: Setting>(kind: &ValueKind, entry: &Entry) -> Option<String> {
-    if !T::SECRET {
-        return None;
+/// Removes a value that was refused. Returns it with the reason.
+fn replace_by_default(table: &mut Table<'_>, error: Error) -> (Subject, Error) {
+    let key = &error.key;
+    let may_have_secret = |text: &String| text.contains("://") && text.contains(['@', '?']);
+    let subject = subject(table, key);
+    let value = match subject.value {
+        _ if table.shown(key).is_some() => None,
+        // A refused URL may belong to another setting.
+        Some(value) if may_have_secret(&value) => Some(format!("{REDACTED:?}")),
+        value => value,
+    };
+    let removed = table.values.remove(key);
+    assert!(
+        removed.is_some(),
+        "the default of the setting `{key}` is not valid: {error}"
+    );
+    (Subject { value, ..subject }, error)
+}
+
+fn add_broken_rule<S: Section>(
+    table: &Table<'_>,
+    path: &garde::Path,
+    error: &garde::Error,
+    problems: &mut Problems,
+) {
+    let place = key_of(table, path);
+    // See `rule`.
+    let (names, words) = match error.message().split_once('\n') {
+        Some((names, words)) => (names, words.to_owned()),
+        None if bound(error).is_some() => ("", range::<S>(table, &place)),
+        None => ("", error.message().to_owned()),
+    };
+    let names = names.split_whitespace();
+    let mut keys: Vec<_> = names.map(|name| table.resolve(&place, name)).collect();
+    if keys.is_empty() {
+        keys.push(place);
     }
-    if is_empty(kind) && entry.source.contains("_FILE (") {
-        return Some("is empty: a secret that is not there".to_owned());
+    // If one of the values was refused, its default was checked in its place.
+    if !keys.iter().any(|key| problems.concern(key)) {
+        let subjects = keys.iter().map(|key| subject(table, key)).collect();
+        problems.add(subjects, words);
     }
-    // A URL without a password, for example, is not redacted.
-    let is_redacted = entry.value != toml_of(kind).to_string();
-    (entry.source == "--set" && is_redacted).then(|| {
-        let variable = variable(&entry.key);
-        format!("is a secret, which `--set` would show to everybody; set {variable}_FILE instead")
+}
+
+/// The key or the section that a rule is about.
+fn key_of(table: &Table<'_>, path: &garde::Path) -> String {
+    let fields = path.__iter().rev();
+    fields.fold(String::new(), |section, (_, field)| {
+        // A struct that is not a section is a part of one.
+        table.reference.resolve(&section, field).unwrap_or(section)
     })
 }
 
-/// The value as TOML, redacted. A refused URL may belong to another setting.
-fn redacted<T: Setting>(kind: &ValueKind, parsed: Option<&T>) -> String {
-    let plain = toml_of(kind);
-    let may_have_secret = |text: &str| text.contains("://") && text.contains(['@', '?']);
-    let value = match parsed {
-        None if may_have_secret(&plain.to_string()) => REDACTED.into(),
-        _ if !T::SECRET || is_empty(kind) => plain,
-        Some(secret) => secret.redacted().into(),
-        None => REDACTED.into(),
+/// What is expected of a whole number. The limits of its type and of its rule are found by exceeding them.
+fn range<S: Section>(table: &Table<'_>, key: &str) -> String {
+    let exceeded = |number: i64| -> Result<Option<String>, Error> {
+        let mut values = table.values.clone();
+        values.insert(key.to_owned(), Value::new(None, number));
+        let settings = S::deserialize(Table::new(table.reference, values).root())?;
+        let report = settings.validate().err().unwrap_or_else(garde::Report::new);
+        let mut errors = report.iter().filter(|(path, _)| key_of(table, path) == key);
+        Ok(errors.find_map(|(_, error)| bound(error).map(str::to_owned)))
     };
-    value.to_string()
+    let limits = exceeded(i64::MIN).err().and_then(|error| error.limits);
+    let [least, most] = limits.unwrap_or([i64::MIN, i64::MAX]);
+    let of_rule = |number: i64| exceeded(number).ok().flatten();
+    let of_type = (most < i64::MAX).then(|| most.to_string());
+    let least = of_rule(least).unwrap_or_else(|| least.to_string());
+    match of_rule(most).or(of_type) {
+        Some(most) => format!("expected a whole number from {least} to {most}"),
+        None => format!("expected a whole number, {least} or more"),
+    }
 }
 
-fn is_empty(kind: &ValueKind) -> bool {
-    match kind {
+/// The bound that a number has exceeded, by a `range` of garde.
+fn bound(error: &garde::Error) -> Option<&str> {
+    let message = error.message();
+    let below = message.strip_prefix("lower than ");
+    below.or_else(|| message.strip_prefix("greater than "))
+}
+
+/// A setting with its redacted value and its source; or a section.
+fn subject(table: &Table<'_>, key: &str) -> Subject {
+    let value = table.value(key);
+    Subject {
+        value: value.map(|(kind, _)| redacted(table, key, kind)),
+        ..Subject::new(key, value.map(|(_, source)| source))
+    }
+}
+
+/// The value as TOML. An empty secret is shown as empty.
+fn redacted(table: &Table<'_>, key: &str, kind: &ValueKind) -> String {
+    let is_empty = match kind {
         ValueKind::String(text) => text.is_empty(),
         ValueKind::Array(items) => items.is_empty(),
         _ => false,
+    };
+    match table.shown(key) {
+        Some(shown) if !is_empty => toml::Value::from(shown).to_string(),
+        _ => toml_of(kind).to_string(),
     }
 }
 
-fn fingerprint(kind: &ValueKind) -> u64 {
+/// The settings that were read, section by section. Reports secrets on the command line, where others can read them.
+fn entries(table: &Table<'_>, problems: &mut Problems) -> Vec<Entry> {
     static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    SEED.hash_one(toml_of(kind).to_string())
-}
-
-impl Entry {
-    fn subject(&self) -> Subject {
-        Subject {
-            name: self.key.clone(),
-            value: Some(self.value.clone()),
-            source: Some(self.source.clone()),
+    let keys = table.reference.keys().filter(|key| table.is_read(key));
+    let entries = keys.filter_map(|key| {
+        let (kind, source) = table.value(key)?;
+        let plain = toml_of(kind).to_string();
+        let value = redacted(table, key, kind);
+        // A URL without a password, for example, is not redacted.
+        if source == "--set" && value != plain {
+            let variable = variable(key);
+            let words = format!(
+                "is a secret, which `--set` would show to everybody; set {variable}_FILE instead"
+            );
+            problems.add_key(key, source, words);
         }
-    }
-}
-
-/// Collects the problems of a section. A key without a dot belongs to the section that is checked.
-#[derive(Debug)]
-pub struct Check<'a> {
-    prefix: &'a str,
-    entries: &'a [Entry],
-    problems: &'a mut Problems,
-}
-
-impl Check<'_> {
-    /// Reports this key unless its value is a whole number in the range.
-    pub fn range<T>(&mut self, key: &str, value: T, range: impl RangeBounds<T>)
-    where
-        T: Copy + PartialOrd + Display,
-    {
-        let expected = match (range.start_bound(), range.end_bound()) {
-            (Bound::Included(least), Bound::Included(most)) => {
-                format!("a whole number from {least} to {most}")
-            }
-            (Bound::Included(least), _) => format!("a whole number, {least} or more"),
-            (_, Bound::Included(most)) => format!("a whole number up to {most}"),
-            _ => return,
-        };
-        // A value of another type was reported with the range of the type.
-        self.problems.expect_of(&self.full(key), &expected);
-        self.that(
-            range.contains(&value),
-            &[key],
-            format!("expected {expected}"),
-        );
-    }
-
-    /// Reports these keys unless `holds`. `words` say what must be the case.
-    ///
-    /// It reports nothing if one of the values has a problem already, since its default was read in its place.
-    pub fn that(&mut self, holds: bool, keys: &[&str], words: impl Into<String>) {
-        let keys: Vec<_> = keys.iter().map(|key| self.full(key)).collect();
-        if holds || keys.iter().any(|key| self.problems.concern(key)) {
-            return;
-        }
-        let entries = keys.iter().filter_map(|key| self.entry(key));
-        self.problems
-            .add(entries.map(Entry::subject).collect(), words);
-    }
-
-    /// The value of a setting that was read before, such as one of another section. `None` if it was not
-    /// read, or is a secret or a list.
-    #[must_use]
-    pub fn value<T: Setting>(&self, key: &str) -> Option<T> {
-        match self.entry(&self.full(key))?.value.parse() {
-            Ok(toml::Value::String(text)) => T::parse(&ValueKind::String(text)),
-            Ok(toml::Value::Integer(number)) => T::parse(&ValueKind::I64(number)),
-            Ok(toml::Value::Float(number)) => T::parse(&ValueKind::Float(number)),
-            Ok(toml::Value::Boolean(flag)) => T::parse(&ValueKind::Boolean(flag)),
-            _ => None,
-        }
-    }
-
-    fn entry(&self, key: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.key == key)
-    }
-
-    fn full(&self, key: &str) -> String {
-        if key.contains('.') {
-            return key.to_owned();
-        }
-        format!("{}{key}", self.prefix)
-    }
+        Some(Entry {
+            key: key.to_owned(),
+            value,
+            source: source.to_owned(),
+            fingerprint: SEED.hash_one(plain),
+        })
+    });
+    entries.collect()
 }

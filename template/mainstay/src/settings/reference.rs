@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use config::ValueKind;
-use toml::de::{DeTable, DeValue};
+use config::{Value, ValueKind};
+use serde::Deserialize;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::value::toml_of;
 
@@ -51,7 +52,7 @@ impl Reference {
             .unwrap_or_else(|error| panic!("a reference of settings is not valid TOML: {error}"));
         let mut leaves = leaves(table.get_ref());
         leaves.sort_by_key(|leaf| leaf.at);
-        for Leaf { key, value, at } in leaves {
+        for Leaf { key, value, at, .. } in leaves {
             let meaning = comment_above(text, at);
             if let Some(known) = self.keys.iter_mut().find(|known| known.key == key) {
                 known.default = value;
@@ -119,6 +120,21 @@ impl Reference {
         self.keys.iter().find(|described| described.key == key)
     }
 
+    /// The key or the section of a field in this section: `section.field`; or, in another section, the key of this name,
+    /// such as `health.archive` for the field `health` of `[archive]`. A field with a dot in its name is a key.
+    pub(super) fn resolve(&self, section: &str, field: &str) -> Option<String> {
+        if section.is_empty() || field.contains('.') {
+            let is_known = self.get(field).is_some() || self.has_section(field);
+            return is_known.then(|| field.to_owned());
+        }
+        let own = format!("{section}.{field}");
+        if self.get(&own).is_some() || self.has_section(&own) {
+            return Some(own);
+        }
+        let elsewhere = format!("{field}.{section}");
+        self.get(&elsewhere).map(|_| elsewhere)
+    }
+
     pub(super) fn has_section(&self, name: &str) -> bool {
         let prefix = format!("{name}.");
         self.keys().any(|key| key.starts_with(&prefix))
@@ -151,11 +167,13 @@ pub(super) struct Leaf {
     /// Dotted.
     pub(super) key: String,
     pub(super) value: ValueKind,
+    /// An empty table is a value too, so that a mistyped name of a section is found.
+    pub(super) is_empty_table: bool,
     /// The offset of the key, in bytes.
     pub(super) at: usize,
 }
 
-/// Every value of a document. An empty table is a value too, so that a mistyped name of a section is found.
+/// Every value of a document.
 pub(super) fn leaves(table: &DeTable<'_>) -> Vec<Leaf> {
     let mut found = Vec::new();
     collect(table, "", &mut found);
@@ -176,32 +194,16 @@ fn collect(table: &DeTable<'_>, prefix: &str, found: &mut Vec<Leaf>) {
             }
             other => found.push(Leaf {
                 key,
-                value: value_kind(other),
+                is_empty_table: other.is_table(),
+                // No setting takes a table, or a date, which is a table to serde.
+                value: Value::deserialize(ValueDeserializer::from(value.clone()))
+                    .map(|value| value.kind)
+                    .ok()
+                    .filter(|kind| !matches!(kind, ValueKind::Table(_)))
+                    .unwrap_or(ValueKind::Nil),
                 at: name.span().start,
             }),
         }
-    }
-}
-
-/// A TOML value as a value of `config`. A date, and a number beyond 64 bits, is `Nil`: no setting takes it.
-fn value_kind(value: &DeValue<'_>) -> ValueKind {
-    match value {
-        DeValue::String(text) => ValueKind::String(text.to_string()),
-        DeValue::Boolean(flag) => ValueKind::Boolean(*flag),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(ValueKind::Nil, ValueKind::I64),
-        DeValue::Float(number) => number
-            .as_str()
-            .parse()
-            .map_or(ValueKind::Nil, ValueKind::Float),
-        DeValue::Datetime(_) => ValueKind::Nil,
-        DeValue::Array(items) => ValueKind::Array(
-            items
-                .iter()
-                .map(|item| config::Value::new(None, value_kind(item.get_ref())))
-                .collect(),
-        ),
-        DeValue::Table(_) => ValueKind::Table(config::Map::new()),
     }
 }
 

@@ -24,49 +24,31 @@ pub(super) struct Subject {
     pub(super) source: Option<String>,
 }
 
-/// How the problem of a value that does not parse begins.
-const EXPECTED: &str = "expected ";
+impl Subject {
+    pub(super) fn new(name: impl fmt::Display, source: Option<&str>) -> Self {
+        Self {
+            name: name.to_string(),
+            value: None,
+            source: source.map(str::to_owned),
+        }
+    }
+}
 
 impl Problems {
     /// A file or a variable that is wrong as a whole.
     pub(super) fn add_source(&mut self, name: impl fmt::Display, words: impl Into<String>) {
-        let subject = Subject {
-            name: name.to_string(),
-            value: None,
-            source: None,
-        };
-        self.add(vec![subject], words);
+        self.add(vec![Subject::new(name, None)], words);
     }
 
     /// A key, without its value.
     pub(super) fn add_key(&mut self, key: &str, source: &str, words: impl Into<String>) {
-        let subject = Subject {
-            name: key.to_owned(),
-            value: None,
-            source: Some(source.to_owned()),
-        };
-        self.add(vec![subject], words);
+        self.add(vec![Subject::new(key, Some(source))], words);
     }
 
     /// One key with its value, or several that contradict each other.
     pub(super) fn add(&mut self, subjects: Vec<Subject>, words: impl Into<String>) {
         let words = words.into();
         self.0.push(Problem { subjects, words });
-    }
-
-    /// A value that does not parse.
-    pub(super) fn add_unexpected(&mut self, subject: Subject, expected: &str) {
-        self.add(vec![subject], format!("{EXPECTED}{expected}"));
-    }
-
-    /// Replaces what was expected of this key if its value did not parse.
-    pub(super) fn expect_of(&mut self, key: &str, expected: &str) {
-        let unexpected = self.0.iter_mut().find(|problem| {
-            problem.words.starts_with(EXPECTED) && problem.subjects.iter().any(|it| it.name == key)
-        });
-        if let Some(problem) = unexpected {
-            problem.words = format!("{EXPECTED}{expected}");
-        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -82,10 +64,9 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.len() {
-            1 => writeln!(f, "1 problem with the settings")?,
-            count => writeln!(f, "{count} problems with the settings")?,
-        }
+        let count = self.0.len();
+        let plural = if count == 1 { "" } else { "s" };
+        writeln!(f, "{count} problem{plural} with the settings")?;
         for problem in &self.0 {
             writeln!(f)?;
             for subject in &problem.subjects {

@@ -8,6 +8,7 @@
     reason = "settings are read at the start and on SIGHUP, from small files"
 )]
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
@@ -66,15 +67,14 @@ impl Sources {
         }
         layers.environment(&self.environment);
         layers.flags(&self.set);
-        // Merging does not fail: all keys are in the reference, and all values are in memory.
-        let merged = layers
-            .values
-            .into_iter()
+        let mut values = layers.values.into_iter();
+        let merged = values
             .try_fold(Config::builder(), |builder, (key, value)| {
                 builder.set_override(key, value)
             })
             .and_then(|builder| builder.build()?.collect());
-        flatten(merged.unwrap_or_default())
+        // All keys are in the reference, and all values are in memory.
+        flatten(merged.unwrap_or_else(|error| panic!("the settings cannot be merged: {error}")))
     }
 }
 
@@ -85,15 +85,14 @@ struct LayerReader<'a> {
     values: Vec<(String, Value)>,
 }
 
-impl<'a> LayerReader<'a> {
+impl LayerReader<'_> {
     fn file(&mut self, path: &PathBuf) {
         let name = path.display();
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
                 let words = format!("cannot be read: {error}");
-                self.problems.add_source(name, words);
-                return;
+                return self.problems.add_source(name, words);
             }
         };
         let (table, errors) = DeTable::parse_recoverable(&text);
@@ -108,49 +107,62 @@ impl<'a> LayerReader<'a> {
         }
         for leaf in leaves(table.get_ref()) {
             let origin = format!("{name}:{}", line_of(&text, leaf.at));
-            let is_empty_table = matches!(leaf.value, ValueKind::Table(_));
+            // An empty section is fine: all its keys may be commented out.
+            let is_empty_section = leaf.is_empty_table && self.reference.has_section(&leaf.key);
             match self.reference.get(&leaf.key) {
-                Some(_) if is_empty_table => {
-                    let words = "is a setting, and not a section";
-                    self.problems.add_key(&leaf.key, &origin, words);
-                }
                 Some(_) => self.put(&leaf.key, leaf.value, &origin),
-                // An empty section is fine: all its keys may be commented out.
-                None if is_empty_table && self.reference.has_section(&leaf.key) => {}
+                None if is_empty_section => {}
                 None => self.unknown(&leaf.key, &origin, str::to_owned),
             }
         }
     }
 
     fn environment(&mut self, variables: &[(OsString, OsString)]) {
-        let mut variables: Vec<_> = variables
+        let mut variables: BTreeMap<_, _> = variables
             .iter()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
             .filter(|(name, _)| name.to_uppercase().starts_with("APP_") && name != FILES_VARIABLE)
             .collect();
-        variables.sort();
-        for (name, value) in &variables {
-            let Some(path) = name.strip_prefix(PREFIX) else {
-                self.mistyped_variable(name);
-                continue;
-            };
-            let Some(value) = value.to_str() else {
-                self.problems.add_source(name, "is not valid UTF-8");
-                continue;
-            };
-            let key = key_of(path);
-            if let Some(described) = self.reference.get(&key).filter(|_| *name == variable(&key)) {
-                self.put(&key, typed(value, &described.default), name);
-            } else if let Some((key, described)) = self.file_variable(name) {
-                let other = variable(&key);
-                if variables.iter().any(|(name, _)| *name == other) {
-                    let words = format!("is set by {other} as well; keep one of the two");
-                    self.problems.add_key(&key, name, words);
-                } else {
-                    self.value_in_file(&key, described, name, value);
+        for Described { key, default, .. } in self.reference.described() {
+            let name = variable(key);
+            let file = format!("{name}_FILE");
+            match (variables.remove(&name), variables.remove(&file)) {
+                (None, None) => {}
+                (Some(value), None) => match value.to_str() {
+                    Some(value) => self.put(key, typed(value, default), &name),
+                    None => self.problems.add_source(name, "is not valid UTF-8"),
+                },
+                (None, Some(path)) => self.value_in_file(key, default, &file, path),
+                (Some(_), Some(_)) => {
+                    let words = format!("is set by {name} as well; keep one of the two");
+                    self.problems.add_key(key, &file, words);
                 }
-            } else {
-                self.unknown(&key, name, variable);
+            }
+        }
+        for name in variables.keys() {
+            self.unknown_variable(name);
+        }
+    }
+
+    fn value_in_file(&mut self, key: &str, default: &ValueKind, name: &str, path: &OsString) {
+        let path = path.to_string_lossy();
+        let origin = format!("{name} ({path})");
+        match fs::read_to_string(&*path) {
+            Ok(text) => {
+                let line = text.strip_suffix("\r\n").or(text.strip_suffix('\n'));
+                let text = line.unwrap_or(&text);
+                if text.is_empty() {
+                    // Most likely a secret that was not mounted.
+                    self.problems
+                        .add_key(key, &origin, "is empty: the file has no value");
+                }
+                self.put(key, typed(text, default), &origin);
+            }
+            Err(error) => {
+                // Do not show a value without a slash: it may be the secret, in the wrong variable.
+                let named = if path.contains('/') { &origin } else { name };
+                let words = format!("names a file that cannot be read: {error}");
+                self.problems.add_source(named, words);
             }
         }
     }
@@ -166,34 +178,6 @@ impl<'a> LayerReader<'a> {
             match self.reference.get(key) {
                 Some(described) => self.put(key, typed(value, &described.default), "--set"),
                 None => self.unknown(key, "--set", str::to_owned),
-            }
-        }
-    }
-
-    /// The key that a variable `APP__SECTION__KEY_FILE` sets.
-    fn file_variable(&self, name: &str) -> Option<(String, &'a Described)> {
-        let key = key_of(name.strip_prefix(PREFIX)?.strip_suffix("_FILE")?);
-        let described = self.reference.get(&key)?;
-        (name == format!("{}_FILE", variable(&key))).then_some((key, described))
-    }
-
-    fn value_in_file(&mut self, key: &str, described: &Described, name: &str, path: &str) {
-        let origin = format!("{name} ({path})");
-        match fs::read_to_string(path) {
-            Ok(text) => {
-                let line = text.strip_suffix("\r\n").or(text.strip_suffix('\n'));
-                let value = typed(line.unwrap_or(&text), &described.default);
-                self.put(key, value, &origin);
-            }
-            Err(error) => {
-                // Do not show a value without a slash: it may be the secret, in the wrong variable.
-                let named = if path.contains('/') {
-                    origin
-                } else {
-                    name.to_owned()
-                };
-                let words = format!("names a file that cannot be read: {error}");
-                self.problems.add_source(named, words);
             }
         }
     }
@@ -215,8 +199,9 @@ impl<'a> LayerReader<'a> {
         self.problems.add_key(key, origin, words);
     }
 
-    /// Reports a variable that differs from a known one by its case or its underscores.
-    fn mistyped_variable(&mut self, name: &str) {
+    /// Reports a variable that is unknown, or differs from a known one by its case or its underscores. Others that
+    /// begin with `APP_` belong to other programs.
+    fn unknown_variable(&mut self, name: &str) {
         let upper = name.to_uppercase();
         let (stem, suffix) = match upper.strip_suffix("_FILE") {
             Some(stem) => (stem, "_FILE"),
@@ -227,6 +212,9 @@ impl<'a> LayerReader<'a> {
         if let Some(key) = keys.find(|key| fold(&variable(key)) == fold(stem)) {
             let words = format!("is not read; did you mean `{}{suffix}`?", variable(key));
             self.problems.add_source(name, words);
+        } else if let Some(path) = name.strip_prefix(PREFIX) {
+            let key = path.to_lowercase().replace("__", ".");
+            self.unknown(&key, name, variable);
         }
     }
 }
@@ -234,10 +222,6 @@ impl<'a> LayerReader<'a> {
 /// The variable that sets a key.
 pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
-}
-
-fn key_of(path: &str) -> String {
-    path.to_lowercase().replace("__", ".")
 }
 
 /// Converts text from the environment or the command line to the type of the default.
@@ -275,15 +259,11 @@ fn line_of(text: &str, at: usize) -> usize {
 fn flatten(table: Map<String, Value>) -> Map<String, Value> {
     let mut flat = Map::new();
     for (name, value) in table {
-        match value.kind {
-            ValueKind::Table(inner) => {
-                for (rest, value) in flatten(inner) {
-                    flat.insert(format!("{name}.{rest}"), value);
-                }
-            }
-            _ => {
-                flat.insert(name, value);
-            }
+        if let ValueKind::Table(inner) = value.kind {
+            let inner = flatten(inner).into_iter();
+            flat.extend(inner.map(|(rest, value)| (format!("{name}.{rest}"), value)));
+        } else {
+            flat.insert(name, value);
         }
     }
     flat

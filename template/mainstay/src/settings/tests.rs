@@ -1,6 +1,5 @@
 //! Settings of an example with two sections: the fixtures of the tests.
 
-mod check;
 mod reference;
 mod report;
 mod secrets;
@@ -12,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::*;
@@ -33,63 +33,47 @@ token = ""
 url = ""
 "#;
 
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Validate)]
 struct Example {
+    #[garde(dive)]
     http: Http,
+    #[garde(skip)]
     operator: Operator,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+#[garde(custom(Self::has_a_second_for_each_worker))]
 struct Http {
     listen: SocketAddr,
+    #[garde(custom(at_least("1s")))]
     timeout: Duration,
-    workers: u16,
+    #[garde(dive)]
+    pool: Pool,
     verbose: bool,
     ratio: Vec<String>,
 }
 
-#[derive(Debug)]
+/// More keys of `[http]`.
+#[derive(Debug, Deserialize, Validate)]
+struct Pool {
+    #[garde(range(min = 1, max = 100))]
+    workers: u16,
+}
+
+#[derive(Debug, Deserialize)]
 struct Operator {
     token: Option<Secret>,
     url: String,
 }
 
-impl Section for Example {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            http: from.section("http"),
-            operator: from.section("operator"),
-        }
-    }
-}
-
-impl Section for Http {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            listen: from.value("listen"),
-            timeout: from.value("timeout"),
-            workers: from.value("workers"),
-            verbose: from.value("verbose"),
-            ratio: from.value("ratio"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        let enough = self.timeout >= Duration::from_secs(self.workers.into());
-        check.that(
-            enough,
-            &["http.timeout", "http.workers"],
+impl Http {
+    fn has_a_second_for_each_worker(&self, &(): &()) -> garde::Result {
+        rule(
+            self.timeout >= Duration::from_secs(self.pool.workers.into()),
+            &["timeout", "http.workers"],
             "a second for each worker is needed",
-        );
-    }
-}
-
-impl Section for Operator {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            token: from.value("token"),
-            url: from.value("url"),
-        }
+        )
     }
 }
 
@@ -134,7 +118,11 @@ impl Given {
     }
 
     fn load(&self) -> Result<Loaded<Example>, Problems> {
-        load(&Reference::new(&[REFERENCE]), &self.sources)
+        self.load_by(REFERENCE)
+    }
+
+    fn load_by<S: Section>(&self, reference: &str) -> Result<Loaded<S>, Problems> {
+        load(&Reference::new(&[reference]), &self.sources)
     }
 
     fn settings(&self) -> Example {

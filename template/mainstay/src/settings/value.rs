@@ -1,32 +1,12 @@
-//! The types of settings, and what each allows.
+//! The types of settings, and their rules.
 
-use std::net::SocketAddr;
+use std::cell::Cell;
+use std::fmt::Display;
 use std::time::Duration;
 
 use config::ValueKind;
 use secrecy::{ExposeSecret, SecretString};
-
-/// The type of a setting. Implement it to use a type of your own.
-pub trait Setting: Sized {
-    /// What [`parse`](Self::parse) accepts, in words that follow "expected".
-    const EXPECTED: &'static str;
-    /// Whether values are secrets: they are never printed, and not taken from the command line.
-    const SECRET: bool = false;
-
-    /// [`EXPECTED`](Self::EXPECTED), unless the text depends on another type.
-    #[must_use]
-    fn expected() -> String {
-        Self::EXPECTED.to_owned()
-    }
-
-    /// Parses a value; `None` if it is not allowed.
-    fn parse(value: &ValueKind) -> Option<Self>;
-
-    /// The part of a secret that may be printed.
-    fn redacted(&self) -> String {
-        REDACTED.to_owned()
-    }
-}
+use serde::de::{Deserialize, Deserializer, Error};
 
 /// A value as TOML.
 pub(super) fn toml_of(kind: &ValueKind) -> toml::Value {
@@ -39,79 +19,68 @@ pub(super) fn toml_of(kind: &ValueKind) -> toml::Value {
             .map(|item| toml_of(&item.kind))
             .collect::<Vec<_>>()
             .into(),
-        ValueKind::Nil => "(a date, or a number beyond 64 bits)".into(),
+        ValueKind::Nil => "(a date or a table)".into(),
         other => other.to_string().into(),
     }
+}
+
+/// Deserializes a type that is written as text. It is refused if `parse` returns `None`; `expected` says what `parse`
+/// accepts, in words that follow "expected".
+pub fn from_text<'de, D: Deserializer<'de>, T>(
+    value: D,
+    expected: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, D::Error> {
+    let parsed = String::deserialize(value)
+        .ok()
+        .and_then(|text| parse(&text));
+    parsed.ok_or_else(|| Error::custom(format_args!("expected {expected}")))
+}
+
+/// Like [`from_text`], for a secret: its value is never printed. `parse` may [print a part of it](redact_as).
+pub fn from_secret_text<'de, D: Deserializer<'de>, T>(
+    value: D,
+    expected: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, D::Error> {
+    redact_as(REDACTED);
+    let parse = |text: &str| parse(text).filter(|_| !text.contains(REDACTED));
+    from_text(value, expected, parse)
 }
 
 /// Printed in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
-fn text(value: &ValueKind) -> Option<&str> {
-    match value {
-        ValueKind::String(text) => Some(text),
-        _ => None,
+thread_local! {
+    /// What is printed in place of the value that is deserialized. serde itself has no way to pass it on.
+    static SHOWN: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Declares that the value that is deserialized is a secret, and is printed as this.
+pub fn redact_as(shown: impl Into<String>) {
+    SHOWN.set(Some(shown.into()));
+}
+
+pub(super) fn take_shown() -> Option<String> {
+    SHOWN.take()
+}
+
+/// Secret text. `Debug` and `config print` hide it.
+#[derive(Debug, Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// The secret in plain text. Call this where the secret is used, and nowhere else.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
     }
 }
 
-impl Setting for String {
-    const EXPECTED: &'static str = "text";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        text(value).map(str::to_owned)
-    }
-}
-
-impl Setting for bool {
-    const EXPECTED: &'static str = "`true` or `false`";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        match value {
-            ValueKind::Boolean(flag) => Some(*flag),
-            _ => None,
-        }
-    }
-}
-
-macro_rules! whole_numbers {
-    ($($type:ty: $expected:literal),+ $(,)?) => {$(
-        impl Setting for $type {
-            const EXPECTED: &'static str = $expected;
-
-            fn parse(value: &ValueKind) -> Option<Self> {
-                match value {
-                    ValueKind::I64(number) => (*number).try_into().ok(),
-                    _ => None,
-                }
-            }
-        }
-    )+};
-}
-
-whole_numbers! {
-    u16: "a whole number from 0 to 65535",
-    u32: "a whole number from 0 to 4294967295",
-    u64: "a whole number, 0 or more",
-    usize: "a whole number, 0 or more",
-}
-
-impl Setting for SocketAddr {
-    const EXPECTED: &'static str = "an address and a port, such as `127.0.0.1:8080` or `[::]:8080`";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        text(value)?.parse().ok()
-    }
-}
-
-impl Setting for Duration {
-    const EXPECTED: &'static str = "a duration up to a year, such as `10s`, `500ms` or `1m 30s`";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        // A longer one is a mistake, and could overflow an instant.
-        let year = Duration::from_hours(366 * 24);
-        humantime::parse_duration(text(value)?)
-            .ok()
-            .filter(|duration| *duration <= year)
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let expected = "text, and not what `config print` shows in its place";
+        from_secret_text(value, expected, |text| Some(Self(text.into())))
     }
 }
 
@@ -119,11 +88,41 @@ impl Setting for Duration {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub usize);
 
-impl Setting for ByteSize {
-    const EXPECTED: &'static str = "a size, such as `512B`, `64KiB` or `1MiB`";
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let expected = "a size, such as `512B`, `64KiB` or `1MiB`";
+        from_text(value, expected, Self::parse)
+    }
+}
 
-    fn parse(value: &ValueKind) -> Option<Self> {
-        let text = text(value)?;
+pub(super) const SECTION_NAME: &str = "mainstay::SectionName";
+
+/// For a field that is the name of its section: `#[serde(deserialize_with = "section_name")]`.
+pub fn section_name<'de, D: Deserializer<'de>>(section: D) -> Result<String, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename = "mainstay::SectionName")]
+    struct SectionName(String);
+
+    SectionName::deserialize(section).map(|name| name.0)
+}
+
+/// A value with a unit: a [`Duration`] or a [`ByteSize`].
+pub trait Quantity: Sized + PartialOrd {
+    /// Parses a number with a unit.
+    fn parse(text: &str) -> Option<Self>;
+}
+
+impl Quantity for Duration {
+    fn parse(text: &str) -> Option<Self> {
+        // A longer one is a mistake, and could overflow an instant.
+        let year = Self::from_hours(366 * 24);
+        let parsed = humantime::parse_duration(text).ok();
+        parsed.filter(|duration| *duration <= year)
+    }
+}
+
+impl Quantity for ByteSize {
+    fn parse(text: &str) -> Option<Self> {
         let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
         let (number, unit) = text.split_at(unit_at);
         let scale: usize = match unit.trim_start() {
@@ -140,69 +139,35 @@ impl Setting for ByteSize {
     }
 }
 
-/// Secret text. `Debug` and [`Setting::redacted`] hide it.
-#[derive(Debug, Clone)]
-pub struct Secret(SecretString);
-
-impl Secret {
-    /// The secret in plain text. Call this where the secret is used, and nowhere else.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+/// A rule: a value is not below the limit, `#[garde(custom(at_least("100ms")))]`.
+pub fn at_least<T: Quantity>(least: &str) -> impl Fn(&T, &()) -> garde::Result {
+    move |value, &()| {
+        let is_enough = T::parse(least).is_some_and(|least| *value >= least);
+        rule(is_enough, &[], format_args!("must be at least {least}"))
     }
 }
 
-impl Setting for Secret {
-    const EXPECTED: &'static str = "text, and not what `config print` shows in its place";
-    const SECRET: bool = true;
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        text(value)
-            .filter(|text| !text.contains(REDACTED))
-            .map(|text| Self(text.into()))
+/// A rule: a value is in the range, limits included, `#[garde(custom(within("8KiB", "1MiB")))]`.
+pub fn within<T: Quantity>(least: &str, most: &str) -> impl Fn(&T, &()) -> garde::Result {
+    move |value, &()| {
+        let [least_allowed, most_allowed] = [least, most].map(T::parse);
+        let is_within = least_allowed.is_some_and(|least| *value >= least)
+            && most_allowed.is_some_and(|most| *value <= most);
+        rule(
+            is_within,
+            &[],
+            format_args!("must be from {least} to {most}"),
+        )
     }
 }
 
-/// A setting that may be left out: `""` in the reference.
-impl<T: Setting> Setting for Option<T> {
-    const EXPECTED: &'static str = T::EXPECTED;
-    const SECRET: bool = T::SECRET;
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        match text(value) {
-            Some("") => Some(None),
-            _ => T::parse(value).map(Some),
-        }
+/// The outcome of a rule between several settings. The report shows each of these keys with its value and its source. A
+/// key with a dot is of another section.
+pub fn rule(holds: bool, keys: &[&str], words: impl Display) -> garde::Result {
+    if holds {
+        return Ok(());
     }
-
-    fn redacted(&self) -> String {
-        self.as_ref().map(T::redacted).unwrap_or_default()
-    }
-}
-
-/// A list; in a variable or a flag, its items are separated by commas.
-impl<T: Setting> Setting for Vec<T> {
-    const EXPECTED: &'static str = "a list";
-    const SECRET: bool = T::SECRET;
-
-    fn expected() -> String {
-        format!("a list, of which each is {}", T::expected())
-    }
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        match value {
-            ValueKind::Array(items) => items.iter().map(|item| T::parse(&item.kind)).collect(),
-            _ => None,
-        }
-    }
-}
-
-/// Parses one of these words, for a [`Setting`] that is an enum.
-#[must_use]
-pub fn one_of<T: Copy>(value: &ValueKind, words: &[(&str, T)]) -> Option<T> {
-    let text = text(value)?;
-    words
-        .iter()
-        .find(|(word, _)| *word == text)
-        .map(|(_, value)| *value)
+    // An error of garde is text: `reader` takes it apart.
+    let keys = keys.join(" ");
+    Err(garde::Error::new(format!("{keys}\n{words}")))
 }

@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
-use config::ValueKind;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
+use serde::{Deserialize, Deserializer};
 
 use super::wall_clock;
-use crate::settings::Setting;
+use crate::settings;
 
 /// The times at which a task runs. Parse it, `"0 4 * * *".parse()`, or use it as the type of a setting.
 #[derive(Clone)]
@@ -31,9 +31,12 @@ pub struct Schedule {
     cron: Arc<Cron>,
 }
 
+const EXPECTED: &str = "minute, hour, day, month and weekday in UTC, such as \
+     `0 4 * * *` (daily at 4:00) or `*/15 * * * MON-FRI`";
+
 /// A text that is not a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a schedule; expected {expected}", expected = Schedule::EXPECTED)]
+#[error("{0:?} is not a schedule; expected {expected}", expected = EXPECTED)]
 pub struct ScheduleError(String);
 
 /// The names and letters that each field can have. The parser takes a name for its number in any field.
@@ -91,12 +94,9 @@ impl FromStr for Schedule {
     }
 }
 
-impl Setting for Schedule {
-    const EXPECTED: &'static str = "minute, hour, day, month and weekday in UTC, such as \
-         `0 4 * * *` (daily at 4:00) or `*/15 * * * MON-FRI`";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        String::parse(value)?.parse().ok()
+impl<'de> Deserialize<'de> for Schedule {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        settings::from_text(value, EXPECTED, |text| text.parse().ok())
     }
 }
 

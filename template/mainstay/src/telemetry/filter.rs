@@ -4,8 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::ValueKind;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Level, Metadata};
@@ -14,7 +13,7 @@ use tracing_subscriber::layer::Layered;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::message;
-use crate::settings::Setting;
+use crate::settings;
 
 /// The events that are logged, in the syntax of `tracing_subscriber::EnvFilter`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,11 +50,10 @@ impl Filter {
     }
 }
 
-impl Setting for Filter {
-    const EXPECTED: &'static str = "levels by target, such as `info` or `info,sqlx=warn`";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        Self::written(&String::parse(value)?)
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let expected = "levels by target, such as `info` or `info,sqlx=warn`";
+        settings::from_text(value, expected, Self::written)
     }
 }
 

@@ -21,7 +21,8 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use config::ValueKind;
+use garde::Validate;
+use serde::Deserialize;
 use tracing::field::Field;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer as FmtWriter, debug_fn};
@@ -37,39 +38,24 @@ pub(crate) use writer::insist;
 
 use self::json::Json;
 use self::writer::{Stdout, Writer};
-use crate::settings::{ByteSize, Check, Reader, Section, Setting};
+use crate::settings::{ByteSize, within};
 
 /// `[log]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
 pub struct Log {
     /// The format of a line.
     pub format: Format,
     /// The events that are logged.
     pub filter: Filter,
     /// The size of the buffer for lines that are not written yet.
+    #[garde(custom(within("64KiB", "1GiB")))]
     pub buffer: ByteSize,
 }
 
-impl Section for Log {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            format: from.value("format"),
-            filter: from.value("filter"),
-            buffer: from.value("buffer"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.that(
-            (64 << 10..=1 << 30).contains(&self.buffer.0),
-            &["log.buffer"],
-            "must be from 64KiB to 1GiB",
-        );
-    }
-}
-
 /// The format of a line of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     /// [`Pretty`](Self::Pretty) on a terminal, [`Json`](Self::Json) elsewhere.
     Auto,
@@ -77,19 +63,6 @@ pub enum Format {
     Json,
     /// Text for people.
     Pretty,
-}
-
-impl Setting for Format {
-    const EXPECTED: &'static str = "`auto`, `json` or `pretty`";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        let words = [
-            ("auto", Self::Auto),
-            ("json", Self::Json),
-            ("pretty", Self::Pretty),
-        ];
-        super::settings::one_of(value, &words)
-    }
 }
 
 /// Why the log could not be started.

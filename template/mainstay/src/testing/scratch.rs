@@ -8,8 +8,7 @@ use tempfile::TempDir;
 
 use super::process::Guard;
 use crate::Importance;
-use crate::database::{Engine, OnStart, Settings, UnknownMigrations};
-use crate::settings::Setting;
+use crate::database::{Engine, OnStart, Settings, UnknownMigrations, Url};
 
 /// An engine that can make a database for a test.
 pub trait TestEngine: Engine {
@@ -58,7 +57,7 @@ impl TestEngine for sqlx::Sqlite {
 pub fn database_settings<E: Engine>(url: &str) -> Settings<E> {
     Settings {
         name: "database".to_owned(),
-        url: Setting::parse(&url.into()).expect("a URL of this engine"),
+        url: Url::parse(url).expect("a URL of this engine"),
         max_connections: 2,
         acquire_timeout: Duration::from_secs(2),
         statement_timeout: Duration::from_secs(5),
@@ -69,5 +68,6 @@ pub fn database_settings<E: Engine>(url: &str) -> Settings<E> {
         migrate_timeout: Duration::from_secs(30),
         unknown_migrations: UnknownMigrations::Refuse,
         health: Importance::Degraded,
+        request_timeout: Duration::from_secs(10),
     }
 }

@@ -5,6 +5,9 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::thread;
 
+use garde::Validate;
+use serde::Deserialize;
+
 use super::*;
 use crate::Service;
 
@@ -140,25 +143,21 @@ fn setting_that_nothing_reads_is_found() {
 #[test]
 #[should_panic(expected = "no comment above the default of [\"hello.x\"]")]
 fn setting_without_a_meaning_is_found() {
-    struct Own(crate::Settings);
-    impl crate::settings::Section for Own {
-        fn read(from: &mut crate::settings::Reader<'_>) -> Self {
-            _ = from.section::<Hello>("hello");
-            Self(from.part())
-        }
+    #[derive(Deserialize, Validate)]
+    struct Own {
+        #[garde(dive)]
+        mainstay: crate::Settings,
+        #[garde(skip)]
+        #[serde(rename = "hello.x")]
+        _x: u16,
     }
+
     impl AsRef<crate::Settings> for Own {
         fn as_ref(&self) -> &crate::Settings {
-            &self.0
+            &self.mainstay
         }
     }
-    struct Hello;
-    impl crate::settings::Section for Hello {
-        fn read(from: &mut crate::settings::Reader<'_>) -> Self {
-            _ = from.value::<u16>("x");
-            Self
-        }
-    }
+
     check_settings(&Service::<Own>::new(crate::build_info!()).settings("[hello]\nx = 1\n"));
 }
 

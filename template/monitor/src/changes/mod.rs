@@ -29,8 +29,9 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay::settings::{Check, Reader, Section};
+use garde::Validate;
 use mainstay::supervisor::Supervisor;
+use serde::Deserialize;
 use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -42,23 +43,12 @@ use store::Changes;
 pub(super) use store::{Observed, observe};
 
 /// Settings of `[monitor]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
 pub(crate) struct Settings {
     settle: Duration,
+    #[garde(range(min = 1, max = 100_000))]
     max_streams: usize,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            settle: from.value("settle"),
-            max_streams: from.value("max_streams"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.range("monitor.max_streams", self.max_streams, 1..=100_000);
-    }
 }
 
 /// Starts the tasks, and returns the routes. Changes are stored for as long as results.

@@ -2,33 +2,18 @@
 
 use std::num::NonZeroU32;
 
+use garde::Validate;
 use mainstay::problem::Problem;
 use mainstay::rate::RateLimit;
-use mainstay::settings::{Check, Reader, Section};
+use serde::Deserialize;
 
 /// Settings of `[monitor]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Deserialize, Validate)]
 pub(super) struct Settings {
+    #[garde(range(min = 1))]
     pub(super) asked_per_minute: Option<u32>,
+    #[garde(range(min = 1))]
     pub(super) asked_at_once: u32,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            asked_per_minute: from.value("asked_per_minute"),
-            asked_at_once: from.value("asked_at_once"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.that(
-            self.asked_per_minute != Some(0),
-            &["monitor.asked_per_minute"],
-            "must be at least 1; \"\" allows any number",
-        );
-        check.range("monitor.asked_at_once", self.asked_at_once, 1..);
-    }
 }
 
 /// Clones share the limit.

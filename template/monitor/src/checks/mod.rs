@@ -45,10 +45,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either};
+use garde::Validate;
 use mainstay::Importance;
 use mainstay::health::Health;
-use mainstay::settings::{Check, Reader, Section};
+use mainstay::settings::{self, at_least};
 use mainstay::supervisor::{SpawnError, Supervisor};
+use serde::Deserialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
@@ -68,61 +70,43 @@ use schedule::Schedule;
 use work::Work;
 
 /// Settings of `[monitor]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+#[garde(custom(Self::serves_its_largest_batch))]
 pub(crate) struct Settings {
+    #[garde(dive)]
     outgoing: outgoing::Settings,
+    #[garde(dive)]
     probe: probe::Settings,
+    #[garde(dive)]
     hosts: hosts::Settings,
+    #[garde(dive)]
     recorder: recorder::Settings,
+    #[garde(dive)]
     batch: batch::Settings,
+    #[garde(dive)]
     allowance: allowance::Settings,
     scheduled: bool,
+    #[garde(range(min = 1, max = 100_000))]
     checks_at_once: usize,
+    #[garde(range(min = 1, max = 100_000))]
     max_queued: usize,
+    #[garde(custom(at_least("1s")))]
     lease: Duration,
+    #[garde(custom(at_least("1m")))]
     retention: Duration,
 }
 
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            outgoing: from.part(),
-            probe: from.part(),
-            hosts: from.part(),
-            recorder: from.part(),
-            batch: from.part(),
-            allowance: from.part(),
-            scheduled: from.value("scheduled"),
-            checks_at_once: from.value("checks_at_once"),
-            max_queued: from.value("max_queued"),
-            lease: from.value("lease"),
-            retention: from.value("retention"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.range("monitor.checks_at_once", self.checks_at_once, 1..=100_000);
-        check.range("monitor.max_queued", self.max_queued, 1..=100_000);
-        let at_once = usize::try_from(self.allowance.asked_at_once).unwrap_or(usize::MAX);
-        check.that(
-            self.allowance.asked_per_minute.is_none() || self.batch.max_batch <= at_once,
-            &["monitor.max_batch", "monitor.asked_at_once"],
-            "nobody could ever ask for a batch that large; make the second as large as the first",
-        );
-        check.that(
-            self.lease >= Duration::from_secs(1),
-            &["monitor.lease"],
-            "must be a second or longer",
-        );
-        check.that(
-            self.retention >= Duration::from_mins(1),
-            &["monitor.retention"],
-            "must be a minute or longer",
-        );
-    }
-}
-
 impl Settings {
+    fn serves_its_largest_batch(&self, &(): &()) -> garde::Result {
+        let at_once = usize::try_from(self.allowance.asked_at_once).unwrap_or(usize::MAX);
+        settings::rule(
+            self.allowance.asked_per_minute.is_none() || self.batch.max_batch <= at_once,
+            &["max_batch", "asked_at_once"],
+            "no client could ask for a batch that large; make the second as large as the first",
+        )
+    }
+
     /// How long results and announced changes are stored.
     pub(super) fn retention(&self) -> Duration {
         self.retention

@@ -9,8 +9,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay::settings::{Check, Reader, Section};
+use garde::Validate;
 use mainstay::supervisor::{Context, SpawnError, Supervisor};
+use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{sleep, timeout};
@@ -21,23 +22,12 @@ use super::numbers;
 const NAME: &str = "recorder";
 
 /// Settings of `[monitor]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
 pub(super) struct Settings {
+    #[garde(range(min = 1, max = 10_000))]
     pub(super) batch: usize,
     pub(super) batch_delay: Duration,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            batch: from.value("batch"),
-            batch_delay: from.value("batch_delay"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.range("monitor.batch", self.batch, 1..=10_000);
-    }
 }
 
 /// The number of batches in the buffer, besides the one that is being written.

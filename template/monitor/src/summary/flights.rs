@@ -69,10 +69,12 @@ impl Flights {
             .into_iter()
             .unzip();
         let flights = Self {
-            cache: Cache::builder().time_to_live(settings.fresh).build(),
+            cache: Cache::builder()
+                .time_to_live(settings.summary_fresh)
+                .build(),
             last: Arc::default(),
             orders,
-            wait: settings.wait,
+            wait: settings.summary_wait,
         };
         for (window, received) in received {
             let (flights, make) = (flights.clone(), make.clone());

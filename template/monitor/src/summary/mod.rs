@@ -20,7 +20,7 @@ use garde::Validate;
 use mainstay::cpu::{self, Cpu};
 use mainstay::input::{Json, Query};
 use mainstay::problem::Problem;
-use mainstay::settings::{Check as Checked, Reader, Section};
+use mainstay::settings::within;
 use mainstay::supervisor::{SpawnError, Supervisor};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -34,30 +34,12 @@ use tally::{Check, Figures, OfTarget, Tally};
 use window::Window;
 
 /// Settings of `[monitor]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Deserialize, Validate)]
 pub(crate) struct Settings {
-    fresh: Duration,
-    wait: Duration,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            fresh: from.value("summary_fresh"),
-            wait: from.value("summary_wait"),
-        }
-    }
-
-    fn check(&self, check: &mut Checked<'_>) {
-        let can_be = Duration::from_millis(1)..=Duration::from_hours(24);
-        for (key, time) in [
-            ("monitor.summary_fresh", self.fresh),
-            ("monitor.summary_wait", self.wait),
-        ] {
-            let words = "must be from 1ms to 24h";
-            check.that(can_be.contains(&time), &[key], words);
-        }
-    }
+    #[garde(custom(within("1ms", "24h")))]
+    summary_fresh: Duration,
+    #[garde(custom(within("1ms", "24h")))]
+    summary_wait: Duration,
 }
 
 /// The summaries. Clones share them.

@@ -66,8 +66,8 @@ fn report(window: Window, time: usize) -> Report {
 }
 
 const SETTINGS: Settings = Settings {
-    fresh: Duration::from_hours(1),
-    wait: Duration::from_secs(2),
+    summary_fresh: Duration::from_hours(1),
+    summary_wait: Duration::from_secs(2),
 };
 
 fn flights(maker: &Maker, settings: Settings) -> (Flights, Supervisor) {
@@ -119,7 +119,7 @@ async fn concurrent_requests_share_one_computation() {
 async fn expired_summary_is_computed_again() {
     let maker = Maker::default();
     let settings = Settings {
-        fresh: Duration::from_millis(1),
+        summary_fresh: Duration::from_millis(1),
         ..SETTINGS
     };
     let (flights, _supervisor) = flights(&maker, settings);
@@ -161,7 +161,7 @@ async fn slow_summary_serves_the_last_one_and_then_the_new_one() {
     let say = maker.held();
     let began = tokio::time::Instant::now();
     assert_eq!(told(flights.ask(DAY).await), Some((1, true)));
-    assert_eq!(began.elapsed(), SETTINGS.wait);
+    assert_eq!(began.elapsed(), SETTINGS.summary_wait);
 
     say.send(true).unwrap();
     assert_eq!(told(flights.ask(DAY).await), Some((2, false)));

@@ -2,59 +2,48 @@
 
 use std::time::Duration;
 
-use mainstay::settings::{Check, Reader, Section};
+use garde::Validate;
+use mainstay::settings;
+use serde::Deserialize;
 use utoipa::openapi::{OpenApi, RefOr, Schema};
 
 /// `[monitor]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(custom(Self::has_ordered_intervals))]
+#[garde(custom(Self::ends_checks_in_time))]
 pub(crate) struct Monitor {
+    #[garde(range(min = 1))]
     pub(super) max_targets: u32,
+    #[garde(custom(is_whole_seconds))]
     pub(super) min_interval: Duration,
+    #[garde(custom(is_whole_seconds))]
     pub(super) max_interval: Duration,
+    #[garde(custom(is_whole_seconds))]
     pub(super) default_interval: Duration,
+    #[garde(custom(is_whole_seconds))]
     pub(super) default_timeout: Duration,
 }
 
-impl Section for Monitor {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            max_targets: from.value("max_targets"),
-            min_interval: from.value("min_interval"),
-            max_interval: from.value("max_interval"),
-            default_interval: from.value("default_interval"),
-            default_timeout: from.value("default_timeout"),
-        }
+fn is_whole_seconds(time: &Duration, &(): &()) -> garde::Result {
+    let is_whole = time.subsec_nanos() == 0 && time.as_secs() > 0;
+    settings::rule(is_whole, &[], "must be whole seconds, and at least one")
+}
+
+impl Monitor {
+    fn has_ordered_intervals(&self, &(): &()) -> garde::Result {
+        settings::rule(
+            (self.min_interval..=self.max_interval).contains(&self.default_interval),
+            &["min_interval", "default_interval", "max_interval"],
+            "must not be longer, each than the next",
+        )
     }
 
-    fn check(&self, check: &mut Check<'_>) {
-        check.range("monitor.max_targets", self.max_targets, 1..);
-        for (key, duration) in [
-            ("monitor.min_interval", self.min_interval),
-            ("monitor.max_interval", self.max_interval),
-            ("monitor.default_interval", self.default_interval),
-            ("monitor.default_timeout", self.default_timeout),
-        ] {
-            check.that(
-                duration.subsec_nanos() == 0 && duration.as_secs() > 0,
-                &[key],
-                "must be whole seconds, and at least one",
-            );
-        }
-        let intervals = self.min_interval..=self.max_interval;
-        check.that(
-            intervals.contains(&self.default_interval),
-            &[
-                "monitor.min_interval",
-                "monitor.default_interval",
-                "monitor.max_interval",
-            ],
-            "must not be longer, each than the next",
-        );
-        check.that(
+    fn ends_checks_in_time(&self, &(): &()) -> garde::Result {
+        settings::rule(
             self.default_timeout <= self.default_interval,
-            &["monitor.default_timeout", "monitor.default_interval"],
+            &["default_timeout", "default_interval"],
             "a check must be over before the next one; make the first shorter",
-        );
+        )
     }
 }
 

@@ -1,27 +1,20 @@
 //! `[faults]`: which task and which check misbehave, and how.
 
+use garde::Validate;
 use mainstay::Importance;
-use mainstay::settings::{Reader, Section, Setting, ValueKind, one_of};
+use serde::Deserialize;
 
 /// `[faults]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
 pub(crate) struct Faults {
     pub(crate) task: TaskFault,
     pub(crate) check: CheckFault,
     pub(crate) importance: Importance,
 }
 
-impl Section for Faults {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            task: from.value("task"),
-            check: from.value("check"),
-            importance: from.value("importance"),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum TaskFault {
     None,
     /// A critical task fails, from the request for `/fall` on, until it is given up.
@@ -38,26 +31,8 @@ pub(crate) enum TaskFault {
     TwoFailing,
 }
 
-impl Setting for TaskFault {
-    const EXPECTED: &'static str = "a fault of a task";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        one_of(
-            value,
-            &[
-                ("none", Self::None),
-                ("critical", Self::Critical),
-                ("dispensable", Self::Dispensable),
-                ("not_started", Self::NotStarted),
-                ("slow_start", Self::SlowStart),
-                ("deaf", Self::Deaf),
-                ("two_failing", Self::TwoFailing),
-            ],
-        )
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum CheckFault {
     None,
     /// Never fails: it only counts its calls.
@@ -70,23 +45,4 @@ pub(crate) enum CheckFault {
     Hangs,
     /// Never completes, and blocks a thread of the runtime.
     Blocks,
-}
-
-impl Setting for CheckFault {
-    const EXPECTED: &'static str = "a fault of a check";
-
-    fn parse(value: &ValueKind) -> Option<Self> {
-        one_of(
-            value,
-            &[
-                ("none", Self::None),
-                ("sound", Self::Sound),
-                ("flaky", Self::Flaky),
-                ("fails", Self::Fails),
-                ("panics", Self::Panics),
-                ("hangs", Self::Hangs),
-                ("blocks", Self::Blocks),
-            ],
-        )
-    }
 }

@@ -1,7 +1,10 @@
 //! A reference of several files: those of the machinery, and the service's own.
 
-use super::REFERENCE;
-use crate::settings::{Reader, Reference, Section, Sources, environment_file, load};
+use garde::Validate;
+use serde::Deserialize;
+
+use super::{Example, Given, REFERENCE};
+use crate::settings::{Reference, Sources, environment_file, load};
 
 /// The file of a service: its own settings, and changed defaults.
 const OWN: &str = r#"
@@ -62,21 +65,17 @@ fn keys_of_a_section_stay_together() {
 
 #[test]
 fn changed_default_is_the_lowest_layer() {
-    struct Own(u16);
-
-    impl Section for Own {
-        fn read(from: &mut Reader<'_>) -> Self {
-            Self(from.value_at("http.workers"))
-        }
-    }
-
-    let reference = Reference::new(&[REFERENCE, OWN]);
-    let mut sources = Sources::default();
-    let loaded = load::<Own>(&reference, &sources).unwrap();
-    assert_eq!(loaded.settings.0, 1);
-    assert_eq!(loaded.entries[0].source, "default");
-    sources.set.push("http.workers=2".to_owned());
-    assert_eq!(load::<Own>(&reference, &sources).unwrap().settings.0, 2);
+    let workers = |set: &[&str]| {
+        let sources = Sources {
+            set: set.iter().map(ToString::to_string).collect(),
+            ..Sources::default()
+        };
+        let reference = Reference::new(&[REFERENCE, OWN]);
+        let loaded = load::<Example>(&reference, &sources).unwrap();
+        loaded.settings.http.pool.workers
+    };
+    assert_eq!(workers(&[]), 1);
+    assert_eq!(workers(&["http.workers=2"]), 2);
 }
 
 /// Each key with its default and its meaning.
@@ -135,18 +134,21 @@ most = 3
     assert_eq!(text, expected);
 }
 
+#[derive(Debug, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+struct Own {
+    #[serde(rename = "http.size")]
+    _size: u16,
+}
+
 #[test]
-#[should_panic(expected = "no reference describes the setting `http.nothing`")]
-fn reading_an_undescribed_key_panics() {
-    #[derive(Debug)]
-    struct Own;
+#[should_panic(expected = "no reference describes the setting `http.size`")]
+fn field_without_a_key_panics() {
+    _ = Given::default().load_by::<Own>("[http]\nother = 1\n");
+}
 
-    impl Section for Own {
-        fn read(from: &mut Reader<'_>) -> Self {
-            from.value_at::<String>("http.nothing");
-            Self
-        }
-    }
-
-    _ = load::<Own>(&Reference::new(&[REFERENCE]), &Sources::default());
+#[test]
+#[should_panic(expected = "the default of the setting `http.size` is not valid")]
+fn default_that_does_not_fit_panics() {
+    _ = Given::default().load_by::<Own>("[http]\nsize = -1\n");
 }

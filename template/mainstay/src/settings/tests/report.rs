@@ -3,7 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use garde::Validate;
+use serde::Deserialize;
+
 use super::Given;
+use crate::settings::ByteSize;
 
 #[test]
 fn later_layer_overrides_an_earlier_one() {
@@ -31,7 +35,7 @@ fn later_layer_overrides_an_earlier_one() {
     assert!(http.verbose, "the first file");
     assert_eq!(http.timeout, Duration::from_mins(2), "the second file");
     assert_eq!(http.ratio, ["p", "q"], "the environment");
-    assert_eq!(http.workers, 6, "the last flag");
+    assert_eq!(http.pool.workers, 6, "the last flag");
 }
 
 #[test]
@@ -56,11 +60,11 @@ fn every_problem_is_in_one_report() {
   htp.listen  (set by prod.toml:6)
     is not a setting; did you mean `http.listen`?
 
-  http.worker  (set by APP__HTTP__WORKER)
-    is not a setting; did you mean `APP__HTTP__WORKERS`?
-
   APP__OPERATOR__URL_FILE (/does/not/exist)
     names a file that cannot be read: No such file or directory (os error 2)
+
+  http.worker  (set by APP__HTTP__WORKER)
+    is not a setting; did you mean `APP__HTTP__WORKERS`?
 
   http.listn  (set by --set)
     is not a setting; did you mean `http.listen`?
@@ -72,7 +76,7 @@ fn every_problem_is_in_one_report() {
     expected a duration up to a year, such as `10s`, `500ms` or `1m 30s`
 
   http.workers = \"7\"  (set by prod.toml:3)
-    expected a whole number from 0 to 65535
+    expected a whole number from 1 to 100
 
   http.verbose = \"yes\"  (set by APP__HTTP__VERBOSE)
     expected `true` or `false`
@@ -81,30 +85,97 @@ fn every_problem_is_in_one_report() {
 }
 
 #[test]
-fn conflicting_values_are_reported_with_their_sources() {
-    let report = Given::default().env("APP__HTTP__WORKERS", "11").report();
-
-    assert_eq!(
-        report,
-        "\
-1 problem with the settings
-
-  http.timeout = \"10s\"  (set by default)
-  http.workers = 11  (set by APP__HTTP__WORKERS)
-    a second for each worker is needed
-"
-    );
+fn broken_rules_are_reported_with_their_sources() {
+    for (workers, timeout, expected) in [
+        (
+            "11",
+            "10s",
+            "  http.timeout = \"10s\"  (set by --set)\n  \
+               http.workers = 11  (set by APP__HTTP__WORKERS)\n    \
+                 a second for each worker is needed\n",
+        ),
+        // A rule skips values that are already wrong.
+        (
+            "11",
+            "soon",
+            "  http.timeout = \"soon\"  (set by --set)\n    \
+                 expected a duration up to a year, such as `10s`, `500ms` or `1m 30s`\n",
+        ),
+    ] {
+        let given = Given::default()
+            .env("APP__HTTP__WORKERS", workers)
+            .set(&format!("http.timeout={timeout}"));
+        let expected = format!("1 problem with the settings\n\n{expected}");
+        assert_eq!(given.report(), expected);
+    }
 }
 
 #[test]
-fn rules_skip_values_that_are_already_wrong() {
-    let report = Given::default()
-        .env("APP__HTTP__WORKERS", "11")
-        .set("http.timeout=soon")
-        .report();
+fn limit_of_a_quantity_is_reported() {
+    let report = Given::default().set("http.timeout=1ms").report();
+    let expected = "http.timeout = \"1ms\"  (set by --set)\n    must be at least 1s\n";
+    assert!(report.contains(expected), "{report}");
+}
 
-    assert!(report.starts_with("1 problem "), "{report}");
-    assert!(report.contains("http.timeout = \"soon\""), "{report}");
+#[test]
+fn wrong_type_and_wrong_number_have_one_message() {
+    for (value, shown) in [
+        ("lots", "\"lots\""),
+        ("0", "0"),
+        ("-1", "-1"),
+        ("101", "101"),
+    ] {
+        let report = Given::default()
+            .set(&format!("http.workers={value}"))
+            .report();
+        let expected = format!(
+            "1 problem with the settings\n\n  \
+             http.workers = {shown}  (set by --set)\n    expected a whole number from 1 to 100\n"
+        );
+        assert!(report.starts_with(&expected), "{report}");
+    }
+}
+
+#[test]
+fn text_says_what_is_expected_of_each_type() {
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Level {
+        Low,
+        High,
+        VeryHigh,
+    }
+
+    #[derive(Debug, Deserialize, Validate)]
+    #[garde(allow_unvalidated)]
+    #[expect(dead_code, reason = "only the report matters")]
+    struct Types {
+        level: Level,
+        count: u64,
+        #[garde(range(min = 5))]
+        size: usize,
+        share: f64,
+        limit: ByteSize,
+        list: Vec<SocketAddr>,
+    }
+
+    let reference =
+        "level = \"low\"\ncount = 1\nsize = 5\nshare = 0.5\nlimit = \"1B\"\nlist = []\n";
+    let wrong = "level = 1\ncount = \"x\"\nsize = 4\nshare = \"x\"\nlimit = 1\nlist = [\"x\"]\n";
+    let given = Given::default().file("wrong.toml", wrong);
+    let report = given.load_by::<Types>(reference).unwrap_err().to_string();
+    for expected in [
+        "level = 1",
+        "expected `low`, `high` or `very_high`",
+        "expected a whole number, 0 or more",
+        "expected a whole number, 5 or more",
+        "expected a number",
+        "expected a size, such as `512B`, `64KiB` or `1MiB`",
+        "expected an address and a port",
+    ] {
+        assert!(report.contains(expected), "{expected} is not in {report}");
+    }
+    assert!(report.starts_with("6 problems"), "{report}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::SystemTime;
 
 use super::*;
-use crate::settings::{Reader, Reference, Section, Sources, load};
+use crate::settings::{Reference, Sources, load};
 use crate::supervisor::wall_clock as now;
 
 thread_local! {
@@ -292,11 +292,10 @@ fn wrong_schedule_is_refused_with_what_is_expected() {
 
 #[test]
 fn schedule_is_a_strict_setting() {
-    struct Report(Schedule);
-    impl Section for Report {
-        fn read(from: &mut Reader<'_>) -> Self {
-            Self(from.value("schedule"))
-        }
+    #[derive(Debug, serde::Deserialize, garde::Validate)]
+    struct Report {
+        #[garde(skip)]
+        schedule: Schedule,
     }
     let reference = Reference::new(&["# When to report.\nschedule = \"0 4 * * *\"\n"]);
     let read = |value: &str| {
@@ -308,9 +307,9 @@ fn schedule_is_a_strict_setting() {
     };
 
     let loaded = read("*/5 * * * *").unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(loaded.settings.0.to_string(), "*/5 * * * *");
+    assert_eq!(loaded.settings.schedule.to_string(), "*/5 * * * *");
 
-    let problems = read("5 past four").err().expect("it is wrong").to_string();
+    let problems = read("5 past four").unwrap_err().to_string();
     for words in [
         "schedule = \"5 past four\"",
         "expected minute, hour, day, month and weekday in UTC",

@@ -18,8 +18,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use garde::Validate;
 use mainstay::context::Context;
-use mainstay::settings::{Check, Reader, Section};
+use mainstay::settings;
+use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -31,33 +33,14 @@ use super::queue::Queue;
 use crate::timestamp::Timestamp;
 
 /// Settings of `[monitor]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
 pub(super) struct Settings {
+    #[garde(range(min = 1, max = MOST))]
     pub(super) max_batch: usize,
+    #[garde(range(min = 1, max = MOST))]
     pub(super) batch_at_once: usize,
+    #[garde(custom(is_whole_seconds))]
     pub(super) batch_timeout: Duration,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            max_batch: from.value("max_batch"),
-            batch_at_once: from.value("batch_at_once"),
-            batch_timeout: from.value("batch_timeout"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.range("monitor.max_batch", self.max_batch, 1..=MOST);
-        check.range("monitor.batch_at_once", self.batch_at_once, 1..=MOST);
-        let timeout = self.batch_timeout;
-        let is_whole = timeout.subsec_nanos() == 0;
-        check.that(
-            is_whole && (1..=LONGEST).contains(&timeout.as_secs()),
-            &["monitor.batch_timeout"],
-            "must be whole seconds, from one to an hour",
-        );
-    }
 }
 
 /// The largest allowed batch.
@@ -65,6 +48,11 @@ const MOST: usize = 10_000;
 
 /// The longest timeout of a check of a batch, in seconds.
 const LONGEST: u64 = 3600;
+
+fn is_whole_seconds(timeout: &Duration, &(): &()) -> garde::Result {
+    let is_whole = timeout.subsec_nanos() == 0 && (1..=LONGEST).contains(&timeout.as_secs());
+    settings::rule(is_whole, &[], "must be whole seconds, from one to an hour")
+}
 
 /// The time that is reserved for the response: a tenth of the time that is left, up to this limit.
 const FOR_THE_ANSWER: Duration = Duration::from_millis(500);

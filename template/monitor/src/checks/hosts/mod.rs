@@ -17,7 +17,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mainstay::settings::{Check, Reader, Section};
+use garde::Validate;
+use serde::Deserialize;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use url::Url;
@@ -26,29 +27,16 @@ use super::numbers;
 use breaker::{Breaker, Limits};
 
 /// Settings of `[monitor]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
 pub(super) struct Settings {
+    #[garde(range(min = 1))]
     pub(super) per_host: usize,
+    #[garde(range(min = 1))]
     pub(super) max_hosts: usize,
+    #[garde(range(min = 1))]
     pub(super) breaker_failures: u32,
     pub(super) breaker_pause: Duration,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            per_host: from.value("per_host"),
-            max_hosts: from.value("max_hosts"),
-            breaker_failures: from.value("breaker_failures"),
-            breaker_pause: from.value("breaker_pause"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.range("monitor.per_host", self.per_host, 1..);
-        check.range("monitor.max_hosts", self.max_hosts, 1..);
-        check.range("monitor.breaker_failures", self.breaker_failures, 1..);
-    }
 }
 
 /// The name of the host of this URL, with its port.

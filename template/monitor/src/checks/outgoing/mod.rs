@@ -19,11 +19,13 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
+use garde::Validate;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use mainstay::context::Context;
-use mainstay::settings::{ByteSize, Check, Reader, Section};
+use mainstay::settings::{ByteSize, at_least};
+use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 use url::{Position, Url};
 
@@ -32,33 +34,15 @@ use connect::{Connector, IsAllowed, Resolve, System, connector};
 pub(super) use failure::Failure;
 
 /// Settings of `[monitor]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
 pub(super) struct Settings {
     pub(super) allow_private: bool,
+    #[garde(custom(at_least("1ms")))]
     pub(super) connect_timeout: Duration,
     pub(super) max_redirects: u32,
     pub(super) answer_limit: ByteSize,
     pub(super) idle_connections: usize,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            allow_private: from.value("allow_private"),
-            connect_timeout: from.value("connect_timeout"),
-            max_redirects: from.value("max_redirects"),
-            answer_limit: from.value("answer_limit"),
-            idle_connections: from.value("idle_connections"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.that(
-            !self.connect_timeout.is_zero(),
-            &["monitor.connect_timeout"],
-            "must be longer than nothing",
-        );
-    }
 }
 
 /// The `User-Agent` of all requests.

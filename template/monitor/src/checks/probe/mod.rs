@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use mainstay::settings::{Check, Reader, Section};
+use garde::Validate;
+use mainstay::settings::at_least;
+use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -23,32 +25,15 @@ use super::numbers;
 use super::outgoing::{Failure, Outgoing};
 
 /// Settings of `[monitor]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
 pub(super) struct Settings {
     pub(super) retries: usize,
+    #[garde(custom(at_least("1ms")))]
     pub(super) retry_pause: Duration,
+    #[garde(range(max = 100))]
     pub(super) retry_percent: u32,
     pub(super) hedge_after: Option<Duration>,
-}
-
-impl Section for Settings {
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            retries: from.value("retries"),
-            retry_pause: from.value("retry_pause"),
-            retry_percent: from.value("retry_percent"),
-            hedge_after: from.value("hedge_after"),
-        }
-    }
-
-    fn check(&self, check: &mut Check<'_>) {
-        check.range("monitor.retry_percent", self.retry_percent, 0..=100);
-        check.that(
-            !self.retry_pause.is_zero(),
-            &["monitor.retry_pause"],
-            "must be longer than nothing",
-        );
-    }
 }
 
 /// The result of a check.

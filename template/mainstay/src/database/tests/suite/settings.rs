@@ -1,24 +1,18 @@
 //! Two databases, each with a section of its own.
 
+use garde::Validate;
+use serde::Deserialize;
+
 use super::*;
-use crate::settings::{Reader, Reference, Section, Sources, load};
+use crate::settings::{Reference, Sources, load};
 
 /// The settings of a service with two databases.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Validate)]
 struct Both {
+    #[garde(dive)]
     database: Settings<E>,
+    #[garde(dive)]
     archive: Settings<E>,
-}
-
-impl Section for Both {
-    fn read(from: &mut Reader<'_>) -> Self {
-        // Read before the databases are checked, as a service does.
-        let _: Duration = from.value_at("http.request_timeout");
-        Self {
-            database: from.section("database"),
-            archive: from.section("archive"),
-        }
-    }
 }
 
 /// The references of the two, at URLs of this engine, and `set` over them.
@@ -63,6 +57,7 @@ fn two_databases_have_their_own_settings() {
     let set = ["archive.max_connections=3", "health.archive=required"];
     let Both { database, archive } = both(&set).unwrap();
     assert_eq!((database.max_connections, archive.max_connections), (10, 3));
+    assert_eq!([database.name, archive.name], ["database", "archive"]);
     let importance = (database.health, archive.health);
     assert_eq!(
         importance,
@@ -83,29 +78,24 @@ fn problem_names_the_section_of_its_database() {
 
 #[test]
 fn every_key_is_read_and_described() {
-    struct Own;
+    #[derive(Deserialize, Validate)]
+    struct Own {
+        #[garde(dive)]
+        mainstay: crate::Settings,
+        #[garde(dive)]
+        database: Settings<E>,
+    }
 
-    impl Section for Own {
-        fn read(from: &mut Reader<'_>) -> Self {
-            _ = from.section::<Settings<E>>("database");
-            Self
+    impl AsRef<crate::Settings> for Own {
+        fn as_ref(&self) -> &crate::Settings {
+            &self.mainstay
         }
     }
 
     let scratch = Scratch::<E>::new();
     let url = format!("[database]\nurl = \"{}\"\n", scratch.url());
-    let reference = Reference::new(&[SETTINGS, &url]);
-    let Ok(loaded) = load::<Own>(&reference, &Sources::default()) else {
-        panic!("the defaults are not valid");
-    };
-    let mut read: Vec<_> = loaded.entries.iter().map(|entry| &*entry.key).collect();
-    let mut described: Vec<_> = reference.keys().collect();
-    read.sort_unstable();
-    described.sort_unstable();
-    assert_eq!(described, read);
-    for key in described {
-        assert!(!reference.meaning(key).is_empty(), "no comment above {key}");
-    }
+    let service = crate::Service::<Own>::new(crate::build_info!());
+    crate::testing::check_settings(&service.settings(SETTINGS).settings(url));
 }
 
 #[test]
