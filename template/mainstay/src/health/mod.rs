@@ -12,23 +12,22 @@
 //!
 //! The body of a probe has names only. Reasons are in the log.
 
-mod ask;
-mod check;
 mod probes;
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(crate) use ask::{Probe, ask};
-pub use check::Checked;
+use tokio::time::{Instant, timeout};
+
+pub(crate) use probes::ask;
 
 use crate::importance::Importance;
 use crate::lifecycle::{Lifecycle, State};
+use crate::panics;
 use crate::settings::{self, Reader, Section};
 use crate::supervisor::{self, SpawnError, Supervisor};
 use crate::watchdog::Pulse;
-use check::Check;
 
 /// `[health]`
 #[derive(Debug, Clone)]
@@ -77,6 +76,45 @@ struct Inner {
     pulse: Pulse,
     checks: Mutex<Vec<Arc<Check>>>,
 }
+
+/// A named check of a dependency: it runs in the background, and probes read its result.
+#[derive(Debug)]
+struct Check {
+    name: String,
+    importance: Importance,
+    timeout: Duration,
+    /// A result as old as this is a failure: the check blocks its thread, so that its timeout does not fire.
+    outdated_after: Duration,
+    record: Mutex<Record>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    /// The failures in a row.
+    failures: u32,
+    /// The end of the last run, or the registration of the check.
+    ended: Instant,
+    /// How long the last run took.
+    took: Option<Duration>,
+}
+
+/// The state of a named check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// The name of the check.
+    pub name: String,
+    /// What its failure means for `/readyz`.
+    pub importance: Importance,
+    /// Whether it passes: not if it failed three times in a row.
+    pub passes: bool,
+    /// The time since the end of its last run.
+    pub age: Option<Duration>,
+    /// How long its last run took.
+    pub took: Option<Duration>,
+}
+
+/// A check fails after so many failures in a row, and recovers with one success.
+const FAILURES: u32 = 3;
 
 /// One part of the result of a probe.
 struct Finding {
@@ -142,20 +180,26 @@ impl Health {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Display + 'static,
     {
-        let Settings {
-            period, timeout, ..
-        } = self.0.settings;
-        let check = Arc::new(Check::new(name, importance, period, timeout));
+        let settings = &self.0.settings;
+        let check = Arc::new(Check {
+            name: name.to_owned(),
+            importance,
+            timeout: settings.timeout,
+            outdated_after: (settings.period + settings.timeout) * FAILURES,
+            record: Mutex::new(Record {
+                failures: 0,
+                ended: Instant::now(),
+                took: None,
+            }),
+        });
         let (running, probe) = (Arc::clone(&check), Arc::new(probe));
-        self.0
-            .supervisor
-            .every(&format!("health.{name}"), period)
-            .at_start()
-            .run(move |_| {
-                let (check, probe) = (Arc::clone(&running), Arc::clone(&probe));
-                // The probe is called inside the future, so that a panic of the call counts as a failure.
-                async move { check.run(async { probe().await }).await }
-            })?;
+        let task = format!("health.{name}");
+        let task = self.0.supervisor.every(&task, settings.period).at_start();
+        task.run(move |_| {
+            let (check, probe) = (Arc::clone(&running), Arc::clone(&probe));
+            // The probe is called inside the future, so that a panic of the call counts as a failure.
+            async move { check.run(async { probe().await }).await }
+        })?;
         self.checks().push(check);
         Ok(())
     }
@@ -167,7 +211,7 @@ impl Health {
     }
 
     fn livez(&self) -> Vec<Finding> {
-        let stalled = self.0.pulse.stalled_for();
+        let stalled = self.0.pulse.progress().stalled_for();
         let is_alive = stalled.is_none_or(|time| time < self.0.settings.stall);
         let detail = stalled.map_or_else(
             || "answers".to_owned(),
@@ -178,14 +222,8 @@ impl Health {
 
     fn readyz(&self) -> Vec<Finding> {
         let state = self.0.lifecycle.state();
-        let detail = match state {
-            State::Starting => "starting",
-            State::Ready => "ready",
-            State::Draining { .. } => "draining",
-            State::Stopped => "stopped",
-        };
         let is_ready = state == State::Ready;
-        let mut findings = vec![Finding::required("lifecycle", is_ready, detail)];
+        let mut findings = vec![Finding::required("lifecycle", is_ready, state.name())];
         for task in self.0.supervisor.statuses() {
             let importance = match (task.critical, task.state) {
                 (true, _) => Importance::Required,
@@ -230,6 +268,57 @@ impl Health {
 
     fn checks(&self) -> MutexGuard<'_, Vec<Arc<Check>>> {
         self.0.checks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Check {
+    /// Runs the check once. A probe that hangs or panics fails.
+    async fn run<E: Display>(&self, probe: impl Future<Output = Result<(), E>>) {
+        let began = Instant::now();
+        let failure = match timeout(self.timeout, panics::caught(probe)).await {
+            Ok(Ok(Ok(()))) => None,
+            Ok(Ok(Err(error))) => Some(error.to_string()),
+            Ok(Err(panic)) => Some(panic),
+            Err(_) => {
+                let limit = humantime::format_duration(self.timeout);
+                Some(format!("no answer within {limit}"))
+            }
+        };
+        let mut record = self.record();
+        let before = record.failures;
+        record.failures = failure.as_ref().map_or(0, |_| before.saturating_add(1));
+        record.took = Some(began.elapsed());
+        record.ended = Instant::now();
+        let (did_pass, passes) = (before < FAILURES, record.failures < FAILURES);
+        drop(record);
+        // Only the log has the reason. The probes have the name.
+        let check = self.name.as_str();
+        match failure {
+            Some(error) if passes => tracing::warn!(check, error, "check failed once"),
+            Some(error) if did_pass => tracing::error!(check, error, "check fails"),
+            None if !did_pass => tracing::info!(check, "check recovered"),
+            Some(_) | None => {}
+        }
+    }
+
+    fn state(&self) -> Checked {
+        let Record {
+            failures,
+            ended,
+            took,
+        } = *self.record();
+        let age = ended.elapsed();
+        Checked {
+            name: self.name.clone(),
+            importance: self.importance,
+            passes: failures < FAILURES && age < self.outdated_after,
+            age: took.map(|_| age),
+            took,
+        }
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,8 @@
-//! The routes of the probes, and their responses.
+//! The routes of the probes, their responses, and the command `healthcheck`.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use axum::Router;
@@ -64,4 +66,31 @@ fn respond(findings: &[Finding], query: Option<&str>) -> Response {
         _ = writeln!(body, "[{sign}] {}: {}", finding.name, finding.detail);
     }
     (status, body + &summary + "\n").into_response()
+}
+
+/// Whether the service with this operator's listener passes a probe, such as `readyz`.
+pub(crate) fn ask(operator: SocketAddr, probe: &str) -> io::Result<bool> {
+    let status = status(operator, probe).map_err(|error| {
+        let message = format!("no answer from {operator} (operator.listen): {error}");
+        io::Error::new(error.kind(), message)
+    })?;
+    Ok(status.ends_with(b" 200"))
+}
+
+/// The beginning of the response, such as `HTTP/1.1 200`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command runs without a runtime"
+)]
+fn status(operator: SocketAddr, probe: &str) -> io::Result<[u8; 12]> {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    // To connect to 0.0.0.0 or [::] is to connect to this machine.
+    let mut connection = TcpStream::connect_timeout(&operator, TIMEOUT)?;
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    connection.set_write_timeout(Some(TIMEOUT))?;
+    let request = format!("GET /{probe} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes())?;
+    let mut status = [0; 12];
+    connection.read_exact(&mut status)?;
+    Ok(status)
 }

@@ -5,13 +5,8 @@
 //!
 //! Without a token, it listens on this machine only. With one, every request except a probe must send it.
 
-#[cfg(feature = "otlp")]
-mod export;
-mod log_filter;
-mod numbers;
 mod routes;
 mod state;
-mod token;
 
 use std::net::SocketAddr;
 use std::thread;
@@ -26,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use routes::routes;
 pub use state::Observed;
 pub(crate) use state::OperatorState;
-pub(crate) use token::Token;
 
-use crate::server::{BindError, Bound, Limits, Sockets};
+use crate::Error;
+use crate::server::{Bound, Limits, Sockets};
 use crate::settings::{Check, Reader, Secret, Section};
 
 const NEEDS_TOKEN: &str = "a listener that other machines can reach needs a token; \
@@ -68,30 +63,20 @@ impl Section for Settings {
 
 impl Settings {
     /// The socket, new or inherited. It must not be reachable from other machines without a token.
-    pub(crate) fn socket(&self, sockets: &mut Sockets) -> Result<Bound, OpenError> {
+    pub(crate) fn socket(&self, sockets: &mut Sockets) -> Result<Bound, Error> {
         let socket = sockets.take("operator", self.listen)?;
         let address = socket.address();
         if self.may_listen(address) {
             Ok(socket)
         } else {
-            Err(OpenError::NeedsToken(address))
+            let socket = "the inherited socket of the operator's listener is on";
+            Err(format!("{socket} {address}: {NEEDS_TOKEN}").into())
         }
     }
 
     fn may_listen(&self, address: SocketAddr) -> bool {
         address.ip().is_loopback() || self.token.is_some()
     }
-}
-
-/// Why the operator's listener cannot start.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
-    #[error("the inherited socket of the operator's listener is on {0}: {NEEDS_TOKEN}")]
-    NeedsToken(SocketAddr),
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    #[error("cannot start the thread of the operator's listener: {0}")]
-    Thread(#[from] std::io::Error),
 }
 
 /// How long requests in flight may take when the listener closes.
@@ -110,7 +95,7 @@ impl Operator {
         socket: Bound,
         routes: Router,
         beside: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, Error> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let served = {
             let _entered = runtime.enter();

@@ -23,6 +23,7 @@ mod stop;
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -40,7 +41,7 @@ use crate::cpu::Cpu;
 use crate::health::Health;
 use crate::lifecycle::{Exit, Lifecycle, Shutdown};
 use crate::metrics::Metrics;
-use crate::operator::{Operator, OperatorState, Token};
+use crate::operator::{Operator, OperatorState};
 use crate::sections::Settings;
 use crate::server::{self, Bound, Limits, Sockets};
 use crate::service::Launch;
@@ -107,7 +108,8 @@ impl Process {
             observed: Mutex::default(),
             settings: launch.loaded.entries.clone(),
             filtering: filtering.clone(),
-            token: settings.operator.token.clone().map(Token::new),
+            token: settings.operator.token.clone(),
+            refused: AtomicU64::new(0),
         });
         let routes = crate::operator::routes(Arc::clone(&state));
         let watched = Handle::current();

@@ -14,15 +14,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Connection;
+use super::connection::{Connection, Stream};
 use super::exchange::answer;
-use super::limits::Limits;
 use super::registry::Registry;
-use super::stream::Stream;
 
 /// The pause after a failed `accept`, for example when no file descriptor is free.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -38,38 +36,16 @@ const PING: Duration = Duration::from_secs(20);
 
 /// Accepts connections, and serves each in a task of its own.
 pub(super) struct Acceptor {
-    name: &'static str,
+    pub(super) name: &'static str,
     /// Whether systemd passed the socket. Its backlog then waits for the next process.
-    is_inherited: bool,
-    routes: Router,
-    registry: Arc<Registry>,
-    permits: Arc<Semaphore>,
-    http1: http1::Builder,
-    /// Serves HTTP/1 and HTTP/2, if HTTP/2 is enabled. Its `http1_only` has no effect where upgrades are allowed.
-    http2: Option<auto::Builder<TokioExecutor>>,
+    pub(super) is_inherited: bool,
+    pub(super) routes: Router,
+    pub(super) registry: Arc<Registry>,
 }
 
 impl Acceptor {
-    pub(super) fn new(
-        name: &'static str,
-        is_inherited: bool,
-        routes: Router,
-        registry: Arc<Registry>,
-    ) -> Self {
-        let limits = &registry.shared.limits;
-        Self {
-            name,
-            is_inherited,
-            // Without this call, axum would build the layers again for each request.
-            routes: routes.with_state(()),
-            permits: Arc::new(Semaphore::new(limits.max_connections)),
-            http1: http1_builder(limits),
-            http2: limits.http2.then(|| http2_builder(limits)),
-            registry,
-        }
-    }
-
-    /// Accepts connections until `stop` is cancelled, then those in the backlog. Then it closes the socket.
+    /// Accepts connections until `stop` is cancelled, then those in the backlog. Then it closes the socket, and
+    /// begins the drain.
     pub(super) async fn run(self, socket: TcpListener, stop: CancellationToken) {
         tokio::select! {
             biased;
@@ -77,18 +53,20 @@ impl Acceptor {
             never = self.accept_connections(&socket) => match never {},
             never = self.registry.enforce_deadlines() => match never {},
         }
-        if !self.is_inherited
-            && let Ok(socket) = socket.into_std()
+        if let Ok(socket) = socket.into_std()
+            && !self.is_inherited
         {
             self.empty_backlog(&socket);
         }
+        self.registry.draining.cancel();
     }
 
     /// Accepts connections. At the connection limit, clients wait in the backlog of the operating system.
     async fn accept_connections(&self, socket: &TcpListener) -> Infallible {
         let mut logged: Option<Instant> = None;
         loop {
-            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
+            let permit = Arc::clone(&self.registry.permits).acquire_owned();
+            let Ok(permit) = permit.await else {
                 // The semaphore is never closed.
                 return pending().await;
             };
@@ -117,7 +95,7 @@ impl Acceptor {
 
     /// Serves the established connections in the backlog. Closing the socket would reset them.
     fn empty_backlog(&self, socket: &std::net::TcpListener) {
-        while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+        while let Ok(permit) = Arc::clone(&self.registry.permits).try_acquire_owned() {
             let (stream, peer) = match socket.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
@@ -133,63 +111,47 @@ impl Acceptor {
         }
     }
 
+    /// The settings of hyper are limits of size. The registry enforces the time limits.
     fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let (connection, closing) = self.registry.enter(stream, peer);
-        let io = TokioIo::new(Stream::new(
-            Arc::clone(&self.registry),
-            Arc::clone(&connection),
-            permit,
-        ));
+        let connection = self.registry.enter(stream, peer);
+        let io = TokioIo::new(Stream::new(Arc::clone(&connection), permit));
         let (routes, served) = (self.routes.clone(), Arc::clone(&connection));
         let service = service_fn(move |request| answer(&routes, &served, request));
-        if let Some(builder) = &self.http2 {
-            let http = builder.serve_connection_with_upgrades(io, service);
-            let shut_down = auto::UpgradeableConnection::graceful_shutdown;
-            spawn(&connection, closing, http.into_owned(), shut_down);
-        } else {
-            let http = self.http1.serve_connection(io, service).with_upgrades();
+        let head = self.registry.limits.header_limit.0;
+        // `http1_only` of the other builder has no effect where upgrades are allowed.
+        if !self.registry.limits.http2 {
+            // `pipeline_flush` stays off. With it, hyper never writes a response that ends the connection (431),
+            // and buffers a response that the client does not read, however large.
+            let mut builder = http1::Builder::new();
+            builder.max_header_size(head).max_buf_size(head);
+            let http = builder.serve_connection(io, service).with_upgrades();
             let shut_down = http1::UpgradeableConnection::graceful_shutdown;
-            spawn(&connection, closing, http, shut_down);
+            return spawn(&connection, http, shut_down);
         }
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().max_buf_size(head);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING);
+        let http = builder.serve_connection_with_upgrades(io, service);
+        let shut_down = auto::UpgradeableConnection::graceful_shutdown;
+        spawn(&connection, http.into_owned(), shut_down);
     }
 }
 
 fn spawn<H: Future<Output: Send> + Send + 'static>(
     connection: &Arc<Connection>,
-    closing: oneshot::Receiver<()>,
     http: H,
     shut_down: fn(Pin<&mut H>),
 ) {
     // Boxed, so that `spawn` moves a pointer instead of the whole future.
-    let http = Box::pin(http);
-    let served = Arc::clone(connection);
+    let (http, served) = (Box::pin(http), Arc::clone(connection));
     // The registry waits for every connection, and can abort its task.
     #[expect(clippy::disallowed_methods)]
-    let task = tokio::spawn(async move { served.run(http, closing, shut_down).await });
+    let task = tokio::spawn(async move { served.run(http, shut_down).await });
     _ = connection.task.set(task.abort_handle());
-}
-
-// The builders set limits of size. The registry enforces the time limits.
-
-/// Leaves `pipeline_flush` off. With it, hyper never writes a response that ends the connection (431), and
-/// buffers a response that the client does not read, however large.
-fn http1_builder(limits: &Limits) -> http1::Builder {
-    let head = limits.header_limit.0;
-    let mut builder = http1::Builder::new();
-    builder.max_header_size(head).max_buf_size(head);
-    builder
-}
-
-fn http2_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let head = limits.header_limit.0;
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().max_buf_size(head);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PING);
-    builder
 }

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -19,7 +19,68 @@ use tokio::task::futures::TaskLocalFuture;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
 
-use super::connection::{Connection, RequestState};
+use super::connection::Connection;
+
+tokio::task_local! {
+    static CURRENT: Arc<Exchange>;
+}
+
+/// The request that the current task answers. An extension of the request would cost an allocation.
+pub(crate) struct Exchange {
+    /// None in tests.
+    connection: Weak<Connection>,
+    peer: SocketAddr,
+    route: OnceLock<MatchedPath>,
+    /// The tick since which the client takes no more of the response; zero if it does.
+    pub(super) unread: AtomicU32,
+}
+
+impl Exchange {
+    fn new(peer: SocketAddr, connection: Weak<Connection>) -> Arc<Self> {
+        Arc::new(Self {
+            connection,
+            peer,
+            route: OnceLock::new(),
+            unread: AtomicU32::new(0),
+        })
+    }
+
+    /// A request without a connection.
+    #[cfg(test)]
+    pub(crate) fn with(peer: SocketAddr) -> Arc<Self> {
+        Self::new(peer, Weak::new())
+    }
+
+    /// Calls `at` with the current request. `None` if it came over no listener.
+    pub(crate) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(|exchange| at(exchange)).ok()
+    }
+
+    /// Runs `work` with this as the current request.
+    pub(crate) fn around<F: Future>(self: Arc<Self>, work: F) -> TaskLocalFuture<Arc<Self>, F> {
+        CURRENT.scope(self, work)
+    }
+
+    /// Names the request in the log of a stop that waits for it.
+    pub(crate) fn routed(&self, route: MatchedPath) {
+        _ = self.route.set(route);
+    }
+
+    pub(super) fn route(&self) -> &str {
+        self.route.get().map_or("unmatched", MatchedPath::as_str)
+    }
+
+    /// Whether the deadline of a drain has ended the request.
+    pub(crate) fn is_cut(&self) -> bool {
+        let connection = self.connection.upgrade();
+        connection.is_some_and(|connection| connection.registry.is_cut.load(Ordering::Relaxed))
+    }
+
+    /// The address of the other end of the connection.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+}
 
 /// Answers one request. Not an `async fn`, which holds the request twice.
 pub(super) fn answer(
@@ -28,15 +89,12 @@ pub(super) fn answer(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
     let version = request.version();
+    let exchange = Exchange::new(connection.peer, Arc::downgrade(connection));
+    connection.begin_request(&exchange, version == Version::HTTP_2);
     let in_flight = InFlight {
-        request: connection.begin_request(version == Version::HTTP_2),
         connection: Arc::clone(connection),
+        request: Arc::clone(&exchange),
         is_upgraded: false,
-    };
-    let exchange = Exchange {
-        request: Arc::clone(&in_flight.request),
-        peer: connection.peer,
-        connection: Some(Arc::clone(connection)),
     };
     // An empty body needs no allocation.
     let request = request.map(|body| {
@@ -57,15 +115,15 @@ fn prepare(
     mut in_flight: InFlight,
 ) -> Response<Answer> {
     in_flight.is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let listener = &in_flight.connection.listener;
+    let registry = &in_flight.connection.registry;
     let mut ending = None;
     if !in_flight.is_upgraded {
-        if listener.is_closing.load(Ordering::Relaxed) && version < Version::HTTP_2 {
+        if registry.is_closing.load(Ordering::Relaxed) && version < Version::HTTP_2 {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
         if is_event_stream(&response) {
-            ending = Some(Box::pin(listener.draining.clone().cancelled_owned()));
+            ending = Some(Box::pin(registry.draining.clone().cancelled_owned()));
         }
     }
     // An HTTP/2 client may have no room for the first frame. Over HTTP/1, the socket shows that.
@@ -81,69 +139,15 @@ fn prepare(
 
 /// Whether the response ends only when the client leaves.
 fn is_event_stream(response: &Response<Body>) -> bool {
-    if response.body().size_hint().exact().is_some() {
-        return false;
-    }
     let kind = response.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
-}
-
-tokio::task_local! {
-    static CURRENT: Exchange;
-}
-
-/// The request that the current task answers. An extension of the request would cost an allocation.
-pub(crate) struct Exchange {
-    /// `None` in tests.
-    connection: Option<Arc<Connection>>,
-    request: Arc<RequestState>,
-    peer: SocketAddr,
-}
-
-impl Exchange {
-    /// Calls `at` with the current request. `None` if it came over no listener.
-    pub(crate) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
-        CURRENT.try_with(at).ok()
-    }
-
-    /// Runs `work` with this as the current request.
-    pub(crate) fn around<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
-        CURRENT.scope(self, work)
-    }
-
-    /// Names the request in the log of a stop that waits for it.
-    pub(crate) fn routed(&self, route: MatchedPath) {
-        _ = self.request.route.set(route);
-    }
-
-    /// Whether the deadline of a drain has ended the request.
-    #[must_use]
-    pub(crate) fn is_cut(&self) -> bool {
-        let connection = self.connection.as_ref();
-        connection.is_some_and(|connection| connection.listener.is_cut.load(Ordering::Relaxed))
-    }
-
-    /// A request without a connection.
-    #[cfg(test)]
-    pub(crate) fn with(peer: SocketAddr) -> Self {
-        Self {
-            connection: None,
-            request: Arc::default(),
-            peer,
-        }
-    }
-
-    /// The address of the other end of the connection.
-    #[must_use]
-    pub(crate) fn peer(&self) -> SocketAddr {
-        self.peer
-    }
+    response.body().size_hint().exact().is_none()
+        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// The request is in flight until this is dropped.
 struct InFlight {
     connection: Arc<Connection>,
-    request: Arc<RequestState>,
+    request: Arc<Exchange>,
     /// The connection now belongs to this request, until its socket is closed.
     is_upgraded: bool,
 }
@@ -151,11 +155,8 @@ struct InFlight {
 impl InFlight {
     /// Sets whether the response waits for the client to read.
     fn set_waits_for_client(&self, waits: bool) {
-        let since = if waits {
-            self.connection.listener.now()
-        } else {
-            0
-        };
+        let now = self.connection.registry.now();
+        let since = if waits { now } else { 0 };
         self.request.unread.store(since, Ordering::Relaxed);
     }
 }
@@ -224,11 +225,8 @@ impl<S: Sync> FromRequestParts<S> for Drain {
     type Rejection = Infallible;
 
     async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let draining = |exchange: &Exchange| {
-            let connection = exchange.connection.as_ref()?;
-            Some(Self(connection.listener.draining.clone()))
-        };
+        let connection = Exchange::look(|exchange| exchange.connection.upgrade()).flatten();
         // A request that came over no listener, as in a test, is never drained.
-        Ok(Exchange::look(draining).flatten().unwrap_or_default())
+        Ok(connection.map_or_else(Self::default, |it| Self(it.registry.draining.clone())))
     }
 }

@@ -16,17 +16,15 @@ mod connection;
 mod exchange;
 mod limits;
 mod registry;
-mod shared;
 mod socket;
-mod stream;
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use socket2::SockRef;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -55,29 +53,34 @@ impl Bound {
         _ = SockRef::from(&socket).set_tcp_nodelay(true);
         let registry = Arc::new(Registry::new(limits.clone()));
         let stop = CancellationToken::new();
-        let acceptor = Acceptor::new(name, is_inherited, routes, Arc::clone(&registry));
-        // `drain` awaits it.
+        let acceptor = Acceptor {
+            name,
+            is_inherited,
+            // Without this call, axum would build the layers again for each request.
+            routes: routes.with_state(()),
+            registry: Arc::clone(&registry),
+        };
+        // It ends before the drain begins.
         #[expect(clippy::disallowed_methods)]
-        let task = tokio::spawn(acceptor.run(socket, stop.clone()));
+        tokio::spawn(acceptor.run(socket, stop.clone()));
         tracing::info!(message = message::LISTENING, listener = name, %address);
         Ok(Listener {
             name,
             address,
             registry,
             stop,
-            task: Mutex::new(Some(task)),
         })
     }
 }
 
-/// A listener that accepts connections.
-#[derive(Debug)]
+/// A listener that accepts connections. All clones are the same.
+#[derive(Clone)]
 pub struct Listener {
     name: &'static str,
     address: SocketAddr,
     registry: Arc<Registry>,
+    /// Cancelled to accept no more connections.
     stop: CancellationToken,
-    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Listener {
@@ -93,42 +96,38 @@ impl Listener {
         self.address
     }
 
-    /// Observes the listener without owning it.
-    pub(crate) fn watch(&self) -> Watch {
-        Watch(Arc::clone(&self.registry))
+    /// Adds the traffic of this listener.
+    pub(crate) fn add_to(&self, traffic: &mut Traffic) {
+        self.registry.add_to(traffic);
+    }
+
+    /// The routes of the requests in flight, with their numbers.
+    pub(crate) fn routes_in_flight(&self) -> Vec<String> {
+        self.registry.routes()
     }
 
     /// From now on, each response asks the client to use another connection for its next request.
     pub(crate) fn announce_close(&self) {
-        self.registry
-            .shared
-            .is_closing
-            .store(true, Ordering::Relaxed);
+        self.registry.is_closing.store(true, Ordering::Relaxed);
     }
 
     /// Accepts no more connections, and waits for the requests in flight until the deadline. Returns a
     /// description of the connections that it had to close by force, with their routes.
     pub async fn drain(&self, deadline: Instant) -> Option<String> {
-        // The socket closes first: clients that reconnect reach another process.
+        let registry = &self.registry;
+        self.announce_close();
         self.stop.cancel();
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(task) = task {
-            _ = task.await;
-        }
-        self.registry.drain();
+        // The socket closes first: clients that reconnect reach another process.
+        registry.draining.cancelled().await;
+        registry.close_connections();
         let is_empty = tokio::select! {
-            is_empty = self.registry.emptied_by(deadline) => is_empty,
-            never = self.registry.enforce_deadlines() => match never {},
+            is_empty = registry.is_empty_by(deadline) => is_empty,
+            never = registry.enforce_deadlines() => match never {},
         };
         if is_empty {
             return None;
         }
-        let (connections, routes) = (self.registry.open(), self.registry.routes());
-        self.registry.cut(deadline).await;
+        let (routes, connections) = (registry.routes(), registry.cut(deadline).await);
         let plural = if connections == 1 { "" } else { "s" };
         let cut = format!("{connections} {} connection{plural}", self.name);
         if routes.is_empty() {
@@ -138,19 +137,9 @@ impl Listener {
     }
 }
 
-/// Observes a listener.
-#[derive(Debug, Clone)]
-pub(crate) struct Watch(Arc<Registry>);
-
-impl Watch {
-    /// The traffic so far.
-    pub(crate) fn numbers(&self) -> Traffic {
-        self.0.traffic()
-    }
-
-    /// The routes of the requests in flight.
-    pub(crate) fn busy(&self) -> Vec<String> {
-        self.0.routes()
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listener({} on {})", self.name, self.address)
     }
 }
 

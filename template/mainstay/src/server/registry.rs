@@ -7,24 +7,32 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Overdue};
 use super::limits::Limits;
-use super::shared::Shared;
 
 pub(super) struct Registry {
-    pub(super) shared: Arc<Shared>,
+    pub(super) limits: Limits,
+    /// Each open connection holds one.
+    pub(super) permits: Arc<Semaphore>,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
-    /// Notified when the last connection has ended.
-    emptied: Notify,
+    /// The number of sweeps so far: the clock of the deadlines.
+    ticks: AtomicU32,
+    /// Whether responses carry `Connection: close`.
+    pub(super) is_closing: AtomicBool,
+    /// Cancelled when the socket is closed and the drain begins.
+    pub(super) draining: CancellationToken,
+    /// Whether the deadline of the drain has passed.
+    pub(super) is_cut: AtomicBool,
     accepted: AtomicU64,
     /// The requests of closed connections. Each open one counts its own, so that threads do not write to one
     /// place with every request.
@@ -32,8 +40,8 @@ pub(super) struct Registry {
     overdue: [AtomicU64; 3],
 }
 
-/// The traffic of a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// The traffic of a listener, or of all.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Traffic {
     /// Open connections.
     pub(crate) connections: usize,
@@ -51,47 +59,30 @@ pub(crate) struct Traffic {
     pub(crate) slow_readers: u64,
 }
 
-impl Traffic {
-    /// The sum of both.
-    pub(crate) fn add(&self, other: &Self) -> Self {
-        Self {
-            connections: self.connections + other.connections,
-            in_flight: self.in_flight + other.in_flight,
-            accepted: self.accepted + other.accepted,
-            requests: self.requests + other.requests,
-            late_heads: self.late_heads + other.late_heads,
-            idle: self.idle + other.idle,
-            slow_readers: self.slow_readers + other.slow_readers,
-        }
-    }
-}
-
 /// How long after the deadline connections that were cut may take to end.
 const CUT_TIME: Duration = Duration::from_millis(900);
 
 impl Registry {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            shared: Arc::new(Shared::new(limits)),
+            permits: Arc::new(Semaphore::new(limits.max_connections)),
+            limits,
             open: Mutex::default(),
-            emptied: Notify::new(),
+            ticks: AtomicU32::new(1),
+            is_closing: AtomicBool::new(false),
+            draining: CancellationToken::new(),
+            is_cut: AtomicBool::new(false),
             accepted: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             overdue: Default::default(),
         }
     }
 
-    /// Adds a connection. The receiver completes when the connection should end.
-    pub(super) fn enter(
-        &self,
-        socket: TcpStream,
-        peer: SocketAddr,
-    ) -> (Arc<Connection>, oneshot::Receiver<()>) {
+    pub(super) fn enter(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr) -> Arc<Connection> {
         let id = self.accepted.fetch_add(1, Ordering::Relaxed);
-        let (connection, closing) = Connection::new(id, socket, peer, &self.shared);
-        let connection = Arc::new(connection);
+        let connection = Arc::new(Connection::new(id, socket, peer, Arc::clone(self)));
         self.lock().insert(id, Arc::clone(&connection));
-        (connection, closing)
+        connection
     }
 
     pub(super) fn leave(&self, connection: &Connection) {
@@ -99,58 +90,68 @@ impl Registry {
         open.remove(&connection.id);
         let requests = connection.lock().total;
         self.requests.fetch_add(requests, Ordering::Relaxed);
-        if open.is_empty() {
-            self.emptied.notify_one();
-        }
+    }
+
+    /// The current tick.
+    pub(super) fn now(&self) -> u32 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
+    /// Whether the time since a tick exceeds a limit.
+    pub(super) fn is_over(&self, since: u32, limit: Duration) -> bool {
+        let ticks = self.now().wrapping_sub(since);
+        // The first of them may have come at once.
+        self.tick() * ticks.saturating_sub(1) >= limit
+    }
+
+    /// The time between two sweeps: a tenth of the shortest deadline, within reason.
+    fn tick(&self) -> Duration {
+        let limits = &self.limits;
+        let shortest = limits.header_timeout.min(limits.idle_timeout);
+        let tick = shortest.min(limits.write_timeout) / 10;
+        tick.clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
 
     /// Ends the connections that are overdue, for ever.
     pub(super) async fn enforce_deadlines(&self) -> Infallible {
-        let mut sweep = interval(self.shared.tick());
+        let mut sweep = interval(self.tick());
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             sweep.tick().await;
-            self.shared.advance();
+            self.ticks.fetch_add(1, Ordering::Relaxed);
             for connection in self.connections() {
-                if let Some(overdue) = connection.overdue() {
+                if let Some(overdue) = connection.end_if_overdue() {
                     self.overdue[overdue as usize].fetch_add(1, Ordering::Relaxed);
-                    connection.end(overdue);
                 }
             }
         }
     }
 
-    /// Asks every connection to end.
-    pub(super) fn drain(&self) {
-        self.shared.is_closing.store(true, Ordering::Relaxed);
-        self.shared.draining.cancel();
+    /// Lets every connection end after its requests in flight.
+    pub(super) fn close_connections(&self) {
         for connection in self.connections() {
-            connection.close();
+            connection.close.notify_one();
         }
     }
 
     /// Whether the last connection has ended by the deadline.
-    pub(super) async fn emptied_by(&self, deadline: Instant) -> bool {
-        let emptied = async {
-            while !self.lock().is_empty() {
-                self.emptied.notified().await;
-            }
-        };
-        timeout_at(deadline, emptied).await.is_ok()
+    pub(super) async fn is_empty_by(&self, deadline: Instant) -> bool {
+        let all = u32::try_from(self.limits.max_connections).unwrap_or(u32::MAX);
+        timeout_at(deadline, self.permits.acquire_many(all))
+            .await
+            .is_ok()
     }
 
-    /// Resets every connection at the deadline.
-    pub(super) async fn cut(&self, deadline: Instant) {
-        self.shared.is_cut.store(true, Ordering::Relaxed);
-        for connection in self.connections() {
+    /// Resets every connection at the deadline, and returns their number.
+    pub(super) async fn cut(&self, deadline: Instant) -> usize {
+        self.is_cut.store(true, Ordering::Relaxed);
+        let connections = self.connections();
+        for connection in &connections {
             connection.cut();
         }
         // Each request logs its event. A handler that blocks its thread does not end.
-        self.emptied_by(deadline + CUT_TIME).await;
-    }
-
-    pub(super) fn open(&self) -> usize {
-        self.lock().len()
+        self.is_empty_by(deadline + CUT_TIME).await;
+        connections.len()
     }
 
     /// The routes of the requests in flight, with their numbers.
@@ -166,18 +167,19 @@ impl Registry {
         named.collect()
     }
 
-    pub(super) fn traffic(&self) -> Traffic {
-        let open = self.lock();
-        let requests: u64 = open.values().map(|open| open.lock().total).sum();
+    pub(super) fn add_to(&self, traffic: &mut Traffic) {
         let overdue = |why| self.overdue[why as usize].load(Ordering::Relaxed);
-        Traffic {
-            connections: open.len(),
-            in_flight: open.values().map(|open| open.lock().in_flight()).sum(),
-            accepted: self.accepted.load(Ordering::Relaxed),
-            requests: self.requests.load(Ordering::Relaxed) + requests,
-            late_heads: overdue(Overdue::Head),
-            idle: overdue(Overdue::Idle),
-            slow_readers: overdue(Overdue::Write),
+        traffic.late_heads += overdue(Overdue::Head);
+        traffic.idle += overdue(Overdue::Idle);
+        traffic.slow_readers += overdue(Overdue::Write);
+        traffic.accepted += self.accepted.load(Ordering::Relaxed);
+        let open = self.lock();
+        traffic.requests += self.requests.load(Ordering::Relaxed);
+        traffic.connections += open.len();
+        for connection in open.values() {
+            let state = connection.lock();
+            traffic.requests += state.total;
+            traffic.in_flight += state.in_flight();
         }
     }
 
@@ -187,14 +189,5 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl std::fmt::Debug for Registry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry")
-            .field("limits", &self.shared.limits)
-            .field("traffic", &self.traffic())
-            .finish_non_exhaustive()
     }
 }
