@@ -23,10 +23,10 @@ use tokio::time::{Instant, timeout};
 pub(crate) use probes::ask;
 
 use crate::importance::Importance;
-use crate::lifecycle::{Lifecycle, State};
+use crate::lifecycle::Lifecycle;
 use crate::panics;
 use crate::settings::{self, Reader, Section};
-use crate::supervisor::{self, SpawnError, Supervisor};
+use crate::supervisor::{SpawnError, Supervisor};
 use crate::watchdog::Pulse;
 
 /// `[health]`
@@ -116,52 +116,22 @@ pub struct Checked {
 /// A check fails after so many failures in a row, and recovers with one success.
 const FAILURES: u32 = 3;
 
-/// One part of the result of a probe.
-struct Finding {
-    name: String,
-    importance: Importance,
-    is_healthy: bool,
-    detail: String,
-}
-
-impl Finding {
-    fn required(name: &str, is_healthy: bool, detail: impl Into<String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            importance: Importance::Required,
-            is_healthy,
-            detail: detail.into(),
-        }
-    }
-
-    /// Whether the probe fails because of it.
-    fn fails(&self) -> bool {
-        !self.is_healthy && self.importance == Importance::Required
-    }
-}
-
 impl Health {
-    /// The health of a process without a watchdog, for a test. A service has
-    /// [`Process::health`](crate::Process::health).
+    /// The health of a process with these tasks. A service has [`Process::health`](crate::Process::health).
     #[must_use]
     pub fn new(settings: &Settings, lifecycle: &Lifecycle, supervisor: &Supervisor) -> Self {
-        Self::watched(settings, lifecycle, supervisor, &Pulse::default())
-    }
-
-    /// The health of a process whose runtime a watchdog observes.
-    pub(crate) fn watched(
-        settings: &Settings,
-        lifecycle: &Lifecycle,
-        supervisor: &Supervisor,
-        pulse: &Pulse,
-    ) -> Self {
         Self(Arc::new(Inner {
             settings: settings.clone(),
             lifecycle: lifecycle.clone(),
             supervisor: supervisor.clone(),
-            pulse: pulse.clone(),
+            pulse: Pulse::default(),
             checks: Mutex::default(),
         }))
+    }
+
+    /// The progress of the runtime, if the watchdog runs.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.0.pulse
     }
 
     /// Runs `probe` once per `health.period` from now on, as the check with this name.
@@ -208,62 +178,6 @@ impl Health {
     #[must_use]
     pub fn checked(&self) -> Vec<Checked> {
         self.checks().iter().map(|check| check.state()).collect()
-    }
-
-    fn livez(&self) -> Vec<Finding> {
-        let stalled = self.0.pulse.progress().stalled_for();
-        let is_alive = stalled.is_none_or(|time| time < self.0.settings.stall);
-        let detail = stalled.map_or_else(
-            || "answers".to_owned(),
-            |time| format!("stalled for {}", seconds(time)),
-        );
-        vec![Finding::required("runtime", is_alive, detail)]
-    }
-
-    fn readyz(&self) -> Vec<Finding> {
-        let state = self.0.lifecycle.state();
-        let is_ready = state == State::Ready;
-        let mut findings = vec![Finding::required("lifecycle", is_ready, state.name())];
-        for task in self.0.supervisor.statuses() {
-            let importance = match (task.critical, task.state) {
-                (true, _) => Importance::Required,
-                (false, supervisor::State::GaveUp) => Importance::Degraded,
-                (false, _) => continue,
-            };
-            findings.push(Finding {
-                name: format!("task.{}", task.name),
-                importance,
-                is_healthy: task.state == supervisor::State::Running,
-                detail: task.state.to_string(),
-            });
-        }
-        for check in self.checked() {
-            let word = if check.passes { "passes" } else { "fails" };
-            let detail = match (check.age, check.took) {
-                (Some(age), Some(took)) => {
-                    let (age, took) = (seconds(age), took.as_millis());
-                    format!("{word}, checked {age} ago, took {took} ms")
-                }
-                _ => format!("{word}, not checked yet"),
-            };
-            findings.push(Finding {
-                name: check.name,
-                importance: check.importance,
-                is_healthy: check.passes,
-                detail,
-            });
-        }
-        findings
-    }
-
-    fn startupz(&self) -> Vec<Finding> {
-        let is_started = self.0.lifecycle.state() != State::Starting;
-        let detail = if is_started {
-            "complete".to_owned()
-        } else {
-            format!("waiting for {}", self.0.lifecycle.step())
-        };
-        vec![Finding::required("start", is_started, detail)]
     }
 
     fn checks(&self) -> MutexGuard<'_, Vec<Arc<Check>>> {
@@ -320,10 +234,6 @@ impl Check {
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
 }
 
 #[cfg(test)]

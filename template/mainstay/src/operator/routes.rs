@@ -118,7 +118,7 @@ struct ProcessState<'a> {
 
 async fn show_state(State(state): State<Arc<OperatorState>>) -> Response {
     let info = BuildInfo::current();
-    let progress = state.pulse.progress();
+    let progress = state.health.pulse().progress();
     Json(ProcessState {
         service: info.name,
         version: info.version_line(),

@@ -19,12 +19,10 @@ use crate::supervisor::{State, Supervisor};
 use crate::telemetry::Filtering;
 #[cfg(feature = "otlp")]
 use crate::telemetry::otlp;
-use crate::watchdog::Pulse;
 
 pub(crate) struct OperatorState {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) supervisor: Supervisor,
-    pub(crate) pulse: Pulse,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     /// The components that are registered so far.
@@ -148,7 +146,7 @@ impl OperatorState {
         lifecycle.state(&[], &states, state);
         let refused = self.refused.load(Ordering::Relaxed);
         text.value(&catalog::OPERATOR_REFUSED, refused);
-        let progress = self.pulse.progress();
+        let progress = self.health.pulse().progress();
         text.value(&catalog::STALLS, progress.stalls);
         let stalled = progress.stalled_for().unwrap_or_default();
         text.value(&catalog::STALLED, stalled.as_secs_f64());

@@ -23,7 +23,6 @@ use crate::settings::Setting;
 use crate::supervisor::Supervisor;
 use crate::telemetry::Filtering;
 use crate::testing::Exposition;
-use crate::watchdog::Pulse;
 
 fn state(token: Option<&str>) -> Arc<OperatorState> {
     let settings = health::Settings {
@@ -32,13 +31,11 @@ fn state(token: Option<&str>) -> Arc<OperatorState> {
         stall: Duration::from_secs(30),
     };
     let secret = |text: &str| Setting::parse(&ValueKind::String(text.to_owned())).unwrap();
-    let (lifecycle, supervisor, pulse) =
-        (Lifecycle::starting(), Supervisor::new(), Pulse::default());
+    let (lifecycle, supervisor) = (Lifecycle::starting(), Supervisor::new());
     Arc::new(OperatorState {
-        health: Health::watched(&settings, &lifecycle, &supervisor, &pulse),
+        health: Health::new(&settings, &lifecycle, &supervisor),
         lifecycle,
         supervisor,
-        pulse,
         metrics: Metrics::install(),
         observed: Mutex::default(),
         settings: Vec::new(),

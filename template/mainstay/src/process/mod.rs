@@ -49,7 +49,6 @@ use crate::settings::{self, Entry, Section};
 use crate::signals::Signals;
 use crate::supervisor::Supervisor;
 use crate::telemetry::{Export, Filtering, message};
-use crate::watchdog::Pulse;
 
 /// The process of a service, from its start to its stop.
 #[must_use = "a process must be stopped"]
@@ -94,15 +93,13 @@ impl Process {
         let metrics = Metrics::install();
         let lifecycle = Lifecycle::starting();
         let supervisor = Supervisor::new();
-        let pulse = Pulse::default();
-        let health = Health::watched(&settings.health, &lifecycle, &supervisor, &pulse);
+        let health = Health::new(&settings.health, &lifecycle, &supervisor);
 
         let mut sockets = Sockets::from_env(&launch.listeners());
         let socket = settings.operator.socket(&mut sockets)?;
         let state = Arc::new(OperatorState {
             lifecycle: lifecycle.clone(),
             supervisor: supervisor.clone(),
-            pulse: pulse.clone(),
             health: health.clone(),
             metrics: metrics.clone(),
             observed: Mutex::default(),
@@ -114,7 +111,7 @@ impl Process {
         let routes = crate::operator::routes(Arc::clone(&state));
         let watched = Handle::current();
         let forced = stop::force_exit_after_grace(lifecycle.watch(), settings.shutdown.grace);
-        let exported = export.clone().run();
+        let (exported, pulse) = (export.clone().run(), health.pulse().clone());
         let beside = async move {
             let kept = filtering.revert_in_time();
             _ = tokio::join!(pulse.watch(watched), forced, kept, exported);

@@ -1,4 +1,4 @@
-//! The accept loop: one task per listener, which accepts connections and enforces their deadlines.
+//! The accept loop, which also enforces the deadlines. Each connection has a task of its own.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -8,19 +8,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
+use super::Registry;
 use super::connection::{Connection, Stream};
 use super::exchange::answer;
-use super::registry::Registry;
 
 /// The pause after a failed `accept`, for example when no file descriptor is free.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -28,59 +26,36 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// The shortest time between two log events about failed accepts.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The most streams that one HTTP/2 connection may have open.
-const MAX_STREAMS: u32 = 200;
-
-/// The interval of HTTP/2 pings, and the time in which the client must answer one.
-const PING: Duration = Duration::from_secs(20);
-
-/// Accepts connections, and serves each in a task of its own.
-pub(super) struct Acceptor {
-    pub(super) name: &'static str,
-    /// Whether systemd passed the socket. Its backlog then waits for the next process.
-    pub(super) is_inherited: bool,
-    pub(super) routes: Router,
-    pub(super) registry: Arc<Registry>,
-}
-
-impl Acceptor {
-    /// Accepts connections until `stop` is cancelled, then those in the backlog. Then it closes the socket, and
-    /// begins the drain.
-    pub(super) async fn run(self, socket: TcpListener, stop: CancellationToken) {
+impl Registry {
+    /// Accepts connections until the stop, then those in the backlog. Then it closes the socket, and begins the drain.
+    /// An inherited socket keeps its backlog for the next process.
+    pub(super) async fn accept(self: Arc<Self>, socket: TcpListener, is_inherited: bool) {
         tokio::select! {
             biased;
-            () = stop.cancelled() => {}
+            () = self.stop.cancelled() => {}
             never = self.accept_connections(&socket) => match never {},
-            never = self.registry.enforce_deadlines() => match never {},
+            never = self.enforce_deadlines() => match never {},
         }
         if let Ok(socket) = socket.into_std()
-            && !self.is_inherited
+            && !is_inherited
         {
             self.empty_backlog(&socket);
         }
-        self.registry.draining.cancel();
+        self.draining.cancel();
     }
 
     /// Accepts connections. At the connection limit, clients wait in the backlog of the operating system.
-    async fn accept_connections(&self, socket: &TcpListener) -> Infallible {
+    async fn accept_connections(self: &Arc<Self>, socket: &TcpListener) -> Infallible {
         let mut logged: Option<Instant> = None;
         loop {
-            let permit = Arc::clone(&self.registry.permits).acquire_owned();
+            let permit = Arc::clone(&self.permits).acquire_owned();
             let Ok(permit) = permit.await else {
                 // The semaphore is never closed.
                 return pending().await;
             };
             match socket.accept().await {
                 Ok((stream, peer)) => self.serve(stream, peer, permit),
-                // This client has left. Accept the next one at once.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::ConnectionAborted
-                            | ErrorKind::ConnectionRefused
-                            | ErrorKind::ConnectionReset
-                            | ErrorKind::Interrupted
-                    ) => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 // Probably no file descriptor is free, and the next attempt would fail at once.
                 Err(error) => {
                     if logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
@@ -94,8 +69,8 @@ impl Acceptor {
     }
 
     /// Serves the established connections in the backlog. Closing the socket would reset them.
-    fn empty_backlog(&self, socket: &std::net::TcpListener) {
-        while let Ok(permit) = Arc::clone(&self.registry.permits).try_acquire_owned() {
+    fn empty_backlog(self: &Arc<Self>, socket: &std::net::TcpListener) {
+        while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             let (stream, peer) = match socket.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
@@ -111,35 +86,31 @@ impl Acceptor {
         }
     }
 
-    /// The settings of hyper are limits of size. The registry enforces the time limits.
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let connection = self.registry.enter(stream, peer);
-        let io = TokioIo::new(Stream::new(Arc::clone(&connection), permit));
-        let (routes, served) = (self.routes.clone(), Arc::clone(&connection));
-        let service = service_fn(move |request| answer(&routes, &served, request));
-        let head = self.registry.limits.header_limit.0;
+    /// The settings of hyper are limits of size. The sweep enforces the time limits.
+    fn serve(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        let stream = Stream::enter(self, socket, peer, permit);
+        let connection = &Arc::clone(&stream.connection);
+        let (io, served) = (TokioIo::new(stream), Arc::clone(connection));
+        let service = service_fn(move |request| answer(&served, request));
+        let head = self.limits.header_limit.0;
         // `http1_only` of the other builder has no effect where upgrades are allowed.
-        if !self.registry.limits.http2 {
+        if !self.limits.http2 {
             // `pipeline_flush` stays off. With it, hyper never writes a response that ends the connection (431),
             // and buffers a response that the client does not read, however large.
             let mut builder = http1::Builder::new();
             builder.max_header_size(head).max_buf_size(head);
             let http = builder.serve_connection(io, service).with_upgrades();
             let shut_down = http1::UpgradeableConnection::graceful_shutdown;
-            return spawn(&connection, http, shut_down);
+            return spawn(connection, http, shut_down);
         }
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().max_buf_size(head);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING);
+        let list = u32::try_from(head).unwrap_or(u32::MAX);
+        let mut http2 = builder.http2();
+        http2.max_header_list_size(list).max_concurrent_streams(200);
         let http = builder.serve_connection_with_upgrades(io, service);
         let shut_down = auto::UpgradeableConnection::graceful_shutdown;
-        spawn(&connection, http.into_owned(), shut_down);
+        spawn(connection, http.into_owned(), shut_down);
     }
 }
 

@@ -15,8 +15,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::Registry;
 use super::exchange::Exchange;
-use super::registry::Registry;
 
 /// The answer to an HTTP/1 client whose request head is late.
 const LATE_HEAD: &[u8] =
@@ -78,31 +78,6 @@ pub(super) enum Overdue {
 }
 
 impl Connection {
-    pub(super) fn new(
-        id: u64,
-        socket: TcpStream,
-        peer: SocketAddr,
-        registry: Arc<Registry>,
-    ) -> Self {
-        let state = State {
-            socket,
-            awaited: Awaited::First(registry.now()),
-            blocked: None,
-            requests: Vec::new(),
-            last_request: None,
-            total: 0,
-            is_http2: false,
-        };
-        Self {
-            id,
-            peer,
-            registry,
-            close: Notify::new(),
-            task: OnceLock::new(),
-            state: Mutex::new(state),
-        }
-    }
-
     /// Serves the connection until one side ends it. After `close`, it answers the requests in flight and those
     /// on their way.
     pub(super) async fn run<H: Future>(&self, mut http: Pin<Box<H>>, shut_down: fn(Pin<&mut H>)) {
@@ -234,12 +209,36 @@ impl State {
 /// The socket of a connection, as hyper or an upgraded protocol reads and writes it. The connection counts as open
 /// until this is dropped.
 pub(super) struct Stream {
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Stream {
-    pub(super) fn new(connection: Arc<Connection>, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn enter(
+        registry: &Arc<Registry>,
+        socket: TcpStream,
+        peer: SocketAddr,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let state = State {
+            socket,
+            awaited: Awaited::First(registry.now()),
+            blocked: None,
+            requests: Vec::new(),
+            last_request: None,
+            total: 0,
+            is_http2: false,
+        };
+        let id = registry.accepted.fetch_add(1, Relaxed);
+        let connection = Arc::new(Connection {
+            id,
+            peer,
+            registry: Arc::clone(registry),
+            close: Notify::new(),
+            task: OnceLock::new(),
+            state: Mutex::new(state),
+        });
+        registry.open().insert(id, Arc::clone(&connection));
         Self {
             connection,
             _permit: permit,
@@ -249,7 +248,11 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.connection.registry.leave(&self.connection);
+        let registry = &self.connection.registry;
+        let mut open = registry.open();
+        open.remove(&self.connection.id);
+        let requests = self.connection.lock().total;
+        registry.requests.fetch_add(requests, Relaxed);
     }
 }
 

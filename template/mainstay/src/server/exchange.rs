@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
@@ -29,7 +29,8 @@ tokio::task_local! {
 pub(crate) struct Exchange {
     /// None in tests.
     connection: Weak<Connection>,
-    peer: SocketAddr,
+    /// The other end of the connection.
+    pub(crate) peer: SocketAddr,
     route: OnceLock<MatchedPath>,
     /// The tick since which the client takes no more of the response; zero if it does.
     pub(super) unread: AtomicU32,
@@ -73,18 +74,12 @@ impl Exchange {
     /// Whether the deadline of a drain has ended the request.
     pub(crate) fn is_cut(&self) -> bool {
         let connection = self.connection.upgrade();
-        connection.is_some_and(|connection| connection.registry.is_cut.load(Ordering::Relaxed))
-    }
-
-    /// The address of the other end of the connection.
-    pub(crate) fn peer(&self) -> SocketAddr {
-        self.peer
+        connection.is_some_and(|connection| connection.registry.is_cut.load(Relaxed))
     }
 }
 
 /// Answers one request. Not an `async fn`, which holds the request twice.
 pub(super) fn answer(
-    routes: &Router,
     connection: &Arc<Connection>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
@@ -97,14 +92,10 @@ pub(super) fn answer(
         is_upgraded: false,
     };
     // An empty body needs no allocation.
-    let request = request.map(|body| {
-        if body.is_end_stream() {
-            Body::empty()
-        } else {
-            Body::new(body)
-        }
-    });
-    let response = exchange.around(routes.clone().call(request));
+    let body = |body: Incoming| (!body.is_end_stream()).then(|| Body::new(body));
+    let request = request.map(|incoming| body(incoming).unwrap_or_default());
+    let mut routes = connection.registry.routes.clone();
+    let response = exchange.around(routes.call(request));
     response.map(move |Ok(response)| Ok(prepare(response, version, in_flight)))
 }
 
@@ -116,16 +107,13 @@ fn prepare(
 ) -> Response<Answer> {
     in_flight.is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let registry = &in_flight.connection.registry;
-    let mut ending = None;
-    if !in_flight.is_upgraded {
-        if registry.is_closing.load(Ordering::Relaxed) && version < Version::HTTP_2 {
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(header::CONNECTION, close);
-        }
-        if is_event_stream(&response) {
-            ending = Some(Box::pin(registry.draining.clone().cancelled_owned()));
-        }
+    let is_http1 = version < Version::HTTP_2 && !in_flight.is_upgraded;
+    if is_http1 && registry.is_closing.load(Relaxed) {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
     }
+    let ending = is_event_stream(&response);
+    let ending = ending.then(|| Box::pin(registry.draining.clone().cancelled_owned()));
     // An HTTP/2 client may have no room for the first frame. Over HTTP/1, the socket shows that.
     if version == Version::HTTP_2 {
         in_flight.set_waits_for_client(true);
@@ -157,7 +145,7 @@ impl InFlight {
     fn set_waits_for_client(&self, waits: bool) {
         let now = self.connection.registry.now();
         let since = if waits { now } else { 0 };
-        self.request.unread.store(since, Ordering::Relaxed);
+        self.request.unread.store(since, Relaxed);
     }
 }
 

@@ -15,29 +15,35 @@ mod accept;
 mod connection;
 mod exchange;
 mod limits;
-mod registry;
 mod socket;
 
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
+use serde::Serialize;
 use socket2::SockRef;
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub use exchange::Drain;
 pub(crate) use exchange::Exchange;
 pub use limits::Limits;
-pub(crate) use registry::Traffic;
 pub(crate) use socket::room_for;
 pub use socket::{BindError, Bound, Sockets};
 
 use crate::telemetry::message;
-use accept::Acceptor;
-use registry::Registry;
+use connection::{Connection, Overdue};
+
+/// How long after the deadline of a drain connections that were cut may take to end.
+const CUT_TIME: Duration = Duration::from_millis(900);
 
 impl Bound {
     /// Serves these routes on the socket, from now on. [`Process::serve`](crate::Process::serve) does this, and
@@ -51,64 +57,38 @@ impl Bound {
         let socket = self.into_tcp_listener()?;
         // Responses are written whole. Connections inherit this option from the socket.
         _ = SockRef::from(&socket).set_tcp_nodelay(true);
-        let registry = Arc::new(Registry::new(limits.clone()));
-        let stop = CancellationToken::new();
-        let acceptor = Acceptor {
-            name,
-            is_inherited,
-            // Without this call, axum would build the layers again for each request.
-            routes: routes.with_state(()),
-            registry: Arc::clone(&registry),
-        };
+        let registry = Arc::new(Registry::new(name, routes, limits.clone()));
         // It ends before the drain begins.
         #[expect(clippy::disallowed_methods)]
-        tokio::spawn(acceptor.run(socket, stop.clone()));
+        tokio::spawn(Arc::clone(&registry).accept(socket, is_inherited));
         tracing::info!(message = message::LISTENING, listener = name, %address);
-        Ok(Listener {
-            name,
-            address,
-            registry,
-            stop,
-        })
+        Ok(Listener { address, registry })
     }
 }
 
 /// A listener that accepts connections. All clones are the same.
 #[derive(Clone)]
 pub struct Listener {
-    name: &'static str,
     address: SocketAddr,
     registry: Arc<Registry>,
-    /// Cancelled to accept no more connections.
-    stop: CancellationToken,
 }
 
 impl Listener {
-    /// The name of this listener.
+    /// The name.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.name
+        self.registry.name
     }
 
-    /// The address of the listener.
+    /// The address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Adds the traffic of this listener.
-    pub(crate) fn add_to(&self, traffic: &mut Traffic) {
-        self.registry.add_to(traffic);
-    }
-
-    /// The routes of the requests in flight, with their numbers.
-    pub(crate) fn routes_in_flight(&self) -> Vec<String> {
-        self.registry.routes()
-    }
-
     /// From now on, each response asks the client to use another connection for its next request.
     pub(crate) fn announce_close(&self) {
-        self.registry.is_closing.store(true, Ordering::Relaxed);
+        self.registry.is_closing.store(true, Relaxed);
     }
 
     /// Accepts no more connections, and waits for the requests in flight until the deadline. Returns a
@@ -116,10 +96,12 @@ impl Listener {
     pub async fn drain(&self, deadline: Instant) -> Option<String> {
         let registry = &self.registry;
         self.announce_close();
-        self.stop.cancel();
+        registry.stop.cancel();
         // The socket closes first: clients that reconnect reach another process.
         registry.draining.cancelled().await;
-        registry.close_connections();
+        for connection in registry.connections() {
+            connection.close.notify_one();
+        }
         let is_empty = tokio::select! {
             is_empty = registry.is_empty_by(deadline) => is_empty,
             never = registry.enforce_deadlines() => match never {},
@@ -127,19 +109,175 @@ impl Listener {
         if is_empty {
             return None;
         }
-        let (routes, connections) = (registry.routes(), registry.cut(deadline).await);
-        let plural = if connections == 1 { "" } else { "s" };
-        let cut = format!("{connections} {} connection{plural}", self.name);
+        let (routes, connections) = (self.routes_in_flight(), registry.connections());
+        registry.is_cut.store(true, Relaxed);
+        for connection in &connections {
+            connection.cut();
+        }
+        // Each request logs its event. A handler that blocks its thread does not end.
+        registry.is_empty_by(deadline + CUT_TIME).await;
+        let plural = if connections.len() == 1 { "" } else { "s" };
+        let cut = format!("{} {} connection{plural}", connections.len(), self.name());
         if routes.is_empty() {
             return Some(cut);
         }
         Some(format!("{cut} ({})", routes.join("; ")))
     }
+
+    /// The routes of the requests in flight, with their numbers.
+    pub(crate) fn routes_in_flight(&self) -> Vec<String> {
+        let mut routes = BTreeMap::<_, usize>::new();
+        for route in self
+            .registry
+            .connections()
+            .iter()
+            .flat_map(|open| open.routes())
+        {
+            *routes.entry(route).or_default() += 1;
+        }
+        let named = routes.into_iter().map(|(route, count)| match count {
+            1 => route,
+            _ => format!("{route} ×{count}"),
+        });
+        named.collect()
+    }
+
+    pub(crate) fn add_to(&self, traffic: &mut Traffic) {
+        let registry = &self.registry;
+        let overdue = |why| registry.overdue[why as usize].load(Relaxed);
+        traffic.late_heads += overdue(Overdue::Head);
+        traffic.idle += overdue(Overdue::Idle);
+        traffic.slow_readers += overdue(Overdue::Write);
+        traffic.accepted += registry.accepted.load(Relaxed);
+        let open = registry.open();
+        traffic.requests += registry.requests.load(Relaxed);
+        traffic.connections += open.len();
+        for connection in open.values() {
+            let state = connection.lock();
+            traffic.requests += state.total;
+            traffic.in_flight += state.in_flight();
+        }
+    }
 }
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Listener({} on {})", self.name, self.address)
+        write!(f, "Listener({} on {})", self.name(), self.address)
+    }
+}
+
+/// The traffic of a listener, or of all.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Traffic {
+    /// Open connections.
+    pub(crate) connections: usize,
+    pub(crate) in_flight: usize,
+    /// All connections so far.
+    pub(crate) accepted: u64,
+    /// All requests so far.
+    pub(crate) requests: u64,
+    // The connections that were closed so far, by reason.
+    pub(crate) late_heads: u64,
+    pub(crate) idle: u64,
+    pub(crate) slow_readers: u64,
+}
+
+/// What a listener shares with its connections.
+///
+/// A sweep over all connections enforces the deadlines, exact to a tick. So a request costs neither a timer nor a look at
+/// the clock, and a connection cannot stay in a state without a timer.
+struct Registry {
+    name: &'static str,
+    routes: Router,
+    limits: Limits,
+    /// Each open connection holds one.
+    permits: Arc<Semaphore>,
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    /// The number of sweeps so far: the clock of the deadlines.
+    ticks: AtomicU32,
+    /// Cancelled to accept no more connections.
+    stop: CancellationToken,
+    /// Cancelled when the socket is closed: the drain begins.
+    draining: CancellationToken,
+    /// Whether responses carry `Connection: close`.
+    is_closing: AtomicBool,
+    /// Whether the deadline of the drain has passed.
+    is_cut: AtomicBool,
+    accepted: AtomicU64,
+    /// The requests of closed connections. Each open one counts its own, so that threads do not write to one
+    /// place with every request.
+    requests: AtomicU64,
+    overdue: [AtomicU64; 3],
+}
+
+impl Registry {
+    fn new(name: &'static str, routes: Router, limits: Limits) -> Self {
+        Self {
+            name,
+            // Without this call, axum would build the layers again for each request.
+            routes: routes.with_state(()),
+            permits: Arc::new(Semaphore::new(limits.max_connections)),
+            limits,
+            open: Mutex::default(),
+            ticks: AtomicU32::new(1),
+            stop: CancellationToken::new(),
+            draining: CancellationToken::new(),
+            is_closing: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
+            accepted: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            overdue: Default::default(),
+        }
+    }
+
+    fn now(&self) -> u32 {
+        self.ticks.load(Relaxed)
+    }
+
+    /// Whether the time since a tick exceeds a limit.
+    fn is_over(&self, since: u32, limit: Duration) -> bool {
+        let ticks = self.now().wrapping_sub(since);
+        // The first of them may have come at once.
+        self.tick() * ticks.saturating_sub(1) >= limit
+    }
+
+    /// The time between two sweeps: a tenth of the shortest deadline, within reason.
+    fn tick(&self) -> Duration {
+        let limits = &self.limits;
+        let shortest = limits.header_timeout.min(limits.idle_timeout);
+        let tick = shortest.min(limits.write_timeout) / 10;
+        tick.clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+
+    /// Ends the connections that are overdue, for ever.
+    async fn enforce_deadlines(&self) -> Infallible {
+        let mut sweep = interval(self.tick());
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            sweep.tick().await;
+            self.ticks.fetch_add(1, Relaxed);
+            for connection in self.connections() {
+                if let Some(overdue) = connection.end_if_overdue() {
+                    self.overdue[overdue as usize].fetch_add(1, Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Whether the last connection has ended by the deadline.
+    async fn is_empty_by(&self, deadline: Instant) -> bool {
+        let all = u32::try_from(self.limits.max_connections).unwrap_or(u32::MAX);
+        timeout_at(deadline, self.permits.acquire_many(all))
+            .await
+            .is_ok()
+    }
+
+    fn connections(&self) -> Vec<Arc<Connection>> {
+        self.open().values().cloned().collect()
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

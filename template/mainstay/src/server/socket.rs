@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::SockRef;
 
 /// Why a listener has no socket.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +48,8 @@ impl Bound {
 
 /// The sockets of a process, new or inherited.
 ///
-/// systemd, or another supervisor with its protocol (`LISTEN_FDS`), may pass sockets, by the names of the
-/// listeners (`FileDescriptorName=`) or in their order. Such a socket outlives the process, so that a restart
-/// refuses no connection.
+/// systemd may pass sockets (`LISTEN_FDS`), by the names of the listeners (`FileDescriptorName=`) or in their order.
+/// Such a socket outlives the process, so that a restart refuses no connection.
 #[expect(missing_debug_implementations, reason = "`ListenFd` has none")]
 pub struct Sockets {
     inherited: ListenFd,
@@ -59,8 +58,7 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Takes the sockets that the process inherited. `listeners` are the names of all listeners, in the order of
-    /// sockets without names.
+    /// Takes the sockets that the process inherited. `listeners` is the order of sockets without names.
     #[must_use]
     pub fn from_env(listeners: &[&'static str]) -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -90,12 +88,15 @@ impl Sockets {
         })
     }
 
+    #[expect(clippy::disallowed_methods, reason = "it becomes non-blocking")]
     fn open(&mut self, name: &'static str, address: SocketAddr) -> io::Result<Bound> {
         let at = self.order.iter().position(|listener| *listener == name);
         let inherited = at.map_or(Ok(None), |at| self.inherited.take_tcp_listener(at))?;
         let is_inherited = inherited.is_some();
-        let socket = inherited.map_or_else(|| bind(address), Ok)?;
+        let socket = inherited.map_or_else(|| TcpListener::bind(address), Ok)?;
         socket.set_nonblocking(true)?;
+        // More connections may wait to be accepted than the 128 of std, as far as the operating system allows.
+        SockRef::from(&socket).listen(4096)?;
         Ok(Bound {
             name,
             address: socket.local_addr()?,
@@ -105,34 +106,19 @@ impl Sockets {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    /// Connections that wait to be accepted, as far as the operating system allows.
-    const BACKLOG: i32 = 4096;
-    let domain = Domain::for_address(address);
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    // A restart need not wait for the connections of the process before.
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
 /// Raises the limit on open files to its maximum, and returns how many of these connections fit below it beside
 /// `others`. More connections would take the last files from the probes and the database.
 pub(crate) fn room_for(connections: usize, others: usize) -> usize {
     /// Files of every process: the operator's connections, the log, the runtime, and some in reserve.
     const OWN_FILES: usize = 128;
     let limit = getrlimit(Resource::Nofile);
-    let maximum = limit.maximum;
     let raised = Rlimit {
-        current: maximum,
-        maximum,
+        current: limit.maximum,
+        ..limit
     };
-    let is_raised = setrlimit(Resource::Nofile, raised).is_ok();
-    let limit = if is_raised { maximum } else { limit.current };
-    let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
-        return connections;
-    };
+    _ = setrlimit(Resource::Nofile, raised);
+    let limit = getrlimit(Resource::Nofile).current;
+    let limit = limit.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX));
     let room = limit.saturating_sub(OWN_FILES + others).max(1);
     if room < connections {
         tracing::warn!(
