@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use routes::routes;
 pub use state::Observed;
@@ -82,55 +81,38 @@ impl Settings {
 /// How long requests in flight may take when the listener closes.
 const DRAIN: Duration = Duration::from_millis(100);
 
-/// The operator's listener.
-#[derive(Debug)]
-pub(crate) struct Operator {
-    close: CancellationToken,
-    closed: oneshot::Receiver<()>,
-}
-
-impl Operator {
-    /// Serves the routes on this socket, on a thread of its own that also runs `beside`.
-    pub(crate) fn open(
-        socket: Bound,
-        routes: Router,
-        beside: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<Self, Error> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let served = {
-            let _entered = runtime.enter();
-            socket.serve(routes, &Limits::OPERATOR)
-        };
-        let listener = match served {
-            Ok(listener) => listener,
-            Err(error) => {
-                // To drop a runtime blocks, which async code must not do.
-                runtime.shutdown_background();
-                return Err(error.into());
-            }
-        };
-        let close = CancellationToken::new();
-        let (end, closed) = oneshot::channel();
-        let closing = close.clone();
-        let run = async move {
-            closing.run_until_cancelled(beside).await;
-            closing.cancelled().await;
-            _ = listener.drain(Instant::now() + DRAIN).await;
-            _ = end.send(());
-        };
-        #[expect(clippy::disallowed_methods, reason = "the thread runs a runtime")]
-        thread::Builder::new()
-            .name("operator".to_owned())
-            .spawn(move || runtime.block_on(run))?;
-        Ok(Self { close, closed })
-    }
-
-    /// Closes the listener.
-    pub(crate) async fn shut(self) {
-        self.close.cancel();
-        // If the thread hangs, the exit of the process does not wait for it.
-        _ = timeout(DRAIN * 3, self.closed).await;
-    }
+/// Serves the routes on this socket, on a thread of its own that also runs `beside`. To drop the guard closes the
+/// listener.
+pub(crate) fn open(
+    socket: Bound,
+    routes: Router,
+    beside: impl Future<Output = ()> + Send + 'static,
+) -> Result<DropGuard, Error> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let served = {
+        let _entered = runtime.enter();
+        socket.serve(routes, &Limits::OPERATOR)
+    };
+    let listener = match served {
+        Ok(listener) => listener,
+        Err(error) => {
+            // To drop a runtime blocks, which async code must not do.
+            runtime.shutdown_background();
+            return Err(error.into());
+        }
+    };
+    let close = CancellationToken::new();
+    let closed = close.clone();
+    let run = async move {
+        closed.run_until_cancelled(beside).await;
+        closed.cancelled().await;
+        _ = listener.drain(Instant::now() + DRAIN).await;
+    };
+    #[expect(clippy::disallowed_methods, reason = "the thread runs a runtime")]
+    thread::Builder::new()
+        .name("operator".to_owned())
+        .spawn(move || runtime.block_on(run))?;
+    Ok(close.drop_guard())
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ use axum::Router;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
+use tokio_util::sync::DropGuard;
 
 pub use component::Component;
 pub use stop::Cause;
@@ -41,7 +42,7 @@ use crate::cpu::Cpu;
 use crate::health::Health;
 use crate::lifecycle::{Exit, Lifecycle, Shutdown};
 use crate::metrics::Metrics;
-use crate::operator::{Operator, OperatorState};
+use crate::operator::{self, OperatorState};
 use crate::sections::Settings;
 use crate::server::{self, Bound, Limits, Sockets};
 use crate::service::Launch;
@@ -62,7 +63,7 @@ pub struct Process {
     signals: tokio::sync::Mutex<Signals>,
     sockets: Mutex<Sockets>,
     components: Mutex<Components>,
-    operator: Operator,
+    operator: DropGuard,
     state: Arc<OperatorState>,
     export: Export,
     has_documentation: bool,
@@ -108,7 +109,7 @@ impl Process {
             token: settings.operator.token.clone(),
             refused: AtomicU64::new(0),
         });
-        let routes = crate::operator::routes(Arc::clone(&state));
+        let routes = operator::routes(Arc::clone(&state));
         let watched = Handle::current();
         let forced = stop::force_exit_after_grace(lifecycle.watch(), settings.shutdown.grace);
         let (exported, pulse) = (export.clone().run(), health.pulse().clone());
@@ -120,7 +121,7 @@ impl Process {
             "the operator's listener: http://{}/api/state",
             socket.address()
         );
-        let operator = Operator::open(socket, routes, beside)?;
+        let operator = operator::open(socket, routes, beside)?;
         Ok(Self {
             lifecycle,
             supervisor,
