@@ -16,14 +16,13 @@ use tokio::time::{Instant, sleep, timeout};
 /// The time for an answer, and the pause between two heartbeats.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Measures the progress of the runtime. All clones are the same.
+/// All clones are the same.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pulse(Arc<Mutex<Progress>>);
 
 /// The progress of the runtime.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Progress {
-    /// The number of stalls.
     pub(crate) stalls: u64,
     /// The time that a ready task waits for a thread: that of the last answer.
     pub(crate) lag: Duration,
@@ -81,47 +80,5 @@ impl Pulse {
         let mut progress = self.lock();
         progress.stalled_since = None;
         progress.lag = sent.elapsed();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn stall_is_counted_and_measured() {
-        let watched = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .build()
-            .unwrap();
-        let pulse = Pulse::default();
-        let now = || {
-            let progress = pulse.progress();
-            (progress.stalls, progress.stalled_for(), progress.lag)
-        };
-        pulse.beat(watched.handle()).await;
-        assert!(matches!(now(), (0, None, lag) if lag < INTERVAL));
-
-        let (release, held) = mpsc::channel::<()>();
-        #[expect(clippy::disallowed_methods)]
-        let blocking = watched.spawn(async move { held.recv() });
-        let handle = watched.handle().clone();
-        let beat = pulse.beat(&handle);
-        tokio::pin!(beat);
-        while now().1.is_none() {
-            tokio::select! {
-                () = &mut beat => panic!("the runtime is blocked"),
-                () = sleep(Duration::from_millis(10)) => {}
-            }
-        }
-        assert!(matches!(now(), (1, Some(time), _) if time >= INTERVAL));
-
-        release.send(()).unwrap();
-        beat.await;
-        assert!(matches!(now(), (1, None, lag) if lag >= INTERVAL));
-        _ = blocking.await;
-        watched.shutdown_background();
     }
 }

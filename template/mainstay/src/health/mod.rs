@@ -6,9 +6,8 @@
 //! - `/startupz`: the start is complete.
 //!
 //! A dependency has a named check, which runs once per `health.period` in the background, however many
-//! probes arrive. It fails after three failures in a row, and recovers with one success. By default, a
-//! failing check is [`Degraded`](Importance::Degraded): the service stays ready, since all replicas lose the
-//! same dependency at once. `?verbose`, the metrics and the log show the failure.
+//! probes arrive. It fails after three failures in a row, and recovers with one success. A failing check that is
+//! [`Degraded`](Importance::Degraded) leaves the service ready, since all replicas lose the same dependency at once.
 //!
 //! The body of a probe has names only. Reasons are in the log.
 
@@ -77,7 +76,6 @@ struct Inner {
     checks: Mutex<Vec<Arc<Check>>>,
 }
 
-/// A named check of a dependency: it runs in the background, and probes read its result.
 #[derive(Debug)]
 struct Check {
     name: String,
@@ -129,7 +127,6 @@ impl Health {
         }))
     }
 
-    /// The progress of the runtime, if the watchdog runs.
     pub(crate) fn pulse(&self) -> &Pulse {
         &self.0.pulse
     }

@@ -35,15 +35,14 @@ pub(crate) struct OperatorState {
     pub(crate) refused: AtomicU64,
 }
 
-/// The numbers of all components.
+/// The traffic of all listeners of the service together, and the connection pools of all databases.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Numbers {
-    /// The traffic of all listeners of the service together.
     pub(crate) http: Option<Traffic>,
-    /// The connection pools of all databases, by name.
     pub(crate) database: Option<Pools>,
 }
 
+/// By name.
 type Pools = BTreeMap<String, pools::Numbers>;
 
 /// The numbers of a component, for the operator: those of a [`Listener`](crate::server::Listener) or a
@@ -52,14 +51,12 @@ type Pools = BTreeMap<String, pools::Numbers>;
 pub struct Observed(Box<dyn Fn(&mut Numbers) + Send + Sync>);
 
 impl Observed {
-    /// `add` adds the current numbers of the component.
     pub(crate) fn new(add: impl Fn(&mut Numbers) + Send + Sync + 'static) -> Self {
         Self(Box::new(add))
     }
 }
 
 impl OperatorState {
-    /// Shows this component from now on.
     pub(crate) fn observe(&self, component: Observed) {
         self.components().push(component);
     }
@@ -141,9 +138,9 @@ impl OperatorState {
 
     fn write_process(&self, text: &mut Text) {
         let states = ["starting", "ready", "draining", "stopped"];
-        let state = self.lifecycle.state().name();
-        let mut lifecycle = text.family(&catalog::LIFECYCLE_STATE);
-        lifecycle.state(&[], &states, state);
+        let current = self.lifecycle.state().name();
+        text.family(&catalog::LIFECYCLE_STATE)
+            .state(&[], &states, current);
         let refused = self.refused.load(Ordering::Relaxed);
         text.value(&catalog::OPERATOR_REFUSED, refused);
         let progress = self.health.pulse().progress();

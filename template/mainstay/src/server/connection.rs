@@ -1,32 +1,31 @@
-//! One connection, from its accept to the close of its socket, upgraded or not.
+//! One connection, from its accept to the close of its socket, upgraded or not, and its requests in flight.
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::extract::MatchedPath;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
+use tokio::task::futures::TaskLocalFuture;
 use tokio::time::timeout;
 
 use super::Registry;
-use super::exchange::Exchange;
 
-/// The answer to an HTTP/1 client whose request head is late.
 const LATE_HEAD: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// The first bytes of an HTTP/2 client.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long an idle HTTP/1 connection stays open before it is closed, so that a request on its way is answered:
-/// more than a round trip.
+/// How long an idle HTTP/1 connection stays open at its close, so that a request on its way is answered.
 const LAST_REQUEST: Duration = Duration::from_millis(100);
 
 /// How long an HTTP/2 client without requests has to answer GOAWAY.
@@ -35,7 +34,7 @@ const GOAWAY: Duration = Duration::from_secs(1);
 /// The state that the registry, the requests and the stream of a connection share.
 pub(super) struct Connection {
     pub(super) id: u64,
-    pub(super) peer: SocketAddr,
+    peer: SocketAddr,
     pub(super) registry: Arc<Registry>,
     /// Lets the connection end after its requests in flight.
     pub(super) close: Notify,
@@ -69,14 +68,6 @@ enum Awaited {
     Close,
 }
 
-/// What a client was too slow for.
-#[derive(Clone, Copy)]
-pub(super) enum Overdue {
-    Head,
-    Idle,
-    Write,
-}
-
 impl Connection {
     /// Serves the connection until one side ends it. After `close`, it answers the requests in flight and those
     /// on their way.
@@ -102,11 +93,10 @@ impl Connection {
         _ = http.await;
     }
 
-    /// Resets the connection.
+    /// Resets the connection, upgraded or not.
     pub(super) fn cut(&self) {
         let state = self.lock();
         _ = state.socket.set_zero_linger();
-        // The handler of an upgraded connection notices this.
         _ = SockRef::from(&state.socket).shutdown(Shutdown::Both);
         drop(state);
         self.abort();
@@ -118,24 +108,25 @@ impl Connection {
         }
     }
 
-    /// Ends the connection of a client that was too slow for something.
-    pub(super) fn end_if_overdue(&self) -> Option<Overdue> {
-        let limits = &self.registry.limits;
+    /// Ends the connection if its client was too slow for something.
+    pub(super) fn end_if_overdue(&self) {
+        let Registry { limits, counts, .. } = &*self.registry;
         let is_over = |since, limit| self.registry.is_over(since, limit);
         let mut state = self.lock();
         let unread = state.requests.iter().map(|it| it.unread.load(Relaxed));
         let mut unread = unread.filter(|since| *since > 0).chain(state.blocked);
         if unread.any(|since| is_over(since, limits.write_timeout)) {
             drop(state);
+            counts.slow_readers.fetch_add(1, Relaxed);
             self.cut();
-            return Some(Overdue::Write);
+            return;
         }
         match state.awaited {
-            _ if state.in_flight() > 0 => None,
+            _ if state.in_flight() > 0 => {}
             Awaited::Next(since) if is_over(since, limits.idle_timeout) => {
                 state.awaited = Awaited::Close;
+                counts.idle.fetch_add(1, Relaxed);
                 self.close.notify_one();
-                Some(Overdue::Idle)
             }
             Awaited::First(since) | Awaited::Head(since)
                 if is_over(since, limits.header_timeout) =>
@@ -145,18 +136,20 @@ impl Connection {
                 }
                 _ = SockRef::from(&state.socket).shutdown(Shutdown::Write);
                 drop(state);
+                counts.late_heads.fetch_add(1, Relaxed);
                 self.abort();
-                Some(Overdue::Head)
             }
-            _ => None,
+            _ => {}
         }
     }
 
-    pub(super) fn begin_request(&self, request: &Arc<Exchange>, is_http2: bool) {
+    pub(super) fn begin_request(self: &Arc<Self>, is_http2: bool) -> Arc<Exchange> {
+        let request = Exchange::new(self.peer, Arc::downgrade(self));
         let mut state = self.lock();
         state.is_http2 = is_http2;
         state.total += 1;
-        state.requests.push(Arc::clone(request));
+        state.requests.push(Arc::clone(&request));
+        request
     }
 
     pub(super) fn end_request(&self, request: &Arc<Exchange>) {
@@ -171,8 +164,8 @@ impl Connection {
     /// The routes of the requests in flight.
     pub(super) fn routes(&self) -> Vec<String> {
         let state = self.lock();
-        let unwritten = state.last_request.iter();
-        let unwritten = unwritten.filter(|_| state.requests.is_empty() && state.blocked.is_some());
+        let is_unwritten = state.requests.is_empty() && state.blocked.is_some();
+        let unwritten = state.last_request.iter().filter(|_| is_unwritten);
         let requests = state.requests.iter().chain(unwritten);
         requests.map(|request| request.route().to_owned()).collect()
     }
@@ -206,6 +199,63 @@ impl State {
     }
 }
 
+tokio::task_local! {
+    static CURRENT: Arc<Exchange>;
+}
+
+/// The request that the current task answers. An extension of the request would cost an allocation.
+pub(crate) struct Exchange {
+    /// None in tests.
+    pub(super) connection: Weak<Connection>,
+    /// The other end of the connection.
+    pub(crate) peer: SocketAddr,
+    route: OnceLock<MatchedPath>,
+    /// The tick since which the client takes no more of the response; zero if it does.
+    pub(super) unread: AtomicU32,
+}
+
+impl Exchange {
+    fn new(peer: SocketAddr, connection: Weak<Connection>) -> Arc<Self> {
+        Arc::new(Self {
+            connection,
+            peer,
+            route: OnceLock::new(),
+            unread: AtomicU32::new(0),
+        })
+    }
+
+    /// A request without a connection.
+    #[cfg(test)]
+    pub(crate) fn with(peer: SocketAddr) -> Arc<Self> {
+        Self::new(peer, Weak::new())
+    }
+
+    /// Calls `at` with the current request. `None` if it came over no listener.
+    pub(crate) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(|exchange| at(exchange)).ok()
+    }
+
+    /// Runs `work` with this as the current request.
+    pub(crate) fn around<F: Future>(self: Arc<Self>, work: F) -> TaskLocalFuture<Arc<Self>, F> {
+        CURRENT.scope(self, work)
+    }
+
+    /// Names the request in the log of a stop that waits for it.
+    pub(crate) fn routed(&self, route: MatchedPath) {
+        _ = self.route.set(route);
+    }
+
+    fn route(&self) -> &str {
+        self.route.get().map_or("unmatched", MatchedPath::as_str)
+    }
+
+    /// Whether the deadline of a drain has ended the request.
+    pub(crate) fn is_cut(&self) -> bool {
+        let connection = self.connection.upgrade();
+        connection.is_some_and(|connection| connection.registry.is_cut.load(Relaxed))
+    }
+}
+
 /// The socket of a connection, as hyper or an upgraded protocol reads and writes it. The connection counts as open
 /// until this is dropped.
 pub(super) struct Stream {
@@ -229,7 +279,7 @@ impl Stream {
             total: 0,
             is_http2: false,
         };
-        let id = registry.accepted.fetch_add(1, Relaxed);
+        let id = registry.counts.accepted.fetch_add(1, Relaxed);
         let connection = Arc::new(Connection {
             id,
             peer,
@@ -252,7 +302,7 @@ impl Drop for Stream {
         let mut open = registry.open();
         open.remove(&self.connection.id);
         let requests = self.connection.lock().total;
-        registry.requests.fetch_add(requests, Relaxed);
+        registry.counts.requests.fetch_add(requests, Relaxed);
     }
 }
 

@@ -1,82 +1,22 @@
-//! One request and its response. The connection counts it as in flight until the response is written.
+//! Answers a request. The connection counts it as in flight until the response is written.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::AtomicU32;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequestParts, MatchedPath};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use futures_util::FutureExt;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::task::futures::TaskLocalFuture;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
 
-use super::connection::Connection;
-
-tokio::task_local! {
-    static CURRENT: Arc<Exchange>;
-}
-
-/// The request that the current task answers. An extension of the request would cost an allocation.
-pub(crate) struct Exchange {
-    /// None in tests.
-    connection: Weak<Connection>,
-    /// The other end of the connection.
-    pub(crate) peer: SocketAddr,
-    route: OnceLock<MatchedPath>,
-    /// The tick since which the client takes no more of the response; zero if it does.
-    pub(super) unread: AtomicU32,
-}
-
-impl Exchange {
-    fn new(peer: SocketAddr, connection: Weak<Connection>) -> Arc<Self> {
-        Arc::new(Self {
-            connection,
-            peer,
-            route: OnceLock::new(),
-            unread: AtomicU32::new(0),
-        })
-    }
-
-    /// A request without a connection.
-    #[cfg(test)]
-    pub(crate) fn with(peer: SocketAddr) -> Arc<Self> {
-        Self::new(peer, Weak::new())
-    }
-
-    /// Calls `at` with the current request. `None` if it came over no listener.
-    pub(crate) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
-        CURRENT.try_with(|exchange| at(exchange)).ok()
-    }
-
-    /// Runs `work` with this as the current request.
-    pub(crate) fn around<F: Future>(self: Arc<Self>, work: F) -> TaskLocalFuture<Arc<Self>, F> {
-        CURRENT.scope(self, work)
-    }
-
-    /// Names the request in the log of a stop that waits for it.
-    pub(crate) fn routed(&self, route: MatchedPath) {
-        _ = self.route.set(route);
-    }
-
-    pub(super) fn route(&self) -> &str {
-        self.route.get().map_or("unmatched", MatchedPath::as_str)
-    }
-
-    /// Whether the deadline of a drain has ended the request.
-    pub(crate) fn is_cut(&self) -> bool {
-        let connection = self.connection.upgrade();
-        connection.is_some_and(|connection| connection.registry.is_cut.load(Relaxed))
-    }
-}
+use super::connection::{Connection, Exchange};
 
 /// Answers one request. Not an `async fn`, which holds the request twice.
 pub(super) fn answer(
@@ -84,8 +24,7 @@ pub(super) fn answer(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
     let version = request.version();
-    let exchange = Exchange::new(connection.peer, Arc::downgrade(connection));
-    connection.begin_request(&exchange, version == Version::HTTP_2);
+    let exchange = connection.begin_request(version == Version::HTTP_2);
     let in_flight = InFlight {
         connection: Arc::clone(connection),
         request: Arc::clone(&exchange),

@@ -8,8 +8,8 @@
 //!   half-open connections, and ends event streams. At its deadline, it closes all other connections by force,
 //!   upgraded ones included, and names their routes.
 //!
-//! `axum::serve` does not do this: it waits for a client with half a request for ever, and does not wait for
-//! upgraded connections. HTTP itself is left to hyper.
+//! `axum::serve` waits for a client with half a request for ever, and does not wait for upgraded connections. HTTP itself
+//! is left to hyper.
 
 mod accept;
 mod connection;
@@ -20,6 +20,7 @@ mod socket;
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -33,14 +34,14 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use connection::Exchange;
 pub use exchange::Drain;
-pub(crate) use exchange::Exchange;
 pub use limits::Limits;
 pub(crate) use socket::room_for;
 pub use socket::{BindError, Bound, Sockets};
 
 use crate::telemetry::message;
-use connection::{Connection, Overdue};
+use connection::Connection;
 
 /// How long after the deadline of a drain connections that were cut may take to end.
 const CUT_TIME: Duration = Duration::from_millis(900);
@@ -52,12 +53,25 @@ impl Bound {
     /// # Errors
     ///
     /// If the runtime cannot watch the socket.
-    pub fn serve(self, routes: Router, limits: &Limits) -> Result<Listener, BindError> {
+    pub fn serve(self, routes: Router, limits: &Limits) -> io::Result<Listener> {
         let (name, address, is_inherited) = (self.name, self.address, self.is_inherited);
         let socket = self.into_tcp_listener()?;
         // Responses are written whole. Connections inherit this option from the socket.
         _ = SockRef::from(&socket).set_tcp_nodelay(true);
-        let registry = Arc::new(Registry::new(name, routes, limits.clone()));
+        let registry = Arc::new(Registry {
+            name,
+            // Without this call, axum would build the layers again for each request.
+            routes: routes.with_state(()),
+            limits: limits.clone(),
+            permits: Arc::new(Semaphore::new(limits.max_connections)),
+            open: Mutex::default(),
+            ticks: AtomicU32::new(1),
+            stop: CancellationToken::new(),
+            draining: CancellationToken::new(),
+            is_closing: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
+            counts: Counts::default(),
+        });
         // It ends before the drain begins.
         #[expect(clippy::disallowed_methods)]
         tokio::spawn(Arc::clone(&registry).accept(socket, is_inherited));
@@ -74,13 +88,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The name.
+    /// The name in the log.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.registry.name
     }
 
-    /// The address.
+    /// The address, with the port that it has in fact.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -127,13 +141,10 @@ impl Listener {
     /// The routes of the requests in flight, with their numbers.
     pub(crate) fn routes_in_flight(&self) -> Vec<String> {
         let mut routes = BTreeMap::<_, usize>::new();
-        for route in self
-            .registry
-            .connections()
-            .iter()
-            .flat_map(|open| open.routes())
-        {
-            *routes.entry(route).or_default() += 1;
+        for connection in self.registry.connections() {
+            for route in connection.routes() {
+                *routes.entry(route).or_default() += 1;
+            }
         }
         let named = routes.into_iter().map(|(route, count)| match count {
             1 => route,
@@ -143,14 +154,13 @@ impl Listener {
     }
 
     pub(crate) fn add_to(&self, traffic: &mut Traffic) {
-        let registry = &self.registry;
-        let overdue = |why| registry.overdue[why as usize].load(Relaxed);
-        traffic.late_heads += overdue(Overdue::Head);
-        traffic.idle += overdue(Overdue::Idle);
-        traffic.slow_readers += overdue(Overdue::Write);
-        traffic.accepted += registry.accepted.load(Relaxed);
-        let open = registry.open();
-        traffic.requests += registry.requests.load(Relaxed);
+        let Registry { counts, .. } = &*self.registry;
+        traffic.late_heads += counts.late_heads.load(Relaxed);
+        traffic.idle += counts.idle.load(Relaxed);
+        traffic.slow_readers += counts.slow_readers.load(Relaxed);
+        traffic.accepted += counts.accepted.load(Relaxed);
+        let open = self.registry.open();
+        traffic.requests += counts.requests.load(Relaxed);
         traffic.connections += open.len();
         for connection in open.values() {
             let state = connection.lock();
@@ -166,17 +176,14 @@ impl fmt::Debug for Listener {
     }
 }
 
-/// The traffic of a listener, or of all.
+/// The traffic of a listener, or of all: its open connections, its requests in flight, and its totals so far, among them
+/// the connections that were closed, by reason.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Traffic {
-    /// Open connections.
     pub(crate) connections: usize,
     pub(crate) in_flight: usize,
-    /// All connections so far.
     pub(crate) accepted: u64,
-    /// All requests so far.
     pub(crate) requests: u64,
-    // The connections that were closed so far, by reason.
     pub(crate) late_heads: u64,
     pub(crate) idle: u64,
     pub(crate) slow_readers: u64,
@@ -203,33 +210,21 @@ struct Registry {
     is_closing: AtomicBool,
     /// Whether the deadline of the drain has passed.
     is_cut: AtomicBool,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
     accepted: AtomicU64,
     /// The requests of closed connections. Each open one counts its own, so that threads do not write to one
     /// place with every request.
     requests: AtomicU64,
-    overdue: [AtomicU64; 3],
+    late_heads: AtomicU64,
+    idle: AtomicU64,
+    slow_readers: AtomicU64,
 }
 
 impl Registry {
-    fn new(name: &'static str, routes: Router, limits: Limits) -> Self {
-        Self {
-            name,
-            // Without this call, axum would build the layers again for each request.
-            routes: routes.with_state(()),
-            permits: Arc::new(Semaphore::new(limits.max_connections)),
-            limits,
-            open: Mutex::default(),
-            ticks: AtomicU32::new(1),
-            stop: CancellationToken::new(),
-            draining: CancellationToken::new(),
-            is_closing: AtomicBool::new(false),
-            is_cut: AtomicBool::new(false),
-            accepted: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
-            overdue: Default::default(),
-        }
-    }
-
     fn now(&self) -> u32 {
         self.ticks.load(Relaxed)
     }
@@ -257,9 +252,7 @@ impl Registry {
             sweep.tick().await;
             self.ticks.fetch_add(1, Relaxed);
             for connection in self.connections() {
-                if let Some(overdue) = connection.end_if_overdue() {
-                    self.overdue[overdue as usize].fetch_add(1, Relaxed);
-                }
+                connection.end_if_overdue();
             }
         }
     }
@@ -267,9 +260,8 @@ impl Registry {
     /// Whether the last connection has ended by the deadline.
     async fn is_empty_by(&self, deadline: Instant) -> bool {
         let all = u32::try_from(self.limits.max_connections).unwrap_or(u32::MAX);
-        timeout_at(deadline, self.permits.acquire_many(all))
-            .await
-            .is_ok()
+        let empty = self.permits.acquire_many(all);
+        timeout_at(deadline, empty).await.is_ok()
     }
 
     fn connections(&self) -> Vec<Arc<Connection>> {

@@ -37,12 +37,8 @@ impl Bound {
     /// # Errors
     ///
     /// If the runtime cannot watch the socket.
-    pub fn into_tcp_listener(self) -> Result<tokio::net::TcpListener, BindError> {
-        tokio::net::TcpListener::from_std(self.socket).map_err(|cause| BindError {
-            listener: self.name,
-            address: self.address,
-            cause,
-        })
+    pub fn into_tcp_listener(self) -> io::Result<tokio::net::TcpListener> {
+        tokio::net::TcpListener::from_std(self.socket)
     }
 }
 
