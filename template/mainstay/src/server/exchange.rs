@@ -31,8 +31,13 @@ pub(super) fn answer(
         is_upgraded: false,
     };
     // An empty body needs no allocation.
-    let body = |body: Incoming| (!body.is_end_stream()).then(|| Body::new(body));
-    let request = request.map(|incoming| body(incoming).unwrap_or_default());
+    let request = request.map(|body| {
+        if body.is_end_stream() {
+            Body::empty()
+        } else {
+            Body::new(body)
+        }
+    });
     let mut routes = connection.registry.routes.clone();
     let response = exchange.around(routes.call(request));
     response.map(move |Ok(response)| Ok(prepare(response, version, in_flight)))
