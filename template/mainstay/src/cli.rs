@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, value_parser};
 
 use crate::build_info::BuildInfo;
-use crate::health::Probe;
 
 const ABOUT: &str = "Runs the service, and manages its settings and its database.";
 
@@ -33,7 +32,7 @@ pub(crate) enum Command {
     ConfigPrint,
     ConfigEnv,
     ConfigDefault,
-    Healthcheck(Probe),
+    Healthcheck(String),
 }
 
 /// The options of every command.
@@ -50,7 +49,7 @@ pub(crate) fn parse(info: &BuildInfo) -> (Command, Given) {
         .action(ArgAction::SetTrue)
         .help("Change nothing; exit with 1 if a migration is pending");
     let probe = Arg::new("probe")
-        .value_parser(value_parser!(Probe))
+        .value_parser(["readyz", "livez", "startupz"])
         .default_value("readyz")
         .help("The probe");
     let config = command("config", "Inspect the settings")
@@ -112,9 +111,7 @@ pub(crate) fn parse(info: &BuildInfo) -> (Command, Given) {
         ["config", "print"] => Command::ConfigPrint,
         ["config", "env"] => Command::ConfigEnv,
         ["config", ..] => Command::ConfigDefault,
-        ["healthcheck"] => {
-            Command::Healthcheck(matches.remove_one("probe").unwrap_or(Probe::Readyz))
-        }
+        ["healthcheck"] => Command::Healthcheck(matches.remove_one("probe").unwrap_or_default()),
         _ => Command::Serve,
     };
     (command, given)

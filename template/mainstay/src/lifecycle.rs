@@ -36,6 +36,17 @@ pub enum State {
     Stopped,
 }
 
+impl State {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining { .. } => "draining",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// The phases of a stop, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]

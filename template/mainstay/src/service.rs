@@ -102,9 +102,14 @@ impl<S: Section + AsRef<Settings>> Service<S> {
             Command::ConfigDefault => print(self.reference().to_toml()),
             Command::Healthcheck(probe) => {
                 let settings = self.load(&given)?.settings;
-                let passes = health::ask(settings.as_ref().operator.listen, probe)?;
+                let passes = health::ask(settings.as_ref().operator.listen, &probe)?;
+                let state = match probe.as_str() {
+                    "livez" => "alive",
+                    "readyz" => "ready",
+                    _ => "started",
+                };
                 let not = if passes { "" } else { "not " };
-                print(format_args!("{not}{}\n", probe.passed()))?;
+                print(format_args!("{not}{state}\n"))?;
                 Ok(if passes { Exit::Clean } else { Exit::Failed })
             }
         };

@@ -55,7 +55,9 @@ pub(super) struct Peer {
 
 /// The peer of a request. `None` if the request came over no listener, as in a test.
 pub(super) fn of(request: &Request, trusted: &[Network]) -> Option<Peer> {
-    let peer = Exchange::look(Exchange::peer)?.ip().to_canonical();
+    let peer = Exchange::look(|exchange| exchange.peer)?
+        .ip()
+        .to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.0.contains(address));
     if !is_trusted(&peer) {
         return Some(Peer {

@@ -6,14 +6,11 @@
 //! - `/startupz`: the start is complete.
 //!
 //! A dependency has a named check, which runs once per `health.period` in the background, however many
-//! probes arrive. It fails after three failures in a row, and recovers with one success. By default, a
-//! failing check is [`Degraded`](Importance::Degraded): the service stays ready, since all replicas lose the
-//! same dependency at once. `?verbose`, the metrics and the log show the failure.
+//! probes arrive. It fails after three failures in a row, and recovers with one success. A failing check that is
+//! [`Degraded`](Importance::Degraded) leaves the service ready, since all replicas lose the same dependency at once.
 //!
 //! The body of a probe has names only. Reasons are in the log.
 
-mod ask;
-mod check;
 mod probes;
 
 use std::fmt::Display;
@@ -22,16 +19,16 @@ use std::time::Duration;
 
 use garde::Validate;
 use serde::Deserialize;
+use tokio::time::{Instant, timeout};
 
-pub(crate) use ask::{Probe, ask};
-pub use check::Checked;
+pub(crate) use probes::ask;
 
 use crate::importance::Importance;
-use crate::lifecycle::{Lifecycle, State};
+use crate::lifecycle::Lifecycle;
+use crate::panics;
 use crate::settings::at_least;
-use crate::supervisor::{self, SpawnError, Supervisor};
+use crate::supervisor::{SpawnError, Supervisor};
 use crate::watchdog::Pulse;
-use check::Check;
 
 /// `[health]`
 #[derive(Debug, Clone, Deserialize, Validate)]
@@ -61,52 +58,59 @@ struct Inner {
     checks: Mutex<Vec<Arc<Check>>>,
 }
 
-/// One part of the result of a probe.
-struct Finding {
+#[derive(Debug)]
+struct Check {
     name: String,
     importance: Importance,
-    is_healthy: bool,
-    detail: String,
+    timeout: Duration,
+    /// A result as old as this is a failure: the check blocks its thread, so that its timeout does not fire.
+    outdated_after: Duration,
+    record: Mutex<Record>,
 }
 
-impl Finding {
-    fn required(name: &str, is_healthy: bool, detail: impl Into<String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            importance: Importance::Required,
-            is_healthy,
-            detail: detail.into(),
-        }
-    }
-
-    /// Whether the probe fails because of it.
-    fn fails(&self) -> bool {
-        !self.is_healthy && self.importance == Importance::Required
-    }
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    /// The failures in a row.
+    failures: u32,
+    /// The end of the last run, or the registration of the check.
+    ended: Instant,
+    /// How long the last run took.
+    took: Option<Duration>,
 }
+
+/// The state of a named check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// The name of the check.
+    pub name: String,
+    /// What its failure means for `/readyz`.
+    pub importance: Importance,
+    /// Whether it passes: not if it failed three times in a row.
+    pub passes: bool,
+    /// The time since the end of its last run.
+    pub age: Option<Duration>,
+    /// How long its last run took.
+    pub took: Option<Duration>,
+}
+
+/// A check fails after so many failures in a row, and recovers with one success.
+const FAILURES: u32 = 3;
 
 impl Health {
-    /// The health of a process without a watchdog, for a test. A service has
-    /// [`Process::health`](crate::Process::health).
+    /// The health of a process with these tasks. A service has [`Process::health`](crate::Process::health).
     #[must_use]
     pub fn new(settings: &Settings, lifecycle: &Lifecycle, supervisor: &Supervisor) -> Self {
-        Self::watched(settings, lifecycle, supervisor, &Pulse::default())
-    }
-
-    /// The health of a process whose runtime a watchdog observes.
-    pub(crate) fn watched(
-        settings: &Settings,
-        lifecycle: &Lifecycle,
-        supervisor: &Supervisor,
-        pulse: &Pulse,
-    ) -> Self {
         Self(Arc::new(Inner {
             settings: settings.clone(),
             lifecycle: lifecycle.clone(),
             supervisor: supervisor.clone(),
-            pulse: pulse.clone(),
+            pulse: Pulse::default(),
             checks: Mutex::default(),
         }))
+    }
+
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.0.pulse
     }
 
     /// Runs `probe` once per `health.period` from now on, as the check with this name.
@@ -125,20 +129,26 @@ impl Health {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Display + 'static,
     {
-        let Settings {
-            period, timeout, ..
-        } = self.0.settings;
-        let check = Arc::new(Check::new(name, importance, period, timeout));
+        let settings = &self.0.settings;
+        let check = Arc::new(Check {
+            name: name.to_owned(),
+            importance,
+            timeout: settings.timeout,
+            outdated_after: (settings.period + settings.timeout) * FAILURES,
+            record: Mutex::new(Record {
+                failures: 0,
+                ended: Instant::now(),
+                took: None,
+            }),
+        });
         let (running, probe) = (Arc::clone(&check), Arc::new(probe));
-        self.0
-            .supervisor
-            .every(&format!("health.{name}"), period)
-            .at_start()
-            .run(move |_| {
-                let (check, probe) = (Arc::clone(&running), Arc::clone(&probe));
-                // The probe is called inside the future, so that a panic of the call counts as a failure.
-                async move { check.run(async { probe().await }).await }
-            })?;
+        let task = format!("health.{name}");
+        let task = self.0.supervisor.every(&task, settings.period).at_start();
+        task.run(move |_| {
+            let (check, probe) = (Arc::clone(&running), Arc::clone(&probe));
+            // The probe is called inside the future, so that a panic of the call counts as a failure.
+            async move { check.run(async { probe().await }).await }
+        })?;
         self.checks().push(check);
         Ok(())
     }
@@ -149,75 +159,60 @@ impl Health {
         self.checks().iter().map(|check| check.state()).collect()
     }
 
-    fn livez(&self) -> Vec<Finding> {
-        let stalled = self.0.pulse.stalled_for();
-        let is_alive = stalled.is_none_or(|time| time < self.0.settings.stall);
-        let detail = stalled.map_or_else(
-            || "answers".to_owned(),
-            |time| format!("stalled for {}", seconds(time)),
-        );
-        vec![Finding::required("runtime", is_alive, detail)]
-    }
-
-    fn readyz(&self) -> Vec<Finding> {
-        let state = self.0.lifecycle.state();
-        let detail = match state {
-            State::Starting => "starting",
-            State::Ready => "ready",
-            State::Draining { .. } => "draining",
-            State::Stopped => "stopped",
-        };
-        let is_ready = state == State::Ready;
-        let mut findings = vec![Finding::required("lifecycle", is_ready, detail)];
-        for task in self.0.supervisor.statuses() {
-            let importance = match (task.critical, task.state) {
-                (true, _) => Importance::Required,
-                (false, supervisor::State::GaveUp) => Importance::Degraded,
-                (false, _) => continue,
-            };
-            findings.push(Finding {
-                name: format!("task.{}", task.name),
-                importance,
-                is_healthy: task.state == supervisor::State::Running,
-                detail: task.state.to_string(),
-            });
-        }
-        for check in self.checked() {
-            let word = if check.passes { "passes" } else { "fails" };
-            let detail = match (check.age, check.took) {
-                (Some(age), Some(took)) => {
-                    let (age, took) = (seconds(age), took.as_millis());
-                    format!("{word}, checked {age} ago, took {took} ms")
-                }
-                _ => format!("{word}, not checked yet"),
-            };
-            findings.push(Finding {
-                name: check.name,
-                importance: check.importance,
-                is_healthy: check.passes,
-                detail,
-            });
-        }
-        findings
-    }
-
-    fn startupz(&self) -> Vec<Finding> {
-        let is_started = self.0.lifecycle.state() != State::Starting;
-        let detail = if is_started {
-            "complete".to_owned()
-        } else {
-            format!("waiting for {}", self.0.lifecycle.step())
-        };
-        vec![Finding::required("start", is_started, detail)]
-    }
-
     fn checks(&self) -> MutexGuard<'_, Vec<Arc<Check>>> {
         self.0.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
+impl Check {
+    /// Runs the check once. A probe that hangs or panics fails.
+    async fn run<E: Display>(&self, probe: impl Future<Output = Result<(), E>>) {
+        let began = Instant::now();
+        let failure = match timeout(self.timeout, panics::caught(probe)).await {
+            Ok(Ok(Ok(()))) => None,
+            Ok(Ok(Err(error))) => Some(error.to_string()),
+            Ok(Err(panic)) => Some(panic),
+            Err(_) => {
+                let limit = humantime::format_duration(self.timeout);
+                Some(format!("no answer within {limit}"))
+            }
+        };
+        let mut record = self.record();
+        let before = record.failures;
+        record.failures = failure.as_ref().map_or(0, |_| before.saturating_add(1));
+        record.took = Some(began.elapsed());
+        record.ended = Instant::now();
+        let (did_pass, passes) = (before < FAILURES, record.failures < FAILURES);
+        drop(record);
+        // Only the log has the reason. The probes have the name.
+        let check = self.name.as_str();
+        match failure {
+            Some(error) if passes => tracing::warn!(check, error, "check failed once"),
+            Some(error) if did_pass => tracing::error!(check, error, "check fails"),
+            None if !did_pass => tracing::info!(check, "check recovered"),
+            Some(_) | None => {}
+        }
+    }
+
+    fn state(&self) -> Checked {
+        let Record {
+            failures,
+            ended,
+            took,
+        } = *self.record();
+        let age = ended.elapsed();
+        Checked {
+            name: self.name.clone(),
+            importance: self.importance,
+            passes: failures < FAILURES && age < self.outdated_after,
+            age: took.map(|_| age),
+            took,
+        }
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]

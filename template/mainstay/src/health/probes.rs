@@ -1,6 +1,7 @@
-//! The routes of the probes, and their responses.
+//! The probes, their responses, and the command `healthcheck`.
 
-use std::fmt::Write;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,9 +12,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use url::form_urlencoded;
 
-use super::{Finding, Health};
+use super::Health;
 use crate::edge::with_id_and_host;
+use crate::importance::Importance::{self, Required};
 use crate::problem::Problem;
+use crate::{lifecycle, supervisor};
 
 impl Health {
     /// The routes `/livez`, `/readyz` and `/startupz`. Merge them with the routes of the service, outside of
@@ -27,9 +30,9 @@ impl Health {
             )
         };
         Router::new()
-            .route("/livez", probe(Self::livez))
-            .route("/readyz", probe(Self::readyz))
-            .route("/startupz", probe(Self::startupz))
+            .route("/livez", probe(livez))
+            .route("/readyz", probe(readyz))
+            .route("/startupz", probe(startupz))
             .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
             .with_state(self.clone())
             // A probe waits for nothing.
@@ -39,9 +42,90 @@ impl Health {
     }
 }
 
+/// One line of the result of a probe.
+struct Finding {
+    /// `+` healthy, `!` degraded, `-` failed.
+    sign: char,
+    name: String,
+    detail: String,
+}
+
+impl Finding {
+    fn new(
+        name: &str,
+        importance: Importance,
+        is_healthy: bool,
+        detail: impl Into<String>,
+    ) -> Self {
+        let sign = match importance {
+            _ if is_healthy => '+',
+            Importance::Degraded => '!',
+            Importance::Required => '-',
+        };
+        Self {
+            sign,
+            name: name.to_owned(),
+            detail: detail.into(),
+        }
+    }
+}
+
+fn livez(health: &Health) -> Vec<Finding> {
+    let stalled = health.pulse().progress().stalled_for();
+    let is_alive = stalled.is_none_or(|time| time < health.0.settings.stall);
+    let detail = stalled.map_or_else(
+        || "answers".to_owned(),
+        |time| format!("stalled for {}", seconds(time)),
+    );
+    vec![Finding::new("runtime", Required, is_alive, detail)]
+}
+
+fn readyz(health: &Health) -> Vec<Finding> {
+    let state = health.0.lifecycle.state();
+    let is_ready = state == lifecycle::State::Ready;
+    let mut findings = vec![Finding::new("lifecycle", Required, is_ready, state.name())];
+    for task in health.0.supervisor.statuses() {
+        let importance = match (task.critical, task.state) {
+            (true, _) => Required,
+            (false, supervisor::State::GaveUp) => Importance::Degraded,
+            (false, _) => continue,
+        };
+        let is_healthy = task.state == supervisor::State::Running;
+        let (name, detail) = (format!("task.{}", task.name), task.state.to_string());
+        findings.push(Finding::new(&name, importance, is_healthy, detail));
+    }
+    for check in health.checked() {
+        let word = if check.passes { "passes" } else { "fails" };
+        let detail = match (check.age, check.took) {
+            (Some(age), Some(took)) => {
+                let (age, took) = (seconds(age), took.as_millis());
+                format!("{word}, checked {age} ago, took {took} ms")
+            }
+            _ => format!("{word}, not checked yet"),
+        };
+        let (name, importance) = (&check.name, check.importance);
+        findings.push(Finding::new(name, importance, check.passes, detail));
+    }
+    findings
+}
+
+fn startupz(health: &Health) -> Vec<Finding> {
+    let is_started = health.0.lifecycle.state() != lifecycle::State::Starting;
+    let detail = if is_started {
+        "complete".to_owned()
+    } else {
+        format!("waiting for {}", health.0.lifecycle.step())
+    };
+    vec![Finding::new("start", Required, is_started, detail)]
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
 /// `ok`, or the names that fail. With `?verbose`, a line for each finding comes first.
 fn respond(findings: &[Finding], query: Option<&str>) -> Response {
-    let failing = findings.iter().filter(|finding| finding.fails());
+    let failing = findings.iter().filter(|finding| finding.sign == '-');
     let failing: Vec<_> = failing.map(|finding| finding.name.as_str()).collect();
     let (status, summary) = if failing.is_empty() {
         (StatusCode::OK, "ok".to_owned())
@@ -53,15 +137,35 @@ fn respond(findings: &[Finding], query: Option<&str>) -> Response {
     if !query.any(|(key, _)| key == "verbose") {
         return (status, summary).into_response();
     }
-    let mut body = String::new();
-    for finding in findings {
-        let sign = match (finding.is_healthy, finding.fails()) {
-            (true, _) => '+',
-            (false, false) => '!',
-            (false, true) => '-',
-        };
-        // Writing to a string does not fail.
-        _ = writeln!(body, "[{sign}] {}: {}", finding.name, finding.detail);
-    }
-    (status, body + &summary + "\n").into_response()
+    let lines = findings.iter();
+    let lines = lines.map(|Finding { sign, name, detail }| format!("[{sign}] {name}: {detail}\n"));
+    let lines: Vec<_> = lines.chain([summary + "\n"]).collect();
+    (status, lines.concat()).into_response()
+}
+
+/// Whether the service with this operator's listener passes a probe, such as `readyz`.
+pub(crate) fn ask(operator: SocketAddr, probe: &str) -> io::Result<bool> {
+    let status = status(operator, probe).map_err(|error| {
+        let message = format!("no answer from {operator} (operator.listen): {error}");
+        io::Error::new(error.kind(), message)
+    })?;
+    Ok(status.ends_with(b" 200"))
+}
+
+/// The beginning of the response, such as `HTTP/1.1 200`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command runs without a runtime"
+)]
+fn status(operator: SocketAddr, probe: &str) -> io::Result<[u8; 12]> {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    // To connect to 0.0.0.0 or [::] is to connect to this machine.
+    let mut connection = TcpStream::connect_timeout(&operator, TIMEOUT)?;
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    connection.set_write_timeout(Some(TIMEOUT))?;
+    let request = format!("GET /{probe} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes())?;
+    let mut status = [0; 12];
+    connection.read_exact(&mut status)?;
+    Ok(status)
 }

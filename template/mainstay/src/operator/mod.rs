@@ -5,13 +5,8 @@
 //!
 //! Without a token, it listens on this machine only. With one, every request except a probe must send it.
 
-#[cfg(feature = "otlp")]
-mod export;
-mod log_filter;
-mod numbers;
 mod routes;
 mod state;
-mod token;
 
 use std::net::SocketAddr;
 use std::thread;
@@ -21,16 +16,15 @@ use axum::Router;
 use garde::Validate;
 use serde::Deserialize;
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use routes::routes;
 pub use state::Observed;
 pub(crate) use state::OperatorState;
-pub(crate) use token::Token;
 
-use crate::server::{BindError, Bound, Limits, Sockets};
+use crate::Error;
+use crate::server::{Bound, Limits, Sockets};
 use crate::settings::{self, Secret};
 
 const NEEDS_TOKEN: &str = "a listener that other machines can reach needs a token; \
@@ -62,13 +56,14 @@ impl Settings {
     }
 
     /// The socket, new or inherited. It must not be reachable from other machines without a token.
-    pub(crate) fn socket(&self, sockets: &mut Sockets) -> Result<Bound, OpenError> {
+    pub(crate) fn socket(&self, sockets: &mut Sockets) -> Result<Bound, Error> {
         let socket = sockets.take("operator", self.listen)?;
         let address = socket.address();
         if self.may_listen(address) {
             Ok(socket)
         } else {
-            Err(OpenError::NeedsToken(address))
+            let socket = "the inherited socket of the operator's listener is on";
+            Err(format!("{socket} {address}: {NEEDS_TOKEN}").into())
         }
     }
 
@@ -77,69 +72,41 @@ impl Settings {
     }
 }
 
-/// Why the operator's listener cannot start.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
-    #[error("the inherited socket of the operator's listener is on {0}: {NEEDS_TOKEN}")]
-    NeedsToken(SocketAddr),
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    #[error("cannot start the thread of the operator's listener: {0}")]
-    Thread(#[from] std::io::Error),
-}
-
 /// How long requests in flight may take when the listener closes.
 const DRAIN: Duration = Duration::from_millis(100);
 
-/// The operator's listener.
-#[derive(Debug)]
-pub(crate) struct Operator {
-    close: CancellationToken,
-    closed: oneshot::Receiver<()>,
-}
-
-impl Operator {
-    /// Serves the routes on this socket, on a thread of its own that also runs `beside`.
-    pub(crate) fn open(
-        socket: Bound,
-        routes: Router,
-        beside: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<Self, OpenError> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let served = {
-            let _entered = runtime.enter();
-            socket.serve(routes, &Limits::OPERATOR)
-        };
-        let listener = match served {
-            Ok(listener) => listener,
-            Err(error) => {
-                // To drop a runtime blocks, which async code must not do.
-                runtime.shutdown_background();
-                return Err(error.into());
-            }
-        };
-        let close = CancellationToken::new();
-        let (end, closed) = oneshot::channel();
-        let closing = close.clone();
-        let run = async move {
-            closing.run_until_cancelled(beside).await;
-            closing.cancelled().await;
-            _ = listener.drain(Instant::now() + DRAIN).await;
-            _ = end.send(());
-        };
-        #[expect(clippy::disallowed_methods, reason = "the thread runs a runtime")]
-        thread::Builder::new()
-            .name("operator".to_owned())
-            .spawn(move || runtime.block_on(run))?;
-        Ok(Self { close, closed })
-    }
-
-    /// Closes the listener.
-    pub(crate) async fn shut(self) {
-        self.close.cancel();
-        // If the thread hangs, the exit of the process does not wait for it.
-        _ = timeout(DRAIN * 3, self.closed).await;
-    }
+/// Serves the routes on this socket, on a thread of its own that also runs `beside`. To drop the guard closes the
+/// listener.
+pub(crate) fn open(
+    socket: Bound,
+    routes: Router,
+    beside: impl Future<Output = ()> + Send + 'static,
+) -> Result<DropGuard, Error> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let served = {
+        let _entered = runtime.enter();
+        socket.serve(routes, &Limits::OPERATOR)
+    };
+    let listener = match served {
+        Ok(listener) => listener,
+        Err(error) => {
+            // To drop a runtime blocks, which async code must not do.
+            runtime.shutdown_background();
+            return Err(error.into());
+        }
+    };
+    let close = CancellationToken::new();
+    let closed = close.clone();
+    let run = async move {
+        closed.run_until_cancelled(beside).await;
+        closed.cancelled().await;
+        _ = listener.drain(Instant::now() + DRAIN).await;
+    };
+    #[expect(clippy::disallowed_methods, reason = "the thread runs a runtime")]
+    thread::Builder::new()
+        .name("operator".to_owned())
+        .spawn(move || runtime.block_on(run))?;
+    Ok(close.drop_guard())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The routes of the operator's listener, and who may use them.
+//! The routes of the operator's listener, and which requests they accept.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::Serialize;
+use garde::Validate;
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::log_filter;
-use super::state::{OperatorState, PoolNumbers};
+use super::state::{Numbers, OperatorState};
 use crate::build_info::BuildInfo;
 use crate::edge::{is_foreign, with_id_and_host};
 use crate::input::{Json, Path};
 use crate::lifecycle;
 use crate::metrics;
 use crate::panics::caught;
-use crate::problem::{Problem, into_problem_response};
-use crate::server::Traffic;
+use crate::problem::{Fault, Problem, into_problem_response};
 use crate::settings::Entry;
 use crate::supervisor::Status;
+use crate::telemetry::{Filter, InForce};
 
 const UNAUTHORIZED: Problem = Problem::new(
     StatusCode::UNAUTHORIZED,
@@ -40,7 +40,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// The operator's routes.
 pub(crate) fn routes(state: Arc<OperatorState>) -> Router {
     let probes = state.health.routes();
-    let log_filter = get(log_filter::show).put(log_filter::change);
+    let log_filter = get(show_log_filter).put(change_log_filter);
     Router::new()
         .route("/metrics", get(show_metrics))
         .route("/api/state", get(show_state))
@@ -62,7 +62,7 @@ pub(crate) fn routes(state: Arc<OperatorState>) -> Router {
 async fn guard(State(state): State<Arc<OperatorState>>, request: Request, next: Next) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION);
     let refusal = match &state.token {
-        Some(token) if !token.is_in(authorization) => {
+        Some(token) if !state.accepts(token, authorization) => {
             let scheme = HeaderValue::from_static("Bearer");
             Some(UNAUTHORIZED.with_header(header::WWW_AUTHENTICATE, scheme))
         }
@@ -108,8 +108,8 @@ struct ProcessState<'a> {
     version: String,
     #[serde(flatten)]
     lifecycle: lifecycle::State,
-    http: Option<Traffic>,
-    database: Option<PoolNumbers>,
+    #[serde(flatten)]
+    numbers: Numbers,
     stalls: u64,
     stalled_ms: Option<u128>,
     tasks: Vec<Status>,
@@ -118,15 +118,14 @@ struct ProcessState<'a> {
 
 async fn show_state(State(state): State<Arc<OperatorState>>) -> Response {
     let info = BuildInfo::current();
-    let stalled = state.pulse.stalled_for();
+    let progress = state.health.pulse().progress();
     Json(ProcessState {
         service: info.name,
         version: info.version_line(),
         lifecycle: state.lifecycle.state(),
-        http: state.traffic(),
-        database: state.pools(),
-        stalls: state.pulse.stalls(),
-        stalled_ms: stalled.map(|time| time.as_millis()),
+        numbers: state.numbers(),
+        stalls: progress.stalls,
+        stalled_ms: progress.stalled_for().map(|time| time.as_millis()),
         tasks: state.supervisor.statuses(),
         settings: &state.settings,
     })
@@ -152,6 +151,36 @@ async fn control_task(
     found
         .then_some(StatusCode::ACCEPTED)
         .ok_or(Problem::NOT_FOUND)
+}
+
+/// A change of the log's filter. It expires by itself.
+#[derive(Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+struct Change {
+    filter: String,
+    r#for: Option<String>,
+}
+
+async fn show_log_filter(State(state): State<Arc<OperatorState>>) -> Json<InForce> {
+    Json(state.filtering.in_force())
+}
+
+async fn change_log_filter(
+    State(state): State<Arc<OperatorState>>,
+    Json(change): Json<Change>,
+) -> Result<Json<InForce>, Problem> {
+    let invalid = |field, expected| Problem::INVALID.with([Fault::in_body(field, expected)]);
+    let filter = Filter::written(&change.filter).ok_or_else(|| {
+        let expected = "expected levels by target, such as `info` or `info,sqlx=warn`";
+        invalid("/filter", expected)
+    })?;
+    let limits = Duration::from_secs(1)..=Duration::from_hours(24);
+    let time = change.r#for.as_deref().unwrap_or("15m");
+    let time = humantime::parse_duration(time).ok();
+    let time = time.filter(|time| limits.contains(time));
+    let time = time.ok_or_else(|| invalid("/for", "expected from `1s` to `24h`, such as `10m`"))?;
+    state.filtering.change_for(time, &filter);
+    Ok(Json(state.filtering.in_force()))
 }
 
 #[cfg(test)]

@@ -1,29 +1,28 @@
-//! What the operator's listener shows and changes.
+//! What the operator's listener shows and changes, and the page of the metrics.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::token::Token;
+use axum::http::HeaderValue;
+use serde::Serialize;
+use subtle::ConstantTimeEq;
+
 use crate::health::Health;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::Metrics;
-use crate::metrics::pools::Numbers;
-use crate::server::{Traffic, Watch};
-use crate::settings::Entry;
-use crate::supervisor::Supervisor;
+use crate::metrics::text::Text;
+use crate::metrics::{Metrics, catalog, pools};
+use crate::server::Traffic;
+use crate::settings::{Entry, Secret};
+use crate::supervisor::{State, Supervisor};
 use crate::telemetry::Filtering;
-use crate::watchdog::Pulse;
+#[cfg(feature = "otlp")]
+use crate::telemetry::otlp;
 
-/// The connection pools of a database, by name.
-pub(crate) type PoolNumbers = BTreeMap<String, Numbers>;
-
-/// What the operator's listener shows and changes.
-#[derive(Debug)]
 pub(crate) struct OperatorState {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) supervisor: Supervisor,
-    pub(crate) pulse: Pulse,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     /// The components that are registered so far.
@@ -31,68 +30,187 @@ pub(crate) struct OperatorState {
     /// Every setting in force.
     pub(crate) settings: Vec<Entry>,
     pub(crate) filtering: Filtering,
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Option<Secret>,
+    /// The number of wrong tokens since the start.
+    pub(crate) refused: AtomicU64,
 }
+
+/// The traffic of all listeners of the service together, and the connection pools of all databases.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Numbers {
+    pub(crate) http: Option<Traffic>,
+    pub(crate) database: Option<Pools>,
+}
+
+/// By name.
+type Pools = BTreeMap<String, pools::Numbers>;
 
 /// The numbers of a component, for the operator: those of a [`Listener`](crate::server::Listener) or a
 /// `Database`. A component that wraps one of them passes them on.
-#[derive(Default)]
-pub struct Observed {
-    listener: Option<Watch>,
-    pools: Option<Box<dyn Fn() -> PoolNumbers + Send + Sync>>,
-}
+#[expect(missing_debug_implementations, reason = "a closure")]
+pub struct Observed(Box<dyn Fn(&mut Numbers) + Send + Sync>);
 
 impl Observed {
-    pub(crate) fn listener(watch: Watch) -> Self {
-        Self {
-            listener: Some(watch),
-            pools: None,
-        }
-    }
-
-    #[cfg(any(feature = "_database", test))]
-    pub(crate) fn pools(numbers: impl Fn() -> PoolNumbers + Send + Sync + 'static) -> Self {
-        Self {
-            listener: None,
-            pools: Some(Box::new(numbers)),
-        }
-    }
-}
-
-impl fmt::Debug for Observed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Observed")
-            .field("listener", &self.listener)
-            .finish_non_exhaustive()
+    pub(crate) fn new(add: impl Fn(&mut Numbers) + Send + Sync + 'static) -> Self {
+        Self(Box::new(add))
     }
 }
 
 impl OperatorState {
-    /// Shows this component from now on.
     pub(crate) fn observe(&self, component: Observed) {
         self.components().push(component);
     }
 
-    /// The traffic of all listeners of the service together.
-    pub(super) fn traffic(&self) -> Option<Traffic> {
-        let components = self.components();
-        let listeners = components.iter().filter_map(|it| it.listener.as_ref());
-        let traffic = listeners.map(Watch::numbers);
-        traffic.reduce(|all, one| all.add(&one))
-    }
-
-    /// The connection pools of all databases.
-    pub(super) fn pools(&self) -> Option<PoolNumbers> {
-        let components = self.components();
-        let databases = components.iter().filter_map(|it| it.pools.as_ref());
-        let pools = databases.map(|numbers| numbers());
-        pools.reduce(|mut all, one| {
-            all.extend(one);
-            all
-        })
+    pub(super) fn numbers(&self) -> Numbers {
+        let mut numbers = Numbers::default();
+        for Observed(add) in self.components().iter() {
+            add(&mut numbers);
+        }
+        numbers
     }
 
     fn components(&self) -> MutexGuard<'_, Vec<Observed>> {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an `Authorization` header carries this token. The comparison takes constant time.
+    pub(super) fn accepts(&self, token: &Secret, header: Option<&HeaderValue>) -> bool {
+        let given = header.and_then(|header| header.as_bytes().split_at_checked("Bearer ".len()));
+        let Some((_, given)) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
+        else {
+            return false;
+        };
+        let is_right = bool::from(token.expose().as_bytes().ct_eq(given));
+        if !is_right {
+            let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+            // The 1st, 2nd, 4th, 8th and so on, so that guesses do not fill the log.
+            if refused.is_power_of_two() {
+                tracing::warn!(refused, "wrong token on the operator's listener");
+            }
+        }
+        is_right
+    }
+
+    /// The current values of all metrics, in the text format. Those of other parts are read on each scrape.
+    pub(super) fn metrics_page(&self) -> String {
+        self.metrics.text(|text| {
+            let Numbers { http, database } = self.numbers();
+            if let Some(traffic) = http {
+                write_listener(text, &traffic);
+            }
+            if let Some(pools) = database {
+                write_pools(text, &pools);
+            }
+            self.write_tasks(text);
+            self.write_checks(text);
+            self.write_process(text);
+            #[cfg(all(feature = "idempotency", feature = "_database"))]
+            crate::idempotency::write_metrics(text);
+            #[cfg(feature = "otlp")]
+            write_export(text);
+        })
+    }
+
+    fn write_tasks(&self, text: &mut Text) {
+        let tasks = self.supervisor.statuses();
+        let tasks = || tasks.iter().map(|task| (&*task.name, task));
+        let mut state = text.family(&catalog::TASK_STATE);
+        for (name, task) in tasks() {
+            for (one, word) in TASK_STATES {
+                state.sample(&[name, word], u8::from(one == task.state));
+            }
+        }
+        text.each(&catalog::TASK_RUNS, tasks(), |it| it.runs);
+        text.each(&catalog::TASK_RESTARTS, tasks(), |it| it.restarts);
+    }
+
+    fn write_checks(&self, text: &mut Text) {
+        let checks = self.health.checked();
+        let checks = || checks.iter().map(|check| (check.name.as_str(), check));
+        text.each(&catalog::CHECK_PASSING, checks(), |it| u8::from(it.passes));
+        let mut duration = text.family(&catalog::CHECK_DURATION);
+        for (name, check) in checks() {
+            if let Some(took) = check.took {
+                duration.sample(&[name], took.as_secs_f64());
+            }
+        }
+    }
+
+    fn write_process(&self, text: &mut Text) {
+        let states = ["starting", "ready", "draining", "stopped"];
+        let current = self.lifecycle.state().name();
+        text.family(&catalog::LIFECYCLE_STATE)
+            .state(&[], &states, current);
+        let refused = self.refused.load(Ordering::Relaxed);
+        text.value(&catalog::OPERATOR_REFUSED, refused);
+        let progress = self.health.pulse().progress();
+        text.value(&catalog::STALLS, progress.stalls);
+        let stalled = progress.stalled_for().unwrap_or_default();
+        text.value(&catalog::STALLED, stalled.as_secs_f64());
+        text.value(&catalog::LAG, progress.lag.as_secs_f64());
+    }
+}
+
+const TASK_STATES: [(State, &str); 6] = [
+    (State::Starting, "starting"),
+    (State::Running, "running"),
+    (State::BackingOff, "backing_off"),
+    (State::Paused, "paused"),
+    (State::Stopped, "stopped"),
+    (State::GaveUp, "gave_up"),
+];
+
+fn write_listener(text: &mut Text, traffic: &Traffic) {
+    text.value(&catalog::CONNECTIONS, traffic.connections);
+    text.value(&catalog::ACCEPTED, traffic.accepted);
+    let mut closed = text.family(&catalog::CLOSED);
+    closed.sample(&["late_head"], traffic.late_heads);
+    closed.sample(&["idle"], traffic.idle);
+    closed.sample(&["slow_reader"], traffic.slow_readers);
+    text.value(&catalog::REQUESTS, traffic.requests);
+    text.value(&catalog::UNFINISHED, traffic.in_flight);
+}
+
+fn write_pools(text: &mut Text, pools: &Pools) {
+    let pools = || pools.iter().map(|(name, numbers)| (name.as_str(), numbers));
+    let mut count = text.family(&catalog::POOL_COUNT);
+    for (pool, numbers) in pools() {
+        count.sample(&[pool, "idle"], numbers.idle);
+        count.sample(&[pool, "used"], numbers.in_use);
+    }
+    text.each(&catalog::POOL_MAX, pools(), |it| it.max);
+    text.each(&catalog::POOL_PENDING, pools(), |it| it.waiting);
+    let mut wait = text.family(&catalog::POOL_WAIT);
+    for (pool, numbers) in pools() {
+        wait.histogram(&[pool], &numbers.waits.wait_counts());
+    }
+    text.each(&catalog::POOL_TIMEOUTS, pools(), |it| it.waits.timeouts);
+    text.each(&catalog::POOL_HELD_LONG, pools(), |it| it.waits.held_long);
+    text.each(&catalog::POOL_LONGEST_HOLD, pools(), |it| {
+        Duration::from_millis(it.longest_hold_ms).as_secs_f64()
+    });
+    let mut discarded = text.family(&catalog::POOL_DISCARDED);
+    for (pool, pools::Numbers { waits, .. }) in pools() {
+        discarded.sample(&[pool, "old"], waits.discarded_old);
+        discarded.sample(&[pool, "dead"], waits.discarded_dead);
+        discarded.sample(&[pool, "broken"], waits.discarded_broken);
+        discarded.sample(&[pool, "unfinished"], waits.discarded_unfinished);
+    }
+}
+
+/// Without a collector, the export has no samples.
+#[cfg(feature = "otlp")]
+fn write_export(text: &mut Text) {
+    let counts = otlp::counts();
+    let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let mut exports = text.family(&catalog::OTLP_EXPORTS);
+    if let Some(counts) = counts {
+        exports.sample(&["traces", "taken"], get(&counts.exports_taken));
+        exports.sample(&["traces", "failed"], get(&counts.exports_failed));
+    }
+    let mut spans = text.family(&catalog::OTLP_SPANS);
+    if let Some(counts) = counts {
+        spans.sample(&["sent"], get(&counts.spans_sent));
+        spans.sample(&["lost"], get(&counts.spans_lost));
     }
 }

@@ -56,7 +56,7 @@ impl Component for Listener {
     }
 
     fn pending(&self) -> Vec<String> {
-        self.watch().busy()
+        self.routes_in_flight()
     }
 
     fn stop(&self, deadline: Instant) -> BoxFuture<'_, Vec<String>> {
@@ -67,7 +67,10 @@ impl Component for Listener {
     }
 
     fn observed(&self) -> Option<Observed> {
-        Some(Observed::listener(self.watch()))
+        let listener = self.clone();
+        Some(Observed::new(move |numbers| {
+            listener.add_to(numbers.http.get_or_insert_default());
+        }))
     }
 }
 
@@ -91,6 +94,9 @@ impl<E: Engine> Component for Database<E> {
 
     fn observed(&self) -> Option<Observed> {
         let database = self.clone();
-        Some(Observed::pools(move || database.numbers()))
+        Some(Observed::new(move |numbers| {
+            let pools = numbers.database.get_or_insert_default();
+            pools.extend(database.numbers());
+        }))
     }
 }

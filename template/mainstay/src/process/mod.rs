@@ -23,12 +23,14 @@ mod stop;
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
+use tokio_util::sync::DropGuard;
 
 pub use component::Component;
 pub use stop::Cause;
@@ -40,7 +42,7 @@ use crate::cpu::Cpu;
 use crate::health::Health;
 use crate::lifecycle::{Exit, Lifecycle, Shutdown};
 use crate::metrics::Metrics;
-use crate::operator::{Operator, OperatorState, Token};
+use crate::operator::{self, OperatorState};
 use crate::sections::Settings;
 use crate::server::{self, Bound, Limits, Sockets};
 use crate::service::Launch;
@@ -48,7 +50,6 @@ use crate::settings::{self, Entry, Section};
 use crate::signals::Signals;
 use crate::supervisor::Supervisor;
 use crate::telemetry::{Export, Filtering, message};
-use crate::watchdog::Pulse;
 
 /// The process of a service, from its start to its stop.
 #[must_use = "a process must be stopped"]
@@ -62,7 +63,7 @@ pub struct Process {
     signals: tokio::sync::Mutex<Signals>,
     sockets: Mutex<Sockets>,
     components: Mutex<Components>,
-    operator: Operator,
+    operator: DropGuard,
     state: Arc<OperatorState>,
     export: Export,
     has_documentation: bool,
@@ -93,26 +94,25 @@ impl Process {
         let metrics = Metrics::install();
         let lifecycle = Lifecycle::starting();
         let supervisor = Supervisor::new();
-        let pulse = Pulse::default();
-        let health = Health::watched(&settings.health, &lifecycle, &supervisor, &pulse);
+        let health = Health::new(&settings.health, &lifecycle, &supervisor);
 
         let mut sockets = Sockets::from_env(&launch.listeners());
         let socket = settings.operator.socket(&mut sockets)?;
         let state = Arc::new(OperatorState {
             lifecycle: lifecycle.clone(),
             supervisor: supervisor.clone(),
-            pulse: pulse.clone(),
             health: health.clone(),
             metrics: metrics.clone(),
             observed: Mutex::default(),
             settings: launch.loaded.entries.clone(),
             filtering: filtering.clone(),
-            token: settings.operator.token.clone().map(Token::new),
+            token: settings.operator.token.clone(),
+            refused: AtomicU64::new(0),
         });
-        let routes = crate::operator::routes(Arc::clone(&state));
+        let routes = operator::routes(Arc::clone(&state));
         let watched = Handle::current();
         let forced = stop::force_exit_after_grace(lifecycle.watch(), settings.shutdown.grace);
-        let exported = export.clone().run();
+        let (exported, pulse) = (export.clone().run(), health.pulse().clone());
         let beside = async move {
             let kept = filtering.revert_in_time();
             _ = tokio::join!(pulse.watch(watched), forced, kept, exported);
@@ -121,7 +121,7 @@ impl Process {
             "the operator's listener: http://{}/api/state",
             socket.address()
         );
-        let operator = Operator::open(socket, routes, beside)?;
+        let operator = operator::open(socket, routes, beside)?;
         Ok(Self {
             lifecycle,
             supervisor,

@@ -117,7 +117,7 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
 
     // Probes are answered until here.
     phases.lifecycle.stopped();
-    operator.shut().await;
+    drop(operator);
     match cause {
         Cause::Signal(_) | Cause::Operator => Exit::after(phases.abandoned),
         Cause::GaveUp(_) | Cause::StartFailed(_) | Cause::ComponentFailed(_) => Exit::Failed,

@@ -1,30 +1,31 @@
-//! One connection, from its accept to the close of its socket, upgraded or not.
+//! One connection, from its accept to the close of its socket, upgraded or not, and its requests in flight.
 
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::MatchedPath;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
+use tokio::task::futures::TaskLocalFuture;
 use tokio::time::timeout;
 
-use super::shared::Shared;
+use super::Registry;
 
-/// The answer to an HTTP/1 client whose request head is late.
 const LATE_HEAD: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// The first bytes of an HTTP/2 client.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long an idle HTTP/1 connection stays open before it is closed, so that a request on its way is answered:
-/// more than a round trip.
+/// How long an idle HTTP/1 connection stays open at its close, so that a request on its way is answered.
 const LAST_REQUEST: Duration = Duration::from_millis(100);
 
 /// How long an HTTP/2 client without requests has to answer GOAWAY.
@@ -33,29 +34,29 @@ const GOAWAY: Duration = Duration::from_secs(1);
 /// The state that the registry, the requests and the stream of a connection share.
 pub(super) struct Connection {
     pub(super) id: u64,
-    pub(super) peer: SocketAddr,
-    pub(super) listener: Arc<Shared>,
+    peer: SocketAddr,
+    pub(super) registry: Arc<Registry>,
+    /// Lets the connection end after its requests in flight.
+    pub(super) close: Notify,
     pub(super) task: OnceLock<AbortHandle>,
     state: Mutex<State>,
 }
 
 pub(super) struct State {
-    pub(super) socket: TcpStream,
-    /// Asks the task to close the connection.
-    close: Option<oneshot::Sender<()>>,
+    socket: TcpStream,
     awaited: Awaited,
     /// The tick since which the operating system takes no more bytes, since the client does not read.
     blocked: Option<u32>,
-    requests: Vec<Arc<RequestState>>,
+    requests: Vec<Arc<Exchange>>,
     /// The end of its response may not be written yet.
-    last_request: Option<Arc<RequestState>>,
+    last_request: Option<Arc<Exchange>>,
     /// The number of requests so far.
     pub(super) total: u64,
     is_http2: bool,
 }
 
 /// What a connection without requests waits for, and since which tick.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 enum Awaited {
     /// The first byte of the first request.
     First(u32),
@@ -67,61 +68,14 @@ enum Awaited {
     Close,
 }
 
-/// A request in flight: from its head to the last byte of its response.
-#[derive(Default)]
-pub(super) struct RequestState {
-    pub(super) route: OnceLock<MatchedPath>,
-    /// The tick since which the client takes no more of the response; zero if it does.
-    pub(super) unread: AtomicU32,
-}
-
-/// What a client was too slow for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Overdue {
-    Head,
-    Idle,
-    Write,
-}
-
 impl Connection {
-    pub(super) fn new(
-        id: u64,
-        socket: TcpStream,
-        peer: SocketAddr,
-        listener: &Arc<Shared>,
-    ) -> (Self, oneshot::Receiver<()>) {
-        let (close, closing) = oneshot::channel();
-        let connection = Self {
-            id,
-            peer,
-            listener: Arc::clone(listener),
-            task: OnceLock::new(),
-            state: Mutex::new(State {
-                socket,
-                close: Some(close),
-                awaited: Awaited::First(listener.now()),
-                blocked: None,
-                requests: Vec::new(),
-                last_request: None,
-                total: 0,
-                is_http2: false,
-            }),
-        };
-        (connection, closing)
-    }
-
-    /// Serves the connection until one side ends it. After [`close`](Self::close), it answers the requests in
-    /// flight and those on their way.
-    pub(super) async fn run<H: Future>(
-        &self,
-        mut http: Pin<Box<H>>,
-        closing: oneshot::Receiver<()>,
-        shut_down: fn(Pin<&mut H>),
-    ) {
+    /// Serves the connection until one side ends it. After `close`, it answers the requests in flight and those
+    /// on their way.
+    pub(super) async fn run<H: Future>(&self, mut http: Pin<Box<H>>, shut_down: fn(Pin<&mut H>)) {
         tokio::select! {
             biased;
             _ = http.as_mut() => return,
-            _ = closing => {}
+            () = self.close.notified() => {}
         }
         let is_http2 = self.lock().is_http2;
         let patience = if is_http2 {
@@ -139,17 +93,10 @@ impl Connection {
         _ = http.await;
     }
 
-    /// Lets the connection end after the requests in flight.
-    pub(super) fn close(&self) {
-        let close = self.lock().close.take();
-        _ = close.map(|close| close.send(()));
-    }
-
-    /// Resets the connection.
+    /// Resets the connection, upgraded or not.
     pub(super) fn cut(&self) {
         let state = self.lock();
         _ = state.socket.set_zero_linger();
-        // The handler of an upgraded connection notices this.
         _ = SockRef::from(&state.socket).shutdown(Shutdown::Both);
         drop(state);
         self.abort();
@@ -161,51 +108,43 @@ impl Connection {
         }
     }
 
-    /// Whether the client was too slow for something.
-    pub(super) fn overdue(&self) -> Option<Overdue> {
-        let limits = &self.listener.limits;
-        let over = |since, limit| self.listener.is_over(since, limit);
-        let state = self.lock();
-        let requests = state.requests.iter();
-        let unread = requests.map(|request| request.unread.load(Relaxed));
-        let mut waits = unread.filter(|since| *since > 0).chain(state.blocked);
-        if waits.any(|since| over(since, limits.write_timeout)) {
-            return Some(Overdue::Write);
-        }
-        if state.in_flight() > 0 {
-            return None;
+    /// Ends the connection if its client was too slow for something.
+    pub(super) fn end_if_overdue(&self) {
+        let Registry { limits, counts, .. } = &*self.registry;
+        let is_over = |since, limit| self.registry.is_over(since, limit);
+        let mut state = self.lock();
+        let unread = state.requests.iter().map(|it| it.unread.load(Relaxed));
+        let mut unread = unread.filter(|since| *since > 0).chain(state.blocked);
+        if unread.any(|since| is_over(since, limits.write_timeout)) {
+            drop(state);
+            counts.slow_readers.fetch_add(1, Relaxed);
+            self.cut();
+            return;
         }
         match state.awaited {
-            Awaited::First(since) | Awaited::Head(since) => {
-                over(since, limits.header_timeout).then_some(Overdue::Head)
+            _ if state.in_flight() > 0 => {}
+            Awaited::Next(since) if is_over(since, limits.idle_timeout) => {
+                state.awaited = Awaited::Close;
+                counts.idle.fetch_add(1, Relaxed);
+                self.close.notify_one();
             }
-            Awaited::Next(since) => over(since, limits.idle_timeout).then_some(Overdue::Idle),
-            Awaited::Close => None,
-        }
-    }
-
-    /// Ends the connection of a client that was too slow.
-    pub(super) fn end(&self, overdue: Overdue) {
-        match overdue {
-            Overdue::Idle => {
-                self.lock().awaited = Awaited::Close;
-                self.close();
-            }
-            Overdue::Write => self.cut(),
-            Overdue::Head => {
-                let state = self.lock();
+            Awaited::First(since) | Awaited::Head(since)
+                if is_over(since, limits.header_timeout) =>
+            {
                 if matches!(state.awaited, Awaited::Head(_)) {
                     _ = state.socket.try_write(LATE_HEAD);
                 }
                 _ = SockRef::from(&state.socket).shutdown(Shutdown::Write);
                 drop(state);
+                counts.late_heads.fetch_add(1, Relaxed);
                 self.abort();
             }
+            _ => {}
         }
     }
 
-    pub(super) fn begin_request(&self, is_http2: bool) -> Arc<RequestState> {
-        let request = Arc::<RequestState>::default();
+    pub(super) fn begin_request(self: &Arc<Self>, is_http2: bool) -> Arc<Exchange> {
+        let request = Exchange::new(self.peer, Arc::downgrade(self));
         let mut state = self.lock();
         state.is_http2 = is_http2;
         state.total += 1;
@@ -213,26 +152,22 @@ impl Connection {
         request
     }
 
-    pub(super) fn end_request(&self, request: &Arc<RequestState>) {
+    pub(super) fn end_request(&self, request: &Arc<Exchange>) {
         let mut state = self.lock();
-        let mut requests = state.requests.iter();
-        if let Some(at) = requests.position(|other| Arc::ptr_eq(other, request)) {
-            state.last_request = Some(state.requests.swap_remove(at));
-        }
+        state.requests.retain(|other| !Arc::ptr_eq(other, request));
+        state.last_request = Some(Arc::clone(request));
         if state.requests.is_empty() {
-            state.awaited = Awaited::Next(self.listener.now());
+            state.awaited = Awaited::Next(self.registry.now());
         }
     }
 
     /// The routes of the requests in flight.
     pub(super) fn routes(&self) -> Vec<String> {
         let state = self.lock();
-        let unwritten = state.last_request.iter();
-        let unwritten = unwritten.filter(|_| state.requests.is_empty() && state.blocked.is_some());
+        let is_unwritten = state.requests.is_empty() && state.blocked.is_some();
+        let unwritten = state.last_request.iter().filter(|_| is_unwritten);
         let requests = state.requests.iter().chain(unwritten);
-        let routes = requests.map(|request| request.route.get());
-        let names = routes.map(|route| route.map_or("unmatched", MatchedPath::as_str));
-        names.map(str::to_owned).collect()
+        requests.map(|request| request.route().to_owned()).collect()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -247,7 +182,7 @@ impl State {
     }
 
     /// Notes that bytes have arrived. The time for a head counts from its first byte.
-    pub(super) fn received(&mut self, bytes: &[u8], now: u32) {
+    fn received(&mut self, bytes: &[u8], now: u32) {
         if self.is_http2 || !self.requests.is_empty() {
             return;
         }
@@ -262,13 +197,165 @@ impl State {
             awaited => awaited,
         };
     }
+}
 
-    /// Notes whether the operating system has taken bytes.
-    pub(super) fn wrote(&mut self, is_taken: bool, now: u32) {
-        self.blocked = if is_taken {
+tokio::task_local! {
+    static CURRENT: Arc<Exchange>;
+}
+
+/// The request that the current task answers. An extension of the request would cost an allocation.
+pub(crate) struct Exchange {
+    /// None in tests.
+    pub(super) connection: Weak<Connection>,
+    /// The other end of the connection.
+    pub(crate) peer: SocketAddr,
+    route: OnceLock<MatchedPath>,
+    /// The tick since which the client takes no more of the response; zero if it does.
+    pub(super) unread: AtomicU32,
+}
+
+impl Exchange {
+    fn new(peer: SocketAddr, connection: Weak<Connection>) -> Arc<Self> {
+        Arc::new(Self {
+            connection,
+            peer,
+            route: OnceLock::new(),
+            unread: AtomicU32::new(0),
+        })
+    }
+
+    /// A request without a connection.
+    #[cfg(test)]
+    pub(crate) fn with(peer: SocketAddr) -> Arc<Self> {
+        Self::new(peer, Weak::new())
+    }
+
+    /// Calls `at` with the current request. `None` if it came over no listener.
+    pub(crate) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(|exchange| at(exchange)).ok()
+    }
+
+    /// Runs `work` with this as the current request.
+    pub(crate) fn around<F: Future>(self: Arc<Self>, work: F) -> TaskLocalFuture<Arc<Self>, F> {
+        CURRENT.scope(self, work)
+    }
+
+    /// Names the request in the log of a stop that waits for it.
+    pub(crate) fn routed(&self, route: MatchedPath) {
+        _ = self.route.set(route);
+    }
+
+    fn route(&self) -> &str {
+        self.route.get().map_or("unmatched", MatchedPath::as_str)
+    }
+
+    /// Whether the deadline of a drain has ended the request.
+    pub(crate) fn is_cut(&self) -> bool {
+        let connection = self.connection.upgrade();
+        connection.is_some_and(|connection| connection.registry.is_cut.load(Relaxed))
+    }
+}
+
+/// The socket of a connection, as hyper or an upgraded protocol reads and writes it. The connection counts as open
+/// until this is dropped.
+pub(super) struct Stream {
+    pub(super) connection: Arc<Connection>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Stream {
+    pub(super) fn enter(
+        registry: &Arc<Registry>,
+        socket: TcpStream,
+        peer: SocketAddr,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let state = State {
+            socket,
+            awaited: Awaited::First(registry.now()),
+            blocked: None,
+            requests: Vec::new(),
+            last_request: None,
+            total: 0,
+            is_http2: false,
+        };
+        let id = registry.counts.accepted.fetch_add(1, Relaxed);
+        let connection = Arc::new(Connection {
+            id,
+            peer,
+            registry: Arc::clone(registry),
+            close: Notify::new(),
+            task: OnceLock::new(),
+            state: Mutex::new(state),
+        });
+        registry.open().insert(id, Arc::clone(&connection));
+        Self {
+            connection,
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let registry = &self.connection.registry;
+        let mut open = registry.open();
+        open.remove(&self.connection.id);
+        let requests = self.connection.lock().total;
+        registry.counts.requests.fetch_add(requests, Relaxed);
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let mut state = self.connection.lock();
+        let read = Pin::new(&mut state.socket).poll_read(context, buffer);
+        if let bytes @ [_, ..] = &buffer.filled()[before..] {
+            state.received(bytes, self.connection.registry.now());
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut state = self.connection.lock();
+        let written = Pin::new(&mut state.socket).poll_write_vectored(context, slices);
+        state.blocked = if written.is_ready() {
             None
         } else {
-            self.blocked.or(Some(now))
+            state.blocked.or(Some(self.connection.registry.now()))
         };
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// A socket has no buffer to flush.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection.lock().socket).poll_shutdown(context)
     }
 }

@@ -1,42 +1,34 @@
-//! One request and its response. The connection counts it as in flight until the response is written.
+//! Answers a request. The connection counts it as in flight until the response is written.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequestParts, MatchedPath};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use futures_util::FutureExt;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::task::futures::TaskLocalFuture;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
 
-use super::connection::{Connection, RequestState};
+use super::connection::{Connection, Exchange};
 
 /// Answers one request. Not an `async fn`, which holds the request twice.
 pub(super) fn answer(
-    routes: &Router,
     connection: &Arc<Connection>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
     let version = request.version();
+    let exchange = connection.begin_request(version == Version::HTTP_2);
     let in_flight = InFlight {
-        request: connection.begin_request(version == Version::HTTP_2),
         connection: Arc::clone(connection),
+        request: Arc::clone(&exchange),
         is_upgraded: false,
-    };
-    let exchange = Exchange {
-        request: Arc::clone(&in_flight.request),
-        peer: connection.peer,
-        connection: Some(Arc::clone(connection)),
     };
     // An empty body needs no allocation.
     let request = request.map(|body| {
@@ -46,7 +38,8 @@ pub(super) fn answer(
             Body::new(body)
         }
     });
-    let response = exchange.around(routes.clone().call(request));
+    let mut routes = connection.registry.routes.clone();
+    let response = exchange.around(routes.call(request));
     response.map(move |Ok(response)| Ok(prepare(response, version, in_flight)))
 }
 
@@ -57,17 +50,14 @@ fn prepare(
     mut in_flight: InFlight,
 ) -> Response<Answer> {
     in_flight.is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let listener = &in_flight.connection.listener;
-    let mut ending = None;
-    if !in_flight.is_upgraded {
-        if listener.is_closing.load(Ordering::Relaxed) && version < Version::HTTP_2 {
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(header::CONNECTION, close);
-        }
-        if is_event_stream(&response) {
-            ending = Some(Box::pin(listener.draining.clone().cancelled_owned()));
-        }
+    let registry = &in_flight.connection.registry;
+    let is_http1 = version < Version::HTTP_2 && !in_flight.is_upgraded;
+    if is_http1 && registry.is_closing.load(Relaxed) {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
     }
+    let ending = is_event_stream(&response);
+    let ending = ending.then(|| Box::pin(registry.draining.clone().cancelled_owned()));
     // An HTTP/2 client may have no room for the first frame. Over HTTP/1, the socket shows that.
     if version == Version::HTTP_2 {
         in_flight.set_waits_for_client(true);
@@ -81,69 +71,15 @@ fn prepare(
 
 /// Whether the response ends only when the client leaves.
 fn is_event_stream(response: &Response<Body>) -> bool {
-    if response.body().size_hint().exact().is_some() {
-        return false;
-    }
     let kind = response.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
-}
-
-tokio::task_local! {
-    static CURRENT: Exchange;
-}
-
-/// The request that the current task answers. An extension of the request would cost an allocation.
-pub(crate) struct Exchange {
-    /// `None` in tests.
-    connection: Option<Arc<Connection>>,
-    request: Arc<RequestState>,
-    peer: SocketAddr,
-}
-
-impl Exchange {
-    /// Calls `at` with the current request. `None` if it came over no listener.
-    pub(crate) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
-        CURRENT.try_with(at).ok()
-    }
-
-    /// Runs `work` with this as the current request.
-    pub(crate) fn around<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
-        CURRENT.scope(self, work)
-    }
-
-    /// Names the request in the log of a stop that waits for it.
-    pub(crate) fn routed(&self, route: MatchedPath) {
-        _ = self.request.route.set(route);
-    }
-
-    /// Whether the deadline of a drain has ended the request.
-    #[must_use]
-    pub(crate) fn is_cut(&self) -> bool {
-        let connection = self.connection.as_ref();
-        connection.is_some_and(|connection| connection.listener.is_cut.load(Ordering::Relaxed))
-    }
-
-    /// A request without a connection.
-    #[cfg(test)]
-    pub(crate) fn with(peer: SocketAddr) -> Self {
-        Self {
-            connection: None,
-            request: Arc::default(),
-            peer,
-        }
-    }
-
-    /// The address of the other end of the connection.
-    #[must_use]
-    pub(crate) fn peer(&self) -> SocketAddr {
-        self.peer
-    }
+    response.body().size_hint().exact().is_none()
+        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// The request is in flight until this is dropped.
 struct InFlight {
     connection: Arc<Connection>,
-    request: Arc<RequestState>,
+    request: Arc<Exchange>,
     /// The connection now belongs to this request, until its socket is closed.
     is_upgraded: bool,
 }
@@ -151,12 +87,9 @@ struct InFlight {
 impl InFlight {
     /// Sets whether the response waits for the client to read.
     fn set_waits_for_client(&self, waits: bool) {
-        let since = if waits {
-            self.connection.listener.now()
-        } else {
-            0
-        };
-        self.request.unread.store(since, Ordering::Relaxed);
+        let now = self.connection.registry.now();
+        let since = if waits { now } else { 0 };
+        self.request.unread.store(since, Relaxed);
     }
 }
 
@@ -224,11 +157,8 @@ impl<S: Sync> FromRequestParts<S> for Drain {
     type Rejection = Infallible;
 
     async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let draining = |exchange: &Exchange| {
-            let connection = exchange.connection.as_ref()?;
-            Some(Self(connection.listener.draining.clone()))
-        };
+        let connection = Exchange::look(|exchange| exchange.connection.upgrade()).flatten();
         // A request that came over no listener, as in a test, is never drained.
-        Ok(Exchange::look(draining).flatten().unwrap_or_default())
+        Ok(connection.map_or_else(Self::default, |it| Self(it.registry.draining.clone())))
     }
 }

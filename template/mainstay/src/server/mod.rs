@@ -8,38 +8,43 @@
 //!   half-open connections, and ends event streams. At its deadline, it closes all other connections by force,
 //!   upgraded ones included, and names their routes.
 //!
-//! `axum::serve` does not do this: it waits for a client with half a request for ever, and does not wait for
-//! upgraded connections. HTTP itself is left to hyper.
+//! `axum::serve` waits for a client with half a request for ever, and does not wait for upgraded connections. HTTP itself
+//! is left to hyper.
 
 mod accept;
 mod connection;
 mod exchange;
 mod limits;
-mod registry;
-mod shared;
 mod socket;
-mod stream;
 
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
+use serde::Serialize;
 use socket2::SockRef;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use connection::Exchange;
 pub use exchange::Drain;
-pub(crate) use exchange::Exchange;
 pub use limits::Limits;
-pub(crate) use registry::Traffic;
 pub(crate) use socket::room_for;
 pub use socket::{BindError, Bound, Sockets};
 
 use crate::telemetry::message;
-use accept::Acceptor;
-use registry::Registry;
+use connection::Connection;
+
+/// How long after the deadline of a drain connections that were cut may take to end.
+const CUT_TIME: Duration = Duration::from_millis(900);
 
 impl Bound {
     /// Serves these routes on the socket, from now on. [`Process::serve`](crate::Process::serve) does this, and
@@ -48,109 +53,223 @@ impl Bound {
     /// # Errors
     ///
     /// If the runtime cannot watch the socket.
-    pub fn serve(self, routes: Router, limits: &Limits) -> Result<Listener, BindError> {
+    pub fn serve(self, routes: Router, limits: &Limits) -> io::Result<Listener> {
         let (name, address, is_inherited) = (self.name, self.address, self.is_inherited);
         let socket = self.into_tcp_listener()?;
         // Responses are written whole. Connections inherit this option from the socket.
         _ = SockRef::from(&socket).set_tcp_nodelay(true);
-        let registry = Arc::new(Registry::new(limits.clone()));
-        let stop = CancellationToken::new();
-        let acceptor = Acceptor::new(name, is_inherited, routes, Arc::clone(&registry));
-        // `drain` awaits it.
-        #[expect(clippy::disallowed_methods)]
-        let task = tokio::spawn(acceptor.run(socket, stop.clone()));
-        tracing::info!(message = message::LISTENING, listener = name, %address);
-        Ok(Listener {
+        let registry = Arc::new(Registry {
             name,
-            address,
-            registry,
-            stop,
-            task: Mutex::new(Some(task)),
-        })
+            // Without this call, axum would build the layers again for each request.
+            routes: routes.with_state(()),
+            limits: limits.clone(),
+            permits: Arc::new(Semaphore::new(limits.max_connections)),
+            open: Mutex::default(),
+            ticks: AtomicU32::new(1),
+            stop: CancellationToken::new(),
+            draining: CancellationToken::new(),
+            is_closing: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
+            counts: Counts::default(),
+        });
+        // It ends before the drain begins.
+        #[expect(clippy::disallowed_methods)]
+        tokio::spawn(Arc::clone(&registry).accept(socket, is_inherited));
+        tracing::info!(message = message::LISTENING, listener = name, %address);
+        Ok(Listener { address, registry })
     }
 }
 
-/// A listener that accepts connections.
-#[derive(Debug)]
+/// A listener that accepts connections. All clones are the same.
+#[derive(Clone)]
 pub struct Listener {
-    name: &'static str,
     address: SocketAddr,
     registry: Arc<Registry>,
-    stop: CancellationToken,
-    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Listener {
-    /// The name of this listener.
+    /// The name in the log.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.name
+        self.registry.name
     }
 
-    /// The address of the listener.
+    /// The address, with the port that it has in fact.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Observes the listener without owning it.
-    pub(crate) fn watch(&self) -> Watch {
-        Watch(Arc::clone(&self.registry))
-    }
-
     /// From now on, each response asks the client to use another connection for its next request.
     pub(crate) fn announce_close(&self) {
-        self.registry
-            .shared
-            .is_closing
-            .store(true, Ordering::Relaxed);
+        self.registry.is_closing.store(true, Relaxed);
     }
 
     /// Accepts no more connections, and waits for the requests in flight until the deadline. Returns a
     /// description of the connections that it had to close by force, with their routes.
     pub async fn drain(&self, deadline: Instant) -> Option<String> {
+        let registry = &self.registry;
+        self.announce_close();
+        registry.stop.cancel();
         // The socket closes first: clients that reconnect reach another process.
-        self.stop.cancel();
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(task) = task {
-            _ = task.await;
+        registry.draining.cancelled().await;
+        for connection in registry.connections() {
+            connection.close.notify_one();
         }
-        self.registry.drain();
         let is_empty = tokio::select! {
-            is_empty = self.registry.emptied_by(deadline) => is_empty,
-            never = self.registry.enforce_deadlines() => match never {},
+            is_empty = registry.is_empty_by(deadline) => is_empty,
+            never = registry.enforce_deadlines() => match never {},
         };
         if is_empty {
             return None;
         }
-        let (connections, routes) = (self.registry.open(), self.registry.routes());
-        self.registry.cut(deadline).await;
-        let plural = if connections == 1 { "" } else { "s" };
-        let cut = format!("{connections} {} connection{plural}", self.name);
+        let (routes, connections) = (self.routes_in_flight(), registry.connections());
+        registry.is_cut.store(true, Relaxed);
+        for connection in &connections {
+            connection.cut();
+        }
+        // Each request logs its event. A handler that blocks its thread does not end.
+        registry.is_empty_by(deadline + CUT_TIME).await;
+        let plural = if connections.len() == 1 { "" } else { "s" };
+        let cut = format!("{} {} connection{plural}", connections.len(), self.name());
         if routes.is_empty() {
             return Some(cut);
         }
         Some(format!("{cut} ({})", routes.join("; ")))
     }
-}
 
-/// Observes a listener.
-#[derive(Debug, Clone)]
-pub(crate) struct Watch(Arc<Registry>);
-
-impl Watch {
-    /// The traffic so far.
-    pub(crate) fn numbers(&self) -> Traffic {
-        self.0.traffic()
+    /// The routes of the requests in flight, with their numbers.
+    pub(crate) fn routes_in_flight(&self) -> Vec<String> {
+        let mut routes = BTreeMap::<_, usize>::new();
+        for connection in self.registry.connections() {
+            for route in connection.routes() {
+                *routes.entry(route).or_default() += 1;
+            }
+        }
+        let named = routes.into_iter().map(|(route, count)| match count {
+            1 => route,
+            _ => format!("{route} ×{count}"),
+        });
+        named.collect()
     }
 
-    /// The routes of the requests in flight.
-    pub(crate) fn busy(&self) -> Vec<String> {
-        self.0.routes()
+    pub(crate) fn add_to(&self, traffic: &mut Traffic) {
+        let Registry { counts, .. } = &*self.registry;
+        traffic.late_heads += counts.late_heads.load(Relaxed);
+        traffic.idle += counts.idle.load(Relaxed);
+        traffic.slow_readers += counts.slow_readers.load(Relaxed);
+        traffic.accepted += counts.accepted.load(Relaxed);
+        let open = self.registry.open();
+        traffic.requests += counts.requests.load(Relaxed);
+        traffic.connections += open.len();
+        for connection in open.values() {
+            let state = connection.lock();
+            traffic.requests += state.total;
+            traffic.in_flight += state.in_flight();
+        }
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listener({} on {})", self.name(), self.address)
+    }
+}
+
+/// The traffic of a listener, or of all: its open connections, its requests in flight, and its totals so far, among them
+/// the connections that were closed, by reason.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Traffic {
+    pub(crate) connections: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) accepted: u64,
+    pub(crate) requests: u64,
+    pub(crate) late_heads: u64,
+    pub(crate) idle: u64,
+    pub(crate) slow_readers: u64,
+}
+
+/// What a listener shares with its connections.
+///
+/// A sweep over all connections enforces the deadlines, exact to a tick. So a request costs neither a timer nor a look at
+/// the clock, and a connection cannot stay in a state without a timer.
+struct Registry {
+    name: &'static str,
+    routes: Router,
+    limits: Limits,
+    /// Each open connection holds one.
+    permits: Arc<Semaphore>,
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    /// The number of sweeps so far: the clock of the deadlines.
+    ticks: AtomicU32,
+    /// Cancelled to accept no more connections.
+    stop: CancellationToken,
+    /// Cancelled when the socket is closed: the drain begins.
+    draining: CancellationToken,
+    /// Whether responses carry `Connection: close`.
+    is_closing: AtomicBool,
+    /// Whether the deadline of the drain has passed.
+    is_cut: AtomicBool,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    accepted: AtomicU64,
+    /// The requests of closed connections. Each open one counts its own, so that threads do not write to one
+    /// place with every request.
+    requests: AtomicU64,
+    late_heads: AtomicU64,
+    idle: AtomicU64,
+    slow_readers: AtomicU64,
+}
+
+impl Registry {
+    fn now(&self) -> u32 {
+        self.ticks.load(Relaxed)
+    }
+
+    /// Whether the time since a tick exceeds a limit.
+    fn is_over(&self, since: u32, limit: Duration) -> bool {
+        let ticks = self.now().wrapping_sub(since);
+        // The first of them may have come at once.
+        self.tick() * ticks.saturating_sub(1) >= limit
+    }
+
+    /// The time between two sweeps: a tenth of the shortest deadline, within reason.
+    fn tick(&self) -> Duration {
+        let limits = &self.limits;
+        let shortest = limits.header_timeout.min(limits.idle_timeout);
+        let tick = shortest.min(limits.write_timeout) / 10;
+        tick.clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+
+    /// Ends the connections that are overdue, for ever.
+    async fn enforce_deadlines(&self) -> Infallible {
+        let mut sweep = interval(self.tick());
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            sweep.tick().await;
+            self.ticks.fetch_add(1, Relaxed);
+            for connection in self.connections() {
+                connection.end_if_overdue();
+            }
+        }
+    }
+
+    /// Whether the last connection has ended by the deadline.
+    async fn is_empty_by(&self, deadline: Instant) -> bool {
+        let all = u32::try_from(self.limits.max_connections).unwrap_or(u32::MAX);
+        let empty = self.permits.acquire_many(all);
+        timeout_at(deadline, empty).await.is_ok()
+    }
+
+    fn connections(&self) -> Vec<Arc<Connection>> {
+        self.open().values().cloned().collect()
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

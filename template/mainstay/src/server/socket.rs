@@ -1,34 +1,19 @@
 //! The sockets of listeners: bound here, or inherited by socket activation.
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::SockRef;
 
 /// Why a listener has no socket.
 #[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// The operating system refuses the address.
-    #[error("the {listener} listener cannot bind {address} ({listener}.listen): {cause}")]
-    Bind {
-        /// The name of the listener.
-        listener: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// The error of the operating system.
-        cause: io::Error,
-    },
-    /// The inherited socket is not a listening TCP socket.
-    #[error("the {listener} listener was handed a socket that it cannot use: {cause}")]
-    Inherited {
-        /// The name of the listener.
-        listener: &'static str,
-        /// The error of the operating system.
-        cause: io::Error,
-    },
+#[error("the {listener} listener cannot bind {address} ({listener}.listen): {cause}")]
+pub struct BindError {
+    listener: &'static str,
+    address: SocketAddr,
+    cause: io::Error,
 }
 
 /// A bound socket that does not accept yet.
@@ -52,20 +37,16 @@ impl Bound {
     /// # Errors
     ///
     /// If the runtime cannot watch the socket.
-    pub fn into_tcp_listener(self) -> Result<tokio::net::TcpListener, BindError> {
-        tokio::net::TcpListener::from_std(self.socket).map_err(|cause| BindError::Bind {
-            listener: self.name,
-            address: self.address,
-            cause,
-        })
+    pub fn into_tcp_listener(self) -> io::Result<tokio::net::TcpListener> {
+        tokio::net::TcpListener::from_std(self.socket)
     }
 }
 
 /// The sockets of a process, new or inherited.
 ///
-/// systemd, or another supervisor with its protocol (`LISTEN_FDS`), may pass sockets, by the names of the
-/// listeners (`FileDescriptorName=`) or in their order. Such a socket outlives the process, so that a restart
-/// refuses no connection.
+/// systemd may pass sockets (`LISTEN_FDS`), by the names of the listeners (`FileDescriptorName=`) or in their order.
+/// Such a socket outlives the process, so that a restart refuses no connection.
+#[expect(missing_debug_implementations, reason = "`ListenFd` has none")]
 pub struct Sockets {
     inherited: ListenFd,
     /// The listener of each inherited socket.
@@ -73,8 +54,7 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Takes the sockets that the process inherited. `listeners` are the names of all listeners, in the order of
-    /// sockets without names.
+    /// Takes the sockets that the process inherited. `listeners` is the order of sockets without names.
     #[must_use]
     pub fn from_env(listeners: &[&'static str]) -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -97,58 +77,29 @@ impl Sockets {
     ///
     /// If the address is in use, not of this machine, or not allowed.
     pub fn take(&mut self, name: &'static str, address: SocketAddr) -> Result<Bound, BindError> {
-        let bound = |socket: TcpListener, is_inherited| {
-            Ok(Bound {
-                name,
-                address: socket.local_addr()?,
-                is_inherited,
-                socket,
-            })
-        };
-        let at = self.order.iter().position(|listener| *listener == name);
-        let inherited = at.map_or(Ok(None), |at| self.inherited.take_tcp_listener(at));
-        let inherited = inherited.and_then(|socket| {
-            let Some(socket) = socket else {
-                return Ok(None);
-            };
-            socket.set_nonblocking(true)?;
-            bound(socket, true).map(Some)
-        });
-        let inherited = inherited.map_err(|cause| BindError::Inherited {
-            listener: name,
-            cause,
-        })?;
-        if let Some(inherited) = inherited {
-            return Ok(inherited);
-        }
-        let new = bind(address).and_then(|socket| bound(socket, false));
-        new.map_err(|cause| BindError::Bind {
+        self.open(name, address).map_err(|cause| BindError {
             listener: name,
             address,
             cause,
         })
     }
-}
 
-impl fmt::Debug for Sockets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sockets")
-            .field("order", &self.order)
-            .finish_non_exhaustive()
+    #[expect(clippy::disallowed_methods, reason = "it becomes non-blocking")]
+    fn open(&mut self, name: &'static str, address: SocketAddr) -> io::Result<Bound> {
+        let at = self.order.iter().position(|listener| *listener == name);
+        let inherited = at.map_or(Ok(None), |at| self.inherited.take_tcp_listener(at))?;
+        let is_inherited = inherited.is_some();
+        let socket = inherited.map_or_else(|| TcpListener::bind(address), Ok)?;
+        socket.set_nonblocking(true)?;
+        // More connections may wait to be accepted than the 128 of std, as far as the operating system allows.
+        SockRef::from(&socket).listen(4096)?;
+        Ok(Bound {
+            name,
+            address: socket.local_addr()?,
+            is_inherited,
+            socket,
+        })
     }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    /// Connections that wait to be accepted, as far as the operating system allows.
-    const BACKLOG: i32 = 4096;
-    let domain = Domain::for_address(address);
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    // A restart need not wait for the connections of the process before.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// Raises the limit on open files to its maximum, and returns how many of these connections fit below it beside
@@ -157,25 +108,20 @@ pub(crate) fn room_for(connections: usize, others: usize) -> usize {
     /// Files of every process: the operator's connections, the log, the runtime, and some in reserve.
     const OWN_FILES: usize = 128;
     let limit = getrlimit(Resource::Nofile);
-    let maximum = Rlimit {
+    let raised = Rlimit {
         current: limit.maximum,
-        maximum: limit.maximum,
+        ..limit
     };
-    let limit = match setrlimit(Resource::Nofile, maximum) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
-        return connections;
-    };
+    _ = setrlimit(Resource::Nofile, raised);
+    let limit = getrlimit(Resource::Nofile).current;
+    let limit = limit.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX));
     let room = limit.saturating_sub(OWN_FILES + others).max(1);
-    if room >= connections {
-        return connections;
+    if room < connections {
+        tracing::warn!(
+            limit,
+            connections = room,
+            "http.max_connections is beyond the limit on open files (LimitNOFILE, ulimit -n)"
+        );
     }
-    tracing::warn!(
-        limit,
-        connections = room,
-        "http.max_connections is beyond the limit on open files (LimitNOFILE, ulimit -n)"
-    );
-    room
+    room.min(connections)
 }

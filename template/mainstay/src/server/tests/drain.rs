@@ -20,7 +20,7 @@ async fn begin(
     let registry = Arc::clone(&listener.registry);
     #[expect(clippy::disallowed_methods, reason = "awaited by the test")]
     let draining = tokio::spawn(drain(listener, within));
-    timeout(PATIENCE, registry.shared.draining.cancelled())
+    timeout(PATIENCE, registry.draining.cancelled())
         .await
         .unwrap();
     async { draining.await.unwrap() }
@@ -155,39 +155,15 @@ async fn drain_ends_event_streams() {
 
 #[tokio::test]
 async fn drain_notifies_and_awaits_upgraded_connections() {
-    let gate = Gate::default();
-    let listener = serve(&PATIENT, &gate);
+    let listener = serve(&PATIENT, &Gate::default());
     let mut client = Client::asks(&listener, "/upgrade").await;
     client.until("hello").await;
-    let watch = listener.watch();
-    let drained = begin(listener, PATIENCE).await;
+    let drained = begin(listener.clone(), PATIENCE).await;
 
     client.until("goodbye").await;
 
-    assert_eq!(
-        watch.busy(),
-        ["/upgrade"],
-        "it counts until its socket is closed"
-    );
+    // It counts until its socket is closed.
+    assert_eq!(listener.routes_in_flight(), ["/upgrade"]);
     drop(client);
     assert_eq!(drained.await.0, None);
-}
-
-#[tokio::test]
-async fn announced_close_is_in_every_response() {
-    let listener = serve(&PATIENT, &Gate::default());
-    let mut client = Client::asks(&listener, "/quick").await;
-    assert!(!client.until("quick").await.contains("connection: close"));
-
-    listener.announce_close();
-
-    client.ask("/quick").await;
-    let answer = client.rest().await;
-    assert!(
-        answer.contains("connection: close") && answer.ends_with("quick"),
-        "{answer}"
-    );
-    // New connections are still accepted.
-    let mut client = Client::asks(&listener, "/quick").await;
-    assert!(client.rest().await.contains("connection: close"));
 }

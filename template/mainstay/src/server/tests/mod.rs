@@ -5,19 +5,17 @@ mod limits;
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http_body::Frame;
+use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
@@ -39,7 +37,7 @@ const PATIENT: Limits = Limits {
 /// Opened by a test to let handlers go on.
 type Gate = Arc<Notify>;
 
-/// A listener with routes of all kinds. `/gated` and `/upgrade` wait for the gate.
+/// A listener with routes of all kinds. `/gated` waits for the gate.
 fn serve(limits: &Limits, gate: &Gate) -> Listener {
     let routes = Router::new()
         .route("/quick", get(async || "quick"))
@@ -71,27 +69,13 @@ async fn gated(State(gate): State<Gate>) -> &'static str {
 
 /// One event, and then silence.
 async fn events() -> impl IntoResponse {
-    struct Events(Option<&'static str>);
-
-    impl http_body::Body for Events {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            let event = self.0.take().map(|event| Frame::data(event.into()));
-            event.map_or(Poll::Pending, |event| Poll::Ready(Some(Ok(event))))
-        }
-    }
-
-    let body = Body::new(Events(Some("data: one\n\n")));
+    let event = stream::once(async { Ok::<_, Infallible>("data: one\n\n") });
+    let body = Body::from_stream(event.chain(stream::pending()));
     ([(header::CONTENT_TYPE, "text/event-stream")], body)
 }
 
-/// Upgrades to a protocol that sends `goodbye` when the drain begins, and closes when the gate opens.
-async fn upgrade(drain: Drain, State(gate): State<Gate>, request: Request) -> impl IntoResponse {
+/// Upgrades to a protocol that sends `goodbye` when the drain begins, and closes when its client does.
+async fn upgrade(drain: Drain, request: Request) -> impl IntoResponse {
     #[expect(clippy::disallowed_methods, reason = "as libraries for WebSockets do")]
     tokio::spawn(async move {
         let upgraded = hyper::upgrade::on(request).await.unwrap();
@@ -99,20 +83,11 @@ async fn upgrade(drain: Drain, State(gate): State<Gate>, request: Request) -> im
         upgraded.write_all(b"hello").await.unwrap();
         drain.begun().await;
         upgraded.write_all(b"goodbye").await.unwrap();
-        let mut end = [0];
-        tokio::select! {
-            _ = upgraded.read(&mut end) => {}
-            () = gate.notified() => {}
-        }
+        _ = upgraded.read(&mut [0]).await;
     });
-    (
-        StatusCode::SWITCHING_PROTOCOLS,
-        [(header::CONNECTION, "upgrade"), (header::UPGRADE, "own")],
-    )
+    let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, "own")];
+    (StatusCode::SWITCHING_PROTOCOLS, headers)
 }
-
-const UPGRADE: [(HeaderName, &str); 2] =
-    [(header::CONNECTION, "upgrade"), (header::UPGRADE, "own")];
 
 /// A client that sends only what a test sends.
 struct Client(TcpStream);
@@ -137,11 +112,9 @@ impl Client {
     }
 
     async fn ask(&mut self, path: &str) {
-        let [connection, upgrade] = UPGRADE.map(|(name, value)| format!("{name}: {value}\r\n"));
-        let upgrade = if path == "/upgrade" {
-            connection + &upgrade
-        } else {
-            String::new()
+        let upgrade = match path {
+            "/upgrade" => "connection: upgrade\r\nupgrade: own\r\n",
+            _ => "",
         };
         let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\n{upgrade}\r\n");
         self.write(&request).await;
@@ -180,12 +153,17 @@ impl Client {
     }
 }
 
+fn traffic(listener: &Listener) -> Traffic {
+    let mut traffic = Traffic::default();
+    listener.add_to(&mut traffic);
+    traffic
+}
+
 /// Waits until the traffic of the listener fulfils a condition.
 async fn until(listener: &Listener, holds: impl Fn(&Traffic) -> bool) -> Traffic {
-    let watch = listener.watch();
     let wait = async {
         loop {
-            let traffic = watch.numbers();
+            let traffic = traffic(listener);
             if holds(&traffic) {
                 return traffic;
             }
@@ -193,5 +171,5 @@ async fn until(listener: &Listener, holds: impl Fn(&Traffic) -> bool) -> Traffic
         }
     };
     let waited = timeout(PATIENCE, wait).await;
-    waited.unwrap_or_else(|_| panic!("condition never fulfilled: {:?}", watch.numbers()))
+    waited.unwrap_or_else(|_| panic!("condition never fulfilled: {:?}", traffic(listener)))
 }
