@@ -4,24 +4,15 @@ use std::sync::atomic::Ordering;
 
 use crate::metrics::catalog;
 use crate::metrics::text::Text;
-use crate::telemetry::otlp;
+use crate::telemetry::otlp::{EXPORTS_FAILED, EXPORTS_TAKEN, SPANS_LOST, SPANS_SENT};
 
 pub(super) fn write(text: &mut Text) {
-    let counts = otlp::counts();
     let mut exports = text.family(&catalog::OTLP_EXPORTS);
-    if let Some(counts) = counts {
-        exports.sample(
-            &["traces", "taken"],
-            counts.exports_taken.load(Ordering::Relaxed),
-        );
-        exports.sample(
-            &["traces", "failed"],
-            counts.exports_failed.load(Ordering::Relaxed),
-        );
+    for (outcome, count) in [("taken", &EXPORTS_TAKEN), ("failed", &EXPORTS_FAILED)] {
+        exports.sample(&["traces", outcome], count.load(Ordering::Relaxed));
     }
     let mut spans = text.family(&catalog::OTLP_SPANS);
-    if let Some(counts) = counts {
-        spans.sample(&["sent"], counts.spans_sent.load(Ordering::Relaxed));
-        spans.sample(&["lost"], counts.spans_lost.load(Ordering::Relaxed));
+    for (outcome, count) in [("sent", &SPANS_SENT), ("lost", &SPANS_LOST)] {
+        spans.sample(&[outcome], count.load(Ordering::Relaxed));
     }
 }
