@@ -44,10 +44,9 @@ impl Totals {
     /// The histogram of waits.
     pub(crate) fn wait_counts(&self) -> Counts {
         let bounds = BOUNDS_US.into_iter().map(Duration::from_micros);
-        let bounds = bounds.map(|bound| bound.as_secs_f64());
         Counts {
-            buckets: bounds.zip(self.acquired).collect(),
-            overflow: self.acquired[BOUNDS_US.len()],
+            bounds: bounds.map(|bound| bound.as_secs_f64()).collect(),
+            counts: self.acquired.into(),
             sum: Duration::from_micros(self.waited_us).as_secs_f64(),
         }
     }

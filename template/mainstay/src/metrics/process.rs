@@ -31,56 +31,38 @@ pub(super) fn write_runtime(runtime: &Handle, text: &mut Text) {
 }
 
 pub(super) fn write(text: &mut Text) {
-    let usage = Usage::read();
-    let usage = usage.as_ref();
-    text.maybe(&catalog::PROCESS_MEMORY, usage.map(|usage| usage.memory));
+    let read = |file| fs::read_to_string(file).unwrap_or_default();
+    let (process, machine) = (read("/proc/self/stat"), read("/proc/stat"));
+    // The second field is the name of the program in parentheses, which may contain spaces.
+    let fields = process.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<_> = fields.split_ascii_whitespace().collect();
+    // Numbered as in proc_pid_stat(5), where the first of these is 3.
+    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+    let pages = field(24);
+    text.maybe(
+        &catalog::PROCESS_MEMORY,
+        pages.map(|pages| pages.saturating_mul(page_size() as u64)),
+    );
     // The listing itself has one of these files open.
     let files = fs::read_dir("/proc/self/fd").ok();
-    text.maybe(
-        &catalog::PROCESS_FILES,
-        files.map(|files| files.count().saturating_sub(1)),
-    );
-    text.maybe(
-        &catalog::PROCESS_MAX_FILES,
-        getrlimit(Resource::Nofile).current,
-    );
-    text.maybe(&catalog::PROCESS_CPU, usage.map(|usage| usage.cpu));
-    text.maybe(&catalog::PROCESS_START, usage.and_then(|usage| usage.start));
+    let files = files.map(|files| files.count().saturating_sub(1));
+    text.maybe(&catalog::PROCESS_FILES, files);
+    let max_files = getrlimit(Resource::Nofile).current;
+    text.maybe(&catalog::PROCESS_MAX_FILES, max_files);
+    let cpu = field(14).zip(field(15));
+    let cpu = cpu.map(|(user, kernel)| seconds(user.saturating_add(kernel)));
+    text.maybe(&catalog::PROCESS_CPU, cpu);
+    let mut boot = machine
+        .lines()
+        .filter_map(|line| line.strip_prefix("btime "));
+    let boot = boot.next().and_then(|boot| boot.trim().parse::<f64>().ok());
+    let start = boot.zip(field(22));
+    let start = start.map(|(boot, since)| boot + seconds(since));
+    text.maybe(&catalog::PROCESS_START, start);
     text.value(&catalog::LOG_LINES_LOST, lost_lines());
     let info = BuildInfo::current();
     text.family(&catalog::BUILD_INFO)
         .sample(&[info.version, info.commit, info.profile], 1);
-}
-
-struct Usage {
-    /// In bytes.
-    memory: u64,
-    /// In seconds.
-    cpu: f64,
-    /// In seconds since 1970.
-    start: Option<f64>,
-}
-
-impl Usage {
-    fn read() -> Option<Self> {
-        let process = fs::read_to_string("/proc/self/stat").ok()?;
-        // The second field is the name of the program in parentheses, which may contain spaces.
-        let (_, fields) = process.rsplit_once(')')?;
-        let fields: Vec<_> = fields.split_ascii_whitespace().collect();
-        // Numbered as in proc_pid_stat(5), where the first of these is 3.
-        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-        let since_boot = seconds(field(22)?);
-        let machine = fs::read_to_string("/proc/stat").ok();
-        let boot = machine.as_deref().and_then(|machine| {
-            let boot = machine.lines().find_map(|line| line.strip_prefix("btime "));
-            boot?.trim().parse::<f64>().ok()
-        });
-        Some(Self {
-            memory: field(24)?.saturating_mul(u64::try_from(page_size()).ok()?),
-            cpu: seconds(field(14)?.saturating_add(field(15)?)),
-            start: boot.map(|boot| boot + since_boot),
-        })
-    }
 }
 
 #[expect(
@@ -93,21 +75,16 @@ fn seconds(ticks: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-    use std::time::{Duration, Instant, SystemTime};
+    use std::time::SystemTime;
 
     use super::*;
     use crate::testing::Exposition;
 
-    fn page() -> Exposition {
-        let mut text = Text::default();
-        write(&mut text);
-        Exposition::read(&text.into_string())
-    }
-
     #[test]
     fn usage_of_the_process_is_plausible() {
-        let page = page();
+        let mut text = Text::default();
+        write(&mut text);
+        let page = Exposition::read(&text.into_string());
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
         let age = now - page.value("process_start_time_seconds");
         assert!(age.abs() < 600.0, "it began {age} seconds ago");
@@ -116,25 +93,7 @@ mod tests {
         let files = page.value("process_open_fds");
         assert!((3.0..1000.0).contains(&files), "{files} files");
         assert!(page.value("process_max_fds") >= files);
-    }
-
-    #[test]
-    fn cpu_time_grows_with_work_and_no_faster_than_time() {
-        const PATIENCE: Duration = Duration::from_mins(1);
-        /// Ten of the ticks that it is counted in.
-        const WORK: f64 = 0.1;
-        let used = || page().value("process_cpu_seconds_total");
-        let (began, before) = (Instant::now(), used());
-
-        let mut after = before;
-        while after < before + WORK {
-            assert!(began.elapsed() < PATIENCE, "{before}, and then {after}");
-            after = used();
-        }
-
-        let processors = thread::available_parallelism().unwrap().get() + 1;
-        let most = began.elapsed() * u32::try_from(processors).unwrap();
-        let grown = after - before;
-        assert!(grown <= most.as_secs_f64(), "{grown} of {most:?}");
+        let cpu = page.value("process_cpu_seconds_total");
+        assert!((0.0..600.0).contains(&cpu), "{cpu} seconds");
     }
 }
