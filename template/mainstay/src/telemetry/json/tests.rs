@@ -178,28 +178,6 @@ fn error_is_logged_with_its_sources() {
 }
 
 #[test]
-fn value_that_panics_in_display_breaks_no_line() {
-    struct Panics;
-    impl fmt::Display for Panics {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("half a ")?;
-            panic!("no words")
-        }
-    }
-
-    let text = text(|| {
-        info!("before");
-        let panics = || info!(value = %Panics, "lost");
-        std::panic::catch_unwind(panics).unwrap_err();
-        info!("after");
-    });
-
-    let events = parsed(&text);
-    let messages: Vec<_> = events.iter().map(|event| &event["message"]).collect();
-    assert_eq!(messages, ["before", "after"]);
-}
-
-#[test]
 fn event_has_fields_of_its_spans_innermost_first_and_once() {
     let line = line(|| {
         let outer = info_span!("outer", method = "GET", status = Empty, number = 1);

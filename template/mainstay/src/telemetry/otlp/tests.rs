@@ -127,41 +127,6 @@ fn span_of_another_task_belongs_to_the_carried_request() {
 }
 
 #[test]
-fn spans_without_a_sampled_request_are_not_recorded() {
-    let (context, trace) = sampled();
-    let unsampled = Context {
-        trace: Some(Arc::new(Trace::clone(&trace).with_sampling(false))),
-        ..context
-    };
-    let spans = spans(|| {
-        drop(info_span!("of no request"));
-        unsampled.sync_scope(|| {
-            let _request = span!(Level::ERROR, REQUEST, method = "GET").entered();
-            drop(info_span!("inside"));
-        });
-    });
-
-    assert!(spans.is_empty(), "{spans:?}");
-}
-
-#[test]
-fn sent_headers_name_the_exported_span() {
-    _ = EXPORTED_SPAN.set(spans::current_span);
-    let (context, _) = sampled();
-    let mut sent = Vec::new();
-    let spans = spans(|| {
-        context.sync_scope(|| {
-            let _inside = info_span!("call").entered();
-            sent = Context::trace_headers();
-        });
-    });
-
-    let next = Trace::parse(sent[0].1.as_bytes()).unwrap();
-    let call = spans[0].span_context.span_id();
-    assert_eq!(next.parent().map(SpanId::from), Some(call));
-}
-
-#[test]
 fn spans_have_a_limited_size_and_number() {
     let (context, _) = sampled();
     let long = "ä".repeat(LONGEST);
@@ -252,70 +217,5 @@ fn header_hides_its_value() {
     for refused in ["x-api-key", "a b=1", "a=line\nbreak", &shown] {
         let header: Option<Header> = Setting::parse(&refused.into());
         assert!(header.is_none(), "{refused}");
-    }
-}
-
-/// An export to this endpoint.
-fn export_to(endpoint: &str) -> Export {
-    let reference = Reference::new(&[SETTINGS]);
-    let mut sources = with_endpoint(endpoint);
-    let headers = (
-        "APP__OTLP__HEADERS".into(),
-        "x-api-key=for-the-collector".into(),
-    );
-    sources.environment.push(headers);
-    let loaded = load::<Settings>(&reference, &sources).unwrap();
-    Export::new(&loaded.settings.0)
-}
-
-fn record_request(export: &Export) {
-    let (context, _) = sampled();
-    under(export.layer().unwrap(), || {
-        context.sync_scope(|| {
-            drop(span!(Level::ERROR, REQUEST, method = "GET", route = "/a").entered());
-        });
-    });
-}
-
-#[tokio::test]
-async fn close_sends_the_queued_spans() {
-    let (sender, mut received) = mpsc::unbounded_channel();
-    let collector =
-        axum::Router::new().fallback(async move |request: Request<axum::body::Body>| {
-            let (head, body) = request.into_parts();
-            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-            sender.send((head, body)).unwrap();
-        });
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    let export = export_to(&format!("http://{address}/otlp"));
-    record_request(&export);
-
-    tokio::select! {
-        _ = axum::serve(socket, collector) => {}
-        ((), ()) = async {
-            tokio::join!(export.clone().run(), export.close(Duration::from_secs(30)))
-        } => {}
-    }
-
-    let (head, body) = received.try_recv().unwrap();
-    assert_eq!(head.uri, "/otlp/v1/traces");
-    assert_eq!(head.headers["content-type"], "application/x-protobuf");
-    assert_eq!(head.headers["x-api-key"], "for-the-collector");
-    assert!(String::from_utf8_lossy(&body).contains("GET /a"));
-    assert!(received.try_recv().is_err());
-}
-
-#[tokio::test]
-async fn close_gives_up_on_a_stalled_collector() {
-    // Its connections are accepted by the system, and never answered.
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let export = export_to(&format!("http://{}", socket.local_addr().unwrap()));
-    record_request(&export);
-    let limit = Duration::from_millis(100);
-
-    tokio::select! {
-        () = export.clone().run() => panic!("the collector does not answer"),
-        () = export.close(limit) => {}
     }
 }
