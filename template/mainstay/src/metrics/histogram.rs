@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{GaugeFn, HistogramFn};
 
-use super::text::Counts;
+use super::text::Buckets;
 
 /// The bounds of durations, in seconds: from half a millisecond to the default of `http.request_timeout`.
 const DURATIONS: &[f64] = &[
@@ -46,9 +46,9 @@ impl Histogram {
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Buckets {
         let counts = self.counts.iter();
-        Counts {
+        Buckets {
             bounds: self.bounds.into(),
             counts: counts.map(|it| it.load(Ordering::Relaxed)).collect(),
             sum: f64::from_bits(self.sum.load(Ordering::Relaxed)),

@@ -75,12 +75,6 @@ pub(crate) struct Ended<'a> {
 pub(crate) struct InFlight(Recorder);
 
 impl Recorder {
-    /// A recorder that belongs to no process, for a test.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::of(Registry::default())
-    }
-
     pub(super) fn of(registry: Registry) -> Self {
         for family in [catalog::REQUEST_DURATION].iter().chain(&BODIES) {
             registry.describe(family.name.into(), family.help.into());
@@ -176,8 +170,9 @@ impl Series {
     }
 }
 
+/// A recorder that belongs to no process, for a test.
 impl Default for Recorder {
     fn default() -> Self {
-        Self::new()
+        Self::of(Registry::default())
     }
 }

@@ -17,7 +17,7 @@ use super::catalog::{BUILD_INFO, POOL_WAIT};
 use super::histogram::Histogram;
 use super::http::{Ended, Recorder};
 use super::registry::Registry;
-use super::text::{Counts, Text};
+use super::text::{Buckets, Text};
 use crate::edge;
 use crate::testing::Exposition;
 
@@ -215,7 +215,7 @@ fn label_values_are_escaped() {
     let strange = "a\"quote\", a \\ and\na line{le=\"1\"}";
     let mut text = Text::default();
     text.family(&BUILD_INFO).sample(&[strange, "", "ü"], 1);
-    let counts = Counts {
+    let counts = Buckets {
         bounds: vec![0.5],
         counts: vec![1, 2],
         sum: 7.5,

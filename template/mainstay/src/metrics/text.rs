@@ -8,9 +8,9 @@ use super::catalog::Family;
 #[derive(Debug, Default)]
 pub(crate) struct Text(String);
 
-/// The counts of a histogram.
+/// The buckets of a histogram.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Counts {
+pub(crate) struct Buckets {
     /// The upper bounds of the buckets.
     pub(crate) bounds: Vec<f64>,
     /// How many values are in each bucket alone, and at last, how many exceed the last bound.
@@ -75,7 +75,7 @@ impl Text {
         _ = writeln!(self.0, "{}{labels} {value}", legal(name));
     }
 
-    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], counts: &Counts) {
+    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], counts: &Buckets) {
         let bounds = counts.bounds.iter().map(f64::to_string);
         let bounds = bounds.chain(["+Inf".to_owned()]);
         let mut total = 0;
@@ -114,7 +114,7 @@ impl Samples<'_> {
         }
     }
 
-    pub(crate) fn histogram(&mut self, labels: &[&str], counts: &Counts) {
+    pub(crate) fn histogram(&mut self, labels: &[&str], counts: &Buckets) {
         let labels = self.named(labels);
         self.text.histogram(self.family.name, &labels, counts);
     }

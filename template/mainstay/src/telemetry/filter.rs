@@ -82,14 +82,12 @@ impl State {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct InForce {
     pub(crate) filter: Filter,
-    /// The filter of the settings.
     pub(crate) configured: Filter,
     /// The seconds until the filter of the settings is in force again.
     pub(crate) reverts_in: Option<u64>,
 }
 
 impl Filtering {
-    /// The layer that filters, and the handle that changes it.
     pub(super) fn new(filter: &Filter) -> (reload::Layer<FilterLayer, Registry>, Self) {
         let (layer, handle) = reload::Layer::new(filter.layer());
         let state = watch::Sender::new(State {

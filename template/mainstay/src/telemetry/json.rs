@@ -1,14 +1,11 @@
-//! Events as JSON, one object a line: `timestamp`, `level`, `target`, and then the event's fields, flat, in
-//! its own order, followed by those of its spans, innermost first. The macros of `tracing` put the message
-//! first.
+//! Events as JSON, one object a line: `timestamp`, `level`, `target`, and then the event's fields, flat, in its own
+//! order (the macros of `tracing` put the message first), followed by those of its spans, innermost first.
 //!
-//! A name stands in an object once. A field that is called like one of the first three gets an
-//! underscore behind its name; of several with the same name, the first counts. No value can end its
-//! string or its line.
+//! A name stands in an object once. A field that is called like one of the first three gets an underscore behind its
+//! name; of several with the same name, the first counts. No value can end its string or its line.
 //!
-//! A line costs a fifth of one by `fmt().json()`: what all events of a callsite have in common is
-//! formatted once, the fields of a span when they are recorded, and the buffer of a line is kept for
-//! the next one of the thread.
+//! A line costs a fifth of one by `fmt().json()`: what all events of a callsite have in common is formatted once, the
+//! fields of a span when they are recorded, and the buffer of a line is kept for the next one of the thread.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -37,9 +34,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Json {
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        let Some(span) = context.span(id) else {
-            return;
-        };
+        let Some(span) = context.span(id) else { return };
         // Formatting a value may log an event, which reads this span: format before the lock.
         let more = Line::of_span(span.metadata(), |fields| values.record(fields));
         if let Some(fields) = span.extensions_mut().get_mut::<Line>() {
@@ -84,7 +79,6 @@ thread_local! {
 }
 
 impl Formatter {
-    /// Runs `work` with the formatter of this thread.
     fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
         /// The capacity that a line may keep for the next one.
         const KEPT: usize = 16 << 10;
@@ -131,7 +125,6 @@ struct Line {
 }
 
 impl Line {
-    /// The fields of a span that `record` visits.
     fn of_span(metadata: &'static Metadata<'static>, record: impl FnOnce(&mut Fields<'_>)) -> Self {
         let mut line = Self::default();
         Formatter::with(|formatter| {
@@ -154,7 +147,6 @@ impl Line {
         }
     }
 
-    /// Appends the id of the current request, and of its trace.
     fn append_request(&mut self) {
         Request::with(|request| {
             if self.is_new("request_id") {
@@ -299,7 +291,6 @@ fn key(name: &'static str) -> &'static str {
     }
 }
 
-/// What stands before the value of a field.
 fn prefix(name: &str) -> String {
     let mut prefix = ",".to_owned();
     quote(&mut prefix, name);

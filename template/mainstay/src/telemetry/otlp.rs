@@ -67,7 +67,6 @@ pub(crate) struct Export(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The URL of the collector for traces.
     url: String,
     settings: Otlp,
     ended: mpsc::Sender<SpanData>,
@@ -94,7 +93,6 @@ impl Export {
         })))
     }
 
-    /// The layer of the subscriber that records the exported spans.
     pub(super) fn layer(&self) -> Option<Spans> {
         let inner = self.0.as_ref()?;
         Some(Spans::new(inner.ended.clone()))

@@ -50,7 +50,6 @@ pub(crate) fn insist(log: impl FnOnce()) {
 /// Takes finished lines. It lives as long as the process.
 #[derive(Debug)]
 pub(super) struct Writer {
-    /// The bytes that a half of the buffer holds.
     half: usize,
     state: Mutex<State>,
     /// Notified when the thread has enough lines.
@@ -129,7 +128,6 @@ impl Writer {
         _ = self.written.wait_timeout_while(state, limit, waits);
     }
 
-    /// The lines that were dropped since the start.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }

@@ -116,7 +116,6 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
     }
 }
 
-/// Whether a span is one of this crate.
 fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with(MACHINERY)
 }
