@@ -38,7 +38,6 @@ pub(crate) use writer::insist;
 
 use self::json::Json;
 use self::writer::Writer;
-use crate::Error;
 use crate::settings::{ByteSize, Check, Reader, Section, Setting};
 
 /// `[log]`
@@ -105,12 +104,12 @@ impl Log {
     /// # Errors
     ///
     /// If the thread cannot be started, or the process has a subscriber of `tracing` already.
-    pub fn start(&self) -> Result<(), Error> {
+    pub fn start(&self) -> io::Result<()> {
         self.start_with(&Export::default()).map(drop)
     }
 
     /// Starts the log, and the recording of the spans that are exported.
-    pub(crate) fn start_with(&self, export: &Export) -> Result<Filtering, Error> {
+    pub(crate) fn start_with(&self, export: &Export) -> io::Result<Filtering> {
         let is_terminal = io::stdout().is_terminal();
         let is_pretty = match self.format {
             Format::Auto => is_terminal,
@@ -135,7 +134,8 @@ impl Log {
             .with(filter)
             .with(lines)
             .with(export.layer())
-            .try_init()?;
+            .try_init()
+            .map_err(io::Error::other)?;
         _ = WRITER.set(writer);
         Ok(filtering)
     }
