@@ -32,6 +32,9 @@ pub(super) const LONGEST: usize = 1024;
 /// The beginning of the targets of this crate.
 const MACHINERY: &str = concat!(env!("CARGO_CRATE_NAME"), "::");
 
+/// The attribute of a failed span.
+const ERROR: &str = "error.type";
+
 /// The layer that records spans, and puts each into the queue when it ends. It never blocks.
 #[derive(Debug)]
 pub(crate) struct Spans {
@@ -76,7 +79,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
             status: Status::Unset,
             instrumentation_scope: self.scope.clone(),
         };
-        attributes.record(&mut Fields(&mut data, is_own));
+        let mut fields = Fields(Vec::new(), is_own);
+        attributes.record(&mut fields);
+        fields.add_to(&mut data);
         let text = |name: &str| {
             let attribute = data.attributes.iter().find(|it| it.key.as_str() == name);
             attribute.map_or_else(String::new, |it| it.value.to_string())
@@ -93,11 +98,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        // Formatting a value may log an event, which reads this span: do not hold its lock.
-        let data = span.extensions_mut().remove::<SpanData>();
-        if let Some(mut data) = data {
-            values.record(&mut Fields(&mut data, is_own(span.metadata())));
-            span.extensions_mut().insert(data);
+        // Formatting a value may log an event, which reads this span: format before the lock.
+        let mut fields = Fields(Vec::new(), is_own(span.metadata()));
+        values.record(&mut fields);
+        if let Some(data) = span.extensions_mut().get_mut() {
+            fields.add_to(data);
         }
     }
 
@@ -143,50 +148,55 @@ pub(super) fn current_span() -> Option<u64> {
     current.flatten()
 }
 
-/// Adds fields to a span, as attributes. Those of this crate's spans get the names of OpenTelemetry's conventions.
-struct Fields<'a>(&'a mut SpanData, bool);
+/// The fields of a span as attributes. Those of this crate's spans get the names of OpenTelemetry's conventions.
+struct Fields(Vec<KeyValue>, bool);
 
-impl Fields<'_> {
-    fn set(&mut self, field: &Field, value: impl Into<Value>) {
-        let Self(span, is_own) = self;
+impl Fields {
+    fn push(&mut self, field: &Field, value: impl Into<Value>) {
+        let Self(attributes, is_own) = self;
         let name = match field.name().trim_start_matches("r#") {
-            "error" => {
-                span.status = Status::error("");
-                "error.type"
-            }
+            "error" => ERROR,
             // The span has it already.
             "trace_id" if *is_own => return,
             name if *is_own => conventional(name),
             name => name,
         };
-        let mut attributes = span.attributes.iter_mut();
-        match attributes.find(|it| it.key.as_str() == name) {
-            Some(attribute) => attribute.value = value.into(),
-            None => span.attributes.push(KeyValue::new(name, value)),
+        attributes.push(KeyValue::new(name, value));
+    }
+
+    fn add_to(self, span: &mut SpanData) {
+        for new in self.0 {
+            if new.key.as_str() == ERROR {
+                span.status = Status::error("");
+            }
+            match span.attributes.iter_mut().find(|it| it.key == new.key) {
+                Some(known) => known.value = new.value,
+                None => span.attributes.push(new),
+            }
         }
     }
 }
 
-impl Visit for Fields<'_> {
+impl Visit for Fields {
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set(field, value);
+        self.push(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field, value);
+        self.push(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field, i64::try_from(value).unwrap_or(i64::MAX));
+        self.push(field, i64::try_from(value).unwrap_or(i64::MAX));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.set(field, value);
+        self.push(field, value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         let end = value.floor_char_boundary(LONGEST);
-        self.set(field, value[..end].to_owned());
+        self.push(field, value[..end].to_owned());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
