@@ -86,7 +86,7 @@ fn around_routes(set: &[&str]) -> Router {
             get(|Client(client): Client| async move { client.to_string() }),
         );
     let streams = Router::new().route("/stream", post(async |body: Bytes| body));
-    protect_with_streams(routes, streams, &http(&set), Recorder::new())
+    protect_with_streams(routes, streams, &http(&set), Recorder::default())
 }
 
 #[derive(serde::Deserialize, garde::Validate)]
@@ -385,7 +385,7 @@ async fn future_of_a_request_fits_one_kibibyte() {
     let edge = Arc::new(Edge {
         admission: Admission::new(&http.overload),
         bodies: body::budget(1, LIMIT),
-        requests: Recorder::new(),
+        requests: Recorder::default(),
         http,
     });
     let routes = Router::new().route("/", get(async || "hello"));

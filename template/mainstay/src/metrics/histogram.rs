@@ -1,20 +1,17 @@
-//! A histogram for many threads. Recording a value allocates nothing and takes no lock.
-//!
-//! Each histogram has several stripes, and each thread writes to one of them, so that threads rarely share a
-//! cache line. A scrape adds the stripes up. No single value is kept.
+//! A histogram for many threads. It keeps counts, and no values: recording allocates nothing and takes no lock.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{GaugeFn, HistogramFn};
 
-use super::text::Counts;
+use super::text::Buckets;
 
 /// The bounds of durations, in seconds: from half a millisecond to the default of `http.request_timeout`.
 const DURATIONS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// The bounds of sizes, in bytes.
+/// The bounds of sizes, in bytes: from 256 bytes to 64 MiB, in powers of four.
 const SIZES: &[f64] = &[
     256.0,
     1024.0,
@@ -28,64 +25,41 @@ const SIZES: &[f64] = &[
     67_108_864.0,
 ];
 
-const STRIPES: usize = 8;
-
-/// A stripe is two cache lines: up to fourteen buckets, the overflow bucket, and the sum.
-const CELLS: usize = 16;
-const OVERFLOW: usize = CELLS - 2;
-const SUM: usize = CELLS - 1;
-
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Stripe([AtomicU64; CELLS]);
-
 #[derive(Debug)]
 pub(super) struct Histogram {
     bounds: &'static [f64],
-    stripes: [Stripe; STRIPES],
+    /// The values of each bucket alone, and behind the last bound.
+    counts: Box<[AtomicU64]>,
+    /// The bits of an `f64`.
+    sum: AtomicU64,
 }
 
 impl Histogram {
     /// A histogram of sizes if the name ends in `_bytes`, and of durations otherwise.
     pub(super) fn named(name: &str) -> Self {
         let is_size = name.ends_with("_bytes");
+        let bounds = if is_size { SIZES } else { DURATIONS };
         Self {
-            bounds: if is_size { SIZES } else { DURATIONS },
-            stripes: Default::default(),
+            bounds,
+            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
+            sum: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        let cells = |cell: usize| {
-            let stripes = self.stripes.iter();
-            stripes.map(move |stripe| stripe.0[cell].load(Ordering::Relaxed))
-        };
-        let buckets = self.bounds.iter().enumerate();
-        Counts {
-            buckets: buckets
-                .map(|(cell, bound)| (*bound, cells(cell).sum()))
-                .collect(),
-            overflow: cells(OVERFLOW).sum(),
-            sum: cells(SUM).map(f64::from_bits).sum(),
+    pub(super) fn counts(&self) -> Buckets {
+        let counts = self.counts.iter();
+        Buckets {
+            bounds: self.bounds.into(),
+            counts: counts.map(|it| it.load(Ordering::Relaxed)).collect(),
+            sum: f64::from_bits(self.sum.load(Ordering::Relaxed)),
         }
     }
 }
 
 impl HistogramFn for Histogram {
     fn record(&self, value: f64) {
-        let bucket = self.bounds.iter().position(|bound| value <= *bound);
-        let cells = &self.stripes[own_stripe()].0;
-        cells[bucket.unwrap_or(OVERFLOW)].fetch_add(1, Ordering::Relaxed);
-        GaugeFn::increment(&cells[SUM], value);
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        GaugeFn::increment(&self.sum, value);
     }
-}
-
-/// The stripe of the current thread.
-fn own_stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
-    }
-    // It is gone while the thread ends.
-    OWN.try_with(|stripe| *stripe).unwrap_or(0)
 }

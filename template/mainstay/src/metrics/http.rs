@@ -5,7 +5,7 @@
 //! - The series of a method and a route is created on first use. From then on, recording allocates nothing and
 //!   takes no lock.
 
-use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,16 +13,17 @@ use std::time::Duration;
 use axum::http::Method;
 use metrics::HistogramFn;
 
-use super::catalog;
+use super::catalog::{self, Family};
 use super::histogram::Histogram;
 use super::registry::Registry;
 use super::text::Text;
 
 /// Records requests. All copies are the same. It is never freed: a reference count would be one more value
 /// that all threads write to.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Recorder(&'static Inner);
 
+#[derive(Debug)]
 struct Inner {
     registry: Registry,
     in_flight: AtomicUsize,
@@ -37,6 +38,7 @@ struct Inner {
 const SLOTS: usize = 4096;
 
 /// The histograms of one method and route.
+#[derive(Debug)]
 struct Series {
     method: &'static str,
     route: Box<str>,
@@ -52,6 +54,9 @@ const UNMATCHED: &str = "unmatched";
 
 /// The classes of status codes, by their first digit.
 const CLASSES: [&str; 6] = [OTHER, "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The sizes of the bodies of requests and responses.
+const BODIES: [Family; 2] = [catalog::REQUEST_BODIES, catalog::RESPONSE_BODIES];
 
 /// A request that has ended.
 #[derive(Debug, Clone, Copy)]
@@ -70,19 +75,9 @@ pub(crate) struct Ended<'a> {
 pub(crate) struct InFlight(Recorder);
 
 impl Recorder {
-    /// A recorder that belongs to no process, for a test.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::of(Registry::default())
-    }
-
     pub(super) fn of(registry: Registry) -> Self {
-        for family in [
-            &catalog::REQUEST_DURATION,
-            &catalog::REQUEST_BODIES,
-            &catalog::RESPONSE_BODIES,
-        ] {
-            registry.describe_family(family);
+        for family in [catalog::REQUEST_DURATION].iter().chain(&BODIES) {
+            registry.describe(family.name.into(), family.help.into());
         }
         Self(Box::leak(Box::new(Inner {
             in_flight: AtomicUsize::new(0),
@@ -115,21 +110,20 @@ impl Recorder {
 impl InFlight {
     /// Records a request that has ended.
     pub(crate) fn ended(&self, request: &Ended<'_>) {
-        let Recorder(Inner { registry, .. }) = self.0;
-        let series = self.0.0.series(request.method, request.route);
+        let inner = self.0.0;
+        let series = inner.series(request.method, request.route);
         let (method, route) = (series.method, &*series.route);
         let class = usize::from(request.status / 100);
         let class = if class < CLASSES.len() { class } else { 0 };
-        let duration = series.durations[class].get_or_init(|| {
-            registry.histogram(&catalog::REQUEST_DURATION, &[method, route, CLASSES[class]])
-        });
-        duration.record(request.took.as_secs_f64());
-        let families = [&catalog::REQUEST_BODIES, &catalog::RESPONSE_BODIES];
+        let new = |family, labels: &[&str]| inner.registry.family_histogram(family, labels);
+        series.durations[class]
+            .get_or_init(|| new(&catalog::REQUEST_DURATION, &[method, route, CLASSES[class]]))
+            .record(request.took.as_secs_f64());
         for (body, length) in request.bodies.into_iter().enumerate() {
             if let Some(length @ 1..) = length {
                 #[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]
                 series.bodies[body]
-                    .get_or_init(|| registry.histogram(families[body], &[method, route]))
+                    .get_or_init(|| new(&BODIES[body], &[method, route]))
                     .record(length as f64);
             }
         }
@@ -158,16 +152,11 @@ impl Inner {
     }
 }
 
-/// The slot of a series, if it is free. Routes come from the service itself, so that the hash need not resist
-/// attacks.
+/// The slot of a series, if it is free.
 fn slot(method: &str, route: &str) -> usize {
-    const FNV_OFFSET: u32 = 0x811c_9dc5;
-    const FNV_PRIME: u32 = 0x0100_0193;
-    let bytes = method.bytes().chain(route.bytes());
-    let hash = bytes.fold(FNV_OFFSET, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(FNV_PRIME)
-    });
-    hash as usize % SLOTS
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    let hash = hasher.hash_one((method, route)) % SLOTS as u64;
+    usize::try_from(hash).unwrap_or_default()
 }
 
 impl Series {
@@ -181,16 +170,9 @@ impl Series {
     }
 }
 
+/// A recorder that belongs to no process, for a test.
 impl Default for Recorder {
     fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder")
-            .field("in_flight", &self.0.in_flight)
-            .finish_non_exhaustive()
+        Self::of(Registry::default())
     }
 }

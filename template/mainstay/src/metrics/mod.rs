@@ -20,6 +20,8 @@ mod process;
 mod registry;
 pub(crate) mod text;
 
+use std::time::SystemTime;
+
 use tokio::runtime::Handle;
 
 pub use http::Recorder;
@@ -36,6 +38,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Recorder,
     runtime: Handle,
+    started: SystemTime,
 }
 
 impl Metrics {
@@ -46,6 +49,7 @@ impl Metrics {
             requests: Recorder::of(registry.clone()),
             registry,
             runtime: Handle::current(),
+            started: SystemTime::now(),
         }
     }
 
@@ -62,7 +66,7 @@ impl Metrics {
         self.requests.write(&mut text);
         observed(&mut text);
         process::write_runtime(&self.runtime, &mut text);
-        process::write(&mut text);
+        process::write(self.started, &mut text);
         self.registry.write(&mut text);
         text.into_string()
     }

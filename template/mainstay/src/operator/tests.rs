@@ -142,7 +142,7 @@ async fn scrape_has_every_metric_of_the_catalog() {
             continue;
         }
         let kind = scrape.families.get(name).map(String::as_str);
-        assert_eq!(kind, Some(family.kind.as_str()), "{name}");
+        assert_eq!(kind, Some(family.kind), "{name}");
         // Without a collector, the export has no samples.
         let has_sample = scrape.series.keys().any(|series| series.starts_with(name));
         assert!(has_sample || name.starts_with("otlp_"), "{name}");

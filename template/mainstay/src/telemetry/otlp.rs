@@ -10,8 +10,8 @@
 mod settings;
 mod spans;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,20 +26,15 @@ use opentelemetry_otlp::{
     ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
 };
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{
-    SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor,
-};
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use rustls::ClientConfig;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::Subscriber;
-use tracing_subscriber::registry::LookupSpan;
 
 pub(crate) use settings::Otlp;
 
-use super::json::WithSources;
+use super::json::with_sources;
 use super::message;
 use crate::build_info::BuildInfo;
 use crate::context::EXPORTED_SPAN;
@@ -59,8 +54,12 @@ const QUEUE: usize = 4 * BATCH;
 /// How long spans gather, unless a batch is complete.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// The pause after a failed request.
-const PAUSE: Duration = Duration::from_secs(5);
+/// The counts of this process, since the start.
+static SPANS_ENDED: AtomicU64 = AtomicU64::new(0);
+pub(crate) static SPANS_SENT: AtomicU64 = AtomicU64::new(0);
+pub(crate) static SPANS_LOST: AtomicU64 = AtomicU64::new(0);
+pub(crate) static EXPORTS_TAKEN: AtomicU64 = AtomicU64::new(0);
+pub(crate) static EXPORTS_FAILED: AtomicU64 = AtomicU64::new(0);
 
 /// The export to the collector of `otlp.endpoint`, if there is one. All clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -68,35 +67,13 @@ pub(crate) struct Export(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The URL of the collector for traces.
     url: String,
     settings: Otlp,
-    provider: SdkTracerProvider,
-    /// The ended spans, until [`Export::run`] takes them.
-    queue: Mutex<Option<mpsc::Receiver<SpanData>>>,
-    counts: Arc<Counts>,
+    ended: mpsc::Sender<SpanData>,
+    /// Locked by [`Export::run`] until it has sent the last span.
+    queue: Mutex<mpsc::Receiver<SpanData>>,
     /// Cancelled when the stop wants the last spans to be sent.
     closing: CancellationToken,
-    /// Cancelled when they were.
-    closed: CancellationToken,
-}
-
-/// What became of spans, and of requests to the collector.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    spans_ended: AtomicU64,
-    pub(crate) spans_sent: AtomicU64,
-    pub(crate) spans_lost: AtomicU64,
-    pub(crate) exports_taken: AtomicU64,
-    pub(crate) exports_failed: AtomicU64,
-}
-
-/// The counts of this process, for its metrics.
-static COUNTS: OnceLock<Arc<Counts>> = OnceLock::new();
-
-/// What was exported since the start; `None` without a collector.
-pub(crate) fn counts() -> Option<&'static Counts> {
-    COUNTS.get().map(|counts| &**counts)
 }
 
 impl Export {
@@ -105,29 +82,20 @@ impl Export {
         let Some(endpoint) = &settings.endpoint else {
             return Self::default();
         };
-        let (sender, queue) = mpsc::channel(QUEUE);
-        let counts = Arc::<Counts>::default();
-        let processor = Queue {
-            spans: sender,
-            counts: Arc::clone(&counts),
-        };
-        _ = COUNTS.set(Arc::clone(&counts));
+        let (ended, queue) = mpsc::channel(QUEUE);
         _ = EXPORTED_SPAN.set(spans::current_span);
         Self(Some(Arc::new(Inner {
             url: endpoint.of_traces(),
             settings: settings.clone(),
-            provider: spans::provider(processor),
-            queue: Mutex::new(Some(queue)),
-            counts,
+            ended,
+            queue: Mutex::new(queue),
             closing: CancellationToken::new(),
-            closed: CancellationToken::new(),
         })))
     }
 
-    /// The layer of the subscriber that records the exported spans.
-    pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> Option<Spans<S>> {
+    pub(super) fn layer(&self) -> Option<Spans> {
         let inner = self.0.as_ref()?;
-        Some(Spans::new(&inner.provider))
+        Some(Spans::new(inner.ended.clone()))
     }
 
     /// Sends spans until the [close](Self::close).
@@ -135,7 +103,6 @@ impl Export {
         if let Some(inner) = self.0 {
             // A panic ends the export, and nothing else.
             _ = caught(inner.send_until_closed()).await;
-            inner.closed.cancel();
         }
     }
 
@@ -143,12 +110,10 @@ impl Export {
     pub(crate) async fn close(&self, within: Duration) {
         let Some(inner) = &self.0 else { return };
         inner.closing.cancel();
-        _ = timeout(within, inner.closed.cancelled()).await;
-        // Does not block: the processor has nothing to shut down.
-        _ = inner.provider.shutdown();
-        let ended = inner.counts.spans_ended.load(Ordering::Relaxed);
-        let lost = ended.saturating_sub(inner.counts.spans_sent.load(Ordering::Relaxed));
-        inner.counts.spans_lost.store(lost, Ordering::Relaxed);
+        _ = timeout(within, inner.queue.lock()).await;
+        let ended = SPANS_ENDED.load(Ordering::Relaxed);
+        let lost = ended.saturating_sub(SPANS_SENT.load(Ordering::Relaxed));
+        SPANS_LOST.store(lost, Ordering::Relaxed);
         if lost > 0 {
             tracing::warn!(message = message::SPANS_LOST, lost);
         }
@@ -157,10 +122,7 @@ impl Export {
 
 impl Inner {
     async fn send_until_closed(&self) {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut queue) = { queue }.take() else {
-            return;
-        };
+        let mut queue = self.queue.lock().await;
         let exporter = match self.exporter() {
             Ok(exporter) => exporter,
             Err(error) => {
@@ -168,47 +130,32 @@ impl Inner {
                 return;
             }
         };
-        loop {
-            let batch = self.next_batch(&mut queue).await;
-            if batch.is_empty() {
-                return;
-            }
-            let count = batch.len() as u64;
-            let result = exporter.export(batch).await;
-            let (exports, spans) = match result {
-                Ok(()) => (&self.counts.exports_taken, &self.counts.spans_sent),
-                Err(_) => (&self.counts.exports_failed, &self.counts.spans_lost),
-            };
-            exports.fetch_add(1, Ordering::Relaxed);
-            spans.fetch_add(count, Ordering::Relaxed);
-            if result.is_err() {
-                _ = timeout(PAUSE, self.closing.cancelled()).await;
-            }
-        }
-    }
-
-    /// The next spans to send; none when the queue is empty at the stop.
-    async fn next_batch(&self, queue: &mut mpsc::Receiver<SpanData>) -> Vec<SpanData> {
-        let mut batch = Vec::new();
-        let gather = async {
-            queue.recv_many(&mut batch, BATCH).await;
+        while !(queue.is_closed() && queue.is_empty()) {
+            let mut batch = Vec::with_capacity(BATCH);
             let complete = async {
                 while batch.len() < BATCH {
                     let room = BATCH - batch.len();
-                    queue.recv_many(&mut batch, room).await;
+                    if queue.recv_many(&mut batch, room).await == 0 {
+                        break;
+                    }
                 }
             };
-            _ = timeout(GATHER, complete).await;
-        };
-        tokio::select! {
-            () = gather => {}
-            () = self.closing.cancelled() => {
-                while batch.len() < BATCH && let Ok(span) = queue.try_recv() {
-                    batch.push(span);
-                }
+            tokio::select! {
+                biased;
+                () = complete => {}
+                () = self.closing.cancelled() => queue.close(),
+                () = sleep(GATHER) => {}
+            }
+            let count = batch.len() as u64;
+            if count > 0 {
+                let (exports, spans) = match exporter.export(batch).await {
+                    Ok(()) => (&EXPORTS_TAKEN, &SPANS_SENT),
+                    Err(_) => (&EXPORTS_FAILED, &SPANS_LOST),
+                };
+                exports.fetch_add(1, Ordering::Relaxed);
+                spans.fetch_add(count, Ordering::Relaxed);
             }
         }
-        batch
     }
 
     fn exporter(&self) -> Result<SpanExporter, ExporterBuildError> {
@@ -225,46 +172,16 @@ impl Inner {
     }
 }
 
-/// Puts ended spans into the queue. It never blocks.
-#[derive(Debug)]
-struct Queue {
-    spans: mpsc::Sender<SpanData>,
-    counts: Arc<Counts>,
-}
-
-impl SpanProcessor for Queue {
-    fn on_start(&self, _: &mut Span, _: &opentelemetry::Context) {}
-
-    fn on_end(&self, mut span: SpanData) {
-        spans::apply_conventions(&mut span);
-        self.counts.spans_ended.fetch_add(1, Ordering::Relaxed);
-        if self.spans.try_send(span).is_err() {
-            self.counts.spans_lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
 /// The attributes of this process. Those of the settings override others.
 fn resource(settings: &Otlp) -> Resource {
     let build = BuildInfo::current();
     let service = settings.service.as_deref().unwrap_or(build.name);
-    // A UUID of version 4.
-    let random = fastrand::u128(..) & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-    let digits = format!("{random:032x}");
-    let id = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &digits[part]);
+    let instance = format!("{:032x}", fastrand::u128(..));
     let set = settings.attributes.iter();
     Resource::builder_empty()
         .with_attribute(KeyValue::new("service.name", service.to_owned()))
         .with_attribute(KeyValue::new("service.version", build.version))
-        .with_attribute(KeyValue::new("service.instance.id", id.join("-")))
+        .with_attribute(KeyValue::new("service.instance.id", instance))
         .with_attributes(
             set.map(|Attribute(name, value)| KeyValue::new(name.clone(), value.clone())),
         )
@@ -311,16 +228,17 @@ impl HttpClient for Client {
         let failure = match &answer {
             Ok(answer) if answer.status().is_success() => None,
             Ok(answer) => Some(format!("it answered {}", answer.status())),
-            Err(error) => Some(WithSources(&**error).to_string()),
+            Err(error) => Some(with_sources(&**error)),
         };
+        let was_failing = self.is_failing.swap(failure.is_some(), Ordering::Relaxed);
         match failure {
-            Some(cause) if !self.is_failing.swap(true, Ordering::Relaxed) => tracing::warn!(
+            Some(cause) if !was_failing => tracing::warn!(
                 message = message::EXPORT_FAILS,
                 signal = "traces",
                 endpoint = self.url,
                 cause
             ),
-            None if self.is_failing.swap(false, Ordering::Relaxed) => {
+            None if was_failing => {
                 tracing::info!(message = message::EXPORTS_AGAIN, signal = "traces");
             }
             _ => {}

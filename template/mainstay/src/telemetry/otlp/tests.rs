@@ -5,27 +5,18 @@ use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Level, info, info_span, span};
 
+use super::spans::LONGEST;
 use super::*;
 use crate::context::{Context, Trace};
 use crate::settings::{REDACTED, Reference, Sources, load, print};
 use crate::telemetry::span::{REQUEST, STATEMENT};
 use crate::telemetry::tests::under;
 
-/// The spans that `work` leaves, in the order of their ends, and how many were lost.
-fn recorded(work: impl FnOnce()) -> (Vec<SpanData>, u64) {
-    let (sender, mut queue) = mpsc::channel(QUEUE);
-    let counts = Arc::<Counts>::default();
-    let provider = spans::provider(Queue {
-        spans: sender,
-        counts: Arc::clone(&counts),
-    });
-    under(Spans::new(&provider), work);
-    let spans = std::iter::from_fn(|| queue.try_recv().ok()).collect();
-    (spans, counts.spans_lost.load(Ordering::Relaxed))
-}
-
+/// The spans that `work` leaves, in the order of their ends.
 fn spans(work: impl FnOnce()) -> Vec<SpanData> {
-    recorded(work).0
+    let (ended, mut queue) = mpsc::channel(QUEUE);
+    under(Spans::new(ended), work);
+    std::iter::from_fn(|| queue.try_recv().ok()).collect()
 }
 
 fn sampled() -> (Context, Arc<Trace>) {
@@ -136,46 +127,11 @@ fn span_of_another_task_belongs_to_the_carried_request() {
 }
 
 #[test]
-fn spans_without_a_sampled_request_are_not_recorded() {
-    let (context, trace) = sampled();
-    let unsampled = Context {
-        trace: Some(Arc::new(Trace::clone(&trace).with_sampling(false))),
-        ..context
-    };
-    let spans = spans(|| {
-        drop(info_span!("of no request"));
-        unsampled.sync_scope(|| {
-            let _request = span!(Level::ERROR, REQUEST, method = "GET").entered();
-            drop(info_span!("inside"));
-        });
-    });
-
-    assert!(spans.is_empty(), "{spans:?}");
-}
-
-#[test]
-fn sent_headers_name_the_exported_span() {
-    _ = EXPORTED_SPAN.set(spans::current_span);
-    let (context, _) = sampled();
-    let mut sent = Vec::new();
-    let spans = spans(|| {
-        context.sync_scope(|| {
-            let _inside = info_span!("call").entered();
-            sent = Context::trace_headers();
-        });
-    });
-
-    let next = Trace::parse(sent[0].1.as_bytes()).unwrap();
-    let call = spans[0].span_context.span_id();
-    assert_eq!(next.parent().map(SpanId::from), Some(call));
-}
-
-#[test]
 fn spans_have_a_limited_size_and_number() {
     let (context, _) = sampled();
-    let long = "ä".repeat(spans::LONGEST);
+    let long = "ä".repeat(LONGEST);
     let error = std::io::Error::other(long.clone());
-    let (spans, lost) = recorded(|| {
+    let spans = spans(|| {
         context.sync_scope(|| {
             let error = &error as &dyn std::error::Error;
             drop(info_span!("long", text = long, error));
@@ -183,18 +139,18 @@ fn spans_have_a_limited_size_and_number() {
         });
     });
 
-    assert_eq!((spans.len(), lost), (QUEUE, 3));
+    assert_eq!(spans.len(), QUEUE);
     let long = &spans[0].attributes;
     assert_eq!(long.len(), 2, "{long:?}");
     for attribute in long {
-        assert_eq!(attribute.value.as_str().len(), spans::LONGEST);
+        assert_eq!(attribute.value.as_str().len(), LONGEST);
     }
 }
 
 #[tokio::test]
 async fn without_an_endpoint_nothing_runs() {
     let export = Export::default();
-    assert!(export.layer::<tracing_subscriber::Registry>().is_none());
+    assert!(export.layer().is_none());
     export.clone().run().await;
     export.close(Duration::ZERO).await;
 }
@@ -259,76 +215,4 @@ fn header_hides_its_value() {
         let header: Option<Header> = serde_json::from_value(refused.into()).ok();
         assert!(header.is_none(), "{refused}");
     }
-}
-
-/// An export to this endpoint.
-fn export_to(endpoint: &str) -> Export {
-    let reference = Reference::new(&[SETTINGS]);
-    let mut sources = with_endpoint(endpoint);
-    let headers = (
-        "APP__OTLP__HEADERS".into(),
-        "x-api-key=for-the-collector".into(),
-    );
-    sources.environment.push(headers);
-    let loaded = load::<Settings>(&reference, &sources).unwrap();
-    Export::new(&loaded.settings.otlp)
-}
-
-fn record_request(export: &Export) {
-    let (context, _) = sampled();
-    under(export.layer().unwrap(), || {
-        context.sync_scope(|| {
-            drop(span!(Level::ERROR, REQUEST, method = "GET", route = "/a").entered());
-        });
-    });
-}
-
-#[tokio::test]
-async fn close_sends_the_queued_spans() {
-    let (sender, mut received) = mpsc::unbounded_channel();
-    let collector =
-        axum::Router::new().fallback(async move |request: Request<axum::body::Body>| {
-            let (head, body) = request.into_parts();
-            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-            sender.send((head, body)).unwrap();
-        });
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    let export = export_to(&format!("http://{address}/otlp"));
-    record_request(&export);
-
-    tokio::select! {
-        _ = axum::serve(socket, collector) => {}
-        ((), ()) = async {
-            tokio::join!(export.clone().run(), export.close(Duration::from_secs(30)))
-        } => {}
-    }
-
-    let (head, body) = received.try_recv().unwrap();
-    assert_eq!(head.uri, "/otlp/v1/traces");
-    assert_eq!(head.headers["content-type"], "application/x-protobuf");
-    assert_eq!(head.headers["x-api-key"], "for-the-collector");
-    assert!(String::from_utf8_lossy(&body).contains("GET /a"));
-    assert!(received.try_recv().is_err());
-    let counts = &export.0.unwrap().counts;
-    assert_eq!(counts.spans_sent.load(Ordering::Relaxed), 1);
-    assert_eq!(counts.spans_lost.load(Ordering::Relaxed), 0);
-}
-
-#[tokio::test]
-async fn close_gives_up_on_a_stalled_collector_and_counts() {
-    // Its connections are accepted by the system, and never answered.
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let export = export_to(&format!("http://{}", socket.local_addr().unwrap()));
-    record_request(&export);
-    let limit = Duration::from_millis(100);
-
-    tokio::select! {
-        () = export.clone().run() => panic!("the collector does not answer"),
-        () = export.close(limit) => {}
-    }
-
-    let counts = &export.0.unwrap().counts;
-    assert_eq!(counts.spans_sent.load(Ordering::Relaxed), 0);
-    assert_eq!(counts.spans_lost.load(Ordering::Relaxed), 1);
 }
