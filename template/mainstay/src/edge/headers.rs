@@ -51,13 +51,13 @@ static TEMPLATE: LazyLock<HeaderMap> = LazyLock::new(|| {
 
 /// Adds the security headers and the id of the request. To clone the template and fill in the few headers of the
 /// handler costs half as much as to insert each header.
-pub(super) fn put_on(response: &mut Response, id: Option<RequestId>) {
+pub(super) fn put_on(response: &mut Response) {
     let length = response.body().size_hint().exact();
     let length =
         length.and_then(|length| HeaderValue::from_str(itoa::Buffer::new().format(length)).ok());
     let headers = response.headers_mut();
     let from_handler = mem::replace(headers, TEMPLATE.clone());
-    let mut own = [id.map(HeaderValue::from), None, length];
+    let mut own = [RequestId::current().map(HeaderValue::from), None, length];
     let mut has_others = false;
     for (name, value) in &from_handler {
         match *name {

@@ -2,16 +2,16 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use crate::settings::{Check, Reader, Section, Setting};
 
 /// The part of `[http]` that is about pages of other origins.
 #[derive(Debug, Clone)]
 pub(crate) struct Origins {
-    pub(crate) allowed: Vec<Origin>,
-    pub(crate) credentials: bool,
-    pub(crate) refuse_others: bool,
+    pub(crate) allowed_origins: Vec<Origin>,
+    pub(crate) allow_credentials: bool,
+    pub(crate) refuse_other_origins: bool,
 }
 
 /// The origin of a page, as browsers send it.
@@ -36,15 +36,15 @@ impl Setting for Origin {
 impl Section for Origins {
     fn read(from: &mut Reader<'_>) -> Self {
         Self {
-            allowed: from.value("allowed_origins"),
-            credentials: from.value("allow_credentials"),
-            refuse_others: from.value("refuse_other_origins"),
+            allowed_origins: from.value("allowed_origins"),
+            allow_credentials: from.value("allow_credentials"),
+            refuse_other_origins: from.value("refuse_other_origins"),
         }
     }
 
     fn check(&self, check: &mut Check<'_>) {
         check.that(
-            !self.credentials || !self.allowed.is_empty(),
+            !self.allow_credentials || !self.allowed_origins.is_empty(),
             &["http.allow_credentials", "http.allowed_origins"],
             "there is no origin that may send credentials; name the origins that may",
         );
@@ -59,70 +59,59 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 /// How long a browser may cache the answer to a preflight request, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-const TRUE: HeaderValue = HeaderValue::from_static("true");
-
 impl Origins {
-    /// The index of the allowed origin whose page sends the request.
-    pub(super) fn reader(&self, request: &Request) -> Option<usize> {
-        if self.allowed.is_empty() {
+    /// The origin of the page that sends the request, if it is an allowed one.
+    pub(super) fn reader(&self, request: &Request) -> Option<&HeaderValue> {
+        if self.allowed_origins.is_empty() {
             return None;
         }
         let origin = request.headers().get(header::ORIGIN)?;
-        self.allowed.iter().position(|allowed| allowed.0 == origin)
+        let mut allowed = self.allowed_origins.iter().map(|allowed| &allowed.0);
+        allowed.find(|allowed| *allowed == origin)
     }
 
     /// Lets pages of this origin read the answer.
-    pub(super) fn share(&self, reader: Option<usize>, headers: &mut HeaderMap) {
-        if self.allowed.is_empty() {
+    pub(super) fn share(&self, reader: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        if self.allowed_origins.is_empty() {
             return;
         }
         // Caches must know this of every answer.
         headers.append(header::VARY, HeaderValue::from_static("origin"));
-        if let Some(origin) = reader.and_then(|index| self.allowed.get(index)) {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.0.clone());
-            if self.credentials {
-                headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
-            }
+        if let Some(origin) = reader {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            if self.allow_credentials {
+                let yes = HeaderValue::from_static("true");
+                headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+            }
         }
     }
 
     /// The answer to a preflight request, which allows the method and the headers that it asks for. Which origin may
     /// use them, [`share`](Self::share) says.
     pub(super) fn preflight(&self, request: &Request) -> Option<Response> {
-        if self.allowed.is_empty() || request.method() != Method::OPTIONS {
+        if self.allowed_origins.is_empty() || request.method() != Method::OPTIONS {
             return None;
         }
-        let headers = request.headers();
-        let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
-        headers.get(header::ORIGIN)?;
-        let mut response = Response::default();
-        let answer = response.headers_mut();
-        answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
-        if let Some(names) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-            answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
-        }
-        answer.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-        let asked = "access-control-request-method, access-control-request-headers";
-        answer.insert(header::VARY, HeaderValue::from_static(asked));
-        Some(response)
+        let method = request
+            .headers()
+            .get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+        let names = request
+            .headers()
+            .get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+        let names = names.map(|names| [(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone())]);
+        let method = (header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
+        let max_age = (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        Some(([method, max_age], names, ()).into_response())
     }
 
-    /// Whether to refuse the request: it comes from a page of another origin, and may change something or open a
-    /// WebSocket.
+    /// Whether to refuse the request, unless its origin is allowed: it comes from a page of another origin, and may
+    /// change something or open a WebSocket.
     pub(super) fn refuse(&self, request: &Request) -> bool {
-        if !self.refuse_others {
-            return false;
-        }
-        let headers = request.headers();
-        let is_read = request.method().is_safe() && !headers.contains_key(header::UPGRADE);
-        let origin = headers.get(header::ORIGIN);
-        let is_allowed = || {
-            self.allowed
-                .iter()
-                .any(|allowed| origin == Some(&allowed.0))
+        let is_read = |request: &Request| {
+            request.method().is_safe() && !request.headers().contains_key(header::UPGRADE)
         };
-        !is_read && is_foreign(request) && !is_allowed()
+        self.refuse_other_origins && !is_read(request) && is_foreign(request)
     }
 }
 
@@ -196,9 +185,9 @@ mod tests {
     #[test]
     fn foreign_pages_may_neither_write_nor_open_a_websocket() {
         let origins = Origins {
-            allowed: Vec::new(),
-            credentials: false,
-            refuse_others: true,
+            allowed_origins: Vec::new(),
+            allow_credentials: false,
+            refuse_other_origins: true,
         };
         let evil = ("origin", "https://evil.example");
         let read = request("/", &[evil]);

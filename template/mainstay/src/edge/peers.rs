@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use config::ValueKind;
@@ -49,6 +49,7 @@ impl<S: Sync> FromRequestParts<S> for Client {
 }
 
 /// The other end of a connection.
+#[derive(Clone, Copy)]
 pub(super) struct Peer {
     pub(super) is_trusted: bool,
     /// The client that it forwards the request for, or itself.
@@ -56,23 +57,21 @@ pub(super) struct Peer {
 }
 
 /// The peer of a request. `None` if the request came over no listener, as in a test.
-pub(super) fn of(request: &Request, trusted: &[Network]) -> Option<Peer> {
+pub(super) fn of(headers: &HeaderMap, trusted: &[Network]) -> Option<Peer> {
     let peer = Exchange::look(Exchange::peer)?.ip().to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.0.contains(address));
-    if !is_trusted(&peer) {
-        return Some(Peer {
-            is_trusted: false,
-            client: peer,
-        });
-    }
+    let client = trace_back(peer, headers, is_trusted);
     Some(Peer {
-        is_trusted: true,
-        client: trace_back(peer, request.headers(), is_trusted),
+        is_trusted: is_trusted(&peer),
+        client,
     })
 }
 
 /// The nearest machine that is not a trusted proxy. It may have forged all hops before it.
 fn trace_back(peer: IpAddr, headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> IpAddr {
+    if !is_trusted(&peer) {
+        return peer;
+    }
     let lines = headers.get_all(FORWARDED_FOR).iter().rev();
     let lines = lines.map(|line| line.to_str().unwrap_or_default());
     // The last hop is the nearest.
