@@ -150,7 +150,8 @@ impl RequestId {
         let [process, start] = *PROCESS;
         let first = start.wrapping_add(COUNT.fetch_add(BATCH, Ordering::Relaxed));
         let id = |at| hex([process, first.wrapping_add(at).wrapping_mul(SPREAD)]);
-        (0..BATCH).flat_map(id).collect()
+        let ids: Vec<_> = (0..BATCH).map(id).collect();
+        ids.into_flattened().into()
     }
 
     /// The id that a peer gives, if it is fit for a log.

@@ -1,6 +1,6 @@
 //! The `request` event and the metrics of a request: once for each, however it ends.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
@@ -31,28 +31,34 @@ pub(super) struct Event {
     pub(super) span: Span,
     in_flight: InFlight,
     status: Option<StatusCode>,
-    /// The lengths of the bodies of request and response, where they are known beforehand.
-    bodies: [Option<u64>; 2],
+    /// The lengths of the bodies of request and response, or zero where they are not known beforehand.
+    bodies: [u64; 2],
 }
 
 impl Event {
-    pub(super) fn begin(request: &Request, context: &Context, edge: &Edge) -> Self {
+    pub(super) fn begin(
+        started: Instant,
+        request: &Request,
+        context: &Context,
+        edge: &Edge,
+    ) -> Self {
         // A larger body is refused unread.
         let fits =
             |length: &u64| usize::try_from(*length).is_ok_and(|it| it <= edge.http.body_limit.0);
+        let request_length = request.body().size_hint().exact().filter(fits);
         let route = request.extensions().get::<MatchedPath>().cloned();
         if let Some(route) = &route {
             Exchange::look(|exchange| exchange.routed(route.clone()));
         }
         Self {
-            started: Instant::now(),
+            started,
             method: request.method().clone(),
             span: trace::span(request.method(), name_of(route.as_ref()), context),
             route,
             log_client: edge.http.log_client,
             in_flight: edge.requests.begin(),
             status: None,
-            bodies: [request.body().size_hint().exact().filter(fits), None],
+            bodies: [request_length.unwrap_or(0), 0],
         }
     }
 
@@ -60,7 +66,7 @@ impl Event {
         self.status = Some(response.status());
         // The answer to HEAD is sent without its body.
         if self.method != Method::HEAD {
-            self.bodies[1] = response.body().size_hint().exact();
+            self.bodies[1] = response.body().size_hint().exact().unwrap_or(0);
         }
     }
 }
@@ -70,19 +76,20 @@ fn name_of(route: Option<&MatchedPath>) -> &str {
     route.map_or("unmatched", MatchedPath::as_str)
 }
 
-/// The text of an address. `Display` of an IPv4 address costs as much as ten fields of the log.
-fn text_of(address: IpAddr) -> String {
-    let IpAddr::V4(address) = address else {
-        return address.to_string();
-    };
-    let mut text = String::with_capacity("255.255.255.255".len());
+/// The text of an IPv4 address. Its `Display` costs as much as all other fields of the event.
+fn text_of(address: Ipv4Addr, buffer: &mut [u8; 15]) -> &str {
+    let mut end = 0;
     for octet in address.octets() {
-        if !text.is_empty() {
-            text.push('.');
+        if end > 0 {
+            buffer[end] = b'.';
+            end += 1;
         }
-        text.push_str(itoa::Buffer::new().format(octet));
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(octet).as_bytes();
+        buffer[end..end + digits.len()].copy_from_slice(digits);
+        end += digits.len();
     }
-    text
+    str::from_utf8(&buffer[..end]).unwrap_or_default()
 }
 
 impl Drop for Event {
@@ -99,7 +106,7 @@ impl Drop for Event {
             route: self.route.as_ref().map(MatchedPath::as_str),
             status,
             took,
-            bodies: self.bodies,
+            bodies: self.bodies.map(Some),
         });
         match self.status {
             None => _ = self.span.record("error", "client_left"),
@@ -113,7 +120,19 @@ impl Drop for Event {
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         // The future of the request is dropped in the scope of its context.
         Context::with(|context| {
-            let client = context.client.filter(|_| self.log_client).map(text_of);
+            let client = context.client.filter(|_| self.log_client);
+            let (mut buffer, long);
+            let client = match client {
+                Some(IpAddr::V4(address)) => {
+                    buffer = [0; 15];
+                    Some(text_of(address, &mut buffer))
+                }
+                Some(IpAddr::V6(address)) => {
+                    long = address.to_string();
+                    Some(long.as_str())
+                }
+                None => None,
+            };
             tracing::info!(
                 message = message::REQUEST,
                 method = self.method.as_str(),

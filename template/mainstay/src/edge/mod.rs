@@ -13,7 +13,6 @@
 
 mod admission;
 mod body;
-mod deadline;
 mod event;
 mod headers;
 mod host;
@@ -24,6 +23,7 @@ mod trace;
 
 use std::convert::Infallible;
 use std::mem;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +34,9 @@ use axum::http::HeaderName;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
+use futures_util::FutureExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower::layer::layer_fn;
 use tower::{Service, service_fn};
 use tracing::Instrument;
@@ -46,11 +47,9 @@ use crate::metrics::http::Recorder;
 use crate::panics::caught;
 use crate::problem::{Problem, into_problem_response};
 use admission::Admission;
-use deadline::until;
 use event::Event;
 
 pub(crate) use origin::is_foreign;
-pub use peers::Client;
 pub use settings::Http;
 
 /// The longest path and query that a request may have, in bytes.
@@ -120,10 +119,11 @@ fn handle(
     guarded: Arc<Guarded>,
     mut request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> {
-    let context = guarded.edge.context(&request);
+    let started = Instant::now();
+    let context = guarded.edge.context(&request, started);
     let deadline = context.deadline;
     // Logs and counts the request when it is dropped.
-    let mut event = Event::begin(&request, &context, &guarded.edge);
+    let mut event = Event::begin(started, &request, &context, &guarded.edge);
     context.scope(async move {
         let Edge { http, requests, .. } = &*guarded.edge;
         let reader = http.origins.reader(&request);
@@ -179,19 +179,22 @@ impl Guarded {
             // Boxed, since most requests have no body, and should not be larger because of it.
             Box::pin(self.edge.read_body(request, deadline)).await?
         };
-        let work = self.route.clone().call(mem::take(request));
-        let Some(Ok(response)) = until(deadline, work).await else {
+        let work = pin!(self.route.clone().call(mem::take(request)));
+        let Some(Ok(response)) = in_time(work).await else {
             return Err(Problem::TIMEOUT);
         };
+        if response.status().as_u16() < 400 {
+            return Ok(response);
+        }
         Ok(into_problem_response(response))
     }
 }
 
 impl Edge {
-    fn context(&self, request: &Request) -> Context {
+    fn context(&self, request: &Request, started: Instant) -> Context {
         let (headers, http) = (request.headers(), &self.http);
-        let peer = peers::of(headers, &http.trusted_proxies);
-        let is_trusted = peer.is_some_and(|peer| peer.is_trusted);
+        let (client, is_trusted) = peers::of(headers, &http.trusted_proxies).unzip();
+        let is_trusted = is_trusted.unwrap_or(false);
         // Only trusted proxies may set these headers.
         let trusted = |name: &HeaderName| is_trusted.then(|| headers.get(name)).flatten();
         let id = trusted(&REQUEST_ID).and_then(RequestId::given);
@@ -202,8 +205,8 @@ impl Edge {
         Context {
             id: id.unwrap_or_else(RequestId::next),
             trace: trace.map(Arc::new),
-            client: peer.map(|peer| peer.client),
-            deadline: Instant::now() + http.request_timeout.min(timeout),
+            client,
+            deadline: started + http.request_timeout.min(timeout),
         }
     }
 
@@ -216,8 +219,9 @@ impl Edge {
         let limit = self.http.body_limit.0;
         let is_gzip = body::take_gzip(request.headers_mut(), cfg!(feature = "gzip"))?;
         let body = mem::take(request.body_mut());
-        let read = until(deadline, body::read(body, limit, &self.bodies)).await;
-        let (mut bytes, _charge) = read.ok_or(Problem::TOO_SLOW)??;
+        let read = pin!(body::read(body, limit, &self.bodies));
+        let read = in_time(read).await.ok_or(Problem::TOO_SLOW);
+        let (mut bytes, _charge) = read??;
         let permit = self.admission.acquire(deadline).await?;
         if is_gzip {
             // Decompression is work, so it needs the permit.
@@ -228,6 +232,16 @@ impl Edge {
         DefaultBodyLimit::disable().apply(request);
         Ok(permit)
     }
+}
+
+/// The result of the work, or `None` if it does not end by the deadline of the request.
+async fn in_time<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    // Most requests are answered at once, and need no timer.
+    if let Some(done) = work.as_mut().now_or_never() {
+        return Some(done);
+    }
+    let left = Context::time_left().unwrap_or_default();
+    Box::pin(timeout(left, work)).await.ok()
 }
 
 /// The middleware of the routes beside the edge, which are the probes and those of the operator: a host, an id and the

@@ -8,6 +8,7 @@ use crate::settings::{Check, Reader, Section, Setting};
 
 /// The part of `[http]` that is about pages of other origins.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_field_names, reason = "they are those of the keys")]
 pub(crate) struct Origins {
     pub(crate) allowed_origins: Vec<Origin>,
     pub(crate) allow_credentials: bool,
@@ -108,10 +109,10 @@ impl Origins {
     /// Whether to refuse the request, unless its origin is allowed: it comes from a page of another origin, and may
     /// change something or open a WebSocket.
     pub(super) fn refuse(&self, request: &Request) -> bool {
-        let is_read = |request: &Request| {
-            request.method().is_safe() && !request.headers().contains_key(header::UPGRADE)
-        };
-        self.refuse_other_origins && !is_read(request) && is_foreign(request)
+        let has = |name| request.headers().contains_key(name);
+        self.refuse_other_origins
+            && (!request.method().is_safe() || has(header::UPGRADE))
+            && is_foreign(request)
     }
 }
 

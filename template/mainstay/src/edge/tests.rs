@@ -84,7 +84,7 @@ fn around_routes(set: &[&str]) -> Router {
         .route("/left", get(left))
         .route(
             "/who",
-            get(|Client(client): Client| async move { client.to_string() }),
+            get(async || Context::current().unwrap().client.unwrap().to_string()),
         );
     let streams = Router::new().route("/stream", post(async |body: Bytes| body));
     protect_with_streams(routes, streams, &http(&set), Recorder::new())
