@@ -106,7 +106,7 @@ impl Context {
 /// The id of a request: the one that a trusted proxy sent in `x-request-id`, or a new one that is unique
 /// among all replicas. The answer carries it in the same header, and every event of the log in `request_id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId(pub(crate) HeaderValue);
 
 /// The longest id that is taken from a peer.
 const MAX_LENGTH: usize = 128;
@@ -139,8 +139,7 @@ impl RequestId {
         Self(id.unwrap_or(HeaderValue::from_static("-")))
     }
 
-    /// A random number for the process, and a count that is spread over all digits, so that ids are easy to tell
-    /// apart.
+    /// Each has a random number of the process, and a count that is spread over all digits: ids are easy to tell apart.
     fn batch() -> Bytes {
         static PROCESS: LazyLock<[u64; 2]> =
             LazyLock::new(|| [0, 1].map(|which| RandomState::new().hash_one(which)));
@@ -160,12 +159,6 @@ impl RequestId {
         let text = header.as_bytes();
         let is_id = (1..=MAX_LENGTH).contains(&text.len()) && text.iter().all(is_fit);
         is_id.then(|| Self(header.clone()))
-    }
-}
-
-impl From<RequestId> for HeaderValue {
-    fn from(id: RequestId) -> Self {
-        id.0
     }
 }
 

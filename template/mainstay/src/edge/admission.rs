@@ -59,11 +59,12 @@ impl Admission {
             return Err(Problem::OVERLOADED);
         };
         let end = deadline.min(Instant::now() + self.wait);
-        match timeout_at(end, self.permits.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            // The semaphore is never closed, so this is a timeout.
-            Ok(Err(_)) | Err(_) => Err(Problem::OVERLOADED),
-        }
+        let acquired = timeout_at(end, self.permits.acquire()).await;
+        // The semaphore is never closed, so an error is a timeout.
+        acquired
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(Problem::OVERLOADED)
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn put_on(response: &mut Response) {
     let length = length.map(|length| HeaderValue::from_str(itoa::Buffer::new().format(length)));
     let headers = response.headers_mut();
     let from_handler = mem::replace(headers, TEMPLATE.clone());
-    let id = RequestId::current().map(HeaderValue::from);
+    let id = RequestId::current().map(|id| id.0);
     let mut own = [id, None, length.and_then(Result::ok)];
     let mut has_others = false;
     for (name, value) in &from_handler {

@@ -127,11 +127,9 @@ fn handle(
     context.scope(async move {
         let Edge { http, requests, .. } = &*guarded.edge;
         let reader = http.origins.reader(&request);
-        let may_read = reader.is_some();
-        let span = event.span.clone();
         // A panic ends only this request.
-        let work = caught(guarded.answer(&mut request, may_read, deadline));
-        let mut response = match work.instrument(span).await {
+        let work = caught(guarded.answer(&mut request, reader.is_some(), deadline));
+        let mut response = match work.instrument(event.span.clone()).await {
             Ok(Ok(response)) => response,
             Ok(Err(problem)) => {
                 if problem.code == Problem::OVERLOADED.code {
