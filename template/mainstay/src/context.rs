@@ -114,8 +114,6 @@ const MAX_LENGTH: usize = 128;
 /// The number of ids that are made at once: each by itself would cost a request two allocations.
 const BATCH: u64 = 128;
 
-const DIGITS: usize = 32;
-
 thread_local! {
     /// The ids that this thread has left.
     static UNUSED: Cell<Bytes> = Cell::default();
@@ -133,7 +131,7 @@ impl RequestId {
         if ids.is_empty() {
             ids = Self::batch();
         }
-        let id = HeaderValue::from_maybe_shared(ids.split_to(DIGITS));
+        let id = HeaderValue::from_maybe_shared(ids.split_to(32));
         _ = UNUSED.try_with(|unused| unused.set(ids));
         // Hexadecimal digits are always valid.
         Self(id.unwrap_or(HeaderValue::from_static("-")))
@@ -148,9 +146,10 @@ impl RequestId {
         const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
         let [process, start] = *PROCESS;
         let first = start.wrapping_add(COUNT.fetch_add(BATCH, Ordering::Relaxed));
-        let id = |at| hex([process, first.wrapping_add(at).wrapping_mul(SPREAD)]);
+        let process = hex(process);
+        let id = |at| [process, hex(first.wrapping_add(at).wrapping_mul(SPREAD))];
         let ids: Vec<_> = (0..BATCH).map(id).collect();
-        ids.into_flattened().into()
+        ids.into_flattened().into_flattened().into()
     }
 
     /// The id that a peer gives, if it is fit for a log.
@@ -174,11 +173,10 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// 32 hexadecimal digits. Formatting takes ten times as long.
-fn hex(numbers: [u64; 2]) -> [u8; DIGITS] {
-    let mut digits = [0; DIGITS];
-    let bytes = numbers.into_iter().flat_map(u64::to_be_bytes);
-    for (byte, pair) in bytes.zip(digits.as_chunks_mut().0) {
+/// Hexadecimal digits. Formatting takes ten times as long.
+fn hex(number: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    for (byte, pair) in number.to_be_bytes().iter().zip(digits.as_chunks_mut().0) {
         *pair = [byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
     }
     digits

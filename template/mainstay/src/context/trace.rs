@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::http::HeaderValue;
 
-use super::{Context, hex};
+use super::Context;
 
 /// A trace, and the span of a request in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
-    /// Hexadecimal digits, as in the header.
-    id: [u8; 32],
+    /// 32 hexadecimal digits, as in the header.
+    id: String,
     /// The span of the sender, unless the trace begins here.
     parent: Option<u64>,
     /// The span of the request.
@@ -35,9 +35,8 @@ impl Trace {
         let number = |digits| u64::from_str_radix(digits, 16).ok();
         let parent = number(parent).filter(|parent| *parent != 0)?;
         let is_known = version != "ff" && (version != "00" || parts.next().is_none());
-        let id: [u8; 32] = id.as_bytes().try_into().ok()?;
-        (is_known && id != [b'0'; 32]).then_some(Self {
-            id,
+        (is_known && !id.bytes().all(|digit| digit == b'0')).then_some(Self {
+            id: id.to_owned(),
             parent: Some(parent),
             span: any_span(),
             is_sampled: number(flags)? & 1 == 1,
@@ -49,7 +48,7 @@ impl Trace {
     #[must_use]
     pub fn new_sampled() -> Self {
         Self {
-            id: hex([fastrand::u64(1..), fastrand::u64(..)]),
+            id: format!("{:032x}", fastrand::u128(1..)),
             parent: None,
             span: any_span(),
             is_sampled: true,
@@ -72,7 +71,7 @@ impl Trace {
     /// The trace id, in 32 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> &str {
-        str::from_utf8(&self.id).unwrap_or_default()
+        &self.id
     }
 
     /// Whether the spans of this trace are exported.
