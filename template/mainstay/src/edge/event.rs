@@ -9,9 +9,9 @@ use http_body::Body;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::{Edge, trace};
+use super::{Http, trace};
 use crate::context::{Context, Trace};
-use crate::metrics::http::{Ended, InFlight};
+use crate::metrics::http::{Ended, InFlight, Recorder};
 use crate::server::Exchange;
 use crate::telemetry::message;
 
@@ -40,11 +40,11 @@ impl Event {
         started: Instant,
         request: &Request,
         context: &Context,
-        edge: &Edge,
+        requests: Recorder,
+        http: &Http,
     ) -> Self {
         // A larger body is refused unread.
-        let fits =
-            |length: &u64| usize::try_from(*length).is_ok_and(|it| it <= edge.http.body_limit.0);
+        let fits = |length: &u64| usize::try_from(*length).is_ok_and(|it| it <= http.body_limit.0);
         let request_length = request.body().size_hint().exact().filter(fits);
         let route = request.extensions().get::<MatchedPath>().cloned();
         if let Some(route) = &route {
@@ -55,8 +55,8 @@ impl Event {
             method: request.method().clone(),
             span: trace::span(request.method(), name_of(route.as_ref()), context),
             route,
-            log_client: edge.http.log_client,
-            in_flight: edge.requests.begin(),
+            log_client: http.log_client,
+            in_flight: requests.begin(),
             status: None,
             bodies: [request_length.unwrap_or(0), 0],
         }

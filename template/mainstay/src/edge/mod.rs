@@ -123,7 +123,8 @@ fn handle(
     let context = guarded.edge.context(&request, started);
     let deadline = context.deadline;
     // Logs and counts the request when it is dropped.
-    let mut event = Event::begin(started, &request, &context, &guarded.edge);
+    let Edge { http, requests, .. } = &*guarded.edge;
+    let mut event = Event::begin(started, &request, &context, *requests, http);
     context.scope(async move {
         let Edge { http, requests, .. } = &*guarded.edge;
         let reader = http.origins.reader(&request);
