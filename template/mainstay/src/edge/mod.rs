@@ -122,8 +122,8 @@ fn handle(
     let started = Instant::now();
     let context = guarded.edge.context(&request, started);
     let deadline = context.deadline;
-    // Logs and counts the request when it is dropped.
     let Edge { http, requests, .. } = &*guarded.edge;
+    // Logs and counts the request when it is dropped.
     let mut event = Event::begin(started, &request, &context, *requests, http);
     context.scope(async move {
         let Edge { http, requests, .. } = &*guarded.edge;
