@@ -5,6 +5,7 @@
 
 mod trace;
 
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::HeaderValue;
 use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
@@ -84,7 +86,7 @@ impl Context {
             // The parent is the exported span that this code runs in, or else the request itself.
             let parent = exported_span().unwrap_or(trace.span());
             let header = HeaderValue::try_from(trace.header(parent)).ok()?;
-            let state = trace.state().map(|state| ("tracestate", state.clone()));
+            let state = trace.state.clone().map(|state| ("tracestate", state));
             Some([("traceparent", header)].into_iter().chain(state).collect())
         };
         CURRENT.try_with(headers).ok().flatten().unwrap_or_default()
@@ -104,10 +106,18 @@ impl Context {
 /// The id of a request: the one that a trusted proxy sent in `x-request-id`, or a new one that is unique
 /// among all replicas. The answer carries it in the same header, and every event of the log in `request_id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId(pub(crate) HeaderValue);
 
 /// The longest id that is taken from a peer.
 const MAX_LENGTH: usize = 128;
+
+/// The number of ids that are made at once: each by itself would cost a request two allocations.
+const BATCH: u64 = 128;
+
+thread_local! {
+    /// The ids that this thread has left.
+    static UNUSED: Cell<Bytes> = Cell::default();
+}
 
 impl RequestId {
     /// The id of the current request; `None` outside of a request.
@@ -116,20 +126,30 @@ impl RequestId {
         Context::with(|context| context.id.clone())
     }
 
-    /// A random number for the process, and a count that is spread over all digits, so that ids are easy to tell
-    /// apart.
     pub(super) fn next() -> Self {
+        let mut ids = UNUSED.try_with(Cell::take).unwrap_or_default();
+        if ids.is_empty() {
+            ids = Self::batch();
+        }
+        let id = HeaderValue::from_maybe_shared(ids.split_to(32));
+        _ = UNUSED.try_with(|unused| unused.set(ids));
+        // Hexadecimal digits are always valid.
+        Self(id.unwrap_or(HeaderValue::from_static("-")))
+    }
+
+    /// Each has a random number of the process, and a count that is spread over all digits: ids are easy to tell apart.
+    fn batch() -> Bytes {
         static PROCESS: LazyLock<[u64; 2]> =
             LazyLock::new(|| [0, 1].map(|which| RandomState::new().hash_one(which)));
         static COUNT: AtomicU64 = AtomicU64::new(0);
         // An odd factor gives each count another number.
         const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
         let [process, start] = *PROCESS;
-        let count = start.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
-        let digits = hex([process, count.wrapping_mul(SPREAD)]);
-        let id = HeaderValue::from_bytes(&digits);
-        // Hexadecimal digits are always valid.
-        Self(id.unwrap_or(HeaderValue::from_static("-")))
+        let first = start.wrapping_add(COUNT.fetch_add(BATCH, Ordering::Relaxed));
+        let process = hex(process);
+        let id = |at| [process, hex(first.wrapping_add(at).wrapping_mul(SPREAD))];
+        let ids: Vec<_> = (0..BATCH).map(id).collect();
+        ids.into_flattened().into_flattened().into()
     }
 
     /// The id that a peer gives, if it is fit for a log.
@@ -138,12 +158,6 @@ impl RequestId {
         let text = header.as_bytes();
         let is_id = (1..=MAX_LENGTH).contains(&text.len()) && text.iter().all(is_fit);
         is_id.then(|| Self(header.clone()))
-    }
-}
-
-impl From<RequestId> for HeaderValue {
-    fn from(id: RequestId) -> Self {
-        id.0
     }
 }
 
@@ -159,11 +173,10 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// 32 hexadecimal digits. Formatting takes ten times as long.
-fn hex(numbers: [u64; 2]) -> [u8; 32] {
-    let mut digits = [0; 32];
-    let bytes = numbers.into_iter().flat_map(u64::to_be_bytes);
-    for (byte, pair) in bytes.zip(digits.as_chunks_mut().0) {
+/// Hexadecimal digits. Formatting takes ten times as long.
+fn hex(number: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    for (byte, pair) in number.to_be_bytes().iter().zip(digits.as_chunks_mut().0) {
         *pair = [byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
     }
     digits

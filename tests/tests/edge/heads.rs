@@ -3,14 +3,13 @@
 use harness::http::{Answer, Conversation};
 
 /// The security headers of every response, as OWASP recommends.
-const ALWAYS: [(&str, &str); 7] = [
+const ALWAYS: [(&str, &str); 6] = [
     ("cache-control", "no-store"),
     (
         "content-security-policy",
         "default-src 'none'; frame-ancestors 'none'",
     ),
     ("cross-origin-resource-policy", "same-origin"),
-    ("referrer-policy", "no-referrer"),
     ("strict-transport-security", "max-age=31536000"),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),

@@ -49,11 +49,12 @@ impl Admission {
             return Err(Problem::OVERLOADED);
         };
         let end = deadline.min(Instant::now() + self.wait);
-        match timeout_at(end, self.permits.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            // The semaphore is never closed, so this is a timeout.
-            Ok(Err(_)) | Err(_) => Err(Problem::OVERLOADED),
-        }
+        let acquired = timeout_at(end, self.permits.acquire()).await;
+        // The semaphore is never closed, so an error is a timeout.
+        acquired
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(Problem::OVERLOADED)
     }
 }
 
@@ -74,20 +75,6 @@ mod tests {
     async fn acquire(admission: &Admission) -> Result<SemaphorePermit<'_>, Problem> {
         let deadline = Instant::now() + Duration::from_secs(10);
         admission.acquire(deadline).await
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn request_waits_for_a_permit_up_to_max_wait() {
-        let admission = two_permits(1);
-        let permits = [
-            acquire(&admission).await.unwrap(),
-            acquire(&admission).await.unwrap(),
-        ];
-        let began = Instant::now();
-        assert_eq!(acquire(&admission).await.unwrap_err().code, "overloaded");
-        assert_eq!(began.elapsed(), Duration::from_millis(500));
-        drop(permits);
-        _ = acquire(&admission).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -112,22 +99,6 @@ mod tests {
         };
         let (third, ()) = tokio::join!(acquire(&admission), release);
         assert!(third.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn full_queue_refuses_at_once() {
-        let admission = two_permits(2);
-        let _first = acquire(&admission).await.unwrap();
-        let _second = acquire(&admission).await.unwrap();
-        let began = Instant::now();
-        let too_many = async {
-            tokio::task::yield_now().await;
-            assert!(acquire(&admission).await.is_err());
-            assert_eq!(began.elapsed(), Duration::ZERO);
-        };
-        let (third, fourth, ()) = tokio::join!(acquire(&admission), acquire(&admission), too_many);
-        assert!(third.is_err() && fourth.is_err());
-        assert_eq!(admission.queue.available_permits(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,10 +1,9 @@
 //! The sampling of traces, and the span of a request.
 //!
 //! A `traceparent` of a trusted proxy decides for its request; `http.trace_ratio` is the share of all others. A request
-//! that is not sampled has no span and no cost, unless the log has `DEBUG` of this module.
+//! that is not sampled has no span and no cost.
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::de::{Deserialize, Deserializer, Error};
 use tracing::Span;
 
@@ -46,48 +45,39 @@ pub(super) fn of(headers: &HeaderMap, is_trusted: bool, ratio: Ratio) -> Option<
         Some(trace) if is_trusted => trace.is_sampled(),
         _ => ratio.draw(),
     };
-    match parent {
-        Some(trace) => Some(trace.with_sampling(is_sampled).with_state(state(headers))),
-        None => is_sampled.then(Trace::new_sampled),
-    }
+    let Some(trace) = parent else {
+        return is_sampled.then(Trace::new_sampled);
+    };
+    let mut trace = trace.with_sampling(is_sampled);
+    trace.state = state(headers);
+    Some(trace)
 }
 
-/// The `tracestate`, in one line.
+/// The `tracestate`, unless it is long or has several lines.
 fn state(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut lines = headers.get_all(STATE).iter();
-    let first = lines.next()?.clone();
-    let joined = lines.try_fold(first, |joined, line| {
-        let joined = [joined.as_bytes(), b",", line.as_bytes()].concat();
-        HeaderValue::from_maybe_shared(joined).ok()
-    });
-    joined.filter(|state| state.len() <= LONGEST)
+    let state = lines.next()?;
+    (state.len() <= LONGEST && lines.next().is_none()).then(|| state.clone())
 }
 
-/// The span of a request, if the request is sampled or the log has `DEBUG` of this module.
-pub(super) fn span(request: &Request, route: &str, context: &Context) -> Span {
-    let method = request.method().as_str();
+/// The span of a request, if the request is sampled.
+pub(super) fn span(method: &Method, route: &str, context: &Context) -> Span {
     let trace = context.trace.as_deref();
-    let trace_id = trace.map(Trace::id);
-    macro_rules! span {
-        ($level:ident) => {
-            tracing::span!(
-                tracing::Level::$level,
-                span::REQUEST,
-                method,
-                route,
-                request_id = context.id.as_ref(),
-                trace_id,
-                status = tracing::field::Empty,
-                error = tracing::field::Empty,
-            )
-        };
-    }
-    if trace.is_some_and(Trace::is_sampled) {
-        // What exports the span reads the context. Only the filter `off` disables this level.
-        context.clone().sync_scope(|| span!(ERROR))
-    } else {
-        span!(DEBUG)
-    }
+    let Some(trace) = trace.filter(|trace| trace.is_sampled()) else {
+        return Span::none();
+    };
+    // What exports the span reads the context. Only the filter `off` disables this level.
+    context.clone().sync_scope(|| {
+        tracing::error_span!(
+            span::REQUEST,
+            method = method.as_str(),
+            route,
+            request_id = context.id.as_ref(),
+            trace_id = trace.id(),
+            status = tracing::field::Empty,
+            error = tracing::field::Empty,
+        )
+    })
 }
 
 #[cfg(test)]
@@ -147,11 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn tracestate_is_joined_or_left_out_when_too_long() {
-        let joined = |lines: &[&str]| state(&headers(&STATE, lines));
-        assert_eq!(joined(&[]), None);
-        assert_eq!(joined(&["a=1"]).unwrap(), "a=1");
-        assert_eq!(joined(&["a=1", "b=2,c=3"]).unwrap(), "a=1,b=2,c=3");
-        assert_eq!(joined(&["a=1", &"x".repeat(LONGEST)]), None);
+    fn tracestate_is_passed_on_or_left_out_when_too_long() {
+        let state = |lines: &[&str]| state(&headers(&STATE, lines));
+        assert_eq!(state(&[]), None);
+        assert_eq!(state(&["a=1,b=2"]).unwrap(), "a=1,b=2");
+        assert_eq!(state(&["a=1", "b=2"]), None);
+        assert_eq!(state(&[&"x".repeat(LONGEST + 1)]), None);
     }
 }
