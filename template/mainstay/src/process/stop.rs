@@ -102,7 +102,11 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
         abandoned.extend(cpu.stop(deadline).await);
         abandoned
     };
-    let waits_for = || [supervisor.alive(), cpu.running()].concat();
+    let waits_for = || {
+        let mut alive = supervisor.alive();
+        alive.extend(cpu.running());
+        alive
+    };
     let phase = phases.run(Phase::Tasks, shutdown.tasks, waits_for, stop_tasks);
     phase.await;
 
