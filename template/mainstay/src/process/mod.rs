@@ -21,7 +21,6 @@
 mod component;
 mod stop;
 
-use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -44,10 +43,10 @@ use crate::operator::{Operator, OperatorState, Token};
 use crate::sections::Settings;
 use crate::server::{self, Bound, Limits, Sockets};
 use crate::service::Launch;
-use crate::settings::{self, Entry, Section};
+use crate::settings::Section;
 use crate::signals::Signals;
 use crate::supervisor::Supervisor;
-use crate::telemetry::{Export, Filtering, message};
+use crate::telemetry::{Export, message};
 use crate::watchdog::Pulse;
 
 /// The process of a service, from its start to its stop.
@@ -65,9 +64,6 @@ pub struct Process {
     operator: Operator,
     state: Arc<OperatorState>,
     export: Export,
-    has_documentation: bool,
-    /// Where a person at a terminal can look, logged at `ready`.
-    hints: Mutex<Vec<String>>,
 }
 
 /// The registered components, by the phase that stops them.
@@ -87,9 +83,7 @@ impl Process {
         let settings: &Settings = launch.settings().as_ref();
         let export = settings.export();
         let filtering = settings.log.start_with(&export)?;
-        let (reloaded, in_force) = (filtering.clone(), launch.loaded.entries.clone());
-        let reload = launch.reload();
-        let signals = Signals::listen(move || reload_settings(&reload(), &reloaded, &in_force))?;
+        let signals = Signals::listen(launch.reload(filtering.clone()))?;
         let metrics = Metrics::install();
         let lifecycle = Lifecycle::starting();
         let supervisor = Supervisor::new();
@@ -117,10 +111,6 @@ impl Process {
             let kept = filtering.revert_in_time();
             _ = tokio::join!(pulse.watch(watched), forced, kept, exported);
         };
-        let hint = format!(
-            "the operator's listener: http://{}/api/state",
-            socket.address()
-        );
         let operator = Operator::open(socket, routes, beside)?;
         Ok(Self {
             lifecycle,
@@ -135,8 +125,6 @@ impl Process {
             operator,
             state,
             export,
-            has_documentation: settings.http.documentation,
-            hints: vec![hint].into(),
         })
     }
 
@@ -158,11 +146,6 @@ impl Process {
     pub async fn run(&self) -> Cause {
         self.lifecycle.ready();
         tracing::info!(message = message::READY);
-        if io::stdout().is_terminal() {
-            for hint in self.hints().iter() {
-                tracing::info!("{hint}");
-            }
-        }
         let Components { drained, closed } = self.components().clone();
         let components = drained.iter().chain(&closed);
         let mut failed: FuturesUnordered<_> = components.map(|it| it.failed()).collect();
@@ -239,11 +222,6 @@ impl Process {
         limits.max_connections = server::room_for(limits.max_connections, files);
         let listener = socket.serve(routes, &limits)?;
         let address = listener.address();
-        self.hints().push(format!("the API: http://{address}/"));
-        if self.has_documentation {
-            self.hints()
-                .push(format!("its documentation: http://{address}/docs"));
-        }
         self.drain_on_stop(listener);
         Ok(address)
     }
@@ -283,10 +261,6 @@ impl Process {
         &self.cpu
     }
 
-    fn hints(&self) -> MutexGuard<'_, Vec<String>> {
-        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn components(&self) -> MutexGuard<'_, Components> {
         let components = self.components.lock();
         components.unwrap_or_else(PoisonError::into_inner)
@@ -298,25 +272,5 @@ impl std::fmt::Debug for Process {
         f.debug_struct("Process")
             .field("state", &self.lifecycle.state())
             .finish_non_exhaustive()
-    }
-}
-
-/// Handles SIGHUP: applies the settings that are safe to change at runtime, and names the others.
-fn reload_settings(
-    reloaded: &Result<(crate::telemetry::Filter, Vec<Entry>), settings::Problems>,
-    filtering: &Filtering,
-    in_force: &[Entry],
-) {
-    match reloaded {
-        Ok((filter, entries)) => {
-            let mut changed = settings::changed(in_force, entries);
-            changed.retain(|key| *key != "log.filter");
-            if !changed.is_empty() {
-                let settings = changed.join(", ");
-                tracing::warn!(settings, "changed settings that need a restart");
-            }
-            filtering.configure(filter);
-        }
-        Err(problems) => tracing::error!(%problems, "invalid settings; nothing has changed"),
     }
 }
