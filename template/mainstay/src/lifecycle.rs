@@ -85,12 +85,10 @@ impl Lifecycle {
         }
     }
 
-    /// Sets what the start waits for, for `/startupz?verbose`.
     pub(crate) fn set_startup_step(&self, step: &'static str) {
         self.step.send_replace(step);
     }
 
-    /// What the start waits for.
     pub(crate) fn step(&self) -> &'static str {
         *self.step.borrow()
     }
@@ -109,15 +107,15 @@ impl Lifecycle {
 
     /// Completes the start. It does nothing if the stop has begun.
     pub(crate) fn ready(&self) {
-        let was_starting = self.state.send_if_modified(|state| {
-            let starting = *state == State::Starting;
-            if starting {
+        let became_ready = self.state.send_if_modified(|state| {
+            let is_starting = *state == State::Starting;
+            if is_starting {
                 *state = State::Ready;
             }
-            starting
+            is_starting
         });
-        if was_starting {
-            notify_systemd(&[NotifyState::Ready]);
+        if became_ready {
+            notify_systemd(NotifyState::Ready);
         }
     }
 
@@ -134,7 +132,7 @@ impl Lifecycle {
     /// Begins the stop: the process is not ready any more.
     pub(crate) fn begin_stop(&self) {
         self.set_phase(Phase::Delay, Instant::now());
-        notify_systemd(&[NotifyState::Stopping]);
+        notify_systemd(NotifyState::Stopping);
     }
 
     /// Begins a phase of the stop.
@@ -149,8 +147,8 @@ impl Lifecycle {
 }
 
 /// Notifies systemd, or another supervisor that set `NOTIFY_SOCKET`.
-fn notify_systemd(news: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(news) {
+fn notify_systemd(news: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[news]) {
         tracing::warn!(%error, "cannot notify the socket in NOTIFY_SOCKET");
     }
 }

@@ -25,8 +25,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 
 pub use component::Component;
@@ -67,10 +65,10 @@ pub struct Process {
 }
 
 /// The registered components, by the phase that stops them.
-#[derive(Default, Clone)]
+#[derive(Default)]
 struct Components {
-    drained: Vec<Arc<dyn Component>>,
-    closed: Vec<Arc<dyn Component>>,
+    drained: Vec<Box<dyn Component>>,
+    closed: Vec<Box<dyn Component>>,
 }
 
 impl Process {
@@ -146,15 +144,11 @@ impl Process {
     pub async fn run(&self) -> Cause {
         self.lifecycle.ready();
         tracing::info!(message = message::READY);
-        let Components { drained, closed } = self.components().clone();
-        let components = drained.iter().chain(&closed);
-        let mut failed: FuturesUnordered<_> = components.map(|it| it.failed()).collect();
         let mut signals = self.signals.lock().await;
         tokio::select! {
             signal = signals.next() => Cause::Signal(signal),
             name = self.supervisor.gave_up() => Cause::GaveUp(name),
             () = self.lifecycle.stop_requested() => Cause::Operator,
-            Some(error) = failed.next() => Cause::ComponentFailed(error),
         }
     }
 
@@ -173,21 +167,20 @@ impl Process {
 
     /// Registers a component for the phase [`drain`](Self::stop), such as a server.
     pub fn drain_on_stop(&self, component: impl Component) {
-        let component = self.observe(component);
-        self.components().drained.push(component);
+        self.observe(&component);
+        self.components().drained.push(Box::new(component));
     }
 
     /// Registers a component for the phase [`close`](Self::stop), such as a database.
     pub fn close_on_stop(&self, component: impl Component) {
-        let component = self.observe(component);
-        self.components().closed.push(component);
+        self.observe(&component);
+        self.components().closed.push(Box::new(component));
     }
 
-    fn observe(&self, component: impl Component) -> Arc<dyn Component> {
+    fn observe(&self, component: &impl Component) {
         if let Some(observed) = component.observed() {
             self.state.observe(observed);
         }
-        Arc::new(component)
     }
 
     /// The socket of a listener: the one that the process inherited by this name, or a new one.
@@ -215,10 +208,11 @@ impl Process {
     ) -> Result<SocketAddr, Error> {
         let socket = self.bind(listener, address)?;
         let mut limits = limits.clone();
-        let Components { drained, closed } = self.components().clone();
-        let components = drained.iter().chain(&closed);
-        // The files that components may have open, beside those of connections.
-        let files = components.map(|component| component.max_files()).sum();
+        let files = {
+            let components = self.components();
+            let components = components.drained.iter().chain(&components.closed);
+            components.map(|component| component.max_files()).sum()
+        };
         limits.max_connections = server::room_for(limits.max_connections, files);
         let listener = socket.serve(routes, &limits)?;
         let address = listener.address();

@@ -4,6 +4,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, interval_at, sleep, sleep_until, timeout_at};
@@ -26,8 +27,6 @@ pub enum Cause {
     GaveUp(Arc<str>),
     /// The start failed.
     StartFailed(Error),
-    /// A component ended by itself.
-    ComponentFailed(Error),
 }
 
 impl Cause {
@@ -40,9 +39,6 @@ impl Cause {
                 cause = "a critical task was given up",
                 task = &**task
             ),
-            Self::ComponentFailed(error) => {
-                tracing::error!(message = message::DRAINING, cause = %error);
-            }
             Self::StartFailed(error) => telemetry::log_failure(&**error),
         });
     }
@@ -80,20 +76,19 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
     // Serve, new connections too, until load balancers notice. None knows a process that was never ready.
     let has_delay = was_ready && !matches!(cause, Cause::Signal(Signal::Quit));
     if has_delay && !drained.is_empty() {
-        let wait = async |deadline| {
-            sleep_until(deadline).await;
-            Vec::new()
-        };
-        let waits_for = || all_pending(&drained);
-        let phase = phases.run(Phase::Delay, shutdown.delay, waits_for, wait);
-        phase.await;
+        let wait = |deadline| sleep_until(deadline).map(|()| Vec::new());
+        let pending = || all_pending(&drained);
+        phases
+            .run(Phase::Delay, shutdown.delay, pending, wait)
+            .await;
     }
 
     // Servers accept no more connections, and requests in flight finish.
-    let drain = async |deadline| stop_all(&drained, deadline).await;
-    let waits_for = || all_pending(&drained);
-    let phase = phases.run(Phase::Drain, shutdown.drain, waits_for, drain);
-    phase.await;
+    let drain = |deadline| stop_all(&drained, deadline);
+    let pending = || all_pending(&drained);
+    phases
+        .run(Phase::Drain, shutdown.drain, pending, drain)
+        .await;
 
     // Tasks stop in reverse order, then CPU-bound work.
     let stop_tasks = async |deadline: Instant| {
@@ -102,29 +97,33 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
         abandoned.extend(cpu.stop(deadline).await);
         abandoned
     };
-    let waits_for = || {
-        let mut alive = supervisor.alive();
-        alive.extend(cpu.running());
-        alive
+    let pending = || {
+        supervisor
+            .alive()
+            .into_iter()
+            .chain(cpu.running())
+            .collect()
     };
-    let phase = phases.run(Phase::Tasks, shutdown.tasks, waits_for, stop_tasks);
-    phase.await;
+    phases
+        .run(Phase::Tasks, shutdown.tasks, pending, stop_tasks)
+        .await;
 
     // Databases and other components that requests and tasks used close, and the last traces are exported.
     let close = async |deadline: Instant| {
         let exported = export.close(deadline.saturating_duration_since(Instant::now()));
         tokio::join!(stop_all(&closed, deadline), exported).0
     };
-    let waits_for = || all_pending(&closed);
-    let phase = phases.run(Phase::Close, shutdown.close, waits_for, close);
-    phase.await;
+    let pending = || all_pending(&closed);
+    phases
+        .run(Phase::Close, shutdown.close, pending, close)
+        .await;
 
     // Probes are answered until here.
     phases.lifecycle.stopped();
     operator.shut().await;
     match cause {
         Cause::Signal(_) | Cause::Operator => Exit::after(phases.abandoned),
-        Cause::GaveUp(_) | Cause::StartFailed(_) | Cause::ComponentFailed(_) => Exit::Failed,
+        Cause::GaveUp(_) | Cause::StartFailed(_) => Exit::Failed,
     }
 }
 
@@ -142,12 +141,12 @@ struct Phases {
 
 impl Phases {
     /// Runs one phase, whose work keeps to the deadline by itself. A second signal exits at once.
-    async fn run(
+    async fn run<F: Future<Output = Vec<String>>>(
         &mut self,
         phase: Phase,
         budget: Duration,
-        waits_for: impl Fn() -> Vec<String>,
-        work: impl AsyncFnOnce(Instant) -> Vec<String>,
+        pending: impl Fn() -> Vec<String>,
+        work: impl FnOnce(Instant) -> F,
     ) {
         let deadline = Instant::now() + budget;
         self.lifecycle.set_phase(phase, deadline);
@@ -172,7 +171,7 @@ impl Phases {
                     tracing::info!(
                         message = message::WAITING,
                         %phase,
-                        "for" = waits_for().join(", "),
+                        "for" = pending().join(", "),
                         left = %humantime::format_duration(Duration::from_secs(left)),
                     );
                 }
@@ -181,13 +180,12 @@ impl Phases {
     }
 }
 
-fn all_pending(components: &[Arc<dyn Component>]) -> Vec<String> {
-    let pending = components.iter().flat_map(|component| component.pending());
-    pending.collect()
+fn all_pending(components: &[Box<dyn Component>]) -> Vec<String> {
+    components.iter().flat_map(|it| it.pending()).collect()
 }
 
 /// Stops components at the same time. One that panics or is late is named, and does not delay the others.
-async fn stop_all(components: &[Arc<dyn Component>], deadline: Instant) -> Vec<String> {
+async fn stop_all(components: &[Box<dyn Component>], deadline: Instant) -> Vec<String> {
     /// Extra time for a component that keeps to the deadline by itself.
     const MARGIN: Duration = Duration::from_secs(1);
     let stopped = components.iter().map(async |component| {

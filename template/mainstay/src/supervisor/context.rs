@@ -58,27 +58,23 @@ pub(super) type Failure = String;
 /// What the future of a task may return: `()`, or a `Result`.
 pub trait Outcome {
     /// The message of the error, if it is one.
-    ///
-    /// # Errors
-    ///
-    /// That message.
-    fn into_result(self) -> Result<(), String>;
+    fn into_failure(self) -> Option<String>;
 }
 
 impl Outcome for () {
-    fn into_result(self) -> Result<(), String> {
-        Ok(())
+    fn into_failure(self) -> Option<String> {
+        None
     }
 }
 
 impl<E: fmt::Display> Outcome for Result<(), E> {
-    fn into_result(self) -> Result<(), String> {
-        self.map_err(|error| error.to_string())
+    fn into_failure(self) -> Option<String> {
+        self.err().map(|error| error.to_string())
     }
 }
 
 /// One run of a task.
-pub(super) type Run = BoxFuture<'static, Result<(), Failure>>;
+pub(super) type Run = BoxFuture<'static, Option<Failure>>;
 
 /// A run that calls `make` when it is first polled. A panic is a failure, also one in `make`.
 pub(super) fn run_of<M, F>(make: Arc<M>, context: Context) -> Run
@@ -86,6 +82,7 @@ where
     M: Fn(Context) -> F + Send + Sync + 'static,
     F: Future<Output: Outcome> + Send + 'static,
 {
-    let run = async move { make(context).await.into_result() };
-    panics::caught(run).map(Result::flatten).boxed()
+    let run = async move { make(context).await.into_failure() };
+    let ended = panics::caught(run).map(|ended| ended.unwrap_or_else(Some));
+    ended.boxed()
 }

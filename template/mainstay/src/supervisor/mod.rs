@@ -37,11 +37,12 @@ pub use periodic::Periodic;
 #[cfg(feature = "cron")]
 pub use schedule::{Schedule, ScheduleError};
 pub use status::{State, Status};
+pub use task::Order;
 
 use one_shot::OneShots;
 use periodic::Due;
 use policy::Policy;
-use task::{Factory, Order, Stop, Task};
+use task::{Factory, Stop, Task};
 
 /// Runs the tasks of a process. All clones are the same.
 #[derive(Clone, Default)]
@@ -145,31 +146,19 @@ impl Supervisor {
         value_of(&self.0.gave_up).await
     }
 
-    /// Stops a task until it is resumed.
+    /// Gives a task an order of the operator. It is carried out soon.
     ///
     /// # Errors
     ///
     /// If there is no running task of this name.
-    pub fn pause(&self, name: &str) -> Result<(), SpawnError> {
-        self.order(name, Order::Pause)
-    }
-
-    /// Starts a paused task again.
-    ///
-    /// # Errors
-    ///
-    /// If there is no running task of this name.
-    pub fn resume(&self, name: &str) -> Result<(), SpawnError> {
-        self.order(name, Order::Resume)
-    }
-
-    /// Restarts a task at once, also one that backs off, is paused, or was given up.
-    ///
-    /// # Errors
-    ///
-    /// If there is no running task of this name.
-    pub fn restart(&self, name: &str) -> Result<(), SpawnError> {
-        self.order(name, Order::Restart)
+    pub fn order(&self, name: &str, order: Order) -> Result<(), SpawnError> {
+        let tasks = self.tasks();
+        let task = tasks.all.iter().find(|task| *task.name == *name);
+        if task.is_none_or(|task| task.orders.try_send(order).is_err()) {
+            return Err(SpawnError::Unknown(name.into()));
+        }
+        tracing::info!(task = name, order = ?order, "operator");
+        Ok(())
     }
 
     /// Stops all tasks within this time, and returns the names of those that were aborted.
@@ -230,16 +219,6 @@ impl Supervisor {
         tasks.lives.push(life);
         tasks.all.push(Arc::clone(&task));
         Ok(task)
-    }
-
-    fn order(&self, name: &str, order: Order) -> Result<(), SpawnError> {
-        let tasks = self.tasks();
-        let task = tasks.all.iter().find(|task| *task.name == *name);
-        if task.is_none_or(|task| task.orders.try_send(order).is_err()) {
-            return Err(SpawnError::Unknown(name.into()));
-        }
-        tracing::info!(task = name, order = ?order, "operator");
-        Ok(())
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {

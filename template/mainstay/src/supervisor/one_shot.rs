@@ -34,8 +34,8 @@ impl OneShots {
         F: Future<Output: Outcome> + Send + 'static,
     {
         let work = async move {
-            let ended = panics::caught(async move { work.await.into_result() }).await;
-            if let Err(failure) = ended.flatten() {
+            let ended = panics::caught(async move { work.await.into_failure() }).await;
+            if let Some(failure) = ended.unwrap_or_else(Some) {
                 tracing::warn!(task = name, error = failure, "task failed");
             }
         };
@@ -45,7 +45,9 @@ impl OneShots {
         if closing.is_cancelled() {
             return Err(SpawnError::Stopping(name.into()));
         }
-        running.forget_ended();
+        while let Some(ended) = running.work.try_join_next_with_id() {
+            running.forget(ended);
+        }
         let id = running.work.spawn(work).id();
         running.names.insert(id, name);
         Ok(())
@@ -65,14 +67,12 @@ impl OneShots {
 
     /// The names of the work that runs, each with its number if it is not 1.
     pub(super) fn alive(&self) -> Vec<String> {
-        let mut running = self.lock();
-        running.forget_ended();
         let mut counts = BTreeMap::new();
-        for name in running.names.values() {
-            *counts.entry(name).or_insert(0) += 1;
+        for name in self.lock().names.values() {
+            *counts.entry(*name).or_insert(0) += 1;
         }
         let alive = counts.into_iter().map(|(name, count)| match count {
-            1 => (*name).to_owned(),
+            1 => name.to_owned(),
             _ => format!("{name} ({count})"),
         });
         alive.collect()
@@ -91,12 +91,6 @@ impl OneShots {
 }
 
 impl Running {
-    fn forget_ended(&mut self) {
-        while let Some(ended) = self.work.try_join_next_with_id() {
-            self.forget(ended);
-        }
-    }
-
     fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
         let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
         self.names.remove(&id);

@@ -125,8 +125,8 @@ impl Runs {
                 () = context.cancelled(), if self.cancel_on_stop => return,
             };
             let limit = humantime::format_duration(self.timeout);
-            if let Err(failure) = ended.unwrap_or_else(|_| Err(format!("took longer than {limit}")))
-            {
+            let late = |_| Some(format!("took longer than {limit}"));
+            if let Some(failure) = ended.unwrap_or_else(late) {
                 let is_repeated = logged
                     .as_ref()
                     .is_some_and(|(last, at)| *last == failure && at.elapsed() < LOG_INTERVAL);

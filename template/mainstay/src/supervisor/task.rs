@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -16,9 +16,12 @@ use super::value_of;
 
 /// What an operator can do with a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub enum Order {
+    /// Stops the task until it is resumed.
     Pause,
+    /// Starts a paused task again.
     Resume,
+    /// Restarts the task at once, also if it backs off, is paused, or was given up.
     Restart,
 }
 
@@ -141,11 +144,11 @@ impl Task {
             tokio::select! {
                 biased;
                 ended = &mut run => return match joined(ended) {
-                    Ok(()) => {
+                    None => {
                         self.report_start_failure("it ended");
                         Ended::Ok
                     }
-                    Err(failure) => self.failed(failure),
+                    Some(failure) => self.failed(failure),
                 },
                 _ = value_of(&self.stop) => {
                     cancelled.cancel();
@@ -178,7 +181,7 @@ impl Task {
     }
 
     /// Waits for a cancelled run to end, and aborts it when its time is up.
-    async fn end(&self, mut run: JoinHandle<Result<(), Failure>>) -> Stop {
+    async fn end(&self, mut run: JoinHandle<Option<Failure>>) -> Stop {
         let ended = tokio::select! {
             biased;
             ended = &mut run => ended,
@@ -190,7 +193,7 @@ impl Task {
                 return Stop::Aborted;
             }
         };
-        if let Err(failure) = joined(ended) {
+        if let Some(failure) = joined(ended) {
             self.failed(failure);
         }
         Stop::InTime
@@ -260,9 +263,9 @@ impl fmt::Debug for Task {
 /// How long to wait for an aborted run. It ends at its next await, which a run that blocks may never reach.
 pub(super) const ABORT_TIMEOUT: Duration = Duration::from_millis(100);
 
-fn joined(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
+fn joined(ended: Result<Option<Failure>, JoinError>) -> Option<Failure> {
     // The run catches its panics. The other causes are an abort and the end of the runtime.
-    ended.unwrap_or_else(|error| Err(error.to_string()))
+    ended.unwrap_or_else(|error| Some(error.to_string()))
 }
 
 /// Completes when the last beat is longer ago than the limit. Returns the limit.

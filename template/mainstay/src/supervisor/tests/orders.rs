@@ -21,7 +21,7 @@ async fn restart_during_backoff_runs_exactly_one_instance() {
     task.run(instances.of(fails_once())).unwrap();
     reaches(&supervisor, "a", State::BackingOff).await;
 
-    supervisor.restart("a").unwrap();
+    supervisor.order("a", Order::Restart).unwrap();
     reaches(&supervisor, "a", State::Running).await;
     sleep(500 * SECOND).await;
 
@@ -37,17 +37,17 @@ async fn operator_pauses_resumes_and_restarts_a_task() {
     task.run(instances.of(idle)).unwrap();
     reaches(&supervisor, "a", State::Running).await;
 
-    supervisor.pause("a").unwrap();
+    supervisor.order("a", Order::Pause).unwrap();
     reaches(&supervisor, "a", State::Paused).await;
     sleep(500 * SECOND).await;
     assert_eq!(status(&supervisor, "a").state, State::Paused);
     assert_eq!(instances.now(), 0);
 
-    supervisor.resume("a").unwrap();
+    supervisor.order("a", Order::Resume).unwrap();
     reaches(&supervisor, "a", State::Running).await;
     assert_eq!(instances.now(), 1);
 
-    supervisor.restart("a").unwrap();
+    supervisor.order("a", Order::Restart).unwrap();
     sleep(SECOND).await;
     assert_eq!((instances.now(), instances.most()), (1, 1));
     let status = status(&supervisor, "a");
@@ -65,7 +65,7 @@ async fn order_to_an_unknown_or_ended_task_is_refused() {
     sleep(SECOND).await;
 
     for name in ["unknown", "once"] {
-        let refused = supervisor.restart(name).unwrap_err();
+        let refused = supervisor.order(name, Order::Restart).unwrap_err();
         assert_eq!(refused, SpawnError::Unknown(name.into()));
     }
 }

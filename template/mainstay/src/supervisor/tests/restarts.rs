@@ -80,7 +80,7 @@ async fn task_is_given_up_after_one_restart_too_many() {
     let given_up = status(&supervisor, "a");
     assert_eq!((given_up.restarts, given_up.runs), (5, 6));
 
-    supervisor.restart("a").unwrap();
+    supervisor.order("a", Order::Restart).unwrap();
     sleep(Duration::from_millis(1)).await;
     reaches(&supervisor, "a", State::GaveUp).await;
     let runs = status(&supervisor, "a").runs;

@@ -85,12 +85,12 @@ async fn stop_does_not_wait_for_a_stuck_task_that_blocks() {
 
 #[tokio::test(start_paused = true)]
 async fn stop_deadline_bounds_a_task_an_operator_ended() {
-    for order in [Supervisor::restart, Supervisor::pause] {
+    for order in [Order::Restart, Order::Pause] {
         let supervisor = Supervisor::new();
         let patient = supervisor.task("deaf").stop_within(1000 * SECOND);
         patient.run(deaf).unwrap();
         sleep(SECOND).await;
-        order(&supervisor, "deaf").unwrap();
+        supervisor.order("deaf", order).unwrap();
         sleep(SECOND).await;
 
         let (left, took) = timed_stop(&supervisor, 10 * SECOND).await;
@@ -112,7 +112,7 @@ async fn restart_order_during_the_stop_does_not_run_the_task() {
 
     let order = async {
         sleep(SECOND).await;
-        supervisor.restart("first").unwrap();
+        supervisor.order("first", Order::Restart).unwrap();
     };
     let (left, ()) = tokio::join!(supervisor.stop(60 * SECOND), order);
 

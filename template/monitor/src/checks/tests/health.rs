@@ -2,6 +2,7 @@
 
 use mainstay::health;
 use mainstay::lifecycle::Lifecycle;
+use mainstay::supervisor::Order;
 use tokio::time::{advance, pause, resume, sleep, timeout};
 
 use super::*;
@@ -30,7 +31,7 @@ async fn a_scheduler_that_does_not_run_is_noticed_until_it_does() {
     let replica = fixture.replica(10);
     replica.schedule.run_by(&supervisor, &work).unwrap();
 
-    supervisor.pause("scheduler").unwrap();
+    supervisor.order("scheduler", Order::Pause).unwrap();
     let is_paused = async {
         while supervisor.statuses()[0].state.to_string() != "paused" {
             sleep(Duration::from_millis(1)).await;
@@ -40,7 +41,7 @@ async fn a_scheduler_that_does_not_run_is_noticed_until_it_does() {
     later(LATE).await;
     assert!(work.goes_on().is_err());
 
-    supervisor.resume("scheduler").unwrap();
+    supervisor.order("scheduler", Order::Resume).unwrap();
     until_it_goes_on(&work).await;
 }
 
