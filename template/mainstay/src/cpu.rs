@@ -73,17 +73,19 @@ impl Cpu {
     }
 
     /// What runs, for the log of a stop.
-    pub(crate) fn running(&self) -> Option<String> {
-        let count = self.running.len();
-        (count > 0).then(|| format!("CPU-bound work ({count})"))
+    pub(crate) fn running(&self) -> Vec<String> {
+        match self.running.len() {
+            0 => Vec::new(),
+            count => vec![format!("CPU-bound work ({count})")],
+        }
     }
 
     /// Starts no more work, and waits for what runs. Returns what still runs at the deadline.
-    pub async fn stop(&self, deadline: Instant) -> Option<String> {
+    pub async fn stop(&self, deadline: Instant) -> Vec<String> {
         self.permits.close();
         self.running.close();
-        let stopped = timeout_at(deadline, self.running.wait()).await;
-        stopped.err().and_then(|_| self.running())
+        _ = timeout_at(deadline, self.running.wait()).await;
+        self.running()
     }
 }
 

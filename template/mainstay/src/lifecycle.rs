@@ -227,6 +227,10 @@ impl Exit {
         }
     }
 
+    pub(crate) fn clean_if(succeeded: bool) -> Self {
+        if succeeded { Self::Clean } else { Self::Failed }
+    }
+
     /// The exit code of the process.
     #[must_use]
     pub fn code(&self) -> u8 {

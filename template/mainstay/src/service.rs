@@ -21,6 +21,7 @@ use crate::build_info::BuildInfo;
 use crate::cli::{self, Command, Config, Given};
 use crate::health;
 use crate::lifecycle::Exit;
+use crate::panics;
 use crate::sections::Settings;
 use crate::settings::{self, Loaded, Problems, Reference, Section, Sources};
 use crate::telemetry::{self, Filtering};
@@ -79,8 +80,7 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     ) -> ExitCode {
         self.info.set_current();
         let (command, given) = cli::parse(&self.info);
-        let _flush = FlushOnDrop;
-        let work = || match command {
+        let execute = || match command {
             Command::Serve => self.serve(given, serve),
             Command::Migrate { check } => self.migrate(&given, databases, check),
             Command::Config(Config::Check) => {
@@ -95,17 +95,20 @@ impl<S: Section + AsRef<Settings>> Service<S> {
                 let passes = health::ask(settings.as_ref().operator.listen, probe)?;
                 let not = if passes { "" } else { "not " };
                 print(format_args!("{not}{}\n", probe.passed()))?;
-                Ok(if passes { Exit::Clean } else { Exit::Failed })
+                Ok(Exit::clean_if(passes))
             }
         };
-        let exit = work().unwrap_or_else(|error| {
+        let executed = panics::attempt(execute).unwrap_or_else(|panic| Err(panic.into()));
+        let exit = executed.unwrap_or_else(|error| {
             // Without stderr, there is no other place to report it.
             _ = writeln!(io::stderr(), "error: {}", error.to_string().trim_end());
             Exit::Failed
         });
+        telemetry::flush();
         exit.into()
     }
 
+    /// Runs the service until it has stopped, and logs its outcome.
     fn serve<F: Future<Output = Result<Exit, Error>>>(
         self,
         given: Given,
@@ -118,20 +121,20 @@ impl<S: Section + AsRef<Settings>> Service<S> {
             loaded,
         };
         block_on(async {
-            let exit = match serve(launch).await {
-                Ok(exit) => exit,
-                // Without a log, the error goes to stderr.
-                Err(error) if !telemetry::is_started() => return Err(error),
-                Err(error) => {
-                    telemetry::log_failure(&*error);
-                    Exit::Failed
+            let exit = serve(launch).await.or_else(|error| {
+                // Without a log, `run` prints the error.
+                if !telemetry::is_started() {
+                    return Err(error);
                 }
-            };
+                telemetry::log_failure(&*error);
+                Ok(Exit::Failed)
+            })?;
             exit.log();
             Ok(exit)
         })
     }
 
+    /// Applies the pending migrations of all databases, or counts them if `check`.
     fn migrate(
         &self,
         given: &Given,
@@ -155,14 +158,10 @@ impl<S: Section + AsRef<Settings>> Service<S> {
         let done = if check { "pending" } else { "applied" };
         let plural = if count == 1 { "" } else { "s" };
         print(format_args!("{done}: {count} migration{plural}\n"))?;
-        Ok(if check && count > 0 {
-            Exit::Failed
-        } else {
-            Exit::Clean
-        })
+        Ok(Exit::clean_if(!check || count == 0))
     }
 
-    /// Every setting, with its default and its comment.
+    /// Every setting of the service, with its default and its comment.
     pub(crate) fn reference(&self) -> Reference {
         Reference::new(&self.references)
     }
@@ -240,15 +239,6 @@ impl<E: crate::database::Engine> Migratable for crate::database::Database<E> {
             self.close(tokio::time::Instant::now() + close).await;
             migrated
         })
-    }
-}
-
-/// Flushes the log, also after a panic.
-struct FlushOnDrop;
-
-impl Drop for FlushOnDrop {
-    fn drop(&mut self) {
-        telemetry::flush();
     }
 }
 

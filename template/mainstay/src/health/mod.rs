@@ -196,7 +196,7 @@ impl Health {
                 name: format!("task.{}", task.name),
                 importance,
                 is_healthy: task.state == supervisor::State::Running,
-                detail: task.state.to_string(),
+                detail: task.state.name().to_owned(),
             });
         }
         for check in self.checked() {

@@ -267,8 +267,8 @@ async fn stopped_critical_task_is_unready_and_any_other_degrades() {
     assert_eq!(
         body,
         "[+] lifecycle: ready\n\
-         [-] task.recorder: backing off\n\
-         [!] task.extra: given up\n\
+         [-] task.recorder: backing_off\n\
+         [!] task.extra: gave_up\n\
          failing: task.recorder\n"
     );
 }

@@ -75,11 +75,9 @@ impl OperatorState {
     fn write_tasks(&self, text: &mut Text) {
         let tasks = self.supervisor.statuses();
         let tasks = || tasks.iter().map(|task| (&*task.name, task));
-        let states = TASK_STATES.map(|(_, word)| word);
         let mut state = text.family(&catalog::TASK_STATE);
         for (name, task) in tasks() {
-            let current = TASK_STATES.iter().find(|(state, _)| *state == task.state);
-            state.state(&[name], &states, current.map_or("", |(_, word)| word));
+            state.state(&[name], &supervisor::State::NAMES, task.state.name());
         }
         text.each(&catalog::TASK_RUNS, tasks(), |it| it.runs);
         text.each(&catalog::TASK_RESTARTS, tasks(), |it| it.restarts);
@@ -115,12 +113,3 @@ impl OperatorState {
         text.value(&catalog::LAG, self.pulse.lag().as_secs_f64());
     }
 }
-
-const TASK_STATES: [(supervisor::State, &str); 6] = [
-    (supervisor::State::Starting, "starting"),
-    (supervisor::State::Running, "running"),
-    (supervisor::State::BackingOff, "backing_off"),
-    (supervisor::State::Paused, "paused"),
-    (supervisor::State::Stopped, "stopped"),
-    (supervisor::State::GaveUp, "gave_up"),
-];

@@ -50,17 +50,13 @@ use crate::watchdog::Pulse;
 /// The process of a service, from its start to its stop.
 #[must_use = "a process must be stopped"]
 pub struct Process {
-    lifecycle: Lifecycle,
-    supervisor: Supervisor,
-    health: Health,
-    metrics: Metrics,
+    state: Arc<OperatorState>,
     cpu: Cpu,
     shutdown: Shutdown,
     signals: tokio::sync::Mutex<Signals>,
     sockets: Mutex<Sockets>,
     components: Mutex<Components>,
     operator: Operator,
-    state: Arc<OperatorState>,
     export: Export,
 }
 
@@ -83,19 +79,18 @@ impl Process {
         let filtering = settings.log.start_with(&export)?;
         let signals = Signals::listen(launch.reload(filtering.clone()))?;
         let metrics = Metrics::install();
-        let lifecycle = Lifecycle::starting();
-        let supervisor = Supervisor::new();
+        let (lifecycle, supervisor) = (Lifecycle::starting(), Supervisor::new());
         let pulse = Pulse::default();
         let health = Health::watched(&settings.health, &lifecycle, &supervisor, &pulse);
 
         let mut sockets = Sockets::from_env(&launch.listeners());
         let socket = settings.operator.socket(&mut sockets)?;
         let state = Arc::new(OperatorState {
-            lifecycle: lifecycle.clone(),
-            supervisor: supervisor.clone(),
+            lifecycle,
+            supervisor,
             pulse: pulse.clone(),
-            health: health.clone(),
-            metrics: metrics.clone(),
+            health,
+            metrics,
             observed: Mutex::default(),
             settings: launch.loaded.entries.clone(),
             filtering: filtering.clone(),
@@ -103,7 +98,7 @@ impl Process {
         });
         let routes = crate::operator::routes(Arc::clone(&state));
         let watched = Handle::current();
-        let forced = stop::force_exit_after_grace(lifecycle.watch(), settings.shutdown.grace);
+        let forced = stop::force_exit_after_grace(state.lifecycle.watch(), settings.shutdown.grace);
         let exported = export.clone().run();
         let beside = async move {
             let kept = filtering.revert_in_time();
@@ -111,17 +106,13 @@ impl Process {
         };
         let operator = Operator::open(socket, routes, beside)?;
         Ok(Self {
-            lifecycle,
-            supervisor,
-            health,
-            metrics,
+            state,
             cpu: Cpu::of_machine(),
             shutdown: settings.shutdown.clone(),
             signals: signals.into(),
             sockets: sockets.into(),
             components: Mutex::default(),
             operator,
-            state,
             export,
         })
     }
@@ -136,19 +127,19 @@ impl Process {
         tokio::select! {
             started = start => started.map_err(Cause::StartFailed),
             signal = signals.next() => Err(Cause::Signal(signal)),
-            () = self.lifecycle.stop_requested() => Err(Cause::Operator),
+            () = self.state.lifecycle.stop_requested() => Err(Cause::Operator),
         }
     }
 
     /// Sets the state to ready, and waits for a cause to stop.
     pub async fn run(&self) -> Cause {
-        self.lifecycle.ready();
+        self.state.lifecycle.ready();
         tracing::info!(message = message::READY);
         let mut signals = self.signals.lock().await;
         tokio::select! {
             signal = signals.next() => Cause::Signal(signal),
-            name = self.supervisor.gave_up() => Cause::GaveUp(name),
-            () = self.lifecycle.stop_requested() => Cause::Operator,
+            name = self.state.supervisor.gave_up() => Cause::GaveUp(name),
+            () = self.state.lifecycle.stop_requested() => Cause::Operator,
         }
     }
 
@@ -222,31 +213,31 @@ impl Process {
 
     /// Sets what the start waits for, for `/startupz?verbose`.
     pub fn set_startup_step(&self, step: &'static str) {
-        self.lifecycle.set_startup_step(step);
+        self.state.lifecycle.set_startup_step(step);
     }
 
     /// The state of the process.
     #[must_use]
     pub fn lifecycle(&self) -> &Lifecycle {
-        &self.lifecycle
+        &self.state.lifecycle
     }
 
     /// Runs the tasks of the service. They stop in reverse order, after the last request.
     #[must_use]
     pub fn supervisor(&self) -> &Supervisor {
-        &self.supervisor
+        &self.state.supervisor
     }
 
     /// The probes, and the checks of dependencies.
     #[must_use]
     pub fn health(&self) -> &Health {
-        &self.health
+        &self.state.health
     }
 
     /// The metrics of the process.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.state.metrics
     }
 
     /// Threads for CPU-bound work.
@@ -264,7 +255,7 @@ impl Process {
 impl std::fmt::Debug for Process {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Process")
-            .field("state", &self.lifecycle.state())
+            .field("state", &self.state.lifecycle.state())
             .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Interval, interval_at, sleep, sleep_until, timeout_at
 
 use super::{Component, Components, Process};
 use crate::Error;
-use crate::lifecycle::{Exit, Lifecycle, Phase, State};
+use crate::lifecycle::{Exit, Lifecycle, Phase, Shutdown, State};
 use crate::panics;
 use crate::signals::{Signal, Signals};
 use crate::telemetry::{self, message};
@@ -46,15 +46,7 @@ impl Cause {
 
 /// See [`Process::stop`].
 pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
-    let Process {
-        lifecycle,
-        supervisor,
-        cpu,
-        shutdown,
-        export,
-        operator,
-        ..
-    } = process;
+    let (lifecycle, supervisor) = (&process.state.lifecycle, &process.state.supervisor);
     let components = process.components.into_inner();
     let Components { drained, closed } = components.unwrap_or_else(PoisonError::into_inner);
 
@@ -66,7 +58,8 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
     }
     cause.log();
     let mut phases = Phases {
-        lifecycle,
+        lifecycle: lifecycle.clone(),
+        shutdown: process.shutdown,
         signals: process.signals.into_inner(),
         is_signalled: matches!(cause, Cause::Signal(_)),
         progress: interval_at(Instant::now() + PROGRESS, PROGRESS),
@@ -78,49 +71,37 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
     if has_delay && !drained.is_empty() {
         let wait = |deadline| sleep_until(deadline).map(|()| Vec::new());
         let pending = || all_pending(&drained);
-        phases
-            .run(Phase::Delay, shutdown.delay, pending, wait)
-            .await;
+        phases.run(Phase::Delay, pending, wait).await;
     }
 
     // Servers accept no more connections, and requests in flight finish.
     let drain = |deadline| stop_all(&drained, deadline);
     let pending = || all_pending(&drained);
-    phases
-        .run(Phase::Drain, shutdown.drain, pending, drain)
-        .await;
+    phases.run(Phase::Drain, pending, drain).await;
 
     // Tasks stop in reverse order, then CPU-bound work.
     let stop_tasks = async |deadline: Instant| {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut abandoned = supervisor.stop(left).await;
-        abandoned.extend(cpu.stop(deadline).await);
+        abandoned.extend(process.cpu.stop(deadline).await);
         abandoned
     };
-    let pending = || {
-        supervisor
-            .alive()
-            .into_iter()
-            .chain(cpu.running())
-            .collect()
-    };
-    phases
-        .run(Phase::Tasks, shutdown.tasks, pending, stop_tasks)
-        .await;
+    let pending = || [supervisor.alive(), process.cpu.running()].concat();
+    phases.run(Phase::Tasks, pending, stop_tasks).await;
 
     // Databases and other components that requests and tasks used close, and the last traces are exported.
     let close = async |deadline: Instant| {
-        let exported = export.close(deadline.saturating_duration_since(Instant::now()));
+        let exported = process
+            .export
+            .close(deadline.saturating_duration_since(Instant::now()));
         tokio::join!(stop_all(&closed, deadline), exported).0
     };
     let pending = || all_pending(&closed);
-    phases
-        .run(Phase::Close, shutdown.close, pending, close)
-        .await;
+    phases.run(Phase::Close, pending, close).await;
 
     // Probes are answered until here.
-    phases.lifecycle.stopped();
-    operator.shut().await;
+    lifecycle.stopped();
+    process.operator.shut().await;
     match cause {
         Cause::Signal(_) | Cause::Operator => Exit::after(phases.abandoned),
         Cause::GaveUp(_) | Cause::StartFailed(_) => Exit::Failed,
@@ -132,6 +113,7 @@ const PROGRESS: Duration = Duration::from_secs(5);
 
 struct Phases {
     lifecycle: Lifecycle,
+    shutdown: Shutdown,
     signals: Signals,
     /// Whether the next signal is the second one.
     is_signalled: bool,
@@ -144,10 +126,15 @@ impl Phases {
     async fn run<F: Future<Output = Vec<String>>>(
         &mut self,
         phase: Phase,
-        budget: Duration,
         pending: impl Fn() -> Vec<String>,
         work: impl FnOnce(Instant) -> F,
     ) {
+        let budget = match phase {
+            Phase::Delay => self.shutdown.delay,
+            Phase::Drain => self.shutdown.drain,
+            Phase::Tasks => self.shutdown.tasks,
+            Phase::Close => self.shutdown.close,
+        };
         let deadline = Instant::now() + budget;
         self.lifecycle.set_phase(phase, deadline);
         let work = work(deadline);

@@ -1,6 +1,5 @@
 //! The status of a task.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -24,16 +23,21 @@ pub enum State {
     GaveUp,
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::BackingOff => "backing off",
-            Self::Paused => "paused",
-            Self::Stopped => "stopped",
-            Self::GaveUp => "given up",
-        })
+impl State {
+    /// The names of all states, in their order, as in metrics and probes.
+    pub(crate) const NAMES: [&str; 6] = [
+        "starting",
+        "running",
+        "backing_off",
+        "paused",
+        "stopped",
+        "gave_up",
+    ];
+
+    /// The name of this state.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
     }
 }
 

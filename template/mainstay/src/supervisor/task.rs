@@ -140,43 +140,38 @@ impl Task {
         // The handle is kept, and awaited or aborted before this function returns.
         #[expect(clippy::disallowed_methods)]
         let mut run = tokio::spawn((self.factory)(context));
+        let mut is_stuck = false;
         let order = loop {
             tokio::select! {
                 biased;
                 ended = &mut run => return match joined(ended) {
+                    // It was aborted, and has its failure.
+                    _ if is_stuck => Ended::Failed,
+                    Some(failure) => self.failed(failure),
                     None => {
                         self.report_start_failure("it ended");
                         Ended::Ok
                     }
-                    Some(failure) => self.failed(failure),
                 },
-                _ = value_of(&self.stop) => {
-                    cancelled.cancel();
-                    return Ended::Stopped(self.end(run).await);
-                }
+                _ = value_of(&self.stop) => break None,
                 Some(order) = life.orders.recv() => if order != Order::Resume {
-                    break order;
+                    break Some(order);
                 },
-                limit = missed(&beat, self.policy.heartbeat) => {
+                limit = missed(&beat, self.policy.heartbeat), if !is_stuck => {
                     let limit = humantime::format_duration(limit);
-                    let failed = self.failed(format!("no heartbeat for {limit}"));
-                    cancelled.cancel();
+                    self.failed(format!("no heartbeat for {limit}"));
+                    // A run that blocks its thread does not end. The stop must not wait for that.
                     run.abort();
-                    // A run that blocks its thread does not end. The stop does not wait for it.
-                    return tokio::select! {
-                        _ = &mut run => failed,
-                        _ = value_of(&self.stop) => Ended::Stopped(self.end(run).await),
-                    };
+                    is_stuck = true;
                 }
             }
         };
         cancelled.cancel();
         let stop = self.end(run).await;
-        // The stop may have come in the meantime.
-        if self.stop.borrow().is_some() {
-            Ended::Stopped(stop)
-        } else {
-            Ended::Ordered(order)
+        match order {
+            // The stop may have come in the meantime.
+            Some(order) if self.stop.borrow().is_none() => Ended::Ordered(order),
+            _ => Ended::Stopped(stop),
         }
     }
 

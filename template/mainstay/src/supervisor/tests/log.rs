@@ -1,61 +1,46 @@
 //! The log of a failure.
 
-use std::fmt::{Debug, Write};
+use std::io::{self, Write};
 
-use tracing::field::{Field, Visit};
-use tracing::{Dispatch, Event, Subscriber};
-use tracing_subscriber::layer::{Context as Of, Layer, SubscriberExt};
-use tracing_subscriber::registry;
+use tracing::Dispatch;
+use tracing_subscriber::{fmt, registry};
 
 use super::*;
 use crate::panics;
 
-/// Records every event of this thread, as `message field=value field=value`.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+struct Output(Arc<Mutex<Vec<u8>>>);
 
-impl<S: Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &Event<'_>, _: Of<'_, S>) {
-        let mut line = Line::default();
-        event.record(&mut line);
-        let line = format!("{}{}", line.message, line.fields);
-        self.0.lock().unwrap().push(line);
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-#[derive(Default)]
-struct Line {
-    message: String,
-    fields: String,
-}
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        match field.name() {
-            "message" => self.message = format!("{value:?}"),
-            name => _ = write!(self.fields, " {name}={value:?}"),
-        }
-    }
-}
-
-impl Lines {
-    /// The lines that this work logs. It runs on this thread, in a runtime of its own.
-    fn of<F: Future>(work: impl FnOnce() -> F) -> Vec<String> {
-        let lines = Self::default();
-        // With a single subscriber, `tracing` caches for all threads whether an event is enabled, and may
-        // ask a thread that has no subscriber.
-        let _second = Dispatch::new(registry());
-        let subscriber = registry().with(lines.clone());
-        tracing::subscriber::with_default(subscriber, || {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()
-                .unwrap()
-                .block_on(work())
-        });
-        lines.0.lock().unwrap().clone()
-    }
+/// The lines that this work logs. It runs on this thread, in a runtime of its own.
+fn lines_of<F: Future>(work: impl FnOnce() -> F) -> Vec<String> {
+    let output = Output::default();
+    let to = output.clone();
+    // With a single subscriber, `tracing` caches for all threads whether an event is enabled, and may
+    // ask a thread that has no subscriber.
+    let _second = Dispatch::new(registry());
+    let format = fmt().without_time().with_level(false).with_target(false);
+    let format = format.with_ansi(false).with_writer(move || to.clone());
+    tracing::subscriber::with_default(format.finish(), || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+            .block_on(work())
+    });
+    let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+    text.lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -64,7 +49,7 @@ fn panic_is_logged_with_task_message_and_location() {
     let mut error = String::new();
     let mut line = 0;
 
-    let lines = Lines::of(async || {
+    let lines = lines_of(async || {
         let supervisor = Supervisor::new();
         let recorder = supervisor.task("recorder").restart_never();
         line = line!() + 1;
@@ -82,7 +67,7 @@ fn panic_is_logged_with_task_message_and_location() {
 
 #[test]
 fn repeated_failure_is_logged_once_a_minute_and_at_its_end() {
-    let lines = Lines::of(async || {
+    let lines = lines_of(async || {
         let supervisor = Supervisor::new();
         let runs = AtomicUsize::new(0);
         let run = move |_| {
@@ -106,7 +91,7 @@ fn repeated_failure_is_logged_once_a_minute_and_at_its_end() {
 fn one_shot_failure_is_logged() {
     panics::log_in_tests();
 
-    let lines = Lines::of(async || {
+    let lines = lines_of(async || {
         let supervisor = Supervisor::new();
         supervisor.spawn("errs", ready(Err("no disk"))).unwrap();
         let panics_itself = async { panics("in its run") };

@@ -33,7 +33,7 @@ async fn a_scheduler_that_does_not_run_is_noticed_until_it_does() {
 
     supervisor.order("scheduler", Order::Pause).unwrap();
     let is_paused = async {
-        while supervisor.statuses()[0].state.to_string() != "paused" {
+        while supervisor.statuses()[0].state.name() != "paused" {
             sleep(Duration::from_millis(1)).await;
         }
     };
