@@ -2,9 +2,7 @@
 //! thread of the runtime.
 //!
 //! - As many pieces run at once as there are cores; the others wait in order. A caller that goes away leaves
-//!   the queue.
-//! - Work that has begun runs to its end, also if its caller goes away, since a thread cannot be cancelled.
-//! - A panic is an error, and affects nothing else.
+//!   the queue. Work that has begun runs to its end, since a thread cannot be cancelled.
 //! - The stop, after the tasks have ended, starts no more work, waits for what runs, and counts what does not
 //!   end in time.
 

@@ -39,11 +39,11 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The process still serves, so that load balancers notice that it is not ready.
+    /// The process still serves, new connections too, so that load balancers notice that it is not ready.
     Delay,
-    /// Requests in flight finish.
+    /// Servers accept no more connections, and requests in flight finish.
     Drain,
-    /// Background tasks finish.
+    /// Supervised tasks stop in reverse order, then CPU-bound work.
     Tasks,
     /// Databases close, and the last traces are exported.
     Close,

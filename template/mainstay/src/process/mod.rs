@@ -143,15 +143,8 @@ impl Process {
         }
     }
 
-    /// Stops the process, and returns its outcome. Each phase has a budget in `[shutdown]`:
-    ///
-    /// 1. `delay`: it still serves, new connections too, so that load balancers notice that it is not ready.
-    ///    SIGQUIT skips this.
-    /// 2. `drain`: servers accept no more connections, and requests in flight finish.
-    /// 3. `tasks`: supervised tasks stop in reverse order.
-    /// 4. `close`: databases close, and the last traces are exported.
-    ///
-    /// The operator's listener answers probes until the end.
+    /// Stops the process in its [phases](crate::lifecycle::Phase), each of which has a budget in `[shutdown]`, and
+    /// returns its outcome. SIGQUIT skips the delay. The operator's listener answers probes until the end.
     pub async fn stop(self, cause: Cause) -> Exit {
         stop::stop(self, cause).await
     }

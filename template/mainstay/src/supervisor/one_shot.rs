@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -33,12 +34,12 @@ impl OneShots {
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let work = async move {
-            let ended = panics::caught(async move { work.await.into_failure() }).await;
+        // Not `async` blocks, which hold what they await twice.
+        let work = panics::caught(work.map(Outcome::into_failure)).map(move |ended| {
             if let Some(failure) = ended.unwrap_or_else(Some) {
                 tracing::warn!(task = name, error = failure, "task failed");
             }
-        };
+        });
         let mut running = self.lock();
         // The stop takes the lock after it has cancelled `closing`, and so waits for all work that was
         // spawned under the lock.
