@@ -51,11 +51,11 @@ impl State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The process still serves, so that load balancers notice that it is not ready.
+    /// The process still serves, new connections too, so that load balancers notice that it is not ready.
     Delay,
-    /// Requests in flight finish.
+    /// Servers accept no more connections, and requests in flight finish.
     Drain,
-    /// Background tasks finish.
+    /// Supervised tasks stop in reverse order, then CPU-bound work.
     Tasks,
     /// Databases close, and the last traces are exported.
     Close,
@@ -97,12 +97,10 @@ impl Lifecycle {
         }
     }
 
-    /// Sets what the start waits for, for `/startupz?verbose`.
     pub(crate) fn set_startup_step(&self, step: &'static str) {
         self.step.send_replace(step);
     }
 
-    /// What the start waits for.
     pub(crate) fn step(&self) -> &'static str {
         *self.step.borrow()
     }
@@ -121,15 +119,15 @@ impl Lifecycle {
 
     /// Completes the start. It does nothing if the stop has begun.
     pub(crate) fn ready(&self) {
-        let was_starting = self.state.send_if_modified(|state| {
-            let starting = *state == State::Starting;
-            if starting {
+        let became_ready = self.state.send_if_modified(|state| {
+            let is_starting = *state == State::Starting;
+            if is_starting {
                 *state = State::Ready;
             }
-            starting
+            is_starting
         });
-        if was_starting {
-            notify_systemd(&[NotifyState::Ready]);
+        if became_ready {
+            notify_systemd(NotifyState::Ready);
         }
     }
 
@@ -146,7 +144,7 @@ impl Lifecycle {
     /// Begins the stop: the process is not ready any more.
     pub(crate) fn begin_stop(&self) {
         self.set_phase(Phase::Delay, Instant::now());
-        notify_systemd(&[NotifyState::Stopping]);
+        notify_systemd(NotifyState::Stopping);
     }
 
     /// Begins a phase of the stop.
@@ -161,8 +159,8 @@ impl Lifecycle {
 }
 
 /// Notifies systemd, or another supervisor that set `NOTIFY_SOCKET`.
-fn notify_systemd(news: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(news) {
+fn notify_systemd(news: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[news]) {
         tracing::warn!(%error, "cannot notify the socket in NOTIFY_SOCKET");
     }
 }
@@ -223,6 +221,10 @@ impl Exit {
         } else {
             Self::Abandoned(abandoned)
         }
+    }
+
+    pub(crate) fn clean_if(succeeded: bool) -> Self {
+        if succeeded { Self::Clean } else { Self::Failed }
     }
 
     /// The exit code of the process.

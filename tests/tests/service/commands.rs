@@ -151,10 +151,10 @@ async fn service_with_pending_migrations_names_the_command() {
     let check = || here.clone().arg("migrate").arg("--check").run();
     let pending = check().await.unwrap();
     assert_eq!(
-        (pending.code, pending.stdout.as_str()),
+        (pending.code, pending.stderr.as_str()),
         (
             Some(1),
-            "there is no database yet: every migration is pending\n"
+            "error: there is no database yet: every migration is pending\n"
         )
     );
 

@@ -31,7 +31,9 @@ impl<'de> Deserialize<'de> for Network {
 /// The client of a request, and whether its headers come from a trusted proxy. `None` if the request came over no
 /// listener, as in a test.
 pub(super) fn of(headers: &HeaderMap, trusted: &[Network]) -> Option<(IpAddr, bool)> {
-    let peer = Exchange::look(|exchange| exchange.peer)?.ip().to_canonical();
+    let peer = Exchange::look(|exchange| exchange.peer)?
+        .ip()
+        .to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.0.contains(address));
     if is_trusted(&peer) {
         Some((trace_back(peer, headers, is_trusted), true))

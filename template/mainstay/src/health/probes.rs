@@ -91,7 +91,7 @@ fn readyz(health: &Health) -> Vec<Finding> {
             (false, _) => continue,
         };
         let is_healthy = task.state == supervisor::State::Running;
-        let (name, detail) = (format!("task.{}", task.name), task.state.to_string());
+        let (name, detail) = (format!("task.{}", task.name), task.state.name().to_owned());
         findings.push(Finding::new(&name, importance, is_healthy, detail));
     }
     for check in health.checked() {

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tower::ServiceExt;
 
 use super::*;
-use crate::supervisor::Builder;
+use crate::supervisor::{Builder, Order};
 
 const PERIOD: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -169,7 +169,10 @@ async fn check_without_a_recent_result_fails() {
     periods(1).await;
     assert_eq!(process.status("/readyz").await, 200);
 
-    process.supervisor.pause("health.dependency").unwrap();
+    process
+        .supervisor
+        .order("health.dependency", Order::Pause)
+        .unwrap();
     sleep((PERIOD + TIMEOUT) * 3).await;
 
     assert_eq!(process.status("/readyz").await, 503);
@@ -241,8 +244,8 @@ async fn stopped_critical_task_is_unready_and_any_other_degrades() {
     assert_eq!(
         body,
         "[+] lifecycle: ready\n\
-         [-] task.recorder: backing off\n\
-         [!] task.extra: given up\n\
+         [-] task.recorder: backing_off\n\
+         [!] task.extra: gave_up\n\
          failing: task.recorder\n"
     );
 }

@@ -52,7 +52,7 @@ pub(super) fn write(started: SystemTime, text: &mut Text) {
     text.value(&catalog::LOG_LINES_LOST, lost_lines());
     let info = BuildInfo::current();
     text.family(&catalog::BUILD_INFO)
-        .sample(&[info.version, info.commit, info.profile], 1);
+        .sample(&[info.version, info.commit, BuildInfo::PROFILE], 1);
 }
 
 #[cfg(test)]

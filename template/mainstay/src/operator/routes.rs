@@ -24,7 +24,7 @@ use crate::metrics;
 use crate::panics::caught;
 use crate::problem::{Fault, Problem, into_problem_response};
 use crate::settings::Entry;
-use crate::supervisor::Status;
+use crate::supervisor::{Order, Status};
 use crate::telemetry::{Filter, InForce};
 
 const UNAUTHORIZED: Problem = Problem::new(
@@ -142,15 +142,15 @@ async fn control_task(
     State(state): State<Arc<OperatorState>>,
     Path((name, action)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let found = match action.as_str() {
-        "pause" => state.supervisor.pause(&name).is_ok(),
-        "resume" => state.supervisor.resume(&name).is_ok(),
-        "restart" => state.supervisor.restart(&name).is_ok(),
-        _ => false,
+    let order = match action.as_str() {
+        "pause" => Order::Pause,
+        "resume" => Order::Resume,
+        "restart" => Order::Restart,
+        _ => return Err(Problem::NOT_FOUND),
     };
-    found
-        .then_some(StatusCode::ACCEPTED)
-        .ok_or(Problem::NOT_FOUND)
+    let ordered = state.supervisor.order(&name, order);
+    ordered.map_err(|_| Problem::NOT_FOUND)?;
+    Ok(StatusCode::ACCEPTED)
 }
 
 /// A change of the log's filter. It expires by itself.

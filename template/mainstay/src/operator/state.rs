@@ -116,8 +116,8 @@ impl OperatorState {
         let tasks = || tasks.iter().map(|task| (&*task.name, task));
         let mut state = text.family(&catalog::TASK_STATE);
         for (name, task) in tasks() {
-            for (one, word) in TASK_STATES {
-                state.sample(&[name, word], u8::from(one == task.state));
+            for word in State::NAMES {
+                state.sample(&[name, word], u8::from(word == task.state.name()));
             }
         }
         text.each(&catalog::TASK_RUNS, tasks(), |it| it.runs);
@@ -150,15 +150,6 @@ impl OperatorState {
         text.value(&catalog::LAG, progress.lag.as_secs_f64());
     }
 }
-
-const TASK_STATES: [(State, &str); 6] = [
-    (State::Starting, "starting"),
-    (State::Running, "running"),
-    (State::BackingOff, "backing_off"),
-    (State::Paused, "paused"),
-    (State::Stopped, "stopped"),
-    (State::GaveUp, "gave_up"),
-];
 
 fn write_listener(text: &mut Text, traffic: &Traffic) {
     text.value(&catalog::CONNECTIONS, traffic.connections);

@@ -4,13 +4,14 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, interval_at, sleep, sleep_until, timeout_at};
 
 use super::{Component, Components, Process};
 use crate::Error;
-use crate::lifecycle::{Exit, Lifecycle, Phase, State};
+use crate::lifecycle::{Exit, Lifecycle, Phase, Shutdown, State};
 use crate::panics;
 use crate::signals::{Signal, Signals};
 use crate::telemetry::{self, message};
@@ -26,8 +27,6 @@ pub enum Cause {
     GaveUp(Arc<str>),
     /// The start failed.
     StartFailed(Error),
-    /// A component ended by itself.
-    ComponentFailed(Error),
 }
 
 impl Cause {
@@ -40,9 +39,6 @@ impl Cause {
                 cause = "a critical task was given up",
                 task = &**task
             ),
-            Self::ComponentFailed(error) => {
-                tracing::error!(message = message::DRAINING, cause = %error);
-            }
             Self::StartFailed(error) => telemetry::log_failure(&**error),
         });
     }
@@ -50,15 +46,7 @@ impl Cause {
 
 /// See [`Process::stop`].
 pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
-    let Process {
-        lifecycle,
-        supervisor,
-        cpu,
-        shutdown,
-        export,
-        operator,
-        ..
-    } = process;
+    let (lifecycle, supervisor) = (&process.state.lifecycle, &process.state.supervisor);
     let components = process.components.into_inner();
     let Components { drained, closed } = components.unwrap_or_else(PoisonError::into_inner);
 
@@ -70,7 +58,8 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
     }
     cause.log();
     let mut phases = Phases {
-        lifecycle,
+        lifecycle: lifecycle.clone(),
+        shutdown: process.shutdown,
         signals: process.signals.into_inner(),
         is_signalled: matches!(cause, Cause::Signal(_)),
         progress: interval_at(Instant::now() + PROGRESS, PROGRESS),
@@ -80,47 +69,42 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
     // Serve, new connections too, until load balancers notice. None knows a process that was never ready.
     let has_delay = was_ready && !matches!(cause, Cause::Signal(Signal::Quit));
     if has_delay && !drained.is_empty() {
-        let wait = async |deadline| {
-            sleep_until(deadline).await;
-            Vec::new()
-        };
-        let waits_for = || all_pending(&drained);
-        let phase = phases.run(Phase::Delay, shutdown.delay, waits_for, wait);
-        phase.await;
+        let wait = |deadline| sleep_until(deadline).map(|()| Vec::new());
+        let pending = || all_pending(&drained);
+        phases.run(Phase::Delay, pending, wait).await;
     }
 
     // Servers accept no more connections, and requests in flight finish.
-    let drain = async |deadline| stop_all(&drained, deadline).await;
-    let waits_for = || all_pending(&drained);
-    let phase = phases.run(Phase::Drain, shutdown.drain, waits_for, drain);
-    phase.await;
+    let drain = |deadline| stop_all(&drained, deadline);
+    let pending = || all_pending(&drained);
+    phases.run(Phase::Drain, pending, drain).await;
 
     // Tasks stop in reverse order, then CPU-bound work.
     let stop_tasks = async |deadline: Instant| {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut abandoned = supervisor.stop(left).await;
-        abandoned.extend(cpu.stop(deadline).await);
+        abandoned.extend(process.cpu.stop(deadline).await);
         abandoned
     };
-    let waits_for = || [supervisor.alive(), cpu.running()].concat();
-    let phase = phases.run(Phase::Tasks, shutdown.tasks, waits_for, stop_tasks);
-    phase.await;
+    let pending = || [supervisor.alive(), process.cpu.running()].concat();
+    phases.run(Phase::Tasks, pending, stop_tasks).await;
 
     // Databases and other components that requests and tasks used close, and the last traces are exported.
     let close = async |deadline: Instant| {
-        let exported = export.close(deadline.saturating_duration_since(Instant::now()));
+        let exported = process
+            .export
+            .close(deadline.saturating_duration_since(Instant::now()));
         tokio::join!(stop_all(&closed, deadline), exported).0
     };
-    let waits_for = || all_pending(&closed);
-    let phase = phases.run(Phase::Close, shutdown.close, waits_for, close);
-    phase.await;
+    let pending = || all_pending(&closed);
+    phases.run(Phase::Close, pending, close).await;
 
     // Probes are answered until here.
-    phases.lifecycle.stopped();
-    drop(operator);
+    lifecycle.stopped();
+    drop(process.operator);
     match cause {
         Cause::Signal(_) | Cause::Operator => Exit::after(phases.abandoned),
-        Cause::GaveUp(_) | Cause::StartFailed(_) | Cause::ComponentFailed(_) => Exit::Failed,
+        Cause::GaveUp(_) | Cause::StartFailed(_) => Exit::Failed,
     }
 }
 
@@ -129,6 +113,7 @@ const PROGRESS: Duration = Duration::from_secs(5);
 
 struct Phases {
     lifecycle: Lifecycle,
+    shutdown: Shutdown,
     signals: Signals,
     /// Whether the next signal is the second one.
     is_signalled: bool,
@@ -138,13 +123,18 @@ struct Phases {
 
 impl Phases {
     /// Runs one phase, whose work keeps to the deadline by itself. A second signal exits at once.
-    async fn run(
+    async fn run<F: Future<Output = Vec<String>>>(
         &mut self,
         phase: Phase,
-        budget: Duration,
-        waits_for: impl Fn() -> Vec<String>,
-        work: impl AsyncFnOnce(Instant) -> Vec<String>,
+        pending: impl Fn() -> Vec<String>,
+        work: impl FnOnce(Instant) -> F,
     ) {
+        let budget = match phase {
+            Phase::Delay => self.shutdown.delay,
+            Phase::Drain => self.shutdown.drain,
+            Phase::Tasks => self.shutdown.tasks,
+            Phase::Close => self.shutdown.close,
+        };
         let deadline = Instant::now() + budget;
         self.lifecycle.set_phase(phase, deadline);
         let work = work(deadline);
@@ -168,7 +158,7 @@ impl Phases {
                     tracing::info!(
                         message = message::WAITING,
                         %phase,
-                        "for" = waits_for().join(", "),
+                        "for" = pending().join(", "),
                         left = %humantime::format_duration(Duration::from_secs(left)),
                     );
                 }
@@ -177,13 +167,12 @@ impl Phases {
     }
 }
 
-fn all_pending(components: &[Arc<dyn Component>]) -> Vec<String> {
-    let pending = components.iter().flat_map(|component| component.pending());
-    pending.collect()
+fn all_pending(components: &[Box<dyn Component>]) -> Vec<String> {
+    components.iter().flat_map(|it| it.pending()).collect()
 }
 
 /// Stops components at the same time. One that panics or is late is named, and does not delay the others.
-async fn stop_all(components: &[Arc<dyn Component>], deadline: Instant) -> Vec<String> {
+async fn stop_all(components: &[Box<dyn Component>], deadline: Instant) -> Vec<String> {
     /// Extra time for a component that keeps to the deadline by itself.
     const MARGIN: Duration = Duration::from_secs(1);
     let stopped = components.iter().map(async |component| {

@@ -21,10 +21,10 @@ mod schedule;
 mod status;
 mod task;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -37,12 +37,12 @@ pub use periodic::Periodic;
 #[cfg(feature = "cron")]
 pub use schedule::{Schedule, ScheduleError};
 pub use status::{State, Status};
+pub use task::Order;
 
 use one_shot::OneShots;
 use periodic::Due;
 use policy::Policy;
-use status::Shared;
-use task::{End, Factory, Order, Task};
+use task::{Factory, Stop, Task};
 
 /// Runs the tasks of a process. All clones are the same.
 #[derive(Clone, Default)]
@@ -59,15 +59,11 @@ struct Inner {
 
 #[derive(Default)]
 struct Tasks {
+    names: HashSet<Arc<str>>,
     /// In the order of their registration.
-    all: Vec<Supervised>,
-    by_name: HashMap<Arc<str>, usize>,
-}
-
-struct Supervised {
-    task: Arc<Task>,
-    /// Taken by the stop.
-    life: Option<JoinHandle<End>>,
+    all: Vec<Arc<Task>>,
+    /// What the stop waits for, in the same order. The stop takes them.
+    lives: Vec<JoinHandle<Stop>>,
 }
 
 /// Why a task was not started, or an order not carried out.
@@ -96,7 +92,11 @@ impl Supervisor {
 
     /// Describes a task that runs as long as the process.
     pub fn task(&self, name: &str) -> Builder {
-        Builder::new(self.clone(), name)
+        Builder {
+            supervisor: self.clone(),
+            name: name.into(),
+            policy: Policy::default(),
+        }
     }
 
     /// Describes a task that runs once per interval.
@@ -107,8 +107,11 @@ impl Supervisor {
     /// Describes a task that runs at the times of a schedule.
     #[cfg(feature = "cron")]
     pub fn at(&self, name: &str, schedule: &Schedule) -> Periodic {
-        let occurrence = schedule::Occurrence::new(schedule.clone());
-        Periodic::new(self.task(name), Due::Scheduled(occurrence))
+        let due = Due::Scheduled {
+            at: periodic::wall_clock(),
+            schedule: schedule.clone(),
+        };
+        Periodic::new(self.task(name), due)
     }
 
     /// Runs work once, now. The stop waits for it.
@@ -126,18 +129,15 @@ impl Supervisor {
     /// The status of each task, in the order of their registration.
     #[must_use]
     pub fn statuses(&self) -> Vec<Status> {
-        self.tasks()
-            .all
-            .iter()
-            .map(|supervised| supervised.task.status.lock().clone())
-            .collect()
+        let tasks = self.tasks();
+        tasks.all.iter().map(|task| task.status().clone()).collect()
     }
 
     /// The names of what still runs: tasks in the order of the stop, then work that runs once.
     pub(crate) fn alive(&self) -> Vec<String> {
         let tasks = self.tasks();
-        let alive = tasks.all.iter().rev().filter(|it| it.task.is_alive());
-        let names = alive.map(|it| it.task.name.to_string());
+        let alive = tasks.all.iter().rev().filter(|task| task.is_alive());
+        let names = alive.map(|task| task.name.to_string());
         names.chain(self.0.one_shots.alive()).collect()
     }
 
@@ -146,31 +146,19 @@ impl Supervisor {
         value_of(&self.0.gave_up).await
     }
 
-    /// Stops a task until it is resumed.
+    /// Gives a task an order of the operator. It is carried out soon.
     ///
     /// # Errors
     ///
     /// If there is no running task of this name.
-    pub fn pause(&self, name: &str) -> Result<(), SpawnError> {
-        self.order(name, Order::Pause)
-    }
-
-    /// Starts a paused task again.
-    ///
-    /// # Errors
-    ///
-    /// If there is no running task of this name.
-    pub fn resume(&self, name: &str) -> Result<(), SpawnError> {
-        self.order(name, Order::Resume)
-    }
-
-    /// Restarts a task at once, also one that backs off, is paused, or was given up.
-    ///
-    /// # Errors
-    ///
-    /// If there is no running task of this name.
-    pub fn restart(&self, name: &str) -> Result<(), SpawnError> {
-        self.order(name, Order::Restart)
+    pub fn order(&self, name: &str, order: Order) -> Result<(), SpawnError> {
+        let tasks = self.tasks();
+        let task = tasks.all.iter().find(|task| *task.name == *name);
+        if task.is_none_or(|task| task.orders.try_send(order).is_err()) {
+            return Err(SpawnError::Unknown(name.into()));
+        }
+        tracing::info!(task = name, order = ?order, "operator");
+        Ok(())
     }
 
     /// Stops all tasks within this time, and returns the names of those that were aborted.
@@ -184,22 +172,16 @@ impl Supervisor {
     }
 
     async fn stop_tasks(&self, deadline: Instant) -> Vec<String> {
-        let lives: Vec<_> = self
-            .tasks()
-            .all
-            .iter_mut()
-            .rev()
-            .filter_map(|supervised| Some((Arc::clone(&supervised.task), supervised.life.take()?)))
-            .collect();
+        let (tasks, lives) = {
+            let mut tasks = self.tasks();
+            (tasks.all.clone(), std::mem::take(&mut tasks.lives))
+        };
         let mut left = Vec::new();
-        for (task, life) in lives {
+        for (task, life) in tasks.iter().zip(lives).rev() {
             task.stop_by(deadline);
-            match life.await {
-                Ok(End::Aborted) => {
-                    tracing::warn!(task = &*task.name, "task aborted");
-                    left.push(task.name.to_string());
-                }
-                Ok(End::Stopped | End::GaveUp) | Err(_) => {}
+            if let Ok(Stop::Aborted) = life.await {
+                tracing::warn!(task = &*task.name, "task aborted");
+                left.push(task.name.to_string());
             }
         }
         left
@@ -210,18 +192,18 @@ impl Supervisor {
         name: Arc<str>,
         policy: Policy,
         factory: Factory,
-    ) -> Result<Handle, SpawnError> {
+    ) -> Result<Arc<Task>, SpawnError> {
         let mut tasks = self.tasks();
         if self.0.closing.is_cancelled() {
             return Err(SpawnError::Stopping(name));
         }
-        if tasks.by_name.contains_key(&name) {
+        if !tasks.names.insert(Arc::clone(&name)) {
             return Err(SpawnError::NameTaken(name));
         }
         let (orders, received) = mpsc::channel(4);
         let task = Arc::new(Task {
-            status: Shared::new(Arc::clone(&name), policy.critical),
-            name: Arc::clone(&name),
+            status: Status::new(Arc::clone(&name), policy.critical).into(),
+            name,
             policy,
             factory,
             orders,
@@ -230,32 +212,13 @@ impl Supervisor {
             start: watch::Sender::new(None),
             gave_up: self.0.gave_up.clone(),
         });
-        let handle = Handle {
-            name: Arc::clone(&name),
-            start: task.start.subscribe(),
-        };
         let living = Arc::clone(&task);
         // The handle is kept, and awaited by `stop`.
         #[expect(clippy::disallowed_methods)]
         let life = tokio::spawn(async move { living.live(received).await });
-        let index = tasks.all.len();
-        tasks.by_name.insert(name, index);
-        let life = Some(life);
-        tasks.all.push(Supervised { task, life });
-        Ok(handle)
-    }
-
-    fn order(&self, name: &str, order: Order) -> Result<(), SpawnError> {
-        let unknown = || SpawnError::Unknown(name.into());
-        let tasks = self.tasks();
-        let index = *tasks.by_name.get(name).ok_or_else(unknown)?;
-        tasks.all[index]
-            .task
-            .orders
-            .try_send(order)
-            .map_err(|_| unknown())?;
-        tracing::info!(task = name, order = ?order, "operator");
-        Ok(())
+        tasks.lives.push(life);
+        tasks.all.push(Arc::clone(&task));
+        Ok(task)
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
@@ -266,21 +229,14 @@ impl Supervisor {
 /// Completes with the value of a channel once it has one.
 async fn value_of<T: Clone>(sender: &watch::Sender<Option<T>>) -> T {
     let mut receiver = sender.subscribe();
-    let value = receiver.wait_for(Option::is_some).await;
-    match value.ok().and_then(|value| (*value).clone()) {
-        Some(value) => value,
-        // Unreachable: the channel is open.
-        None => std::future::pending().await,
+    loop {
+        let value = receiver.borrow_and_update().clone();
+        if let Some(value) = value {
+            return value;
+        }
+        // It does not fail: the sender is open.
+        _ = receiver.changed().await;
     }
-}
-
-/// The wall clock; in a test, the one that the test has set.
-fn wall_clock() -> SystemTime {
-    #[cfg(all(test, feature = "cron"))]
-    if let Some(time) = tests::schedules::wall_clock() {
-        return time;
-    }
-    SystemTime::now()
 }
 
 impl fmt::Debug for Supervisor {

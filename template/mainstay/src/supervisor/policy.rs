@@ -10,7 +10,9 @@ use tokio::time::Instant;
 pub(super) struct Policy {
     pub(super) restart: Restart,
     pub(super) critical: bool,
-    pub(super) backoff: Backoff,
+    /// The limit of the first pause before a restart. It doubles with each failure in a row.
+    pub(super) first_pause: Duration,
+    pub(super) max_pause: Duration,
     /// A task with more restarts than this within the window is given up.
     pub(super) max_restarts: usize,
     pub(super) window: Duration,
@@ -25,7 +27,8 @@ impl Default for Policy {
         Self {
             restart: Restart::Always,
             critical: false,
-            backoff: Backoff::default(),
+            first_pause: Duration::from_millis(100),
+            max_pause: Duration::from_secs(30),
             max_restarts: 5,
             window: Duration::from_mins(1),
             stop_within: Duration::from_secs(5),
@@ -44,36 +47,14 @@ pub(super) enum Restart {
     Never,
 }
 
-/// The pause before a restart: exponential, with full jitter, so that tasks that fail together do not
-/// restart together.
-#[derive(Debug, Clone)]
-pub(super) struct Backoff {
-    pub(super) first: Duration,
-    pub(super) most: Duration,
-    /// A failure after a run of this length counts as the first one.
-    pub(super) stable: Duration,
-}
+/// A failure after a run of this length counts as the first one.
+pub(super) const STABLE: Duration = Duration::from_mins(1);
 
-impl Default for Backoff {
-    fn default() -> Self {
-        Self {
-            first: Duration::from_millis(100),
-            most: Duration::from_secs(30),
-            stable: Duration::from_mins(1),
-        }
-    }
-}
-
-impl Backoff {
+impl Policy {
     /// The longest pause after this many failures in a row.
     pub(super) fn ceiling(&self, failures: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
-        self.first.saturating_mul(doubled).min(self.most)
-    }
-
-    /// A random pause up to the ceiling.
-    pub(super) fn pause(&self, failures: u32) -> Duration {
-        self.ceiling(failures).mul_f64(fastrand::f64())
+        self.first_pause.saturating_mul(doubled).min(self.max_pause)
     }
 }
 
@@ -85,7 +66,8 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Counts a restart, and returns the pause before it; `None` if the task is to be given up.
+    /// Counts a restart, and returns the pause before it; `None` if the task is to be given up. The pause is
+    /// random up to its ceiling, so that tasks that fail together do not restart together.
     pub(super) fn next(&mut self, policy: &Policy, ran_for: Duration) -> Option<Duration> {
         let now = Instant::now();
         let has_expired = |restart: &mut Instant| now - *restart >= policy.window;
@@ -94,11 +76,10 @@ impl History {
             return None;
         }
         self.restarts.push_back(now);
-        self.failures = if ran_for >= policy.backoff.stable {
-            1
-        } else {
-            self.failures + 1
-        };
-        Some(policy.backoff.pause(self.failures))
+        if ran_for >= STABLE {
+            self.failures = 0;
+        }
+        self.failures += 1;
+        Some(policy.ceiling(self.failures).mul_f64(fastrand::f64()))
     }
 }
