@@ -1,7 +1,8 @@
 //! The differences between SQLite and Postgres. The rest of the module is the same for both.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -23,22 +24,24 @@ pub trait Driver:
     sqlx::Database<
         Connection: Connection<Options: ConnectOptions + Clone> + Migrate,
         Arguments: IntoArguments<Self>,
-        Statement: Clone,
     >
 {
     /// A valid URL, in words that follow "expected".
     const EXPECTED_URL: &'static str;
     /// The name of the engine in OpenTelemetry's conventions.
     const SYSTEM: &'static str;
-    /// The names of the pool that reads and of the one that writes; one name if it is the same pool.
-    const POOLS: [&'static str; 2];
     /// Begins a transaction that may write.
     const BEGIN: &'static str;
     /// Whether several statements in one string may fail between their `BEGIN` and their `COMMIT`.
     const MAY_LEAVE_TRANSACTION_OPEN: bool;
+    /// Reads from the database, and returns at least one row.
+    const PROBE: &'static str;
+    /// Returns a row if the database has sqlx's table of migrations.
+    const FIND_MIGRATIONS: &'static str;
+    /// Lifts the limits of a connection that migrates: without, and with a migration that runs outside of a
+    /// transaction.
+    const LIFT_LIMITS: [&'static str; 2];
 
-    /// The files of the database, as they were when it was opened.
-    type Storage: std::fmt::Debug + Send + Sync + 'static;
     /// Held while this process migrates.
     type MigrationLock: Send;
 
@@ -47,47 +50,26 @@ pub trait Driver:
     /// The URL without its secrets; `None` if it cannot be used.
     fn redacted(url: &str) -> Option<String>;
 
-    /// The options of connections that read, and of those that write.
-    fn options(target: &Target<'_>) -> Result<[Options<Self>; 2], Error>;
+    /// The pools: the first one reads, and the last one writes.
+    fn pools(url: &str, limits: &Limits) -> Result<Vec<PoolOptions<Self>>, Error>;
 
     /// The time after which this process gives up a statement.
-    fn client_timeout(statement: Duration, ping: Duration) -> Duration;
+    fn client_timeout(limits: &Limits) -> Duration {
+        limits.statement
+    }
 
-    /// Whether the database exists, as far as that is known without a connection.
-    fn exists(_url: &str) -> bool {
-        true
+    /// The file of the database.
+    fn file(_url: &str) -> Option<PathBuf> {
+        None
     }
 
     /// Creates a missing file, and checks the files that a connection needs.
-    fn open_storage(target: &Target<'_>) -> Result<Self::Storage, Error>;
+    fn prepare_files(url: &str) -> Result<(), Error>;
 
-    /// Fails if the files are no longer those that were opened.
-    fn check_storage(_: &Self::Storage) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    /// Logs files that a close has left behind.
-    fn warn_of_leftovers(_: &Self::Storage) {}
-
-    /// Makes one round trip that reads.
-    fn probe(connection: &mut Self::Connection) -> BoxFuture<'_, Result<(), Error>>;
-
-    /// Makes the interrupt end a running statement, if statements run in this process.
-    fn install_interrupt<'a>(
-        _: &'a mut Self::Connection,
-        _: &'a Interrupt,
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    /// The migrations that began on this database.
-    fn applied(connection: &mut Self::Connection) -> BoxFuture<'_, Result<Vec<Applied>, Error>>;
-
-    /// Lifts the time limits of statements for migrations. `concurrent`: one of them runs outside of a
-    /// transaction.
-    fn lift_limits(
+    /// Makes each of the flags end a running statement, if statements run in this process.
+    fn install_interrupts(
         _: &mut Self::Connection,
-        _concurrent: bool,
+        _flags: [Flag; 2],
     ) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { Ok(()) })
     }
@@ -108,48 +90,31 @@ pub trait Driver:
 
     /// Whether the connection is useless after this error.
     fn is_fatal(error: &Error) -> bool;
-
-    /// Whether a `ROLLBACK` failed because there was no transaction.
-    fn is_no_transaction(_: &Error) -> bool {
-        false
-    }
 }
 
-/// The location of a database, and the limits that its connections are given.
+/// The limits of a database, from its settings.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub(super) connections: u32,
+    /// For the wait of a caller for a connection.
+    pub(super) acquire: Duration,
+    /// For a round trip that asks nothing.
+    pub(super) ping: Duration,
+    pub(super) statement: Duration,
+    pub(super) lifetime: Duration,
+    /// The time after which the holder of a connection is logged.
+    pub(super) hold_warning: Duration,
+}
+
+/// The options of a pool.
 #[derive(Debug)]
-#[allow(dead_code, reason = "each engine reads the limits that it supports")]
-pub struct Target<'a> {
-    pub(super) url: &'a str,
-    pub(super) acquire_timeout: Duration,
-    pub(super) statement_timeout: Duration,
+pub struct PoolOptions<E: Driver> {
+    pub(super) name: &'static str,
+    pub(super) connections: u32,
+    pub(super) connect: Options<E>,
 }
 
 /// The options of a connection.
 pub(super) type Options<E> = <<E as sqlx::Database>::Connection as Connection>::Options;
 
-/// A migration that began on a database, and whether it was completed.
-#[derive(Debug, sqlx::FromRow)]
-pub struct Applied {
-    pub(super) version: i64,
-    pub(super) checksum: Vec<u8>,
-    pub(super) success: bool,
-}
-
-/// A flag that ends the running statement of a connection.
-#[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn clear(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-
-    #[cfg(feature = "sqlite")]
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+pub(super) type Flag = Arc<AtomicBool>;

@@ -1,105 +1,85 @@
 //! Why a database cannot be used at the start, and the meaning of errors of statements.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::time::Duration;
+use std::io;
 
-use sqlx::error::{DatabaseError, ErrorKind as Violation};
-use sqlx::migrate::MigrateError;
-
-use super::error_kind::{ErrorKind, ErrorReader};
-use crate::build_info::BuildInfo;
+use sqlx::error::DatabaseError;
+#[cfg(feature = "postgres")]
+use sqlx::postgres::PgDatabaseError;
+#[cfg(feature = "sqlite")]
+use sqlx::sqlite::SqliteError;
 
 /// Why a database cannot be used: a message that names the URL, without its secrets, and the settings to change.
-#[derive(Debug)]
-pub struct Error {
-    /// The section of its settings.
-    pub(super) section: String,
-    /// The URL, without its secrets.
-    pub(super) url: String,
-    pub(super) reason: Reason,
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(pub(super) String);
+
+/// What a failed statement means for its caller. `field` is the column that the error is about, if the
+/// database names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// There is no such row.
+    NotFound,
+    /// No connection was free in time, or the database does not answer.
+    Unavailable,
+    /// The statement took longer than `database.statement_timeout`.
+    Timeout,
+    /// There is a row with this unique value.
+    AlreadyExists {
+        /// The column.
+        field: Option<String>,
+    },
+    /// The row refers to one that does not exist, or is referred to.
+    Reference {
+        /// The column.
+        field: Option<String>,
+    },
+    /// The value is not allowed.
+    Invalid {
+        /// The column.
+        field: Option<String>,
+    },
+    /// A mistake in the service, such as SQL that is not valid.
+    Internal,
 }
 
-#[derive(Debug)]
-pub(super) enum Reason {
-    /// The database does not answer, or refuses the connection.
-    Open(sqlx::Error),
-    /// The migrations cannot be read or recorded.
-    Migrate(MigrateError),
-    /// The migration in this file failed.
-    Migration(String, sqlx::Error),
-    /// Another process migrates for longer than this.
-    Locked(Duration),
-    /// So many migrations are pending, and the settings do not let a start apply them.
-    Pending(usize),
-    /// The settings do not let a start create the database.
-    Missing,
-    /// The database has this migration, and the binary does not.
-    Foreign(i64, &'static str),
+/// What an engine has to say about an error that it reported.
+pub(super) struct Report {
+    /// The meaning of an error that is no violated constraint.
+    pub(super) kind: ErrorKind,
+    /// The column that the error is about.
+    pub(super) field: Option<String>,
+    /// What the error is about, by names of the schema, without values.
+    pub(super) about: String,
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            section,
-            url,
-            reason,
-        } = self;
-        let program = BuildInfo::current().name;
-        match reason {
-            Reason::Open(sqlx::Error::PoolTimedOut) => write!(
-                f,
-                "cannot open the database {url} ({section}.url): it did not answer in time \
-                 ({section}.acquire_timeout)"
-            ),
-            Reason::Open(cause) => {
-                let cause = explain(cause);
-                write!(f, "cannot open the database {url} ({section}.url): {cause}")
-            }
-            Reason::Migrate(cause) => write!(f, "cannot migrate the database {url}: {cause}"),
-            Reason::Migration(file, cause) => {
-                let cause = explain(cause);
-                write!(
-                    f,
-                    "the migration {file} failed on the database {url}: {cause}"
-                )
-            }
-            Reason::Locked(limit) => write!(
-                f,
-                "another process migrates the database {url}, and did not end within {} \
-                 ({section}.migrate_timeout)",
-                humantime::format_duration(*limit)
-            ),
-            Reason::Pending(count) => write!(
-                f,
-                "the database {url} has pending migrations ({count}), and {section}.migrate_on_start is \
-                 false; run `{program} migrate` first"
-            ),
-            Reason::Missing => write!(
-                f,
-                "there is no database {url} yet, and {section}.migrate_on_start is false; \
-                 run `{program} migrate` first"
-            ),
-            Reason::Foreign(version, what) => write!(
-                f,
-                "the database {url} has migration {version}, which this binary {what}; \
-                 run the binary that applied it, or a newer one"
-            ),
-        }
+fn report(error: &dyn DatabaseError) -> Report {
+    #[cfg(feature = "sqlite")]
+    if let Some(error) = error.try_downcast_ref::<SqliteError>() {
+        return super::sqlite::report(error);
+    }
+    #[cfg(feature = "postgres")]
+    if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+        return super::postgres::report(error);
+    }
+    Report {
+        kind: ErrorKind::Internal,
+        field: None,
+        about: "another engine".to_owned(),
     }
 }
-
-impl std::error::Error for Error {}
 
 impl ErrorKind {
     /// Classifies an error of a statement.
     #[must_use]
     pub fn of(error: &sqlx::Error) -> Self {
-        use std::io::ErrorKind::TimedOut;
+        use sqlx::error::ErrorKind as Violation;
         let error = match error {
             sqlx::Error::Database(error) => &**error,
             sqlx::Error::RowNotFound => return Self::NotFound,
-            sqlx::Error::Io(error) if error.kind() == TimedOut => return Self::Timeout,
+            sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Self::Timeout;
+            }
             sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::Io(_)
@@ -107,37 +87,21 @@ impl ErrorKind {
             | sqlx::Error::WorkerCrashed => return Self::Unavailable,
             _ => return Self::Internal,
         };
-        let reader = reader(error);
-        let field = || (reader.field)(error);
+        let Report { kind, field, .. } = report(error);
         match error.kind() {
-            Violation::UniqueViolation => Self::AlreadyExists { field: field() },
-            Violation::ForeignKeyViolation => Self::Reference { field: field() },
-            Violation::NotNullViolation | Violation::CheckViolation => {
-                Self::Invalid { field: field() }
-            }
-            _ => (reader.kind)(error),
+            Violation::UniqueViolation => Self::AlreadyExists { field },
+            Violation::ForeignKeyViolation => Self::Reference { field },
+            Violation::NotNullViolation | Violation::CheckViolation => Self::Invalid { field },
+            _ => kind,
         }
     }
 }
 
-const READERS: &[ErrorReader] = &[
-    #[cfg(feature = "sqlite")]
-    super::sqlite::ERRORS,
-    #[cfg(feature = "postgres")]
-    super::postgres::ERRORS,
-];
-
-fn reader(error: &dyn DatabaseError) -> &'static ErrorReader {
-    let reader = READERS.iter().find(|reader| (reader.has_reported)(error));
-    reader.unwrap_or(&READERS[0])
-}
-
 /// The cause of an error at the start.
-fn explain(cause: &sqlx::Error) -> String {
+pub(super) fn explain(cause: &sqlx::Error) -> String {
     match cause {
         sqlx::Error::Database(error) => {
-            let error = &**error;
-            format!("{}{}", error.message(), (reader(error).advice)(error))
+            format!("{} ({})", error.message(), report(&**error).about)
         }
         other => other.to_string(),
     }
@@ -160,11 +124,8 @@ pub(super) fn code(error: &sqlx::Error) -> Cow<'_, str> {
 pub fn log_safe_message(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(refused) => {
-            let about = (reader(&**refused).about)(&**refused).join(", ");
-            format!(
-                "the database rejected the statement: {} ({about})",
-                code(error)
-            )
+            let (code, about) = (code(error), report(&**refused).about);
+            format!("the database rejected the statement: {code} ({about})")
         }
         sqlx::Error::ColumnDecode { index, .. } => {
             format!("the column {index} has another type than the code expects")

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -37,12 +38,9 @@ pub(super) enum Progress {
     Done,
     /// It has begun, and its result has not been read. It may have been cancelled.
     Running,
-    /// Like `Running`, for `BEGIN`, `COMMIT` and `ROLLBACK`: whether a transaction is open is unknown.
-    InDoubt,
-    /// It failed with an error that makes the connection unusable.
-    Broken,
-    /// The caller used the connection directly: it is closed, and does not return to the pool.
-    Detached,
+    /// The connection cannot return to the pool: the last statement broke it, or whether a transaction is open is
+    /// unknown.
+    Unusable(Discard),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +54,7 @@ enum TransactionState {
 impl<E: Engine> Lease<E> {
     pub(super) fn new(checkout: Checkout<E>) -> Self {
         Self {
-            limit: checkout.slot.pool.limits.statement,
+            limit: E::client_timeout(&checkout.slot.pool.limits),
             caller: checkout.slot.caller,
             checkout: Some(checkout),
             progress: Progress::Done,
@@ -67,13 +65,14 @@ impl<E: Engine> Lease<E> {
 
     /// Lends the connection itself. Afterwards it is closed, and does not return to the pool.
     pub(super) fn detach(&mut self) -> Result<&mut E::Connection, Error> {
-        self.start(Progress::Detached, Span::none())
+        self.start(Progress::Unusable(Discard::Detached), "")
     }
 
-    /// Runs a statement that begins or ends a transaction.
+    /// Runs a statement that begins or ends a transaction. If the caller is cancelled meanwhile, the connection is
+    /// closed.
     async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
-        let (limit, span) = (self.limit, self.span(statement));
-        let connection = self.start(Progress::InDoubt, span)?;
+        let limit = self.limit;
+        let connection = self.start(Progress::Unusable(Discard::Unfinished), statement)?;
         let done = within(limit, E::executor(connection).execute(statement)).await;
         self.end(done).map(drop)
     }
@@ -81,11 +80,11 @@ impl<E: Engine> Lease<E> {
     /// Runs `work` on the connection, within the time limit of a statement.
     pub(super) async fn run<T>(
         &mut self,
-        span: Span,
+        sql: &str,
         work: impl for<'c> FnOnce(&'c mut E::Connection) -> BoxFuture<'c, Result<T, Error>> + Send,
     ) -> Result<T, Error> {
         let limit = self.limit;
-        let done = within(limit, work(self.start(Progress::Running, span)?)).await;
+        let done = within(limit, work(self.start(Progress::Running, sql)?)).await;
         self.end(done)
     }
 
@@ -93,25 +92,26 @@ impl<E: Engine> Lease<E> {
     pub(super) fn start(
         &mut self,
         progress: Progress,
-        span: Span,
+        sql: &str,
     ) -> Result<&mut E::Connection, Error> {
         if self.progress == Progress::Running && self.transaction == TransactionState::Open {
             self.transaction = TransactionState::Aborted;
         }
         if self.transaction == TransactionState::Aborted {
-            // Postgres would refuse the statement. SQLite may have rolled back, and would run it on its own.
+            // Postgres would refuse a statement, and answer a `COMMIT` with success. SQLite may have rolled back,
+            // and would run the statement on its own.
             let words = "a statement of this transaction has failed before";
             return Err(Error::Protocol(words.to_owned()));
         }
         if Context::time_left().is_some_and(|left| left.is_zero()) {
             return Err(statement_timeout());
         }
-        let is_usable = matches!(self.progress, Progress::Done | Progress::Running);
+        let is_usable = !matches!(self.progress, Progress::Unusable(_));
         let Some(checkout) = self.checkout.as_mut().filter(|_| is_usable) else {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         };
         self.progress = progress;
-        self.span = span;
+        self.span = span::of::<E>(sql, self.caller);
         Ok(&mut checkout.connection.sqlx)
     }
 
@@ -124,7 +124,7 @@ impl<E: Engine> Lease<E> {
                 span.record("error", &*errors::code(error));
             }
             if E::is_fatal(error) {
-                self.progress = Progress::Broken;
+                self.progress = Progress::Unusable(Discard::Broken);
             }
             let may_be_open =
                 self.transaction == TransactionState::Open || E::MAY_LEAVE_TRANSACTION_OPEN;
@@ -133,11 +133,6 @@ impl<E: Engine> Lease<E> {
             }
         }
         result
-    }
-
-    /// The span of a statement.
-    pub(super) fn span(&self, sql: &str) -> Span {
-        span::of::<E>(sql, self.caller)
     }
 }
 
@@ -148,7 +143,6 @@ impl<E: Engine> Lease<E> {
 pub struct Transaction<E: Engine>(Lease<E>);
 
 impl<E: Engine> Transaction<E> {
-    /// Begins a transaction. If the caller is cancelled meanwhile, the connection is in doubt, and is closed.
     pub(super) async fn begin(mut lease: Lease<E>) -> Result<Self, Error> {
         lease.control(E::BEGIN).await?;
         lease.transaction = TransactionState::Open;
@@ -162,21 +156,14 @@ impl<E: Engine> Transaction<E> {
     /// If the database refuses the commit, or a statement has failed. The transaction is then rolled back. If
     /// the connection breaks during the commit, the outcome of the transaction is unknown.
     pub async fn commit(mut self) -> Result<(), Error> {
-        let lease = &mut self.0;
-        let is_open = lease.transaction == TransactionState::Open;
-        if !is_open || lease.progress != Progress::Done {
-            // Postgres would roll back, and report success.
-            let words = "a transaction in which a statement has failed cannot be committed";
-            return Err(Error::Protocol(words.to_owned()));
-        }
-        lease.control("COMMIT").await?;
-        lease.transaction = TransactionState::None;
+        self.0.control("COMMIT").await?;
+        self.0.transaction = TransactionState::None;
         Ok(())
     }
 
     /// Rolls the transaction back, and waits for the result. A drop rolls it back in the background.
     pub async fn rollback(mut self) {
-        if self.0.progress == Progress::Done && self.undo("ROLLBACK").await.is_ok() {
+        if self.undo("ROLLBACK").await.is_ok() {
             self.0.transaction = TransactionState::None;
         }
     }
@@ -196,11 +183,9 @@ impl<E: Engine> Transaction<E> {
 impl<E: Engine> Transaction<E> {
     /// Takes the lock of this name until the transaction ends. Returns false if another transaction holds it.
     pub(crate) async fn try_claim(&mut self, name: &str) -> Result<bool, Error> {
-        let (span, name) = (self.0.span("SELECT"), name.to_owned());
-        let claimed = self
-            .0
-            .run(span, |connection| E::try_claim(connection, name));
-        claimed.await
+        let name = name.to_owned();
+        let run = self.run("SELECT", |connection| E::try_claim(connection, name));
+        run.await
     }
 
     pub(crate) async fn set_savepoint(&mut self) -> Result<(), Error> {
@@ -246,16 +231,9 @@ impl<E: Engine> Drop for Lease<E> {
         let Some(checkout) = self.checkout.take() else {
             return;
         };
-        let is_clean =
-            self.progress == Progress::Done && self.transaction == TransactionState::None;
-        let left = if is_clean {
-            checkout.put_back().err()
-        } else {
-            Some(checkout)
-        };
-        if let Some(checkout) = left
-            && let Ok(runtime) = Handle::try_current()
-        {
+        if self.progress == Progress::Done && self.transaction == TransactionState::None {
+            checkout.put_back();
+        } else if let Ok(runtime) = Handle::try_current() {
             let clean_up = clean_up(checkout, self.progress, self.transaction);
             #[expect(
                 clippy::disallowed_methods,
@@ -274,43 +252,38 @@ async fn clean_up<E: Engine>(
 ) {
     let limit = checkout.slot.pool.limits.ping;
     let connection = &mut checkout.connection;
-    if progress != Progress::Done {
-        connection.interrupt.set();
-    }
-    let reason = match progress {
-        Progress::Broken => Discard::Broken,
-        Progress::InDoubt => Discard::Unfinished,
-        Progress::Detached => Discard::Closed,
-        Progress::Running | Progress::Done => {
-            match timeout(limit, reset(connection, progress, transaction)).await {
-                Ok(Ok(())) => match checkout.put_back() {
-                    Ok(()) => return,
-                    Err(left) => return left.close(Discard::Closed).await,
-                },
-                Ok(Err(_)) => Discard::Broken,
-                Err(_elapsed) => Discard::Unfinished,
-            }
+    let is_interrupted = progress != Progress::Done;
+    connection
+        .interrupt
+        .store(is_interrupted, Ordering::Relaxed);
+    let reason = if let Progress::Unusable(reason) = progress {
+        reason
+    } else {
+        match timeout(limit, reset(connection, transaction)).await {
+            Ok(Ok(())) => return checkout.put_back(),
+            Ok(Err(_)) => Discard::Broken,
+            Err(_elapsed) => Discard::Unfinished,
         }
     };
     checkout.close(reason).await;
 }
 
-/// Waits until the running statement has ended, and rolls back.
+/// Waits until no statement runs, and rolls back.
 async fn reset<E: Engine>(
     connection: &mut Connection<E>,
-    progress: Progress,
     transaction: TransactionState,
 ) -> Result<(), Error> {
-    if progress == Progress::Running {
+    if connection.interrupt.load(Ordering::Relaxed) {
         // A connection works in order: the answer to the ping comes after the end of the statement.
         connection.sqlx.ping().await?;
-        connection.interrupt.clear();
+        connection.interrupt.store(false, Ordering::Relaxed);
     }
     if transaction == TransactionState::None {
         return Ok(());
     }
     match E::executor(&mut connection.sqlx).execute("ROLLBACK").await {
-        Err(error) if !E::is_no_transaction(&error) => Err(error),
+        // On SQLite, it is refused if there is no transaction any more.
+        Err(error) if !matches!(error, Error::Database(_)) || E::is_fatal(&error) => Err(error),
         _ => Ok(()),
     }
 }

@@ -3,19 +3,27 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migration, Migrator};
+use sqlx::Executor;
+use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, Migrator};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Database;
-use super::engine::{Applied, Engine};
-use super::errors::{Error, Reason};
+use super::engine::Engine;
+use super::errors::{Error, explain};
 use super::settings::UnknownMigrations;
+use crate::build_info::BuildInfo;
 
 /// The versions of this crate's own migrations. A service numbers its own from 1 on, or by date.
 pub const RESERVED_VERSIONS: RangeInclusive<i64> = 9000..=9999;
 
 /// The migrations of this crate, with any features: a database that was migrated with a feature works without it.
 const OWN: [(i64, &str); 1] = [(9001, "idempotency")];
+
+/// The table that sqlx records migrations in.
+const TABLE: &str = "_sqlx_migrations";
+
+/// The pause between attempts to get the lock.
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The migrations of a service and of the parts of this crate that it uses, by version.
 ///
@@ -28,27 +36,19 @@ pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
     let mut all: Vec<_> = all.cloned().collect();
     all.sort_by_key(|migration| migration.version);
     for pair in all.windows(2) {
-        assert!(
-            pair[0].version != pair[1].version,
-            "two migrations have the number {}",
-            pair[0].version
-        );
+        let [first, second] = [pair[0].version, pair[1].version];
+        assert!(first != second, "two migrations have the number {first}");
     }
     for migration in &all {
         let own = (migration.version, &*migration.description);
         assert!(
             !RESERVED_VERSIONS.contains(&migration.version) || OWN.contains(&own),
-            "the migration {} has a number of the machinery's: {} to {}",
+            "the migration {} has a number of the machinery's: {RESERVED_VERSIONS:?}",
             migration.version,
-            RESERVED_VERSIONS.start(),
-            RESERVED_VERSIONS.end()
         );
     }
     all
 }
-
-/// The pause between attempts to get the lock.
-const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
 impl<E: Engine> Database<E> {
     /// Applies pending migrations if `database.migrate_on_start` is set, and verifies the applied ones.
@@ -61,12 +61,22 @@ impl<E: Engine> Database<E> {
         match self.pending().await? {
             0 => {}
             _ if settings.migrate_on_start => self.migrate().await?,
-            count => return Err(settings.error(Reason::Pending(count))),
+            count => {
+                return Err(self.run_migrate_first(&format!("has pending migrations ({count})")));
+            }
         }
         // Opens a connection that reads. SQLite creates the files that connections share with the first one: if
         // the disk is full later, no read would succeed.
         let ping = self.ping().await;
         ping.map_err(|cause| settings.cannot_open(cause))
+    }
+
+    /// The error of a start that may not migrate.
+    pub(super) fn run_migrate_first(&self, problem: &str) -> Error {
+        let (name, program) = (self.name(), BuildInfo::current().name);
+        self.0.settings.error(format_args!(
+            "it {problem}, and {name}.migrate_on_start is false; run `{program} migrate` first"
+        ))
     }
 
     /// Applies the pending migrations. Only one process does so at a time; the others wait.
@@ -81,27 +91,19 @@ impl<E: Engine> Database<E> {
         // Detached: its locks end with the connection.
         let connection = lease.detach().map_err(failed)?;
         let _lock = self.lock(connection).await?;
-        let applied = E::applied(connection).await.map_err(failed)?;
-        self.refuse_foreign(&applied)?;
-        let mut pending = self.0.migrations.iter();
-        let concurrent = pending.any(|it| it.no_tx && !is_applied(it, &applied));
-        let lifted = E::lift_limits(connection, concurrent).await;
+        let pending = self.pending_on(connection).await?;
+        let concurrent = pending.iter().any(|migration| migration.no_tx);
+        let lift = sqlx::raw_sql(E::LIFT_LIMITS[usize::from(concurrent)]);
+        let lifted = E::executor(connection).execute(lift).await;
         lifted.map_err(failed)?;
         let mut migrator = Migrator::with_migrations(self.0.migrations.clone());
         migrator
             .set_locking(false)
-            // `refuse_foreign` has refused unknown migrations, unless the settings tolerate them.
+            // `pending_on` has refused unknown migrations, unless the settings tolerate them.
             .set_ignore_missing(true);
         // Not `run`: its future is not `Send`.
         let migrated = migrator.run_direct(None, connection, false).await;
-        migrated.map_err(|cause| {
-            self.0.settings.error(match cause {
-                MigrateError::ExecuteMigration(cause, version) => {
-                    Reason::Migration(self.file_of(version), cause)
-                }
-                cause => Reason::Migrate(cause),
-            })
-        })
+        migrated.map_err(|cause| self.cannot_migrate(cause))
     }
 
     /// Waits until no other process migrates.
@@ -117,7 +119,11 @@ impl<E: Engine> Database<E> {
                 return Ok(lock);
             }
             if Instant::now() >= deadline {
-                return Err(settings.error(Reason::Locked(settings.migrate_timeout)));
+                return Err(settings.error(format_args!(
+                    "another process migrates it, and did not end within {} ({}.migrate_timeout)",
+                    humantime::format_duration(settings.migrate_timeout),
+                    settings.name
+                )));
             }
             if !is_waiting {
                 is_waiting = true;
@@ -129,38 +135,61 @@ impl<E: Engine> Database<E> {
 
     /// The number of pending migrations. It changes nothing.
     pub(crate) async fn pending(&self) -> Result<usize, Error> {
-        let settings = &self.0.settings;
-        let failed = |cause| settings.cannot_open(cause);
+        let failed = |cause| self.0.settings.cannot_open(cause);
         let mut lease = self.write().checkout().await.map_err(failed)?;
         let connection = lease.detach().map_err(failed)?;
-        let applied = timeout(settings.statement_timeout, E::applied(connection)).await;
-        let applied = applied.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        let applied = applied.map_err(failed)?;
-        self.refuse_foreign(&applied)?;
-        let migrations = self.0.migrations.iter();
-        Ok(migrations.filter(|it| !is_applied(it, &applied)).count())
+        let limit = self.0.settings.statement_timeout;
+        let pending = timeout(limit, self.pending_on(connection)).await;
+        let pending = pending.unwrap_or_else(|_| Err(failed(sqlx::Error::PoolTimedOut)));
+        Ok(pending?.len())
     }
 
-    /// Refuses a database with a migration that this binary does not have, or has with other content.
-    fn refuse_foreign(&self, applied: &[Applied]) -> Result<(), Error> {
+    /// The pending migrations. Refuses a database with a migration that this binary does not have, or has with
+    /// other content.
+    async fn pending_on(&self, connection: &mut E::Connection) -> Result<Vec<&Migration>, Error> {
         let settings = &self.0.settings;
-        for applied in applied {
-            let version = applied.version;
+        let table = E::executor(connection).fetch_optional(E::FIND_MIGRATIONS);
+        let table = table.await.map_err(|cause| settings.cannot_open(cause))?;
+        let (mut applied, mut partial) = (Vec::new(), None);
+        if table.is_some() {
+            let failed = |cause| self.cannot_migrate(cause);
+            applied = connection
+                .list_applied_migrations(TABLE)
+                .await
+                .map_err(failed)?;
+            partial = connection.dirty_version(TABLE).await.map_err(failed)?;
+        }
+        for AppliedMigration { version, checksum } in &applied {
             let may_be_unknown = settings.unknown_migrations == UnknownMigrations::Tolerate
-                || OWN.iter().any(|(own, _)| *own == version);
+                || OWN.iter().any(|(own, _)| own == version);
             let mut migrations = self.0.migrations.iter();
-            let what = match migrations.find(|migration| migration.version == version) {
+            let problem = match migrations.find(|migration| migration.version == *version) {
                 None if may_be_unknown => continue,
                 None => "does not know",
-                Some(known) if *known.checksum != *applied.checksum => {
+                Some(known) if known.checksum != *checksum => {
                     "has with another checksum: one of the two was edited"
                 }
-                Some(_) if !applied.success => "finds partially applied",
+                Some(_) if partial == Some(*version) => "finds partially applied",
                 Some(_) => continue,
             };
-            return Err(settings.error(Reason::Foreign(version, what)));
+            return Err(settings.error(format_args!(
+                "it has migration {version}, which this binary {problem}; \
+                 run the binary that applied it, or a newer one"
+            )));
         }
-        Ok(())
+        let is_applied = |version| applied.iter().any(|applied| applied.version == version);
+        let migrations = self.0.migrations.iter();
+        Ok(migrations.filter(|it| !is_applied(it.version)).collect())
+    }
+
+    fn cannot_migrate(&self, cause: MigrateError) -> Error {
+        let MigrateError::ExecuteMigration(cause, version) = cause else {
+            return self.0.settings.error(cause);
+        };
+        let (file, cause) = (self.file_of(version), explain(&cause));
+        self.0
+            .settings
+            .error(format_args!("the migration {file} failed: {cause}"))
     }
 
     /// The file of a migration: `0007_add_index.sql`.
@@ -170,9 +199,4 @@ impl<E: Engine> Database<E> {
         let name = migration.map_or("?", |migration| &migration.description);
         format!("{version:04}_{}.sql", name.replace(' ', "_"))
     }
-}
-
-fn is_applied(migration: &Migration, applied: &[Applied]) -> bool {
-    let mut applied = applied.iter();
-    applied.any(|applied| applied.version == migration.version)
 }

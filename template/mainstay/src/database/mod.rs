@@ -18,9 +18,9 @@
 //! connection that can. They wait for it in the pool, and not in the database, where they would fail as busy.
 
 mod engine;
-mod error_kind;
 mod errors;
 mod executor;
+mod file;
 mod lease;
 mod migrations;
 mod pool;
@@ -41,11 +41,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sqlx::migrate::{Migration, Migrator};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::Span;
 
 pub use engine::Engine;
-pub use error_kind::ErrorKind;
-pub use errors::{Error, log_safe_message};
+pub use errors::{Error, ErrorKind, log_safe_message};
 pub use executor::Access;
 pub use lease::{Lease, Transaction};
 pub use migrations::RESERVED_VERSIONS;
@@ -53,8 +51,8 @@ pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 
 use crate::metrics::pools::Numbers;
 use crate::supervisor::{SpawnError, Supervisor};
-use errors::Reason;
-use pool::{Limits, Pool};
+use file::DataFile;
+use pool::Pool;
 
 /// The settings of `[database]` with their defaults, for [`Service::settings`](crate::Service::settings).
 pub const SETTINGS: &str = include_str!("../../config/database.toml");
@@ -70,11 +68,11 @@ pub fn settings_named(section: &str) -> String {
 pub struct Database<E: Engine>(Arc<Inner<E>>);
 
 struct Inner<E: Engine> {
-    reads: Arc<Pool<E>>,
-    /// On Postgres, the same pool.
-    writes: Arc<Pool<E>>,
+    /// The first one reads, and the last one writes. On Postgres, they are the same.
+    pools: Vec<Arc<Pool<E>>>,
     sqlx_pool: OnceLock<sqlx::Pool<E>>,
-    storage: OnceLock<E::Storage>,
+    /// On SQLite, from `connect` on.
+    file: OnceLock<DataFile>,
     settings: Settings<E>,
     migrations: Vec<Migration>,
 }
@@ -95,28 +93,14 @@ impl<E: Engine> Database<E> {
     ///
     /// If the URL has options that the engine does not know.
     pub fn new(settings: &Settings<E>, migrations: &[&Migrator]) -> Result<Self, Error> {
-        let options = E::options(&settings.target());
-        let [read_options, write_options] = options.map_err(|cause| settings.cannot_open(cause))?;
         let limits = settings.limits();
-        let [reads_name, writes_name] = E::POOLS;
-        let (reads, writes) = if reads_name == writes_name {
-            let pool = Pool::new(write_options, limits);
-            (Arc::clone(&pool), pool)
-        } else {
-            let one = Limits {
-                connections: 1,
-                ..limits.clone()
-            };
-            (
-                Pool::new(read_options, limits),
-                Pool::new(write_options, one),
-            )
-        };
+        let pools = E::pools(settings.url.expose(), &limits);
+        let pools = pools.map_err(|cause| settings.cannot_open(cause))?;
+        let pools = pools.into_iter();
         Ok(Self(Arc::new(Inner {
-            reads,
-            writes,
+            pools: pools.map(|pool| Pool::new(pool, limits.clone())).collect(),
             sqlx_pool: OnceLock::new(),
-            storage: OnceLock::new(),
+            file: OnceLock::new(),
             settings: settings.clone(),
             migrations: migrations::merged(migrations),
         })))
@@ -131,7 +115,7 @@ impl<E: Engine> Database<E> {
     /// If the database answers, and cannot be used, as with wrong credentials.
     pub async fn connect(&self) -> Result<(), Error> {
         if !self.0.settings.migrate_on_start && !self.exists() {
-            return Err(self.0.settings.error(Reason::Missing));
+            return Err(self.run_migrate_first("does not exist yet"));
         }
         self.connect_or_create().await
     }
@@ -139,11 +123,13 @@ impl<E: Engine> Database<E> {
     /// Connects, and creates a SQLite file that does not exist, whatever the settings are: for `migrate`.
     pub(crate) async fn connect_or_create(&self) -> Result<(), Error> {
         let settings = &self.0.settings;
-        let storage = E::open_storage(&settings.target());
-        _ = self
-            .0
-            .storage
-            .set(storage.map_err(|cause| settings.cannot_open(cause))?);
+        let url = settings.url.expose();
+        E::prepare_files(url).map_err(|cause| settings.cannot_open(cause))?;
+        if let Some(path) = E::file(url) {
+            let file = DataFile::open(path);
+            let file = file.map_err(|cause| settings.cannot_open(cause.into()))?;
+            _ = self.0.file.set(file);
+        }
         let [mut pause, longest] = BACKOFF;
         let mut logged = None;
         loop {
@@ -166,21 +152,21 @@ impl<E: Engine> Database<E> {
 
     /// Whether the database exists, as far as that is known without a connection.
     pub(crate) fn exists(&self) -> bool {
-        E::exists(self.0.settings.url.expose())
+        E::file(self.0.settings.url.expose()).is_none_or(|file| file.exists())
     }
 
     /// Runs one statement that only reads.
     #[must_use]
     #[track_caller]
     pub fn read(&self) -> Access<'_, E> {
-        Access::new(&self.0.reads)
+        Access::new(&self.0.pools[0])
     }
 
     /// Runs one statement that writes.
     #[must_use]
     #[track_caller]
     pub fn write(&self) -> Access<'_, E> {
-        Access::new(&self.0.writes)
+        Access::new(self.writes())
     }
 
     /// Begins a transaction.
@@ -191,7 +177,7 @@ impl<E: Engine> Database<E> {
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<E>, sqlx::Error>> + Send {
         // Not an async function: the log names the caller, and not the code that polls.
-        Access::new(&self.0.writes).begin()
+        Access::new(self.writes()).begin()
     }
 
     /// A pool of sqlx on the same database, for crates that take a `sqlx::Pool`: job queues, sessions, test
@@ -214,11 +200,10 @@ impl<E: Engine> Database<E> {
     #[must_use]
     pub fn sqlx_pool(&self) -> sqlx::Pool<E> {
         let pool = self.0.sqlx_pool.get_or_init(|| {
-            let mut limits = self.0.settings.limits();
-            limits.connections = limits.connections.min(sqlx_pool::MAX_CONNECTIONS);
-            sqlx_pool::connect_lazy(self.0.writes.options.clone(), &limits)
+            let options = self.writes().options.connect.clone();
+            sqlx_pool::connect_lazy(options, &self.0.settings.limits())
         });
-        if self.0.writes.is_closing() {
+        if self.writes().is_closing() {
             // A close that began before the first use did not find it. sqlx marks it as closed at once.
             drop(pool.close());
         }
@@ -231,11 +216,12 @@ impl<E: Engine> Database<E> {
     ///
     /// If the database does not answer, or the file is gone.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        if let Some(storage) = self.0.storage.get() {
-            E::check_storage(storage).await?;
+        if let Some(file) = self.0.file.get() {
+            file.check().await?;
         }
-        let mut lease = self.read().checkout().await?;
-        lease.run(Span::none(), E::probe).await
+        // Not prepared: SQLite's `PRAGMA` takes effect while it is.
+        let probe = sqlx::raw_sql(E::PROBE).fetch_one(self.read());
+        probe.await.map(drop)
     }
 
     /// [Pings](Self::ping) the database at each call, for
@@ -268,7 +254,7 @@ impl<E: Engine> Database<E> {
         let spawned = task.run(move |_| {
             let database = database.clone();
             async move {
-                for pool in database.pools().into_values() {
+                for pool in &database.0.pools {
                     pool.maintain().await;
                 }
                 Ok::<_, Infallible>(())
@@ -279,8 +265,8 @@ impl<E: Engine> Database<E> {
 
     /// The numbers of each pool, by its name.
     pub(crate) fn numbers(&self) -> BTreeMap<String, Numbers> {
-        let pools = self.pools().into_iter();
-        let pools = pools.map(|(name, pool)| (self.qualified(name), pool.numbers()));
+        let pools = self.0.pools.iter();
+        let pools = pools.map(|pool| (self.qualified(pool.options.name), pool.numbers()));
         let mut numbers: BTreeMap<_, _> = pools.collect();
         if let Some(pool) = self.0.sqlx_pool.get() {
             numbers.insert(self.qualified("sqlx"), sqlx_pool::numbers(pool));
@@ -291,14 +277,14 @@ impl<E: Engine> Database<E> {
     /// The locations in the code that hold a connection now.
     #[must_use]
     pub fn holders(&self) -> Vec<String> {
-        let pools = self.pools().into_values();
+        let pools = self.0.pools.iter();
         pools.flat_map(|pool| pool.holders()).collect()
     }
 
     /// Closes the pools: gives out no more connections, cancels running statements, and waits for connections
     /// until the deadline. Returns the locations in the code that still held one.
     pub async fn close(&self, deadline: Instant) -> Vec<String> {
-        for pool in self.pools().into_values() {
+        for pool in &self.0.pools {
             pool.stop_checkouts();
         }
         let mut held = Vec::new();
@@ -311,14 +297,14 @@ impl<E: Engine> Database<E> {
         };
         // On SQLite, the last connection to close moves the log into the file. That must be the writer, and
         // no other may close at the same time: each would leave it to the other.
-        tokio::join!(close_sqlx_pool, self.0.writes.all_returned(deadline));
-        for pool in self.pools().into_values() {
+        tokio::join!(close_sqlx_pool, self.writes().all_returned(deadline));
+        for pool in &self.0.pools {
             held.extend(pool.close(deadline).await);
         }
         if held.is_empty()
-            && let Some(storage) = self.0.storage.get()
+            && let Some(file) = self.0.file.get()
         {
-            E::warn_of_leftovers(storage);
+            file.warn_of_wal();
         }
         held
     }
@@ -336,10 +322,8 @@ impl<E: Engine> Database<E> {
         }
     }
 
-    /// Our pools by name: the writer is the last one.
-    fn pools(&self) -> BTreeMap<&'static str, &Arc<Pool<E>>> {
-        let pools = [&self.0.reads, &self.0.writes];
-        E::POOLS.into_iter().zip(pools).collect()
+    fn writes(&self) -> &Arc<Pool<E>> {
+        &self.0.pools[self.0.pools.len() - 1]
     }
 }
 

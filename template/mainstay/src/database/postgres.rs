@@ -1,18 +1,16 @@
 //! Postgres.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::str::FromStr;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgErrorPosition};
 use sqlx::{Error, Executor, Postgres};
 use url::Url;
 
-use super::engine::{Applied, Driver, Engine, Options, Target};
-use super::error_kind::{ErrorKind, ErrorReader};
+use super::engine::{Driver, Engine, Limits, PoolOptions};
+use super::errors::{ErrorKind, Report};
 use crate::build_info::BuildInfo;
 use crate::settings::REDACTED;
 
@@ -26,12 +24,19 @@ impl Driver for Postgres {
     const EXPECTED_URL: &'static str = "a Postgres URL, such as `postgres://user:password@host:5432/database`, with `/`, `@` and `:` in a \
          password written as %2F, %40 and %3A";
     const SYSTEM: &'static str = "postgresql";
-    const POOLS: [&'static str; 2] = ["connections", "connections"];
     const BEGIN: &'static str = "BEGIN";
     // Several statements in one string are one transaction, which ends with them.
     const MAY_LEAVE_TRANSACTION_OPEN: bool = false;
+    const PROBE: &'static str = "SELECT 1";
+    const FIND_MIGRATIONS: &'static str =
+        "SELECT 1 WHERE to_regclass('_sqlx_migrations') IS NOT NULL";
+    // A migration outside of a transaction, such as `CREATE INDEX CONCURRENTLY`, waits for others as long as
+    // they last. Any other must not wait long for a lock: every statement on the table waits behind it.
+    const LIFT_LIMITS: [&'static str; 2] = [
+        "SET statement_timeout = 0",
+        "SET statement_timeout = 0; SET lock_timeout = 0",
+    ];
 
-    type Storage = ();
     type MigrationLock = ();
 
     fn executor(connection: &mut PgConnection) -> impl Executor<'_, Database = Self> {
@@ -42,10 +47,10 @@ impl Driver for Postgres {
         redacted(url)
     }
 
-    fn options(target: &Target<'_>) -> Result<[Options<Self>; 2], Error> {
-        let statement = format!("{}ms", target.statement_timeout.as_millis());
-        let idle = format!("{}ms", (target.statement_timeout * 2).as_millis());
-        let mut options = PgConnectOptions::from_str(target.url)?.options([
+    fn pools(url: &str, limits: &Limits) -> Result<Vec<PoolOptions<Self>>, Error> {
+        let statement = format!("{}ms", limits.statement.as_millis());
+        let idle = format!("{}ms", (limits.statement * 2).as_millis());
+        let mut connect = PgConnectOptions::from_str(url)?.options([
             ("statement_timeout", statement.as_str()),
             ("lock_timeout", statement.as_str()),
             ("idle_in_transaction_session_timeout", idle.as_str()),
@@ -56,15 +61,19 @@ impl Driver for Postgres {
             ("tcp_keepalives_interval", "5"),
             ("tcp_keepalives_count", "3"),
         ]);
-        if options.get_application_name().is_none() {
-            options = options.application_name(BuildInfo::current().name);
+        if connect.get_application_name().is_none() {
+            connect = connect.application_name(BuildInfo::current().name);
         }
-        Ok([options.clone(), options])
+        Ok(vec![PoolOptions {
+            name: "connections",
+            connections: limits.connections,
+            connect,
+        }])
     }
 
     /// The server cancels a statement first, and says which one it was.
-    fn client_timeout(statement: Duration, ping: Duration) -> Duration {
-        statement + ping
+    fn client_timeout(limits: &Limits) -> Duration {
+        limits.statement + limits.ping
     }
 
     /// Fails on a missing certificate: a start would wait for it as for a server.
@@ -72,9 +81,9 @@ impl Driver for Postgres {
         clippy::disallowed_methods,
         reason = "the start waits for nothing else"
     )]
-    fn open_storage(target: &Target<'_>) -> Result<(), Error> {
+    fn prepare_files(url: &str) -> Result<(), Error> {
         const FILES: [&str; 4] = ["sslcert", "sslkey", "sslrootcert", "ssl-root-cert"];
-        let url = Url::parse(target.url).map_err(|error| Error::Configuration(error.into()))?;
+        let url = Url::parse(url).map_err(|error| Error::Configuration(error.into()))?;
         for (key, file) in url.query_pairs() {
             // The value may be the certificate itself.
             let is_file = FILES.contains(&&*key) && !file.starts_with("-----BEGIN");
@@ -84,37 +93,6 @@ impl Driver for Postgres {
             }
         }
         Ok(())
-    }
-
-    fn probe(connection: &mut PgConnection) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { connection.execute("SELECT 1").await.map(drop) })
-    }
-
-    fn applied(connection: &mut PgConnection) -> BoxFuture<'_, Result<Vec<Applied>, Error>> {
-        Box::pin(async {
-            let is_migrated =
-                sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
-            if !is_migrated.fetch_one(&mut *connection).await? {
-                return Ok(Vec::new());
-            }
-            let query = sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations");
-            query.fetch_all(connection).await
-        })
-    }
-
-    /// A migration outside of a transaction, such as `CREATE INDEX CONCURRENTLY`, waits for others as long as
-    /// they last. Any other must not wait long for a lock, since every statement on the table waits behind it.
-    fn lift_limits(
-        connection: &mut PgConnection,
-        concurrent: bool,
-    ) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async move {
-            connection.execute("SET statement_timeout = 0").await?;
-            if concurrent {
-                connection.execute("SET lock_timeout = 0").await?;
-            }
-            Ok(())
-        })
     }
 
     /// Polls: a session that waits for the lock would block `CREATE INDEX CONCURRENTLY` in turn. The lock ends
@@ -165,21 +143,25 @@ impl Driver for Postgres {
     }
 }
 
-/// Parameters of a URL that are shown, and those that may be secret. Others are refused: sqlx ignores them, and
-/// logs their values.
-const SHOWN: [&str; 5] = ["application_name", "host", "port", "sslmode", "sslrootcert"];
-const HIDDEN: [&str; 9] = [
+/// The parameters that a URL may have. sqlx ignores others, and logs their values.
+const PARAMETERS: [&str; 14] = [
+    "application_name",
     "dbname",
+    "host",
     "hostaddr",
     "options",
     "password",
+    "port",
     "sslcert",
     "sslkey",
+    "sslmode",
     "ssl-mode",
+    "sslrootcert",
     "ssl-root-cert",
     "user",
 ];
 
+/// The user, the host and the database. The rest is shown only if nothing in it may be secret.
 fn redacted(url: &str) -> Option<String> {
     let parsed = Url::parse(url).ok()?;
     let host = parsed.host_str().unwrap_or_default();
@@ -189,40 +171,24 @@ fn redacted(url: &str) -> Option<String> {
         || host.contains('@')
         || parsed.fragment().is_some()
         || parsed.query().is_some_and(|query| query.contains('@'));
-    if has_spilled || !matches!(parsed.scheme(), "postgres" | "postgresql") {
+    let is_known = |key: &str| PARAMETERS.contains(&key) || key.starts_with("options[");
+    let is_usable = matches!(parsed.scheme(), "postgres" | "postgresql")
+        && parsed.query_pairs().all(|(key, _)| is_known(&key))
+        && PgConnectOptions::from_str(url).is_ok();
+    if has_spilled || !is_usable {
         return None;
     }
-    let mut has_secret = parsed.password().is_some();
-    let mut query = String::new();
-    for (key, value) in parsed.query_pairs() {
-        if SHOWN.contains(&&*key) {
-            let separator = if query.is_empty() { '?' } else { '&' };
-            query.extend([separator.to_string(), format!("{key}={value}")]);
-        } else if HIDDEN.contains(&&*key) || key.starts_with("options[") {
-            has_secret = true;
-        } else {
-            return None;
-        }
-    }
-    PgConnectOptions::from_str(url).ok()?;
-    if !has_secret {
+    let is_public = |key: &str| matches!(key, "host" | "port" | "sslmode" | "sslrootcert");
+    if parsed.password().is_none() && parsed.query_pairs().all(|(key, _)| is_public(&key)) {
         return Some(url.to_owned());
     }
     let port = parsed.port().map(|port| format!(":{port}"));
     Some(format!(
-        "postgres://{}:{REDACTED}@{host}{}/{path}{query}",
+        "postgres://{}:{REDACTED}@{host}{}/{path}",
         parsed.username(),
         port.unwrap_or_default()
     ))
 }
-
-pub(super) const ERRORS: ErrorReader = ErrorReader {
-    has_reported: |error| error.try_downcast_ref::<PgDatabaseError>().is_some(),
-    kind,
-    field,
-    about,
-    advice: |_| "",
-};
 
 /// Whether a connection is useless after an error with this code.
 fn is_fatal_code(code: &str) -> bool {
@@ -240,9 +206,8 @@ fn is_fatal_code(code: &str) -> bool {
     FATAL.contains(&code) || code.starts_with("08")
 }
 
-fn kind(error: &dyn DatabaseError) -> ErrorKind {
-    let code = error.code().unwrap_or(Cow::Borrowed(""));
-    match &*code {
+pub(super) fn report(error: &PgDatabaseError) -> Report {
+    let kind = match error.code() {
         // A statement timeout, or a lock timeout.
         "57014" | "55P03" => ErrorKind::Timeout,
         // A serialization failure, or a deadlock.
@@ -251,45 +216,42 @@ fn kind(error: &dyn DatabaseError) -> ErrorKind {
         // A value that is invalid for its type, or out of range.
         code if code.starts_with("22") => ErrorKind::Invalid { field: None },
         _ => ErrorKind::Internal,
+    };
+    let position = match error.position() {
+        Some(PgErrorPosition::Original(position)) => Some(position.to_string()),
+        // A position in a text that only the server has.
+        Some(PgErrorPosition::Internal { .. }) | None => None,
+    };
+    let about = [
+        ("table", error.table()),
+        ("column", error.column()),
+        ("constraint", error.constraint()),
+        ("character", position.as_deref()),
+        ("routine", error.routine()),
+    ];
+    let about = about.into_iter();
+    let about = about.filter_map(|(what, name)| Some(format!("{what} {}", name?)));
+    Report {
+        kind,
+        field: field(error),
+        about: about.collect::<Vec<_>>().join(", "),
     }
 }
 
 /// The column that the server names, or the one in "Key (url)=(…) already exists." or in the name of a check:
 /// `targets_url_check`.
-fn field(error: &dyn DatabaseError) -> Option<String> {
-    let error = error.try_downcast_ref::<PgDatabaseError>()?;
-    if let Some(column) = error.column() {
-        return Some(column.to_owned());
-    }
-    let key = error
-        .detail()
-        .and_then(|detail| detail.strip_prefix("Key ("));
-    if let Some((columns, _)) = key.and_then(|key| key.split_once(")=")) {
-        return Some(columns.split(',').next()?.trim().to_owned());
-    }
-    let check = error.constraint()?.strip_prefix(error.table()?)?;
-    let column = check.strip_prefix('_')?.strip_suffix("_check")?;
+fn field(error: &PgDatabaseError) -> Option<String> {
+    let key = || error.detail()?.strip_prefix("Key (")?.split_once(")=");
+    let check = || {
+        let column = error.constraint()?.strip_prefix(error.table()?)?;
+        column.strip_prefix('_')?.strip_suffix("_check")
+    };
+    let column = match (error.column(), key()) {
+        (Some(column), _) => column,
+        (None, Some((columns, _))) => columns.split(',').next()?.trim(),
+        (None, None) => check()?,
+    };
     Some(column.to_owned())
-}
-
-fn about(error: &dyn DatabaseError) -> Vec<String> {
-    let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else {
-        return Vec::new();
-    };
-    let position = match error.position() {
-        Some(PgErrorPosition::Original(position)) => Some(format!("character {position}")),
-        // A position in a text that only the server has.
-        Some(PgErrorPosition::Internal { .. }) | None => None,
-    };
-    let named = |what, name: Option<&str>| name.map(|name| format!("{what} {name}"));
-    let about = [
-        named("table", error.table()),
-        named("column", error.column()),
-        named("constraint", error.constraint()),
-        position,
-        named("routine", error.routine()),
-    ];
-    about.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,4 @@
 //! A pool of sqlx beside our own, for crates that take one by its type.
-//!
-//! It pings within a time limit where sqlx would ping without one: on the return of a connection, and before it
-//! goes out after a second of idling.
 
 use std::io;
 use std::time::Duration;
@@ -10,28 +7,26 @@ use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Error};
 use tokio::time::timeout;
 
-use super::engine::{Engine, Options};
-use super::pool::{Limits, PING_AFTER};
+use super::engine::{Engine, Limits, Options};
+use super::pool::PING_AFTER;
 use crate::metrics::pools::{Numbers, Totals};
 
 /// The most connections of the pool, unless `max_connections` is less.
 pub(super) const MAX_CONNECTIONS: u32 = 4;
 
-/// A pool that connects on first use.
+/// A pool that connects on first use. It pings within a time limit where sqlx would ping without one: on the
+/// return of a connection, and before it goes out after a second of idling.
 pub(super) fn connect_lazy<E: Engine>(options: Options<E>, limits: &Limits) -> sqlx::Pool<E> {
     let limit = limits.ping;
     PoolOptions::new()
-        .max_connections(limits.connections)
+        .max_connections(limits.connections.min(MAX_CONNECTIONS))
         .acquire_timeout(limits.acquire)
         .max_lifetime(limits.lifetime)
         .test_before_acquire(false)
         .before_acquire(move |connection, metadata| {
-            Box::pin(async move {
-                if metadata.idle_for < PING_AFTER {
-                    return Ok(true);
-                }
-                ping(connection, limit).await
-            })
+            Box::pin(
+                async move { Ok(metadata.idle_for < PING_AFTER || ping(connection, limit).await?) },
+            )
         })
         .after_release(move |connection, _| Box::pin(ping(connection, limit)))
         .connect_lazy_with(options)
@@ -39,10 +34,9 @@ pub(super) fn connect_lazy<E: Engine>(options: Options<E>, limits: &Limits) -> s
 
 /// Fails if the connection does not answer in time: then sqlx closes it without waiting for the server.
 async fn ping(connection: &mut impl Connection, limit: Duration) -> Result<bool, Error> {
-    match timeout(limit, connection.ping()).await {
-        Ok(answer) => answer.map(|()| true),
-        Err(_elapsed) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-    }
+    let answer = timeout(limit, connection.ping()).await;
+    answer.map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
+    Ok(true)
 }
 
 /// The state of the pool. sqlx counts neither waits nor timeouts.

@@ -119,7 +119,7 @@ fn password_is_redacted_in_a_url() {
         ),
         (
             "postgres://u:s3cr3t@h/db?sslmode=require",
-            "postgres://u:[redacted]@h/db?sslmode=require",
+            "postgres://u:[redacted]@h/db",
         ),
         (
             "postgres://u@h/db?password=s3cr3t",

@@ -183,7 +183,7 @@ fn duplicate_migration_number_panics() {
 }
 
 #[test]
-#[should_panic(expected = "the migration 9002 has a number of the machinery's: 9000 to 9999")]
+#[should_panic(expected = "the migration 9002 has a number of the machinery's: 9000..=9999")]
 fn reserved_migration_number_panics() {
     let scratch = Scratch::<E>::new();
     database(&scratch, &[&migrations(&[1, 9002])]);
