@@ -277,9 +277,9 @@ impl From<sqlx::Error> for Problem {
         let (cause, request_id) = (log_safe_message(&error), request_id());
         match kind {
             ErrorKind::NotFound => Self::NOT_FOUND,
-            ErrorKind::AlreadyExists { field } => Self::TAKEN.with_field(field),
-            ErrorKind::Reference { field } => Self::RELATED.with_field(field),
-            ErrorKind::Invalid { field } => Self::INVALID.with_field(field),
+            ErrorKind::AlreadyExists(field) => Self::TAKEN.with_field(field),
+            ErrorKind::Reference(field) => Self::RELATED.with_field(field),
+            ErrorKind::Invalid(field) => Self::INVALID.with_field(field),
             ErrorKind::Unavailable | ErrorKind::Timeout => {
                 tracing::warn!(cause, request_id, "database unavailable");
                 Self::UNAVAILABLE

@@ -38,33 +38,30 @@ pub trait Driver:
     const PROBE: &'static str;
     /// Returns a row if the database has sqlx's table of migrations.
     const FIND_MIGRATIONS: &'static str;
+    /// Takes the lock of a process that migrates, and returns a row unless another process holds it. The lock ends
+    /// with the connection.
+    const LOCK_MIGRATIONS: &'static str;
     /// Lifts the limits of a connection that migrates: without, and with a migration that runs outside of a
     /// transaction.
     const LIFT_LIMITS: [&'static str; 2];
-
-    /// Held while this process migrates.
-    type MigrationLock: Send;
 
     fn executor(connection: &mut Self::Connection) -> impl Executor<'_, Database = Self>;
 
     /// The URL without its secrets; `None` if it cannot be used.
     fn redacted(url: &str) -> Option<String>;
 
-    /// The pools: the first one reads, and the last one writes.
-    fn pools(url: &str, limits: &Limits) -> Result<Vec<PoolOptions<Self>>, Error>;
+    /// The names of the pools and the options of their connections: the first one reads, and the last one writes.
+    fn pools(url: &str, acquire: Duration, statement: Duration) -> Result<Pools<Self>, Error>;
 
     /// The time after which this process gives up a statement.
-    fn client_timeout(limits: &Limits) -> Duration {
-        limits.statement
+    fn client_timeout(statement: Duration, _ping: Duration) -> Duration {
+        statement
     }
 
     /// The file of the database.
     fn file(_url: &str) -> Option<PathBuf> {
         None
     }
-
-    /// Creates a missing file, and checks the files that a connection needs.
-    fn prepare_files(url: &str) -> Result<(), Error>;
 
     /// Makes each of the flags end a running statement, if statements run in this process.
     fn install_interrupts(
@@ -73,12 +70,6 @@ pub trait Driver:
     ) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { Ok(()) })
     }
-
-    /// The lock under which a process migrates; `None` while another process holds it.
-    fn try_lock<'a>(
-        connection: &'a mut Self::Connection,
-        url: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Self::MigrationLock>, Error>>;
 
     /// Takes the lock of this name until the transaction ends; false if another transaction holds it.
     fn try_claim(_: &mut Self::Connection, _name: String) -> BoxFuture<'_, Result<bool, Error>> {
@@ -92,29 +83,38 @@ pub trait Driver:
     fn is_fatal(error: &Error) -> bool;
 }
 
-/// The limits of a database, from its settings.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    pub(super) connections: u32,
-    /// For the wait of a caller for a connection.
-    pub(super) acquire: Duration,
-    /// For a round trip that asks nothing.
-    pub(super) ping: Duration,
-    pub(super) statement: Duration,
-    pub(super) lifetime: Duration,
-    /// The time after which the holder of a connection is logged.
-    pub(super) hold_warning: Duration,
-}
-
-/// The options of a pool.
-#[derive(Debug)]
-pub struct PoolOptions<E: Driver> {
-    pub(super) name: &'static str,
-    pub(super) connections: u32,
-    pub(super) connect: Options<E>,
-}
-
 /// The options of a connection.
 pub(super) type Options<E> = <<E as sqlx::Database>::Connection as Connection>::Options;
 
+pub(super) type Pools<E> = Vec<(&'static str, Options<E>)>;
+
 pub(super) type Flag = Arc<AtomicBool>;
+
+/// What a failed statement means for its caller, and the column that the error is about, if the database names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// There is no such row.
+    NotFound,
+    /// No connection was free in time, or the database does not answer.
+    Unavailable,
+    /// The statement took longer than `database.statement_timeout`.
+    Timeout,
+    /// There is a row with this unique value.
+    AlreadyExists(Option<String>),
+    /// The row refers to one that does not exist, or is referred to.
+    Reference(Option<String>),
+    /// The value is not allowed.
+    Invalid(Option<String>),
+    /// A mistake in the service, such as SQL that is not valid.
+    Internal,
+}
+
+/// What an engine knows about an error that it reported.
+pub(super) struct Report {
+    /// The meaning of an error, unless it is a constraint of the standard.
+    pub(super) kind: ErrorKind,
+    /// The column that the error is about.
+    pub(super) column: Option<String>,
+    /// What the error is about, by names of the schema, without values.
+    pub(super) about: String,
+}

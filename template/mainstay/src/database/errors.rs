@@ -3,77 +3,23 @@
 use std::borrow::Cow;
 use std::io;
 
-use sqlx::error::DatabaseError;
+use sqlx::error::{DatabaseError, ErrorKind as Violation};
+
+use super::engine::{ErrorKind, Report};
 #[cfg(feature = "postgres")]
-use sqlx::postgres::PgDatabaseError;
+use super::postgres;
 #[cfg(feature = "sqlite")]
-use sqlx::sqlite::SqliteError;
+use super::sqlite;
 
 /// Why a database cannot be used: a message that names the URL, without its secrets, and the settings to change.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(pub(super) String);
 
-/// What a failed statement means for its caller. `field` is the column that the error is about, if the
-/// database names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// There is no such row.
-    NotFound,
-    /// No connection was free in time, or the database does not answer.
-    Unavailable,
-    /// The statement took longer than `database.statement_timeout`.
-    Timeout,
-    /// There is a row with this unique value.
-    AlreadyExists {
-        /// The column.
-        field: Option<String>,
-    },
-    /// The row refers to one that does not exist, or is referred to.
-    Reference {
-        /// The column.
-        field: Option<String>,
-    },
-    /// The value is not allowed.
-    Invalid {
-        /// The column.
-        field: Option<String>,
-    },
-    /// A mistake in the service, such as SQL that is not valid.
-    Internal,
-}
-
-/// What an engine has to say about an error that it reported.
-pub(super) struct Report {
-    /// The meaning of an error that is no violated constraint.
-    pub(super) kind: ErrorKind,
-    /// The column that the error is about.
-    pub(super) field: Option<String>,
-    /// What the error is about, by names of the schema, without values.
-    pub(super) about: String,
-}
-
-fn report(error: &dyn DatabaseError) -> Report {
-    #[cfg(feature = "sqlite")]
-    if let Some(error) = error.try_downcast_ref::<SqliteError>() {
-        return super::sqlite::report(error);
-    }
-    #[cfg(feature = "postgres")]
-    if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
-        return super::postgres::report(error);
-    }
-    Report {
-        kind: ErrorKind::Internal,
-        field: None,
-        about: "another engine".to_owned(),
-    }
-}
-
 impl ErrorKind {
     /// Classifies an error of a statement.
     #[must_use]
     pub fn of(error: &sqlx::Error) -> Self {
-        use sqlx::error::ErrorKind as Violation;
         let error = match error {
             sqlx::Error::Database(error) => &**error,
             sqlx::Error::RowNotFound => return Self::NotFound,
@@ -87,14 +33,26 @@ impl ErrorKind {
             | sqlx::Error::WorkerCrashed => return Self::Unavailable,
             _ => return Self::Internal,
         };
-        let Report { kind, field, .. } = report(error);
+        let Report { kind, column, .. } = report(error);
         match error.kind() {
-            Violation::UniqueViolation => Self::AlreadyExists { field },
-            Violation::ForeignKeyViolation => Self::Reference { field },
-            Violation::NotNullViolation | Violation::CheckViolation => Self::Invalid { field },
+            Violation::UniqueViolation => Self::AlreadyExists(column),
+            Violation::ForeignKeyViolation => Self::Reference(column),
+            Violation::NotNullViolation | Violation::CheckViolation => Self::Invalid(column),
             _ => kind,
         }
     }
+}
+
+fn report(error: &dyn DatabaseError) -> Report {
+    #[cfg(feature = "sqlite")]
+    if let Some(error) = error.try_downcast_ref() {
+        return sqlite::report(error);
+    }
+    #[cfg(feature = "postgres")]
+    if let Some(error) = error.try_downcast_ref() {
+        return postgres::report(error);
+    }
+    unreachable!("sqlx has no other engine here: {error}")
 }
 
 /// The cause of an error at the start.

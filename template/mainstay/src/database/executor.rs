@@ -153,15 +153,12 @@ macro_rules! impl_executor {
                 })
             }
 
-            fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<E>, Error>>
+            fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, Result<Describe<E>, Error>>
             where
                 'c: 'e,
             {
-                Box::pin(async move {
-                    let lease = &mut self.checkout().await?;
-                    let run = lease.run("", |connection| E::executor(connection).describe(sql));
-                    run.await
-                })
+                let refused = Error::Protocol("only sqlx's macros describe a statement".to_owned());
+                Box::pin(ready(Err(refused)))
             }
         }
     };

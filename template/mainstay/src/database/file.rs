@@ -1,6 +1,11 @@
-//! The file of a database on SQLite: whether it is still there, and the log that a close leaves beside it.
+//! The file of a database on SQLite: its creation, its lock, and whether it is still there.
 
-use std::fs;
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the file is opened at the start, and looked at on a blocking thread"
+)]
+
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,8 +18,15 @@ pub(super) struct DataFile {
 }
 
 impl DataFile {
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        let identity = identity(&path)?;
+    /// Creates the file here and only here: one that disappears later is an error, and is not replaced by an empty
+    /// one.
+    pub(super) fn open_or_create(path: PathBuf) -> io::Result<Self> {
+        let created = fs::create_dir_all(directory_of(&path));
+        let created = created.and_then(|()| File::create_new(&path));
+        let identity = identity(&path).map_err(|missing| {
+            let error = created.err().unwrap_or(missing);
+            io::Error::other(format!("{} cannot be created: {error}", path.display()))
+        })?;
         Ok(Self { path, identity })
     }
 
@@ -31,18 +43,21 @@ impl DataFile {
         Err(io::Error::new(io::ErrorKind::NotFound, problem))
     }
 
-    /// Logs that the write-ahead log is still there after the last connection has closed: the disk is full, or
-    /// another process has the database open.
-    pub(super) fn warn_of_wal(&self) {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
-            tracing::warn!(
-                file = %Path::new(&log).display(),
-                "the database's log stays beside it; nothing is lost, and the next start reads it"
-            );
+    /// The lock under which a process migrates; `None` while another process holds it. It is on the directory: a
+    /// lock file would stay behind, and the database file has locks of SQLite.
+    pub(super) fn try_lock(&self) -> io::Result<Option<File>> {
+        let directory = File::open(directory_of(&self.path))?;
+        match directory.try_lock() {
+            Ok(()) => Ok(Some(directory)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+fn directory_of(file: &Path) -> &Path {
+    let directory = file.parent().filter(|path| *path != Path::new(""));
+    directory.unwrap_or(Path::new("."))
 }
 
 fn identity(file: &Path) -> io::Result<(u64, u64)> {

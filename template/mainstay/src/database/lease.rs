@@ -7,17 +7,17 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use sqlx::{Connection as _, Error, Executor};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::Span;
+use tracing::field::Empty;
 
 use super::engine::Engine;
 use super::errors;
-use super::pool::{Caller, Checkout, Connection, Discard};
-use super::span;
-use crate::context::Context;
+use super::pool::{Caller, Checkout, Connection, Discard, Slot};
+use crate::context::{Context, Trace};
+use crate::telemetry::span;
 
 /// A connection that returns to its pool when the lease is dropped. `&mut lease` is an sqlx executor.
 pub struct Lease<E: Engine> {
@@ -53,9 +53,11 @@ enum TransactionState {
 
 impl<E: Engine> Lease<E> {
     pub(super) fn new(checkout: Checkout<E>) -> Self {
+        let (_, slot) = &checkout;
+        let settings = &slot.pool.settings;
         Self {
-            limit: E::client_timeout(&checkout.slot.pool.limits),
-            caller: checkout.slot.caller,
+            limit: E::client_timeout(settings.statement_timeout, settings.ping_timeout()),
+            caller: slot.caller,
             checkout: Some(checkout),
             progress: Progress::Done,
             transaction: TransactionState::None,
@@ -77,17 +79,6 @@ impl<E: Engine> Lease<E> {
         self.end(done).map(drop)
     }
 
-    /// Runs `work` on the connection, within the time limit of a statement.
-    pub(super) async fn run<T>(
-        &mut self,
-        sql: &str,
-        work: impl for<'c> FnOnce(&'c mut E::Connection) -> BoxFuture<'c, Result<T, Error>> + Send,
-    ) -> Result<T, Error> {
-        let limit = self.limit;
-        let done = within(limit, work(self.start(Progress::Running, sql)?)).await;
-        self.end(done)
-    }
-
     /// Returns the connection for a statement that begins now, and records that it has begun.
     pub(super) fn start(
         &mut self,
@@ -107,12 +98,12 @@ impl<E: Engine> Lease<E> {
             return Err(statement_timeout());
         }
         let is_usable = !matches!(self.progress, Progress::Unusable(_));
-        let Some(checkout) = self.checkout.as_mut().filter(|_| is_usable) else {
+        let Some((connection, _)) = self.checkout.as_mut().filter(|_| is_usable) else {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         };
         self.progress = progress;
-        self.span = span::of::<E>(sql, self.caller);
-        Ok(&mut checkout.connection.sqlx)
+        self.span = span_of::<E>(sql, self.caller);
+        Ok(&mut connection.sqlx)
     }
 
     /// Records the result of the statement.
@@ -149,12 +140,8 @@ impl<E: Engine> Transaction<E> {
         Ok(Self(lease))
     }
 
-    /// Commits the transaction.
-    ///
-    /// # Errors
-    ///
-    /// If the database refuses the commit, or a statement has failed. The transaction is then rolled back. If
-    /// the connection breaks during the commit, the outcome of the transaction is unknown.
+    /// Commits the transaction. If the database refuses that, or a statement has failed, this fails, and the
+    /// transaction is rolled back. If the connection breaks meanwhile, the outcome is unknown.
     pub async fn commit(mut self) -> Result<(), Error> {
         self.0.control("COMMIT").await?;
         self.0.transaction = TransactionState::None;
@@ -183,9 +170,10 @@ impl<E: Engine> Transaction<E> {
 impl<E: Engine> Transaction<E> {
     /// Takes the lock of this name until the transaction ends. Returns false if another transaction holds it.
     pub(crate) async fn try_claim(&mut self, name: &str) -> Result<bool, Error> {
-        let name = name.to_owned();
-        let run = self.run("SELECT", |connection| E::try_claim(connection, name));
-        run.await
+        let limit = self.limit;
+        let connection = self.start(Progress::Running, "SELECT")?;
+        let claimed = within(limit, E::try_claim(connection, name.to_owned())).await;
+        self.end(claimed)
     }
 
     pub(crate) async fn set_savepoint(&mut self) -> Result<(), Error> {
@@ -228,13 +216,13 @@ fn statement_timeout() -> Error {
 
 impl<E: Engine> Drop for Lease<E> {
     fn drop(&mut self) {
-        let Some(checkout) = self.checkout.take() else {
+        let Some((connection, slot)) = self.checkout.take() else {
             return;
         };
         if self.progress == Progress::Done && self.transaction == TransactionState::None {
-            checkout.put_back();
+            slot.pool.put_back(connection);
         } else if let Ok(runtime) = Handle::try_current() {
-            let clean_up = clean_up(checkout, self.progress, self.transaction);
+            let clean_up = clean_up(connection, slot, self.progress, self.transaction);
             #[expect(
                 clippy::disallowed_methods,
                 reason = "it has a time limit, and a close of the pool waits for it"
@@ -244,14 +232,15 @@ impl<E: Engine> Drop for Lease<E> {
     }
 }
 
-/// Rolls back and returns the connection to the pool, or closes it.
+/// Rolls back and returns the connection to the pool, or closes it. The slot is free only afterwards: SQLite may
+/// have only one connection that writes.
 async fn clean_up<E: Engine>(
-    mut checkout: Checkout<E>,
+    mut connection: Connection<E>,
+    slot: Slot<E>,
     progress: Progress,
     transaction: TransactionState,
 ) {
-    let limit = checkout.slot.pool.limits.ping;
-    let connection = &mut checkout.connection;
+    let pool = &slot.pool;
     let is_interrupted = progress != Progress::Done;
     connection
         .interrupt
@@ -259,13 +248,14 @@ async fn clean_up<E: Engine>(
     let reason = if let Progress::Unusable(reason) = progress {
         reason
     } else {
-        match timeout(limit, reset(connection, transaction)).await {
-            Ok(Ok(())) => return checkout.put_back(),
+        let limit = pool.settings.ping_timeout();
+        match timeout(limit, reset(&mut connection, transaction)).await {
+            Ok(Ok(())) => return pool.put_back(connection),
             Ok(Err(_)) => Discard::Broken,
             Err(_elapsed) => Discard::Unfinished,
         }
     };
-    checkout.close(reason).await;
+    pool.discard(connection, reason).await;
 }
 
 /// Waits until no statement runs, and rolls back.
@@ -290,9 +280,85 @@ async fn reset<E: Engine>(
 
 impl<E: Engine> fmt::Debug for Lease<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease")
-            .field("progress", &self.progress)
-            .field("transaction", &self.transaction)
-            .finish_non_exhaustive()
+        f.debug_tuple("Lease").field(&self.caller).finish()
+    }
+}
+
+/// The span of a statement, if the current request is sampled. It has the verb of the statement, its table, and the
+/// location in the code; never the text, which may contain values.
+fn span_of<E: Engine>(sql: &str, caller: Caller) -> Span {
+    if sql.is_empty() || Trace::current_sampled().is_none() {
+        return Span::none();
+    }
+    let (operation, table) = operation_and_table(sql);
+    // No filter but `off` disables this level.
+    tracing::error_span!(
+        span::STATEMENT,
+        system = E::SYSTEM,
+        operation,
+        summary = format!("{operation} {table}").trim_end(),
+        file = caller.file(),
+        line = caller.line(),
+        error = Empty,
+    )
+}
+
+fn operation_and_table(sql: &str) -> (String, &str) {
+    // From the first literal, quoted name or comment on, a word may be a value.
+    let plain = sql.split(['\'', '"', '`', '[', '$', '-', '/']).next();
+    let mut words = plain.unwrap_or_default().split_whitespace();
+    let operation = words.next().unwrap_or("OTHER").to_ascii_uppercase();
+    let precedes_table = |word: &str| {
+        let mut keywords = ["FROM", "INTO", "TABLE"].into_iter();
+        keywords.any(|keyword| keyword.eq_ignore_ascii_case(word))
+    };
+    let table = if operation == "UPDATE" || words.any(precedes_table) {
+        words.next().unwrap_or_default()
+    } else {
+        ""
+    };
+    let end = table.find(|c: char| !(c.is_alphanumeric() || "_.".contains(c)));
+    let name = &table[..end.unwrap_or(table.len())];
+    let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    (operation, if is_name { name } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn span_names_operation_and_table_and_no_value() {
+        for (sql, operation, table) in [
+            ("SELECT id FROM targets WHERE id = $1", "SELECT", "targets"),
+            ("INSERT INTO targets(url)\n SELECT $1", "INSERT", "targets"),
+            (
+                "  update public.targets SET url = $1",
+                "UPDATE",
+                "public.targets",
+            ),
+            ("DELETE FROM targets WHERE id = $1", "DELETE", "targets"),
+            ("SELECT count(*) FROM (SELECT 1)", "SELECT", ""),
+            ("SELECT 1", "SELECT", ""),
+            ("BEGIN IMMEDIATE", "BEGIN", ""),
+            ("", "OTHER", ""),
+            ("-- canary\nSELECT 1", "OTHER", ""),
+            ("SELECT 'x FROM canary'", "SELECT", ""),
+            (
+                "SELECT id FROM targets WHERE url = 'canary'",
+                "SELECT",
+                "targets",
+            ),
+            ("SELECT \"a FROM canary\" FROM b", "SELECT", ""),
+            ("SELECT $$ FROM canary $$", "SELECT", ""),
+            ("SELECT 1 /* FROM canary */", "SELECT", ""),
+            ("SELECT 1 FROM 17", "SELECT", ""),
+        ] {
+            assert_eq!(
+                operation_and_table(sql),
+                (operation.to_owned(), table),
+                "{sql}"
+            );
+        }
     }
 }

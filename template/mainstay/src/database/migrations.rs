@@ -1,5 +1,6 @@
 //! Migrations: one process at a time applies them, on a connection that is closed afterwards.
 
+use std::fs::File;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Database;
 use super::engine::Engine;
 use super::errors::{Error, explain};
+use super::file::DataFile;
 use super::settings::UnknownMigrations;
 use crate::build_info::BuildInfo;
 
@@ -51,11 +53,8 @@ pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
 }
 
 impl<E: Engine> Database<E> {
-    /// Applies pending migrations if `database.migrate_on_start` is set, and verifies the applied ones.
-    ///
-    /// # Errors
-    ///
-    /// Like [`migrate`](Self::migrate). Also if a migration is pending and `database.migrate_on_start` is not set.
+    /// Applies pending migrations if `database.migrate_on_start` is set, and verifies the applied ones. Fails like
+    /// [`migrate`](Self::migrate), or if a migration is pending and `database.migrate_on_start` is not set.
     pub async fn migrate_or_verify(&self) -> Result<(), Error> {
         let settings = &self.0.settings;
         match self.pending().await? {
@@ -81,10 +80,8 @@ impl<E: Engine> Database<E> {
 
     /// Applies the pending migrations. Only one process does so at a time; the others wait.
     ///
-    /// # Errors
-    ///
-    /// If a migration fails, another process migrates for longer than `database.migrate_timeout`, or the database
-    /// has a migration that this binary does not have.
+    /// Fails if a migration fails, another process migrates for longer than `database.migrate_timeout`, or the
+    /// database has a migration that this binary does not have.
     pub async fn migrate(&self) -> Result<(), Error> {
         let failed = |cause| self.0.settings.cannot_open(cause);
         let mut lease = self.write().checkout().await.map_err(failed)?;
@@ -106,23 +103,27 @@ impl<E: Engine> Database<E> {
         migrated.map_err(|cause| self.cannot_migrate(cause))
     }
 
-    /// Waits until no other process migrates.
-    async fn lock(&self, connection: &mut E::Connection) -> Result<E::MigrationLock, Error> {
+    /// Waits until no other process migrates. On Postgres, the lock ends with the connection.
+    async fn lock(&self, connection: &mut E::Connection) -> Result<Option<File>, Error> {
         let settings = &self.0.settings;
         let deadline = Instant::now() + settings.migrate_timeout;
         let mut is_waiting = false;
         loop {
-            let lock = E::try_lock(connection, settings.url.expose());
-            let lock = timeout(settings.acquire_timeout, lock).await;
-            let lock = lock.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-            if let Some(lock) = lock.map_err(|cause| settings.cannot_open(cause))? {
-                return Ok(lock);
+            let row = E::executor(connection).fetch_optional(E::LOCK_MIGRATIONS);
+            let row = timeout(settings.acquire_timeout, row).await;
+            let row = row.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+            let row = row.map_err(|cause| settings.cannot_open(cause))?;
+            let file = self.0.file.get().map(DataFile::try_lock).transpose();
+            let file = file.map_err(|cause| settings.cannot_open(cause.into()))?;
+            // SQLite has a file, which is locked or not.
+            if row.is_some() && !matches!(file, Some(None)) {
+                return Ok(file.flatten());
             }
             if Instant::now() >= deadline {
+                let (limit, name) = (settings.migrate_timeout, &settings.name);
                 return Err(settings.error(format_args!(
-                    "another process migrates it, and did not end within {} ({}.migrate_timeout)",
-                    humantime::format_duration(settings.migrate_timeout),
-                    settings.name
+                    "another process still migrates it after {} ({name}.migrate_timeout)",
+                    humantime::format_duration(limit),
                 )));
             }
             if !is_waiting {
@@ -183,20 +184,14 @@ impl<E: Engine> Database<E> {
     }
 
     fn cannot_migrate(&self, cause: MigrateError) -> Error {
-        let MigrateError::ExecuteMigration(cause, version) = cause else {
-            return self.0.settings.error(cause);
-        };
-        let (file, cause) = (self.file_of(version), explain(&cause));
-        self.0
-            .settings
-            .error(format_args!("the migration {file} failed: {cause}"))
-    }
-
-    /// The file of a migration: `0007_add_index.sql`.
-    pub(crate) fn file_of(&self, version: i64) -> String {
-        let mut migrations = self.0.migrations.iter();
-        let migration = migrations.find(|migration| migration.version == version);
-        let name = migration.map_or("?", |migration| &migration.description);
-        format!("{version:04}_{}.sql", name.replace(' ', "_"))
+        match cause {
+            MigrateError::ExecuteMigration(cause, version) => {
+                let cause = explain(&cause);
+                self.0
+                    .settings
+                    .error(format_args!("the migration {version} failed: {cause}"))
+            }
+            cause => self.0.settings.error(cause),
+        }
     }
 }

@@ -17,6 +17,11 @@
 //! On SQLite, reads share several connections that cannot write; writes and transactions take turns on one
 //! connection that can. They wait for it in the pool, and not in the database, where they would fail as busy.
 
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "the text of a function says when it fails"
+)]
+
 mod engine;
 mod errors;
 mod executor;
@@ -27,14 +32,12 @@ mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod settings;
-mod span;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod sqlx_pool;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -42,8 +45,8 @@ use futures_util::future::BoxFuture;
 use sqlx::migrate::{Migration, Migrator};
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub use engine::Engine;
-pub use errors::{Error, ErrorKind, log_safe_message};
+pub use engine::{Engine, ErrorKind};
+pub use errors::{Error, log_safe_message};
 pub use executor::Access;
 pub use lease::{Lease, Transaction};
 pub use migrations::RESERVED_VERSIONS;
@@ -65,15 +68,17 @@ pub fn settings_named(section: &str) -> String {
 }
 
 /// A database: its connection pools and its migrations. All clones are the same.
+#[derive(Debug)]
 pub struct Database<E: Engine>(Arc<Inner<E>>);
 
+#[derive(Debug)]
 struct Inner<E: Engine> {
     /// The first one reads, and the last one writes. On Postgres, they are the same.
     pools: Vec<Arc<Pool<E>>>,
     sqlx_pool: OnceLock<sqlx::Pool<E>>,
     /// On SQLite, from `connect` on.
     file: OnceLock<DataFile>,
-    settings: Settings<E>,
+    settings: Arc<Settings<E>>,
     migrations: Vec<Migration>,
 }
 
@@ -88,31 +93,31 @@ const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(
 impl<E: Engine> Database<E> {
     /// A database that is not connected yet. `migrations` are those of the service, with versions outside of
     /// [`RESERVED_VERSIONS`], and those of the parts of the machinery that it uses, such as `idempotency::migrations()`.
-    ///
-    /// # Errors
-    ///
-    /// If the URL has options that the engine does not know.
+    /// Fails if the URL has options that the engine does not know.
     pub fn new(settings: &Settings<E>, migrations: &[&Migrator]) -> Result<Self, Error> {
-        let limits = settings.limits();
-        let pools = E::pools(settings.url.expose(), &limits);
+        let settings = Arc::new(settings.clone());
+        let (acquire, statement) = (settings.acquire_timeout, settings.statement_timeout);
+        let pools = E::pools(settings.url.expose(), acquire, statement);
         let pools = pools.map_err(|cause| settings.cannot_open(cause))?;
-        let pools = pools.into_iter();
+        let pools = pools
+            .into_iter()
+            .enumerate()
+            .map(|(index, (name, options))| {
+                let connections = [settings.max_connections, 1][index];
+                Pool::new(name, options, connections, Arc::clone(&settings))
+            });
         Ok(Self(Arc::new(Inner {
-            pools: pools.map(|pool| Pool::new(pool, limits.clone())).collect(),
+            pools: pools.collect(),
             sqlx_pool: OnceLock::new(),
             file: OnceLock::new(),
-            settings: settings.clone(),
             migrations: migrations::merged(migrations),
+            settings,
         })))
     }
 
     /// Connects to the database. If it does not answer, this retries with a backoff, or fails, as
     /// `database.on_start` says. A SQLite file that does not exist is created if `database.migrate_on_start`
-    /// is set.
-    ///
-    /// # Errors
-    ///
-    /// If the database answers, and cannot be used, as with wrong credentials.
+    /// is set. Fails if the database answers, and cannot be used, as with wrong credentials.
     pub async fn connect(&self) -> Result<(), Error> {
         if !self.0.settings.migrate_on_start && !self.exists() {
             return Err(self.run_migrate_first("does not exist yet"));
@@ -123,10 +128,8 @@ impl<E: Engine> Database<E> {
     /// Connects, and creates a SQLite file that does not exist, whatever the settings are: for `migrate`.
     pub(crate) async fn connect_or_create(&self) -> Result<(), Error> {
         let settings = &self.0.settings;
-        let url = settings.url.expose();
-        E::prepare_files(url).map_err(|cause| settings.cannot_open(cause))?;
-        if let Some(path) = E::file(url) {
-            let file = DataFile::open(path);
+        if let Some(path) = E::file(settings.url.expose()) {
+            let file = DataFile::open_or_create(path);
             let file = file.map_err(|cause| settings.cannot_open(cause.into()))?;
             _ = self.0.file.set(file);
         }
@@ -169,11 +172,8 @@ impl<E: Engine> Database<E> {
         Access::new(self.writes())
     }
 
-    /// Begins a transaction.
-    ///
-    /// # Errors
-    ///
-    /// If no connection is free within `database.acquire_timeout`, or the database does not answer.
+    /// Begins a transaction. Fails if no connection is free within `database.acquire_timeout`, or the database does
+    /// not answer.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<E>, sqlx::Error>> + Send {
         // Not an async function: the log names the caller, and not the code that polls.
@@ -184,8 +184,8 @@ impl<E: Engine> Database<E> {
     /// helpers. For statements of the service, [`read`](Self::read), [`write`](Self::write) and
     /// [`begin`](Self::begin) are faster and safer.
     ///
-    /// It is made on first use, with at most four connections and the limits of this database, and closed with
-    /// it. Its connections are in the metrics as the pool `sqlx`. What this crate's pools have, and it has not:
+    /// It is made on first use, in a tokio runtime, with at most four connections and the limits of this database,
+    /// and closed with it. Its connections are in the metrics as the pool `sqlx`. What it has not:
     ///
     /// - A `begin` that is cancelled leaves the transaction open for the next caller (sqlx 0.9): run it in a task
     ///   that nothing cancels.
@@ -193,28 +193,13 @@ impl<E: Engine> Database<E> {
     ///   `database.acquire_timeout` at most. A transaction that writes must begin with `BEGIN IMMEDIATE`
     ///   (`begin_with`), and a statement has no time limit.
     /// - The log and the stop do not name the holder of a connection.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime.
     #[must_use]
     pub fn sqlx_pool(&self) -> sqlx::Pool<E> {
-        let pool = self.0.sqlx_pool.get_or_init(|| {
-            let options = self.writes().options.connect.clone();
-            sqlx_pool::connect_lazy(options, &self.0.settings.limits())
-        });
-        if self.writes().is_closing() {
-            // A close that began before the first use did not find it. sqlx marks it as closed at once.
-            drop(pool.close());
-        }
-        pool.clone()
+        let connect = || sqlx_pool::connect_lazy(self.writes());
+        self.0.sqlx_pool.get_or_init(connect).clone()
     }
 
-    /// Makes one round trip. On SQLite, it checks that the file is still there.
-    ///
-    /// # Errors
-    ///
-    /// If the database does not answer, or the file is gone.
+    /// Makes one round trip. On SQLite, it fails if the file is gone or replaced.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
         if let Some(file) = self.0.file.get() {
             file.check().await?;
@@ -243,11 +228,8 @@ impl<E: Engine> Database<E> {
         usize::try_from(connections * 3).unwrap_or(usize::MAX)
     }
 
-    /// Starts the task that replaces old connections, and logs callers that hold one for too long.
-    ///
-    /// # Errors
-    ///
-    /// If the task was started before, or the stop has begun.
+    /// Starts the task that replaces old connections, and logs callers that hold one for too long. Fails if it was
+    /// started before, or the stop has begun.
     pub fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let database = self.clone();
         let task = supervisor.every(&self.qualified("connections"), MAINTENANCE_INTERVAL);
@@ -266,7 +248,7 @@ impl<E: Engine> Database<E> {
     /// The numbers of each pool, by its name.
     pub(crate) fn numbers(&self) -> BTreeMap<String, Numbers> {
         let pools = self.0.pools.iter();
-        let pools = pools.map(|pool| (self.qualified(pool.options.name), pool.numbers()));
+        let pools = pools.map(|pool| (self.qualified(pool.name), pool.numbers()));
         let mut numbers: BTreeMap<_, _> = pools.collect();
         if let Some(pool) = self.0.sqlx_pool.get() {
             numbers.insert(self.qualified("sqlx"), sqlx_pool::numbers(pool));
@@ -301,11 +283,6 @@ impl<E: Engine> Database<E> {
         for pool in &self.0.pools {
             held.extend(pool.close(deadline).await);
         }
-        if held.is_empty()
-            && let Some(file) = self.0.file.get()
-        {
-            file.warn_of_wal();
-        }
         held
     }
 
@@ -333,32 +310,5 @@ impl<E: Engine> Clone for Database<E> {
     }
 }
 
-impl<E: Engine> fmt::Debug for Database<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database")
-            .field("url", &self.0.settings.url)
-            .field("pools", &self.numbers())
-            .finish_non_exhaustive()
-    }
-}
-
-/// The tests that hold for every engine, on SQLite.
-#[cfg(all(test, feature = "sqlite"))]
-#[path = "tests"]
-pub(crate) mod on_sqlite {
-    /// The engine of the suite.
-    type E = sqlx::Sqlite;
-
-    pub(crate) mod suite;
-}
-
-/// The same suite on Postgres.
-#[cfg(all(test, feature = "postgres"))]
-#[path = "tests"]
-#[allow(clippy::duplicate_mod, reason = "the engine differs")]
-pub(crate) mod on_postgres {
-    /// The engine of the suite.
-    type E = sqlx::Postgres;
-
-    pub(crate) mod suite;
-}
+#[cfg(test)]
+pub(crate) mod tests;

@@ -21,7 +21,8 @@ use sqlx::{ConnectOptions, Connection as _, Error};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::engine::{Engine, Flag, Limits, PoolOptions};
+use super::engine::{Engine, Flag, Options};
+use super::settings::Settings;
 use crate::context::Context;
 use crate::metrics::pools::{BOUNDS_US, Numbers, Totals};
 
@@ -32,15 +33,17 @@ pub(super) const PING_AFTER: Duration = Duration::from_secs(1);
 pub(super) type Caller = &'static Location<'static>;
 
 pub(super) struct Pool<E: Engine> {
-    pub(super) options: PoolOptions<E>,
-    pub(super) limits: Limits,
+    pub(super) name: &'static str,
+    pub(super) options: Options<E>,
+    pub(super) settings: Arc<Settings<E>>,
+    connections: u32,
     permits: Arc<Semaphore>,
     /// Each caller that waits for a permit has a clone.
     waiting: Arc<()>,
     state: Mutex<State<E>>,
     /// Ends running statements, too.
     closing: Flag,
-    /// Notified at each return during a close.
+    /// Notified at each return, for a close.
     returned: Notify,
 }
 
@@ -78,11 +81,7 @@ pub(super) struct Slot<E: Engine> {
     _permit: OwnedSemaphorePermit,
 }
 
-/// A connection that is checked out.
-pub(super) struct Checkout<E: Engine> {
-    pub(super) connection: Connection<E>,
-    pub(super) slot: Slot<E>,
-}
+pub(super) type Checkout<E> = (Connection<E>, Slot<E>);
 
 /// Why a connection is closed before its pool is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,11 +99,18 @@ pub(super) enum Discard {
 }
 
 impl<E: Engine> Pool<E> {
-    pub(super) fn new(options: PoolOptions<E>, limits: Limits) -> Arc<Self> {
-        let permits = usize::try_from(options.connections).unwrap_or(usize::MAX);
+    pub(super) fn new(
+        name: &'static str,
+        options: Options<E>,
+        connections: u32,
+        settings: Arc<Settings<E>>,
+    ) -> Arc<Self> {
+        let permits = usize::try_from(connections).unwrap_or(usize::MAX);
         Arc::new(Self {
+            name,
             options,
-            limits,
+            settings,
+            connections,
             permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
             waiting: Arc::default(),
             state: Mutex::new(State {
@@ -127,8 +133,9 @@ impl<E: Engine> Pool<E> {
             // The request has ended, and a connection would be of no use to it.
             Err(Error::PoolTimedOut)
         } else {
-            let deadline = began + self.limits.acquire.min(left);
-            self.checkout_by(deadline, caller).await
+            let deadline = began + self.settings.acquire_timeout.min(left);
+            let checkout = timeout_at(deadline, self.checkout_or_connect(caller)).await;
+            checkout.unwrap_or(Err(Error::PoolTimedOut))
         };
         let totals = &mut self.lock().totals;
         match &checkout {
@@ -144,34 +151,27 @@ impl<E: Engine> Pool<E> {
         checkout
     }
 
-    async fn checkout_by(
-        self: &Arc<Self>,
-        deadline: Instant,
-        caller: Caller,
-    ) -> Result<Checkout<E>, Error> {
+    async fn checkout_or_connect(self: &Arc<Self>, caller: Caller) -> Result<Checkout<E>, Error> {
         let waiting = Arc::clone(&self.waiting);
-        let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
         drop(waiting);
-        let permit = permit.map_err(|_elapsed| Error::PoolTimedOut)?;
         let permit = permit.map_err(|_closed| Error::PoolClosed)?;
-        // From here on a close waits for the caller, also while a connection is made for it.
         let slot = self.register(permit, caller)?;
         while let Some(mut connection) = self.pop_idle() {
-            if Instant::now() >= connection.expires {
-                self.discard(connection, Discard::Old).await;
-            } else if connection.returned.elapsed() < PING_AFTER
-                || self.answers(&mut connection, deadline).await
-            {
-                return Ok(Checkout { connection, slot });
+            let is_fresh = connection.returned.elapsed() < PING_AFTER;
+            let reason = if Instant::now() >= connection.expires {
+                Discard::Old
+            } else if is_fresh || self.answers(&mut connection).await {
+                return Ok((connection, slot));
             } else {
-                self.discard(connection, Discard::Dead).await;
-            }
+                Discard::Dead
+            };
+            self.discard(connection, reason).await;
         }
-        let connection = timeout_at(deadline, self.connect()).await;
-        let connection = connection.unwrap_or(Err(Error::PoolTimedOut))?;
-        Ok(Checkout { connection, slot })
+        Ok((self.connect().await?, slot))
     }
 
+    /// From here on a close waits for the caller, also while a connection is made for it.
     fn register(
         self: &Arc<Self>,
         permit: OwnedSemaphorePermit,
@@ -179,19 +179,20 @@ impl<E: Engine> Pool<E> {
     ) -> Result<Slot<E>, Error> {
         let mut state = self.lock();
         // Under the lock: a close looks at the holders, and there must be no new one afterwards.
-        if self.is_closing() {
+        if self.closing.load(Ordering::Acquire) {
             return Err(Error::PoolClosed);
         }
         state.last_id += 1;
-        let id = state.last_id;
+        let (id, since) = (state.last_id, Instant::now());
         let holder = Holder {
             caller,
-            since: Instant::now(),
+            since,
             is_logged: false,
         };
         state.holders.insert(id, holder);
+        let pool = Arc::clone(self);
         Ok(Slot {
-            pool: Arc::clone(self),
+            pool,
             caller,
             id,
             _permit: permit,
@@ -202,19 +203,18 @@ impl<E: Engine> Pool<E> {
         self.lock().idle.pop()
     }
 
-    async fn answers(&self, connection: &mut Connection<E>, deadline: Instant) -> bool {
-        let limit = deadline.min(Instant::now() + self.limits.ping);
-        let answer = timeout_at(limit, connection.sqlx.ping()).await;
+    async fn answers(&self, connection: &mut Connection<E>) -> bool {
+        let answer = timeout(self.settings.ping_timeout(), connection.sqlx.ping()).await;
         matches!(answer, Ok(Ok(())))
     }
 
     async fn connect(&self) -> Result<Connection<E>, Error> {
-        let mut sqlx = self.options.connect.connect().await?;
+        let mut sqlx = self.options.connect().await?;
         let interrupt = Flag::default();
         let flags = [Arc::clone(&interrupt), Arc::clone(&self.closing)];
         E::install_interrupts(&mut sqlx, flags).await?;
         // Between three quarters of the lifetime and all of it, so that they do not all expire at once.
-        let lifetime = self.limits.lifetime;
+        let lifetime = self.settings.max_lifetime;
         let lifetime = lifetime.mul_f64(0.75 + 0.25 * fastrand::f64());
         let now = Instant::now();
         Ok(Connection {
@@ -225,8 +225,14 @@ impl<E: Engine> Pool<E> {
         })
     }
 
+    /// Takes a clean connection back.
+    pub(super) fn put_back(&self, mut connection: Connection<E>) {
+        connection.returned = Instant::now();
+        self.lock().idle.push(connection);
+    }
+
     /// Closes a connection, and tells the server if there is time for that.
-    async fn discard(&self, connection: Connection<E>, reason: Discard) {
+    pub(super) async fn discard(&self, connection: Connection<E>, reason: Discard) {
         let suspects = {
             let state = &mut *self.lock();
             let totals = &mut state.totals;
@@ -246,7 +252,7 @@ impl<E: Engine> Pool<E> {
             }
         };
         drop(suspects);
-        _ = timeout(self.limits.ping, connection.sqlx.close()).await;
+        _ = timeout(self.settings.ping_timeout(), connection.sqlx.close()).await;
     }
 
     /// Closes expired connections, and logs each caller that holds one for too long, once.
@@ -257,7 +263,7 @@ impl<E: Engine> Pool<E> {
             let state = &mut *self.lock();
             for holder in state.holders.values_mut() {
                 let held = now.duration_since(holder.since);
-                if held >= self.limits.hold_warning && !holder.is_logged {
+                if held >= self.settings.hold_warning && !holder.is_logged {
                     holder.is_logged = true;
                     state.totals.held_long += 1;
                     overdue.push((holder.caller, held));
@@ -280,7 +286,7 @@ impl<E: Engine> Pool<E> {
         let held = state.holders.values().map(|holder| holder.since.elapsed());
         let longest_hold = held.max().unwrap_or_default().max(state.longest_hold);
         Numbers {
-            max: self.options.connections,
+            max: self.connections,
             size: idle + in_use,
             idle,
             in_use,
@@ -330,25 +336,8 @@ impl<E: Engine> Pool<E> {
         names.collect()
     }
 
-    pub(super) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
-    }
-
     fn lock(&self) -> MutexGuard<'_, State<E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<E: Engine> Checkout<E> {
-    /// Returns a clean connection to the pool.
-    pub(super) fn put_back(mut self) {
-        self.connection.returned = Instant::now();
-        self.slot.pool.lock().idle.push(self.connection);
-    }
-
-    /// Closes the connection. Its slot is free only afterwards: SQLite may have only one that writes.
-    pub(super) async fn close(self, reason: Discard) {
-        self.slot.pool.discard(self.connection, reason).await;
     }
 }
 
@@ -359,9 +348,7 @@ impl<E: Engine> Drop for Slot<E> {
             state.longest_hold = state.longest_hold.max(holder.since.elapsed());
         }
         drop(state);
-        if self.pool.is_closing() {
-            self.pool.returned.notify_one();
-        }
+        self.pool.returned.notify_one();
     }
 }
 

@@ -1,16 +1,14 @@
 //! Postgres.
 
-use std::fs::File;
 use std::str::FromStr;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgErrorPosition};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError};
 use sqlx::{Error, Executor, Postgres};
 use url::Url;
 
-use super::engine::{Driver, Engine, Limits, PoolOptions};
-use super::errors::{ErrorKind, Report};
+use super::engine::{Driver, Engine, ErrorKind, Pools, Report};
 use crate::build_info::BuildInfo;
 use crate::settings::REDACTED;
 
@@ -30,14 +28,16 @@ impl Driver for Postgres {
     const PROBE: &'static str = "SELECT 1";
     const FIND_MIGRATIONS: &'static str =
         "SELECT 1 WHERE to_regclass('_sqlx_migrations') IS NOT NULL";
+    // One lock for each schema of each database. Polled: a session that waits for it would block
+    // `CREATE INDEX CONCURRENTLY` in turn.
+    const LOCK_MIGRATIONS: &'static str = "SELECT 1 WHERE pg_try_advisory_lock(
+        hashtextextended(current_database() || current_schema(), 0))";
     // A migration outside of a transaction, such as `CREATE INDEX CONCURRENTLY`, waits for others as long as
     // they last. Any other must not wait long for a lock: every statement on the table waits behind it.
     const LIFT_LIMITS: [&'static str; 2] = [
         "SET statement_timeout = 0",
         "SET statement_timeout = 0; SET lock_timeout = 0",
     ];
-
-    type MigrationLock = ();
 
     fn executor(connection: &mut PgConnection) -> impl Executor<'_, Database = Self> {
         connection
@@ -47,9 +47,9 @@ impl Driver for Postgres {
         redacted(url)
     }
 
-    fn pools(url: &str, limits: &Limits) -> Result<Vec<PoolOptions<Self>>, Error> {
-        let statement = format!("{}ms", limits.statement.as_millis());
-        let idle = format!("{}ms", (limits.statement * 2).as_millis());
+    fn pools(url: &str, _: Duration, statement: Duration) -> Result<Pools<Self>, Error> {
+        let idle = format!("{}ms", (statement * 2).as_millis());
+        let statement = format!("{}ms", statement.as_millis());
         let mut connect = PgConnectOptions::from_str(url)?.options([
             ("statement_timeout", statement.as_str()),
             ("lock_timeout", statement.as_str()),
@@ -64,51 +64,12 @@ impl Driver for Postgres {
         if connect.get_application_name().is_none() {
             connect = connect.application_name(BuildInfo::current().name);
         }
-        Ok(vec![PoolOptions {
-            name: "connections",
-            connections: limits.connections,
-            connect,
-        }])
+        Ok(vec![("connections", connect)])
     }
 
     /// The server cancels a statement first, and says which one it was.
-    fn client_timeout(limits: &Limits) -> Duration {
-        limits.statement + limits.ping
-    }
-
-    /// Fails on a missing certificate: a start would wait for it as for a server.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the start waits for nothing else"
-    )]
-    fn prepare_files(url: &str) -> Result<(), Error> {
-        const FILES: [&str; 4] = ["sslcert", "sslkey", "sslrootcert", "ssl-root-cert"];
-        let url = Url::parse(url).map_err(|error| Error::Configuration(error.into()))?;
-        for (key, file) in url.query_pairs() {
-            // The value may be the certificate itself.
-            let is_file = FILES.contains(&&*key) && !file.starts_with("-----BEGIN");
-            if is_file && let Err(error) = File::open(&*file) {
-                let problem = format!("{key}={file} cannot be read: {error}");
-                return Err(Error::Configuration(problem.into()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Polls: a session that waits for the lock would block `CREATE INDEX CONCURRENTLY` in turn. The lock ends
-    /// with the connection.
-    fn try_lock<'a>(
-        connection: &'a mut PgConnection,
-        _url: &'a str,
-    ) -> BoxFuture<'a, Result<Option<()>, Error>> {
-        // One lock for each schema of each database.
-        let query = sqlx::query_scalar(
-            "SELECT pg_try_advisory_lock(hashtextextended(current_database() || current_schema(), 0))",
-        );
-        Box::pin(async {
-            let is_locked: bool = query.fetch_one(connection).await?;
-            Ok(is_locked.then_some(()))
-        })
+    fn client_timeout(statement: Duration, ping: Duration) -> Duration {
+        statement + ping
     }
 
     /// Does not wait for the lock, since that would occupy a connection.
@@ -143,23 +104,11 @@ impl Driver for Postgres {
     }
 }
 
-/// The parameters that a URL may have. sqlx ignores others, and logs their values.
-const PARAMETERS: [&str; 14] = [
-    "application_name",
-    "dbname",
-    "host",
-    "hostaddr",
-    "options",
-    "password",
-    "port",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "user",
-];
+/// The parameters that a URL may have, and those of them that are no secret. sqlx ignores others, and logs their
+/// values.
+const PARAMETERS: &str = "application_name dbname host hostaddr options password port sslcert sslkey sslmode \
+     ssl-mode sslrootcert ssl-root-cert user";
+const PUBLIC: &str = "application_name host port sslmode sslrootcert";
 
 /// The user, the host and the database. The rest is shown only if nothing in it may be secret.
 fn redacted(url: &str) -> Option<String> {
@@ -171,15 +120,15 @@ fn redacted(url: &str) -> Option<String> {
         || host.contains('@')
         || parsed.fragment().is_some()
         || parsed.query().is_some_and(|query| query.contains('@'));
-    let is_known = |key: &str| PARAMETERS.contains(&key) || key.starts_with("options[");
+    let has = |list: &str, key: &str| list.split(' ').any(|name| name == key);
+    let is_known = |key: &str| has(PARAMETERS, key) || key.starts_with("options[");
     let is_usable = matches!(parsed.scheme(), "postgres" | "postgresql")
         && parsed.query_pairs().all(|(key, _)| is_known(&key))
         && PgConnectOptions::from_str(url).is_ok();
     if has_spilled || !is_usable {
         return None;
     }
-    let is_public = |key: &str| matches!(key, "host" | "port" | "sslmode" | "sslrootcert");
-    if parsed.password().is_none() && parsed.query_pairs().all(|(key, _)| is_public(&key)) {
+    if parsed.password().is_none() && parsed.query_pairs().all(|(key, _)| has(PUBLIC, &key)) {
         return Some(url.to_owned());
     }
     let port = parsed.port().map(|port| format!(":{port}"));
@@ -192,18 +141,15 @@ fn redacted(url: &str) -> Option<String> {
 
 /// Whether a connection is useless after an error with this code.
 fn is_fatal_code(code: &str) -> bool {
-    const FATAL: [&str; 11] = [
-        "0A000", // a migration has changed the result of a prepared statement
-        "25006", // the server is read-only, as after a failover
-        "25P02", // a failed transaction was left open
-        "25P03", // idle in a transaction for too long
-        "25P04", // the transaction took too long
-        "26000", // a pooler has switched the session, without its prepared statements
-        "57P01", // the server shuts down
-        "57P02", "57P03", "57P04", // the database was dropped
-        "57P05", // idle for too long
-    ];
-    FATAL.contains(&code) || code.starts_with("08")
+    matches!(
+        code,
+        "0A000" // a migration has changed the result of a prepared statement
+        | "25006" // the server is read-only, as after a failover
+        | "25P02" // a failed transaction was left open
+        | "25P03" | "25P04" // the transaction was idle, or took, for too long
+        | "26000" // a pooler has switched the session, without its prepared statements
+    ) || code.starts_with("57P") // the server or the database stops, starts or is gone
+        || code.starts_with("08")
 }
 
 pub(super) fn report(error: &PgDatabaseError) -> Report {
@@ -214,33 +160,27 @@ pub(super) fn report(error: &PgDatabaseError) -> Report {
         "40001" | "40P01" => ErrorKind::Unavailable,
         code if is_fatal_code(code) || code.starts_with("53") => ErrorKind::Unavailable,
         // A value that is invalid for its type, or out of range.
-        code if code.starts_with("22") => ErrorKind::Invalid { field: None },
+        code if code.starts_with("22") => ErrorKind::Invalid(None),
         _ => ErrorKind::Internal,
-    };
-    let position = match error.position() {
-        Some(PgErrorPosition::Original(position)) => Some(position.to_string()),
-        // A position in a text that only the server has.
-        Some(PgErrorPosition::Internal { .. }) | None => None,
     };
     let about = [
         ("table", error.table()),
         ("column", error.column()),
         ("constraint", error.constraint()),
-        ("character", position.as_deref()),
         ("routine", error.routine()),
     ];
     let about = about.into_iter();
     let about = about.filter_map(|(what, name)| Some(format!("{what} {}", name?)));
     Report {
         kind,
-        field: field(error),
+        column: column(error),
         about: about.collect::<Vec<_>>().join(", "),
     }
 }
 
 /// The column that the server names, or the one in "Key (url)=(…) already exists." or in the name of a check:
 /// `targets_url_check`.
-fn field(error: &PgDatabaseError) -> Option<String> {
+fn column(error: &PgDatabaseError) -> Option<String> {
     let key = || error.detail()?.strip_prefix("Key (")?.split_once(")=");
     let check = || {
         let column = error.constraint()?.strip_prefix(error.table()?)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use config::ValueKind;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::engine::{Engine, Limits};
+use super::engine::Engine;
 use super::errors::{Error, explain};
 use crate::importance::Importance;
 use crate::settings::{Check, REDACTED, Reader, Section, Setting, one_of};
@@ -67,16 +67,10 @@ pub struct Url<E> {
 }
 
 impl<E: Engine> Settings<E> {
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
-            connections: self.max_connections,
-            acquire: self.acquire_timeout,
-            // A connection that does not answer must leave time to try another one.
-            ping: self.acquire_timeout / 4,
-            statement: self.statement_timeout,
-            lifetime: self.max_lifetime,
-            hold_warning: self.hold_warning,
-        }
+    /// The time limit of a round trip that asks nothing. A connection that does not answer must leave time to try
+    /// another one.
+    pub(super) fn ping_timeout(&self) -> Duration {
+        self.acquire_timeout / 4
     }
 
     /// An error that names this database.

@@ -1,15 +1,10 @@
 //! SQLite, in a file.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "files are created and locked at the start"
-)]
-
 use std::borrow::Cow;
-use std::fs::{File, TryLockError, create_dir_all};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
@@ -18,8 +13,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Error, Executor, Sqlite};
 
-use super::engine::{Driver, Engine, Flag, Limits, PoolOptions};
-use super::errors::{ErrorKind, Report};
+use super::engine::{Driver, Engine, ErrorKind, Flag, Pools, Report};
 
 impl Engine for Sqlite {
     fn skip_locked(_table: &str) -> String {
@@ -38,9 +32,9 @@ impl Driver for Sqlite {
     const PROBE: &'static str = "PRAGMA shrink_memory; SELECT 1 FROM sqlite_schema LIMIT 1";
     const FIND_MIGRATIONS: &'static str =
         "SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    // The lock is on a file.
+    const LOCK_MIGRATIONS: &'static str = "SELECT 1";
     const LIFT_LIMITS: [&'static str; 2] = ["", ""];
-
-    type MigrationLock = File;
 
     fn executor(connection: &mut SqliteConnection) -> impl Executor<'_, Database = Self> {
         connection
@@ -59,7 +53,7 @@ impl Driver for Sqlite {
         (is_file && SqliteConnectOptions::from_str(url).is_ok()).then(|| url.to_owned())
     }
 
-    fn pools(url: &str, limits: &Limits) -> Result<Vec<PoolOptions<Self>>, Error> {
+    fn pools(url: &str, acquire: Duration, _: Duration) -> Result<Pools<Self>, Error> {
         let writer = SqliteConnectOptions::from_str(url)?
             .create_if_missing(false)
             // Readers and the writer do not wait for each other.
@@ -68,39 +62,15 @@ impl Driver for Sqlite {
             // lose the last ones.
             .synchronous(SqliteSynchronous::Full)
             // For writers of other processes, and of `sqlx_pool`: those of this pool wait in its queue.
-            .busy_timeout(limits.acquire)
+            .busy_timeout(acquire)
             .foreign_keys(true);
-        let readers = PoolOptions {
-            name: "readers",
-            connections: limits.connections,
-            connect: writer.clone().pragma("query_only", "ON"),
-        };
-        let writer = PoolOptions {
-            name: "writer",
-            connections: 1,
-            connect: writer,
-        };
-        Ok(vec![readers, writer])
+        let reader = writer.clone().pragma("query_only", "ON");
+        Ok(vec![("readers", reader), ("writer", writer)])
     }
 
     fn file(url: &str) -> Option<PathBuf> {
         let options = SqliteConnectOptions::from_str(url).ok()?;
         Some(options.get_filename().to_owned())
-    }
-
-    /// Creates the file here and only here: a file that disappears later is an error, and is not replaced by an
-    /// empty one.
-    fn prepare_files(url: &str) -> Result<(), Error> {
-        let options = SqliteConnectOptions::from_str(url)?;
-        let file = options.get_filename();
-        let created = file.parent().map_or(Ok(()), create_dir_all);
-        match created.and_then(|()| File::create_new(file)) {
-            Err(error) if !file.exists() => {
-                let problem = format!("the file {} cannot be created: {error}", file.display());
-                Err(Error::Configuration(problem.into()))
-            }
-            Ok(_) | Err(_) => Ok(()),
-        }
     }
 
     fn install_interrupts(
@@ -118,29 +88,10 @@ impl Driver for Sqlite {
         })
     }
 
-    /// Locks the directory of the database: a lock file would stay behind, and the database file has locks of
-    /// SQLite.
-    fn try_lock<'a>(
-        _: &'a mut SqliteConnection,
-        url: &'a str,
-    ) -> BoxFuture<'a, Result<Option<File>, Error>> {
-        Box::pin(async {
-            let options = SqliteConnectOptions::from_str(url)?;
-            let directory = options.get_filename().parent();
-            let directory = directory.filter(|path| *path != Path::new(""));
-            let directory = File::open(directory.unwrap_or(Path::new(".")))?;
-            match directory.try_lock() {
-                Ok(()) => Ok(Some(directory)),
-                Err(TryLockError::WouldBlock) => Ok(None),
-                Err(TryLockError::Error(error)) => Err(error.into()),
-            }
-        })
-    }
-
     /// Another process may be writing.
     fn is_transient(error: &Error) -> bool {
         match error {
-            Error::Database(error) => matches!(code(&**error) & 0xff, BUSY | LOCKED),
+            Error::Database(error) => matches!(code(&**error) & 0xff, 5 | 6),
             Error::PoolTimedOut => true,
             _ => false,
         }
@@ -151,22 +102,6 @@ impl Driver for Sqlite {
     }
 }
 
-// The result codes of SQLite.
-const BUSY: i32 = 5;
-const LOCKED: i32 = 6;
-const READ_ONLY: i32 = 8;
-const INTERRUPTED: i32 = 9;
-const IO: i32 = 10;
-const CORRUPT: i32 = 11;
-const FULL: i32 = 13;
-const CANNOT_OPEN: i32 = 14;
-const TOO_BIG: i32 = 18;
-const CONSTRAINT: i32 = 19;
-const MISMATCH: i32 = 20;
-const NOT_A_DATABASE: i32 = 26;
-/// An extended code: no room for the shared memory beside the file.
-const NO_ROOM_FOR_SHARED_MEMORY: i32 = 0x130a;
-
 /// The extended result code.
 fn code(error: &dyn DatabaseError) -> i32 {
     let code = error.code().and_then(|code| code.parse().ok());
@@ -174,39 +109,46 @@ fn code(error: &dyn DatabaseError) -> i32 {
 }
 
 pub(super) fn report(error: &SqliteError) -> Report {
-    let (internal, unavailable) = (ErrorKind::Internal, ErrorKind::Unavailable);
-    let invalid = ErrorKind::Invalid { field: None };
+    /// No room for the shared memory beside the file.
+    const NO_SHARED_MEMORY: i32 = 0x130a;
     let code = code(error);
-    let (kind, about) = match code & 0xff {
-        _ if code == NO_ROOM_FOR_SHARED_MEMORY => (unavailable, "there must be room on the disk"),
-        FULL => (unavailable, "there must be room on the disk"),
-        BUSY | LOCKED => (unavailable, "another process has locked the database"),
-        INTERRUPTED => (ErrorKind::Timeout, "interrupted"),
-        // SQLite reports `ON DELETE RESTRICT` as a trigger.
-        CONSTRAINT if error.message().starts_with("FOREIGN KEY") => {
-            (ErrorKind::Reference { field: None }, "foreign key")
+    let (kind, about) = match (code & 0xff, code) {
+        (5 | 6, _) => (ErrorKind::Unavailable, "locked by another process"),
+        (13, _) | (_, NO_SHARED_MEMORY) => {
+            (ErrorKind::Unavailable, "there must be room on the disk")
         }
-        CONSTRAINT => (invalid, "constraint"),
-        MISMATCH | TOO_BIG => (invalid, "wrong type or size"),
-        CORRUPT | NOT_A_DATABASE => (internal, "the file is damaged or not a SQLite database"),
-        READ_ONLY | CANNOT_OPEN => (
-            internal,
-            "the file and its directory must be writable for this user",
+        (9, _) => (ErrorKind::Timeout, "interrupted"),
+        // SQLite reports `ON DELETE RESTRICT` as a trigger.
+        (19, _) if error.message().starts_with("FOREIGN KEY") => {
+            (ErrorKind::Reference(None), "foreign key")
+        }
+        (18..=20, _) => (ErrorKind::Invalid(None), "value"),
+        (1, _) => (ErrorKind::Internal, "not valid for this schema"),
+        (8 | 14, _) => (
+            ErrorKind::Internal,
+            "the file and its directory must be writable",
         ),
-        IO => (internal, "disk error"),
-        1 => (internal, "not valid for this schema"),
-        _ => (internal, "result code of SQLite"),
+        (10, _) => (ErrorKind::Internal, "disk error"),
+        (11 | 26, _) => (
+            ErrorKind::Internal,
+            "the file is damaged or not a SQLite database",
+        ),
+        _ => (ErrorKind::Internal, "result code of SQLite"),
     };
-    let field = field(error.message());
-    let about = match &field {
-        Some(field) => format!("{about}, column {field}"),
+    let column = column(error.message());
+    let about = match &column {
+        Some(column) => format!("{about}, column {column}"),
         None => about.to_owned(),
     };
-    Report { kind, field, about }
+    Report {
+        kind,
+        column,
+        about,
+    }
 }
 
 /// The column in "UNIQUE constraint failed: targets.url", or in the name of a check: `targets_url_check`.
-fn field(message: &str) -> Option<String> {
+fn column(message: &str) -> Option<String> {
     let (_, about) = message.split_once("constraint failed: ")?;
     let first = about.split(',').next()?.trim();
     let column = match first.split_once('.') {

@@ -7,21 +7,22 @@ use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Error};
 use tokio::time::timeout;
 
-use super::engine::{Engine, Limits, Options};
-use super::pool::PING_AFTER;
-use crate::metrics::pools::{Numbers, Totals};
+use super::engine::Engine;
+use super::pool::{PING_AFTER, Pool};
+use crate::metrics::pools::Numbers;
 
 /// The most connections of the pool, unless `max_connections` is less.
 pub(super) const MAX_CONNECTIONS: u32 = 4;
 
-/// A pool that connects on first use. It pings within a time limit where sqlx would ping without one: on the
+/// A pool like `ours`, which connects on first use. It pings within a time limit where sqlx would ping without one: on the
 /// return of a connection, and before it goes out after a second of idling.
-pub(super) fn connect_lazy<E: Engine>(options: Options<E>, limits: &Limits) -> sqlx::Pool<E> {
-    let limit = limits.ping;
+pub(super) fn connect_lazy<E: Engine>(ours: &Pool<E>) -> sqlx::Pool<E> {
+    let settings = &ours.settings;
+    let limit = settings.ping_timeout();
     PoolOptions::new()
-        .max_connections(limits.connections.min(MAX_CONNECTIONS))
-        .acquire_timeout(limits.acquire)
-        .max_lifetime(limits.lifetime)
+        .max_connections(settings.max_connections.min(MAX_CONNECTIONS))
+        .acquire_timeout(settings.acquire_timeout)
+        .max_lifetime(settings.max_lifetime)
         .test_before_acquire(false)
         .before_acquire(move |connection, metadata| {
             Box::pin(
@@ -29,7 +30,7 @@ pub(super) fn connect_lazy<E: Engine>(options: Options<E>, limits: &Limits) -> s
             )
         })
         .after_release(move |connection, _| Box::pin(ping(connection, limit)))
-        .connect_lazy_with(options)
+        .connect_lazy_with(ours.options.clone())
 }
 
 /// Fails if the connection does not answer in time: then sqlx closes it without waiting for the server.
@@ -48,8 +49,6 @@ pub(super) fn numbers<E: Engine>(pool: &sqlx::Pool<E>) -> Numbers {
         size,
         idle,
         in_use: size - idle,
-        waiting: 0,
-        longest_hold_ms: 0,
-        waits: Totals::default(),
+        ..Numbers::default()
     }
 }

@@ -171,7 +171,7 @@ impl<E: Store> Keys<E> {
             body: answer.body.to_vec(),
         };
         if let Err(error) = E::insert(transaction, key, row, unix_time()).await {
-            let is_duplicate = matches!(ErrorKind::of(&error), ErrorKind::AlreadyExists { .. });
+            let is_duplicate = matches!(ErrorKind::of(&error), ErrorKind::AlreadyExists(_));
             return if is_duplicate {
                 Ok(false)
             } else {

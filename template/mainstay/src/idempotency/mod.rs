@@ -231,7 +231,6 @@ async fn with_key(
 mod on_sqlite {
     /// The engine of the suite.
     type E = sqlx::Sqlite;
-    const MIGRATIONS: &str = "migrations/sqlite";
 
     mod suite;
 }
@@ -243,7 +242,6 @@ mod on_sqlite {
 mod on_postgres {
     /// The engine of the suite.
     type E = sqlx::Postgres;
-    const MIGRATIONS: &str = "migrations/postgres";
 
     mod suite;
 }

@@ -173,7 +173,7 @@ impl Schedule {
         let query = query.build().bind(now.0);
         match query.execute(self.database.write()).await {
             // One of them was removed meanwhile: the others are there the next time.
-            Err(error) if matches!(ErrorKind::of(&error), ErrorKind::Reference { .. }) => Ok(()),
+            Err(error) if matches!(ErrorKind::of(&error), ErrorKind::Reference(_)) => Ok(()),
             admitted => admitted.map(drop),
         }
     }

@@ -1,6 +1,6 @@
 //! The tests of SQLite alone.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::database::log_safe_message;
-use crate::database::on_sqlite::suite::Fixture;
+use crate::database::tests::on_sqlite::suite::Fixture;
 
 fn path(fixture: &Fixture) -> PathBuf {
     Sqlite::file(fixture.scratch.url()).unwrap()
@@ -29,7 +29,7 @@ async fn value_of_the_wrong_type_is_invalid() {
     let query = sqlx::query("INSERT INTO things (id, name) VALUES ($1, 'first')");
     let failed = query.bind("canary").execute(fixture.database.write());
     let error = failed.await.unwrap_err();
-    assert_eq!(ErrorKind::of(&error), ErrorKind::Invalid { field: None });
+    assert_eq!(ErrorKind::of(&error), ErrorKind::Invalid(None));
 }
 
 #[tokio::test]

@@ -306,21 +306,15 @@ async fn constraint_violation_names_the_column() {
         (
             "id, name",
             "9, 'first'",
-            ErrorKind::AlreadyExists {
-                field: name.clone(),
-            },
+            ErrorKind::AlreadyExists(name.clone()),
         ),
-        (
-            "id, name, size",
-            "9, 'x', -1",
-            ErrorKind::Invalid { field: size },
-        ),
-        ("id", "9", ErrorKind::Invalid { field: name }),
+        ("id, name, size", "9, 'x', -1", ErrorKind::Invalid(size)),
+        ("id", "9", ErrorKind::Invalid(name)),
         ("nothing", "1", ErrorKind::Internal),
         (
             "id, name, part_of",
             "9, 'x', 77",
-            ErrorKind::Reference { field: None },
+            ErrorKind::Reference(None),
         ),
     ] {
         let insert = format!("INSERT INTO things ({columns}) VALUES ({values})");
@@ -328,7 +322,7 @@ async fn constraint_violation_names_the_column() {
         let error = insert.execute(fixture.database.write()).await.unwrap_err();
         let kind = match ErrorKind::of(&error) {
             // SQLite does not name the column.
-            ErrorKind::Reference { .. } => ErrorKind::Reference { field: None },
+            ErrorKind::Reference(_) => ErrorKind::Reference(None),
             kind => kind,
         };
         assert_eq!(kind, expected, "{columns}");

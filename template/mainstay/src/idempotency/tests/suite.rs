@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use super::{E, MIGRATIONS};
+use super::E;
 use crate::database::Database;
 use crate::idempotency::*;
 use crate::settings::ByteSize;
@@ -193,23 +193,6 @@ fn replay_of(first: &Sent) -> Sent {
         replayed: true,
         ..first.clone()
     }
-}
-
-#[test]
-fn an_error_names_the_file_of_a_migration() {
-    let scratch = Scratch::<E>::new();
-    let settings = database_settings(scratch.url());
-    let migrations = migrations::<E>();
-    let database = Database::<E>::new(&settings, &[migrations]).unwrap();
-    let files = std::fs::read_dir(MIGRATIONS).unwrap().map(|file| {
-        let name = file.unwrap().file_name();
-        name.into_string().unwrap()
-    });
-    let mut files: Vec<_> = files.collect();
-    files.sort();
-    let named = migrations.iter();
-    let named: Vec<_> = named.map(|one| database.file_of(one.version)).collect();
-    assert_eq!(files, named);
 }
 
 #[tokio::test]

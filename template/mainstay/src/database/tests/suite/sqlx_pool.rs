@@ -51,11 +51,3 @@ async fn sqlx_pool_closes_with_the_database() {
     assert!(fixture.close(PATIENCE).await.is_empty());
     assert_eq!(pool.size(), 0);
 }
-
-#[tokio::test]
-async fn sqlx_pool_is_closed_when_made_after_the_close() {
-    let fixture = Fixture::new().await;
-    assert!(fixture.close(PATIENCE).await.is_empty());
-    let refused = fixture.database.sqlx_pool().acquire().await;
-    assert!(matches!(refused, Err(sqlx::Error::PoolClosed)));
-}
