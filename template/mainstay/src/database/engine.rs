@@ -32,17 +32,15 @@ pub trait Driver:
     const SYSTEM: &'static str;
     /// Begins a transaction that may write.
     const BEGIN: &'static str;
-    /// Whether several statements in one string may fail between their `BEGIN` and their `COMMIT`.
+    /// Whether a failed script may leave a transaction open that it began.
     const MAY_LEAVE_TRANSACTION_OPEN: bool;
     /// Reads from the database, and returns at least one row.
     const PROBE: &'static str;
     /// Returns a row if the database has sqlx's table of migrations.
     const FIND_MIGRATIONS: &'static str;
-    /// Takes the lock of a process that migrates, and returns a row unless another process holds it. The lock ends
-    /// with the connection.
+    /// Takes the lock of a process that migrates, and returns a row unless another process holds it.
     const LOCK_MIGRATIONS: &'static str;
-    /// Lifts the limits of a connection that migrates: without, and with a migration that runs outside of a
-    /// transaction.
+    /// Lifts the limits of a connection that migrates in transactions, and of one that migrates without.
     const LIFT_LIMITS: [&'static str; 2];
 
     fn executor(connection: &mut Self::Connection) -> impl Executor<'_, Database = Self>;
@@ -50,7 +48,7 @@ pub trait Driver:
     /// The URL without its secrets; `None` if it cannot be used.
     fn redacted(url: &str) -> Option<String>;
 
-    /// The names of the pools and the options of their connections: the first one reads, and the last one writes.
+    /// The names and the options of the pools: the first one reads, and the last one writes.
     fn pools(url: &str, acquire: Duration, statement: Duration) -> Result<Pools<Self>, Error>;
 
     /// The time after which this process gives up a statement.

@@ -74,10 +74,8 @@ pub(super) fn code(error: &sqlx::Error) -> Cow<'_, str> {
     }
 }
 
-/// A message about a failed statement that is safe to log.
-///
-/// The message of a database may contain values, which may come from a client. This one has the code of the
-/// error and the names of tables, columns and constraints only.
+/// A message about a failed statement that is safe to log: it has the code of the error and names of the schema. That
+/// of the database may contain values, which may come from a client.
 #[must_use]
 pub fn log_safe_message(error: &sqlx::Error) -> String {
     match error {
@@ -88,8 +86,9 @@ pub fn log_safe_message(error: &sqlx::Error) -> String {
         sqlx::Error::ColumnDecode { index, .. } => {
             format!("the column {index} has another type than the code expects")
         }
-        sqlx::Error::Decode(_) => "a value has another type than the code expects".into(),
-        sqlx::Error::Encode(_) => "a value cannot be encoded for a statement".into(),
+        sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => {
+            "a value has another type than the code expects".into()
+        }
         other => other.to_string(),
     }
 }

@@ -111,15 +111,12 @@ impl<E: Engine> Lease<E> {
         self.progress = Progress::Done;
         let span = std::mem::replace(&mut self.span, Span::none());
         if let Err(error) = &result {
-            if !span.is_disabled() {
-                span.record("error", &*errors::code(error));
-            }
+            span.record("error", &*errors::code(error));
             if E::is_fatal(error) {
                 self.progress = Progress::Unusable(Discard::Broken);
             }
-            let may_be_open =
-                self.transaction == TransactionState::Open || E::MAY_LEAVE_TRANSACTION_OPEN;
-            if may_be_open && matches!(error, Error::Database(_)) {
+            let is_open = self.transaction == TransactionState::Open;
+            if matches!(error, Error::Database(_)) && (is_open || E::MAY_LEAVE_TRANSACTION_OPEN) {
                 self.transaction = TransactionState::Aborted;
             }
         }

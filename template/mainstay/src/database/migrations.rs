@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::Executor;
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, Migrator};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::Database;
 use super::engine::Engine;
@@ -27,12 +27,8 @@ const TABLE: &str = "_sqlx_migrations";
 /// The pause between attempts to get the lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The migrations of a service and of the parts of this crate that it uses, by version.
-///
-/// # Panics
-///
-/// If two have the same version, or one of the service's is in [`RESERVED_VERSIONS`]: a mistake in the program,
-/// which every start finds.
+/// The migrations of a service and of the parts of this crate that it uses, by version. Panics on a mistake in the
+/// program, which every start finds: two with the same version, or a reserved one of the service.
 pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
     let all = migrators.iter().flat_map(|migrator| migrator.iter());
     let mut all: Vec<_> = all.cloned().collect();
@@ -106,32 +102,31 @@ impl<E: Engine> Database<E> {
     /// Waits until no other process migrates. On Postgres, the lock ends with the connection.
     async fn lock(&self, connection: &mut E::Connection) -> Result<Option<File>, Error> {
         let settings = &self.0.settings;
-        let deadline = Instant::now() + settings.migrate_timeout;
         let mut is_waiting = false;
-        loop {
-            let row = E::executor(connection).fetch_optional(E::LOCK_MIGRATIONS);
-            let row = timeout(settings.acquire_timeout, row).await;
-            let row = row.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-            let row = row.map_err(|cause| settings.cannot_open(cause))?;
-            let file = self.0.file.get().map(DataFile::try_lock).transpose();
-            let file = file.map_err(|cause| settings.cannot_open(cause.into()))?;
-            // SQLite has a file, which is locked or not.
-            if row.is_some() && !matches!(file, Some(None)) {
-                return Ok(file.flatten());
+        let locked = timeout(settings.migrate_timeout, async {
+            loop {
+                let row = E::executor(connection).fetch_optional(E::LOCK_MIGRATIONS);
+                let row = row.await?;
+                // `Some(None)` if another process has locked the file.
+                let file = self.0.file.get().map(DataFile::try_lock).transpose()?;
+                if row.is_some() && !matches!(file, Some(None)) {
+                    return Ok(file.flatten());
+                }
+                if !is_waiting {
+                    is_waiting = true;
+                    tracing::info!("waiting for another process to migrate the database");
+                }
+                sleep(LOCK_INTERVAL).await;
             }
-            if Instant::now() >= deadline {
-                let (limit, name) = (settings.migrate_timeout, &settings.name);
-                return Err(settings.error(format_args!(
-                    "another process still migrates it after {} ({name}.migrate_timeout)",
-                    humantime::format_duration(limit),
-                )));
-            }
-            if !is_waiting {
-                is_waiting = true;
-                tracing::info!("waiting for another process to migrate the database");
-            }
-            sleep(LOCK_INTERVAL).await;
-        }
+        });
+        let locked = locked.await.map_err(|_elapsed| {
+            let limit = humantime::format_duration(settings.migrate_timeout);
+            let name = self.name();
+            settings.error(format_args!(
+                "another process still migrates it after {limit} ({name}.migrate_timeout)"
+            ))
+        })?;
+        locked.map_err(|cause| settings.cannot_open(cause))
     }
 
     /// The number of pending migrations. It changes nothing.
@@ -153,12 +148,10 @@ impl<E: Engine> Database<E> {
         let table = table.await.map_err(|cause| settings.cannot_open(cause))?;
         let (mut applied, mut partial) = (Vec::new(), None);
         if table.is_some() {
-            let failed = |cause| self.cannot_migrate(cause);
-            applied = connection
-                .list_applied_migrations(TABLE)
-                .await
-                .map_err(failed)?;
-            partial = connection.dirty_version(TABLE).await.map_err(failed)?;
+            let found = connection.list_applied_migrations(TABLE).await;
+            applied = found.map_err(|cause| self.cannot_migrate(cause))?;
+            let found = connection.dirty_version(TABLE).await;
+            partial = found.map_err(|cause| self.cannot_migrate(cause))?;
         }
         for AppliedMigration { version, checksum } in &applied {
             let may_be_unknown = settings.unknown_migrations == UnknownMigrations::Tolerate

@@ -87,8 +87,8 @@ const DEFAULT_NAME: &str = "database";
 
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The first and the longest pause between attempts to connect.
-const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+/// The longest pause between attempts to connect.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 impl<E: Engine> Database<E> {
     /// A database that is not connected yet. `migrations` are those of the service, with versions outside of
@@ -133,7 +133,7 @@ impl<E: Engine> Database<E> {
             let file = file.map_err(|cause| settings.cannot_open(cause.into()))?;
             _ = self.0.file.set(file);
         }
-        let [mut pause, longest] = BACKOFF;
+        let mut pause = Duration::from_millis(100);
         let mut logged = None;
         loop {
             let Err(cause) = self.write().checkout().await else {
@@ -144,12 +144,12 @@ impl<E: Engine> Database<E> {
             if !may_wait {
                 return Err(error);
             }
-            if logged.is_none_or(|logged: Instant| logged.elapsed() >= longest) {
+            if logged.is_none_or(|logged: Instant| logged.elapsed() >= MAX_BACKOFF) {
                 logged = Some(Instant::now());
                 tracing::warn!(cause = %error, "waiting for the database");
             }
             sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
-            pause = (pause * 2).min(longest);
+            pause = (pause * 2).min(MAX_BACKOFF);
         }
     }
 
@@ -247,13 +247,15 @@ impl<E: Engine> Database<E> {
 
     /// The numbers of each pool, by its name.
     pub(crate) fn numbers(&self) -> BTreeMap<String, Numbers> {
-        let pools = self.0.pools.iter();
-        let pools = pools.map(|pool| (self.qualified(pool.name), pool.numbers()));
-        let mut numbers: BTreeMap<_, _> = pools.collect();
-        if let Some(pool) = self.0.sqlx_pool.get() {
-            numbers.insert(self.qualified("sqlx"), sqlx_pool::numbers(pool));
-        }
-        numbers
+        let ours = self.0.pools.iter().map(|pool| (pool.name, pool.numbers()));
+        let theirs = self
+            .0
+            .sqlx_pool
+            .get()
+            .map(|pool| ("sqlx", sqlx_pool::numbers(pool)));
+        let all = ours.chain(theirs);
+        all.map(|(name, numbers)| (self.qualified(name), numbers))
+            .collect()
     }
 
     /// The locations in the code that hold a connection now.
@@ -286,7 +288,7 @@ impl<E: Engine> Database<E> {
         held
     }
 
-    /// The name of the section that configures this database.
+    /// The name of its section.
     pub(crate) fn name(&self) -> &str {
         &self.0.settings.name
     }

@@ -7,8 +7,6 @@
 //! - A connection that was idle for a second is pinged, within a time limit, before it goes out. One that fails
 //!   takes the idle ones with it.
 //! - A connection is closed at about `max_lifetime`, and not all of them at the same time.
-//!
-//! docs/decisions of the template says why this is not sqlx's own pool.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -125,7 +123,6 @@ impl<E: Engine> Pool<E> {
         })
     }
 
-    /// A connection that works.
     pub(super) async fn checkout(self: &Arc<Self>, caller: Caller) -> Result<Checkout<E>, Error> {
         let began = Instant::now();
         let left = Context::time_left().unwrap_or(Duration::MAX);

@@ -104,39 +104,26 @@ impl Driver for Postgres {
     }
 }
 
-/// The parameters that a URL may have, and those of them that are no secret. sqlx ignores others, and logs their
-/// values.
+/// The parameters that a URL may have. sqlx ignores others, and logs their values.
 const PARAMETERS: &str = "application_name dbname host hostaddr options password port sslcert sslkey sslmode \
      ssl-mode sslrootcert ssl-root-cert user";
-const PUBLIC: &str = "application_name host port sslmode sslrootcert";
 
-/// The user, the host and the database. The rest is shown only if nothing in it may be secret.
+/// The user, and what comes after the last `@`. A password with a reserved character that is not escaped reaches into
+/// the path: such a URL is refused. The parameters are not shown, since they may have secrets.
 fn redacted(url: &str) -> Option<String> {
     let parsed = Url::parse(url).ok()?;
-    let host = parsed.host_str().unwrap_or_default();
-    let path = parsed.path().trim_start_matches('/');
-    // A reserved character in a password that is not escaped moves a part of it to another part of the URL.
-    let has_spilled = path.contains(['/', '@', ':'])
-        || host.contains('@')
-        || parsed.fragment().is_some()
-        || parsed.query().is_some_and(|query| query.contains('@'));
-    let has = |list: &str, key: &str| list.split(' ').any(|name| name == key);
-    let is_known = |key: &str| has(PARAMETERS, key) || key.starts_with("options[");
+    let is_known =
+        |key: &str| key.starts_with("options[") || PARAMETERS.split(' ').any(|known| known == key);
+    let has_spilled = parsed.path().contains('@') || parsed.fragment().is_some();
     let is_usable = matches!(parsed.scheme(), "postgres" | "postgresql")
+        && !has_spilled
         && parsed.query_pairs().all(|(key, _)| is_known(&key))
         && PgConnectOptions::from_str(url).is_ok();
-    if has_spilled || !is_usable {
-        return None;
-    }
-    if parsed.password().is_none() && parsed.query_pairs().all(|(key, _)| has(PUBLIC, &key)) {
-        return Some(url.to_owned());
-    }
-    let port = parsed.port().map(|port| format!(":{port}"));
-    Some(format!(
-        "postgres://{}:{REDACTED}@{host}{}/{path}",
-        parsed.username(),
-        port.unwrap_or_default()
-    ))
+    let shown = url.split('?').next().filter(|_| is_usable)?;
+    Some(match shown.rsplit_once('@') {
+        Some((_, place)) => format!("postgres://{}:{REDACTED}@{place}", parsed.username()),
+        None => shown.to_owned(),
+    })
 }
 
 /// Whether a connection is useless after an error with this code.

@@ -89,11 +89,8 @@ async fn claim_excludes_others_until_its_transaction_ends() {
 #[test]
 fn password_is_redacted_in_a_url() {
     for (url, shown) in [
-        ("postgres://u@h/db", "postgres://u@h/db"),
-        (
-            "postgres://u@h/db?sslmode=require",
-            "postgres://u@h/db?sslmode=require",
-        ),
+        ("postgres://h/db?sslmode=require", "postgres://h/db"),
+        ("postgres://u@h/db", "postgres://u:[redacted]@h/db"),
         (
             "postgres://u:s3cr3t@h:5433/db",
             "postgres://u:[redacted]@h:5433/db",
@@ -107,28 +104,19 @@ fn password_is_redacted_in_a_url() {
             "postgres://u:[redacted]@h/db",
         ),
         (
-            "postgres://u@h/db?password=s3cr3t",
+            "postgres://u@h/db?pass%77ord=s3cr3t@h",
             "postgres://u:[redacted]@h/db",
         ),
-        (
-            "postgres://u@h/db?pass%77ord=s3cr3t",
-            "postgres://u:[redacted]@h/db",
-        ),
+        ("postgres://u:a@s3cr3t@h/db", "postgres://u:[redacted]@h/db"),
     ] {
         assert_eq!(redacted(url).as_deref(), Some(shown), "{url}");
     }
-}
-
-#[test]
-fn url_with_a_spilled_password_is_refused() {
     for url in [
         "postgres://u:/s3cr3t@h/db",
         "postgres://u:12/34s3cr3t@h/db",
-        "postgres://u:a#s3cr3t@h/db",
-        "postgres://u:a@s3cr3t@h/x@y",
+        "postgres://u:1#s3cr3t@h/db",
         "postgres://u:12?34s3cr3t@h/db",
         "postgres://u@h/db?sslpassword=s3cr3t",
-        "postgres://u@h/db?passwrod=s3cr3t",
         "mysql://u@h/db",
         "s3cr3t",
         "",

@@ -28,6 +28,7 @@ const ENDLESS: &str = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT 
 /// A database with a table, and settings that do not wait for long.
 pub(crate) struct Fixture {
     pub(crate) database: Database<E>,
+    #[allow(dead_code, reason = "only the tests of SQLite read it")]
     pub(crate) scratch: Scratch<E>,
 }
 
@@ -187,18 +188,6 @@ async fn log_message_contains_no_value_of_a_client() {
     let read: Result<i64, _> = query.fetch_one(fixture.database.read()).await;
     let words = log_safe_message(&read.unwrap_err());
     assert!(!words.contains("canary"), "{words}");
-}
-
-#[tokio::test]
-async fn commit_is_visible_to_another_process() {
-    let fixture = Fixture::new().await;
-    let other = Database::<E>::new(&database_settings(fixture.scratch.url()), &[]).unwrap();
-    for name in ["first", "second"] {
-        fixture.add(name).await.unwrap();
-        let query = sqlx::query_scalar("SELECT name FROM things WHERE name = $1");
-        let seen: String = query.bind(name).fetch_one(other.read()).await.unwrap();
-        assert_eq!(seen, name);
-    }
 }
 
 #[tokio::test]
