@@ -14,8 +14,8 @@ use crate::metrics::pools::Numbers;
 /// The most connections of the pool, unless `max_connections` is less.
 pub(super) const MAX_CONNECTIONS: u32 = 4;
 
-/// A pool like `ours`, which connects on first use. It pings within a time limit where sqlx would ping without one: on the
-/// return of a connection, and before it goes out after a second of idling.
+/// A pool like `ours`, which connects on first use. It pings within a time limit where sqlx would ping without one:
+/// on the return of a connection, and before it goes out after a second of idling.
 pub(super) fn connect_lazy<E: Engine>(ours: &Pool<E>) -> sqlx::Pool<E> {
     let settings = &ours.settings;
     let limit = settings.ping_timeout();

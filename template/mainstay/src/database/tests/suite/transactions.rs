@@ -151,17 +151,3 @@ async fn concurrent_writers_take_turns_and_none_fails() {
     }
     assert_eq!(fixture.count().await, 320);
 }
-
-#[tokio::test]
-async fn claim_ends_with_its_transaction() {
-    let fixture = Fixture::new().await;
-    for commits in [true, false, true] {
-        let mut transaction = fixture.database.begin().await.unwrap();
-        assert!(transaction.try_claim("one").await.unwrap());
-        if commits {
-            transaction.commit().await.unwrap();
-        } else {
-            transaction.rollback().await;
-        }
-    }
-}
