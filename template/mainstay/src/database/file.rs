@@ -30,6 +30,10 @@ impl DataFile {
         Ok(Self { path, identity })
     }
 
+    pub(super) fn exists(path: &Path) -> bool {
+        path.exists()
+    }
+
     /// Fails if the file is gone or replaced. A connection that has it open would not notice.
     pub(super) async fn check(&self) -> io::Result<()> {
         let path = self.path.clone();

@@ -155,7 +155,7 @@ impl<E: Engine> Database<E> {
 
     /// Whether the database exists, as far as that is known without a connection.
     pub(crate) fn exists(&self) -> bool {
-        E::file(self.0.settings.url.expose()).is_none_or(|file| file.exists())
+        E::file(self.0.settings.url.expose()).is_none_or(|path| DataFile::exists(&path))
     }
 
     /// Runs one statement that only reads.
