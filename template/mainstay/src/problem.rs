@@ -266,9 +266,9 @@ impl From<sqlx::Error> for Problem {
         let (cause, request_id) = (log_safe_message(&error), request_id());
         match kind {
             ErrorKind::NotFound => Self::NOT_FOUND,
-            ErrorKind::AlreadyExists { field } => in_field(Self::TAKEN, field),
-            ErrorKind::Reference { field } => in_field(Self::RELATED, field),
-            ErrorKind::Invalid { field } => in_field(Self::INVALID, field),
+            ErrorKind::AlreadyExists(field) => in_field(Self::TAKEN, field),
+            ErrorKind::Reference(field) => in_field(Self::RELATED, field),
+            ErrorKind::Invalid(field) => in_field(Self::INVALID, field),
             ErrorKind::Unavailable | ErrorKind::Timeout => {
                 tracing::warn!(cause, request_id, "database unavailable");
                 Self::UNAVAILABLE

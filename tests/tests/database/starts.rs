@@ -85,7 +85,7 @@ async fn start_without_migrations_creates_no_file() {
     let launch = on_sqlite().directory(directory.path());
     let launch = launch.set("database.migrate_on_start", false);
     let exit = launch.clone().start().await.unwrap().exit().await;
-    exit.failed(&["no database sqlite:data/service.db", "svc-monitor migrate"]);
+    exit.failed(&["database sqlite:data/service.db", "svc-monitor migrate"]);
     assert!(!directory.path().join("data").exists());
 
     let migrated = launch.clone().arg("migrate").run().await.unwrap();

@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use sqlx::error::BoxDynError;
 use sqlx::{Describe, Either, Error, Execute, Executor, SqlStr};
 use tokio::time::Instant;
@@ -24,10 +24,8 @@ pub struct Access<'a, E: Engine> {
 impl<'a, E: Engine> Access<'a, E> {
     #[track_caller]
     pub(super) fn new(pool: &'a Arc<Pool<E>>) -> Self {
-        Self {
-            pool,
-            caller: Location::caller(),
-        }
+        let caller = Location::caller();
+        Self { pool, caller }
     }
 
     pub(super) async fn checkout(self) -> Result<Lease<E>, Error> {
@@ -46,10 +44,10 @@ impl<E: Engine> Lease<E> {
     }
 }
 
-/// A statement of a caller, whose text can be read before it runs.
+/// A statement of a caller, whose text can be read before it runs. A prepared statement of the caller is not
+/// used: sqlx finds it by its text.
 struct Statement<E: Engine> {
     sql: SqlStr,
-    prepared: Option<E::Statement>,
     arguments: Result<Option<E::Arguments>, BoxDynError>,
     is_persistent: bool,
 }
@@ -57,7 +55,6 @@ struct Statement<E: Engine> {
 impl<E: Engine> Statement<E> {
     fn new<'q>(mut query: impl Execute<'q, E>) -> Self {
         Self {
-            prepared: query.statement().cloned(),
             arguments: query.take_arguments(),
             is_persistent: query.persistent(),
             sql: query.sql(),
@@ -71,7 +68,7 @@ impl<E: Engine> Execute<'_, E> for Statement<E> {
     }
 
     fn statement(&self) -> Option<&E::Statement> {
-        self.prepared.as_ref()
+        None
     }
 
     fn take_arguments(&mut self) -> Result<Option<E::Arguments>, BoxDynError> {
@@ -101,8 +98,8 @@ macro_rules! impl_executor {
                 let statement = Statement::new(query);
                 Box::pin(async_stream::try_stream! {
                     let lease = &mut self.checkout().await?;
-                    let (mut left, span) = (lease.limit, lease.span(statement.sql.as_str()));
-                    let connection = lease.start(Progress::Running, span)?;
+                    let mut left = lease.limit;
+                    let connection = lease.start(Progress::Running, statement.sql.as_str())?;
                     let mut rows = E::executor(connection).fetch_many(statement);
                     let ended = loop {
                         // The time that the caller takes for a row does not count here. Postgres counts it,
@@ -130,23 +127,12 @@ macro_rules! impl_executor {
                 'c: 'e,
                 Q: 'q + Execute<'q, E>,
             {
-                let statement = Statement::new(query);
-                Box::pin(async move {
-                    let lease = &mut self.checkout().await?;
-                    let span = lease.span(statement.sql.as_str());
-                    let run = lease.run(span, |connection| {
-                        let mut rows = E::executor(connection).fetch_many(statement);
-                        Box::pin(async move {
-                            // To the end, where SQLite commits: the row of a `RETURNING` comes before that.
-                            let mut first = None;
-                            while let Some(row) = rows.next().await.transpose()? {
-                                first = first.or(row.right());
-                            }
-                            Ok(first)
-                        })
-                    });
-                    run.await
-                })
+                // To the end, where SQLite commits: the row of a `RETURNING` comes before that.
+                let rows = self.fetch_many(query);
+                let first = rows.try_fold(None, |first: Option<_>, next| {
+                    ready(Ok(first.or(next.right())))
+                });
+                Box::pin(first)
             }
 
             fn prepare_with<'e>(
@@ -159,24 +145,20 @@ macro_rules! impl_executor {
             {
                 Box::pin(async move {
                     let lease = &mut self.checkout().await?;
-                    let (limit, span) = (lease.limit, lease.span(sql.as_str()));
-                    let connection = lease.start(Progress::Running, span)?;
+                    let limit = lease.limit;
+                    let connection = lease.start(Progress::Running, sql.as_str())?;
                     let prepared = E::executor(connection).prepare_with(sql, parameters);
                     let prepared = within(limit, prepared).await;
                     lease.end(prepared)
                 })
             }
 
-            fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<E>, Error>>
+            fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, Result<Describe<E>, Error>>
             where
                 'c: 'e,
             {
-                Box::pin(async move {
-                    let lease = &mut self.checkout().await?;
-                    let span = lease.span(sql.as_str());
-                    let run = lease.run(span, |connection| E::executor(connection).describe(sql));
-                    run.await
-                })
+                let refused = Error::Protocol("only sqlx's macros describe a statement".to_owned());
+                Box::pin(ready(Err(refused)))
             }
         }
     };

@@ -8,9 +8,8 @@ use garde::Validate;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
-use super::engine::{Engine, Target};
-use super::errors::{Error, Reason};
-use super::pool::Limits;
+use super::engine::Engine;
+use super::errors::{Error, explain};
 use crate::importance::Importance;
 use crate::settings::{self, at_least};
 
@@ -95,38 +94,31 @@ impl<E> Settings<E> {
 }
 
 impl<E: Engine> Settings<E> {
-    pub(super) fn limits(&self) -> Limits {
-        // A connection that does not answer must leave time to try another one.
-        let ping = self.acquire_timeout / 4;
-        Limits {
-            connections: self.max_connections,
-            acquire: self.acquire_timeout,
-            ping,
-            statement: E::client_timeout(self.statement_timeout, ping),
-            lifetime: self.max_lifetime,
-            hold_warning: self.hold_warning,
-        }
+    /// The time limit of a round trip that asks nothing. A connection that does not answer must leave time to try
+    /// another one.
+    pub(super) fn ping_timeout(&self) -> Duration {
+        self.acquire_timeout / 4
     }
 
-    pub(super) fn target(&self) -> Target<'_> {
-        Target {
-            url: self.url.expose(),
-            acquire_timeout: self.acquire_timeout,
-            statement_timeout: self.statement_timeout,
-        }
-    }
-
-    /// An error that names this section.
-    pub(super) fn error(&self, reason: Reason) -> Error {
-        Error {
-            section: self.name.clone(),
-            url: self.url.redacted.clone(),
-            reason,
-        }
+    /// An error that names this database.
+    pub(super) fn error(&self, problem: impl fmt::Display) -> Error {
+        let Self { name, url, .. } = self;
+        Error(format!(
+            "cannot use the database {} ({name}.url): {problem}",
+            url.redacted
+        ))
     }
 
     pub(super) fn cannot_open(&self, cause: sqlx::Error) -> Error {
-        self.error(Reason::Open(cause))
+        match cause {
+            sqlx::Error::PoolTimedOut => {
+                let name = &self.name;
+                self.error(format_args!(
+                    "it did not answer in time ({name}.acquire_timeout)"
+                ))
+            }
+            cause => self.error(explain(&cause)),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::text::Buckets;
 
 /// The state of a pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Numbers {
     /// The most connections that the pool opens.
     pub(crate) max: u32,

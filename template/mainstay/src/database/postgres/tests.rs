@@ -3,9 +3,8 @@
 use sqlx::Postgres;
 
 use super::redacted;
-use crate::database::on_postgres::suite::Fixture;
+use crate::database::tests::on_postgres::suite::Fixture;
 use crate::database::{Database, ErrorKind, log_safe_message};
-use crate::testing::database_settings;
 
 /// A setting of the session.
 async fn shown(database: &Database<Postgres>, what: &'static str) -> String {
@@ -60,11 +59,7 @@ async fn value_of_the_wrong_type_is_invalid_and_not_logged() {
     ] {
         let query = sqlx::query(statement).bind("canary");
         let error = query.execute(fixture.database.read()).await.unwrap_err();
-        assert_eq!(
-            ErrorKind::of(&error),
-            ErrorKind::Invalid { field: None },
-            "{error}"
-        );
+        assert_eq!(ErrorKind::of(&error), ErrorKind::Invalid(None), "{error}");
         let words = log_safe_message(&error);
         assert!(!words.contains("canary"), "{words}");
         for part in [code, "routine"] {
@@ -91,24 +86,11 @@ async fn claim_excludes_others_until_its_transaction_ends() {
     }
 }
 
-#[tokio::test]
-async fn missing_certificate_is_named_at_once() {
-    let url = "postgres://u:s3cr3t@h/db?sslmode=verify-full&sslrootcert=/nowhere/ca.pem";
-    let database = Database::<Postgres>::new(&database_settings(url), &[]).unwrap();
-    let error = database.connect().await.unwrap_err().to_string();
-    assert!(error.contains("sslrootcert=/nowhere/ca.pem"), "{error}");
-    assert!(error.contains("No such file"), "{error}");
-    assert!(!error.contains("s3cr3t"), "{error}");
-}
-
 #[test]
 fn password_is_redacted_in_a_url() {
     for (url, shown) in [
-        ("postgres://u@h/db", "postgres://u@h/db"),
-        (
-            "postgres://u@h/db?sslmode=require",
-            "postgres://u@h/db?sslmode=require",
-        ),
+        ("postgres://h/db?sslmode=require", "postgres://h/db"),
+        ("postgres://u@h/db", "postgres://u:[redacted]@h/db"),
         (
             "postgres://u:s3cr3t@h:5433/db",
             "postgres://u:[redacted]@h:5433/db",
@@ -119,31 +101,22 @@ fn password_is_redacted_in_a_url() {
         ),
         (
             "postgres://u:s3cr3t@h/db?sslmode=require",
-            "postgres://u:[redacted]@h/db?sslmode=require",
-        ),
-        (
-            "postgres://u@h/db?password=s3cr3t",
             "postgres://u:[redacted]@h/db",
         ),
         (
-            "postgres://u@h/db?pass%77ord=s3cr3t",
+            "postgres://u@h/db?pass%77ord=s3cr3t@h",
             "postgres://u:[redacted]@h/db",
         ),
+        ("postgres://u:a@s3cr3t@h/db", "postgres://u:[redacted]@h/db"),
     ] {
         assert_eq!(redacted(url).as_deref(), Some(shown), "{url}");
     }
-}
-
-#[test]
-fn url_with_a_spilled_password_is_refused() {
     for url in [
         "postgres://u:/s3cr3t@h/db",
         "postgres://u:12/34s3cr3t@h/db",
-        "postgres://u:a#s3cr3t@h/db",
-        "postgres://u:a@s3cr3t@h/x@y",
+        "postgres://u:1#s3cr3t@h/db",
         "postgres://u:12?34s3cr3t@h/db",
         "postgres://u@h/db?sslpassword=s3cr3t",
-        "postgres://u@h/db?passwrod=s3cr3t",
         "mysql://u@h/db",
         "s3cr3t",
         "",

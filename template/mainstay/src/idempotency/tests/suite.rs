@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-use super::{E, MIGRATIONS};
+use super::E;
 use crate::database::Database;
 use crate::idempotency::*;
 use crate::settings::ByteSize;
@@ -192,21 +192,6 @@ impl Sent {
     fn outcome(&self) -> (u16, &str) {
         (self.status, &self.code)
     }
-}
-
-#[test]
-fn an_error_names_the_file_of_a_migration() {
-    let scratch = Scratch::<E>::new();
-    let settings = database_settings(scratch.url());
-    let migrations = migrations::<E>();
-    let database = Database::<E>::new(&settings, &[migrations]).unwrap();
-    let files = std::fs::read_dir(MIGRATIONS).unwrap();
-    let mut files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
-    files.sort();
-    let named = migrations.iter();
-    let named = named.map(|one| database.file_of(one.version).into());
-    let named: Vec<std::ffi::OsString> = named.collect();
-    assert_eq!(files, named);
 }
 
 #[tokio::test]

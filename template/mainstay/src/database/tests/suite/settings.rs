@@ -103,21 +103,20 @@ fn error_names_the_section_of_its_database() {
     let scratch = Scratch::<E>::new();
     let mut settings: Settings<E> = database_settings(scratch.url());
     settings.name = "archive".to_owned();
-    for (reason, key) in [
-        (Reason::Open(sqlx::Error::WorkerCrashed), "archive.url"),
+    let database = Database::new(&settings, &[]).unwrap();
+    for (error, key) in [
+        (settings.cannot_open(sqlx::Error::WorkerCrashed), "url"),
         (
-            Reason::Open(sqlx::Error::PoolTimedOut),
-            "archive.acquire_timeout",
+            settings.cannot_open(sqlx::Error::PoolTimedOut),
+            "acquire_timeout",
         ),
         (
-            Reason::Locked(Duration::from_secs(1)),
-            "archive.migrate_timeout",
+            database.run_migrate_first("does not exist yet"),
+            "migrate_on_start",
         ),
-        (Reason::Pending(2), "archive.migrate_on_start"),
-        (Reason::Missing, "archive.migrate_on_start"),
     ] {
-        let error = settings.error(reason).to_string();
-        assert!(error.contains(key), "{key} is not in {error}");
+        let error = error.to_string();
+        assert!(error.contains(&format!("archive.{key}")), "{error}");
         assert!(!error.contains("database."), "{error}");
     }
 }
