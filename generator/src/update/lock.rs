@@ -90,11 +90,11 @@ pub(crate) fn complete(project: &Path) -> Result<(), String> {
         }
         match cargo.output() {
             Ok(output) if output.status.success() => return Ok(()),
-            Ok(output) => error = String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Ok(output) => error = String::from_utf8_lossy(&output.stderr).into_owned(),
             Err(cause) => error = format!("cargo cannot be run: {cause}"),
         }
     }
-    Err(error)
+    Err(error.trim().to_owned())
 }
 
 #[cfg(test)]

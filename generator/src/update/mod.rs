@@ -124,7 +124,7 @@ impl Update {
         };
         let here = crate::repository::root().display().to_string();
         let template = Template::open(self.template.as_deref().unwrap_or(&here))?;
-        let (origin, from) = self.origin(&template, &record)?;
+        let (origin, from) = self.origin(&record)?;
         let to =
             match &self.to {
                 Some(revision) => Some(template.commit(revision).with_context(|| {
@@ -173,7 +173,7 @@ impl Update {
     }
 
     /// The repository that has the commit that the project was generated from, and that commit.
-    fn origin(&self, template: &Template, record: &Record) -> Result<(Template, String)> {
+    fn origin(&self, record: &Record) -> Result<(Template, String)> {
         let revision = self.from.as_ref().or(record.commit.as_ref()).with_context(|| {
             "the project does not record the commit that it was generated from. Give it with --from REV"
         })?;
@@ -187,7 +187,6 @@ impl Update {
                 return Ok((origin, commit));
             }
         }
-        _ = template;
         bail!(
             "the template has no commit {revision}, from which the project was generated. \
              Fetch the template's history, or name a checkout that has it with --template PLACE"

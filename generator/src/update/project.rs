@@ -3,8 +3,9 @@
 //! Everything is computed in the object database first. Only [`Project::branch`] and
 //! [`Project::check_out`] change what the owner sees.
 
+use std::fmt::Write;
 use std::fs;
-use std::io::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -12,6 +13,9 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use super::pending::Pending;
+
+/// git's name for the absence of an object.
+const NO_OBJECT: &str = "0000000000000000000000000000000000000000";
 
 /// A project in a working tree of git, possibly in a subdirectory of it.
 pub(crate) struct Project {
@@ -195,7 +199,7 @@ impl Project {
         succeed(&mut self.command(&["read-tree", tree]), &index)?;
         let lines = changes.iter().map(|(path, version)| match version {
             Some((mode, object)) => format!("{mode} {object}\t{path}\0"),
-            None => format!("0 {}\t{path}\0", "0".repeat(40)),
+            None => format!("0 {NO_OBJECT}\t{path}\0"),
         });
         let lines = lines.collect::<String>();
         feed(
@@ -263,8 +267,7 @@ impl Project {
     /// Creates a branch, or fails if there is one of that name.
     pub(crate) fn branch(&self, name: &str, commit: &str) -> Result<()> {
         let reference = format!("refs/heads/{name}");
-        let none = "0".repeat(40);
-        self.git(&["update-ref", &reference, commit, &none])
+        self.git(&["update-ref", &reference, commit, NO_OBJECT])
             .map(drop)
     }
 
@@ -308,9 +311,9 @@ impl Project {
         let mut lines = String::new();
         for conflict in &pending.conflicts {
             let path = &conflict.path;
-            lines += &format!("0 {}\t{path}\0", "0".repeat(40));
+            write!(lines, "0 {NO_OBJECT}\t{path}\0")?;
             for (mode, object, stage) in &conflict.versions {
-                lines += &format!("{mode} {object} {stage}\t{path}\0");
+                write!(lines, "{mode} {object} {stage}\t{path}\0")?;
             }
         }
         let mut stages = self.command(&["update-index", "-z", "--index-info"]);
