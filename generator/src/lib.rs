@@ -4,6 +4,7 @@
 //! dependencies.
 
 pub mod checksum;
+pub mod data;
 pub mod files;
 pub mod generate;
 pub mod git;

@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Parser, Subcommand};
+use generator::data::CopyData;
 use generator::generate::{Answers, Place, generate, project_name};
 use generator::update::{Rendering, Update};
 use generator::workspace::{Workspace, relative};
@@ -27,6 +28,8 @@ enum Task {
     New(New),
     /// Merge a newer template, or other answers, into a generated project
     Update(Update),
+    /// Copy the data of a service from SQLite to Postgres
+    CopyData(CopyData),
     /// Set in the child process that renders the template
     #[command(hide = true)]
     Render(Rendering),
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Task::New(new) if new.only_files => Ok(new.write_files()),
         Task::New(new) => new.run(),
         Task::Update(update) => update.run(),
+        Task::CopyData(copy) => copy.run().map(|()| ExitCode::SUCCESS),
         Task::Render(rendering) => rendering.render().map(|()| ExitCode::SUCCESS),
         Task::Test(_) | Task::Measure(_) | Task::Lock(_) => hand_over(),
     };

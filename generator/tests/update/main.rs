@@ -200,7 +200,12 @@ fn unchanged_project_becomes_a_newly_generated_one() {
     let names = files(&fresh);
     let found = files(&world.project()).into_iter();
     let found = found.filter(|file| !file.starts_with(".git"));
-    assert!(found.eq(names.iter().filter(|file| !file.starts_with(".git")).cloned()));
+    assert!(
+        found.eq(names
+            .iter()
+            .filter(|file| !file.starts_with(".git"))
+            .cloned())
+    );
     for name in names {
         let [ours, expected] =
             [&world.project(), &fresh].map(|root| fs::read(root.join(&name)).unwrap());
