@@ -60,6 +60,10 @@ impl World {
             &["init", "--quiet", "--initial-branch=main"],
         );
         commit(&world.repository());
+        // Few files, for the copies.
+        for repository in [world.template(), world.repository()] {
+            git(&repository, &["repack", "-a", "-d", "--quiet"]);
+        }
         world
     }
 
