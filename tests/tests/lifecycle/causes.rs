@@ -5,16 +5,18 @@ use std::time::Duration;
 use harness::http::{self, Request};
 use harness::service::Signal;
 
-use crate::{AT_ONCE, clean, faulty, get, in_handler, running};
+use crate::{clean, faulty, get, in_handler, running};
 
 #[tokio::test]
 async fn idle_service_exits_within_a_second_of_a_signal() {
-    for (signal, name) in [
-        (Signal::TERM, "SIGTERM"),
-        (Signal::INT, "SIGINT"),
-        (Signal::QUIT, "SIGQUIT"),
+    for (signal, name, delay) in [
+        (Signal::TERM, "SIGTERM", "0s"),
+        (Signal::INT, "SIGINT", "0s"),
+        // It skips the delay.
+        (Signal::QUIT, "SIGQUIT", "20s"),
     ] {
-        let service = running(faulty()).await;
+        let launch = faulty().set("shutdown.delay", delay);
+        let service = running(launch.set("shutdown.grace", "60s")).await;
         get(&service, "/livez").await;
 
         service.signal(signal);
@@ -24,20 +26,6 @@ async fn idle_service_exits_within_a_second_of_a_signal() {
         assert!(exit.took < Duration::from_secs(1), "took {:?}", exit.took);
         assert_eq!(exit.event("draining").unwrap().field("signal"), name);
     }
-}
-
-#[tokio::test]
-async fn sigquit_skips_the_delay() {
-    let launch = faulty()
-        .set("shutdown.delay", "20s")
-        .set("shutdown.grace", "60s");
-    let service = running(launch).await;
-
-    service.signal(Signal::QUIT);
-
-    let exit = service.exit().await;
-    clean(&exit);
-    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
 }
 
 #[tokio::test]
@@ -56,8 +44,13 @@ async fn operator_stops_the_service() {
 
 #[tokio::test]
 async fn second_signal_exits_at_once_and_is_logged() {
-    for (second, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::QUIT, 131)] {
-        let service = running(faulty()).await;
+    for (second, code, delay) in [
+        (Signal::TERM, 143, "0s"),
+        (Signal::INT, 130, "20s"),
+        (Signal::QUIT, 131, "0s"),
+    ] {
+        let launch = faulty().set("shutdown.delay", delay);
+        let service = running(launch.set("shutdown.grace", "60s")).await;
         let _unanswered = in_handler(&service, "/never").await;
         service.signal(Signal::TERM);
         service.event("draining").await;
@@ -72,20 +65,4 @@ async fn second_signal_exits_at_once_and_is_logged() {
         assert_eq!(last.field("outcome"), "killed", "{exit}");
         assert_eq!(last.field("exit_code"), code, "{exit}");
     }
-}
-
-#[tokio::test]
-async fn second_signal_ends_the_delay() {
-    let launch = faulty()
-        .set("shutdown.delay", "20s")
-        .set("shutdown.grace", "60s");
-    let service = running(launch).await;
-    service.signal(Signal::TERM);
-    service.event("draining").await;
-
-    service.signal(Signal::INT);
-
-    let exit = service.exit().await;
-    assert_eq!(exit.code, Some(130), "{exit}");
-    assert!(exit.took < Duration::from_secs(1), "took {:?}", exit.took);
 }

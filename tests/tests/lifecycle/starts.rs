@@ -3,7 +3,6 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use harness::http;
 use harness::service::{Launch, Signal};
 
 use crate::{AT_ONCE, faulty, left_in};
@@ -25,12 +24,18 @@ async fn all_wrong_settings_are_named() {
     let launch = faulty()
         .directory(directory.path())
         .set("http.listen", "nowhere")
+        .set("shutdown.drain", "28s")
         .set("faults.task", "of nobody");
 
     let exit = launch.start().await.unwrap().exit().await;
 
     assert_eq!(exit.code, Some(1), "{exit}");
-    for key in ["http.listen", "faults.task"] {
+    for key in [
+        "http.listen",
+        "faults.task",
+        "shutdown.drain",
+        "shutdown.grace",
+    ] {
         assert!(exit.stderr.contains(key), "{key}: {}", exit.stderr);
     }
     assert_eq!(left_in(directory.path()), Vec::<String>::new());
@@ -49,27 +54,19 @@ async fn used_port_is_named_within_a_second() {
 }
 
 #[tokio::test]
-async fn start_names_an_impossible_database_directory() {
-    let url = "sqlite:/proc/nowhere/service.db";
-    fails(faulty().set("database.url", url), &[url, "/proc/nowhere"]).await;
-}
-
-#[tokio::test]
-async fn start_names_a_database_that_is_a_directory() {
-    let launch = faulty()
-        .file("place/kept", "")
-        .set("database.url", "sqlite:place");
-    fails(launch, &["sqlite:place"]).await;
-}
-
-#[tokio::test]
-async fn start_names_a_file_that_is_not_a_database() {
-    let nonsense = "no database, but a letter to the operator. ".repeat(100);
+async fn start_names_a_database_that_cannot_be_opened() {
+    let absent = "sqlite:/proc/nowhere/service.db";
     fails(
-        faulty().file("data/service.db", nonsense),
-        &["sqlite:data/service.db"],
+        faulty().set("database.url", absent),
+        &[absent, "/proc/nowhere"],
     )
     .await;
+    let directory = faulty().file("place/kept", "");
+    let directory = directory.set("database.url", "sqlite:place");
+    fails(directory, &["sqlite:place"]).await;
+    let nonsense = "no database, but a letter to the operator. ".repeat(100);
+    let nonsense = faulty().file("data/service.db", nonsense);
+    fails(nonsense, &["sqlite:data/service.db"]).await;
 }
 
 #[tokio::test]
@@ -105,6 +102,9 @@ async fn start_can_be_watched_and_ended_by_a_signal() {
             assert_eq!(answer.status, status, "{path}: {answer}");
         }
         assert_eq!(service.ask("/api/state").await.json()["state"], "starting");
+        let mut events = service.log().events().into_iter();
+        let public = events.find(|event| event.field("listener") == "http");
+        assert!(public.is_none(), "it listens too early: {public:?}");
 
         service.signal(signal);
 
@@ -115,36 +115,4 @@ async fn start_can_be_watched_and_ended_by_a_signal() {
         assert!(exit.event("sound task stopped").is_some(), "{exit}");
         assert_eq!(left_in(&directory.path().join("data")), ["service.db"]);
     }
-}
-
-#[tokio::test]
-async fn listener_opens_when_the_start_is_complete() {
-    let service = faulty()
-        .set("faults.task", "slow_start")
-        .start()
-        .await
-        .unwrap();
-    service.event("starting slowly").await;
-    let listening = service.log().events().into_iter();
-    let mut public = listening.filter(|event| event.field("listener") == "http");
-    assert!(public.next().is_none(), "{}", service.log().tail());
-    service.stop().await;
-}
-
-#[tokio::test]
-async fn failed_start_releases_its_port() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let operator = free.local_addr().unwrap();
-    drop(free);
-    let launch = faulty().set("operator.listen", operator);
-    let broken = launch
-        .clone()
-        .set("http.listen", taken.local_addr().unwrap());
-    fails(broken, &["http.listen"]).await;
-
-    let service = crate::running(launch).await;
-
-    assert_eq!(http::get(operator, "/livez").await.unwrap().status, 200);
-    assert_eq!(service.stop().await.code, Some(0));
 }

@@ -7,8 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::eventually;
-use harness::http::{self, Kind};
+use harness::http;
 use harness::service::{Launch, Signal};
 use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
@@ -119,15 +118,6 @@ async fn systemd_is_notified_of_ready_and_stopping() {
 }
 
 #[tokio::test]
-async fn failed_start_never_notifies_systemd_of_ready() {
-    let systemd = Systemd::listen();
-    let launch = faulty().set("faults.task", "not_started");
-    let exit = systemd.starts(launch).start().await.unwrap().exit().await;
-    assert_eq!(exit.code, Some(1), "{exit}");
-    assert!(!said(&systemd.all(), "READY=1"));
-}
-
-#[tokio::test]
 async fn systemd_watchdog_is_fed_except_in_a_stall() {
     let patience = Duration::from_secs(2);
     let systemd = Systemd::listen();
@@ -229,14 +219,4 @@ async fn sockets_of_another_process_are_ignored() {
 
 fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
-}
-
-#[tokio::test]
-async fn port_is_free_after_the_exit() {
-    let service = running(faulty()).await;
-    let address = service.http().await;
-    assert_eq!(service.stop().await.code, Some(0));
-    let failure = http::get(address, "/livez").await.unwrap_err();
-    assert_eq!(failure.kind, Kind::Refused, "{failure}");
-    eventually("the port", async || TcpListener::bind(address).ok()).await;
 }
