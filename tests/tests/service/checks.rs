@@ -122,7 +122,7 @@ async fn wait_for_results(service: &Service, target: i64, count: usize) -> Vec<V
 #[tokio::test]
 async fn new_target_is_checked_at_once_and_on_request() {
     let watched = Watched::listen().await;
-    let service = monitor().start().await.unwrap().ready().await;
+    let service = monitor().ready().await;
 
     let target = add(&service, &watched.url("/")).await;
     let found = wait_for_results(&service, target, 1).await;
@@ -154,7 +154,7 @@ async fn new_target_is_checked_at_once_and_on_request() {
 async fn local_addresses_are_refused_unless_allowed() {
     let watched = Watched::listen().await;
     let service = crate::monitor().set("monitor.scheduled", true);
-    let service = service.start().await.unwrap().ready().await;
+    let service = service.ready().await;
     let target = add(&service, &watched.url("/")).await;
     let found = wait_for_results(&service, target, 1).await;
     assert_eq!(found[0]["reason"], "refused_address");
@@ -167,7 +167,7 @@ async fn stop_finishes_running_checks() {
     watched.answers.send_replace(false);
     let directory = tempfile::tempdir().unwrap();
     let launch = monitor().directory(directory.path());
-    let service = launch.clone().start().await.unwrap().ready().await;
+    let service = launch.clone().ready().await;
     let target = add(&service, &watched.url("/")).await;
     watched.wait_for_requests("/", 1).await;
 
@@ -177,7 +177,7 @@ async fn stop_finishes_running_checks() {
 
     let exit = service.exit().await;
     assert_eq!(exit.code, Some(0), "{exit}");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     assert_eq!(results(&service, target).await.len(), 1);
     assert_eq!(watched.times("/"), 1);
 }
@@ -194,7 +194,7 @@ async fn unfinished_checks_run_after_the_next_start() {
         .set("monitor.checks_at_once", 1)
         .set("monitor.default_timeout", "60s")
         .set("monitor.lease", "1h");
-    let service = launch.clone().start().await.unwrap().ready().await;
+    let service = launch.clone().ready().await;
     let mut targets = Vec::new();
     for path in ["/a", "/b", "/c"] {
         targets.push(add(&service, &watched.url(path)).await);
@@ -213,39 +213,10 @@ async fn unfinished_checks_run_after_the_next_start() {
     assert!(exit.took < Duration::from_secs(20), "took {:?}", exit.took);
 
     watched.answers.send_replace(true);
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     for target in targets {
         wait_for_results(&service, target, 1).await;
     }
-    assert_eq!(service.stop().await.code, Some(0));
-}
-
-#[tokio::test]
-async fn killed_check_runs_when_its_lease_expires() {
-    let watched = Watched::listen().await;
-    watched.answers.send_replace(false);
-    let directory = tempfile::tempdir().unwrap();
-    // Both requests end only when this test releases them.
-    let launch = monitor()
-        .directory(directory.path())
-        .set("monitor.default_timeout", "60s")
-        .set("monitor.lease", "1h");
-    let service = launch.clone().start().await.unwrap().ready().await;
-    let target = add(&service, &watched.url("/")).await;
-    watched.wait_for_requests("/", 1).await;
-
-    service.signal(Signal::KILL);
-    assert_eq!(service.exit().await.signal, Some(9));
-    watched.answers.send_replace(true);
-
-    let service = launch.start().await.unwrap().ready().await;
-    let other = add(&service, &watched.url("/other")).await;
-    wait_for_results(&service, other, 1).await;
-    assert_eq!(watched.times("/"), 1, "the target is leased");
-
-    run(&service, "UPDATE schedule SET leased_until = 1").await;
-    wait_for_results(&service, target, 1).await;
-    assert_eq!(watched.times("/"), 2);
     assert_eq!(service.stop().await.code, Some(0));
 }
 

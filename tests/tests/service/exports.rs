@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A service with one target and this many results, one per millisecond.
 async fn with_results(launch: Launch, count: usize) -> Service {
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let target = Request::post("/v1/targets").json(&json!({"url": "http://a.example"}));
     let added = http::send(service.http().await, target).await.unwrap();
     assert_eq!(added.status, 201, "{added}");
