@@ -18,7 +18,7 @@ async fn overload_gets_503_soon_and_probes_answer() {
         .set("http.max_in_flight", 4)
         .set("http.max_waiting", 4)
         .set("http.max_wait", "300ms");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
     let mut busy = JoinSet::new();
     for _ in 0..4 {
@@ -58,7 +58,7 @@ async fn refusal_costs_no_more_than_an_answer() {
         .set("http.max_in_flight", 1)
         .set("http.max_waiting", 0)
         .set("http.request_timeout", "5m");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
     let press = async |status: u16| {
         let mut client = Http1::connect(address).await.unwrap();
@@ -102,7 +102,7 @@ async fn goodput_holds_at_three_times_the_capacity() {
         .set("http.max_in_flight", PLACES)
         .set("http.max_waiting", PLACES)
         .set("http.max_wait", "100ms");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
     // Interleaved, so that noise affects both alike.
     let (mut calm, mut crowded) = (Vec::new(), Vec::new());
@@ -168,7 +168,7 @@ async fn slow_senders_do_not_block_other_requests() {
         .set("http.max_waiting", 8)
         .set("http.max_wait", "300ms")
         .set("http.request_timeout", "5m");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
     let head = format!(
         "POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: {}\r\n\r\nx",
@@ -176,9 +176,7 @@ async fn slow_senders_do_not_block_other_requests() {
     );
     let mut slow = Vec::new();
     for _ in 0..DRIBBLING {
-        let mut client = Conversation::open(address).await.unwrap();
-        client.write(&head).await.unwrap();
-        slow.push(client);
+        slow.push(Conversation::begin(address, &head).await.unwrap());
     }
     let mut slowest = Duration::ZERO;
     for _ in 0..ROUNDS {
