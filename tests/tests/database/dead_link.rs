@@ -34,7 +34,7 @@ impl Link {
             .set("database.acquire_timeout", "1s")
             .set("http.request_timeout", "2s")
             .set("health.period", "500ms");
-        let service = launch.start().await.unwrap().ready().await;
+        let service = launch.ready().await;
         for task in ["announcer", "follower"] {
             pause(&service, task).await;
         }

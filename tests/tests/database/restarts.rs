@@ -15,7 +15,7 @@ const RECOVERY: Duration = Duration::from_secs(2);
 async fn server_restart_costs_only_503_for_two_seconds() {
     let mut postgres = Postgres::options().durable().start().await.unwrap();
     let launch = on_postgres(&postgres.url("postgres")).set("monitor.max_targets", 1_000_000);
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
     let id = add(address, "http://first/").await;
     let path = format!("/v1/targets/{id}");

@@ -37,36 +37,34 @@ async fn start_waits_for_the_database_and_logs_it() {
 }
 
 #[tokio::test]
-async fn start_configured_not_to_wait_fails_at_once() {
-    let mut postgres = Postgres::start().await.unwrap();
-    postgres.stop(Stop::Fast).await.unwrap();
-    let launch = on_postgres(&postgres.url("postgres")).set("database.on_start", "fail");
-    let exit = launch.start().await.unwrap().exit().await;
-    at_once(&exit, &["database.url", "127.0.0.1", "refused"]);
-}
-
-#[tokio::test]
 async fn refusing_server_ends_the_start_without_a_password() {
     let server = Postgres::options().password("right-3f1c").start();
     let postgres = server.await.unwrap();
     let right = postgres.url("nowhere");
     let wrong = postgres.url("postgres").replace("right-3f1c", "wrong-9a7e");
     let user = wrong.replace("postgres:wrong", "nobody:wrong");
-    for (url, names) in [
+    let gone = "postgres://postgres:right-3f1c@127.0.0.1:1/postgres".to_owned();
+    let both = ["wait", "fail"].as_slice();
+    for (url, names, on_start) in [
+        // The default is to wait for a server that does not listen.
+        (&gone, ["database.url", "127.0.0.1", "refused"], &both[1..]),
         (
             &right,
             ["postgres:[redacted]@127.0.0.1", "/nowhere", "not exist"],
+            both,
         ),
         (
             &wrong,
             ["postgres:[redacted]@127.0.0.1", "/postgres", "password"],
+            both,
         ),
         (
             &user,
             ["nobody:[redacted]@127.0.0.1", "/postgres", "password"],
+            both,
         ),
     ] {
-        for on_start in ["wait", "fail"] {
+        for on_start in on_start {
             let launch = on_postgres(url).set("database.on_start", on_start);
             let exit = launch.start().await.unwrap().exit().await;
             at_once(&exit, &names);
@@ -77,21 +75,6 @@ async fn refusing_server_ends_the_start_without_a_password() {
             );
         }
     }
-}
-
-#[tokio::test]
-async fn start_without_migrations_creates_no_file() {
-    let directory = tempfile::tempdir().unwrap();
-    let launch = on_sqlite().directory(directory.path());
-    let launch = launch.set("database.migrate_on_start", false);
-    let exit = launch.clone().start().await.unwrap().exit().await;
-    exit.failed(&["no database sqlite:data/service.db", "svc-monitor migrate"]);
-    assert!(!directory.path().join("data").exists());
-
-    let migrated = launch.clone().arg("migrate").run().await.unwrap();
-    assert_eq!(migrated.code, Some(0), "{migrated:?}");
-    let service = launch.start().await.unwrap().ready().await;
-    assert_eq!(service.stop().await.code, Some(0));
 }
 
 #[tokio::test]
