@@ -156,20 +156,6 @@ async fn pool_recovers_from_a_link_lost_during_statements() {
 }
 
 #[tokio::test]
-async fn cut_connections_are_replaced() {
-    let link = Link::new().await;
-    for _ in 0..5 {
-        link.proxy.cut();
-        let answers = at_once(link.address, CONNECTIONS, "/v1/targets").await;
-        for (answer, took) in answers {
-            assert!([200, 503].contains(&answer.status), "{answer}");
-            assert!(took < ACQUIRE + SLACK, "took {took:?}");
-        }
-        link.works().await;
-    }
-}
-
-#[tokio::test]
 async fn stop_does_not_wait_for_a_dead_link() {
     for busy in [false, true] {
         let link = Link::new().await;

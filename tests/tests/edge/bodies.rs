@@ -134,18 +134,6 @@ async fn malformed_chunks_close_the_connection() {
 }
 
 #[tokio::test]
-async fn operator_gets_408_for_a_late_body() {
-    let service = faulty().ready().await;
-    let mut client = Conversation::open(service.operator().await).await.unwrap();
-    let head = "PUT /api/log-filter HTTP/1.1\r\nhost: localhost\r\n\
-         content-type: application/json\r\ncontent-length: 100\r\n\r\n{";
-    client.write(head).await.unwrap();
-    let answer = client.answer().await.unwrap();
-    assert_eq!(answer.status, 408, "{answer}");
-    client.closed().await.unwrap();
-}
-
-#[tokio::test]
 async fn late_body_gets_408_at_the_request_timeout() {
     let launch = faulty()
         .set("http.request_timeout", "600ms")
@@ -153,6 +141,9 @@ async fn late_body_gets_408_at_the_request_timeout() {
     let service = launch.set("http.max_wait", "100ms").ready().await;
     let address = service.http().await;
     let before = Before::of(&service);
+    let head = "PUT /api/log-filter HTTP/1.1\r\nhost: localhost\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let operators = Conversation::begin(service.operator().await, head).await;
     for path in ["/upload", "/raw"] {
         let mut client = Conversation::open(address).await.unwrap();
         let began = Instant::now();
@@ -168,5 +159,9 @@ async fn late_body_gets_408_at_the_request_timeout() {
         );
         client.closed().await.unwrap();
     }
+    let mut operators = operators.unwrap();
+    let answer = operators.answer().await.unwrap();
+    assert_eq!(answer.status, 408, "{answer}");
+    operators.closed().await.unwrap();
     assert_unaffected(&service, before).await;
 }

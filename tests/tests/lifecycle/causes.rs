@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use harness::http::{self, Request};
 use harness::service::Signal;
 
 use crate::{clean, faulty, get, in_handler, running};
@@ -26,20 +25,6 @@ async fn idle_service_exits_within_a_second_of_a_signal() {
         assert!(exit.took < Duration::from_secs(1), "took {:?}", exit.took);
         assert_eq!(exit.event("draining").unwrap().field("signal"), name);
     }
-}
-
-#[tokio::test]
-async fn operator_stops_the_service() {
-    let service = running(faulty()).await;
-    let order = Request::post("/api/stop");
-
-    let answer = http::send(service.operator().await, order).await.unwrap();
-
-    assert_eq!(answer.status, 202, "{answer}");
-    let exit = service.exit().await;
-    clean(&exit);
-    let cause = exit.event("draining").unwrap().field("cause").to_string();
-    assert!(cause.contains("operator"), "{exit}");
 }
 
 #[tokio::test]

@@ -155,5 +155,7 @@ async fn service_stops_without_descriptors() {
     let exit = service.exit().await;
     assert_eq!(exit.code, Some(0), "{exit}");
     assert!(began.elapsed() < AT_ONCE, "{exit}");
+    let cause = exit.event("draining").unwrap().field("cause").to_string();
+    assert!(cause.contains("operator"), "{exit}");
     next.closed().await.unwrap();
 }

@@ -72,6 +72,7 @@ async fn drain_refuses_new_connections() {
     })
     .await;
     assert!(!request.is_finished(), "the request was in flight");
+    service.signal(Signal::HUP);
     // The operator's listener still answers.
     let livez = http::get(operator, "/livez").await.unwrap();
     let readyz = http::get(operator, "/readyz").await.unwrap();

@@ -1,7 +1,6 @@
 //! Requests and other causes that race a stop.
 
-use harness::eventually;
-use harness::http::{Conversation, Failure, Kind, Request, get, send};
+use harness::http::{Failure, Kind, Request, get, send};
 use harness::service::{Exit, Signal};
 use tokio::task::JoinSet;
 
@@ -66,54 +65,6 @@ async fn requests_that_race_the_signal_are_answered() {
     assert_eq!(exit.code, Some(0), "{exit}");
     assert_eq!(count(&exit, |event| event == "slow begun"), answered);
     assert_eq!(count(&exit, |event| event == "request"), answered);
-}
-
-#[tokio::test]
-async fn no_request_is_lost_during_the_delay() {
-    const CLIENTS: usize = 50;
-    let launch = faulty()
-        .set("shutdown.delay", "5s")
-        .set("shutdown.drain", "10s");
-    let service = running(launch).await;
-    let address = service.http().await;
-    let mut clients = JoinSet::new();
-    for _ in 0..CLIENTS {
-        clients.spawn(async move {
-            // A well-behaved client: it keeps its connection until the service closes it, then
-            // opens a new one, and stops when `/readyz` fails.
-            let mut answered = 0;
-            let mut wire: Option<Conversation> = None;
-            loop {
-                let mut used = match wire.take() {
-                    Some(wire) => wire,
-                    None => Conversation::open(address).await?,
-                };
-                used.write("GET /readyz HTTP/1.1\r\nhost: here\r\n\r\n")
-                    .await?;
-                let answer = used.answer().await?;
-                answered += 1;
-                if answer.header("connection") != Some("close") {
-                    wire = Some(used);
-                }
-                if answer.status == 503 {
-                    return Ok::<_, Failure>(answered);
-                }
-            }
-        });
-    }
-    eventually("traffic", async || {
-        let answer = get(address, "/readyz").await.unwrap();
-        (answer.status == 200).then_some(())
-    })
-    .await;
-
-    service.signal(Signal::TERM);
-
-    for result in clients.join_all().await {
-        result.unwrap();
-    }
-    let exit = service.exit().await;
-    assert_eq!(exit.code, Some(0), "{exit}");
 }
 
 fn count(exit: &Exit, fits: impl Fn(&str) -> bool) -> usize {

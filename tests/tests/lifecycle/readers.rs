@@ -132,49 +132,33 @@ const UNCHANGED: f64 = 0.5;
 /// The maximum relative cost of a request, which does not depend on other processes.
 const COST: f64 = 1.2;
 
-/// The number of requests in some time, and the CPU time for them.
-#[derive(Debug, Clone, Copy, Default)]
+/// The requests of some turns, and the CPU seconds for them.
+#[derive(Debug, Default)]
 struct Done {
-    answers: usize,
-    work: Duration,
+    answers: f64,
+    work: f64,
 }
 
 impl Done {
-    fn of(turns: &[Self]) -> Self {
-        turns.iter().fold(Self::default(), |all, turn| Self {
-            answers: all.answers + turn.answers,
-            work: all.work + turn.work,
-        })
+    /// Adds a turn of this time under full load.
+    async fn press(&mut self, service: &Service, time: Duration) {
+        let before = service.cpu_time();
+        let (address, end) = (service.http().await, Instant::now() + time);
+        let clients = (0..CLIENTS).map(|_| async move {
+            let mut client = Http1::connect(address).await.unwrap();
+            let mut answers = 0.0;
+            while Instant::now() < end {
+                let answer = client.get("/slow?ms=0").await.unwrap();
+                assert_eq!(answer.status, 200, "{answer}");
+                answers += 1.0;
+            }
+            answers
+        });
+        let clients: JoinSet<f64> = clients.collect();
+        self.answers += clients.join_all().await.into_iter().sum::<f64>();
+        let work = service.cpu_time().saturating_sub(before);
+        self.work += work.as_secs_f64();
     }
-
-    #[expect(clippy::cast_precision_loss)]
-    fn answers(self) -> f64 {
-        self.answers as f64
-    }
-
-    fn cost(self) -> f64 {
-        self.work.as_secs_f64() / self.answers()
-    }
-}
-
-/// Measures the service under full load for this time.
-async fn press(service: &Service, time: Duration) -> Done {
-    let before = service.cpu_time();
-    let (address, end) = (service.http().await, Instant::now() + time);
-    let clients = (0..CLIENTS).map(|_| async move {
-        let mut client = Http1::connect(address).await.unwrap();
-        let mut answers = 0;
-        while Instant::now() < end {
-            let answer = client.get("/slow?ms=0").await.unwrap();
-            assert_eq!(answer.status, 200, "{answer}");
-            answers += 1;
-        }
-        answers
-    });
-    let clients: JoinSet<_> = clients.collect();
-    let answers = clients.join_all().await.into_iter().sum();
-    let work = service.cpu_time().saturating_sub(before);
-    Done { answers, work }
 }
 
 /// Suspends the reader repeatedly. The service must keep working, and report the exact number of
@@ -184,18 +168,19 @@ async fn stalled_log_reader_changes_no_result() {
     const LONG: Duration = Duration::from_secs(5);
     let service = running(faulty().by_way_of("bash", ["-c", READER])).await;
     let reader = Reader::of(&service);
-    press(&service, Duration::from_secs(1)).await;
-    let (mut read, mut unread) = (Vec::new(), Vec::new());
+    Done::default()
+        .press(&service, Duration::from_secs(1))
+        .await;
+    let (mut read, mut unread) = (Done::default(), Done::default());
     for _ in 0..4 {
-        read.push(press(&service, LONG).await);
+        read.press(&service, LONG).await;
         reader.signal(Signal::STOP);
-        unread.push(press(&service, LONG).await);
+        unread.press(&service, LONG).await;
         reader.signal(Signal::CONT);
         wait_for_log_lines(&service).await;
     }
-    let (all_read, all_unread) = (Done::of(&read), Done::of(&unread));
-    let ratio = all_unread.answers() / all_read.answers();
-    let cost = all_unread.cost() / all_read.cost();
+    let ratio = unread.answers / read.answers;
+    let cost = (unread.work / unread.answers) / (read.work / read.answers);
     println!("{ratio:.2} of the throughput with a reader, at {cost:.2} of the cost");
 
     let counted = service.metric("log_lines_lost_total").await;

@@ -76,25 +76,6 @@ async fn sighup_names_settings_that_need_a_restart() {
     }
 }
 
-#[tokio::test]
-async fn sighup_during_start_and_stop_is_harmless() {
-    let launch = faulty().set("faults.task", "slow_start");
-    let service = launch.start().await.unwrap();
-    service.event("starting slowly").await;
-    service.signal(Signal::HUP);
-    let answer = service.ask("/livez").await;
-    assert_eq!(answer.status, 200, "{answer}");
-    assert_eq!(service.stop().await.code, Some(0));
-
-    let service = running(faulty()).await;
-    let request = crate::in_handler(&service, "/slow?ms=1500").await;
-    service.signal(Signal::TERM);
-    service.event("draining").await;
-    service.signal(Signal::HUP);
-    assert_eq!(request.await.unwrap().unwrap().status, 200);
-    clean(&service.exit().await);
-}
-
 /// Sets a temporary log filter.
 async fn put(service: &Service, wish: &Value) -> Answer {
     let request = Request::put("/api/log-filter").json(wish);

@@ -97,6 +97,7 @@ async fn start_can_be_watched_and_ended_by_a_signal() {
             .directory(directory.path());
         let service = launch.start().await.unwrap();
         service.event("starting slowly").await;
+        service.signal(Signal::HUP);
         for (path, status) in [("/livez", 200), ("/readyz", 503), ("/startupz", 503)] {
             let answer = service.ask(path).await;
             assert_eq!(answer.status, status, "{path}: {answer}");
