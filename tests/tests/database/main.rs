@@ -8,7 +8,6 @@ mod disk;
 mod exhaustion;
 mod idempotency;
 mod replicas;
-mod restarts;
 mod starts;
 
 use std::hash::{BuildHasher, RandomState};
