@@ -4,7 +4,7 @@ use std::iter;
 use std::time::Duration;
 
 use harness::eventually;
-use harness::http::{self, Conversation, Http2, Kind};
+use harness::http::{Conversation, Http2, Kind};
 use harness::service::Service;
 
 use crate::{Before, assert_unaffected, faulty};
@@ -44,12 +44,10 @@ async fn running() -> Service {
 /// Sends these pieces without reading a response, and returns whether the service closed the
 /// connection.
 async fn flood(service: &Service, pieces: impl Iterator<Item = Vec<u8>>) -> bool {
-    let mut client = Conversation::open(service.http().await).await.unwrap();
+    let begin = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    let client = Conversation::begin(service.http().await, begin).await;
+    let mut client = client.unwrap();
     client.within(Duration::from_secs(10));
-    client
-        .write([PREFACE, &frame(SETTINGS, 0, 0, &[])].concat())
-        .await
-        .unwrap();
     for piece in pieces {
         if let Err(failure) = client.write(piece).await {
             assert_ne!(failure.kind, Kind::Late, "{failure}");
@@ -63,13 +61,7 @@ async fn flood(service: &Service, pieces: impl Iterator<Item = Vec<u8>>) -> bool
 async fn survived(service: &Service, before: Before) {
     let other = Http2::connect(service.http().await).await.unwrap();
     assert_eq!(other.get("/slow?ms=0").await.unwrap().status, 200);
-    assert_eq!(
-        http::get(service.operator().await, "/livez")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(service.ask("/livez").await.status, 200);
     assert_unaffected(service, before).await;
 }
 
@@ -118,19 +110,14 @@ async fn floods_close_their_connection_and_cost_bounded_work() {
 async fn endless_empty_data_frames_end_the_connection() {
     let service = running().await;
     let before = Before::of(&service);
-    let mut client = Conversation::open(service.http().await).await.unwrap();
-    client.within(Duration::from_secs(10));
     let open = frame(HEADERS, END_HEADERS, 1, POST);
     let begin = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &open].concat();
-    client.write(begin).await.unwrap();
+    let client = Conversation::begin(service.http().await, begin).await;
+    let mut client = client.unwrap();
+    client.within(Duration::from_secs(10));
     eventually("a handler that reads", async || {
-        let metrics = service.ask("/metrics").await;
-        let reads = "http_server_active_requests 1";
-        metrics
-            .text()
-            .lines()
-            .any(|line| line == reads)
-            .then_some(())
+        let active = service.metric("http_server_active_requests").await;
+        (active > 0.5).then_some(())
     })
     .await;
     let nothing = frame(DATA, 0, 1, &[]).repeat(1000);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use harness::crowd::make_room;
 use harness::http::{self, Conversation, Http1, Request};
+use harness::log::Event;
 use tokio::task::JoinSet;
 
 use crate::faulty;
@@ -24,7 +25,12 @@ async fn overload_gets_503_soon_and_probes_answer() {
     for _ in 0..4 {
         busy.spawn(async move { http::get(address, "/slow?ms=3000").await.unwrap().status });
     }
-    service.wait_for("four in their handlers", of_four()).await;
+    let mut begun = 0;
+    let are_four = move |event: &Event| {
+        begun += usize::from(event.message == "slow begun");
+        begun == 4
+    };
+    service.wait_for("four in their handlers", are_four).await;
 
     let began = Instant::now();
     let asked = (0..20).map(|_| http::get(address, "/slow?ms=0"));
@@ -72,23 +78,12 @@ async fn refusal_costs_no_more_than_an_answer() {
     // Warm up.
     press(200).await;
     let answered = press(200).await;
-    let mut busy = Conversation::open(address).await.unwrap();
-    busy.write("GET /never HTTP/1.1\r\nhost: here\r\n\r\n")
-        .await
-        .unwrap();
+    let never = "GET /never HTTP/1.1\r\nhost: here\r\n\r\n";
+    let _busy = Conversation::begin(address, never).await.unwrap();
     service.event("never begun").await;
     let refused = press(503).await;
     println!("{REQUESTS} answers took {answered:?}, as many refusals {refused:?}");
     assert!(refused <= answered, "{refused:?}, {answered:?}");
-}
-
-/// Whether four handlers have begun.
-fn of_four() -> impl FnMut(&harness::log::Event) -> bool {
-    let mut begun = 0;
-    move |event| {
-        begun += usize::from(event.message == "slow begun");
-        begun == 4
-    }
 }
 
 /// The time that a handler takes.

@@ -30,14 +30,13 @@ async fn request_in_flight_is_answered_before_the_exit() {
 }
 
 #[tokio::test]
-async fn delay_serves_with_connection_close() {
-    let launch = faulty()
-        .set("shutdown.delay", "5s")
-        .set("shutdown.drain", "5s");
-    let service = running(launch).await;
+async fn delay_serves_and_drain_refuses_new_connections() {
+    let service = running(faulty().set("shutdown.delay", "5s")).await;
     let mut kept = Http1::connect(service.http().await).await.unwrap();
     let before = kept.get("/livez").await.unwrap();
     assert_eq!(before.header("connection"), None, "{before}");
+    let (http, operator) = (service.http().await, service.operator().await);
+    let request = in_handler(&service, "/slow?ms=12000").await;
 
     service.signal(Signal::TERM);
     service.event("draining").await;
@@ -52,19 +51,6 @@ async fn delay_serves_with_connection_close() {
     assert_eq!((new.status, new.text()), (200, "done"), "{new}");
     let again = kept.get("/slow?ms=0").await.unwrap();
     assert_eq!(again.header("connection"), Some("close"), "{again}");
-    clean(&service.exit().await);
-}
-
-#[tokio::test]
-async fn drain_refuses_new_connections() {
-    let launch = faulty()
-        .set("shutdown.delay", "1s")
-        .set("shutdown.drain", "10s");
-    let service = running(launch).await;
-    let (http, operator) = (service.http().await, service.operator().await);
-    let request = in_handler(&service, "/slow?ms=6000").await;
-
-    service.signal(Signal::TERM);
 
     eventually("a refusal", async || {
         let failure = http::get(http, "/livez").await.err()?;

@@ -230,16 +230,11 @@ async fn replicas(postgres: &Postgres) -> Vec<Service> {
     for _ in 0..3 {
         replicas.push(launch.clone().start().await.unwrap());
     }
-    let ready = replicas.into_iter().map(Service::ready);
-    one_by_one(ready).await
-}
-
-async fn one_by_one<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut outputs = Vec::new();
-    for one in all {
-        outputs.push(one.await);
+    let mut ready = Vec::new();
+    for replica in replicas {
+        ready.push(replica.ready().await);
     }
-    outputs
+    ready
 }
 
 /// Waits until each target was checked this many times since then.
@@ -271,7 +266,8 @@ async fn replicas_run_each_check_once() {
     let often = "UPDATE targets SET interval_seconds = 1, timeout_seconds = 5, enabled = true";
     postgres.query("postgres", often).await.unwrap();
     wait_for_checks(&postgres, "0", 4).await;
-    for exit in one_by_one(running.into_iter().map(Service::stop)).await {
+    for replica in running {
+        let exit = replica.stop().await;
         assert_eq!(exit.code, Some(0), "{exit}");
     }
 
@@ -306,7 +302,8 @@ async fn replicas_run_each_check_once() {
     let now = "(SELECT max(leased_until) FROM schedule)";
     let now = postgres.query("postgres", now).await.unwrap();
     wait_for_checks(&postgres, &now, 2).await;
-    for exit in one_by_one(running.into_iter().map(Service::stop)).await {
+    for replica in running {
+        let exit = replica.stop().await;
         assert_eq!(exit.code, Some(0), "{exit}");
     }
     // Checks that the killed replica had in flight or not stored were requested once more.

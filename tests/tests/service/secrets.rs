@@ -239,29 +239,16 @@ async fn client_data_is_not_logged() {
 
 /// An HTTP/2 request for an invalid path, with a secret query.
 fn invalid_path_request() -> Vec<u8> {
-    const SETTINGS: u8 = 4;
-    const HEADERS: u8 = 1;
-    /// `END_HEADERS` and `END_STREAM`.
-    const ALL: u8 = 4 | 1;
-    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
-        let length = u8::try_from(payload.len()).unwrap();
-        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
-    };
-    let path = format!("/v1/targets?token={CANARY} {CANARY}");
-    let length = u8::try_from(path.len()).unwrap();
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
+    let path = format!("/v1/targets?token={CANARY} {CANARY}").into_bytes();
     // The HPACK encoding of `:method GET`, `:scheme http`, `:authority here`, and `:path`.
-    let head = [
-        b"\x82\x86\x41\x04here\x44" as &[_],
-        &[length],
-        path.as_bytes(),
-    ]
-    .concat();
-    [
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        frame(SETTINGS, 0, 0, &[]),
-        frame(HEADERS, ALL, 1, &head),
-    ]
-    .concat()
+    let fields = b"\x82\x86\x41\x04here\x44".to_vec();
+    let fields = [fields, vec![length(&path)], path].concat();
+    // The head of stream 1, which is also its end.
+    let headers = vec![0, 0, length(&fields), 1, 4 | 1, 0, 0, 0, 1];
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    [preface, SETTINGS.to_vec(), headers, fields].concat()
 }
 
 #[tokio::test]
@@ -272,9 +259,8 @@ async fn library_errors_do_not_log_client_data() {
         let launch = monitor().set("log.filter", filter).set("http.http2", true);
         let running = launch.ready().await;
         let address = running.http().await;
-        let mut client = Conversation::open(address).await.unwrap();
-        client.write(invalid_path_request()).await.unwrap();
-        client.until(RESET).await.unwrap();
+        let client = Conversation::begin(address, invalid_path_request()).await;
+        client.unwrap().until(RESET).await.unwrap();
 
         let exit = running.stop().await;
 
