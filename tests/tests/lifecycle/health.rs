@@ -61,6 +61,17 @@ async fn failing_required_check_makes_the_service_unready() {
             let is_reason = |event: &Event| event.to_string().contains("secret-7d1f");
             service.wait_for("the reason", is_reason).await;
         }
+        if check == "hangs" {
+            // The answer comes from memory.
+            let mut times = Vec::new();
+            for _ in 0..41 {
+                let began = Instant::now();
+                assert_eq!(service.ask("/readyz").await.status, 503);
+                times.push(began.elapsed());
+            }
+            times.sort_unstable();
+            assert!(times[20] < Duration::from_millis(50), "{times:?}");
+        }
         let exit = service.stop().await;
         assert!(exit.took < Duration::from_secs(10), "{check}: {exit}");
     }
@@ -82,20 +93,6 @@ async fn failing_optional_check_keeps_the_service_ready() {
         assert_eq!(service.ask("/readyz").await.status, 200, "{check}");
         assert_eq!(get(&service, "/readyz").await.status, 200, "{check}");
     }
-}
-
-#[tokio::test]
-async fn readyz_answers_from_memory_while_a_check_hangs() {
-    let service = running(checked("hangs", "required")).await;
-    unready(&service).await;
-    let mut times = Vec::new();
-    for _ in 0..41 {
-        let began = Instant::now();
-        assert_eq!(service.ask("/readyz").await.status, 503);
-        times.push(began.elapsed());
-    }
-    times.sort_unstable();
-    assert!(times[20] < Duration::from_millis(50), "{times:?}");
 }
 
 fn on_postgres(postgres: &Postgres, importance: &str) -> Launch {

@@ -51,8 +51,16 @@ async fn assert_printed(launch: Launch, lines: &[&str]) {
 
 #[tokio::test]
 async fn layers_win_in_the_order_of_the_contract() {
-    let printing = || hello().arg("config").arg("print");
-    let launch = printing()
+    // Flags work before and after the command.
+    let launch = hello()
+        .arg("--config")
+        .arg("low.toml")
+        .arg("--set")
+        .arg("shutdown.delay=1s")
+        .arg("config")
+        .arg("--config")
+        .arg("high.toml")
+        .arg("print")
         .file(
             "low.toml",
             "[database]\nmax_connections = 1\nacquire_timeout = \"1s\"\n",
@@ -62,24 +70,25 @@ async fn layers_win_in_the_order_of_the_contract() {
             "[database]\nmax_connections = 2\n\n[log]\nfilter = \"debug\"\n",
         )
         .file("filter.txt", "warn\n")
-        .arg("--config")
-        .arg("low.toml")
-        .arg("--config")
-        .arg("high.toml")
         .env("APP_CONFIG", "/not/read/when/there/are/flags.toml")
         .env("APP__LOG__FILTER_FILE", "filter.txt")
         .env("APP__HTTP__REQUEST_TIMEOUT", "7s")
+        .arg("--set")
+        .arg("http.request_timeout=9s")
         .set("http.request_timeout", "8s");
     let lines = [
         "acquire_timeout = \"1s\" # low.toml:3",
         "max_connections = 2 # high.toml:2",
         "filter = \"warn\" # APP__LOG__FILTER_FILE (filter.txt)",
         "request_timeout = \"8s\" # --set",
+        "delay = \"1s\" # --set",
         "migrate_on_start = true # default",
     ];
     assert_printed(launch, &lines).await;
 
-    let launch = printing()
+    let launch = hello()
+        .arg("config")
+        .arg("print")
         .file("one.toml", "log.filter = \"warn\"\nlog.format = \"json\"\n")
         .file("two.toml", "log.filter = \"error\"\n")
         .env("APP_CONFIG", "one.toml:two.toml");
@@ -130,36 +139,6 @@ async fn config_check_reports_all_problems_at_once() {
 
     let fine = hello().arg("config").arg("check").run().await.unwrap();
     assert_eq!((fine.code, fine.stderr.as_str()), (Some(0), ""));
-}
-
-#[tokio::test]
-async fn flags_work_before_and_after_the_command() {
-    let mut launch = hello()
-        .file("a.toml", "[log]\nformat = \"json\"\nfilter = \"warn\"\n")
-        .file("b.toml", "log.filter = \"error\"\n");
-    for argument in [
-        ["--config", "a.toml"].as_slice(),
-        &["--set", "http.request_timeout=7s", "config"],
-        &["--config", "b.toml", "--set", "shutdown.delay=1s", "print"],
-        &[
-            "--set",
-            "http.body_limit=2MiB",
-            "--set",
-            "http.request_timeout=8s",
-        ],
-    ]
-    .concat()
-    {
-        launch = launch.arg(argument);
-    }
-    let lines = [
-        "format = \"json\" # a.toml:2",
-        "filter = \"error\" # b.toml:1",
-        "delay = \"1s\" # --set",
-        "body_limit = \"2MiB\" # --set",
-        "request_timeout = \"8s\" # --set",
-    ];
-    assert_printed(launch, &lines).await;
 }
 
 #[tokio::test]
