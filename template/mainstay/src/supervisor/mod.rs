@@ -22,11 +22,10 @@ mod status;
 mod task;
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{SetOnce, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 pub use builder::{Builder, Handle};
 pub use context::{Context, Outcome};
 pub use periodic::Periodic;
+pub use policy::Restart;
 #[cfg(feature = "cron")]
 pub use schedule::{Schedule, ScheduleError};
 pub use status::{State, Status};
@@ -42,28 +42,29 @@ pub use task::Order;
 use one_shot::OneShots;
 use periodic::Due;
 use policy::Policy;
-use task::{Factory, Stop, Task};
+use task::{Factory, Task};
 
 /// Runs the tasks of a process. All clones are the same.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Supervisor(Arc<Inner>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Inner {
     tasks: Mutex<Tasks>,
     one_shots: OneShots,
     /// Cancelled when the stop begins.
     closing: CancellationToken,
-    gave_up: watch::Sender<Option<Arc<str>>>,
+    /// The first critical task that was given up.
+    gave_up: Arc<SetOnce<Arc<str>>>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Tasks {
     names: HashSet<Arc<str>>,
     /// In the order of their registration.
     all: Vec<Arc<Task>>,
     /// What the stop waits for, in the same order. The stop takes them.
-    lives: Vec<JoinHandle<Stop>>,
+    lives: Vec<JoinHandle<bool>>,
 }
 
 /// Why a task was not started, or an order not carried out.
@@ -143,7 +144,7 @@ impl Supervisor {
 
     /// Completes with the name of a critical task that was given up.
     pub(crate) async fn gave_up(&self) -> Arc<str> {
-        value_of(&self.0.gave_up).await
+        self.0.gave_up.wait().await.clone()
     }
 
     /// Gives a task an order of the operator. It is carried out soon.
@@ -178,8 +179,8 @@ impl Supervisor {
         };
         let mut left = Vec::new();
         for (task, life) in tasks.iter().zip(lives).rev() {
-            task.stop_by(deadline);
-            if let Ok(Stop::Aborted) = life.await {
+            _ = task.stop.set(deadline);
+            if let Ok(false) = life.await {
                 tracing::warn!(task = &*task.name, "task aborted");
                 left.push(task.name.to_string());
             }
@@ -201,21 +202,24 @@ impl Supervisor {
             return Err(SpawnError::NameTaken(name));
         }
         let (orders, received) = mpsc::channel(4);
+        let status = Status {
+            name: Arc::clone(&name),
+            critical: policy.critical,
+            ..Status::default()
+        };
         let task = Arc::new(Task {
-            status: Status::new(Arc::clone(&name), policy.critical).into(),
+            status: status.into(),
             name,
             policy,
-            factory,
             orders,
             closing: self.0.closing.clone(),
-            stop: watch::Sender::new(None),
-            start: watch::Sender::new(None),
-            gave_up: self.0.gave_up.clone(),
+            stop: SetOnce::new(),
+            start: SetOnce::new(),
+            gave_up: Arc::clone(&self.0.gave_up),
         });
-        let living = Arc::clone(&task);
         // The handle is kept, and awaited by `stop`.
         #[expect(clippy::disallowed_methods)]
-        let life = tokio::spawn(async move { living.live(received).await });
+        let life = tokio::spawn(Arc::clone(&task).live(factory, received));
         tasks.lives.push(life);
         tasks.all.push(Arc::clone(&task));
         Ok(task)
@@ -223,25 +227,6 @@ impl Supervisor {
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
         self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Completes with the value of a channel once it has one.
-async fn value_of<T: Clone>(sender: &watch::Sender<Option<T>>) -> T {
-    let mut receiver = sender.subscribe();
-    loop {
-        let value = receiver.borrow_and_update().clone();
-        if let Some(value) = value {
-            return value;
-        }
-        // It does not fail: the sender is open.
-        _ = receiver.changed().await;
-    }
-}
-
-impl fmt::Debug for Supervisor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.statuses()).finish()
     }
 }
 

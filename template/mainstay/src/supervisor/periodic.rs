@@ -61,12 +61,6 @@ impl Periodic {
         self
     }
 
-    /// How long a run may take to end once the stop has begun, before it is aborted. By default, 5 s.
-    pub fn stop_within(mut self, time: Duration) -> Self {
-        self.builder = self.builder.stop_within(time);
-        self
-    }
-
     /// Starts the task. `make` is called for each run.
     ///
     /// # Errors
