@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings;
+use crate::signals::Signal;
 use crate::telemetry::{self, message};
 
 /// The state of the process.
@@ -63,12 +64,7 @@ pub enum Phase {
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Delay => "delay",
-            Self::Drain => "drain",
-            Self::Tasks => "tasks",
-            Self::Close => "close",
-        })
+        self.serialize(f)
     }
 }
 
@@ -211,6 +207,8 @@ pub enum Exit {
     Failed,
     /// The named parts did not end by their deadline. The exit code is 3.
     Abandoned(Vec<String>),
+    /// A second signal ended the stop. The exit code is 128 and its number.
+    Killed(Signal),
 }
 
 impl Exit {
@@ -234,6 +232,7 @@ impl Exit {
             Self::Clean => 0,
             Self::Failed => 1,
             Self::Abandoned(_) => 3,
+            Self::Killed(signal) => 128 + *signal as u8,
         }
     }
 
@@ -243,6 +242,7 @@ impl Exit {
             Self::Clean => ("clean", None),
             Self::Failed => ("failed", None),
             Self::Abandoned(names) => ("abandoned", Some(names.join(", "))),
+            Self::Killed(_) => ("killed", None),
         };
         telemetry::insist(|| {
             tracing::info!(

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, interval_at, sleep, sleep_until, timeout_at};
 
-use super::{Component, Components, Process};
+use super::{Component, Parts, Process};
 use crate::Error;
 use crate::lifecycle::{Exit, Lifecycle, Phase, Shutdown, State};
 use crate::panics;
@@ -47,8 +47,11 @@ impl Cause {
 /// See [`Process::stop`].
 pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
     let (lifecycle, supervisor) = (&process.state.lifecycle, &process.state.supervisor);
-    let components = process.components.into_inner();
-    let Components { drained, closed } = components.unwrap_or_else(PoisonError::into_inner);
+    let parts = process.parts.into_inner();
+    let parts = parts.unwrap_or_else(PoisonError::into_inner);
+    let Parts {
+        drained, closed, ..
+    } = parts;
 
     // From now on, `/readyz` fails, and every HTTP/1 response carries `Connection: close`.
     let was_ready = lifecycle.state() == State::Ready;
@@ -67,8 +70,8 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
     };
 
     // Serve, new connections too, until load balancers notice. None knows a process that was never ready.
-    let has_delay = was_ready && !matches!(cause, Cause::Signal(Signal::Quit));
-    if has_delay && !drained.is_empty() {
+    let is_known = was_ready && !drained.is_empty();
+    if is_known && !matches!(cause, Cause::Signal(Signal::Quit)) {
         let wait = |deadline| sleep_until(deadline).map(|()| Vec::new());
         let pending = || all_pending(&drained);
         phases.run(Phase::Delay, pending, wait).await;
@@ -148,7 +151,7 @@ impl Phases {
                 }
                 signal = self.signals.next() => {
                     if self.is_signalled {
-                        exit_at_once(signal);
+                        exit_at_once(&Exit::Killed(signal));
                     }
                     self.is_signalled = true;
                     tracing::info!(%signal, "stopping already");
@@ -185,17 +188,10 @@ async fn stop_all(components: &[Box<dyn Component>], deadline: Instant) -> Vec<S
     join_all(stopped).await.concat()
 }
 
-fn exit_at_once(signal: Signal) -> ! {
-    telemetry::insist(|| {
-        tracing::warn!(
-            message = message::STOPPED,
-            outcome = "killed",
-            exit_code = signal.code(),
-            %signal
-        );
-    });
+fn exit_at_once(exit: &Exit) -> ! {
+    exit.log();
     telemetry::flush();
-    std::process::exit(signal.code())
+    std::process::exit(exit.code().into())
 }
 
 /// Exits if a stop makes no progress: a stalled runtime does not notice the deadlines of its phases. This runs on
@@ -206,8 +202,7 @@ pub(super) async fn force_exit_after_grace(mut lifecycle: watch::Receiver<State>
         return;
     }
     sleep(grace.saturating_sub(Duration::from_secs(1))).await;
-    let exit = Exit::after(vec!["a stop that made no progress".to_owned()]);
-    exit.log();
-    telemetry::flush();
-    std::process::exit(exit.code().into())
+    exit_at_once(&Exit::Abandoned(vec![
+        "a stop that made no progress".to_owned(),
+    ]));
 }
