@@ -139,13 +139,15 @@ impl Lifecycle {
 
     /// Begins the stop: the process is not ready any more.
     pub(crate) fn begin_stop(&self) {
-        self.set_phase(Phase::Delay, Instant::now());
+        self.begin_phase(Phase::Delay, Duration::ZERO);
         notify_systemd(NotifyState::Stopping);
     }
 
-    /// Begins a phase of the stop.
-    pub(crate) fn set_phase(&self, phase: Phase, until: Instant) {
+    /// Begins a phase of the stop, and returns its deadline.
+    pub(crate) fn begin_phase(&self, phase: Phase, budget: Duration) -> Instant {
+        let until = Instant::now() + budget;
         self.state.send_replace(State::Draining { phase, until });
+        until
     }
 
     /// Completes the stop.
@@ -212,15 +214,6 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// [`Clean`](Self::Clean), or [`Abandoned`](Self::Abandoned) if there are names.
-    pub(crate) fn after(abandoned: Vec<String>) -> Self {
-        if abandoned.is_empty() {
-            Self::Clean
-        } else {
-            Self::Abandoned(abandoned)
-        }
-    }
-
     pub(crate) fn clean_if(succeeded: bool) -> Self {
         if succeeded { Self::Clean } else { Self::Failed }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::context::{Outcome, run_of};
+use super::context::{self, Outcome};
 use super::policy::{Policy, Restart};
 use super::task::Task;
 use super::{Context, SpawnError, Supervisor};
@@ -70,8 +70,7 @@ impl Builder {
         M: Fn(Context) -> F + Send + Sync + 'static,
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let make = Arc::new(make);
-        let factory = Box::new(move |context| run_of(Arc::clone(&make), context));
+        let factory = context::factory(make);
         let task = self.supervisor.start(self.name, self.policy, factory)?;
         Ok(Handle(task))
     }

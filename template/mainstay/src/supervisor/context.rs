@@ -74,13 +74,19 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
 /// One run of a task.
 pub(super) type Run = BoxFuture<'static, Option<Failure>>;
 
-/// A run that calls `make` when it is first polled. A panic is a failure, also one in `make`.
-pub(super) fn run_of<M, F>(make: Arc<M>, context: Context) -> Run
+pub(super) type Factory = Arc<dyn Fn(Context) -> Run + Send + Sync>;
+
+/// Makes runs that call `make` when they are first polled. A panic is a failure, also one in `make`.
+pub(super) fn factory<M, F>(make: M) -> Factory
 where
     M: Fn(Context) -> F + Send + Sync + 'static,
     F: Future<Output: Outcome> + Send + 'static,
 {
-    let run = async move { make(context).await.into_failure() };
-    let ended = panics::caught(run).map(|ended| ended.unwrap_or_else(Some));
-    ended.boxed()
+    let make = Arc::new(make);
+    Arc::new(move |context| {
+        let make = Arc::clone(&make);
+        let run = async move { make(context).await.into_failure() };
+        let ended = panics::caught(run).map(|ended| ended.unwrap_or_else(Some));
+        ended.boxed()
+    })
 }

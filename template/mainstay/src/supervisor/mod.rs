@@ -39,18 +39,16 @@ pub use schedule::{Schedule, ScheduleError};
 pub use status::{State, Status};
 pub use task::Order;
 
+use context::Factory;
 use one_shot::OneShots;
 use periodic::Due;
 use policy::Policy;
-use task::{Factory, Task};
+use task::Task;
 
 /// Runs the tasks of a process. All clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Supervisor(Arc<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    tasks: Mutex<Tasks>,
+pub struct Supervisor {
+    tasks: Arc<Mutex<Tasks>>,
     one_shots: OneShots,
     /// Cancelled when the stop begins.
     closing: CancellationToken,
@@ -124,7 +122,7 @@ impl Supervisor {
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        self.0.one_shots.spawn(name, work, &self.0.closing)
+        self.one_shots.spawn(name, work, &self.closing)
     }
 
     /// The status of each task, in the order of their registration.
@@ -139,12 +137,12 @@ impl Supervisor {
         let tasks = self.tasks();
         let alive = tasks.all.iter().rev().filter(|task| task.is_alive());
         let names = alive.map(|task| task.name.to_string());
-        names.chain(self.0.one_shots.alive()).collect()
+        names.chain(self.one_shots.alive()).collect()
     }
 
     /// Completes with the name of a critical task that was given up.
     pub(crate) async fn gave_up(&self) -> Arc<str> {
-        self.0.gave_up.wait().await.clone()
+        self.gave_up.wait().await.clone()
     }
 
     /// Gives a task an order of the operator. It is carried out soon.
@@ -164,10 +162,10 @@ impl Supervisor {
 
     /// Stops all tasks within this time, and returns the names of those that were aborted.
     pub async fn stop(&self, within: Duration) -> Vec<String> {
-        self.0.closing.cancel();
+        self.closing.cancel();
         let deadline = Instant::now() + within;
         let (mut left, shots) =
-            tokio::join!(self.stop_tasks(deadline), self.0.one_shots.stop(deadline));
+            tokio::join!(self.stop_tasks(deadline), self.one_shots.stop(deadline));
         left.extend(shots);
         left
     }
@@ -195,7 +193,7 @@ impl Supervisor {
         factory: Factory,
     ) -> Result<Arc<Task>, SpawnError> {
         let mut tasks = self.tasks();
-        if self.0.closing.is_cancelled() {
+        if self.closing.is_cancelled() {
             return Err(SpawnError::Stopping(name));
         }
         if !tasks.names.insert(Arc::clone(&name)) {
@@ -212,10 +210,10 @@ impl Supervisor {
             name,
             policy,
             orders,
-            closing: self.0.closing.clone(),
+            closing: self.closing.clone(),
             stop: SetOnce::new(),
             start: SetOnce::new(),
-            gave_up: Arc::clone(&self.0.gave_up),
+            gave_up: Arc::clone(&self.gave_up),
         });
         // The handle is kept, and awaited by `stop`.
         #[expect(clippy::disallowed_methods)]
@@ -226,7 +224,7 @@ impl Supervisor {
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
-        self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

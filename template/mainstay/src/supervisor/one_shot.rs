@@ -13,7 +13,7 @@ use super::context::Outcome;
 use super::task::ABORT_TIMEOUT;
 use crate::panics;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct OneShots {
     running: TaskTracker,
     aborted: CancellationToken,

@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, Failure, Run};
+use super::context::{Context, Factory, Failure};
 use super::policy::{History, Policy, Restart};
 use super::status::{State, Status};
 
@@ -22,8 +22,6 @@ pub enum Order {
     /// Restarts the task at once, also if it backs off, is paused, or was given up.
     Restart,
 }
-
-pub(super) type Factory = Box<dyn Fn(Context) -> Run + Send + Sync>;
 
 /// A task, shared by the supervisor, its runs, and the loop that starts them: [`live`](Self::live).
 #[derive(Debug)]

@@ -106,10 +106,7 @@ async fn stop_aborts_and_names_one_shots_at_its_deadline() {
     let instances = Instances::default();
     for name in ["mail", "mail", "warm-up"] {
         let instance = instances.enter();
-        let work = async move {
-            let _instance = instance;
-            pending::<()>().await;
-        };
+        let work = pending::<()>().map(|()| drop(instance));
         supervisor.spawn(name, work).unwrap();
     }
     sleep(SECOND).await;

@@ -178,10 +178,7 @@ async fn dropping_a_handle_stops_no_task() {
     let instances = Instances::default();
     drop(supervisor.task("a").run(instances.of(idle)).unwrap());
     let instance = instances.enter();
-    let work = async move {
-        let _instance = instance;
-        pending::<()>().await;
-    };
+    let work = pending::<()>().map(|()| drop(instance));
     supervisor.spawn("work", work).unwrap();
     sleep(SECOND).await;
 

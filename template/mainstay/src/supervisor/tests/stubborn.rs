@@ -4,6 +4,15 @@ use std::sync::mpsc;
 
 use super::*;
 
+/// An error whose `Display` panics.
+struct PanickingError;
+
+impl std::fmt::Display for PanickingError {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("no message")
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn panic_anywhere_in_a_run_is_a_failure() {
     let supervisor = Supervisor::new();
