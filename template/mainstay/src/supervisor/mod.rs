@@ -164,10 +164,9 @@ impl Supervisor {
     pub async fn stop(&self, within: Duration) -> Vec<String> {
         self.closing.cancel();
         let deadline = Instant::now() + within;
-        let (mut left, shots) =
-            tokio::join!(self.stop_tasks(deadline), self.one_shots.stop(deadline));
-        left.extend(shots);
-        left
+        let tasks = self.stop_tasks(deadline);
+        let (tasks, one_shots) = tokio::join!(tasks, self.one_shots.stop(deadline));
+        [tasks, one_shots].concat()
     }
 
     async fn stop_tasks(&self, deadline: Instant) -> Vec<String> {

@@ -43,13 +43,14 @@ impl OneShots {
             *count = count.saturating_add_signed(change);
         };
         count(1);
-        // Not `async` blocks, which hold what they await twice.
+        // Boxed, since an `async fn` such as `run_until_cancelled_owned` holds what it awaits twice.
         let work = panics::caught(work.map(Outcome::into_failure)).map(move |ended| {
             if let Some(failure) = ended.unwrap_or_else(Some) {
                 tracing::warn!(task = name, error = failure, "task failed");
             }
             count(-1);
         });
+        let work = work.boxed();
         let aborted = self.aborted.clone();
         self.running.spawn(aborted.run_until_cancelled_owned(work));
         Ok(())
