@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings;
+use crate::signals::Signal;
 use crate::telemetry::{self, message};
 
 /// The state of the process.
@@ -63,12 +64,7 @@ pub enum Phase {
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Delay => "delay",
-            Self::Drain => "drain",
-            Self::Tasks => "tasks",
-            Self::Close => "close",
-        })
+        self.serialize(f)
     }
 }
 
@@ -143,13 +139,15 @@ impl Lifecycle {
 
     /// Begins the stop: the process is not ready any more.
     pub(crate) fn begin_stop(&self) {
-        self.set_phase(Phase::Delay, Instant::now());
+        self.begin_phase(Phase::Delay, Duration::ZERO);
         notify_systemd(NotifyState::Stopping);
     }
 
-    /// Begins a phase of the stop.
-    pub(crate) fn set_phase(&self, phase: Phase, until: Instant) {
+    /// Begins a phase of the stop, and returns its deadline.
+    pub(crate) fn begin_phase(&self, phase: Phase, budget: Duration) -> Instant {
+        let until = Instant::now() + budget;
         self.state.send_replace(State::Draining { phase, until });
+        until
     }
 
     /// Completes the stop.
@@ -211,18 +209,11 @@ pub enum Exit {
     Failed,
     /// The named parts did not end by their deadline. The exit code is 3.
     Abandoned(Vec<String>),
+    /// A second signal ended the stop. The exit code is 128 and its number.
+    Killed(Signal),
 }
 
 impl Exit {
-    /// [`Clean`](Self::Clean), or [`Abandoned`](Self::Abandoned) if there are names.
-    pub(crate) fn after(abandoned: Vec<String>) -> Self {
-        if abandoned.is_empty() {
-            Self::Clean
-        } else {
-            Self::Abandoned(abandoned)
-        }
-    }
-
     pub(crate) fn clean_if(succeeded: bool) -> Self {
         if succeeded { Self::Clean } else { Self::Failed }
     }
@@ -234,6 +225,7 @@ impl Exit {
             Self::Clean => 0,
             Self::Failed => 1,
             Self::Abandoned(_) => 3,
+            Self::Killed(signal) => 128 + *signal as u8,
         }
     }
 
@@ -243,6 +235,7 @@ impl Exit {
             Self::Clean => ("clean", None),
             Self::Failed => ("failed", None),
             Self::Abandoned(names) => ("abandoned", Some(names.join(", "))),
+            Self::Killed(_) => ("killed", None),
         };
         telemetry::insist(|| {
             tracing::info!(

@@ -93,13 +93,8 @@ impl<S: Section + AsRef<Settings>> Service<S> {
             Command::Healthcheck { probe } => {
                 let settings = self.load(&given)?.settings;
                 let passes = health::ask(settings.as_ref().operator.listen, &probe)?;
-                let state = match probe.as_str() {
-                    "livez" => "alive",
-                    "readyz" => "ready",
-                    _ => "started",
-                };
-                let not = if passes { "" } else { "not " };
-                print(format_args!("{not}{state}\n"))?;
+                let outcome = if passes { "passes" } else { "fails" };
+                print(format_args!("{probe} {outcome}\n"))?;
                 Ok(Exit::clean_if(passes))
             }
         };

@@ -25,10 +25,10 @@ async fn overload_gets_503_soon_and_probes_answer() {
     for _ in 0..4 {
         busy.spawn(async move { http::get(address, "/slow?ms=3000").await.unwrap().status });
     }
-    let mut begun = 0;
+    let mut handling = 0;
     let are_four = move |event: &Event| {
-        begun += usize::from(event.message == "slow begun");
-        begun == 4
+        handling += usize::from(event.message == "slow begun");
+        handling == 4
     };
     service.wait_for("four in their handlers", are_four).await;
 

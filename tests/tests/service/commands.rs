@@ -86,10 +86,10 @@ async fn healthcheck_works_at_the_connection_limit() {
     assert_eq!(inside.get("/livez").await.unwrap().status, 200);
     let check = || hello().arg("healthcheck").set("operator.listen", address);
     for (check, said) in [
-        (check(), "ready\n"),
-        (check().arg("readyz"), "ready\n"),
-        (check().arg("livez"), "alive\n"),
-        (check().arg("startupz"), "started\n"),
+        (check(), "readyz passes\n"),
+        (check().arg("readyz"), "readyz passes\n"),
+        (check().arg("livez"), "livez passes\n"),
+        (check().arg("startupz"), "startupz passes\n"),
     ] {
         let checked = check.run().await.unwrap();
         let found = (checked.code, checked.stdout.as_str());
@@ -103,7 +103,7 @@ async fn healthcheck_works_at_the_connection_limit() {
     running.event("draining").await;
     let draining = check().run().await.unwrap();
     let found = (draining.code, draining.stdout.as_str());
-    assert_eq!(found, (Some(1), "not ready\n"));
+    assert_eq!(found, (Some(1), "readyz fails\n"));
 
     running.signal(Signal::TERM);
     running.exit().await;

@@ -56,20 +56,19 @@ pub struct Process {
     cpu: Cpu,
     shutdown: Shutdown,
     signals: tokio::sync::Mutex<Signals>,
-    sockets: Mutex<Sockets>,
-    components: Mutex<Components>,
     operator: DropGuard,
     export: Export,
     has_documentation: bool,
-    /// Where a person at a terminal can look, logged at `ready`.
-    hints: Mutex<Vec<String>>,
+    parts: Mutex<Parts>,
 }
 
-/// The registered components, by the phase that stops them.
-#[derive(Default)]
-struct Components {
+/// What the start of the service takes and registers.
+struct Parts {
+    sockets: Sockets,
     drained: Vec<Box<dyn Component>>,
     closed: Vec<Box<dyn Component>>,
+    /// Where a person at a terminal can look, logged at `ready`.
+    hints: Vec<String>,
 }
 
 impl Process {
@@ -108,22 +107,25 @@ impl Process {
             let kept = filtering.revert_in_time();
             _ = tokio::join!(pulse.watch(watched), forced, kept, exported);
         };
-        let hint = format!(
-            "the operator's listener: http://{}/api/state",
-            socket.address()
-        );
+        let address = socket.address();
+        let parts = Parts {
+            sockets,
+            drained: Vec::new(),
+            closed: Vec::new(),
+            hints: vec![format!(
+                "the operator's listener: http://{address}/api/state"
+            )],
+        };
         let operator = operator::open(socket, routes, beside)?;
         Ok(Self {
             state,
             cpu: Cpu::of_machine(),
             shutdown: settings.shutdown.clone(),
             signals: signals.into(),
-            sockets: sockets.into(),
-            components: Mutex::default(),
             operator,
             export,
             has_documentation: settings.http.documentation,
-            hints: vec![hint].into(),
+            parts: parts.into(),
         })
     }
 
@@ -146,7 +148,7 @@ impl Process {
         self.state.lifecycle.ready();
         tracing::info!(message = message::READY);
         if io::stdout().is_terminal() {
-            for hint in self.hints().iter() {
+            for hint in &self.parts().hints {
                 tracing::info!("{hint}");
             }
         }
@@ -167,13 +169,13 @@ impl Process {
     /// Registers a component for the phase [`drain`](Self::stop), such as a server.
     pub fn drain_on_stop(&self, component: impl Component) {
         self.observe(&component);
-        self.components().drained.push(Box::new(component));
+        self.parts().drained.push(Box::new(component));
     }
 
     /// Registers a component for the phase [`close`](Self::stop), such as a database.
     pub fn close_on_stop(&self, component: impl Component) {
         self.observe(&component);
-        self.components().closed.push(Box::new(component));
+        self.parts().closed.push(Box::new(component));
     }
 
     fn observe(&self, component: &impl Component) {
@@ -188,8 +190,7 @@ impl Process {
     ///
     /// If the address is in use, not of this machine, or not allowed.
     pub fn bind(&self, listener: &'static str, address: SocketAddr) -> Result<Bound, Error> {
-        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(sockets.take(listener, address)?)
+        Ok(self.parts().sockets.take(listener, address)?)
     }
 
     /// Serves these routes on a listener, and registers it for the phase [`drain`](Self::stop). The limit of
@@ -208,18 +209,18 @@ impl Process {
         let socket = self.bind(listener, address)?;
         let mut limits = limits.clone();
         let files = {
-            let components = self.components();
-            let components = components.drained.iter().chain(&components.closed);
+            let parts = self.parts();
+            let components = parts.drained.iter().chain(&parts.closed);
             components.map(|component| component.max_files()).sum()
         };
         limits.max_connections = server::room_for(limits.max_connections, files);
         let listener = socket.serve(routes, &limits)?;
         let address = listener.address();
-        self.hints().push(format!("the API: http://{address}/"));
+        let mut hints = vec![format!("the API: http://{address}/")];
         if self.has_documentation {
-            let hint = format!("its documentation: http://{address}/docs");
-            self.hints().push(hint);
+            hints.push(format!("its documentation: http://{address}/docs"));
         }
+        self.parts().hints.extend(hints);
         self.drain_on_stop(listener);
         Ok(address)
     }
@@ -259,13 +260,8 @@ impl Process {
         &self.cpu
     }
 
-    fn hints(&self) -> MutexGuard<'_, Vec<String>> {
-        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn components(&self) -> MutexGuard<'_, Components> {
-        let components = self.components.lock();
-        components.unwrap_or_else(PoisonError::into_inner)
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

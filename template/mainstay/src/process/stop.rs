@@ -9,9 +9,9 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, interval_at, sleep, sleep_until, timeout_at};
 
-use super::{Component, Components, Process};
+use super::{Component, Parts, Process};
 use crate::Error;
-use crate::lifecycle::{Exit, Lifecycle, Phase, Shutdown, State};
+use crate::lifecycle::{Exit, Lifecycle, Phase, State};
 use crate::panics;
 use crate::signals::{Signal, Signals};
 use crate::telemetry::{self, message};
@@ -47,8 +47,11 @@ impl Cause {
 /// See [`Process::stop`].
 pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
     let (lifecycle, supervisor) = (&process.state.lifecycle, &process.state.supervisor);
-    let components = process.components.into_inner();
-    let Components { drained, closed } = components.unwrap_or_else(PoisonError::into_inner);
+    let shutdown = &process.shutdown;
+    let parts = process.parts.into_inner();
+    let Parts {
+        drained, closed, ..
+    } = parts.unwrap_or_else(PoisonError::into_inner);
 
     // From now on, `/readyz` fails, and every HTTP/1 response carries `Connection: close`.
     let was_ready = lifecycle.state() == State::Ready;
@@ -57,9 +60,8 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
         component.announce_stop();
     }
     cause.log();
-    let mut phases = Phases {
-        lifecycle: lifecycle.clone(),
-        shutdown: process.shutdown,
+    let mut work = Work {
+        lifecycle,
         signals: process.signals.into_inner(),
         is_signalled: matches!(cause, Cause::Signal(_)),
         progress: interval_at(Instant::now() + PROGRESS, PROGRESS),
@@ -69,51 +71,47 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
     // Serve, new connections too, until load balancers notice. None knows a process that was never ready.
     let has_delay = was_ready && !matches!(cause, Cause::Signal(Signal::Quit));
     if has_delay && !drained.is_empty() {
-        let wait = |deadline| sleep_until(deadline).map(|()| Vec::new());
-        let pending = || all_pending(&drained);
-        phases.run(Phase::Delay, pending, wait).await;
+        let deadline = lifecycle.begin_phase(Phase::Delay, shutdown.delay);
+        let delay = sleep_until(deadline).map(|()| Vec::new());
+        work.run(|| all_pending(&drained), delay).await;
     }
 
     // Servers accept no more connections, and requests in flight finish.
-    let drain = |deadline| stop_all(&drained, deadline);
-    let pending = || all_pending(&drained);
-    phases.run(Phase::Drain, pending, drain).await;
+    let deadline = lifecycle.begin_phase(Phase::Drain, shutdown.drain);
+    let drain = stop_all(&drained, deadline);
+    work.run(|| all_pending(&drained), drain).await;
 
     // Tasks stop in reverse order, then CPU-bound work.
-    let stop_tasks = async |deadline: Instant| {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut abandoned = supervisor.stop(left).await;
-        abandoned.extend(process.cpu.stop(deadline).await);
-        abandoned
+    let deadline = lifecycle.begin_phase(Phase::Tasks, shutdown.tasks);
+    let stop_tasks = async {
+        let tasks = supervisor.stop(shutdown.tasks).await;
+        [tasks, process.cpu.stop(deadline).await].concat()
     };
     let pending = || [supervisor.alive(), process.cpu.running()].concat();
-    phases.run(Phase::Tasks, pending, stop_tasks).await;
+    work.run(pending, stop_tasks).await;
 
     // Databases and other components that requests and tasks used close, and the last traces are exported.
-    let close = async |deadline: Instant| {
-        let exported = process
-            .export
-            .close(deadline.saturating_duration_since(Instant::now()));
-        tokio::join!(stop_all(&closed, deadline), exported).0
-    };
-    let pending = || all_pending(&closed);
-    phases.run(Phase::Close, pending, close).await;
+    let deadline = lifecycle.begin_phase(Phase::Close, shutdown.close);
+    let exported = process.export.close(shutdown.close);
+    let close = async { tokio::join!(stop_all(&closed, deadline), exported).0 };
+    work.run(|| all_pending(&closed), close).await;
 
     // Probes are answered until here.
     lifecycle.stopped();
     drop(process.operator);
     match cause {
-        Cause::Signal(_) | Cause::Operator => Exit::after(phases.abandoned),
         Cause::GaveUp(_) | Cause::StartFailed(_) => Exit::Failed,
+        Cause::Signal(_) | Cause::Operator if work.abandoned.is_empty() => Exit::Clean,
+        Cause::Signal(_) | Cause::Operator => Exit::Abandoned(work.abandoned),
     }
 }
 
 /// How often the log names what the stop waits for.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-struct Phases {
-    lifecycle: Lifecycle,
-    shutdown: Shutdown,
+/// The work of the phases, and what it left.
+struct Work<'a> {
+    lifecycle: &'a Lifecycle,
     signals: Signals,
     /// Whether the next signal is the second one.
     is_signalled: bool,
@@ -121,48 +119,39 @@ struct Phases {
     abandoned: Vec<String>,
 }
 
-impl Phases {
-    /// Runs one phase, whose work keeps to the deadline by itself. A second signal exits at once.
-    async fn run<F: Future<Output = Vec<String>>>(
+impl Work<'_> {
+    /// Runs the work of one phase, which keeps to the deadline by itself. A second signal exits at once.
+    async fn run(
         &mut self,
-        phase: Phase,
         pending: impl Fn() -> Vec<String>,
-        work: impl FnOnce(Instant) -> F,
+        work: impl Future<Output = Vec<String>>,
     ) {
-        let budget = match phase {
-            Phase::Delay => self.shutdown.delay,
-            Phase::Drain => self.shutdown.drain,
-            Phase::Tasks => self.shutdown.tasks,
-            Phase::Close => self.shutdown.close,
-        };
-        let deadline = Instant::now() + budget;
-        self.lifecycle.set_phase(phase, deadline);
-        let work = work(deadline);
         tokio::pin!(work);
         loop {
             tokio::select! {
                 biased;
-                abandoned = &mut work => {
-                    self.abandoned.extend(abandoned);
-                    return;
-                }
+                abandoned = &mut work => return self.abandoned.extend(abandoned),
                 signal = self.signals.next() => {
                     if self.is_signalled {
-                        exit_at_once(signal);
+                        exit_at_once(&Exit::Killed(signal));
                     }
                     self.is_signalled = true;
                     tracing::info!(%signal, "stopping already");
                 }
-                _ = self.progress.tick() => {
-                    let left = deadline.saturating_duration_since(Instant::now()).as_secs();
-                    tracing::info!(
-                        message = message::WAITING,
-                        %phase,
-                        "for" = pending().join(", "),
-                        left = %humantime::format_duration(Duration::from_secs(left)),
-                    );
-                }
+                _ = self.progress.tick() => self.log_progress(&pending()),
             }
+        }
+    }
+
+    fn log_progress(&self, pending: &[String]) {
+        if let State::Draining { phase, until } = self.lifecycle.state() {
+            let left = until.saturating_duration_since(Instant::now()).as_secs();
+            tracing::info!(
+                message = message::WAITING,
+                %phase,
+                "for" = pending.join(", "),
+                left = %humantime::format_duration(Duration::from_secs(left)),
+            );
         }
     }
 }
@@ -185,17 +174,10 @@ async fn stop_all(components: &[Box<dyn Component>], deadline: Instant) -> Vec<S
     join_all(stopped).await.concat()
 }
 
-fn exit_at_once(signal: Signal) -> ! {
-    telemetry::insist(|| {
-        tracing::warn!(
-            message = message::STOPPED,
-            outcome = "killed",
-            exit_code = signal.code(),
-            %signal
-        );
-    });
+fn exit_at_once(exit: &Exit) -> ! {
+    exit.log();
     telemetry::flush();
-    std::process::exit(signal.code())
+    std::process::exit(exit.code().into())
 }
 
 /// Exits if a stop makes no progress: a stalled runtime does not notice the deadlines of its phases. This runs on
@@ -206,8 +188,7 @@ pub(super) async fn force_exit_after_grace(mut lifecycle: watch::Receiver<State>
         return;
     }
     sleep(grace.saturating_sub(Duration::from_secs(1))).await;
-    let exit = Exit::after(vec!["a stop that made no progress".to_owned()]);
-    exit.log();
-    telemetry::flush();
-    std::process::exit(exit.code().into())
+    exit_at_once(&Exit::Abandoned(vec![
+        "a stop that made no progress".to_owned(),
+    ]));
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::context::{Outcome, run_of};
+use super::context::{self, Outcome};
 use super::policy::{Policy, Restart};
 use super::task::Task;
-use super::{Context, SpawnError, Supervisor, value_of};
+use super::{Context, SpawnError, Supervisor};
 
 /// Describes a task. Each method changes one default of its policy.
 #[must_use = "a task is started by `run`"]
@@ -27,15 +27,9 @@ impl Builder {
         self
     }
 
-    /// Restarts the task after a failure only. By default, it is restarted whenever it ends.
-    pub fn restart_on_failure(mut self) -> Self {
-        self.policy.restart = Restart::OnFailure;
-        self
-    }
-
-    /// Never restarts the task.
-    pub fn restart_never(mut self) -> Self {
-        self.policy.restart = Restart::Never;
+    /// After which ends the task is restarted.
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.policy.restart = restart;
         self
     }
 
@@ -76,8 +70,7 @@ impl Builder {
         M: Fn(Context) -> F + Send + Sync + 'static,
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let make = Arc::new(make);
-        let factory = Box::new(move |context| run_of(Arc::clone(&make), context));
+        let factory = context::factory(make);
         let task = self.supervisor.start(self.name, self.policy, factory)?;
         Ok(Handle(task))
     }
@@ -94,8 +87,8 @@ impl Handle {
     ///
     /// If the task fails before, or takes longer. The task goes on in both cases.
     pub async fn started(&self, within: Duration) -> Result<(), SpawnError> {
-        let started = timeout(within, value_of(&self.0.start)).await;
-        let started = started.unwrap_or_else(|_| {
+        let started = timeout(within, self.0.start.wait()).await;
+        let started = started.cloned().unwrap_or_else(|_| {
             let within = humantime::format_duration(within);
             Err(format!("it took longer than {within}"))
         });

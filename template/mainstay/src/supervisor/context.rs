@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::task::Task;
@@ -18,8 +17,7 @@ use crate::panics;
 pub struct Context {
     pub(super) task: Arc<Task>,
     pub(super) cancelled: CancellationToken,
-    /// The last beat of this run.
-    pub(super) beat: watch::Sender<Instant>,
+    pub(super) beats: watch::Sender<()>,
 }
 
 impl Context {
@@ -42,13 +40,13 @@ impl Context {
 
     /// Reports progress, for a task with a [heartbeat](super::Builder::heartbeat).
     pub fn beat(&self) {
-        self.beat.send_replace(Instant::now());
+        self.beats.send_replace(());
         self.task.status().last_beat = Some(SystemTime::now());
     }
 
     /// Reports that the task is ready, for [`Handle::started`](super::Handle::started).
     pub fn started(&self) {
-        self.task.start.send_replace(Some(Ok(())));
+        _ = self.task.start.set(Ok(()));
     }
 }
 
@@ -76,13 +74,19 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
 /// One run of a task.
 pub(super) type Run = BoxFuture<'static, Option<Failure>>;
 
-/// A run that calls `make` when it is first polled. A panic is a failure, also one in `make`.
-pub(super) fn run_of<M, F>(make: Arc<M>, context: Context) -> Run
+pub(super) type Factory = Arc<dyn Fn(Context) -> Run + Send + Sync>;
+
+/// Makes runs that call `make` when they are first polled. A panic is a failure, also one in `make`.
+pub(super) fn factory<M, F>(make: M) -> Factory
 where
     M: Fn(Context) -> F + Send + Sync + 'static,
     F: Future<Output: Outcome> + Send + 'static,
 {
-    let run = async move { make(context).await.into_failure() };
-    let ended = panics::caught(run).map(|ended| ended.unwrap_or_else(Some));
-    ended.boxed()
+    let make = Arc::new(make);
+    Arc::new(move |context| {
+        let make = Arc::clone(&make);
+        let run = async move { make(context).await.into_failure() };
+        let ended = panics::caught(run).map(|ended| ended.unwrap_or_else(Some));
+        ended.boxed()
+    })
 }

@@ -22,11 +22,10 @@ mod status;
 mod task;
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{SetOnce, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,36 +33,36 @@ use tokio_util::sync::CancellationToken;
 pub use builder::{Builder, Handle};
 pub use context::{Context, Outcome};
 pub use periodic::Periodic;
+pub use policy::Restart;
 #[cfg(feature = "cron")]
 pub use schedule::{Schedule, ScheduleError};
 pub use status::{State, Status};
 pub use task::Order;
 
+use context::Factory;
 use one_shot::OneShots;
 use periodic::Due;
 use policy::Policy;
-use task::{Factory, Stop, Task};
+use task::Task;
 
 /// Runs the tasks of a process. All clones are the same.
-#[derive(Clone, Default)]
-pub struct Supervisor(Arc<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    tasks: Mutex<Tasks>,
+#[derive(Debug, Clone, Default)]
+pub struct Supervisor {
+    tasks: Arc<Mutex<Tasks>>,
     one_shots: OneShots,
     /// Cancelled when the stop begins.
     closing: CancellationToken,
-    gave_up: watch::Sender<Option<Arc<str>>>,
+    /// The first critical task that was given up.
+    gave_up: Arc<SetOnce<Arc<str>>>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Tasks {
     names: HashSet<Arc<str>>,
     /// In the order of their registration.
     all: Vec<Arc<Task>>,
     /// What the stop waits for, in the same order. The stop takes them.
-    lives: Vec<JoinHandle<Stop>>,
+    lives: Vec<JoinHandle<bool>>,
 }
 
 /// Why a task was not started, or an order not carried out.
@@ -123,7 +122,7 @@ impl Supervisor {
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        self.0.one_shots.spawn(name, work, &self.0.closing)
+        self.one_shots.spawn(name, work, &self.closing)
     }
 
     /// The status of each task, in the order of their registration.
@@ -138,12 +137,12 @@ impl Supervisor {
         let tasks = self.tasks();
         let alive = tasks.all.iter().rev().filter(|task| task.is_alive());
         let names = alive.map(|task| task.name.to_string());
-        names.chain(self.0.one_shots.alive()).collect()
+        names.chain(self.one_shots.alive()).collect()
     }
 
     /// Completes with the name of a critical task that was given up.
     pub(crate) async fn gave_up(&self) -> Arc<str> {
-        value_of(&self.0.gave_up).await
+        self.gave_up.wait().await.clone()
     }
 
     /// Gives a task an order of the operator. It is carried out soon.
@@ -163,12 +162,11 @@ impl Supervisor {
 
     /// Stops all tasks within this time, and returns the names of those that were aborted.
     pub async fn stop(&self, within: Duration) -> Vec<String> {
-        self.0.closing.cancel();
+        self.closing.cancel();
         let deadline = Instant::now() + within;
-        let (mut left, shots) =
-            tokio::join!(self.stop_tasks(deadline), self.0.one_shots.stop(deadline));
-        left.extend(shots);
-        left
+        let tasks = self.stop_tasks(deadline);
+        let (tasks, one_shots) = tokio::join!(tasks, self.one_shots.stop(deadline));
+        [tasks, one_shots].concat()
     }
 
     async fn stop_tasks(&self, deadline: Instant) -> Vec<String> {
@@ -178,8 +176,8 @@ impl Supervisor {
         };
         let mut left = Vec::new();
         for (task, life) in tasks.iter().zip(lives).rev() {
-            task.stop_by(deadline);
-            if let Ok(Stop::Aborted) = life.await {
+            _ = task.stop.set(deadline);
+            if let Ok(false) = life.await {
                 tracing::warn!(task = &*task.name, "task aborted");
                 left.push(task.name.to_string());
             }
@@ -194,54 +192,38 @@ impl Supervisor {
         factory: Factory,
     ) -> Result<Arc<Task>, SpawnError> {
         let mut tasks = self.tasks();
-        if self.0.closing.is_cancelled() {
+        if self.closing.is_cancelled() {
             return Err(SpawnError::Stopping(name));
         }
         if !tasks.names.insert(Arc::clone(&name)) {
             return Err(SpawnError::NameTaken(name));
         }
         let (orders, received) = mpsc::channel(4);
+        let status = Status {
+            name: Arc::clone(&name),
+            critical: policy.critical,
+            ..Status::default()
+        };
         let task = Arc::new(Task {
-            status: Status::new(Arc::clone(&name), policy.critical).into(),
+            status: status.into(),
             name,
             policy,
-            factory,
             orders,
-            closing: self.0.closing.clone(),
-            stop: watch::Sender::new(None),
-            start: watch::Sender::new(None),
-            gave_up: self.0.gave_up.clone(),
+            closing: self.closing.clone(),
+            stop: SetOnce::new(),
+            start: SetOnce::new(),
+            gave_up: Arc::clone(&self.gave_up),
         });
-        let living = Arc::clone(&task);
         // The handle is kept, and awaited by `stop`.
         #[expect(clippy::disallowed_methods)]
-        let life = tokio::spawn(async move { living.live(received).await });
+        let life = tokio::spawn(Arc::clone(&task).live(factory, received));
         tasks.lives.push(life);
         tasks.all.push(Arc::clone(&task));
         Ok(task)
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
-        self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Completes with the value of a channel once it has one.
-async fn value_of<T: Clone>(sender: &watch::Sender<Option<T>>) -> T {
-    let mut receiver = sender.subscribe();
-    loop {
-        let value = receiver.borrow_and_update().clone();
-        if let Some(value) = value {
-            return value;
-        }
-        // It does not fail: the sender is open.
-        _ = receiver.changed().await;
-    }
-}
-
-impl fmt::Debug for Supervisor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.statuses()).finish()
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,27 +1,24 @@
 //! Work that runs once, without a policy. A stop waits for it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::future::poll_fn;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
-use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::SpawnError;
 use super::context::Outcome;
 use super::task::ABORT_TIMEOUT;
 use crate::panics;
 
-#[derive(Debug, Default)]
-pub(super) struct OneShots(Mutex<Running>);
-
-#[derive(Debug, Default)]
-struct Running {
-    /// Also holds what has ended since the last spawn.
-    work: JoinSet<()>,
-    names: HashMap<Id, &'static str>,
+#[derive(Debug, Clone, Default)]
+pub(super) struct OneShots {
+    running: TaskTracker,
+    aborted: CancellationToken,
+    /// How much work of each name runs.
+    counts: Arc<Mutex<BTreeMap<&'static str, usize>>>,
 }
 
 impl OneShots {
@@ -34,73 +31,55 @@ impl OneShots {
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        // Not `async` blocks, which hold what they await twice.
+        // A stop that begins now waits for this token, and so for the work.
+        let _token = self.running.token();
+        if closing.is_cancelled() {
+            return Err(SpawnError::Stopping(name.into()));
+        }
+        let counts = Arc::clone(&self.counts);
+        let count = move |change| {
+            let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.entry(name).or_default();
+            *count = count.saturating_add_signed(change);
+        };
+        count(1);
+        // Boxed, since an `async fn` such as `run_until_cancelled_owned` holds what it awaits twice.
         let work = panics::caught(work.map(Outcome::into_failure)).map(move |ended| {
             if let Some(failure) = ended.unwrap_or_else(Some) {
                 tracing::warn!(task = name, error = failure, "task failed");
             }
+            count(-1);
         });
-        let mut running = self.lock();
-        // The stop takes the lock after it has cancelled `closing`, and so waits for all work that was
-        // spawned under the lock.
-        if closing.is_cancelled() {
-            return Err(SpawnError::Stopping(name.into()));
-        }
-        while let Some(ended) = running.work.try_join_next_with_id() {
-            running.forget(ended);
-        }
-        let id = running.work.spawn(work).id();
-        running.names.insert(id, name);
+        let work = work.boxed();
+        let aborted = self.aborted.clone();
+        self.running.spawn(aborted.run_until_cancelled_owned(work));
         Ok(())
     }
 
     /// Waits for all work. At the deadline, aborts the rest, and returns its names.
     pub(super) async fn stop(&self, deadline: Instant) -> Vec<String> {
-        if timeout_at(deadline, self.all_ended()).await.is_ok() {
+        self.running.close();
+        if timeout_at(deadline, self.running.wait()).await.is_ok() {
             return Vec::new();
         }
         let left = self.alive();
         tracing::warn!(tasks = left.join(", "), "tasks aborted");
-        self.lock().work.abort_all();
-        _ = timeout(ABORT_TIMEOUT, self.all_ended()).await;
+        self.aborted.cancel();
+        _ = timeout(ABORT_TIMEOUT, self.running.wait()).await;
         left
     }
 
     /// The names of the work that runs, each with its number if it is not 1.
     pub(super) fn alive(&self) -> Vec<String> {
-        let mut counts = BTreeMap::new();
-        for name in self.lock().names.values() {
-            *counts.entry(*name).or_insert(0) += 1;
+        if self.running.is_empty() {
+            return Vec::new();
         }
-        let alive = counts.into_iter().map(|(name, count)| match count {
-            1 => name.to_owned(),
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive = counts.iter().filter(|(_, count)| **count > 0);
+        let alive = alive.map(|(name, count)| match count {
+            1 => (*name).to_owned(),
             _ => format!("{name} ({count})"),
         });
         alive.collect()
-    }
-
-    async fn all_ended(&self) {
-        let next = || poll_fn(|context| self.lock().work.poll_join_next_with_id(context));
-        while let Some(ended) = next().await {
-            self.lock().forget(ended);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Running> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Running {
-    fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
-        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-        self.names.remove(&id);
-    }
-}
-
-impl Drop for Running {
-    /// Dropping the supervisor stops no work.
-    fn drop(&mut self) {
-        self.work.detach_all();
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::context::{Failure, Outcome, Run, run_of};
+use super::context::{self, Factory, Failure, Outcome};
 #[cfg(feature = "cron")]
 use super::schedule::Schedule;
 use super::task::Task;
@@ -61,12 +61,6 @@ impl Periodic {
         self
     }
 
-    /// How long a run may take to end once the stop has begun, before it is aborted. By default, 5 s.
-    pub fn stop_within(mut self, time: Duration) -> Self {
-        self.builder = self.builder.stop_within(time);
-        self
-    }
-
     /// Starts the task. `make` is called for each run.
     ///
     /// # Errors
@@ -78,12 +72,8 @@ impl Periodic {
         F: Future<Output: Outcome> + Send + 'static,
     {
         let Self { builder, runs } = self;
-        let make = Arc::new(make);
-        builder.run(move |context| {
-            let make = Arc::clone(&make);
-            let run = move |context| run_of(Arc::clone(&make), context);
-            runs.clone().repeat(context, run)
-        })
+        let run = context::factory(make);
+        builder.run(move |context| runs.clone().repeat(context, Arc::clone(&run)))
     }
 }
 
@@ -103,7 +93,7 @@ struct Runs {
 }
 
 impl Runs {
-    async fn repeat(mut self, context: Context, run: impl Fn(Context) -> Run) {
+    async fn repeat(mut self, context: Context, run: Factory) {
         if !self.at_start {
             self.due.advance();
         }
@@ -127,10 +117,10 @@ impl Runs {
             let limit = humantime::format_duration(self.timeout);
             let late = |_| Some(format!("took longer than {limit}"));
             if let Some(failure) = ended.unwrap_or_else(late) {
-                let is_repeated = logged
-                    .as_ref()
-                    .is_some_and(|(last, at)| *last == failure && at.elapsed() < LOG_INTERVAL);
-                if !is_repeated {
+                let is_recent = |(last, at): &(Failure, Instant)| {
+                    *last == failure && at.elapsed() < LOG_INTERVAL
+                };
+                if !logged.as_ref().is_some_and(is_recent) {
                     tracing::warn!(task = context.name(), error = failure, "task failed");
                     logged = Some((failure.clone(), Instant::now()));
                 }

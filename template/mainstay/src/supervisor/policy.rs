@@ -5,20 +5,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The policy of one task.
-#[derive(Debug, Clone)]
+/// The policy of one task. [`Builder`](super::Builder) explains the fields.
+#[derive(Debug)]
 pub(super) struct Policy {
     pub(super) restart: Restart,
     pub(super) critical: bool,
-    /// The limit of the first pause before a restart. It doubles with each failure in a row.
     pub(super) first_pause: Duration,
     pub(super) max_pause: Duration,
-    /// A task with more restarts than this within the window is given up.
     pub(super) max_restarts: usize,
     pub(super) window: Duration,
-    /// The time from its cancellation to its abort.
     pub(super) stop_within: Duration,
-    /// The longest time without a beat.
     pub(super) heartbeat: Option<Duration>,
 }
 
@@ -39,11 +35,12 @@ impl Default for Policy {
 
 /// After which ends a task is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Restart {
-    /// Any end, also a return of `Ok`.
+pub enum Restart {
+    /// Any end, also a return of `Ok`. This is the default.
     Always,
     /// An error or a panic.
     OnFailure,
+    /// None.
     Never,
 }
 

@@ -7,17 +7,14 @@
 //! Not allowed are fields for seconds or years, nicknames (`@daily`), and a schedule that never matches, such
 //! as the 31st of February.
 //!
-//! A schedule follows the wall clock, which may be set, and which goes on while the machine sleeps. The
-//! supervisor compares it with the schedule once a minute, so that a run is late by a minute at most. Times
-//! that the machine slept through, or that the clock skipped, cause one run together. A clock that is set back
-//! repeats no run.
+//! A schedule follows the wall clock, and is compared with it once a minute, so that a run is late by a minute at
+//! most. Times that the machine slept through cause one run together. A clock that is set back repeats no run.
 
-use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use serde::{Deserialize, Deserializer};
@@ -26,10 +23,7 @@ use crate::settings;
 
 /// The times at which a task runs. Parse it, `"0 4 * * *".parse()`, or use it as the type of a setting.
 #[derive(Debug, Clone)]
-pub struct Schedule {
-    text: Arc<str>,
-    cron: Arc<Cron>,
-}
+pub struct Schedule(Arc<Cron>);
 
 const EXPECTED: &str = "minute, hour, day, month and weekday in UTC, such as \
      `0 4 * * *` (daily at 4:00) or `*/15 * * * MON-FRI`";
@@ -43,14 +37,10 @@ impl Schedule {
     /// The first time of the schedule after this one. croner's calendar ends in the year 5000.
     pub(super) fn after(&self, time: SystemTime) -> SystemTime {
         const NEVER: Duration = Duration::from_hours(10 * 366 * 24);
-        let next = || {
-            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-            let since = DateTime::from_timestamp(since.as_secs().try_into().ok()?, 0)?;
-            let next = self.cron.find_next_occurrence(&since, false).ok()?;
-            let next = next.timestamp().try_into().ok()?;
-            Some(UNIX_EPOCH + Duration::from_secs(next))
-        };
-        next().unwrap_or(time + NEVER)
+        let next = self
+            .0
+            .find_next_occurrence(&DateTime::<Utc>::from(time), false);
+        next.map_or(time + NEVER, SystemTime::from)
     }
 }
 
@@ -68,21 +58,12 @@ impl FromStr for Schedule {
             text.split_whitespace().count() == 5 && matches.is_ok()
         });
         let cron = cron.ok_or_else(|| ScheduleError(text.to_owned()))?;
-        Ok(Self {
-            text: text.into(),
-            cron: cron.into(),
-        })
+        Ok(Self(cron.into()))
     }
 }
 
 impl<'de> Deserialize<'de> for Schedule {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
         settings::from_text(value, EXPECTED, |text| text.parse().ok())
-    }
-}
-
-impl fmt::Display for Schedule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 use serde::{Serialize, Serializer};
 
 /// The state of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// It has not run yet.
+    #[default]
     Starting,
     /// It runs. A periodic task is running between its runs as well.
     Running,
@@ -42,7 +43,7 @@ impl State {
 }
 
 /// The status of a task.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Status {
     /// The name of the task.
     pub name: Arc<str>,
@@ -77,20 +78,6 @@ fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S:
 }
 
 impl Status {
-    pub(super) fn new(name: Arc<str>, critical: bool) -> Self {
-        Self {
-            name,
-            critical,
-            state: State::Starting,
-            runs: 0,
-            restarts: 0,
-            last_error: None,
-            last_error_at: None,
-            last_beat: None,
-            next_run: None,
-        }
-    }
-
     pub(super) fn run_begins(&mut self) {
         self.state = State::Running;
         self.next_run = None;

@@ -1,18 +1,16 @@
 //! The life of one task: it runs, fails, backs off and runs again, until it is stopped or given up.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{SetOnce, mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, Failure, Run};
+use super::context::{Context, Factory, Failure};
 use super::policy::{History, Policy, Restart};
 use super::status::{State, Status};
-use super::value_of;
 
 /// What an operator can do with a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,27 +23,26 @@ pub enum Order {
     Restart,
 }
 
-pub(super) type Factory = Box<dyn Fn(Context) -> Run + Send + Sync>;
-
 /// A task, shared by the supervisor, its runs, and the loop that starts them: [`live`](Self::live).
+#[derive(Debug)]
 pub(super) struct Task {
     pub(super) name: Arc<str>,
     pub(super) policy: Policy,
-    pub(super) factory: Factory,
     pub(super) status: Mutex<Status>,
     pub(super) orders: mpsc::Sender<Order>,
     /// Cancelled when the stop of all tasks begins: from then on, nothing starts again.
     pub(super) closing: CancellationToken,
-    /// The deadline of the stop; `None` until it is this task's turn to stop.
-    pub(super) stop: watch::Sender<Option<Instant>>,
-    /// The result of the start; `None` until it is known.
-    pub(super) start: watch::Sender<Option<Result<(), Failure>>>,
+    /// The deadline of the stop, once it is this task's turn to stop.
+    pub(super) stop: SetOnce<Instant>,
+    /// The result of the start.
+    pub(super) start: SetOnce<Result<(), Failure>>,
     /// Receives the name of this task if it is critical and is given up.
-    pub(super) gave_up: watch::Sender<Option<Arc<str>>>,
+    pub(super) gave_up: Arc<SetOnce<Arc<str>>>,
 }
 
 /// What the life of a task owns.
 struct Life {
+    factory: Factory,
     orders: mpsc::Receiver<Order>,
     history: History,
 }
@@ -55,22 +52,10 @@ enum Ended {
     Ok,
     Failed,
     Ordered(Order),
-    Stopped(Stop),
-}
-
-/// How the stop of a task ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
-    InTime,
-    Aborted,
+    Stopped { in_time: bool },
 }
 
 impl Task {
-    /// Cancels the task, and aborts it after its stop timeout or at `deadline`, whichever is earlier.
-    pub(super) fn stop_by(&self, deadline: Instant) {
-        self.stop.send_replace(Some(deadline));
-    }
-
     /// Whether `live` has not returned yet. A run that blocks its thread may continue after `live` returns.
     pub(super) fn is_alive(&self) -> bool {
         // `live` owns the receiver, and drops it when it returns.
@@ -81,35 +66,43 @@ impl Task {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs the task, again and again if its policy says so, until it ends for good.
-    pub(super) async fn live(self: &Arc<Self>, orders: mpsc::Receiver<Order>) -> Stop {
-        let history = History::default();
-        let stop = self.run_until_stopped(&mut Life { orders, history }).await;
-        self.report_start_failure("it was stopped");
+    /// Runs the task, again and again if its policy says so, until it ends for good. Returns whether it did so in
+    /// time; otherwise it was aborted.
+    pub(super) async fn live(
+        self: Arc<Self>,
+        factory: Factory,
+        orders: mpsc::Receiver<Order>,
+    ) -> bool {
+        let mut life = Life {
+            factory,
+            orders,
+            history: History::default(),
+        };
+        let in_time = self.run_until_stopped(&mut life).await;
+        _ = self.start.set(Err("it was stopped".to_owned()));
         let mut status = self.status();
         if status.state != State::GaveUp {
             status.state = State::Stopped;
         }
         status.next_run = None;
-        stop
+        in_time
     }
 
-    async fn run_until_stopped(self: &Arc<Self>, life: &mut Life) -> Stop {
+    async fn run_until_stopped(self: &Arc<Self>, life: &mut Life) -> bool {
         while !self.closing.is_cancelled() {
             let began = Instant::now();
-            let ended = self.run(life).await;
-            let is_restarted = match (&ended, self.policy.restart) {
-                (Ended::Stopped(stop), _) => return *stop,
-                (Ended::Ordered(Order::Pause), _) => {
+            let is_restarted = match self.run(life).await {
+                Ended::Stopped { in_time } => return in_time,
+                Ended::Ordered(Order::Pause) => {
                     self.wait(State::Paused, None, life).await;
                     continue;
                 }
-                (Ended::Ordered(_), _) => continue,
-                (_, Restart::Always) | (Ended::Failed, Restart::OnFailure) => true,
-                (Ended::Ok, Restart::OnFailure) | (_, Restart::Never) => false,
+                Ended::Ordered(_) => continue,
+                Ended::Failed => self.policy.restart != Restart::Never,
+                Ended::Ok => self.policy.restart == Restart::Always,
             };
             if !is_restarted || self.closing.is_cancelled() {
-                return Stop::InTime;
+                return true;
             }
             if let Some(pause) = life.history.next(&self.policy, began.elapsed()) {
                 self.status().restarts += 1;
@@ -119,27 +112,27 @@ impl Task {
                 let critical = self.policy.critical;
                 tracing::error!(task = &*self.name, critical, "task given up");
                 if critical {
-                    self.gave_up.send_replace(Some(Arc::clone(&self.name)));
+                    _ = self.gave_up.set(Arc::clone(&self.name));
                 }
                 self.wait(State::GaveUp, None, life).await;
             }
         }
-        Stop::InTime
+        true
     }
 
     /// Starts one run, and waits for its end.
     async fn run(self: &Arc<Self>, life: &mut Life) -> Ended {
         let cancelled = CancellationToken::new();
-        let beat = watch::Sender::new(Instant::now());
+        let beats = watch::Sender::default();
         let context = Context {
             task: Arc::clone(self),
             cancelled: cancelled.clone(),
-            beat: beat.clone(),
+            beats: beats.clone(),
         };
         self.status().run_begins();
         // The handle is kept, and awaited or aborted before this function returns.
         #[expect(clippy::disallowed_methods)]
-        let mut run = tokio::spawn((self.factory)(context));
+        let mut run = tokio::spawn((life.factory)(context));
         let mut is_stuck = false;
         let order = loop {
             tokio::select! {
@@ -149,15 +142,15 @@ impl Task {
                     _ if is_stuck => Ended::Failed,
                     Some(failure) => self.failed(failure),
                     None => {
-                        self.report_start_failure("it ended");
+                        _ = self.start.set(Err("it ended".to_owned()));
                         Ended::Ok
                     }
                 },
-                _ = value_of(&self.stop) => break None,
+                _ = self.stop.wait() => break None,
                 Some(order) = life.orders.recv() => if order != Order::Resume {
                     break Some(order);
                 },
-                limit = missed(&beat, self.policy.heartbeat), if !is_stuck => {
+                limit = missed(&beats, self.policy.heartbeat), if !is_stuck => {
                     let limit = humantime::format_duration(limit);
                     self.failed(format!("no heartbeat for {limit}"));
                     // A run that blocks its thread does not end. The stop must not wait for that.
@@ -167,16 +160,16 @@ impl Task {
             }
         };
         cancelled.cancel();
-        let stop = self.end(run).await;
+        let in_time = self.end(run).await;
         match order {
             // The stop may have come in the meantime.
-            Some(order) if self.stop.borrow().is_none() => Ended::Ordered(order),
-            _ => Ended::Stopped(stop),
+            Some(order) if !self.stop.initialized() => Ended::Ordered(order),
+            _ => Ended::Stopped { in_time },
         }
     }
 
-    /// Waits for a cancelled run to end, and aborts it when its time is up.
-    async fn end(&self, mut run: JoinHandle<Option<Failure>>) -> Stop {
+    /// Waits for a cancelled run to end, and aborts it when its time is up. Returns whether it ended in time.
+    async fn end(&self, mut run: JoinHandle<Option<Failure>>) -> bool {
         let ended = tokio::select! {
             biased;
             ended = &mut run => ended,
@@ -185,18 +178,18 @@ impl Task {
                 // Wait, so that the run drops what it holds before the next task stops; but not for ever,
                 // since a run that blocks its thread does not end.
                 _ = timeout(ABORT_TIMEOUT, run).await;
-                return Stop::Aborted;
+                return false;
             }
         };
         if let Some(failure) = joined(ended) {
             self.failed(failure);
         }
-        Stop::InTime
+        true
     }
 
     /// Completes after the stop timeout, or at the deadline of a stop, even if the stop begins during the wait.
     async fn time_is_up(&self) {
-        let deadline = async { sleep_until(value_of(&self.stop).await).await };
+        let deadline = async { sleep_until(*self.stop.wait().await).await };
         _ = timeout(self.policy.stop_within, deadline).await;
     }
 
@@ -209,12 +202,6 @@ impl Task {
                 status.state = state;
                 status.next_run = until.map(|it| SystemTime::now() + (it - Instant::now()));
             }
-            let pause = async {
-                match until {
-                    Some(until) => sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => return,
@@ -226,7 +213,7 @@ impl Task {
                     (Order::Pause, State::BackingOff) => (state, until) = (State::Paused, None),
                     (Order::Pause | Order::Resume, _) => {}
                 },
-                () = pause => return,
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => return,
             }
         }
     }
@@ -234,24 +221,9 @@ impl Task {
     /// Logs and records a failure.
     fn failed(&self, failure: Failure) -> Ended {
         tracing::warn!(task = &*self.name, error = failure, "task failed");
-        self.report_start_failure(&failure);
+        _ = self.start.set(Err(failure.clone()));
         self.status().failed(failure);
         Ended::Failed
-    }
-
-    /// Reports a failed start, unless the result of the start was reported before.
-    fn report_start_failure(&self, cause: &str) {
-        self.start.send_if_modified(|start| {
-            let is_pending = start.is_none();
-            start.get_or_insert_with(|| Err(cause.to_owned()));
-            is_pending
-        });
-    }
-}
-
-impl fmt::Debug for Task {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.status().fmt(f)
     }
 }
 
@@ -263,16 +235,12 @@ fn joined(ended: Result<Option<Failure>, JoinError>) -> Option<Failure> {
     ended.unwrap_or_else(|error| Some(error.to_string()))
 }
 
-/// Completes when the last beat is longer ago than the limit. Returns the limit.
-async fn missed(beat: &watch::Sender<Instant>, limit: Option<Duration>) -> Duration {
+/// Completes when no beat has come for as long as the limit. Returns the limit.
+async fn missed(beats: &watch::Sender<()>, limit: Option<Duration>) -> Duration {
     let Some(limit) = limit else {
         return std::future::pending().await;
     };
-    loop {
-        let due = *beat.borrow() + limit;
-        if due <= Instant::now() {
-            return limit;
-        }
-        sleep_until(due).await;
-    }
+    let mut beats = beats.subscribe();
+    while timeout(limit, beats.changed()).await.is_ok() {}
+    limit
 }

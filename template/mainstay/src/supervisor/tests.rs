@@ -60,20 +60,15 @@ impl Journal {
     }
 }
 
-/// Counts the concurrent runs of a task.
+/// Counts the concurrent runs of a task, each of which holds an instance.
 #[derive(Clone, Default)]
-struct Instances {
-    now: Arc<AtomicUsize>,
-    most: Arc<AtomicUsize>,
-}
-
-struct Instance(Arc<AtomicUsize>);
+struct Instances(Arc<(Arc<()>, AtomicUsize)>);
 
 impl Instances {
-    fn enter(&self) -> Instance {
-        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most.fetch_max(now, Ordering::SeqCst);
-        Instance(Arc::clone(&self.now))
+    fn enter(&self) -> Arc<()> {
+        let instance = Arc::clone(&self.0.0);
+        self.0.1.fetch_max(self.now(), Ordering::SeqCst);
+        instance
     }
 
     /// This task, with its runs counted.
@@ -84,26 +79,20 @@ impl Instances {
         let instances = self.clone();
         move |context| {
             let (instance, run) = (instances.enter(), make(context));
-            let run = async move {
-                let _instance = instance;
-                run.await
-            };
+            let run = run.map(|output| {
+                drop(instance);
+                output
+            });
             run.boxed()
         }
     }
 
     fn now(&self) -> usize {
-        self.now.load(Ordering::SeqCst)
+        Arc::strong_count(&self.0.0) - 1
     }
 
     fn most(&self) -> usize {
-        self.most.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.1.load(Ordering::SeqCst)
     }
 }
 
@@ -181,15 +170,6 @@ fn slow_to_stop(
 #[track_caller]
 fn panics(words: &str) {
     panic!("{words}")
-}
-
-/// An error whose `Display` panics.
-struct PanickingError;
-
-impl std::fmt::Display for PanickingError {
-    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        panic!("no message")
-    }
 }
 
 /// Panics when it is dropped.

@@ -102,17 +102,19 @@ async fn stop_waits_for_one_shots() {
 #[tokio::test(start_paused = true)]
 async fn stop_aborts_and_names_one_shots_at_its_deadline() {
     let supervisor = Supervisor::new();
+    supervisor.task("task").run(deaf).unwrap();
     let instances = Instances::default();
     for name in ["mail", "mail", "warm-up"] {
         let instance = instances.enter();
-        let work = async move {
-            let _instance = instance;
-            pending::<()>().await;
-        };
+        let work = pending::<()>().map(|()| drop(instance));
         supervisor.spawn(name, work).unwrap();
     }
+    sleep(SECOND).await;
 
-    assert_eq!(supervisor.stop(SECOND).await, ["mail (2)", "warm-up"]);
+    let (left, took) = timed_stop(&supervisor, SECOND).await;
+
+    assert_eq!(left, ["task", "mail (2)", "warm-up"]);
+    assert!(took <= SECOND + Duration::from_millis(1), "{took:?}");
 
     assert_eq!(instances.now(), 0, "their destructors ran");
 }

@@ -33,8 +33,7 @@ async fn restart_during_backoff_runs_exactly_one_instance() {
 async fn operator_pauses_resumes_and_restarts_a_task() {
     let supervisor = Supervisor::new();
     let instances = Instances::default();
-    let task = supervisor.task("a").critical();
-    task.run(instances.of(idle)).unwrap();
+    supervisor.task("a").run(instances.of(idle)).unwrap();
     reaches(&supervisor, "a", State::Running).await;
 
     supervisor.order("a", Order::Pause).unwrap();
@@ -58,7 +57,7 @@ async fn operator_pauses_resumes_and_restarts_a_task() {
 #[tokio::test(start_paused = true)]
 async fn order_to_an_unknown_or_ended_task_is_refused() {
     let supervisor = Supervisor::new();
-    let once = supervisor.task("once").restart_never();
+    let once = supervisor.task("once").restart(Restart::Never);
     once.run(|_| ready(())).unwrap();
     reaches(&supervisor, "once", State::Stopped).await;
     // Its life ends after its state is set.
