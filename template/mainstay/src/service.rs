@@ -98,7 +98,7 @@ impl<S: Section + AsRef<Settings>> Service<S> {
                 print("the settings are valid\n")
             }
             Command::ConfigPrint => print(settings::print(&self.load(&given)?.entries)),
-            Command::ConfigEnv => print(settings::environment_file(&self.reference())),
+            Command::ConfigEnv => print(self.reference().to_environment()),
             Command::ConfigDefault => print(self.reference().to_toml()),
             Command::Healthcheck(probe) => {
                 let settings = self.load(&given)?.settings;
