@@ -4,7 +4,6 @@
 //! further keys of the section around it. `""` is `None` to an `Option`, and a `Duration` is text such as `10s`.
 //! The rest, such as the items of a list, is up to the deserializer of `toml`.
 
-use std::slice;
 use std::time::Duration;
 
 use serde::de::value::SeqDeserializer;
@@ -37,7 +36,7 @@ impl<'a> Node<'a> {
 
     fn value(&self) -> Value {
         let key = self.key;
-        match self.table.get(key) {
+        match self.table.settings.get(key) {
             Some(setting) => setting.value.clone(),
             None => panic!("no reference describes the setting `{key}`, which the program reads"),
         }
@@ -56,7 +55,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.table.get(self.key) {
+        match self.table.settings.get(self.key) {
             Some(setting) if setting.value.as_str() == Some("") => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
@@ -98,8 +97,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
         visitor.visit_map(Fields {
             table: self.table,
             section: if is_section { self.key } else { self.section },
-            names: fields.iter(),
-            name: "",
+            names: fields,
         })
     }
 
@@ -109,12 +107,11 @@ impl<'de> Deserializer<'de> for Node<'_> {
     }
 }
 
-/// The fields of a struct.
+/// The fields of a struct that are not read yet.
 struct Fields<'a> {
     table: &'a Table<'a>,
     section: &'a str,
-    names: slice::Iter<'static, &'static str>,
-    name: &'static str,
+    names: &'static [&'static str],
 }
 
 impl<'de> MapAccess<'de> for Fields<'_> {
@@ -124,25 +121,25 @@ impl<'de> MapAccess<'de> for Fields<'_> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Error> {
-        let Some(name) = self.names.next() else {
-            return Ok(None);
-        };
-        self.name = name;
-        seed.deserialize(name.into_deserializer()).map(Some)
+        let name = self.names.first();
+        name.map(|name| seed.deserialize(name.into_deserializer()))
+            .transpose()
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        if self.name == "[section]" {
+        let name = self.names[0];
+        self.names = &self.names[1..];
+        if name == "[section]" {
             return seed.deserialize(self.section.into_deserializer());
         }
-        let key = self.table.reference.resolve(self.section, self.name);
+        let key = self.table.reference.resolve(self.section, name);
         SHOWN.take();
         let value = seed.deserialize(Node {
             table: self.table,
             section: self.section,
             key: &key,
         });
-        if let Some(setting) = self.table.get(&key) {
+        if let Some(setting) = self.table.settings.get(&key) {
             _ = setting.read.set(SHOWN.take());
         }
         if value.is_err() {

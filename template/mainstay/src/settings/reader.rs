@@ -84,7 +84,7 @@ fn broken_rules<S: Section>(settings: &S, table: &Table<'_>) -> Vec<(String, Str
         let place = fields.fold(String::new(), |section, (_, field)| {
             let key = table.reference.resolve(&section, field);
             // A struct that is not a section is a part of one.
-            let is_known = table.get(&key).is_some() || table.reference.has_section(&key);
+            let is_known = table.settings.contains_key(&key) || table.reference.has_section(&key);
             if is_known { key } else { section }
         });
         (place, error.message().to_owned())

@@ -7,7 +7,6 @@ use super::reference::split;
 /// One setting in force, redacted.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(crate) struct Entry {
-    /// `section.key`
     pub(crate) key: String,
     /// The value in force, as TOML.
     pub(crate) value: String,

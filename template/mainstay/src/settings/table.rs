@@ -16,7 +16,7 @@ const DEFAULT: &str = "default";
 pub(super) struct Table<'a> {
     pub(super) reference: &'a Reference,
     /// Each key of the reference.
-    settings: BTreeMap<String, Setting>,
+    pub(super) settings: BTreeMap<String, Setting>,
     pub(super) problems: Problems,
     /// The key or the section that the program did not accept.
     pub(super) refused: OnceCell<String>,
@@ -55,14 +55,10 @@ impl<'a> Table<'a> {
         self.settings.insert(key.to_owned(), setting);
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&Setting> {
-        self.settings.get(key)
-    }
-
     /// A setting that was read, redacted. An empty secret is shown as empty.
     pub(super) fn entry(&self, key: &str) -> Option<Entry> {
         static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let setting = self.get(key)?;
+        let setting = self.settings.get(key)?;
         let plain = setting.value.to_string();
         let value = match setting.read.get()? {
             Some(shown) if plain != "\"\"" && plain != "[]" => {

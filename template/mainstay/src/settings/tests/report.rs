@@ -7,7 +7,7 @@ use garde::Validate;
 use serde::Deserialize;
 
 use super::Given;
-use crate::settings::ByteSize;
+use crate::settings::{ByteSize, Loaded};
 
 #[test]
 fn later_layer_overrides_an_earlier_one() {
@@ -22,14 +22,27 @@ fn later_layer_overrides_an_earlier_one() {
         )
         .env("APP__HTTP__WORKERS", "3")
         .env("APP__HTTP__RATIO", "p, q")
+        .env_file("APP__OPERATOR__URL_FILE", "u")
         .set("http.workers=5")
         .set("http.workers=6");
-    let http = given.settings().http;
-    assert_eq!(http.listen.port(), 8080, "the default");
-    assert!(http.verbose, "the first file");
-    assert_eq!(http.timeout, Duration::from_mins(2), "the second file");
-    assert_eq!(http.ratio, ["p", "q"], "the environment");
-    assert_eq!(http.pool.workers, 6, "the last flag");
+    let Loaded { settings, entries } = given.load().unwrap();
+    let http = settings.http;
+    assert_eq!(http.listen.port(), 8080);
+    assert_eq!(http.timeout, Duration::from_mins(2));
+    assert_eq!(http.pool.workers, 6);
+    assert!(http.verbose);
+    assert_eq!(http.ratio, ["p", "q"]);
+    let sources = entries.iter().filter_map(|it| it.source.rsplit('/').next());
+    let expected = [
+        "default",
+        "two.toml:3",
+        "--set",
+        "one.toml:4",
+        "APP__HTTP__RATIO",
+        "default",
+        "APP__OPERATOR__URL_FILE)",
+    ];
+    assert_eq!(sources.collect::<Vec<_>>(), expected);
 }
 
 #[test]
