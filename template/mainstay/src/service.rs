@@ -88,7 +88,7 @@ impl<S: Section + AsRef<Settings>> Service<S> {
                 print("the settings are valid\n")
             }
             Command::Config(Config::Print) => print(settings::print(&self.load(&given)?.entries)),
-            Command::Config(Config::Env) => print(settings::environment_file(&self.reference())),
+            Command::Config(Config::Env) => print(self.reference().to_environment()),
             Command::Config(Config::Default) => print(self.reference().to_toml()),
             Command::Healthcheck { probe } => {
                 let settings = self.load(&given)?.settings;

@@ -20,7 +20,7 @@ use crate::settings::{self, at_least};
 #[garde(custom(Self::waits_less_than_a_request))]
 pub struct Settings<E> {
     /// The name of the section, which names the database in the log and in metrics.
-    #[serde(deserialize_with = "settings::section_name")]
+    #[serde(rename = "[section]")]
     pub name: String,
     /// Where the database is.
     pub url: Url<E>,
