@@ -86,8 +86,7 @@ impl Log {
         let is_terminal = io::stdout().is_terminal();
         let is_pretty = match self.format {
             Format::Auto => is_terminal,
-            Format::Json => false,
-            Format::Pretty => true,
+            format => format == Format::Pretty,
         };
         // The descriptor itself, without the buffer and the lock of `std`.
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
