@@ -27,7 +27,7 @@ struct Inner {
     in_flight: AtomicUsize,
     shed: AtomicU64,
     /// The series of each route. Routes are in the code of the service, so that there are few.
-    routes: RwLock<HashMap<Box<str>, Route>>,
+    routes: RwLock<HashMap<Box<str>, &'static Route>>,
 }
 
 /// The histograms of a route, by method.
@@ -106,16 +106,7 @@ impl InFlight {
         let inner = self.0.0;
         let method = METHODS.iter().position(|it| *it == request.method.as_str());
         let (method, route) = (method.unwrap_or(0), request.route.unwrap_or(UNMATCHED));
-        let mut routes = inner.routes.read().unwrap_or_else(PoisonError::into_inner);
-        if !routes.contains_key(route) {
-            drop(routes);
-            let all = inner.routes.write();
-            all.unwrap_or_else(PoisonError::into_inner)
-                .entry(route.into())
-                .or_default();
-            routes = inner.routes.read().unwrap_or_else(PoisonError::into_inner);
-        }
-        let series = &routes[route][method];
+        let series = &inner.route(route)[method];
         let method = METHODS[method];
         let class = usize::from(request.status / 100);
         let class = if class < CLASSES.len() { class } else { 0 };
@@ -131,6 +122,20 @@ impl InFlight {
                     .record(length as f64);
             }
         }
+    }
+}
+
+impl Inner {
+    fn route(&self, route: &str) -> &'static Route {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = routes.get(route) {
+            return known;
+        }
+        drop(routes);
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        routes
+            .entry(route.into())
+            .or_insert_with(|| Box::leak(Box::default()))
     }
 }
 

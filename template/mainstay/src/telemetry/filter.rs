@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::{Instant, sleep};
+use tracing::Level;
 use tracing::field::display;
-use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{FilterFn, LevelFilter};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::Layered;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
@@ -31,17 +31,18 @@ impl Filter {
 
     /// The layer of this filter. Events that may quote clients pass only if the filter names their targets.
     fn layer(&self) -> FilterLayer {
+        let filter = EnvFilter::new(&self.0);
+        let most = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
         // A rule is a target, a span, and a level: `h2::server[span]=debug`.
-        let rules = self.0.split(',');
-        let named = rules.filter_map(|rule| rule.split(['[', '=']).next());
-        let named: Vec<_> = named.map(|target| target.trim().to_owned()).collect();
-        let is_allowed = move |metadata: &Metadata<'_>| {
-            let target = metadata.target();
-            *metadata.level() <= Level::INFO
-                || !QUOTING_CRATES.iter().any(|name| is_inside(target, name))
-                || named.iter().any(|named| is_inside(target, named))
-        };
-        EnvFilter::new(&self.0).and_then(FilterFn::new(Box::new(is_allowed)))
+        let named = self
+            .0
+            .split(',')
+            .filter_map(|rule| rule.split(['[', '=']).next());
+        let targets = Targets::new()
+            .with_default(most)
+            .with_targets(QUOTING_CRATES.map(|name| (name, most.min(LevelFilter::INFO))))
+            .with_targets(named.map(|target| (target.trim(), most)));
+        filter.and_then(targets)
     }
 }
 
@@ -52,8 +53,7 @@ impl<'de> Deserialize<'de> for Filter {
     }
 }
 
-type IsAllowed = Box<dyn Fn(&Metadata<'_>) -> bool + Send + Sync>;
-type FilterLayer = Layered<FilterFn<IsAllowed>, EnvFilter, Registry>;
+type FilterLayer = Layered<Targets, EnvFilter, Registry>;
 
 /// Changes the filter at runtime. All clones are the same.
 #[derive(Debug, Clone)]
@@ -171,12 +171,6 @@ impl Filtering {
 /// Crates whose events below INFO quote clients and URLs: h2 a malformed path with its query, hyper the requested
 /// address with its user and password.
 const QUOTING_CRATES: [&str; 3] = ["h2", "hyper", "hyper_util"];
-
-/// Whether the target is this module, or one inside of it.
-fn is_inside(target: &str, module: &str) -> bool {
-    let rest = target.strip_prefix(module);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-}
 
 #[cfg(test)]
 mod tests;

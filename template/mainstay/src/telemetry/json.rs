@@ -79,17 +79,16 @@ thread_local! {
 }
 
 impl Formatter {
-    fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
+    fn with(work: impl FnOnce(&mut Self)) {
         /// The capacity that a line may keep for the next one.
         const KEPT: usize = 16 << 10;
         // Formatting a value may log an event itself, which then takes a new formatter.
         let mut formatter = FORMATTER.try_with(Cell::take).unwrap_or_default();
-        let result = work(&mut formatter);
+        work(&mut formatter);
         if formatter.line.text.capacity() > KEPT {
             formatter.line.text = String::new();
         }
         _ = FORMATTER.try_with(|kept| kept.set(formatter));
-        result
     }
 
     /// Begins a line, up to the digits of its timestamp.

@@ -1,13 +1,10 @@
 //! Writes the lines of the log: a buffer in memory, and a thread that empties it.
 //!
-//! A caller that logs never waits for the reader of stdout. Lines gather in one half of the buffer while the thread
-//! writes the other half, with as few calls as possible. If the reader stalls or the disk is full, the buffer fills
-//! up, and further lines are dropped as a whole and counted. When writing works again, the output continues at the
-//! byte where it stopped, and a line reports how many others are missing there.
-//!
-//! The buffer keeps [room](insist) for the events of a stop.
-//!
-//! A line is written some milliseconds later. A process that is killed loses the lines of that time.
+//! A caller never waits for the reader of stdout. Lines gather in one half of the buffer while the thread writes the
+//! other half, with as few calls as possible. If the reader stalls or the disk is full, the buffer fills up, and
+//! further lines are dropped as a whole and counted. When writing works again, the output continues at the byte where
+//! it stopped, and a line reports how many others are missing there. A process that is killed loses the lines of the
+//! last milliseconds.
 
 #![expect(
     clippy::disallowed_methods,

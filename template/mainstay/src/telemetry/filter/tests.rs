@@ -77,27 +77,21 @@ macro_rules! logged {
 #[test]
 fn targets_that_quote_clients_are_logged_only_by_name() {
     for (filter, expected) in [
-        ("trace", &["h2x", "sqlx"] as &[_]),
+        ("trace", &["sqlx"] as &[_]),
         ("info", &[]),
-        ("debug,[request]=trace", &["h2x", "sqlx"]),
-        ("debug,h=trace", &["h2x", "sqlx"]),
-        ("debug,h2=debug", &["h2::server", "h2x", "sqlx"]),
-        ("debug,h2::server=debug", &["h2::server", "h2x", "sqlx"]),
-        ("debug,h2::codec=debug", &["h2x", "sqlx"]),
-        ("debug,hyper=debug", &["hyper::proto", "h2x", "sqlx"]),
+        ("debug,[request]=trace", &["sqlx"]),
+        ("debug,h=trace", &["sqlx"]),
+        ("debug,h2=debug", &["h2::server", "sqlx"]),
+        ("debug,h2::server=debug", &["h2::server", "sqlx"]),
+        ("debug,h2::codec=debug", &["sqlx"]),
+        ("debug,hyper=debug", &["hyper::proto", "sqlx"]),
         ("info,hyper_util=trace", &["hyper_util::client"]),
-        ("debug,h2[request]=debug", &["h2::server", "h2x", "sqlx"]),
+        ("debug,h2[request]=debug", &["h2::server", "sqlx"]),
     ] {
         let logged = logged!(
             filter,
             DEBUG,
-            [
-                "h2::server",
-                "hyper::proto",
-                "hyper_util::client",
-                "h2x",
-                "sqlx"
-            ]
+            ["h2::server", "hyper::proto", "hyper_util::client", "sqlx"]
         );
         assert_eq!(logged, expected, "{filter}");
     }

@@ -43,8 +43,9 @@ fn bytes(id: u64) -> Vec<u8> {
     id.to_be_bytes().to_vec()
 }
 
-fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+fn trace_bytes(trace: &Trace) -> Vec<u8> {
+    let id = u128::from_str_radix(trace.id(), 16).unwrap();
+    id.to_be_bytes().to_vec()
 }
 
 #[test]
@@ -104,7 +105,7 @@ fn spans_of_a_sampled_request_form_its_trace() {
     );
     for child in [statement, own] {
         assert_eq!(child.parent_span_id, request.span_id);
-        assert_eq!(hex(&child.trace_id), trace.id());
+        assert_eq!(child.trace_id, trace_bytes(&trace));
         assert!(child.start_time_unix_nano >= request.start_time_unix_nano);
         assert!(child.end_time_unix_nano >= child.start_time_unix_nano);
         assert!(child.events.is_empty() && child.status.is_none());
@@ -122,7 +123,7 @@ fn trace_that_begins_here_has_the_id_of_the_log() {
         context.sync_scope(|| drop(span!(Level::ERROR, REQUEST, method = "GET")));
     });
 
-    assert_eq!(hex(&spans[0].trace_id), trace.id());
+    assert_eq!(spans[0].trace_id, trace_bytes(&trace));
     assert_eq!(spans[0].span_id, bytes(trace.span()));
     assert!(spans[0].parent_span_id.is_empty());
 }
@@ -133,7 +134,7 @@ fn span_of_another_task_belongs_to_the_carried_request() {
     let spans = spans(|| context.sync_scope(|| drop(info_span!("elsewhere"))));
 
     assert_eq!(spans[0].parent_span_id, bytes(trace.span()));
-    assert_eq!(hex(&spans[0].trace_id), trace.id());
+    assert_eq!(spans[0].trace_id, trace_bytes(&trace));
 }
 
 #[test]
