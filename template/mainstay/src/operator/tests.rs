@@ -19,7 +19,7 @@ use crate::metrics::http::Ended;
 use crate::metrics::pools::{Numbers, Totals};
 use crate::server::{Limits, Sockets};
 use crate::supervisor::Supervisor;
-use crate::telemetry::{Filter, Filtering};
+use crate::telemetry::Filtering;
 use crate::testing::Exposition;
 
 fn state(token: Option<&str>) -> Arc<OperatorState> {
@@ -37,7 +37,7 @@ fn state(token: Option<&str>) -> Arc<OperatorState> {
         metrics: Metrics::install(),
         observed: Mutex::default(),
         settings: Vec::new(),
-        filtering: Filtering::new(&Filter::written("info").unwrap()).1,
+        filtering: Filtering::new(&crate::telemetry::Filter::written("info").unwrap()).1,
         token: token.map(secret),
         refused: AtomicU64::new(0),
     })
