@@ -95,10 +95,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        let Some(span) = context.span(&id) else {
-            return;
-        };
-        let ended = span.extensions_mut().remove::<Span>();
+        let span = context.span(&id);
+        let ended = span.and_then(|span| span.extensions_mut().remove::<Span>());
         if let Some(mut ended) = ended {
             ended.end_time_unix_nano = now();
             SPANS_ENDED.fetch_add(1, Ordering::Relaxed);
@@ -161,11 +159,9 @@ impl Fields {
     }
 
     fn text(&self, name: &str) -> &str {
-        let value = self.0.iter().find(|it| it.key == name).map(|it| &it.value);
-        match value {
-            Some(Some(AnyValue {
-                value: Some(Value::StringValue(text)),
-            })) => text,
+        let field = self.0.iter().find(|it| it.key == name);
+        match field.and_then(|it| it.value.as_ref()?.value.as_ref()) {
+            Some(Value::StringValue(text)) => text,
             _ => "",
         }
     }

@@ -21,9 +21,14 @@ fn spans(work: impl FnOnce()) -> Vec<Span> {
     std::iter::from_fn(|| queue.try_recv().ok()).collect()
 }
 
+/// A trace that another service has begun.
 fn sampled() -> (Context, Arc<Trace>) {
     let trace = Trace::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
-    let trace = Arc::new(trace.unwrap());
+    with_trace(trace.unwrap())
+}
+
+fn with_trace(trace: Trace) -> (Context, Arc<Trace>) {
+    let trace = Arc::new(trace);
     let context = Context {
         trace: Some(Arc::clone(&trace)),
         ..Context::until(Instant::now())
@@ -114,11 +119,7 @@ fn spans_of_a_sampled_request_form_its_trace() {
 
 #[test]
 fn trace_that_begins_here_has_the_id_of_the_log() {
-    let trace = Arc::new(Trace::new_sampled());
-    let context = Context {
-        trace: Some(Arc::clone(&trace)),
-        ..Context::until(Instant::now())
-    };
+    let (context, trace) = with_trace(Trace::new_sampled());
     let spans = spans(|| {
         context.sync_scope(|| drop(span!(Level::ERROR, REQUEST, method = "GET")));
     });
