@@ -2,20 +2,18 @@
 //!
 //! - There are as many series as the service has routes: a path without a route counts as `unmatched`, and a
 //!   method that HTTP does not define as `other`.
-//! - The series of a method and a route is created on first use. From then on, recording allocates nothing and
-//!   takes no lock.
+//! - A series is created on first use. From then on, recording allocates nothing, and shares its only lock.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::http::Method;
 use metrics::HistogramFn;
 
 use super::catalog::{self, Family};
-use super::histogram::Histogram;
-use super::registry::Registry;
+use super::registry::{Histogram, Registry};
 use super::text::Text;
 
 /// Records requests. All copies are the same. It is never freed: a reference count would be one more value
@@ -28,26 +26,22 @@ struct Inner {
     registry: Registry,
     in_flight: AtomicUsize,
     shed: AtomicU64,
-    /// A hash table with open addressing: a series is in its slot, or in the next free one.
-    series: Box<[OnceLock<Box<Series>>]>,
-    /// For everything that finds no slot.
-    other: Series,
+    /// The series of each route. Routes are in the code of the service, so that there are few.
+    routes: RwLock<HashMap<Box<str>, &'static Route>>,
 }
 
-/// More than a service has pairs of a method and a route.
-const SLOTS: usize = 4096;
+/// The histograms of a route, by method.
+type Route = [Series; METHODS.len()];
 
 /// The histograms of one method and route.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Series {
-    method: &'static str,
-    route: Box<str>,
     durations: [OnceLock<Arc<Histogram>>; CLASSES.len()],
     bodies: [OnceLock<Arc<Histogram>>; 2],
 }
 
-const METHODS: [&str; 9] = [
-    "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT",
+const METHODS: [&str; 10] = [
+    OTHER, "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT",
 ];
 const OTHER: &str = "other";
 const UNMATCHED: &str = "unmatched";
@@ -82,8 +76,7 @@ impl Recorder {
         Self(Box::leak(Box::new(Inner {
             in_flight: AtomicUsize::new(0),
             shed: AtomicU64::new(0),
-            series: (0..SLOTS).map(|_| OnceLock::new()).collect(),
-            other: Series::new(OTHER, UNMATCHED),
+            routes: RwLock::default(),
             registry,
         })))
     }
@@ -111,8 +104,10 @@ impl InFlight {
     /// Records a request that has ended.
     pub(crate) fn ended(&self, request: &Ended<'_>) {
         let inner = self.0.0;
-        let series = inner.series(request.method, request.route);
-        let (method, route) = (series.method, &*series.route);
+        let method = METHODS.iter().position(|it| *it == request.method.as_str());
+        let (method, route) = (method.unwrap_or(0), request.route.unwrap_or(UNMATCHED));
+        let series = &inner.route(route)[method];
+        let method = METHODS[method];
         let class = usize::from(request.status / 100);
         let class = if class < CLASSES.len() { class } else { 0 };
         let new = |family, labels: &[&str]| inner.registry.family_histogram(family, labels);
@@ -130,43 +125,23 @@ impl InFlight {
     }
 }
 
+impl Inner {
+    fn route(&self, route: &str) -> &'static Route {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = routes.get(route) {
+            return known;
+        }
+        drop(routes);
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        routes
+            .entry(route.into())
+            .or_insert_with(|| Box::leak(Box::default()))
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Inner {
-    fn series(&self, method: &Method, route: Option<&str>) -> &Series {
-        let known = METHODS.iter().find(|known| **known == method.as_str());
-        let (method, route) = (known.copied().unwrap_or(OTHER), route.unwrap_or(UNMATCHED));
-        let (before, after) = self.series.split_at(slot(method, route));
-        for slot in after.iter().chain(before) {
-            let series = slot.get_or_init(|| Box::new(Series::new(method, route)));
-            // The slot may belong to another series.
-            if *series.route == *route && series.method == method {
-                return series;
-            }
-        }
-        &self.other
-    }
-}
-
-/// The slot of a series, if it is free.
-fn slot(method: &str, route: &str) -> usize {
-    let hasher = BuildHasherDefault::<DefaultHasher>::default();
-    let hash = hasher.hash_one((method, route)) % SLOTS as u64;
-    usize::try_from(hash).unwrap_or_default()
-}
-
-impl Series {
-    fn new(method: &'static str, route: &str) -> Self {
-        Self {
-            method,
-            route: route.into(),
-            durations: [const { OnceLock::new() }; CLASSES.len()],
-            bodies: [const { OnceLock::new() }; 2],
-        }
     }
 }
 

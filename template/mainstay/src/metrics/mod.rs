@@ -13,7 +13,6 @@
     allow(dead_code, reason = "it lists the metrics of all features")
 )]
 pub(crate) mod catalog;
-mod histogram;
 pub(crate) mod http;
 pub(crate) mod pools;
 mod process;

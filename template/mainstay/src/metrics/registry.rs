@@ -3,30 +3,35 @@
 //!
 //! A series takes constant memory, however many values it records.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use metrics::{Counter, Gauge, Key, KeyName, Label, Metadata, Recorder, SharedString, Unit};
+use metrics::{
+    Counter, Gauge, GaugeFn, HistogramFn, Key, KeyName, Label, Metadata, Recorder, SharedString,
+    Unit,
+};
 
 use super::catalog::Family;
-use super::histogram::Histogram;
-use super::text::Text;
+use super::text::{Buckets, Text};
 
 /// All clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Registry(Arc<Inner>);
+pub(super) struct Registry(Arc<RwLock<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    help: RwLock<HashMap<KeyName, SharedString>>,
-    counters: Series<AtomicU64>,
-    /// The bits of an `f64` each.
-    gauges: Series<AtomicU64>,
-    histograms: Series<Histogram>,
+    help: HashMap<KeyName, SharedString>,
+    series: BTreeMap<Key, Series>,
 }
 
-type Series<T> = RwLock<BTreeMap<Key, Arc<T>>>;
+#[derive(Debug, Clone)]
+enum Series {
+    Counter(Arc<AtomicU64>),
+    /// The bits of an `f64`.
+    Gauge(Arc<AtomicU64>),
+    Histogram(Arc<Histogram>),
+}
 
 impl Registry {
     /// The registry of the process. If the service has installed another recorder, that one gets what the
@@ -41,10 +46,16 @@ impl Registry {
         installed.clone()
     }
 
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn describe(&self, name: KeyName, help: SharedString) {
-        let all = self.0.help.write();
-        let mut all = all.unwrap_or_else(PoisonError::into_inner);
-        all.insert(name, help);
+        self.change().help.insert(name, help);
     }
 
     /// A histogram of a family of the machinery.
@@ -55,78 +66,63 @@ impl Registry {
     }
 
     fn histogram(&self, key: &Key) -> Arc<Histogram> {
-        get(&self.0.histograms, key, || Histogram::named(key.name()))
+        let new = || Arc::new(Histogram::named(key.name()));
+        match self.get(key, || Series::Histogram(new())) {
+            Series::Histogram(histogram) => histogram,
+            // It is written nowhere.
+            _ => new(),
+        }
     }
 
-    /// Writes all series. Of families with the same name and different kinds, the first kind counts.
+    /// The series of this key, which is new if there is none.
+    fn get(&self, key: &Key, new: impl FnOnce() -> Series) -> Series {
+        if let Some(known) = self.read().series.get(key) {
+            return known.clone();
+        }
+        let mut inner = self.change();
+        let series = inner.series.entry(key.to_retained());
+        series.or_insert_with(new).clone()
+    }
+
+    /// Writes all series. Of series with the same name and different kinds, the kind of the first counts.
     pub(super) fn write(&self, text: &mut Text) {
-        let Inner {
-            counters,
-            gauges,
-            histograms,
-            ..
-        } = &*self.0;
-        let known = &mut HashSet::new();
-        self.write_kind(
-            text,
-            known,
-            "counter",
-            counters,
-            |text, name, labels, it| {
-                text.sample(name, labels, it.load(Ordering::Relaxed));
-            },
-        );
-        self.write_kind(text, known, "gauge", gauges, |text, name, labels, it| {
-            text.sample(name, labels, f64::from_bits(it.load(Ordering::Relaxed)));
-        });
-        self.write_kind(
-            text,
-            known,
-            "histogram",
-            histograms,
-            |text, name, labels, it| {
-                text.histogram(name, labels, &it.counts());
-            },
-        );
-    }
-
-    fn write_kind<T>(
-        &self,
-        text: &mut Text,
-        known: &mut HashSet<String>,
-        kind: &str,
-        all: &Series<T>,
-        write: fn(&mut Text, &str, &[(&str, &str)], &T),
-    ) {
-        let help = self.0.help.read().unwrap_or_else(PoisonError::into_inner);
-        let all = all.read().unwrap_or_else(PoisonError::into_inner);
-        let mut family = "";
-        for (key, series) in &*all {
-            let name = key.name();
-            if family != name && known.insert(name.to_owned()) {
+        let Inner { help, series } = &*self.read();
+        let mut family = ("", "");
+        for (key, series) in series {
+            let (name, kind) = (key.name(), series.kind());
+            if family.0 != name {
                 text.head(name, kind, help.get(name).map(|help| &**help));
-                family = name;
+                family = (name, kind);
             }
-            if family == name {
-                let labels = key.labels().map(|label| (label.key(), label.value()));
-                write(text, name, &labels.collect::<Vec<_>>(), series);
+            if family.1 != kind {
+                continue;
+            }
+            let labels = key.labels().map(|label| (label.key(), label.value()));
+            let labels: Vec<_> = labels.collect();
+            match series {
+                Series::Counter(count) => text.sample(name, &labels, count.load(Ordering::Relaxed)),
+                Series::Gauge(bits) => {
+                    let value = f64::from_bits(bits.load(Ordering::Relaxed));
+                    text.sample(name, &labels, value);
+                }
+                Series::Histogram(histogram) => text.histogram(name, &labels, &histogram.counts()),
             }
         }
     }
 }
 
-/// The series of this key, which is new if there is none.
-fn get<T>(all: &Series<T>, key: &Key, new: impl FnOnce() -> T) -> Arc<T> {
-    let known = all.read().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = known.get(key) {
-        return Arc::clone(known);
+impl Series {
+    /// As in the text format.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Counter(_) => "counter",
+            Self::Gauge(_) => "gauge",
+            Self::Histogram(_) => "histogram",
+        }
     }
-    drop(known);
-    let mut all = all.write().unwrap_or_else(PoisonError::into_inner);
-    let series = all.entry(key.to_retained());
-    Arc::clone(series.or_insert_with(|| Arc::new(new())))
 }
 
+/// A series that has another kind already records nothing.
 impl Recorder for Registry {
     fn describe_counter(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
         self.describe(name, help);
@@ -141,14 +137,69 @@ impl Recorder for Registry {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(get(&self.0.counters, key, AtomicU64::default))
+        match self.get(key, || Series::Counter(Arc::default())) {
+            Series::Counter(count) => Counter::from_arc(count),
+            _ => Counter::noop(),
+        }
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::from_arc(get(&self.0.gauges, key, AtomicU64::default))
+        match self.get(key, || Series::Gauge(Arc::default())) {
+            Series::Gauge(bits) => Gauge::from_arc(bits),
+            _ => Gauge::noop(),
+        }
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
         metrics::Histogram::from_arc(self.histogram(key))
+    }
+}
+
+/// The bounds of durations, in seconds: from half a millisecond to the default of `http.request_timeout`.
+const DURATIONS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// A histogram for many threads. It keeps counts, and no values: recording allocates nothing and takes no lock.
+#[derive(Debug)]
+pub(super) struct Histogram {
+    bounds: Box<[f64]>,
+    /// The values of each bucket alone, and behind the last bound.
+    counts: Box<[AtomicU64]>,
+    /// The bits of an `f64`.
+    sum: AtomicU64,
+}
+
+impl Histogram {
+    /// A histogram of sizes if the name ends in `_bytes`, and of durations otherwise.
+    pub(super) fn named(name: &str) -> Self {
+        let bounds: Box<[f64]> = if name.ends_with("_bytes") {
+            // From 256 bytes to 64 MiB.
+            (4..=13).map(|power| 4_f64.powi(power)).collect()
+        } else {
+            DURATIONS.into()
+        };
+        Self {
+            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
+            bounds,
+            sum: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn counts(&self) -> Buckets {
+        let counts = self.counts.iter();
+        Buckets {
+            bounds: self.bounds.to_vec(),
+            counts: counts.map(|it| it.load(Ordering::Relaxed)).collect(),
+            sum: f64::from_bits(self.sum.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+impl HistogramFn for Histogram {
+    fn record(&self, value: f64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        GaugeFn::increment(&self.sum, value);
     }
 }

@@ -1,6 +1,5 @@
 mod page;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
@@ -13,9 +12,8 @@ use axum::routing::{get, post};
 use tower::ServiceExt;
 
 use super::Metrics;
-use super::histogram::Histogram;
 use super::http::{Ended, Recorder};
-use super::registry::Registry;
+use super::registry::{Histogram, Registry};
 use super::text::Text;
 use crate::edge;
 use crate::testing::Exposition;
@@ -45,7 +43,9 @@ impl Requests {
     }
 
     async fn ask(&self, method: &str, path: &str, body: &str) {
-        let request = request(method, path, body);
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("host", "localhost");
+        let request = request.body(Body::from(body.to_owned())).unwrap();
         self.edge().oneshot(request).await.unwrap();
     }
 
@@ -55,12 +55,6 @@ impl Requests {
         self.registry.write(&mut text);
         Exposition::read(&text.into_string())
     }
-}
-
-fn request(method: &str, path: &str, body: &str) -> Request<Body> {
-    let request = Request::builder().method(method).uri(path);
-    let request = request.header("host", "localhost");
-    request.body(Body::from(body.to_owned())).unwrap()
 }
 
 fn ended<'a>(method: &'a Method, route: Option<&'a str>, status: u16) -> Ended<'a> {
@@ -123,14 +117,6 @@ async fn request_whose_handler_panicked_is_not_active() {
     assert_eq!(scrape.count(ACTIVE), 0);
     let failed = r#"{method="GET",route="/panic",status="5xx"}"#;
     assert_eq!(scrape.count(&format!("{DURATION_COUNT}{failed}")), 1);
-
-    // The same without anything that catches the panic.
-    let panicked = catch_unwind(AssertUnwindSafe(|| {
-        let _in_flight = requests.recorder.begin();
-        panic!("on purpose");
-    }));
-    assert!(panicked.is_err());
-    assert_eq!(requests.scrape().count(ACTIVE), 0);
 }
 
 #[tokio::test]
@@ -156,8 +142,7 @@ async fn unknown_paths_and_methods_create_no_series() {
 #[test]
 fn concurrent_requests_are_all_counted() {
     const THREADS: usize = 8;
-    /// More than there are slots: the rest is counted together.
-    const ROUTES: usize = 4200;
+    const ROUTES: usize = 100;
     let requests = Requests::new();
     let barrier = Barrier::new(THREADS);
     thread::scope(|scope| {
@@ -179,8 +164,7 @@ fn concurrent_requests_are_all_counted() {
     let counts = series.filter(|it| it.starts_with(DURATION_COUNT));
     let counts: Vec<_> = counts.map(|series| scrape.count(series)).collect();
     assert_eq!(counts.iter().sum::<u64>(), (THREADS * ROUTES) as u64);
-    let own = counts.iter().filter(|count| **count == THREADS as u64);
-    assert_eq!((own.count(), counts.len()), (4096, 4097));
+    assert_eq!(counts.len(), ROUTES);
 }
 
 #[test]

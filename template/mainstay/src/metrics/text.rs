@@ -61,18 +61,17 @@ impl Text {
     }
 
     pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
-        let labels = labels.iter().map(|(name, text)| {
-            let text = escaped(text).replace('\n', "\\n");
-            format!("{}=\"{text}\"", legal(name))
-        });
-        let labels = labels.collect::<Vec<_>>().join(",");
-        let labels = if labels.is_empty() {
-            labels
-        } else {
-            format!("{{{labels}}}")
-        };
-        _ = writeln!(self.0, "{}{labels} {value}", legal(name));
+        self.0 += &legal(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let before = if index == 0 { '{' } else { ',' };
+            let text = text
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
+            _ = write!(self.0, "{before}{}=\"{text}\"", legal(label));
+        }
+        let after = if labels.is_empty() { "" } else { "}" };
+        _ = writeln!(self.0, "{after} {value}");
     }
 
     pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], counts: &Buckets) {

@@ -37,7 +37,7 @@ fn state(token: Option<&str>) -> Arc<OperatorState> {
         metrics: Metrics::install(),
         observed: Mutex::default(),
         settings: Vec::new(),
-        filtering: Filtering::for_test(),
+        filtering: Filtering::new(&crate::telemetry::Filter::written("info").unwrap()).1,
         token: token.map(secret),
         refused: AtomicU64::new(0),
     })

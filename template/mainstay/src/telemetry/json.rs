@@ -1,8 +1,8 @@
-//! Events as JSON, one object a line: `timestamp`, `level`, `target`, and then the event's fields, flat, in its own
-//! order (the macros of `tracing` put the message first), followed by those of its spans, innermost first.
+//! Events as JSON, one object a line: `timestamp`, `level`, `target`, and then the event's fields in its own order,
+//! followed by those of its spans, innermost first.
 //!
-//! A name stands in an object once. A field that is called like one of the first three gets an underscore behind its
-//! name; of several with the same name, the first counts. No value can end its string or its line.
+//! A name stands in an object once: of several fields with the same name, the first counts. No value can end its
+//! string or its line.
 //!
 //! A line costs a fifth of one by `fmt().json()`: what all events of a callsite have in common is formatted once, the
 //! fields of a span when they are recorded, and the buffer of a line is kept for the next one of the thread.
@@ -69,7 +69,7 @@ struct Formatter {
     line: Line,
     /// The callsites that this thread has passed, the last one first.
     callsites: Vec<Callsite>,
-    /// The second of the last line, and its date: `2026-11-21T18:30:00`.
+    /// The second of the last line, and how it begins a line: `{"timestamp":"2026-11-21T18:30:00.`
     second: Duration,
     date: String,
 }
@@ -79,17 +79,16 @@ thread_local! {
 }
 
 impl Formatter {
-    fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
+    fn with(work: impl FnOnce(&mut Self)) {
         /// The capacity that a line may keep for the next one.
         const KEPT: usize = 16 << 10;
         // Formatting a value may log an event itself, which then takes a new formatter.
         let mut formatter = FORMATTER.try_with(Cell::take).unwrap_or_default();
-        let result = work(&mut formatter);
+        work(&mut formatter);
         if formatter.line.text.capacity() > KEPT {
             formatter.line.text = String::new();
         }
         _ = FORMATTER.try_with(|kept| kept.set(formatter));
-        result
     }
 
     /// Begins a line, up to the digits of its timestamp.
@@ -98,18 +97,17 @@ impl Formatter {
         let second = Duration::from_secs(since.as_secs());
         if second != self.second || self.date.is_empty() {
             self.second = second;
-            self.date.clear();
-            // It fails beyond the year 9999.
+            self.date = String::from(r#"{"timestamp":""#);
             let date = humantime::format_rfc3339_seconds(UNIX_EPOCH + second);
+            // It fails beyond the year 9999.
             _ = write!(self.date, "{date}");
             self.date.pop();
+            self.date.push('.');
         }
         let Line { text, names } = &mut self.line;
         names.clear();
         text.clear();
-        text.push_str(r#"{"timestamp":""#);
         text.push_str(&self.date);
-        text.push('.');
         // The first of seven digits keeps the leading zeros of the others.
         let micros = 1_000_000 + since.subsec_micros();
         text.push_str(&itoa::Buffer::new().format(micros)[1..]);
@@ -149,17 +147,18 @@ impl Line {
 
     fn append_request(&mut self) {
         Request::with(|request| {
-            if self.is_new("request_id") {
-                self.text.push_str(r#","request_id":"#);
-                quote(&mut self.text, request.id.as_ref());
-            }
-            if let Some(trace) = request.trace.as_ref().filter(|trace| trace.is_sampled())
-                && self.is_new("trace_id")
-            {
-                self.text.push_str(r#","trace_id":"#);
-                quote(&mut self.text, trace.id());
+            self.append("request_id", request.id.as_ref());
+            if let Some(trace) = request.trace.as_ref().filter(|trace| trace.is_sampled()) {
+                self.append("trace_id", trace.id());
             }
         });
+    }
+
+    fn append(&mut self, name: &'static str, value: &str) {
+        if self.is_new(name) {
+            self.text.extend([",\"", name, "\":"]);
+            quote(&mut self.text, value);
+        }
     }
 
     /// Whether there is no field of this name, which begins here then.
@@ -268,15 +267,19 @@ impl Callsite {
     fn new(metadata: &'static Metadata<'static>) -> Self {
         let mut head = format!(r#"Z","level":"{}","target":"#, metadata.level());
         quote(&mut head, metadata.target());
-        let names: Vec<_> = metadata.fields().iter().map(|it| key(it.name())).collect();
-        let fields = names.iter().enumerate().map(|(index, name)| {
-            let is_new = !names[..index].contains(name);
-            is_new.then(|| (*name, prefix(name)))
-        });
+        let mut fields: Vec<Option<(_, String)>> = Vec::new();
+        for field in metadata.fields() {
+            let name = key(field.name());
+            let is_known = fields.iter().flatten().any(|(known, _)| *known == name);
+            let mut prefix = ",".to_owned();
+            quote(&mut prefix, name);
+            prefix.push(':');
+            fields.push((!is_known).then_some((name, prefix)));
+        }
         Self {
             metadata,
             head,
-            fields: fields.collect(),
+            fields,
         }
     }
 }
@@ -289,12 +292,6 @@ fn key(name: &'static str) -> &'static str {
         "target" => "target_",
         name => name,
     }
-}
-
-fn prefix(name: &str) -> String {
-    let mut prefix = ",".to_owned();
-    quote(&mut prefix, name);
-    prefix + ":"
 }
 
 fn quote(out: &mut String, text: &str) {

@@ -86,8 +86,7 @@ impl Log {
         let is_terminal = io::stdout().is_terminal();
         let is_pretty = match self.format {
             Format::Auto => is_terminal,
-            Format::Json => false,
-            Format::Pretty => true,
+            format => format == Format::Pretty,
         };
         // The descriptor itself, without the buffer and the lock of `std`.
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
@@ -136,10 +135,9 @@ pub(crate) fn is_started() -> bool {
 /// Waits until all events so far are written: less than a second, and not at all if the reader of stdout has
 /// gone. It blocks the thread: call it at the end of the process.
 pub fn flush() {
-    /// A process that is about to be killed may have a second left.
-    const LIMIT: Duration = Duration::from_millis(900);
     if let Some(writer) = WRITER.get() {
-        writer.flush(LIMIT);
+        // A process that is about to be killed may have a second left.
+        writer.flush(Duration::from_millis(900));
     }
 }
 
@@ -181,14 +179,10 @@ impl Export {
 }
 
 /// The names of the spans of this crate. A sampled request has a span, and each of its statements on the
-/// database has one.
-///
-/// A service makes spans of its own with the macros of `tracing`. Inside of a sampled request, the feature
-/// `otlp` exports them as well, if `log.filter` enables them.
+/// database has one. The feature `otlp` also exports spans of the service inside of them, if `log.filter` enables
+/// those.
 pub(crate) mod span {
-    /// A request.
     pub(crate) const REQUEST: &str = "request";
-    /// A statement on the database.
     #[cfg(any(feature = "_database", feature = "otlp"))]
     pub(crate) const STATEMENT: &str = "statement";
 }

@@ -5,28 +5,27 @@
 //!   collector is away, slow, or refuses, spans that do not fit are dropped. Spans that were not sent are counted.
 //!   The log has one event when the export fails, and one when it works again.
 //! - A stop sends the queued spans within `shutdown.close`.
-//! - The settings are those of `[otlp]`. Variables named `OTEL_…` change neither the target nor the headers.
+//! - The settings are those of `[otlp]`. Variables named `OTEL_…` have no effect.
 
 mod settings;
 mod spans;
 
+use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderValue, Request, Response, header};
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, Request, header};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use opentelemetry::KeyValue;
-use opentelemetry_http::hyper::HyperClient;
-use opentelemetry_http::{HttpClient, HttpError};
-use opentelemetry_otlp::{
-    ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
-};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, any_value::Value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message;
 use rustls::ClientConfig;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{sleep, timeout};
@@ -40,7 +39,7 @@ use crate::build_info::BuildInfo;
 use crate::context::EXPORTED_SPAN;
 use crate::panics::caught;
 use settings::{Attribute, Authorities, Header};
-use spans::Spans;
+use spans::{Spans, attribute};
 
 /// The reference of `[otlp]`.
 pub(crate) const SETTINGS: &str = include_str!("../../config/otlp.toml");
@@ -53,6 +52,10 @@ const QUEUE: usize = 4 * BATCH;
 
 /// How long spans gather, unless a batch is complete.
 const GATHER: Duration = Duration::from_secs(1);
+
+/// How often a batch is sent until it is lost, and the pause between two attempts.
+const ATTEMPTS: usize = 4;
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The counts of this process, since the start.
 static SPANS_ENDED: AtomicU64 = AtomicU64::new(0);
@@ -67,11 +70,14 @@ pub(crate) struct Export(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
+    http: Client<HttpsConnector<HttpConnector>, Body>,
     url: String,
-    settings: Otlp,
-    ended: mpsc::Sender<SpanData>,
+    headers: HeaderMap,
+    timeout: Duration,
+    resource: Resource,
+    ended: mpsc::Sender<Span>,
     /// Locked by [`Export::run`] until it has sent the last span.
-    queue: Mutex<mpsc::Receiver<SpanData>>,
+    queue: Mutex<mpsc::Receiver<Span>>,
     /// Cancelled when the stop wants the last spans to be sent.
     closing: CancellationToken,
 }
@@ -82,11 +88,25 @@ impl Export {
         let Some(endpoint) = &settings.endpoint else {
             return Self::default();
         };
+        let connector = match &settings.authorities {
+            Some(Authorities(roots)) => {
+                let tls = ClientConfig::builder().with_root_certificates(Arc::clone(roots));
+                HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth())
+            }
+            None => HttpsConnectorBuilder::new().with_webpki_roots(),
+        };
+        let connector = connector.https_or_http().enable_http1().build();
+        let headers = settings.headers.iter();
+        let headers = headers.map(|Header(name, value)| (name.clone(), value.clone()));
+        let protobuf = HeaderValue::from_static("application/x-protobuf");
         let (ended, queue) = mpsc::channel(QUEUE);
         _ = EXPORTED_SPAN.set(spans::current_span);
         Self(Some(Arc::new(Inner {
+            http: Client::builder(TokioExecutor::new()).build(connector),
             url: endpoint.of_traces(),
-            settings: settings.clone(),
+            headers: headers.chain([(header::CONTENT_TYPE, protobuf)]).collect(),
+            timeout: settings.timeout,
+            resource: resource(settings),
             ended,
             queue: Mutex::new(queue),
             closing: CancellationToken::new(),
@@ -95,7 +115,7 @@ impl Export {
 
     pub(super) fn layer(&self) -> Option<Spans> {
         let inner = self.0.as_ref()?;
-        Some(Spans::new(inner.ended.clone()))
+        Some(Spans(inner.ended.clone()))
     }
 
     /// Sends spans until the [close](Self::close).
@@ -123,13 +143,7 @@ impl Export {
 impl Inner {
     async fn send_until_closed(&self) {
         let mut queue = self.queue.lock().await;
-        let exporter = match self.exporter() {
-            Ok(exporter) => exporter,
-            Err(error) => {
-                tracing::error!(message = message::EXPORT_FAILS, cause = %error);
-                return;
-            }
-        };
+        let mut is_failing = false;
         while !(queue.is_closed() && queue.is_empty()) {
             let mut batch = Vec::with_capacity(BATCH);
             let complete = async {
@@ -146,29 +160,67 @@ impl Inner {
                 () = self.closing.cancelled() => queue.close(),
                 () = sleep(GATHER) => {}
             }
-            let count = batch.len() as u64;
-            if count > 0 {
-                let (exports, spans) = match exporter.export(batch).await {
-                    Ok(()) => (&EXPORTS_TAKEN, &SPANS_SENT),
-                    Err(_) => (&EXPORTS_FAILED, &SPANS_LOST),
-                };
-                exports.fetch_add(1, Ordering::Relaxed);
-                spans.fetch_add(count, Ordering::Relaxed);
+            if !batch.is_empty() {
+                self.send(batch, &mut is_failing).await;
             }
         }
     }
 
-    fn exporter(&self) -> Result<SpanExporter, ExporterBuildError> {
-        let client = Client::new(&self.url, &self.settings);
-        let mut exporter = SpanExporter::builder()
-            .with_http()
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(&self.url)
-            .with_timeout(self.settings.timeout)
-            .with_http_client(client)
-            .build()?;
-        exporter.set_resource(&resource(&self.settings));
-        Ok(exporter)
+    /// Sends a batch. Logs when the collector begins to fail, and when it works again.
+    async fn send(&self, batch: Vec<Span>, was_failing: &mut bool) {
+        let count = batch.len() as u64;
+        let body = self.encode(batch);
+        for _ in 0..ATTEMPTS {
+            let Err(cause) = self.post(body.clone()).await else {
+                EXPORTS_TAKEN.fetch_add(1, Ordering::Relaxed);
+                SPANS_SENT.fetch_add(count, Ordering::Relaxed);
+                if mem::take(was_failing) {
+                    tracing::info!(message = message::EXPORTS_AGAIN, signal = "traces");
+                }
+                return;
+            };
+            EXPORTS_FAILED.fetch_add(1, Ordering::Relaxed);
+            if !mem::replace(was_failing, true) {
+                let (endpoint, signal) = (&*self.url, "traces");
+                tracing::warn!(message = message::EXPORT_FAILS, signal, endpoint, cause);
+            }
+            if timeout(RETRY, self.closing.cancelled()).await.is_ok() {
+                break;
+            }
+        }
+        SPANS_LOST.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn encode(&self, spans: Vec<Span>) -> Bytes {
+        let scope = InstrumentationScope {
+            name: BuildInfo::current().name.to_owned(),
+            ..InstrumentationScope::default()
+        };
+        let scope_spans = ScopeSpans {
+            scope: Some(scope),
+            spans,
+            ..ScopeSpans::default()
+        };
+        let resource_spans = vec![ResourceSpans {
+            resource: Some(self.resource.clone()),
+            scope_spans: vec![scope_spans],
+            ..ResourceSpans::default()
+        }];
+        let export = ExportTraceServiceRequest { resource_spans };
+        export.encode_to_vec().into()
+    }
+
+    async fn post(&self, body: Bytes) -> Result<(), String> {
+        let mut request = Request::post(&self.url)
+            .body(Body::from(body))
+            .map_err(|error| error.to_string())?;
+        request.headers_mut().clone_from(&self.headers);
+        match timeout(self.timeout, self.http.request(request)).await {
+            Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
+            Ok(Ok(answer)) => Err(format!("it answered {}", answer.status())),
+            Ok(Err(error)) => Err(with_sources(&error)),
+            Err(_) => Err("it did not answer in time".to_owned()),
+        }
     }
 }
 
@@ -177,73 +229,17 @@ fn resource(settings: &Otlp) -> Resource {
     let build = BuildInfo::current();
     let service = settings.service.as_deref().unwrap_or(build.name);
     let instance = format!("{:032x}", fastrand::u128(..));
+    let mut attributes = BTreeMap::from([
+        ("service.name", service),
+        ("service.version", build.version),
+        ("service.instance.id", &instance),
+    ]);
     let set = settings.attributes.iter();
-    Resource::builder_empty()
-        .with_attribute(KeyValue::new("service.name", service.to_owned()))
-        .with_attribute(KeyValue::new("service.version", build.version))
-        .with_attribute(KeyValue::new("service.instance.id", instance))
-        .with_attributes(
-            set.map(|Attribute(name, value)| KeyValue::new(name.clone(), value.clone())),
-        )
-        .build()
-}
-
-/// The HTTP client of the exporter. It logs when the collector begins to fail, and when it works again.
-#[derive(Debug)]
-struct Client {
-    http: HyperClient<HttpsConnector<HttpConnector>>,
-    headers: HeaderMap,
-    url: String,
-    is_failing: AtomicBool,
-}
-
-impl Client {
-    fn new(url: &str, settings: &Otlp) -> Self {
-        let connector = match &settings.authorities {
-            Some(Authorities(roots)) => {
-                let tls = ClientConfig::builder().with_root_certificates(Arc::clone(roots));
-                HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth())
-            }
-            None => HttpsConnectorBuilder::new().with_webpki_roots(),
-        };
-        let connector = connector.https_or_http().enable_http1().build();
-        let headers = settings.headers.iter();
-        let headers = headers.map(|Header(name, value)| (name.clone(), value.clone()));
-        let protobuf = HeaderValue::from_static("application/x-protobuf");
-        Self {
-            http: HyperClient::new(connector, settings.timeout, None),
-            headers: headers.chain([(header::CONTENT_TYPE, protobuf)]).collect(),
-            url: url.to_owned(),
-            is_failing: AtomicBool::new(false),
-        }
-    }
-}
-
-#[async_trait]
-impl HttpClient for Client {
-    async fn send_bytes(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        // The exporter takes headers from `OTEL_…` variables: replace them all.
-        request.headers_mut().clone_from(&self.headers);
-        let answer = self.http.send_bytes(request).await;
-        let failure = match &answer {
-            Ok(answer) if answer.status().is_success() => None,
-            Ok(answer) => Some(format!("it answered {}", answer.status())),
-            Err(error) => Some(with_sources(&**error)),
-        };
-        let was_failing = self.is_failing.swap(failure.is_some(), Ordering::Relaxed);
-        match failure {
-            Some(cause) if !was_failing => tracing::warn!(
-                message = message::EXPORT_FAILS,
-                signal = "traces",
-                endpoint = self.url,
-                cause
-            ),
-            None if was_failing => {
-                tracing::info!(message = message::EXPORTS_AGAIN, signal = "traces");
-            }
-            _ => {}
-        }
-        answer
+    attributes.extend(set.map(|Attribute(name, value)| (&**name, &**value)));
+    let text = |(name, value): (&str, &str)| attribute(name, Value::StringValue(value.to_owned()));
+    Resource {
+        attributes: attributes.into_iter().map(text).collect(),
+        ..Resource::default()
     }
 }
 

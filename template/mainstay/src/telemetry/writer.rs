@@ -1,13 +1,10 @@
 //! Writes the lines of the log: a buffer in memory, and a thread that empties it.
 //!
-//! A caller that logs never waits for the reader of stdout. Lines gather in one half of the buffer while the thread
-//! writes the other half, with as few calls as possible. If the reader stalls or the disk is full, the buffer fills
-//! up, and further lines are dropped as a whole and counted. When writing works again, the output continues at the
-//! byte where it stopped, and a line reports how many others are missing there.
-//!
-//! The buffer keeps [room](insist) for the events of a stop.
-//!
-//! A line is written some milliseconds later. A process that is killed loses the lines of that time.
+//! A caller never waits for the reader of stdout. Lines gather in one half of the buffer while the thread writes the
+//! other half, with as few calls as possible. If the reader stalls or the disk is full, the buffer fills up, and
+//! further lines are dropped as a whole and counted. When writing works again, the output continues at the byte where
+//! it stopped, and a line reports how many others are missing there. A process that is killed loses the lines of the
+//! last milliseconds.
 
 #![expect(
     clippy::disallowed_methods,
@@ -17,7 +14,6 @@
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -56,7 +52,6 @@ pub(super) struct Writer {
     work: Condvar,
     /// Notified when the thread has written all lines that it took.
     written: Condvar,
-    lost: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -66,6 +61,8 @@ struct State {
     /// The lines that were dropped after these. No other line follows before the report, so that the loss has its
     /// place.
     missing: u64,
+    /// All lines that were dropped since the start.
+    lost: u64,
     /// The bytes that the thread waits for.
     waits_for: Option<usize>,
     /// The thread has taken lines, and has not written all of them.
@@ -84,12 +81,12 @@ impl Writer {
             state: Mutex::new(State {
                 lines: Vec::with_capacity(half + RESERVE + NOTICE),
                 missing: 0,
+                lost: 0,
                 waits_for: None,
                 is_writing: false,
             }),
             work: Condvar::new(),
             written: Condvar::new(),
-            lost: AtomicU64::new(0),
         }));
         thread::Builder::new()
             .name("log".to_owned())
@@ -109,7 +106,7 @@ impl Writer {
             state.lines.extend_from_slice(line);
         } else {
             state.missing += 1;
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            state.lost += 1;
         }
         let wakes = state.has_enough() && state.waits_for.take().is_some();
         drop(state);
@@ -124,12 +121,13 @@ impl Writer {
         // The thread does not wait for more lines.
         state.waits_for = None;
         self.work.notify_one();
-        let waits = |state: &mut State| state.is_writing || state.has_lines();
+        let waits =
+            |state: &mut State| state.is_writing || state.missing > 0 || !state.lines.is_empty();
         _ = self.written.wait_timeout_while(state, limit, waits);
     }
 
     pub(super) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.state().lost
     }
 
     /// No code under the lock can panic.
@@ -187,10 +185,6 @@ impl State {
                 mem::take(&mut self.missing)
             );
         }
-    }
-
-    fn has_lines(&self) -> bool {
-        self.missing > 0 || !self.lines.is_empty()
     }
 
     fn has_enough(&self) -> bool {

@@ -6,23 +6,22 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use opentelemetry::trace::{
-    SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
-};
-use opentelemetry::{InstrumentationScope, KeyValue, Value};
-use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Metadata, Span, Subscriber};
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use super::{SPANS_ENDED, SPANS_LOST};
-use crate::build_info::BuildInfo;
 use crate::context::{Trace, any_span};
 use crate::telemetry::span;
 
@@ -32,68 +31,57 @@ pub(super) const LONGEST: usize = 1024;
 /// The beginning of the targets of this crate.
 const MACHINERY: &str = concat!(env!("CARGO_CRATE_NAME"), "::");
 
+/// The flag of W3C Trace Context.
+const SAMPLED: u32 = 1;
+
 /// The attribute of a failed span.
 const ERROR: &str = "error.type";
 
 /// The layer that records spans, and puts each into the queue when it ends. It never blocks.
 #[derive(Debug)]
-pub(crate) struct Spans {
-    queue: mpsc::Sender<SpanData>,
-    scope: InstrumentationScope,
-}
-
-impl Spans {
-    pub(super) fn new(queue: mpsc::Sender<SpanData>) -> Self {
-        let scope = InstrumentationScope::builder(BuildInfo::current().name).build();
-        Self { queue, scope }
-    }
-}
+pub(crate) struct Spans(pub(super) mpsc::Sender<Span>);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         let (name, is_own) = (attributes.metadata().name(), is_own(attributes.metadata()));
-        let (trace, id, parent) = match (exported(&span), Trace::current_sampled()) {
+        let kind = match name {
+            span::REQUEST if is_own => SpanKind::Server,
+            span::STATEMENT if is_own => SpanKind::Client,
+            _ => SpanKind::Internal,
+        };
+        let (trace_id, id, parent) = match (exported(&span), Trace::current_sampled()) {
             // The request has its id already, and its parent is the span of the sender.
-            (_, Some(trace)) if is_own && name == span::REQUEST => {
+            (_, Some(trace)) if kind == SpanKind::Server => {
                 (trace_id(&trace), trace.span(), trace.parent())
             }
-            (Some((trace, parent)), _) => (trace, any_span(), Some(parent)),
+            (Some((trace_id, parent)), _) => (trace_id, any_span(), Some(parent)),
             (None, Some(trace)) => (trace_id(&trace), any_span(), Some(trace.span())),
             (None, None) => return,
         };
-        let (flags, state) = (TraceFlags::SAMPLED, TraceState::NONE);
-        let now = SystemTime::now();
-        let mut data = SpanData {
-            span_context: SpanContext::new(trace, id.into(), flags, false, state),
-            parent_span_id: parent.map_or(SpanId::INVALID, SpanId::from),
-            parent_span_is_remote: is_own && name == span::REQUEST && parent.is_some(),
-            span_kind: SpanKind::Internal,
-            name: name.into(),
-            start_time: now,
-            end_time: now,
-            attributes: Vec::new(),
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: Status::Unset,
-            instrumentation_scope: self.scope.clone(),
-        };
         let mut fields = Fields(Vec::new(), is_own);
         attributes.record(&mut fields);
-        fields.add_to(&mut data);
-        let text = |name: &str| {
-            let attribute = data.attributes.iter().find(|it| it.key.as_str() == name);
-            attribute.map_or_else(String::new, |it| it.value.to_string())
+        let name = match kind {
+            SpanKind::Server => {
+                let [method, route] =
+                    ["http.request.method", "http.route"].map(|it| fields.text(it));
+                format!("{method} {route}")
+            }
+            SpanKind::Client => fields.text("db.query.summary").to_owned(),
+            _ => name.to_owned(),
         };
-        if is_own && name == span::REQUEST {
-            data.name = format!("{} {}", text("http.request.method"), text("http.route")).into();
-            data.span_kind = SpanKind::Server;
-        } else if is_own && name == span::STATEMENT {
-            data.name = text("db.query.summary").into();
-            data.span_kind = SpanKind::Client;
-        }
-        span.extensions_mut().insert(data);
+        let mut exported = Span {
+            trace_id,
+            span_id: id.to_be_bytes().to_vec(),
+            parent_span_id: parent.map_or_else(Vec::new, |id| id.to_be_bytes().to_vec()),
+            flags: SAMPLED,
+            name,
+            kind: kind.into(),
+            start_time_unix_nano: now(),
+            ..Span::default()
+        };
+        fields.add_to(&mut exported);
+        span.extensions_mut().insert(exported);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
@@ -107,14 +95,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        let Some(span) = context.span(&id) else {
-            return;
-        };
-        let data = span.extensions_mut().remove::<SpanData>();
-        if let Some(mut data) = data {
-            data.end_time = SystemTime::now();
+        let span = context.span(&id);
+        let ended = span.and_then(|span| span.extensions_mut().remove::<Span>());
+        if let Some(mut ended) = ended {
+            ended.end_time_unix_nano = now();
             SPANS_ENDED.fetch_add(1, Ordering::Relaxed);
-            if self.queue.try_send(data).is_err() {
+            if self.0.try_send(ended).is_err() {
                 SPANS_LOST.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -125,23 +111,31 @@ fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with(MACHINERY)
 }
 
-fn trace_id(trace: &Trace) -> TraceId {
-    TraceId::from_hex(trace.id()).unwrap_or(TraceId::INVALID)
+fn now() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since_1970.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn trace_id(trace: &Trace) -> Vec<u8> {
+    let id = u128::from_str_radix(trace.id(), 16);
+    id.unwrap_or_default().to_be_bytes().to_vec()
 }
 
 /// The ids of the innermost exported span of this one and those around it.
-fn exported<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<(TraceId, u64)> {
+fn exported<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<(Vec<u8>, u64)> {
     span.scope().find_map(|span| {
         let extensions = span.extensions();
-        let context = &extensions.get::<SpanData>()?.span_context;
-        let id = u64::from_be_bytes(context.span_id().to_bytes());
-        Some((context.trace_id(), id))
+        let Span {
+            trace_id, span_id, ..
+        } = extensions.get()?;
+        let id = span_id.as_slice().try_into().ok()?;
+        Some((trace_id.clone(), u64::from_be_bytes(id)))
     })
 }
 
 /// The id of the exported span that the calling code runs in.
 pub(super) fn current_span() -> Option<u64> {
-    let current = Span::current().with_subscriber(|(id, subscriber)| {
+    let current = tracing::Span::current().with_subscriber(|(id, subscriber)| {
         let registry = subscriber.downcast_ref::<Registry>()?;
         exported(&registry.span(id)?).map(|(_, id)| id)
     });
@@ -152,7 +146,7 @@ pub(super) fn current_span() -> Option<u64> {
 struct Fields(Vec<KeyValue>, bool);
 
 impl Fields {
-    fn push(&mut self, field: &Field, value: impl Into<Value>) {
+    fn push(&mut self, field: &Field, value: Value) {
         let Self(attributes, is_own) = self;
         let name = match field.name().trim_start_matches("r#") {
             "error" => ERROR,
@@ -161,42 +155,60 @@ impl Fields {
             name if *is_own => conventional(name),
             name => name,
         };
-        attributes.push(KeyValue::new(name, value));
+        attributes.push(attribute(name, value));
     }
 
-    fn add_to(self, span: &mut SpanData) {
-        for new in self.0 {
-            if new.key.as_str() == ERROR {
-                span.status = Status::error("");
-            }
-            match span.attributes.iter_mut().find(|it| it.key == new.key) {
-                Some(known) => known.value = new.value,
-                None => span.attributes.push(new),
-            }
+    fn text(&self, name: &str) -> &str {
+        let field = self.0.iter().find(|it| it.key == name);
+        match field.and_then(|it| it.value.as_ref()?.value.as_ref()) {
+            Some(Value::StringValue(text)) => text,
+            _ => "",
         }
+    }
+
+    fn add_to(self, span: &mut Span) {
+        for new in self.0 {
+            if new.key == ERROR {
+                let code = StatusCode::Error.into();
+                span.status = Some(Status {
+                    code,
+                    ..Status::default()
+                });
+            }
+            span.attributes.retain(|known| known.key != new.key);
+            span.attributes.push(new);
+        }
+    }
+}
+
+pub(super) fn attribute(name: &str, value: Value) -> KeyValue {
+    KeyValue {
+        key: name.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
     }
 }
 
 impl Visit for Fields {
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.push(field, value);
+        self.push(field, Value::BoolValue(value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.push(field, value);
+        self.push(field, Value::IntValue(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.push(field, i64::try_from(value).unwrap_or(i64::MAX));
+        self.record_i64(field, i64::try_from(value).unwrap_or(i64::MAX));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.push(field, value);
+        self.push(field, Value::DoubleValue(value));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         let end = value.floor_char_boundary(LONGEST);
-        self.push(field, value[..end].to_owned());
+        self.push(field, Value::StringValue(value[..end].to_owned()));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {

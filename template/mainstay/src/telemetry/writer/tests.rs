@@ -234,17 +234,6 @@ fn closed_reader_blocks_no_thread() {
 }
 
 #[test]
-fn flush_waits_for_the_report_of_a_loss() {
-    let reader = Reader::default();
-    let writer = writer(&reader);
-
-    writer.append(&[b'x'; SIZE]);
-    writer.flush(PATIENCE);
-
-    assert_eq!(reader.text(), "lost 1\n");
-}
-
-#[test]
 fn nonblocking_pipe_gets_every_line() {
     let (mut reader, mut pipe) = io::pipe().unwrap();
     ioctl_fionbio(&pipe, true).unwrap();
