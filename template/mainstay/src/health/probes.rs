@@ -75,7 +75,12 @@ fn livez(health: &Health) -> Vec<Finding> {
 fn readyz(health: &Health) -> Vec<Finding> {
     let state = health.lifecycle.state();
     let is_ready = state == lifecycle::State::Ready;
-    let mut findings = vec![Finding::new("lifecycle", Required, is_ready, state.name().to_owned())];
+    let mut findings = vec![Finding::new(
+        "lifecycle",
+        Required,
+        is_ready,
+        state.name().to_owned(),
+    )];
     for task in health.supervisor.statuses() {
         let importance = match (task.critical, task.state) {
             (true, _) => Required,

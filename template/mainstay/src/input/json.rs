@@ -8,8 +8,8 @@ use garde::Validate;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{UNKNOWN, detail, field, valid};
-use crate::problem::{Fault, MAX_FAULTS, Problem, pointer};
+use super::{FaultAt, deserialize, detail, valid};
+use crate::problem::{Fault, Problem};
 
 /// A body of JSON. As an extractor, it keeps the rules of its type; it is also an answer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,75 +56,25 @@ fn parse<T>(body: &[u8]) -> Result<T, Problem>
 where
     T: DeserializeOwned + Validate<Context: Default>,
 {
+    let fault: FaultAt = Fault::in_body;
     let mut unknown = Vec::new();
     let mut json = serde_json::Deserializer::from_slice(body);
-    let parsed = serde_ignored::deserialize(&mut json, |path| {
-        if unknown.len() < MAX_FAULTS {
-            unknown.push(Fault::in_body(pointer_of_ignored(&path), UNKNOWN));
-        }
+    let parsed = deserialize(&mut json, &mut unknown, fault).and_then(|value| {
+        json.end().map_err(|error| (error, String::new()))?;
+        Ok(value)
     });
-    let parsed = parsed.and_then(|value: T| json.end().map(|()| value));
-    let value = match parsed {
-        Ok(value) => value,
-        Err(error) if error.is_data() => {
-            unknown.push(fault_in::<T>(body, &error));
-            return Err(Problem::INVALID.with(unknown));
+    match parsed {
+        Ok(value) => valid(value, unknown, Problem::INVALID, fault),
+        Err((error, place)) if error.is_data() => {
+            unknown.push(fault(place, detail(&error.to_string()).into()));
+            Err(Problem::INVALID.with(unknown))
         }
-        Err(error) => {
+        Err((error, _)) => {
             let (line, column) = (error.line(), error.column());
             let detail = format!("is not valid JSON at line {line}, column {column}");
-            return Err(Problem::BAD_REQUEST.with([Fault::in_body("", detail)]));
+            Err(Problem::BAD_REQUEST.with([Fault::in_body("", detail)]))
         }
-    };
-    valid(value, unknown, Problem::INVALID, |place, detail| {
-        Fault::in_body(pointer_of_rule(place), detail)
-    })
-}
-
-/// The fault of a value that does not fit its type. Only a second pass finds its place.
-fn fault_in<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Fault {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let place = match serde_path_to_error::deserialize::<_, T>(&mut json) {
-        Ok(_) => String::new(),
-        Err(error) => pointer_of_error(error.path()),
-    };
-    let error = error.to_string();
-    match field(&error) {
-        // serde reports these at the object that has the field, or lacks it.
-        Some(field) if !place.ends_with(&pointer("", field)) => {
-            Fault::in_body(pointer(&place, field), detail(&error))
-        }
-        _ => Fault::in_body(place, detail(&error)),
     }
-}
-
-fn pointer_of_error(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    path.iter()
-        .fold(String::new(), |parent, segment| match segment {
-            Segment::Seq { index } => pointer(&parent, &index.to_string()),
-            Segment::Map { key } => pointer(&parent, key),
-            Segment::Enum { .. } | Segment::Unknown => parent,
-        })
-}
-
-fn pointer_of_ignored(path: &serde_ignored::Path<'_>) -> String {
-    use serde_ignored::Path;
-    match path {
-        Path::Root => String::new(),
-        Path::Seq { parent, index } => pointer(&pointer_of_ignored(parent), &index.to_string()),
-        Path::Map { parent, key } => pointer(&pointer_of_ignored(parent), key),
-        Path::Some { parent }
-        | Path::NewtypeStruct { parent }
-        | Path::NewtypeVariant { parent } => pointer_of_ignored(parent),
-    }
-}
-
-/// By the steps of the path, as garde's own `select!`. Its text, `parts[3].name`, is ambiguous for keys of maps.
-fn pointer_of_rule(place: &garde::Path) -> String {
-    let steps = place.__iter().rev();
-    let steps = steps.filter(|(kind, _)| *kind != garde::error::Kind::None);
-    steps.fold(String::new(), |parent, (_, step)| pointer(&parent, step))
 }
 
 #[cfg(test)]
@@ -135,6 +85,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::problem::MAX_FAULTS;
+    use crate::testing::Answer;
 
     #[derive(Debug, Deserialize, Validate)]
     struct Order {
@@ -162,8 +114,7 @@ mod tests {
     /// The code of the problem, and the places with what is wrong there.
     async fn refused(body: &str) -> (String, Vec<(String, String)>) {
         let problem = parse::<Order>(body.as_bytes()).unwrap_err().into_response();
-        let body = axum::body::to_bytes(problem.into_body(), 1_000_000).await;
-        let body: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        let body = Answer::read(problem).await.unwrap().json();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let faults = body["errors"].as_array().unwrap().iter();
         let faults = faults.map(|fault| (text(&fault["pointer"]), text(&fault["detail"])));
