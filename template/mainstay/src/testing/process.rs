@@ -3,11 +3,10 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::thread;
@@ -49,33 +48,31 @@ pub(super) type Guard = Box<dyn Any + Send + Sync>;
 ///
 /// Its environment is `PATH`, `HOME` and the variables of the test. Each process has a working directory and a
 /// database of its own, and listens on free ports, so that tests can run at once.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[must_use = "a binary does nothing until it is started"]
 pub struct Binary {
-    path: PathBuf,
-    arguments: Vec<OsString>,
-    environment: Vec<(OsString, OsString)>,
-    /// Makes a database, and returns its URL.
-    database: Option<fn() -> (String, Guard)>,
+    command: Command,
+    database: Option<Guard>,
 }
 
 impl Binary {
     /// The binary at this path, which cargo gives to an integration test:
     /// `env!("CARGO_BIN_EXE_name")`.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub fn new(path: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(path);
+        command.env_clear().envs(DEFAULTS).stdin(Stdio::null());
+        for name in ["PATH", "HOME"] {
+            command.envs(env::var_os(name).map(|value| (name, value)));
+        }
         Self {
-            path: path.into(),
-            arguments: Vec::new(),
-            environment: DEFAULTS
-                .map(|(name, value)| (name.into(), value.into()))
-                .into(),
+            command,
             database: None,
         }
     }
 
     /// Adds an argument, such as the name of a command.
-    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
-        self.arguments.push(argument.into());
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
         self
     }
 
@@ -85,22 +82,23 @@ impl Binary {
     }
 
     /// Adds a variable to the environment.
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.environment.push((name.into(), value.into()));
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
         self
     }
 
-    /// Gives each process an empty database of its own, by the setting `database.url`. A test that
+    /// Gives the process an empty database of its own, by the setting `database.url`. A test that
     /// starts two processes on one database keeps a [`Scratch`](super::Scratch) and sets `database.url` itself.
     #[cfg(feature = "_database")]
     pub fn database<E: TestEngine>(mut self) -> Self {
-        self.database = Some(E::create);
-        self
+        let (url, database) = E::create();
+        self.database = Some(database);
+        self.env("APP__DATABASE__URL", url)
     }
 
     /// Starts the service and waits until it is ready.
     #[track_caller]
-    pub fn start(&self) -> Running {
+    pub fn start(self) -> Running {
         let running = self.spawn();
         running.find("the event `ready`", |event| event["message"] == "ready");
         running
@@ -108,7 +106,7 @@ impl Binary {
 
     /// Runs a command that ends by itself, such as `config check`.
     #[track_caller]
-    pub fn output(&self) -> Output {
+    pub fn output(self) -> Output {
         let running = self.spawn();
         Output {
             status: running.ended(),
@@ -119,30 +117,18 @@ impl Binary {
 
     /// Starts the service without waiting for anything.
     #[track_caller]
-    pub fn spawn(&self) -> Running {
+    pub fn spawn(mut self) -> Running {
         let directory = TempDir::new().expect("a directory for the process");
         let file = |name| File::create(directory.path().join(name)).expect("a file for the output");
-        let mut command = Command::new(&self.path);
-        command.current_dir(&directory).env_clear();
-        command.stdin(Stdio::null()).stdout(file(STDOUT));
-        command.stderr(file(STDERR)).args(&self.arguments);
-        for name in ["PATH", "HOME"] {
-            command.envs(env::var_os(name).map(|value| (name, value)));
-        }
-        let database = self.database.map(|create| {
-            let (url, database) = create();
-            command.env("APP__DATABASE__URL", url);
-            database
-        });
-        command.envs(self.environment.iter().cloned());
-        let process = command.spawn();
-        let process =
-            process.unwrap_or_else(|error| panic!("cannot start {}: {error}", self.path.display()));
+        let command = self.command.current_dir(&directory);
+        let process = command.stdout(file(STDOUT)).stderr(file(STDERR)).spawn();
+        let program = command.get_program().display();
+        let process = process.unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
         Running {
             process: Mutex::new(process),
             returned: Mutex::default(),
             directory,
-            _database: database,
+            _database: self.database,
         }
     }
 }
