@@ -170,15 +170,18 @@ async fn change_log_filter(
     Json(change): Json<Change>,
 ) -> Result<Json<InForce>, Problem> {
     let invalid = |field, expected| Problem::INVALID.with([Fault::in_body(field, expected)]);
-    let filter = Filter::written(&change.filter).ok_or_else(|| {
+    let Some(filter) = Filter::written(&change.filter) else {
         let expected = "expected levels by target, such as `info` or `info,sqlx=warn`";
-        invalid("/filter", expected)
-    })?;
+        return Err(invalid("/filter", expected));
+    };
     let limits = Duration::from_secs(1)..=Duration::from_hours(24);
-    let time = change.r#for.as_deref().unwrap_or("15m");
-    let time = humantime::parse_duration(time).ok();
-    let time = time.filter(|time| limits.contains(time));
-    let time = time.ok_or_else(|| invalid("/for", "expected from `1s` to `24h`, such as `10m`"))?;
+    let time = humantime::parse_duration(change.r#for.as_deref().unwrap_or("15m")).ok();
+    let Some(time) = time.filter(|time| limits.contains(time)) else {
+        return Err(invalid(
+            "/for",
+            "expected from `1s` to `24h`, such as `10m`",
+        ));
+    };
     state.filtering.change_for(time, &filter);
     Ok(Json(state.filtering.in_force()))
 }

@@ -116,9 +116,7 @@ impl OperatorState {
         let tasks = || tasks.iter().map(|task| (&*task.name, task));
         let mut state = text.family(&catalog::TASK_STATE);
         for (name, task) in tasks() {
-            for word in State::NAMES {
-                state.sample(&[name, word], u8::from(word == task.state.name()));
-            }
+            state.state(&[name], &State::NAMES, task.state.name());
         }
         text.each(&catalog::TASK_RUNS, tasks(), |it| it.runs);
         text.each(&catalog::TASK_RESTARTS, tasks(), |it| it.restarts);

@@ -20,7 +20,7 @@ use crate::metrics::pools::{Numbers, Totals};
 use crate::server::{Limits, Sockets};
 use crate::supervisor::Supervisor;
 use crate::telemetry::Filtering;
-use crate::testing::Exposition;
+use crate::testing::{Answer, Exposition};
 
 fn state(token: Option<&str>) -> Arc<OperatorState> {
     let settings = health::Settings {
@@ -47,12 +47,8 @@ async fn ask(state: &Arc<OperatorState>, request: Builder) -> (u16, String) {
     let request = request.header("host", "127.0.0.1:9090");
     let request = request.body(Body::empty()).unwrap();
     let response = routes(Arc::clone(state)).oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let body = axum::body::to_bytes(response.into_body(), 1_000_000);
-    (
-        status,
-        String::from_utf8(body.await.unwrap().into()).unwrap(),
-    )
+    let answer = Answer::read(response).await.unwrap();
+    (answer.status, answer.body)
 }
 
 #[tokio::test]
