@@ -21,10 +21,8 @@ pub const RESERVED_VERSIONS: RangeInclusive<i64> = 9000..=9999;
 /// The migrations of this crate, with any features: a database that was migrated with a feature works without it.
 const OWN: [(i64, &str); 1] = [(9001, "idempotency")];
 
-/// The table that sqlx records migrations in.
 const TABLE: &str = "_sqlx_migrations";
 
-/// The pause between attempts to get the lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The migrations of a service and of the parts of this crate that it uses, by version. Panics on a mistake in the
@@ -34,8 +32,11 @@ pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
     let mut all: Vec<_> = all.cloned().collect();
     all.sort_by_key(|migration| migration.version);
     for pair in all.windows(2) {
-        let [first, second] = [pair[0].version, pair[1].version];
-        assert!(first != second, "two migrations have the number {first}");
+        let version = pair[1].version;
+        assert!(
+            pair[0].version != version,
+            "two migrations have the number {version}"
+        );
     }
     for migration in &all {
         let own = (migration.version, &*migration.description);
@@ -49,8 +50,8 @@ pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
 }
 
 impl<E: Engine> Database<E> {
-    /// Applies pending migrations if `database.migrate_on_start` is set, and verifies the applied ones. Fails like
-    /// [`migrate`](Self::migrate), or if a migration is pending and `database.migrate_on_start` is not set.
+    /// Applies pending migrations, or fails if there are any and `database.migrate_on_start` is not set. Verifies the
+    /// applied ones.
     pub async fn migrate_or_verify(&self) -> Result<(), Error> {
         let settings = &self.0.settings;
         match self.pending().await? {
@@ -74,10 +75,8 @@ impl<E: Engine> Database<E> {
         ))
     }
 
-    /// Applies the pending migrations. Only one process does so at a time; the others wait.
-    ///
-    /// Fails if a migration fails, another process migrates for longer than `database.migrate_timeout`, or the
-    /// database has a migration that this binary does not have.
+    /// Applies the pending migrations. Only one process does so at a time; the others wait for
+    /// `database.migrate_timeout` at most. Fails if the database has a migration that this binary does not have.
     pub async fn migrate(&self) -> Result<(), Error> {
         let failed = |cause| self.0.settings.cannot_open(cause);
         let mut lease = self.write().checkout().await.map_err(failed)?;
@@ -120,10 +119,9 @@ impl<E: Engine> Database<E> {
             }
         });
         let locked = locked.await.map_err(|_elapsed| {
-            let limit = humantime::format_duration(settings.migrate_timeout);
             let name = self.name();
             settings.error(format_args!(
-                "another process still migrates it after {limit} ({name}.migrate_timeout)"
+                "another process still migrates it ({name}.migrate_timeout)"
             ))
         })?;
         locked.map_err(|cause| settings.cannot_open(cause))
@@ -146,12 +144,10 @@ impl<E: Engine> Database<E> {
         let settings = &self.0.settings;
         let table = E::executor(connection).fetch_optional(E::FIND_MIGRATIONS);
         let table = table.await.map_err(|cause| settings.cannot_open(cause))?;
-        let (mut applied, mut partial) = (Vec::new(), None);
+        let mut applied = Vec::new();
         if table.is_some() {
             let found = connection.list_applied_migrations(TABLE).await;
             applied = found.map_err(|cause| self.cannot_migrate(cause))?;
-            let found = connection.dirty_version(TABLE).await;
-            partial = found.map_err(|cause| self.cannot_migrate(cause))?;
         }
         for AppliedMigration { version, checksum } in &applied {
             let may_be_unknown = settings.unknown_migrations == UnknownMigrations::Tolerate
@@ -163,7 +159,6 @@ impl<E: Engine> Database<E> {
                 Some(known) if known.checksum != *checksum => {
                     "has with another checksum: one of the two was edited"
                 }
-                Some(_) if partial == Some(*version) => "finds partially applied",
                 Some(_) => continue,
             };
             return Err(settings.error(format_args!(

@@ -67,18 +67,6 @@ async fn rollback_to_savepoint_undoes_a_failed_statement() {
 }
 
 #[tokio::test]
-async fn rollback_without_a_savepoint_commits_nothing() {
-    let fixture = Fixture::new().await;
-    let mut transaction = fixture.database.begin().await.unwrap();
-    insert(&mut *transaction, 1, "first").await.unwrap();
-    insert(&mut *transaction, 1, "first").await.unwrap_err();
-    transaction.rollback_to_savepoint().await.unwrap_err();
-    transaction.commit().await.unwrap_err();
-    fixture.rest().await;
-    assert_eq!(fixture.count().await, 0);
-}
-
-#[tokio::test]
 async fn rollback_returns_the_connection_at_once() {
     let fixture = Fixture::new().await;
     for statements in [1, 2] {
