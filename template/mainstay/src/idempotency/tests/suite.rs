@@ -1,5 +1,6 @@
 //! Requests that are sent again, through routes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,40 +23,16 @@ use crate::testing::{Scratch, database_settings};
 /// Longer than any test takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A process whose requests each make a thing, by the name in the body.
+/// A service whose requests each make a thing, by the name in the body.
 struct Service {
     keys: Keys<E>,
     /// The outcome of the next request: 201 by default.
     outcome: Mutex<Option<Result<u16, Problem>>>,
     begun: Notify,
     /// Whether the work waits in the middle, for `go_on`.
-    holds: bool,
+    holds: AtomicBool,
     go_on: Notify,
-    scratch: Arc<Scratch<E>>,
-}
-
-fn start(
-    scratch: &Arc<Scratch<E>>,
-    holds: bool,
-    change: impl FnOnce(&mut Settings),
-) -> Arc<Service> {
-    let mut settings = Settings {
-        retention: Duration::from_hours(1),
-        max_answers: 1000,
-        answer_limit: ByteSize(1000),
-    };
-    change(&mut settings);
-    let mut database = database_settings(scratch.url());
-    database.acquire_timeout = PATIENCE;
-    let database = Database::new(&database, &[migrations::<E>()]).unwrap();
-    Arc::new(Service {
-        keys: Keys::new(&settings, database),
-        outcome: Mutex::new(None),
-        begun: Notify::new(),
-        holds,
-        go_on: Notify::new(),
-        scratch: Arc::clone(scratch),
-    })
+    _scratch: Scratch<E>,
 }
 
 impl Service {
@@ -64,19 +41,29 @@ impl Service {
     }
 
     async fn with(change: impl FnOnce(&mut Settings)) -> Arc<Self> {
-        let service = start(&Arc::new(Scratch::new()), false, change);
-        let database = &service.keys.database;
+        let scratch = Scratch::new();
+        let mut settings = Settings {
+            retention: Duration::from_hours(1),
+            max_answers: 1000,
+            answer_limit: ByteSize(1000),
+        };
+        change(&mut settings);
+        let mut database = database_settings(scratch.url());
+        database.acquire_timeout = PATIENCE;
+        let database = Database::new(&database, &[migrations::<E>()]).unwrap();
         database.connect().await.unwrap();
         database.migrate().await.unwrap();
+        let service = Arc::new(Self {
+            keys: Keys::new(&settings, database),
+            outcome: Mutex::default(),
+            begun: Notify::new(),
+            holds: AtomicBool::new(false),
+            go_on: Notify::new(),
+            _scratch: scratch,
+        });
+        let table = "CREATE TABLE things (name TEXT NOT NULL UNIQUE)";
+        service.execute(table).await;
         service
-            .execute("CREATE TABLE things (name TEXT NOT NULL UNIQUE)")
-            .await;
-        service
-    }
-
-    /// Another process on the same database, which waits in the middle of its work.
-    fn holding(&self) -> Arc<Self> {
-        start(&self.scratch, true, |_| {})
     }
 
     async fn execute(&self, statement: &'static str) {
@@ -122,7 +109,7 @@ async fn make(State(service): State<Arc<Service>>, once: Once<Bytes>) -> Result<
         let made = sqlx::query("INSERT INTO things (name) VALUES ($1)").bind(name);
         made.execute(&mut **transaction).await?;
         service.begun.notify_one();
-        if service.holds {
+        if service.holds.load(Ordering::Relaxed) {
             service.go_on.notified().await;
         }
         let outcome = service.outcome.lock().unwrap().take();
@@ -336,13 +323,13 @@ async fn answer_too_long_to_keep_undoes_its_effect() {
 #[tokio::test]
 async fn request_in_progress_is_not_started_again() {
     let service = Service::new().await;
-    let holding = service.holding();
+    service.holds.store(true, Ordering::Relaxed);
     // Either the second is refused at once, or it waits until the first one has ended.
     let retry = async {
-        holding.begun.notified().await;
-        let mut second = std::pin::pin!(holding.send("one", "a"));
+        service.begun.notified().await;
+        let mut second = std::pin::pin!(service.send("one", "a"));
         let waits = async {
-            let pools = || holding.keys.database.numbers();
+            let pools = || service.keys.database.numbers();
             while pools().values().all(|pool| pool.waiting == 0) {
                 sleep(Duration::from_millis(1)).await;
             }
@@ -351,13 +338,13 @@ async fn request_in_progress_is_not_started_again() {
             refused = &mut second => Some(refused),
             () = waits => None,
         };
-        holding.go_on.notify_one();
+        service.go_on.notify_one();
         match refused {
             Some(refused) => refused,
             None => second.await,
         }
     };
-    let (first, second) = tokio::join!(holding.send("one", "a"), retry);
+    let (first, second) = tokio::join!(service.send("one", "a"), retry);
     assert_eq!((first.status, first.replayed), (201, false));
     let is_refused = second.code == "idempotency_key_in_use";
     assert!(is_refused || second == first.again(), "{second:?}");
