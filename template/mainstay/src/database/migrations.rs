@@ -67,7 +67,6 @@ impl<E: Engine> Database<E> {
         ping.map_err(|cause| settings.cannot_open(cause))
     }
 
-    /// The error of a start that may not migrate.
     pub(super) fn run_migrate_first(&self, problem: &str) -> Error {
         let (name, program) = (self.name(), BuildInfo::current().name);
         self.0.settings.error(format_args!(
@@ -96,7 +95,7 @@ impl<E: Engine> Database<E> {
         migrated.await.map_err(|cause| self.cannot_migrate(cause))
     }
 
-    /// Waits until no other process migrates. On Postgres, the lock ends with the connection.
+    /// Waits until no other process migrates.
     async fn lock(&self, connection: &mut E::Connection) -> Result<Option<File>, MigrateError> {
         let mut is_waiting = false;
         let locked = timeout(self.0.settings.migrate_timeout, async {

@@ -191,16 +191,15 @@ impl<E: Engine> Pool<E> {
             return Err(Error::PoolClosed);
         }
         state.last_id += 1;
-        let (id, since) = (state.last_id, Instant::now());
+        let id = state.last_id;
         let holder = Holder {
             caller,
-            since,
+            since: Instant::now(),
             is_logged: false,
         };
         state.holders.insert(id, holder);
-        let pool = Arc::clone(self);
         Ok(Slot {
-            pool,
+            pool: Arc::clone(self),
             caller,
             id,
             _permit: permit,

@@ -91,7 +91,6 @@ impl<E: Store> Keys<E> {
         Ok(())
     }
 
-    /// Fails if no other answer can be stored.
     pub(super) fn ensure_room(&self) -> Result<(), Problem> {
         let stored = self.stored.load(Ordering::Relaxed);
         if stored < self.settings.max_answers.into() {

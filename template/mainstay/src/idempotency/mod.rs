@@ -106,7 +106,6 @@ impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
         E: Store,
         W: AsyncFnOnce(&mut Transaction<E>, T) -> Result<R, Problem>,
     {
-        // The log names the caller as the holder of the connection.
         let begin = keys.database.begin();
         async move {
             let mut transaction = begin.await?;
@@ -130,7 +129,7 @@ impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
     }
 }
 
-/// Processes a request with a key. Returns whether there is something to commit, and the response.
+/// Returns whether there is something to commit, and the response.
 async fn attempt<T, R: IntoResponse, E: Store>(
     keys: &Keys<E>,
     key: &Keyed,
