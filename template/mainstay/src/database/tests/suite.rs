@@ -170,21 +170,6 @@ async fn log_message_contains_no_value_of_a_client() {
 }
 
 #[tokio::test]
-async fn second_database_has_names_of_its_own() {
-    let first = Fixture::new().await;
-    let second = Fixture::with(|settings| settings.name = "archive".to_owned()).await;
-    let supervisor = Supervisor::new();
-    first.database.spawn_maintenance(&supervisor).unwrap();
-    second.database.spawn_maintenance(&supervisor).unwrap();
-    let tasks = supervisor.statuses();
-    let tasks: Vec<_> = tasks.iter().map(|task| &*task.name).collect();
-    assert_eq!(tasks, ["connections", "archive.connections"]);
-    let pools = second.database.numbers();
-    assert!(pools.keys().all(|pool| pool.starts_with("archive.")));
-    supervisor.stop(PATIENCE).await;
-}
-
-#[tokio::test]
 async fn abandoned_statement_ends_and_frees_its_connection() {
     let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
     let endless = sqlx::query(ENDLESS).execute(fixture.database.write());
