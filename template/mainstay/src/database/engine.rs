@@ -6,8 +6,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use sqlx::database::HasStatementCache;
 use sqlx::migrate::Migrate;
 use sqlx::{ConnectOptions, Connection, Error, Executor, IntoArguments};
+
+use super::settings::Settings;
 
 /// A database engine: `sqlx::Sqlite` or `sqlx::Postgres`, by the cargo feature of that name.
 ///
@@ -24,13 +27,12 @@ pub trait Driver:
     sqlx::Database<
         Connection: Connection<Options: ConnectOptions + Clone> + Migrate,
         Arguments: IntoArguments<Self>,
-    >
+    > + HasStatementCache
 {
     /// A valid URL, in words that follow "expected".
     const EXPECTED_URL: &'static str;
-    /// The name of the engine in OpenTelemetry's conventions.
+    /// Its name in OpenTelemetry's conventions.
     const SYSTEM: &'static str;
-    /// Begins a transaction that may write.
     const BEGIN: &'static str;
     /// Whether a failed script may leave a transaction open that it began.
     const MAY_LEAVE_TRANSACTION_OPEN: bool;
@@ -48,15 +50,14 @@ pub trait Driver:
     /// The URL without its secrets; `None` if it cannot be used.
     fn redacted(url: &str) -> Option<String>;
 
-    /// The names and the options of the pools: the first one reads, and the last one writes.
-    fn pools(url: &str, acquire: Duration, statement: Duration) -> Result<Pools<Self>, Error>;
+    /// The pools: the first one reads, and the last one writes.
+    fn pools(settings: &Settings<Self>) -> Result<Pools<Self>, Error>;
 
     /// The time after which this process gives up a statement.
-    fn client_timeout(statement: Duration, _ping: Duration) -> Duration {
-        statement
+    fn client_timeout(settings: &Settings<Self>) -> Duration {
+        settings.statement_timeout
     }
 
-    /// The file of the database.
     fn file(_url: &str) -> Option<PathBuf> {
         None
     }
@@ -69,11 +70,6 @@ pub trait Driver:
         Box::pin(async { Ok(()) })
     }
 
-    /// Takes the lock of this name until the transaction ends; false if another transaction holds it.
-    fn try_claim(_: &mut Self::Connection, _name: String) -> BoxFuture<'_, Result<bool, Error>> {
-        Box::pin(async { Ok(true) })
-    }
-
     /// Whether a connection may succeed later.
     fn is_transient(error: &Error) -> bool;
 
@@ -81,10 +77,10 @@ pub trait Driver:
     fn is_fatal(error: &Error) -> bool;
 }
 
-/// The options of a connection.
 pub(super) type Options<E> = <<E as sqlx::Database>::Connection as Connection>::Options;
 
-pub(super) type Pools<E> = Vec<(&'static str, Options<E>)>;
+/// The names of pools, the most connections of each, and their options.
+pub(super) type Pools<E> = Vec<(&'static str, u32, Options<E>)>;
 
 pub(super) type Flag = Arc<AtomicBool>;
 

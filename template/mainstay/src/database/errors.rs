@@ -83,10 +83,7 @@ pub fn log_safe_message(error: &sqlx::Error) -> String {
             let (code, about) = (code(error), report(&**refused).about);
             format!("the database rejected the statement: {code} ({about})")
         }
-        sqlx::Error::ColumnDecode { index, .. } => {
-            format!("the column {index} has another type than the code expects")
-        }
-        sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => {
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => {
             "a value has another type than the code expects".into()
         }
         other => other.to_string(),

@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
-use sqlx::error::BoxDynError;
 use sqlx::{Describe, Either, Error, Execute, Executor, SqlStr};
 use tokio::time::Instant;
 
 use super::engine::Engine;
-use super::lease::{Lease, Progress, Transaction, within};
+use super::lease::{Lease, Progress, within};
 use super::pool::{Caller, Pool};
 
 /// An executor of sqlx that runs one statement on a connection of a pool.
@@ -31,52 +30,12 @@ impl<'a, E: Engine> Access<'a, E> {
     pub(super) async fn checkout(self) -> Result<Lease<E>, Error> {
         Ok(Lease::new(self.pool.checkout(self.caller).await?))
     }
-
-    pub(super) async fn begin(self) -> Result<Transaction<E>, Error> {
-        Transaction::begin(self.checkout().await?).await
-    }
 }
 
 impl<E: Engine> Lease<E> {
     /// It is checked out already.
     fn checkout(&mut self) -> Ready<Result<&mut Self, Error>> {
         ready(Ok(self))
-    }
-}
-
-/// A statement of a caller, whose text can be read before it runs. A prepared statement of the caller is not
-/// used: sqlx finds it by its text.
-struct Statement<E: Engine> {
-    sql: SqlStr,
-    arguments: Result<Option<E::Arguments>, BoxDynError>,
-    is_persistent: bool,
-}
-
-impl<E: Engine> Statement<E> {
-    fn new<'q>(mut query: impl Execute<'q, E>) -> Self {
-        Self {
-            arguments: query.take_arguments(),
-            is_persistent: query.persistent(),
-            sql: query.sql(),
-        }
-    }
-}
-
-impl<E: Engine> Execute<'_, E> for Statement<E> {
-    fn sql(self) -> SqlStr {
-        self.sql
-    }
-
-    fn statement(&self) -> Option<&E::Statement> {
-        None
-    }
-
-    fn take_arguments(&mut self) -> Result<Option<E::Arguments>, BoxDynError> {
-        std::mem::replace(&mut self.arguments, Ok(None))
-    }
-
-    fn persistent(&self) -> bool {
-        self.is_persistent
     }
 }
 
@@ -89,18 +48,29 @@ macro_rules! impl_executor {
 
             fn fetch_many<'e, 'q: 'e, Q>(
                 self,
-                query: Q,
+                mut query: Q,
             ) -> BoxStream<'e, Result<Either<E::QueryResult, E::Row>, Error>>
             where
                 'c: 'e,
                 Q: 'q + Execute<'q, E>,
             {
-                let statement = Statement::new(query);
+                // Taken apart, since its text names the span. sqlx finds a prepared statement by its text.
+                let is_persistent = query.persistent();
+                let arguments = query.take_arguments();
+                let sql = query.sql();
                 Box::pin(async_stream::try_stream! {
+                    let arguments = arguments.map_err(Error::Encode)?;
                     let lease = &mut self.checkout().await?;
                     let mut left = lease.limit;
-                    let connection = lease.start(Progress::Running, statement.sql.as_str())?;
-                    let mut rows = E::executor(connection).fetch_many(statement);
+                    let connection = lease.start(Progress::Running, sql.as_str())?;
+                    let connection = E::executor(connection);
+                    let mut rows = match arguments {
+                        None => connection.fetch_many(sqlx::raw_sql(sql)),
+                        Some(arguments) => {
+                            let query = sqlx::query_with(sql, arguments);
+                            connection.fetch_many(query.persistent(is_persistent))
+                        }
+                    };
                     let ended = loop {
                         // The time that the caller takes for a row does not count here. Postgres counts it,
                         // once the socket is full: read long results in pages.

@@ -38,12 +38,10 @@ impl DataFile {
     pub(super) async fn check(&self) -> io::Result<()> {
         let path = self.path.clone();
         let found = tokio::task::spawn_blocking(move || identity(&path)).await?;
-        let problem = match found {
-            Ok(found) if found == self.identity => return Ok(()),
-            Ok(_) => "was replaced".to_owned(),
-            Err(error) => format!("cannot be found: {error}"),
-        };
-        let problem = format!("the file {} {problem}", self.path.display());
+        if found.is_ok_and(|found| found == self.identity) {
+            return Ok(());
+        }
+        let problem = format!("the file {} was removed or replaced", self.path.display());
         Err(io::Error::new(io::ErrorKind::NotFound, problem))
     }
 

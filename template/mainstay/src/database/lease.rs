@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, Error, Executor};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::Span;
 use tracing::field::Empty;
@@ -21,9 +22,8 @@ use crate::telemetry::span;
 
 /// A connection that returns to its pool when the lease is dropped. `&mut lease` is an sqlx executor.
 pub struct Lease<E: Engine> {
-    /// `None` only during the drop.
+    /// `None` once it was given back.
     checkout: Option<Checkout<E>>,
-    /// The time limit of a statement.
     pub(super) limit: Duration,
     caller: Caller,
     progress: Progress,
@@ -38,8 +38,7 @@ pub(super) enum Progress {
     Done,
     /// It has begun, and its result has not been read. It may have been cancelled.
     Running,
-    /// The connection cannot return to the pool: the last statement broke it, or whether a transaction is open is
-    /// unknown.
+    /// The connection cannot return to the pool.
     Unusable(Discard),
 }
 
@@ -54,9 +53,8 @@ enum TransactionState {
 impl<E: Engine> Lease<E> {
     pub(super) fn new(checkout: Checkout<E>) -> Self {
         let (_, slot) = &checkout;
-        let settings = &slot.pool.settings;
         Self {
-            limit: E::client_timeout(settings.statement_timeout, settings.ping_timeout()),
+            limit: E::client_timeout(&slot.pool.settings),
             caller: slot.caller,
             checkout: Some(checkout),
             progress: Progress::Done,
@@ -70,8 +68,7 @@ impl<E: Engine> Lease<E> {
         self.start(Progress::Unusable(Discard::Detached), "")
     }
 
-    /// Runs a statement that begins or ends a transaction. If the caller is cancelled meanwhile, the connection is
-    /// closed.
+    /// Runs a statement that begins or ends a transaction. If it is cancelled, the connection is closed.
     async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
         let limit = self.limit;
         let connection = self.start(Progress::Unusable(Discard::Unfinished), statement)?;
@@ -79,7 +76,7 @@ impl<E: Engine> Lease<E> {
         self.end(done).map(drop)
     }
 
-    /// Returns the connection for a statement that begins now, and records that it has begun.
+    /// Records that a statement begins, and returns the connection for it.
     pub(super) fn start(
         &mut self,
         progress: Progress,
@@ -122,10 +119,25 @@ impl<E: Engine> Lease<E> {
         }
         result
     }
+
+    /// Returns the connection to the pool: at once if it is clean, and otherwise in a task, which is returned.
+    fn give_back(&mut self) -> Option<JoinHandle<()>> {
+        let (connection, slot) = self.checkout.take()?;
+        if self.progress == Progress::Done && self.transaction == TransactionState::None {
+            slot.pool.put_back(connection);
+            return None;
+        }
+        let runtime = Handle::try_current().ok()?;
+        let clean_up = clean_up(connection, slot, self.progress, self.transaction);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it has a time limit, and a close of the pool waits for it"
+        )]
+        Some(runtime.spawn(clean_up))
+    }
 }
 
-/// A transaction: `&mut *transaction` is an sqlx executor. It is rolled back when it is dropped without a
-/// [commit](Self::commit).
+/// A transaction: `&mut *transaction` is an sqlx executor. It is rolled back unless it is [committed](Self::commit).
 #[derive(Debug)]
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct Transaction<E: Engine>(Lease<E>);
@@ -137,42 +149,25 @@ impl<E: Engine> Transaction<E> {
         Ok(Self(lease))
     }
 
-    /// Commits the transaction. If the database refuses that, or a statement has failed, this fails, and the
-    /// transaction is rolled back. If the connection breaks meanwhile, the outcome is unknown.
+    /// Commits the transaction, or fails and rolls it back if a statement has failed. If the connection breaks
+    /// meanwhile, the outcome is unknown.
     pub async fn commit(mut self) -> Result<(), Error> {
         self.0.control("COMMIT").await?;
         self.0.transaction = TransactionState::None;
         Ok(())
     }
 
-    /// Rolls the transaction back, and waits for the result. A drop rolls it back in the background.
+    /// Rolls the transaction back, and waits for that. A drop rolls it back in the background.
     pub async fn rollback(mut self) {
-        if self.undo("ROLLBACK").await.is_ok() {
-            self.0.transaction = TransactionState::None;
+        if let Some(clean_up) = self.0.give_back() {
+            _ = clean_up.await;
         }
-    }
-
-    /// Runs a `ROLLBACK`, which is allowed after a failed statement.
-    async fn undo(&mut self, statement: &'static str) -> Result<(), Error> {
-        let lease = &mut self.0;
-        if lease.transaction == TransactionState::Aborted && lease.progress == Progress::Done {
-            lease.transaction = TransactionState::Open;
-        }
-        lease.control(statement).await
     }
 }
 
 /// For idempotency keys.
 #[cfg(any(test, feature = "idempotency"))]
 impl<E: Engine> Transaction<E> {
-    /// Takes the lock of this name until the transaction ends. Returns false if another transaction holds it.
-    pub(crate) async fn try_claim(&mut self, name: &str) -> Result<bool, Error> {
-        let limit = self.limit;
-        let connection = self.start(Progress::Running, "SELECT")?;
-        let claimed = within(limit, E::try_claim(connection, name.to_owned())).await;
-        self.end(claimed)
-    }
-
     pub(crate) async fn set_savepoint(&mut self) -> Result<(), Error> {
         let savepoint = self.0.execute("SAVEPOINT attempt");
         savepoint.await.map(drop)
@@ -180,7 +175,10 @@ impl<E: Engine> Transaction<E> {
 
     /// Rolls back to the savepoint, also after a failed statement.
     pub(crate) async fn rollback_to_savepoint(&mut self) -> Result<(), Error> {
-        self.undo("ROLLBACK TO SAVEPOINT attempt").await
+        if self.transaction == TransactionState::Aborted && self.progress == Progress::Done {
+            self.transaction = TransactionState::Open;
+        }
+        self.control("ROLLBACK TO SAVEPOINT attempt").await
     }
 }
 
@@ -213,24 +211,12 @@ fn statement_timeout() -> Error {
 
 impl<E: Engine> Drop for Lease<E> {
     fn drop(&mut self) {
-        let Some((connection, slot)) = self.checkout.take() else {
-            return;
-        };
-        if self.progress == Progress::Done && self.transaction == TransactionState::None {
-            slot.pool.put_back(connection);
-        } else if let Ok(runtime) = Handle::try_current() {
-            let clean_up = clean_up(connection, slot, self.progress, self.transaction);
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "it has a time limit, and a close of the pool waits for it"
-            )]
-            drop(runtime.spawn(clean_up));
-        }
+        drop(self.give_back());
     }
 }
 
-/// Rolls back and returns the connection to the pool, or closes it. The slot is free only afterwards: SQLite may
-/// have only one connection that writes.
+/// Ends what runs on the connection, rolls back and returns the connection to the pool, or closes it. The slot is
+/// free only afterwards: SQLite may have only one connection that writes.
 async fn clean_up<E: Engine>(
     mut connection: Connection<E>,
     slot: Slot<E>,
@@ -238,15 +224,28 @@ async fn clean_up<E: Engine>(
     transaction: TransactionState,
 ) {
     let pool = &slot.pool;
-    let is_interrupted = progress != Progress::Done;
-    connection
-        .interrupt
-        .store(is_interrupted, Ordering::Relaxed);
+    let is_running = progress != Progress::Done;
+    connection.interrupt.store(is_running, Ordering::Relaxed);
+    let reset = async {
+        if is_running {
+            // A connection works in order: the answer to the ping comes after the end of the statement.
+            connection.sqlx.ping().await?;
+            connection.interrupt.store(false, Ordering::Relaxed);
+        }
+        if transaction == TransactionState::None {
+            return Ok(());
+        }
+        match E::executor(&mut connection.sqlx).execute("ROLLBACK").await {
+            // On SQLite, it is refused if there is no transaction any more.
+            Err(error) if !matches!(error, Error::Database(_)) || E::is_fatal(&error) => Err(error),
+            _ => Ok(()),
+        }
+    };
     let reason = if let Progress::Unusable(reason) = progress {
+        drop(reset);
         reason
     } else {
-        let limit = pool.settings.ping_timeout();
-        match timeout(limit, reset(&mut connection, transaction)).await {
+        match timeout(pool.settings.ping_timeout(), reset).await {
             Ok(Ok(())) => return pool.put_back(connection),
             Ok(Err(_)) => Discard::Broken,
             Err(_elapsed) => Discard::Unfinished,
@@ -255,34 +254,13 @@ async fn clean_up<E: Engine>(
     pool.discard(connection, reason).await;
 }
 
-/// Waits until no statement runs, and rolls back.
-async fn reset<E: Engine>(
-    connection: &mut Connection<E>,
-    transaction: TransactionState,
-) -> Result<(), Error> {
-    if connection.interrupt.load(Ordering::Relaxed) {
-        // A connection works in order: the answer to the ping comes after the end of the statement.
-        connection.sqlx.ping().await?;
-        connection.interrupt.store(false, Ordering::Relaxed);
-    }
-    if transaction == TransactionState::None {
-        return Ok(());
-    }
-    match E::executor(&mut connection.sqlx).execute("ROLLBACK").await {
-        // On SQLite, it is refused if there is no transaction any more.
-        Err(error) if !matches!(error, Error::Database(_)) || E::is_fatal(&error) => Err(error),
-        _ => Ok(()),
-    }
-}
-
 impl<E: Engine> fmt::Debug for Lease<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Lease").field(&self.caller).finish()
     }
 }
 
-/// The span of a statement, if the current request is sampled. It has the verb of the statement, its table, and the
-/// location in the code; never the text, which may contain values.
+/// The span of a statement, if the request is sampled. It never has the text, which may contain values.
 fn span_of<E: Engine>(sql: &str, caller: Caller) -> Span {
     if sql.is_empty() || Trace::current_sampled().is_none() {
         return Span::none();
@@ -327,35 +305,22 @@ mod tests {
     #[test]
     fn span_names_operation_and_table_and_no_value() {
         for (sql, operation, table) in [
-            ("SELECT id FROM targets WHERE id = $1", "SELECT", "targets"),
-            ("INSERT INTO targets(url)\n SELECT $1", "INSERT", "targets"),
-            (
-                "  update public.targets SET url = $1",
-                "UPDATE",
-                "public.targets",
-            ),
-            ("DELETE FROM targets WHERE id = $1", "DELETE", "targets"),
+            ("SELECT id FROM a WHERE id = $1", "SELECT", "a"),
+            ("INSERT INTO a(url)\n SELECT $1", "INSERT", "a"),
+            ("  update public.a SET url = $1", "UPDATE", "public.a"),
             ("SELECT count(*) FROM (SELECT 1)", "SELECT", ""),
             ("SELECT 1", "SELECT", ""),
-            ("BEGIN IMMEDIATE", "BEGIN", ""),
             ("", "OTHER", ""),
             ("-- canary\nSELECT 1", "OTHER", ""),
             ("SELECT 'x FROM canary'", "SELECT", ""),
-            (
-                "SELECT id FROM targets WHERE url = 'canary'",
-                "SELECT",
-                "targets",
-            ),
+            ("SELECT id FROM a WHERE url = 'canary'", "SELECT", "a"),
             ("SELECT \"a FROM canary\" FROM b", "SELECT", ""),
             ("SELECT $$ FROM canary $$", "SELECT", ""),
             ("SELECT 1 /* FROM canary */", "SELECT", ""),
             ("SELECT 1 FROM 17", "SELECT", ""),
         ] {
-            assert_eq!(
-                operation_and_table(sql),
-                (operation.to_owned(), table),
-                "{sql}"
-            );
+            let found = operation_and_table(sql);
+            assert_eq!(found, (operation.to_owned(), table), "{sql}");
         }
     }
 }

@@ -21,10 +21,8 @@ pub const RESERVED_VERSIONS: RangeInclusive<i64> = 9000..=9999;
 /// The migrations of this crate, with any features: a database that was migrated with a feature works without it.
 const OWN: [(i64, &str); 1] = [(9001, "idempotency")];
 
-/// The table that sqlx records migrations in.
 const TABLE: &str = "_sqlx_migrations";
 
-/// The pause between attempts to get the lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The migrations of a service and of the parts of this crate that it uses, by version. Panics on a mistake in the
@@ -34,8 +32,11 @@ pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
     let mut all: Vec<_> = all.cloned().collect();
     all.sort_by_key(|migration| migration.version);
     for pair in all.windows(2) {
-        let [first, second] = [pair[0].version, pair[1].version];
-        assert!(first != second, "two migrations have the number {first}");
+        let version = pair[1].version;
+        assert!(
+            pair[0].version != version,
+            "two migrations have the number {version}"
+        );
     }
     for migration in &all {
         let own = (migration.version, &*migration.description);
@@ -49,8 +50,8 @@ pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
 }
 
 impl<E: Engine> Database<E> {
-    /// Applies pending migrations if `database.migrate_on_start` is set, and verifies the applied ones. Fails like
-    /// [`migrate`](Self::migrate), or if a migration is pending and `database.migrate_on_start` is not set.
+    /// Applies pending migrations, or fails if there are any and `database.migrate_on_start` is not set. Verifies the
+    /// applied ones.
     pub async fn migrate_or_verify(&self) -> Result<(), Error> {
         let settings = &self.0.settings;
         match self.pending().await? {
@@ -66,7 +67,6 @@ impl<E: Engine> Database<E> {
         ping.map_err(|cause| settings.cannot_open(cause))
     }
 
-    /// The error of a start that may not migrate.
     pub(super) fn run_migrate_first(&self, problem: &str) -> Error {
         let (name, program) = (self.name(), BuildInfo::current().name);
         self.0.settings.error(format_args!(
@@ -74,41 +74,37 @@ impl<E: Engine> Database<E> {
         ))
     }
 
-    /// Applies the pending migrations. Only one process does so at a time; the others wait.
-    ///
-    /// Fails if a migration fails, another process migrates for longer than `database.migrate_timeout`, or the
-    /// database has a migration that this binary does not have.
+    /// Applies the pending migrations. Only one process does so at a time; the others wait for
+    /// `database.migrate_timeout` at most. Fails if the database has a migration that this binary does not have.
     pub async fn migrate(&self) -> Result<(), Error> {
-        let failed = |cause| self.0.settings.cannot_open(cause);
-        let mut lease = self.write().checkout().await.map_err(failed)?;
-        // Detached: its locks end with the connection.
-        let connection = lease.detach().map_err(failed)?;
-        let _lock = self.lock(connection).await?;
-        let pending = self.pending_on(connection).await?;
-        let concurrent = pending.iter().any(|migration| migration.no_tx);
-        let lift = sqlx::raw_sql(E::LIFT_LIMITS[usize::from(concurrent)]);
-        let lifted = E::executor(connection).execute(lift).await;
-        lifted.map_err(failed)?;
-        let mut migrator = Migrator::with_migrations(self.0.migrations.clone());
-        migrator
-            .set_locking(false)
+        let migrated = async {
+            let mut lease = self.write().checkout().await?;
+            // Detached: its locks end with the connection.
+            let connection = lease.detach()?;
+            let _lock = self.lock(connection).await?;
+            let pending = self.pending_on(connection).await?;
+            let concurrent = pending.iter().any(|migration| migration.no_tx);
+            let lift = sqlx::raw_sql(E::LIFT_LIMITS[usize::from(concurrent)]);
+            E::executor(connection).execute(lift).await?;
+            let mut migrator = Migrator::with_migrations(self.0.migrations.clone());
             // `pending_on` has refused unknown migrations, unless the settings tolerate them.
-            .set_ignore_missing(true);
-        // Not `run`: its future is not `Send`.
-        let migrated = migrator.run_direct(None, connection, false).await;
-        migrated.map_err(|cause| self.cannot_migrate(cause))
+            migrator.set_locking(false).set_ignore_missing(true);
+            // Not `run`: its future is not `Send`.
+            migrator.run_direct(None, connection, false).await
+        };
+        migrated.await.map_err(|cause| self.cannot_migrate(cause))
     }
 
-    /// Waits until no other process migrates. On Postgres, the lock ends with the connection.
-    async fn lock(&self, connection: &mut E::Connection) -> Result<Option<File>, Error> {
-        let settings = &self.0.settings;
+    /// Waits until no other process migrates.
+    async fn lock(&self, connection: &mut E::Connection) -> Result<Option<File>, MigrateError> {
         let mut is_waiting = false;
-        let locked = timeout(settings.migrate_timeout, async {
+        let locked = timeout(self.0.settings.migrate_timeout, async {
             loop {
                 let row = E::executor(connection).fetch_optional(E::LOCK_MIGRATIONS);
                 let row = row.await?;
                 // `Some(None)` if another process has locked the file.
-                let file = self.0.file.get().map(DataFile::try_lock).transpose()?;
+                let file = self.0.file.get().map(DataFile::try_lock).transpose();
+                let file = file.map_err(sqlx::Error::Io)?;
                 if row.is_some() && !matches!(file, Some(None)) {
                     return Ok(file.flatten());
                 }
@@ -119,72 +115,72 @@ impl<E: Engine> Database<E> {
                 sleep(LOCK_INTERVAL).await;
             }
         });
-        let locked = locked.await.map_err(|_elapsed| {
-            let limit = humantime::format_duration(settings.migrate_timeout);
+        locked.await.unwrap_or_else(|_elapsed| {
             let name = self.name();
-            settings.error(format_args!(
-                "another process still migrates it after {limit} ({name}.migrate_timeout)"
-            ))
-        })?;
-        locked.map_err(|cause| settings.cannot_open(cause))
+            let late = format!("another process still migrates it ({name}.migrate_timeout)");
+            Err(MigrateError::Source(late.into()))
+        })
     }
 
     /// The number of pending migrations. It changes nothing.
     pub(crate) async fn pending(&self) -> Result<usize, Error> {
-        let failed = |cause| self.0.settings.cannot_open(cause);
-        let mut lease = self.write().checkout().await.map_err(failed)?;
-        let connection = lease.detach().map_err(failed)?;
-        let limit = self.0.settings.statement_timeout;
-        let pending = timeout(limit, self.pending_on(connection)).await;
-        let pending = pending.unwrap_or_else(|_| Err(failed(sqlx::Error::PoolTimedOut)));
-        Ok(pending?.len())
+        let pending = async {
+            let mut lease = self.write().checkout().await?;
+            let pending = self.pending_on(lease.detach()?);
+            let pending = timeout(self.0.settings.statement_timeout, pending).await;
+            Ok(pending
+                .map_err(|_elapsed| sqlx::Error::PoolTimedOut)??
+                .len())
+        };
+        pending.await.map_err(|cause| self.cannot_migrate(cause))
     }
 
     /// The pending migrations. Refuses a database with a migration that this binary does not have, or has with
     /// other content.
-    async fn pending_on(&self, connection: &mut E::Connection) -> Result<Vec<&Migration>, Error> {
-        let settings = &self.0.settings;
+    async fn pending_on(
+        &self,
+        connection: &mut E::Connection,
+    ) -> Result<Vec<&Migration>, MigrateError> {
         let table = E::executor(connection).fetch_optional(E::FIND_MIGRATIONS);
-        let table = table.await.map_err(|cause| settings.cannot_open(cause))?;
-        let (mut applied, mut partial) = (Vec::new(), None);
-        if table.is_some() {
-            let found = connection.list_applied_migrations(TABLE).await;
-            applied = found.map_err(|cause| self.cannot_migrate(cause))?;
-            let found = connection.dirty_version(TABLE).await;
-            partial = found.map_err(|cause| self.cannot_migrate(cause))?;
-        }
-        for AppliedMigration { version, checksum } in &applied {
-            let may_be_unknown = settings.unknown_migrations == UnknownMigrations::Tolerate
-                || OWN.iter().any(|(own, _)| own == version);
-            let mut migrations = self.0.migrations.iter();
-            let problem = match migrations.find(|migration| migration.version == *version) {
-                None if may_be_unknown => continue,
-                None => "does not know",
-                Some(known) if known.checksum != *checksum => {
-                    "has with another checksum: one of the two was edited"
-                }
-                Some(_) if partial == Some(*version) => "finds partially applied",
-                Some(_) => continue,
-            };
-            return Err(settings.error(format_args!(
-                "it has migration {version}, which this binary {problem}; \
-                 run the binary that applied it, or a newer one"
-            )));
+        let applied = match table.await? {
+            Some(_) => connection.list_applied_migrations(TABLE).await?,
+            None => Vec::new(),
+        };
+        let tolerates = self.0.settings.unknown_migrations == UnknownMigrations::Tolerate;
+        let migrations = &self.0.migrations;
+        for &AppliedMigration {
+            version,
+            ref checksum,
+        } in &applied
+        {
+            match migrations.iter().find(|known| known.version == version) {
+                Some(known) if known.checksum == *checksum => {}
+                Some(_) => return Err(MigrateError::VersionMismatch(version)),
+                None if tolerates || OWN.iter().any(|(own, _)| *own == version) => {}
+                None => return Err(MigrateError::VersionMissing(version)),
+            }
         }
         let is_applied = |version| applied.iter().any(|applied| applied.version == version);
-        let migrations = self.0.migrations.iter();
-        Ok(migrations.filter(|it| !is_applied(it.version)).collect())
+        let pending = migrations.iter().filter(|it| !is_applied(it.version));
+        Ok(pending.collect())
     }
 
     fn cannot_migrate(&self, cause: MigrateError) -> Error {
-        match cause {
+        let settings = &self.0.settings;
+        let problem = match cause {
+            MigrateError::Execute(cause) => return settings.cannot_open(cause),
             MigrateError::ExecuteMigration(cause, version) => {
-                let cause = explain(&cause);
-                self.0
-                    .settings
-                    .error(format_args!("the migration {version} failed: {cause}"))
+                format!("the migration {version} failed: {}", explain(&cause))
             }
-            cause => self.0.settings.error(cause),
-        }
+            MigrateError::VersionMissing(version) => format!(
+                "it has migration {version}, which this binary does not know; run a newer binary"
+            ),
+            MigrateError::VersionMismatch(version) => format!(
+                "it has migration {version} with another checksum; run the binary that applied it"
+            ),
+            MigrateError::Source(cause) => cause.to_string(),
+            cause => cause.to_string(),
+        };
+        settings.error(problem)
     }
 }

@@ -9,17 +9,17 @@
 //! transaction.commit().await?;
 //! ```
 //!
-//! - No caller waits without a limit: for a connection, for a statement, on a dead link, or at the stop.
+//! - No caller waits without a limit.
 //! - A connection carries no state from one caller to the next: open transactions are rolled back, and running
 //!   statements are cancelled.
 //! - A service does not run on a schema that it does not know.
 //!
 //! On SQLite, reads share several connections that cannot write; writes and transactions take turns on one
-//! connection that can. They wait for it in the pool, and not in the database, where they would fail as busy.
+//! connection that can. They wait for it in the pool: in SQLite, they would fail as busy.
 
 #![allow(
     clippy::missing_errors_doc,
-    reason = "the text of a function says when it fails"
+    reason = "all fail if the database does not answer"
 )]
 
 mod engine;
@@ -34,7 +34,6 @@ mod postgres;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-mod sqlx_pool;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -55,7 +54,7 @@ pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 use crate::metrics::pools::Numbers;
 use crate::supervisor::{SpawnError, Supervisor};
 use file::DataFile;
-use pool::Pool;
+use pool::{MAX_SQLX_CONNECTIONS, Pool};
 
 /// The settings of `[database]` with their defaults, for [`Service::settings`](crate::Service::settings).
 pub const SETTINGS: &str = include_str!("../../config/database.toml");
@@ -67,7 +66,7 @@ pub fn settings_named(section: &str) -> String {
     named.replace("\ndatabase = ", &format!("\n{section} = "))
 }
 
-/// A database: its connection pools and its migrations. All clones are the same.
+/// Connection pools and migrations. All clones are the same.
 #[derive(Debug)]
 pub struct Database<E: Engine>(Arc<Inner<E>>);
 
@@ -82,7 +81,6 @@ struct Inner<E: Engine> {
     migrations: Vec<Migration>,
 }
 
-/// The section of the first database.
 const DEFAULT_NAME: &str = "database";
 
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -93,19 +91,12 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 impl<E: Engine> Database<E> {
     /// A database that is not connected yet. `migrations` are those of the service, with versions outside of
     /// [`RESERVED_VERSIONS`], and those of the parts of the machinery that it uses, such as `idempotency::migrations()`.
-    /// Fails if the URL has options that the engine does not know.
     pub fn new(settings: &Settings<E>, migrations: &[&Migrator]) -> Result<Self, Error> {
         let settings = Arc::new(settings.clone());
-        let (acquire, statement) = (settings.acquire_timeout, settings.statement_timeout);
-        let pools = E::pools(settings.url.expose(), acquire, statement);
-        let pools = pools.map_err(|cause| settings.cannot_open(cause))?;
-        let pools = pools
-            .into_iter()
-            .enumerate()
-            .map(|(index, (name, options))| {
-                let connections = [settings.max_connections, 1][index];
-                Pool::new(name, options, connections, Arc::clone(&settings))
-            });
+        let pools = E::pools(&settings).map_err(|cause| settings.cannot_open(cause))?;
+        let pools = pools.into_iter().map(|(name, connections, options)| {
+            Pool::new(name, options, connections, Arc::clone(&settings))
+        });
         Ok(Self(Arc::new(Inner {
             pools: pools.collect(),
             sqlx_pool: OnceLock::new(),
@@ -115,9 +106,8 @@ impl<E: Engine> Database<E> {
         })))
     }
 
-    /// Connects to the database. If it does not answer, this retries with a backoff, or fails, as
-    /// `database.on_start` says. A SQLite file that does not exist is created if `database.migrate_on_start`
-    /// is set. Fails if the database answers, and cannot be used, as with wrong credentials.
+    /// Connects to the database. If it does not answer, this retries or fails, as `database.on_start` says. A SQLite
+    /// file that does not exist is created if `database.migrate_on_start` is set.
     pub async fn connect(&self) -> Result<(), Error> {
         if !self.0.settings.migrate_on_start && !self.exists() {
             return Err(self.run_migrate_first("does not exist yet"));
@@ -134,7 +124,6 @@ impl<E: Engine> Database<E> {
             _ = self.0.file.set(file);
         }
         let mut pause = Duration::from_millis(100);
-        let mut logged = None;
         loop {
             let Err(cause) = self.write().checkout().await else {
                 return Ok(());
@@ -144,10 +133,7 @@ impl<E: Engine> Database<E> {
             if !may_wait {
                 return Err(error);
             }
-            if logged.is_none_or(|logged: Instant| logged.elapsed() >= MAX_BACKOFF) {
-                logged = Some(Instant::now());
-                tracing::warn!(cause = %error, "waiting for the database");
-            }
+            tracing::warn!(cause = %error, "waiting for the database");
             sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
             pause = (pause * 2).min(MAX_BACKOFF);
         }
@@ -172,31 +158,27 @@ impl<E: Engine> Database<E> {
         Access::new(self.writes())
     }
 
-    /// Begins a transaction. Fails if no connection is free within `database.acquire_timeout`, or the database does
-    /// not answer.
+    /// Begins a transaction.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<E>, sqlx::Error>> + Send {
         // Not an async function: the log names the caller, and not the code that polls.
-        Access::new(self.writes()).begin()
+        let access = self.write();
+        async move { Transaction::begin(access.checkout().await?).await }
     }
 
     /// A pool of sqlx on the same database, for crates that take a `sqlx::Pool`: job queues, sessions, test
-    /// helpers. For statements of the service, [`read`](Self::read), [`write`](Self::write) and
-    /// [`begin`](Self::begin) are faster and safer.
+    /// helpers. It has at most four connections and the limits of this database, and is closed with it. For
+    /// statements of the service, [`read`](Self::read), [`write`](Self::write) and [`begin`](Self::begin) are safer:
     ///
-    /// It is made on first use, in a tokio runtime, with at most four connections and the limits of this database,
-    /// and closed with it. Its connections are in the metrics as the pool `sqlx`. What it has not:
-    ///
-    /// - A `begin` that is cancelled leaves the transaction open for the next caller (sqlx 0.9): run it in a task
+    /// - A `begin` of sqlx 0.9 that is cancelled leaves the transaction open for the next caller: run it in a task
     ///   that nothing cancels.
-    /// - On SQLite, its connections write beside ours, and wait for each other in SQLite, for
-    ///   `database.acquire_timeout` at most. A transaction that writes must begin with `BEGIN IMMEDIATE`
-    ///   (`begin_with`), and a statement has no time limit.
+    /// - On SQLite, its connections write beside ours, and wait in SQLite for `database.acquire_timeout` at most. A
+    ///   transaction that writes must begin with `BEGIN IMMEDIATE` (`begin_with`). A statement has no time limit.
     /// - The log and the stop do not name the holder of a connection.
     #[must_use]
     pub fn sqlx_pool(&self) -> sqlx::Pool<E> {
-        let connect = || sqlx_pool::connect_lazy(self.writes());
-        self.0.sqlx_pool.get_or_init(connect).clone()
+        let pool = self.0.sqlx_pool.get_or_init(|| self.writes().sqlx_pool());
+        pool.clone()
     }
 
     /// Makes one round trip. On SQLite, it fails if the file is gone or replaced.
@@ -221,15 +203,13 @@ impl<E: Engine> Database<E> {
         }
     }
 
-    /// The most files that the pools may have open.
     pub(crate) fn max_files(&self) -> usize {
-        let connections = self.0.settings.max_connections + 1 + sqlx_pool::MAX_CONNECTIONS;
+        let connections = self.0.settings.max_connections + 1 + MAX_SQLX_CONNECTIONS;
         // For each connection, SQLite opens the database, its log, and its shared memory.
         usize::try_from(connections * 3).unwrap_or(usize::MAX)
     }
 
-    /// Starts the task that replaces old connections, and logs callers that hold one for too long. Fails if it was
-    /// started before, or the stop has begun.
+    /// Starts the task that replaces old connections, and logs callers that hold one for too long.
     pub fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let database = self.clone();
         let task = supervisor.every(&self.qualified("connections"), MAINTENANCE_INTERVAL);
@@ -245,17 +225,24 @@ impl<E: Engine> Database<E> {
         spawned.map(drop)
     }
 
-    /// The numbers of each pool, by its name.
     pub(crate) fn numbers(&self) -> BTreeMap<String, Numbers> {
-        let ours = self.0.pools.iter().map(|pool| (pool.name, pool.numbers()));
-        let theirs = self
-            .0
-            .sqlx_pool
-            .get()
-            .map(|pool| ("sqlx", sqlx_pool::numbers(pool)));
-        let all = ours.chain(theirs);
-        all.map(|(name, numbers)| (self.qualified(name), numbers))
-            .collect()
+        let pools = self.0.pools.iter();
+        let numbers = pools.map(|pool| (self.qualified(pool.name), pool.numbers()));
+        let mut numbers: BTreeMap<_, _> = numbers.collect();
+        if let Some(pool) = self.0.sqlx_pool.get() {
+            let size = usize::try_from(pool.size()).unwrap_or(usize::MAX);
+            let idle = pool.num_idle().min(size);
+            // sqlx counts neither waits nor timeouts.
+            let sqlx = Numbers {
+                max: pool.options().get_max_connections(),
+                size,
+                idle,
+                in_use: size - idle,
+                ..Numbers::default()
+            };
+            numbers.insert(self.qualified("sqlx"), sqlx);
+        }
+        numbers
     }
 
     /// The locations in the code that hold a connection now.
@@ -288,7 +275,6 @@ impl<E: Engine> Database<E> {
         held
     }
 
-    /// The name of its section.
     pub(crate) fn name(&self) -> &str {
         &self.0.settings.name
     }

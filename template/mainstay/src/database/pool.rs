@@ -1,12 +1,8 @@
 //! A pool of connections: one caller at a time has a connection, and it returns clean.
 //!
-//! - A caller that gets no connection within `acquire_timeout` fails with [`sqlx::Error::PoolTimedOut`]. If the
-//!   database cannot be reached, the caller gets that error at once.
-//! - A connection returns when its lease is dropped: at once and without a round trip if nothing runs on it, or
-//!   after a clean-up.
-//! - A connection that was idle for a second is pinged, within a time limit, before it goes out. One that fails
-//!   takes the idle ones with it.
-//! - A connection is closed at about `max_lifetime`, and not all of them at the same time.
+//! - A caller that gets no connection within `acquire_timeout` fails with [`sqlx::Error::PoolTimedOut`].
+//! - A connection returns when its lease is dropped: without a round trip if nothing runs on it, or after a clean-up.
+//! - A connection that was idle for a second is pinged before it goes out. One that fails takes the idle ones with it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sqlx::pool::PoolOptions;
 use sqlx::{ConnectOptions, Connection as _, Error};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -24,15 +21,16 @@ use super::settings::Settings;
 use crate::context::Context;
 use crate::metrics::pools::{BOUNDS_US, Numbers, Totals};
 
-/// A connection that was idle for this long is pinged before it goes out.
-pub(super) const PING_AFTER: Duration = Duration::from_secs(1);
+const PING_AFTER: Duration = Duration::from_secs(1);
 
-/// The location in the code that asked for a connection.
+/// The most connections of the pool of sqlx, unless `max_connections` is less.
+pub(super) const MAX_SQLX_CONNECTIONS: u32 = 4;
+
 pub(super) type Caller = &'static Location<'static>;
 
 pub(super) struct Pool<E: Engine> {
     pub(super) name: &'static str,
-    pub(super) options: Options<E>,
+    options: Options<E>,
     pub(super) settings: Arc<Settings<E>>,
     connections: u32,
     permits: Arc<Semaphore>,
@@ -84,9 +82,7 @@ pub(super) type Checkout<E> = (Connection<E>, Slot<E>);
 /// Why a connection is closed before its pool is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Discard {
-    /// It reached its lifetime.
     Old,
-    /// It did not answer a ping.
     Dead,
     /// A statement failed with an error after which the connection is useless.
     Broken,
@@ -123,17 +119,31 @@ impl<E: Engine> Pool<E> {
         })
     }
 
+    /// A pool of sqlx with these options, which connects on first use. It pings within a time limit where sqlx would
+    /// ping without one: on the return of a connection, and before it goes out after a second of idling.
+    pub(super) fn sqlx_pool(&self) -> sqlx::Pool<E> {
+        let settings = &self.settings;
+        let limit = settings.ping_timeout();
+        PoolOptions::new()
+            .max_connections(settings.max_connections.min(MAX_SQLX_CONNECTIONS))
+            .acquire_timeout(settings.acquire_timeout)
+            .max_lifetime(settings.max_lifetime)
+            .test_before_acquire(false)
+            .before_acquire(move |connection, metadata| {
+                Box::pin(async move {
+                    Ok(metadata.idle_for < PING_AFTER || ping(connection, limit).await?)
+                })
+            })
+            .after_release(move |connection, _| Box::pin(ping(connection, limit)))
+            .connect_lazy_with(self.options.clone())
+    }
+
     pub(super) async fn checkout(self: &Arc<Self>, caller: Caller) -> Result<Checkout<E>, Error> {
         let began = Instant::now();
         let left = Context::time_left().unwrap_or(Duration::MAX);
-        let checkout = if left.is_zero() {
-            // The request has ended, and a connection would be of no use to it.
-            Err(Error::PoolTimedOut)
-        } else {
-            let deadline = began + self.settings.acquire_timeout.min(left);
-            let checkout = timeout_at(deadline, self.checkout_or_connect(caller)).await;
-            checkout.unwrap_or(Err(Error::PoolTimedOut))
-        };
+        let limit = self.settings.acquire_timeout.min(left);
+        let checkout = timeout(limit, self.checkout_or_connect(caller)).await;
+        let checkout = checkout.unwrap_or(Err(Error::PoolTimedOut));
         let totals = &mut self.lock().totals;
         match &checkout {
             Ok(_) => {
@@ -154,11 +164,12 @@ impl<E: Engine> Pool<E> {
         drop(waiting);
         let permit = permit.map_err(|_closed| Error::PoolClosed)?;
         let slot = self.register(permit, caller)?;
+        let limit = self.settings.ping_timeout();
         while let Some(mut connection) = self.pop_idle() {
             let is_fresh = connection.returned.elapsed() < PING_AFTER;
             let reason = if Instant::now() >= connection.expires {
                 Discard::Old
-            } else if is_fresh || self.answers(&mut connection).await {
+            } else if is_fresh || ping(&mut connection.sqlx, limit).await.is_ok() {
                 return Ok((connection, slot));
             } else {
                 Discard::Dead
@@ -180,16 +191,15 @@ impl<E: Engine> Pool<E> {
             return Err(Error::PoolClosed);
         }
         state.last_id += 1;
-        let (id, since) = (state.last_id, Instant::now());
+        let id = state.last_id;
         let holder = Holder {
             caller,
-            since,
+            since: Instant::now(),
             is_logged: false,
         };
         state.holders.insert(id, holder);
-        let pool = Arc::clone(self);
         Ok(Slot {
-            pool,
+            pool: Arc::clone(self),
             caller,
             id,
             _permit: permit,
@@ -198,11 +208,6 @@ impl<E: Engine> Pool<E> {
 
     fn pop_idle(&self) -> Option<Connection<E>> {
         self.lock().idle.pop()
-    }
-
-    async fn answers(&self, connection: &mut Connection<E>) -> bool {
-        let answer = timeout(self.settings.ping_timeout(), connection.sqlx.ping()).await;
-        matches!(answer, Ok(Ok(())))
     }
 
     async fn connect(&self) -> Result<Connection<E>, Error> {
@@ -222,7 +227,6 @@ impl<E: Engine> Pool<E> {
         })
     }
 
-    /// Takes a clean connection back.
     pub(super) fn put_back(&self, mut connection: Connection<E>) {
         connection.returned = Instant::now();
         self.lock().idle.push(connection);
@@ -255,7 +259,6 @@ impl<E: Engine> Pool<E> {
     /// Closes expired connections, and logs each caller that holds one for too long, once.
     pub(super) async fn maintain(&self) {
         let now = Instant::now();
-        let mut overdue = Vec::new();
         let expired: Vec<_> = {
             let state = &mut *self.lock();
             for holder in state.holders.values_mut() {
@@ -263,15 +266,13 @@ impl<E: Engine> Pool<E> {
                 if held >= self.settings.hold_warning && !holder.is_logged {
                     holder.is_logged = true;
                     state.totals.held_long += 1;
-                    overdue.push((holder.caller, held));
+                    let by = holder.caller;
+                    tracing::warn!(%by, ?held, "a database connection is held for long");
                 }
             }
             let is_expired = |idle: &mut Connection<E>| now >= idle.expires;
             state.idle.extract_if(.., is_expired).collect()
         };
-        for (caller, held) in overdue {
-            tracing::warn!(by = %caller, ?held, "a database connection is held for long");
-        }
         for connection in expired {
             self.discard(connection, Discard::Old).await;
         }
@@ -315,7 +316,6 @@ impl<E: Engine> Pool<E> {
         }
     }
 
-    /// Waits until no caller has a connection, or until the deadline.
     pub(super) async fn all_returned(&self, deadline: Instant) {
         let all_returned = async {
             while !self.lock().holders.is_empty() {
@@ -336,6 +336,13 @@ impl<E: Engine> Pool<E> {
     fn lock(&self) -> MutexGuard<'_, State<E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Fails if the connection does not answer in time: then sqlx closes it without waiting for the server.
+async fn ping(connection: &mut impl sqlx::Connection, limit: Duration) -> Result<bool, Error> {
+    let answer = timeout(limit, connection.ping()).await;
+    answer.unwrap_or(Err(Error::PoolTimedOut))?;
+    Ok(true)
 }
 
 impl<E: Engine> Drop for Slot<E> {

@@ -3,12 +3,12 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError};
 use sqlx::{Error, Executor, Postgres};
 use url::Url;
 
 use super::engine::{Driver, Engine, ErrorKind, Pools, Report};
+use super::settings::Settings;
 use crate::build_info::BuildInfo;
 use crate::settings::REDACTED;
 
@@ -47,41 +47,27 @@ impl Driver for Postgres {
         redacted(url)
     }
 
-    fn pools(url: &str, _: Duration, statement: Duration) -> Result<Pools<Self>, Error> {
-        let idle = format!("{}ms", (statement * 2).as_millis());
-        let statement = format!("{}ms", statement.as_millis());
-        let mut connect = PgConnectOptions::from_str(url)?.options([
-            ("statement_timeout", statement.as_str()),
-            ("lock_timeout", statement.as_str()),
-            ("idle_in_transaction_session_timeout", idle.as_str()),
-            // The server notices within seconds that the client is gone, …
-            ("client_connection_check_interval", "2000"),
-            // … and that the link is dead.
-            ("tcp_keepalives_idle", "10"),
-            ("tcp_keepalives_interval", "5"),
-            ("tcp_keepalives_count", "3"),
+    fn pools(settings: &Settings<Self>) -> Result<Pools<Self>, Error> {
+        let statement = settings.statement_timeout.as_millis();
+        let mut connect = PgConnectOptions::from_str(settings.url.expose())?.options([
+            ("statement_timeout", statement),
+            ("lock_timeout", statement),
+            ("idle_in_transaction_session_timeout", statement * 2),
+            // The server notices within seconds that the client is gone, and that the link is dead.
+            ("client_connection_check_interval", 2000),
+            ("tcp_keepalives_idle", 10),
+            ("tcp_keepalives_interval", 5),
+            ("tcp_keepalives_count", 3),
         ]);
         if connect.get_application_name().is_none() {
             connect = connect.application_name(BuildInfo::current().name);
         }
-        Ok(vec![("connections", connect)])
+        Ok(vec![("connections", settings.max_connections, connect)])
     }
 
     /// The server cancels a statement first, and says which one it was.
-    fn client_timeout(statement: Duration, ping: Duration) -> Duration {
-        statement + ping
-    }
-
-    /// Does not wait for the lock, since that would occupy a connection.
-    fn try_claim(
-        connection: &mut PgConnection,
-        name: String,
-    ) -> BoxFuture<'_, Result<bool, Error>> {
-        // One lock for each schema; a server keeps those of its databases apart.
-        let query = sqlx::query_scalar(
-            "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' ' || $1, 0))",
-        );
-        Box::pin(query.bind(name).fetch_one(connection))
+    fn client_timeout(settings: &Settings<Self>) -> Duration {
+        settings.statement_timeout + settings.ping_timeout()
     }
 
     /// The server does not answer, starts, stops or is full. A wrong password or an unknown database is for good.

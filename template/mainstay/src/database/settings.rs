@@ -110,15 +110,13 @@ impl<E: Engine> Settings<E> {
     }
 
     pub(super) fn cannot_open(&self, cause: sqlx::Error) -> Error {
-        match cause {
+        let name = &self.name;
+        self.error(match cause {
             sqlx::Error::PoolTimedOut => {
-                let name = &self.name;
-                self.error(format_args!(
-                    "it did not answer in time ({name}.acquire_timeout)"
-                ))
+                format!("it did not answer in time ({name}.acquire_timeout)")
             }
-            cause => self.error(explain(&cause)),
-        }
+            cause => explain(&cause),
+        })
     }
 }
 

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
@@ -14,6 +13,7 @@ use sqlx::sqlite::{
 use sqlx::{Error, Executor, Sqlite};
 
 use super::engine::{Driver, Engine, ErrorKind, Flag, Pools, Report};
+use super::settings::Settings;
 
 impl Engine for Sqlite {
     fn skip_locked(_table: &str) -> String {
@@ -53,8 +53,8 @@ impl Driver for Sqlite {
         (is_file && SqliteConnectOptions::from_str(url).is_ok()).then(|| url.to_owned())
     }
 
-    fn pools(url: &str, acquire: Duration, _: Duration) -> Result<Pools<Self>, Error> {
-        let writer = SqliteConnectOptions::from_str(url)?
+    fn pools(settings: &Settings<Self>) -> Result<Pools<Self>, Error> {
+        let writer = SqliteConnectOptions::from_str(settings.url.expose())?
             .create_if_missing(false)
             // Readers and the writer do not wait for each other.
             .journal_mode(SqliteJournalMode::Wal)
@@ -62,10 +62,11 @@ impl Driver for Sqlite {
             // lose the last ones.
             .synchronous(SqliteSynchronous::Full)
             // For writers of other processes, and of `sqlx_pool`: those of this pool wait in its queue.
-            .busy_timeout(acquire)
+            .busy_timeout(settings.acquire_timeout)
             .foreign_keys(true);
         let reader = writer.clone().pragma("query_only", "ON");
-        Ok(vec![("readers", reader), ("writer", writer)])
+        let readers = ("readers", settings.max_connections, reader);
+        Ok(vec![readers, ("writer", 1, writer)])
     }
 
     fn file(url: &str) -> Option<PathBuf> {
@@ -110,29 +111,19 @@ fn code(error: &dyn DatabaseError) -> i32 {
 
 pub(super) fn report(error: &SqliteError) -> Report {
     /// No room for the shared memory beside the file.
-    const NO_SHARED_MEMORY: i32 = 0x130a;
+    const NO_MEMORY: i32 = 0x130a;
     let code = code(error);
     let (kind, about) = match (code & 0xff, code) {
         (5 | 6, _) => (ErrorKind::Unavailable, "locked by another process"),
-        (13, _) | (_, NO_SHARED_MEMORY) => {
-            (ErrorKind::Unavailable, "there must be room on the disk")
-        }
+        (13, _) | (_, NO_MEMORY) => (ErrorKind::Unavailable, "there must be room on the disk"),
         (9, _) => (ErrorKind::Timeout, "interrupted"),
         // SQLite reports `ON DELETE RESTRICT` as a trigger.
         (19, _) if error.message().starts_with("FOREIGN KEY") => {
             (ErrorKind::Reference(None), "foreign key")
         }
         (18..=20, _) => (ErrorKind::Invalid(None), "value"),
-        (1, _) => (ErrorKind::Internal, "not valid for this schema"),
-        (8 | 14, _) => (
-            ErrorKind::Internal,
-            "the file and its directory must be writable",
-        ),
-        (10, _) => (ErrorKind::Internal, "disk error"),
-        (11 | 26, _) => (
-            ErrorKind::Internal,
-            "the file is damaged or not a SQLite database",
-        ),
+        (8 | 14, _) => (ErrorKind::Internal, "file or directory is not writable"),
+        (11 | 26, _) => (ErrorKind::Internal, "damaged, or not a SQLite database"),
         _ => (ErrorKind::Internal, "result code of SQLite"),
     };
     let column = column(error.message());

@@ -2,9 +2,6 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::*;
 use crate::database::log_safe_message;
@@ -35,18 +32,6 @@ async fn value_of_the_wrong_type_is_invalid() {
 }
 
 #[tokio::test]
-async fn close_leaves_no_file_beside_the_database() {
-    let fixture = Fixture::new().await;
-    fixture.add("first").await.unwrap();
-    assert_eq!(fixture.count().await, 1);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let left = fixture.database.close(deadline).await;
-    assert!(left.is_empty(), "{left:?}");
-    let directory = path(&fixture).parent().unwrap().to_owned();
-    assert_eq!(fs::read_dir(directory).unwrap().count(), 1);
-}
-
-#[tokio::test]
 async fn bundled_sqlite_has_no_wal_reset_bug() {
     // Before 3.51.3, SQLite could lose commits.
     let fixture = Fixture::new().await;
@@ -62,7 +47,7 @@ async fn removed_file_is_reported_and_not_replaced() {
     fs::remove_file(path(&fixture)).unwrap();
     // The first read: it opens a new connection.
     let error = fixture.database.ping().await.unwrap_err();
-    assert!(error.to_string().contains("cannot be found"), "{error}");
+    assert!(error.to_string().contains("removed"), "{error}");
     let read = sqlx::query("SELECT 1").execute(fixture.database.read());
     let error = read.await.unwrap_err().to_string();
     assert!(error.contains("unable to open"), "{error}");
@@ -98,27 +83,21 @@ async fn ping_notices_a_damaged_removed_or_replaced_file() {
 
 #[test]
 fn url_must_name_a_writable_file() {
-    for url in [
-        "sqlite:a.db",
-        "sqlite://a.db",
-        "sqlite:///var/lib/a.db",
-        "sqlite:a.db?mode=rwc",
-    ] {
-        assert_eq!(Sqlite::redacted(url).as_deref(), Some(url));
+    for path in ["a.db", "//a.db", "///var/lib/a.db", "a.db?mode=rwc"] {
+        let url = format!("sqlite:{path}");
+        assert_eq!(Sqlite::redacted(&url), Some(url));
     }
-    for url in [
-        "sqlite:",
-        "sqlite::memory:",
-        "sqlite://:memory:",
-        "sqlite:file::memory:",
-        "sqlite:a.db?mode=memory",
-        "sqlite:a.db?mode=%6demory",
-        "sqlite:a.db?mode=ro",
-        "sqlite:a.db?cache=private&immutable=true",
-        "postgres://h/db",
-        "a.db",
+    for path in [
         "",
+        ":memory:",
+        "//:memory:",
+        "file::memory:",
+        "a.db?mode=memory",
+        "a.db?mode=%6demory",
+        "a.db?mode=ro",
+        "a.db?cache=private&immutable=true",
     ] {
-        assert_eq!(Sqlite::redacted(url), None, "{url}");
+        assert_eq!(Sqlite::redacted(&format!("sqlite:{path}")), None, "{path}");
     }
+    assert_eq!(Sqlite::redacted("postgres://h/db"), None);
 }

@@ -63,34 +63,13 @@ async fn rollback_to_savepoint_undoes_a_failed_statement() {
     insert(&mut *transaction, 3, "last").await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(fixture.names().await, ["before", "last"]);
-    assert_eq!(fixture.numbers().size, 1, "the connection was reused");
-}
 
-#[tokio::test]
-async fn rollback_without_a_savepoint_commits_nothing() {
-    let fixture = Fixture::new().await;
     let mut transaction = fixture.database.begin().await.unwrap();
-    insert(&mut *transaction, 1, "first").await.unwrap();
-    insert(&mut *transaction, 1, "first").await.unwrap_err();
-    transaction.rollback_to_savepoint().await.unwrap_err();
-    transaction.commit().await.unwrap_err();
-    fixture.rest().await;
-    assert_eq!(fixture.count().await, 0);
-}
-
-#[tokio::test]
-async fn rollback_returns_the_connection_at_once() {
-    let fixture = Fixture::new().await;
-    for statements in [1, 2] {
-        let mut transaction = fixture.database.begin().await.unwrap();
-        for _ in 0..statements {
-            _ = insert(&mut *transaction, 1, "first").await;
-        }
-        transaction.rollback().await;
-        let numbers = fixture.numbers();
-        assert_eq!((numbers.size, numbers.idle, numbers.in_use), (1, 1, 0));
-        assert_eq!(fixture.count().await, 0);
-    }
+    insert(&mut *transaction, 4, "last").await.unwrap_err();
+    transaction.rollback().await;
+    // It waited for the rollback.
+    let numbers = fixture.numbers();
+    assert_eq!((numbers.size, numbers.in_use), (1, 0));
 }
 
 #[tokio::test]
