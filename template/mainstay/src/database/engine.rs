@@ -10,8 +10,6 @@ use sqlx::database::HasStatementCache;
 use sqlx::migrate::Migrate;
 use sqlx::{ConnectOptions, Connection, Error, Executor, IntoArguments};
 
-use super::settings::Settings;
-
 /// A database engine: `sqlx::Sqlite` or `sqlx::Postgres`, by the cargo feature of that name.
 ///
 /// A service names its engine once: `type Database = mainstay::Database<sqlx::Sqlite>`. The trait is sealed.
@@ -51,11 +49,11 @@ pub trait Driver:
     fn redacted(url: &str) -> Option<String>;
 
     /// The pools: the first one reads, and the last one writes.
-    fn pools(settings: &Settings<Self>) -> Result<Pools<Self>, Error>;
+    fn pools(target: &Target<'_>) -> Result<Pools<Self>, Error>;
 
     /// The time after which this process gives up a statement.
-    fn client_timeout(settings: &Settings<Self>) -> Duration {
-        settings.statement_timeout
+    fn client_timeout(target: &Target<'_>) -> Duration {
+        target.statement_timeout
     }
 
     fn file(_url: &str) -> Option<PathBuf> {
@@ -75,6 +73,16 @@ pub trait Driver:
 
     /// Whether the connection is useless after this error.
     fn is_fatal(error: &Error) -> bool;
+}
+
+/// What an engine needs of the settings of a database.
+#[derive(Debug)]
+pub struct Target<'a> {
+    pub(super) url: &'a str,
+    pub(super) max_connections: u32,
+    pub(super) acquire_timeout: Duration,
+    pub(super) statement_timeout: Duration,
+    pub(super) ping_timeout: Duration,
 }
 
 pub(super) type Options<E> = <<E as sqlx::Database>::Connection as Connection>::Options;

@@ -54,7 +54,7 @@ impl<E: Engine> Lease<E> {
     pub(super) fn new(checkout: Checkout<E>) -> Self {
         let (_, slot) = &checkout;
         Self {
-            limit: E::client_timeout(&slot.pool.settings),
+            limit: E::client_timeout(&slot.pool.settings.target()),
             caller: slot.caller,
             checkout: Some(checkout),
             progress: Progress::Done,

@@ -93,7 +93,7 @@ impl<E: Engine> Database<E> {
     /// [`RESERVED_VERSIONS`], and those of the parts of the machinery that it uses, such as `idempotency::migrations()`.
     pub fn new(settings: &Settings<E>, migrations: &[&Migrator]) -> Result<Self, Error> {
         let settings = Arc::new(settings.clone());
-        let pools = E::pools(&settings).map_err(|cause| settings.cannot_open(cause))?;
+        let pools = E::pools(&settings.target()).map_err(|cause| settings.cannot_open(cause))?;
         let pools = pools.into_iter().map(|(name, connections, options)| {
             Pool::new(name, options, connections, Arc::clone(&settings))
         });

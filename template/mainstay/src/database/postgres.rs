@@ -7,8 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError};
 use sqlx::{Error, Executor, Postgres};
 use url::Url;
 
-use super::engine::{Driver, Engine, ErrorKind, Pools, Report};
-use super::settings::Settings;
+use super::engine::{Driver, Engine, ErrorKind, Pools, Report, Target};
 use crate::build_info::BuildInfo;
 use crate::settings::REDACTED;
 
@@ -47,9 +46,9 @@ impl Driver for Postgres {
         redacted(url)
     }
 
-    fn pools(settings: &Settings<Self>) -> Result<Pools<Self>, Error> {
-        let statement = settings.statement_timeout.as_millis();
-        let mut connect = PgConnectOptions::from_str(settings.url.expose())?.options([
+    fn pools(target: &Target<'_>) -> Result<Pools<Self>, Error> {
+        let statement = target.statement_timeout.as_millis();
+        let mut connect = PgConnectOptions::from_str(target.url)?.options([
             ("statement_timeout", statement),
             ("lock_timeout", statement),
             ("idle_in_transaction_session_timeout", statement * 2),
@@ -62,12 +61,12 @@ impl Driver for Postgres {
         if connect.get_application_name().is_none() {
             connect = connect.application_name(BuildInfo::current().name);
         }
-        Ok(vec![("connections", settings.max_connections, connect)])
+        Ok(vec![("connections", target.max_connections, connect)])
     }
 
     /// The server cancels a statement first, and says which one it was.
-    fn client_timeout(settings: &Settings<Self>) -> Duration {
-        settings.statement_timeout + settings.ping_timeout()
+    fn client_timeout(target: &Target<'_>) -> Duration {
+        target.statement_timeout + target.ping_timeout
     }
 
     /// The server does not answer, starts, stops or is full. A wrong password or an unknown database is for good.

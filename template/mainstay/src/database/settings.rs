@@ -8,7 +8,7 @@ use garde::Validate;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
-use super::engine::Engine;
+use super::engine::{Engine, Target};
 use super::errors::{Error, explain};
 use crate::importance::Importance;
 use crate::settings::{self, at_least};
@@ -98,6 +98,16 @@ impl<E: Engine> Settings<E> {
     /// another one.
     pub(super) fn ping_timeout(&self) -> Duration {
         self.acquire_timeout / 4
+    }
+
+    pub(super) fn target(&self) -> Target<'_> {
+        Target {
+            url: self.url.expose(),
+            max_connections: self.max_connections,
+            acquire_timeout: self.acquire_timeout,
+            statement_timeout: self.statement_timeout,
+            ping_timeout: self.ping_timeout(),
+        }
     }
 
     /// An error that names this database.

@@ -12,8 +12,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Error, Executor, Sqlite};
 
-use super::engine::{Driver, Engine, ErrorKind, Flag, Pools, Report};
-use super::settings::Settings;
+use super::engine::{Driver, Engine, ErrorKind, Flag, Pools, Report, Target};
 
 impl Engine for Sqlite {
     fn skip_locked(_table: &str) -> String {
@@ -53,8 +52,8 @@ impl Driver for Sqlite {
         (is_file && SqliteConnectOptions::from_str(url).is_ok()).then(|| url.to_owned())
     }
 
-    fn pools(settings: &Settings<Self>) -> Result<Pools<Self>, Error> {
-        let writer = SqliteConnectOptions::from_str(settings.url.expose())?
+    fn pools(target: &Target<'_>) -> Result<Pools<Self>, Error> {
+        let writer = SqliteConnectOptions::from_str(target.url)?
             .create_if_missing(false)
             // Readers and the writer do not wait for each other.
             .journal_mode(SqliteJournalMode::Wal)
@@ -62,10 +61,10 @@ impl Driver for Sqlite {
             // lose the last ones.
             .synchronous(SqliteSynchronous::Full)
             // For writers of other processes, and of `sqlx_pool`: those of this pool wait in its queue.
-            .busy_timeout(settings.acquire_timeout)
+            .busy_timeout(target.acquire_timeout)
             .foreign_keys(true);
         let reader = writer.clone().pragma("query_only", "ON");
-        let readers = ("readers", settings.max_connections, reader);
+        let readers = ("readers", target.max_connections, reader);
         Ok(vec![readers, ("writer", 1, writer)])
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::context::{self, Outcome};
 use super::policy::{Policy, Restart};
 use super::task::Task;
+use super::task::{self, Outcome};
 use super::{Context, SpawnError, Supervisor};
 
 /// Describes a task. Each method changes one default of its policy.
@@ -70,7 +70,7 @@ impl Builder {
         M: Fn(Context) -> F + Send + Sync + 'static,
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let factory = context::factory(make);
+        let factory = task::factory(make);
         let task = self.supervisor.start(self.name, self.policy, factory)?;
         Ok(Handle(task))
     }

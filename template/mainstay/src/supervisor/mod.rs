@@ -12,7 +12,6 @@
 //! The policies are those of Erlang's supervisors and Go's suture. Dropping a handle does not stop a task.
 
 mod builder;
-mod context;
 mod one_shot;
 mod periodic;
 mod policy;
@@ -31,19 +30,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use builder::{Builder, Handle};
-pub use context::{Context, Outcome};
+
 pub use periodic::Periodic;
 pub use policy::Restart;
 #[cfg(feature = "cron")]
 pub use schedule::{Schedule, ScheduleError};
 pub use status::{State, Status};
-pub use task::Order;
+pub use task::{Context, Order, Outcome};
 
-use context::Factory;
 use one_shot::OneShots;
 use periodic::Due;
 use policy::Policy;
-use task::Task;
+use task::{Factory, Task};
 
 /// Runs the tasks of a process. All clones are the same.
 #[derive(Debug, Clone, Default)]

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::SpawnError;
-use super::context::Outcome;
 use super::task::ABORT_TIMEOUT;
+use super::task::Outcome;
 use crate::panics;
 
 #[derive(Debug, Clone, Default)]

@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::context::{self, Factory, Failure, Outcome};
 #[cfg(feature = "cron")]
 use super::schedule::Schedule;
 use super::task::Task;
+use super::task::{self, Factory, Failure, Outcome};
 use super::{Builder, Context, Handle, SpawnError};
 
 /// Describes a periodic task.
@@ -72,7 +72,7 @@ impl Periodic {
         F: Future<Output: Outcome> + Send + 'static,
     {
         let Self { builder, runs } = self;
-        let run = context::factory(make);
+        let run = task::factory(make);
         builder.run(move |context| runs.clone().repeat(context, Arc::clone(&run)))
     }
 }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use super::process::PATIENCE;
+use super::PATIENCE;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

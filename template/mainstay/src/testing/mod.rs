@@ -13,8 +13,10 @@
     reason = "a test may block, fails by panicking, and may only want the effect"
 )]
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 use std::{env, fs};
 
 use crate::sections::Settings;
@@ -39,6 +41,12 @@ pub use rustix::process::Signal;
 pub use scratch::{Scratch, TestEngine, database_settings};
 #[cfg(feature = "_database")]
 pub use statements::check_statements;
+
+/// Longer than any test takes: only a failure waits for it.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Removes the database of a test when it is dropped.
+type Guard = Box<dyn Any + Send + Sync>;
 
 /// Checks that every setting that the service reads is described in one of its files, with a comment,
 /// that it reads every setting that is described, and that the defaults are valid.

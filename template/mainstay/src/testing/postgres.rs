@@ -14,8 +14,8 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Postgres};
 use tokio::runtime::Builder;
 use url::Url;
 
+use super::Guard;
 use super::TestEngine;
-use super::process::Guard;
 
 /// Starts a server in a new directory, prints its path, and stops the server when stdin closes, at the end of the
 /// tests' process.

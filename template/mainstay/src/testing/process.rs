@@ -1,6 +1,5 @@
 //! The real binary, as a test starts, watches and ends it.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::env;
 use std::ffi::OsStr;
@@ -20,9 +19,7 @@ use super::client::get;
 use super::exposition::Exposition;
 #[cfg(feature = "_database")]
 use super::scratch::TestEngine;
-
-/// Longer than any test takes: only a failure waits for it.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+use super::{Guard, PATIENCE};
 
 /// The settings of a test, unless it sets others.
 const DEFAULTS: [(&str, &str); 3] = [
@@ -34,9 +31,6 @@ const DEFAULTS: [(&str, &str); 3] = [
 /// The files in the directory of a process that have its output.
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
-
-/// Removes the database of a test when it is dropped.
-pub(super) type Guard = Box<dyn Any + Send + Sync>;
 
 /// The binary of a service, with the settings and the environment that a test gives it.
 ///
