@@ -153,7 +153,7 @@ impl Line {
                 self.text.push_str(r#","request_id":"#);
                 quote(&mut self.text, request.id.as_ref());
             }
-            if let Some(trace) = request.trace.as_ref().filter(|trace| trace.is_sampled())
+            if let Some(trace) = request.trace.as_ref().filter(|trace| trace.is_sampled)
                 && self.is_new("trace_id")
             {
                 self.text.push_str(r#","trace_id":"#);

@@ -56,10 +56,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
         let (trace, id, parent) = match (exported(&span), Trace::current_sampled()) {
             // The request has its id already, and its parent is the span of the sender.
             (_, Some(trace)) if is_own && name == span::REQUEST => {
-                (trace_id(&trace), trace.span(), trace.parent())
+                (trace_id(&trace), trace.span, trace.parent)
             }
             (Some((trace, parent)), _) => (trace, any_span(), Some(parent)),
-            (None, Some(trace)) => (trace_id(&trace), any_span(), Some(trace.span())),
+            (None, Some(trace)) => (trace_id(&trace), any_span(), Some(trace.span)),
             (None, None) => return,
         };
         let (flags, state) = (TraceFlags::SAMPLED, TraceState::NONE);

@@ -64,11 +64,8 @@ fn spans_of_a_sampled_request_form_its_trace() {
         panic!("{spans:?}");
     };
     assert_eq!(request.name, "GET /a/{id}");
-    assert_eq!(request.span_context.span_id(), SpanId::from(trace.span()));
-    assert_eq!(
-        Some(request.parent_span_id),
-        trace.parent().map(SpanId::from)
-    );
+    assert_eq!(request.span_context.span_id(), SpanId::from(trace.span));
+    assert_eq!(Some(request.parent_span_id), trace.parent.map(SpanId::from));
     assert!(request.parent_span_is_remote);
     assert_eq!(request.span_kind, SpanKind::Server);
     assert_eq!(request.status, Status::error(""));
@@ -113,7 +110,7 @@ fn trace_that_begins_here_has_the_id_of_the_log() {
 
     let request = &spans[0].span_context;
     assert_eq!(request.trace_id().to_string(), trace.id());
-    assert_eq!(request.span_id(), SpanId::from(trace.span()));
+    assert_eq!(request.span_id(), SpanId::from(trace.span));
     assert_eq!(spans[0].parent_span_id, SpanId::INVALID);
 }
 
@@ -122,7 +119,7 @@ fn span_of_another_task_belongs_to_the_carried_request() {
     let (context, trace) = sampled();
     let spans = spans(|| context.sync_scope(|| drop(info_span!("elsewhere"))));
 
-    assert_eq!(spans[0].parent_span_id, SpanId::from(trace.span()));
+    assert_eq!(spans[0].parent_span_id, SpanId::from(trace.span));
     assert_eq!(spans[0].span_context.trace_id().to_string(), trace.id());
 }
 
