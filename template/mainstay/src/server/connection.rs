@@ -110,22 +110,22 @@ impl Connection {
 
     /// Ends the connection if its client was too slow for something.
     pub(super) fn end_if_overdue(&self) {
-        let Registry { limits, counts, .. } = &*self.registry;
+        let limits = &self.registry.limits;
         let is_over = |since, limit| self.registry.is_over(since, limit);
         let mut state = self.lock();
         let unread = state.requests.iter().map(|it| it.unread.load(Relaxed));
         let mut unread = unread.filter(|since| *since > 0).chain(state.blocked);
         if unread.any(|since| is_over(since, limits.write_timeout)) {
             drop(state);
-            counts.slow_readers.fetch_add(1, Relaxed);
-            self.cut();
-            return;
+            self.registry.open().totals.slow_readers += 1;
+            return self.cut();
         }
         match state.awaited {
             _ if state.in_flight() > 0 => {}
             Awaited::Next(since) if is_over(since, limits.idle_timeout) => {
                 state.awaited = Awaited::Close;
-                counts.idle.fetch_add(1, Relaxed);
+                drop(state);
+                self.registry.open().totals.idle += 1;
                 self.close.notify_one();
             }
             Awaited::First(since) | Awaited::Head(since)
@@ -136,7 +136,7 @@ impl Connection {
                 }
                 _ = SockRef::from(&state.socket).shutdown(Shutdown::Write);
                 drop(state);
-                counts.late_heads.fetch_add(1, Relaxed);
+                self.registry.open().totals.late_heads += 1;
                 self.abort();
             }
             _ => {}
@@ -279,7 +279,9 @@ impl Stream {
             total: 0,
             is_http2: false,
         };
-        let id = registry.counts.accepted.fetch_add(1, Relaxed);
+        let mut open = registry.open();
+        open.totals.accepted += 1;
+        let id = open.totals.accepted;
         let connection = Arc::new(Connection {
             id,
             peer,
@@ -288,7 +290,7 @@ impl Stream {
             task: OnceLock::new(),
             state: Mutex::new(state),
         });
-        registry.open().insert(id, Arc::clone(&connection));
+        open.connections.insert(id, Arc::clone(&connection));
         Self {
             connection,
             _permit: permit,
@@ -298,11 +300,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let registry = &self.connection.registry;
-        let mut open = registry.open();
-        open.remove(&self.connection.id);
-        let requests = self.connection.lock().total;
-        registry.counts.requests.fetch_add(requests, Relaxed);
+        let mut open = self.connection.registry.open();
+        open.connections.remove(&self.connection.id);
+        open.totals.requests += self.connection.lock().total;
     }
 }
 
