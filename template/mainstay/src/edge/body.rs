@@ -97,11 +97,10 @@ fn check_declared(body: &Body, limit: usize) -> Result<(), Problem> {
 
 /// Whether the body is compressed. If it is, this removes the headers that describe the compressed form.
 pub(super) fn take_gzip(headers: &mut HeaderMap, is_supported: bool) -> Result<bool, Problem> {
-    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    let encodings: Vec<_> = encodings
-        .map(|it| String::from_utf8_lossy(it.as_bytes()).to_ascii_lowercase())
-        .collect();
-    match encodings.join(", ").as_str() {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    let encoding = encoding.map_or(b"" as &[u8], HeaderValue::as_bytes);
+    let encoding = String::from_utf8_lossy(encoding).to_ascii_lowercase();
+    match encoding.as_str() {
         "" | "identity" => Ok(false),
         "gzip" if is_supported => {
             headers.remove(header::CONTENT_ENCODING);
