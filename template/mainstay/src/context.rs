@@ -5,8 +5,10 @@
 
 mod trace;
 
+use std::array;
 use std::cell::Cell;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -95,7 +97,8 @@ impl Context {
     }
 }
 
-/// The id of a request: the one that a trusted proxy sent in `x-request-id`, or a new, random one. The answer carries
+/// The id of a request: the one that a trusted proxy sent in `x-request-id`, or a new one that is unique
+/// among all replicas. The answer carries
 /// it in the same header, and every event of the log in `request_id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub(crate) HeaderValue);
@@ -118,12 +121,13 @@ impl RequestId {
     pub(super) fn next() -> Self {
         let mut ids = UNUSED.try_with(Cell::take).unwrap_or_default();
         if ids.is_empty() {
-            // 128 ids of 128 random bits, in hexadecimal digits.
-            let mut random = [0_u8; 128 * 16];
-            fastrand::fill(&mut random);
+            // The generator has a weak seed. What makes replicas differ is a random number of the operating system.
+            let batch = RandomState::new().hash_one(0).to_be_bytes();
+            let random: [_; 128] = array::from_fn(|_| [batch, fastrand::u64(..).to_be_bytes()]);
             let digit = |number: u8| b"0123456789abcdef"[usize::from(number)];
-            let digits = random.map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
-            ids = Bytes::copy_from_slice(digits.as_flattened());
+            let bytes = random.as_flattened().as_flattened().iter();
+            let digits = bytes.map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+            ids = digits.collect::<Vec<_>>().into_flattened().into();
         }
         let id = HeaderValue::from_maybe_shared(ids.split_to(32));
         _ = UNUSED.try_with(|unused| unused.set(ids));
