@@ -153,9 +153,7 @@ async fn drain_cuts_a_client_that_does_not_read() {
 
     assert_eq!(exit.code, Some(3), "{exit}");
     assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
-    for part in ["1 http connection", "/big"] {
-        assert!(abandoned(&exit).contains(part), "{part}: {exit}");
-    }
+    assert!(abandoned(&exit).contains("1 http connection"), "{exit}");
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ const LAST_REQUEST: Duration = Duration::from_millis(100);
 const GOAWAY: Duration = Duration::from_secs(1);
 
 /// The state that the registry, the requests and the stream of a connection share.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     pub(super) id: u64,
     peer: SocketAddr,
     pub(super) registry: Arc<Registry>,
@@ -48,8 +48,6 @@ pub(super) struct State {
     /// The tick since which the operating system takes no more bytes, since the client does not read.
     blocked: Option<u32>,
     requests: Vec<Arc<Exchange>>,
-    /// The end of its response may not be written yet.
-    last_request: Option<Arc<Exchange>>,
     /// The number of requests so far.
     pub(super) total: u64,
     is_http2: bool,
@@ -144,7 +142,7 @@ impl Connection {
     }
 
     pub(super) fn begin_request(self: &Arc<Self>, is_http2: bool) -> Arc<Exchange> {
-        let request = Exchange::new(self.peer, Arc::downgrade(self));
+        let request = Arc::new(Exchange::new(self.peer, Arc::downgrade(self)));
         let mut state = self.lock();
         state.is_http2 = is_http2;
         state.total += 1;
@@ -155,19 +153,16 @@ impl Connection {
     pub(super) fn end_request(&self, request: &Arc<Exchange>) {
         let mut state = self.lock();
         state.requests.retain(|other| !Arc::ptr_eq(other, request));
-        state.last_request = Some(Arc::clone(request));
         if state.requests.is_empty() {
             state.awaited = Awaited::Next(self.registry.now());
         }
     }
 
-    /// The routes of the requests in flight.
+    /// The routes of the requests in flight, except those whose response only waits for the client to read it.
     pub(super) fn routes(&self) -> Vec<String> {
         let state = self.lock();
-        let is_unwritten = state.requests.is_empty() && state.blocked.is_some();
-        let unwritten = state.last_request.iter().filter(|_| is_unwritten);
-        let requests = state.requests.iter().chain(unwritten);
-        requests.map(|request| request.route().to_owned()).collect()
+        let routes = state.requests.iter().map(|request| request.route());
+        routes.map(str::to_owned).collect()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -205,7 +200,7 @@ tokio::task_local! {
 
 /// The request that the current task answers. An extension of the request would cost an allocation.
 pub(crate) struct Exchange {
-    /// None in tests.
+    /// Dangling in tests.
     pub(super) connection: Weak<Connection>,
     /// The other end of the connection.
     pub(crate) peer: SocketAddr,
@@ -215,19 +210,13 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    fn new(peer: SocketAddr, connection: Weak<Connection>) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(peer: SocketAddr, connection: Weak<Connection>) -> Self {
+        Self {
             connection,
             peer,
             route: OnceLock::new(),
             unread: AtomicU32::new(0),
-        })
-    }
-
-    /// A request without a connection.
-    #[cfg(test)]
-    pub(crate) fn with(peer: SocketAddr) -> Arc<Self> {
-        Self::new(peer, Weak::new())
+        }
     }
 
     /// Calls `at` with the current request. `None` if it came over no listener.
@@ -275,7 +264,6 @@ impl Stream {
             awaited: Awaited::First(registry.now()),
             blocked: None,
             requests: Vec::new(),
-            last_request: None,
             total: 0,
             is_http2: false,
         };
