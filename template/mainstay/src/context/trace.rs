@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Context;
+
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// A trace, and the span of a request in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +21,25 @@ pub struct Trace {
     /// Whether the spans of the trace are exported.
     pub(crate) is_sampled: bool,
     /// The header `tracestate`, which is passed on unchanged.
-    pub(crate) state: Option<HeaderValue>,
+    pub(super) state: Option<HeaderValue>,
 }
 
 impl Trace {
+    /// The trace that a request with these headers belongs to, if it belongs to one. A `traceparent` of a trusted proxy
+    /// decides whether it is sampled, and `ratio` is the share of all others.
+    pub(crate) fn of(headers: &HeaderMap, is_trusted: bool, ratio: f64) -> Option<Self> {
+        let is_drawn = || ratio > 0.0 && fastrand::f64() < ratio;
+        let parent = headers.get(PARENT);
+        let Some(mut trace) = parent.and_then(|header| Self::parse(header.as_bytes())) else {
+            return is_drawn().then(Self::new_sampled);
+        };
+        if !is_trusted {
+            trace.is_sampled = is_drawn();
+        }
+        trace.state = headers.get(STATE).cloned();
+        Some(trace)
+    }
+
     /// Parses the header `traceparent`, `00-<trace>-<parent>-<flags>`, and of later versions the part that they share
     /// with version 00.
     pub(crate) fn parse(header: &[u8]) -> Option<Self> {
@@ -90,7 +108,36 @@ mod tests {
 
     use super::*;
 
-    const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const NOT_SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+
+    #[test]
+    fn trusted_proxy_decides_which_request_is_traced() {
+        for (parent, is_trusted, ratio, is_sampled) in [
+            (SAMPLED, true, 0.0, Some(true)),
+            (NOT_SAMPLED, true, 1.0, Some(false)),
+            (SAMPLED, false, 0.0, Some(false)),
+            (NOT_SAMPLED, false, 1.0, Some(true)),
+            ("nonsense", true, 0.0, None),
+            ("nonsense", true, 1.0, Some(true)),
+        ] {
+            let headers = HeaderMap::from_iter([(PARENT, parent.parse().unwrap())]);
+            let trace = Trace::of(&headers, is_trusted, ratio);
+            let sampled = trace.as_ref().map(|trace| trace.is_sampled);
+            assert_eq!(sampled, is_sampled, "{parent} {is_trusted} {ratio}");
+            let is_continued = trace.is_some_and(|trace| SAMPLED.contains(trace.id()));
+            assert_eq!(is_continued, parent != "nonsense", "{parent} {ratio}");
+        }
+        assert_eq!(Trace::of(&HeaderMap::new(), true, 0.0), None);
+    }
+
+    #[test]
+    fn share_of_sampled_requests_is_trace_ratio() {
+        let sampled = (0..10_000).filter_map(|_| Trace::of(&HeaderMap::new(), false, 0.25));
+        let count = sampled.count();
+        // Eleven standard deviations.
+        assert!((2_000..3_000).contains(&count), "{count}");
+    }
 
     fn sent_within(trace: Option<Trace>) -> Vec<(&'static str, HeaderValue)> {
         let context = Context {
@@ -102,7 +149,7 @@ mod tests {
 
     #[test]
     fn trace_is_taken_and_passed_on() {
-        let given = Trace::parse(GIVEN.as_bytes()).unwrap();
+        let given = Trace::parse(SAMPLED.as_bytes()).unwrap();
         assert_eq!(given.parent, Some(0x00f0_67aa_0ba9_02b7));
         for is_sampled in [true, false] {
             let trace = Trace {

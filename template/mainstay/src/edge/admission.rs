@@ -49,12 +49,11 @@ impl Admission {
             return Err(Problem::OVERLOADED);
         };
         let end = deadline.min(Instant::now() + self.wait);
-        let acquired = timeout_at(end, self.permits.acquire()).await;
-        // The semaphore is never closed, so an error is a timeout.
-        acquired
-            .ok()
-            .and_then(Result::ok)
-            .ok_or(Problem::OVERLOADED)
+        match timeout_at(end, self.permits.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // The semaphore is never closed, so an error is a timeout.
+            _ => Err(Problem::OVERLOADED),
+        }
     }
 }
 
