@@ -48,6 +48,8 @@ pub(super) struct State {
     /// The tick since which the operating system takes no more bytes, since the client does not read.
     blocked: Option<u32>,
     requests: Vec<Arc<Exchange>>,
+    /// The end of its response may not be written yet.
+    last_request: Option<Arc<Exchange>>,
     /// The number of requests so far.
     pub(super) total: u64,
     is_http2: bool,
@@ -153,16 +155,19 @@ impl Connection {
     pub(super) fn end_request(&self, request: &Arc<Exchange>) {
         let mut state = self.lock();
         state.requests.retain(|other| !Arc::ptr_eq(other, request));
+        state.last_request = Some(Arc::clone(request));
         if state.requests.is_empty() {
             state.awaited = Awaited::Next(self.registry.now());
         }
     }
 
-    /// The routes of the requests in flight, except those whose response only waits for the client to read it.
+    /// The routes of the requests in flight.
     pub(super) fn routes(&self) -> Vec<String> {
         let state = self.lock();
-        let routes = state.requests.iter().map(|request| request.route());
-        routes.map(str::to_owned).collect()
+        let is_unwritten = state.requests.is_empty() && state.blocked.is_some();
+        let unwritten = state.last_request.iter().filter(|_| is_unwritten);
+        let requests = state.requests.iter().chain(unwritten);
+        requests.map(|request| request.route().to_owned()).collect()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -264,6 +269,7 @@ impl Stream {
             awaited: Awaited::First(registry.now()),
             blocked: None,
             requests: Vec::new(),
+            last_request: None,
             total: 0,
             is_http2: false,
         };

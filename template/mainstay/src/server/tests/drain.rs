@@ -86,7 +86,7 @@ async fn drain_cuts_counts_and_names_at_its_deadline() {
 
     assert_eq!(
         cut.as_deref(),
-        Some("5 http connections (/never ×2; /upgrade; /upload)")
+        Some("5 http connections (/big; /never ×2; /upgrade; /upload)")
     );
     assert!(took < PATIENCE / 4, "took {took:?}");
     for client in &mut clients {
