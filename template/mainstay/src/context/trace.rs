@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Context;
+
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// A trace, and the span of a request in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,15 +15,31 @@ pub struct Trace {
     /// 32 hexadecimal digits, as in the header.
     id: String,
     /// The span of the sender, unless the trace begins here.
-    parent: Option<u64>,
+    pub(crate) parent: Option<u64>,
     /// The span of the request.
-    span: u64,
-    is_sampled: bool,
+    pub(crate) span: u64,
+    /// Whether the spans of the trace are exported.
+    pub(crate) is_sampled: bool,
     /// The header `tracestate`, which is passed on unchanged.
-    pub(crate) state: Option<HeaderValue>,
+    pub(super) state: Option<HeaderValue>,
 }
 
 impl Trace {
+    /// The trace that a request with these headers belongs to, if it belongs to one. A `traceparent` of a trusted proxy
+    /// decides whether it is sampled, and `ratio` is the share of all others.
+    pub(crate) fn of(headers: &HeaderMap, is_trusted: bool, ratio: f64) -> Option<Self> {
+        let is_drawn = || ratio > 0.0 && fastrand::f64() < ratio;
+        let parent = headers.get(PARENT);
+        let Some(mut trace) = parent.and_then(|header| Self::parse(header.as_bytes())) else {
+            return is_drawn().then(Self::new_sampled);
+        };
+        if !is_trusted {
+            trace.is_sampled = is_drawn();
+        }
+        trace.state = headers.get(STATE).cloned();
+        Some(trace)
+    }
+
     /// Parses the header `traceparent`, `00-<trace>-<parent>-<flags>`, and of later versions the part that they share
     /// with version 00.
     pub(crate) fn parse(header: &[u8]) -> Option<Self> {
@@ -56,11 +75,6 @@ impl Trace {
         }
     }
 
-    /// Overrides whether the trace is sampled.
-    pub(crate) fn with_sampling(self, is_sampled: bool) -> Self {
-        Self { is_sampled, ..self }
-    }
-
     /// The trace of the current request, if it is sampled.
     #[must_use]
     pub fn current_sampled() -> Option<Arc<Self>> {
@@ -74,28 +88,12 @@ impl Trace {
         &self.id
     }
 
-    /// Whether the spans of this trace are exported.
-    #[must_use]
-    pub(crate) fn is_sampled(&self) -> bool {
-        self.is_sampled
-    }
-
-    /// The span of the sender; `None` if the trace begins here.
-    #[cfg(feature = "otlp")]
-    pub(crate) fn parent(&self) -> Option<u64> {
-        self.parent
-    }
-
-    /// The span id of this request.
-    #[must_use]
-    pub(crate) fn span(&self) -> u64 {
-        self.span
-    }
-
     /// The header `traceparent` for a request that is sent on behalf of this one, below the span `parent`.
-    pub(super) fn header(&self, parent: u64) -> String {
+    pub(super) fn header(&self, parent: u64) -> HeaderValue {
         let flags = u8::from(self.is_sampled);
-        format!("00-{}-{parent:016x}-{flags:02x}", self.id())
+        let header = format!("00-{}-{parent:016x}-{flags:02x}", self.id);
+        // Digits and hyphens are always valid.
+        HeaderValue::try_from(header).unwrap_or(HeaderValue::from_static(""))
     }
 }
 
@@ -110,7 +108,36 @@ mod tests {
 
     use super::*;
 
-    const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const NOT_SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+
+    #[test]
+    fn trusted_proxy_decides_which_request_is_traced() {
+        for (parent, is_trusted, ratio, is_sampled) in [
+            (SAMPLED, true, 0.0, Some(true)),
+            (NOT_SAMPLED, true, 1.0, Some(false)),
+            (SAMPLED, false, 0.0, Some(false)),
+            (NOT_SAMPLED, false, 1.0, Some(true)),
+            ("nonsense", true, 0.0, None),
+            ("nonsense", true, 1.0, Some(true)),
+        ] {
+            let headers = HeaderMap::from_iter([(PARENT, parent.parse().unwrap())]);
+            let trace = Trace::of(&headers, is_trusted, ratio);
+            let sampled = trace.as_ref().map(|trace| trace.is_sampled);
+            assert_eq!(sampled, is_sampled, "{parent} {is_trusted} {ratio}");
+            let is_continued = trace.is_some_and(|trace| SAMPLED.contains(trace.id()));
+            assert_eq!(is_continued, parent != "nonsense", "{parent} {ratio}");
+        }
+        assert_eq!(Trace::of(&HeaderMap::new(), true, 0.0), None);
+    }
+
+    #[test]
+    fn share_of_sampled_requests_is_trace_ratio() {
+        let sampled = (0..10_000).filter_map(|_| Trace::of(&HeaderMap::new(), false, 0.25));
+        let count = sampled.count();
+        // Eleven standard deviations.
+        assert!((2_000..3_000).contains(&count), "{count}");
+    }
 
     fn sent_within(trace: Option<Trace>) -> Vec<(&'static str, HeaderValue)> {
         let context = Context {
@@ -122,7 +149,7 @@ mod tests {
 
     #[test]
     fn trace_is_taken_and_passed_on() {
-        let given = Trace::parse(GIVEN.as_bytes()).unwrap();
+        let given = Trace::parse(SAMPLED.as_bytes()).unwrap();
         assert_eq!(given.parent, Some(0x00f0_67aa_0ba9_02b7));
         for is_sampled in [true, false] {
             let trace = Trace {
@@ -143,14 +170,6 @@ mod tests {
         }
         assert_eq!(sent_within(None), []);
         assert_eq!(Context::trace_headers(), []);
-    }
-
-    #[test]
-    fn new_trace_is_valid_and_unique() {
-        let (one, other) = (Trace::new_sampled(), Trace::new_sampled());
-        assert_ne!(one.id(), other.id());
-        let next = Trace::parse(one.header(one.span).as_bytes()).unwrap();
-        assert_eq!((next.id(), next.is_sampled), (one.id(), true));
     }
 
     #[test]

@@ -97,11 +97,10 @@ fn check_declared(body: &Body, limit: usize) -> Result<(), Problem> {
 
 /// Whether the body is compressed. If it is, this removes the headers that describe the compressed form.
 pub(super) fn take_gzip(headers: &mut HeaderMap, is_supported: bool) -> Result<bool, Problem> {
-    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    let encodings: Vec<_> = encodings
-        .map(|it| String::from_utf8_lossy(it.as_bytes()).to_ascii_lowercase())
-        .collect();
-    match encodings.join(", ").as_str() {
+    let lines = headers.get_all(header::CONTENT_ENCODING).iter();
+    let lines = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase());
+    let encoding = lines.collect::<Vec<_>>().join(", ");
+    match encoding.as_str() {
         "" | "identity" => Ok(false),
         "gzip" if is_supported => {
             headers.remove(header::CONTENT_ENCODING);

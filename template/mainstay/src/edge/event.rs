@@ -1,5 +1,6 @@
 //! The `request` event and the metrics of a request: once for each, however it ends.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::{MatchedPath, Request};
@@ -8,12 +9,13 @@ use axum::response::Response;
 use http_body::Body;
 use tokio::time::Instant;
 use tracing::Span;
+use tracing::field::Empty;
 
-use super::{Http, trace};
+use super::Http;
 use crate::context::{Context, Trace};
 use crate::metrics::http::{Ended, InFlight, Recorder};
 use crate::server::Exchange;
-use crate::telemetry::message;
+use crate::telemetry::{message, span};
 
 /// The status in the log when the client left before the answer.
 const CLIENT_LEFT: u16 = 499;
@@ -53,7 +55,7 @@ impl Event {
         Self {
             started,
             method: request.method().clone(),
-            span: trace::span(request.method(), name_of(route.as_ref()), context),
+            span: span_of(request.method(), name_of(route.as_ref()), context),
             route,
             log_client: http.log_client,
             in_flight: requests.begin(),
@@ -74,6 +76,26 @@ impl Event {
 /// The template of a route, so that there are no more names than routes.
 fn name_of(route: Option<&MatchedPath>) -> &str {
     route.map_or("unmatched", MatchedPath::as_str)
+}
+
+/// The span of a request, if the request is sampled.
+fn span_of(method: &Method, route: &str, context: &Context) -> Span {
+    let trace = context.trace.as_deref();
+    let Some(trace) = trace.filter(|trace| trace.is_sampled) else {
+        return Span::none();
+    };
+    // What exports the span reads the context. Only the filter `off` disables this level.
+    context.clone().sync_scope(|| {
+        tracing::error_span!(
+            span::REQUEST,
+            method = method.as_str(),
+            route,
+            request_id = context.id.as_ref(),
+            trace_id = trace.id(),
+            status = Empty,
+            error = Empty,
+        )
+    })
 }
 
 /// The text of an IPv4 address. Its `Display` costs as much as all other fields of the event.
@@ -120,17 +142,10 @@ impl Drop for Event {
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         // The future of the request is dropped in the scope of its context.
         Context::with(|context| {
-            let client = context.client.filter(|_| self.log_client);
-            let (mut buffer, long);
-            let client = match client {
-                Some(IpAddr::V4(address)) => {
-                    buffer = [0; 15];
-                    Some(text_of(address, &mut buffer))
-                }
-                Some(IpAddr::V6(address)) => {
-                    long = address.to_string();
-                    Some(long.as_str())
-                }
+            let mut buffer = [0; 15];
+            let client = match context.client.filter(|_| self.log_client) {
+                Some(IpAddr::V4(address)) => Some(Cow::Borrowed(text_of(address, &mut buffer))),
+                Some(IpAddr::V6(address)) => Some(Cow::Owned(address.to_string())),
                 None => None,
             };
             tracing::info!(
@@ -140,7 +155,7 @@ impl Drop for Event {
                 status,
                 duration_ms = f64::from(micros) / 1e3,
                 request_id = context.id.as_ref(),
-                client,
+                client = client.as_deref(),
                 trace_id = context.trace.as_deref().map(Trace::id),
             );
         });

@@ -3,6 +3,7 @@
 //! Two different hosts in one request could make a cache or a proxy in front see another host than the service does.
 
 use axum::extract::Request;
+use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Version, header};
 
 use super::settings::Host;
@@ -28,20 +29,15 @@ pub(super) fn check(request: &Request, hosts: &[Host]) -> Result<(), Problem> {
     if headers.next().is_some() || host.is_empty() || !host.iter().all(is_in_host) {
         return Err(Problem::BAD_REQUEST);
     }
-    let is_own = |own: &Host| own.0.as_bytes().eq_ignore_ascii_case(without_port(host));
-    if hosts.is_empty() || hosts.iter().any(is_own) {
+    if hosts.is_empty() {
+        return Ok(());
+    }
+    let host = Authority::try_from(host).map_err(|_| Problem::BAD_REQUEST)?;
+    let mut own = hosts.iter();
+    if own.any(|own| own.0.eq_ignore_ascii_case(host.host())) {
         Ok(())
     } else {
         Err(Problem::MISDIRECTED)
-    }
-}
-
-fn without_port(host: &[u8]) -> &[u8] {
-    let colon = host.iter().rposition(|byte| *byte == b':');
-    let port = colon.and_then(|colon| Some((colon, host.get(colon + 1..)?)));
-    match port {
-        Some((colon, port)) if port.iter().all(u8::is_ascii_digit) => &host[..colon],
-        _ => host,
     }
 }
 

@@ -19,7 +19,6 @@ mod host;
 mod origin;
 mod peers;
 mod settings;
-mod trace;
 
 use std::convert::Infallible;
 use std::mem;
@@ -41,7 +40,7 @@ use tower::layer::layer_fn;
 use tower::{Service, service_fn};
 use tracing::Instrument;
 
-use crate::context::{Context, RequestId};
+use crate::context::{Context, RequestId, Trace};
 use crate::header_names::REQUEST_ID;
 use crate::metrics::http::Recorder;
 use crate::panics::caught;
@@ -117,20 +116,20 @@ struct Guarded {
 /// Not an `async fn`: that would hold the request twice, and each copy of it costs time.
 fn handle(
     guarded: Arc<Guarded>,
-    mut request: Request,
+    request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> {
     let started = Instant::now();
-    let context = guarded.edge.context(&request, started);
-    let deadline = context.deadline;
     let Edge { http, requests, .. } = &*guarded.edge;
+    let context = guarded.edge.context(&request, started);
     // Logs and counts the request when it is dropped.
     let mut event = Event::begin(started, &request, &context, *requests, http);
-    context.scope(async move {
+    let reader = http.origins.reader(&request).cloned();
+    let span = event.span.clone();
+    // A panic ends only this request.
+    let answer = caught(Arc::clone(&guarded).answer(request, reader.is_some(), context.deadline));
+    let finished = answer.instrument(span).map(move |answer| {
         let Edge { http, requests, .. } = &*guarded.edge;
-        let reader = http.origins.reader(&request);
-        // A panic ends only this request.
-        let work = caught(guarded.answer(&mut request, reader.is_some(), deadline));
-        let mut response = match work.instrument(event.span.clone()).await {
+        let mut response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(problem)) => {
                 if problem.code == Problem::OVERLOADED.code {
@@ -144,48 +143,52 @@ fn handle(
         headers::put_on(&mut response);
         event.answered(&response);
         Ok(response)
-    })
+    });
+    context.scope(finished)
 }
 
 impl Guarded {
     /// Checks a request and runs its handler. The cheapest checks come first.
-    async fn answer(
-        &self,
-        request: &mut Request,
+    #[expect(clippy::manual_async_fn, reason = "that would hold the request twice")]
+    fn answer(
+        self: Arc<Self>,
+        mut request: Request,
         may_read: bool,
         deadline: Instant,
-    ) -> Result<Response, Problem> {
-        let Edge {
-            http, admission, ..
-        } = &*self.edge;
-        host::check(request, &http.hosts)?;
-        let uri = request.uri().path_and_query();
-        if uri.is_some_and(|uri| uri.as_str().len() > LONGEST_URI) {
-            return Err(Problem::URI_TOO_LONG);
+    ) -> impl Future<Output = Result<Response, Problem>> {
+        async move {
+            let Edge {
+                http, admission, ..
+            } = &*self.edge;
+            host::check(&request, &http.hosts)?;
+            let uri = request.uri().path_and_query();
+            if uri.is_some_and(|uri| uri.as_str().len() > LONGEST_URI) {
+                return Err(Problem::URI_TOO_LONG);
+            }
+            if let Some(response) = http.origins.preflight(&request) {
+                return Ok(response);
+            }
+            if !may_read && http.origins.refuse(&request) {
+                return Err(Problem::CROSS_ORIGIN);
+            }
+            let _permit = if request.body().is_end_stream() {
+                admission.acquire(deadline).await?
+            } else if self.streams_body {
+                body::limit_stream(&mut request, http.body_limit.0)?;
+                admission.acquire(deadline).await?
+            } else {
+                // Boxed, since most requests have no body, and should not be larger because of it.
+                Box::pin(self.edge.read_body(&mut request, deadline)).await?
+            };
+            let work = pin!(self.route.clone().call(request));
+            let Some(Ok(response)) = in_time(work).await else {
+                return Err(Problem::TIMEOUT);
+            };
+            if response.status().as_u16() < 400 {
+                return Ok(response);
+            }
+            Ok(into_problem_response(response))
         }
-        if let Some(response) = http.origins.preflight(request) {
-            return Ok(response);
-        }
-        if !may_read && http.origins.refuse(request) {
-            return Err(Problem::CROSS_ORIGIN);
-        }
-        let _permit = if request.body().is_end_stream() {
-            admission.acquire(deadline).await?
-        } else if self.streams_body {
-            body::limit_stream(request, http.body_limit.0)?;
-            admission.acquire(deadline).await?
-        } else {
-            // Boxed, since most requests have no body, and should not be larger because of it.
-            Box::pin(self.edge.read_body(request, deadline)).await?
-        };
-        let work = pin!(self.route.clone().call(mem::take(request)));
-        let Some(Ok(response)) = in_time(work).await else {
-            return Err(Problem::TIMEOUT);
-        };
-        if response.status().as_u16() < 400 {
-            return Ok(response);
-        }
-        Ok(into_problem_response(response))
     }
 }
 
@@ -200,7 +203,7 @@ impl Edge {
         let timeout = http.timeout_header.as_ref();
         let timeout = timeout.and_then(|header| peers::timeout(trusted(&header.0)?));
         let timeout = timeout.unwrap_or(Duration::MAX);
-        let trace = trace::of(headers, is_trusted, http.trace_ratio);
+        let trace = Trace::of(headers, is_trusted, http.trace_ratio);
         Context {
             id: id.unwrap_or_else(RequestId::next),
             trace: trace.map(Arc::new),

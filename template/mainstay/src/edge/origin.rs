@@ -64,14 +64,14 @@ impl Origins {
     }
 
     /// Lets pages of this origin read the answer.
-    pub(super) fn share(&self, reader: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    pub(super) fn share(&self, reader: Option<HeaderValue>, headers: &mut HeaderMap) {
         if self.allowed_origins.is_empty() {
             return;
         }
         // Caches must know this of every answer.
         headers.append(header::VARY, HeaderValue::from_static("origin"));
         if let Some(origin) = reader {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
             if self.allow_credentials {
                 let yes = HeaderValue::from_static("true");
@@ -86,12 +86,9 @@ impl Origins {
         if self.allowed_origins.is_empty() || request.method() != Method::OPTIONS {
             return None;
         }
-        let method = request
-            .headers()
-            .get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
-        let names = request
-            .headers()
-            .get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+        let asked = request.headers();
+        let method = asked.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+        let names = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
         let names = names.map(|names| [(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone())]);
         let method = (header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
         let max_age = (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);

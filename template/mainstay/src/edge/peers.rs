@@ -112,12 +112,4 @@ mod tests {
             assert_eq!(traced_back(peer, forwarded), client, "{peer} {forwarded:?}");
         }
     }
-
-    #[test]
-    fn network_setting_is_a_network_or_an_address() {
-        for bad in ["", "10.0.0.0/33", "10.0.0", "proxy.example"] {
-            let network: Option<Network> = serde_json::from_value(bad.into()).ok();
-            assert!(network.is_none(), "{bad}");
-        }
-    }
 }

@@ -5,6 +5,7 @@ mod bodies;
 mod gzip;
 
 use std::convert::Infallible;
+use std::sync::Weak;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
@@ -238,7 +239,7 @@ async fn only_trusted_proxies_set_id_client_and_timeout() {
                 .header("x-forwarded-for", "203.0.113.9")
                 .header("x-request-timeout", time);
             let request = request.body(Body::empty()).unwrap();
-            let exchange = Exchange::with(peer.parse().unwrap());
+            let exchange = Arc::new(Exchange::new(peer.parse().unwrap(), Weak::new()));
             exchange.around(send(around_routes(&set), request)).await
         };
         let who = ask("/who", "500").await;

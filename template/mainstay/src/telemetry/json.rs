@@ -148,7 +148,7 @@ impl Line {
     fn append_request(&mut self) {
         Request::with(|request| {
             self.append("request_id", request.id.as_ref());
-            if let Some(trace) = request.trace.as_ref().filter(|trace| trace.is_sampled()) {
+            if let Some(trace) = request.trace.as_ref().filter(|trace| trace.is_sampled) {
                 self.append("trace_id", trace.id());
             }
         });

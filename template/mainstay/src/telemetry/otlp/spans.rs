@@ -53,10 +53,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
         let (trace_id, id, parent) = match (exported(&span), Trace::current_sampled()) {
             // The request has its id already, and its parent is the span of the sender.
             (_, Some(trace)) if kind == SpanKind::Server => {
-                (trace_id(&trace), trace.span(), trace.parent())
+                (trace_id(&trace), trace.span, trace.parent)
             }
             (Some((trace_id, parent)), _) => (trace_id, any_span(), Some(parent)),
-            (None, Some(trace)) => (trace_id(&trace), any_span(), Some(trace.span())),
+            (None, Some(trace)) => (trace_id(&trace), any_span(), Some(trace.span)),
             (None, None) => return,
         };
         let mut fields = Fields(Vec::new(), is_own);

@@ -81,8 +81,8 @@ fn spans_of_a_sampled_request_form_its_trace() {
         panic!("{spans:?}");
     };
     assert_eq!(request.name, "GET /a/{id}");
-    assert_eq!(request.span_id, bytes(trace.span()));
-    assert_eq!(request.parent_span_id, bytes(trace.parent().unwrap()));
+    assert_eq!(request.span_id, bytes(trace.span));
+    assert_eq!(request.parent_span_id, bytes(trace.parent.unwrap()));
     assert_eq!(request.flags, 1);
     assert_eq!(request.kind(), SpanKind::Server);
     assert_eq!(request.status.as_ref().unwrap().code(), StatusCode::Error);
@@ -125,7 +125,7 @@ fn trace_that_begins_here_has_the_id_of_the_log() {
     });
 
     assert_eq!(spans[0].trace_id, trace_bytes(&trace));
-    assert_eq!(spans[0].span_id, bytes(trace.span()));
+    assert_eq!(spans[0].span_id, bytes(trace.span));
     assert!(spans[0].parent_span_id.is_empty());
 }
 
@@ -134,7 +134,7 @@ fn span_of_another_task_belongs_to_the_carried_request() {
     let (context, trace) = sampled();
     let spans = spans(|| context.sync_scope(|| drop(info_span!("elsewhere"))));
 
-    assert_eq!(spans[0].parent_span_id, bytes(trace.span()));
+    assert_eq!(spans[0].parent_span_id, bytes(trace.span));
     assert_eq!(spans[0].trace_id, trace_bytes(&trace));
 }
 
