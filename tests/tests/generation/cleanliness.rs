@@ -166,9 +166,9 @@ fn traces(name: &Path, path: &PathBuf) -> Vec<String> {
             trace(at, "a blank line too many");
         }
         let code = line.trim_start();
-        // In a comment, a tag between two words may leave a doubled space.
-        let comment = code.starts_with("# ") || code.starts_with("// ");
-        if comment && code.contains("  ") {
+        // In a comment, a tag between two words may leave a doubled space. YAML in a comment is indented.
+        let comment = code.strip_prefix("# ").or_else(|| code.strip_prefix("// "));
+        if comment.is_some_and(|words| words.trim_start().contains("  ")) {
             trace(at, &format!("a doubled space: {line}"));
         }
         if ["//", "# ", "<!-- -->", "= ,", "[, "].contains(&code) {
