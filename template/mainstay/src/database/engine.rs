@@ -82,7 +82,14 @@ pub struct Target<'a> {
     pub(super) max_connections: u32,
     pub(super) acquire_timeout: Duration,
     pub(super) statement_timeout: Duration,
-    pub(super) ping_timeout: Duration,
+}
+
+impl Target<'_> {
+    /// The time limit of a round trip that asks nothing. A connection that does not answer must leave time to try
+    /// another one.
+    pub(super) fn ping_timeout(&self) -> Duration {
+        self.acquire_timeout / 4
+    }
 }
 
 pub(super) type Options<E> = <<E as sqlx::Database>::Connection as Connection>::Options;

@@ -66,7 +66,7 @@ impl Driver for Postgres {
 
     /// The server cancels a statement first, and says which one it was.
     fn client_timeout(target: &Target<'_>) -> Duration {
-        target.statement_timeout + target.ping_timeout
+        target.statement_timeout + target.ping_timeout()
     }
 
     /// The server does not answer, starts, stops or is full. A wrong password or an unknown database is for good.

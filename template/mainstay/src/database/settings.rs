@@ -94,10 +94,8 @@ impl<E> Settings<E> {
 }
 
 impl<E: Engine> Settings<E> {
-    /// The time limit of a round trip that asks nothing. A connection that does not answer must leave time to try
-    /// another one.
     pub(super) fn ping_timeout(&self) -> Duration {
-        self.acquire_timeout / 4
+        self.target().ping_timeout()
     }
 
     pub(super) fn target(&self) -> Target<'_> {
@@ -106,7 +104,6 @@ impl<E: Engine> Settings<E> {
             max_connections: self.max_connections,
             acquire_timeout: self.acquire_timeout,
             statement_timeout: self.statement_timeout,
-            ping_timeout: self.ping_timeout(),
         }
     }
 
