@@ -94,7 +94,7 @@ const PARAMETERS: &str = "application_name dbname host hostaddr options password
      ssl-mode sslrootcert ssl-root-cert user";
 
 /// The user, and what comes after the last `@`. A password with a reserved character that is not escaped reaches into
-/// the path: such a URL is refused. The parameters are not shown, since they may have secrets.
+/// the path: such a URL is refused. With a password, the parameters are not shown.
 fn redacted(url: &str) -> Option<String> {
     let parsed = Url::parse(url).ok()?;
     let is_known =
@@ -104,10 +104,14 @@ fn redacted(url: &str) -> Option<String> {
         && !has_spilled
         && parsed.query_pairs().all(|(key, _)| is_known(&key))
         && PgConnectOptions::from_str(url).is_ok();
-    let shown = url.split('?').next().filter(|_| is_usable)?;
-    Some(match shown.rsplit_once('@') {
-        Some((_, place)) => format!("postgres://{}:{REDACTED}@{place}", parsed.username()),
-        None => shown.to_owned(),
+    let is_secret =
+        parsed.password().is_some() || parsed.query_pairs().any(|(key, _)| key == "password");
+    Some(match url.split('?').next().filter(|_| is_usable)? {
+        _ if !is_secret => url.to_owned(),
+        shown => match shown.rsplit_once('@') {
+            Some((_, place)) => format!("postgres://{}:{REDACTED}@{place}", parsed.username()),
+            None => shown.to_owned(),
+        },
     })
 }
 
