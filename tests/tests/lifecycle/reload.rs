@@ -128,9 +128,6 @@ async fn operator_changes_the_log_filter_for_a_while() {
     );
     get(&service, "/say").await;
     let said = service.event("said").await;
-    // Sampling is disabled, yet the event has the fields of its request.
-    assert_eq!(said.field("route"), "/say", "{said}");
-    assert_eq!(said.field("method"), "GET", "{said}");
     assert!(said.field("request_id").is_string(), "{said}");
     assert_eq!(current_filter(&service).await, (json!("debug"), true));
 
