@@ -87,22 +87,3 @@ fn merge(into: &mut Table, from: Table) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_overlay_adds_to_tables_and_arrays_and_replaces_the_rest() {
-        let parse = |text| toml::from_str::<Table>(text).unwrap();
-        let mut project = parse("a.list = [1]\na.kept = true\nname = \"old\"");
-        merge(
-            &mut project,
-            parse("a.list = [2]\nb.new = 1\nname = \"new\""),
-        );
-        assert_eq!(
-            project,
-            parse("a.list = [1, 2]\na.kept = true\nb.new = 1\nname = \"new\"")
-        );
-    }
-}

@@ -4,16 +4,16 @@
 //!   directory, on a free port. As root, it runs as an unprivileged user, as Postgres demands.
 //! - It trades durability for speed, unless [`durable`](Options::durable) is set.
 //! - It can be stopped, killed and restarted on the same data and port.
-//! - Dropping it removes the process, the directory and the shared memory.
+//! - Dropping it removes the process and the directory.
 
 use std::{
     collections::BTreeMap,
-    fmt::{Display, Write as _},
+    fmt::Display,
     fs,
     hash::{BuildHasher, RandomState},
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    path::PathBuf,
+    process::Command,
     time::Duration,
 };
 
@@ -30,8 +30,6 @@ use crate::{
 mod installation;
 
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How long a drop waits for the server to stop before it kills it.
-const FAREWELL: Duration = Duration::from_secs(10);
 /// Below the range from which Linux takes ports for connections: a load test must not take the port
 /// of a server that restarts.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -100,10 +98,9 @@ impl Postgres {
     /// The same URL through a proxy at this address.
     pub fn url_by_way_of(&self, address: SocketAddr, database: &str) -> String {
         let secret = match &self.options.password {
-            Some(password) => format!(":{}", encode(password)),
+            Some(password) => format!(":{password}"),
             None => String::new(),
         };
-        let database = encode(database);
         format!("postgres://{USER}{secret}@{address}/{database}")
     }
 
@@ -115,20 +112,7 @@ impl Postgres {
         self.port
     }
 
-    /// The process id of the postmaster, while it runs.
-    pub fn pid(&self) -> Option<i32> {
-        self.process
-            .as_ref()
-            .map(|process| process.pid().as_raw_pid())
-    }
-
-    /// The directory of its data and its socket.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
     pub async fn create_database(&self, name: &str) -> anyhow::Result<()> {
-        let name = name.replace('"', "\"\"");
         self.query("postgres", &format!("CREATE DATABASE \"{name}\""))
             .await
             .map(drop)
@@ -155,17 +139,17 @@ impl Postgres {
     }
 
     pub async fn stop(&mut self, how: Stop) -> anyhow::Result<()> {
-        self.end_by(match how {
+        let signal = match how {
             Stop::Fast => Signal::INT,
             Stop::Immediate => Signal::QUIT,
-        })
-        .await
-    }
-
-    /// Sends SIGKILL to the postmaster; the other processes notice and exit. As after a crash, the
-    /// next start must recover.
-    pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.end_by(Signal::KILL).await
+        };
+        if let Some(process) = &self.process {
+            process.signal(signal);
+            let end = process.end(PATIENCE).await;
+            end.with_context(|| format!("{signal:?} did not end the server"))?;
+            self.process = None;
+        }
+        Ok(())
     }
 
     /// Starts again, on the same data and port; stops first (`Fast`), if it is running.
@@ -173,16 +157,6 @@ impl Postgres {
         self.stop(Stop::Fast).await?;
         let (bound, port) = (self.launch().await?, self.port);
         ensure!(bound, "port {port} was taken while the server was stopped");
-        Ok(())
-    }
-
-    async fn end_by(&mut self, signal: Signal) -> anyhow::Result<()> {
-        if let Some(process) = &self.process {
-            process.signal(signal);
-            let end = process.end(PATIENCE).await;
-            end.with_context(|| format!("{signal:?} did not end the server"))?;
-            self.process = None;
-        }
         Ok(())
     }
 
@@ -252,16 +226,14 @@ impl Postgres {
             Line::Stderr(text) if text.contains("Address already in use") => Some(false),
             _ => None,
         });
-        match bound.await {
-            Ok(true) => self.process = Some(process),
-            Ok(false) => {
-                // It exits and cleans up by itself.
-                process.end(PATIENCE).await;
-                return Ok(false);
-            }
-            Err(failure) => bail!("waited for PostgreSQL to accept connections, but {failure}"),
+        let bound = bound.await.map_err(anyhow::Error::msg)?;
+        if bound {
+            self.process = Some(process);
+        } else {
+            // It exits and cleans up by itself.
+            process.end(PATIENCE).await;
         }
-        Ok(true)
+        Ok(bound)
     }
 
     /// A program of the server, as the server's user.
@@ -281,9 +253,9 @@ impl Postgres {
 }
 
 impl Options {
-    /// Requires this password (SCRAM). [`Postgres::url`] contains it.
-    pub fn password(mut self, password: impl Into<String>) -> Options {
-        self.password = Some(password.into());
+    /// Requires this password (SCRAM). [`Postgres::url`] contains it as it is.
+    pub fn password(mut self, password: &str) -> Options {
+        self.password = Some(password.to_owned());
         self
     }
 
@@ -317,26 +289,10 @@ impl Options {
 }
 
 impl Drop for Postgres {
-    /// Blocks for a few hundredths of a second.
+    /// Blocks for a few hundredths of a second, until the server has removed its shared memory.
     fn drop(&mut self) {
         if let Some(process) = self.process.take() {
-            process.signal(Signal::QUIT);
-            process.block_until_end(FAREWELL);
-        }
-        // Only a killed server leaves this file. Its seventh line has the key and the id of the
-        // shared memory that was left behind.
-        let Ok(pid_file) = fs::read_to_string(self.data().join("postmaster.pid")) else {
-            return;
-        };
-        let segment = pid_file
-            .lines()
-            .nth(6)
-            .and_then(|line| line.split_whitespace().nth(1));
-        if let Some(number) = segment {
-            let _ = Command::new("ipcrm")
-                .args(["-m", number])
-                .stderr(Stdio::null())
-                .status();
+            process.end_by(Signal::QUIT);
         }
     }
 }
@@ -353,42 +309,4 @@ async fn run(command: Command) -> anyhow::Result<String> {
         complaint.trim_end()
     );
     String::from_utf8(output.stdout).with_context(|| format!("{name} did not print UTF-8"))
-}
-
-/// Percent-encodes a part of a URL.
-fn encode(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                encoded.push(byte.into());
-            }
-            _ => write!(encoded, "%{byte:02X}").expect("a string can always be written to"),
-        }
-        encoded
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_port_that_is_taken_is_noticed_and_can_be_had_later() {
-        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut postgres = Postgres::prepare(Postgres::options()).await.unwrap();
-        postgres.port = other.local_addr().unwrap().port();
-        assert!(!postgres.launch().await.unwrap());
-        drop(other);
-        assert!(postgres.launch().await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_server_that_cannot_start_says_why() {
-        let options = Postgres::options().set("max_connections", "many");
-        let error = options.start().await.unwrap_err().to_string();
-        assert!(error.contains("invalid value for parameter"), "{error}");
-        assert!(error.contains("has exited with code 1"), "{error}");
-    }
 }

@@ -25,11 +25,8 @@ use std::{
 use rustix::param::clock_ticks_per_second;
 pub use rustix::process::Signal;
 
+pub use self::launch::{Launch, Output};
 use self::{launch::Directory, process::Process};
-pub use self::{
-    launch::{Launch, Output},
-    process::Usage,
-};
 use crate::{
     http::{self, Answer},
     log::{Event, Log},
@@ -59,7 +56,6 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// The time from the last signal, or else from the start, to the end.
     pub took: Duration,
-    pub usage: Usage,
     pub events: Vec<Event>,
     pub stderr: String,
     log: Log,
@@ -179,7 +175,6 @@ impl Service {
             code: end.status.code(),
             signal: end.status.signal(),
             took: end.at.saturating_duration_since(since),
-            usage: end.usage,
             events: self.log.events(),
             stderr: self.log.stderr(),
             log: self.log.clone(),

@@ -122,28 +122,3 @@ fn table(results: &[(String, Duration, bool)], total: Duration) -> String {
     _ = writeln!(text, "| all | {} | |", total.as_secs());
     text
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn suites_are_the_targets_of_this_package() {
-        let suites = suites().unwrap();
-        for name in ["compose", "generation", "lifecycle", "variants"] {
-            assert!(suites.iter().any(|suite| suite == name), "{suites:?}");
-        }
-    }
-
-    #[test]
-    fn table_names_what_failed() {
-        let results = [
-            ("one".to_owned(), Duration::from_secs(3), true),
-            ("two".to_owned(), Duration::from_secs(61), false),
-        ];
-        let table = table(&results, Duration::from_secs(64));
-        assert!(table.contains("| one | 3 | passed |"), "{table}");
-        assert!(table.contains("| two | 61 | FAILED |"), "{table}");
-        assert!(table.ends_with("| all | 64 | |\n"), "{table}");
-    }
-}

@@ -53,7 +53,10 @@ async fn page_shows_the_description_and_requests_nothing_else() {
     operations.sort();
     assert!(
         listed.len() == operations.len()
-            && listed.iter().zip(&operations).all(|(shown, it)| shown.starts_with(it)),
+            && listed
+                .iter()
+                .zip(&operations)
+                .all(|(shown, it)| shown.starts_with(it)),
         "{listed:?}"
     );
     for schema in api["components"]["schemas"].as_object().unwrap().keys() {
@@ -104,8 +107,7 @@ async fn controls_have_names_and_colors_follow_the_system() {
 
     let mut color = |colors: &str| {
         page.prefer(colors).unwrap();
-        page.run("getComputedStyle(document.body).color")
-            .unwrap()
+        page.run("getComputedStyle(document.body).color").unwrap()
     };
     assert_ne!(color("light"), color("dark"));
 }
