@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use harness::repository;
-
 use crate::like::assert_like;
 use crate::readme;
 use crate::terminal::{Terminal, generating, port, shell, steps};
@@ -17,11 +15,7 @@ fn first_minute_matches_the_readme() {
             blocks.len()
         );
     };
-    // Always the same directory, so that cargo can reuse its build.
-    let home = repository::projects().join("first-minute");
-    fs::create_dir_all(&home).expect("the directory of projects is writable");
-    let lock = fs::File::create(home.join("lock")).expect("a lock file");
-    lock.lock().expect("file locks work here");
+    let (home, _lock) = crate::home("first-minute");
     // The project of an earlier run.
     _ = fs::remove_dir_all(home.join("lookout"));
 
