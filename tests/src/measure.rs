@@ -46,16 +46,11 @@ Callgrind overstates the cost of large copies. An expensive copy is most often a
 ";
 
 /// Measures one part, and prints it.
-///
-/// # Errors
-///
-/// If a measurement fails.
 pub fn part(part: Part) -> Result<()> {
     let target = repository::services();
-    let stage = || Stage::built(&target);
     let page = match part {
         Part::Costs => costs::section(scratch()?.path())?,
-        Part::Edge => edge::section(&stage()?)?,
+        Part::Edge => edge::section(&Stage::built(&target)?)?,
         Part::Benchmarks => benchmarks::sections(&target)?,
         Part::Lines => lines::section()?,
     };
@@ -64,10 +59,6 @@ pub fn part(part: Part) -> Result<()> {
 }
 
 /// Measures the default variant, and writes docs/performance.md.
-///
-/// # Errors
-///
-/// If a measurement fails.
 pub fn write() -> Result<()> {
     let scratch = scratch()?;
     let target = scratch.path();
@@ -98,15 +89,11 @@ fn begin() -> Result<String> {
     let rustc = String::from_utf8(rustc)?;
     let version = rustc.split(' ').nth(1).unwrap_or("?");
     let cores = std::thread::available_parallelism()?;
-    let parts = Part::value_variants().iter();
-    let parts = parts.filter_map(ValueEnum::to_possible_value);
-    let parts: Vec<_> = parts.map(|part| part.get_name().to_owned()).collect();
     Ok(format!(
         "# Performance\n\n\
          Measured with SQLite on {cores} cores of a small virtual machine, with rustc {version}. This \
          command\nmeasures all parts and writes this page:\n\n    cargo run -- measure\n\n\
-         `cargo run -- measure {}` measures one part and prints it.\n",
-        parts.join("|"),
+         `cargo run -- measure costs|edge|benchmarks|lines` measures one part and prints it.\n",
     ))
 }
 
@@ -117,18 +104,14 @@ fn run_cargo(directory: &Path, target: &Path, arguments: &[&str]) -> Result<Vec<
         .current_dir(directory)
         .env("CARGO_TARGET_DIR", target)
         .output()?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{error}");
     Ok(output.stdout)
 }
 
-/// A figure, with a mark for whether it meets its target.
-fn judged(figure: &str, holds: bool) -> String {
-    let missed = if holds { "" } else { ", missed" };
-    format!("{figure}{missed}")
+/// A figure, with a mark if it misses its aim.
+fn judged(figure: String, holds: bool) -> String {
+    if holds { figure } else { figure + ", missed" }
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
