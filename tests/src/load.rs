@@ -116,23 +116,6 @@ struct Setback {
     silent: Duration,
 }
 
-impl Kept {
-    async fn open(server: SocketAddr) -> Result<Kept, Setback> {
-        match Conversation::open(server).await {
-            Ok(conversation) => Ok(Kept {
-                conversation,
-                answers: 0,
-                since: Instant::now(),
-            }),
-            Err(failure) => Err(Setback {
-                failure,
-                answers: 0,
-                silent: Duration::ZERO,
-            }),
-        }
-    }
-}
-
 impl Client {
     async fn work(mut self) -> Account {
         for number in 0.. {
@@ -165,15 +148,25 @@ impl Client {
         let kept = self.connection.take();
         let mut kept = match kept.filter(|kept| !kept.conversation.is_over()) {
             Some(kept) => kept,
-            None => Kept::open(self.server).await?,
+            None => {
+                let setback = |failure| Setback {
+                    failure,
+                    answers: 0,
+                    silent: Duration::ZERO,
+                };
+                Kept {
+                    conversation: Conversation::open(self.server).await.map_err(setback)?,
+                    answers: 0,
+                    since: Instant::now(),
+                }
+            }
         };
         let written = kept.conversation.write(self.request(number)).await;
-        let silent = kept.since.elapsed();
+        let (answers, silent) = (kept.answers, kept.since.elapsed());
         let answer = match written {
             Ok(()) => kept.conversation.answer().await,
             Err(failure) => Err(failure),
         };
-        let answers = kept.answers;
         let answer = answer.map_err(|failure| Setback {
             failure,
             answers,

@@ -204,46 +204,34 @@ impl Log {
             }
             // The sender cannot be gone: `self` holds it.
             if timeout_at(deadline, growth.changed()).await.is_err() {
-                return Err(format!(
-                    "it did not come within {:?}, and the process still runs\n{}",
-                    self.patience,
-                    self.tail()
-                ));
+                let (limit, tail) = (self.patience, self.tail());
+                return Err(format!("it did not come within {limit:?}\n{tail}"));
             }
         }
     }
 
     pub fn events(&self) -> Vec<Event> {
-        self.select(|line| {
-            if let Line::Event(event) = line {
-                Some(event.clone())
-            } else {
-                None
-            }
+        self.select(|line| match line {
+            Line::Event(event) => Some(event.clone()),
+            _ => None,
         })
     }
 
     /// Lines on standard output that are not JSON objects. A service with a JSON log should have
     /// none.
     pub fn strays(&self) -> Vec<String> {
-        self.select(|line| {
-            if let Line::Stray(text) = line {
-                Some(text.clone())
-            } else {
-                None
-            }
+        self.select(|line| match line {
+            Line::Stray(text) => Some(text.clone()),
+            _ => None,
         })
     }
 
     pub fn stderr(&self) -> String {
-        self.select(|line| {
-            if let Line::Stderr(text) = line {
-                Some(text.clone() + "\n")
-            } else {
-                None
-            }
-        })
-        .concat()
+        let lines = self.select(|line| match line {
+            Line::Stderr(text) => Some(text.clone() + "\n"),
+            _ => None,
+        });
+        lines.concat()
     }
 
     /// The last thirty lines, for an assertion message.

@@ -22,11 +22,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::param::clock_ticks_per_second;
 pub use rustix::process::Signal;
+use rustix::{param::clock_ticks_per_second, process::Pid};
+use tempfile::TempDir;
 
 pub use self::launch::{Launch, Output};
-use self::{launch::Directory, process::Process};
+use self::process::Process;
 use crate::{
     http::{self, Answer},
     log::{Event, Log},
@@ -40,7 +41,8 @@ pub(crate) mod process;
 pub struct Service {
     // Fields drop in this order: first the process, then its working directory.
     process: Process,
-    directory: Directory,
+    directory: PathBuf,
+    _own_directory: Option<TempDir>,
     log: Log,
     patience: Duration,
     /// When it was started, or when the last signal was sent.
@@ -146,7 +148,7 @@ impl Service {
 
     /// Its working directory.
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        &self.directory
     }
 
     /// Sends a signal. False if the process had already ended: then no signal was sent.
@@ -204,44 +206,44 @@ impl Service {
     /// count towards a limit on files.
     #[track_caller]
     pub fn descriptors(&self) -> Vec<usize> {
-        let open = self.process.while_unreaped(|pid| {
-            let entries = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_pid())).ok()?;
-            let numbers = entries.map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        self.proc("fd", |place| {
+            let numbers = fs::read_dir(place).ok()?;
+            let numbers = numbers.map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
             numbers.collect()
-        });
-        open.flatten().unwrap_or_else(|| self.is_gone())
+        })
     }
 
     /// The CPU time that it has used, to within hundredths of a second.
     #[track_caller]
     pub fn cpu_time(&self) -> Duration {
-        let ticks = self.process.while_unreaped(|pid| {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+        let ticks: u64 = self.proc("stat", |place| {
+            let stat = fs::read_to_string(place).ok()?;
             // The name may contain any character and ends with the last parenthesis. After it,
             // utime and stime are fields 12 and 13.
             let (_, fields) = stat.rsplit_once(") ")?;
             let times = fields.split(' ').skip(11).take(2);
-            times
-                .map(|ticks| ticks.parse::<u64>().ok())
-                .sum::<Option<u64>>()
+            times.map(|ticks| ticks.parse::<u64>().ok()).sum()
         });
-        let ticks = ticks.flatten().unwrap_or_else(|| self.is_gone());
         Duration::from_millis(ticks * 1000 / clock_ticks_per_second())
     }
 
     #[track_caller]
     fn memory(&self, line: &str) -> u64 {
-        let kibibytes = self.process.while_unreaped(|pid| {
-            let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).ok()?;
+        let kibibytes: u64 = self.proc("status", |place| {
+            let status = fs::read_to_string(place).ok()?;
             let value = status.lines().find_map(|text| text.strip_prefix(line))?;
-            value.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+            value.trim().strip_suffix(" kB")?.parse().ok()
         });
-        kibibytes.flatten().unwrap_or_else(|| self.is_gone()) * 1024
+        kibibytes * 1024
     }
 
+    /// Reads a place below `/proc/PID`.
     #[track_caller]
-    fn is_gone(&self) -> ! {
-        panic!("the process has already ended\n{}", self.log.tail())
+    fn proc<T>(&self, name: &str, read: impl FnOnce(&str) -> Option<T>) -> T {
+        let place = |pid: Pid| format!("/proc/{}/{name}", pid.as_raw_pid());
+        let known = self.process.while_unreaped(|pid| read(&place(pid)));
+        let gone = || panic!("the process has already ended\n{}", self.log.tail());
+        known.flatten().unwrap_or_else(gone)
     }
 }
 
@@ -270,11 +272,7 @@ impl Exit {
 /// For the message of an assertion: `assert_eq!(exit.code, Some(0), "{exit}")`.
 impl Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the process ended after {:?}; {}",
-            self.took,
-            self.log.tail()
-        )
+        let (took, tail) = (self.took, self.log.tail());
+        write!(f, "the process ended after {took:?}; {tail}")
     }
 }

@@ -7,7 +7,7 @@ use std::{
     fmt::Display,
     fs, io,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -145,7 +145,7 @@ impl Launch {
         }
         // Writes files and forks: not on the threads that serve the test's connections.
         tokio::task::spawn_blocking(move || {
-            let (mut command, directory) = self.prepare()?;
+            let (mut command, directory, _own_directory) = self.prepare()?;
             let log = Log::new(self.patience);
             let since = Mutex::new(Instant::now());
             let process = Process::spawn(&mut command, &log)
@@ -153,6 +153,7 @@ impl Launch {
             Ok(Service {
                 process,
                 directory,
+                _own_directory,
                 log,
                 patience: self.patience,
                 since,
@@ -163,7 +164,7 @@ impl Launch {
 
     /// Runs a command that ends by itself, such as `config check`, with only the given settings.
     pub async fn run(self) -> anyhow::Result<Output> {
-        let (command, _directory) = self.prepare()?;
+        let (command, _, _own_directory) = self.prepare()?;
         let output = process::run(command, self.patience).await?;
         Ok(Output {
             code: output.status.code(),
@@ -172,13 +173,17 @@ impl Launch {
         })
     }
 
-    fn prepare(&self) -> anyhow::Result<(Command, Directory)> {
-        let directory = match &self.directory {
-            Some(path) => Directory::Kept(path.clone()),
-            None => Directory::Own(TempDir::with_prefix("mainstay-")?),
+    /// The command, its working directory, and the guard of a directory of its own.
+    fn prepare(&self) -> anyhow::Result<(Command, PathBuf, Option<TempDir>)> {
+        let (directory, own) = match &self.directory {
+            Some(path) => (path.clone(), None),
+            None => {
+                let own = TempDir::with_prefix("mainstay-")?;
+                (own.path().to_owned(), Some(own))
+            }
         };
         for (path, content) in &self.files {
-            let path = directory.path().join(path);
+            let path = directory.join(path);
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
             fs::write(path, content)?;
         }
@@ -210,7 +215,7 @@ impl Launch {
                     .filter_map(|name| Some((name, env::var_os(name)?))),
             )
             .envs(&self.environment)
-            .current_dir(directory.path());
+            .current_dir(&directory);
         let mappings = (3..).zip(&self.descriptors).map(|(child_fd, descriptor)| {
             let parent_fd = descriptor.try_clone()?;
             Ok(FdMapping {
@@ -219,22 +224,6 @@ impl Launch {
             })
         });
         command.fd_mappings(mappings.collect::<io::Result<_>>()?)?;
-        Ok((command, directory))
-    }
-}
-
-/// The working directory of a process.
-#[derive(Debug)]
-pub(super) enum Directory {
-    Own(TempDir),
-    Kept(PathBuf),
-}
-
-impl Directory {
-    pub(super) fn path(&self) -> &Path {
-        match self {
-            Directory::Own(directory) => directory.path(),
-            Directory::Kept(path) => path,
-        }
+        Ok((command, directory, own))
     }
 }
