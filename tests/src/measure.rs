@@ -12,10 +12,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
+use crate::command::succeed;
 use crate::repository;
 use stage::Stage;
 
@@ -85,8 +86,7 @@ fn scratch() -> Result<TempDir> {
 }
 
 fn begin() -> Result<String> {
-    let rustc = Command::new("rustc").arg("--version").output()?.stdout;
-    let rustc = String::from_utf8(rustc)?;
+    let rustc = String::from_utf8(succeed(Command::new("rustc").arg("--version"))?)?;
     let version = rustc.split(' ').nth(1).unwrap_or("?");
     let cores = std::thread::available_parallelism()?;
     Ok(format!(
@@ -99,14 +99,9 @@ fn begin() -> Result<String> {
 
 /// Runs cargo, and returns its standard output. Fails if cargo does.
 fn run_cargo(directory: &Path, target: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
-    let output = Command::new(env!("CARGO"))
-        .args(arguments)
-        .current_dir(directory)
-        .env("CARGO_TARGET_DIR", target)
-        .output()?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{error}");
-    Ok(output.stdout)
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(arguments).current_dir(directory);
+    succeed(cargo.env("CARGO_TARGET_DIR", target))
 }
 
 /// A figure, with a mark if it misses its aim.

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::postgres;
 
@@ -29,14 +29,9 @@ pub fn ensure() -> Result<()> {
         bail!("nothing was installed; the tests need {packages}");
     }
     eprintln!("Installing {packages} with apt-get …");
-    apt_get(&["update", "-q"])?;
-    apt_get(
-        &[
-            &["install", "-q", "-y", "--no-install-recommends"],
-            missing.as_slice(),
-        ]
-        .concat(),
-    )
+    apt_get(&["update", "-q"], &[])?;
+    let install = ["install", "-q", "-y", "--no-install-recommends"];
+    apt_get(&install, &missing)
 }
 
 /// Asks for confirmation at the terminal.
@@ -84,13 +79,10 @@ fn runs(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok()
 }
 
-fn apt_get(arguments: &[&str]) -> Result<()> {
-    let status = Command::new("apt-get")
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .status()?;
-    if !status.success() {
-        bail!("`apt-get {}` failed with {status}", arguments.join(" "));
-    }
+fn apt_get(command: &[&str], packages: &[&str]) -> Result<()> {
+    let mut apt_get = Command::new("apt-get");
+    apt_get.args(command).args(packages);
+    let status = apt_get.env("DEBIAN_FRONTEND", "noninteractive").status()?;
+    ensure!(status.success(), "{apt_get:?} failed with {status}");
     Ok(())
 }

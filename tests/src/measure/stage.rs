@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::run_cargo;
+use crate::command::succeed;
 use crate::repository;
 use crate::variant::{Project, Variant};
 
@@ -229,11 +230,8 @@ impl Running {
     /// Turns callgrind's instrumentation on or off.
     fn counted(&self, switch: &str) -> Result<()> {
         let mut control = Command::new("callgrind_control");
-        let output = control
-            .args(["-i", switch, &self.child.id().to_string()])
-            .output()?;
-        ensure!(output.status.success(), "{control:?}: {output:?}");
-        Ok(())
+        control.args(["-i", switch, &self.child.id().to_string()]);
+        succeed(&mut control).map(drop)
     }
 
     /// The CPU time of its threads so far.
