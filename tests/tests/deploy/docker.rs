@@ -95,27 +95,20 @@ fn build_gets_what_the_code_needs_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn image_of_hello_serves_and_stops() {
-    image_serves_and_stops(PAIRS[0]).await;
-}
+async fn image_serves_and_stops() {
+    for answers in PAIRS {
+        let container = Container::new(answers).await;
+        let image = &container.image;
 
-#[tokio::test]
-async fn image_of_the_monitor_serves_and_stops() {
-    image_serves_and_stops(PAIRS[1]).await;
-}
+        let service = container.start(container.launch(&image.entrypoint)).await;
 
-async fn image_serves_and_stops(answers: (&str, &str)) {
-    let container = Container::new(answers).await;
-    let image = &container.image;
-
-    let service = container.start(container.launch(&image.entrypoint)).await;
-
-    let healthy = container.run_beside(&service, &image.health).await;
-    assert_eq!(healthy.code, Some(0), "{healthy:?}");
-    stop(service).await;
-    let version = container.launch(&image.entrypoint).arg("--version");
-    let version = version.run().await.expect("a program of the image");
-    assert!(version.stdout.contains(COMMIT), "{version:?}");
+        let healthy = container.run_beside(&service, &image.health).await;
+        assert_eq!(healthy.code, Some(0), "{healthy:?}");
+        stop(service).await;
+        let version = container.launch(&image.entrypoint).arg("--version");
+        let version = version.run().await.expect("a program of the image");
+        assert!(version.stdout.contains(COMMIT), "{version:?}");
+    }
 }
 
 #[test]

@@ -140,23 +140,29 @@ fn traces(name: &Path, path: &PathBuf) -> Vec<String> {
     if !text.ends_with('\n') || text.ends_with("\n\n") {
         trace(text.lines().count(), "does not end with one newline");
     }
-    // A workflow contains `${{ }}`, and Rust contains `{{` in format strings.
-    let tags = if name.starts_with(".github") {
-        &["{%", "%}"][..]
-    } else if name.extension().is_some_and(|kind| kind == "rs") {
+    // Rust contains `{{` in format strings.
+    let tags = if name.extension().is_some_and(|kind| kind == "rs") {
         &["{%", "%}", "{{ ", "project-name"][..]
     } else {
-        &["{%", "%}", "{{", "}}", "project-name"]
+        &["{%", "%}", "{{", "}}", "project-name", "#~"]
     };
+    let deployment = ["Dockerfile", ".dockerignore", ".github", "deploy"];
+    let is_deployment = deployment.iter().any(|start| name.starts_with(start));
     let mut before = "something";
     for (at, line) in text.lines().enumerate() {
-        for tag in tags.iter().filter(|tag| line.contains(**tag)) {
+        // GitHub's expressions look like tags.
+        let tagged = if name.starts_with(".github") {
+            line.replace("${{", "").replace("}}", "")
+        } else {
+            line.to_owned()
+        };
+        for tag in tags.iter().filter(|tag| tagged.contains(**tag)) {
             let record = name.ends_with(".template.toml") && *tag == "project-name";
             if !record {
                 trace(at, tag);
             }
         }
-        if line.contains("beacon") {
+        if line.to_lowercase().contains("beacon") {
             trace(at, "the name that the template has in place");
         }
         if line.ends_with([' ', '\t']) {
@@ -166,9 +172,9 @@ fn traces(name: &Path, path: &PathBuf) -> Vec<String> {
             trace(at, "a blank line too many");
         }
         let code = line.trim_start();
-        // In a comment, a tag between two words may leave a doubled space.
+        // A tag between two words may leave a doubled space. Code is aligned by several.
         let comment = code.starts_with("# ") || code.starts_with("// ");
-        if comment && code.contains("  ") {
+        if (comment || is_deployment) && code.contains("  ") {
             trace(at, &format!("a doubled space: {line}"));
         }
         if ["//", "# ", "<!-- -->", "= ,", "[, "].contains(&code) {
