@@ -17,11 +17,7 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
     let alone = tempfile::tempdir().expect("a temporary directory");
     for name in names {
         let project = project(name, alone.path());
-        assert_eq!(
-            project,
-            alone.path().join(name),
-            "the directory is named like the project"
-        );
+        assert_eq!(project, alone.path().join(name));
         cargo(&project, name, &["fmt", "--check"]);
         // Otherwise the first build would change a committed file.
         let lock = || fs::read_to_string(project.join("Cargo.lock")).expect("the file exists");
@@ -30,10 +26,7 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
         assert!(lock() == generated, "{name}: cargo has changed the lock");
     }
     // In one workspace, so that the machinery is compiled once.
-    let home = workspace(
-        "names",
-        "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n",
-    );
+    let home = workspace("names", "members = [\"*\"]");
     for name in names {
         let answers = Answers {
             mainstay: (name != names[0]).then(|| format!("../{}/mainstay", names[0])),
