@@ -166,6 +166,16 @@ async fn bounded<T>(
     }
 }
 
+/// The same for an action with another error.
+async fn attempt<T, E: Error + 'static>(
+    limit: Duration,
+    what: &str,
+    action: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    let action = async { action.await.map_err(|error| Failure::caused(what, &error)) };
+    bounded(limit, what, action).await
+}
+
 /// The start of some bytes, for a failure message.
 fn excerpt(bytes: &[u8]) -> String {
     const ENOUGH: usize = 1000;
