@@ -73,10 +73,8 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<Answer, Failure> {
 /// One request, on its own HTTP/1.1 connection. The request's timeout includes connecting.
 pub async fn send(address: SocketAddr, request: Request) -> Result<Answer, Failure> {
     let (limit, what) = (request.limit, request.describe(address));
-    bounded(limit, &what, async {
-        Http1::connect(address).await?.send(request).await
-    })
-    .await
+    let exchange = async { Http1::connect(address).await?.send(request).await };
+    bounded(limit, &what, Box::pin(exchange)).await
 }
 
 impl Answer {
@@ -156,14 +154,8 @@ async fn bounded<T>(
     what: impl Display,
     action: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    match timeout(limit, action).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure::new(
-            Kind::Late,
-            what,
-            format_args!("nothing within {limit:?}"),
-        )),
-    }
+    let late = |_| Failure::new(Kind::Late, what, format!("nothing within {limit:?}"));
+    timeout(limit, action).await.map_err(late)?
 }
 
 /// The same for an action with another error.
@@ -172,8 +164,9 @@ async fn attempt<T, E: Error + 'static>(
     what: &str,
     action: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Failure> {
-    let action = async { action.await.map_err(|error| Failure::caused(what, &error)) };
-    bounded(limit, what, action).await
+    let late = |_| Failure::new(Kind::Late, what, format!("nothing within {limit:?}"));
+    let result = timeout(limit, action).await.map_err(late)?;
+    result.map_err(|error| Failure::caused(what, &error))
 }
 
 /// The start of some bytes, for a failure message.

@@ -146,19 +146,18 @@ impl Client {
     /// Sends a request, and returns the status.
     async fn ask(&mut self, number: usize) -> Result<u16, Setback> {
         let kept = self.connection.take();
-        let mut kept = match kept.filter(|kept| !kept.conversation.is_over()) {
-            Some(kept) => kept,
-            None => {
-                let setback = |failure| Setback {
-                    failure,
-                    answers: 0,
-                    silent: Duration::ZERO,
-                };
-                Kept {
-                    conversation: Conversation::open(self.server).await.map_err(setback)?,
-                    answers: 0,
-                    since: Instant::now(),
-                }
+        let mut kept = if let Some(kept) = kept.filter(|kept| !kept.conversation.is_over()) {
+            kept
+        } else {
+            let setback = |failure| Setback {
+                failure,
+                answers: 0,
+                silent: Duration::ZERO,
+            };
+            Kept {
+                conversation: Conversation::open(self.server).await.map_err(setback)?,
+                answers: 0,
+                since: Instant::now(),
             }
         };
         let written = kept.conversation.write(self.request(number)).await;

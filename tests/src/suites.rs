@@ -70,9 +70,9 @@ fn suites() -> Result<Vec<String>> {
     let directory = repository::root().join("tests/tests");
     let mut names = Vec::new();
     for entry in fs::read_dir(&directory).context("tests/tests cannot be read")? {
-        let name = entry?.file_name().display().to_string();
-        if directory.join(&name).join("main.rs").exists() || name.ends_with(".rs") {
-            names.push(name.trim_end_matches(".rs").to_owned());
+        let path = entry?.path();
+        if path.join("main.rs").exists() || path.extension().is_some_and(|kind| kind == "rs") {
+            names.extend(path.file_stem().map(|name| name.display().to_string()));
         }
     }
     names.sort();

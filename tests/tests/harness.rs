@@ -3,7 +3,6 @@
 //!
 //! A shell script stands in for the binary.
 
-use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,12 +32,9 @@ fn exists(pid: i32) -> bool {
 
 /// Returns the message of an expected panic.
 async fn panic_of<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> String {
-    let panic: Box<dyn Any + Send> = tokio::spawn(task)
-        .await
-        .err()
-        .expect("it must fail")
-        .into_panic();
-    *panic.downcast::<String>().expect("a message")
+    let panic = tokio::spawn(task).await.err().expect("it must fail");
+    let message = panic.into_panic().downcast::<String>();
+    *message.expect("a message")
 }
 
 #[tokio::test]
@@ -48,11 +44,8 @@ async fn environment_of_the_developer_does_not_leak_in() {
         .run()
         .await
         .unwrap();
-    let mut names: Vec<_> = output
-        .stdout
-        .lines()
-        .map(|line| line.split('=').next().unwrap())
-        .collect();
+    let names = output.stdout.lines();
+    let mut names: Vec<_> = names.filter_map(|line| line.split('=').next()).collect();
     names.sort_unstable();
     assert_eq!(names, ["APP__LOG__FILTER", "HOME", "PATH"]);
 }
@@ -66,7 +59,7 @@ async fn waiting_fails_at_once_when_the_process_ends() {
     let failure = panic_of(async move { waiting.event("ready").await }).await;
     assert!(
         began.elapsed() < Duration::from_secs(20),
-        "the wait did not end with the process"
+        "no end of the wait"
     );
     for part in [
         file!(),
@@ -79,10 +72,8 @@ async fn waiting_fails_at_once_when_the_process_ends() {
     }
     assert_eq!(service.log().strays(), ["gibberish"]);
     assert_eq!(service.log().stderr(), "alas\n");
-    assert!(
-        !service.signal(Signal::TERM),
-        "a signal was sent to a reused process id"
-    );
+    // Not to another process, which may have the same id.
+    assert!(!service.signal(Signal::TERM));
     let service = Arc::into_inner(service).unwrap();
     assert_eq!(service.exit().await.code, Some(7));
 }
@@ -96,10 +87,8 @@ async fn stuck_or_dropped_process_is_killed() {
         .unwrap();
     let pid = service.pid();
     let failure = panic_of(service.exit()).await;
-    assert!(
-        failure.contains("did not end within 1s, and is killed"),
-        "{failure}"
-    );
+    let is_named = failure.contains("did not end within 1s, and is killed");
+    assert!(is_named, "{failure}");
     assert!(!exists(pid));
 
     let service = script(ENDLESS).start().await.unwrap().ready().await;

@@ -145,7 +145,7 @@ impl Launch {
         }
         // Writes files and forks: not on the threads that serve the test's connections.
         tokio::task::spawn_blocking(move || {
-            let (mut command, directory, _own_directory) = self.prepare()?;
+            let (mut command, directory, own_directory) = self.prepare()?;
             let log = Log::new(self.patience);
             let since = Mutex::new(Instant::now());
             let process = Process::spawn(&mut command, &log)
@@ -153,7 +153,7 @@ impl Launch {
             Ok(Service {
                 process,
                 directory,
-                _own_directory,
+                _own_directory: own_directory,
                 log,
                 patience: self.patience,
                 since,
@@ -175,12 +175,11 @@ impl Launch {
 
     /// The command, its working directory, and the guard of a directory of its own.
     fn prepare(&self) -> anyhow::Result<(Command, PathBuf, Option<TempDir>)> {
-        let (directory, own) = match &self.directory {
-            Some(path) => (path.clone(), None),
-            None => {
-                let own = TempDir::with_prefix("mainstay-")?;
-                (own.path().to_owned(), Some(own))
-            }
+        let (directory, own) = if let Some(path) = &self.directory {
+            (path.clone(), None)
+        } else {
+            let own = TempDir::with_prefix("mainstay-")?;
+            (own.path().to_owned(), Some(own))
         };
         for (path, content) in &self.files {
             let path = directory.join(path);

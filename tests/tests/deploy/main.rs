@@ -83,11 +83,7 @@ fn every_variable_that_is_named_sets_something() {
         }
         let unit = format!("deploy/systemd/{NAME}.service");
         let manifest = "deploy/kubernetes/deployment.yaml";
-        assert_eq!(
-            naming,
-            ["Dockerfile", "README.md", manifest, &unit]
-                .map(str::to_owned)
-                .into()
-        );
+        let expected = ["Dockerfile", "README.md", manifest, &unit];
+        assert_eq!(naming, expected.map(str::to_owned).into());
     }
 }

@@ -128,11 +128,9 @@ fn recorded_checksum_is_what_a_shell_computes() {
 #[test]
 fn checksum_of_the_template_is_up_to_date() {
     let hook = repository::template().join("hooks/mainstay.rhai");
-    assert_eq!(
-        fs::read_to_string(hook).expect("the file exists"),
-        lock::machinery_hook().expect("the template can be read"),
-        "run `cargo run -- lock`"
-    );
+    let committed = fs::read_to_string(hook).expect("the file exists");
+    let current = lock::machinery_hook().expect("the template can be read");
+    assert_eq!(committed, current, "run `cargo run -- lock`");
 }
 
 fn record(project: &Path) -> toml::Table {

@@ -21,10 +21,8 @@ fn init_fills_the_directory_and_keeps_other_files() {
     let init = Place::Init(directory.path());
     let project = generate("my-svc", &Answers::default(), init).expect("it works");
 
-    assert_eq!(
-        project.canonicalize().ok(),
-        directory.path().canonicalize().ok()
-    );
+    let [made, given] = [&*project, directory.path()].map(|path| path.canonicalize().ok());
+    assert_eq!(made, given);
     let notes = fs::read_to_string(directory.path().join("notes.txt"));
     assert_eq!(notes.expect("the file still exists"), "mine");
     let metadata = ["metadata", "--locked", "--format-version", "1"];
@@ -113,8 +111,6 @@ fn ignored_files_of_the_template_are_not_copied() {
     let taken = staged(checkout.path()).expect("the files can be copied");
 
     let names: Vec<_> = files(taken.path()).into_iter().collect();
-    assert_eq!(
-        names,
-        ["template/.gitignore", "template/kept.rs"].map(Path::new)
-    );
+    let kept = ["template/.gitignore", "template/kept.rs"];
+    assert_eq!(names, kept.map(Path::new));
 }

@@ -190,7 +190,7 @@ impl Reader {
         assert!(self.service.is_none(), "the service still runs");
         assert!(
             self.directory != self.home,
-            "no step has changed to the project's directory"
+            "no step has changed the directory"
         );
         self.directory.join(path)
     }
