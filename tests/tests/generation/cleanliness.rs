@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use harness::generate::{Answers, Place, generate};
 use harness::repository;
@@ -63,7 +64,10 @@ fn differences(names: BTreeSet<PathBuf>, template: &Path, generated: &Path) -> S
             (Ok(_), Ok(_)) if name.ends_with("Cargo.lock") => {}
             // Prose with plain tags, which is readable in either form.
             (Ok(_), Ok(_)) if name.extension().is_some_and(|kind| kind == "md") => {}
-            (Ok(old), Ok(new)) => found += &difference(&name, &old, &new),
+            (Ok(_), Ok(_)) => {
+                _ = writeln!(found, "{}", name.display());
+                found += &difference(&template.join(&name), &generated.join(&name));
+            }
             (Ok(_), Err(_)) => _ = writeln!(found, "only in place: {}", name.display()),
             (Err(_), Ok(_)) => _ = writeln!(found, "only generated: {}", name.display()),
             (Err(error), Err(_)) => panic!("{}: {error}", name.display()),
@@ -73,33 +77,12 @@ fn differences(names: BTreeSet<PathBuf>, template: &Path, generated: &Path) -> S
 }
 
 /// The lines that are in only one of two files, in order.
-fn difference(name: &Path, old: &str, new: &str) -> String {
-    let mut text = format!("{}\n", name.display());
-    let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
-    // The textbook longest common subsequence: the files have a few hundred lines.
-    let mut common = vec![vec![0_usize; new.len() + 1]; old.len() + 1];
-    for i in (0..old.len()).rev() {
-        for j in (0..new.len()).rev() {
-            common[i][j] = if old[i] == new[j] {
-                common[i + 1][j + 1] + 1
-            } else {
-                common[i + 1][j].max(common[i][j + 1])
-            };
-        }
-    }
-    let (mut i, mut j) = (0, 0);
-    while i < old.len() || j < new.len() {
-        if i < old.len() && j < new.len() && old[i] == new[j] {
-            (i, j) = (i + 1, j + 1);
-        } else if i < old.len() && (j == new.len() || common[i + 1][j] >= common[i][j + 1]) {
-            _ = writeln!(text, "  - {}", old[i]);
-            i += 1;
-        } else {
-            _ = writeln!(text, "  + {}", new[j]);
-            j += 1;
-        }
-    }
-    text
+fn difference(old: &Path, new: &Path) -> String {
+    let mut diff = Command::new("diff");
+    diff.args(["--minimal", "--unchanged-line-format="])
+        .args(["--old-line-format=  - %L", "--new-line-format=  + %L"]);
+    let output = diff.arg(old).arg(new).output().expect("diff runs");
+    String::from_utf8(output.stdout).expect("a project is text")
 }
 
 #[test]
