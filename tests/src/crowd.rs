@@ -17,7 +17,6 @@ use crate::service::{Launch, Service};
 pub enum Manner {
     /// One request, and reads its answer.
     Idle,
-    /// Nothing.
     Silent,
     /// Half the head of a request.
     HalfOpen,
@@ -25,7 +24,6 @@ pub enum Manner {
     Busy,
 }
 
-/// Clients that hold their connections open.
 #[derive(Debug)]
 pub struct Crowd {
     clients: Vec<Conversation>,

@@ -32,10 +32,8 @@ mod raw;
 mod request;
 mod websocket;
 
-/// The default timeout.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A response of the service.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -59,7 +57,6 @@ pub enum Kind {
     Closed,
     /// The peer reset the connection.
     Reset,
-    /// Timeout.
     Late,
     /// Invalid HTTP, or a stream that was reset within a healthy connection.
     Broken,
@@ -78,7 +75,7 @@ pub async fn send(address: SocketAddr, request: Request) -> Result<Answer, Failu
 }
 
 impl Answer {
-    /// The value of a header, by its case-insensitive name. `None` if it is absent or not text.
+    /// The value of a header; `None` if it is absent or not text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -94,7 +91,6 @@ impl Answer {
     }
 }
 
-/// For the message of an assertion: `assert_eq!(answer.status, 200, "{answer}")`.
 impl Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.status)?;

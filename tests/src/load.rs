@@ -27,7 +27,6 @@ const ADDS: usize = 8;
 /// which a stopping service keeps listening.
 const SILENCE: Duration = Duration::from_millis(50);
 
-/// The running clients.
 #[derive(Debug)]
 pub struct Load {
     clients: JoinSet<Account>,
@@ -40,7 +39,6 @@ pub struct Load {
 pub struct Account {
     /// The number of responses, by status.
     pub answered: BTreeMap<u16, usize>,
-    /// The number of refused connections.
     pub refused: usize,
     pub failed: Vec<String>,
     /// Failures and refusals after the client itself had been too slow.
@@ -195,7 +193,6 @@ impl Client {
 }
 
 impl Account {
-    /// The number of responses.
     pub fn answers(&self) -> usize {
         self.answered.values().sum()
     }

@@ -19,7 +19,6 @@ use tokio::{
     time::{Instant as Deadline, timeout_at},
 };
 
-/// How many lines of a log a failure shows.
 const TAIL: usize = 30;
 
 /// One line of a service's JSON log.
@@ -29,7 +28,6 @@ pub struct Event {
     pub level: String,
     pub target: String,
     pub message: String,
-    /// All fields except the four above.
     pub fields: Map<String, Value>,
     /// When the harness read the line, to measure the time between two events.
     pub received: Instant,
@@ -56,8 +54,7 @@ impl Event {
         })
     }
 
-    /// The value of a field, `null` if there is no such field. It compares directly:
-    /// `assert_eq!(event.field("exit_code"), 3)`.
+    /// The value of a field, `null` if there is no such field.
     pub fn field(&self, name: &str) -> &Value {
         self.fields.get(name).unwrap_or(&Value::Null)
     }
@@ -113,7 +110,6 @@ pub struct Log {
 #[derive(Debug, Default)]
 struct Record {
     lines: Vec<Line>,
-    /// How the process ended, in words. Nothing is appended after that.
     ended: Option<String>,
 }
 
@@ -217,8 +213,7 @@ impl Log {
         })
     }
 
-    /// Lines on standard output that are not JSON objects. A service with a JSON log should have
-    /// none.
+    /// Lines on standard output that are not JSON objects.
     pub fn strays(&self) -> Vec<String> {
         self.select(|line| match line {
             Line::Stray(text) => Some(text.clone()),
@@ -234,7 +229,6 @@ impl Log {
         lines.concat()
     }
 
-    /// The last thirty lines, for an assertion message.
     pub fn tail(&self) -> String {
         self.record.borrow().tail()
     }

@@ -55,7 +55,6 @@ pub struct Options {
     settings: BTreeMap<String, String>,
 }
 
-/// The mode of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Cuts connections, rolls transactions back, and writes everything to disk.
@@ -70,24 +69,16 @@ pub fn is_installed() -> bool {
 }
 
 impl Postgres {
-    /// Starts a server that trusts every connection.
     pub async fn start() -> anyhow::Result<Postgres> {
         Postgres::options().start().await
     }
 
     pub fn options() -> Options {
-        let settings = [
-            ("fsync", "off"),
-            ("synchronous_commit", "off"),
-            ("full_page_writes", "off"),
-        ];
-        let settings = settings
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
-        Options {
+        let options = Options {
             password: None,
-            settings,
-        }
+            settings: BTreeMap::new(),
+        };
+        options.durability("off")
     }
 
     /// The URL for the setting `database.url`. The user is a superuser.
@@ -125,13 +116,10 @@ impl Postgres {
         psql.args(["-X", "-At", "-U", USER, "-d", database, "-c", sql])
             .args(["-v", "ON_ERROR_STOP=1", "-p", &self.port.to_string(), "-h"])
             .arg(self.directory.path())
-            .env_clear()
-            .envs(
-                self.options
-                    .password
-                    .as_ref()
-                    .map(|password| ("PGPASSWORD", password)),
-            );
+            .env_clear();
+        if let Some(password) = &self.options.password {
+            psql.env("PGPASSWORD", password);
+        }
         let printed = run(psql)
             .await
             .with_context(|| format!("the query failed: {sql}"))?;
@@ -197,27 +185,19 @@ impl Postgres {
     /// port.
     async fn launch(&mut self) -> anyhow::Result<bool> {
         let mut command = self.command("postgres");
-        command
-            .arg("-D")
-            .arg(self.data())
-            .arg("-k")
-            .arg(self.directory.path());
-        let settings = self
-            .options
-            .settings
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
+        command.arg("-D").arg(self.data());
+        command.arg("-k").arg(self.directory.path());
+        let settings = self.options.settings.iter();
+        let settings = settings.map(|(name, value)| format!("{name}={value}"));
         let own = [
             format!("port={}", self.port),
             "listen_addresses=127.0.0.1".into(),
             // In files of the cluster: after a kill, they are removed with the directory.
             "dynamic_shared_memory_type=mmap".into(),
         ];
-        command.args(
-            own.into_iter()
-                .chain(settings)
-                .flat_map(|setting| ["-c".to_owned(), setting]),
-        );
+        for setting in own.into_iter().chain(settings) {
+            command.args(["-c", &setting]);
+        }
 
         let log = Log::new(PATIENCE);
         let process = Process::spawn(&mut command, &log).context("cannot start PostgreSQL")?;
@@ -261,9 +241,13 @@ impl Options {
 
     /// Makes commits survive a crash, which is slower.
     pub fn durable(self) -> Options {
-        self.set("fsync", "on")
-            .set("synchronous_commit", "on")
-            .set("full_page_writes", "on")
+        self.durability("on")
+    }
+
+    fn durability(self, value: &str) -> Options {
+        let settings = ["fsync", "synchronous_commit", "full_page_writes"];
+        let set = |options: Options, name: &&str| options.set(name, value);
+        settings.iter().fold(self, set)
     }
 
     /// Sets any parameter of the server, such as `max_connections`.
@@ -289,7 +273,6 @@ impl Options {
 }
 
 impl Drop for Postgres {
-    /// Blocks for a few hundredths of a second, until the server has removed its shared memory.
     fn drop(&mut self) {
         if let Some(process) = self.process.take() {
             process.end_by(Signal::QUIT);
@@ -301,12 +284,7 @@ impl Drop for Postgres {
 async fn run(command: Command) -> anyhow::Result<String> {
     let name = command.get_program().display().to_string();
     let output = process::run(command, PATIENCE).await?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{name}: {}\n{}",
-        output.status,
-        complaint.trim_end()
-    );
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{name} failed: {error}");
     String::from_utf8(output.stdout).with_context(|| format!("{name} did not print UTF-8"))
 }

@@ -8,8 +8,7 @@
 //! - It leaves nothing behind: on drop, also after a panic, it is killed and reaped, and its
 //!   directory is removed.
 //!
-//! Preparing returns a `Result`, since a missing binary is not the service's fault. Expectations
-//! panic, and so fail the test.
+//! Preparing returns a `Result`; expectations panic.
 
 use std::{
     fmt::{self, Display},
@@ -68,13 +67,11 @@ impl Service {
         Launch::of(binary.into())
     }
 
-    /// Waits for the first event with this message; see [`Log::event`].
     #[track_caller]
     pub fn event(&self, message: &str) -> impl Future<Output = Event> {
         self.log.event(message)
     }
 
-    /// Waits for the first event that fits; see [`Log::wait_for`].
     #[track_caller]
     pub fn wait_for(
         &self,
@@ -84,7 +81,7 @@ impl Service {
         self.log.wait_for(what, fits)
     }
 
-    /// Waits for the event `ready`, and returns the service: `launch.start().await?.ready().await`.
+    /// Waits for the event `ready`.
     #[track_caller]
     pub fn ready(self) -> impl Future<Output = Service> {
         let caller = Location::caller();
@@ -98,13 +95,11 @@ impl Service {
         }
     }
 
-    /// Waits for the address of the public listener.
     #[track_caller]
     pub fn http(&self) -> impl Future<Output = SocketAddr> {
         self.address(Location::caller(), "http")
     }
 
-    /// Waits for the address of the operator's listener.
     #[track_caller]
     pub fn operator(&self) -> impl Future<Output = SocketAddr> {
         self.address(Location::caller(), "operator")
@@ -146,7 +141,6 @@ impl Service {
         self.process.pid().as_raw_pid()
     }
 
-    /// Its working directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -196,7 +190,6 @@ impl Service {
         self.memory("VmRSS:")
     }
 
-    /// The peak of its resident memory.
     #[track_caller]
     pub fn peak_rss(&self) -> u64 {
         self.memory("VmHWM:")
@@ -248,7 +241,6 @@ impl Service {
 }
 
 impl Exit {
-    /// The first event with this message.
     pub fn event(&self, message: &str) -> Option<&Event> {
         self.events.iter().find(|event| event.message == message)
     }
@@ -269,7 +261,6 @@ impl Exit {
     }
 }
 
-/// For the message of an assertion: `assert_eq!(exit.code, Some(0), "{exit}")`.
 impl Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (took, tail) = (self.took, self.log.tail());

@@ -30,7 +30,6 @@ pub struct Conversation {
     address: SocketAddr,
     /// Received, and not yet returned to the test.
     unread: Vec<u8>,
-    /// The first line of the last write.
     last_write: String,
     limit: Duration,
 }
@@ -91,7 +90,6 @@ impl Conversation {
         attempt(self.limit, &what, self.stream.write_all(bytes)).await
     }
 
-    /// Shuts down the write half, and keeps reading.
     pub async fn finish(&mut self) -> Result<(), Failure> {
         let what = self.describe("finishing the request to");
         attempt(self.limit, &what, self.stream.shutdown()).await
@@ -113,7 +111,6 @@ impl Conversation {
         .await
     }
 
-    /// Reads only the head of a response. The body stays unread.
     pub async fn head(&mut self) -> Result<Answer, Failure> {
         self.bounded(Conversation::read_head).await
     }
@@ -228,7 +225,6 @@ impl Conversation {
         Ok(self.unread.drain(..length).collect())
     }
 
-    /// `Closed` or `Reset`.
     async fn read_to_end(&mut self) -> Result<Kind, Failure> {
         loop {
             match self.need_more().await {

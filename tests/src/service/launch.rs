@@ -122,8 +122,7 @@ impl Launch {
         self
     }
 
-    /// Uses this working directory, which is not removed: for a test in which a process finds the
-    /// files of another one.
+    /// Uses this working directory, which is not removed.
     pub fn directory(mut self, path: impl Into<PathBuf>) -> Launch {
         self.directory = Some(path.into());
         self
@@ -135,8 +134,7 @@ impl Launch {
         self
     }
 
-    /// Starts a process that runs until it is stopped: with free ports and a JSON log, unless they
-    /// are set.
+    /// Starts a process with free ports and a JSON log, unless they are set.
     pub async fn start(mut self) -> anyhow::Result<Service> {
         for (key, value) in DEFAULTS {
             self.settings
@@ -192,27 +190,21 @@ impl Launch {
             1 => self.binary.clone(),
             _ => std::path::absolute(&self.binary)?,
         };
-        let settings = self
-            .settings
-            .iter()
-            .filter_map(|(key, value)| Some((key, value.as_ref()?)));
-        let mut command = match &self.way {
-            None => Command::new(binary),
-            Some((program, arguments)) => {
-                let mut command = Command::new(program);
-                command.args(arguments).arg(binary);
-                command
-            }
+        let settings = self.settings.iter();
+        let settings = settings.filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        let mut command = if let Some((program, arguments)) = &self.way {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary);
+            command
+        } else {
+            Command::new(binary)
         };
+        let kept = ["PATH", "HOME"].map(|name| env::var_os(name).map(|value| (name, value)));
         command
             .args(&self.arguments)
             .args(settings.flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]))
             .env_clear()
-            .envs(
-                ["PATH", "HOME"]
-                    .into_iter()
-                    .filter_map(|name| Some((name, env::var_os(name)?))),
-            )
+            .envs(kept.into_iter().flatten())
             .envs(&self.environment)
             .current_dir(&directory);
         let mappings = (3..).zip(&self.descriptors).map(|(child_fd, descriptor)| {
