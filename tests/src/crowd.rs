@@ -62,11 +62,10 @@ pub fn make_room(connections: usize) -> Result<()> {
     };
     setrlimit(Resource::Nofile, most).context("the limit on open files cannot be raised")?;
     let needed = connections + OWN_FILES;
+    let suffices = limit.maximum.is_none_or(|most| most >= needed as u64);
     ensure!(
-        limit.maximum.is_none_or(|most| most >= needed as u64),
-        "{connections} connections need a limit of {needed} open files, and the hard limit is {:?}: \
-         raise it (ulimit -Hn, LimitNOFILE, docker run --ulimit nofile)",
-        limit.maximum
+        suffices,
+        "the hard limit on open files (ulimit -Hn) is below {needed}"
     );
     Ok(())
 }

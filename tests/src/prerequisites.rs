@@ -17,12 +17,7 @@ pub fn ensure() -> Result<()> {
     }
     let packages = missing.join(" ");
     if !(rustix::process::getuid().is_root() && Path::new("/usr/bin/apt-get").exists()) {
-        bail!(
-            "the tests need programs that are not here.\n\
-             On Debian or Ubuntu: sudo apt-get install {packages}\n\
-             Elsewhere: whatever has PostgreSQL's initdb and postgres on PATH, chromium, curl, git, \
-             ip, python3 with its venv, sqlite3 and unshare"
-        );
+        bail!("the tests need programs that are not here: sudo apt-get install {packages}");
     }
     eprintln!("The tests need {packages}: about a minute and 700 MB with apt-get.");
     if io::stdin().is_terminal() && !is_confirmed()? {

@@ -31,21 +31,19 @@ fn every_link_leads_to_a_file() {
 fn every_test_that_a_guarantee_names_exists() {
     let root = repository::root();
     let tests = sources(&root.join("tests/tests"));
-    let yours = [
+    let parts = [
         "src",
         "tests",
         "mainstay/src",
         "monitor/src",
         "monitor/tests",
-    ]
-    .map(|part| sources(&root.join("template").join(part)))
-    .concat();
+    ];
+    let yours = parts.map(|part| sources(&root.join("template").join(part)));
+    let yours = yours.concat();
     let readme = readme();
-    let table = readme
-        .split("## What it guarantees")
-        .nth(1)
-        .and_then(|rest| rest.split("\n## ").next())
-        .expect("there are guarantees");
+    let guarantees = readme.split("## What it guarantees").nth(1);
+    let table = guarantees.and_then(|rest| rest.split("\n## ").next());
+    let table = table.expect("there are guarantees");
     let page = fs::read_to_string(root.join("docs/guarantees.md")).expect("a page");
     let mut named = 0;
     let rows = table.lines().chain(page.lines());

@@ -73,19 +73,14 @@ fn read(page: &str) -> Vec<Step> {
         if !prose.trim().is_empty() {
             place = file_named_at_the_end_of(prose);
         }
-        let path = || {
-            place
-                .clone()
-                .unwrap_or_else(|| panic!("no file name precedes\n{code}"))
-        };
+        let path = || place.clone().expect("a file name precedes the block");
         let code = format!("{code}\n");
         match kind {
             "console" => steps.push(Step::Commands(terminal::steps(&code))),
-            "sh" => steps.extend(
-                code.trim()
-                    .strip_prefix("cd ")
-                    .map(|to| Step::Go(to.into())),
-            ),
+            "sh" => {
+                let to = code.trim().strip_prefix("cd ");
+                steps.extend(to.map(|to| Step::Go(to.into())));
+            }
             "diff" => steps.push(Step::Change {
                 path: path(),
                 before: side(&code, '-'),
@@ -144,9 +139,7 @@ impl Reader {
     fn follow(&mut self, step: Step) {
         match step {
             Step::Go(to) => {
-                let name = to
-                    .strip_prefix("../")
-                    .expect("it is beside this repository");
+                let name = to.strip_prefix("../").expect("a neighbour");
                 self.directory = self.home.join(name);
             }
             Step::File { path, content } => self.write(&path, &content),
@@ -173,8 +166,8 @@ impl Reader {
     fn write(&self, path: &str, content: &str) {
         let file = self.file(path);
         assert!(!file.exists(), "{path} is there already");
-        fs::create_dir_all(file.parent().expect("it is in a directory"))
-            .expect("the directory can be created");
+        let parent = file.parent().expect("it is in a directory");
+        fs::create_dir_all(parent).expect("the directory can be created");
         fs::write(file, content).expect("the file can be written");
     }
 
