@@ -56,22 +56,59 @@ pub fn generate(name: &str, answers: &Answers, place: Place<'_>) -> Result<PathB
         "{} is inside the template's own repository. Choose another place.",
         directory.display()
     );
-    let init = matches!(place, Place::Init(_));
     let project = match place {
         Place::Below(_) => directory.join(project_name(name)),
         Place::Init(_) => directory.clone(),
     };
     let staged = staged(&template)?;
     let before = entries(&directory);
+    let facts = Facts {
+        is_member: Workspace::around(&project)?.is_some(),
+        source: repository::origin(&template),
+        commit: repository::commit(&template),
+    };
+    render(staged.path(), name, answers, &facts, place).inspect_err(|_| {
+        // cargo-generate creates the directory before it checks the answers.
+        for made in entries(&directory).difference(&before) {
+            // `remove_dir` fails on a directory that is not empty, which must stay.
+            _ = fs::remove_dir(made);
+        }
+    })?;
+    Ok(project)
+}
+
+/// What a rendering needs to know besides the answers.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Whether the project is a member of a surrounding workspace.
+    pub is_member: bool,
+    /// The URL of the template's repository.
+    pub source: Option<String>,
+    /// The template's commit.
+    pub commit: Option<String>,
+}
+
+/// Renders a [`staged`] template.
+pub fn render(
+    staged: &Path,
+    name: &str,
+    answers: &Answers,
+    facts: &Facts,
+    place: Place<'_>,
+) -> Result<()> {
+    let (project, directory) = match place {
+        Place::Below(directory) => (directory.join(project_name(name)), directory),
+        Place::Init(directory) => (directory.to_owned(), directory),
+    };
     cargo_generate::generate(GenerateArgs {
         template_path: TemplatePath {
-            path: Some(staged.path().to_string_lossy().into_owned()),
+            path: Some(staged.to_string_lossy().into_owned()),
             ..TemplatePath::default()
         },
         name: Some(name.to_owned()),
-        define: definitions(answers, &project, staged.path())?,
-        destination: Some(directory.clone()),
-        init,
+        define: definitions(answers, facts, staged)?,
+        destination: Some(directory.to_owned()),
+        init: matches!(place, Place::Init(_)),
         silent: true,
         quiet: true,
         // `Workspace::add` edits the list of members and keeps comments.
@@ -79,33 +116,22 @@ pub fn generate(name: &str, answers: &Answers, place: Place<'_>) -> Result<PathB
         vcs: Some(Vcs::None),
         ..GenerateArgs::default()
     })
-    .map_err(|error| {
-        // cargo-generate creates the directory before it checks the answers.
-        for made in entries(&directory).difference(&before) {
-            // `remove_dir` fails on a directory that is not empty, which must stay.
-            _ = fs::remove_dir(made);
-        }
-        in_words(&error, &project)
-    })?;
-    sort_lock(&project, name)?;
-    Ok(project)
+    .map_err(|error| in_words(&error, &project))?;
+    sort_lock(&project, name)
 }
 
 /// The values for cargo-generate's `--define`.
-fn definitions(answers: &Answers, project: &Path, staged: &Path) -> Result<Vec<String>> {
+fn definitions(answers: &Answers, facts: &Facts, staged: &Path) -> Result<Vec<String>> {
     let deploy = answers.deploy.as_ref();
-    let workspace = match Workspace::around(project)? {
-        Some(_) => "member",
-        None => "alone",
-    };
+    let workspace = if facts.is_member { "member" } else { "alone" };
     let given = [
         ("database", answers.database.clone()),
         ("example", answers.example.clone()),
         ("deploy", deploy.map(|choices| choices.replace(' ', ""))),
         ("mainstay", answers.mainstay.clone()),
         ("workspace", Some(workspace.to_owned())),
-        ("source", repository::origin()),
-        ("commit", repository::commit()),
+        ("source", facts.source.clone()),
+        ("commit", facts.commit.clone()),
         ("checksum", Some(checksum::of(&machinery(staged))?)),
     ];
     let given = given.into_iter();

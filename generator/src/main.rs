@@ -8,7 +8,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Parser, Subcommand};
+use generator::data::CopyData;
 use generator::generate::{Answers, Place, generate, project_name};
+use generator::update::{Rendering, Update};
 use generator::workspace::{Workspace, relative};
 use generator::{cargo, git, repository};
 
@@ -24,6 +26,13 @@ struct Arguments {
 enum Task {
     /// Generate a new service and run it
     New(New),
+    /// Merge a newer template, or other answers, into a generated project
+    Update(Update),
+    /// Copy the data of a service from SQLite to Postgres
+    CopyData(CopyData),
+    /// Set in the child process that renders the template
+    #[command(hide = true)]
+    Render(Rendering),
     /// Run all tests, after installing their prerequisites (if apt and root are available)
     #[command(disable_help_flag = true)]
     Test(HandedOver),
@@ -75,6 +84,9 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::New(new) if new.only_files => Ok(new.write_files()),
         Task::New(new) => new.run(),
+        Task::Update(update) => update.run(),
+        Task::CopyData(copy) => copy.run().map(|()| ExitCode::SUCCESS),
+        Task::Render(rendering) => rendering.render().map(|()| ExitCode::SUCCESS),
         Task::Test(_) | Task::Measure(_) | Task::Lock(_) => hand_over(),
     };
     done.unwrap_or_else(|error| {

@@ -13,32 +13,27 @@ pub fn template() -> PathBuf {
     root().join("template")
 }
 
-/// The URL that this repository was cloned from, if there is one.
-pub fn origin() -> Option<String> {
+/// The URL that a repository was cloned from, if there is one.
+pub fn origin(repository: &Path) -> Option<String> {
     // A local path is useless on another machine.
-    git(&["remote", "get-url", "origin"]).filter(|url| url.contains("://"))
+    git(repository, &["remote", "get-url", "origin"]).filter(|url| url.contains("://"))
 }
 
-/// The commit of this repository, with the suffix `-dirty` if files differ from it. `None` in a
+/// The commit of a repository, with the suffix `-dirty` if files differ from it. `None` in a
 /// copy without history.
-pub fn commit() -> Option<String> {
+pub fn commit(repository: &Path) -> Option<String> {
     // In a copy, git would report a surrounding repository.
-    let within = git(&["rev-parse", "--show-prefix"])?;
+    let within = git(repository, &["rev-parse", "--show-prefix"])?;
     if !within.is_empty() {
         return None;
     }
-    git(&[
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--exclude=*",
-        "--dirty",
-    ])
+    let describe = ["describe", "--always", "--abbrev=40", "--exclude=*"];
+    git(repository, &[&describe[..], &["--dirty"]].concat())
 }
 
-fn git(arguments: &[&str]) -> Option<String> {
+fn git(repository: &Path, arguments: &[&str]) -> Option<String> {
     let mut git = Command::new("git");
-    let output = git.args(arguments).current_dir(root()).output().ok()?;
+    let output = git.args(arguments).current_dir(repository).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     output.status.success().then_some(text)
 }

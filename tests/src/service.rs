@@ -12,7 +12,8 @@
 
 use std::{
     fmt::{self, Display},
-    fs,
+    fs::{self, File},
+    io::Write,
     net::SocketAddr,
     os::unix::process::ExitStatusExt,
     panic::Location,
@@ -145,6 +146,13 @@ impl Service {
         &self.directory
     }
 
+    /// A directory in its working directory, as seen in its own mount namespace.
+    pub fn in_its_namespace(&self, directory: &str) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        let inside = self.directory().strip_prefix("/").unwrap();
+        root.join(inside).join(directory)
+    }
+
     /// Sends a signal. False if the process had already ended: then no signal was sent.
     pub fn signal(&self, signal: Signal) -> bool {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
@@ -259,6 +267,13 @@ impl Exit {
         assert!(self.event("ready").is_none(), "{self}");
         assert_eq!(self.events.last().unwrap().message, "stopped", "{self}");
     }
+}
+
+/// Fills the free space of a file system with this file.
+pub fn fill(file: &Path) {
+    let mut file = File::create(file).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    while file.write_all(&[0]).is_ok() {}
 }
 
 impl Display for Exit {

@@ -7,8 +7,9 @@
 //! (`BEGIN IMMEDIATE` on SQLite) in a task of its own, since sqlx's `begin` must not be cancelled.
 //!
 //! All use the same database, and take turns in one order and then in the other, so that a noisy machine is as
-//! noisy for each; the median of the rounds counts. Then 16 tasks work at once: how much they get done, how
-//! many statements fail, and how long the slowest takes.
+//! noisy for each; the median of the rounds counts. One statement at a time leaves the processors idle, and most
+//! of its time is their wake-up: it is measured again while other threads keep them awake. Then 16 tasks work at
+//! once: how much they get done, how many statements fail, and how long the slowest takes.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panicking")]
 #![allow(

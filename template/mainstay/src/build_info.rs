@@ -11,8 +11,6 @@ pub struct BuildInfo {
     pub version: &'static str,
     /// The commit that the binary was built from, or `unknown`.
     pub commit: &'static str,
-    /// `debug` or `release`.
-    pub profile: &'static str,
 }
 
 /// Makes the [`BuildInfo`] of the package that calls the macro.
@@ -28,11 +26,6 @@ macro_rules! build_info {
                 Some(commit) => commit,
                 None => "unknown",
             },
-            profile: if ::core::cfg!(debug_assertions) {
-                "debug"
-            } else {
-                "release"
-            },
         }
     };
 }
@@ -45,14 +38,16 @@ const MACHINERY: BuildInfo = BuildInfo {
     name: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     commit: "unknown",
-    profile: if cfg!(debug_assertions) {
-        "debug"
-    } else {
-        "release"
-    },
 };
 
 impl BuildInfo {
+    /// `debug` or `release`.
+    pub const PROFILE: &str = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+
     /// The service that runs in this process. In a test that starts none, it is this crate.
     #[must_use]
     pub fn current() -> Self {
@@ -67,12 +62,7 @@ impl BuildInfo {
     /// The version, commit and profile, as `--version` prints them.
     #[must_use]
     pub fn version_line(&self) -> String {
-        let Self {
-            version,
-            commit,
-            profile,
-            ..
-        } = self;
+        let (version, commit, profile) = (self.version, self.commit, Self::PROFILE);
         format!("{version} (commit {commit}, {profile} build)")
     }
 }

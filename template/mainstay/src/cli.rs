@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, value_parser};
+use clap::{Args, FromArgMatches, Subcommand};
 
 use crate::build_info::BuildInfo;
 
@@ -25,109 +25,72 @@ Exit codes:
   128+n  second signal n";
 
 /// The command that the command line names.
+#[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Run the service until it is stopped (the default)
     Serve,
-    Migrate { check: bool },
-    ConfigCheck,
-    ConfigPrint,
-    ConfigEnv,
-    ConfigDefault,
-    Healthcheck(String),
+    /// Apply the pending migrations, and exit
+    Migrate {
+        /// Change nothing; exit with 1 if a migration is pending
+        #[arg(long)]
+        check: bool,
+    },
+    /// Inspect the settings
+    #[command(subcommand)]
+    Config(Config),
+    /// Query a probe of the running service; exit with 0 if it passes, or else 1
+    Healthcheck {
+        /// The probe
+        #[arg(default_value = "readyz", value_parser = ["readyz", "livez", "startupz"])]
+        probe: String,
+    },
 }
 
-/// The options of every command.
-#[derive(Debug, Clone, Default)]
+#[derive(Subcommand)]
+pub(crate) enum Config {
+    /// Report every problem with the settings, without starting
+    Check,
+    /// Show each setting in force with its source; secrets are redacted
+    Print,
+    /// List every environment variable with its description and its default
+    Env,
+    /// Print every setting with its description and its default, as a TOML file
+    Default,
+}
+
+// The options of every command. Not a doc comment, which would become the description of each command.
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Given {
+    /// Read settings from this TOML file; a later file wins over an earlier one
+    #[arg(long = "config", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+    /// Set one setting, over everything else; not for secrets
+    #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }
 
 /// Parses the command line of this process. Exits if it is not valid.
 pub(crate) fn parse(info: &BuildInfo) -> (Command, Given) {
-    let check = Arg::new("check")
-        .long("check")
-        .action(ArgAction::SetTrue)
-        .help("Change nothing; exit with 1 if a migration is pending");
-    let probe = Arg::new("probe")
-        .value_parser(["readyz", "livez", "startupz"])
-        .default_value("readyz")
-        .help("The probe");
-    let config = command("config", "Inspect the settings")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommands([
-            command(
-                "check",
-                "Report every problem with the settings, without starting",
-            ),
-            command(
-                "print",
-                "Show each setting in force with its source; secrets are redacted",
-            ),
-            command(
-                "env",
-                "List every environment variable with its description and its default",
-            ),
-            command(
-                "default",
-                "Print every setting with its description and its default, as a TOML file",
-            ),
-        ]);
-    let mut matches = command(info.name, ABOUT)
+    let line = Command::augment_subcommands(clap::Command::new(info.name))
+        .about(ABOUT)
         .version(&*info.version_line().leak())
-        .after_help(AFTER_HELP)
-        .subcommands([
-            command("serve", "Run the service until it is stopped (the default)"),
-            command("migrate", "Apply the pending migrations, and exit").arg(check),
-            config,
-            command(
-                "healthcheck",
-                "Query a probe of the running service; exit with 0 if it passes, or else 1",
-            )
-            .arg(probe),
-        ])
-        .get_matches();
+        .after_help(AFTER_HELP);
+    let matches = with_options(line).get_matches();
+    // Without a command, there is nothing to make one of.
+    let command = Command::from_arg_matches(&matches).unwrap_or(Command::Serve);
 
     // The options may stand before and after each name of a command.
-    let (mut given, mut names) = (Given::default(), Vec::new());
-    loop {
-        let files = matches.remove_many("config").into_iter().flatten();
-        given.files.extend(files);
-        given
-            .set
-            .extend(matches.remove_many("set").into_iter().flatten());
-        let Some((name, inner)) = matches.remove_subcommand() else {
-            break;
-        };
-        names.push(name);
-        matches = inner;
+    let mut given = Given::default();
+    let mut level = Some(&matches);
+    while let Some(matches) = level {
+        let options = Given::from_arg_matches(matches).unwrap_or_default();
+        given.files.extend(options.files);
+        given.set.extend(options.set);
+        level = matches.subcommand().map(|(_, inner)| inner);
     }
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let command = match names[..] {
-        ["migrate"] => Command::Migrate {
-            check: matches.get_flag("check"),
-        },
-        ["config", "check"] => Command::ConfigCheck,
-        ["config", "print"] => Command::ConfigPrint,
-        ["config", "env"] => Command::ConfigEnv,
-        ["config", ..] => Command::ConfigDefault,
-        ["healthcheck"] => Command::Healthcheck(matches.remove_one("probe").unwrap_or_default()),
-        _ => Command::Serve,
-    };
     (command, given)
 }
 
-fn command(name: &'static str, about: &'static str) -> clap::Command {
-    let config = Arg::new("config")
-        .long("config")
-        .value_name("FILE")
-        .value_parser(value_parser!(PathBuf))
-        .action(ArgAction::Append)
-        .help("Read settings from this TOML file; a later file wins over an earlier one");
-    let set = Arg::new("set")
-        .long("set")
-        .value_name("KEY=VALUE")
-        .action(ArgAction::Append)
-        .help("Set one setting, over everything else; not for secrets");
-    clap::Command::new(name).about(about).args([config, set])
+fn with_options(command: clap::Command) -> clap::Command {
+    Given::augment_args(command).mut_subcommands(with_options)
 }

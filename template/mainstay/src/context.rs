@@ -5,13 +5,15 @@
 
 mod trace;
 
+use std::array;
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::HeaderValue;
 use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
@@ -22,10 +24,6 @@ pub(super) use trace::any_span;
 
 /// Names the span that the calling code runs in, if it is exported: set by what exports spans.
 pub(crate) static EXPORTED_SPAN: OnceLock<fn() -> Option<u64>> = OnceLock::new();
-
-fn exported_span() -> Option<u64> {
-    EXPORTED_SPAN.get()?()
-}
 
 tokio::task_local! {
     static CURRENT: Context;
@@ -59,7 +57,7 @@ impl Context {
     /// The context of the current task; `None` outside of a request.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.try_with(Clone::clone).ok()
+        Self::with(Clone::clone)
     }
 
     /// Calls `at` with the context of the current task, without a clone.
@@ -71,23 +69,21 @@ impl Context {
     /// request.
     #[must_use]
     pub fn time_left() -> Option<Duration> {
-        let left = |context: &Self| context.deadline.duration_since(Instant::now());
-        CURRENT.try_with(left).ok()
+        Self::with(|context| context.deadline.duration_since(Instant::now()))
     }
 
     /// The headers `traceparent` and `tracestate` for a request that is sent on behalf of the current one.
     /// Empty if the current request has no trace.
     #[must_use]
     pub fn trace_headers() -> Vec<(&'static str, HeaderValue)> {
-        let headers = |context: &Self| {
-            let trace = context.trace.as_ref()?;
-            // The parent is the exported span that this code runs in, or else the request itself.
-            let parent = exported_span().unwrap_or(trace.span());
-            let header = HeaderValue::try_from(trace.header(parent)).ok()?;
-            let state = trace.state().map(|state| ("tracestate", state.clone()));
-            Some([("traceparent", header)].into_iter().chain(state).collect())
+        let Some(trace) = Self::with(|context| context.trace.clone()).flatten() else {
+            return Vec::new();
         };
-        CURRENT.try_with(headers).ok().flatten().unwrap_or_default()
+        // The parent is the exported span that this code runs in, or else the request itself.
+        let exported = EXPORTED_SPAN.get().and_then(|span| span());
+        let parent = trace.header(exported.unwrap_or(trace.span));
+        let state = trace.state.clone().map(|state| ("tracestate", state));
+        [("traceparent", parent)].into_iter().chain(state).collect()
     }
 
     /// Runs `work` with this context.
@@ -102,12 +98,18 @@ impl Context {
 }
 
 /// The id of a request: the one that a trusted proxy sent in `x-request-id`, or a new one that is unique
-/// among all replicas. The answer carries it in the same header, and every event of the log in `request_id`.
+/// among all replicas. The answer carries
+/// it in the same header, and every event of the log in `request_id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId(pub(crate) HeaderValue);
 
 /// The longest id that is taken from a peer.
 const MAX_LENGTH: usize = 128;
+
+thread_local! {
+    /// New ids, one after the other. Each made by itself would cost a request two allocations.
+    static UNUSED: Cell<Bytes> = Cell::default();
+}
 
 impl RequestId {
     /// The id of the current request; `None` outside of a request.
@@ -116,18 +118,19 @@ impl RequestId {
         Context::with(|context| context.id.clone())
     }
 
-    /// A random number for the process, and a count that is spread over all digits, so that ids are easy to tell
-    /// apart.
     pub(super) fn next() -> Self {
-        static PROCESS: LazyLock<[u64; 2]> =
-            LazyLock::new(|| [0, 1].map(|which| RandomState::new().hash_one(which)));
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        // An odd factor gives each count another number.
-        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-        let [process, start] = *PROCESS;
-        let count = start.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
-        let digits = hex([process, count.wrapping_mul(SPREAD)]);
-        let id = HeaderValue::from_bytes(&digits);
+        let mut ids = UNUSED.try_with(Cell::take).unwrap_or_default();
+        if ids.is_empty() {
+            // The generator has a weak seed. What makes replicas differ is a random number of the operating system.
+            let batch = RandomState::new().hash_one(0).to_be_bytes();
+            let random: [_; 128] = array::from_fn(|_| [batch, fastrand::u64(..).to_be_bytes()]);
+            let digit = |number: u8| b"0123456789abcdef"[usize::from(number)];
+            let bytes = random.as_flattened().as_flattened().iter();
+            let digits = bytes.map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+            ids = digits.collect::<Vec<_>>().into_flattened().into();
+        }
+        let id = HeaderValue::from_maybe_shared(ids.split_to(32));
+        _ = UNUSED.try_with(|unused| unused.set(ids));
         // Hexadecimal digits are always valid.
         Self(id.unwrap_or(HeaderValue::from_static("-")))
     }
@@ -141,12 +144,6 @@ impl RequestId {
     }
 }
 
-impl From<RequestId> for HeaderValue {
-    fn from(id: RequestId) -> Self {
-        id.0
-    }
-}
-
 impl AsRef<str> for RequestId {
     fn as_ref(&self) -> &str {
         str::from_utf8(self.0.as_bytes()).unwrap_or_default()
@@ -157,16 +154,6 @@ impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_ref())
     }
-}
-
-/// 32 hexadecimal digits. Formatting takes ten times as long.
-fn hex(numbers: [u64; 2]) -> [u8; 32] {
-    let mut digits = [0; 32];
-    let bytes = numbers.into_iter().flat_map(u64::to_be_bytes);
-    for (byte, pair) in bytes.zip(digits.as_chunks_mut().0) {
-        *pair = [byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
-    }
-    digits
 }
 
 #[cfg(test)]

@@ -2,19 +2,15 @@
 //! thread of the runtime.
 //!
 //! - As many pieces run at once as there are cores; the others wait in order. A caller that goes away leaves
-//!   the queue.
-//! - Work that has begun runs to its end, also if its caller goes away, since a thread cannot be cancelled. It
-//!   keeps its permit until then.
-//! - A panic is an error, and affects nothing else.
-//! - The stop, after the tasks have ended, starts no more work, waits for what runs, and names what does not
+//!   the queue. Work that has begun runs to its end, since a thread cannot be cancelled.
+//! - The stop, after the tasks have ended, starts no more work, waits for what runs, and counts what does not
 //!   end in time.
 
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -25,9 +21,7 @@ use crate::problem::Problem;
 #[derive(Debug, Clone)]
 pub struct Cpu {
     permits: Arc<Semaphore>,
-    /// Work that runs, and callers that wait for a permit.
-    tracker: TaskTracker,
-    running: Arc<Mutex<Vec<&'static str>>>,
+    running: TaskTracker,
 }
 
 /// Why work has no result.
@@ -52,58 +46,44 @@ impl Cpu {
     fn with_permits(permits: usize) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(permits)),
-            tracker: TaskTracker::new(),
-            running: Arc::default(),
+            running: TaskTracker::new(),
         }
     }
 
-    /// Runs work on a thread of its own, in the order of the calls. The log of a stop has its name.
+    /// Runs work on a thread of its own, in the order of the calls.
     ///
     /// # Errors
     ///
     /// If it panics, or the stop comes before it has begun.
     pub async fn run<T: Send + 'static>(
         &self,
-        name: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        // The token comes first, so that the stop sees work that has its permit and has not begun.
-        let token = self.tracker.token();
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(|_| Error::Stopping)?;
-        let cpu = self.clone();
-        let working = spawn_blocking(move || {
-            let _held = (token, permit);
-            cpu.names().push(name);
-            let result = panics::attempt(work);
-            let mut names = cpu.names();
-            let place = names.iter().position(|running| *running == name);
-            place.map(|place| names.swap_remove(place));
-            result
+        let working = self.running.spawn_blocking(move || {
+            let _held = permit;
+            panics::attempt(work)
         });
         // The work is never aborted: there is no result only when the runtime ends.
         let result = working.await.map_err(|_| Error::Stopping)?;
         result.map_err(Error::Panicked)
     }
 
-    /// The names of the work that runs.
+    /// What runs, for the log of a stop.
     pub(crate) fn running(&self) -> Vec<String> {
-        let names = self.names();
-        names.iter().map(|name| format!("work ({name})")).collect()
-    }
-
-    /// Starts no more work, and waits for what runs. Returns the names of what still runs at the deadline.
-    pub async fn stop(&self, deadline: Instant) -> Vec<String> {
-        self.permits.close();
-        self.tracker.close();
-        match timeout_at(deadline, self.tracker.wait()).await {
-            Ok(()) => Vec::new(),
-            Err(_) => self.running(),
+        match self.running.len() {
+            0 => Vec::new(),
+            count => vec![format!("CPU-bound work ({count})")],
         }
     }
 
-    fn names(&self) -> MutexGuard<'_, Vec<&'static str>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Starts no more work, and waits for what runs. Returns what still runs at the deadline.
+    pub async fn stop(&self, deadline: Instant) -> Vec<String> {
+        self.permits.close();
+        self.running.close();
+        _ = timeout_at(deadline, self.running.wait()).await;
+        self.running()
     }
 }
 

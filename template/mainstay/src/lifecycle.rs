@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings;
+use crate::signals::Signal;
 use crate::telemetry::{self, message};
 
 /// The state of the process.
@@ -51,11 +52,11 @@ impl State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The process still serves, so that load balancers notice that it is not ready.
+    /// The process still serves, new connections too, so that load balancers notice that it is not ready.
     Delay,
-    /// Requests in flight finish.
+    /// Servers accept no more connections, and requests in flight finish.
     Drain,
-    /// Background tasks finish.
+    /// Supervised tasks stop in reverse order, then CPU-bound work.
     Tasks,
     /// Databases close, and the last traces are exported.
     Close,
@@ -63,12 +64,7 @@ pub enum Phase {
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Delay => "delay",
-            Self::Drain => "drain",
-            Self::Tasks => "tasks",
-            Self::Close => "close",
-        })
+        self.serialize(f)
     }
 }
 
@@ -97,12 +93,10 @@ impl Lifecycle {
         }
     }
 
-    /// Sets what the start waits for, for `/startupz?verbose`.
     pub(crate) fn set_startup_step(&self, step: &'static str) {
         self.step.send_replace(step);
     }
 
-    /// What the start waits for.
     pub(crate) fn step(&self) -> &'static str {
         *self.step.borrow()
     }
@@ -121,15 +115,15 @@ impl Lifecycle {
 
     /// Completes the start. It does nothing if the stop has begun.
     pub(crate) fn ready(&self) {
-        let was_starting = self.state.send_if_modified(|state| {
-            let starting = *state == State::Starting;
-            if starting {
+        let became_ready = self.state.send_if_modified(|state| {
+            let is_starting = *state == State::Starting;
+            if is_starting {
                 *state = State::Ready;
             }
-            starting
+            is_starting
         });
-        if was_starting {
-            notify_systemd(&[NotifyState::Ready]);
+        if became_ready {
+            notify_systemd(NotifyState::Ready);
         }
     }
 
@@ -145,13 +139,15 @@ impl Lifecycle {
 
     /// Begins the stop: the process is not ready any more.
     pub(crate) fn begin_stop(&self) {
-        self.set_phase(Phase::Delay, Instant::now());
-        notify_systemd(&[NotifyState::Stopping]);
+        self.begin_phase(Phase::Delay, Duration::ZERO);
+        notify_systemd(NotifyState::Stopping);
     }
 
-    /// Begins a phase of the stop.
-    pub(crate) fn set_phase(&self, phase: Phase, until: Instant) {
+    /// Begins a phase of the stop, and returns its deadline.
+    pub(crate) fn begin_phase(&self, phase: Phase, budget: Duration) -> Instant {
+        let until = Instant::now() + budget;
         self.state.send_replace(State::Draining { phase, until });
+        until
     }
 
     /// Completes the stop.
@@ -161,8 +157,8 @@ impl Lifecycle {
 }
 
 /// Notifies systemd, or another supervisor that set `NOTIFY_SOCKET`.
-fn notify_systemd(news: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(news) {
+fn notify_systemd(news: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[news]) {
         tracing::warn!(%error, "cannot notify the socket in NOTIFY_SOCKET");
     }
 }
@@ -213,16 +209,13 @@ pub enum Exit {
     Failed,
     /// The named parts did not end by their deadline. The exit code is 3.
     Abandoned(Vec<String>),
+    /// A second signal ended the stop. The exit code is 128 and its number.
+    Killed(Signal),
 }
 
 impl Exit {
-    /// [`Clean`](Self::Clean), or [`Abandoned`](Self::Abandoned) if there are names.
-    pub(crate) fn after(abandoned: Vec<String>) -> Self {
-        if abandoned.is_empty() {
-            Self::Clean
-        } else {
-            Self::Abandoned(abandoned)
-        }
+    pub(crate) fn clean_if(succeeded: bool) -> Self {
+        if succeeded { Self::Clean } else { Self::Failed }
     }
 
     /// The exit code of the process.
@@ -232,6 +225,7 @@ impl Exit {
             Self::Clean => 0,
             Self::Failed => 1,
             Self::Abandoned(_) => 3,
+            Self::Killed(signal) => 128 + *signal as u8,
         }
     }
 
@@ -241,6 +235,7 @@ impl Exit {
             Self::Clean => ("clean", None),
             Self::Failed => ("failed", None),
             Self::Abandoned(names) => ("abandoned", Some(names.join(", "))),
+            Self::Killed(_) => ("killed", None),
         };
         telemetry::insist(|| {
             tracing::info!(

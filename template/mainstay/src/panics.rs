@@ -3,62 +3,19 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
+use futures_util::{FutureExt, TryFutureExt};
 
 thread_local! {
     /// The last panic on this thread, as its message and its location. Only the hook knows the location.
     static LAST: Cell<Option<(String, String)>> = const { Cell::new(None) };
 }
 
-/// Runs a future. A panic, also of its destructor, is an error: `panicked at src/a.rs:1:2: message`. The location
-/// is missing before [`log`] was called.
-pub(crate) fn caught<F: Future>(future: F) -> Caught<F> {
-    let future = Some(future);
-    Caught { future }
-}
-
-pin_project! {
-    /// See [`caught`]. Not an `async fn`, which holds the future twice.
-    #[derive(Debug)]
-    #[must_use = "futures do nothing unless they are polled"]
-    pub(crate) struct Caught<F> {
-        #[pin]
-        future: Option<F>,
-    }
-
-    impl<F> PinnedDrop for Caught<F> {
-        fn drop(this: Pin<&mut Self>) {
-            let mut future = this.project().future;
-            if future.is_some() {
-                _ = attempt(|| future.set(None));
-            }
-        }
-    }
-}
-
-impl<F: Future> Future for Caught<F> {
-    type Output = Result<F::Output, String>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut future = self.project().future;
-        let polled = attempt(|| {
-            let polled = match future.as_mut().as_pin_mut() {
-                Some(future) => future.poll(context),
-                None => Poll::Pending,
-            };
-            if polled.is_ready() {
-                future.set(None);
-            }
-            polled
-        });
-        match polled {
-            Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
-    }
+/// Runs a future. A panic is an error: `panicked at src/a.rs:1:2: message`. The location is missing before [`log`]
+/// was called. Not an `async fn`, which holds the future twice.
+pub(crate) fn caught<F: Future>(future: F) -> impl Future<Output = Result<F::Output, String>> {
+    let caught = AssertUnwindSafe(future).catch_unwind();
+    caught.map_err(|panic| describe(&*panic))
 }
 
 /// Runs synchronous work. A panic is an error, as in [`caught`].
@@ -69,7 +26,7 @@ pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 fn describe(panic: &(dyn Any + Send)) -> String {
     let message = message_of(panic);
     match LAST.take() {
-        // Another panic may have been caught since, in a destructor.
+        // Another panic may have been caught since, by code that does not take it.
         Some((last, location)) if last == message => format!("panicked at {location}: {message}"),
         _ => format!("panicked: {message}"),
     }
@@ -93,13 +50,9 @@ pub(crate) fn log() {
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> &str {
-    if let Some(message) = panic.downcast_ref::<&str>() {
-        message
-    } else if let Some(message) = panic.downcast_ref::<String>() {
-        message
-    } else {
-        "without a message"
-    }
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message")
 }
 
 /// Like [`log`], for tests, which share one hook: the text stays on stderr as well.
@@ -120,8 +73,6 @@ pub(super) fn log_in_tests() {
 #[cfg(test)]
 mod tests {
     use std::panic::{panic_any, resume_unwind};
-
-    use futures_util::FutureExt;
 
     use super::*;
 
@@ -146,36 +97,6 @@ mod tests {
 
         let (line, work) = (line!(), || panic_any(7));
         assert_panic(attempt(work), line, "without a message");
-    }
-
-    #[tokio::test]
-    async fn a_panic_of_a_destructor_is_caught() {
-        struct Clings;
-        impl Drop for Clings {
-            fn drop(&mut self) {
-                panic!("in a destructor");
-            }
-        }
-        log_in_tests();
-        // Held by the future after it is ready.
-        let clings = Clings;
-        let work = std::future::poll_fn(move |_| {
-            _ = &clings;
-            Poll::Ready(())
-        });
-        let caught_panic = caught(work).await.unwrap_err();
-        assert!(
-            caught_panic.ends_with(": in a destructor"),
-            "{caught_panic}"
-        );
-
-        let clings = Clings;
-        let mut abandoned = Box::pin(caught(async move {
-            _ = &clings;
-            std::future::pending::<()>().await;
-        }));
-        assert!(abandoned.as_mut().now_or_never().is_none());
-        drop(abandoned);
     }
 
     #[test]

@@ -22,7 +22,6 @@
 //! In the description of a route, both are parameters, such as `("if-match" = String, Header)`.
 
 use std::convert::Infallible;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
@@ -40,14 +39,6 @@ impl Tag {
     #[must_use]
     pub fn of_version(version: i64) -> Self {
         Self(format!("\"{version}\""))
-    }
-
-    /// The tag of a resource by the hash of its bytes. It is the same in all processes of one build.
-    #[must_use]
-    pub fn of_content(content: &[u8]) -> Self {
-        let mut hasher = DefaultHasher::new();
-        content.hash(&mut hasher);
-        Self(format!("\"{:016x}\"", hasher.finish()))
     }
 }
 

@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -77,12 +78,10 @@ impl Fault {
         name: impl Into<String>,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        let name = name.into();
-        let end = name.floor_char_boundary(MAX_PLACE);
-        Self {
-            place: place(name[..end].to_owned()),
-            detail: detail.into(),
-        }
+        let mut name = name.into();
+        name.truncate(name.floor_char_boundary(MAX_PLACE));
+        let (place, detail) = (place(name), detail.into());
+        Self { place, detail }
     }
 }
 
@@ -174,16 +173,13 @@ impl Problem {
 
     /// The general problem for a status.
     pub(crate) fn of(status: StatusCode) -> Self {
-        if let Some(general) = GENERAL.iter().find(|problem| problem.status == status) {
-            return general.clone();
-        }
-        if status.is_client_error() {
-            let title = status.canonical_reason().unwrap_or("Refused");
-            return Self::new(status, "refused", title);
-        }
-        Self {
-            status,
-            ..Self::INTERNAL
+        match GENERAL.iter().find(|problem| problem.status == status) {
+            Some(general) => general.clone(),
+            None if status.is_client_error() => {
+                let title = status.canonical_reason().unwrap_or("Refused");
+                Self::new(status, "refused", title)
+            }
+            None => Self::new(status, Self::INTERNAL.code, Self::INTERNAL.title),
         }
     }
 }
@@ -191,18 +187,14 @@ impl Problem {
 /// Turns an error response without a problem into the problem for its status. Headers such as `Allow` stay.
 pub(crate) fn into_problem_response(mut response: Response) -> Response {
     let status = response.status();
-    let kind = response.headers().get(header::CONTENT_TYPE);
+    let kind = response.headers().get(CONTENT_TYPE);
     let is_problem = kind.is_some_and(|kind| kind == KIND);
     if is_problem || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let mut problem = Problem::of(status).into_response();
     let headers = response.headers_mut();
-    for of_old_body in [
-        header::CONTENT_TYPE,
-        header::CONTENT_LENGTH,
-        header::CONTENT_ENCODING,
-    ] {
+    for of_old_body in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
         headers.remove(of_old_body);
     }
     problem.headers_mut().extend(std::mem::take(headers));
@@ -247,9 +239,9 @@ impl IntoResponse for Problem {
         });
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(KIND));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(KIND));
         if matches!(self.status.as_u16(), 429 | 503) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if let Some((name, value)) = self.header.map(|header| *header) {
             headers.insert(name, value);
@@ -264,11 +256,15 @@ impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         let kind = ErrorKind::of(&error);
         let (cause, request_id) = (log_safe_message(&error), request_id());
+        let in_field = |problem: Self, field: Option<String>| {
+            let title = problem.title;
+            problem.with(field.map(|field| Fault::in_body(pointer("", &field), title)))
+        };
         match kind {
             ErrorKind::NotFound => Self::NOT_FOUND,
-            ErrorKind::AlreadyExists { field } => in_field(Self::TAKEN, field),
-            ErrorKind::Reference { field } => in_field(Self::RELATED, field),
-            ErrorKind::Invalid { field } => in_field(Self::INVALID, field),
+            ErrorKind::AlreadyExists(field) => in_field(Self::TAKEN, field),
+            ErrorKind::Reference(field) => in_field(Self::RELATED, field),
+            ErrorKind::Invalid(field) => in_field(Self::INVALID, field),
             ErrorKind::Unavailable | ErrorKind::Timeout => {
                 tracing::warn!(cause, request_id, "database unavailable");
                 Self::UNAVAILABLE
@@ -279,13 +275,6 @@ impl From<sqlx::Error> for Problem {
             }
         }
     }
-}
-
-/// Adds the field of the body that the problem is about.
-#[cfg(feature = "_database")]
-fn in_field(problem: Problem, field: Option<String>) -> Problem {
-    let title = problem.title;
-    problem.with(field.map(|field| Fault::in_body(pointer("", &field), title)))
 }
 
 /// The id of the current request.

@@ -7,7 +7,7 @@
 //! ```
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::process::ExitCode;
@@ -15,18 +15,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
 
 use crate::Error;
 use crate::build_info::BuildInfo;
-use crate::cli::{self, Command, Given};
+use crate::cli::{self, Command, Config, Given};
 use crate::health;
 use crate::lifecycle::Exit;
+use crate::panics;
 use crate::sections::Settings;
-use crate::settings::{self, Entry, Loaded, Problems, Reference, Section, Sources};
-use crate::telemetry::{self, Filter};
+use crate::settings::{self, Loaded, Problems, Reference, Section, Sources};
+use crate::telemetry::{self, Filtering};
 
 /// A service: its name and version, its listeners, and its settings, which are read into `S`.
+#[derive(Debug)]
 pub struct Service<S> {
     info: BuildInfo,
     listeners: Vec<&'static str>,
@@ -67,16 +68,6 @@ impl<S: Section + AsRef<Settings>> Service<S> {
         self
     }
 
-    /// Every setting, with its default and its comment.
-    pub(crate) fn reference(&self) -> Reference {
-        Reference::new(&self.references)
-    }
-
-    fn load(&self, given: &Given) -> Result<Loaded<S>, Problems> {
-        let sources = Sources::of_process(&given.files, &given.set);
-        settings::load(&self.reference(), &sources)
-    }
-
     /// Runs the command that the command line names. `serve` runs the service, and returns its outcome, which is
     /// the last event of the log; `databases` are those that the command `migrate` migrates.
     ///
@@ -89,38 +80,35 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     ) -> ExitCode {
         self.info.set_current();
         let (command, given) = cli::parse(&self.info);
-        let _flush = FlushOnDrop;
-        let work = || match command {
+        let execute = || match command {
             Command::Serve => self.serve(given, serve),
             Command::Migrate { check } => self.migrate(&given, databases, check),
-            Command::ConfigCheck => {
+            Command::Config(Config::Check) => {
                 self.load(&given)?;
                 print("the settings are valid\n")
             }
-            Command::ConfigPrint => print(settings::print(&self.load(&given)?.entries)),
-            Command::ConfigEnv => print(settings::environment_file(&self.reference())),
-            Command::ConfigDefault => print(self.reference().to_toml()),
-            Command::Healthcheck(probe) => {
+            Command::Config(Config::Print) => print(settings::print(&self.load(&given)?.entries)),
+            Command::Config(Config::Env) => print(self.reference().to_environment()),
+            Command::Config(Config::Default) => print(self.reference().to_toml()),
+            Command::Healthcheck { probe } => {
                 let settings = self.load(&given)?.settings;
                 let passes = health::ask(settings.as_ref().operator.listen, &probe)?;
-                let state = match probe.as_str() {
-                    "livez" => "alive",
-                    "readyz" => "ready",
-                    _ => "started",
-                };
-                let not = if passes { "" } else { "not " };
-                print(format_args!("{not}{state}\n"))?;
-                Ok(if passes { Exit::Clean } else { Exit::Failed })
+                let outcome = if passes { "passes" } else { "fails" };
+                print(format_args!("{probe} {outcome}\n"))?;
+                Ok(Exit::clean_if(passes))
             }
         };
-        let exit = work().unwrap_or_else(|error| {
+        let executed = panics::attempt(execute).unwrap_or_else(|panic| Err(panic.into()));
+        let exit = executed.unwrap_or_else(|error| {
             // Without stderr, there is no other place to report it.
             _ = writeln!(io::stderr(), "error: {}", error.to_string().trim_end());
             Exit::Failed
         });
+        telemetry::flush();
         exit.into()
     }
 
+    /// Runs the service until it has stopped, and logs its outcome.
     fn serve<F: Future<Output = Result<Exit, Error>>>(
         self,
         given: Given,
@@ -133,20 +121,20 @@ impl<S: Section + AsRef<Settings>> Service<S> {
             loaded,
         };
         block_on(async {
-            let exit = match serve(launch).await {
-                Ok(exit) => exit,
-                // Without a log, the error goes to stderr.
-                Err(error) if !telemetry::is_started() => return Err(error),
-                Err(error) => {
-                    telemetry::log_failure(&*error);
-                    Exit::Failed
+            let exit = serve(launch).await.or_else(|error| {
+                // Without a log, `run` prints the error.
+                if !telemetry::is_started() {
+                    return Err(error);
                 }
-            };
+                telemetry::log_failure(&*error);
+                Ok(Exit::Failed)
+            })?;
             exit.log();
             Ok(exit)
         })
     }
 
+    /// Applies the pending migrations of all databases, or counts them if `check`.
     fn migrate(
         &self,
         given: &Given,
@@ -160,42 +148,27 @@ impl<S: Section + AsRef<Settings>> Service<S> {
         if databases.is_empty() {
             return print("this service has no database\n");
         }
-        if check && databases.iter().any(|database| !database.exists()) {
-            print("there is no database yet: every migration is pending\n")?;
-            return Ok(Exit::Failed);
-        }
         let count = block_on(async {
-            let migrate_all = async {
-                let mut count = 0;
-                for database in &databases {
-                    count += database.migrate(check).await?;
-                }
-                Ok(count)
-            };
-            let migrated = migrate_all.await;
-            let deadline = Instant::now() + common.shutdown.close;
+            let mut count = 0;
             for database in &databases {
-                database.close(deadline).await;
+                count += database.migrate(check, common.shutdown.close).await?;
             }
-            migrated
+            Ok(count)
         })?;
         let done = if check { "pending" } else { "applied" };
         let plural = if count == 1 { "" } else { "s" };
         print(format_args!("{done}: {count} migration{plural}\n"))?;
-        Ok(if check && count > 0 {
-            Exit::Failed
-        } else {
-            Exit::Clean
-        })
+        Ok(Exit::clean_if(!check || count == 0))
     }
-}
 
-impl<S> fmt::Debug for Service<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service")
-            .field("info", &self.info)
-            .field("listeners", &self.listeners)
-            .finish_non_exhaustive()
+    /// Every setting of the service, with its default and its comment.
+    pub(crate) fn reference(&self) -> Reference {
+        Reference::new(&self.references)
+    }
+
+    fn load(&self, given: &Given) -> Result<Loaded<S>, Problems> {
+        let sources = Sources::of_process(&given.files, &given.set);
+        settings::load(&self.reference(), &sources)
     }
 }
 
@@ -207,9 +180,6 @@ pub struct Launch<S> {
     pub(crate) loaded: Loaded<S>,
 }
 
-/// Reads the settings again.
-type Reload = Box<dyn Fn() -> Result<(Filter, Vec<Entry>), Problems> + Send + Sync>;
-
 impl<S: Section + AsRef<Settings>> Launch<S> {
     /// The settings in force.
     #[must_use]
@@ -218,70 +188,62 @@ impl<S: Section + AsRef<Settings>> Launch<S> {
     }
 
     pub(crate) fn listeners(&self) -> Vec<&'static str> {
-        let names = self.service.listeners.iter().copied();
-        names.chain(["operator"]).collect()
+        [self.service.listeners.as_slice(), &["operator"]].concat()
     }
 
-    pub(crate) fn reload(&self) -> Reload
+    /// Reads the settings again, applies those that are safe to change at runtime, and names the others.
+    pub(crate) fn reload(&self, filtering: Filtering) -> impl Fn() + Send + Sync + use<S>
     where
         S: 'static,
     {
         let (service, given) = (Arc::clone(&self.service), self.given.clone());
-        Box::new(move || {
-            let loaded = service.load(&given)?;
-            let filter = loaded.settings.as_ref().log.filter.clone();
-            Ok((filter, loaded.entries))
-        })
+        let in_force = self.loaded.entries.clone();
+        move || match service.load(&given) {
+            Ok(loaded) => {
+                let mut changed = settings::changed(&in_force, &loaded.entries);
+                changed.retain(|key| *key != "log.filter");
+                if !changed.is_empty() {
+                    let settings = changed.join(", ");
+                    tracing::warn!(settings, "changed settings that need a restart");
+                }
+                filtering.configure(&loaded.settings.as_ref().log.filter);
+            }
+            Err(problems) => tracing::error!(%problems, "invalid settings; nothing has changed"),
+        }
     }
 }
 
 /// A database that the command `migrate` can migrate.
 pub trait Migratable: Send + Sync {
-    /// Whether the database exists, as far as that is known without a connection.
-    fn exists(&self) -> bool;
-
-    /// Connects, applies the pending migrations unless `check`, and returns their number.
-    fn migrate(&self, check: bool) -> BoxFuture<'_, Result<usize, Error>>;
-
-    /// Closes its connections by the deadline.
-    fn close(&self, deadline: Instant) -> BoxFuture<'_, ()>;
+    /// Connects, applies the pending migrations unless `check`, and returns their number. Closes the database
+    /// within a time.
+    fn migrate(&self, check: bool, close: Duration) -> BoxFuture<'_, Result<usize, Error>>;
 }
 
 #[cfg(feature = "_database")]
 impl<E: crate::database::Engine> Migratable for crate::database::Database<E> {
-    fn exists(&self) -> bool {
-        self.exists()
-    }
-
-    fn migrate(&self, check: bool) -> BoxFuture<'_, Result<usize, Error>> {
+    fn migrate(&self, check: bool, close: Duration) -> BoxFuture<'_, Result<usize, Error>> {
         Box::pin(async move {
-            self.connect_or_create().await?;
-            let pending = self.pending().await?;
-            if !check {
-                self.migrate().await?;
+            if check && !self.exists() {
+                return Err("there is no database yet: every migration is pending".into());
             }
-            Ok(pending)
+            let migrated = async {
+                self.connect_or_create().await?;
+                let pending = self.pending().await?;
+                if !check {
+                    self.migrate().await?;
+                }
+                Ok(pending)
+            };
+            let migrated = migrated.await;
+            self.close(tokio::time::Instant::now() + close).await;
+            migrated
         })
-    }
-
-    fn close(&self, deadline: Instant) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            self.close(deadline).await;
-        })
-    }
-}
-
-/// Flushes the log, also after a panic.
-struct FlushOnDrop;
-
-impl Drop for FlushOnDrop {
-    fn drop(&mut self) {
-        telemetry::flush();
     }
 }
 
 /// Prints to stdout, after the events of the log. A reader that has closed it, such as `head`, is no error.
-fn print(answer: impl fmt::Display) -> Result<Exit, Error> {
+fn print(answer: impl Display) -> Result<Exit, Error> {
     telemetry::flush();
     match write!(io::stdout(), "{answer}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

@@ -23,14 +23,6 @@ pub enum Signal {
     Terminate = 15,
 }
 
-impl Signal {
-    /// The exit code of a process that this signal ended at once: 128 and its number.
-    #[must_use]
-    pub fn code(self) -> i32 {
-        128 + self as i32
-    }
-}
-
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -72,11 +64,5 @@ impl Signals {
                 _ = self.hangup.recv() => (self.reload)(),
             }
         }
-    }
-}
-
-impl fmt::Debug for Signals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signals").finish_non_exhaustive()
     }
 }

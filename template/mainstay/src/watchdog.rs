@@ -6,11 +6,11 @@
 //!
 //! A runtime stalls when code blocks all of its threads: a lock, a computation, a call that is not async.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 /// The time for an answer, and the pause between two heartbeats.
@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// All clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Pulse(Arc<Mutex<Progress>>);
+pub(crate) struct Pulse(watch::Sender<Progress>);
 
 /// The progress of the runtime.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,11 +39,7 @@ impl Progress {
 
 impl Pulse {
     pub(crate) fn progress(&self) -> Progress {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.borrow()
     }
 
     /// Watches a runtime, from another one.
@@ -67,18 +63,18 @@ impl Pulse {
         #[expect(clippy::disallowed_methods)]
         let mut answer = runtime.spawn(async {});
         if timeout(INTERVAL, &mut answer).await.is_err() {
-            {
-                let mut progress = self.lock();
+            self.0.send_modify(|progress| {
                 progress.stalls += 1;
                 progress.stalled_since = Some(sent);
-            }
+            });
             tracing::warn!("stalled: every thread of the runtime is blocked");
             _ = answer.await;
             let stalled_ms = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(stalled_ms, "going on after a stall");
         }
-        let mut progress = self.lock();
-        progress.stalled_since = None;
-        progress.lag = sent.elapsed();
+        self.0.send_modify(|progress| {
+            progress.stalled_since = None;
+            progress.lag = sent.elapsed();
+        });
     }
 }

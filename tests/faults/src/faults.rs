@@ -30,11 +30,11 @@ pub(crate) async fn start(
     process: &Process,
     database: Database,
 ) -> Result<Router, Error> {
-    let checks = checks::register(faults, process.health())?;
+    checks::register(faults, process.health())?;
     let tasks = tasks::start(faults.task, process.supervisor()).await?;
     let routes = handlers::routes(database.clone())
         .merge(connections::routes())
         .merge(stalls::routes())
         .merge(traces::routes(database));
-    Ok(routes.merge(checks).merge(tasks))
+    Ok(routes.merge(tasks))
 }

@@ -48,6 +48,16 @@ impl Conversation {
         Conversation::connect(address, None).await
     }
 
+    /// Connects, and sends these bytes.
+    pub async fn begin(
+        address: SocketAddr,
+        bytes: impl AsRef<[u8]>,
+    ) -> Result<Conversation, Failure> {
+        let mut conversation = Conversation::open(address).await?;
+        conversation.write(bytes).await?;
+        Ok(conversation)
+    }
+
     /// Connects with a receive buffer of about this size, so that the service's writes block after
     /// a few kilobytes, not after megabytes.
     pub async fn open_narrow(address: SocketAddr, buffer: u32) -> Result<Conversation, Failure> {

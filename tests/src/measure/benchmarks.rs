@@ -37,7 +37,9 @@ const BENCHMARKS: [(&str, &str, &str); 4] = [
         "database",
         "The cost of a statement through the machinery's database, compared with \
          well-configured sqlx pools and with one connection without a pool. Aims: not \
-         slower than the pools, and faster for reads.",
+         slower than the pools, and faster for reads. One statement at a time leaves the \
+         processors idle, and then most of its time is their wake-up; so it is measured \
+         again while other threads keep them awake.",
     ),
 ];
 

@@ -134,6 +134,11 @@ impl Launch {
         self
     }
 
+    /// Starts a process, and waits until it is ready. A start that fails fails the test.
+    pub async fn ready(self) -> Service {
+        self.start().await.unwrap().ready().await
+    }
+
     /// Starts a process with free ports and a JSON log, unless they are set.
     pub async fn start(mut self) -> anyhow::Result<Service> {
         for (key, value) in DEFAULTS {

@@ -114,7 +114,6 @@ async fn tables_break_no_words_at_any_width() {
         const broken = [];
         const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
         while (texts.nextNode()) {
-            if (texts.currentNode.parentElement.closest('.pattern')) continue;
             for (const word of texts.currentNode.data.matchAll(/[a-z0-9_+]+/gi)) {
                 const range = document.createRange();
                 range.setStart(texts.currentNode, word.index);

@@ -1,16 +1,13 @@
 //! Clients that disconnect while their requests are in flight.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use harness::eventually;
-use harness::http::{self, Conversation};
+use harness::http;
 use harness::postgres::Postgres;
-use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::{add, on_postgres, pool, urls};
+use crate::{add, leave, on_postgres, pool, post_and_leave, urls};
 
 const CLIENTS: u64 = 8;
 const REQUESTS: u64 = 125;
@@ -22,7 +19,7 @@ const LIFE: u64 = 3000;
 async fn thousand_disconnecting_clients_leave_no_transaction() {
     let postgres = Postgres::start().await.unwrap();
     let launch = on_postgres(&postgres.url("postgres")).set("database.max_connections", 4);
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
     let mut known = Vec::new();
     for number in 0..10 {
@@ -30,7 +27,8 @@ async fn thousand_disconnecting_clients_leave_no_transaction() {
         known.push((add(address, &url).await, url));
     }
 
-    let leaving: JoinSet<()> = (0..CLIENTS).map(|client| leave(address, client)).collect();
+    let leaving = (0..CLIENTS).map(|client| leave_often(address, client));
+    let leaving: JoinSet<()> = leaving.collect();
     let reader = read_known(address, &known);
     tokio::pin!(reader);
     tokio::select! {
@@ -65,26 +63,19 @@ async fn thousand_disconnecting_clients_leave_no_transaction() {
 }
 
 /// Runs clients one after another. Each disconnects after a random delay.
-async fn leave(address: SocketAddr, client: u64) {
-    let random = RandomState::new();
+async fn leave_often(address: SocketAddr, client: u64) {
     for number in 0..REQUESTS {
-        let request = if number % 2 == 0 {
-            "GET /v1/targets HTTP/1.1\r\nhost: leaver\r\n\r\n".to_owned()
-        } else {
-            let body = json!({ "url": format!("http://{client}.example.org/{number}") });
-            let body = body.to_string();
-            let length = body.len();
-            format!(
-                "POST /v1/targets HTTP/1.1\r\nhost: leaver\r\ncontent-type: application/json\r\n\
-                 content-length: {length}\r\n\r\n{body}"
+        if number % 2 == 0 {
+            leave(
+                address,
+                "GET /v1/targets HTTP/1.1\r\nhost: leaver\r\n\r\n",
+                LIFE,
             )
-        };
-        let mut connection = Conversation::open(address).await.unwrap();
-        connection.write(request).await.unwrap();
-        let moment = random.hash_one(number) % LIFE;
-        // The test needs this pause: the client disconnects while its request is in flight.
-        tokio::time::sleep(Duration::from_micros(moment)).await;
-        connection.abort();
+            .await;
+        } else {
+            let url = format!("http://{client}.example.org/{number}");
+            post_and_leave(address, &url, "", LIFE).await;
+        }
     }
 }
 

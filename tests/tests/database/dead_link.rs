@@ -34,7 +34,7 @@ impl Link {
             .set("database.acquire_timeout", "1s")
             .set("http.request_timeout", "2s")
             .set("health.period", "500ms");
-        let service = launch.start().await.unwrap().ready().await;
+        let service = launch.ready().await;
         for task in ["announcer", "follower"] {
             pause(&service, task).await;
         }
@@ -151,20 +151,6 @@ async fn pool_recovers_from_a_link_lost_during_statements() {
         assert_probes_passed(probing).await;
         link.proxy.delay(Duration::ZERO);
         link.proxy.heal();
-        link.works().await;
-    }
-}
-
-#[tokio::test]
-async fn cut_connections_are_replaced() {
-    let link = Link::new().await;
-    for _ in 0..5 {
-        link.proxy.cut();
-        let answers = at_once(link.address, CONNECTIONS, "/v1/targets").await;
-        for (answer, took) in answers {
-            assert!([200, 503].contains(&answer.status), "{answer}");
-            assert!(took < ACQUIRE + SLACK, "took {took:?}");
-        }
         link.works().await;
     }
 }

@@ -6,18 +6,11 @@ use harness::eventually;
 use harness::http::Request;
 use harness::postgres::Postgres;
 
-use crate::{SLACK, assert_probes_passed, at_once, on_postgres, pool, probe, timed};
+use crate::{SLACK, assert_probes_passed, at_once, on_postgres, pool, probe, timed, while_locked};
 
 const CONNECTIONS: usize = 3;
 const ACQUIRE: Duration = Duration::from_millis(500);
 const STATEMENT: Duration = Duration::from_secs(3);
-
-/// Locks the table until this session is terminated.
-const LOCK: &str = "BEGIN; LOCK TABLE targets; SELECT pg_sleep(60)";
-const LOCKED: &str = "SELECT count(*) FROM pg_locks \
-     WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
-const UNLOCK: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks \
-     WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
 
 #[tokio::test]
 async fn exhausted_pool_refuses_in_time_and_probes_stay_fast() {
@@ -27,14 +20,9 @@ async fn exhausted_pool_refuses_in_time_and_probes_stay_fast() {
         .set("database.acquire_timeout", "500ms")
         .set("database.statement_timeout", "3s")
         .set("health.period", "200ms");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
-    let locking = postgres.query("postgres", LOCK);
-    let asking = async {
-        eventually("the table to be locked", async || {
-            (postgres.query("postgres", LOCKED).await.unwrap() == "1").then_some(())
-        })
-        .await;
+    while_locked(&postgres, async || {
         let probing = probe(&service).await;
         // The health check may hold one of the connections for a moment.
         let stuck = tokio::spawn(at_once(address, CONNECTIONS * 2, "/v1/targets"));
@@ -57,10 +45,8 @@ async fn exhausted_pool_refuses_in_time_and_probes_stay_fast() {
         }
         assert_probes_passed(probing).await;
         assert!(pool(&service, "timeouts").await >= 20);
-        postgres.query("postgres", UNLOCK).await.unwrap();
-    };
-    let (ended, ()) = tokio::join!(locking, asking);
-    assert!(ended.is_err(), "the lock was released too early");
+    })
+    .await;
 
     let (answer, took) = timed(address, Request::get("/v1/targets")).await;
     assert_eq!(answer.status, 200, "{answer}");

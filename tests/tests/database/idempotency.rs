@@ -2,32 +2,28 @@
 //! even if the client disconnects, the process is killed, or another replica receives the
 //! repetition.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use harness::eventually;
-use harness::http::{self, Answer, Conversation, Request};
+use harness::http::{self, Answer, Request};
 use harness::postgres::Postgres;
 use harness::service::{Launch, Service, Signal};
-use serde_json::json;
+use harness::variant;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::{AT_ONCE, new_target, on_postgres, on_sqlite, timed, urls};
+use crate::{
+    AT_ONCE, UNLOCK, new_target, on_postgres, on_sqlite, post_and_leave, random_part, timed, urls,
+    while_locked,
+};
 
-const CRASHES: u64 = 20;
+const CRASHES: usize = 50;
 const WRITERS: usize = 4;
 
-/// Locks the table until this session is terminated.
-const LOCK: &str = "BEGIN; LOCK TABLE targets; SELECT pg_sleep(60)";
-const LOCKED: &str = "SELECT count(*) FROM pg_locks \
-     WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
 const WAITING: &str = "SELECT count(*) FROM pg_locks \
      WHERE relation = 'targets'::regclass AND NOT granted";
-const UNLOCK: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks \
-     WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
-
 fn keyed(key: &str, url: &str) -> Request {
     new_target(url).header("idempotency-key", key)
 }
@@ -79,7 +75,7 @@ fn seen(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
 async fn repeated_request_gets_the_same_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let launch = on_sqlite().directory(directory.path());
-    let service = launch.clone().start().await.unwrap().ready().await;
+    let service = launch.clone().ready().await;
     let address = service.http().await;
     let first = send(address, "one", "http://a/").await;
     assert_eq!(first.status, 201, "{first}");
@@ -111,45 +107,28 @@ async fn repeated_request_gets_the_same_bytes() {
     }
     assert_eq!(service.stop().await.code, Some(0));
 
-    // The key is in the database, so the next process knows it as well.
-    let service = launch.start().await.unwrap().ready().await;
-    let again = send(service.http().await, "one", "http://a/").await;
-    assert_eq!(seen(&again), seen(&first));
-    assert_eq!(urls(service.http().await).await, ["http://a/"]);
-    assert_eq!(service.stop().await.code, Some(0));
-}
-
-#[tokio::test]
-async fn idempotency_key_expires_after_its_retention() {
-    let directory = tempfile::tempdir().unwrap();
-    let launch = on_sqlite().directory(directory.path());
-    let service = launch.clone().start().await.unwrap().ready().await;
-    for key in ["old", "young"] {
-        let added = send(service.http().await, key, &format!("http://{key}/")).await;
-        assert_eq!(added.status, 201, "{added}");
-    }
-    assert_eq!(service.stop().await.code, Some(0));
+    // The keys are in the database, so the next process knows them as well, until they expire.
     let sqlite = Service::of("sqlite3").arg(directory.path().join("data/service.db"));
     let age =
-        "UPDATE idempotency SET kept_at = kept_at - CASE key WHEN 'old' THEN 86401 ELSE 86000 END";
+        "UPDATE idempotency SET kept_at = kept_at - CASE key WHEN 'two' THEN 86401 ELSE 86000 END";
     let aged = sqlite.arg(age).run().await.unwrap();
     assert_eq!((aged.code, aged.stderr.as_str()), (Some(0), ""));
-
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
     eventually("the key to expire", async || {
-        let added = send(address, "old", "http://another/").await;
+        let added = send(address, "two", "http://b/").await;
         (added.status == 201).then_some(())
     })
     .await;
-    let young = send(address, "young", "http://another/").await;
-    assert_eq!(young.status, 422, "{young}");
+    let again = send(address, "one", "http://a/").await;
+    assert_eq!(seen(&again), seen(&first));
+    assert_eq!(urls(address).await, ["http://a/", "http://b/"]);
     assert_eq!(service.stop().await.code, Some(0));
 }
 
 #[tokio::test]
 async fn one_of_a_hundred_concurrent_repeats_runs_on_sqlite() {
-    let service = on_sqlite().start().await.unwrap().ready().await;
+    let service = on_sqlite().ready().await;
     let address = service.http().await;
     of_a_hundred_one(&[address, address]).await;
     assert_eq!(service.stop().await.code, Some(0));
@@ -159,8 +138,8 @@ async fn one_of_a_hundred_concurrent_repeats_runs_on_sqlite() {
 async fn one_of_a_hundred_concurrent_repeats_runs_on_postgres() {
     let postgres = Postgres::start().await.unwrap();
     let launch = on_postgres(&postgres.url("postgres"));
-    let first = launch.clone().start().await.unwrap().ready().await;
-    let second = launch.start().await.unwrap().ready().await;
+    let first = launch.clone().ready().await;
+    let second = launch.ready().await;
     of_a_hundred_one(&[first.http().await, second.http().await]).await;
     for replica in [first, second] {
         assert_eq!(replica.stop().await.code, Some(0));
@@ -187,8 +166,8 @@ async fn key_in_use_by_another_replica_is_refused() {
     let postgres = Postgres::start().await.unwrap();
     let launch = on_postgres(&postgres.url("postgres")).set("database.statement_timeout", "20s");
     let launch = launch.set("http.request_timeout", "30s");
-    let first = launch.clone().start().await.unwrap().ready().await;
-    let second = launch.start().await.unwrap().ready().await;
+    let first = launch.clone().ready().await;
+    let second = launch.ready().await;
     let (at_first, at_second) = (first.http().await, second.http().await);
 
     // The request completes, …
@@ -216,7 +195,6 @@ async fn key_in_use_by_another_replica_is_refused() {
             first.signal(Signal::KILL);
         };
         assert!(tokio::join!(working, kill).0.is_err());
-        postgres.query("postgres", UNLOCK).await.unwrap();
     })
     .await;
     let (_, address) = watch::channel(at_second);
@@ -226,20 +204,6 @@ async fn key_in_use_by_another_replica_is_refused() {
     assert_eq!(urls(at_second).await, ["http://a/", "http://b/"]);
     assert_eq!(first.exit().await.signal, Some(9));
     assert_eq!(second.stop().await.code, Some(0));
-}
-
-/// Does this while the table is locked, then unlocks it.
-async fn while_locked<T>(postgres: &Postgres, work: impl AsyncFnOnce() -> T) -> T {
-    let working = async {
-        eventually("the table to be locked", async || {
-            (postgres.query("postgres", LOCKED).await.unwrap() == "1").then_some(())
-        })
-        .await;
-        work().await
-    };
-    let (ended, done) = tokio::join!(postgres.query("postgres", LOCK), working);
-    assert!(ended.is_err(), "the lock was released too early");
-    done
 }
 
 /// Waits until a request is blocked by the lock.
@@ -266,24 +230,14 @@ const LIFE: u64 = 5000;
 
 async fn come_again(launch: Launch) {
     const CLIENTS: usize = 100;
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let (_, address) = watch::channel(service.http().await);
     let current = *address.borrow();
-    let random = RandomState::new();
     let mut replayed = 0;
     for client in 0..CLIENTS {
         let (key, url) = (format!("key-{client}"), format!("http://{client}.example/"));
-        let body = json!({ "url": url }).to_string();
-        let mut connection = Conversation::open(current).await.unwrap();
-        let request = format!(
-            "POST /v1/targets HTTP/1.1\r\nhost: leaver\r\ncontent-type: application/json\r\n\
-             idempotency-key: {key}\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        connection.write(request).await.unwrap();
-        // The test needs this pause: the client disconnects while its request is in flight.
-        tokio::time::sleep(Duration::from_micros(random.hash_one(client) % LIFE)).await;
-        connection.abort();
+        let head = format!("idempotency-key: {key}\r\n");
+        post_and_leave(current, &url, &head, LIFE).await;
 
         // A second execution would have been refused.
         let answer = send_until_answered(&address, &key, &url).await;
@@ -301,19 +255,28 @@ async fn come_again(launch: Launch) {
 #[tokio::test]
 async fn kills_repeat_no_effect_and_block_no_key_on_sqlite() {
     let directory = tempfile::tempdir().unwrap();
-    survives(&on_sqlite().directory(directory.path())).await;
+    let launch = on_sqlite().directory(directory.path());
+    survives(&launch, async || {
+        // On a copy, since opening the original would also recover it.
+        let copy = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        variant::copy(&data, variant::files(&data), copy.path()).unwrap();
+        assert_eq!(integrity(&copy.path().join("service.db")).await, "ok\n");
+    })
+    .await;
+    let database = directory.path().join("data/service.db");
+    assert_eq!(integrity(&database).await, "ok\n");
 }
 
 #[tokio::test]
 async fn kills_repeat_no_effect_and_block_no_key_on_postgres() {
     let postgres = Postgres::start().await.unwrap();
-    survives(&on_postgres(&postgres.url("postgres"))).await;
+    survives(&on_postgres(&postgres.url("postgres")), async || {}).await;
 }
 
 /// Kills the service during writes, repeatedly, while each client repeats its request until it is
-/// answered. Each request must be executed once.
-async fn survives(launch: &Launch) {
-    let random = RandomState::new();
+/// answered. Each request must be executed once, and no acknowledged row may be lost.
+async fn survives(launch: &Launch, look: impl AsyncFn()) {
     let no_server = SocketAddr::from(([127, 0, 0, 1], 1));
     let (moved, address) = watch::channel(no_server);
     let (over, is_over) = watch::channel(false);
@@ -338,18 +301,21 @@ async fn survives(launch: &Launch) {
     drop(sender);
     let mut answered = Vec::new();
     for crash in 0..CRASHES {
-        let service = launch.clone().start().await.unwrap().ready().await;
+        let service = launch.clone().ready().await;
         moved.send_replace(service.http().await);
+        while let Ok(earlier) = responses.try_recv() {
+            answered.push(earlier);
+        }
         for _ in 0..=crash {
             answered.push(responses.recv().await.expect("an answer"));
         }
         // The test needs this pause: each crash comes at a random point of a request.
-        let moment = Duration::from_micros(random.hash_one(crash) % LIFE);
-        tokio::time::sleep(moment).await;
+        tokio::time::sleep(random_part(LIFE)).await;
         service.signal(Signal::KILL);
         assert_eq!(service.exit().await.signal, Some(9));
+        look().await;
     }
-    let service = launch.clone().start().await.unwrap().ready().await;
+    let service = launch.clone().ready().await;
     moved.send_replace(service.http().await);
     over.send_replace(true);
     while let Some(answer) = responses.recv().await {
@@ -367,4 +333,10 @@ async fn survives(launch: &Launch) {
     expected.sort();
     assert_eq!(there, expected, "each once");
     assert_eq!(service.stop().await.code, Some(0));
+}
+
+async fn integrity(database: &Path) -> String {
+    let sqlite = Service::of("sqlite3").arg(database);
+    let checked = sqlite.arg("PRAGMA integrity_check").run().await.unwrap();
+    format!("{}{}", checked.stdout, checked.stderr)
 }

@@ -3,21 +3,22 @@
 //! within their time limits, and recovery needs no operator.
 
 mod cancellations;
-mod crashes;
 mod dead_link;
 mod disk;
 mod exhaustion;
 mod idempotency;
 mod replicas;
-mod restarts;
 mod starts;
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use harness::eventually;
 use harness::fleet;
-use harness::http::{self, Answer, Request};
+use harness::http::{self, Answer, Conversation, Request};
+use harness::postgres::Postgres;
 use harness::service::{Launch, Service};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -27,6 +28,13 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// The tolerance for a limit on a busy machine.
 const SLACK: Duration = Duration::from_millis(700);
+
+/// Locks the table until this session is terminated.
+const LOCK: &str = "BEGIN; LOCK TABLE targets; SELECT pg_sleep(60)";
+const LOCKED: &str = "SELECT count(*) FROM pg_locks \
+     WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
+const UNLOCK: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks \
+     WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
 
 /// The service with `SQLite`, in its working directory.
 fn on_sqlite() -> Launch {
@@ -120,4 +128,44 @@ async fn urls(address: SocketAddr) -> Vec<String> {
         };
         path = format!("/v1/targets?limit=100&cursor={next}");
     }
+}
+
+/// Does this while the table is locked, then unlocks it.
+async fn while_locked<T>(postgres: &Postgres, work: impl AsyncFnOnce() -> T) -> T {
+    let working = async {
+        eventually("the table to be locked", async || {
+            (postgres.query("postgres", LOCKED).await.unwrap() == "1").then_some(())
+        })
+        .await;
+        let done = work().await;
+        postgres.query("postgres", UNLOCK).await.unwrap();
+        done
+    };
+    let (ended, done) = tokio::join!(postgres.query("postgres", LOCK), working);
+    assert!(ended.is_err(), "the lock was released too early");
+    done
+}
+
+/// Sends the request of [`new_target`], and disconnects after a random part of this many
+/// microseconds.
+async fn post_and_leave(address: SocketAddr, url: &str, head: &str, life: u64) {
+    let body = json!({ "url": url }).to_string();
+    let length = body.len();
+    let request = format!(
+        "POST /v1/targets HTTP/1.1\r\nhost: leaver\r\ncontent-type: application/json\r\n\
+         {head}content-length: {length}\r\n\r\n{body}"
+    );
+    leave(address, &request, life).await;
+}
+
+async fn leave(address: SocketAddr, request: &str, life: u64) {
+    let connection = Conversation::begin(address, request).await.unwrap();
+    // The test needs this pause: the client disconnects while its request is in flight.
+    tokio::time::sleep(random_part(life)).await;
+    connection.abort();
+}
+
+/// A random part of this many microseconds.
+fn random_part(life: u64) -> Duration {
+    Duration::from_micros(RandomState::new().hash_one(life) % life)
 }

@@ -1,12 +1,14 @@
-//! Starts without a database, or with one that refuses the user.
+//! Starts without a database, or with one that refuses the user; a server that restarts under load.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::eventually;
+use harness::http::Request;
+use harness::load::Load;
 use harness::postgres::{Postgres, Stop};
 use harness::service::Exit;
 
-use crate::{on_postgres, on_sqlite};
+use crate::{add, on_postgres, on_sqlite, timed};
 
 #[tokio::test]
 async fn start_waits_for_the_database_and_logs_it() {
@@ -37,36 +39,34 @@ async fn start_waits_for_the_database_and_logs_it() {
 }
 
 #[tokio::test]
-async fn start_configured_not_to_wait_fails_at_once() {
-    let mut postgres = Postgres::start().await.unwrap();
-    postgres.stop(Stop::Fast).await.unwrap();
-    let launch = on_postgres(&postgres.url("postgres")).set("database.on_start", "fail");
-    let exit = launch.start().await.unwrap().exit().await;
-    at_once(&exit, &["database.url", "127.0.0.1", "refused"]);
-}
-
-#[tokio::test]
 async fn refusing_server_ends_the_start_without_a_password() {
     let server = Postgres::options().password("right-3f1c").start();
     let postgres = server.await.unwrap();
     let right = postgres.url("nowhere");
     let wrong = postgres.url("postgres").replace("right-3f1c", "wrong-9a7e");
     let user = wrong.replace("postgres:wrong", "nobody:wrong");
-    for (url, names) in [
+    let gone = "postgres://postgres:right-3f1c@127.0.0.1:1/postgres".to_owned();
+    let both = ["wait", "fail"].as_slice();
+    for (url, names, on_start) in [
+        // The default is to wait for a server that does not listen.
+        (&gone, ["database.url", "127.0.0.1", "refused"], &both[1..]),
         (
             &right,
             ["postgres:[redacted]@127.0.0.1", "/nowhere", "not exist"],
+            both,
         ),
         (
             &wrong,
             ["postgres:[redacted]@127.0.0.1", "/postgres", "password"],
+            both,
         ),
         (
             &user,
             ["nobody:[redacted]@127.0.0.1", "/postgres", "password"],
+            both,
         ),
     ] {
-        for on_start in ["wait", "fail"] {
+        for on_start in on_start {
             let launch = on_postgres(url).set("database.on_start", on_start);
             let exit = launch.start().await.unwrap().exit().await;
             at_once(&exit, &names);
@@ -80,21 +80,6 @@ async fn refusing_server_ends_the_start_without_a_password() {
 }
 
 #[tokio::test]
-async fn start_without_migrations_creates_no_file() {
-    let directory = tempfile::tempdir().unwrap();
-    let launch = on_sqlite().directory(directory.path());
-    let launch = launch.set("database.migrate_on_start", false);
-    let exit = launch.clone().start().await.unwrap().exit().await;
-    exit.failed(&["no database sqlite:data/service.db", "svc-monitor migrate"]);
-    assert!(!directory.path().join("data").exists());
-
-    let migrated = launch.clone().arg("migrate").run().await.unwrap();
-    assert_eq!(migrated.code, Some(0), "{migrated:?}");
-    let service = launch.start().await.unwrap().ready().await;
-    assert_eq!(service.stop().await.code, Some(0));
-}
-
-#[tokio::test]
 async fn read_only_database_is_refused_by_config_check() {
     for options in ["mode=ro", "immutable=true"] {
         let check = on_sqlite().arg("config").arg("check");
@@ -103,6 +88,61 @@ async fn read_only_database_is_refused_by_config_check() {
         assert_eq!(checked.code, Some(1), "{checked:?}");
         assert!(checked.stderr.contains("can be written"), "{checked:?}");
     }
+}
+
+/// The time limit for the recovery after a restart of the server.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn server_restart_costs_only_503_for_two_seconds() {
+    let mut postgres = Postgres::options().durable().start().await.unwrap();
+    let launch = on_postgres(&postgres.url("postgres")).set("monitor.max_targets", 1_000_000);
+    let service = launch.ready().await;
+    let address = service.http().await;
+    let id = add(address, "http://first/").await;
+    let path = format!("/v1/targets/{id}");
+    // The median latency of many responses, which must all have status 200.
+    let latency = async || {
+        let mut times = Vec::new();
+        for _ in 0..50 {
+            let (answer, took) = timed(address, Request::get(&path)).await;
+            assert_eq!(answer.status, 200, "{answer}");
+            times.push(took);
+        }
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let load = Load::on(address, 4);
+    load.answers(100).await;
+    let before = latency().await;
+
+    let mut seen = 0;
+    for how in [Stop::Fast, Stop::Immediate] {
+        postgres.stop(how).await.unwrap();
+        seen += 300;
+        load.answers(seen).await;
+        postgres.restart().await.unwrap();
+        let back = Instant::now();
+        while timed(address, Request::get(&path)).await.0.status != 200 {
+            assert!(back.elapsed() < RECOVERY, "{how:?}: it does not recover");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let after = latency().await;
+        // A tolerance for the continuing load and the longer list.
+        let normal = (before * 4).max(Duration::from_millis(100));
+        assert!(after < normal, "{how:?}: {after:?}, was {before:?}");
+        assert!(back.elapsed() < RECOVERY * 3, "{:?}", back.elapsed());
+    }
+
+    load.rest();
+    let account = load.account().await;
+    let statuses: Vec<_> = account.answered.keys().copied().collect();
+    assert_eq!(statuses, [200, 201, 503], "{account}");
+    assert!(
+        account.failed.is_empty() && account.refused == 0,
+        "{account}"
+    );
+    assert_eq!(service.stop().await.code, Some(0));
 }
 
 /// Asserts that the start failed soon, with one clear line.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 
 use harness::repository;
 use serde_json::{Value, json};
@@ -132,4 +133,41 @@ fn every_step_passes_in_a_new_project() {
     });
     let called = fs::read_to_string(calls).expect("the calls of the stand-in");
     assert_eq!(called, installed.concat());
+}
+
+#[test]
+fn job_in_comments_says_that_a_newer_template_exists() {
+    let (database, example) = PAIRS[0];
+    let project = Project::of(database, example, &CHOICES);
+    let workflow = project.text(".github/workflows/ci.yml");
+    let (before, job) = workflow
+        .split_once("  # update:\n")
+        .expect("the job in comments");
+    let job = job.replace("\n  # ", "\n  ").replacen("  # ", "  ", 1);
+    let workflow: Value =
+        serde_saphyr::from_str(&format!("{before}  update:\n{job}")).expect("YAML");
+    let steps = workflow["jobs"]["update"]["steps"]
+        .as_array()
+        .expect("steps");
+    let script = steps[1]["run"].as_str().expect("a script");
+    let directory = tempfile::tempdir().expect("a directory");
+    let newest = repository::commit(repository::root()).expect("a commit");
+    let newest = newest.trim_end_matches("-dirty");
+    for (ours, says) in [(newest, ""), ("0123", "::warning::a newer template exists")] {
+        let record = format!("[template]\ncommit = \"{ours}\"\n");
+        fs::write(directory.path().join(".template.toml"), record).expect("the record");
+        let mut bash = Command::new("bash");
+        bash.args(["-e", "-c", script])
+            .current_dir(directory.path());
+        let output = bash
+            .env("TEMPLATE", repository::root())
+            .output()
+            .expect("bash");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && printed.starts_with(says),
+            "{ours}: {printed}"
+        );
+        assert_eq!(printed.is_empty(), says.is_empty(), "{ours}: {printed}");
+    }
 }

@@ -9,13 +9,7 @@ use crate::{Before, GROWTH, assert_unaffected, faulty};
 
 #[tokio::test]
 async fn body_above_the_limit_gets_413() {
-    let service = faulty()
-        .set("http.body_limit", "64KiB")
-        .start()
-        .await
-        .unwrap()
-        .ready()
-        .await;
+    let service = faulty().set("http.body_limit", "64KiB").ready().await;
     let address = service.http().await;
     let before = Before::of(&service);
     for path in ["/upload", "/raw"] {
@@ -54,7 +48,7 @@ async fn body_above_the_limit_gets_413() {
 
 #[tokio::test]
 async fn gzip_bomb_gets_413() {
-    let service = faulty().start().await.unwrap().ready().await;
+    let service = faulty().ready().await;
     let address = service.http().await;
     let before = Before::of(&service);
     // A gibibyte of zeros, compressed a thousandfold.
@@ -92,7 +86,7 @@ async fn one_byte_chunks_cost_no_more_than_their_body() {
     const CLIENTS: usize = 4;
     // A debug build needs a while for this many chunks.
     let launch = faulty().set("http.request_timeout", "2m");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
     let before = Before::of(&service);
     let chunks = "1\r\nx\r\n".repeat(LENGTH);
@@ -117,7 +111,7 @@ async fn one_byte_chunks_cost_no_more_than_their_body() {
 
 #[tokio::test]
 async fn malformed_chunks_close_the_connection() {
-    let service = faulty().start().await.unwrap().ready().await;
+    let service = faulty().ready().await;
     let before = Before::of(&service);
     let address = service.http().await;
     for chunk in [
@@ -140,49 +134,16 @@ async fn malformed_chunks_close_the_connection() {
 }
 
 #[tokio::test]
-async fn form_gets_415() {
-    let service = faulty().start().await.unwrap().ready().await;
-    let form = "--x\r\ncontent-disposition: form-data; name=\"filter\"\r\n\r\ndebug\r\n--x--\r\n";
-    for kind in [
-        "multipart/form-data; boundary=x",
-        "application/x-www-form-urlencoded",
-    ] {
-        let request = Request::put("/api/log-filter").header("content-type", kind);
-        let answer = http::send(service.operator().await, request.body(form));
-        let answer = answer.await.unwrap();
-        assert_eq!(answer.status, 415, "{kind}: {answer}");
-        assert_eq!(answer.json()["code"], "unsupported_media_type", "{answer}");
-        let fault = &answer.json()["errors"][0];
-        assert_eq!(fault["detail"], "must be application/json", "{answer}");
-    }
-}
-
-#[tokio::test]
-async fn operator_gets_408_for_a_late_body() {
-    let service = faulty().start().await.unwrap().ready().await;
-    let mut client = Conversation::open(service.operator().await).await.unwrap();
-    let head = "PUT /api/log-filter HTTP/1.1\r\nhost: localhost\r\n\
-         content-type: application/json\r\ncontent-length: 100\r\n\r\n{";
-    client.write(head).await.unwrap();
-    let answer = client.answer().await.unwrap();
-    assert_eq!(answer.status, 408, "{answer}");
-    client.closed().await.unwrap();
-}
-
-#[tokio::test]
 async fn late_body_gets_408_at_the_request_timeout() {
     let launch = faulty()
         .set("http.request_timeout", "600ms")
         .set("database.acquire_timeout", "300ms");
-    let service = launch
-        .set("http.max_wait", "100ms")
-        .start()
-        .await
-        .unwrap()
-        .ready()
-        .await;
+    let service = launch.set("http.max_wait", "100ms").ready().await;
     let address = service.http().await;
     let before = Before::of(&service);
+    let head = "PUT /api/log-filter HTTP/1.1\r\nhost: localhost\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let operators = Conversation::begin(service.operator().await, head).await;
     for path in ["/upload", "/raw"] {
         let mut client = Conversation::open(address).await.unwrap();
         let began = Instant::now();
@@ -198,5 +159,9 @@ async fn late_body_gets_408_at_the_request_timeout() {
         );
         client.closed().await.unwrap();
     }
+    let mut operators = operators.unwrap();
+    let answer = operators.answer().await.unwrap();
+    assert_eq!(answer.status, 408, "{answer}");
+    operators.closed().await.unwrap();
     assert_unaffected(&service, before).await;
 }

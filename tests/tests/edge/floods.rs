@@ -1,9 +1,10 @@
 //! Floods of HTTP/2 frames that cost their sender little.
 
+use std::iter;
 use std::time::Duration;
 
 use harness::eventually;
-use harness::http::{self, Conversation, Http2, Kind};
+use harness::http::{Conversation, Http2, Kind};
 use harness::service::Service;
 
 use crate::{Before, assert_unaffected, faulty};
@@ -37,18 +38,16 @@ async fn running() -> Service {
     let launch = faulty()
         .set("http.http2", true)
         .set("http.write_timeout", "2s");
-    launch.start().await.unwrap().ready().await
+    launch.ready().await
 }
 
 /// Sends these pieces without reading a response, and returns whether the service closed the
 /// connection.
 async fn flood(service: &Service, pieces: impl Iterator<Item = Vec<u8>>) -> bool {
-    let mut client = Conversation::open(service.http().await).await.unwrap();
+    let begin = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    let client = Conversation::begin(service.http().await, begin).await;
+    let mut client = client.unwrap();
     client.within(Duration::from_secs(10));
-    client
-        .write([PREFACE, &frame(SETTINGS, 0, 0, &[])].concat())
-        .await
-        .unwrap();
     for piece in pieces {
         if let Err(failure) = client.write(piece).await {
             assert_ne!(failure.kind, Kind::Late, "{failure}");
@@ -62,80 +61,63 @@ async fn flood(service: &Service, pieces: impl Iterator<Item = Vec<u8>>) -> bool
 async fn survived(service: &Service, before: Before) {
     let other = Http2::connect(service.http().await).await.unwrap();
     assert_eq!(other.get("/slow?ms=0").await.unwrap().status, 200);
-    assert_eq!(
-        http::get(service.operator().await, "/livez")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(service.ask("/livez").await.status, 200);
     assert_unaffected(service, before).await;
 }
 
+/// Frames, piece by piece.
+type Pieces = Box<dyn Iterator<Item = Vec<u8>>>;
+
 #[tokio::test]
-async fn rapid_resets_cost_bounded_work() {
-    let service = running().await;
-    let before = Before::of(&service);
+async fn floods_close_their_connection_and_cost_bounded_work() {
     let resets = (0..50_000_u32).map(|number| {
         let stream = 2 * number + 1;
         let open = frame(HEADERS, END_HEADERS | 1, stream, GET);
         [open, frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
     });
-    assert!(
-        flood(&service, resets).await,
-        "the service closed the connection"
-    );
-    survived(&service, before).await;
-}
-
-#[tokio::test]
-async fn endless_continuation_frames_are_refused() {
-    let service = running().await;
-    let before = Before::of(&service);
     let field = [b"\x00\x01x\x7f\xe1\x06".as_slice(), &[b'x'; 1000]].concat();
-    let begin = std::iter::once(frame(HEADERS, 0, 1, &field));
-    let more = std::iter::repeat_with(|| frame(CONTINUATION, 0, 1, &[0; 0])).take(100_000);
-    assert!(
-        flood(&service, begin.chain(more)).await,
-        "the service closed the connection"
-    );
-    let begin = std::iter::once(frame(HEADERS, 0, 1, GET));
-    let more = std::iter::repeat_with(|| frame(CONTINUATION, 0, 1, &[0x82; 8000])).take(10_000);
-    assert!(
-        flood(&service, begin.chain(more)).await,
-        "the service closed the connection"
-    );
-    survived(&service, before).await;
-}
-
-#[tokio::test]
-async fn ping_flood_costs_bounded_memory() {
-    let service = running().await;
-    let before = Before::of(&service);
-    let pings = || frame(PING, 0, 0, &[7; 8]).repeat(1000);
-    assert!(flood(&service, std::iter::repeat_with(pings).take(2_000)).await);
-    let settings = || frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]).repeat(1000);
-    assert!(flood(&service, std::iter::repeat_with(settings).take(2_000)).await);
-    survived(&service, before).await;
+    let field = iter::once(frame(HEADERS, 0, 1, &field));
+    let empty = iter::repeat_with(|| frame(CONTINUATION, 0, 1, &[])).take(100_000);
+    let get = iter::once(frame(HEADERS, 0, 1, GET));
+    let large = iter::repeat_with(|| frame(CONTINUATION, 0, 1, &[0x82; 8000])).take(10_000);
+    let pings = iter::repeat_with(|| frame(PING, 0, 0, &[7; 8]).repeat(1000)).take(2_000);
+    let setting = || frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]).repeat(1000);
+    let settings = iter::repeat_with(setting).take(2_000);
+    let floods: [(&str, Vec<Pieces>); 3] = [
+        ("rapid resets", vec![Box::new(resets)]),
+        (
+            "endless continuations",
+            vec![Box::new(field.chain(empty)), Box::new(get.chain(large))],
+        ),
+        (
+            "pings and settings",
+            vec![Box::new(pings), Box::new(settings)],
+        ),
+    ];
+    for (what, floods) in floods {
+        println!("{what}");
+        let service = running().await;
+        let before = Before::of(&service);
+        for pieces in floods {
+            let is_closed = flood(&service, pieces).await;
+            assert!(is_closed, "{what}: the service closed the connection");
+        }
+        survived(&service, before).await;
+    }
 }
 
 #[tokio::test]
 async fn endless_empty_data_frames_end_the_connection() {
     let service = running().await;
     let before = Before::of(&service);
-    let mut client = Conversation::open(service.http().await).await.unwrap();
-    client.within(Duration::from_secs(10));
     let open = frame(HEADERS, END_HEADERS, 1, POST);
     let begin = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &open].concat();
-    client.write(begin).await.unwrap();
+    let client = Conversation::begin(service.http().await, begin).await;
+    let mut client = client.unwrap();
+    client.within(Duration::from_secs(10));
     eventually("a handler that reads", async || {
-        let metrics = service.ask("/metrics").await;
-        let reads = "http_server_active_requests 1";
-        metrics
-            .text()
-            .lines()
-            .any(|line| line == reads)
-            .then_some(())
+        let active = service.metric("http_server_active_requests").await;
+        (active > 0.5).then_some(())
     })
     .await;
     let nothing = frame(DATA, 0, 1, &[]).repeat(1000);

@@ -1,6 +1,6 @@
 //! Methods: answers to `HEAD`, `OPTIONS`, and methods that a route does not have.
 
-use harness::http::{self, Conversation, Request};
+use harness::http::Conversation;
 
 use crate::heads::is_refused_as;
 use crate::{faulty, said};
@@ -39,6 +39,7 @@ async fn method_not_allowed_names_the_allowed_methods() {
         (public, "GET", "/upload", "POST"),
         (public, "DELETE", "/slow?ms=0", "GET,HEAD"),
         (public, "TRACE", "/slow?ms=0", "GET,HEAD"),
+        (public, "OPTIONS", "/slow?ms=0", "GET,HEAD"),
         (public, "BREW", "/slow?ms=0", "GET,HEAD"),
         (public, "POST", "/readyz", "GET,HEAD"),
         (operators, "POST", "/readyz", "GET,HEAD"),
@@ -53,30 +54,4 @@ async fn method_not_allowed_names_the_allowed_methods() {
         assert_eq!(answer.header("allow"), Some(methods), "{request}: {answer}");
         is_refused_as(&answer, "method_not_allowed");
     }
-}
-
-#[tokio::test]
-async fn options_answers_204_with_the_allowed_methods() {
-    let service = faulty().start().await.unwrap().ready().await;
-    let address = service.http().await;
-    let mut client = Conversation::open(address).await.unwrap();
-    for (target, methods) in [("/slow?ms=0", "GET,HEAD"), ("/upload", "POST")] {
-        let request = format!("OPTIONS {target} HTTP/1.1\r\nhost: here\r\n\r\n");
-        client.write(request).await.unwrap();
-        let answer = client.answer().await.unwrap();
-        assert_eq!(answer.status, 204, "{target}: {answer}");
-        assert_eq!(answer.header("allow"), Some(methods), "{target}: {answer}");
-        assert_eq!(answer.header("content-length"), None, "{target}: {answer}");
-    }
-    // Neither has methods.
-    for target in ["/nothing", "*"] {
-        let request = format!("OPTIONS {target} HTTP/1.1\r\nhost: here\r\n\r\n");
-        client.write(request).await.unwrap();
-        let answer = client.answer().await.unwrap();
-        assert_eq!(answer.status, 404, "{target}: {answer}");
-        is_refused_as(&answer, "not_found");
-        assert_eq!(answer.header("allow"), None, "{target}: {answer}");
-    }
-    let answer = http::send(address, Request::get("/slow?ms=0")).await;
-    assert_eq!(answer.unwrap().status, 200);
 }

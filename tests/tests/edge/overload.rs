@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use harness::crowd::make_room;
 use harness::http::{self, Conversation, Http1, Request};
+use harness::log::Event;
 use tokio::task::JoinSet;
 
 use crate::faulty;
@@ -18,13 +19,18 @@ async fn overload_gets_503_soon_and_probes_answer() {
         .set("http.max_in_flight", 4)
         .set("http.max_waiting", 4)
         .set("http.max_wait", "300ms");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
     let mut busy = JoinSet::new();
     for _ in 0..4 {
         busy.spawn(async move { http::get(address, "/slow?ms=3000").await.unwrap().status });
     }
-    service.wait_for("four in their handlers", of_four()).await;
+    let mut handling = 0;
+    let are_four = move |event: &Event| {
+        handling += usize::from(event.message == "slow begun");
+        handling == 4
+    };
+    service.wait_for("four in their handlers", are_four).await;
 
     let began = Instant::now();
     let asked = (0..20).map(|_| http::get(address, "/slow?ms=0"));
@@ -58,7 +64,7 @@ async fn refusal_costs_no_more_than_an_answer() {
         .set("http.max_in_flight", 1)
         .set("http.max_waiting", 0)
         .set("http.request_timeout", "5m");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
     let press = async |status: u16| {
         let mut client = Http1::connect(address).await.unwrap();
@@ -72,23 +78,12 @@ async fn refusal_costs_no_more_than_an_answer() {
     // Warm up.
     press(200).await;
     let answered = press(200).await;
-    let mut busy = Conversation::open(address).await.unwrap();
-    busy.write("GET /never HTTP/1.1\r\nhost: here\r\n\r\n")
-        .await
-        .unwrap();
+    let never = "GET /never HTTP/1.1\r\nhost: here\r\n\r\n";
+    let _busy = Conversation::begin(address, never).await.unwrap();
     service.event("never begun").await;
     let refused = press(503).await;
     println!("{REQUESTS} answers took {answered:?}, as many refusals {refused:?}");
     assert!(refused <= answered, "{refused:?}, {answered:?}");
-}
-
-/// Whether four handlers have begun.
-fn of_four() -> impl FnMut(&harness::log::Event) -> bool {
-    let mut begun = 0;
-    move |event| {
-        begun += usize::from(event.message == "slow begun");
-        begun == 4
-    }
 }
 
 /// The time that a handler takes.
@@ -102,7 +97,7 @@ async fn goodput_holds_at_three_times_the_capacity() {
         .set("http.max_in_flight", PLACES)
         .set("http.max_waiting", PLACES)
         .set("http.max_wait", "100ms");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
     // Interleaved, so that noise affects both alike.
     let (mut calm, mut crowded) = (Vec::new(), Vec::new());
@@ -168,7 +163,7 @@ async fn slow_senders_do_not_block_other_requests() {
         .set("http.max_waiting", 8)
         .set("http.max_wait", "300ms")
         .set("http.request_timeout", "5m");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
     let head = format!(
         "POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: {}\r\n\r\nx",
@@ -176,9 +171,7 @@ async fn slow_senders_do_not_block_other_requests() {
     );
     let mut slow = Vec::new();
     for _ in 0..DRIBBLING {
-        let mut client = Conversation::open(address).await.unwrap();
-        client.write(&head).await.unwrap();
-        slow.push(client);
+        slow.push(Conversation::begin(address, &head).await.unwrap());
     }
     let mut slowest = Duration::ZERO;
     for _ in 0..ROUNDS {

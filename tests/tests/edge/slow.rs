@@ -46,22 +46,32 @@ async fn wait_until_closed(service: &Service, reason: &str) {
 
 #[tokio::test]
 async fn silent_clients_are_closed_and_leave_nothing() {
-    for http2 in [false, true] {
-        let launch = impatient().set("http.http2", http2);
-        for said in ["", "GET /slow?ms=0 HTTP/1.1\r\nhost: he"] {
-            let service = launch.clone().start().await.unwrap().ready().await;
-            let before = Before::of(&service);
-            let clients = crowd(&service, said).await;
-            wait_until_closed(&service, "late_head").await;
-            drop(clients);
-            assert_unaffected(&service, before).await;
-        }
+    let greeting = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let half = "GET /slow?ms=0 HTTP/1.1\r\nhost: he";
+    // Together, they request 20 GB, and read nothing.
+    let unread = "GET /big?bytes=100000000 HTTP/1.1\r\nhost: here\r\n\r\n";
+    for (http2, said, reason) in [
+        (false, "", "late_head"),
+        (false, half, "late_head"),
+        (false, unread, "slow_reader"),
+        (true, "", "late_head"),
+        (true, half, "late_head"),
+        (true, greeting, "idle"),
+        (true, unread, "slow_reader"),
+    ] {
+        println!("{said:?}, http2 {http2}");
+        let service = impatient().set("http.http2", http2).ready().await;
+        let before = Before::of(&service);
+        let clients = crowd(&service, said).await;
+        wait_until_closed(&service, reason).await;
+        drop(clients);
+        assert_unaffected(&service, before).await;
     }
 }
 
 #[tokio::test]
 async fn clients_that_trickle_heads_are_closed() {
-    let service = impatient().start().await.unwrap().ready().await;
+    let service = impatient().ready().await;
     let before = Before::of(&service);
     let mut clients = crowd(&service, "GET /slow?ms=0 HTTP/1.1\r\nx: ").await;
     // Each writes until it is closed.
@@ -77,31 +87,4 @@ async fn clients_that_trickle_heads_are_closed() {
     }
     wait_until_closed(&service, "late_head").await;
     assert_unaffected(&service, before).await;
-}
-
-#[tokio::test]
-async fn idle_http2_clients_are_closed() {
-    let launch = impatient().set("http.http2", true);
-    let service = launch.start().await.unwrap().ready().await;
-    let before = Before::of(&service);
-    let greeting = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    let clients = crowd(&service, greeting).await;
-    wait_until_closed(&service, "idle").await;
-    drop(clients);
-    assert_unaffected(&service, before).await;
-}
-
-#[tokio::test]
-async fn unread_answers_are_not_buffered() {
-    for http2 in [false, true] {
-        let launch = impatient().set("http.http2", http2);
-        let service = launch.start().await.unwrap().ready().await;
-        let before = Before::of(&service);
-        let request = "GET /big?bytes=100000000 HTTP/1.1\r\nhost: here\r\n\r\n";
-        let clients = crowd(&service, request).await;
-        // Together, they request 20 GB.
-        wait_until_closed(&service, "slow_reader").await;
-        drop(clients);
-        assert_unaffected(&service, before).await;
-    }
 }

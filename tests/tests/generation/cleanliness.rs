@@ -155,9 +155,10 @@ fn traces(name: &Path, path: &PathBuf) -> Vec<String> {
             trace(at, "a blank line too many");
         }
         let code = line.trim_start();
-        // A tag between two words may leave a doubled space. Code is aligned by several.
+        // A tag between two words may leave a doubled space. Code is aligned by several, and so is YAML in a comment.
         let comment = code.starts_with("# ") || code.starts_with("// ");
-        if (comment || is_deployment) && code.contains("  ") {
+        let words = code.trim_start_matches(['#', '/']).trim_start();
+        if (comment || is_deployment) && words.contains("  ") {
             trace(at, &format!("a doubled space: {line}"));
         }
         if ["//", "# ", "<!-- -->", "= ,", "[, "].contains(&code) {

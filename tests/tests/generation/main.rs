@@ -86,8 +86,8 @@ fn project_records_what_it_was_generated_from() {
     let project = generate("my-svc", &answers, Place::Below(directory.path())).expect("it works");
 
     let version = env!("CARGO_PKG_VERSION");
-    let source = repository::origin().unwrap_or_else(|| "mainstay".to_owned());
-    let commit = repository::commit().unwrap_or_else(|| "unknown".to_owned());
+    let source = repository::origin(repository::root()).unwrap_or_else(|| "mainstay".to_owned());
+    let commit = repository::commit(repository::root()).unwrap_or_else(|| "unknown".to_owned());
     let checksum = checksum::of(&project.join("mainstay")).expect("it can be read");
     let expected = toml::toml! {
         [template]

@@ -52,7 +52,6 @@ fn unusable_name_is_refused_with_the_reason() {
         ("build", "cargo keeps a directory"),
         ("mainstay", "the service depends on a crate"),
         ("tokio", "the service depends on a crate"),
-        ("config", "the service depends on a crate"),
         ("Futures-Core", "the service depends on a crate"),
         ("SerdeJson", "the service depends on a crate"),
         ("Log_", "the service depends on a crate"),

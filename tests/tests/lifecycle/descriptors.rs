@@ -39,8 +39,7 @@ async fn full() -> (Service, Http1, Vec<Conversation>) {
     let mut inside = Vec::new();
     // Each is served before the next one connects: the last one takes the last descriptor.
     while room(&service) > 0 {
-        let mut client = Conversation::open(address).await.unwrap();
-        client.write(REQUEST).await.unwrap();
+        let mut client = Conversation::begin(address, REQUEST).await.unwrap();
         assert_eq!(client.answer().await.unwrap().status, 200);
         inside.push(client);
     }
@@ -62,9 +61,7 @@ async fn without_descriptors_connections_wait_and_are_served_later() {
     let address = service.http().await;
     let mut waiting = Vec::new();
     for _ in 0..5 {
-        let mut client = Conversation::open(address).await.unwrap();
-        client.write(REQUEST).await.unwrap();
-        waiting.push(client);
+        waiting.push(Conversation::begin(address, REQUEST).await.unwrap());
     }
 
     // Connected clients are served, which also takes the time of the measurement.
@@ -109,9 +106,7 @@ async fn clients_leave_descriptors_for_the_probes() {
     let address = service.http().await;
     let mut clients = Vec::new();
     for _ in 0..200 {
-        let mut client = Conversation::open(address).await.unwrap();
-        client.write(REQUEST).await.unwrap();
-        clients.push(client);
+        clients.push(Conversation::begin(address, REQUEST).await.unwrap());
     }
     // The last one that fits has its response; the others wait.
     assert_eq!(clients[room - 1].answer().await.unwrap().status, 200);
@@ -132,11 +127,9 @@ async fn clients_leave_descriptors_for_the_probes() {
 #[tokio::test]
 async fn probe_without_a_descriptor_is_answered_later() {
     let (service, mut operator, inside) = full().await;
-    let mut probe = Conversation::open(service.operator().await).await.unwrap();
-    probe
-        .write("GET /readyz HTTP/1.1\r\nhost: here\r\n\r\n")
-        .await
-        .unwrap();
+    let said = "GET /readyz HTTP/1.1\r\nhost: here\r\n\r\n";
+    let probe = Conversation::begin(service.operator().await, said).await;
+    let mut probe = probe.unwrap();
     let full = service.wait_for("the operator's listener to be full", |event| {
         event.message == FULL && event.field("listener") == "operator"
     });
@@ -151,8 +144,8 @@ async fn probe_without_a_descriptor_is_answered_later() {
 #[tokio::test]
 async fn service_stops_without_descriptors() {
     let (service, mut operator, _inside) = full().await;
-    let mut next = Conversation::open(service.http().await).await.unwrap();
-    next.write(REQUEST).await.unwrap();
+    let next = Conversation::begin(service.http().await, REQUEST).await;
+    let mut next = next.unwrap();
 
     // Neither a signal nor the operator's request needs a file.
     let asked = operator.send(Request::post("/api/stop")).await.unwrap();
@@ -162,5 +155,7 @@ async fn service_stops_without_descriptors() {
     let exit = service.exit().await;
     assert_eq!(exit.code, Some(0), "{exit}");
     assert!(began.elapsed() < AT_ONCE, "{exit}");
+    let cause = exit.event("draining").unwrap().field("cause").to_string();
+    assert!(cause.contains("operator"), "{exit}");
     next.closed().await.unwrap();
 }

@@ -2,14 +2,10 @@
 //! starts, runs and stops as docs/contract.md says, whatever its handlers, tasks, checks and
 //! clients do.
 
-mod causes;
 mod clients;
 mod descriptors;
 mod health;
-mod http2;
 mod limits;
-mod migrations;
-mod outage;
 mod output;
 mod phases;
 mod pushes;
@@ -41,7 +37,7 @@ fn faulty() -> Launch {
 
 /// Starts the faulty service, and waits until it is ready.
 async fn running(launch: Launch) -> Service {
-    launch.start().await.unwrap().ready().await
+    launch.ready().await
 }
 
 /// Sends a request, and waits for its handler's first event.

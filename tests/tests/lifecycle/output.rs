@@ -33,57 +33,37 @@ async fn pipe_gets_every_event_to_the_last() {
         .filter(|event| event.message == "request");
     assert_eq!(requests.count(), REQUESTS);
     assert_eq!(log.strays(), Vec::<String>::new());
+    for event in &exit.events {
+        let level = event.level.as_str();
+        assert!(["INFO", "WARN", "ERROR"].contains(&level), "{event:?}");
+        assert!(event.timestamp.ends_with('Z'), "{event:?}");
+        let named = !event.target.is_empty() && !event.message.is_empty();
+        assert!(named, "{event:?}");
+    }
 }
 
 #[tokio::test]
 async fn file_gets_every_event_to_the_last() {
-    let directory = tempfile::tempdir().unwrap();
-    let service = faulty()
-        .directory(directory.path())
-        .by_way_of("sh", ["-c", TO_A_FILE]);
-    let service = running(service).await;
+    for (second_signal, code, outcome) in [(false, 0, "clean"), (true, 143, "killed")] {
+        let directory = tempfile::tempdir().unwrap();
+        let service = faulty()
+            .set("shutdown.delay", if second_signal { "9s" } else { "0s" })
+            .set("shutdown.drain", "1s")
+            .directory(directory.path())
+            .by_way_of("sh", ["-c", TO_A_FILE]);
+        let service = running(service).await;
+        if second_signal {
+            service.signal(Signal::TERM);
+            service.event("draining").await;
+        }
 
-    let exit = service.stop().await;
+        let exit = service.stop().await;
 
-    assert_eq!(exit.code, Some(0), "{exit}");
-    let text = std::fs::read_to_string(directory.path().join("log")).unwrap();
-    assert!(text.ends_with("}\n"), "{text}");
-    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert_eq!(last["message"], "stopped", "{text}");
-    assert_eq!(last["outcome"], "clean", "{text}");
-}
-
-#[tokio::test]
-async fn second_signal_flushes_the_log_file() {
-    let directory = tempfile::tempdir().unwrap();
-    let service = faulty()
-        .set("shutdown.delay", "9s")
-        .set("shutdown.drain", "1s")
-        .directory(directory.path())
-        .by_way_of("sh", ["-c", TO_A_FILE]);
-    let service = running(service).await;
-    service.signal(Signal::TERM);
-    service.event("draining").await;
-
-    let exit = service.stop().await;
-
-    assert_eq!(exit.code, Some(143), "{exit}");
-    let text = std::fs::read_to_string(directory.path().join("log")).unwrap();
-    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert_eq!(last["outcome"], "killed", "{text}");
-}
-
-#[tokio::test]
-async fn closed_log_pipe_does_not_stop_the_service() {
-    // Reads ten lines, and exits.
-    let script = r#"exec "$0" "$@" > >(sed --unbuffered 10q)"#;
-    let service = running(faulty().by_way_of("bash", ["-c", script])).await;
-    let address = service.http().await;
-
-    for _ in 0..50 {
-        let answer = http::get(address, "/slow?ms=0").await.unwrap();
-        assert_eq!(answer.status, 200, "{answer}");
+        assert_eq!(exit.code, Some(code), "{exit}");
+        let text = std::fs::read_to_string(directory.path().join("log")).unwrap();
+        assert!(text.ends_with("}\n"), "{text}");
+        let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(last["message"], "stopped", "{text}");
+        assert_eq!(last["outcome"], outcome, "{text}");
     }
-
-    assert_eq!(service.stop().await.code, Some(0));
 }

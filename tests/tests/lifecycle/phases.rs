@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::eventually;
-use harness::http::{self, Conversation, Http1, Kind};
+use harness::http::{self, Conversation, Http1, Http2, Kind, WebSocket};
 use harness::service::Signal;
 
 use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
@@ -12,28 +12,17 @@ use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
 async fn request_in_flight_is_answered_before_the_exit() {
     let service = running(faulty()).await;
     let request = in_handler(&service, "/slow?ms=1500").await;
+    let said = "GET /stream?chunks=5&ms=300 HTTP/1.1\r\nhost: here\r\n\r\n";
+    let streamed = Conversation::begin(service.http().await, said).await;
+    let mut streamed = streamed.unwrap();
+    let head = streamed.head().await.unwrap();
+    streamed.until("0\n").await.unwrap();
 
-    let exit = service.stop().await;
+    let (exit, rest) = tokio::join!(service.stop(), streamed.closed());
 
     let answer = request.await.unwrap().unwrap();
     assert_eq!((answer.status, answer.text()), (200, "done"), "{answer}");
     assert_eq!(answer.header("connection"), Some("close"), "{answer}");
-    clean(&exit);
-}
-
-#[tokio::test]
-async fn streamed_response_in_flight_completes() {
-    let service = running(faulty()).await;
-    let mut client = Conversation::open(service.http().await).await.unwrap();
-    client
-        .write("GET /stream?chunks=5&ms=300 HTTP/1.1\r\nhost: here\r\n\r\n")
-        .await
-        .unwrap();
-    let head = client.head().await.unwrap();
-    client.until("0\n").await.unwrap();
-
-    let (exit, rest) = tokio::join!(service.stop(), client.closed());
-
     assert_eq!(head.status, 200, "{head}");
     let rest = String::from_utf8(rest.unwrap().rest).unwrap();
     assert!(rest.ends_with("4\n\r\n0\r\n\r\n"), "{rest:?}");
@@ -41,14 +30,13 @@ async fn streamed_response_in_flight_completes() {
 }
 
 #[tokio::test]
-async fn delay_serves_with_connection_close() {
-    let launch = faulty()
-        .set("shutdown.delay", "5s")
-        .set("shutdown.drain", "5s");
-    let service = running(launch).await;
+async fn delay_serves_and_drain_refuses_new_connections() {
+    let service = running(faulty().set("shutdown.delay", "5s")).await;
     let mut kept = Http1::connect(service.http().await).await.unwrap();
     let before = kept.get("/livez").await.unwrap();
     assert_eq!(before.header("connection"), None, "{before}");
+    let (http, operator) = (service.http().await, service.operator().await);
+    let request = in_handler(&service, "/slow?ms=12000").await;
 
     service.signal(Signal::TERM);
     service.event("draining").await;
@@ -63,19 +51,6 @@ async fn delay_serves_with_connection_close() {
     assert_eq!((new.status, new.text()), (200, "done"), "{new}");
     let again = kept.get("/slow?ms=0").await.unwrap();
     assert_eq!(again.header("connection"), Some("close"), "{again}");
-    clean(&service.exit().await);
-}
-
-#[tokio::test]
-async fn drain_refuses_new_connections() {
-    let launch = faulty()
-        .set("shutdown.delay", "1s")
-        .set("shutdown.drain", "10s");
-    let service = running(launch).await;
-    let (http, operator) = (service.http().await, service.operator().await);
-    let request = in_handler(&service, "/slow?ms=6000").await;
-
-    service.signal(Signal::TERM);
 
     eventually("a refusal", async || {
         let failure = http::get(http, "/livez").await.err()?;
@@ -83,6 +58,7 @@ async fn drain_refuses_new_connections() {
     })
     .await;
     assert!(!request.is_finished(), "the request was in flight");
+    service.signal(Signal::HUP);
     // The operator's listener still answers.
     let livez = http::get(operator, "/livez").await.unwrap();
     let readyz = http::get(operator, "/readyz").await.unwrap();
@@ -93,9 +69,26 @@ async fn drain_refuses_new_connections() {
 
 #[tokio::test]
 async fn drain_cuts_and_names_a_hanging_handler() {
-    let service = running(faulty().set("shutdown.drain", "1s")).await;
+    let launch = faulty().set("shutdown.drain", "1s").set("http.http2", true);
+    let service = running(launch).await;
+    let address = service.http().await;
     let first = in_handler(&service, "/never").await;
     let second = in_handler(&service, "/never").await;
+    // Clients that send half a body, do not read, or keep a connection open.
+    let half = "POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: 10\r\n\r\nhalf";
+    let mut half = Conversation::begin(address, half).await.unwrap();
+    let mut unread = Conversation::open_narrow(address, 4096).await.unwrap();
+    let big = "GET /big?bytes=100000000 HTTP/1.1\r\nhost: here\r\n\r\n";
+    unread.write(big).await.unwrap();
+    assert_eq!(unread.head().await.unwrap().status, 200);
+    let mut sockets = Vec::new();
+    for path in ["/ws", "/ws-deaf"] {
+        sockets.push(WebSocket::open(address, path).await.unwrap());
+    }
+    let http2 = Http2::connect(address).await.unwrap();
+    let log = service.log().from_now();
+    let stream = tokio::spawn(async move { http2.get("/never").await });
+    log.event("never begun").await;
     let log = service.log().clone();
 
     let exit = service.stop().await;
@@ -103,7 +96,8 @@ async fn drain_cuts_and_names_a_hanging_handler() {
     assert_eq!(exit.code, Some(3), "{exit}");
     assert!(exit.took >= Duration::from_secs(1), "took {:?}", exit.took);
     assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
-    for part in ["2 http connections", "/never"] {
+    let parts = ["7 http connections", "/never ×3", "/upload", "/big"];
+    for part in parts.into_iter().chain(["/ws;", "/ws-deaf"]) {
         assert!(abandoned(&exit).contains(part), "{part}: {exit}");
     }
     assert_eq!(
@@ -115,6 +109,11 @@ async fn drain_cuts_and_names_a_hanging_handler() {
         let failure = request.await.unwrap().unwrap_err();
         let kind = failure.kind;
         assert!(matches!(kind, Kind::Closed | Kind::Reset), "{failure}");
+    }
+    stream.await.unwrap().unwrap_err();
+    half.closed().await.unwrap();
+    for client in &mut sockets {
+        client.closed().await.unwrap();
     }
 }
 
@@ -142,20 +141,4 @@ async fn log_names_what_the_stop_waits_for() {
     );
     assert!(!drain.field("left").is_null(), "{drain}");
     assert_eq!(service.exit().await.code, Some(3));
-}
-
-#[tokio::test]
-async fn budgets_beyond_the_grace_are_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let launch = faulty()
-        .directory(directory.path())
-        .set("shutdown.drain", "28s");
-
-    let exit = launch.start().await.unwrap().exit().await;
-
-    assert_eq!(exit.code, Some(1), "{exit}");
-    for word in ["shutdown.drain", "shutdown.grace"] {
-        assert!(exit.stderr.contains(word), "{word}: {}", exit.stderr);
-    }
-    assert!(!directory.path().join("data").exists());
 }

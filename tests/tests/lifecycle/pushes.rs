@@ -3,46 +3,29 @@
 use harness::http::{Conversation, Frame, WebSocket};
 use harness::service::Signal;
 
-use crate::{AT_ONCE, abandoned, clean, faulty, running};
+use crate::{AT_ONCE, clean, faulty, running};
 
 #[tokio::test]
 async fn event_stream_ends_in_order_at_the_drain() {
-    let service = running(faulty()).await;
-    let mut client = Conversation::open(service.http().await).await.unwrap();
-    client
-        .write("GET /events HTTP/1.1\r\nhost: here\r\n\r\n")
-        .await
-        .unwrap();
+    let launch = faulty()
+        .set("shutdown.delay", "4s")
+        .set("shutdown.drain", "15s");
+    let service = running(launch.set("shutdown.grace", "60s")).await;
+    let said = "GET /events HTTP/1.1\r\nhost: here\r\n\r\n";
+    let client = Conversation::begin(service.http().await, said).await;
+    let mut client = client.unwrap();
     let head = client.head().await.unwrap();
     assert_eq!(head.header("content-type"), Some("text/event-stream"));
     client.until("data: 1\n\n").await.unwrap();
 
     service.signal(Signal::TERM);
+    service.event("draining").await;
 
+    // It continues during the delay, and ends at its end.
+    client.until("data: 20\n\n").await.unwrap();
     client.within(AT_ONCE).until("\r\n0\r\n\r\n").await.unwrap();
     let farewell = client.closed().await.unwrap();
     assert!(!farewell.by_force, "{farewell:?}");
-    clean(&service.exit().await);
-}
-
-#[tokio::test]
-async fn event_stream_continues_during_the_delay() {
-    let launch = faulty()
-        .set("shutdown.delay", "4s")
-        .set("shutdown.drain", "5s");
-    let service = running(launch).await;
-    let mut client = Conversation::open(service.http().await).await.unwrap();
-    client
-        .write("GET /events HTTP/1.1\r\nhost: here\r\n\r\n")
-        .await
-        .unwrap();
-    client.until("data: 1\n\n").await.unwrap();
-
-    service.signal(Signal::TERM);
-    service.event("draining").await;
-
-    client.until("data: 20\n\n").await.unwrap();
-    client.until("\r\n0\r\n\r\n").await.unwrap();
     clean(&service.exit().await);
 }
 
@@ -65,26 +48,6 @@ async fn websocket_gets_1001_and_is_waited_for() {
 }
 
 #[tokio::test]
-async fn drain_cuts_and_names_an_open_websocket() {
-    let service = running(faulty().set("shutdown.drain", "1s")).await;
-    let (http, mut silent) = (service.http().await, Vec::new());
-    for path in ["/ws", "/ws-deaf"] {
-        silent.push(WebSocket::open(http, path).await.unwrap());
-    }
-
-    let exit = service.stop().await;
-
-    assert_eq!(exit.code, Some(3), "{exit}");
-    assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
-    for part in ["2 http connections", "/ws", "/ws-deaf"] {
-        assert!(abandoned(&exit).contains(part), "{part}: {exit}");
-    }
-    for client in &mut silent {
-        client.closed().await.unwrap();
-    }
-}
-
-#[tokio::test]
 async fn websocket_outlives_request_timeouts() {
     let launch = faulty()
         .set("http.request_timeout", "3s")
@@ -98,8 +61,7 @@ async fn websocket_outlives_request_timeouts() {
     // Their timeouts close other connections meanwhile.
     for said in ["", "GET /livez HTTP/1.1\r\nhost: here\r\n\r\n"] {
         for _ in 0..2 {
-            let mut other = Conversation::open(http).await.unwrap();
-            other.write(said).await.unwrap();
+            let mut other = Conversation::begin(http, said).await.unwrap();
             other.closed().await.unwrap();
         }
     }

@@ -1,11 +1,58 @@
-//! Requests and other causes that race a stop.
+//! The causes of a stop, and requests and other causes that race it.
 
-use harness::eventually;
-use harness::http::{Conversation, Failure, Kind, Request, get, send};
+use std::time::Duration;
+
+use harness::http::{Failure, Kind, Request, get, send};
 use harness::service::{Exit, Signal};
 use tokio::task::JoinSet;
 
-use crate::{faulty, running};
+use crate::{clean, faulty, in_handler, running};
+
+#[tokio::test]
+async fn idle_service_exits_within_a_second_of_a_signal() {
+    for (signal, name, delay) in [
+        (Signal::TERM, "SIGTERM", "0s"),
+        (Signal::INT, "SIGINT", "0s"),
+        // It skips the delay.
+        (Signal::QUIT, "SIGQUIT", "20s"),
+    ] {
+        let launch = faulty().set("shutdown.delay", delay);
+        let service = running(launch.set("shutdown.grace", "60s")).await;
+        get(service.http().await, "/livez").await.unwrap();
+
+        service.signal(signal);
+
+        let exit = service.exit().await;
+        clean(&exit);
+        assert!(exit.took < Duration::from_secs(1), "took {:?}", exit.took);
+        assert_eq!(exit.event("draining").unwrap().field("signal"), name);
+    }
+}
+
+#[tokio::test]
+async fn second_signal_exits_at_once_and_is_logged() {
+    for (second, code, delay) in [
+        (Signal::TERM, 143, "0s"),
+        (Signal::INT, 130, "20s"),
+        (Signal::QUIT, 131, "0s"),
+    ] {
+        let launch = faulty().set("shutdown.delay", delay);
+        let service = running(launch.set("shutdown.grace", "60s")).await;
+        let _unanswered = in_handler(&service, "/never").await;
+        service.signal(Signal::TERM);
+        service.event("draining").await;
+
+        service.signal(second);
+
+        let exit = service.exit().await;
+        assert_eq!(exit.code, Some(code), "{exit}");
+        assert!(exit.took < Duration::from_secs(1), "took {:?}", exit.took);
+        let last = exit.events.last().unwrap();
+        assert_eq!(last.message, "stopped", "{exit}");
+        assert_eq!(last.field("outcome"), "killed", "{exit}");
+        assert_eq!(last.field("exit_code"), code, "{exit}");
+    }
+}
 
 #[tokio::test]
 async fn two_causes_stop_the_service_once() {
@@ -66,54 +113,6 @@ async fn requests_that_race_the_signal_are_answered() {
     assert_eq!(exit.code, Some(0), "{exit}");
     assert_eq!(count(&exit, |event| event == "slow begun"), answered);
     assert_eq!(count(&exit, |event| event == "request"), answered);
-}
-
-#[tokio::test]
-async fn no_request_is_lost_during_the_delay() {
-    const CLIENTS: usize = 50;
-    let launch = faulty()
-        .set("shutdown.delay", "5s")
-        .set("shutdown.drain", "10s");
-    let service = running(launch).await;
-    let address = service.http().await;
-    let mut clients = JoinSet::new();
-    for _ in 0..CLIENTS {
-        clients.spawn(async move {
-            // A well-behaved client: it keeps its connection until the service closes it, then
-            // opens a new one, and stops when `/readyz` fails.
-            let mut answered = 0;
-            let mut wire: Option<Conversation> = None;
-            loop {
-                let mut used = match wire.take() {
-                    Some(wire) => wire,
-                    None => Conversation::open(address).await?,
-                };
-                used.write("GET /readyz HTTP/1.1\r\nhost: here\r\n\r\n")
-                    .await?;
-                let answer = used.answer().await?;
-                answered += 1;
-                if answer.header("connection") != Some("close") {
-                    wire = Some(used);
-                }
-                if answer.status == 503 {
-                    return Ok::<_, Failure>(answered);
-                }
-            }
-        });
-    }
-    eventually("traffic", async || {
-        let answer = get(address, "/readyz").await.unwrap();
-        (answer.status == 200).then_some(())
-    })
-    .await;
-
-    service.signal(Signal::TERM);
-
-    for result in clients.join_all().await {
-        result.unwrap();
-    }
-    let exit = service.exit().await;
-    assert_eq!(exit.code, Some(0), "{exit}");
 }
 
 fn count(exit: &Exit, fits: impl Fn(&str) -> bool) -> usize {

@@ -76,25 +76,6 @@ async fn sighup_names_settings_that_need_a_restart() {
     }
 }
 
-#[tokio::test]
-async fn sighup_during_start_and_stop_is_harmless() {
-    let launch = faulty().set("faults.task", "slow_start");
-    let service = launch.start().await.unwrap();
-    service.event("starting slowly").await;
-    service.signal(Signal::HUP);
-    let answer = service.ask("/livez").await;
-    assert_eq!(answer.status, 200, "{answer}");
-    assert_eq!(service.stop().await.code, Some(0));
-
-    let service = running(faulty()).await;
-    let request = crate::in_handler(&service, "/slow?ms=1500").await;
-    service.signal(Signal::TERM);
-    service.event("draining").await;
-    service.signal(Signal::HUP);
-    assert_eq!(request.await.unwrap().unwrap().status, 200);
-    clean(&service.exit().await);
-}
-
 /// Sets a temporary log filter.
 async fn put(service: &Service, wish: &Value) -> Answer {
     let request = Request::put("/api/log-filter").json(wish);
@@ -112,6 +93,28 @@ async fn current_filter(service: &Service) -> (Value, bool) {
 async fn operator_changes_the_log_filter_for_a_while() {
     let service = running(faulty().set("log.filter", "info")).await;
     assert_eq!(current_filter(&service).await, (json!("info"), false));
+
+    // A wrong request changes nothing.
+    for (wish, expected) in [
+        (json!({ "filter": "inof" }), "levels by target"),
+        (json!({ "filter": "" }), "levels by target"),
+        (json!({ "filter": "debug", "for": "25h" }), "24h"),
+        (json!({ "filter": "debug", "for": "0s" }), "24h"),
+        (json!({ "filter": "debug", "for": "soon" }), "24h"),
+        (json!({ "filter": "debug", "fro": "1h" }), "is unknown"),
+        (json!({ "for": "1h" }), "is missing"),
+    ] {
+        let answer = put(&service, &wish).await;
+        assert_eq!(answer.status, 422, "{wish}: {answer}");
+        let kind = answer.header("content-type");
+        assert_eq!(kind, Some("application/problem+json"), "{answer}");
+        assert!(answer.text().contains(expected), "{wish}: {answer}");
+        assert_eq!(
+            current_filter(&service).await,
+            (json!("info"), false),
+            "{wish}"
+        );
+    }
 
     let answer = put(&service, &json!({ "filter": "debug", "for": "1h" })).await;
     assert_eq!(answer.status, 200, "{answer}");
@@ -149,47 +152,10 @@ async fn operator_changes_the_log_filter_for_a_while() {
     get(&service, "/slow?ms=0").await;
     log.event("slow begun").await;
     assert!(log.events().iter().all(|event| event.message != "said"));
-    clean(&service.stop().await);
-}
 
-fn is_refiltered_by(event: &harness::log::Event, by: &str) -> bool {
-    event.message == "refiltered" && event.field("by") == by
-}
-
-#[tokio::test]
-async fn invalid_log_filter_is_refused() {
-    let service = running(faulty().set("log.filter", "info")).await;
-
-    for (wish, expected) in [
-        (json!({ "filter": "inof" }), "levels by target"),
-        (json!({ "filter": "" }), "levels by target"),
-        (json!({ "filter": "debug", "for": "25h" }), "24h"),
-        (json!({ "filter": "debug", "for": "0s" }), "24h"),
-        (json!({ "filter": "debug", "for": "soon" }), "24h"),
-        (json!({ "filter": "debug", "fro": "1h" }), "is unknown"),
-        (json!({ "for": "1h" }), "is missing"),
-    ] {
-        let answer = put(&service, &wish).await;
-        assert_eq!(answer.status, 422, "{wish}: {answer}");
-        let kind = answer.header("content-type");
-        assert_eq!(kind, Some("application/problem+json"), "{answer}");
-        assert!(answer.text().contains(expected), "{wish}: {answer}");
-        assert_eq!(
-            current_filter(&service).await,
-            (json!("info"), false),
-            "{wish}"
-        );
-    }
-    clean(&service.stop().await);
-}
-
-#[tokio::test]
-async fn sighup_ends_a_temporary_log_filter() {
-    let service = running(faulty().set("log.filter", "info")).await;
+    // SIGHUP ends it too.
     put(&service, &json!({ "filter": "debug", "for": "1h" })).await;
-
     service.signal(Signal::HUP);
-
     service.event("reloaded").await;
     eventually("the filter to expire", async || {
         let state = current_filter(&service).await;
@@ -197,4 +163,8 @@ async fn sighup_ends_a_temporary_log_filter() {
     })
     .await;
     clean(&service.stop().await);
+}
+
+fn is_refiltered_by(event: &harness::log::Event, by: &str) -> bool {
+    event.message == "refiltered" && event.field("by") == by
 }

@@ -2,16 +2,13 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::net::UnixDatagram;
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::eventually;
-use harness::http::{self, Kind};
-use harness::service::{Launch, Signal};
+use harness::http;
+use harness::service::Signal;
 use rustix::process::{Pid, kill_process};
-use tempfile::TempDir;
+use tokio::net::UnixDatagram;
+use tokio::time::timeout;
 
 use crate::{AT_ONCE, faulty, get, in_handler, running};
 
@@ -50,116 +47,61 @@ async fn service_stops_as_pid_1() {
     }
 }
 
-/// The notifications that systemd receives, each with its time.
-struct Systemd {
-    heard: Receiver<(Instant, String)>,
-    directory: TempDir,
-}
-
-impl Systemd {
-    fn listen() -> Systemd {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
-        let (said, heard) = channel();
-        // The thread ends when the test drops the other end, or with the test's process.
-        thread::spawn(move || {
-            let mut datagram = [0; 4096];
-            while let Ok(length) = socket.recv(&mut datagram) {
-                let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
-                for line in text.lines() {
-                    if said.send((Instant::now(), line.to_owned())).is_err() {
-                        return;
-                    }
-                }
-            }
-        });
-        Systemd { heard, directory }
-    }
-
-    fn starts(&self, launch: Launch) -> Launch {
-        launch.env("NOTIFY_SOCKET", self.directory.path().join("notify"))
-    }
-
-    /// Waits for this message, and skips others.
-    fn hears(&self, message: &str) -> Instant {
-        let deadline = Instant::now() + Duration::from_secs(30);
+/// Waits for this notification, and returns its time.
+async fn hears(systemd: &UnixDatagram, message: &str) -> Instant {
+    let mut datagram = [0; 4096];
+    let hearing = async {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.heard.recv_timeout(left) {
-                Ok((at, heard)) if heard == message => return at,
-                Ok(_) => {}
-                Err(end) => panic!("systemd was not notified of {message}: {end}"),
+            let length = systemd.recv(&mut datagram).await.unwrap();
+            let text = String::from_utf8_lossy(&datagram[..length]);
+            if text.lines().any(|line| line == message) {
+                return Instant::now();
             }
+            assert!(!text.contains("STOPPING=1"), "before {message}");
         }
-    }
-
-    fn all(&self) -> Vec<(Instant, String)> {
-        self.heard.try_iter().collect()
-    }
+    };
+    let heard = timeout(Duration::from_secs(30), hearing).await;
+    heard.unwrap_or_else(|_| panic!("systemd was not notified of {message}"))
 }
 
 #[tokio::test]
-async fn systemd_is_notified_of_ready_and_stopping() {
-    let systemd = Systemd::listen();
+async fn systemd_is_notified_and_its_watchdog_fed_except_in_a_stall() {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("notify");
+    let systemd = UnixDatagram::bind(&socket).unwrap();
     let launch = faulty()
+        .env("NOTIFY_SOCKET", socket)
+        .env("WATCHDOG_USEC", PATIENCE.as_micros().to_string())
         .set("shutdown.delay", "2s")
         .set("shutdown.drain", "5s");
-    let service = systemd.starts(launch).start().await.unwrap();
-
-    systemd.hears("READY=1");
+    let service = launch.start().await.unwrap();
+    hears(&systemd, "READY=1").await;
     assert_eq!(get(&service, "/readyz").await.status, 200);
-    assert!(!said(&systemd.all(), "STOPPING=1"));
-
-    service.signal(Signal::TERM);
-
-    systemd.hears("STOPPING=1");
-    // At the beginning of the stop, not at its end.
-    assert_eq!(get(&service, "/livez").await.status, 200);
-    assert_eq!(service.exit().await.code, Some(0));
-}
-
-#[tokio::test]
-async fn failed_start_never_notifies_systemd_of_ready() {
-    let systemd = Systemd::listen();
-    let launch = faulty().set("faults.task", "not_started");
-    let exit = systemd.starts(launch).start().await.unwrap().exit().await;
-    assert_eq!(exit.code, Some(1), "{exit}");
-    assert!(!said(&systemd.all(), "READY=1"));
-}
-
-#[tokio::test]
-async fn systemd_watchdog_is_fed_except_in_a_stall() {
-    let patience = Duration::from_secs(2);
-    let systemd = Systemd::listen();
-    let micros = patience.as_micros().to_string();
-    let launch = faulty().env("WATCHDOG_USEC", micros);
-    let service = systemd.starts(launch).start().await.unwrap().ready().await;
-    systemd.hears("WATCHDOG=1");
-    systemd.hears("WATCHDOG=1");
-    let before = systemd.hears("WATCHDOG=1");
+    for _ in 0..3 {
+        hears(&systemd, "WATCHDOG=1").await;
+    }
 
     get(&service, "/stall?ms=12000").await;
     service.event("stall begun").await;
-    // The service answers again.
-    let address = service.http().await;
-    http::get(address, "/slow?ms=0").await.unwrap();
+    let mut last = Instant::now();
+    let silence = async {
+        loop {
+            let next = hears(&systemd, "WATCHDOG=1").await;
+            if next - last > PATIENCE {
+                return;
+            }
+            last = next;
+        }
+    };
+    let noticed = timeout(Duration::from_secs(30), silence).await;
+    assert!(noticed.is_ok(), "systemd noticed nothing of the stall");
 
-    let mut pings: Vec<_> = systemd.all();
-    pings.retain(|(_, heard)| heard == "WATCHDOG=1");
-    let last = systemd.hears("WATCHDOG=1");
-    let during = pings.into_iter().map(|(at, _)| at);
-    let pings: Vec<_> = [before].into_iter().chain(during).chain([last]).collect();
-    let silence = pings
-        .windows(2)
-        .map(|pair| pair[1] - pair[0])
-        .max()
-        .unwrap();
-    assert!(silence > patience, "systemd noticed nothing in {pings:?}");
-    assert_eq!(service.stop().await.code, Some(0));
-}
-
-fn said(heard: &[(Instant, String)], message: &str) -> bool {
-    heard.iter().any(|(_, heard)| heard == message)
+    service.signal(Signal::TERM);
+    hears(&systemd, "STOPPING=1").await;
+    // At the beginning of the stop, not at its end.
+    assert_eq!(get(&service, "/livez").await.status, 200);
+    assert_eq!(service.exit().await.code, Some(0));
 }
 
 /// Sets the process id to which systemd addresses the sockets.
@@ -229,14 +171,4 @@ async fn sockets_of_another_process_are_ignored() {
 
 fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
-}
-
-#[tokio::test]
-async fn port_is_free_after_the_exit() {
-    let service = running(faulty()).await;
-    let address = service.http().await;
-    assert_eq!(service.stop().await.code, Some(0));
-    let failure = http::get(address, "/livez").await.unwrap_err();
-    assert_eq!(failure.kind, Kind::Refused, "{failure}");
-    eventually("the port", async || TcpListener::bind(address).ok()).await;
 }

@@ -30,7 +30,8 @@ fn every_link_leads_to_a_file() {
 #[test]
 fn every_test_that_a_guarantee_names_exists() {
     let root = repository::root();
-    let tests = sources(&root.join("tests/tests"));
+    let tests = ["tests/tests", "generator/tests"].map(|part| sources(&root.join(part)));
+    let tests = tests.concat();
     let parts = [
         "src",
         "tests",
@@ -52,7 +53,7 @@ fn every_test_that_a_guarantee_names_exists() {
         for part in cell.split(';') {
             let (place, whose) = match part.trim().strip_prefix("*yours") {
                 Some(_) => (&yours, "template/"),
-                None => (&tests, "tests/tests/"),
+                None => (&tests, "tests/tests/ or generator/tests/"),
             };
             for name in part.split('`').skip(1).step_by(2) {
                 named += 1;

@@ -4,25 +4,20 @@ use std::process::Command;
 
 use harness::fleet;
 use harness::http::{self, Http1};
-use harness::service::Service;
+use harness::service::{Service, Signal};
 
-use crate::{cause_of, hello};
+use crate::hello;
 
 #[tokio::test]
 async fn version_names_the_version_the_commit_and_the_profile() {
     let output = hello().arg("--version").run().await.unwrap();
-
     assert_eq!(output.code, Some(0));
     let expected = "svc-hello 0.1.0 (commit unknown, debug build)\n";
     assert_eq!(output.stdout, expected, "this project is in no repository");
-}
 
-#[tokio::test]
-async fn build_in_a_repository_has_its_commit() {
     let member = fleet::HELLO_ON_POSTGRES;
     let version = Service::of(member.binary()).arg("--version");
     let version = version.run().await.unwrap().stdout;
-
     let git = |arguments: &[&str]| {
         let mut git = Command::new("git");
         let output = git.args(arguments).current_dir(member.directory()).output();
@@ -32,10 +27,8 @@ async fn build_in_a_repository_has_its_commit() {
     };
     let commit = git(&["rev-parse", "--short=12", "HEAD"]);
     let name = member.name();
-    assert_eq!(
-        version,
-        format!("{name} 0.1.0 (commit {commit}, debug build)\n")
-    );
+    let expected = format!("{name} 0.1.0 (commit {commit}, debug build)\n");
+    assert_eq!(version, expected);
     let left = git(&["status", "--porcelain"]);
     assert_eq!(left, "", "a build leaves nothing to commit");
 }
@@ -83,96 +76,67 @@ async fn wrong_usage_exits_with_2_and_a_hint() {
 }
 
 #[tokio::test]
-async fn healthcheck_asks_the_running_hello() {
-    let service_at = hello()
-        .set("shutdown.delay", "5s")
-        .start()
-        .await
-        .unwrap()
-        .ready()
-        .await;
-    let address = service_at.operator().await;
-    let check = || {
-        hello()
-            .arg("healthcheck")
-            .set("operator.listen", address)
-            .run()
-    };
+async fn healthcheck_works_at_the_connection_limit() {
+    let launch = hello()
+        .set("http.max_connections", 1)
+        .set("shutdown.delay", "5s");
+    let running = launch.ready().await;
+    let address = running.operator().await;
+    let mut inside = Http1::connect(running.http().await).await.unwrap();
+    assert_eq!(inside.get("/livez").await.unwrap().status, 200);
+    let check = || hello().arg("healthcheck").set("operator.listen", address);
+    for (check, said) in [
+        (check(), "readyz passes\n"),
+        (check().arg("readyz"), "readyz passes\n"),
+        (check().arg("livez"), "livez passes\n"),
+        (check().arg("startupz"), "startupz passes\n"),
+    ] {
+        let checked = check.run().await.unwrap();
+        let found = (checked.code, checked.stdout.as_str());
+        assert_eq!(found, (Some(0), said), "{}", checked.stderr);
+    }
+    let unknown = check().arg("healthz").run().await.unwrap();
+    assert_eq!(unknown.code, Some(2), "the probe does not exist");
+    assert_eq!(inside.get("/livez").await.unwrap().status, 200);
 
-    let ready = check().await.unwrap();
-    assert_eq!((ready.code, ready.stdout.as_str()), (Some(0), "ready\n"));
+    running.signal(Signal::TERM);
+    running.event("draining").await;
+    let draining = check().run().await.unwrap();
+    let found = (draining.code, draining.stdout.as_str());
+    assert_eq!(found, (Some(1), "readyz fails\n"));
 
-    service_at.signal(harness::service::Signal::TERM);
-    service_at.event("draining").await;
-    let draining = check().await.unwrap();
-    assert_eq!(
-        (draining.code, draining.stdout.as_str()),
-        (Some(1), "not ready\n")
-    );
-
-    service_at.signal(harness::service::Signal::TERM);
-    service_at.exit().await;
-    let gone = check().await.unwrap();
+    running.signal(Signal::TERM);
+    running.exit().await;
+    let gone = check().run().await.unwrap();
     assert_eq!(gone.code, Some(1));
     let expected = format!("no answer from {address} (operator.listen)");
     assert!(gone.stderr.contains(&expected), "{}", gone.stderr);
 }
 
 #[tokio::test]
-async fn healthcheck_works_at_the_connection_limit() {
-    let launch = hello().set("http.max_connections", 1);
-    let running = launch.start().await.unwrap().ready().await;
-    let mut inside = Http1::connect(running.http().await).await.unwrap();
-    assert_eq!(inside.get("/livez").await.unwrap().status, 200);
-    for (probe, passed) in [
-        ("readyz", "ready\n"),
-        ("livez", "alive\n"),
-        ("startupz", "started\n"),
-    ] {
-        let check = hello().arg("healthcheck").arg(probe);
-        let check = check.set("operator.listen", running.operator().await);
-        let check = check.run().await.unwrap();
-        assert_eq!((check.code, check.stdout.as_str()), (Some(0), passed));
-    }
-    let check = hello().arg("healthcheck").arg("healthz").run();
-    assert_eq!(
-        check.await.unwrap().code,
-        Some(2),
-        "the probe does not exist"
-    );
-    assert_eq!(inside.get("/livez").await.unwrap().status, 200);
-}
-
-#[tokio::test]
 async fn service_with_pending_migrations_names_the_command() {
     let directory = tempfile::tempdir().unwrap();
     let here = hello().directory(directory.path());
-
     let check = || here.clone().arg("migrate").arg("--check").run();
-    let pending = check().await.unwrap();
-    assert_eq!(
-        (pending.code, pending.stdout.as_str()),
-        (
-            Some(1),
-            "there is no database yet: every migration is pending\n"
-        )
-    );
-
     let careful = here.clone().set("database.migrate_on_start", false);
-    assert!(
-        !directory.path().join("data").exists(),
-        "a check creates no file"
-    );
 
+    let pending = check().await.unwrap();
+    let expected = "error: there is no database yet: every migration is pending\n";
+    assert_eq!((pending.code, pending.stderr.as_str()), (Some(1), expected));
     let refused = careful.clone().start().await.unwrap().exit().await;
-    assert_eq!(refused.code, Some(1));
-    let cause = cause_of(&refused);
-    assert!(cause.contains("run `svc-hello migrate` first"), "{cause}");
+    let names = [
+        "database sqlite:data/service.db",
+        "run `svc-hello migrate` first",
+    ];
+    refused.failed(&names);
+    let data = directory.path().join("data");
+    assert!(!data.exists(), "neither creates a file");
 
     let migrated = here.clone().arg("migrate").run().await.unwrap();
     assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
     assert_eq!(check().await.unwrap().code, Some(0));
-    careful.start().await.unwrap().ready().await;
+    let service = careful.ready().await;
+    assert_eq!(service.stop().await.code, Some(0));
 }
 
 #[tokio::test]
@@ -180,7 +144,7 @@ async fn data_survives_a_restart_in_one_file() {
     let directory = tempfile::tempdir().unwrap();
     let here = hello().directory(directory.path());
 
-    let running = here.clone().start().await.unwrap().ready().await;
+    let running = here.clone().ready().await;
     let visit = http::Request::post("/v1/hello/Ada");
     let greeted = http::send(running.http().await, visit.clone())
         .await
@@ -194,14 +158,14 @@ async fn data_survives_a_restart_in_one_file() {
         .collect();
     assert_eq!(left, ["service.db"], "the write-ahead log was checkpointed");
 
-    let running = here.start().await.unwrap().ready().await;
+    let running = here.ready().await;
     let greeted = http::send(running.http().await, visit).await.unwrap();
     assert_eq!(greeted.json()["times"], 2, "{greeted}");
 }
 
 #[tokio::test]
 async fn operator_lists_and_controls_tasks() {
-    let running = hello().start().await.unwrap().ready().await;
+    let running = hello().ready().await;
     let operator = running.operator().await;
     let order = async |path: &str| {
         let request = http::Request::post(&format!("/api/tasks/{path}"));
@@ -224,33 +188,4 @@ async fn operator_lists_and_controls_tasks() {
         assert_eq!(order(unknown).await, 404, "{unknown}");
     }
     assert_eq!(running.stop().await.code, Some(0));
-}
-
-#[tokio::test]
-async fn late_start_failure_closes_everything() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    let directory = tempfile::tempdir().unwrap();
-
-    let launch = hello()
-        .directory(directory.path())
-        .set("http.listen", address);
-    let exit = launch.start().await.unwrap().exit().await;
-
-    assert_eq!(exit.code, Some(1));
-    let cause = cause_of(&exit);
-    assert!(
-        cause.contains(&format!("cannot bind {address} (http.listen)")),
-        "{cause}"
-    );
-    let stopped = exit.events.last().unwrap();
-    assert_eq!(
-        (stopped.message.as_str(), stopped.field("exit_code")),
-        ("stopped", &1.into())
-    );
-    let left: Vec<_> = std::fs::read_dir(directory.path().join("data"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert_eq!(left, ["service.db"], "the database was closed");
 }

@@ -3,20 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use harness::http::{self, Request};
+use harness::http::{self, Conversation, Request};
 use harness::service::{Launch, Service, Signal};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
 
 const MIB: u64 = 1024 * 1024;
 
 /// An upper bound: only a failing test waits this long.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// A service with one target and this many results, one per millisecond.
 async fn with_results(launch: Launch, count: usize) -> Service {
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let target = Request::post("/v1/targets").json(&json!({"url": "http://a.example"}));
     let added = http::send(service.http().await, target).await.unwrap();
     assert_eq!(added.status, 201, "{added}");
@@ -41,56 +39,25 @@ pub(crate) async fn run(service: &Service, statements: &str) -> String {
     ran.stdout
 }
 
-/// A client that reads an export only as far as the test demands.
-struct Reader {
-    stream: TcpStream,
-    lines: usize,
-    end: Vec<u8>,
+/// Requests the export, and reads the head of the response. The rest waits until a test reads it.
+async fn ask(address: SocketAddr) -> Conversation {
+    // A small buffer, so that unread data stays in the service.
+    let reader = Conversation::open_narrow(address, 8 * 1024).await;
+    let mut reader = reader.unwrap();
+    reader.within(PATIENCE);
+    let request =
+        "GET /v1/targets/1/checks.ndjson HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    reader.write(request).await.unwrap();
+    let head = reader.head().await.unwrap();
+    assert_eq!(head.status, 200, "{head}");
+    reader
 }
 
-impl Reader {
-    /// Sends the request, and reads the first bytes.
-    async fn ask(address: SocketAddr) -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        // A small buffer, so that unread data stays in the service.
-        socket.set_recv_buffer_size(8 * 1024).unwrap();
-        let mut stream = socket.connect(address).await.unwrap();
-        let request =
-            "GET /v1/targets/1/checks.ndjson HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut reader = Self {
-            stream,
-            lines: 0,
-            end: Vec::new(),
-        };
-        let first = reader.read().await;
-        assert!(
-            first.starts_with(b"HTTP/1.1 200"),
-            "the response has status 200"
-        );
-        reader
-    }
-
-    /// Reads some bytes: none at the end. The last bytes show whether the response is complete.
-    async fn read(&mut self) -> Vec<u8> {
-        let mut bytes = vec![0; 64 * 1024];
-        let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut bytes)).await;
-        bytes.truncate(read.expect("a read within the time limit").unwrap_or(0));
-        for byte in &bytes {
-            let is_end = self.end.last() == Some(&b'}') && *byte == b'\n';
-            self.lines += usize::from(is_end);
-            self.end.push(*byte);
-        }
-        let old = self.end.len().saturating_sub(64);
-        self.end.drain(..old);
-        bytes
-    }
-
-    /// Reads the rest, and returns whether the response is complete.
-    async fn finish(&mut self) -> bool {
-        while !self.read().await.is_empty() {}
-        self.end.ends_with(b"\r\n0\r\n\r\n")
-    }
+/// Reads the rest. Returns its number of lines, and whether the response is complete.
+async fn finish(reader: &mut Conversation) -> (usize, bool) {
+    let rest = reader.closed().await.unwrap().rest;
+    let lines = rest.windows(2).filter(|pair| pair == b"}\n").count();
+    (lines, rest.ends_with(b"\r\n0\r\n\r\n"))
 }
 
 #[tokio::test]
@@ -102,27 +69,24 @@ async fn export_of_a_million_rows_uses_constant_memory() {
     let address = service.http().await;
     let at_first = service.rss();
 
-    let mut reader = Reader::ask(address).await;
-    assert!(reader.finish().await, "the response is complete");
-    assert_eq!(reader.lines, RESULTS);
+    let mut reader = ask(address).await;
+    assert_eq!(finish(&mut reader).await, (RESULTS, true));
     let one = service.peak_rss();
 
     // More slow readers than database connections.
     let mut slow = Vec::new();
     for _ in 0..20 {
-        slow.push(Reader::ask(address).await);
+        slow.push(ask(address).await);
     }
     let others = http::get(address, "/v1/targets").await.unwrap();
     assert_eq!(others.status, 200, "no export holds a connection");
     for _ in 0..20 {
         for reader in &mut slow {
-            assert!(!reader.read().await.is_empty(), "the response continues");
+            reader.exactly(16 * 1024).await.unwrap();
         }
     }
-    assert!(
-        slow.pop().unwrap().finish().await,
-        "the response is complete"
-    );
+    let (_, is_complete) = finish(&mut slow.pop().unwrap()).await;
+    assert!(is_complete, "the response is complete");
 
     let most = service.peak_rss();
     println!(
@@ -139,15 +103,13 @@ async fn export_of_a_million_rows_uses_constant_memory() {
 #[tokio::test]
 async fn interrupted_export_is_visibly_incomplete() {
     let service = with_results(crate::monitor(), 200_000).await;
-    let mut reader = Reader::ask(service.http().await).await;
+    let mut reader = ask(service.http().await).await;
     run(&service, "ALTER TABLE checks RENAME TO gone").await;
 
-    assert!(
-        !reader.finish().await,
-        "the truncated response looks complete"
-    );
+    let (lines, is_complete) = finish(&mut reader).await;
 
-    assert!((1..200_000).contains(&reader.lines), "{}", reader.lines);
+    assert!(!is_complete, "the truncated response looks complete");
+    assert!((1..200_000).contains(&lines), "{lines}");
     let event = service.event("an export was aborted").await;
     assert!(event.field("request_id").is_string(), "{event}");
     let metrics = service.ask("/metrics").await;
@@ -163,20 +125,17 @@ async fn export_may_finish_during_the_drain() {
             .set("shutdown.drain", drain)
             .set("shutdown.grace", "100s");
         let service = with_results(launch, 200_000).await;
-        let mut reader = Reader::ask(service.http().await).await;
+        let mut reader = ask(service.http().await).await;
         service.signal(Signal::TERM);
         service.event("draining").await;
         if reads {
-            assert!(reader.finish().await, "the response is complete");
-            assert_eq!(reader.lines, 200_000);
+            assert_eq!(finish(&mut reader).await, (200_000, true));
         }
         let exit = service.exit().await;
         assert_eq!(exit.code, Some(if reads { 0 } else { 3 }), "{exit}");
         if !reads {
-            assert!(
-                !reader.finish().await,
-                "the truncated response looks complete"
-            );
+            let (_, is_complete) = finish(&mut reader).await;
+            assert!(!is_complete, "the truncated response looks complete");
         }
     }
 }

@@ -1,81 +1,184 @@
-//! Secrets are used, and appear in no output.
+//! A service with a canary in secrets of every kind and a verbose log: secrets are used, and no
+//! canary appears in any output.
 
 use std::fs;
+use std::path::PathBuf;
 
+use harness::fleet;
 use harness::http::{self, Conversation, Request};
+use harness::postgres::Postgres;
+use harness::service::{Exit, Launch, Service};
 use serde_json::json;
 
 use crate::{hello, monitor};
 
-const SECRET: &str = "canary-3f1c";
+/// The text that each secret contains.
+const CANARY: &str = "canary";
 
-#[tokio::test]
-async fn operator_token_opens_the_api_and_is_never_shown() {
-    let running = hello()
-        .file("token", format!("{SECRET}\n"))
+const TOKEN: &str = "canary-of-the-operator";
+
+/// The faulty service (`tests/faults`) with an operator token and the most verbose log.
+fn faulty(binary: PathBuf) -> Launch {
+    Service::of(binary)
+        .file("token", format!("{TOKEN}\n"))
         .env("APP__OPERATOR__TOKEN_FILE", "token")
         .set("log.filter", "trace")
-        .start()
-        .await
-        .unwrap()
-        .ready()
-        .await;
-    let operator = running.operator().await;
+        .set("http.http2", true)
+}
 
-    let shut = http::get(operator, "/api/state").await.unwrap();
-    assert_eq!(
-        (shut.status, shut.header("www-authenticate")),
-        (401, Some("Bearer"))
-    );
-    assert_eq!(shut.json()["code"], "unauthorized");
-    assert!(!shut.to_string().contains(SECRET), "{shut}");
+/// Adds a secret wherever a client can put one.
+fn with_secrets(request: Request) -> Request {
+    request
+        .header("authorization", "Bearer canary-of-a-client")
+        .header("cookie", "session=canary-in-a-cookie")
+        .header("x-api-key", "canary-in-a-header")
+        .json(&json!({ "password": "canary-in-a-body" }))
+}
+
+fn with_token(path: &str, token: &str) -> Request {
+    Request::get(path).header("authorization", token)
+}
+
+/// Asserts a clean stop with a verbose log, and no canary in it.
+#[track_caller]
+fn assert_no_canary_in(exit: &Exit) {
+    assert_eq!(exit.code, Some(0), "{exit}");
+    let is_verbose = exit.events.iter().any(|event| event.level == "DEBUG");
+    assert!(is_verbose, "{exit}");
+    for event in &exit.events {
+        assert!(!format!("{event:?}").contains(CANARY), "{event}");
+    }
+    assert!(!exit.stderr.contains(CANARY), "{}", exit.stderr);
+}
+
+/// Sends requests that fail, and reads every page of the operator; stops the service, and searches
+/// all output for a canary. The handler at `failing` sends a value to the database that it refuses,
+/// with that status.
+async fn assert_no_canary(service: Service, failing: &str, status: u16) {
+    let (public, operator) = (service.http().await, service.operator().await);
+    let failing = format!("{failing}?value=canary");
+    let of_client = [
+        (Request::post("/panic?token=canary"), 500),
+        (Request::get("/panic?token=canary"), 500),
+        (Request::get(&failing), status),
+        (Request::get("/canary?token=canary"), 404),
+        (Request::put("/panic?token=canary"), 405),
+        (Request::get("/slow?ms=canary"), 400),
+    ];
+    let of_client = of_client.map(|(request, status)| (public, with_secrets(request), status));
+    let mut requests = Vec::from(of_client);
     for wrong in [
         "Bearer",
         "Bearer ",
-        "Bearer canary",
-        "Basic canary-3f1c",
-        "canary-3f1c",
+        "Bearer canary-of-a-guess",
+        "Basic canary-of-the-operator",
+        TOKEN,
     ] {
-        let request = Request::get("/api/state").header("authorization", wrong);
-        let refused = http::send(operator, request).await.unwrap();
-        assert_eq!(refused.status, 401, "{wrong:?}");
-        assert!(!refused.to_string().contains(SECRET), "{refused}");
+        requests.push((operator, with_token("/api/state", wrong), 401));
     }
-    assert_eq!(
-        http::get(operator, "/readyz").await.unwrap().status,
-        200,
-        "probes have no token"
-    );
-
-    let request = Request::get("/api/state").header("authorization", &format!("Bearer {SECRET}"));
+    for (path, status) in [
+        ("/metrics", 200),
+        ("/api/state", 200),
+        ("/api/log-filter", 200),
+        ("/api/canary", 404),
+        ("/readyz?verbose", 200),
+    ] {
+        let request = with_token(path, &format!("Bearer {TOKEN}"));
+        requests.push((operator, request, status));
+    }
+    requests.push((operator, Request::get("/api/state"), 401));
+    // Probes need no token.
+    requests.push((operator, Request::get("/readyz"), 200));
+    for (address, request, status) in requests {
+        let what = format!("{request:?}");
+        let answer = http::send(address, request).await.unwrap();
+        assert_eq!(answer.status, status, "{what}: {answer}");
+        // Including the headers.
+        let whole = format!("{:?} {}", answer.headers, answer.text());
+        assert!(!whole.contains(CANARY), "{what}: {answer}");
+        if status == 401 {
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{what}");
+            assert_eq!(answer.json()["code"], "unauthorized", "{what}");
+        }
+    }
+    let request = with_token("/api/state", &format!("Bearer {TOKEN}"));
     let state = http::send(operator, request).await.unwrap();
-    assert_eq!(
-        (state.status, &state.json()["state"]),
-        (200, &"ready".into())
-    );
+    assert_eq!(state.json()["state"], "ready", "{state}");
     assert!(state.text().contains("[redacted]"), "{state}");
-    assert!(!state.text().contains(SECRET), "{state}");
 
-    let process = format!("/proc/{}", running.pid());
-    let command_line = fs::read_to_string(format!("{process}/cmdline")).unwrap();
-    let environment = fs::read_to_string(format!("{process}/environ")).unwrap();
-    assert!(!command_line.contains(SECRET) && !environment.contains(SECRET));
-    let exit = running.stop().await;
-    assert_eq!(exit.code, Some(0));
-    for event in &exit.events {
-        assert!(!format!("{event:?}").contains(SECRET), "{event:?}");
+    let process = format!("/proc/{}", service.pid());
+    for list in ["cmdline", "environ", "comm"] {
+        let content = fs::read_to_string(format!("{process}/{list}")).unwrap();
+        assert!(!content.contains(CANARY), "{list}: {content}");
     }
-    assert!(!exit.stderr.contains(SECRET), "{}", exit.stderr);
+    let log = service.log().clone();
+    let exit = service.stop().await;
+    assert_no_canary_in(&exit);
+    assert!(exit.events.iter().any(|event| event.level == "ERROR"));
+    let panics = exit.events.iter();
+    let panics = panics.filter(|event| event.message == "panicked");
+    assert_eq!(panics.count(), 2, "{exit}");
+    assert!(log.strays().is_empty(), "{:?}", log.strays());
+}
+
+#[tokio::test]
+async fn secrets_of_clients_and_operators_are_never_shown() {
+    let service = faulty(fleet::FAULTS.binary()).ready().await;
+    assert_no_canary(service, "/pick", 500).await;
+}
+
+#[tokio::test]
+async fn database_password_is_never_shown() {
+    let postgres = Postgres::options().password("canary-of-the-database");
+    let postgres = postgres.start().await.unwrap();
+    let launch = faulty(fleet::FAULTS_ON_POSTGRES.binary())
+        .file("url", postgres.url("postgres"))
+        .env("APP__DATABASE__URL_FILE", "url");
+    assert_no_canary(launch.ready().await, "/cast", 422).await;
+}
+
+#[tokio::test]
+async fn secret_on_the_command_line_is_refused() {
+    let on_postgres = || Service::of(fleet::FAULTS_ON_POSTGRES.binary());
+    let url = "postgres://somebody:canary-of-the-database@127.0.0.1:1/nowhere";
+    for (launch, key, secret, cure) in [
+        (hello(), "operator.token", TOKEN, "OPERATOR__TOKEN"),
+        (
+            on_postgres().arg("serve"),
+            "database.url",
+            url,
+            "DATABASE__URL",
+        ),
+        (
+            on_postgres().arg("migrate"),
+            "database.url",
+            url,
+            "DATABASE__URL",
+        ),
+    ] {
+        let output = launch.set(key, secret).run().await.unwrap();
+        assert_eq!(output.code, Some(1), "{key}: {}", output.stderr);
+        let cure = format!("set APP__{cure}_FILE instead");
+        assert!(output.stderr.contains(&cure), "{}", output.stderr);
+        for said in [output.stderr, output.stdout] {
+            assert!(!said.contains(CANARY), "{said}");
+        }
+    }
+    // Without a password, there is nothing to redact.
+    let check = on_postgres().arg("config").arg("check");
+    let check = check.set("database.url", "postgres://somebody@127.0.0.1:1/nowhere");
+    let output = check.run().await.unwrap();
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
 }
 
 #[tokio::test]
 async fn wrong_tokens_are_counted_and_rarely_logged() {
     const WRONG: usize = 20;
-    let launch = hello().env("APP__OPERATOR__TOKEN", SECRET);
-    let running = launch.start().await.unwrap().ready().await;
+    let launch = hello().env("APP__OPERATOR__TOKEN", TOKEN);
+    let running = launch.ready().await;
     let operator = running.operator().await;
     let ask = async move |path: &str, token: &str| {
-        let request = Request::get(path).header("authorization", &format!("Bearer {token}"));
+        let request = with_token(path, &format!("Bearer {token}"));
         http::send(operator, request).await.unwrap()
     };
 
@@ -83,7 +186,7 @@ async fn wrong_tokens_are_counted_and_rarely_logged() {
         assert_eq!(ask("/api/state", "wrong").await.status, 401);
     }
 
-    let metrics = ask("/metrics", SECRET).await;
+    let metrics = ask("/metrics", TOKEN).await;
     let counted = format!("operator_tokens_refused_total {WRONG}\n");
     assert!(metrics.text().contains(&counted), "{metrics}");
     let exit = running.stop().await;
@@ -96,28 +199,22 @@ async fn wrong_tokens_are_counted_and_rarely_logged() {
 #[tokio::test]
 async fn client_data_is_not_logged() {
     let launch = monitor().set("log.filter", "trace").set("http.http2", true);
-    let running = launch.start().await.unwrap().ready().await;
+    let running = launch.ready().await;
     let (address, operator) = (running.http().await, running.operator().await);
-    let whole = json!({ "url": format!("https://example.org/{SECRET}") }).to_string();
-    let unknown = json!({ "url": "https://example.org/", "extra": SECRET }).to_string();
-    let bodies = [
+    let whole = json!({ "url": "https://example.org/canary" }).to_string();
+    let unknown = json!({ "url": "https://example.org/", "extra": CANARY }).to_string();
+    let mut answers = Vec::new();
+    for (status, body) in [
         (201, whole.as_str()),
         (409, &whole),
         (422, &unknown),
-        (422, r#"{"url":"canary-3f1c"}"#),
-        (422, r#"{"url":["canary-3f1c"]}"#),
-        (400, r#"{"url":"canary-3f1c"#),
-        (400, "canary-3f1c"),
-    ];
-    let mut answers = Vec::new();
-    for (status, body) in bodies {
-        for path in ["/v1/targets", "/v1/targets?token=canary-3f1c"] {
-            let request = Request::post(path)
-                .header("authorization", &format!("Bearer {SECRET}"))
-                .header("cookie", &format!("session={SECRET}"))
-                .header("x-api-key", SECRET)
-                .header("content-type", "application/json")
-                .body(body.to_owned());
+        (422, r#"{"url":"canary"}"#),
+        (422, r#"{"url":["canary"]}"#),
+        (400, r#"{"url":"canary"#),
+        (400, CANARY),
+    ] {
+        for path in ["/v1/targets", "/v1/targets?token=canary"] {
+            let request = with_secrets(Request::post(path)).body(body.to_owned());
             let answer = http::send(address, request).await.unwrap();
             // The second time, the row exists already.
             let status = if answer.status == 409 { 409 } else { status };
@@ -127,53 +224,31 @@ async fn client_data_is_not_logged() {
             }
         }
     }
-    for path in ["/nowhere?token=canary-3f1c", "/v1/targets/canary-3f1c"] {
+    for path in ["/nowhere?token=canary", "/v1/targets/canary"] {
         answers.push(http::get(address, path).await.unwrap());
     }
     for path in ["/metrics", "/api/state"] {
         answers.push(http::get(operator, path).await.unwrap());
     }
     for answer in answers {
-        assert!(!answer.text().contains(SECRET), "{answer}");
-        assert!(!answer.to_string().contains(SECRET), "{answer}");
+        let whole = format!("{:?} {}", answer.headers, answer.text());
+        assert!(!whole.contains(CANARY), "{answer}");
     }
-
-    let exit = running.stop().await;
-    assert!(
-        exit.events.iter().any(|event| event.level == "DEBUG"),
-        "{exit}"
-    );
-    for event in &exit.events {
-        assert!(!format!("{event:?}").contains(SECRET), "{event:?}");
-    }
-    assert!(!exit.stderr.contains(SECRET), "{}", exit.stderr);
+    assert_no_canary_in(&running.stop().await);
 }
 
 /// An HTTP/2 request for an invalid path, with a secret query.
 fn invalid_path_request() -> Vec<u8> {
-    const SETTINGS: u8 = 4;
-    const HEADERS: u8 = 1;
-    /// `END_HEADERS` and `END_STREAM`.
-    const ALL: u8 = 4 | 1;
-    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
-        let length = u8::try_from(payload.len()).unwrap();
-        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
-    };
-    let path = format!("/v1/targets?token={SECRET} {SECRET}");
-    let length = u8::try_from(path.len()).unwrap();
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
+    let path = format!("/v1/targets?token={CANARY} {CANARY}").into_bytes();
     // The HPACK encoding of `:method GET`, `:scheme http`, `:authority here`, and `:path`.
-    let head = [
-        b"\x82\x86\x41\x04here\x44" as &[_],
-        &[length],
-        path.as_bytes(),
-    ]
-    .concat();
-    [
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        frame(SETTINGS, 0, 0, &[]),
-        frame(HEADERS, ALL, 1, &head),
-    ]
-    .concat()
+    let fields = b"\x82\x86\x41\x04here\x44".to_vec();
+    let fields = [fields, vec![length(&path)], path].concat();
+    // The head of stream 1, which is also its end.
+    let headers = vec![0, 0, length(&fields), 1, 4 | 1, 0, 0, 0, 1];
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    [preface, SETTINGS.to_vec(), headers, fields].concat()
 }
 
 #[tokio::test]
@@ -182,48 +257,17 @@ async fn library_errors_do_not_log_client_data() {
     const RESET: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 1];
     for (filter, is_logged) in [("trace", false), ("debug,h2=debug", true)] {
         let launch = monitor().set("log.filter", filter).set("http.http2", true);
-        let running = launch.start().await.unwrap().ready().await;
+        let running = launch.ready().await;
         let address = running.http().await;
-        let mut client = Conversation::open(address).await.unwrap();
-        client.write(invalid_path_request()).await.unwrap();
-        client.until(RESET).await.unwrap();
+        let client = Conversation::begin(address, invalid_path_request()).await;
+        client.unwrap().until(RESET).await.unwrap();
 
         let exit = running.stop().await;
 
         let mut events = exit.events.iter().map(|event| format!("{event:?}"));
         // An explicit filter for a target may log secrets.
-        let found = events.find(|event| event.contains(SECRET));
+        let found = events.find(|event| event.contains(CANARY));
         assert_eq!(found.is_some(), is_logged, "{filter}: {found:?}");
-        assert!(!exit.stderr.contains(SECRET), "{}", exit.stderr);
+        assert!(!exit.stderr.contains(CANARY), "{}", exit.stderr);
     }
-}
-
-#[tokio::test]
-async fn secret_on_the_command_line_is_refused() {
-    let token = format!("operator.token={SECRET}");
-    let output = hello().arg("--set").arg(token).run().await.unwrap();
-
-    assert_eq!(output.code, Some(1));
-    assert!(
-        output
-            .stderr
-            .contains("set APP__OPERATOR__TOKEN_FILE instead"),
-        "{}",
-        output.stderr
-    );
-    assert!(!output.stderr.contains(SECRET), "{}", output.stderr);
-}
-
-#[tokio::test]
-async fn public_operator_listener_needs_a_token() {
-    let output = hello()
-        .arg("config")
-        .arg("check")
-        .set("operator.listen", "0.0.0.0:9090")
-        .run()
-        .await
-        .unwrap();
-
-    assert_eq!(output.code, Some(1));
-    assert!(output.stderr.contains("needs a token"), "{}", output.stderr);
 }

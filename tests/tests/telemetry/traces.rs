@@ -67,7 +67,7 @@ async fn a_sampled_request_is_exported_with_parent_and_statements() {
     let said = |name| attribute(&resource, name).unwrap_or_default();
     assert_eq!(said("service.name"), "svc-faults");
     assert_eq!(said("service.version"), "0.1.0");
-    assert_eq!(said("service.instance.id").len(), 36);
+    assert_eq!(said("service.instance.id").len(), 32);
 
     let exit = service.stop().await;
     let mut requests = exit

@@ -1,5 +1,7 @@
 //! The contest on one engine, `Db`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mainstay::Database;
@@ -92,6 +94,10 @@ pub(crate) async fn run() {
         Way::Dedicated(Box::new(dedicated.expect("a connection"))),
     ];
     for work in [Work::Read, Work::Write] {
+        println!("{work:?}, one at a time, on idle processors");
+        alone(work, &mut ways, &rounds).await;
+        println!("{work:?}, one at a time, on processors that are awake");
+        let _awake = Awake::new();
         alone(work, &mut ways, &rounds).await;
     }
     for work in [Work::Read, Work::Write, Work::ReadThenWrite] {
@@ -159,9 +165,34 @@ async fn fill(database: &Database<Db>) -> Result<(), Error> {
     transaction.commit().await
 }
 
+/// Keeps every processor awake, with threads that yield to all others: to wake a processor costs more than a read.
+struct Awake(Arc<AtomicBool>);
+
+impl Awake {
+    fn new() -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        for _ in 0..std::thread::available_parallelism().map_or(1, Into::into) {
+            let is_over = Arc::clone(&is_over);
+            std::thread::spawn(move || {
+                // On Linux, of this thread only.
+                rustix::process::nice(19).expect("a lower priority");
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        Self(is_over)
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One statement at a time: the cost of each.
 async fn alone(work: Work, ways: &mut [Way; 3], rounds: &Rounds) {
-    println!("{work:?}, one at a time");
     let mut turns: [Vec<f64>; 3] = Default::default();
     // The first round warms up.
     for round in 0..=rounds.alone {

@@ -2,52 +2,63 @@
 
 use std::sync::Arc;
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Context, hex};
+use super::Context;
+
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// A trace, and the span of a request in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
-    /// Hexadecimal digits, as in the header.
-    id: [u8; 32],
+    /// 32 hexadecimal digits, as in the header.
+    id: String,
     /// The span of the sender, unless the trace begins here.
-    parent: Option<u64>,
+    pub(crate) parent: Option<u64>,
     /// The span of the request.
-    span: u64,
-    is_sampled: bool,
+    pub(crate) span: u64,
+    /// Whether the spans of the trace are exported.
+    pub(crate) is_sampled: bool,
     /// The header `tracestate`, which is passed on unchanged.
-    state: Option<HeaderValue>,
+    pub(super) state: Option<HeaderValue>,
 }
 
 impl Trace {
-    /// `00-<trace>-<parent>-<flags>`
-    const LENGTH: usize = 55;
-
-    /// Parses the header `traceparent` of version 00, and of later versions the part that they share with it.
-    pub(crate) fn parse(header: &[u8]) -> Option<Self> {
-        let (known, rest) = header.split_at_checked(Self::LENGTH)?;
-        let is_known = known.iter().enumerate().all(|(at, byte)| match at {
-            2 | 35 | 52 => *byte == b'-',
-            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-        });
-        let is_over = match &known[..2] {
-            b"ff" => return None,
-            b"00" => rest.is_empty(),
-            _ => rest.is_empty() || rest.starts_with(b"-"),
+    /// The trace that a request with these headers belongs to, if it belongs to one. A `traceparent` of a trusted proxy
+    /// decides whether it is sampled, and `ratio` is the share of all others.
+    pub(crate) fn of(headers: &HeaderMap, is_trusted: bool, ratio: f64) -> Option<Self> {
+        let is_drawn = || ratio > 0.0 && fastrand::f64() < ratio;
+        let parent = headers.get(PARENT);
+        let Some(mut trace) = parent.and_then(|header| Self::parse(header.as_bytes())) else {
+            return is_drawn().then(Self::new_sampled);
         };
-        if !is_known || !is_over {
-            return None;
+        if !is_trusted {
+            trace.is_sampled = is_drawn();
         }
-        let number = |digits| u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok();
-        let id: [u8; 32] = known[3..35].try_into().ok()?;
-        let parent = number(&known[36..52]).filter(|parent| *parent != 0)?;
-        let flags = number(&known[53..])?;
-        (id != [b'0'; 32]).then(|| Self {
-            id,
+        trace.state = headers.get(STATE).cloned();
+        Some(trace)
+    }
+
+    /// Parses the header `traceparent`, `00-<trace>-<parent>-<flags>`, and of later versions the part that they share
+    /// with version 00.
+    pub(crate) fn parse(header: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(header).ok()?;
+        let mut parts = text.splitn(5, '-');
+        let mut digits = |count| {
+            let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            let part = parts.next()?;
+            (part.len() == count && part.bytes().all(is_digit)).then_some(part)
+        };
+        let (version, id, parent, flags) = (digits(2)?, digits(32)?, digits(16)?, digits(2)?);
+        let number = |digits| u64::from_str_radix(digits, 16).ok();
+        let parent = number(parent).filter(|parent| *parent != 0)?;
+        let is_known = version != "ff" && (version != "00" || parts.next().is_none());
+        (is_known && !id.bytes().all(|digit| digit == b'0')).then_some(Self {
+            id: id.to_owned(),
             parent: Some(parent),
             span: any_span(),
-            is_sampled: flags & 1 == 1,
+            is_sampled: number(flags)? & 1 == 1,
             state: None,
         })
     }
@@ -56,22 +67,12 @@ impl Trace {
     #[must_use]
     pub fn new_sampled() -> Self {
         Self {
-            id: hex([fastrand::u64(1..), fastrand::u64(..)]),
+            id: format!("{:032x}", fastrand::u128(1..)),
             parent: None,
             span: any_span(),
             is_sampled: true,
             state: None,
         }
-    }
-
-    /// Overrides whether the trace is sampled.
-    pub(crate) fn with_sampling(self, is_sampled: bool) -> Self {
-        Self { is_sampled, ..self }
-    }
-
-    /// Adds the header `tracestate`.
-    pub(crate) fn with_state(self, state: Option<HeaderValue>) -> Self {
-        Self { state, ..self }
     }
 
     /// The trace of the current request, if it is sampled.
@@ -84,35 +85,15 @@ impl Trace {
     /// The trace id, in 32 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> &str {
-        str::from_utf8(&self.id).unwrap_or_default()
-    }
-
-    /// Whether the spans of this trace are exported.
-    #[must_use]
-    pub(crate) fn is_sampled(&self) -> bool {
-        self.is_sampled
-    }
-
-    /// The span of the sender; `None` if the trace begins here.
-    #[cfg(any(test, feature = "otlp"))]
-    pub(crate) fn parent(&self) -> Option<u64> {
-        self.parent
-    }
-
-    pub(super) fn state(&self) -> Option<&HeaderValue> {
-        self.state.as_ref()
-    }
-
-    /// The span id of this request.
-    #[must_use]
-    pub(crate) fn span(&self) -> u64 {
-        self.span
+        &self.id
     }
 
     /// The header `traceparent` for a request that is sent on behalf of this one, below the span `parent`.
-    pub(super) fn header(&self, parent: u64) -> String {
+    pub(super) fn header(&self, parent: u64) -> HeaderValue {
         let flags = u8::from(self.is_sampled);
-        format!("00-{}-{parent:016x}-{flags:02x}", self.id())
+        let header = format!("00-{}-{parent:016x}-{flags:02x}", self.id);
+        // Digits and hyphens are always valid.
+        HeaderValue::try_from(header).unwrap_or(HeaderValue::from_static(""))
     }
 }
 
@@ -127,59 +108,68 @@ mod tests {
 
     use super::*;
 
-    const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const NOT_SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
 
-    fn given() -> Trace {
-        Trace::parse(format!("00-{ID}-00f067aa0ba902b7-01").as_bytes()).unwrap()
+    #[test]
+    fn trusted_proxy_decides_which_request_is_traced() {
+        for (parent, is_trusted, ratio, is_sampled) in [
+            (SAMPLED, true, 0.0, Some(true)),
+            (NOT_SAMPLED, true, 1.0, Some(false)),
+            (SAMPLED, false, 0.0, Some(false)),
+            (NOT_SAMPLED, false, 1.0, Some(true)),
+            ("nonsense", true, 0.0, None),
+            ("nonsense", true, 1.0, Some(true)),
+        ] {
+            let headers = HeaderMap::from_iter([(PARENT, parent.parse().unwrap())]);
+            let trace = Trace::of(&headers, is_trusted, ratio);
+            let sampled = trace.as_ref().map(|trace| trace.is_sampled);
+            assert_eq!(sampled, is_sampled, "{parent} {is_trusted} {ratio}");
+            let is_continued = trace.is_some_and(|trace| SAMPLED.contains(trace.id()));
+            assert_eq!(is_continued, parent != "nonsense", "{parent} {ratio}");
+        }
+        assert_eq!(Trace::of(&HeaderMap::new(), true, 0.0), None);
+    }
+
+    #[test]
+    fn share_of_sampled_requests_is_trace_ratio() {
+        let sampled = (0..10_000).filter_map(|_| Trace::of(&HeaderMap::new(), false, 0.25));
+        let count = sampled.count();
+        // Eleven standard deviations.
+        assert!((2_000..3_000).contains(&count), "{count}");
+    }
+
+    fn sent_within(trace: Option<Trace>) -> Vec<(&'static str, HeaderValue)> {
+        let context = Context {
+            trace: trace.map(Arc::new),
+            ..Context::until(Instant::now())
+        };
+        context.sync_scope(Context::trace_headers)
     }
 
     #[test]
     fn trace_is_taken_and_passed_on() {
-        let trace = given();
-        let state = HeaderValue::from_static("vendor=1");
-        let context = Context {
-            trace: Some(Arc::new(trace.clone().with_state(Some(state)))),
-            ..Context::until(Instant::now())
-        };
-        let sent = context.sync_scope(Context::trace_headers);
-        let [("traceparent", parent), ("tracestate", state)] = &sent[..] else {
-            panic!("{sent:?}");
-        };
-        assert_eq!(state, "vendor=1");
-        let next = Trace::parse(parent.as_bytes()).unwrap();
-        assert_eq!((next.id(), next.is_sampled()), (ID, true));
-        // Those that it is sent to see this request above them, and not the one before it.
-        assert_eq!(next.parent(), Some(trace.span()));
-        assert_eq!(trace.parent(), Some(0x00f0_67aa_0ba9_02b7));
-        assert_ne!(Some(trace.span()), trace.parent());
-    }
-
-    #[test]
-    fn overridden_sampling_is_passed_on() {
-        let trace = given().with_sampling(false);
-        assert!(trace.header(7).ends_with("-0000000000000007-00"));
-        let context = Context {
-            trace: Some(Arc::new(trace)),
-            ..Context::until(Instant::now())
-        };
-        assert_eq!(context.sync_scope(Trace::current_sampled), None);
-    }
-
-    #[test]
-    fn without_a_trace_there_are_no_headers() {
+        let given = Trace::parse(SAMPLED.as_bytes()).unwrap();
+        assert_eq!(given.parent, Some(0x00f0_67aa_0ba9_02b7));
+        for is_sampled in [true, false] {
+            let trace = Trace {
+                is_sampled,
+                state: Some(HeaderValue::from_static("vendor=1")),
+                ..given.clone()
+            };
+            let sent = sent_within(Some(trace));
+            let [("traceparent", parent), ("tracestate", state)] = &sent[..] else {
+                panic!("{sent:?}");
+            };
+            assert_eq!(state, "vendor=1");
+            let next = Trace::parse(parent.as_bytes()).unwrap();
+            assert_eq!((next.id(), next.is_sampled), (given.id(), is_sampled));
+            // Those that it is sent to see this request above them, and not the one before it.
+            assert_eq!(next.parent, Some(given.span));
+            assert_ne!(next.parent, given.parent);
+        }
+        assert_eq!(sent_within(None), []);
         assert_eq!(Context::trace_headers(), []);
-        let context = Context::until(Instant::now());
-        assert_eq!(context.sync_scope(Context::trace_headers), []);
-    }
-
-    #[test]
-    fn new_trace_is_valid_and_unique() {
-        let (one, other) = (Trace::new_sampled(), Trace::new_sampled());
-        assert_ne!(one.id(), other.id());
-        let header = one.header(one.span());
-        let next = Trace::parse(header.as_bytes()).unwrap();
-        assert_eq!(next.id(), one.id());
-        assert!(next.is_sampled());
     }
 
     #[test]

@@ -43,76 +43,51 @@ async fn cpu_pool_never_exceeds_its_limit_and_does_all_work() {
         }
     };
 
-    let done = join_all((0..100).map(|number| cpu.run("counting", work(number)))).await;
+    let done = join_all((0..100).map(|number| cpu.run(work(number)))).await;
 
     let done: Vec<_> = done.into_iter().map(Result::unwrap).collect();
     assert!(done.iter().map(|(number, _)| *number).eq(0..100));
     let most = done.iter().map(|(_, most)| *most).max();
     assert!((2..=3).contains(&most.unwrap()), "{most:?}");
-    assert_eq!(cpu.running(), [""; 0]);
 }
 
 #[tokio::test]
 async fn cancelled_caller_leaves_the_queue() {
     let cpu = Cpu::with_permits(1);
     let (mut first, work) = held();
-    let running = cpu.run("first", work);
-    pin_mut!(running);
-    assert!(running.as_mut().now_or_never().is_none());
+    // Work that has begun keeps its permit without a caller.
+    assert!(cpu.run(work).now_or_never().is_none());
     first.began.recv().await.unwrap();
-    let did = Arc::new(AtomicUsize::new(0));
-    let note = |number| {
-        let did = Arc::clone(&did);
-        move || did.store(number, Ordering::SeqCst)
-    };
-    assert!(cpu.run("second", note(2)).now_or_never().is_none());
-    let third = cpu.run("third", note(3));
+    let second = cpu.run(|| panic!("its caller has left")).now_or_never();
+    assert!(second.is_none());
+    let third = cpu.run(|| 3);
     pin_mut!(third);
     assert!(third.as_mut().now_or_never().is_none());
 
     first.release.send(()).unwrap();
-    running.await.unwrap();
-    third.await.unwrap();
 
-    assert_eq!(did.load(Ordering::SeqCst), 3);
-}
-
-#[tokio::test]
-async fn begun_work_keeps_its_permit_without_a_caller() {
-    let cpu = Cpu::with_permits(1);
-    let (mut first, work) = held();
-    assert!(cpu.run("first", work).now_or_never().is_none());
-    first.began.recv().await.unwrap();
-
-    let second = cpu.run("second", || ());
-    pin_mut!(second);
-    assert!(second.as_mut().now_or_never().is_none());
-    assert_eq!(cpu.permits.available_permits(), 0);
-    assert_eq!(cpu.running(), ["work (first)"]);
-
-    first.release.send(()).unwrap();
-    second.await.unwrap();
+    assert_eq!(third.await, Ok(3));
 }
 
 #[tokio::test]
 async fn panic_is_an_error_and_releases_the_permit() {
     let cpu = Cpu::with_permits(1);
-    for _ in 0..3 {
-        let failed = cpu.run("panicking", || panic!("on purpose")).await;
-        let Err(Error::Panicked(words)) = failed else {
-            panic!("{failed:?}");
-        };
-        assert!(words.contains("on purpose"), "{words}");
-    }
-    assert_eq!(cpu.run("sum", || 1 + 1).await, Ok(2));
+
+    let failed = cpu.run(|| panic!("on purpose")).await;
+
+    let Err(Error::Panicked(words)) = failed else {
+        panic!("{failed:?}");
+    };
+    assert!(words.contains("on purpose"), "{words}");
+    assert_eq!(cpu.run(|| 1 + 1).await, Ok(2));
 }
 
 #[tokio::test]
 async fn stop_waits_for_begun_work_and_begins_none() {
     let cpu = Cpu::with_permits(1);
     let (mut first, work) = held();
-    let running = cpu.run("first", work);
-    let waiting = cpu.run("second", || panic!("begun after the stop"));
+    let running = cpu.run(work);
+    let waiting = cpu.run(|| panic!("begun after the stop"));
     pin_mut!(running, waiting);
     assert!(running.as_mut().now_or_never().is_none());
     assert!(waiting.as_mut().now_or_never().is_none());
@@ -122,7 +97,7 @@ async fn stop_waits_for_begun_work_and_begins_none() {
     pin_mut!(stop);
     assert!(stop.as_mut().now_or_never().is_none());
     assert_eq!(waiting.await, Err::<(), _>(Error::Stopping));
-    assert_eq!(cpu.run("third", || ()).await, Err(Error::Stopping));
+    assert_eq!(cpu.run(|| ()).await, Err(Error::Stopping));
     first.release.send(()).unwrap();
 
     assert_eq!(stop.await, [""; 0]);
@@ -133,8 +108,10 @@ async fn stop_waits_for_begun_work_and_begins_none() {
 async fn stop_names_work_that_does_not_end() {
     let cpu = Cpu::with_permits(2);
     let (mut first, work) = held();
-    assert!(cpu.run("endless", work).now_or_never().is_none());
+    assert!(cpu.run(work).now_or_never().is_none());
     first.began.recv().await.unwrap();
-    assert_eq!(cpu.stop(Instant::now()).await, ["work (endless)"]);
+
+    assert_eq!(cpu.stop(Instant::now()).await, ["CPU-bound work (1)"]);
+
     first.release.send(()).unwrap();
 }

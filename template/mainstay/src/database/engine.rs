@@ -1,10 +1,12 @@
 //! The differences between SQLite and Postgres. The rest of the module is the same for both.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use sqlx::database::HasStatementCache;
 use sqlx::migrate::Migrate;
 use sqlx::{ConnectOptions, Connection, Error, Executor, IntoArguments};
 
@@ -23,84 +25,47 @@ pub trait Driver:
     sqlx::Database<
         Connection: Connection<Options: ConnectOptions + Clone> + Migrate,
         Arguments: IntoArguments<Self>,
-        Statement: Clone,
-    >
+    > + HasStatementCache
 {
     /// A valid URL, in words that follow "expected".
     const EXPECTED_URL: &'static str;
-    /// The name of the engine in OpenTelemetry's conventions.
+    /// Its name in OpenTelemetry's conventions.
     const SYSTEM: &'static str;
-    /// The names of the pool that reads and of the one that writes; one name if it is the same pool.
-    const POOLS: [&'static str; 2];
-    /// Begins a transaction that may write.
     const BEGIN: &'static str;
-    /// Whether several statements in one string may fail between their `BEGIN` and their `COMMIT`.
+    /// Whether a failed script may leave a transaction open that it began.
     const MAY_LEAVE_TRANSACTION_OPEN: bool;
-
-    /// The files of the database, as they were when it was opened.
-    type Storage: std::fmt::Debug + Send + Sync + 'static;
-    /// Held while this process migrates.
-    type MigrationLock: Send;
+    /// Reads from the database, and returns at least one row.
+    const PROBE: &'static str;
+    /// Returns a row if the database has sqlx's table of migrations.
+    const FIND_MIGRATIONS: &'static str;
+    /// Takes the lock of a process that migrates, and returns a row unless another process holds it.
+    const LOCK_MIGRATIONS: &'static str;
+    /// Lifts the limits of a connection that migrates in transactions, and of one that migrates without.
+    const LIFT_LIMITS: [&'static str; 2];
 
     fn executor(connection: &mut Self::Connection) -> impl Executor<'_, Database = Self>;
 
     /// The URL without its secrets; `None` if it cannot be used.
     fn redacted(url: &str) -> Option<String>;
 
-    /// The options of connections that read, and of those that write.
-    fn options(target: &Target<'_>) -> Result<[Options<Self>; 2], Error>;
+    /// The pools: the first one reads, and the last one writes.
+    fn pools(target: &Target<'_>) -> Result<Pools<Self>, Error>;
 
     /// The time after which this process gives up a statement.
-    fn client_timeout(statement: Duration, ping: Duration) -> Duration;
-
-    /// Whether the database exists, as far as that is known without a connection.
-    fn exists(_url: &str) -> bool {
-        true
+    fn client_timeout(target: &Target<'_>) -> Duration {
+        target.statement_timeout
     }
 
-    /// Creates a missing file, and checks the files that a connection needs.
-    fn open_storage(target: &Target<'_>) -> Result<Self::Storage, Error>;
-
-    /// Fails if the files are no longer those that were opened.
-    fn check_storage(_: &Self::Storage) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
+    fn file(_url: &str) -> Option<PathBuf> {
+        None
     }
 
-    /// Logs files that a close has left behind.
-    fn warn_of_leftovers(_: &Self::Storage) {}
-
-    /// Makes one round trip that reads.
-    fn probe(connection: &mut Self::Connection) -> BoxFuture<'_, Result<(), Error>>;
-
-    /// Makes the interrupt end a running statement, if statements run in this process.
-    fn install_interrupt<'a>(
-        _: &'a mut Self::Connection,
-        _: &'a Interrupt,
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    /// The migrations that began on this database.
-    fn applied(connection: &mut Self::Connection) -> BoxFuture<'_, Result<Vec<Applied>, Error>>;
-
-    /// Lifts the time limits of statements for migrations. `concurrent`: one of them runs outside of a
-    /// transaction.
-    fn lift_limits(
+    /// Makes each of the flags end a running statement, if statements run in this process.
+    fn install_interrupts(
         _: &mut Self::Connection,
-        _concurrent: bool,
+        _flags: [Flag; 2],
     ) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { Ok(()) })
-    }
-
-    /// The lock under which a process migrates; `None` while another process holds it.
-    fn try_lock<'a>(
-        connection: &'a mut Self::Connection,
-        url: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Self::MigrationLock>, Error>>;
-
-    /// Takes the lock of this name until the transaction ends; false if another transaction holds it.
-    fn try_claim(_: &mut Self::Connection, _name: String) -> BoxFuture<'_, Result<bool, Error>> {
-        Box::pin(async { Ok(true) })
     }
 
     /// Whether a connection may succeed later.
@@ -108,48 +73,57 @@ pub trait Driver:
 
     /// Whether the connection is useless after this error.
     fn is_fatal(error: &Error) -> bool;
-
-    /// Whether a `ROLLBACK` failed because there was no transaction.
-    fn is_no_transaction(_: &Error) -> bool {
-        false
-    }
 }
 
-/// The location of a database, and the limits that its connections are given.
+/// What an engine needs of the settings of a database.
 #[derive(Debug)]
-#[allow(dead_code, reason = "each engine reads the limits that it supports")]
 pub struct Target<'a> {
     pub(super) url: &'a str,
+    pub(super) max_connections: u32,
     pub(super) acquire_timeout: Duration,
     pub(super) statement_timeout: Duration,
 }
 
-/// The options of a connection.
-pub(super) type Options<E> = <<E as sqlx::Database>::Connection as Connection>::Options;
-
-/// A migration that began on a database, and whether it was completed.
-#[derive(Debug, sqlx::FromRow)]
-pub struct Applied {
-    pub(super) version: i64,
-    pub(super) checksum: Vec<u8>,
-    pub(super) success: bool,
+impl Target<'_> {
+    /// The time limit of a round trip that asks nothing. A connection that does not answer must leave time to try
+    /// another one.
+    pub(super) fn ping_timeout(&self) -> Duration {
+        self.acquire_timeout / 4
+    }
 }
 
-/// A flag that ends the running statement of a connection.
-#[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub(super) type Options<E> = <<E as sqlx::Database>::Connection as Connection>::Options;
 
-impl Interrupt {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+/// The names of pools, the most connections of each, and their options.
+pub(super) type Pools<E> = Vec<(&'static str, u32, Options<E>)>;
 
-    pub(super) fn clear(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
+pub(super) type Flag = Arc<AtomicBool>;
 
-    #[cfg(feature = "sqlite")]
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
+/// What a failed statement means for its caller, and the column that the error is about, if the database names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// There is no such row.
+    NotFound,
+    /// No connection was free in time, or the database does not answer.
+    Unavailable,
+    /// The statement took longer than `database.statement_timeout`.
+    Timeout,
+    /// There is a row with this unique value.
+    AlreadyExists(Option<String>),
+    /// The row refers to one that does not exist, or is referred to.
+    Reference(Option<String>),
+    /// The value is not allowed.
+    Invalid(Option<String>),
+    /// A mistake in the service, such as SQL that is not valid.
+    Internal,
+}
+
+/// What an engine knows about an error that it reported.
+pub(super) struct Report {
+    /// The meaning of an error, unless it is a constraint of the standard.
+    pub(super) kind: ErrorKind,
+    /// The column that the error is about.
+    pub(super) column: Option<String>,
+    /// What the error is about, by names of the schema, without values.
+    pub(super) about: String,
 }

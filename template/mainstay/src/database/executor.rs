@@ -5,13 +5,12 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{BoxStream, StreamExt};
-use sqlx::error::BoxDynError;
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use sqlx::{Describe, Either, Error, Execute, Executor, SqlStr};
 use tokio::time::Instant;
 
 use super::engine::Engine;
-use super::lease::{Lease, Progress, Transaction, within};
+use super::lease::{Lease, Progress, within};
 use super::pool::{Caller, Pool};
 
 /// An executor of sqlx that runs one statement on a connection of a pool.
@@ -24,18 +23,12 @@ pub struct Access<'a, E: Engine> {
 impl<'a, E: Engine> Access<'a, E> {
     #[track_caller]
     pub(super) fn new(pool: &'a Arc<Pool<E>>) -> Self {
-        Self {
-            pool,
-            caller: Location::caller(),
-        }
+        let caller = Location::caller();
+        Self { pool, caller }
     }
 
     pub(super) async fn checkout(self) -> Result<Lease<E>, Error> {
         Ok(Lease::new(self.pool.checkout(self.caller).await?))
-    }
-
-    pub(super) async fn begin(self) -> Result<Transaction<E>, Error> {
-        Transaction::begin(self.checkout().await?).await
     }
 }
 
@@ -43,43 +36,6 @@ impl<E: Engine> Lease<E> {
     /// It is checked out already.
     fn checkout(&mut self) -> Ready<Result<&mut Self, Error>> {
         ready(Ok(self))
-    }
-}
-
-/// A statement of a caller, whose text can be read before it runs.
-struct Statement<E: Engine> {
-    sql: SqlStr,
-    prepared: Option<E::Statement>,
-    arguments: Result<Option<E::Arguments>, BoxDynError>,
-    is_persistent: bool,
-}
-
-impl<E: Engine> Statement<E> {
-    fn new<'q>(mut query: impl Execute<'q, E>) -> Self {
-        Self {
-            prepared: query.statement().cloned(),
-            arguments: query.take_arguments(),
-            is_persistent: query.persistent(),
-            sql: query.sql(),
-        }
-    }
-}
-
-impl<E: Engine> Execute<'_, E> for Statement<E> {
-    fn sql(self) -> SqlStr {
-        self.sql
-    }
-
-    fn statement(&self) -> Option<&E::Statement> {
-        self.prepared.as_ref()
-    }
-
-    fn take_arguments(&mut self) -> Result<Option<E::Arguments>, BoxDynError> {
-        std::mem::replace(&mut self.arguments, Ok(None))
-    }
-
-    fn persistent(&self) -> bool {
-        self.is_persistent
     }
 }
 
@@ -92,18 +48,29 @@ macro_rules! impl_executor {
 
             fn fetch_many<'e, 'q: 'e, Q>(
                 self,
-                query: Q,
+                mut query: Q,
             ) -> BoxStream<'e, Result<Either<E::QueryResult, E::Row>, Error>>
             where
                 'c: 'e,
                 Q: 'q + Execute<'q, E>,
             {
-                let statement = Statement::new(query);
+                // Taken apart, since its text names the span. sqlx finds a prepared statement by its text.
+                let is_persistent = query.persistent();
+                let arguments = query.take_arguments();
+                let sql = query.sql();
                 Box::pin(async_stream::try_stream! {
+                    let arguments = arguments.map_err(Error::Encode)?;
                     let lease = &mut self.checkout().await?;
-                    let (mut left, span) = (lease.limit, lease.span(statement.sql.as_str()));
-                    let connection = lease.start(Progress::Running, span)?;
-                    let mut rows = E::executor(connection).fetch_many(statement);
+                    let mut left = lease.limit;
+                    let connection = lease.start(Progress::Running, sql.as_str())?;
+                    let connection = E::executor(connection);
+                    let mut rows = match arguments {
+                        None => connection.fetch_many(sqlx::raw_sql(sql)),
+                        Some(arguments) => {
+                            let query = sqlx::query_with(sql, arguments);
+                            connection.fetch_many(query.persistent(is_persistent))
+                        }
+                    };
                     let ended = loop {
                         // The time that the caller takes for a row does not count here. Postgres counts it,
                         // once the socket is full: read long results in pages.
@@ -130,23 +97,12 @@ macro_rules! impl_executor {
                 'c: 'e,
                 Q: 'q + Execute<'q, E>,
             {
-                let statement = Statement::new(query);
-                Box::pin(async move {
-                    let lease = &mut self.checkout().await?;
-                    let span = lease.span(statement.sql.as_str());
-                    let run = lease.run(span, |connection| {
-                        let mut rows = E::executor(connection).fetch_many(statement);
-                        Box::pin(async move {
-                            // To the end, where SQLite commits: the row of a `RETURNING` comes before that.
-                            let mut first = None;
-                            while let Some(row) = rows.next().await.transpose()? {
-                                first = first.or(row.right());
-                            }
-                            Ok(first)
-                        })
-                    });
-                    run.await
-                })
+                // To the end, where SQLite commits: the row of a `RETURNING` comes before that.
+                let rows = self.fetch_many(query);
+                let first = rows.try_fold(None, |first: Option<_>, next| {
+                    ready(Ok(first.or(next.right())))
+                });
+                Box::pin(first)
             }
 
             fn prepare_with<'e>(
@@ -159,24 +115,20 @@ macro_rules! impl_executor {
             {
                 Box::pin(async move {
                     let lease = &mut self.checkout().await?;
-                    let (limit, span) = (lease.limit, lease.span(sql.as_str()));
-                    let connection = lease.start(Progress::Running, span)?;
+                    let limit = lease.limit;
+                    let connection = lease.start(Progress::Running, sql.as_str())?;
                     let prepared = E::executor(connection).prepare_with(sql, parameters);
                     let prepared = within(limit, prepared).await;
                     lease.end(prepared)
                 })
             }
 
-            fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<E>, Error>>
+            fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, Result<Describe<E>, Error>>
             where
                 'c: 'e,
             {
-                Box::pin(async move {
-                    let lease = &mut self.checkout().await?;
-                    let span = lease.span(sql.as_str());
-                    let run = lease.run(span, |connection| E::executor(connection).describe(sql));
-                    run.await
-                })
+                let refused = Error::Protocol("only sqlx's macros describe a statement".to_owned());
+                Box::pin(ready(Err(refused)))
             }
         }
     };

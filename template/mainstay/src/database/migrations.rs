@@ -1,15 +1,19 @@
 //! Migrations: one process at a time applies them, on a connection that is closed afterwards.
 
+use std::fs::File;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migration, Migrator};
-use tokio::time::{Instant, sleep, timeout};
+use sqlx::Executor;
+use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, Migrator};
+use tokio::time::{sleep, timeout};
 
 use super::Database;
-use super::engine::{Applied, Engine};
-use super::errors::{Error, Reason};
+use super::engine::Engine;
+use super::errors::{Error, explain};
+use super::file::DataFile;
 use super::settings::UnknownMigrations;
+use crate::build_info::BuildInfo;
 
 /// The versions of this crate's own migrations. A service numbers its own from 1 on, or by date.
 pub const RESERVED_VERSIONS: RangeInclusive<i64> = 9000..=9999;
@@ -17,51 +21,45 @@ pub const RESERVED_VERSIONS: RangeInclusive<i64> = 9000..=9999;
 /// The migrations of this crate, with any features: a database that was migrated with a feature works without it.
 const OWN: [(i64, &str); 1] = [(9001, "idempotency")];
 
-/// The migrations of a service and of the parts of this crate that it uses, by version.
-///
-/// # Panics
-///
-/// If two have the same version, or one of the service's is in [`RESERVED_VERSIONS`]: a mistake in the program,
-/// which every start finds.
+const TABLE: &str = "_sqlx_migrations";
+
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The migrations of a service and of the parts of this crate that it uses, by version. Panics on a mistake in the
+/// program, which every start finds: two with the same version, or a reserved one of the service.
 pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
     let all = migrators.iter().flat_map(|migrator| migrator.iter());
     let mut all: Vec<_> = all.cloned().collect();
     all.sort_by_key(|migration| migration.version);
     for pair in all.windows(2) {
+        let version = pair[1].version;
         assert!(
-            pair[0].version != pair[1].version,
-            "two migrations have the number {}",
-            pair[0].version
+            pair[0].version != version,
+            "two migrations have the number {version}"
         );
     }
     for migration in &all {
         let own = (migration.version, &*migration.description);
         assert!(
             !RESERVED_VERSIONS.contains(&migration.version) || OWN.contains(&own),
-            "the migration {} has a number of the machinery's: {} to {}",
+            "the migration {} has a number of the machinery's: {RESERVED_VERSIONS:?}",
             migration.version,
-            RESERVED_VERSIONS.start(),
-            RESERVED_VERSIONS.end()
         );
     }
     all
 }
 
-/// The pause between attempts to get the lock.
-const LOCK_INTERVAL: Duration = Duration::from_millis(100);
-
 impl<E: Engine> Database<E> {
-    /// Applies pending migrations if `database.migrate_on_start` is set, and verifies the applied ones.
-    ///
-    /// # Errors
-    ///
-    /// Like [`migrate`](Self::migrate). Also if a migration is pending and `database.migrate_on_start` is not set.
+    /// Applies pending migrations, or fails if there are any and `database.migrate_on_start` is not set. Verifies the
+    /// applied ones.
     pub async fn migrate_or_verify(&self) -> Result<(), Error> {
         let settings = &self.0.settings;
         match self.pending().await? {
             0 => {}
             _ if settings.migrate_on_start => self.migrate().await?,
-            count => return Err(settings.error(Reason::Pending(count))),
+            count => {
+                return Err(self.run_migrate_first(&format!("has pending migrations ({count})")));
+            }
         }
         // Opens a connection that reads. SQLite creates the files that connections share with the first one: if
         // the disk is full later, no read would succeed.
@@ -69,110 +67,120 @@ impl<E: Engine> Database<E> {
         ping.map_err(|cause| settings.cannot_open(cause))
     }
 
-    /// Applies the pending migrations. Only one process does so at a time; the others wait.
-    ///
-    /// # Errors
-    ///
-    /// If a migration fails, another process migrates for longer than `database.migrate_timeout`, or the database
-    /// has a migration that this binary does not have.
+    pub(super) fn run_migrate_first(&self, problem: &str) -> Error {
+        let (name, program) = (self.name(), BuildInfo::current().name);
+        self.0.settings.error(format_args!(
+            "it {problem}, and {name}.migrate_on_start is false; run `{program} migrate` first"
+        ))
+    }
+
+    /// Applies the pending migrations. Only one process does so at a time; the others wait for
+    /// `database.migrate_timeout` at most. Fails if the database has a migration that this binary does not have.
     pub async fn migrate(&self) -> Result<(), Error> {
-        let failed = |cause| self.0.settings.cannot_open(cause);
-        let mut lease = self.write().checkout().await.map_err(failed)?;
-        // Detached: its locks end with the connection.
-        let connection = lease.detach().map_err(failed)?;
-        let _lock = self.lock(connection).await?;
-        let applied = E::applied(connection).await.map_err(failed)?;
-        self.refuse_foreign(&applied)?;
-        let mut pending = self.0.migrations.iter();
-        let concurrent = pending.any(|it| it.no_tx && !is_applied(it, &applied));
-        let lifted = E::lift_limits(connection, concurrent).await;
-        lifted.map_err(failed)?;
-        let mut migrator = Migrator::with_migrations(self.0.migrations.clone());
-        migrator
-            .set_locking(false)
-            // `refuse_foreign` has refused unknown migrations, unless the settings tolerate them.
-            .set_ignore_missing(true);
-        // Not `run`: its future is not `Send`.
-        let migrated = migrator.run_direct(None, connection, false).await;
-        migrated.map_err(|cause| {
-            self.0.settings.error(match cause {
-                MigrateError::ExecuteMigration(cause, version) => {
-                    Reason::Migration(self.file_of(version), cause)
-                }
-                cause => Reason::Migrate(cause),
-            })
-        })
+        let migrated = async {
+            let mut lease = self.write().checkout().await?;
+            // Detached: its locks end with the connection.
+            let connection = lease.detach()?;
+            let _lock = self.lock(connection).await?;
+            let pending = self.pending_on(connection).await?;
+            let concurrent = pending.iter().any(|migration| migration.no_tx);
+            let lift = sqlx::raw_sql(E::LIFT_LIMITS[usize::from(concurrent)]);
+            E::executor(connection).execute(lift).await?;
+            let mut migrator = Migrator::with_migrations(self.0.migrations.clone());
+            // `pending_on` has refused unknown migrations, unless the settings tolerate them.
+            migrator.set_locking(false).set_ignore_missing(true);
+            // Not `run`: its future is not `Send`.
+            migrator.run_direct(None, connection, false).await
+        };
+        migrated.await.map_err(|cause| self.cannot_migrate(cause))
     }
 
     /// Waits until no other process migrates.
-    async fn lock(&self, connection: &mut E::Connection) -> Result<E::MigrationLock, Error> {
-        let settings = &self.0.settings;
-        let deadline = Instant::now() + settings.migrate_timeout;
+    async fn lock(&self, connection: &mut E::Connection) -> Result<Option<File>, MigrateError> {
         let mut is_waiting = false;
-        loop {
-            let lock = E::try_lock(connection, settings.url.expose());
-            let lock = timeout(settings.acquire_timeout, lock).await;
-            let lock = lock.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-            if let Some(lock) = lock.map_err(|cause| settings.cannot_open(cause))? {
-                return Ok(lock);
+        let locked = timeout(self.0.settings.migrate_timeout, async {
+            loop {
+                let row = E::executor(connection).fetch_optional(E::LOCK_MIGRATIONS);
+                let row = row.await?;
+                // `Some(None)` if another process has locked the file.
+                let file = self.0.file.get().map(DataFile::try_lock).transpose();
+                let file = file.map_err(sqlx::Error::Io)?;
+                if row.is_some() && !matches!(file, Some(None)) {
+                    return Ok(file.flatten());
+                }
+                if !is_waiting {
+                    is_waiting = true;
+                    tracing::info!("waiting for another process to migrate the database");
+                }
+                sleep(LOCK_INTERVAL).await;
             }
-            if Instant::now() >= deadline {
-                return Err(settings.error(Reason::Locked(settings.migrate_timeout)));
-            }
-            if !is_waiting {
-                is_waiting = true;
-                tracing::info!("waiting for another process to migrate the database");
-            }
-            sleep(LOCK_INTERVAL).await;
-        }
+        });
+        locked.await.unwrap_or_else(|_elapsed| {
+            let name = self.name();
+            let late = format!("another process still migrates it ({name}.migrate_timeout)");
+            Err(MigrateError::Source(late.into()))
+        })
     }
 
     /// The number of pending migrations. It changes nothing.
     pub(crate) async fn pending(&self) -> Result<usize, Error> {
-        let settings = &self.0.settings;
-        let failed = |cause| settings.cannot_open(cause);
-        let mut lease = self.write().checkout().await.map_err(failed)?;
-        let connection = lease.detach().map_err(failed)?;
-        let applied = timeout(settings.statement_timeout, E::applied(connection)).await;
-        let applied = applied.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        let applied = applied.map_err(failed)?;
-        self.refuse_foreign(&applied)?;
-        let migrations = self.0.migrations.iter();
-        Ok(migrations.filter(|it| !is_applied(it, &applied)).count())
+        let pending = async {
+            let mut lease = self.write().checkout().await?;
+            let pending = self.pending_on(lease.detach()?);
+            let pending = timeout(self.0.settings.statement_timeout, pending).await;
+            Ok(pending
+                .map_err(|_elapsed| sqlx::Error::PoolTimedOut)??
+                .len())
+        };
+        pending.await.map_err(|cause| self.cannot_migrate(cause))
     }
 
-    /// Refuses a database with a migration that this binary does not have, or has with other content.
-    fn refuse_foreign(&self, applied: &[Applied]) -> Result<(), Error> {
-        let settings = &self.0.settings;
-        for applied in applied {
-            let version = applied.version;
-            let may_be_unknown = settings.unknown_migrations == UnknownMigrations::Tolerate
-                || OWN.iter().any(|(own, _)| *own == version);
-            let mut migrations = self.0.migrations.iter();
-            let what = match migrations.find(|migration| migration.version == version) {
-                None if may_be_unknown => continue,
-                None => "does not know",
-                Some(known) if *known.checksum != *applied.checksum => {
-                    "has with another checksum: one of the two was edited"
-                }
-                Some(_) if !applied.success => "finds partially applied",
-                Some(_) => continue,
-            };
-            return Err(settings.error(Reason::Foreign(version, what)));
+    /// The pending migrations. Refuses a database with a migration that this binary does not have, or has with
+    /// other content.
+    async fn pending_on(
+        &self,
+        connection: &mut E::Connection,
+    ) -> Result<Vec<&Migration>, MigrateError> {
+        let table = E::executor(connection).fetch_optional(E::FIND_MIGRATIONS);
+        let applied = match table.await? {
+            Some(_) => connection.list_applied_migrations(TABLE).await?,
+            None => Vec::new(),
+        };
+        let tolerates = self.0.settings.unknown_migrations == UnknownMigrations::Tolerate;
+        let migrations = &self.0.migrations;
+        for &AppliedMigration {
+            version,
+            ref checksum,
+        } in &applied
+        {
+            match migrations.iter().find(|known| known.version == version) {
+                Some(known) if known.checksum == *checksum => {}
+                Some(_) => return Err(MigrateError::VersionMismatch(version)),
+                None if tolerates || OWN.iter().any(|(own, _)| *own == version) => {}
+                None => return Err(MigrateError::VersionMissing(version)),
+            }
         }
-        Ok(())
+        let is_applied = |version| applied.iter().any(|applied| applied.version == version);
+        let pending = migrations.iter().filter(|it| !is_applied(it.version));
+        Ok(pending.collect())
     }
 
-    /// The file of a migration: `0007_add_index.sql`.
-    pub(crate) fn file_of(&self, version: i64) -> String {
-        let mut migrations = self.0.migrations.iter();
-        let migration = migrations.find(|migration| migration.version == version);
-        let name = migration.map_or("?", |migration| &migration.description);
-        format!("{version:04}_{}.sql", name.replace(' ', "_"))
+    fn cannot_migrate(&self, cause: MigrateError) -> Error {
+        let settings = &self.0.settings;
+        let problem = match cause {
+            MigrateError::Execute(cause) => return settings.cannot_open(cause),
+            MigrateError::ExecuteMigration(cause, version) => {
+                format!("the migration {version} failed: {}", explain(&cause))
+            }
+            MigrateError::VersionMissing(version) => format!(
+                "it has migration {version}, which this binary does not know; run a newer binary"
+            ),
+            MigrateError::VersionMismatch(version) => format!(
+                "it has migration {version} with another checksum; run the binary that applied it"
+            ),
+            MigrateError::Source(cause) => cause.to_string(),
+            cause => cause.to_string(),
+        };
+        settings.error(problem)
     }
-}
-
-fn is_applied(migration: &Migration, applied: &[Applied]) -> bool {
-    let mut applied = applied.iter();
-    applied.any(|applied| applied.version == migration.version)
 }

@@ -9,42 +9,42 @@
 //! transaction.commit().await?;
 //! ```
 //!
-//! - No caller waits without a limit: for a connection, for a statement, on a dead link, or at the stop.
+//! - No caller waits without a limit.
 //! - A connection carries no state from one caller to the next: open transactions are rolled back, and running
 //!   statements are cancelled.
 //! - A service does not run on a schema that it does not know.
 //!
 //! On SQLite, reads share several connections that cannot write; writes and transactions take turns on one
-//! connection that can. They wait for it in the pool, and not in the database, where they would fail as busy.
+//! connection that can. They wait for it in the pool: in SQLite, they would fail as busy.
+
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "all fail if the database does not answer"
+)]
 
 mod engine;
-mod error_kind;
 mod errors;
 mod executor;
+mod file;
 mod lease;
 mod migrations;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod settings;
-mod span;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-mod sqlx_pool;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::migrate::{Migration, Migrator};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::Span;
 
-pub use engine::Engine;
-pub use error_kind::ErrorKind;
+pub use engine::{Engine, ErrorKind};
 pub use errors::{Error, log_safe_message};
 pub use executor::Access;
 pub use lease::{Lease, Transaction};
@@ -53,8 +53,8 @@ pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 
 use crate::metrics::pools::Numbers;
 use crate::supervisor::{SpawnError, Supervisor};
-use errors::Reason;
-use pool::{Limits, Pool};
+use file::DataFile;
+use pool::{MAX_SQLX_CONNECTIONS, Pool};
 
 /// The settings of `[database]` with their defaults, for [`Service::settings`](crate::Service::settings).
 pub const SETTINGS: &str = include_str!("../../config/database.toml");
@@ -66,72 +66,51 @@ pub fn settings_named(section: &str) -> String {
     named.replace("\ndatabase = ", &format!("\n{section} = "))
 }
 
-/// A database: its connection pools and its migrations. All clones are the same.
+/// Connection pools and migrations. All clones are the same.
+#[derive(Debug)]
 pub struct Database<E: Engine>(Arc<Inner<E>>);
 
+#[derive(Debug)]
 struct Inner<E: Engine> {
-    reads: Arc<Pool<E>>,
-    /// On Postgres, the same pool.
-    writes: Arc<Pool<E>>,
+    /// The first one reads, and the last one writes. On Postgres, they are the same.
+    pools: Vec<Arc<Pool<E>>>,
     sqlx_pool: OnceLock<sqlx::Pool<E>>,
-    storage: OnceLock<E::Storage>,
-    settings: Settings<E>,
+    /// On SQLite, from `connect` on.
+    file: OnceLock<DataFile>,
+    settings: Arc<Settings<E>>,
     migrations: Vec<Migration>,
 }
 
-/// The section of the first database.
 const DEFAULT_NAME: &str = "database";
 
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The first and the longest pause between attempts to connect.
-const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+/// The longest pause between attempts to connect.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 impl<E: Engine> Database<E> {
     /// A database that is not connected yet. `migrations` are those of the service, with versions outside of
     /// [`RESERVED_VERSIONS`], and those of the parts of the machinery that it uses, such as `idempotency::migrations()`.
-    ///
-    /// # Errors
-    ///
-    /// If the URL has options that the engine does not know.
     pub fn new(settings: &Settings<E>, migrations: &[&Migrator]) -> Result<Self, Error> {
-        let options = E::options(&settings.target());
-        let [read_options, write_options] = options.map_err(|cause| settings.cannot_open(cause))?;
-        let limits = settings.limits();
-        let [reads_name, writes_name] = E::POOLS;
-        let (reads, writes) = if reads_name == writes_name {
-            let pool = Pool::new(write_options, limits);
-            (Arc::clone(&pool), pool)
-        } else {
-            let one = Limits {
-                connections: 1,
-                ..limits.clone()
-            };
-            (
-                Pool::new(read_options, limits),
-                Pool::new(write_options, one),
-            )
-        };
+        let settings = Arc::new(settings.clone());
+        let pools = E::pools(&settings.target()).map_err(|cause| settings.cannot_open(cause))?;
+        let pools = pools.into_iter().map(|(name, connections, options)| {
+            Pool::new(name, options, connections, Arc::clone(&settings))
+        });
         Ok(Self(Arc::new(Inner {
-            reads,
-            writes,
+            pools: pools.collect(),
             sqlx_pool: OnceLock::new(),
-            storage: OnceLock::new(),
-            settings: settings.clone(),
+            file: OnceLock::new(),
             migrations: migrations::merged(migrations),
+            settings,
         })))
     }
 
-    /// Connects to the database. If it does not answer, this retries with a backoff, or fails, as
-    /// `database.on_start` says. A SQLite file that does not exist is created if `database.migrate_on_start`
-    /// is set.
-    ///
-    /// # Errors
-    ///
-    /// If the database answers, and cannot be used, as with wrong credentials.
+    /// Connects to the database. If it does not answer, this retries or fails, as `database.on_start` says. A SQLite
+    /// file that does not exist is created if `database.migrate_on_start` is set.
     pub async fn connect(&self) -> Result<(), Error> {
         if !self.0.settings.migrate_on_start && !self.exists() {
-            return Err(self.0.settings.error(Reason::Missing));
+            return Err(self.run_migrate_first("does not exist yet"));
         }
         self.connect_or_create().await
     }
@@ -139,13 +118,12 @@ impl<E: Engine> Database<E> {
     /// Connects, and creates a SQLite file that does not exist, whatever the settings are: for `migrate`.
     pub(crate) async fn connect_or_create(&self) -> Result<(), Error> {
         let settings = &self.0.settings;
-        let storage = E::open_storage(&settings.target());
-        _ = self
-            .0
-            .storage
-            .set(storage.map_err(|cause| settings.cannot_open(cause))?);
-        let [mut pause, longest] = BACKOFF;
-        let mut logged = None;
+        if let Some(path) = E::file(settings.url.expose()) {
+            let file = DataFile::open_or_create(path);
+            let file = file.map_err(|cause| settings.cannot_open(cause.into()))?;
+            _ = self.0.file.set(file);
+        }
+        let mut pause = Duration::from_millis(100);
         loop {
             let Err(cause) = self.write().checkout().await else {
                 return Ok(());
@@ -155,87 +133,62 @@ impl<E: Engine> Database<E> {
             if !may_wait {
                 return Err(error);
             }
-            if logged.is_none_or(|logged: Instant| logged.elapsed() >= longest) {
-                logged = Some(Instant::now());
-                tracing::warn!(cause = %error, "waiting for the database");
-            }
+            tracing::warn!(cause = %error, "waiting for the database");
             sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
-            pause = (pause * 2).min(longest);
+            pause = (pause * 2).min(MAX_BACKOFF);
         }
     }
 
     /// Whether the database exists, as far as that is known without a connection.
     pub(crate) fn exists(&self) -> bool {
-        E::exists(self.0.settings.url.expose())
+        E::file(self.0.settings.url.expose()).is_none_or(|path| DataFile::exists(&path))
     }
 
     /// Runs one statement that only reads.
     #[must_use]
     #[track_caller]
     pub fn read(&self) -> Access<'_, E> {
-        Access::new(&self.0.reads)
+        Access::new(&self.0.pools[0])
     }
 
     /// Runs one statement that writes.
     #[must_use]
     #[track_caller]
     pub fn write(&self) -> Access<'_, E> {
-        Access::new(&self.0.writes)
+        Access::new(self.writes())
     }
 
     /// Begins a transaction.
-    ///
-    /// # Errors
-    ///
-    /// If no connection is free within `database.acquire_timeout`, or the database does not answer.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<E>, sqlx::Error>> + Send {
         // Not an async function: the log names the caller, and not the code that polls.
-        Access::new(&self.0.writes).begin()
+        let access = self.write();
+        async move { Transaction::begin(access.checkout().await?).await }
     }
 
     /// A pool of sqlx on the same database, for crates that take a `sqlx::Pool`: job queues, sessions, test
-    /// helpers. For statements of the service, [`read`](Self::read), [`write`](Self::write) and
-    /// [`begin`](Self::begin) are faster and safer.
+    /// helpers. It has at most four connections and the limits of this database, and is closed with it. For
+    /// statements of the service, [`read`](Self::read), [`write`](Self::write) and [`begin`](Self::begin) are safer:
     ///
-    /// It is made on first use, with at most four connections and the limits of this database, and closed with
-    /// it. Its connections are in the metrics as the pool `sqlx`. What this crate's pools have, and it has not:
-    ///
-    /// - A `begin` that is cancelled leaves the transaction open for the next caller (sqlx 0.9): run it in a task
+    /// - A `begin` of sqlx 0.9 that is cancelled leaves the transaction open for the next caller: run it in a task
     ///   that nothing cancels.
-    /// - On SQLite, its connections write beside ours, and wait for each other in SQLite, for
-    ///   `database.acquire_timeout` at most. A transaction that writes must begin with `BEGIN IMMEDIATE`
-    ///   (`begin_with`), and a statement has no time limit.
+    /// - On SQLite, its connections write beside ours, and wait in SQLite for `database.acquire_timeout` at most. A
+    ///   transaction that writes must begin with `BEGIN IMMEDIATE` (`begin_with`). A statement has no time limit.
     /// - The log and the stop do not name the holder of a connection.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime.
     #[must_use]
     pub fn sqlx_pool(&self) -> sqlx::Pool<E> {
-        let pool = self.0.sqlx_pool.get_or_init(|| {
-            let mut limits = self.0.settings.limits();
-            limits.connections = limits.connections.min(sqlx_pool::MAX_CONNECTIONS);
-            sqlx_pool::connect_lazy(self.0.writes.options.clone(), &limits)
-        });
-        if self.0.writes.is_closing() {
-            // A close that began before the first use did not find it. sqlx marks it as closed at once.
-            drop(pool.close());
-        }
+        let pool = self.0.sqlx_pool.get_or_init(|| self.writes().sqlx_pool());
         pool.clone()
     }
 
-    /// Makes one round trip. On SQLite, it checks that the file is still there.
-    ///
-    /// # Errors
-    ///
-    /// If the database does not answer, or the file is gone.
+    /// Makes one round trip. On SQLite, it fails if the file is gone or replaced.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        if let Some(storage) = self.0.storage.get() {
-            E::check_storage(storage).await?;
+        if let Some(file) = self.0.file.get() {
+            file.check().await?;
         }
-        let mut lease = self.read().checkout().await?;
-        lease.run(Span::none(), E::probe).await
+        // Not prepared: SQLite's `PRAGMA` takes effect while it is.
+        let probe = sqlx::raw_sql(E::PROBE).fetch_one(self.read());
+        probe.await.map(drop)
     }
 
     /// [Pings](Self::ping) the database at each call, for
@@ -250,25 +203,20 @@ impl<E: Engine> Database<E> {
         }
     }
 
-    /// The most files that the pools may have open.
     pub(crate) fn max_files(&self) -> usize {
-        let connections = self.0.settings.max_connections + 1 + sqlx_pool::MAX_CONNECTIONS;
+        let connections = self.0.settings.max_connections + 1 + MAX_SQLX_CONNECTIONS;
         // For each connection, SQLite opens the database, its log, and its shared memory.
         usize::try_from(connections * 3).unwrap_or(usize::MAX)
     }
 
     /// Starts the task that replaces old connections, and logs callers that hold one for too long.
-    ///
-    /// # Errors
-    ///
-    /// If the task was started before, or the stop has begun.
     pub fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let database = self.clone();
         let task = supervisor.every(&self.qualified("connections"), MAINTENANCE_INTERVAL);
         let spawned = task.run(move |_| {
             let database = database.clone();
             async move {
-                for pool in database.pools().into_values() {
+                for pool in &database.0.pools {
                     pool.maintain().await;
                 }
                 Ok::<_, Infallible>(())
@@ -277,13 +225,22 @@ impl<E: Engine> Database<E> {
         spawned.map(drop)
     }
 
-    /// The numbers of each pool, by its name.
     pub(crate) fn numbers(&self) -> BTreeMap<String, Numbers> {
-        let pools = self.pools().into_iter();
-        let pools = pools.map(|(name, pool)| (self.qualified(name), pool.numbers()));
-        let mut numbers: BTreeMap<_, _> = pools.collect();
+        let pools = self.0.pools.iter();
+        let numbers = pools.map(|pool| (self.qualified(pool.name), pool.numbers()));
+        let mut numbers: BTreeMap<_, _> = numbers.collect();
         if let Some(pool) = self.0.sqlx_pool.get() {
-            numbers.insert(self.qualified("sqlx"), sqlx_pool::numbers(pool));
+            let size = usize::try_from(pool.size()).unwrap_or(usize::MAX);
+            let idle = pool.num_idle().min(size);
+            // sqlx counts neither waits nor timeouts.
+            let sqlx = Numbers {
+                max: pool.options().get_max_connections(),
+                size,
+                idle,
+                in_use: size - idle,
+                ..Numbers::default()
+            };
+            numbers.insert(self.qualified("sqlx"), sqlx);
         }
         numbers
     }
@@ -291,14 +248,14 @@ impl<E: Engine> Database<E> {
     /// The locations in the code that hold a connection now.
     #[must_use]
     pub fn holders(&self) -> Vec<String> {
-        let pools = self.pools().into_values();
+        let pools = self.0.pools.iter();
         pools.flat_map(|pool| pool.holders()).collect()
     }
 
     /// Closes the pools: gives out no more connections, cancels running statements, and waits for connections
     /// until the deadline. Returns the locations in the code that still held one.
     pub async fn close(&self, deadline: Instant) -> Vec<String> {
-        for pool in self.pools().into_values() {
+        for pool in &self.0.pools {
             pool.stop_checkouts();
         }
         let mut held = Vec::new();
@@ -311,19 +268,13 @@ impl<E: Engine> Database<E> {
         };
         // On SQLite, the last connection to close moves the log into the file. That must be the writer, and
         // no other may close at the same time: each would leave it to the other.
-        tokio::join!(close_sqlx_pool, self.0.writes.all_returned(deadline));
-        for pool in self.pools().into_values() {
+        tokio::join!(close_sqlx_pool, self.writes().all_returned(deadline));
+        for pool in &self.0.pools {
             held.extend(pool.close(deadline).await);
-        }
-        if held.is_empty()
-            && let Some(storage) = self.0.storage.get()
-        {
-            E::warn_of_leftovers(storage);
         }
         held
     }
 
-    /// The name of the section that configures this database.
     pub(crate) fn name(&self) -> &str {
         &self.0.settings.name
     }
@@ -336,10 +287,8 @@ impl<E: Engine> Database<E> {
         }
     }
 
-    /// Our pools by name: the writer is the last one.
-    fn pools(&self) -> BTreeMap<&'static str, &Arc<Pool<E>>> {
-        let pools = [&self.0.reads, &self.0.writes];
-        E::POOLS.into_iter().zip(pools).collect()
+    fn writes(&self) -> &Arc<Pool<E>> {
+        &self.0.pools[self.0.pools.len() - 1]
     }
 }
 
@@ -349,32 +298,5 @@ impl<E: Engine> Clone for Database<E> {
     }
 }
 
-impl<E: Engine> fmt::Debug for Database<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database")
-            .field("url", &self.0.settings.url)
-            .field("pools", &self.numbers())
-            .finish_non_exhaustive()
-    }
-}
-
-/// The tests that hold for every engine, on SQLite.
-#[cfg(all(test, feature = "sqlite"))]
-#[path = "tests"]
-pub(crate) mod on_sqlite {
-    /// The engine of the suite.
-    type E = sqlx::Sqlite;
-
-    pub(crate) mod suite;
-}
-
-/// The same suite on Postgres.
-#[cfg(all(test, feature = "postgres"))]
-#[path = "tests"]
-#[allow(clippy::duplicate_mod, reason = "the engine differs")]
-pub(crate) mod on_postgres {
-    /// The engine of the suite.
-    type E = sqlx::Postgres;
-
-    pub(crate) mod suite;
-}
+#[cfg(test)]
+pub(crate) mod tests;

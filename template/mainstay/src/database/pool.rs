@@ -1,58 +1,45 @@
 //! A pool of connections: one caller at a time has a connection, and it returns clean.
 //!
-//! - A caller that gets no connection within `acquire_timeout` fails with [`sqlx::Error::PoolTimedOut`]. If the
-//!   database cannot be reached, the caller gets that error at once.
-//! - A connection returns when its lease is dropped: at once and without a round trip if nothing runs on it, or
-//!   after a clean-up.
-//! - A connection that was idle for a second is pinged, within a time limit, before it goes out.
-//! - A connection is closed at about `max_lifetime`, and not all of them at the same time.
-//!
-//! docs/decisions of the template says why this is not sqlx's own pool.
+//! - A caller that gets no connection within `acquire_timeout` fails with [`sqlx::Error::PoolTimedOut`].
+//! - A connection returns when its lease is dropped: without a round trip if nothing runs on it, or after a clean-up.
+//! - A connection that was idle for a second is pinged before it goes out. One that fails takes the idle ones with it.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sqlx::pool::PoolOptions;
 use sqlx::{ConnectOptions, Connection as _, Error};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::engine::{Engine, Interrupt, Options};
+use super::engine::{Engine, Flag, Options};
+use super::settings::Settings;
 use crate::context::Context;
 use crate::metrics::pools::{BOUNDS_US, Numbers, Totals};
 
-/// The limits of a pool.
-#[derive(Debug, Clone)]
-pub(super) struct Limits {
-    pub(super) connections: u32,
-    /// For the wait of a caller for a connection.
-    pub(super) acquire: Duration,
-    /// For a round trip that asks nothing.
-    pub(super) ping: Duration,
-    pub(super) statement: Duration,
-    pub(super) lifetime: Duration,
-    /// The time after which the holder of a connection is logged.
-    pub(super) hold_warning: Duration,
-}
+const PING_AFTER: Duration = Duration::from_secs(1);
 
-/// A connection that was idle for this long is pinged before it goes out.
-pub(super) const PING_AFTER: Duration = Duration::from_secs(1);
+/// The most connections of the pool of sqlx, unless `max_connections` is less.
+pub(super) const MAX_SQLX_CONNECTIONS: u32 = 4;
 
-/// The location in the code that asked for a connection.
 pub(super) type Caller = &'static Location<'static>;
 
 pub(super) struct Pool<E: Engine> {
-    pub(super) options: Options<E>,
-    pub(super) limits: Limits,
+    pub(super) name: &'static str,
+    options: Options<E>,
+    pub(super) settings: Arc<Settings<E>>,
+    connections: u32,
     permits: Arc<Semaphore>,
     /// Each caller that waits for a permit has a clone.
     waiting: Arc<()>,
     state: Mutex<State<E>>,
-    closing: AtomicBool,
-    /// Notified at each return during a close.
+    /// Ends running statements, too.
+    closing: Flag,
+    /// Notified at each return, for a close.
     returned: Notify,
 }
 
@@ -61,8 +48,6 @@ struct State<E: Engine> {
     idle: Vec<Connection<E>>,
     holders: HashMap<u64, Holder>,
     last_id: u64,
-    /// Connections that have been idle since before this time are pinged before they go out.
-    suspect: Option<Instant>,
     longest_hold: Duration,
     totals: Totals,
 }
@@ -70,7 +55,8 @@ struct State<E: Engine> {
 /// An open connection.
 pub(super) struct Connection<E: Engine> {
     pub(super) sqlx: E::Connection,
-    pub(super) interrupt: Interrupt,
+    /// Ends the running statement.
+    pub(super) interrupt: Flag,
     expires: Instant,
     /// The time of its last return.
     returned: Instant,
@@ -81,8 +67,6 @@ struct Holder {
     caller: Caller,
     since: Instant,
     is_logged: bool,
-    /// Interrupts the statement of the caller, once there is a connection.
-    interrupt: Option<Interrupt>,
 }
 
 /// The right to have a connection. The next caller gets it when this is dropped.
@@ -93,98 +77,109 @@ pub(super) struct Slot<E: Engine> {
     _permit: OwnedSemaphorePermit,
 }
 
-/// A connection that is checked out.
-pub(super) struct Checkout<E: Engine> {
-    pub(super) connection: Connection<E>,
-    pub(super) slot: Slot<E>,
-}
+pub(super) type Checkout<E> = (Connection<E>, Slot<E>);
 
-/// Why a connection was closed before its pool was.
+/// Why a connection is closed before its pool is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Discard {
-    /// It reached its lifetime.
     Old,
-    /// It did not answer a ping.
     Dead,
     /// A statement failed with an error after which the connection is useless.
     Broken,
     /// The clean-up did not end in time, or the state of a transaction is unknown.
     Unfinished,
-    /// The pool closes, or the connection was detached: not counted.
-    Closed,
+    /// Its caller used it directly: not counted.
+    Detached,
 }
 
 impl<E: Engine> Pool<E> {
-    pub(super) fn new(options: Options<E>, limits: Limits) -> Arc<Self> {
-        let permits = usize::try_from(limits.connections).unwrap_or(usize::MAX);
+    pub(super) fn new(
+        name: &'static str,
+        options: Options<E>,
+        connections: u32,
+        settings: Arc<Settings<E>>,
+    ) -> Arc<Self> {
+        let permits = usize::try_from(connections).unwrap_or(usize::MAX);
         Arc::new(Self {
+            name,
             options,
-            limits,
+            settings,
+            connections,
             permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
             waiting: Arc::default(),
             state: Mutex::new(State {
                 idle: Vec::new(),
                 holders: HashMap::new(),
                 last_id: 0,
-                suspect: None,
                 longest_hold: Duration::ZERO,
                 totals: Totals::default(),
             }),
-            closing: AtomicBool::new(false),
+            closing: Flag::default(),
             returned: Notify::new(),
         })
     }
 
-    /// A connection that works.
+    /// A pool of sqlx with these options, which connects on first use. It pings within a time limit where sqlx would
+    /// ping without one: on the return of a connection, and before it goes out after a second of idling.
+    pub(super) fn sqlx_pool(&self) -> sqlx::Pool<E> {
+        let settings = &self.settings;
+        let limit = settings.ping_timeout();
+        PoolOptions::new()
+            .max_connections(settings.max_connections.min(MAX_SQLX_CONNECTIONS))
+            .acquire_timeout(settings.acquire_timeout)
+            .max_lifetime(settings.max_lifetime)
+            .test_before_acquire(false)
+            .before_acquire(move |connection, metadata| {
+                Box::pin(async move {
+                    Ok(metadata.idle_for < PING_AFTER || ping(connection, limit).await?)
+                })
+            })
+            .after_release(move |connection, _| Box::pin(ping(connection, limit)))
+            .connect_lazy_with(self.options.clone())
+    }
+
     pub(super) async fn checkout(self: &Arc<Self>, caller: Caller) -> Result<Checkout<E>, Error> {
         let began = Instant::now();
-        let mut limit = self.limits.acquire;
-        if let Some(left) = Context::time_left() {
-            limit = limit.min(left);
-        }
-        let checkout = if limit.is_zero() {
-            // The request has ended, and a connection would be of no use to it.
-            Err(Error::PoolTimedOut)
-        } else {
-            self.checkout_by(began + limit, caller).await
-        };
+        let left = Context::time_left().unwrap_or(Duration::MAX);
+        let limit = self.settings.acquire_timeout.min(left);
+        let checkout = timeout(limit, self.checkout_or_connect(caller)).await;
+        let checkout = checkout.unwrap_or(Err(Error::PoolTimedOut));
         let totals = &mut self.lock().totals;
         match &checkout {
-            Ok(_) => count_wait(totals, began.elapsed()),
+            Ok(_) => {
+                let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                let bucket = BOUNDS_US.iter().position(|bound| waited <= *bound);
+                totals.acquired[bucket.unwrap_or(BOUNDS_US.len())] += 1;
+                totals.waited_us += waited;
+            }
             Err(Error::PoolTimedOut) => totals.timeouts += 1,
             Err(_) => {}
         }
         checkout
     }
 
-    async fn checkout_by(
-        self: &Arc<Self>,
-        deadline: Instant,
-        caller: Caller,
-    ) -> Result<Checkout<E>, Error> {
+    async fn checkout_or_connect(self: &Arc<Self>, caller: Caller) -> Result<Checkout<E>, Error> {
         let waiting = Arc::clone(&self.waiting);
-        let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
         drop(waiting);
-        let permit = permit.map_err(|_elapsed| Error::PoolTimedOut)?;
         let permit = permit.map_err(|_closed| Error::PoolClosed)?;
-        // From here on a close waits for the caller, also while a connection is made for it.
         let slot = self.register(permit, caller)?;
-        while let Some((mut connection, is_trusted)) = self.take_idle(slot.id) {
-            if Instant::now() >= connection.expires {
-                self.discard(connection, Discard::Old).await;
-            } else if is_trusted || self.answers(&mut connection, deadline).await {
-                return Ok(Checkout { connection, slot });
-            }
+        let limit = self.settings.ping_timeout();
+        while let Some(mut connection) = self.pop_idle() {
+            let is_fresh = connection.returned.elapsed() < PING_AFTER;
+            let reason = if Instant::now() >= connection.expires {
+                Discard::Old
+            } else if is_fresh || ping(&mut connection.sqlx, limit).await.is_ok() {
+                return Ok((connection, slot));
+            } else {
+                Discard::Dead
+            };
+            self.discard(connection, reason).await;
         }
-        let connection = timeout_at(deadline, self.connect()).await;
-        let connection = connection.unwrap_or(Err(Error::PoolTimedOut))?;
-        self.lock().set_interrupt(slot.id, &connection);
-        if self.is_closing() {
-            connection.interrupt.set();
-        }
-        Ok(Checkout { connection, slot })
+        Ok((self.connect().await?, slot))
     }
 
+    /// From here on a close waits for the caller, also while a connection is made for it.
     fn register(
         self: &Arc<Self>,
         permit: OwnedSemaphorePermit,
@@ -192,7 +187,7 @@ impl<E: Engine> Pool<E> {
     ) -> Result<Slot<E>, Error> {
         let mut state = self.lock();
         // Under the lock: a close looks at the holders, and there must be no new one afterwards.
-        if self.is_closing() {
+        if self.closing.load(Ordering::Acquire) {
             return Err(Error::PoolClosed);
         }
         state.last_id += 1;
@@ -201,7 +196,6 @@ impl<E: Engine> Pool<E> {
             caller,
             since: Instant::now(),
             is_logged: false,
-            interrupt: None,
         };
         state.holders.insert(id, holder);
         Ok(Slot {
@@ -212,44 +206,17 @@ impl<E: Engine> Pool<E> {
         })
     }
 
-    /// The connection that returned last, and whether it can go out without a ping.
-    fn take_idle(&self, id: u64) -> Option<(Connection<E>, bool)> {
-        let mut state = self.lock();
-        let connection = state.idle.pop()?;
-        state.set_interrupt(id, &connection);
-        let returned = connection.returned;
-        let is_suspect = state.suspect.is_some_and(|suspect| returned <= suspect);
-        Some((connection, !is_suspect && returned.elapsed() < PING_AFTER))
-    }
-
-    async fn answers(&self, connection: &mut Connection<E>, deadline: Instant) -> bool {
-        let limit = deadline.duration_since(Instant::now());
-        let limit = limit.min(self.limits.ping);
-        let answer = timeout(limit, connection.sqlx.ping()).await;
-        if let Ok(Ok(())) = answer {
-            return true;
-        }
-        let mut state = self.lock();
-        state.count_discard(Discard::Dead);
-        let mut dead = Vec::new();
-        if answer.is_err() {
-            // The others have been idle for even longer, over the same link.
-            dead = std::mem::take(&mut state.idle);
-            for _ in &dead {
-                state.count_discard(Discard::Dead);
-            }
-        }
-        drop(state);
-        drop(dead);
-        false
+    fn pop_idle(&self) -> Option<Connection<E>> {
+        self.lock().idle.pop()
     }
 
     async fn connect(&self) -> Result<Connection<E>, Error> {
         let mut sqlx = self.options.connect().await?;
-        let interrupt = Interrupt::default();
-        E::install_interrupt(&mut sqlx, &interrupt).await?;
+        let interrupt = Flag::default();
+        let flags = [Arc::clone(&interrupt), Arc::clone(&self.closing)];
+        E::install_interrupts(&mut sqlx, flags).await?;
         // Between three quarters of the lifetime and all of it, so that they do not all expire at once.
-        let lifetime = self.limits.lifetime;
+        let lifetime = self.settings.max_lifetime;
         let lifetime = lifetime.mul_f64(0.75 + 0.25 * fastrand::f64());
         let now = Instant::now();
         Ok(Connection {
@@ -260,32 +227,52 @@ impl<E: Engine> Pool<E> {
         })
     }
 
+    pub(super) fn put_back(&self, mut connection: Connection<E>) {
+        connection.returned = Instant::now();
+        self.lock().idle.push(connection);
+    }
+
     /// Closes a connection, and tells the server if there is time for that.
-    async fn discard(&self, connection: Connection<E>, reason: Discard) {
-        self.lock().count_discard(reason);
-        _ = timeout(self.limits.ping, connection.sqlx.close()).await;
+    pub(super) async fn discard(&self, connection: Connection<E>, reason: Discard) {
+        let suspects = {
+            let state = &mut *self.lock();
+            let totals = &mut state.totals;
+            match reason {
+                Discard::Old => totals.discarded_old += 1,
+                Discard::Dead => totals.discarded_dead += 1,
+                Discard::Broken => totals.discarded_broken += 1,
+                Discard::Unfinished => totals.discarded_unfinished += 1,
+                Discard::Detached => {}
+            }
+            if matches!(reason, Discard::Dead | Discard::Broken) {
+                // The idle ones have the same link, and the same stale statements.
+                totals.discarded_dead += u64::try_from(state.idle.len()).unwrap_or(u64::MAX);
+                std::mem::take(&mut state.idle)
+            } else {
+                Vec::new()
+            }
+        };
+        drop(suspects);
+        _ = timeout(self.settings.ping_timeout(), connection.sqlx.close()).await;
     }
 
     /// Closes expired connections, and logs each caller that holds one for too long, once.
     pub(super) async fn maintain(&self) {
         let now = Instant::now();
-        let mut overdue = Vec::new();
         let expired: Vec<_> = {
             let state = &mut *self.lock();
             for holder in state.holders.values_mut() {
                 let held = now.duration_since(holder.since);
-                if held >= self.limits.hold_warning && !holder.is_logged {
+                if held >= self.settings.hold_warning && !holder.is_logged {
                     holder.is_logged = true;
                     state.totals.held_long += 1;
-                    overdue.push((holder.caller, held));
+                    let by = holder.caller;
+                    tracing::warn!(%by, ?held, "a database connection is held for long");
                 }
             }
             let is_expired = |idle: &mut Connection<E>| now >= idle.expires;
             state.idle.extract_if(.., is_expired).collect()
         };
-        for (caller, held) in overdue {
-            tracing::warn!(by = %caller, ?held, "a database connection is held for long");
-        }
         for connection in expired {
             self.discard(connection, Discard::Old).await;
         }
@@ -297,7 +284,7 @@ impl<E: Engine> Pool<E> {
         let held = state.holders.values().map(|holder| holder.since.elapsed());
         let longest_hold = held.max().unwrap_or_default().max(state.longest_hold);
         Numbers {
-            max: self.limits.connections,
+            max: self.connections,
             size: idle + in_use,
             idle,
             in_use,
@@ -311,29 +298,24 @@ impl<E: Engine> Pool<E> {
     pub(super) fn stop_checkouts(&self) {
         self.closing.store(true, Ordering::Release);
         self.permits.close();
-        for holder in self.lock().holders.values() {
-            if let Some(interrupt) = &holder.interrupt {
-                interrupt.set();
-            }
-        }
     }
 
-    /// Closes every connection: idle ones now, the others when they return. Returns the callers that still
-    /// hold one at the deadline.
+    /// Closes idle connections, waits for the others and closes them. Returns the callers that still hold one at
+    /// the deadline.
     pub(super) async fn close(&self, deadline: Instant) -> Vec<String> {
         self.stop_checkouts();
-        let idle = std::mem::take(&mut self.lock().idle);
-        let closed = async {
-            for connection in idle {
-                _ = connection.sqlx.close().await;
-            }
-        };
-        _ = timeout_at(deadline, closed).await;
+        self.close_idle(deadline).await;
         self.all_returned(deadline).await;
+        self.close_idle(deadline).await;
         self.holders()
     }
 
-    /// Waits until no caller has a connection, or until the deadline.
+    async fn close_idle(&self, deadline: Instant) {
+        while let Some(connection) = self.pop_idle() {
+            _ = timeout_at(deadline, connection.sqlx.close()).await;
+        }
+    }
+
     pub(super) async fn all_returned(&self, deadline: Instant) {
         let all_returned = async {
             while !self.lock().holders.is_empty() {
@@ -351,70 +333,16 @@ impl<E: Engine> Pool<E> {
         names.collect()
     }
 
-    pub(super) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
-    }
-
     fn lock(&self) -> MutexGuard<'_, State<E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<E: Engine> State<E> {
-    fn set_interrupt(&mut self, id: u64, connection: &Connection<E>) {
-        if let Some(holder) = self.holders.get_mut(&id) {
-            holder.interrupt = Some(connection.interrupt.clone());
-        }
-    }
-
-    fn count_discard(&mut self, reason: Discard) {
-        let totals = &mut self.totals;
-        match reason {
-            Discard::Old => totals.discarded_old += 1,
-            Discard::Dead => totals.discarded_dead += 1,
-            Discard::Broken => totals.discarded_broken += 1,
-            Discard::Unfinished => totals.discarded_unfinished += 1,
-            Discard::Closed => {}
-        }
-    }
-}
-
-fn count_wait(totals: &mut Totals, waited: Duration) {
-    let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-    let bucket = BOUNDS_US.iter().position(|bound| waited <= *bound);
-    totals.acquired[bucket.unwrap_or(BOUNDS_US.len())] += 1;
-    totals.waited_us += waited;
-}
-
-impl<E: Engine> Checkout<E> {
-    /// Returns a clean connection to the pool. A pool that closes does not take it.
-    pub(super) fn put_back(self) -> Result<(), Self> {
-        let pool = Arc::clone(&self.slot.pool);
-        let mut state = pool.lock();
-        // Under the lock: a close takes the idle connections, and there must be no new one afterwards.
-        if pool.is_closing() {
-            return Err(self);
-        }
-        let Self {
-            mut connection,
-            slot,
-        } = self;
-        connection.returned = Instant::now();
-        state.idle.push(connection);
-        drop(state);
-        drop(slot);
-        Ok(())
-    }
-
-    /// Closes the connection. Its slot is free only afterwards: SQLite may have only one that writes.
-    pub(super) async fn close(self, reason: Discard) {
-        let Self { connection, slot } = self;
-        if reason == Discard::Broken {
-            // The idle ones may be broken as well.
-            slot.pool.lock().suspect = Some(Instant::now());
-        }
-        slot.pool.discard(connection, reason).await;
-    }
+/// Fails if the connection does not answer in time: then sqlx closes it without waiting for the server.
+async fn ping(connection: &mut impl sqlx::Connection, limit: Duration) -> Result<bool, Error> {
+    let answer = timeout(limit, connection.ping()).await;
+    answer.unwrap_or(Err(Error::PoolTimedOut))?;
+    Ok(true)
 }
 
 impl<E: Engine> Drop for Slot<E> {
@@ -424,9 +352,7 @@ impl<E: Engine> Drop for Slot<E> {
             state.longest_hold = state.longest_hold.max(holder.since.elapsed());
         }
         drop(state);
-        if self.pool.is_closing() {
-            self.pool.returned.notify_one();
-        }
+        self.pool.returned.notify_one();
     }
 }
 

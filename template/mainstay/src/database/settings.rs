@@ -9,8 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
 use super::engine::{Engine, Target};
-use super::errors::{Error, Reason};
-use super::pool::Limits;
+use super::errors::{Error, explain};
 use crate::importance::Importance;
 use crate::settings::{self, at_least};
 
@@ -21,7 +20,7 @@ use crate::settings::{self, at_least};
 #[garde(custom(Self::waits_less_than_a_request))]
 pub struct Settings<E> {
     /// The name of the section, which names the database in the log and in metrics.
-    #[serde(deserialize_with = "settings::section_name")]
+    #[serde(rename = "[section]")]
     pub name: String,
     /// Where the database is.
     pub url: Url<E>,
@@ -95,38 +94,36 @@ impl<E> Settings<E> {
 }
 
 impl<E: Engine> Settings<E> {
-    pub(super) fn limits(&self) -> Limits {
-        // A connection that does not answer must leave time to try another one.
-        let ping = self.acquire_timeout / 4;
-        Limits {
-            connections: self.max_connections,
-            acquire: self.acquire_timeout,
-            ping,
-            statement: E::client_timeout(self.statement_timeout, ping),
-            lifetime: self.max_lifetime,
-            hold_warning: self.hold_warning,
-        }
+    pub(super) fn ping_timeout(&self) -> Duration {
+        self.target().ping_timeout()
     }
 
     pub(super) fn target(&self) -> Target<'_> {
         Target {
             url: self.url.expose(),
+            max_connections: self.max_connections,
             acquire_timeout: self.acquire_timeout,
             statement_timeout: self.statement_timeout,
         }
     }
 
-    /// An error that names this section.
-    pub(super) fn error(&self, reason: Reason) -> Error {
-        Error {
-            section: self.name.clone(),
-            url: self.url.redacted.clone(),
-            reason,
-        }
+    /// An error that names this database.
+    pub(super) fn error(&self, problem: impl fmt::Display) -> Error {
+        let Self { name, url, .. } = self;
+        Error(format!(
+            "cannot use the database {} ({name}.url): {problem}",
+            url.redacted
+        ))
     }
 
     pub(super) fn cannot_open(&self, cause: sqlx::Error) -> Error {
-        self.error(Reason::Open(cause))
+        let name = &self.name;
+        self.error(match cause {
+            sqlx::Error::PoolTimedOut => {
+                format!("it did not answer in time ({name}.acquire_timeout)")
+            }
+            cause => explain(&cause),
+        })
     }
 }
 

@@ -51,92 +51,39 @@ impl Admission {
         let end = deadline.min(Instant::now() + self.wait);
         match timeout_at(end, self.permits.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
-            // The semaphore is never closed, so this is a timeout.
-            Ok(Err(_)) | Err(_) => Err(Problem::OVERLOADED),
+            // The semaphore is never closed, so an error is a timeout.
+            _ => Err(Problem::OVERLOADED),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::{sleep, timeout};
+    use tokio::time::sleep;
 
     use super::*;
 
-    fn two_permits(waiting: usize) -> Admission {
-        Admission::new(&Overload {
-            max_in_flight: 2,
-            max_waiting: waiting,
-            max_wait: Duration::from_millis(500),
-        })
-    }
-
-    async fn acquire(admission: &Admission) -> Result<SemaphorePermit<'_>, Problem> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+    async fn acquire(admission: &Admission, within: u64) -> Result<SemaphorePermit<'_>, Problem> {
+        let deadline = Instant::now() + Duration::from_millis(within);
         admission.acquire(deadline).await
     }
 
     #[tokio::test(start_paused = true)]
-    async fn request_waits_for_a_permit_up_to_max_wait() {
-        let admission = two_permits(1);
-        let permits = [
-            acquire(&admission).await.unwrap(),
-            acquire(&admission).await.unwrap(),
-        ];
+    async fn request_waits_for_a_permit_until_its_deadline() {
+        let admission = Admission::new(&Overload {
+            max_in_flight: 1,
+            max_waiting: 1,
+            max_wait: Duration::from_millis(500),
+        });
+        let first = acquire(&admission, 0).await.unwrap();
         let began = Instant::now();
-        assert_eq!(acquire(&admission).await.unwrap_err().code, "overloaded");
-        assert_eq!(began.elapsed(), Duration::from_millis(500));
-        drop(permits);
-        _ = acquire(&admission).await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn request_waits_no_longer_than_its_deadline() {
-        let admission = two_permits(1);
-        let _first = acquire(&admission).await.unwrap();
-        let _second = acquire(&admission).await.unwrap();
-        let began = Instant::now();
-        let deadline = began + Duration::from_millis(100);
-        assert!(admission.acquire(deadline).await.is_err());
+        assert!(acquire(&admission, 100).await.is_err());
         assert_eq!(began.elapsed(), Duration::from_millis(100));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_request_gets_the_next_permit() {
-        let admission = two_permits(1);
-        let first = acquire(&admission).await.unwrap();
-        let _second = acquire(&admission).await.unwrap();
         let release = async {
             sleep(Duration::from_millis(200)).await;
             drop(first);
         };
-        let (third, ()) = tokio::join!(acquire(&admission), release);
-        assert!(third.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn full_queue_refuses_at_once() {
-        let admission = two_permits(2);
-        let _first = acquire(&admission).await.unwrap();
-        let _second = acquire(&admission).await.unwrap();
-        let began = Instant::now();
-        let too_many = async {
-            tokio::task::yield_now().await;
-            assert!(acquire(&admission).await.is_err());
-            assert_eq!(began.elapsed(), Duration::ZERO);
-        };
-        let (third, fourth, ()) = tokio::join!(acquire(&admission), acquire(&admission), too_many);
-        assert!(third.is_err() && fourth.is_err());
-        assert_eq!(admission.queue.available_permits(), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn cancelled_request_leaves_the_queue() {
-        let admission = two_permits(1);
-        let _first = acquire(&admission).await.unwrap();
-        let _second = acquire(&admission).await.unwrap();
-        let left = timeout(Duration::from_millis(1), acquire(&admission)).await;
-        assert!(left.is_err());
-        assert_eq!(admission.queue.available_permits(), 1);
+        let (second, ()) = tokio::join!(acquire(&admission, 10_000), release);
+        assert!(second.is_ok());
     }
 }

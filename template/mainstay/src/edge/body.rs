@@ -6,6 +6,7 @@
 
 #[cfg(feature = "gzip")]
 use std::io::Cursor;
+use std::mem;
 
 #[cfg(feature = "gzip")]
 use async_compression::tokio::bufread::GzipDecoder;
@@ -21,29 +22,17 @@ use tokio_util::io::ReaderStream;
 
 use crate::problem::{Fault, Problem};
 
-const SUPPORTED: &str = if cfg!(feature = "gzip") {
-    "gzip"
-} else {
-    "identity"
-};
-
 /// A budget in bytes, enough for `in_flight` bodies of the largest size.
 pub(super) fn budget(in_flight: usize, limit: usize) -> Semaphore {
     Semaphore::new(in_flight.saturating_mul(limit).min(Semaphore::MAX_PERMITS))
 }
 
-/// A body in memory, and its share of the budget.
-pub(super) struct Buffered<'a> {
-    pub(super) bytes: Vec<u8>,
-    charge: SemaphorePermit<'a>,
-}
-
-/// Reads a body to its end.
+/// Reads a body to its end, into memory that is charged to the budget.
 pub(super) async fn read(
     body: Body,
     limit: usize,
     budget: &Semaphore,
-) -> Result<Buffered<'_>, Problem> {
+) -> Result<(Vec<u8>, SemaphorePermit<'_>), Problem> {
     check_declared(&body, limit)?;
     let mut chunks = body.into_data_stream();
     let mut bytes = Vec::new();
@@ -64,7 +53,7 @@ pub(super) async fn read(
         // Let other tasks run: the chunks of a body in memory are always ready.
         consume_budget().await;
     }
-    Ok(Buffered { bytes, charge })
+    Ok((bytes, charge))
 }
 
 fn reserve(budget: &Semaphore, size: usize) -> Result<SemaphorePermit<'_>, Problem> {
@@ -74,18 +63,8 @@ fn reserve(budget: &Semaphore, size: usize) -> Result<SemaphorePermit<'_>, Probl
         .map_err(|_| Problem::OVERLOADED)
 }
 
-impl Buffered<'_> {
-    /// Decompresses a body.
-    pub(super) async fn gunzip(self, limit: usize, budget: &Semaphore) -> Result<Vec<u8>, Problem> {
-        let Self { bytes, charge } = self;
-        let plain = read(decompressed(bytes), limit, budget).await?;
-        drop(charge);
-        Ok(plain.bytes)
-    }
-}
-
 #[cfg(feature = "gzip")]
-fn decompressed(bytes: Vec<u8>) -> Body {
+pub(super) fn decompressed(bytes: Vec<u8>) -> Body {
     let mut decoder = GzipDecoder::new(Cursor::new(bytes));
     // The body may have several gzip members, as `cat a.gz b.gz` writes them.
     decoder.multiple_members(true);
@@ -94,18 +73,17 @@ fn decompressed(bytes: Vec<u8>) -> Body {
 
 /// Without the feature, [`take_gzip`] refuses compressed bodies.
 #[cfg(not(feature = "gzip"))]
-fn decompressed(bytes: Vec<u8>) -> Body {
+pub(super) fn decompressed(bytes: Vec<u8>) -> Body {
     Body::from(bytes)
 }
 
 /// Limits a body that its handler reads as a stream.
-pub(super) fn limit_stream(mut request: Request, limit: usize) -> Result<Request, Problem> {
-    if take_gzip(request.headers_mut())? {
-        return Err(unsupported("must be identity".to_owned(), "identity"));
-    }
+pub(super) fn limit_stream(request: &mut Request, limit: usize) -> Result<(), Problem> {
+    take_gzip(request.headers_mut(), false)?;
     check_declared(request.body(), limit)?;
-    DefaultBodyLimit::max(limit).apply(&mut request);
-    Ok(request.with_limited_body())
+    DefaultBodyLimit::max(limit).apply(request);
+    *request = mem::take(request).with_limited_body();
+    Ok(())
 }
 
 fn check_declared(body: &Body, limit: usize) -> Result<(), Problem> {
@@ -118,34 +96,25 @@ fn check_declared(body: &Body, limit: usize) -> Result<(), Problem> {
 }
 
 /// Whether the body is compressed. If it is, this removes the headers that describe the compressed form.
-pub(super) fn take_gzip(headers: &mut HeaderMap) -> Result<bool, Problem> {
-    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    let Some(encoding) = encodings.next() else {
-        return Ok(false);
-    };
-    let encoding = String::from_utf8_lossy(encoding.as_bytes()).to_ascii_lowercase();
+pub(super) fn take_gzip(headers: &mut HeaderMap, is_supported: bool) -> Result<bool, Problem> {
+    let lines = headers.get_all(header::CONTENT_ENCODING).iter();
+    let lines = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase());
+    let encoding = lines.collect::<Vec<_>>().join(", ");
     match encoding.as_str() {
-        _ if encodings.next().is_some() => Err(unsupported(
-            "must be a single encoding".to_owned(),
-            SUPPORTED,
-        )),
-        "identity" => Ok(false),
-        "gzip" | "x-gzip" if cfg!(feature = "gzip") => {
+        "" | "identity" => Ok(false),
+        "gzip" if is_supported => {
             headers.remove(header::CONTENT_ENCODING);
             headers.remove(header::CONTENT_LENGTH);
             Ok(true)
         }
         other => {
-            let detail = format!("encoding {other:.40} is not supported, expected {SUPPORTED}");
-            Err(unsupported(detail, SUPPORTED))
+            let known = if is_supported { "gzip" } else { "identity" };
+            let detail = format!("encoding {other:.40} is not supported, expected {known}");
+            let fault = Fault::in_header(header::CONTENT_ENCODING.as_str(), detail);
+            let problem = Problem::UNSUPPORTED_MEDIA_TYPE.with([fault]);
+            Err(problem.with_header(header::ACCEPT_ENCODING, HeaderValue::from_static(known)))
         }
     }
-}
-
-fn unsupported(detail: String, supported: &'static str) -> Problem {
-    Problem::UNSUPPORTED_MEDIA_TYPE
-        .with([Fault::in_header(header::CONTENT_ENCODING.as_str(), detail)])
-        .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static(supported))
 }
 
 #[cfg(test)]
@@ -164,11 +133,11 @@ mod tests {
         let byte = Ok::<_, Infallible>(Bytes::from_static(b"7"));
         let chunks = stream::iter(vec![byte; LENGTH]);
         let buffered = read(Body::from_stream(chunks), LENGTH, &budget).await;
-        let buffered = buffered.unwrap();
-        assert_eq!(buffered.bytes, [b'7'; LENGTH]);
-        assert_eq!(buffered.bytes.capacity(), LENGTH);
+        let (bytes, charge) = buffered.unwrap();
+        assert_eq!(bytes, [b'7'; LENGTH]);
+        assert_eq!(bytes.capacity(), LENGTH);
         assert_eq!(budget.available_permits(), LENGTH);
-        drop(buffered);
+        drop(charge);
         assert_eq!(budget.available_permits(), 2 * LENGTH);
     }
 }

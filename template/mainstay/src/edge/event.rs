@@ -1,17 +1,21 @@
 //! The `request` event and the metrics of a request: once for each, however it ends.
 
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use http_body::Body;
 use tokio::time::Instant;
 use tracing::Span;
+use tracing::field::Empty;
 
-use super::{Http, trace};
+use super::Http;
 use crate::context::{Context, Trace};
 use crate::metrics::http::{Ended, InFlight, Recorder};
 use crate::server::Exchange;
-use crate::telemetry::message;
+use crate::telemetry::{message, span};
 
 /// The status in the log when the client left before the answer.
 const CLIENT_LEFT: u16 = 499;
@@ -25,12 +29,12 @@ pub(super) struct Event {
     method: Method,
     route: Option<MatchedPath>,
     log_client: bool,
-    span: Span,
+    /// The span of the work for the request.
+    pub(super) span: Span,
     in_flight: InFlight,
     status: Option<StatusCode>,
-    /// The lengths of the bodies, where they are known beforehand.
-    request_length: Option<u64>,
-    response_length: Option<u64>,
+    /// The lengths of the bodies of request and response, or zero where they are not known beforehand.
+    bodies: [u64; 2],
 }
 
 impl Event {
@@ -43,6 +47,7 @@ impl Event {
     ) -> Self {
         // A larger body is refused unread.
         let fits = |length: &u64| usize::try_from(*length).is_ok_and(|it| it <= http.body_limit.0);
+        let request_length = request.body().size_hint().exact().filter(fits);
         let route = request.extensions().get::<MatchedPath>().cloned();
         if let Some(route) = &route {
             Exchange::look(|exchange| exchange.routed(route.clone()));
@@ -50,26 +55,20 @@ impl Event {
         Self {
             started,
             method: request.method().clone(),
-            span: trace::span(request, name_of(route.as_ref()), context),
+            span: span_of(request.method(), name_of(route.as_ref()), context),
             route,
             log_client: http.log_client,
             in_flight: requests.begin(),
             status: None,
-            request_length: request.body().size_hint().exact().filter(fits),
-            response_length: None,
+            bodies: [request_length.unwrap_or(0), 0],
         }
-    }
-
-    /// The span of the work for the request.
-    pub(super) fn span(&self) -> Span {
-        self.span.clone()
     }
 
     pub(super) fn answered(&mut self, response: &Response) {
         self.status = Some(response.status());
         // The answer to HEAD is sent without its body.
         if self.method != Method::HEAD {
-            self.response_length = response.body().size_hint().exact();
+            self.bodies[1] = response.body().size_hint().exact().unwrap_or(0);
         }
     }
 }
@@ -77,6 +76,42 @@ impl Event {
 /// The template of a route, so that there are no more names than routes.
 fn name_of(route: Option<&MatchedPath>) -> &str {
     route.map_or("unmatched", MatchedPath::as_str)
+}
+
+/// The span of a request, if the request is sampled.
+fn span_of(method: &Method, route: &str, context: &Context) -> Span {
+    let trace = context.trace.as_deref();
+    let Some(trace) = trace.filter(|trace| trace.is_sampled) else {
+        return Span::none();
+    };
+    // What exports the span reads the context. Only the filter `off` disables this level.
+    context.clone().sync_scope(|| {
+        tracing::error_span!(
+            span::REQUEST,
+            method = method.as_str(),
+            route,
+            request_id = context.id.as_ref(),
+            trace_id = trace.id(),
+            status = Empty,
+            error = Empty,
+        )
+    })
+}
+
+/// The text of an IPv4 address. Its `Display` costs as much as all other fields of the event.
+fn text_of(address: Ipv4Addr, buffer: &mut [u8; 15]) -> &str {
+    let mut end = 0;
+    for octet in address.octets() {
+        if end > 0 {
+            buffer[end] = b'.';
+            end += 1;
+        }
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(octet).as_bytes();
+        buffer[end..end + digits.len()].copy_from_slice(digits);
+        end += digits.len();
+    }
+    str::from_utf8(&buffer[..end]).unwrap_or_default()
 }
 
 impl Drop for Event {
@@ -93,22 +128,26 @@ impl Drop for Event {
             route: self.route.as_ref().map(MatchedPath::as_str),
             status,
             took,
-            bodies: [self.request_length, self.response_length],
+            bodies: self.bodies.map(Some),
         });
-        if !self.span.is_disabled() {
-            match self.status {
-                None => _ = self.span.record("error", "client_left"),
-                Some(answer) => {
-                    self.span.record("status", status);
-                    if answer.is_server_error() {
-                        self.span.record("error", answer.as_str());
-                    }
+        match self.status {
+            None => _ = self.span.record("error", "client_left"),
+            Some(answer) => {
+                self.span.record("status", status);
+                if answer.is_server_error() {
+                    self.span.record("error", answer.as_str());
                 }
             }
         }
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         // The future of the request is dropped in the scope of its context.
         Context::with(|context| {
+            let mut buffer = [0; 15];
+            let client = match context.client.filter(|_| self.log_client) {
+                Some(IpAddr::V4(address)) => Some(Cow::Borrowed(text_of(address, &mut buffer))),
+                Some(IpAddr::V6(address)) => Some(Cow::Owned(address.to_string())),
+                None => None,
+            };
             tracing::info!(
                 message = message::REQUEST,
                 method = self.method.as_str(),
@@ -116,10 +155,7 @@ impl Drop for Event {
                 status,
                 duration_ms = f64::from(micros) / 1e3,
                 request_id = context.id.as_ref(),
-                client = context
-                    .client
-                    .filter(|_| self.log_client)
-                    .map(tracing::field::display),
+                client = client.as_deref(),
                 trace_id = context.trace.as_deref().map(Trace::id),
             );
         });

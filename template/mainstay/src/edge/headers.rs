@@ -1,5 +1,6 @@
-//! The security headers of every answer, by OWASP's "REST Security Cheat Sheet". Of its list, `Permissions-Policy` is
-//! left out: it restricts the scripts of a page, and `default-src 'none'` runs none.
+//! The security headers of every answer, by OWASP's "REST Security Cheat Sheet". Of its list, those that matter to pages
+//! only are left out: `Permissions-Policy` restricts scripts, and `default-src 'none'` runs none; `Referrer-Policy` is
+//! about links, and the page of the documentation sets it in its own head.
 
 use std::mem;
 use std::sync::LazyLock;
@@ -12,7 +13,7 @@ use crate::context::RequestId;
 use crate::header_names::REQUEST_ID;
 
 /// The headers of every answer, unless its handler sets them.
-const SECURITY: [(HeaderName, HeaderValue); 7] = [
+const SECURITY: [(HeaderName, HeaderValue); 6] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     // An answer is data: a browser must not load, run or frame anything in it.
     (
@@ -23,10 +24,6 @@ const SECURITY: [(HeaderName, HeaderValue); 7] = [
     (
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
-    ),
-    (
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
     ),
     // Pages of other sites cannot embed it.
     (
@@ -43,7 +40,8 @@ const SECURITY: [(HeaderName, HeaderValue); 7] = [
 /// The headers that nearly every answer has besides, each with a value of its own.
 const OWN: [HeaderName; 3] = [REQUEST_ID, header::CONTENT_TYPE, header::CONTENT_LENGTH];
 
-/// All of these headers, to be cloned. [`OWN`] comes first, with empty values: a clone has no room for more.
+/// All of these headers, to be cloned. [`OWN`] comes first, with empty values: a clone has no room for more. Nine headers
+/// are the most that fit the small blocks of glibc's allocator, which a tenth would leave.
 static TEMPLATE: LazyLock<HeaderMap> = LazyLock::new(|| {
     let own = OWN.map(|name| (name, HeaderValue::from_static("")));
     own.into_iter().chain(SECURITY).collect()
@@ -51,13 +49,13 @@ static TEMPLATE: LazyLock<HeaderMap> = LazyLock::new(|| {
 
 /// Adds the security headers and the id of the request. To clone the template and fill in the few headers of the
 /// handler costs half as much as to insert each header.
-pub(super) fn put_on(response: &mut Response, id: Option<RequestId>) {
+pub(super) fn put_on(response: &mut Response) {
     let length = response.body().size_hint().exact();
-    let length =
-        length.and_then(|length| HeaderValue::from_str(itoa::Buffer::new().format(length)).ok());
+    let length = length.map(|length| HeaderValue::from_str(itoa::Buffer::new().format(length)));
     let headers = response.headers_mut();
     let from_handler = mem::replace(headers, TEMPLATE.clone());
-    let mut own = [id.map(HeaderValue::from), None, length];
+    let id = RequestId::current().map(|id| id.0);
+    let mut own = [id, None, length.and_then(Result::ok)];
     let mut has_others = false;
     for (name, value) in &from_handler {
         match *name {

@@ -13,45 +13,42 @@
 
 mod admission;
 mod body;
-mod deadline;
 mod event;
 mod headers;
 mod host;
 mod origin;
 mod peers;
 mod settings;
-mod trace;
 
 use std::convert::Infallible;
 use std::mem;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderName, Method, StatusCode, Uri, header};
+use axum::http::HeaderName;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower::layer::layer_fn;
 use tower::{Service, service_fn};
 use tracing::Instrument;
 
-use crate::context::{Context, RequestId};
+use crate::context::{Context, RequestId, Trace};
 use crate::header_names::REQUEST_ID;
 use crate::metrics::http::Recorder;
 use crate::panics::caught;
 use crate::problem::{Problem, into_problem_response};
 use admission::Admission;
-use deadline::until;
 use event::Event;
 
 pub(crate) use origin::is_foreign;
-pub use peers::Client;
 pub use settings::Http;
 
 /// The longest path and query that a request may have, in bytes.
@@ -93,14 +90,10 @@ pub fn protect_with_streams(
             service_fn(move |request| handle(Arc::clone(&guarded), request))
         })
     };
-    let streams = streams
-        .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
-        .layer(layer(true));
     routes
         .fallback(|| async { Problem::NOT_FOUND })
-        .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
         .layer(layer(false))
-        .merge(streams)
+        .merge(streams.layer(layer(true)))
 }
 
 #[derive(Debug)]
@@ -123,93 +116,99 @@ struct Guarded {
 /// Not an `async fn`: that would hold the request twice, and each copy of it costs time.
 fn handle(
     guarded: Arc<Guarded>,
-    mut request: Request,
+    request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> {
-    let edge = Arc::clone(&guarded.edge);
     let started = Instant::now();
-    let context = edge.context(&request, started);
-    let deadline = context.deadline;
+    let Edge { http, requests, .. } = &*guarded.edge;
+    let context = guarded.edge.context(&request, started);
     // Logs and counts the request when it is dropped.
-    let mut event = Event::begin(started, &request, &context, edge.requests, &edge.http);
-    let span = event.span();
-    let reader = edge.http.origins.reader(&request);
-
-    // The cheapest checks come first.
-    let work = async move {
-        let edge = &*guarded.edge;
-        host::check(&request, &edge.http.hosts)?;
-        if uri_length(request.uri()) > LONGEST_URI {
-            return Err(Problem::URI_TOO_LONG);
-        }
-        if let Some(response) = edge.http.origins.preflight(&request) {
-            return Ok(response);
-        }
-        if edge.http.origins.refuse(&request) {
-            return Err(Problem::CROSS_ORIGIN);
-        }
-        if deadline <= started {
-            return Err(Problem::TIMEOUT);
-        }
-        // Not in a variable before it is unwrapped: the future would keep room for the problem.
-        let _permit = if request.body().is_end_stream() {
-            edge.admission.acquire(deadline).await
-        } else if guarded.streams_body {
-            request = body::limit_stream(request, edge.http.body_limit.0)?;
-            edge.admission.acquire(deadline).await
-        } else {
-            // Boxed, since most requests have no body, and should not be larger because of it.
-            Box::pin(edge.read_body(&mut request, deadline)).await
-        }
-        .inspect_err(|problem| edge.count_shed(problem))?;
-        let is_options = request.method() == Method::OPTIONS;
-        let answered = until(deadline, guarded.route.clone().call(request));
-        let Some(Ok(response)) = answered.await else {
-            return Err(Problem::TIMEOUT);
-        };
-        if is_options && response.status() == StatusCode::METHOD_NOT_ALLOWED {
-            return Ok(allowed_methods(response));
-        }
-        Ok(into_problem_response(response))
-    };
-
+    let mut event = Event::begin(started, &request, &context, *requests, http);
+    let reader = http.origins.reader(&request).cloned();
+    let span = event.span.clone();
     // A panic ends only this request.
-    let answered = caught(work).instrument(span).map(move |answered| {
-        let mut response = match answered {
+    let answer = caught(Arc::clone(&guarded).answer(request, reader.is_some(), context.deadline));
+    let finished = answer.instrument(span).map(move |answer| {
+        let Edge { http, requests, .. } = &*guarded.edge;
+        let mut response = match answer {
             Ok(Ok(response)) => response,
-            Ok(Err(problem)) => problem.into_response(),
+            Ok(Err(problem)) => {
+                if problem.code == Problem::OVERLOADED.code {
+                    requests.shed();
+                }
+                problem.into_response()
+            }
             Err(_logged) => Problem::INTERNAL.into_response(),
         };
-        edge.http.origins.share(reader, response.headers_mut());
-        headers::put_on(&mut response, RequestId::current());
+        http.origins.share(reader, response.headers_mut());
+        headers::put_on(&mut response);
         event.answered(&response);
         Ok(response)
     });
-    context.scope(answered)
+    context.scope(finished)
+}
+
+impl Guarded {
+    /// Checks a request and runs its handler. The cheapest checks come first.
+    #[expect(clippy::manual_async_fn, reason = "that would hold the request twice")]
+    fn answer(
+        self: Arc<Self>,
+        mut request: Request,
+        may_read: bool,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Response, Problem>> {
+        async move {
+            let Edge {
+                http, admission, ..
+            } = &*self.edge;
+            host::check(&request, &http.hosts)?;
+            let uri = request.uri().path_and_query();
+            if uri.is_some_and(|uri| uri.as_str().len() > LONGEST_URI) {
+                return Err(Problem::URI_TOO_LONG);
+            }
+            if let Some(response) = http.origins.preflight(&request) {
+                return Ok(response);
+            }
+            if !may_read && http.origins.refuse(&request) {
+                return Err(Problem::CROSS_ORIGIN);
+            }
+            let _permit = if request.body().is_end_stream() {
+                admission.acquire(deadline).await?
+            } else if self.streams_body {
+                body::limit_stream(&mut request, http.body_limit.0)?;
+                admission.acquire(deadline).await?
+            } else {
+                // Boxed, since most requests have no body, and should not be larger because of it.
+                Box::pin(self.edge.read_body(&mut request, deadline)).await?
+            };
+            let work = pin!(self.route.clone().call(request));
+            let Some(Ok(response)) = in_time(work).await else {
+                return Err(Problem::TIMEOUT);
+            };
+            if response.status().as_u16() < 400 {
+                return Ok(response);
+            }
+            Ok(into_problem_response(response))
+        }
+    }
 }
 
 impl Edge {
     fn context(&self, request: &Request, started: Instant) -> Context {
         let (headers, http) = (request.headers(), &self.http);
-        let peer = peers::of(request, &http.trusted_proxies);
-        let is_trusted = peer.as_ref().is_some_and(|peer| peer.is_trusted);
+        let (client, is_trusted) = peers::of(headers, &http.trusted_proxies).unzip();
+        let is_trusted = is_trusted.unwrap_or(false);
         // Only trusted proxies may set these headers.
         let trusted = |name: &HeaderName| is_trusted.then(|| headers.get(name)).flatten();
         let id = trusted(&REQUEST_ID).and_then(RequestId::given);
         let timeout = http.timeout_header.as_ref();
         let timeout = timeout.and_then(|header| peers::timeout(trusted(&header.0)?));
         let timeout = timeout.unwrap_or(Duration::MAX);
-        let trace = trace::of(headers, is_trusted, http.trace_ratio);
+        let trace = Trace::of(headers, is_trusted, http.trace_ratio);
         Context {
             id: id.unwrap_or_else(RequestId::next),
             trace: trace.map(Arc::new),
-            client: peer.map(|peer| peer.client),
+            client,
             deadline: started + http.request_timeout.min(timeout),
-        }
-    }
-
-    fn count_shed(&self, problem: &Problem) {
-        if problem.code == Problem::OVERLOADED.code {
-            self.requests.shed();
         }
     }
 
@@ -220,34 +219,31 @@ impl Edge {
         deadline: Instant,
     ) -> Result<SemaphorePermit<'_>, Problem> {
         let limit = self.http.body_limit.0;
-        let is_gzip = body::take_gzip(request.headers_mut())?;
+        let is_gzip = body::take_gzip(request.headers_mut(), cfg!(feature = "gzip"))?;
         let body = mem::take(request.body_mut());
-        let read = until(deadline, body::read(body, limit, &self.bodies)).await;
-        let buffered = read.ok_or(Problem::TOO_SLOW)??;
+        let read = pin!(body::read(body, limit, &self.bodies));
+        let read = in_time(read).await.ok_or(Problem::TOO_SLOW);
+        let (mut bytes, _charge) = read??;
         let permit = self.admission.acquire(deadline).await?;
-        let bytes = if is_gzip {
+        if is_gzip {
             // Decompression is work, so it needs the permit.
-            buffered.gunzip(limit, &self.bodies).await?
-        } else {
-            buffered.bytes
-        };
+            let plain = body::read(body::decompressed(bytes), limit, &self.bodies).await?;
+            bytes = plain.0;
+        }
         *request.body_mut() = Body::from(bytes);
         DefaultBodyLimit::disable().apply(request);
         Ok(permit)
     }
 }
 
-/// The answer to `OPTIONS`, made of the refusal of that method.
-fn allowed_methods(mut response: Response) -> Response {
-    let mut answer = StatusCode::NO_CONTENT.into_response();
-    if let Some(methods) = response.headers_mut().remove(header::ALLOW) {
-        answer.headers_mut().insert(header::ALLOW, methods);
+/// The result of the work, or `None` if it does not end by the deadline of the request.
+async fn in_time<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    // Most requests are answered at once, and need no timer.
+    if let Some(done) = work.as_mut().now_or_never() {
+        return Some(done);
     }
-    answer
-}
-
-fn uri_length(uri: &Uri) -> usize {
-    uri.path_and_query().map_or(0, |it| it.as_str().len())
+    let left = Context::time_left().unwrap_or_default();
+    Box::pin(timeout(left, work)).await.ok()
 }
 
 /// The middleware of the routes beside the edge, which are the probes and those of the operator: a host, an id and the
@@ -257,16 +253,15 @@ pub(crate) async fn with_id_and_host(time: Duration, request: Request, next: Nex
     if RequestId::current().is_some() {
         return next.run(request).await;
     }
-    let context = Context::until(Instant::now() + time);
-    let answer = async move {
+    let answer = async {
         let mut response = match host::check(&request, &[]) {
             Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
         };
-        headers::put_on(&mut response, RequestId::current());
+        headers::put_on(&mut response);
         response
     };
-    context.scope(answer).await
+    Context::until(Instant::now() + time).scope(answer).await
 }
 
 #[cfg(test)]

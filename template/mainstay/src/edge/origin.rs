@@ -2,7 +2,7 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use garde::Validate;
 use serde::{Deserialize, Deserializer};
 
@@ -44,8 +44,6 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 /// How long a browser may cache the answer to a preflight request, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-const TRUE: HeaderValue = HeaderValue::from_static("true");
-
 impl Origins {
     fn has_origins_for_credentials(&self, &(): &()) -> garde::Result {
         settings::rule(
@@ -55,30 +53,30 @@ impl Origins {
         )
     }
 
-    /// The index of the allowed origin whose page sends the request.
-    pub(super) fn reader(&self, request: &Request) -> Option<usize> {
+    /// The origin of the page that sends the request, if it is an allowed one.
+    pub(super) fn reader(&self, request: &Request) -> Option<&HeaderValue> {
         if self.allowed_origins.is_empty() {
             return None;
         }
         let origin = request.headers().get(header::ORIGIN)?;
-        self.allowed_origins
-            .iter()
-            .position(|allowed| allowed.0 == origin)
+        let mut allowed = self.allowed_origins.iter().map(|allowed| &allowed.0);
+        allowed.find(|allowed| *allowed == origin)
     }
 
     /// Lets pages of this origin read the answer.
-    pub(super) fn share(&self, reader: Option<usize>, headers: &mut HeaderMap) {
+    pub(super) fn share(&self, reader: Option<HeaderValue>, headers: &mut HeaderMap) {
         if self.allowed_origins.is_empty() {
             return;
         }
         // Caches must know this of every answer.
         headers.append(header::VARY, HeaderValue::from_static("origin"));
-        if let Some(origin) = reader.and_then(|index| self.allowed_origins.get(index)) {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.0.clone());
-            if self.allow_credentials {
-                headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
-            }
+        if let Some(origin) = reader {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            if self.allow_credentials {
+                let yes = HeaderValue::from_static("true");
+                headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+            }
         }
     }
 
@@ -88,36 +86,22 @@ impl Origins {
         if self.allowed_origins.is_empty() || request.method() != Method::OPTIONS {
             return None;
         }
-        let headers = request.headers();
-        let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
-        headers.get(header::ORIGIN)?;
-        let mut response = Response::default();
-        let answer = response.headers_mut();
-        answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
-        if let Some(names) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-            answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
-        }
-        answer.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-        let asked = "access-control-request-method, access-control-request-headers";
-        answer.insert(header::VARY, HeaderValue::from_static(asked));
-        Some(response)
+        let asked = request.headers();
+        let method = asked.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+        let names = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+        let names = names.map(|names| [(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone())]);
+        let method = (header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
+        let max_age = (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        Some(([method, max_age], names, ()).into_response())
     }
 
-    /// Whether to refuse the request: it comes from a page of another origin, and may change something or open a
-    /// WebSocket.
+    /// Whether to refuse the request, unless its origin is allowed: it comes from a page of another origin, and may
+    /// change something or open a WebSocket.
     pub(super) fn refuse(&self, request: &Request) -> bool {
-        if !self.refuse_other_origins {
-            return false;
-        }
-        let headers = request.headers();
-        let is_read = request.method().is_safe() && !headers.contains_key(header::UPGRADE);
-        let origin = headers.get(header::ORIGIN);
-        let is_allowed = || {
-            self.allowed_origins
-                .iter()
-                .any(|allowed| origin == Some(&allowed.0))
-        };
-        !is_read && is_foreign(request) && !is_allowed()
+        let has = |name| request.headers().contains_key(name);
+        self.refuse_other_origins
+            && (!request.method().is_safe() || has(header::UPGRADE))
+            && is_foreign(request)
     }
 }
 

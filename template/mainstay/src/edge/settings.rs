@@ -11,7 +11,6 @@ use serde::{Deserialize, Deserializer};
 use super::admission::Overload;
 use super::origin::Origins;
 use super::peers::Network;
-use super::trace::Ratio;
 use crate::server::Limits;
 use crate::settings::{self, ByteSize, at_least};
 
@@ -34,7 +33,8 @@ pub struct Http {
     pub(crate) hosts: Vec<Host>,
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) log_client: bool,
-    pub(crate) trace_ratio: Ratio,
+    #[garde(custom(is_share))]
+    pub(crate) trace_ratio: f64,
     #[garde(dive)]
     pub(crate) origins: Origins,
     #[garde(dive)]
@@ -61,6 +61,14 @@ impl Http {
             "only trusted proxies may set that header; name them",
         )
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "garde passes a reference"
+)]
+fn is_share(ratio: &f64, &(): &()) -> garde::Result {
+    settings::rule((0.0..=1.0).contains(ratio), &[], "must be from 0.0 to 1.0")
 }
 
 /// The name of a header.

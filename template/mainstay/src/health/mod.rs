@@ -13,7 +13,9 @@
 
 mod probes;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,50 +49,29 @@ pub struct Settings {
 
 /// The probes of the process and its checks. All clones are the same.
 #[derive(Debug, Clone)]
-pub struct Health(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
+pub struct Health {
     settings: Settings,
     lifecycle: Lifecycle,
     supervisor: Supervisor,
     pulse: Pulse,
-    checks: Mutex<Vec<Arc<Check>>>,
-}
-
-#[derive(Debug)]
-struct Check {
-    name: String,
-    importance: Importance,
-    timeout: Duration,
-    /// A result as old as this is a failure: the check blocks its thread, so that its timeout does not fire.
-    outdated_after: Duration,
-    record: Mutex<Record>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Record {
-    /// The failures in a row.
-    failures: u32,
-    /// The end of the last run, or the registration of the check.
-    ended: Instant,
-    /// How long the last run took.
-    took: Option<Duration>,
+    checks: Arc<Mutex<BTreeMap<String, Check>>>,
 }
 
 /// The state of a named check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checked {
+#[derive(Debug, Clone)]
+pub struct Check {
     /// The name of the check.
     pub name: String,
     /// What its failure means for `/readyz`.
     pub importance: Importance,
-    /// Whether it passes: not if it failed three times in a row.
+    /// Whether it passes: not if it failed three times in a row, or has no recent result.
     pub passes: bool,
-    /// The time since the end of its last run.
-    pub age: Option<Duration>,
     /// How long its last run took.
     pub took: Option<Duration>,
+    /// The failures in a row.
+    failures: u32,
+    /// The end of the last run, or the registration of the check.
+    ended: Instant,
 }
 
 /// A check fails after so many failures in a row, and recovers with one success.
@@ -100,17 +81,17 @@ impl Health {
     /// The health of a process with these tasks. A service has [`Process::health`](crate::Process::health).
     #[must_use]
     pub fn new(settings: &Settings, lifecycle: &Lifecycle, supervisor: &Supervisor) -> Self {
-        Self(Arc::new(Inner {
+        Self {
             settings: settings.clone(),
             lifecycle: lifecycle.clone(),
             supervisor: supervisor.clone(),
             pulse: Pulse::default(),
-            checks: Mutex::default(),
-        }))
+            checks: Arc::default(),
+        }
     }
 
     pub(crate) fn pulse(&self) -> &Pulse {
-        &self.0.pulse
+        &self.pulse
     }
 
     /// Runs `probe` once per `health.period` from now on, as the check with this name.
@@ -129,63 +110,71 @@ impl Health {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Display + 'static,
     {
-        let settings = &self.0.settings;
-        let check = Arc::new(Check {
+        let check = Check {
             name: name.to_owned(),
             importance,
-            timeout: settings.timeout,
-            outdated_after: (settings.period + settings.timeout) * FAILURES,
-            record: Mutex::new(Record {
-                failures: 0,
-                ended: Instant::now(),
-                took: None,
-            }),
-        });
-        let (running, probe) = (Arc::clone(&check), Arc::new(probe));
+            passes: true,
+            took: None,
+            failures: 0,
+            ended: Instant::now(),
+        };
+        // The first run ends after the check is in the list.
+        let mut checks = self.checks();
+        let shared = Arc::new((name.to_owned(), self.clone(), probe));
         let task = format!("health.{name}");
-        let task = self.0.supervisor.every(&task, settings.period).at_start();
-        task.run(move |_| {
-            let (check, probe) = (Arc::clone(&running), Arc::clone(&probe));
-            // The probe is called inside the future, so that a panic of the call counts as a failure.
-            async move { check.run(async { probe().await }).await }
+        let task = self.supervisor.every(&task, self.settings.period);
+        task.at_start().run(move |_| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let (name, health, probe) = &*shared;
+                // The probe is called inside the future, so that a panic of the call counts as a failure.
+                health.run(name, async { probe().await }).await;
+            }
         })?;
-        self.checks().push(check);
+        checks.insert(name.to_owned(), check);
         Ok(())
     }
 
-    /// The state of each check.
+    /// The state of each check, in the order of their names.
     #[must_use]
-    pub fn checked(&self) -> Vec<Checked> {
-        self.checks().iter().map(|check| check.state()).collect()
+    pub fn checked(&self) -> Vec<Check> {
+        // A check that blocks its thread has no timeout, and so no result.
+        let outdated_after = (self.settings.period + self.settings.timeout) * FAILURES;
+        let mut checks: Vec<_> = self.checks().values().cloned().collect();
+        for check in &mut checks {
+            check.passes &= check.ended.elapsed() < outdated_after;
+        }
+        checks
     }
 
-    fn checks(&self) -> MutexGuard<'_, Vec<Arc<Check>>> {
-        self.0.checks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Check {
-    /// Runs the check once. A probe that hangs or panics fails.
-    async fn run<E: Display>(&self, probe: impl Future<Output = Result<(), E>>) {
+    /// Runs a check once. A probe that hangs or panics fails.
+    async fn run<E: Display>(&self, check: &str, probe: impl Future<Output = Result<(), E>>) {
         let began = Instant::now();
-        let failure = match timeout(self.timeout, panics::caught(probe)).await {
+        let limit = self.settings.timeout;
+        let failure = match timeout(limit, panics::caught(probe)).await {
             Ok(Ok(Ok(()))) => None,
             Ok(Ok(Err(error))) => Some(error.to_string()),
             Ok(Err(panic)) => Some(panic),
             Err(_) => {
-                let limit = humantime::format_duration(self.timeout);
+                let limit = humantime::format_duration(limit);
                 Some(format!("no answer within {limit}"))
             }
         };
-        let mut record = self.record();
-        let before = record.failures;
-        record.failures = failure.as_ref().map_or(0, |_| before.saturating_add(1));
-        record.took = Some(began.elapsed());
-        record.ended = Instant::now();
-        let (did_pass, passes) = (before < FAILURES, record.failures < FAILURES);
-        drop(record);
+        let (did_pass, passes) = {
+            let mut checks = self.checks();
+            let Some(record) = checks.get_mut(check) else {
+                return;
+            };
+            record.failures = match failure {
+                Some(_) => record.failures.saturating_add(1),
+                None => 0,
+            };
+            record.ended = Instant::now();
+            record.took = Some(record.ended - began);
+            let passes = record.failures < FAILURES;
+            (mem::replace(&mut record.passes, passes), passes)
+        };
         // Only the log has the reason. The probes have the name.
-        let check = self.name.as_str();
         match failure {
             Some(error) if passes => tracing::warn!(check, error, "check failed once"),
             Some(error) if did_pass => tracing::error!(check, error, "check fails"),
@@ -194,24 +183,8 @@ impl Check {
         }
     }
 
-    fn state(&self) -> Checked {
-        let Record {
-            failures,
-            ended,
-            took,
-        } = *self.record();
-        let age = ended.elapsed();
-        Checked {
-            name: self.name.clone(),
-            importance: self.importance,
-            passes: failures < FAILURES && age < self.outdated_after,
-            age: took.map(|_| age),
-            took,
-        }
-    }
-
-    fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    fn checks(&self) -> MutexGuard<'_, BTreeMap<String, Check>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -51,28 +51,20 @@ struct Finding {
 }
 
 impl Finding {
-    fn new(
-        name: &str,
-        importance: Importance,
-        is_healthy: bool,
-        detail: impl Into<String>,
-    ) -> Self {
+    fn new(name: &str, importance: Importance, is_healthy: bool, detail: String) -> Self {
         let sign = match importance {
             _ if is_healthy => '+',
             Importance::Degraded => '!',
             Importance::Required => '-',
         };
-        Self {
-            sign,
-            name: name.to_owned(),
-            detail: detail.into(),
-        }
+        let name = name.to_owned();
+        Self { sign, name, detail }
     }
 }
 
 fn livez(health: &Health) -> Vec<Finding> {
     let stalled = health.pulse().progress().stalled_for();
-    let is_alive = stalled.is_none_or(|time| time < health.0.settings.stall);
+    let is_alive = stalled.is_none_or(|time| time < health.settings.stall);
     let detail = stalled.map_or_else(
         || "answers".to_owned(),
         |time| format!("stalled for {}", seconds(time)),
@@ -81,28 +73,31 @@ fn livez(health: &Health) -> Vec<Finding> {
 }
 
 fn readyz(health: &Health) -> Vec<Finding> {
-    let state = health.0.lifecycle.state();
+    let state = health.lifecycle.state();
     let is_ready = state == lifecycle::State::Ready;
-    let mut findings = vec![Finding::new("lifecycle", Required, is_ready, state.name())];
-    for task in health.0.supervisor.statuses() {
+    let mut findings = vec![Finding::new(
+        "lifecycle",
+        Required,
+        is_ready,
+        state.name().to_owned(),
+    )];
+    for task in health.supervisor.statuses() {
         let importance = match (task.critical, task.state) {
             (true, _) => Required,
             (false, supervisor::State::GaveUp) => Importance::Degraded,
             (false, _) => continue,
         };
         let is_healthy = task.state == supervisor::State::Running;
-        let (name, detail) = (format!("task.{}", task.name), task.state.to_string());
+        let (name, detail) = (format!("task.{}", task.name), task.state.name().to_owned());
         findings.push(Finding::new(&name, importance, is_healthy, detail));
     }
     for check in health.checked() {
         let word = if check.passes { "passes" } else { "fails" };
-        let detail = match (check.age, check.took) {
-            (Some(age), Some(took)) => {
-                let (age, took) = (seconds(age), took.as_millis());
-                format!("{word}, checked {age} ago, took {took} ms")
-            }
-            _ => format!("{word}, not checked yet"),
-        };
+        let age = seconds(check.ended.elapsed());
+        let detail = check.took.map_or_else(
+            || format!("{word}, not checked yet"),
+            |took| format!("{word}, checked {age} ago, took {} ms", took.as_millis()),
+        );
         let (name, importance) = (&check.name, check.importance);
         findings.push(Finding::new(name, importance, check.passes, detail));
     }
@@ -110,11 +105,11 @@ fn readyz(health: &Health) -> Vec<Finding> {
 }
 
 fn startupz(health: &Health) -> Vec<Finding> {
-    let is_started = health.0.lifecycle.state() != lifecycle::State::Starting;
+    let is_started = health.lifecycle.state() != lifecycle::State::Starting;
     let detail = if is_started {
         "complete".to_owned()
     } else {
-        format!("waiting for {}", health.0.lifecycle.step())
+        format!("waiting for {}", health.lifecycle.step())
     };
     vec![Finding::new("start", Required, is_started, detail)]
 }
@@ -146,8 +141,8 @@ fn respond(findings: &[Finding], query: Option<&str>) -> Response {
 /// Whether the service with this operator's listener passes a probe, such as `readyz`.
 pub(crate) fn ask(operator: SocketAddr, probe: &str) -> io::Result<bool> {
     let status = status(operator, probe).map_err(|error| {
-        let message = format!("no answer from {operator} (operator.listen): {error}");
-        io::Error::new(error.kind(), message)
+        let address = format!("{operator} (operator.listen)");
+        io::Error::other(format!("no answer from {address}: {error}"))
     })?;
     Ok(status.ends_with(b" 200"))
 }

@@ -1,13 +1,16 @@
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::future::{pending, ready};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::Request;
 use tokio::time::sleep;
 use tower::ServiceExt;
 
 use super::*;
-use crate::supervisor::Builder;
+use crate::supervisor::{Builder, Order};
+use crate::testing::Answer;
 
 const PERIOD: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,10 +52,9 @@ impl Process {
             .body(Body::empty())
             .unwrap();
         let answer = self.routes.clone().oneshot(request).await.unwrap();
-        let status = answer.status().as_u16();
-        assert_eq!(answer.headers()["cache-control"], "no-store");
-        let body = to_bytes(answer.into_body(), 10_000).await.unwrap();
-        (status, String::from_utf8(body.to_vec()).unwrap())
+        let answer = Answer::read(answer).await.unwrap();
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        (answer.status, answer.body)
     }
 
     async fn status(&self, path: &str) -> u16 {
@@ -64,10 +66,9 @@ impl Process {
         let switch = Arc::new(Switch::default());
         let inner = Arc::clone(&switch);
         let probe = move || {
-            inner.runs.fetch_add(1, Ordering::Relaxed);
-            let fails = inner.fails.load(Ordering::Relaxed);
-            let result = if fails { Err("hunter2") } else { Ok(()) };
-            async move { result }
+            inner.runs.fetch_add(1, Relaxed);
+            let fails = inner.fails.load(Relaxed);
+            ready(if fails { Err("hunter2") } else { Ok(()) })
         };
         self.health.register_check(name, importance, probe).unwrap();
         switch
@@ -80,16 +81,6 @@ struct Switch {
     runs: AtomicU32,
 }
 
-impl Switch {
-    fn fails(&self, fails: bool) {
-        self.fails.store(fails, Ordering::Relaxed);
-    }
-
-    fn runs(&self) -> u32 {
-        self.runs.load(Ordering::Relaxed)
-    }
-}
-
 /// Waits until a check has run so many times more.
 async fn periods(count: u32) {
     sleep(PERIOD * count + TIMEOUT).await;
@@ -100,15 +91,15 @@ async fn probes_run_a_check_once_per_period() {
     let process = Process::ready();
     let check = process.switch("dependency", Importance::Required);
     sleep(PERIOD / 2).await;
-    assert_eq!(check.runs(), 1);
+    assert_eq!(check.runs.load(Relaxed), 1);
 
     for _ in 0..1000 {
         assert_eq!(process.probe("/readyz").await, (200, "ok".to_owned()));
     }
-    assert_eq!(check.runs(), 1);
+    assert_eq!(check.runs.load(Relaxed), 1);
 
     sleep(PERIOD).await;
-    assert_eq!(check.runs(), 2);
+    assert_eq!(check.runs.load(Relaxed), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,7 +108,7 @@ async fn check_fails_after_three_failures_and_recovers_after_one() {
     let check = process.switch("dependency", Importance::Required);
     periods(0).await;
 
-    check.fails(true);
+    check.fails.store(true, Relaxed);
     periods(0).await;
     for _ in 0..2 {
         sleep(PERIOD).await;
@@ -127,7 +118,7 @@ async fn check_fails_after_three_failures_and_recovers_after_one() {
     let failing = (503, "failing: dependency".to_owned());
     assert_eq!(process.probe("/readyz").await, failing);
 
-    check.fails(false);
+    check.fails.store(false, Relaxed);
     sleep(PERIOD).await;
     assert_eq!(process.status("/readyz").await, 200);
 }
@@ -136,14 +127,14 @@ async fn check_fails_after_three_failures_and_recovers_after_one() {
 async fn check_that_hangs_or_panics_fails_alone() {
     let process = Process::ready();
     let health = &process.health;
-    let hangs = std::future::pending::<Result<(), String>>;
+    let hangs = pending::<Result<(), String>>;
     let panics = || async {
         assert!(fastrand::f64() > 1.0, "hunter2");
         Ok::<(), String>(())
     };
     let panics_at_once = || {
         assert!(fastrand::f64() > 1.0, "hunter2");
-        async { Ok::<(), String>(()) }
+        ready(Ok::<(), String>(()))
     };
     let required = Importance::Required;
     health.register_check("hangs", required, hangs).unwrap();
@@ -169,7 +160,10 @@ async fn check_without_a_recent_result_fails() {
     periods(1).await;
     assert_eq!(process.status("/readyz").await, 200);
 
-    process.supervisor.pause("health.dependency").unwrap();
+    process
+        .supervisor
+        .order("health.dependency", Order::Pause)
+        .unwrap();
     sleep((PERIOD + TIMEOUT) * 3).await;
 
     assert_eq!(process.status("/readyz").await, 503);
@@ -184,11 +178,11 @@ async fn verbose_lists_state_age_and_latency() {
     let line = "[+] needed: passes, not checked yet\n";
     assert!(body.contains(line), "{body}");
 
-    optional.fails(true);
+    optional.fails.store(true, Relaxed);
     periods(3).await;
     assert_eq!(process.probe("/readyz").await, (200, "ok".to_owned()));
 
-    required.fails(true);
+    required.fails.store(true, Relaxed);
     periods(3).await;
     // Names, and no reasons.
     let (status, body) = process.probe("/readyz?verbose").await;
@@ -241,8 +235,8 @@ async fn stopped_critical_task_is_unready_and_any_other_degrades() {
     assert_eq!(
         body,
         "[+] lifecycle: ready\n\
-         [-] task.recorder: backing off\n\
-         [!] task.extra: given up\n\
+         [-] task.recorder: backing_off\n\
+         [!] task.extra: gave_up\n\
          failing: task.recorder\n"
     );
 }

@@ -127,56 +127,54 @@ mod tests {
 
     #[test]
     fn key_is_the_same_in_quotes_and_without() {
+        let longest = "x".repeat(LONGEST);
         for (value, expected) in [
             ("8e03978e-40d5", "8e03978e-40d5"),
-            ("\"8e03978e-40d5\"", "8e03978e-40d5"),
-            ("\"a,b;c=1\"", "a,b;c=1"),
+            (r#""8e03978e-40d5""#, "8e03978e-40d5"),
+            (r#""a,b;c=1""#, "a,b;c=1"),
             (r#""a\"b\\c""#, r#"a"b\c"#),
             ("~!'", "~!'"),
+            (&longest, &longest),
         ] {
             assert_eq!(key(&[value]).unwrap().as_deref(), Some(expected), "{value}");
         }
         assert_eq!(key(&[]).unwrap(), None);
-        let longest = "x".repeat(LONGEST);
-        assert_eq!(key(&[&longest]).unwrap(), Some(longest.clone()));
-        let quoted = format!("\"{longest}\"");
-        assert_eq!(key(&[&quoted]).unwrap(), Some(longest));
     }
 
     #[test]
     fn malformed_key_is_refused() {
         let long = "x".repeat(LONGEST + 1);
-        for values in [
-            &[""] as &[_],
-            &["\"\""],
-            &["\""],
-            &["two words"],
-            &["\"two words\""],
-            &["\"a\"b\""],
-            &["\"a\\b\""],
-            &["\"a\\\""],
-            &["a\"b"],
-            &["a,b"],
-            &["\"a\", \"b\""],
-            &["\"a\";b=1"],
-            &["a\tb"],
-            &["ä"],
-            &[&long],
-            &["a", "a"],
-        ] {
-            let refused = key(values).unwrap_err();
-            assert_eq!(refused.code, "idempotency_key_malformed", "{values:?}");
+        let single = [
+            "",
+            r#""""#,
+            r#"""#,
+            "a b",
+            r#""a b""#,
+            r#""a"b""#,
+            r#""a\b""#,
+            r#""a\""#,
+            r#"a"b"#,
+            "a,b",
+            r#""a","b""#,
+            r#""a";b"#,
+            "a\tb",
+            "ä",
+            &*long,
+        ];
+        let twice = key(&["a", "a"]);
+        for refused in single.iter().map(|value| key(&[value])).chain([twice]) {
+            assert_eq!(refused.unwrap_err().code, "idempotency_key_malformed");
         }
     }
 
     #[test]
     fn fingerprint_covers_target_and_body() {
         let of = |target: &str, body: &'static str| {
-            let (parts, ()) = axum::http::Request::get(target)
-                .body(())
-                .unwrap()
-                .into_parts();
-            fingerprint(&parts, &Bytes::from_static(body.as_bytes()))
+            let request = Request::get(target).body(Body::empty()).unwrap();
+            fingerprint(
+                &request.into_parts().0,
+                &Bytes::from_static(body.as_bytes()),
+            )
         };
         let one = of("/orders/1?a=1", "{}");
         assert_eq!(one, of("/orders/1?a=1", "{}"));
@@ -185,7 +183,6 @@ mod tests {
             ("/orders/1?a=2", "{}"),
             ("/orders/1", "{}"),
             ("/orders/1?a=1", "{ }"),
-            ("/orders/1?a=1", ""),
         ] {
             assert_ne!(one, of(target, body), "{target} {body}");
         }

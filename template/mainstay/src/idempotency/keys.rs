@@ -1,5 +1,4 @@
-//! The stored answers, in the table `idempotency`: for `idempotency.retention`, and at most
-//! `idempotency.max_answers`.
+//! The stored answers, in the table `idempotency`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use axum::body::Body;
 use axum::http::header;
 use axum::response::Response;
+use futures_util::TryFutureExt;
+use futures_util::future::BoxFuture;
 use garde::Validate;
 use serde::Deserialize;
 use sqlx::migrate::Migrator;
@@ -66,10 +67,6 @@ impl<E: Store> Keys<E> {
     }
 
     /// Starts the task that removes answers after `idempotency.retention`.
-    ///
-    /// # Errors
-    ///
-    /// If the task was started before, or the stop has begun.
     pub fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let keys = self.clone();
         let task = supervisor.every("idempotency", MAINTENANCE_INTERVAL);
@@ -86,43 +83,61 @@ impl<E: Store> Keys<E> {
     pub(super) async fn maintain(&self) -> Result<(), sqlx::Error> {
         let retention = self.settings.retention.as_secs();
         let before = unix_time().saturating_sub_unsigned(retention);
-        let stored = E::remove_and_count(&self.database, before).await?;
+        let stored = E::remove_and_count(&self.database, before)
+            .await?
+            .cast_unsigned();
         self.stored.store(stored, Ordering::Relaxed);
         ANSWERS.store(stored, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Fails if no other answer can be stored.
     pub(super) fn ensure_room(&self) -> Result<(), Problem> {
         let stored = self.stored.load(Ordering::Relaxed);
         if stored < self.settings.max_answers.into() {
             return Ok(());
         }
-        tracing::warn!(
-            stored,
-            "no room for another answer (idempotency.max_answers)"
-        );
+        tracing::warn!(stored, "idempotency.max_answers is reached");
         Err(Problem::UNAVAILABLE)
     }
 
-    /// Stores the answer, and returns the response. Fails if it is too large.
+    /// Stores the answer, and returns the response. Fails if it is too large, headers included.
     pub(super) async fn store(
         &self,
         transaction: &mut Transaction<E>,
         key: &Keyed,
         response: Response,
     ) -> Result<Response, Problem> {
+        // These belong to one connection or one moment. A cookie is a secret.
+        let not_stored = [
+            header::CONNECTION,
+            header::CONTENT_LENGTH,
+            header::DATE,
+            header::SET_COOKIE,
+            header::TRANSFER_ENCODING,
+        ];
+        let (parts, body) = response.into_parts();
+        let mut head = Vec::new();
+        for (name, value) in &parts.headers {
+            if !not_stored.contains(name) {
+                let name = name.as_str().as_bytes();
+                head.extend([name, b":", value.as_bytes(), b"\n"].concat());
+            }
+        }
         let limit = self.settings.answer_limit.0;
-        let Some((answer, response)) = Answer::of(key, response, limit).await else {
-            tracing::error!(
-                limit,
-                "an answer is too large to be stored (idempotency.answer_limit)"
-            );
+        let body = axum::body::to_bytes(body, limit).await.ok();
+        let Some(body) = body.filter(|body| head.len() + body.len() <= limit) else {
+            tracing::error!(limit, "an answer exceeds idempotency.answer_limit");
             return Err(Problem::INTERNAL);
         };
-        E::insert(transaction, key, answer, unix_time()).await?;
+        let answer = Answer {
+            request: key.request.to_vec(),
+            status: parts.status.as_u16().into(),
+            head,
+            body: body.to_vec(),
+        };
+        E::insert(transaction, key, answer).await?;
         self.stored.fetch_add(1, Ordering::Relaxed);
-        Ok(response)
+        Ok(Response::from_parts(parts, Body::from(body)))
     }
 }
 
@@ -145,35 +160,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The answer to store, and the response itself. `None` if it is larger than `limit`, headers included.
-    async fn of(key: &Keyed, response: Response, limit: usize) -> Option<(Self, Response)> {
-        // These belong to one connection or one moment. A cookie is a secret.
-        let not_stored = [
-            header::CONNECTION,
-            header::CONTENT_LENGTH,
-            header::DATE,
-            header::SET_COOKIE,
-            header::TRANSFER_ENCODING,
-        ];
-        let (parts, body) = response.into_parts();
-        let mut head = Vec::new();
-        for (name, value) in &parts.headers {
-            if !not_stored.contains(name) {
-                let name = name.as_str().as_bytes();
-                head.extend([name, b":", value.as_bytes(), b"\n"].concat());
-            }
-        }
-        let body_limit = limit.checked_sub(head.len())?;
-        let body = axum::body::to_bytes(body, body_limit).await.ok()?;
-        let answer = Self {
-            request: key.request.to_vec(),
-            status: parts.status.as_u16().into(),
-            head,
-            body: body.to_vec(),
-        };
-        Some((answer, Response::from_parts(parts, Body::from(body))))
-    }
-
     /// The response, with the header [`REPLAYED`]; `None` if the row is malformed.
     pub(super) fn into_response(self) -> Option<Response> {
         let status = u16::try_from(self.status).ok()?;
@@ -187,38 +173,31 @@ impl Answer {
     }
 }
 
-/// An engine that can store answers: every [`Engine`]. The trait is sealed, and its hidden items are private to
-/// this crate.
+/// An engine that can store answers: every [`Engine`]. The trait is sealed.
 pub trait Store: Engine {
-    /// The migrations of the table.
     #[doc(hidden)]
     fn migrations() -> &'static Migrator;
 
+    /// Takes the lock of this key until the transaction ends. Returns false if another one holds it.
     #[doc(hidden)]
-    fn find(
-        transaction: &mut Transaction<Self>,
-        key: &Keyed,
-    ) -> impl Future<Output = Result<Option<Answer>, sqlx::Error>> + Send;
+    fn claim<'a>(on: &'a mut Transaction<Self>, key: &'a Keyed) -> Done<'a, bool>;
 
     #[doc(hidden)]
-    fn insert(
-        transaction: &mut Transaction<Self>,
-        key: &Keyed,
-        answer: Answer,
-        now: i64,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn find<'a>(on: &'a mut Transaction<Self>, key: &'a Keyed) -> Done<'a, Option<Answer>>;
+
+    #[doc(hidden)]
+    fn insert<'a>(on: &'a mut Transaction<Self>, key: &'a Keyed, answer: Answer) -> Done<'a, ()>;
 
     /// Removes the answers that were stored before this time, and counts the others.
     #[doc(hidden)]
-    fn remove_and_count(
-        database: &Database<Self>,
-        before: i64,
-    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+    fn remove_and_count(database: &Database<Self>, before: i64) -> Done<'_, i64>;
 }
+
+type Done<'a, T> = BoxFuture<'a, Result<T, sqlx::Error>>;
 
 /// The statements have the same text for each engine, but not the same types.
 macro_rules! store {
-    ($feature:literal, $engine:ty, $directory:literal) => {
+    ($feature:literal, $engine:ty, $directory:literal, $claim:literal) => {
         #[cfg(feature = $feature)]
         impl Store for $engine {
             fn migrations() -> &'static Migrator {
@@ -226,84 +205,66 @@ macro_rules! store {
                 &MIGRATIONS
             }
 
-            async fn find(
-                transaction: &mut Transaction<Self>,
-                key: &Keyed,
-            ) -> Result<Option<Answer>, sqlx::Error> {
+            fn claim<'a>(on: &'a mut Transaction<Self>, key: &'a Keyed) -> Done<'a, bool> {
+                let query = sqlx::query_scalar($claim).bind(key.lock());
+                Box::pin(query.fetch_one(&mut **on))
+            }
+
+            fn find<'a>(on: &'a mut Transaction<Self>, key: &'a Keyed) -> Done<'a, Option<Answer>> {
                 let query = sqlx::query_as(
                     "SELECT request, status, head, body FROM idempotency
                      WHERE route = $1 AND caller = $2 AND key = $3",
                 );
                 let query = query.bind(&key.route).bind(&*key.caller.0).bind(&key.key);
-                query.fetch_optional(&mut **transaction).await
+                Box::pin(query.fetch_optional(&mut **on))
             }
 
-            async fn insert(
-                transaction: &mut Transaction<Self>,
-                key: &Keyed,
+            fn insert<'a>(
+                on: &'a mut Transaction<Self>,
+                key: &'a Keyed,
                 answer: Answer,
-                now: i64,
-            ) -> Result<(), sqlx::Error> {
+            ) -> Done<'a, ()> {
                 let query = sqlx::query(
                     "INSERT INTO idempotency (route, caller, key, request, status, head, body, kept_at)
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                 );
                 let query = query.bind(&key.route).bind(&*key.caller.0).bind(&key.key);
                 let query = query.bind(answer.request).bind(answer.status);
-                let query = query.bind(answer.head).bind(answer.body).bind(now);
-                query.execute(&mut **transaction).await.map(drop)
+                let query = query.bind(answer.head).bind(answer.body).bind(unix_time());
+                Box::pin(query.execute(&mut **on).map_ok(drop))
             }
 
-            async fn remove_and_count(
-                database: &Database<Self>,
-                before: i64,
-            ) -> Result<u64, sqlx::Error> {
-                loop {
-                    // In batches: other writers wait for each statement.
-                    let query = sqlx::query(
-                        "DELETE FROM idempotency WHERE (route, caller, key) IN (
-                             SELECT route, caller, key FROM idempotency
-                             WHERE kept_at < $1 ORDER BY kept_at LIMIT 1000
-                         )",
-                    );
-                    let removed = query.bind(before).execute(database.write()).await?;
-                    if removed.rows_affected() == 0 {
-                        break;
+            fn remove_and_count(database: &Database<Self>, before: i64) -> Done<'_, i64> {
+                // In batches: other writers wait for each statement.
+                let remove = "DELETE FROM idempotency WHERE (route, caller, key) IN (
+                        SELECT route, caller, key FROM idempotency
+                        WHERE kept_at < $1 ORDER BY kept_at LIMIT 1000
+                    )";
+                Box::pin(async move {
+                    let mut removed = 1;
+                    while removed > 0 {
+                        let query = sqlx::query(remove).bind(before);
+                        removed = query.execute(database.write()).await?.rows_affected();
                     }
-                }
-                let query = sqlx::query_scalar("SELECT count(*) FROM idempotency");
-                let count: i64 = query.fetch_one(database.read()).await?;
-                Ok(count.cast_unsigned())
+                    let query = sqlx::query_scalar("SELECT count(*) FROM idempotency");
+                    query.fetch_one(database.read()).await
+                })
             }
         }
     };
 }
 
-store!("sqlite", sqlx::Sqlite, "migrations/sqlite");
-store!("postgres", sqlx::Postgres, "migrations/postgres");
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings::{Reference, Sources, load};
-
-    #[test]
-    fn every_key_is_read_and_described() {
-        #[derive(Deserialize, Validate)]
-        struct Own {
-            #[garde(dive)]
-            idempotency: Settings,
-        }
-
-        let reference = Reference::new(&[crate::idempotency::SETTINGS]);
-        let Ok(loaded) = load::<Own>(&reference, &Sources::default()) else {
-            panic!("the defaults are not valid");
-        };
-        let read: Vec<_> = loaded.entries.iter().map(|entry| &*entry.key).collect();
-        let described: Vec<_> = reference.keys().collect();
-        assert_eq!(described, read);
-        for key in described {
-            assert!(!reference.meaning(key).is_empty(), "no comment above {key}");
-        }
-    }
-}
+store!(
+    "sqlite",
+    sqlx::Sqlite,
+    "migrations/sqlite",
+    // One transaction writes at a time.
+    "SELECT $1 IS NOT NULL"
+);
+store!(
+    "postgres",
+    sqlx::Postgres,
+    "migrations/postgres",
+    // One lock for each schema; a server keeps those of its databases apart. A wait would occupy a connection.
+    "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' ' || $1, 0))"
+);

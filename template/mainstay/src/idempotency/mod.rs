@@ -11,15 +11,18 @@
 //! }
 //! ```
 //!
-//! - The answer is stored in the transaction of the work. A crash at any time leaves both or neither: no work
-//!   is done twice, and no key is stuck.
-//! - Final answers are stored: success, and client errors (4xx) that do not ask for a retry. The work of a
-//!   client error is rolled back, with a key or without. After a server error (5xx), nothing is stored, and the
-//!   work is rolled back.
+//! - The answer is stored in the transaction of the work. A crash leaves both or neither.
+//! - Final answers are stored: success, and client errors (4xx) that do not ask for a retry. The work of any error
+//!   is rolled back, with a key or without.
 //! - The same key with another request gets 422. A key whose request is in progress gets 409.
 //! - A key belongs to its route, and to its [`Caller`] if requests have one.
 //!
 //! Only effects in the transaction are covered: an e-mail that the work sends is sent.
+
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "all fail if the database does not answer"
+)]
 
 mod key;
 mod keys;
@@ -50,7 +53,6 @@ pub fn migrations<E: Store>() -> &'static Migrator {
 /// The settings of `[idempotency]` with their defaults, for [`Service::settings`](crate::Service::settings).
 pub const SETTINGS: &str = include_str!("../../config/idempotency.toml");
 
-/// The header of an answer that was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Whether this answer is a stored one.
@@ -91,13 +93,8 @@ where
 }
 
 impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
-    /// Does the work in a transaction together with its answer. If it was done before, this returns the stored
-    /// answer, with the header `Idempotent-Replayed`.
-    ///
-    /// # Errors
-    ///
-    /// The error of the work. Also if the key belongs to another request, if its request is in progress, and if
-    /// the database does not answer.
+    /// Does the work in a transaction together with its answer, or returns the stored answer, with the header
+    /// `Idempotent-Replayed`. Fails if the work fails, the key belongs to another request, or is in use.
     #[track_caller]
     pub fn run<R, W, E>(
         self,
@@ -109,7 +106,6 @@ impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
         E: Store,
         W: AsyncFnOnce(&mut Transaction<E>, T) -> Result<R, Problem>,
     {
-        // The log names the caller as the holder of the connection.
         let begin = keys.database.begin();
         async move {
             let mut transaction = begin.await?;
@@ -133,7 +129,7 @@ impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
     }
 }
 
-/// Processes a request with a key. Returns whether there is something to commit, and the response.
+/// Returns whether there is something to commit, and the response.
 async fn attempt<T, R: IntoResponse, E: Store>(
     keys: &Keys<E>,
     key: &Keyed,
@@ -141,7 +137,7 @@ async fn attempt<T, R: IntoResponse, E: Store>(
     work: impl AsyncFnOnce(&mut Transaction<E>, T) -> Result<R, Problem>,
     input: T,
 ) -> Result<(bool, Response), Problem> {
-    if !transaction.try_claim(&key.lock()).await? {
+    if !E::claim(transaction, key).await? {
         CONFLICTS.fetch_add(1, Ordering::Relaxed);
         let seconds = HeaderValue::from_static("1");
         return Err(Problem::KEY_IN_USE.with_header(header::RETRY_AFTER, seconds));

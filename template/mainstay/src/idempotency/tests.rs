@@ -6,7 +6,6 @@
 mod on_sqlite {
     /// The engine of the suite.
     type E = sqlx::Sqlite;
-    const MIGRATIONS: &str = "migrations/sqlite";
 
     mod suite;
 }
@@ -18,7 +17,6 @@ mod on_sqlite {
 mod on_postgres {
     /// The engine of the suite.
     type E = sqlx::Postgres;
-    const MIGRATIONS: &str = "migrations/postgres";
 
     mod suite;
 }

@@ -8,8 +8,8 @@ use garde::Validate;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{UNKNOWN, detail, field, valid};
-use crate::problem::{Fault, MAX_FAULTS, Problem, pointer};
+use super::{FaultAt, deserialize, detail, valid};
+use crate::problem::{Fault, Problem};
 
 /// A body of JSON. As an extractor, it keeps the rules of its type; it is also an answer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,75 +56,25 @@ fn parse<T>(body: &[u8]) -> Result<T, Problem>
 where
     T: DeserializeOwned + Validate<Context: Default>,
 {
+    let fault: FaultAt = Fault::in_body;
     let mut unknown = Vec::new();
     let mut json = serde_json::Deserializer::from_slice(body);
-    let parsed = serde_ignored::deserialize(&mut json, |path| {
-        if unknown.len() < MAX_FAULTS {
-            unknown.push(Fault::in_body(pointer_of_ignored(&path), UNKNOWN));
-        }
+    let parsed = deserialize(&mut json, &mut unknown, fault).and_then(|value| {
+        json.end().map_err(|error| (error, String::new()))?;
+        Ok(value)
     });
-    let parsed = parsed.and_then(|value: T| json.end().map(|()| value));
-    let value = match parsed {
-        Ok(value) => value,
-        Err(error) if error.is_data() => {
-            unknown.push(fault_in::<T>(body, &error));
-            return Err(Problem::INVALID.with(unknown));
+    match parsed {
+        Ok(value) => valid(value, unknown, Problem::INVALID, fault),
+        Err((error, place)) if error.is_data() => {
+            unknown.push(fault(place, detail(&error.to_string()).into()));
+            Err(Problem::INVALID.with(unknown))
         }
-        Err(error) => {
+        Err((error, _)) => {
             let (line, column) = (error.line(), error.column());
             let detail = format!("is not valid JSON at line {line}, column {column}");
-            return Err(Problem::BAD_REQUEST.with([Fault::in_body("", detail)]));
+            Err(Problem::BAD_REQUEST.with([Fault::in_body("", detail)]))
         }
-    };
-    valid(value, unknown, Problem::INVALID, |place, detail| {
-        Fault::in_body(pointer_of_rule(place), detail)
-    })
-}
-
-/// The fault of a value that does not fit its type. Only a second pass finds its place.
-fn fault_in<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Fault {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let place = match serde_path_to_error::deserialize::<_, T>(&mut json) {
-        Ok(_) => String::new(),
-        Err(error) => pointer_of_error(error.path()),
-    };
-    let error = error.to_string();
-    match field(&error) {
-        // serde reports these at the object that has the field, or lacks it.
-        Some(field) if !place.ends_with(&pointer("", field)) => {
-            Fault::in_body(pointer(&place, field), detail(&error))
-        }
-        _ => Fault::in_body(place, detail(&error)),
     }
-}
-
-fn pointer_of_error(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    path.iter()
-        .fold(String::new(), |parent, segment| match segment {
-            Segment::Seq { index } => pointer(&parent, &index.to_string()),
-            Segment::Map { key } => pointer(&parent, key),
-            Segment::Enum { .. } | Segment::Unknown => parent,
-        })
-}
-
-fn pointer_of_ignored(path: &serde_ignored::Path<'_>) -> String {
-    use serde_ignored::Path;
-    match path {
-        Path::Root => String::new(),
-        Path::Seq { parent, index } => pointer(&pointer_of_ignored(parent), &index.to_string()),
-        Path::Map { parent, key } => pointer(&pointer_of_ignored(parent), key),
-        Path::Some { parent }
-        | Path::NewtypeStruct { parent }
-        | Path::NewtypeVariant { parent } => pointer_of_ignored(parent),
-    }
-}
-
-/// By the steps of the path, as garde's own `select!`. Its text, `parts[3].name`, is ambiguous for keys of maps.
-fn pointer_of_rule(place: &garde::Path) -> String {
-    let steps = place.__iter().rev();
-    let steps = steps.filter(|(kind, _)| *kind != garde::error::Kind::None);
-    steps.fold(String::new(), |parent, (_, step)| pointer(&parent, step))
 }
 
 #[cfg(test)]
@@ -135,6 +85,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::problem::MAX_FAULTS;
+    use crate::testing::Answer;
 
     #[derive(Debug, Deserialize, Validate)]
     struct Order {
@@ -159,94 +111,68 @@ mod tests {
         Red,
     }
 
-    /// The code of the problem, and the places with what is wrong there.
-    async fn refused(body: &str) -> (String, Vec<(String, String)>) {
-        let problem = parse::<Order>(body.as_bytes()).unwrap_err().into_response();
-        let body = axum::body::to_bytes(problem.into_body(), 1_000_000).await;
-        let body: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+    /// The code of the problem, and each place with what is wrong there.
+    async fn refused<T: DeserializeOwned + Validate<Context: Default>>(body: &str) -> Vec<String> {
+        let problem = parse::<T>(body.as_bytes()).err().unwrap();
+        let answer = Answer::read(problem.into_response()).await.unwrap().json();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let faults = body["errors"].as_array().unwrap().iter();
-        let faults = faults.map(|fault| (text(&fault["pointer"]), text(&fault["detail"])));
-        (text(&body["code"]), faults.collect())
+        let faults = answer["errors"].as_array().unwrap().iter();
+        let faults = faults.map(|it| format!("{} {}", text(&it["pointer"]), text(&it["detail"])));
+        [text(&answer["code"])].into_iter().chain(faults).collect()
     }
 
     #[tokio::test]
     async fn every_fault_is_reported_with_its_place() {
-        for (body, code, faults) in [
-            (
-                "",
-                "bad_request",
-                &[("", "is not valid JSON at line 1, column 0")] as &[_],
-            ),
+        for (body, problem) in [
+            ("", "bad_request:  is not valid JSON at line 1, column 0"),
             (
                 "{\n  nonsense",
-                "bad_request",
-                &[("", "is not valid JSON at line 2, column 3")],
+                "bad_request:  is not valid JSON at line 2, column 3",
             ),
             (
                 r#"{"name": "a", "parts": []} more"#,
-                "bad_request",
-                &[("", "is not valid JSON at line 1, column 28")],
+                "bad_request:  is not valid JSON at line 1, column 28",
             ),
-            ("7", "invalid", &[("", "must be an object")]),
+            ("7", "invalid:  must be an object"),
             (
                 r#"{"name": "a", "parts": [{"count": "one"}]}"#,
-                "invalid",
-                &[("/parts/0/count", "must be a whole number")],
+                "invalid: /parts/0/count must be a whole number",
             ),
             (
                 r#"{"name": "a", "parts": {}}"#,
-                "invalid",
-                &[("/parts", "must be an array")],
+                "invalid: /parts must be an array",
             ),
-            (r#"{"parts": []}"#, "invalid", &[("/name", "is missing")]),
+            (r#"{"parts": []}"#, "invalid: /name is missing"),
             (
                 r#"{"name": 7, "parts": []}"#,
-                "invalid",
-                &[("/name", "must be a string")],
+                "invalid: /name must be a string",
             ),
             (
                 r#"{"name": "a", "name": "b", "parts": []}"#,
-                "invalid",
-                &[("/name", "is a duplicate")],
+                "invalid: /name is a duplicate",
             ),
             (
                 r#"{"name": "a", "parts": [{"count": 1}, {}]}"#,
-                "invalid",
-                &[("/parts/1/count", "is missing")],
+                "invalid: /parts/1/count is missing",
             ),
             (
                 r#"{"name": "a", "parts": [{"count": 256}]}"#,
-                "invalid",
-                &[("/parts/0/count", "is out of range")],
+                "invalid: /parts/0/count is out of range",
             ),
             (
                 r#"{"name": "a", "parts": [], "color": "mauve"}"#,
-                "invalid",
-                &[("/color", "is not one of the allowed values")],
+                "invalid: /color is not one of the allowed values",
             ),
             (
                 r#"{"name": "a", "parts": [{"count": 1, "a/b": 2}], "nmae": {"c": 3}}"#,
-                "invalid",
-                &[("/parts/0/a~1b", "is unknown"), ("/nmae", "is unknown")],
+                "invalid: /parts/0/a~1b is unknown: /nmae is unknown",
             ),
             (
                 r#"{"name": "", "parts": [{"count": 1}, {"count": 10}], "more": 1}"#,
-                "invalid",
-                &[
-                    ("/more", "is unknown"),
-                    ("/name", "length is lower than 1"),
-                    ("/parts/1/count", "greater than 9"),
-                ],
+                "invalid: /more is unknown: /name length is lower than 1: /parts/1/count greater than 9",
             ),
         ] {
-            let faults = faults.iter();
-            let faults = faults.map(|(place, words)| ((*place).to_owned(), (*words).to_owned()));
-            assert_eq!(
-                refused(body).await,
-                (code.to_owned(), faults.collect()),
-                "{body}"
-            );
+            assert_eq!(refused::<Order>(body).await.join(": "), problem, "{body}");
         }
     }
 
@@ -260,11 +186,10 @@ mod tests {
     #[garde(transparent)]
     struct Parts(#[garde(length(min = 1))] Vec<u8>);
 
-    #[test]
-    fn newtype_adds_no_step_to_a_pointer() {
-        let refused = parse::<Nested>(br#"{"parts": []}"#).unwrap_err();
-        let told = format!("{refused:?}");
-        assert!(told.contains("\"/parts\""), "{told}");
+    #[tokio::test]
+    async fn newtype_adds_no_step_to_a_pointer() {
+        let refused = refused::<Nested>(r#"{"parts": []}"#).await;
+        assert!(refused[1].starts_with("/parts "), "{refused:?}");
         let right: Nested = parse(br#"{"parts": [1]}"#).unwrap();
         assert_eq!(right.parts.0, [1]);
     }
@@ -275,8 +200,8 @@ mod tests {
         parts: BTreeMap<String, Vec<Part>>,
     }
 
-    #[test]
-    fn key_of_a_map_is_one_step_of_a_pointer() {
+    #[tokio::test]
+    async fn key_of_a_map_is_one_step_of_a_pointer() {
         for (key, place) in [
             ("a.b", "/parts/a.b/0/count"),
             ("a[7]", "/parts/a[7]/0/count"),
@@ -285,22 +210,20 @@ mod tests {
             ("0", "/parts/0/0/count"),
         ] {
             let body = json!({ "parts": { key: [{ "count": 0 }] } });
-            let refused = parse::<Stock>(body.to_string().as_bytes()).unwrap_err();
-            let told = format!("{refused:?}");
-            assert!(told.contains(&format!("\"{place}\"")), "{key}: {told}");
+            let refused = refused::<Stock>(&body.to_string()).await;
+            assert_eq!(refused[1], format!("{place} lower than 1"), "{key}");
         }
     }
 
     #[tokio::test]
     async fn number_and_length_of_faults_are_limited() {
         let long = "x".repeat(100_000);
-        let fields: String = (0..1_000)
-            .map(|number| format!(r#""{number}{long}": 0,"#))
-            .take(200)
-            .collect();
-        let (code, faults) = refused(&format!("{{{fields} \"name\": \"\", \"parts\": []}}")).await;
-        assert_eq!((code.as_str(), faults.len()), ("invalid", MAX_FAULTS));
-        assert!(faults.iter().all(|(pointer, _)| pointer.len() < 1_000));
+        let fields = (0..200).map(|number| format!(r#""{number}{long}": 0,"#));
+        let fields: String = fields.collect();
+        let body = format!("{{{fields} \"name\": \"\", \"parts\": []}}");
+        let refused = refused::<Order>(&body).await;
+        assert_eq!((&*refused[0], refused.len()), ("invalid", 1 + MAX_FAULTS));
+        assert!(refused.iter().all(|fault| fault.len() < 1_000));
     }
 
     #[test]

@@ -11,9 +11,13 @@
 mod json;
 mod parameters;
 
-use garde::{Path as Place, Report, Validate};
+use std::borrow::Cow;
 
-use crate::problem::{Fault, Problem};
+use garde::{Report, Validate};
+use serde::{Deserialize, Deserializer};
+use serde_path_to_error::{Segment, Track};
+
+use crate::problem::{Fault, MAX_FAULTS, Problem, pointer};
 
 pub use json::Json;
 pub use parameters::{Path, Query};
@@ -40,20 +44,75 @@ const DETAILS: [(&str, &str); 10] = [
     ("number too", OUT_OF_RANGE),
 ];
 
+/// The fault at a JSON pointer, in the part of the request that is read.
+type FaultAt = fn(String, Cow<'static, str>) -> Fault;
+
+/// Deserializes a value and notes its unknown fields. An error comes with the pointer to its place.
+fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    input: D,
+    unknown: &mut Vec<Fault>,
+    fault: FaultAt,
+) -> Result<T, (D::Error, String)> {
+    let mut track = Track::new();
+    let input = serde_path_to_error::Deserializer::new(input, &mut track);
+    let value = serde_ignored::deserialize(input, |path| {
+        if unknown.len() < MAX_FAULTS {
+            unknown.push(fault(pointer_of_ignored(&path), UNKNOWN.into()));
+        }
+    });
+    value.map_err(|error| {
+        let place = pointer_of_error(&track.path());
+        match field(&error.to_string()) {
+            // serde reports these at the object that has the field, or lacks it.
+            Some(field) if !place.ends_with(&pointer("", field)) => (error, pointer(&place, field)),
+            _ => (error, place),
+        }
+    })
+}
+
 /// Returns the value if it has no unknown fields and keeps the rules of its type, or else all of its faults.
 fn valid<T: Validate<Context: Default>>(
     value: T,
     unknown: Vec<Fault>,
     refused: Problem,
-    fault: impl Fn(&Place, String) -> Fault,
+    fault: FaultAt,
 ) -> Result<T, Problem> {
     let broken = value.validate().err().map(Report::into_inner);
     if unknown.is_empty() && broken.is_none() {
         return Ok(value);
     }
     let broken = broken.into_iter().flatten();
-    let broken = broken.map(|(path, error)| fault(&path, error.message().to_owned()));
+    let broken = broken
+        .map(|(path, error)| fault(pointer_of_rule(&path), error.message().to_owned().into()));
     Err(refused.with(unknown).with(broken))
+}
+
+fn pointer_of_error(path: &serde_path_to_error::Path) -> String {
+    path.iter()
+        .fold(String::new(), |parent, segment| match segment {
+            Segment::Seq { index } => pointer(&parent, &index.to_string()),
+            Segment::Map { key } => pointer(&parent, key),
+            Segment::Enum { .. } | Segment::Unknown => parent,
+        })
+}
+
+fn pointer_of_ignored(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => pointer(&pointer_of_ignored(parent), &index.to_string()),
+        Path::Map { parent, key } => pointer(&pointer_of_ignored(parent), key),
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => pointer_of_ignored(parent),
+    }
+}
+
+/// By the steps of the path, as garde's own `select!`. Its text, `parts[3].name`, is ambiguous for keys of maps.
+fn pointer_of_rule(path: &garde::Path) -> String {
+    let steps = path.__iter().rev();
+    let steps = steps.filter(|(kind, _)| *kind != garde::error::Kind::None);
+    steps.fold(String::new(), |parent, (_, step)| pointer(&parent, step))
 }
 
 /// An error of serde for a client.
@@ -83,8 +142,7 @@ fn must_be(expected: &str) -> &'static str {
 
 /// The field that an error is about, if serde names it only in the text.
 fn field(error: &str) -> Option<&str> {
-    let is_named = DETAILS[..3]
-        .iter()
-        .any(|(start, _)| error.starts_with(start));
+    let mut naming = DETAILS[..3].iter();
+    let is_named = naming.any(|(start, _)| error.starts_with(start));
     error.split('`').nth(1).filter(|_| is_named)
 }

@@ -6,9 +6,10 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use garde::Validate;
 use serde::de::DeserializeOwned;
+use url::form_urlencoded;
 
-use super::{OUT_OF_RANGE, UNKNOWN, WHOLE_NUMBER, detail, field, must_be, valid};
-use crate::problem::{Fault, MAX_FAULTS, Problem};
+use super::{FaultAt, OUT_OF_RANGE, WHOLE_NUMBER, deserialize, detail, must_be, valid};
+use crate::problem::{Fault, Problem};
 
 /// The parameters of the path: one value, a tuple, or a struct with their names.
 #[derive(Debug, Clone, Copy)]
@@ -38,36 +39,30 @@ where
 
 /// The problem of a path whose route has parameters of these names, in their order.
 fn refuse(error: &ErrorKind, names: &[String]) -> Problem {
-    let name = match error {
-        ErrorKind::ParseErrorAtKey { key, .. }
-        | ErrorKind::InvalidUtf8InPathParam { key }
-        | ErrorKind::DeserializeError { key, .. } => Some(key),
-        ErrorKind::ParseErrorAtIndex { index, .. } => names.get(*index),
-        ErrorKind::ParseError { .. } | ErrorKind::Message(_) => {
-            names.first().filter(|_| names.len() == 1)
+    let only = names.first().filter(|_| names.len() == 1);
+    let (name, value, expected_type) = match error {
+        ErrorKind::ParseErrorAtKey {
+            key,
+            value,
+            expected_type,
+        } => (Some(key), &**value, *expected_type),
+        ErrorKind::ParseErrorAtIndex {
+            index,
+            value,
+            expected_type,
+        } => (names.get(*index), &**value, *expected_type),
+        ErrorKind::ParseError {
+            value,
+            expected_type,
+        } => (only, &**value, *expected_type),
+        ErrorKind::InvalidUtf8InPathParam { key } | ErrorKind::DeserializeError { key, .. } => {
+            (Some(key), "", "")
         }
+        ErrorKind::Message(_) => (only, "", ""),
         // The route does not fit its handler.
         _ => return Problem::INTERNAL,
     };
-    let (value, expected) = match error {
-        ErrorKind::ParseErrorAtKey {
-            value,
-            expected_type,
-            ..
-        }
-        | ErrorKind::ParseErrorAtIndex {
-            value,
-            expected_type,
-            ..
-        }
-        | ErrorKind::ParseError {
-            value,
-            expected_type,
-        } => (&**value, *expected_type),
-        _ => ("", ""),
-    };
-    let detail = match must_be(expected) {
-        _ if matches!(error, ErrorKind::InvalidUtf8InPathParam { .. }) => "must be UTF-8",
+    let detail = match must_be(expected_type) {
         WHOLE_NUMBER if value.parse::<i128>().is_ok() => OUT_OF_RANGE,
         detail => detail,
     };
@@ -94,28 +89,16 @@ fn parse<T>(query: &str) -> Result<T, Problem>
 where
     T: DeserializeOwned + Validate<Context: Default>,
 {
-    let pairs =
-        || serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
+    let fault: FaultAt = |place, detail| Fault::in_parameter(place.trim_start_matches('/'), detail);
+    let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
     let mut unknown = Vec::new();
-    let parsed = serde_ignored::deserialize(pairs(), |path| {
-        if unknown.len() < MAX_FAULTS {
-            unknown.push(Fault::in_parameter(path.to_string(), UNKNOWN));
+    match deserialize(pairs, &mut unknown, fault) {
+        Ok(value) => valid(value, unknown, Problem::BAD_REQUEST, fault),
+        Err((error, place)) => {
+            unknown.push(fault(place, detail(&error.to_string()).into()));
+            Err(Problem::BAD_REQUEST.with(unknown))
         }
-    });
-    let value: T = match parsed {
-        Ok(value) => value,
-        Err(error) => {
-            let error = error.to_string();
-            let place = serde_path_to_error::deserialize::<_, T>(pairs()).err();
-            let place = place.map(|error| error.path().to_string());
-            let name = field(&error).map(str::to_owned).or(place);
-            let fault = Fault::in_parameter(name.unwrap_or_default(), detail(&error));
-            return Err(Problem::BAD_REQUEST.with(unknown).with([fault]));
-        }
-    };
-    valid(value, unknown, Problem::BAD_REQUEST, |place, detail| {
-        Fault::in_parameter(place.to_string(), detail)
-    })
+    }
 }
 
 #[cfg(test)]
@@ -125,9 +108,11 @@ mod tests {
     use axum::extract::Request;
     use axum::routing::get;
     use serde::Deserialize;
+    use serde_json::Value;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::testing::Answer;
 
     #[derive(Deserialize)]
     #[serde(rename_all = "lowercase")]
@@ -155,13 +140,13 @@ mod tests {
             .route("/two/{a}/{b}", get(async |Path(_): Path<(u8, u8)>| ()))
             .route("/page", get(page));
         let request = Request::get(target).body(Body::empty()).unwrap();
-        let (parts, body) = routes.oneshot(request).await.unwrap().into_parts();
-        let body = axum::body::to_bytes(body, 10_000).await.unwrap();
-        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let response = routes.oneshot(request).await.unwrap();
+        let answer = Answer::read(response).await.unwrap();
+        let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         assert!(problem["errors"][1].is_null(), "{problem}");
         let text = |key| problem["errors"][0][key].as_str().unwrap_or_default();
         let fault = format!("{} {}", text("parameter"), text("detail"));
-        (parts.status.as_u16(), fault.trim().to_owned())
+        (answer.status, fault.trim().to_owned())
     }
 
     #[tokio::test]
@@ -170,7 +155,7 @@ mod tests {
             ("/number/7", ""),
             ("/number/seven", "id must be a whole number"),
             ("/number/99999999999999999999", "id is out of range"),
-            ("/number/%ff", "id must be UTF-8"),
+            ("/number/%ff", "id is not valid"),
             ("/color/red", ""),
             ("/color/mauve", "color is not valid"),
             ("/two/1/2", ""),

@@ -2,56 +2,55 @@
 //!
 //! - There are as many series as the service has routes: a path without a route counts as `unmatched`, and a
 //!   method that HTTP does not define as `other`.
-//! - The series of a method and a route is created on first use. From then on, recording allocates nothing and
-//!   takes no lock.
+//! - A series is created on first use. From then on, recording allocates nothing, and shares its only lock.
 
-use std::fmt;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::http::Method;
 use metrics::HistogramFn;
 
-use super::catalog;
-use super::histogram::Histogram;
-use super::registry::Registry;
+use super::catalog::{self, Family};
+use super::registry::{Histogram, Registry};
 use super::text::Text;
 
 /// Records requests. All copies are the same. It is never freed: a reference count would be one more value
 /// that all threads write to.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Recorder(&'static Inner);
 
+#[derive(Debug)]
 struct Inner {
     registry: Registry,
     in_flight: AtomicUsize,
     shed: AtomicU64,
-    /// A hash table with open addressing: a series is in its slot, or in the next free one.
-    series: Box<[OnceLock<Box<Series>>]>,
-    /// For everything that finds no slot.
-    other: Series,
+    /// The series of each route. Routes are in the code of the service, so that there are few.
+    routes: RwLock<HashMap<Box<str>, &'static Route>>,
 }
 
-/// More than a service has pairs of a method and a route.
-const SLOTS: usize = 4096;
+/// The histograms of a route, by method.
+type Route = [Series; METHODS.len()];
 
 /// The histograms of one method and route.
+#[derive(Debug, Default)]
 struct Series {
-    method: &'static str,
-    route: Box<str>,
     durations: [OnceLock<Arc<Histogram>>; CLASSES.len()],
     bodies: [OnceLock<Arc<Histogram>>; 2],
 }
 
-const METHODS: [&str; 9] = [
-    "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT",
+const METHODS: [&str; 10] = [
+    OTHER, "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT",
 ];
 const OTHER: &str = "other";
 const UNMATCHED: &str = "unmatched";
 
 /// The classes of status codes, by their first digit.
 const CLASSES: [&str; 6] = [OTHER, "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The sizes of the bodies of requests and responses.
+const BODIES: [Family; 2] = [catalog::REQUEST_BODIES, catalog::RESPONSE_BODIES];
 
 /// A request that has ended.
 #[derive(Debug, Clone, Copy)]
@@ -70,25 +69,14 @@ pub(crate) struct Ended<'a> {
 pub(crate) struct InFlight(Recorder);
 
 impl Recorder {
-    /// A recorder that belongs to no process, for a test.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::of(Registry::default())
-    }
-
     pub(super) fn of(registry: Registry) -> Self {
-        for family in [
-            &catalog::REQUEST_DURATION,
-            &catalog::REQUEST_BODIES,
-            &catalog::RESPONSE_BODIES,
-        ] {
-            registry.describe_family(family);
+        for family in [catalog::REQUEST_DURATION].iter().chain(&BODIES) {
+            registry.describe(family.name.into(), family.help.into());
         }
         Self(Box::leak(Box::new(Inner {
             in_flight: AtomicUsize::new(0),
             shed: AtomicU64::new(0),
-            series: (0..SLOTS).map(|_| OnceLock::new()).collect(),
-            other: Series::new(OTHER, UNMATCHED),
+            routes: RwLock::default(),
             registry,
         })))
     }
@@ -115,24 +103,39 @@ impl Recorder {
 impl InFlight {
     /// Records a request that has ended.
     pub(crate) fn ended(&self, request: &Ended<'_>) {
-        let Recorder(Inner { registry, .. }) = self.0;
-        let series = self.0.0.series(request.method, request.route);
-        let (method, route) = (series.method, &*series.route);
+        let inner = self.0.0;
+        let method = METHODS.iter().position(|it| *it == request.method.as_str());
+        let (method, route) = (method.unwrap_or(0), request.route.unwrap_or(UNMATCHED));
+        let series = &inner.route(route)[method];
+        let method = METHODS[method];
         let class = usize::from(request.status / 100);
         let class = if class < CLASSES.len() { class } else { 0 };
-        let duration = series.durations[class].get_or_init(|| {
-            registry.histogram(&catalog::REQUEST_DURATION, &[method, route, CLASSES[class]])
-        });
-        duration.record(request.took.as_secs_f64());
-        let families = [&catalog::REQUEST_BODIES, &catalog::RESPONSE_BODIES];
+        let new = |family, labels: &[&str]| inner.registry.family_histogram(family, labels);
+        series.durations[class]
+            .get_or_init(|| new(&catalog::REQUEST_DURATION, &[method, route, CLASSES[class]]))
+            .record(request.took.as_secs_f64());
         for (body, length) in request.bodies.into_iter().enumerate() {
             if let Some(length @ 1..) = length {
                 #[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]
                 series.bodies[body]
-                    .get_or_init(|| registry.histogram(families[body], &[method, route]))
+                    .get_or_init(|| new(&BODIES[body], &[method, route]))
                     .record(length as f64);
             }
         }
+    }
+}
+
+impl Inner {
+    fn route(&self, route: &str) -> &'static Route {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = routes.get(route) {
+            return known;
+        }
+        drop(routes);
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        routes
+            .entry(route.into())
+            .or_insert_with(|| Box::leak(Box::default()))
     }
 }
 
@@ -142,55 +145,9 @@ impl Drop for InFlight {
     }
 }
 
-impl Inner {
-    fn series(&self, method: &Method, route: Option<&str>) -> &Series {
-        let known = METHODS.iter().find(|known| **known == method.as_str());
-        let (method, route) = (known.copied().unwrap_or(OTHER), route.unwrap_or(UNMATCHED));
-        let (before, after) = self.series.split_at(slot(method, route));
-        for slot in after.iter().chain(before) {
-            let series = slot.get_or_init(|| Box::new(Series::new(method, route)));
-            // The slot may belong to another series.
-            if *series.route == *route && series.method == method {
-                return series;
-            }
-        }
-        &self.other
-    }
-}
-
-/// The slot of a series, if it is free. Routes come from the service itself, so that the hash need not resist
-/// attacks.
-fn slot(method: &str, route: &str) -> usize {
-    const FNV_OFFSET: u32 = 0x811c_9dc5;
-    const FNV_PRIME: u32 = 0x0100_0193;
-    let bytes = method.bytes().chain(route.bytes());
-    let hash = bytes.fold(FNV_OFFSET, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(FNV_PRIME)
-    });
-    hash as usize % SLOTS
-}
-
-impl Series {
-    fn new(method: &'static str, route: &str) -> Self {
-        Self {
-            method,
-            route: route.into(),
-            durations: [const { OnceLock::new() }; CLASSES.len()],
-            bodies: [const { OnceLock::new() }; 2],
-        }
-    }
-}
-
+/// A recorder that belongs to no process, for a test.
 impl Default for Recorder {
     fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder")
-            .field("in_flight", &self.0.in_flight)
-            .finish_non_exhaustive()
+        Self::of(Registry::default())
     }
 }

@@ -13,12 +13,13 @@
     allow(dead_code, reason = "it lists the metrics of all features")
 )]
 pub(crate) mod catalog;
-mod histogram;
 pub(crate) mod http;
 pub(crate) mod pools;
 mod process;
 mod registry;
 pub(crate) mod text;
+
+use std::time::SystemTime;
 
 use tokio::runtime::Handle;
 
@@ -36,6 +37,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Recorder,
     runtime: Handle,
+    started: SystemTime,
 }
 
 impl Metrics {
@@ -46,6 +48,7 @@ impl Metrics {
             requests: Recorder::of(registry.clone()),
             registry,
             runtime: Handle::current(),
+            started: SystemTime::now(),
         }
     }
 
@@ -62,7 +65,7 @@ impl Metrics {
         self.requests.write(&mut text);
         observed(&mut text);
         process::write_runtime(&self.runtime, &mut text);
-        process::write(&mut text);
+        process::write(self.started, &mut text);
         self.registry.write(&mut text);
         text.into_string()
     }

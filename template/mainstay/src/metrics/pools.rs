@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::text::Counts;
+use super::text::Buckets;
 
 /// The state of a pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Numbers {
     /// The most connections that the pool opens.
     pub(crate) max: u32,
@@ -42,12 +42,11 @@ pub(crate) struct Totals {
 
 impl Totals {
     /// The histogram of waits.
-    pub(crate) fn wait_counts(&self) -> Counts {
+    pub(crate) fn wait_counts(&self) -> Buckets {
         let bounds = BOUNDS_US.into_iter().map(Duration::from_micros);
-        let bounds = bounds.map(|bound| bound.as_secs_f64());
-        Counts {
-            buckets: bounds.zip(self.acquired).collect(),
-            overflow: self.acquired[BOUNDS_US.len()],
+        Buckets {
+            bounds: bounds.map(|bound| bound.as_secs_f64()).collect(),
+            counts: self.acquired.into(),
             sum: Duration::from_micros(self.waited_us).as_secs_f64(),
         }
     }

@@ -5,22 +5,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use metrics::{Counter, Gauge, Key, KeyName, Label, Metadata, Recorder, SharedString, Unit};
+use metrics::{
+    Counter, Gauge, GaugeFn, HistogramFn, Key, KeyName, Label, Metadata, Recorder, SharedString,
+    Unit,
+};
 
-use super::catalog::{Family, Kind};
-use super::histogram::Histogram;
-use super::text::Text;
+use super::catalog::Family;
+use super::text::{Buckets, Text};
 
 /// All clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Registry(Arc<Inner>);
+pub(super) struct Registry(Arc<RwLock<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    help: RwLock<HashMap<KeyName, SharedString>>,
-    series: RwLock<BTreeMap<Key, Series>>,
+    help: HashMap<KeyName, SharedString>,
+    series: BTreeMap<Key, Series>,
 }
 
 #[derive(Debug, Clone)]
@@ -29,16 +31,6 @@ enum Series {
     /// The bits of an `f64`.
     Gauge(Arc<AtomicU64>),
     Histogram(Arc<Histogram>),
-}
-
-impl Series {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Counter(_) => Kind::Counter,
-            Self::Gauge(_) => Kind::Gauge,
-            Self::Histogram(_) => Kind::Histogram,
-        }
-    }
 }
 
 impl Registry {
@@ -54,54 +46,49 @@ impl Registry {
         installed.clone()
     }
 
-    /// Describes a family of the machinery.
-    pub(super) fn describe_family(&self, family: &'static Family) {
-        self.describe(family.name.into(), family.help.into());
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn describe(&self, name: KeyName, help: SharedString) {
+        self.change().help.insert(name, help);
     }
 
     /// A histogram of a family of the machinery.
-    pub(super) fn histogram(&self, family: &'static Family, labels: &[&str]) -> Arc<Histogram> {
+    pub(super) fn family_histogram(&self, family: &Family, labels: &[&str]) -> Arc<Histogram> {
         let labels = family.labels.iter().zip(labels);
         let labels = labels.map(|(name, value)| Label::new(*name, (*value).to_owned()));
-        let key = Key::from_parts(family.name, labels.collect::<Vec<_>>());
-        match self.series(&key, Kind::Histogram) {
+        self.histogram(&Key::from_parts(family.name, labels.collect::<Vec<_>>()))
+    }
+
+    fn histogram(&self, key: &Key) -> Arc<Histogram> {
+        let new = || Arc::new(Histogram::named(key.name()));
+        match self.get(key, || Series::Histogram(new())) {
             Series::Histogram(histogram) => histogram,
-            Series::Counter(_) | Series::Gauge(_) => Arc::new(Histogram::named(family.name)),
+            // It is written nowhere.
+            _ => new(),
         }
     }
 
-    /// The series of this key, which is new if there is none. It has another kind if the first use of the key
-    /// had.
-    fn series(&self, key: &Key, kind: Kind) -> Series {
-        let all = self.0.series.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(series) = all.get(key) {
-            return series.clone();
+    /// The series of this key, which is new if there is none.
+    fn get(&self, key: &Key, new: impl FnOnce() -> Series) -> Series {
+        if let Some(known) = self.read().series.get(key) {
+            return known.clone();
         }
-        drop(all);
-        let new = || match kind {
-            Kind::Counter => Series::Counter(Arc::default()),
-            Kind::Gauge => Series::Gauge(Arc::default()),
-            Kind::Histogram => Series::Histogram(Arc::new(Histogram::named(key.name()))),
-        };
-        let all = self.0.series.write();
-        let mut all = all.unwrap_or_else(PoisonError::into_inner);
-        all.entry(key.to_retained()).or_insert_with(new).clone()
+        let mut inner = self.change();
+        let series = inner.series.entry(key.to_retained());
+        series.or_insert_with(new).clone()
     }
 
-    fn describe(&self, name: KeyName, help: SharedString) {
-        let all = self.0.help.write();
-        let mut all = all.unwrap_or_else(PoisonError::into_inner);
-        all.insert(name, help);
-    }
-
-    /// Writes all series. A series whose kind is not that of its family is left out.
+    /// Writes all series. Of series with the same name and different kinds, the kind of the first counts.
     pub(super) fn write(&self, text: &mut Text) {
-        let help = self.0.help.read().unwrap_or_else(PoisonError::into_inner);
-        let all = self.0.series.read();
-        // A copy, so that no thread waits until the text is written.
-        let all = all.unwrap_or_else(PoisonError::into_inner).clone();
-        let mut family = ("", Kind::Counter);
-        for (key, series) in &all {
+        let Inner { help, series } = &*self.read();
+        let mut family = ("", "");
+        for (key, series) in series {
             let (name, kind) = (key.name(), series.kind());
             if family.0 != name {
                 text.head(name, kind, help.get(name).map(|help| &**help));
@@ -113,11 +100,9 @@ impl Registry {
             let labels = key.labels().map(|label| (label.key(), label.value()));
             let labels: Vec<_> = labels.collect();
             match series {
-                Series::Counter(counter) => {
-                    text.sample(name, &labels, counter.load(Ordering::Relaxed));
-                }
-                Series::Gauge(gauge) => {
-                    let value = f64::from_bits(gauge.load(Ordering::Relaxed));
+                Series::Counter(count) => text.sample(name, &labels, count.load(Ordering::Relaxed)),
+                Series::Gauge(bits) => {
+                    let value = f64::from_bits(bits.load(Ordering::Relaxed));
                     text.sample(name, &labels, value);
                 }
                 Series::Histogram(histogram) => text.histogram(name, &labels, &histogram.counts()),
@@ -126,6 +111,18 @@ impl Registry {
     }
 }
 
+impl Series {
+    /// As in the text format.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Counter(_) => "counter",
+            Self::Gauge(_) => "gauge",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+}
+
+/// A series that has another kind already records nothing.
 impl Recorder for Registry {
     fn describe_counter(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
         self.describe(name, help);
@@ -140,23 +137,69 @@ impl Recorder for Registry {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        match self.series(key, Kind::Counter) {
-            Series::Counter(counter) => Counter::from_arc(counter),
-            Series::Gauge(_) | Series::Histogram(_) => Counter::noop(),
+        match self.get(key, || Series::Counter(Arc::default())) {
+            Series::Counter(count) => Counter::from_arc(count),
+            _ => Counter::noop(),
         }
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        match self.series(key, Kind::Gauge) {
-            Series::Gauge(gauge) => Gauge::from_arc(gauge),
-            Series::Counter(_) | Series::Histogram(_) => Gauge::noop(),
+        match self.get(key, || Series::Gauge(Arc::default())) {
+            Series::Gauge(bits) => Gauge::from_arc(bits),
+            _ => Gauge::noop(),
         }
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
-        match self.series(key, Kind::Histogram) {
-            Series::Histogram(histogram) => metrics::Histogram::from_arc(histogram),
-            Series::Counter(_) | Series::Gauge(_) => metrics::Histogram::noop(),
+        metrics::Histogram::from_arc(self.histogram(key))
+    }
+}
+
+/// The bounds of durations, in seconds: from half a millisecond to the default of `http.request_timeout`.
+const DURATIONS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// A histogram for many threads. It keeps counts, and no values: recording allocates nothing and takes no lock.
+#[derive(Debug)]
+pub(super) struct Histogram {
+    bounds: Box<[f64]>,
+    /// The values of each bucket alone, and behind the last bound.
+    counts: Box<[AtomicU64]>,
+    /// The bits of an `f64`.
+    sum: AtomicU64,
+}
+
+impl Histogram {
+    /// A histogram of sizes if the name ends in `_bytes`, and of durations otherwise.
+    pub(super) fn named(name: &str) -> Self {
+        let bounds: Box<[f64]> = if name.ends_with("_bytes") {
+            // From 256 bytes to 64 MiB.
+            (4..=13).map(|power| 4_f64.powi(power)).collect()
+        } else {
+            DURATIONS.into()
+        };
+        Self {
+            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
+            bounds,
+            sum: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn counts(&self) -> Buckets {
+        let counts = self.counts.iter();
+        Buckets {
+            bounds: self.bounds.to_vec(),
+            counts: counts.map(|it| it.load(Ordering::Relaxed)).collect(),
+            sum: f64::from_bits(self.sum.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+impl HistogramFn for Histogram {
+    fn record(&self, value: f64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        GaugeFn::increment(&self.sum, value);
     }
 }

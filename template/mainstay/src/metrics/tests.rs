@@ -1,6 +1,5 @@
 mod page;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
@@ -13,11 +12,9 @@ use axum::routing::{get, post};
 use tower::ServiceExt;
 
 use super::Metrics;
-use super::catalog::{BUILD_INFO, POOL_WAIT};
-use super::histogram::Histogram;
 use super::http::{Ended, Recorder};
-use super::registry::Registry;
-use super::text::{Counts, Text};
+use super::registry::{Histogram, Registry};
+use super::text::Text;
 use crate::edge;
 use crate::testing::Exposition;
 
@@ -46,7 +43,9 @@ impl Requests {
     }
 
     async fn ask(&self, method: &str, path: &str, body: &str) {
-        let request = request(method, path, body);
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("host", "localhost");
+        let request = request.body(Body::from(body.to_owned())).unwrap();
         self.edge().oneshot(request).await.unwrap();
     }
 
@@ -56,12 +55,6 @@ impl Requests {
         self.registry.write(&mut text);
         Exposition::read(&text.into_string())
     }
-}
-
-fn request(method: &str, path: &str, body: &str) -> Request<Body> {
-    let request = Request::builder().method(method).uri(path);
-    let request = request.header("host", "localhost");
-    request.body(Body::from(body.to_owned())).unwrap()
 }
 
 fn ended<'a>(method: &'a Method, route: Option<&'a str>, status: u16) -> Ended<'a> {
@@ -124,14 +117,6 @@ async fn request_whose_handler_panicked_is_not_active() {
     assert_eq!(scrape.count(ACTIVE), 0);
     let failed = r#"{method="GET",route="/panic",status="5xx"}"#;
     assert_eq!(scrape.count(&format!("{DURATION_COUNT}{failed}")), 1);
-
-    // The same without anything that catches the panic.
-    let panicked = catch_unwind(AssertUnwindSafe(|| {
-        let _in_flight = requests.recorder.begin();
-        panic!("on purpose");
-    }));
-    assert!(panicked.is_err());
-    assert_eq!(requests.scrape().count(ACTIVE), 0);
 }
 
 #[tokio::test]
@@ -157,8 +142,7 @@ async fn unknown_paths_and_methods_create_no_series() {
 #[test]
 fn concurrent_requests_are_all_counted() {
     const THREADS: usize = 8;
-    /// More than there are slots: the rest is counted together.
-    const ROUTES: usize = 4200;
+    const ROUTES: usize = 100;
     let requests = Requests::new();
     let barrier = Barrier::new(THREADS);
     thread::scope(|scope| {
@@ -180,29 +164,21 @@ fn concurrent_requests_are_all_counted() {
     let counts = series.filter(|it| it.starts_with(DURATION_COUNT));
     let counts: Vec<_> = counts.map(|series| scrape.count(series)).collect();
     assert_eq!(counts.iter().sum::<u64>(), (THREADS * ROUTES) as u64);
-    let own = counts.iter().filter(|count| **count == THREADS as u64);
-    assert_eq!((own.count(), counts.len()), (4096, 4097));
+    assert_eq!(counts.len(), ROUTES);
 }
 
 #[test]
-fn shed_requests_are_counted() {
+fn shed_requests_and_odd_statuses_are_counted() {
     let requests = Requests::new();
     requests.recorder.shed();
-    requests.recorder.shed();
-    let scrape = requests.scrape();
-    assert_eq!(scrape.count("http_server_requests_shed_total"), 2);
-}
-
-#[test]
-fn status_of_no_class_is_counted_as_other() {
-    let requests = Requests::new();
     for status in [999, 0] {
         let in_flight = requests.recorder.begin();
         in_flight.ended(&ended(&Method::GET, None, status));
     }
+    let scrape = requests.scrape();
+    assert_eq!(scrape.count("http_server_requests_shed_total"), 1);
     let other = r#"{method="GET",route="unmatched",status="other"}"#;
-    let counted = requests.scrape().count(&format!("{DURATION_COUNT}{other}"));
-    assert_eq!(counted, 2);
+    assert_eq!(scrape.count(&format!("{DURATION_COUNT}{other}")), 2);
 }
 
 #[test]
@@ -212,30 +188,9 @@ fn value_on_a_bound_belongs_to_its_bucket() {
         histogram.record(value);
     }
     let counts = histogram.counts();
-    assert_eq!(counts.buckets[..2], [(256.0, 2), (1024.0, 1)]);
-    assert_eq!(counts.buckets[9], (67_108_864.0, 1));
-    assert_eq!(counts.overflow, 1);
+    assert_eq!(counts.bounds[..2], [256.0, 1024.0]);
+    assert_eq!(counts.counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
     assert_eq!(counts.sum.to_string(), "134218242");
-}
-
-#[test]
-fn label_values_are_escaped() {
-    let strange = "a\"quote\", a \\ and\na line{le=\"1\"}";
-    let mut text = Text::default();
-    text.family(&BUILD_INFO).sample(&[strange, "", "ü"], 1);
-    let counts = Counts {
-        buckets: vec![(0.5, 1)],
-        overflow: 2,
-        sum: 7.5,
-    };
-    text.family(&POOL_WAIT).histogram(&[strange], &counts);
-
-    let scrape = Exposition::read(&text.into_string());
-
-    assert_eq!(scrape.series.len(), 5);
-    let quoted = r#"a\"quote\", a \\ and\na line{le=\"1\"}"#;
-    let pool = format!("db_client_connection_wait_time_seconds_count{{pool=\"{quoted}\"}}");
-    assert_eq!(scrape.count(&pool), 3);
 }
 
 #[tokio::test]
@@ -265,7 +220,7 @@ fn conflicting_kinds_and_illegal_names_keep_the_text_valid() {
         gauge!("mixed_total", "kind" => "gauge").set(7);
         gauge!("mixed_total").set(7);
         describe_counter!("queue.jobs-done_total", "With a name of another system.");
-        counter!("queue.jobs-done_total", "job-kind" => "a").increment(3);
+        counter!("queue.jobs-done_total", "job-kind" => "a \"b\" \\\n{le=\"1\"}").increment(3);
     });
     let mut text = Text::default();
     registry.write(&mut text);
@@ -274,5 +229,6 @@ fn conflicting_kinds_and_illegal_names_keep_the_text_valid() {
 
     assert_eq!(scrape.series.len(), 2);
     assert_eq!(scrape.count("mixed_total"), 1);
-    assert_eq!(scrape.count(r#"queue_jobs_done_total{job_kind="a"}"#), 3);
+    let escaped = r#"queue_jobs_done_total{job_kind="a \"b\" \\\n{le=\"1\"}"}"#;
+    assert_eq!(scrape.count(escaped), 3);
 }

@@ -2,26 +2,26 @@
 
 use std::fmt::{Display, Write};
 
-use super::catalog::{Family, Kind};
+use super::catalog::Family;
 
 /// The text so far. Writing to a string does not fail, so that the results of `write!` are ignored.
 #[derive(Debug, Default)]
 pub(crate) struct Text(String);
 
-/// The counts of a histogram.
+/// The buckets of a histogram.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Counts {
-    /// The upper bound of each bucket, and how many values are in this bucket alone.
-    pub(crate) buckets: Vec<(f64, u64)>,
-    /// How many values exceed the last bound.
-    pub(crate) overflow: u64,
+pub(crate) struct Buckets {
+    /// The upper bounds of the buckets.
+    pub(crate) bounds: Vec<f64>,
+    /// How many values are in each bucket alone, and at last, how many exceed the last bound.
+    pub(crate) counts: Vec<u64>,
     pub(crate) sum: f64,
 }
 
 impl Text {
     /// A family of the machinery without labels.
     pub(crate) fn value(&mut self, family: &'static Family, value: impl Display) {
-        self.family(family).sample(&[], value);
+        self.maybe(family, Some(value));
     }
 
     /// A family without labels, whose value may be unknown.
@@ -51,40 +51,34 @@ impl Text {
         Samples { text: self, family }
     }
 
-    pub(super) fn head(&mut self, name: &str, kind: Kind, help: Option<&str>) {
+    pub(super) fn head(&mut self, name: &str, kind: &str, help: Option<&str>) {
         let name = legal(name);
         if let Some(help) = help {
             let help = help.replace('\\', "\\\\").replace('\n', "\\n");
             _ = writeln!(self.0, "# HELP {name} {help}");
         }
-        _ = writeln!(self.0, "# TYPE {name} {}", kind.as_str());
+        _ = writeln!(self.0, "# TYPE {name} {kind}");
     }
 
     pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.0 += &legal(name);
-        let mut separator = '{';
-        for (label, text) in labels {
-            _ = write!(self.0, "{separator}{}=\"", legal(label));
-            for c in text.chars() {
-                match c {
-                    '\\' => self.0 += "\\\\",
-                    '"' => self.0 += "\\\"",
-                    '\n' => self.0 += "\\n",
-                    _ => self.0.push(c),
-                }
-            }
-            self.0.push('"');
-            separator = ',';
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let before = if index == 0 { '{' } else { ',' };
+            let text = text
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
+            _ = write!(self.0, "{before}{}=\"{text}\"", legal(label));
         }
-        let end = if labels.is_empty() { "" } else { "}" };
-        _ = writeln!(self.0, "{end} {value}");
+        let after = if labels.is_empty() { "" } else { "}" };
+        _ = writeln!(self.0, "{after} {value}");
     }
 
-    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], counts: &Counts) {
-        let buckets = counts.buckets.iter();
-        let buckets = buckets.map(|(bound, count)| (bound.to_string(), *count));
+    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], counts: &Buckets) {
+        let bounds = counts.bounds.iter().map(f64::to_string);
+        let bounds = bounds.chain(["+Inf".to_owned()]);
         let mut total = 0;
-        for (bound, count) in buckets.chain([("+Inf".to_owned(), counts.overflow)]) {
+        for (bound, count) in bounds.zip(&counts.counts) {
             total += count;
             let labels = [labels, &[("le", &bound)]].concat();
             self.sample(&format!("{name}_bucket"), &labels, total);
@@ -119,7 +113,7 @@ impl Samples<'_> {
         }
     }
 
-    pub(crate) fn histogram(&mut self, labels: &[&str], counts: &Counts) {
+    pub(crate) fn histogram(&mut self, labels: &[&str], counts: &Buckets) {
         let labels = self.named(labels);
         self.text.histogram(self.family.name, &labels, counts);
     }

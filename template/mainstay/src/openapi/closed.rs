@@ -12,10 +12,9 @@ pub(super) fn close(api: &mut Value) {
     let mut named = Vec::new();
     for (_, operation) in operations(api) {
         for (_, content) in members(operation, "/requestBody/content") {
-            content
-                .get_mut("schema")
-                .into_iter()
-                .for_each(|schema| walk(schema, false, &mut named));
+            if let Some(schema) = content.get_mut("schema") {
+                walk(schema, false, &mut named);
+            }
         }
     }
     let mut seen = BTreeMap::new();
@@ -39,10 +38,8 @@ fn walk(schema: &mut Value, is_part: bool, named: &mut Vec<(String, bool)>) {
         named.push((name.to_owned(), is_part));
         return;
     }
-    if let Some(object) = schema
-        .as_object_mut()
-        .filter(|it| it.contains_key("properties"))
-    {
+    let object = schema.as_object_mut();
+    if let Some(object) = object.filter(|it| it.contains_key("properties")) {
         let rest = object.entry("additionalProperties").or_insert(false.into());
         if is_part && *rest == false {
             object.remove("additionalProperties");

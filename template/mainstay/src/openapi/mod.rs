@@ -49,7 +49,16 @@ pub fn with_documentation(
     let script = include_str!("page/docs.js").to_owned();
     let routes = routes
         .route("/openapi.json", file("application/json", complete(api)?))
-        .route("/docs", file("text/html; charset=utf-8", page))
+        .route(
+            "/docs",
+            get((
+                [
+                    (CONTENT_TYPE, "text/html; charset=utf-8"),
+                    (CONTENT_SECURITY_POLICY, POLICY),
+                ],
+                page,
+            )),
+        )
         .route("/docs/docs.css", file("text/css; charset=utf-8", style))
         .route(
             "/docs/docs.js",
@@ -70,8 +79,7 @@ pub fn with_documentation(
 }
 
 fn file(kind: &'static str, content: String) -> MethodRouter {
-    let headers = [(CONTENT_TYPE, kind), (CONTENT_SECURITY_POLICY, POLICY)];
-    get((headers, content))
+    get(([(CONTENT_TYPE, kind)], content))
 }
 
 /// The complete description, as JSON.

@@ -192,44 +192,15 @@ async fn index_names_pages_that_exist_unless_the_service_has_its_own() {
 }
 
 #[tokio::test]
-async fn page_loads_only_its_own_files() {
-    let routes = with_documentation(routes(), true).unwrap();
-    let answer = fetch(&routes, "/docs").await;
-    let policy = answer.header("content-security-policy").unwrap();
-    for directive in [
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-    ] {
-        assert!(policy.contains(directive), "{policy}");
-    }
-
-    let quoted = answer.body.split('"').skip(1).step_by(2);
-    let needed: Vec<_> = quoted.filter(|text| text.starts_with("docs/")).collect();
-    let files = [
-        ("docs/docs.css", "text/css; charset=utf-8"),
-        ("docs/docs.js", "text/javascript; charset=utf-8"),
-    ];
-    assert_eq!(needed, files.map(|(file, _)| file));
-    assert!(!answer.body.contains("://"), "the page points elsewhere");
-    for (file, kind) in files {
-        let answer = fetch(&routes, &format!("/{file}")).await;
-        assert_eq!(
-            (answer.status, answer.header("content-type")),
-            (200, Some(kind))
-        );
-        assert!(!answer.body.contains("://"), "{file} points elsewhere");
-    }
-}
-
-#[tokio::test]
 async fn page_has_the_title_of_the_service() {
     let mut routes = OpenApiRouter::new();
     routes.get_openapi_mut().info.title = "Cut & <b>".to_owned();
     let routes = with_documentation(routes, true).unwrap();
-    let page = fetch(&routes, "/docs").await.body;
+    let Answer { headers, body, .. } = fetch(&routes, "/docs").await;
+    let policy = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
     for element in ["title", "h1"] {
         let title = format!("<{element}>Cut &amp; &lt;b></{element}>");
-        assert!(page.contains(&title), "{page}");
+        assert!(body.contains(&title), "{body}");
     }
 }

@@ -24,7 +24,7 @@ use crate::metrics;
 use crate::panics::caught;
 use crate::problem::{Fault, Problem, into_problem_response};
 use crate::settings::Entry;
-use crate::supervisor::Status;
+use crate::supervisor::{Order, Status};
 use crate::telemetry::{Filter, InForce};
 
 const UNAUTHORIZED: Problem = Problem::new(
@@ -142,15 +142,15 @@ async fn control_task(
     State(state): State<Arc<OperatorState>>,
     Path((name, action)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let found = match action.as_str() {
-        "pause" => state.supervisor.pause(&name).is_ok(),
-        "resume" => state.supervisor.resume(&name).is_ok(),
-        "restart" => state.supervisor.restart(&name).is_ok(),
-        _ => false,
+    let order = match action.as_str() {
+        "pause" => Order::Pause,
+        "resume" => Order::Resume,
+        "restart" => Order::Restart,
+        _ => return Err(Problem::NOT_FOUND),
     };
-    found
-        .then_some(StatusCode::ACCEPTED)
-        .ok_or(Problem::NOT_FOUND)
+    let ordered = state.supervisor.order(&name, order);
+    ordered.map_err(|_| Problem::NOT_FOUND)?;
+    Ok(StatusCode::ACCEPTED)
 }
 
 /// A change of the log's filter. It expires by itself.
@@ -170,15 +170,18 @@ async fn change_log_filter(
     Json(change): Json<Change>,
 ) -> Result<Json<InForce>, Problem> {
     let invalid = |field, expected| Problem::INVALID.with([Fault::in_body(field, expected)]);
-    let filter = Filter::written(&change.filter).ok_or_else(|| {
+    let Some(filter) = Filter::written(&change.filter) else {
         let expected = "expected levels by target, such as `info` or `info,sqlx=warn`";
-        invalid("/filter", expected)
-    })?;
+        return Err(invalid("/filter", expected));
+    };
     let limits = Duration::from_secs(1)..=Duration::from_hours(24);
-    let time = change.r#for.as_deref().unwrap_or("15m");
-    let time = humantime::parse_duration(time).ok();
-    let time = time.filter(|time| limits.contains(time));
-    let time = time.ok_or_else(|| invalid("/for", "expected from `1s` to `24h`, such as `10m`"))?;
+    let time = humantime::parse_duration(change.r#for.as_deref().unwrap_or("15m")).ok();
+    let Some(time) = time.filter(|time| limits.contains(time)) else {
+        return Err(invalid(
+            "/for",
+            "expected from `1s` to `24h`, such as `10m`",
+        ));
+    };
     state.filtering.change_for(time, &filter);
     Ok(Json(state.filtering.in_force()))
 }

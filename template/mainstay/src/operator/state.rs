@@ -18,7 +18,7 @@ use crate::settings::{Entry, Secret};
 use crate::supervisor::{State, Supervisor};
 use crate::telemetry::Filtering;
 #[cfg(feature = "otlp")]
-use crate::telemetry::otlp;
+use crate::telemetry::otlp::{EXPORTS_FAILED, EXPORTS_TAKEN, SPANS_LOST, SPANS_SENT};
 
 pub(crate) struct OperatorState {
     pub(crate) lifecycle: Lifecycle,
@@ -116,9 +116,7 @@ impl OperatorState {
         let tasks = || tasks.iter().map(|task| (&*task.name, task));
         let mut state = text.family(&catalog::TASK_STATE);
         for (name, task) in tasks() {
-            for (one, word) in TASK_STATES {
-                state.sample(&[name, word], u8::from(one == task.state));
-            }
+            state.state(&[name], &State::NAMES, task.state.name());
         }
         text.each(&catalog::TASK_RUNS, tasks(), |it| it.runs);
         text.each(&catalog::TASK_RESTARTS, tasks(), |it| it.restarts);
@@ -150,15 +148,6 @@ impl OperatorState {
         text.value(&catalog::LAG, progress.lag.as_secs_f64());
     }
 }
-
-const TASK_STATES: [(State, &str); 6] = [
-    (State::Starting, "starting"),
-    (State::Running, "running"),
-    (State::BackingOff, "backing_off"),
-    (State::Paused, "paused"),
-    (State::Stopped, "stopped"),
-    (State::GaveUp, "gave_up"),
-];
 
 fn write_listener(text: &mut Text, traffic: &Traffic) {
     text.value(&catalog::CONNECTIONS, traffic.connections);
@@ -198,19 +187,14 @@ fn write_pools(text: &mut Text, pools: &Pools) {
     }
 }
 
-/// Without a collector, the export has no samples.
 #[cfg(feature = "otlp")]
 fn write_export(text: &mut Text) {
-    let counts = otlp::counts();
-    let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let mut exports = text.family(&catalog::OTLP_EXPORTS);
-    if let Some(counts) = counts {
-        exports.sample(&["traces", "taken"], get(&counts.exports_taken));
-        exports.sample(&["traces", "failed"], get(&counts.exports_failed));
+    for (outcome, count) in [("taken", &EXPORTS_TAKEN), ("failed", &EXPORTS_FAILED)] {
+        exports.sample(&["traces", outcome], count.load(Ordering::Relaxed));
     }
     let mut spans = text.family(&catalog::OTLP_SPANS);
-    if let Some(counts) = counts {
-        spans.sample(&["sent"], get(&counts.spans_sent));
-        spans.sample(&["lost"], get(&counts.spans_lost));
+    for (outcome, count) in [("sent", &SPANS_SENT), ("lost", &SPANS_LOST)] {
+        spans.sample(&[outcome], count.load(Ordering::Relaxed));
     }
 }

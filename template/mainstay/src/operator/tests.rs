@@ -20,7 +20,7 @@ use crate::metrics::pools::{Numbers, Totals};
 use crate::server::{Limits, Sockets};
 use crate::supervisor::Supervisor;
 use crate::telemetry::Filtering;
-use crate::testing::Exposition;
+use crate::testing::{Answer, Exposition};
 
 fn state(token: Option<&str>) -> Arc<OperatorState> {
     let settings = health::Settings {
@@ -37,7 +37,7 @@ fn state(token: Option<&str>) -> Arc<OperatorState> {
         metrics: Metrics::install(),
         observed: Mutex::default(),
         settings: Vec::new(),
-        filtering: Filtering::for_test(),
+        filtering: Filtering::new(&crate::telemetry::Filter::written("info").unwrap()).1,
         token: token.map(secret),
         refused: AtomicU64::new(0),
     })
@@ -47,12 +47,8 @@ async fn ask(state: &Arc<OperatorState>, request: Builder) -> (u16, String) {
     let request = request.header("host", "127.0.0.1:9090");
     let request = request.body(Body::empty()).unwrap();
     let response = routes(Arc::clone(state)).oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let body = axum::body::to_bytes(response.into_body(), 1_000_000);
-    (
-        status,
-        String::from_utf8(body.await.unwrap().into()).unwrap(),
-    )
+    let answer = Answer::read(response).await.unwrap();
+    (answer.status, answer.body)
 }
 
 #[tokio::test]
@@ -142,7 +138,7 @@ async fn scrape_has_every_metric_of_the_catalog() {
             continue;
         }
         let kind = scrape.families.get(name).map(String::as_str);
-        assert_eq!(kind, Some(family.kind.as_str()), "{name}");
+        assert_eq!(kind, Some(family.kind), "{name}");
         // Without a collector, the export has no samples.
         let has_sample = scrape.series.keys().any(|series| series.starts_with(name));
         assert!(has_sample || name.starts_with("otlp_"), "{name}");

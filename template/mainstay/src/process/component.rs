@@ -1,9 +1,9 @@
 //! Components: the parts of a process that a stop ends.
 
-use futures_util::future::{BoxFuture, pending};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::Error;
 #[cfg(feature = "_database")]
 use crate::database::{Database, Engine};
 use crate::operator::Observed;
@@ -30,11 +30,6 @@ pub trait Component: Send + Sync + 'static {
     /// Ends the component by the deadline. Returns the names of what it had to abandon.
     fn stop(&self, deadline: Instant) -> BoxFuture<'_, Vec<String>>;
 
-    /// Completes if the component ends by itself, which stops the process.
-    fn failed(&self) -> BoxFuture<'_, Error> {
-        Box::pin(pending())
-    }
-
     /// The most files that the component may have open, beside those of connections.
     fn max_files(&self) -> usize {
         0
@@ -60,10 +55,8 @@ impl Component for Listener {
     }
 
     fn stop(&self, deadline: Instant) -> BoxFuture<'_, Vec<String>> {
-        Box::pin(async move {
-            let cut = self.drain(deadline).await;
-            cut.into_iter().collect()
-        })
+        let cut = self.drain(deadline);
+        Box::pin(cut.map(|cut| cut.into_iter().collect()))
     }
 
     fn observed(&self) -> Option<Observed> {

@@ -27,8 +27,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio_util::sync::DropGuard;
 
@@ -46,36 +44,31 @@ use crate::operator::{self, OperatorState};
 use crate::sections::Settings;
 use crate::server::{self, Bound, Limits, Sockets};
 use crate::service::Launch;
-use crate::settings::{self, Entry, Section};
+use crate::settings::Section;
 use crate::signals::Signals;
 use crate::supervisor::Supervisor;
-use crate::telemetry::{Export, Filtering, message};
+use crate::telemetry::{Export, message};
 
 /// The process of a service, from its start to its stop.
 #[must_use = "a process must be stopped"]
 pub struct Process {
-    lifecycle: Lifecycle,
-    supervisor: Supervisor,
-    health: Health,
-    metrics: Metrics,
+    state: Arc<OperatorState>,
     cpu: Cpu,
     shutdown: Shutdown,
     signals: tokio::sync::Mutex<Signals>,
-    sockets: Mutex<Sockets>,
-    components: Mutex<Components>,
     operator: DropGuard,
-    state: Arc<OperatorState>,
     export: Export,
     has_documentation: bool,
-    /// Where a person at a terminal can look, logged at `ready`.
-    hints: Mutex<Vec<String>>,
+    parts: Mutex<Parts>,
 }
 
-/// The registered components, by the phase that stops them.
-#[derive(Default, Clone)]
-struct Components {
-    drained: Vec<Arc<dyn Component>>,
-    closed: Vec<Arc<dyn Component>>,
+/// What the start of the service takes and registers.
+struct Parts {
+    sockets: Sockets,
+    drained: Vec<Box<dyn Component>>,
+    closed: Vec<Box<dyn Component>>,
+    /// Where a person at a terminal can look, logged at `ready`.
+    hints: Vec<String>,
 }
 
 impl Process {
@@ -88,21 +81,18 @@ impl Process {
         let settings: &Settings = launch.settings().as_ref();
         let export = settings.export();
         let filtering = settings.log.start_with(&export)?;
-        let (reloaded, in_force) = (filtering.clone(), launch.loaded.entries.clone());
-        let reload = launch.reload();
-        let signals = Signals::listen(move || reload_settings(&reload(), &reloaded, &in_force))?;
+        let signals = Signals::listen(launch.reload(filtering.clone()))?;
         let metrics = Metrics::install();
-        let lifecycle = Lifecycle::starting();
-        let supervisor = Supervisor::new();
+        let (lifecycle, supervisor) = (Lifecycle::starting(), Supervisor::new());
         let health = Health::new(&settings.health, &lifecycle, &supervisor);
 
         let mut sockets = Sockets::from_env(&launch.listeners());
         let socket = settings.operator.socket(&mut sockets)?;
         let state = Arc::new(OperatorState {
-            lifecycle: lifecycle.clone(),
-            supervisor: supervisor.clone(),
-            health: health.clone(),
-            metrics: metrics.clone(),
+            lifecycle,
+            supervisor,
+            health,
+            metrics,
             observed: Mutex::default(),
             settings: launch.loaded.entries.clone(),
             filtering: filtering.clone(),
@@ -111,32 +101,31 @@ impl Process {
         });
         let routes = operator::routes(Arc::clone(&state));
         let watched = Handle::current();
-        let forced = stop::force_exit_after_grace(lifecycle.watch(), settings.shutdown.grace);
-        let (exported, pulse) = (export.clone().run(), health.pulse().clone());
+        let forced = stop::force_exit_after_grace(state.lifecycle.watch(), settings.shutdown.grace);
+        let (exported, pulse) = (export.clone().run(), state.health.pulse().clone());
         let beside = async move {
             let kept = filtering.revert_in_time();
             _ = tokio::join!(pulse.watch(watched), forced, kept, exported);
         };
-        let hint = format!(
-            "the operator's listener: http://{}/api/state",
-            socket.address()
-        );
+        let address = socket.address();
+        let parts = Parts {
+            sockets,
+            drained: Vec::new(),
+            closed: Vec::new(),
+            hints: vec![format!(
+                "the operator's listener: http://{address}/api/state"
+            )],
+        };
         let operator = operator::open(socket, routes, beside)?;
         Ok(Self {
-            lifecycle,
-            supervisor,
-            health,
-            metrics,
+            state,
             cpu: Cpu::of_machine(),
             shutdown: settings.shutdown.clone(),
             signals: signals.into(),
-            sockets: sockets.into(),
-            components: Mutex::default(),
             operator,
-            state,
             export,
             has_documentation: settings.http.documentation,
-            hints: vec![hint].into(),
+            parts: parts.into(),
         })
     }
 
@@ -150,61 +139,49 @@ impl Process {
         tokio::select! {
             started = start => started.map_err(Cause::StartFailed),
             signal = signals.next() => Err(Cause::Signal(signal)),
-            () = self.lifecycle.stop_requested() => Err(Cause::Operator),
+            () = self.state.lifecycle.stop_requested() => Err(Cause::Operator),
         }
     }
 
     /// Sets the state to ready, and waits for a cause to stop.
     pub async fn run(&self) -> Cause {
-        self.lifecycle.ready();
+        self.state.lifecycle.ready();
         tracing::info!(message = message::READY);
         if io::stdout().is_terminal() {
-            for hint in self.hints().iter() {
+            for hint in &self.parts().hints {
                 tracing::info!("{hint}");
             }
         }
-        let Components { drained, closed } = self.components().clone();
-        let components = drained.iter().chain(&closed);
-        let mut failed: FuturesUnordered<_> = components.map(|it| it.failed()).collect();
         let mut signals = self.signals.lock().await;
         tokio::select! {
             signal = signals.next() => Cause::Signal(signal),
-            name = self.supervisor.gave_up() => Cause::GaveUp(name),
-            () = self.lifecycle.stop_requested() => Cause::Operator,
-            Some(error) = failed.next() => Cause::ComponentFailed(error),
+            name = self.state.supervisor.gave_up() => Cause::GaveUp(name),
+            () = self.state.lifecycle.stop_requested() => Cause::Operator,
         }
     }
 
-    /// Stops the process, and returns its outcome. Each phase has a budget in `[shutdown]`:
-    ///
-    /// 1. `delay`: it still serves, new connections too, so that load balancers notice that it is not ready.
-    ///    SIGQUIT skips this.
-    /// 2. `drain`: servers accept no more connections, and requests in flight finish.
-    /// 3. `tasks`: supervised tasks stop in reverse order.
-    /// 4. `close`: databases close, and the last traces are exported.
-    ///
-    /// The operator's listener answers probes until the end.
+    /// Stops the process in its [phases](crate::lifecycle::Phase), each of which has a budget in `[shutdown]`, and
+    /// returns its outcome. SIGQUIT skips the delay. The operator's listener answers probes until the end.
     pub async fn stop(self, cause: Cause) -> Exit {
         stop::stop(self, cause).await
     }
 
     /// Registers a component for the phase [`drain`](Self::stop), such as a server.
     pub fn drain_on_stop(&self, component: impl Component) {
-        let component = self.observe(component);
-        self.components().drained.push(component);
+        self.observe(&component);
+        self.parts().drained.push(Box::new(component));
     }
 
     /// Registers a component for the phase [`close`](Self::stop), such as a database.
     pub fn close_on_stop(&self, component: impl Component) {
-        let component = self.observe(component);
-        self.components().closed.push(component);
+        self.observe(&component);
+        self.parts().closed.push(Box::new(component));
     }
 
-    fn observe(&self, component: impl Component) -> Arc<dyn Component> {
+    fn observe(&self, component: &impl Component) {
         if let Some(observed) = component.observed() {
             self.state.observe(observed);
         }
-        Arc::new(component)
     }
 
     /// The socket of a listener: the one that the process inherited by this name, or a new one.
@@ -213,8 +190,7 @@ impl Process {
     ///
     /// If the address is in use, not of this machine, or not allowed.
     pub fn bind(&self, listener: &'static str, address: SocketAddr) -> Result<Bound, Error> {
-        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(sockets.take(listener, address)?)
+        Ok(self.parts().sockets.take(listener, address)?)
     }
 
     /// Serves these routes on a listener, and registers it for the phase [`drain`](Self::stop). The limit of
@@ -232,49 +208,50 @@ impl Process {
     ) -> Result<SocketAddr, Error> {
         let socket = self.bind(listener, address)?;
         let mut limits = limits.clone();
-        let Components { drained, closed } = self.components().clone();
-        let components = drained.iter().chain(&closed);
-        // The files that components may have open, beside those of connections.
-        let files = components.map(|component| component.max_files()).sum();
+        let files = {
+            let parts = self.parts();
+            let components = parts.drained.iter().chain(&parts.closed);
+            components.map(|component| component.max_files()).sum()
+        };
         limits.max_connections = server::room_for(limits.max_connections, files);
         let listener = socket.serve(routes, &limits)?;
         let address = listener.address();
-        self.hints().push(format!("the API: http://{address}/"));
+        let mut hints = vec![format!("the API: http://{address}/")];
         if self.has_documentation {
-            self.hints()
-                .push(format!("its documentation: http://{address}/docs"));
+            hints.push(format!("its documentation: http://{address}/docs"));
         }
+        self.parts().hints.extend(hints);
         self.drain_on_stop(listener);
         Ok(address)
     }
 
     /// Sets what the start waits for, for `/startupz?verbose`.
     pub fn set_startup_step(&self, step: &'static str) {
-        self.lifecycle.set_startup_step(step);
+        self.state.lifecycle.set_startup_step(step);
     }
 
     /// The state of the process.
     #[must_use]
     pub fn lifecycle(&self) -> &Lifecycle {
-        &self.lifecycle
+        &self.state.lifecycle
     }
 
     /// Runs the tasks of the service. They stop in reverse order, after the last request.
     #[must_use]
     pub fn supervisor(&self) -> &Supervisor {
-        &self.supervisor
+        &self.state.supervisor
     }
 
     /// The probes, and the checks of dependencies.
     #[must_use]
     pub fn health(&self) -> &Health {
-        &self.health
+        &self.state.health
     }
 
     /// The metrics of the process.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.state.metrics
     }
 
     /// Threads for CPU-bound work.
@@ -283,40 +260,15 @@ impl Process {
         &self.cpu
     }
 
-    fn hints(&self) -> MutexGuard<'_, Vec<String>> {
-        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn components(&self) -> MutexGuard<'_, Components> {
-        let components = self.components.lock();
-        components.unwrap_or_else(PoisonError::into_inner)
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for Process {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Process")
-            .field("state", &self.lifecycle.state())
+            .field("state", &self.state.lifecycle.state())
             .finish_non_exhaustive()
-    }
-}
-
-/// Handles SIGHUP: applies the settings that are safe to change at runtime, and names the others.
-fn reload_settings(
-    reloaded: &Result<(crate::telemetry::Filter, Vec<Entry>), settings::Problems>,
-    filtering: &Filtering,
-    in_force: &[Entry],
-) {
-    match reloaded {
-        Ok((filter, entries)) => {
-            let mut changed = settings::changed(in_force, entries);
-            changed.retain(|key| *key != "log.filter");
-            if !changed.is_empty() {
-                let settings = changed.join(", ");
-                tracing::warn!(settings, "changed settings that need a restart");
-            }
-            filtering.configure(filter);
-        }
-        Err(problems) => tracing::error!(%problems, "invalid settings; nothing has changed"),
     }
 }

@@ -4,11 +4,12 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, interval_at, sleep, sleep_until, timeout_at};
 
-use super::{Component, Components, Process};
+use super::{Component, Parts, Process};
 use crate::Error;
 use crate::lifecycle::{Exit, Lifecycle, Phase, State};
 use crate::panics;
@@ -26,8 +27,6 @@ pub enum Cause {
     GaveUp(Arc<str>),
     /// The start failed.
     StartFailed(Error),
-    /// A component ended by itself.
-    ComponentFailed(Error),
 }
 
 impl Cause {
@@ -40,9 +39,6 @@ impl Cause {
                 cause = "a critical task was given up",
                 task = &**task
             ),
-            Self::ComponentFailed(error) => {
-                tracing::error!(message = message::DRAINING, cause = %error);
-            }
             Self::StartFailed(error) => telemetry::log_failure(&**error),
         });
     }
@@ -50,17 +46,12 @@ impl Cause {
 
 /// See [`Process::stop`].
 pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
-    let Process {
-        lifecycle,
-        supervisor,
-        cpu,
-        shutdown,
-        export,
-        operator,
-        ..
-    } = process;
-    let components = process.components.into_inner();
-    let Components { drained, closed } = components.unwrap_or_else(PoisonError::into_inner);
+    let (lifecycle, supervisor) = (&process.state.lifecycle, &process.state.supervisor);
+    let shutdown = &process.shutdown;
+    let parts = process.parts.into_inner();
+    let Parts {
+        drained, closed, ..
+    } = parts.unwrap_or_else(PoisonError::into_inner);
 
     // From now on, `/readyz` fails, and every HTTP/1 response carries `Connection: close`.
     let was_ready = lifecycle.state() == State::Ready;
@@ -69,7 +60,7 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
         component.announce_stop();
     }
     cause.log();
-    let mut phases = Phases {
+    let mut work = Work {
         lifecycle,
         signals: process.signals.into_inner(),
         is_signalled: matches!(cause, Cause::Signal(_)),
@@ -80,55 +71,47 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
     // Serve, new connections too, until load balancers notice. None knows a process that was never ready.
     let has_delay = was_ready && !matches!(cause, Cause::Signal(Signal::Quit));
     if has_delay && !drained.is_empty() {
-        let wait = async |deadline| {
-            sleep_until(deadline).await;
-            Vec::new()
-        };
-        let waits_for = || all_pending(&drained);
-        let phase = phases.run(Phase::Delay, shutdown.delay, waits_for, wait);
-        phase.await;
+        let deadline = lifecycle.begin_phase(Phase::Delay, shutdown.delay);
+        let delay = sleep_until(deadline).map(|()| Vec::new());
+        work.run(|| all_pending(&drained), delay).await;
     }
 
     // Servers accept no more connections, and requests in flight finish.
-    let drain = async |deadline| stop_all(&drained, deadline).await;
-    let waits_for = || all_pending(&drained);
-    let phase = phases.run(Phase::Drain, shutdown.drain, waits_for, drain);
-    phase.await;
+    let deadline = lifecycle.begin_phase(Phase::Drain, shutdown.drain);
+    let drain = stop_all(&drained, deadline);
+    work.run(|| all_pending(&drained), drain).await;
 
     // Tasks stop in reverse order, then CPU-bound work.
-    let stop_tasks = async |deadline: Instant| {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut abandoned = supervisor.stop(left).await;
-        abandoned.extend(cpu.stop(deadline).await);
-        abandoned
+    let deadline = lifecycle.begin_phase(Phase::Tasks, shutdown.tasks);
+    let stop_tasks = async {
+        let tasks = supervisor.stop(shutdown.tasks).await;
+        [tasks, process.cpu.stop(deadline).await].concat()
     };
-    let waits_for = || [supervisor.alive(), cpu.running()].concat();
-    let phase = phases.run(Phase::Tasks, shutdown.tasks, waits_for, stop_tasks);
-    phase.await;
+    let pending = || [supervisor.alive(), process.cpu.running()].concat();
+    work.run(pending, stop_tasks).await;
 
     // Databases and other components that requests and tasks used close, and the last traces are exported.
-    let close = async |deadline: Instant| {
-        let exported = export.close(deadline.saturating_duration_since(Instant::now()));
-        tokio::join!(stop_all(&closed, deadline), exported).0
-    };
-    let waits_for = || all_pending(&closed);
-    let phase = phases.run(Phase::Close, shutdown.close, waits_for, close);
-    phase.await;
+    let deadline = lifecycle.begin_phase(Phase::Close, shutdown.close);
+    let exported = process.export.close(shutdown.close);
+    let close = async { tokio::join!(stop_all(&closed, deadline), exported).0 };
+    work.run(|| all_pending(&closed), close).await;
 
     // Probes are answered until here.
-    phases.lifecycle.stopped();
-    drop(operator);
+    lifecycle.stopped();
+    drop(process.operator);
     match cause {
-        Cause::Signal(_) | Cause::Operator => Exit::after(phases.abandoned),
-        Cause::GaveUp(_) | Cause::StartFailed(_) | Cause::ComponentFailed(_) => Exit::Failed,
+        Cause::GaveUp(_) | Cause::StartFailed(_) => Exit::Failed,
+        Cause::Signal(_) | Cause::Operator if work.abandoned.is_empty() => Exit::Clean,
+        Cause::Signal(_) | Cause::Operator => Exit::Abandoned(work.abandoned),
     }
 }
 
 /// How often the log names what the stop waits for.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-struct Phases {
-    lifecycle: Lifecycle,
+/// The work of the phases, and what it left.
+struct Work<'a> {
+    lifecycle: &'a Lifecycle,
     signals: Signals,
     /// Whether the next signal is the second one.
     is_signalled: bool,
@@ -136,54 +119,49 @@ struct Phases {
     abandoned: Vec<String>,
 }
 
-impl Phases {
-    /// Runs one phase, whose work keeps to the deadline by itself. A second signal exits at once.
+impl Work<'_> {
+    /// Runs the work of one phase, which keeps to the deadline by itself. A second signal exits at once.
     async fn run(
         &mut self,
-        phase: Phase,
-        budget: Duration,
-        waits_for: impl Fn() -> Vec<String>,
-        work: impl AsyncFnOnce(Instant) -> Vec<String>,
+        pending: impl Fn() -> Vec<String>,
+        work: impl Future<Output = Vec<String>>,
     ) {
-        let deadline = Instant::now() + budget;
-        self.lifecycle.set_phase(phase, deadline);
-        let work = work(deadline);
         tokio::pin!(work);
         loop {
             tokio::select! {
                 biased;
-                abandoned = &mut work => {
-                    self.abandoned.extend(abandoned);
-                    return;
-                }
+                abandoned = &mut work => return self.abandoned.extend(abandoned),
                 signal = self.signals.next() => {
                     if self.is_signalled {
-                        exit_at_once(signal);
+                        exit_at_once(&Exit::Killed(signal));
                     }
                     self.is_signalled = true;
                     tracing::info!(%signal, "stopping already");
                 }
-                _ = self.progress.tick() => {
-                    let left = deadline.saturating_duration_since(Instant::now()).as_secs();
-                    tracing::info!(
-                        message = message::WAITING,
-                        %phase,
-                        "for" = waits_for().join(", "),
-                        left = %humantime::format_duration(Duration::from_secs(left)),
-                    );
-                }
+                _ = self.progress.tick() => self.log_progress(&pending()),
             }
+        }
+    }
+
+    fn log_progress(&self, pending: &[String]) {
+        if let State::Draining { phase, until } = self.lifecycle.state() {
+            let left = until.saturating_duration_since(Instant::now()).as_secs();
+            tracing::info!(
+                message = message::WAITING,
+                %phase,
+                "for" = pending.join(", "),
+                left = %humantime::format_duration(Duration::from_secs(left)),
+            );
         }
     }
 }
 
-fn all_pending(components: &[Arc<dyn Component>]) -> Vec<String> {
-    let pending = components.iter().flat_map(|component| component.pending());
-    pending.collect()
+fn all_pending(components: &[Box<dyn Component>]) -> Vec<String> {
+    components.iter().flat_map(|it| it.pending()).collect()
 }
 
 /// Stops components at the same time. One that panics or is late is named, and does not delay the others.
-async fn stop_all(components: &[Arc<dyn Component>], deadline: Instant) -> Vec<String> {
+async fn stop_all(components: &[Box<dyn Component>], deadline: Instant) -> Vec<String> {
     /// Extra time for a component that keeps to the deadline by itself.
     const MARGIN: Duration = Duration::from_secs(1);
     let stopped = components.iter().map(async |component| {
@@ -196,17 +174,10 @@ async fn stop_all(components: &[Arc<dyn Component>], deadline: Instant) -> Vec<S
     join_all(stopped).await.concat()
 }
 
-fn exit_at_once(signal: Signal) -> ! {
-    telemetry::insist(|| {
-        tracing::warn!(
-            message = message::STOPPED,
-            outcome = "killed",
-            exit_code = signal.code(),
-            %signal
-        );
-    });
+fn exit_at_once(exit: &Exit) -> ! {
+    exit.log();
     telemetry::flush();
-    std::process::exit(signal.code())
+    std::process::exit(exit.code().into())
 }
 
 /// Exits if a stop makes no progress: a stalled runtime does not notice the deadlines of its phases. This runs on
@@ -217,8 +188,7 @@ pub(super) async fn force_exit_after_grace(mut lifecycle: watch::Receiver<State>
         return;
     }
     sleep(grace.saturating_sub(Duration::from_secs(1))).await;
-    let exit = Exit::after(vec!["a stop that made no progress".to_owned()]);
-    exit.log();
-    telemetry::flush();
-    std::process::exit(exit.code().into())
+    exit_at_once(&Exit::Abandoned(vec![
+        "a stop that made no progress".to_owned(),
+    ]));
 }

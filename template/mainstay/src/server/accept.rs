@@ -1,8 +1,5 @@
 //! The accept loop, which also enforces the deadlines. Each connection has a task of its own.
 
-use std::convert::Infallible;
-use std::future::pending;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,7 +30,7 @@ impl Registry {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => {}
-            never = self.accept_connections(&socket) => match never {},
+            () = self.accept_connections(&socket) => {}
             never = self.enforce_deadlines() => match never {},
         }
         if let Ok(socket) = socket.into_std()
@@ -44,18 +41,13 @@ impl Registry {
         self.draining.cancel();
     }
 
-    /// Accepts connections. At the connection limit, clients wait in the backlog of the operating system.
-    async fn accept_connections(self: &Arc<Self>, socket: &TcpListener) -> Infallible {
+    /// Accepts connections for ever, since the semaphore is never closed. At the connection limit, clients wait in the
+    /// backlog of the operating system.
+    async fn accept_connections(self: &Arc<Self>, socket: &TcpListener) {
         let mut logged: Option<Instant> = None;
-        loop {
-            let permit = Arc::clone(&self.permits).acquire_owned();
-            let Ok(permit) = permit.await else {
-                // The semaphore is never closed.
-                return pending().await;
-            };
+        while let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
             match socket.accept().await {
                 Ok((stream, peer)) => self.serve(stream, peer, permit),
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 // Probably no file descriptor is free, and the next attempt would fail at once.
                 Err(error) => {
                     if logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
@@ -71,11 +63,9 @@ impl Registry {
     /// Serves the established connections in the backlog. Closing the socket would reset them.
     fn empty_backlog(self: &Arc<Self>, socket: &std::net::TcpListener) {
         while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            let (stream, peer) = match socket.accept() {
-                Ok(accepted) => accepted,
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+            let Ok((stream, peer)) = socket.accept() else {
                 // The backlog is empty.
-                Err(_) => return,
+                return;
             };
             let stream = stream
                 .set_nonblocking(true)

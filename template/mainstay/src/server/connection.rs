@@ -32,7 +32,7 @@ const LAST_REQUEST: Duration = Duration::from_millis(100);
 const GOAWAY: Duration = Duration::from_secs(1);
 
 /// The state that the registry, the requests and the stream of a connection share.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     pub(super) id: u64,
     peer: SocketAddr,
     pub(super) registry: Arc<Registry>,
@@ -110,22 +110,22 @@ impl Connection {
 
     /// Ends the connection if its client was too slow for something.
     pub(super) fn end_if_overdue(&self) {
-        let Registry { limits, counts, .. } = &*self.registry;
+        let limits = &self.registry.limits;
         let is_over = |since, limit| self.registry.is_over(since, limit);
         let mut state = self.lock();
         let unread = state.requests.iter().map(|it| it.unread.load(Relaxed));
         let mut unread = unread.filter(|since| *since > 0).chain(state.blocked);
         if unread.any(|since| is_over(since, limits.write_timeout)) {
             drop(state);
-            counts.slow_readers.fetch_add(1, Relaxed);
-            self.cut();
-            return;
+            self.registry.open().totals.slow_readers += 1;
+            return self.cut();
         }
         match state.awaited {
             _ if state.in_flight() > 0 => {}
             Awaited::Next(since) if is_over(since, limits.idle_timeout) => {
                 state.awaited = Awaited::Close;
-                counts.idle.fetch_add(1, Relaxed);
+                drop(state);
+                self.registry.open().totals.idle += 1;
                 self.close.notify_one();
             }
             Awaited::First(since) | Awaited::Head(since)
@@ -136,7 +136,7 @@ impl Connection {
                 }
                 _ = SockRef::from(&state.socket).shutdown(Shutdown::Write);
                 drop(state);
-                counts.late_heads.fetch_add(1, Relaxed);
+                self.registry.open().totals.late_heads += 1;
                 self.abort();
             }
             _ => {}
@@ -144,7 +144,7 @@ impl Connection {
     }
 
     pub(super) fn begin_request(self: &Arc<Self>, is_http2: bool) -> Arc<Exchange> {
-        let request = Exchange::new(self.peer, Arc::downgrade(self));
+        let request = Arc::new(Exchange::new(self.peer, Arc::downgrade(self)));
         let mut state = self.lock();
         state.is_http2 = is_http2;
         state.total += 1;
@@ -205,7 +205,7 @@ tokio::task_local! {
 
 /// The request that the current task answers. An extension of the request would cost an allocation.
 pub(crate) struct Exchange {
-    /// None in tests.
+    /// Dangling in tests.
     pub(super) connection: Weak<Connection>,
     /// The other end of the connection.
     pub(crate) peer: SocketAddr,
@@ -215,19 +215,13 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    fn new(peer: SocketAddr, connection: Weak<Connection>) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(peer: SocketAddr, connection: Weak<Connection>) -> Self {
+        Self {
             connection,
             peer,
             route: OnceLock::new(),
             unread: AtomicU32::new(0),
-        })
-    }
-
-    /// A request without a connection.
-    #[cfg(test)]
-    pub(crate) fn with(peer: SocketAddr) -> Arc<Self> {
-        Self::new(peer, Weak::new())
+        }
     }
 
     /// Calls `at` with the current request. `None` if it came over no listener.
@@ -279,7 +273,9 @@ impl Stream {
             total: 0,
             is_http2: false,
         };
-        let id = registry.counts.accepted.fetch_add(1, Relaxed);
+        let mut open = registry.open();
+        open.totals.accepted += 1;
+        let id = open.totals.accepted;
         let connection = Arc::new(Connection {
             id,
             peer,
@@ -288,7 +284,7 @@ impl Stream {
             task: OnceLock::new(),
             state: Mutex::new(state),
         });
-        registry.open().insert(id, Arc::clone(&connection));
+        open.connections.insert(id, Arc::clone(&connection));
         Self {
             connection,
             _permit: permit,
@@ -298,11 +294,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let registry = &self.connection.registry;
-        let mut open = registry.open();
-        open.remove(&self.connection.id);
-        let requests = self.connection.lock().total;
-        registry.counts.requests.fetch_add(requests, Relaxed);
+        let mut open = self.connection.registry.open();
+        open.connections.remove(&self.connection.id);
+        open.totals.requests += self.connection.lock().total;
     }
 }
 

@@ -71,9 +71,12 @@ fn prepare(
 
 /// Whether the response ends only when the client leaves.
 fn is_event_stream(response: &Response<Body>) -> bool {
+    // Most responses have a known length: no need to look at their headers.
+    if response.body().size_hint().exact().is_some() {
+        return false;
+    }
     let kind = response.headers().get(header::CONTENT_TYPE);
-    response.body().size_hint().exact().is_none()
-        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// The request is in flight until this is dropped.

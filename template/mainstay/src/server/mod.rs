@@ -14,21 +14,20 @@
 mod accept;
 mod connection;
 mod exchange;
-mod limits;
 mod socket;
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use serde::Serialize;
+use garde::Validate;
+use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -36,15 +35,51 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use connection::Exchange;
 pub use exchange::Drain;
-pub use limits::Limits;
 pub(crate) use socket::room_for;
 pub use socket::{BindError, Bound, Sockets};
 
+use crate::settings::{ByteSize, at_least, within};
 use crate::telemetry::message;
 use connection::Connection;
 
 /// How long after the deadline of a drain connections that were cut may take to end.
 const CUT_TIME: Duration = Duration::from_millis(900);
+
+/// The limits of a listener for each client, and for all of them together.
+#[derive(Debug, Clone, Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+pub struct Limits {
+    /// How long the head of a request may take from its first byte to its last, and how long a new connection
+    /// may take to send its first head.
+    #[garde(custom(at_least("1ms")))]
+    pub header_timeout: Duration,
+    /// How long a connection may be idle between two requests.
+    #[garde(custom(at_least("1ms")))]
+    pub idle_timeout: Duration,
+    /// How long a client may read nothing while a response waits for it.
+    #[garde(custom(at_least("1ms")))]
+    pub write_timeout: Duration,
+    /// The most connections that are open at once.
+    #[garde(range(min = 1, max = 1_000_000))]
+    pub max_connections: usize,
+    /// The largest head of a request.
+    #[garde(custom(within("8KiB", "1MiB")))]
+    pub header_limit: ByteSize,
+    /// Whether clients may use HTTP/2 (without TLS, with prior knowledge).
+    pub http2: bool,
+}
+
+impl Limits {
+    /// The limits of the operator's listener.
+    pub const OPERATOR: Self = Self {
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        write_timeout: Duration::from_secs(30),
+        max_connections: 64,
+        header_limit: ByteSize(32 * 1024),
+        http2: false,
+    };
+}
 
 impl Bound {
     /// Serves these routes on the socket, from now on. [`Process::serve`](crate::Process::serve) does this, and
@@ -70,7 +105,6 @@ impl Bound {
             draining: CancellationToken::new(),
             is_closing: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
-            counts: Counts::default(),
         });
         // It ends before the drain begins.
         #[expect(clippy::disallowed_methods)]
@@ -82,6 +116,7 @@ impl Bound {
 
 /// A listener that accepts connections. All clones are the same.
 #[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "`Router` has no short one")]
 pub struct Listener {
     address: SocketAddr,
     registry: Arc<Registry>,
@@ -154,25 +189,21 @@ impl Listener {
     }
 
     pub(crate) fn add_to(&self, traffic: &mut Traffic) {
-        let Registry { counts, .. } = &*self.registry;
-        traffic.late_heads += counts.late_heads.load(Relaxed);
-        traffic.idle += counts.idle.load(Relaxed);
-        traffic.slow_readers += counts.slow_readers.load(Relaxed);
-        traffic.accepted += counts.accepted.load(Relaxed);
-        let open = self.registry.open();
-        traffic.requests += counts.requests.load(Relaxed);
-        traffic.connections += open.len();
-        for connection in open.values() {
+        let Open {
+            connections,
+            totals,
+        } = &*self.registry.open();
+        traffic.late_heads += totals.late_heads;
+        traffic.idle += totals.idle;
+        traffic.slow_readers += totals.slow_readers;
+        traffic.accepted += totals.accepted;
+        traffic.requests += totals.requests;
+        traffic.connections += connections.len();
+        for connection in connections.values() {
             let state = connection.lock();
             traffic.requests += state.total;
             traffic.in_flight += state.in_flight();
         }
-    }
-}
-
-impl fmt::Debug for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Listener({} on {})", self.name(), self.address)
     }
 }
 
@@ -199,7 +230,7 @@ struct Registry {
     limits: Limits,
     /// Each open connection holds one.
     permits: Arc<Semaphore>,
-    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    open: Mutex<Open>,
     /// The number of sweeps so far: the clock of the deadlines.
     ticks: AtomicU32,
     /// Cancelled to accept no more connections.
@@ -210,18 +241,14 @@ struct Registry {
     is_closing: AtomicBool,
     /// Whether the deadline of the drain has passed.
     is_cut: AtomicBool,
-    counts: Counts,
 }
 
 #[derive(Default)]
-struct Counts {
-    accepted: AtomicU64,
-    /// The requests of closed connections. Each open one counts its own, so that threads do not write to one
+struct Open {
+    connections: HashMap<u64, Arc<Connection>>,
+    /// The requests are those of closed connections. Each open one counts its own, so that threads do not write to one
     /// place with every request.
-    requests: AtomicU64,
-    late_heads: AtomicU64,
-    idle: AtomicU64,
-    slow_readers: AtomicU64,
+    totals: Traffic,
 }
 
 impl Registry {
@@ -265,10 +292,11 @@ impl Registry {
     }
 
     fn connections(&self) -> Vec<Arc<Connection>> {
-        self.open().values().cloned().collect()
+        self.open().connections.values().cloned().collect()
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+    /// Never called with the lock of a connection held.
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

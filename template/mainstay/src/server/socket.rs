@@ -50,21 +50,18 @@ impl Bound {
 pub struct Sockets {
     inherited: ListenFd,
     /// The listener of each inherited socket.
-    order: Vec<&'static str>,
+    order: Vec<String>,
 }
 
 impl Sockets {
     /// Takes the sockets that the process inherited. `listeners` is the order of sockets without names.
     #[must_use]
-    pub fn from_env(listeners: &[&'static str]) -> Self {
+    pub fn from_env(listeners: &[&str]) -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-        let listener = |name| listeners.iter().find(|listener| **listener == name);
-        let known: Vec<_> = names.split(':').map(listener).collect();
-        let order = if known.iter().any(Option::is_some) {
-            known.into_iter().map(|name| *name.unwrap_or(&"")).collect()
-        } else {
-            listeners.to_vec()
-        };
+        let mut order: Vec<_> = names.split(':').map(str::to_owned).collect();
+        if !order.iter().any(|name| listeners.contains(&name.as_str())) {
+            order = listeners.iter().map(ToString::to_string).collect();
+        }
         Self {
             inherited: ListenFd::from_env(),
             order,
@@ -86,7 +83,7 @@ impl Sockets {
 
     #[expect(clippy::disallowed_methods, reason = "it becomes non-blocking")]
     fn open(&mut self, name: &'static str, address: SocketAddr) -> io::Result<Bound> {
-        let at = self.order.iter().position(|listener| *listener == name);
+        let at = self.order.iter().position(|listener| listener == name);
         let inherited = at.map_or(Ok(None), |at| self.inherited.take_tcp_listener(at))?;
         let is_inherited = inherited.is_some();
         let socket = inherited.map_or_else(|| TcpListener::bind(address), Ok)?;

@@ -1,12 +1,10 @@
 //! Settings: typed and strict, each with its source.
 //!
 //! The layers, lowest to highest: the reference, which is compiled in and has every key with its default;
-//! each `--config FILE`; `APP__SECTION__KEY` and `APP__SECTION__KEY_FILE` in the environment;
-//! `--set key=value`.
+//! each `--config FILE`; `APP__SECTION__KEY` and `APP__SECTION__KEY_FILE` in the environment; `--set key=value`.
 //!
-//! - A service does not start on settings that are partly wrong. All problems (unknown keys, wrong types,
-//!   values that contradict each other) are reported at once, each with its key, its value, the file and
-//!   line or the variable that set it, and what is allowed.
+//! - All problems (unknown keys, wrong types, values that contradict each other) are reported at once, each with its
+//!   key, its value, what set it, and what is allowed.
 //! - No value is coerced: text is not a number, `1.5` is not `2`, `no` is not `false`.
 //! - A secret is never printed: not in an error, not by `config print`, not by `Debug`.
 //!
@@ -25,28 +23,27 @@
 //! To add a setting, add a field, and a default with a comment to the service's `config/default.toml`.
 //! `testing::check_settings` fails when one of them is missing. A field has the name of its key, and a struct that of
 //! its section; a struct in a field of another name has further keys of the section around it. A field renamed to a name
-//! with a dot is a key of another section. An `Option` is `None` if the value is `""`.
+//! with a dot is a key of another section; renamed to `[section]`, it is the name of its section. A whole number is
+//! unsigned. An `Option` is `None` if the value is `""`.
 
 mod deserializer;
 mod reader;
 mod reference;
 mod report;
-mod show;
 mod sources;
+mod table;
 mod value;
-
-use std::collections::HashMap;
 
 use garde::Validate;
 use serde::de::DeserializeOwned;
 
 pub(crate) use reference::Reference;
-pub(crate) use report::Problems;
-pub(crate) use show::{environment_file, print};
+pub(crate) use report::{Entry, Problems, changed, print};
 pub(crate) use sources::Sources;
+use table::Table;
 pub use value::{
     ByteSize, Quantity, REDACTED, Secret, at_least, from_secret_text, from_text, redact_as, rule,
-    section_name, within,
+    within,
 };
 
 /// A struct of settings: any type with `#[derive(Deserialize, Validate)]`.
@@ -61,45 +58,15 @@ pub(crate) struct Loaded<S> {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// One setting in force, redacted.
-#[derive(Debug, Clone, serde::Serialize)]
-pub(crate) struct Entry {
-    /// `section.key`
-    pub(crate) key: String,
-    /// The value in force, as TOML.
-    pub(crate) value: String,
-    /// What set it: `default`, a file and line, a variable, or `--set`.
-    pub(crate) source: String,
-    /// A hash of the value with a random seed of this process. It reveals no secret.
-    #[serde(skip)]
-    fingerprint: u64,
-}
-
-/// The keys of the settings whose values differ.
-#[must_use]
-pub(crate) fn changed<'a>(before: &[Entry], now: &'a [Entry]) -> Vec<&'a str> {
-    let fingerprints: HashMap<_, _> = before
-        .iter()
-        .map(|entry| (&entry.key, entry.fingerprint))
-        .collect();
-    now.iter()
-        .filter(|entry| fingerprints.get(&entry.key) != Some(&entry.fingerprint))
-        .map(|entry| entry.key.as_str())
-        .collect()
-}
-
-/// Reads and merges the layers. Returns the settings, or all problems.
-///
-/// # Panics
-///
-/// If `reference` lacks a key that `S` reads: a mistake in the program, which its tests find.
+/// Reads and merges the layers. Returns the settings, or all problems. Panics if `reference` lacks a key that `S` reads:
+/// a mistake in the program, which its tests find.
 pub(crate) fn load<S: Section>(
     reference: &Reference,
     sources: &Sources,
 ) -> Result<Loaded<S>, Problems> {
-    let mut problems = Problems::default();
-    let values = sources.merge(reference, &mut problems);
-    reader::read(reference, values, problems)
+    let mut table = Table::new(reference);
+    sources.apply(&mut table);
+    reader::read(table)
 }
 
 #[cfg(test)]

@@ -1,54 +1,78 @@
-//! The report of all problems with the settings.
+//! What an operator sees of the settings: the values in force, and the report of all problems.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
-/// All problems, in the order in which they were found. `Display` is the report.
-#[derive(Debug, Default)]
-pub(crate) struct Problems(Vec<Problem>);
+use super::reference::split;
 
-#[derive(Debug)]
-struct Problem {
-    subjects: Vec<Subject>,
-    /// What is wrong, and the cure.
-    words: String,
+/// One setting in force, redacted.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    /// The value in force, as TOML.
+    pub(crate) value: String,
+    /// What set it: `default`, a file and line, a variable, or `--set`.
+    pub(crate) source: String,
+    /// Whether `value` hides a secret.
+    #[serde(skip)]
+    pub(super) is_redacted: bool,
+    /// A hash of the value with a random seed of this process. It reveals no secret.
+    #[serde(skip)]
+    pub(super) fingerprint: u64,
 }
 
-/// What a problem is about.
-#[derive(Debug)]
-pub(super) struct Subject {
-    /// A key; or a file or a variable that is wrong as a whole.
-    pub(super) name: String,
-    /// The value of the key, redacted.
-    pub(super) value: Option<String>,
-    /// What set the key.
-    pub(super) source: Option<String>,
-}
-
-impl Subject {
-    pub(super) fn new(name: impl fmt::Display, source: Option<&str>) -> Self {
-        Self {
-            name: name.to_string(),
-            value: None,
-            source: source.map(str::to_owned),
-        }
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            key, value, source, ..
+        } = self;
+        write!(f, "{key} = {value}  (set by {source})")
     }
 }
+
+/// The keys whose values differ, between two loads of the same settings.
+#[must_use]
+pub(crate) fn changed<'a>(before: &[Entry], now: &'a [Entry]) -> Vec<&'a str> {
+    let pairs = before.iter().zip(now);
+    let changed = pairs.filter(|(before, now)| before.fingerprint != now.fingerprint);
+    changed.map(|(_, now)| now.key.as_str()).collect()
+}
+
+/// `config print`: the values in force as TOML, each with its source. Secrets are redacted.
+#[must_use]
+pub(crate) fn print(entries: &[Entry]) -> String {
+    let line = |entry: &Entry| format!("{} = {}", split(&entry.key).1, entry.value);
+    let lengths = entries.iter().map(|entry| line(entry).chars().count());
+    let width = lengths.max().unwrap_or(0);
+    let mut text = String::new();
+    for section in entries.chunk_by(|a, b| split(&a.key).0 == split(&b.key).0) {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        _ = writeln!(text, "{gap}[{}]", split(&section[0].key).0);
+        for entry in section {
+            _ = writeln!(text, "{:width$}  # {}", line(entry), entry.source);
+        }
+    }
+    text
+}
+
+/// All problems, in the order in which they were found: the subjects of each, which begin with the name of a key, a file or
+/// a variable; and what is wrong, with the cure. `Display` is the report.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Problems(Vec<(Vec<String>, String)>);
 
 impl Problems {
     /// A file or a variable that is wrong as a whole.
     pub(super) fn add_source(&mut self, name: impl fmt::Display, words: impl Into<String>) {
-        self.add(vec![Subject::new(name, None)], words);
+        self.add(vec![name.to_string()], words);
     }
 
     /// A key, without its value.
     pub(super) fn add_key(&mut self, key: &str, source: &str, words: impl Into<String>) {
-        self.add(vec![Subject::new(key, Some(source))], words);
+        self.add(vec![format!("{key}  (set by {source})")], words);
     }
 
     /// One key with its value, or several that contradict each other.
-    pub(super) fn add(&mut self, subjects: Vec<Subject>, words: impl Into<String>) {
-        let words = words.into();
-        self.0.push(Problem { subjects, words });
+    pub(super) fn add(&mut self, subjects: Vec<String>, words: impl Into<String>) {
+        self.0.push((subjects, words.into()));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -57,8 +81,8 @@ impl Problems {
 
     /// Whether this key has a problem already, so that its value means nothing.
     pub(super) fn concern(&self, key: &str) -> bool {
-        let mut subjects = self.0.iter().flat_map(|problem| &problem.subjects);
-        subjects.any(|subject| subject.name == key)
+        let mut subjects = self.0.iter().flat_map(|(subjects, _)| subjects);
+        subjects.any(|subject| subject.split(' ').next() == Some(key))
     }
 }
 
@@ -67,19 +91,8 @@ impl fmt::Display for Problems {
         let count = self.0.len();
         let plural = if count == 1 { "" } else { "s" };
         writeln!(f, "{count} problem{plural} with the settings")?;
-        for problem in &self.0 {
-            writeln!(f)?;
-            for subject in &problem.subjects {
-                write!(f, "  {}", subject.name)?;
-                if let Some(value) = &subject.value {
-                    write!(f, " = {value}")?;
-                }
-                if let Some(source) = &subject.source {
-                    write!(f, "  (set by {source})")?;
-                }
-                writeln!(f)?;
-            }
-            writeln!(f, "    {}", problem.words)?;
+        for (subjects, words) in &self.0 {
+            writeln!(f, "\n  {}\n    {words}", subjects.join("\n  "))?;
         }
         Ok(())
     }

@@ -121,6 +121,14 @@ impl Given {
         self.load_by(REFERENCE)
     }
 
+    /// Checks that the settings are refused, with these words and without the secret of the tests.
+    #[track_caller]
+    fn reports(&self, words: &str) {
+        let report = self.report();
+        assert!(report.contains(words), "{words} is not in {report}");
+        assert!(!report.contains("hunter"), "{report}");
+    }
+
     fn load_by<S: Section>(&self, reference: &str) -> Result<Loaded<S>, Problems> {
         load(&Reference::new(&[reference]), &self.sources)
     }

@@ -4,25 +4,8 @@ use std::cell::Cell;
 use std::fmt::Display;
 use std::time::Duration;
 
-use config::ValueKind;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserialize, Deserializer, Error};
-
-/// A value as TOML.
-pub(super) fn toml_of(kind: &ValueKind) -> toml::Value {
-    match kind {
-        ValueKind::Boolean(flag) => (*flag).into(),
-        ValueKind::I64(number) => (*number).into(),
-        ValueKind::Float(number) => (*number).into(),
-        ValueKind::Array(items) => items
-            .iter()
-            .map(|item| toml_of(&item.kind))
-            .collect::<Vec<_>>()
-            .into(),
-        ValueKind::Nil => "(a date or a table)".into(),
-        other => other.to_string().into(),
-    }
-}
 
 /// Deserializes a type that is written as text. It is refused if `parse` returns `None`; `expected` says what `parse`
 /// accepts, in words that follow "expected".
@@ -31,9 +14,8 @@ pub fn from_text<'de, D: Deserializer<'de>, T>(
     expected: &str,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<T, D::Error> {
-    let parsed = String::deserialize(value)
-        .ok()
-        .and_then(|text| parse(&text));
+    let text = String::deserialize(value).ok();
+    let parsed = text.and_then(|text| parse(&text));
     parsed.ok_or_else(|| Error::custom(format_args!("expected {expected}")))
 }
 
@@ -53,16 +35,12 @@ pub const REDACTED: &str = "[redacted]";
 
 thread_local! {
     /// What is printed in place of the value that is deserialized. serde itself has no way to pass it on.
-    static SHOWN: Cell<Option<String>> = const { Cell::new(None) };
+    pub(super) static SHOWN: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// Declares that the value that is deserialized is a secret, and is printed as this.
 pub fn redact_as(shown: impl Into<String>) {
     SHOWN.set(Some(shown.into()));
-}
-
-pub(super) fn take_shown() -> Option<String> {
-    SHOWN.take()
 }
 
 /// Secret text. `Debug` and `config print` hide it.
@@ -95,19 +73,8 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
-pub(super) const SECTION_NAME: &str = "mainstay::SectionName";
-
-/// For a field that is the name of its section: `#[serde(deserialize_with = "section_name")]`.
-pub fn section_name<'de, D: Deserializer<'de>>(section: D) -> Result<String, D::Error> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename = "mainstay::SectionName")]
-    struct SectionName(String);
-
-    SectionName::deserialize(section).map(|name| name.0)
-}
-
 /// A value with a unit: a [`Duration`] or a [`ByteSize`].
-pub trait Quantity: Sized + PartialOrd {
+pub trait Quantity: Copy + PartialOrd {
     /// Parses a number with a unit.
     fn parse(text: &str) -> Option<Self>;
 }
@@ -150,14 +117,9 @@ pub fn at_least<T: Quantity>(least: &str) -> impl Fn(&T, &()) -> garde::Result {
 /// A rule: a value is in the range, limits included, `#[garde(custom(within("8KiB", "1MiB")))]`.
 pub fn within<T: Quantity>(least: &str, most: &str) -> impl Fn(&T, &()) -> garde::Result {
     move |value, &()| {
-        let [least_allowed, most_allowed] = [least, most].map(T::parse);
-        let is_within = least_allowed.is_some_and(|least| *value >= least)
-            && most_allowed.is_some_and(|most| *value <= most);
-        rule(
-            is_within,
-            &[],
-            format_args!("must be from {least} to {most}"),
-        )
+        let is_within = (T::parse(least)..=T::parse(most)).contains(&Some(*value));
+        let words = format_args!("must be from {least} to {most}");
+        rule(is_within, &[], words)
     }
 }
 
@@ -168,6 +130,5 @@ pub fn rule(holds: bool, keys: &[&str], words: impl Display) -> garde::Result {
         return Ok(());
     }
     // An error of garde is text: `reader` takes it apart.
-    let keys = keys.join(" ");
-    Err(garde::Error::new(format!("{keys}\n{words}")))
+    Err(garde::Error::new(format!("{}\n{words}", keys.join(" "))))
 }

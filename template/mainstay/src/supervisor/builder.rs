@@ -3,31 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::context::{Outcome, Start, erased};
 use super::policy::{Policy, Restart};
+use super::task::Task;
+use super::task::{self, Outcome};
 use super::{Context, SpawnError, Supervisor};
 
 /// Describes a task. Each method changes one default of its policy.
 #[must_use = "a task is started by `run`"]
 #[derive(Debug)]
 pub struct Builder {
-    supervisor: Supervisor,
-    name: Arc<str>,
-    policy: Policy,
+    pub(super) supervisor: Supervisor,
+    pub(super) name: Arc<str>,
+    pub(super) policy: Policy,
 }
 
 impl Builder {
-    pub(super) fn new(supervisor: Supervisor, name: &str) -> Self {
-        Self {
-            supervisor,
-            name: name.into(),
-            policy: Policy::default(),
-        }
-    }
-
     /// The service depends on this task: it is not ready while the task does not run, and stops if the task
     /// is given up.
     pub fn critical(mut self) -> Self {
@@ -35,23 +27,17 @@ impl Builder {
         self
     }
 
-    /// Restarts the task after a failure only. By default, it is restarted whenever it ends.
-    pub fn restart_on_failure(mut self) -> Self {
-        self.policy.restart = Restart::OnFailure;
-        self
-    }
-
-    /// Never restarts the task.
-    pub fn restart_never(mut self) -> Self {
-        self.policy.restart = Restart::Never;
+    /// After which ends the task is restarted.
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.policy.restart = restart;
         self
     }
 
     /// The limit of the pause before the first restart, and the longest limit. The limit doubles with each
     /// failure in a row; the pause is random up to it. By default, 100 ms and 30 s.
     pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
-        self.policy.backoff.first = first;
-        self.policy.backoff.most = most;
+        self.policy.first_pause = first;
+        self.policy.max_pause = most;
         self
     }
 
@@ -84,18 +70,15 @@ impl Builder {
         M: Fn(Context) -> F + Send + Sync + 'static,
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let make = Arc::new(make);
-        let factory = Box::new(move |context| erased(Arc::clone(&make), context));
-        self.supervisor.start(self.name, self.policy, factory)
+        let factory = task::factory(make);
+        let task = self.supervisor.start(self.name, self.policy, factory)?;
+        Ok(Handle(task))
     }
 }
 
 /// A task that was started. Dropping the handle does not stop the task.
 #[derive(Debug)]
-pub struct Handle {
-    pub(super) name: Arc<str>,
-    pub(super) start: watch::Receiver<Start>,
-}
+pub struct Handle(Arc<Task>);
 
 impl Handle {
     /// Waits until the task calls [`Context::started`].
@@ -104,15 +87,11 @@ impl Handle {
     ///
     /// If the task fails before, or takes longer. The task goes on in both cases.
     pub async fn started(&self, within: Duration) -> Result<(), SpawnError> {
-        let mut start = self.start.clone();
-        let started = match timeout(within, start.wait_for(Option::is_some)).await {
-            Ok(Ok(start)) => start.clone().unwrap_or(Ok(())),
-            Ok(Err(_)) => Err("it was stopped".to_owned()),
-            Err(_) => {
-                let within = humantime::format_duration(within);
-                Err(format!("it took longer than {within}"))
-            }
-        };
-        started.map_err(|cause| SpawnError::NotStarted(Arc::clone(&self.name), cause))
+        let started = timeout(within, self.0.start.wait()).await;
+        let started = started.cloned().unwrap_or_else(|_| {
+            let within = humantime::format_duration(within);
+            Err(format!("it took longer than {within}"))
+        });
+        started.map_err(|cause| SpawnError::NotStarted(Arc::clone(&self.0.name), cause))
     }
 }

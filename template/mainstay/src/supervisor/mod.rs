@@ -12,7 +12,6 @@
 //! The policies are those of Erlang's supervisors and Go's suture. Dropping a handle does not stop a task.
 
 mod builder;
-mod context;
 mod one_shot;
 mod periodic;
 mod policy;
@@ -21,53 +20,47 @@ mod schedule;
 mod status;
 mod task;
 
-use std::collections::HashMap;
-use std::fmt;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{SetOnce, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use builder::{Builder, Handle};
-pub use context::{Context, Outcome};
+
 pub use periodic::Periodic;
+pub use policy::Restart;
 #[cfg(feature = "cron")]
 pub use schedule::{Schedule, ScheduleError};
 pub use status::{State, Status};
+pub use task::{Context, Order, Outcome};
 
 use one_shot::OneShots;
 use periodic::Due;
 use policy::Policy;
-use status::Shared;
-use task::{End, Factory, Order, Task};
+use task::{Factory, Task};
 
 /// Runs the tasks of a process. All clones are the same.
-#[derive(Clone, Default)]
-pub struct Supervisor(Arc<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    tasks: Mutex<Tasks>,
+#[derive(Debug, Clone, Default)]
+pub struct Supervisor {
+    tasks: Arc<Mutex<Tasks>>,
     one_shots: OneShots,
     /// Cancelled when the stop begins.
     closing: CancellationToken,
-    gave_up: watch::Sender<Option<Arc<str>>>,
+    /// The first critical task that was given up.
+    gave_up: Arc<SetOnce<Arc<str>>>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Tasks {
+    names: HashSet<Arc<str>>,
     /// In the order of their registration.
-    all: Vec<Supervised>,
-    by_name: HashMap<Arc<str>, usize>,
-}
-
-struct Supervised {
-    task: Arc<Task>,
-    /// Taken by the stop.
-    life: Option<JoinHandle<End>>,
+    all: Vec<Arc<Task>>,
+    /// What the stop waits for, in the same order. The stop takes them.
+    lives: Vec<JoinHandle<bool>>,
 }
 
 /// Why a task was not started, or an order not carried out.
@@ -96,7 +89,11 @@ impl Supervisor {
 
     /// Describes a task that runs as long as the process.
     pub fn task(&self, name: &str) -> Builder {
-        Builder::new(self.clone(), name)
+        Builder {
+            supervisor: self.clone(),
+            name: name.into(),
+            policy: Policy::default(),
+        }
     }
 
     /// Describes a task that runs once per interval.
@@ -107,8 +104,11 @@ impl Supervisor {
     /// Describes a task that runs at the times of a schedule.
     #[cfg(feature = "cron")]
     pub fn at(&self, name: &str, schedule: &Schedule) -> Periodic {
-        let occurrence = schedule::Occurrence::new(schedule.clone());
-        Periodic::new(self.task(name), Due::Scheduled(occurrence))
+        let due = Due::Scheduled {
+            at: periodic::wall_clock(),
+            schedule: schedule.clone(),
+        };
+        Periodic::new(self.task(name), due)
     }
 
     /// Runs work once, now. The stop waits for it.
@@ -120,86 +120,64 @@ impl Supervisor {
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        self.0.one_shots.spawn(name, work, &self.0.closing)
+        self.one_shots.spawn(name, work, &self.closing)
     }
 
     /// The status of each task, in the order of their registration.
     #[must_use]
     pub fn statuses(&self) -> Vec<Status> {
-        self.tasks()
-            .all
-            .iter()
-            .map(|supervised| supervised.task.status.lock().clone())
-            .collect()
+        let tasks = self.tasks();
+        tasks.all.iter().map(|task| task.status().clone()).collect()
     }
 
     /// The names of what still runs: tasks in the order of the stop, then work that runs once.
     pub(crate) fn alive(&self) -> Vec<String> {
         let tasks = self.tasks();
-        let alive = tasks.all.iter().rev().filter(|it| it.task.is_alive());
-        let names = alive.map(|it| it.task.name.to_string());
-        names.chain(self.0.one_shots.alive()).collect()
+        let alive = tasks.all.iter().rev().filter(|task| task.is_alive());
+        let names = alive.map(|task| task.name.to_string());
+        names.chain(self.one_shots.alive()).collect()
     }
 
     /// Completes with the name of a critical task that was given up.
     pub(crate) async fn gave_up(&self) -> Arc<str> {
-        value_of(&self.0.gave_up).await
+        self.gave_up.wait().await.clone()
     }
 
-    /// Stops a task until it is resumed.
+    /// Gives a task an order of the operator. It is carried out soon.
     ///
     /// # Errors
     ///
     /// If there is no running task of this name.
-    pub fn pause(&self, name: &str) -> Result<(), SpawnError> {
-        self.order(name, Order::Pause)
-    }
-
-    /// Starts a paused task again.
-    ///
-    /// # Errors
-    ///
-    /// If there is no running task of this name.
-    pub fn resume(&self, name: &str) -> Result<(), SpawnError> {
-        self.order(name, Order::Resume)
-    }
-
-    /// Restarts a task at once, also one that backs off, is paused, or was given up.
-    ///
-    /// # Errors
-    ///
-    /// If there is no running task of this name.
-    pub fn restart(&self, name: &str) -> Result<(), SpawnError> {
-        self.order(name, Order::Restart)
+    pub fn order(&self, name: &str, order: Order) -> Result<(), SpawnError> {
+        let tasks = self.tasks();
+        let task = tasks.all.iter().find(|task| *task.name == *name);
+        if task.is_none_or(|task| task.orders.try_send(order).is_err()) {
+            return Err(SpawnError::Unknown(name.into()));
+        }
+        tracing::info!(task = name, order = ?order, "operator");
+        Ok(())
     }
 
     /// Stops all tasks within this time, and returns the names of those that were aborted.
     pub async fn stop(&self, within: Duration) -> Vec<String> {
-        self.0.closing.cancel();
+        self.closing.cancel();
         let deadline = Instant::now() + within;
-        let (mut left, shots) =
-            tokio::join!(self.stop_tasks(deadline), self.0.one_shots.stop(deadline));
-        left.extend(shots);
-        left
+        let tasks = self.stop_tasks(deadline);
+        let (tasks, one_shots) = tokio::join!(tasks, self.one_shots.stop(deadline));
+        [tasks, one_shots].concat()
     }
 
     async fn stop_tasks(&self, deadline: Instant) -> Vec<String> {
-        let lives: Vec<_> = self
-            .tasks()
-            .all
-            .iter_mut()
-            .rev()
-            .filter_map(|supervised| Some((Arc::clone(&supervised.task), supervised.life.take()?)))
-            .collect();
+        let (tasks, lives) = {
+            let mut tasks = self.tasks();
+            (tasks.all.clone(), std::mem::take(&mut tasks.lives))
+        };
         let mut left = Vec::new();
-        for (task, life) in lives {
-            task.stop_by(deadline);
-            match life.await {
-                Ok(End::Aborted) => {
-                    tracing::warn!(task = &*task.name, "task aborted");
-                    left.push(task.name.to_string());
-                }
-                Ok(End::Stopped | End::GaveUp) | Err(_) => {}
+        for (task, life) in tasks.iter().zip(lives).rev() {
+            _ = task.stop.set(deadline);
+            if let Ok(false) = life.await {
+                tracing::warn!(task = &*task.name, "task aborted");
+                left.push(task.name.to_string());
             }
         }
         left
@@ -210,82 +188,40 @@ impl Supervisor {
         name: Arc<str>,
         policy: Policy,
         factory: Factory,
-    ) -> Result<Handle, SpawnError> {
+    ) -> Result<Arc<Task>, SpawnError> {
         let mut tasks = self.tasks();
-        if self.0.closing.is_cancelled() {
+        if self.closing.is_cancelled() {
             return Err(SpawnError::Stopping(name));
         }
-        if tasks.by_name.contains_key(&name) {
+        if !tasks.names.insert(Arc::clone(&name)) {
             return Err(SpawnError::NameTaken(name));
         }
         let (orders, received) = mpsc::channel(4);
-        let task = Arc::new(Task {
-            status: Shared::new(Arc::clone(&name), policy.critical),
+        let status = Status {
             name: Arc::clone(&name),
-            policy,
-            factory,
-            orders,
-            closing: self.0.closing.clone(),
-            stop: watch::Sender::new(None),
-            start: watch::Sender::new(None),
-            gave_up: self.0.gave_up.clone(),
-        });
-        let handle = Handle {
-            name: Arc::clone(&name),
-            start: task.start.subscribe(),
+            critical: policy.critical,
+            ..Status::default()
         };
-        let living = Arc::clone(&task);
+        let task = Arc::new(Task {
+            status: status.into(),
+            name,
+            policy,
+            orders,
+            closing: self.closing.clone(),
+            stop: SetOnce::new(),
+            start: SetOnce::new(),
+            gave_up: Arc::clone(&self.gave_up),
+        });
         // The handle is kept, and awaited by `stop`.
         #[expect(clippy::disallowed_methods)]
-        let life = tokio::spawn(async move { living.live(received).await });
-        let index = tasks.all.len();
-        tasks.by_name.insert(name, index);
-        let life = Some(life);
-        tasks.all.push(Supervised { task, life });
-        Ok(handle)
-    }
-
-    fn order(&self, name: &str, order: Order) -> Result<(), SpawnError> {
-        let unknown = || SpawnError::Unknown(name.into());
-        let tasks = self.tasks();
-        let index = *tasks.by_name.get(name).ok_or_else(unknown)?;
-        tasks.all[index]
-            .task
-            .orders
-            .try_send(order)
-            .map_err(|_| unknown())?;
-        tracing::info!(task = name, order = ?order, "operator");
-        Ok(())
+        let life = tokio::spawn(Arc::clone(&task).live(factory, received));
+        tasks.lives.push(life);
+        tasks.all.push(Arc::clone(&task));
+        Ok(task)
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
-        self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Completes with the value of a channel once it has one.
-async fn value_of<T: Clone>(sender: &watch::Sender<Option<T>>) -> T {
-    let mut receiver = sender.subscribe();
-    let value = receiver.wait_for(Option::is_some).await;
-    match value.ok().and_then(|value| (*value).clone()) {
-        Some(value) => value,
-        // Unreachable: the channel is open.
-        None => std::future::pending().await,
-    }
-}
-
-/// The wall clock; in a test, the one that the test has set.
-fn wall_clock() -> SystemTime {
-    #[cfg(all(test, feature = "cron"))]
-    if let Some(time) = tests::schedules::wall_clock() {
-        return time;
-    }
-    SystemTime::now()
-}
-
-impl fmt::Debug for Supervisor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.statuses()).finish()
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

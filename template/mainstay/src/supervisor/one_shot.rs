@@ -1,21 +1,24 @@
 //! Work that runs once, without a policy. A stop waits for it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::SpawnError;
-use super::context::Outcome;
 use super::task::ABORT_TIMEOUT;
+use super::task::Outcome;
 use crate::panics;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct OneShots {
-    by_name: Mutex<BTreeMap<&'static str, TaskTracker>>,
+    running: TaskTracker,
     aborted: CancellationToken,
+    /// How much work of each name runs.
+    counts: Arc<Mutex<BTreeMap<&'static str, usize>>>,
 }
 
 impl OneShots {
@@ -28,60 +31,55 @@ impl OneShots {
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let work = async move { work.await.into_failure() };
-        let work = async move {
-            if let Some(failure) = panics::caught(work).await.unwrap_or_else(Some) {
-                tracing::warn!(task = name, error = failure, "task failed");
-            }
-        };
-        let mut by_name = self.lock();
-        // The stop takes the lock after it has cancelled `closing`, and so waits for all work that was
-        // spawned under the lock.
+        // A stop that begins now waits for this token, and so for the work.
+        let _token = self.running.token();
         if closing.is_cancelled() {
             return Err(SpawnError::Stopping(name.into()));
         }
+        let counts = Arc::clone(&self.counts);
+        let count = move |change| {
+            let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.entry(name).or_default();
+            *count = count.saturating_add_signed(change);
+        };
+        count(1);
+        // Boxed, since an `async fn` such as `run_until_cancelled_owned` holds what it awaits twice.
+        let work = panics::caught(work.map(Outcome::into_failure)).map(move |ended| {
+            if let Some(failure) = ended.unwrap_or_else(Some) {
+                tracing::warn!(task = name, error = failure, "task failed");
+            }
+            count(-1);
+        });
+        let work = work.boxed();
         let aborted = self.aborted.clone();
-        by_name
-            .entry(name)
-            .or_default()
-            .spawn(aborted.run_until_cancelled_owned(work));
+        self.running.spawn(aborted.run_until_cancelled_owned(work));
         Ok(())
     }
 
     /// Waits for all work. At the deadline, aborts the rest, and returns its names.
     pub(super) async fn stop(&self, deadline: Instant) -> Vec<String> {
-        if timeout_at(deadline, self.ended()).await.is_ok() {
+        self.running.close();
+        if timeout_at(deadline, self.running.wait()).await.is_ok() {
             return Vec::new();
         }
         let left = self.alive();
         tracing::warn!(tasks = left.join(", "), "tasks aborted");
         self.aborted.cancel();
-        _ = timeout(ABORT_TIMEOUT, self.ended()).await;
+        _ = timeout(ABORT_TIMEOUT, self.running.wait()).await;
         left
     }
 
     /// The names of the work that runs, each with its number if it is not 1.
     pub(super) fn alive(&self) -> Vec<String> {
-        let by_name = self.lock();
-        let alive = by_name.iter().map(|(name, work)| (name, work.len()));
-        alive
-            .filter(|(_, count)| *count > 0)
-            .map(|(name, count)| match count {
-                1 => (*name).to_owned(),
-                _ => format!("{name} ({count})"),
-            })
-            .collect()
-    }
-
-    async fn ended(&self) {
-        let trackers: Vec<_> = self.lock().values().cloned().collect();
-        for tracker in trackers {
-            tracker.close();
-            tracker.wait().await;
+        if self.running.is_empty() {
+            return Vec::new();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, TaskTracker>> {
-        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive = counts.iter().filter(|(_, count)| **count > 0);
+        let alive = alive.map(|(name, count)| match count {
+            1 => (*name).to_owned(),
+            _ => format!("{name} ({count})"),
+        });
+        alive.collect()
     }
 }

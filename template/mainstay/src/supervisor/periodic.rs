@@ -2,19 +2,19 @@
 //!
 //! A run that takes longer than the interval delays the next one; missed runs are skipped. A run that fails,
 //! panics or times out is recorded, and the next run comes at its time. The log has a repeated failure once a
-//! minute, and the number of failures when they are over. A stop waits for the current run, unless the task is
+//! minute, and the end of the failures. A stop waits for the current run, unless the task is
 //! cancelled by [`cancel_on_stop`](Periodic::cancel_on_stop).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::context::{Outcome, Run, caught, erased};
 #[cfg(feature = "cron")]
-use super::schedule::Occurrence;
-use super::status::{Failure, Shared};
-use super::{Builder, Context, Handle, SpawnError, wall_clock};
+use super::schedule::Schedule;
+use super::task::Task;
+use super::task::{self, Factory, Failure, Outcome};
+use super::{Builder, Context, Handle, SpawnError};
 
 /// Describes a periodic task.
 #[must_use = "a task is started by `run`"]
@@ -61,12 +61,6 @@ impl Periodic {
         self
     }
 
-    /// How long a run may take to end once the stop has begun, before it is aborted. By default, 5 s.
-    pub fn stop_within(mut self, time: Duration) -> Self {
-        self.builder = self.builder.stop_within(time);
-        self
-    }
-
     /// Starts the task. `make` is called for each run.
     ///
     /// # Errors
@@ -78,17 +72,16 @@ impl Periodic {
         F: Future<Output: Outcome> + Send + 'static,
     {
         let Self { builder, runs } = self;
-        let make = Arc::new(make);
-        builder.run(move |context| {
-            let make = Arc::clone(&make);
-            let run = move |context| erased(Arc::clone(&make), context);
-            runs.clone().repeat(context, run)
-        })
+        let run = task::factory(make);
+        builder.run(move |context| runs.clone().repeat(context, Arc::clone(&run)))
     }
 }
 
 /// The longest sleep. A schedule is compared with the wall clock after it.
 const MAX_SLEEP: Duration = Duration::from_mins(1);
+
+/// How often the same failure is logged.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone)]
 struct Runs {
@@ -100,44 +93,50 @@ struct Runs {
 }
 
 impl Runs {
-    async fn repeat(mut self, context: Context, run: impl Fn(Context) -> Run) {
+    async fn repeat(mut self, context: Context, run: Factory) {
         if !self.at_start {
             self.due.advance();
         }
-        let mut failures = Failures::default();
+        let task = Arc::clone(&context.task);
+        let mut logged: Option<(Failure, Instant)> = None;
         // The supervisor has counted this loop as a run.
-        context.status.lock().runs -= 1;
-        loop {
+        task.status().runs -= 1;
+        while !context.is_cancelled() {
             tokio::select! {
                 biased;
                 () = context.cancelled() => return,
-                () = self.wait_until_due(&context.status) => {}
+                () = self.wait_until_due(&task) => {}
             }
-            context.status.run_begins();
-            let run = timeout(self.timeout, caught(run(context.clone())));
+            task.status().run_begins();
+            let run = timeout(self.timeout, run(context.clone()));
             let ended = tokio::select! {
                 biased;
                 ended = run => ended,
                 () = context.cancelled(), if self.cancel_on_stop => return,
             };
-            let timeout = humantime::format_duration(self.timeout);
-            let late = |_| Err(format!("took longer than {timeout}"));
-            match ended.unwrap_or_else(late) {
-                Ok(()) => failures.end(&context),
-                Err(failure) => failures.add(failure, &context.status),
-            }
-            if context.is_cancelled() {
-                return;
+            let limit = humantime::format_duration(self.timeout);
+            let late = |_| Some(format!("took longer than {limit}"));
+            if let Some(failure) = ended.unwrap_or_else(late) {
+                let is_recent = |(last, at): &(Failure, Instant)| {
+                    *last == failure && at.elapsed() < LOG_INTERVAL
+                };
+                if !logged.as_ref().is_some_and(is_recent) {
+                    tracing::warn!(task = context.name(), error = failure, "task failed");
+                    logged = Some((failure.clone(), Instant::now()));
+                }
+                task.status().failed(failure);
+            } else if logged.take().is_some() {
+                tracing::info!(task = context.name(), "task recovered");
             }
             self.due.advance();
         }
     }
 
-    async fn wait_until_due(&mut self, status: &Shared) {
+    async fn wait_until_due(&self, task: &Task) {
         let jitter = self.jitter.mul_f64(fastrand::f64());
         loop {
             let left = self.due.left(jitter);
-            status.lock().next_run = Some(wall_clock() + left);
+            task.status().next_run = Some(wall_clock() + left);
             if left.is_zero() {
                 return;
             }
@@ -151,8 +150,9 @@ impl Runs {
 pub(super) enum Due {
     /// At a tick of the monotonic clock.
     Tick { at: Instant, interval: Duration },
+    /// At a time of the wall clock.
     #[cfg(feature = "cron")]
-    Scheduled(Occurrence),
+    Scheduled { at: SystemTime, schedule: Schedule },
 }
 
 impl Due {
@@ -165,60 +165,36 @@ impl Due {
     }
 
     /// The time left until the next run, which is delayed by `jitter`.
-    fn left(&mut self, jitter: Duration) -> Duration {
+    fn left(&self, jitter: Duration) -> Duration {
         match self {
             Self::Tick { at, .. } => (*at + jitter).saturating_duration_since(Instant::now()),
             #[cfg(feature = "cron")]
-            Self::Scheduled(occurrence) => occurrence.left(jitter),
+            Self::Scheduled { at, .. } => {
+                let left = (*at + jitter).duration_since(wall_clock());
+                left.unwrap_or_default()
+            }
         }
     }
 
-    /// Skips to the first time after now. The current time must have come.
+    /// Skips to the first time after now, and after the current one.
     fn advance(&mut self) {
         match self {
             Self::Tick { at, interval } => {
                 let ticks = at.elapsed().as_nanos() / interval.as_nanos() + 1;
                 *at += Duration::from_nanos_u128(ticks * interval.as_nanos());
             }
+            // A clock that was set back during the run does not repeat it.
             #[cfg(feature = "cron")]
-            Self::Scheduled(occurrence) => occurrence.advance(),
+            Self::Scheduled { at, schedule } => *at = schedule.after(wall_clock().max(*at)),
         }
     }
 }
 
-/// The failures of a task in a row.
-#[derive(Debug, Default)]
-struct Failures {
-    count: u64,
-    last_logged: Option<(Failure, Instant)>,
-}
-
-/// How often the same failure is logged.
-const LOG_INTERVAL: Duration = Duration::from_mins(1);
-
-impl Failures {
-    fn add(&mut self, failure: Failure, status: &Shared) {
-        self.count += 1;
-        let is_recent = self
-            .last_logged
-            .as_ref()
-            .is_some_and(|(logged, at)| *logged == failure && at.elapsed() < LOG_INTERVAL);
-        if is_recent {
-            status.record(failure);
-        } else {
-            self.last_logged = Some((failure.clone(), Instant::now()));
-            status.failed(failure);
-        }
+/// The wall clock; in a test, the one that the test has set.
+pub(super) fn wall_clock() -> SystemTime {
+    #[cfg(all(test, feature = "cron"))]
+    if let Some(time) = super::tests::schedules::wall_clock() {
+        return time;
     }
-
-    fn end(&mut self, context: &Context) {
-        if self.count > 1 {
-            tracing::info!(
-                task = context.name(),
-                failures = self.count,
-                "task recovered"
-            );
-        }
-        *self = Self::default();
-    }
+    SystemTime::now()
 }

@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The policy of one task.
-#[derive(Debug, Clone)]
+/// The policy of one task. [`Builder`](super::Builder) explains the fields.
+#[derive(Debug)]
 pub(super) struct Policy {
     pub(super) restart: Restart,
     pub(super) critical: bool,
-    pub(super) backoff: Backoff,
-    /// A task with more restarts than this within the window is given up.
+    pub(super) first_pause: Duration,
+    pub(super) max_pause: Duration,
     pub(super) max_restarts: usize,
     pub(super) window: Duration,
-    /// The time from its cancellation to its abort.
     pub(super) stop_within: Duration,
-    /// The longest time without a beat.
     pub(super) heartbeat: Option<Duration>,
 }
 
@@ -25,7 +23,8 @@ impl Default for Policy {
         Self {
             restart: Restart::Always,
             critical: false,
-            backoff: Backoff::default(),
+            first_pause: Duration::from_millis(100),
+            max_pause: Duration::from_secs(30),
             max_restarts: 5,
             window: Duration::from_mins(1),
             stop_within: Duration::from_secs(5),
@@ -36,44 +35,23 @@ impl Default for Policy {
 
 /// After which ends a task is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Restart {
-    /// Any end, also a return of `Ok`.
+pub enum Restart {
+    /// Any end, also a return of `Ok`. This is the default.
     Always,
     /// An error or a panic.
     OnFailure,
+    /// None.
     Never,
 }
 
-/// The pause before a restart: exponential, with full jitter, so that tasks that fail together do not
-/// restart together.
-#[derive(Debug, Clone)]
-pub(super) struct Backoff {
-    pub(super) first: Duration,
-    pub(super) most: Duration,
-    /// A failure after a run of this length counts as the first one.
-    pub(super) stable: Duration,
-}
+/// A failure after a run of this length counts as the first one.
+pub(super) const STABLE: Duration = Duration::from_mins(1);
 
-impl Default for Backoff {
-    fn default() -> Self {
-        Self {
-            first: Duration::from_millis(100),
-            most: Duration::from_secs(30),
-            stable: Duration::from_mins(1),
-        }
-    }
-}
-
-impl Backoff {
+impl Policy {
     /// The longest pause after this many failures in a row.
     pub(super) fn ceiling(&self, failures: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
-        self.first.saturating_mul(doubled).min(self.most)
-    }
-
-    /// A random pause up to the ceiling.
-    pub(super) fn pause(&self, failures: u32) -> Duration {
-        self.ceiling(failures).mul_f64(fastrand::f64())
+        self.first_pause.saturating_mul(doubled).min(self.max_pause)
     }
 }
 
@@ -85,7 +63,8 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Counts a restart, and returns the pause before it; `None` if the task is to be given up.
+    /// Counts a restart, and returns the pause before it; `None` if the task is to be given up. The pause is
+    /// random up to its ceiling, so that tasks that fail together do not restart together.
     pub(super) fn next(&mut self, policy: &Policy, ran_for: Duration) -> Option<Duration> {
         let now = Instant::now();
         let has_expired = |restart: &mut Instant| now - *restart >= policy.window;
@@ -94,11 +73,10 @@ impl History {
             return None;
         }
         self.restarts.push_back(now);
-        self.failures = if ran_for >= policy.backoff.stable {
-            1
-        } else {
-            self.failures + 1
-        };
-        Some(policy.backoff.pause(self.failures))
+        if ran_for >= STABLE {
+            self.failures = 0;
+        }
+        self.failures += 1;
+        Some(policy.ceiling(self.failures).mul_f64(fastrand::f64()))
     }
 }

@@ -1,17 +1,16 @@
 //! The status of a task.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
-use tokio::time::Instant;
 
 /// The state of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// It has not run yet.
+    #[default]
     Starting,
     /// It runs. A periodic task is running between its runs as well.
     Running,
@@ -25,21 +24,26 @@ pub enum State {
     GaveUp,
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::BackingOff => "backing off",
-            Self::Paused => "paused",
-            Self::Stopped => "stopped",
-            Self::GaveUp => "given up",
-        })
+impl State {
+    /// The names of all states, in their order, as in metrics and probes.
+    pub(crate) const NAMES: [&str; 6] = [
+        "starting",
+        "running",
+        "backing_off",
+        "paused",
+        "stopped",
+        "gave_up",
+    ];
+
+    /// The name of this state.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
     }
 }
 
 /// The status of a task.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Status {
     /// The name of the task.
     pub name: Arc<str>,
@@ -69,62 +73,19 @@ pub struct Status {
     reason = "serde hands out a reference to the field"
 )]
 fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => serializer.collect_str(&humantime::format_rfc3339_millis(*time)),
-        None => serializer.serialize_none(),
-    }
+    let time = time.map(|time| humantime::format_rfc3339_millis(time).to_string());
+    time.serialize(serializer)
 }
 
-/// Why a run failed: the message of an error or a panic.
-pub(super) type Failure = String;
-
-/// The status of a task, shared by its life, its runs and its readers.
-#[derive(Debug, Clone)]
-pub(super) struct Shared(Arc<Mutex<Status>>);
-
-impl Shared {
-    pub(super) fn new(name: Arc<str>, critical: bool) -> Self {
-        Self(Arc::new(Mutex::new(Status {
-            name,
-            critical,
-            state: State::Starting,
-            runs: 0,
-            restarts: 0,
-            last_error: None,
-            last_error_at: None,
-            last_beat: None,
-            next_run: None,
-        })))
+impl Status {
+    pub(super) fn run_begins(&mut self) {
+        self.state = State::Running;
+        self.next_run = None;
+        self.runs += 1;
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Status> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn run_begins(&self) {
-        let mut status = self.lock();
-        status.state = State::Running;
-        status.next_run = None;
-        status.runs += 1;
-    }
-
-    /// The task waits in this state, until this time if there is one.
-    pub(super) fn waits(&self, state: State, until: Option<Instant>) {
-        let mut status = self.lock();
-        status.state = state;
-        status.next_run = until.map(|until| SystemTime::now() + (until - Instant::now()));
-    }
-
-    /// Logs and records a failure.
-    pub(super) fn failed(&self, failure: Failure) {
-        tracing::warn!(task = &*self.lock().name, error = failure, "task failed");
-        self.record(failure);
-    }
-
-    /// Records a failure without a line in the log.
-    pub(super) fn record(&self, failure: Failure) {
-        let mut status = self.lock();
-        status.last_error = Some(failure);
-        status.last_error_at = Some(SystemTime::now());
+    pub(super) fn failed(&mut self, failure: String) {
+        self.last_error = Some(failure);
+        self.last_error_at = Some(SystemTime::now());
     }
 }

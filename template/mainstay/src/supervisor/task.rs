@@ -1,191 +1,178 @@
 //! The life of one task: it runs, fails, backs off and runs again, until it is stopped or given up.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{SetOnce, mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, Run, Start, caught};
 use super::policy::{History, Policy, Restart};
-use super::status::{Failure, Shared, State};
-use super::value_of;
+use super::status::{State, Status};
+use crate::panics;
 
 /// What an operator can do with a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub enum Order {
+    /// Stops the task until it is resumed.
     Pause,
+    /// Starts a paused task again.
     Resume,
+    /// Restarts the task at once, also if it backs off, is paused, or was given up.
     Restart,
 }
 
-/// How the life of a task ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Stopped,
-    /// Its run did not end in time, and was aborted.
-    Aborted,
-    /// It failed more often than its policy allows.
-    GaveUp,
-}
-
-pub(super) type Factory = Box<dyn Fn(Context) -> Run + Send + Sync>;
-
-/// A task, shared by the supervisor and the loop that runs it: [`live`](Self::live).
+/// A task, shared by the supervisor, its runs, and the loop that starts them: [`live`](Self::live).
+#[derive(Debug)]
 pub(super) struct Task {
     pub(super) name: Arc<str>,
     pub(super) policy: Policy,
-    pub(super) factory: Factory,
-    pub(super) status: Shared,
+    pub(super) status: Mutex<Status>,
     pub(super) orders: mpsc::Sender<Order>,
     /// Cancelled when the stop of all tasks begins: from then on, nothing starts again.
     pub(super) closing: CancellationToken,
-    /// The deadline of the stop; `None` until it is this task's turn to stop.
-    pub(super) stop: watch::Sender<Option<Instant>>,
-    pub(super) start: watch::Sender<Start>,
+    /// The deadline of the stop, once it is this task's turn to stop.
+    pub(super) stop: SetOnce<Instant>,
+    /// The result of the start.
+    pub(super) start: SetOnce<Result<(), Failure>>,
     /// Receives the name of this task if it is critical and is given up.
-    pub(super) gave_up: watch::Sender<Option<Arc<str>>>,
+    pub(super) gave_up: Arc<SetOnce<Arc<str>>>,
+}
+
+/// What the life of a task owns.
+struct Life {
+    factory: Factory,
+    orders: mpsc::Receiver<Order>,
+    history: History,
 }
 
 /// How one run ended.
 enum Ended {
-    ByItself(Result<(), Failure>),
+    Ok,
+    Failed,
     Ordered(Order),
-    Stopped(End),
-}
-
-/// What follows a wait between two runs.
-enum Next {
-    Run,
-    /// An operator started the task again: its earlier failures no longer count.
-    RunAfresh,
-    Stop,
+    Stopped { in_time: bool },
 }
 
 impl Task {
-    /// Cancels the task, and aborts it after its stop timeout or at `deadline`, whichever is earlier.
-    pub(super) fn stop_by(&self, deadline: Instant) {
-        self.stop.send_replace(Some(deadline));
-    }
-
     /// Whether `live` has not returned yet. A run that blocks its thread may continue after `live` returns.
     pub(super) fn is_alive(&self) -> bool {
         // `live` owns the receiver, and drops it when it returns.
         !self.orders.is_closed()
     }
 
-    /// Runs the task, again and again if its policy says so, until it ends for good.
-    pub(super) async fn live(&self, mut orders: mpsc::Receiver<Order>) -> End {
-        let end = self.run_until_stopped(&mut orders).await;
-        self.report_start_failure("it was stopped");
-        let mut status = self.status.lock();
-        status.state = if end == End::GaveUp {
-            State::GaveUp
-        } else {
-            State::Stopped
-        };
-        status.next_run = None;
-        end
+    pub(super) fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run_until_stopped(&self, orders: &mut mpsc::Receiver<Order>) -> End {
-        let mut history = History::default();
+    /// Runs the task, again and again if its policy says so, until it ends for good. Returns whether it did so in
+    /// time; otherwise it was aborted.
+    pub(super) async fn live(
+        self: Arc<Self>,
+        factory: Factory,
+        orders: mpsc::Receiver<Order>,
+    ) -> bool {
+        let mut life = Life {
+            factory,
+            orders,
+            history: History::default(),
+        };
+        let in_time = self.run_until_stopped(&mut life).await;
+        _ = self.start.set(Err("it was stopped".to_owned()));
+        let mut status = self.status();
+        if status.state != State::GaveUp {
+            status.state = State::Stopped;
+        }
+        status.next_run = None;
+        in_time
+    }
+
+    async fn run_until_stopped(self: &Arc<Self>, life: &mut Life) -> bool {
         while !self.closing.is_cancelled() {
             let began = Instant::now();
-            let next = match self.run(orders).await {
-                Ended::Stopped(end) => return end,
-                Ended::Ordered(Order::Pause) => self.wait(State::Paused, None, orders).await,
-                Ended::Ordered(_) => Next::Run,
-                Ended::ByItself(result) => {
-                    let failed = result.is_err();
-                    self.record(result);
-                    let restarts = match self.policy.restart {
-                        Restart::Always => true,
-                        Restart::OnFailure => failed,
-                        Restart::Never => false,
-                    };
-                    if !restarts || self.closing.is_cancelled() {
-                        return End::Stopped;
-                    }
-                    if let Some(pause) = history.next(&self.policy, began.elapsed()) {
-                        self.status.lock().restarts += 1;
-                        let until = Some(Instant::now() + pause);
-                        self.wait(State::BackingOff, until, orders).await
-                    } else {
-                        match self.give_up(orders).await {
-                            Next::Stop => return End::GaveUp,
-                            next => next,
-                        }
-                    }
+            let is_restarted = match self.run(life).await {
+                Ended::Stopped { in_time } => return in_time,
+                Ended::Ordered(Order::Pause) => {
+                    self.wait(State::Paused, None, life).await;
+                    continue;
                 }
+                Ended::Ordered(_) => continue,
+                Ended::Failed => self.policy.restart != Restart::Never,
+                Ended::Ok => self.policy.restart == Restart::Always,
             };
-            match next {
-                Next::Run => {}
-                Next::RunAfresh => history = History::default(),
-                Next::Stop => return End::Stopped,
+            if !is_restarted || self.closing.is_cancelled() {
+                return true;
+            }
+            if let Some(pause) = life.history.next(&self.policy, began.elapsed()) {
+                self.status().restarts += 1;
+                let until = Some(Instant::now() + pause);
+                self.wait(State::BackingOff, until, life).await;
+            } else {
+                let critical = self.policy.critical;
+                tracing::error!(task = &*self.name, critical, "task given up");
+                if critical {
+                    _ = self.gave_up.set(Arc::clone(&self.name));
+                }
+                self.wait(State::GaveUp, None, life).await;
             }
         }
-        End::Stopped
-    }
-
-    /// Gives the task up: only an operator can start it again. If it is critical, the service stops.
-    async fn give_up(&self, orders: &mut mpsc::Receiver<Order>) -> Next {
-        let critical = self.policy.critical;
-        tracing::error!(task = &*self.name, critical, "task given up");
-        if critical {
-            self.gave_up.send_replace(Some(Arc::clone(&self.name)));
-        }
-        self.wait(State::GaveUp, None, orders).await
+        true
     }
 
     /// Starts one run, and waits for its end.
-    async fn run(&self, orders: &mut mpsc::Receiver<Order>) -> Ended {
+    async fn run(self: &Arc<Self>, life: &mut Life) -> Ended {
         let cancelled = CancellationToken::new();
-        let beat = watch::Sender::new(Instant::now());
+        let beats = watch::Sender::default();
         let context = Context {
-            name: Arc::clone(&self.name),
+            task: Arc::clone(self),
             cancelled: cancelled.clone(),
-            beat: beat.clone(),
-            start: self.start.clone(),
-            status: self.status.clone(),
+            beats: beats.clone(),
         };
-        self.status.run_begins();
+        self.status().run_begins();
         // The handle is kept, and awaited or aborted before this function returns.
         #[expect(clippy::disallowed_methods)]
-        let mut run = tokio::spawn(caught((self.factory)(context)));
-        loop {
+        let mut run = tokio::spawn((life.factory)(context));
+        let mut is_stuck = false;
+        let order = loop {
             tokio::select! {
                 biased;
-                ended = &mut run => return Ended::ByItself(joined(ended)),
-                _ = value_of(&self.stop) => {
-                    cancelled.cancel();
-                    return Ended::Stopped(self.end(run).await);
-                }
-                Some(order) = orders.recv() => {
-                    if order == Order::Resume {
-                        continue;
+                ended = &mut run => return match joined(ended) {
+                    // It was aborted, and has its failure.
+                    _ if is_stuck => Ended::Failed,
+                    Some(failure) => self.failed(failure),
+                    None => {
+                        _ = self.start.set(Err("it ended".to_owned()));
+                        Ended::Ok
                     }
-                    cancelled.cancel();
-                    let end = self.end(run).await;
-                    // The stop may have come in the meantime.
-                    let stopped = self.stop.borrow().is_some();
-                    return if stopped { Ended::Stopped(end) } else { Ended::Ordered(order) };
-                }
-                limit = missed(&beat, self.policy.heartbeat) => {
-                    cancelled.cancel();
+                },
+                _ = self.stop.wait() => break None,
+                Some(order) = life.orders.recv() => if order != Order::Resume {
+                    break Some(order);
+                },
+                limit = missed(&beats, self.policy.heartbeat), if !is_stuck => {
+                    let limit = humantime::format_duration(limit);
+                    self.failed(format!("no heartbeat for {limit}"));
+                    // A run that blocks its thread does not end. The stop must not wait for that.
                     run.abort();
-                    _ = run.await;
-                    let failure = format!("no heartbeat for {}", humantime::format_duration(limit));
-                    return Ended::ByItself(Err(failure));
+                    is_stuck = true;
                 }
             }
+        };
+        cancelled.cancel();
+        let in_time = self.end(run).await;
+        match order {
+            // The stop may have come in the meantime.
+            Some(order) if !self.stop.initialized() => Ended::Ordered(order),
+            _ => Ended::Stopped { in_time },
         }
     }
 
-    /// Waits for a cancelled run to end, and aborts it when its time is up.
-    async fn end(&self, mut run: JoinHandle<Result<(), Failure>>) -> End {
+    /// Waits for a cancelled run to end, and aborts it when its time is up. Returns whether it ended in time.
+    async fn end(&self, mut run: JoinHandle<Option<Failure>>) -> bool {
         let ended = tokio::select! {
             biased;
             ended = &mut run => ended,
@@ -194,87 +181,148 @@ impl Task {
                 // Wait, so that the run drops what it holds before the next task stops; but not for ever,
                 // since a run that blocks its thread does not end.
                 _ = timeout(ABORT_TIMEOUT, run).await;
-                return End::Aborted;
+                return false;
             }
         };
-        if let Err(failure) = joined(ended) {
-            self.status.failed(failure);
+        if let Some(failure) = joined(ended) {
+            self.failed(failure);
         }
-        End::Stopped
+        true
     }
 
     /// Completes after the stop timeout, or at the deadline of a stop, even if the stop begins during the wait.
     async fn time_is_up(&self) {
-        let deadline = async { sleep_until(value_of(&self.stop).await).await };
+        let deadline = async { sleep_until(*self.stop.wait().await).await };
         _ = timeout(self.policy.stop_within, deadline).await;
     }
 
-    /// Waits between two runs, until the backoff ends, an operator acts, or the stop begins.
-    async fn wait(
-        &self,
-        mut state: State,
-        mut until: Option<Instant>,
-        orders: &mut mpsc::Receiver<Order>,
-    ) -> Next {
+    /// Waits between two runs, until the backoff ends, an operator acts, or the stop begins. If an operator
+    /// starts the task again, its earlier failures no longer count.
+    async fn wait(&self, mut state: State, mut until: Option<Instant>, life: &mut Life) {
         loop {
-            self.status.waits(state, until);
-            let pause = async {
-                match until {
-                    Some(until) => sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
+            {
+                let mut status = self.status();
+                status.state = state;
+                status.next_run = until.map(|it| SystemTime::now() + (it - Instant::now()));
+            }
             tokio::select! {
                 biased;
-                () = self.closing.cancelled() => return Next::Stop,
-                Some(order) = orders.recv() => match (order, state) {
-                    (Order::Restart, _) | (Order::Resume, State::Paused) => return Next::RunAfresh,
+                () = self.closing.cancelled() => return,
+                Some(order) = life.orders.recv() => match (order, state) {
+                    (Order::Restart, _) | (Order::Resume, State::Paused) => {
+                        life.history = History::default();
+                        return;
+                    }
                     (Order::Pause, State::BackingOff) => (state, until) = (State::Paused, None),
                     (Order::Pause | Order::Resume, _) => {}
                 },
-                () = pause => return Next::Run,
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => return,
             }
         }
     }
 
-    fn record(&self, result: Result<(), Failure>) {
-        match result {
-            Ok(()) => self.report_start_failure("it ended"),
-            Err(failure) => {
-                self.report_start_failure(&failure);
-                self.status.failed(failure);
-            }
-        }
-    }
-
-    /// Reports a failed start, unless the result of the start was reported before.
-    fn report_start_failure(&self, cause: &str) {
-        self.start.send_if_modified(|start| {
-            let is_pending = start.is_none();
-            start.get_or_insert_with(|| Err(cause.to_owned()));
-            is_pending
-        });
+    /// Logs and records a failure.
+    fn failed(&self, failure: Failure) -> Ended {
+        tracing::warn!(task = &*self.name, error = failure, "task failed");
+        _ = self.start.set(Err(failure.clone()));
+        self.status().failed(failure);
+        Ended::Failed
     }
 }
 
 /// How long to wait for an aborted run. It ends at its next await, which a run that blocks may never reach.
 pub(super) const ABORT_TIMEOUT: Duration = Duration::from_millis(100);
 
-fn joined(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
+fn joined(ended: Result<Option<Failure>, JoinError>) -> Option<Failure> {
     // The run catches its panics. The other causes are an abort and the end of the runtime.
-    ended.unwrap_or_else(|error| Err(error.to_string()))
+    ended.unwrap_or_else(|error| Some(error.to_string()))
 }
 
-/// Completes when the last beat is longer ago than the limit. Returns the limit.
-async fn missed(beat: &watch::Sender<Instant>, limit: Option<Duration>) -> Duration {
+/// Completes when no beat has come for as long as the limit. Returns the limit.
+async fn missed(beats: &watch::Sender<()>, limit: Option<Duration>) -> Duration {
     let Some(limit) = limit else {
         return std::future::pending().await;
     };
-    loop {
-        let due = *beat.borrow() + limit;
-        sleep_until(due).await;
-        if *beat.borrow() + limit <= Instant::now() {
-            return limit;
-        }
+    let mut beats = beats.subscribe();
+    while timeout(limit, beats.changed()).await.is_ok() {}
+    limit
+}
+
+/// Given to a task for one run.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub(super) task: Arc<Task>,
+    pub(super) cancelled: CancellationToken,
+    pub(super) beats: watch::Sender<()>,
+}
+
+impl Context {
+    /// The name of the task.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.task.name
     }
+
+    /// Completes when the run must end. If it does not end within its stop timeout, it is aborted.
+    pub async fn cancelled(&self) {
+        self.cancelled.cancelled().await;
+    }
+
+    /// Whether the run must end.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
+    }
+
+    /// Reports progress, for a task with a [heartbeat](super::Builder::heartbeat).
+    pub fn beat(&self) {
+        self.beats.send_replace(());
+        self.task.status().last_beat = Some(SystemTime::now());
+    }
+
+    /// Reports that the task is ready, for [`Handle::started`](super::Handle::started).
+    pub fn started(&self) {
+        _ = self.task.start.set(Ok(()));
+    }
+}
+
+/// Why a run failed: the message of an error or a panic.
+pub(super) type Failure = String;
+
+/// What the future of a task may return: `()`, or a `Result`.
+pub trait Outcome {
+    /// The message of the error, if it is one.
+    fn into_failure(self) -> Option<String>;
+}
+
+impl Outcome for () {
+    fn into_failure(self) -> Option<String> {
+        None
+    }
+}
+
+impl<E: fmt::Display> Outcome for Result<(), E> {
+    fn into_failure(self) -> Option<String> {
+        self.err().map(|error| error.to_string())
+    }
+}
+
+/// One run of a task.
+pub(super) type Run = BoxFuture<'static, Option<Failure>>;
+
+pub(super) type Factory = Arc<dyn Fn(Context) -> Run + Send + Sync>;
+
+/// Makes runs that call `make` when they are first polled. A panic is a failure, also one in `make`.
+pub(super) fn factory<M, F>(make: M) -> Factory
+where
+    M: Fn(Context) -> F + Send + Sync + 'static,
+    F: Future<Output: Outcome> + Send + 'static,
+{
+    let make = Arc::new(make);
+    Arc::new(move |context| {
+        let make = Arc::clone(&make);
+        let run = async move { make(context).await.into_failure() };
+        let ended = panics::caught(run).map(|ended| ended.unwrap_or_else(Some));
+        ended.boxed()
+    })
 }

@@ -9,10 +9,13 @@ pub(super) mod schedules;
 mod stops;
 mod stubborn;
 
+use std::future::{Pending, Ready, pending, ready};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
 use super::*;
@@ -29,28 +32,27 @@ impl Journal {
     }
 
     fn note(&self, event: impl Into<String>) {
-        self.0
-            .lock()
-            .unwrap()
-            .push((self.1.elapsed(), event.into()));
+        let noted = (self.1.elapsed(), event.into());
+        self.0.lock().unwrap().push(noted);
+    }
+
+    /// A task that notes each of its runs, which take no time.
+    fn noting(&self, event: &'static str) -> impl Fn(Context) -> Ready<()> + Send + Sync + 'static {
+        let journal = self.clone();
+        move |_| {
+            journal.note(event);
+            ready(())
+        }
     }
 
     fn events(&self) -> Vec<String> {
-        self.0
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(_, event)| event.clone())
-            .collect()
+        let events = self.0.lock().unwrap();
+        events.iter().map(|(_, event)| event.clone()).collect()
     }
 
     fn times(&self) -> Vec<Duration> {
-        self.0
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(time, _)| *time)
-            .collect()
+        let events = self.0.lock().unwrap();
+        events.iter().map(|(time, _)| *time).collect()
     }
 
     fn count(&self, event: &str) -> usize {
@@ -58,43 +60,50 @@ impl Journal {
     }
 }
 
-/// Counts the concurrent runs of a task.
+/// Counts the concurrent runs of a task, each of which holds an instance.
 #[derive(Clone, Default)]
-struct Instances {
-    now: Arc<AtomicUsize>,
-    most: Arc<AtomicUsize>,
-}
-
-struct Instance(Arc<AtomicUsize>);
+struct Instances(Arc<(Arc<()>, AtomicUsize)>);
 
 impl Instances {
-    fn enter(&self) -> Instance {
-        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most.fetch_max(now, Ordering::SeqCst);
-        Instance(Arc::clone(&self.now))
+    fn enter(&self) -> Arc<()> {
+        let instance = Arc::clone(&self.0.0);
+        self.0.1.fetch_max(self.now(), Ordering::SeqCst);
+        instance
+    }
+
+    /// This task, with its runs counted.
+    fn of<F: Future<Output: Send> + Send + 'static>(
+        &self,
+        make: impl Fn(Context) -> F + Send + Sync + 'static,
+    ) -> impl Fn(Context) -> BoxFuture<'static, F::Output> + Send + Sync + 'static {
+        let instances = self.clone();
+        move |context| {
+            let (instance, run) = (instances.enter(), make(context));
+            let run = run.map(|output| {
+                drop(instance);
+                output
+            });
+            run.boxed()
+        }
     }
 
     fn now(&self) -> usize {
-        self.now.load(Ordering::SeqCst)
+        Arc::strong_count(&self.0.0) - 1
     }
 
     fn most(&self) -> usize {
-        self.most.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.1.load(Ordering::SeqCst)
     }
 }
 
 fn status(supervisor: &Supervisor, name: &str) -> Status {
     let statuses = supervisor.statuses();
-    statuses
-        .into_iter()
-        .find(|status| &*status.name == name)
-        .expect("the task is known")
+    let found = statuses.into_iter().find(|status| &*status.name == name);
+    found.expect("the task is known")
+}
+
+fn last_error(supervisor: &Supervisor, name: &str) -> String {
+    status(supervisor, name).last_error.unwrap_or_default()
 }
 
 /// Lets time pass until a task is in this state.
@@ -108,9 +117,53 @@ async fn reaches(supervisor: &Supervisor, name: &str, state: State) {
     panic!("{name} is never {state:?}: {supervisor:?}");
 }
 
+/// Stops, and returns what was aborted and how long it took.
+async fn timed_stop(supervisor: &Supervisor, within: Duration) -> (Vec<String>, Duration) {
+    let began = Instant::now();
+    (supervisor.stop(within).await, began.elapsed())
+}
+
 /// A task that does nothing until it is cancelled.
 async fn idle(context: Context) {
     context.cancelled().await;
+}
+
+/// A task that ignores its cancellation.
+fn deaf(_: Context) -> Pending<()> {
+    pending()
+}
+
+/// A task that fails at once.
+fn fails(_: Context) -> Ready<Result<(), &'static str>> {
+    ready(Err("again"))
+}
+
+/// A task that fails at once in its first run, and then runs until it is cancelled.
+fn fails_once() -> impl Fn(Context) -> BoxFuture<'static, Result<(), &'static str>> + Send + Sync {
+    let runs = AtomicUsize::new(0);
+    move |context| match runs.fetch_add(1, Ordering::SeqCst) {
+        0 => ready(Err("at once")).boxed(),
+        _ => idle(context).map(Ok).boxed(),
+    }
+}
+
+/// A task that takes this time to stop.
+fn slow_to_stop(
+    journal: &Journal,
+    name: &'static str,
+    time: Duration,
+) -> impl Fn(Context) -> BoxFuture<'static, ()> + Send + Sync + 'static {
+    let journal = journal.clone();
+    move |context| {
+        let journal = journal.clone();
+        let run = async move {
+            context.cancelled().await;
+            journal.note(format!("{name} is cancelled"));
+            sleep(time).await;
+            journal.note(format!("{name} ends"));
+        };
+        run.boxed()
+    }
 }
 
 /// Panics at the place of the caller. Returns a type, so that it can be the whole body of a future.
@@ -119,28 +172,11 @@ fn panics(words: &str) {
     panic!("{words}")
 }
 
-/// An error whose `Display` panics.
-struct PanickingError;
-
-impl std::fmt::Display for PanickingError {
-    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        panic!("no message")
-    }
-}
-
-/// A future that ends at once, and panics when it is dropped.
-struct PanicsOnDrop(&'static str);
-
-impl Future for PanicsOnDrop {
-    type Output = ();
-
-    fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<()> {
-        std::task::Poll::Ready(())
-    }
-}
+/// Panics when it is dropped.
+struct PanicsOnDrop;
 
 impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
-        panics(self.0);
+        panics("dropped");
     }
 }

@@ -17,9 +17,11 @@ mod tests;
 mod writer;
 
 use std::fmt::{self, Debug};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use garde::Validate;
 use serde::Deserialize;
@@ -27,7 +29,6 @@ use tracing::field::Field;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer as FmtWriter, debug_fn};
 use tracing_subscriber::prelude::*;
-use tracing_subscriber::util::TryInitError;
 
 pub use filter::Filter;
 pub(crate) use filter::{Filtering, InForce};
@@ -37,7 +38,7 @@ pub(crate) use otlp::Export;
 pub(crate) use writer::insist;
 
 use self::json::Json;
-use self::writer::{Stdout, Writer};
+use self::writer::Writer;
 use crate::settings::{ByteSize, within};
 
 /// `[log]`
@@ -65,19 +66,8 @@ pub enum Format {
     Pretty,
 }
 
-/// Why the log could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The operating system refused the thread that writes.
-    #[error("the log's thread cannot be started: {0}")]
-    Thread(#[from] io::Error),
-    /// The process has a subscriber of `tracing` already.
-    #[error(transparent)]
-    Twice(#[from] TryInitError),
-}
-
 /// Writes to stdout, once the log has started.
-static WRITER: OnceLock<Writer> = OnceLock::new();
+static WRITER: OnceLock<&Writer> = OnceLock::new();
 
 impl Log {
     /// Starts the log of this process. Call [`flush`] before the process exits.
@@ -87,29 +77,28 @@ impl Log {
     /// # Errors
     ///
     /// If the thread cannot be started, or the process has a subscriber of `tracing` already.
-    pub fn start(&self) -> Result<(), StartError> {
+    pub fn start(&self) -> io::Result<()> {
         self.start_with(&Export::default()).map(drop)
     }
 
     /// Starts the log, and the recording of the spans that are exported.
-    pub(crate) fn start_with(&self, export: &Export) -> Result<Filtering, StartError> {
+    pub(crate) fn start_with(&self, export: &Export) -> io::Result<Filtering> {
         let is_terminal = io::stdout().is_terminal();
         let is_pretty = match self.format {
             Format::Auto => is_terminal,
-            Format::Json => false,
-            Format::Pretty => true,
+            format => format == Format::Pretty,
         };
-        let loss = if is_pretty { loss_as_text } else { json::loss };
-        let writer = Writer::start(self.buffer.0, Stdout(io::stdout()), loss)?;
+        // The descriptor itself, without the buffer and the lock of `std`.
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let writer = Writer::start(self.buffer.0, stdout)?;
         let lines = if is_pretty {
-            let writer = writer.clone();
             tracing_subscriber::fmt::layer()
                 .with_ansi(is_terminal)
                 .fmt_fields(debug_fn(format_field).delimited(" "))
-                .with_writer(move || writer.clone())
+                .with_writer(move || writer)
                 .boxed()
         } else {
-            Json(writer.clone()).boxed()
+            Json(writer).boxed()
         };
         let (filter, filtering) = Filtering::new(&self.filter);
         super::panics::log();
@@ -117,7 +106,8 @@ impl Log {
             .with(filter)
             .with(lines)
             .with(export.layer())
-            .try_init()?;
+            .try_init()
+            .map_err(io::Error::other)?;
         _ = WRITER.set(writer);
         Ok(filtering)
     }
@@ -125,26 +115,16 @@ impl Log {
 
 /// Formats a field for a terminal: no value ends the line, or contains a control sequence.
 fn format_field(out: &mut FmtWriter<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
-    let mut text = String::new();
-    for char in format!("{value:?}").chars() {
-        if char.is_control() {
-            text.extend(char.escape_default());
-        } else {
-            text.push(char);
-        }
-    }
+    let escape = |char: char| match char {
+        char if char.is_control() => char.escape_default().to_string(),
+        char => char.to_string(),
+    };
+    let text: String = format!("{value:?}").chars().map(escape).collect();
     match field.name().trim_start_matches("r#") {
         // A constant message is recorded as a string, with quotes.
         "message" => out.write_str(text.trim_matches('"')),
         name => write!(out, "{name}={text}"),
     }
-}
-
-/// The line of text that reports how many others were dropped.
-fn loss_as_text(lines: u64) -> String {
-    let now = humantime::format_rfc3339_micros(SystemTime::now());
-    let (target, message) = (module_path!(), message::LOST);
-    format!("{now}  WARN {target}: {message} lost={lines}\n")
 }
 
 /// Whether the log has started.
@@ -155,10 +135,9 @@ pub(crate) fn is_started() -> bool {
 /// Waits until all events so far are written: less than a second, and not at all if the reader of stdout has
 /// gone. It blocks the thread: call it at the end of the process.
 pub fn flush() {
-    /// A process that is about to be killed may have a second left.
-    const LIMIT: Duration = Duration::from_millis(900);
     if let Some(writer) = WRITER.get() {
-        writer.flush(LIMIT);
+        // A process that is about to be killed may have a second left.
+        writer.flush(Duration::from_millis(900));
     }
 }
 
@@ -175,7 +154,7 @@ pub(crate) fn log_failure(error: &(dyn std::error::Error + 'static)) {
 /// The lines that were dropped since the start because the buffer was full.
 #[must_use]
 pub fn lost_lines() -> u64 {
-    WRITER.get().map_or(0, Writer::lost)
+    WRITER.get().map_or(0, |writer| writer.lost())
 }
 
 /// The export without the feature `otlp`: it does nothing.
@@ -200,14 +179,10 @@ impl Export {
 }
 
 /// The names of the spans of this crate. A sampled request has a span, and each of its statements on the
-/// database has one.
-///
-/// A service makes spans of its own with the macros of `tracing`. Inside of a sampled request, the feature
-/// `otlp` exports them as well, if `log.filter` enables them.
+/// database has one. The feature `otlp` also exports spans of the service inside of them, if `log.filter` enables
+/// those.
 pub(crate) mod span {
-    /// A request.
     pub(crate) const REQUEST: &str = "request";
-    /// A statement on the database.
     #[cfg(any(feature = "_database", feature = "otlp"))]
     pub(crate) const STATEMENT: &str = "statement";
 }

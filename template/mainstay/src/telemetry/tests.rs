@@ -80,14 +80,3 @@ fn text_escapes_control_characters_in_values() {
         ]
     );
 }
-
-#[test]
-fn loss_as_text_is_one_line() {
-    let line = loss_as_text(7);
-
-    let (_, rest) = line.split_once("Z  ").unwrap();
-    assert_eq!(
-        rest,
-        "WARN mainstay::telemetry: log lines were lost lost=7\n"
-    );
-}

@@ -4,8 +4,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 
 use axum::body::{Body, to_bytes};
-use axum::http::header::{CONTENT_TYPE, HOST};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use axum::http::{HeaderMap, HeaderName, Request};
 use axum::response::Response;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
@@ -14,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use super::process::PATIENCE;
+use super::PATIENCE;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,18 +75,19 @@ pub fn ask_with(
     body: impl AsRef<[u8]>,
 ) -> Answer {
     let body = body.as_ref().to_vec();
-    let mut sent = HeaderMap::new();
-    sent.insert(HOST, address.to_string().parse().expect("a header"));
+    let host = address.to_string();
+    let mut sent = vec![("host", &*host)];
     if !body.is_empty() {
-        sent.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        sent.push(("content-type", "application/json"));
     }
-    for (name, value) in headers {
-        let name: HeaderName = name.parse().expect("the name of a header");
-        sent.insert(name, value.parse().expect("the value of a header"));
-    }
+    sent.extend(headers);
     let request = Request::builder().method(method).uri(path);
     let mut request = request.body(Body::from(body)).expect("a request");
-    *request.headers_mut() = sent;
+    for (name, value) in sent {
+        let name: HeaderName = name.parse().expect("the name of a header");
+        let value = value.parse().expect("the value of a header");
+        request.headers_mut().insert(name, value);
+    }
     let runtime = Builder::new_current_thread().enable_all().build();
     let answer = runtime
         .expect("a runtime")

@@ -13,7 +13,16 @@
     reason = "a test may block, fails by panicking, and may only want the effect"
 )]
 
-mod checks;
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+use std::{env, fs};
+
+use crate::sections::Settings;
+use crate::service::Service;
+use crate::settings::{self, Section, Sources};
+
 mod client;
 mod exposition;
 #[cfg(feature = "postgres")]
@@ -24,15 +33,54 @@ mod scratch;
 #[cfg(feature = "_database")]
 mod statements;
 
-pub use checks::{check_committed, check_settings};
 pub use client::{Answer, ask, ask_with, get};
 pub use exposition::{Exposition, documented};
-pub use process::{Binary, Output, Running};
+pub use process::{Binary, Running};
 pub use rustix::process::Signal;
 #[cfg(feature = "_database")]
 pub use scratch::{Scratch, TestEngine, database_settings};
 #[cfg(feature = "_database")]
 pub use statements::check_statements;
+
+/// Longer than any test takes: only a failure waits for it.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Removes the database of a test when it is dropped.
+type Guard = Box<dyn Any + Send + Sync>;
+
+/// Checks that every setting that the service reads is described in one of its files, with a comment,
+/// that it reads every setting that is described, and that the defaults are valid.
+#[track_caller]
+pub fn check_settings<S: Section + AsRef<Settings>>(service: &Service<S>) {
+    let reference = service.reference();
+    let loaded = settings::load::<S>(&reference, &Sources::default())
+        .unwrap_or_else(|problems| panic!("the defaults are not valid:\n{problems}"));
+    let read = loaded.entries.iter().map(|entry| entry.key.as_str());
+    let read: BTreeSet<_> = read.collect();
+    let unread: Vec<_> = reference.keys().filter(|key| !read.contains(key)).collect();
+    assert!(unread.is_empty(), "described, but never read: {unread:?}");
+    let mute = |key: &&str| reference.meaning(key).is_empty();
+    let mute: Vec<_> = reference.keys().filter(mute).collect();
+    assert!(mute.is_empty(), "no comment above the default of {mute:?}");
+}
+
+/// Checks that a committed file has this content. With `UPDATE=1` in the environment, writes it
+/// instead.
+#[track_caller]
+pub fn check_committed(path: impl AsRef<Path>, content: &str) {
+    let path = path.as_ref();
+    if env::var_os("UPDATE").is_some() {
+        let written = fs::write(path, content);
+        return written.unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+    }
+    let committed = fs::read_to_string(path).unwrap_or_default();
+    // Both are long: git shows the difference.
+    assert!(
+        committed == content,
+        "{} is not what the code makes. Run the test with UPDATE=1, read what has changed, and commit it",
+        path.display()
+    );
+}
 
 #[cfg(test)]
 mod tests;

@@ -14,27 +14,29 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Postgres};
 use tokio::runtime::Builder;
 use url::Url;
 
+use super::Guard;
 use super::TestEngine;
-use super::process::Guard;
 
-/// Starts a server in the directory `$1`, and stops it when stdin closes, at the end of the tests' process.
+/// Starts a server in a new directory, prints its path, and stops the server when stdin closes, at the end of the
+/// tests' process.
 const SERVER: &str = r#"
     set -e
-    cd "$1"
+    directory="$(mktemp -d -t pg-XXXXXX)"
+    cd "$directory"
     PATH="$PATH:$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -n 1)"
     as_user() { "$@"; }
     if [ "$(id -u)" = 0 ]; then
         # The server refuses to run as root.
-        chown postgres "$1"
+        chown postgres "$directory"
         as_user() { setpriv --reuid=postgres --regid=postgres --clear-groups -- "$@"; }
     fi
-    as_user initdb --pgdata="$1/data" --username=postgres --auth=trust --no-sync --encoding=UTF8 --locale=C >/dev/null
-    as_user pg_ctl start --pgdata="$1/data" --log="$1/data/log" --wait --silent \
-        --options="-k $1 -c listen_addresses= -c fsync=off -c max_connections=200" </dev/null
-    echo ready
+    as_user initdb --pgdata="$directory/data" --username=postgres --auth=trust --no-sync --encoding=UTF8 --locale=C >/dev/null
+    as_user pg_ctl start --pgdata="$directory/data" --log="$directory/data/log" --wait --silent \
+        --options="-k $directory -c listen_addresses= -c fsync=off -c max_connections=200" </dev/null
+    echo "$directory"
     cat >/dev/null
-    as_user pg_ctl stop --pgdata="$1/data" --mode=immediate --silent
-    rm -rf "$1"
+    as_user pg_ctl stop --pgdata="$directory/data" --mode=immediate --silent
+    rm -rf "$directory"
 "#;
 
 /// Drops the database of this name when it is dropped.
@@ -88,26 +90,19 @@ fn server() -> &'static str {
 
 /// Starts a server, and waits until it can be used.
 fn start() -> String {
-    let directory = tempfile::Builder::new().prefix("pg-").tempdir();
-    let directory = directory.expect("a directory for a server").keep();
     let mut server = Command::new("sh")
-        .args(["-c", SERVER, "sh"])
-        .arg(&directory)
+        .args(["-c", SERVER])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("sh runs");
-    let mut line = String::new();
+    let mut directory = String::new();
     let stdout = server.stdout.take().expect("stdout is piped");
-    _ = BufReader::new(stdout).read_line(&mut line);
-    assert_eq!(
-        line, "ready\n",
-        "no PostgreSQL for the tests: install it (initdb and pg_ctl), or name a server in DATABASE_URL"
+    _ = BufReader::new(stdout).read_line(&mut directory);
+    let directory = directory.strip_suffix('\n').expect(
+        "no PostgreSQL for the tests: install it (initdb and pg_ctl), or name a server in DATABASE_URL",
     );
     // Keeps its stdin open until this process ends.
     mem::forget(server);
-    format!(
-        "postgres://postgres@localhost/postgres?host={}",
-        directory.display()
-    )
+    format!("postgres://postgres@localhost/postgres?host={directory}")
 }

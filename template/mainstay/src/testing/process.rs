@@ -1,17 +1,13 @@
 //! The real binary, as a test starts, watches and ends it.
 
-use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::iter;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,23 +19,18 @@ use super::client::get;
 use super::exposition::Exposition;
 #[cfg(feature = "_database")]
 use super::scratch::TestEngine;
-
-/// Longer than any test takes: only a failure waits for it.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+use super::{Guard, PATIENCE};
 
 /// The settings of a test, unless it sets others.
 const DEFAULTS: [(&str, &str); 3] = [
-    ("http.listen", "127.0.0.1:0"),
-    ("operator.listen", "127.0.0.1:0"),
-    ("log.format", "json"),
+    ("APP__HTTP__LISTEN", "127.0.0.1:0"),
+    ("APP__OPERATOR__LISTEN", "127.0.0.1:0"),
+    ("APP__LOG__FORMAT", "json"),
 ];
 
 /// The files in the directory of a process that have its output.
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
-
-/// Removes the database of a test when it is dropped.
-pub(super) type Guard = Box<dyn Any + Send + Sync>;
 
 /// The binary of a service, with the settings and the environment that a test gives it.
 ///
@@ -51,61 +42,57 @@ pub(super) type Guard = Box<dyn Any + Send + Sync>;
 ///
 /// Its environment is `PATH`, `HOME` and the variables of the test. Each process has a working directory and a
 /// database of its own, and listens on free ports, so that tests can run at once.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[must_use = "a binary does nothing until it is started"]
 pub struct Binary {
-    path: PathBuf,
-    arguments: Vec<OsString>,
-    settings: BTreeMap<String, String>,
-    environment: Vec<(OsString, OsString)>,
-    /// Makes a database, and returns its URL.
-    database: Option<fn() -> (String, Guard)>,
+    command: Command,
+    database: Option<Guard>,
 }
 
 impl Binary {
     /// The binary at this path, which cargo gives to an integration test:
     /// `env!("CARGO_BIN_EXE_name")`.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub fn new(path: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(path);
+        command.env_clear().envs(DEFAULTS).stdin(Stdio::null());
+        for name in ["PATH", "HOME"] {
+            command.envs(env::var_os(name).map(|value| (name, value)));
+        }
         Self {
-            path: path.into(),
-            arguments: Vec::new(),
-            settings: DEFAULTS
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-            environment: Vec::new(),
+            command,
             database: None,
         }
     }
 
     /// Adds an argument, such as the name of a command.
-    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
-        self.arguments.push(argument.into());
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
         self
     }
 
     /// Adds `--set key=value`. The last value of a key wins.
-    pub fn set(mut self, key: &str, value: impl Display) -> Self {
-        self.settings.insert(key.to_owned(), value.to_string());
-        self
+    pub fn set(self, key: &str, value: impl Display) -> Self {
+        self.arg("--set").arg(format!("{key}={value}"))
     }
 
     /// Adds a variable to the environment.
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.environment.push((name.into(), value.into()));
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
         self
     }
 
-    /// Gives each process an empty database of its own, by the setting `database.url`. A test that
+    /// Gives the process an empty database of its own, by the setting `database.url`. A test that
     /// starts two processes on one database keeps a [`Scratch`](super::Scratch) and sets `database.url` itself.
     #[cfg(feature = "_database")]
     pub fn database<E: TestEngine>(mut self) -> Self {
-        self.database = Some(E::create);
-        self
+        let (url, database) = E::create();
+        self.database = Some(database);
+        self.env("APP__DATABASE__URL", url)
     }
 
     /// Starts the service and waits until it is ready.
     #[track_caller]
-    pub fn start(&self) -> Running {
+    pub fn start(self) -> Running {
         let running = self.spawn();
         running.find("the event `ready`", |event| event["message"] == "ready");
         running
@@ -113,60 +100,31 @@ impl Binary {
 
     /// Runs a command that ends by itself, such as `config check`.
     #[track_caller]
-    pub fn output(&self) -> Output {
+    pub fn output(self) -> Output {
         let running = self.spawn();
         Output {
             status: running.ended(),
-            stdout: running.text(STDOUT),
-            stderr: running.text(STDERR),
+            stdout: running.text(STDOUT).into(),
+            stderr: running.text(STDERR).into(),
         }
     }
 
     /// Starts the service without waiting for anything.
     #[track_caller]
-    pub fn spawn(&self) -> Running {
+    pub fn spawn(mut self) -> Running {
         let directory = TempDir::new().expect("a directory for the process");
         let file = |name| File::create(directory.path().join(name)).expect("a file for the output");
-        let mut command = Command::new(&self.path);
-        command.current_dir(&directory).stdin(Stdio::null());
-        command
-            .stdout(file(STDOUT))
-            .stderr(file(STDERR))
-            .env_clear();
-        for name in ["PATH", "HOME"] {
-            command.envs(env::var_os(name).map(|value| (name, value)));
-        }
-        let database = self.database.map(|create| {
-            let (url, database) = create();
-            command.env("APP__DATABASE__URL", url);
-            database
-        });
-        command.envs(self.environment.iter().cloned());
-        command.args(&self.arguments);
-        for (key, value) in &self.settings {
-            command.args(["--set", &format!("{key}={value}")]);
-        }
-        let process = command.spawn();
-        let process =
-            process.unwrap_or_else(|error| panic!("cannot start {}: {error}", self.path.display()));
+        let command = self.command.current_dir(&directory);
+        let process = command.stdout(file(STDOUT)).stderr(file(STDERR)).spawn();
+        let program = command.get_program().display();
+        let process = process.unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
         Running {
             process: Mutex::new(process),
             returned: Mutex::default(),
             directory,
-            _database: database,
+            _database: self.database,
         }
     }
-}
-
-/// The output and the status of a command.
-#[derive(Debug, Clone)]
-pub struct Output {
-    /// The exit status.
-    pub status: ExitStatus,
-    /// The text on stdout.
-    pub stdout: String,
-    /// The text on stderr.
-    pub stderr: String,
 }
 
 /// A process that a [`Binary`] has started. It is killed when this is dropped, and its directory and its database
@@ -185,13 +143,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// The address of the listener `http`, once it listens.
+    /// The [`address`](Self::address) of the listener `http`.
     #[track_caller]
     pub fn http(&self) -> SocketAddr {
         self.address("http")
     }
 
-    /// The address of the operator's listener, once it listens.
+    /// The [`address`](Self::address) of the operator's listener.
     #[track_caller]
     pub fn operator(&self) -> SocketAddr {
         self.address("operator")
@@ -212,11 +170,11 @@ impl Running {
     /// event with this message, the second call the second, and so on.
     #[track_caller]
     pub fn event(&self, message: &str) -> Value {
-        let mut returned = lock(&self.returned);
+        let mut returned = self.returned.lock().unwrap();
         let place = returned.entry(message.to_owned()).or_default();
         let event = self.wait(&format!("the event {message:?}"), || {
-            let mut events = self.log().filter(|event| event["message"] == message);
-            events.nth(*place)
+            let events = self.log().into_iter();
+            events.filter(|it| it["message"] == message).nth(*place)
         });
         *place += 1;
         event
@@ -233,7 +191,7 @@ impl Running {
     pub fn signal(&self, signal: Signal) {
         // The process ID is not reused before the process was waited for.
         assert_eq!(self.status(), None, "cannot send {signal:?}");
-        let process = Pid::from_child(&lock(&self.process));
+        let process = Pid::from_child(&self.process.lock().unwrap());
         kill_process(process, signal).expect("a signal to a child");
     }
 
@@ -246,7 +204,7 @@ impl Running {
     /// Waits for the first event since the start that matches.
     #[track_caller]
     fn find(&self, what: &str, matches: impl Fn(&Value) -> bool) -> Value {
-        self.wait(what, || self.log().find(&matches))
+        self.wait(what, || self.log().into_iter().find(&matches))
     }
 
     #[track_caller]
@@ -271,19 +229,17 @@ impl Running {
         }
     }
 
-    /// The events of the log, each read when it is asked for.
-    fn log(&self) -> impl Iterator<Item = Value> {
-        let file = File::open(self.directory.path().join(STDOUT));
-        let mut file = BufReader::new(file.expect("the output of the process"));
-        iter::from_fn(move || {
-            let mut line = Vec::new();
-            file.read_until(b'\n', &mut line).expect("a file");
-            // A line that is being written is read the next time.
-            let line = line.strip_suffix(b"\n")?;
-            let event = serde_json::from_slice(line);
-            let text = || String::from_utf8_lossy(line).into_owned();
-            Some(event.unwrap_or_else(|_| panic!("a line of the log is not JSON: {}", text())))
-        })
+    /// The events of the log so far.
+    fn log(&self) -> Vec<Value> {
+        let text = self.text(STDOUT);
+        // A line that is being written is read the next time.
+        let lines = text.split_inclusive('\n').filter(|it| it.ends_with('\n'));
+        lines
+            .map(|line| {
+                let event = serde_json::from_str(line);
+                event.unwrap_or_else(|_| panic!("a line of the log is not JSON: {line}"))
+            })
+            .collect()
     }
 
     fn text(&self, name: &str) -> String {
@@ -292,21 +248,17 @@ impl Running {
     }
 
     fn status(&self) -> Option<ExitStatus> {
-        let status = lock(&self.process).try_wait();
+        let status = self.process.lock().unwrap().try_wait();
         status.expect("the status of a child")
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut process = lock(&self.process);
+        let process = self.process.get_mut().unwrap();
         _ = process.kill();
         _ = process.wait();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The last 40 lines.

@@ -6,7 +6,7 @@ use std::time::Duration;
 #[cfg(feature = "sqlite")]
 use tempfile::TempDir;
 
-use super::process::Guard;
+use super::Guard;
 use crate::Importance;
 use crate::database::{Engine, OnStart, Settings, UnknownMigrations, Url};
 

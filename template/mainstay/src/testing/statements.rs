@@ -45,14 +45,16 @@ async fn check<E: TestEngine>(migrations: &[&Migrator], place: &Path) {
             checked += 1;
             let problem = if let Some(text) = statement {
                 let sql = AssertSqlSafe(text.as_str()).into_sql_str();
-                let error = database.write().prepare(sql).await.err();
-                error.map(|error| format!("{error}\n    {text}"))
+                match database.write().prepare(sql).await {
+                    Ok(_) => continue,
+                    Err(error) => format!("{error}\n    {text}"),
+                }
             } else {
-                let problem = "the statement is not a string literal, so it cannot be checked: write it out \
-                               where it is used, or build it with a sqlx::QueryBuilder and test the result";
-                Some(problem.to_owned())
+                "the statement is not a string literal, so it cannot be checked: write it out where it is used, \
+                 or build it with a sqlx::QueryBuilder and test the result"
+                    .to_owned()
             };
-            problems.extend(problem.map(|problem| format!("{}:{line}: {problem}", file.display())));
+            problems.push(format!("{}:{line}: {problem}", file.display()));
         }
     }
     assert!(
@@ -69,12 +71,9 @@ fn files(place: &Path) -> Vec<PathBuf> {
         return vec![place.to_owned()];
     }
     let entries = fs::read_dir(place).expect("a directory");
-    let paths = entries.map(|entry| entry.expect("an entry of a directory").path());
-    let is_source = |path: &PathBuf| path.is_dir() || path.extension().is_some_and(|it| it == "rs");
-    paths
-        .filter(is_source)
-        .flat_map(|path| files(&path))
-        .collect()
+    let mut paths: Vec<_> = entries.map(|it| it.expect("an entry").path()).collect();
+    paths.retain(|path| path.is_dir() || path.extension().is_some_and(|it| it == "rs"));
+    paths.iter().flat_map(|path| files(path)).collect()
 }
 
 /// The statements in the calls of sqlx's functions, each with its line; `None` for one that is not a literal.

@@ -172,7 +172,7 @@ impl Schedule {
         let query = query.build().bind(now.0);
         match query.execute(self.database.write()).await {
             // A target was removed meanwhile. The next run adds the others.
-            Err(error) if matches!(ErrorKind::of(&error), ErrorKind::Reference { .. }) => Ok(()),
+            Err(error) if matches!(ErrorKind::of(&error), ErrorKind::Reference(_)) => Ok(()),
             admitted => admitted.map(drop),
         }
     }

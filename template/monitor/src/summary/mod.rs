@@ -162,12 +162,12 @@ impl Source {
                 tally.add(&checks);
                 tally
             };
-            tally = self.cpu.run("summary", count).await?;
+            tally = self.cpu.run(count).await?;
             if is_last {
                 break;
             }
         }
-        let totals = self.cpu.run("summary", || tally.totals()).await?;
+        let totals = self.cpu.run(|| tally.totals()).await?;
         Ok(Report {
             window,
             as_of,

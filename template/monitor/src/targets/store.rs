@@ -139,7 +139,7 @@ impl Targets {
             .bind(Timestamp::now().max(target.updated_at));
         match query.fetch_optional(self.database.write()).await {
             Ok(changed) => Ok(changed),
-            Err(error) if matches!(ErrorKind::of(&error), ErrorKind::AlreadyExists { .. }) => {
+            Err(error) if matches!(ErrorKind::of(&error), ErrorKind::AlreadyExists(_)) => {
                 let query = sqlx::query_scalar("SELECT id FROM targets WHERE url = $1");
                 let query = query.bind(&content.url);
                 let other = query.fetch_optional(self.database.read()).await?;

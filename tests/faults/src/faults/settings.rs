@@ -35,10 +35,6 @@ pub(crate) enum TaskFault {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CheckFault {
     None,
-    /// Never fails: it only counts its calls.
-    Sound,
-    /// Fails every other time.
-    Flaky,
     Fails,
     Panics,
     /// Never completes.

@@ -3,9 +3,8 @@
 use sqlx::Postgres;
 
 use super::redacted;
-use crate::database::on_postgres::suite::Fixture;
+use crate::database::tests::on_postgres::suite::Fixture;
 use crate::database::{Database, ErrorKind, log_safe_message};
-use crate::testing::database_settings;
 
 /// A setting of the session.
 async fn shown(database: &Database<Postgres>, what: &'static str) -> String {
@@ -40,15 +39,6 @@ async fn read_only_connection_is_discarded() {
 }
 
 #[tokio::test]
-async fn terminated_connection_is_discarded() {
-    let fixture = Fixture::new().await;
-    let ended = sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())");
-    let error = ended.execute(fixture.database.write()).await.unwrap_err();
-    assert_eq!(ErrorKind::of(&error), ErrorKind::Unavailable, "{error}");
-    fixture.add("first").await.unwrap();
-}
-
-#[tokio::test]
 async fn value_of_the_wrong_type_is_invalid_and_not_logged() {
     let fixture = Fixture::new().await;
     for (statement, code) in [
@@ -60,11 +50,7 @@ async fn value_of_the_wrong_type_is_invalid_and_not_logged() {
     ] {
         let query = sqlx::query(statement).bind("canary");
         let error = query.execute(fixture.database.read()).await.unwrap_err();
-        assert_eq!(
-            ErrorKind::of(&error),
-            ErrorKind::Invalid { field: None },
-            "{error}"
-        );
+        assert_eq!(ErrorKind::of(&error), ErrorKind::Invalid(None), "{error}");
         let words = log_safe_message(&error);
         assert!(!words.contains("canary"), "{words}");
         for part in [code, "routine"] {
@@ -73,80 +59,27 @@ async fn value_of_the_wrong_type_is_invalid_and_not_logged() {
     }
 }
 
-#[tokio::test]
-async fn claim_excludes_others_until_its_transaction_ends() {
-    let fixture = Fixture::new().await;
-    let database = &fixture.database;
-    let mut first = database.begin().await.unwrap();
-    let mut second = database.begin().await.unwrap();
-    assert!(first.try_claim("one").await.unwrap());
-    assert!(!second.try_claim("one").await.unwrap());
-    assert!(second.try_claim("two").await.unwrap());
-    first.commit().await.unwrap();
-    assert!(second.try_claim("one").await.unwrap());
-    second.rollback().await;
-    let mut third = database.begin().await.unwrap();
-    for what in ["one", "two"] {
-        assert!(third.try_claim(what).await.unwrap(), "{what}");
-    }
-}
-
-#[tokio::test]
-async fn missing_certificate_is_named_at_once() {
-    let url = "postgres://u:s3cr3t@h/db?sslmode=verify-full&sslrootcert=/nowhere/ca.pem";
-    let database = Database::<Postgres>::new(&database_settings(url), &[]).unwrap();
-    let error = database.connect().await.unwrap_err().to_string();
-    assert!(error.contains("sslrootcert=/nowhere/ca.pem"), "{error}");
-    assert!(error.contains("No such file"), "{error}");
-    assert!(!error.contains("s3cr3t"), "{error}");
-}
-
 #[test]
 fn password_is_redacted_in_a_url() {
     for (url, shown) in [
-        ("postgres://u@h/db", "postgres://u@h/db"),
-        (
-            "postgres://u@h/db?sslmode=require",
-            "postgres://u@h/db?sslmode=require",
-        ),
-        (
-            "postgres://u:s3cr3t@h:5433/db",
-            "postgres://u:[redacted]@h:5433/db",
-        ),
-        (
-            "postgresql://u:s%2Fcr3t@h/db",
-            "postgres://u:[redacted]@h/db",
-        ),
-        (
-            "postgres://u:s3cr3t@h/db?sslmode=require",
-            "postgres://u:[redacted]@h/db?sslmode=require",
-        ),
-        (
-            "postgres://u@h/db?password=s3cr3t",
-            "postgres://u:[redacted]@h/db",
-        ),
-        (
-            "postgres://u@h/db?pass%77ord=s3cr3t",
-            "postgres://u:[redacted]@h/db",
-        ),
+        ("h/db?sslmode=require", "h/db?sslmode=require"),
+        ("u@h/db", "u@h/db"),
+        ("u:s3cr3t@h:5433/db", "u:[redacted]@h:5433/db"),
+        ("u:s%2Fcr3t@h/db?sslmode=require", "u:[redacted]@h/db"),
+        ("u@h/db?pass%77ord=s3cr3t@h", "u:[redacted]@h/db"),
+        ("u:a@s3cr3t@h/db", "u:[redacted]@h/db"),
     ] {
-        assert_eq!(redacted(url).as_deref(), Some(shown), "{url}");
+        let found = redacted(&format!("postgres://{url}"));
+        assert_eq!(found, Some(format!("postgres://{shown}")), "{url}");
     }
-}
-
-#[test]
-fn url_with_a_spilled_password_is_refused() {
     for url in [
         "postgres://u:/s3cr3t@h/db",
         "postgres://u:12/34s3cr3t@h/db",
-        "postgres://u:a#s3cr3t@h/db",
-        "postgres://u:a@s3cr3t@h/x@y",
+        "postgres://u:1#s3cr3t@h/db",
         "postgres://u:12?34s3cr3t@h/db",
         "postgres://u@h/db?sslpassword=s3cr3t",
-        "postgres://u@h/db?passwrod=s3cr3t",
         "mysql://u@h/db",
         "s3cr3t",
-        "",
     ] {
         assert_eq!(redacted(url), None, "{url}");
     }

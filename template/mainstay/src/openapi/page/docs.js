@@ -32,7 +32,7 @@ function kind(schema) {
     const name = schema.$ref.split("/").pop();
     return make("a", { href: `#schema-${name}` }, name);
   }
-  const { type = [], items, additionalProperties, oneOf, anyOf, allOf, properties, pattern, ...rest } = schema;
+  const { type = [], items, additionalProperties, oneOf, anyOf, allOf, properties, ...rest } = schema;
   const { title, description, required, example, examples, ...limits } = rest;
   const inner = items || additionalProperties;
   const choice = (word, among) => among && [word, among.map((one, at) => [at > 0 && ", ", kind(one)])];
@@ -44,7 +44,6 @@ function kind(schema) {
     choice("all of ", allOf),
     properties && ` (${Object.keys(properties).join(", ")})`,
     Object.entries(limits).map(([limit, value]) => `, ${limit} ${JSON.stringify(value)}`),
-    pattern && [", pattern ", make("code", { class: "pattern" }, pattern)],
   ];
 }
 

@@ -27,52 +27,8 @@ async fn begin(
 }
 
 #[tokio::test]
-async fn drain_answers_requests_in_flight_and_closes() {
-    let gate = Gate::default();
-    let listener = serve(&PATIENT, &gate);
-    let mut client = Client::asks(&listener, "/gated").await;
-    until(&listener, |traffic| traffic.in_flight == 1).await;
-    let drained = begin(listener, PATIENCE).await;
-
-    gate.notify_one();
-
-    let answer = client.rest().await;
-    assert!(
-        answer.contains("connection: close") && answer.ends_with("gated"),
-        "{answer}"
-    );
-    assert_eq!(drained.await.0, None);
-}
-
-#[tokio::test]
-async fn drain_closes_idle_and_half_open_connections() {
-    let limits = Limits {
-        http2: true,
-        ..PATIENT
-    };
-    let listener = serve(&limits, &Gate::default());
-    let mut idle = Client::asks(&listener, "/quick").await;
-    idle.until("quick").await;
-    let mut others = vec![idle];
-    for said in ["", "G", "PRI * HT", "GET / HTTP/1.1\r\nhost: he"] {
-        let mut client = Client::connect(&listener).await;
-        client.write(said).await;
-        others.push(client);
-    }
-    until(&listener, |traffic| traffic.connections == 5).await;
-
-    let (cut, took) = drain(listener, PATIENCE).await;
-
-    assert_eq!(cut, None);
-    assert!(took < PATIENCE / 4, "took {took:?}");
-    for mut client in others {
-        assert_eq!(client.rest().await, "");
-    }
-}
-
-#[tokio::test]
 async fn drain_answers_a_request_that_is_on_its_way() {
-    let listener = serve(&PATIENT, &Gate::default());
+    let listener = serve(&PATIENT);
     let mut client = Client::asks(&listener, "/quick").await;
     client.until("quick").await;
     let drained = begin(listener, PATIENCE).await;
@@ -93,7 +49,7 @@ async fn drain_serves_earlier_connections_and_refuses_later_ones() {
         max_connections: 100,
         ..PATIENT
     };
-    let listener = serve(&limits, &Gate::default());
+    let listener = serve(&limits);
     let address = listener.address();
     let mut clients = Vec::new();
     for _ in 0..50 {
@@ -112,7 +68,7 @@ async fn drain_serves_earlier_connections_and_refuses_later_ones() {
 
 #[tokio::test]
 async fn drain_cuts_counts_and_names_at_its_deadline() {
-    let listener = serve(&PATIENT, &Gate::default());
+    let listener = serve(&PATIENT);
     let mut clients = [
         Client::asks(&listener, "/never").await,
         Client::asks(&listener, "/never").await,
@@ -142,7 +98,7 @@ async fn drain_cuts_counts_and_names_at_its_deadline() {
 
 #[tokio::test]
 async fn drain_ends_event_streams() {
-    let listener = serve(&PATIENT, &Gate::default());
+    let listener = serve(&PATIENT);
     let mut client = Client::asks(&listener, "/events").await;
     client.until("data: one\n\n\r\n").await;
 
@@ -155,7 +111,7 @@ async fn drain_ends_event_streams() {
 
 #[tokio::test]
 async fn drain_notifies_and_awaits_upgraded_connections() {
-    let listener = serve(&PATIENT, &Gate::default());
+    let listener = serve(&PATIENT);
     let mut client = Client::asks(&listener, "/upgrade").await;
     client.until("hello").await;
     let drained = begin(listener.clone(), PATIENCE).await;

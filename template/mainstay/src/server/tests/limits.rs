@@ -14,7 +14,7 @@ async fn silenced(said: &str, http2: bool) -> (String, Traffic) {
         http2,
         ..PATIENT
     };
-    let listener = serve(&limits, &Gate::default());
+    let listener = serve(&limits);
     let mut client = Client::connect(&listener).await;
     client.write(said).await;
     let answer = client.rest().await;
@@ -68,7 +68,7 @@ async fn http2_without_a_request_is_idle_and_gets_a_goaway() {
         ..PATIENT
     };
     for greeting in [PREFACE.to_owned(), format!("{PREFACE}{SETTINGS}")] {
-        let listener = serve(&limits, &Gate::default());
+        let listener = serve(&limits);
         let mut client = Client::connect(&listener).await;
         client.write(&greeting).await;
         let said = client.rest().await;
@@ -85,7 +85,7 @@ async fn drain_sends_goaway_before_the_first_request() {
         http2: true,
         ..PATIENT
     };
-    let listener = serve(&limits, &Gate::default());
+    let listener = serve(&limits);
     let mut client = Client::connect(&listener).await;
     client.write(&format!("{PREFACE}{SETTINGS}")).await;
     // The listener has acknowledged the settings.
@@ -98,32 +98,12 @@ async fn drain_sends_goaway_before_the_first_request() {
 }
 
 #[tokio::test]
-async fn client_that_reads_slowly_is_served() {
-    let limits = Limits {
-        write_timeout: SHORT * 4,
-        ..PATIENT
-    };
-    let listener = serve(&limits, &Gate::default());
-    let mut client = Client::asks(&listener, "/big").await;
-    client.until("\r\n\r\n").await;
-
-    let mut left = 64 * 1024 * 1024;
-    let mut part = vec![0; 16 * 1024 * 1024];
-    while left > 0 {
-        sleep(SHORT / 2).await;
-        let wanted = part.len().min(left);
-        left -= client.0.read_exact(&mut part[..wanted]).await.unwrap();
-    }
-    assert_eq!(traffic(&listener).slow_readers, 0);
-}
-
-#[tokio::test]
 async fn connection_over_the_limit_waits() {
     let limits = Limits {
         max_connections: 2,
         ..PATIENT
     };
-    let listener = serve(&limits, &Gate::default());
+    let listener = serve(&limits);
     let mut first = Client::asks(&listener, "/quick").await;
     let mut second = Client::asks(&listener, "/quick").await;
     first.until("quick").await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +18,6 @@ use axum::routing::{get, post};
 use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::{Drain, Exchange, Limits, Listener, Sockets, Traffic};
@@ -34,21 +33,16 @@ const PATIENT: Limits = Limits {
     ..Limits::OPERATOR
 };
 
-/// Opened by a test to let handlers go on.
-type Gate = Arc<Notify>;
-
-/// A listener with routes of all kinds. `/gated` waits for the gate.
-fn serve(limits: &Limits, gate: &Gate) -> Listener {
+/// A listener with routes of all kinds.
+fn serve(limits: &Limits) -> Listener {
     let routes = Router::new()
         .route("/quick", get(async || "quick"))
-        .route("/gated", get(gated))
         .route("/never", get(async || pending::<()>().await))
         .route("/events", get(events))
         .route("/big", get(async || "x".repeat(64 * 1024 * 1024)))
         .route("/upload", post(async |body: String| body))
         .route("/upgrade", get(upgrade))
-        .layer(middleware::from_fn(named))
-        .with_state(Arc::clone(gate));
+        .layer(middleware::from_fn(named));
     let mut sockets = Sockets::from_env(&[]);
     let bound = sockets.take("http", ([127, 0, 0, 1], 0).into()).unwrap();
     bound.serve(routes, limits).unwrap()
@@ -60,11 +54,6 @@ async fn named(request: Request, next: Next) -> Response {
         Exchange::look(|exchange| exchange.routed(route)).unwrap();
     }
     next.run(request).await
-}
-
-async fn gated(State(gate): State<Gate>) -> &'static str {
-    gate.notified().await;
-    "gated"
 }
 
 /// One event, and then silence.

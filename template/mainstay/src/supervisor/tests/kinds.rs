@@ -6,16 +6,11 @@ use super::*;
 async fn periodic_task_runs_once_per_interval() {
     let supervisor = Supervisor::new();
     let journal = Journal::new();
-    for (name, at_start) in [("later", false), ("now", true)] {
-        let noted = journal.clone();
-        let run = move |_| {
-            noted.note(name);
-            async {}
-        };
-        let every = supervisor.every(name, 10 * SECOND);
-        let every = if at_start { every.at_start() } else { every };
-        every.run(run).unwrap();
-    }
+    let every = |name| supervisor.every(name, 10 * SECOND);
+    every("later").run(journal.noting("later")).unwrap();
+    every("now").at_start().run(journal.noting("now")).unwrap();
+    let busy = supervisor.every("busy", Duration::ZERO);
+    busy.run(|_| ready(())).unwrap();
 
     sleep(35 * SECOND).await;
 
@@ -28,17 +23,12 @@ async fn periodic_task_runs_once_per_interval() {
 #[tokio::test(start_paused = true)]
 async fn periodic_task_skips_missed_ticks_and_never_overlaps() {
     let supervisor = Supervisor::new();
-    let instances = Instances::default();
-    let journal = Journal::new();
-    let (entered, noted) = (instances.clone(), journal.clone());
-    let run = move |_| {
-        let instance = entered.enter();
+    let (instances, journal) = (Instances::default(), Journal::new());
+    let noted = journal.clone();
+    let run = instances.of(move |_| {
         noted.note("run");
-        async move {
-            let _instance = instance;
-            sleep(25 * SECOND).await;
-        }
-    };
+        sleep(25 * SECOND)
+    });
     supervisor.every("slow", 10 * SECOND).run(run).unwrap();
 
     sleep(105 * SECOND).await;
@@ -57,25 +47,23 @@ async fn periodic_task_runs_again_after_a_failed_or_late_run() {
         async move {
             match run {
                 0 => panic!("the first"),
-                1 => std::future::pending().await,
+                1 => pending().await,
                 _ => Err("the third"),
             }
         }
     };
-    supervisor
-        .every("a", 10 * SECOND)
-        .timeout(5 * SECOND)
-        .run(run)
-        .unwrap();
-    let error = || status(&supervisor, "a").last_error;
+    let every = supervisor.every("a", 10 * SECOND).timeout(5 * SECOND);
+    every.run(run).unwrap();
 
-    sleep(11 * SECOND).await;
-    let panic = error().unwrap();
-    assert!(panic.ends_with(": the first"), "{panic}");
-    sleep(15 * SECOND).await;
-    assert_eq!(error().as_deref(), Some("took longer than 5s"));
-    sleep(5 * SECOND).await;
-    assert_eq!(error().as_deref(), Some("the third"));
+    for (time, error) in [
+        (11, ": the first"),
+        (15, "took longer than 5s"),
+        (5, "the third"),
+    ] {
+        sleep(time * SECOND).await;
+        let last = last_error(&supervisor, "a");
+        assert!(last.ends_with(error), "{last}, not {error}");
+    }
     assert_eq!(status(&supervisor, "a").state, State::Running);
 }
 
@@ -83,24 +71,13 @@ async fn periodic_task_runs_again_after_a_failed_or_late_run() {
 async fn jitter_delays_a_run_within_its_limit() {
     let supervisor = Supervisor::new();
     let journal = Journal::new();
-    let noted = journal.clone();
-    let run = move |_| {
-        noted.note("run");
-        async {}
-    };
-    supervisor
-        .every("a", 10 * SECOND)
-        .jitter(5 * SECOND)
-        .run(run)
-        .unwrap();
+    let every = supervisor.every("a", 10 * SECOND).jitter(5 * SECOND);
+    every.run(journal.noting("run")).unwrap();
 
     sleep(500 * SECOND).await;
 
-    let late: Vec<_> = journal
-        .times()
-        .iter()
-        .map(|time| time.as_millis() % 10_000)
-        .collect();
+    let late = journal.times().into_iter();
+    let late: Vec<_> = late.map(|time| time.as_millis() % 10_000).collect();
     assert!(late.len() >= 49, "{late:?}");
     assert!(late.iter().all(|late| *late <= 5_001), "{late:?}");
     assert!(late.iter().any(|late| *late > 1_000), "{late:?}");
@@ -116,12 +93,6 @@ async fn stop_waits_for_one_shots() {
         noted.note("done");
     };
     supervisor.spawn("work", work).unwrap();
-    supervisor
-        .spawn("fails", async { Err("and is logged") })
-        .unwrap();
-    supervisor
-        .spawn("panics", async { panics("and nothing else happens") })
-        .unwrap();
 
     assert!(supervisor.stop(10 * SECOND).await.is_empty());
 
@@ -131,17 +102,19 @@ async fn stop_waits_for_one_shots() {
 #[tokio::test(start_paused = true)]
 async fn stop_aborts_and_names_one_shots_at_its_deadline() {
     let supervisor = Supervisor::new();
+    supervisor.task("task").run(deaf).unwrap();
     let instances = Instances::default();
     for name in ["mail", "mail", "warm-up"] {
         let instance = instances.enter();
-        let work = async move {
-            let _instance = instance;
-            std::future::pending::<()>().await;
-        };
+        let work = pending::<()>().map(|()| drop(instance));
         supervisor.spawn(name, work).unwrap();
     }
+    sleep(SECOND).await;
 
-    assert_eq!(supervisor.stop(SECOND).await, ["mail (2)", "warm-up"]);
+    let (left, took) = timed_stop(&supervisor, SECOND).await;
+
+    assert_eq!(left, ["task", "mail (2)", "warm-up"]);
+    assert!(took <= SECOND + Duration::from_millis(1), "{took:?}");
 
     assert_eq!(instances.now(), 0, "their destructors ran");
 }

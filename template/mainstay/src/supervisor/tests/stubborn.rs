@@ -1,17 +1,28 @@
-//! Panics in unusual places, and stops at unusual times. Neither affects other tasks.
+//! Panics in unusual places, tasks that block, and stops at unusual times. None affects other tasks.
+
+use std::sync::mpsc;
 
 use super::*;
+
+/// An error whose `Display` panics.
+struct PanickingError;
+
+impl std::fmt::Display for PanickingError {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("no message")
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn panic_anywhere_in_a_run_is_a_failure() {
     let supervisor = Supervisor::new();
-    let no_future = |_| -> std::future::Pending<()> { panic!("no future") };
+    let no_future = |_| -> Pending<()> { panic!("no future") };
     supervisor.task("make").run(no_future).unwrap();
-    supervisor
-        .task("drop")
-        .run(|_| PanicsOnDrop("dropped"))
-        .unwrap();
-    let error = |_| async { Err(PanickingError) };
+    let dropped = |_| async {
+        let _dropped = PanicsOnDrop;
+    };
+    supervisor.task("drop").run(dropped).unwrap();
+    let error = |_| ready(Err(PanickingError));
     supervisor.task("error").run(error).unwrap();
 
     for (name, words) in [
@@ -32,127 +43,78 @@ async fn panic_anywhere_in_a_run_is_a_failure() {
 async fn panic_during_the_stop_does_not_delay_others() {
     let supervisor = Supervisor::new();
     let journal = Journal::new();
-    let noted = journal.clone();
-    let last = move |context: Context| {
-        let noted = noted.clone();
-        async move {
-            context.cancelled().await;
-            noted.note("the last one stops");
-        }
-    };
+    let last = slow_to_stop(&journal, "last", SECOND);
     supervisor.task("last").run(last).unwrap();
-    let speechless = |context: Context| async move {
+    let panics_itself = |context: Context| async move {
         context.cancelled().await;
-        Err(PanickingError)
+        panics("on the way out");
     };
-    supervisor.task("speechless").run(speechless).unwrap();
-    let clings = |_| async {
-        let _clings = PanicsOnDrop("while it is aborted");
-        std::future::pending::<()>().await;
+    supervisor.task("panics").run(panics_itself).unwrap();
+    let clings = || async {
+        let _clings = PanicsOnDrop;
+        pending::<()>().await;
     };
-    supervisor.task("clings").run(clings).unwrap();
-    let shot = async {
-        let _clings = PanicsOnDrop("while it is aborted");
-        std::future::pending::<()>().await;
-    };
-    supervisor.spawn("shot", shot).unwrap();
+    let task = supervisor.task("clings");
+    task.run(move |_| clings()).unwrap();
+    supervisor.spawn("shot", clings()).unwrap();
     sleep(SECOND).await;
 
     assert_eq!(supervisor.stop(10 * SECOND).await, ["clings", "shot"]);
 
-    assert_eq!(journal.events(), ["the last one stops"]);
+    assert_eq!(journal.events(), ["last is cancelled", "last ends"]);
+    let panic = last_error(&supervisor, "panics");
+    assert!(panic.ends_with(": on the way out"), "{panic}");
     assert!(supervisor.alive().is_empty(), "{:?}", supervisor.alive());
 }
 
-#[tokio::test(start_paused = true)]
-async fn stopping_task_cannot_spawn_work() {
+/// In real time, since the task blocks a thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stop_does_not_wait_for_a_stuck_task_that_blocks() {
     let supervisor = Supervisor::new();
-    let journal = Journal::new();
-    let (noted, own) = (journal.clone(), supervisor.clone());
-    let run = move |context: Context| {
-        let (noted, own) = (noted.clone(), own.clone());
+    let (release, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let run = move |_| {
+        let held = Arc::clone(&held);
         async move {
-            context.cancelled().await;
-            let forever = std::future::pending::<()>();
-            noted.note(own.spawn("flush", forever).unwrap_err().to_string());
-            noted.note(own.task("late").run(idle).unwrap_err().to_string());
+            _ = held.lock().unwrap().recv_timeout(30 * SECOND);
         }
     };
-    supervisor.task("a").run(run).unwrap();
-    sleep(SECOND).await;
+    let blocks = supervisor.task("blocks").heartbeat(SECOND / 10);
+    blocks.stop_within(SECOND / 10).run(run).unwrap();
+    while last_error(&supervisor, "blocks").is_empty() {
+        sleep(Duration::from_millis(10)).await;
+    }
 
-    let began = Instant::now();
-    assert!(supervisor.stop(10 * SECOND).await.is_empty());
+    let (left, took) = timed_stop(&supervisor, 10 * SECOND).await;
 
-    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
-    assert_eq!(
-        journal.events(),
-        [
-            "the service is stopping: the task \"flush\" is not started",
-            "the service is stopping: the task \"late\" is not started"
-        ]
-    );
+    assert_eq!(left, ["blocks"]);
+    assert!(took < 5 * SECOND, "{took:?}");
+    drop(release);
 }
 
 #[tokio::test(start_paused = true)]
 async fn stop_deadline_bounds_a_task_an_operator_ended() {
-    for restart in [true, false] {
+    for order in [Order::Restart, Order::Pause] {
         let supervisor = Supervisor::new();
-        let deaf = |_| std::future::pending::<()>();
         let patient = supervisor.task("deaf").stop_within(1000 * SECOND);
         patient.run(deaf).unwrap();
         sleep(SECOND).await;
-        let order = if restart {
-            supervisor.restart("deaf")
-        } else {
-            supervisor.pause("deaf")
-        };
-        order.unwrap();
+        supervisor.order("deaf", order).unwrap();
         sleep(SECOND).await;
 
-        let began = Instant::now();
-        assert_eq!(supervisor.stop(10 * SECOND).await, ["deaf"]);
+        let (left, took) = timed_stop(&supervisor, 10 * SECOND).await;
 
-        assert!(began.elapsed() < 11 * SECOND, "{:?}", began.elapsed());
+        assert_eq!(left, ["deaf"]);
+        assert!(took < 11 * SECOND, "{took:?}");
         assert_eq!(status(&supervisor, "deaf").runs, 1, "nothing comes back");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn restart_order_during_the_stop_does_not_run_the_task() {
-    let supervisor = Supervisor::new();
-    let leisurely = |context: Context| async move {
-        context.cancelled().await;
-        sleep(SECOND).await;
-    };
-    supervisor.task("first").run(leisurely).unwrap();
-    let slower = |context: Context| async move {
-        context.cancelled().await;
-        sleep(3 * SECOND).await;
-    };
-    supervisor.task("second").run(slower).unwrap();
-    sleep(SECOND).await;
-
-    let stop = supervisor.stop(60 * SECOND);
-    let order = async {
-        sleep(SECOND).await;
-        supervisor.restart("first").unwrap();
-    };
-    assert!(tokio::join!(stop, order).0.is_empty());
-
-    assert_eq!(status(&supervisor, "first").runs, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn task_spawned_just_before_the_stop_does_not_run() {
     let supervisor = Supervisor::new();
     let journal = Journal::new();
-    let noted = journal.clone();
-    let run = move |context: Context| {
-        noted.note("runs");
-        idle(context)
-    };
-    supervisor.task("late").run(run).unwrap();
+    supervisor.task("late").run(journal.noting("runs")).unwrap();
 
     assert!(supervisor.stop(SECOND).await.is_empty());
 
@@ -163,38 +125,31 @@ async fn task_spawned_just_before_the_stop_does_not_run() {
 #[tokio::test(start_paused = true)]
 async fn alive_names_what_the_stop_waits_for() {
     let supervisor = Supervisor::new();
-    let takes = |time: u32| {
-        move |context: Context| async move {
-            context.cancelled().await;
-            sleep(time * SECOND).await;
-        }
-    };
-    supervisor.task("announcer").run(takes(2)).unwrap();
-    supervisor
-        .task("done")
-        .restart_never()
-        .run(|_| async {})
-        .unwrap();
-    supervisor.task("recorder").run(takes(2)).unwrap();
-    supervisor.spawn("mail", sleep(3 * SECOND)).unwrap();
+    let journal = Journal::new();
+    for name in ["announcer", "recorder"] {
+        let slow = slow_to_stop(&journal, name, 2 * SECOND);
+        supervisor.task(name).run(slow).unwrap();
+    }
+    let done = supervisor.task("done").restart(Restart::Never);
+    done.run(|_| ready(())).unwrap();
+    supervisor.spawn("mail", sleep(2 * SECOND)).unwrap();
     supervisor.spawn("mail", sleep(5 * SECOND)).unwrap();
-    let given_up = |_| async { Err("again") };
-    supervisor.task("given-up").run(given_up).unwrap();
-    reaches(&supervisor, "done", State::Stopped).await;
+    supervisor.task("given-up").run(fails).unwrap();
+    sleep(SECOND).await;
     let all = ["given-up", "recorder", "announcer", "mail (2)"];
     assert_eq!(supervisor.alive(), all);
 
-    let stop = supervisor.stop(60 * SECOND);
-    let watch = async {
+    let alive = async {
         sleep(SECOND).await;
-        let first = supervisor.alive();
-        sleep(2 * SECOND).await;
-        (first, supervisor.alive())
+        // It is not its turn to stop yet. It ends, and does not run again.
+        supervisor.order("announcer", Order::Restart).unwrap();
+        sleep(SECOND / 2).await;
+        supervisor.alive()
     };
-    let (left, (first, second)) = tokio::join!(stop, watch);
+    let (left, alive) = tokio::join!(supervisor.stop(60 * SECOND), alive);
 
     assert!(left.is_empty());
-    assert_eq!(first, ["recorder", "announcer", "mail (2)"]);
-    assert_eq!(second, ["announcer", "mail"]);
+    assert_eq!(alive, ["recorder", "announcer", "mail"]);
+    assert_eq!(status(&supervisor, "announcer").runs, 1);
     assert!(supervisor.alive().is_empty());
 }

@@ -1,209 +1,224 @@
-//! The recorded spans: those of sampled requests.
+//! The exported spans: those of sampled requests.
 //!
-//! A span belongs to a trace if it is made inside of a recorded span, or while the task has the
+//! A span belongs to a trace if it is made inside of an exported span, or while the task has the
 //! [`Context`](crate::context::Context) of a sampled request. Other spans are ignored. Events are not
 //! exported: they are in the log, with the trace id.
 
-use std::cell::Cell;
+use std::fmt::Debug;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use opentelemetry::trace::{
-    SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
-    TracerProvider,
-};
-use opentelemetry::{Context as OtelContext, Key, KeyValue, Value};
-use opentelemetry_sdk::trace::{
-    IdGenerator, Sampler, SdkTracer, SdkTracerProvider, SpanData, SpanLimits, SpanProcessor,
-};
-use tracing::Subscriber;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use tokio::sync::mpsc;
+use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing_opentelemetry::OpenTelemetryLayer;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-use crate::build_info::BuildInfo;
+use super::{SPANS_ENDED, SPANS_LOST};
 use crate::context::{Trace, any_span};
 use crate::telemetry::span;
-
-/// The attributes of a span.
-const ATTRIBUTES: u32 = 32;
 
 /// The bytes of an attribute's text.
 pub(super) const LONGEST: usize = 1024;
 
-/// What records spans for this processor.
-pub(super) fn provider(processor: impl SpanProcessor + 'static) -> SdkTracerProvider {
-    let limits = SpanLimits {
-        max_attributes_per_span: ATTRIBUTES,
-        ..SpanLimits::default()
-    };
-    SdkTracerProvider::builder()
-        .with_span_processor(processor)
-        .with_id_generator(Ids)
-        // `Spans` records the spans of sampled requests only.
-        .with_sampler(Sampler::AlwaysOn)
-        .with_span_limits(limits)
-        .build()
-}
-
-/// The layer that records spans. It gives them to that of `tracing_opentelemetry`, with the trace of the request.
-pub(crate) struct Spans<S>(OpenTelemetryLayer<S, SdkTracer>);
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Spans<S> {
-    pub(super) fn new(provider: &SdkTracerProvider) -> Self {
-        let layer = OpenTelemetryLayer::new(provider.tracer(BuildInfo::current().name))
-            .with_location(false)
-            .with_threads(false)
-            .with_tracked_inactivity(false)
-            .with_error_fields_to_exceptions(false);
-        Self(layer)
-    }
-}
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans<S> {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if OtelContext::map_current(TraceContextExt::has_active_span) {
-            self.0.on_new_span(attributes, id, context);
-        } else if let Some(trace) = Trace::current_sampled() {
-            let metadata = attributes.metadata();
-            if metadata.name() == span::REQUEST && metadata.target().starts_with(MACHINERY) {
-                let parent = trace.parent();
-                let _parent = parent.map(|parent| parent_context(&trace, parent, true).attach());
-                self.0.on_new_span(attributes, id, context.clone());
-                // The request has its span id already. The first entry starts the span, and takes that id.
-                NEXT_IDS.set(Some((trace_id(&trace), trace.span().into())));
-                self.0.on_enter(id, context.clone());
-                self.0.on_exit(id, context);
-                NEXT_IDS.set(None);
-            } else {
-                let _request = parent_context(&trace, trace.span(), false).attach();
-                self.0.on_new_span(attributes, id, context);
-            }
-        }
-    }
-
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        self.0.on_record(id, values, context);
-    }
-
-    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        self.0.on_enter(id, context);
-    }
-
-    fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        self.0.on_exit(id, context);
-    }
-
-    fn on_close(&self, id: Id, context: Context<'_, S>) {
-        self.0.on_close(id, context);
-    }
-}
-
-/// The id of the recorded span that the calling code runs in.
-pub(super) fn current_span() -> Option<u64> {
-    OtelContext::map_current(|context| {
-        let id = context.span().span_context().span_id();
-        (id != SpanId::INVALID).then(|| u64::from_be_bytes(id.to_bytes()))
-    })
-}
-
-fn parent_context(trace: &Trace, span: u64, is_remote: bool) -> OtelContext {
-    OtelContext::new().with_remote_span_context(SpanContext::new(
-        trace_id(trace),
-        span.into(),
-        TraceFlags::SAMPLED,
-        is_remote,
-        TraceState::NONE,
-    ))
-}
-
-fn trace_id(trace: &Trace) -> TraceId {
-    TraceId::from_hex(trace.id()).unwrap_or(TraceId::INVALID)
-}
-
-thread_local! {
-    /// The ids of the span that starts next on this thread, if they are known already.
-    static NEXT_IDS: Cell<Option<(TraceId, SpanId)>> = const { Cell::new(None) };
-}
-
-#[derive(Debug)]
-struct Ids;
-
-impl IdGenerator for Ids {
-    fn new_trace_id(&self) -> TraceId {
-        let known = NEXT_IDS.get().map(|(trace, _)| trace);
-        known.unwrap_or_else(|| fastrand::u128(1..).into())
-    }
-
-    fn new_span_id(&self) -> SpanId {
-        let known = NEXT_IDS.get().map(|(_, span)| span);
-        known.unwrap_or_else(|| any_span().into())
-    }
-}
-
 /// The beginning of the targets of this crate.
 const MACHINERY: &str = concat!(env!("CARGO_CRATE_NAME"), "::");
+
+/// The flag of W3C Trace Context.
+const SAMPLED: u32 = 1;
 
 /// The attribute of a failed span.
 const ERROR: &str = "error.type";
 
-/// The attributes that are numbers. `tracing_opentelemetry` makes text of unsigned ones.
-const NUMBERS: [&str; 2] = ["http.response.status_code", "code.line.number"];
+/// The layer that records spans, and puts each into the queue when it ends. It never blocks.
+#[derive(Debug)]
+pub(crate) struct Spans(pub(super) mpsc::Sender<Span>);
 
-/// Gives a span the names of OpenTelemetry's conventions, and bounds its size.
-pub(super) fn apply_conventions(span: &mut SpanData) {
-    // `tracing_opentelemetry` puts the target of the span first.
-    let is_target = |it: &KeyValue| it.key.as_str() == "target";
-    let target = span.attributes.iter().position(is_target);
-    let target = target.map(|index| span.attributes.remove(index).value);
-    let of_machinery = target.is_some_and(|target| target.as_str().starts_with(MACHINERY));
-    // An array is the chain of an error, and the span has its trace id in a field of its own.
-    span.attributes.retain(|it| {
-        let is_trace_id = of_machinery && it.key.as_str() == "trace_id";
-        !is_trace_id && !matches!(it.value, Value::Array(_))
-    });
-    for attribute in &mut span.attributes {
-        let name = attribute.key.as_str();
-        if name == "error" {
-            attribute.key = Key::from_static_str(ERROR);
-            span.status = Status::error("");
-        } else if let Some(name) = conventional(name).filter(|_| of_machinery) {
-            attribute.key = Key::from_static_str(name);
-        } else if let Some(name) = name.strip_prefix("r#") {
-            attribute.key = Key::new(name.to_owned());
-        }
-        let Value::String(text) = &attribute.value else {
-            continue;
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let (name, is_own) = (attributes.metadata().name(), is_own(attributes.metadata()));
+        let kind = match name {
+            span::REQUEST if is_own => SpanKind::Server,
+            span::STATEMENT if is_own => SpanKind::Client,
+            _ => SpanKind::Internal,
         };
-        let text = text.as_str();
-        if NUMBERS.contains(&attribute.key.as_str())
-            && let Ok(number) = text.parse()
-        {
-            attribute.value = Value::I64(number);
-        } else if text.len() > LONGEST {
-            let short = text[..text.floor_char_boundary(LONGEST)].to_owned();
-            attribute.value = Value::String(short.into());
+        let (trace_id, id, parent) = match (exported(&span), Trace::current_sampled()) {
+            // The request has its id already, and its parent is the span of the sender.
+            (_, Some(trace)) if kind == SpanKind::Server => {
+                (trace_id(&trace), trace.span, trace.parent)
+            }
+            (Some((trace_id, parent)), _) => (trace_id, any_span(), Some(parent)),
+            (None, Some(trace)) => (trace_id(&trace), any_span(), Some(trace.span)),
+            (None, None) => return,
+        };
+        let mut fields = Fields(Vec::new(), is_own);
+        attributes.record(&mut fields);
+        let name = match kind {
+            SpanKind::Server => {
+                let [method, route] =
+                    ["http.request.method", "http.route"].map(|it| fields.text(it));
+                format!("{method} {route}")
+            }
+            SpanKind::Client => fields.text("db.query.summary").to_owned(),
+            _ => name.to_owned(),
+        };
+        let mut exported = Span {
+            trace_id,
+            span_id: id.to_be_bytes().to_vec(),
+            parent_span_id: parent.map_or_else(Vec::new, |id| id.to_be_bytes().to_vec()),
+            flags: SAMPLED,
+            name,
+            kind: kind.into(),
+            start_time_unix_nano: now(),
+            ..Span::default()
+        };
+        fields.add_to(&mut exported);
+        span.extensions_mut().insert(exported);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        // Formatting a value may log an event, which reads this span: format before the lock.
+        let mut fields = Fields(Vec::new(), is_own(span.metadata()));
+        values.record(&mut fields);
+        if let Some(data) = span.extensions_mut().get_mut() {
+            fields.add_to(data);
         }
     }
-    let text = |name: &str| {
-        let attribute = span.attributes.iter().find(|it| it.key.as_str() == name);
-        attribute.map_or_else(String::new, |it| it.value.as_str().into_owned())
-    };
-    match &*span.name {
-        span::REQUEST if of_machinery => {
-            span.name = format!("{} {}", text("http.request.method"), text("http.route")).into();
-            span.span_kind = SpanKind::Server;
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        let span = context.span(&id);
+        let ended = span.and_then(|span| span.extensions_mut().remove::<Span>());
+        if let Some(mut ended) = ended {
+            ended.end_time_unix_nano = now();
+            SPANS_ENDED.fetch_add(1, Ordering::Relaxed);
+            if self.0.try_send(ended).is_err() {
+                SPANS_LOST.fetch_add(1, Ordering::Relaxed);
+            }
         }
-        span::STATEMENT if of_machinery => {
-            span.name = text("db.query.summary").into();
-            span.span_kind = SpanKind::Client;
+    }
+}
+
+fn is_own(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with(MACHINERY)
+}
+
+fn now() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since_1970.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn trace_id(trace: &Trace) -> Vec<u8> {
+    let id = u128::from_str_radix(trace.id(), 16);
+    id.unwrap_or_default().to_be_bytes().to_vec()
+}
+
+/// The ids of the innermost exported span of this one and those around it.
+fn exported<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<(Vec<u8>, u64)> {
+    span.scope().find_map(|span| {
+        let extensions = span.extensions();
+        let Span {
+            trace_id, span_id, ..
+        } = extensions.get()?;
+        let id = span_id.as_slice().try_into().ok()?;
+        Some((trace_id.clone(), u64::from_be_bytes(id)))
+    })
+}
+
+/// The id of the exported span that the calling code runs in.
+pub(super) fn current_span() -> Option<u64> {
+    let current = tracing::Span::current().with_subscriber(|(id, subscriber)| {
+        let registry = subscriber.downcast_ref::<Registry>()?;
+        exported(&registry.span(id)?).map(|(_, id)| id)
+    });
+    current.flatten()
+}
+
+/// The fields of a span as attributes. Those of this crate's spans get the names of OpenTelemetry's conventions.
+struct Fields(Vec<KeyValue>, bool);
+
+impl Fields {
+    fn push(&mut self, field: &Field, value: Value) {
+        let Self(attributes, is_own) = self;
+        let name = match field.name().trim_start_matches("r#") {
+            "error" => ERROR,
+            // The span has it already.
+            "trace_id" if *is_own => return,
+            name if *is_own => conventional(name),
+            name => name,
+        };
+        attributes.push(attribute(name, value));
+    }
+
+    fn text(&self, name: &str) -> &str {
+        let field = self.0.iter().find(|it| it.key == name);
+        match field.and_then(|it| it.value.as_ref()?.value.as_ref()) {
+            Some(Value::StringValue(text)) => text,
+            _ => "",
         }
-        _ => {}
+    }
+
+    fn add_to(self, span: &mut Span) {
+        for new in self.0 {
+            if new.key == ERROR {
+                let code = StatusCode::Error.into();
+                span.status = Some(Status {
+                    code,
+                    ..Status::default()
+                });
+            }
+            span.attributes.retain(|known| known.key != new.key);
+            span.attributes.push(new);
+        }
+    }
+}
+
+pub(super) fn attribute(name: &str, value: Value) -> KeyValue {
+    KeyValue {
+        key: name.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    }
+}
+
+impl Visit for Fields {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.push(field, Value::BoolValue(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field, Value::IntValue(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.record_i64(field, i64::try_from(value).unwrap_or(i64::MAX));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.push(field, Value::DoubleValue(value));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let end = value.floor_char_boundary(LONGEST);
+        self.push(field, Value::StringValue(value[..end].to_owned()));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.record_str(field, &format!("{value:?}"));
     }
 }
 
 /// The conventional name of a field of this crate's spans.
-fn conventional(field: &str) -> Option<&'static str> {
-    Some(match field {
+fn conventional(field: &'static str) -> &'static str {
+    match field {
         "method" => "http.request.method",
         "route" => "http.route",
         "status" => "http.response.status_code",
@@ -212,6 +227,6 @@ fn conventional(field: &str) -> Option<&'static str> {
         "summary" => "db.query.summary",
         "file" => "code.file.path",
         "line" => "code.line.number",
-        _ => return None,
-    })
+        other => other,
+    }
 }

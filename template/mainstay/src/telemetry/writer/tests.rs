@@ -1,6 +1,7 @@
 //! What a reader gets if it stalls, leaves, or its disk is full.
 
-use std::io::{PipeReader, PipeWriter, Read as _};
+use std::io::Read as _;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::io::ioctl_fionbio;
@@ -39,8 +40,19 @@ impl Reader {
         self.change(|read| read.room = None);
     }
 
+    /// The text, with `lost 7` for an event that reports a loss.
     fn text(&self) -> String {
-        self.change(|read| read.text.clone())
+        let text = self.change(|read| read.text.clone());
+        let lines = text.split_inclusive('\n').map(|line| {
+            if !line.starts_with('{') {
+                return line.to_owned();
+            }
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(event["level"], "WARN");
+            assert_eq!(event["message"], message::LOST);
+            format!("lost {}\n", event["lost"])
+        });
+        lines.collect()
     }
 
     /// Waits until the thread has called so often.
@@ -81,8 +93,8 @@ const SIZE: usize = 4096;
 /// Longer than any test takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn writer(reader: &Reader) -> Writer {
-    Writer::start(SIZE, reader.clone(), |lost| format!("lost {lost}\n")).unwrap()
+fn writer(reader: &Reader) -> &'static Writer {
+    Writer::start(SIZE, reader.clone()).unwrap()
 }
 
 /// A line with this number, and of a hundred bytes.
@@ -103,10 +115,9 @@ fn lines(numbers: impl IntoIterator<Item = usize>) -> String {
 #[test]
 fn lines_of_threads_stay_whole_and_in_order() {
     let reader = Reader::default();
-    let writer = Writer::start(1 << 20, reader.clone(), |_| String::new()).unwrap();
+    let writer = Writer::start(1 << 20, reader.clone()).unwrap();
     thread::scope(|scope| {
         for start in [0, 1000, 2000, 3000] {
-            let writer = &writer;
             scope.spawn(move || append(writer, start..start + 1000));
         }
     });
@@ -124,34 +135,21 @@ fn lines_of_threads_stay_whole_and_in_order() {
 }
 
 #[test]
-fn gathered_lines_are_written_in_one_call() {
-    let reader = Reader::with(0, None);
-    let writer = writer(&reader);
-    append(&writer, [0]);
-    reader.is_called(1);
-
-    append(&writer, 1..11);
-    reader.reads_on();
-    writer.flush(PATIENCE);
-
-    assert_eq!(reader.text(), lines(0..11));
-    assert_eq!(reader.change(|read| read.calls), 2);
-}
-
-#[test]
 fn stalled_reader_blocks_no_thread_and_sees_what_was_lost() {
     let reader = Reader::with(0, None);
     let writer = writer(&reader);
-    append(&writer, [0]);
+    append(writer, [0]);
     reader.is_called(1);
 
     // One is being written, twenty fit, and a short one would as well.
-    append(&writer, 1..100);
+    append(writer, 1..100);
     writer.append(b"short\n");
     assert_eq!(writer.lost(), 80);
     reader.reads_on();
     writer.flush(PATIENCE);
-    append(&writer, 100..102);
+    // What gathered is written in one call.
+    assert_eq!(reader.change(|read| read.calls), 2);
+    append(writer, 100..102);
     writer.flush(PATIENCE);
 
     let kept = lines(0..21);
@@ -164,21 +162,23 @@ fn stalled_reader_blocks_no_thread_and_sees_what_was_lost() {
 fn insisted_lines_follow_the_loss_in_order_and_bounded() {
     let reader = Reader::with(0, None);
     let writer = writer(&reader);
-    append(&writer, [0]);
+    append(writer, [0]);
     reader.is_called(1);
 
-    append(&writer, 1..31);
-    insist(|| append(&writer, 31..33));
-    append(&writer, 33..43);
-    insist(|| append(&writer, 43..45));
+    append(writer, 1..31);
+    insist(|| append(writer, 31..33));
+    append(writer, 33..43);
+    insist(|| append(writer, 43..45));
     insist(|| writer.append(&[b'x'; RESERVE]));
     reader.reads_on();
     writer.flush(PATIENCE);
 
-    let kept = lines(0..21);
-    let last = lines([31, 32, 43, 44]);
-    assert_eq!(reader.text(), format!("{kept}lost 21\n{last}"));
-    append(&writer, [45]);
+    let [kept, first, second] = [lines(0..21), lines(31..33), lines(43..45)];
+    assert_eq!(
+        reader.text(),
+        format!("{kept}lost 10\n{first}lost 10\n{second}lost 1\n")
+    );
+    append(writer, [45]);
     writer.flush(PATIENCE);
     assert!(reader.text().ends_with(&lines([45])));
 }
@@ -187,18 +187,18 @@ fn insisted_lines_follow_the_loss_in_order_and_bounded() {
 fn buffer_never_grows() {
     let reader = Reader::with(0, None);
     let writer = writer(&reader);
-    let room = |writer: &Writer| writer.0.state().lines.capacity();
-    let before = room(&writer);
+    let room = |writer: &Writer| writer.state().lines.capacity();
+    let before = room(writer);
 
-    append(&writer, 0..1000);
-    insist(|| append(&writer, 0..1000));
-    assert_eq!(room(&writer), before);
+    append(writer, 0..1000);
+    insist(|| append(writer, 0..1000));
+    assert_eq!(room(writer), before);
     reader.reads_on();
     writer.flush(PATIENCE);
-    append(&writer, 0..1000);
+    append(writer, 0..1000);
     writer.flush(PATIENCE);
 
-    assert_eq!(room(&writer), before);
+    assert_eq!(room(writer), before);
     assert!(before <= SIZE / 2 + NOTICE + RESERVE);
 }
 
@@ -206,12 +206,12 @@ fn buffer_never_grows() {
 fn output_continues_at_the_byte_where_a_full_disk_stopped_it() {
     let reader = Reader::with(150, Some(ErrorKind::StorageFull));
     let writer = writer(&reader);
-    append(&writer, 0..3);
+    append(writer, 0..3);
     // By the fourth call at the latest, one was refused.
     reader.is_called(4);
     assert_eq!(reader.text(), lines(0..2)[..150]);
 
-    append(&writer, 3..5);
+    append(writer, 3..5);
     reader.reads_on();
     writer.flush(PATIENCE);
 
@@ -220,69 +220,28 @@ fn output_continues_at_the_byte_where_a_full_disk_stopped_it() {
 }
 
 #[test]
-fn closed_reader_is_retried_and_blocks_no_thread() {
+fn closed_reader_blocks_no_thread() {
     let began = Instant::now();
     let reader = Reader::with(0, Some(ErrorKind::BrokenPipe));
     let writer = writer(&reader);
-    append(&writer, 0..1000);
-    reader.is_called(3);
-    append(&writer, 0..1000);
 
+    append(writer, 0..1000);
     writer.flush(PATIENCE);
-    let calls = reader.change(|read| read.calls);
-    let took = began.elapsed();
+    append(writer, 0..1000);
+    writer.flush(PATIENCE);
 
-    assert!(took < PATIENCE, "took {took:?}");
-    // The first one, and two of the flush.
-    let most = 3 + took.as_millis() / RETRY.as_millis();
-    assert!(calls as u128 <= most, "{calls} calls in {took:?}");
+    assert!(began.elapsed() < PATIENCE, "took {:?}", began.elapsed());
 }
 
 #[test]
-fn flush_ends_at_its_limit_when_the_reader_stalls() {
-    let reader = Reader::with(0, None);
-    let writer = writer(&reader);
-    append(&writer, 0..3);
-    let limit = Duration::from_millis(20);
-
-    let began = Instant::now();
-    writer.flush(limit);
-
-    assert!(began.elapsed() >= limit);
-    assert!(began.elapsed() < PATIENCE);
-    assert_eq!(reader.text(), "");
-}
-
-#[test]
-fn flush_waits_for_the_report_of_a_loss() {
-    let reader = Reader::default();
-    let writer = writer(&reader);
-
-    writer.append(&[b'x'; SIZE]);
-    writer.flush(PATIENCE);
-
-    assert_eq!(reader.text(), "lost 1\n");
-}
-
-/// A nonblocking pipe without room, and the bytes in it.
-fn full_pipe() -> (PipeReader, PipeWriter, usize) {
-    let (reader, mut pipe) = io::pipe().unwrap();
+fn nonblocking_pipe_gets_every_line() {
+    let (mut reader, mut pipe) = io::pipe().unwrap();
     ioctl_fionbio(&pipe, true).unwrap();
     let mut filled = 0;
     while let Ok(written) = pipe.write(&[b' '; 1024]) {
         filled += written;
     }
-    (reader, pipe, filled)
-}
-
-fn writer_to(pipe: PipeWriter) -> Writer {
-    Writer::start(4096, Stdout(pipe), |lost| format!("lost {lost}\n")).unwrap()
-}
-
-#[test]
-fn nonblocking_pipe_gets_every_line() {
-    let (mut reader, pipe, filled) = full_pipe();
-    let writer = writer_to(pipe);
+    let writer = Writer::start(SIZE, pipe).unwrap();
     writer.append(b"last\n");
     let limit = Duration::from_millis(50);
 
@@ -296,17 +255,4 @@ fn nonblocking_pipe_gets_every_line() {
     assert!(text.ends_with(b"last\n"));
     assert!(waited >= limit, "it gave up after {waited:?}");
     assert!(began.elapsed() < PATIENCE, "and not beyond the limit");
-}
-
-#[test]
-fn flush_ends_when_the_reader_leaves_a_full_pipe() {
-    let (reader, pipe, _) = full_pipe();
-    let writer = writer_to(pipe);
-    writer.append(b"last\n");
-    let began = Instant::now();
-
-    drop(reader);
-    writer.flush(PATIENCE);
-
-    assert!(began.elapsed() < PATIENCE);
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex as Lock;
 
+use mainstay::supervisor::Order;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -173,7 +174,7 @@ async fn restarted_recorder_has_lost_nothing() {
         reports.hand_over(report(target), || ()).await;
     }
     sleep(Duration::from_secs(3)).await;
-    supervisor.restart(NAME).unwrap();
+    supervisor.order(NAME, Order::Restart).unwrap();
     sleep(Duration::from_secs(30)).await;
     database.is_away.send_replace(false);
 

@@ -2,6 +2,7 @@
 
 use mainstay::health;
 use mainstay::lifecycle::Lifecycle;
+use mainstay::supervisor::Order;
 use tokio::time::{advance, pause, resume, sleep, timeout};
 
 use super::*;
@@ -30,9 +31,9 @@ async fn stalled_scheduler_degrades_health_until_it_runs() {
     let replica = fixture.replica(10);
     replica.schedule.spawn(&supervisor, &work).unwrap();
 
-    supervisor.pause("scheduler").unwrap();
+    supervisor.order("scheduler", Order::Pause).unwrap();
     let is_paused = async {
-        while supervisor.statuses()[0].state.to_string() != "paused" {
+        while supervisor.statuses()[0].state.name() != "paused" {
             sleep(Duration::from_millis(1)).await;
         }
     };
@@ -40,7 +41,7 @@ async fn stalled_scheduler_degrades_health_until_it_runs() {
     later(LATE).await;
     assert!(work.check_progress().is_err());
 
-    supervisor.resume("scheduler").unwrap();
+    supervisor.order("scheduler", Order::Resume).unwrap();
     until_it_goes_on(&work).await;
 }
 

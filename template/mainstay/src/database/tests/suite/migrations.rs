@@ -14,15 +14,13 @@ fn migrations(numbers: &[i64]) -> Migrator {
 }
 
 fn named(number: i64, description: &'static str) -> Migration {
-    let sql = AssertSqlSafe(format!(
-        "CREATE TABLE table_{number} (id INTEGER PRIMARY KEY)"
-    ));
-    let description = Cow::Borrowed(description);
+    let sql = format!("CREATE TABLE table_{number} (id INTEGER PRIMARY KEY)");
+    let sql = AssertSqlSafe(sql).into_sql_str();
     Migration::new(
         number,
-        description,
+        description.into(),
         MigrationType::Simple,
-        sql.into_sql_str(),
+        sql,
         false,
     )
 }
@@ -30,11 +28,6 @@ fn named(number: i64, description: &'static str) -> Migration {
 /// A migration with the number and the name of one of the machinery.
 fn machinery_migrations() -> Migrator {
     Migrator::with_migrations(vec![named(9001, "idempotency")])
-}
-
-/// A database that is not connected yet.
-fn database(scratch: &Scratch<E>, migrators: &[&Migrator]) -> Database<E> {
-    Database::new(&database_settings(scratch.url()), migrators).unwrap()
 }
 
 async fn connected(settings: &Settings<E>, migrators: &[&Migrator]) -> Database<E> {
@@ -45,13 +38,12 @@ async fn connected(settings: &Settings<E>, migrators: &[&Migrator]) -> Database<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_start_at_once_migrate_once() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::<E>::new();
     let mut starts = JoinSet::new();
     for _ in 0..3 {
-        let database = database(
-            &scratch,
-            &[&migrations(&[1, 2, 3]), &machinery_migrations()],
-        );
+        let migrators = [&migrations(&[1, 2, 3]), &machinery_migrations()];
+        let settings = database_settings::<E>(scratch.url());
+        let database = Database::new(&settings, &migrators).unwrap();
         starts.spawn(async move {
             database.connect().await?;
             database.migrate_or_verify().await?;
@@ -62,42 +54,6 @@ async fn processes_that_start_at_once_migrate_once() {
     for started in starts.join_all().await {
         started.unwrap();
     }
-}
-
-#[tokio::test]
-async fn migration_counts_no_discarded_connection() {
-    let scratch = Scratch::<E>::new();
-    let settings = database_settings(scratch.url());
-    let database = connected(&settings, &[&migrations(&[1, 2])]).await;
-    database.migrate().await.unwrap();
-    database.ping().await.unwrap();
-    let discarded = |numbers: &Numbers| {
-        let waits = &numbers.waits;
-        waits.discarded_unfinished + waits.discarded_broken + waits.discarded_dead
-    };
-    let numbers = database.numbers();
-    assert_eq!(
-        numbers.values().map(discarded).sum::<u64>(),
-        0,
-        "{numbers:?}"
-    );
-    assert!(database.close(Instant::now() + PATIENCE).await.is_empty());
-}
-
-#[tokio::test]
-async fn start_without_migrate_on_start_counts_pending_migrations() {
-    let scratch = Scratch::<E>::new();
-    let mut settings = database_settings(scratch.url());
-    let migrations = migrations(&[1, 2]);
-    let first = connected(&settings, &[&migrations]).await;
-    first.migrate().await.unwrap();
-    settings.migrate_on_start = false;
-    let database = connected(&settings, &[&migrations]).await;
-    database.migrate_or_verify().await.unwrap();
-    let last = "DELETE FROM _sqlx_migrations WHERE version = 2";
-    sqlx::query(last).execute(database.write()).await.unwrap();
-    let refused = database.migrate_or_verify().await.unwrap_err().to_string();
-    assert!(refused.contains("pending migrations (1)"), "{refused}");
 }
 
 #[tokio::test]
@@ -124,33 +80,6 @@ async fn newer_schema_is_refused_unless_tolerated() {
 }
 
 #[tokio::test]
-async fn schema_works_without_the_feature_that_made_its_table() {
-    let scratch = Scratch::<E>::new();
-    let settings = database_settings(scratch.url());
-    let own = migrations(&[1, 2]);
-    let with_part = connected(&settings, &[&own, &machinery_migrations()]).await;
-    with_part.migrate_or_verify().await.unwrap();
-
-    let without = connected(&settings, &[&own]).await;
-    without.migrate_or_verify().await.unwrap();
-    without.migrate().await.unwrap();
-
-    // The service's own next migration is applied, though its number is a smaller one.
-    let grown = connected(&settings, &[&migrations(&[1, 2, 3])]).await;
-    assert_eq!(grown.pending().await.unwrap(), 1);
-    grown.migrate().await.unwrap();
-    assert_eq!(grown.pending().await.unwrap(), 0);
-
-    // The part may come back.
-    let again = connected(
-        &settings,
-        &[&migrations(&[1, 2, 3]), &machinery_migrations()],
-    )
-    .await;
-    assert_eq!(again.pending().await.unwrap(), 0);
-}
-
-#[tokio::test]
 async fn edited_migration_is_refused() {
     let scratch = Scratch::<E>::new();
     let settings = database_settings(scratch.url());
@@ -165,33 +94,39 @@ async fn edited_migration_is_refused() {
 }
 
 #[test]
-fn migrations_are_merged_by_their_numbers() {
-    let scratch = Scratch::<E>::new();
-    let merged = database(
-        &scratch,
-        &[&machinery_migrations(), &migrations(&[20_260_101, 2, 1])],
-    );
-    let numbers: Vec<_> = merged.0.migrations.iter().map(|one| one.version).collect();
+fn migrations_are_merged_and_clashing_numbers_panic() {
+    let merge = |numbers: &[i64], also: &Migrator| {
+        let own = migrations(numbers);
+        std::panic::catch_unwind(|| crate::database::migrations::merged(&[&own, also]))
+    };
+    let merged = merge(&[20_260_101, 2, 1], &machinery_migrations()).unwrap();
+    let numbers: Vec<_> = merged.iter().map(|one| one.version).collect();
     assert_eq!(numbers, [1, 2, 9001, 20_260_101]);
+    for (number, expected) in [
+        (3, "two migrations have the number 3"),
+        (9001, "9001 has a number of the machinery's: 9000..=9999"),
+    ] {
+        let panic = merge(&[1, number], &migrations(&[2, 3])).unwrap_err();
+        let message = panic.downcast::<String>().unwrap();
+        assert!(message.contains(expected), "{message}");
+    }
 }
 
-#[test]
-#[should_panic(expected = "two migrations have the number 2")]
-fn duplicate_migration_number_panics() {
+#[tokio::test]
+async fn schema_works_without_the_feature_that_made_its_table() {
     let scratch = Scratch::<E>::new();
-    database(&scratch, &[&migrations(&[1, 2]), &migrations(&[2, 3])]);
-}
-
-#[test]
-#[should_panic(expected = "the migration 9002 has a number of the machinery's: 9000 to 9999")]
-fn reserved_migration_number_panics() {
-    let scratch = Scratch::<E>::new();
-    database(&scratch, &[&migrations(&[1, 9002])]);
-}
-
-#[test]
-#[should_panic(expected = "the migration 9001 has a number of the machinery's")]
-fn reserved_migration_number_with_another_name_panics() {
-    let scratch = Scratch::<E>::new();
-    database(&scratch, &[&migrations(&[1, 9001])]);
+    let settings = database_settings(scratch.url());
+    let (own, grown) = (migrations(&[1, 2]), migrations(&[1, 2, 3]));
+    let part = machinery_migrations();
+    // The service's own next migration is applied, though its number is a smaller one. The part may come back.
+    for (migrators, pending) in [
+        (&[&own, &part][..], 3),
+        (&[&own], 0),
+        (&[&grown], 1),
+        (&[&grown, &part], 0),
+    ] {
+        let database = connected(&settings, migrators).await;
+        assert_eq!(database.pending().await.unwrap(), pending);
+        database.migrate_or_verify().await.unwrap();
+    }
 }

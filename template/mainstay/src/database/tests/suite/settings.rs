@@ -15,41 +15,27 @@ struct Both {
     archive: Settings<E>,
 }
 
-/// The references of the two, at URLs of this engine, and `set` over them.
+/// Loads the settings of both, with `set` over them.
 fn both(set: &[&str]) -> Result<Both, String> {
     let [first, second] = [Scratch::<E>::new(), Scratch::<E>::new()];
-    let urls = format!(
-        "[database]\nurl = \"{}\"\n[archive]\nurl = \"{}\"\n",
-        first.url(),
-        second.url()
+    let urls = [first.url(), second.url()];
+    let text = format!(
+        "[database]\nurl = {:?}\n[archive]\nurl = {:?}\n",
+        urls[0], urls[1]
     );
     let archive = settings_named("archive");
-    let reference = Reference::new(&[crate::sections::SETTINGS, SETTINGS, &archive, &urls]);
+    let reference = Reference::new(&[crate::sections::SETTINGS, SETTINGS, &archive, &text]);
     let sources = Sources {
         set: set.iter().map(ToString::to_string).collect(),
         ..Sources::default()
     };
     let loaded = load::<Both>(&reference, &sources);
-    let settings = loaded.map_err(|problems| problems.to_string())?.settings;
-    assert_eq!(settings.database.url.expose(), first.url());
-    assert_eq!(settings.archive.url.expose(), second.url());
-    Ok(settings)
-}
-
-#[test]
-fn named_section_has_the_same_keys() {
-    let keys = |text: &str| {
-        let reference = Reference::new(&[text]);
-        let keys = reference.keys().map(str::to_owned);
-        keys.collect::<Vec<_>>()
-    };
-    let first = keys(SETTINGS);
-    let renamed = first.iter().map(|key| key.replace("database", "archive"));
+    let both = loaded.map_err(|problems| problems.to_string())?.settings;
     assert_eq!(
-        keys(&settings_named("archive")),
-        renamed.collect::<Vec<_>>()
+        [both.database.url.expose(), both.archive.url.expose()],
+        urls
     );
-    assert!(first.contains(&"health.database".to_owned()), "{first:?}");
+    Ok(both)
 }
 
 #[test]
@@ -58,44 +44,17 @@ fn two_databases_have_their_own_settings() {
     let Both { database, archive } = both(&set).unwrap();
     assert_eq!((database.max_connections, archive.max_connections), (10, 3));
     assert_eq!([database.name, archive.name], ["database", "archive"]);
-    let importance = (database.health, archive.health);
-    assert_eq!(
-        importance,
-        (crate::Importance::Degraded, crate::Importance::Required)
-    );
-}
+    assert_eq!(database.health, crate::Importance::Degraded);
+    assert_eq!(archive.health, crate::Importance::Required);
 
-#[test]
-fn problem_names_the_section_of_its_database() {
     let report = both(&["archive.acquire_timeout=1m"]).unwrap_err();
-    assert!(report.starts_with("1 problem "), "{report}");
-    for key in ["archive.acquire_timeout = \"1m\"", "http.request_timeout"] {
-        assert!(report.contains(key), "{key} is not in {report}");
+    for part in [
+        "1 problem ",
+        "archive.acquire_timeout = \"1m\"",
+        "http.request_timeout",
+    ] {
+        assert!(report.contains(part), "{part} is not in {report}");
     }
-    let report = both(&["archive.max_connections=0"]).unwrap_err();
-    assert!(report.contains("archive.max_connections = 0"), "{report}");
-}
-
-#[test]
-fn every_key_is_read_and_described() {
-    #[derive(Deserialize, Validate)]
-    struct Own {
-        #[garde(dive)]
-        mainstay: crate::Settings,
-        #[garde(dive)]
-        database: Settings<E>,
-    }
-
-    impl AsRef<crate::Settings> for Own {
-        fn as_ref(&self) -> &crate::Settings {
-            &self.mainstay
-        }
-    }
-
-    let scratch = Scratch::<E>::new();
-    let url = format!("[database]\nurl = \"{}\"\n", scratch.url());
-    let service = crate::Service::<Own>::new(crate::build_info!());
-    crate::testing::check_settings(&service.settings(SETTINGS).settings(url));
 }
 
 #[test]
@@ -103,21 +62,13 @@ fn error_names_the_section_of_its_database() {
     let scratch = Scratch::<E>::new();
     let mut settings: Settings<E> = database_settings(scratch.url());
     settings.name = "archive".to_owned();
-    for (reason, key) in [
-        (Reason::Open(sqlx::Error::WorkerCrashed), "archive.url"),
-        (
-            Reason::Open(sqlx::Error::PoolTimedOut),
-            "archive.acquire_timeout",
-        ),
-        (
-            Reason::Locked(Duration::from_secs(1)),
-            "archive.migrate_timeout",
-        ),
-        (Reason::Pending(2), "archive.migrate_on_start"),
-        (Reason::Missing, "archive.migrate_on_start"),
-    ] {
-        let error = settings.error(reason).to_string();
-        assert!(error.contains(key), "{key} is not in {error}");
+    let database = Database::new(&settings, &[]).unwrap();
+    let pending = database.run_migrate_first("does not exist yet");
+    let late = settings.cannot_open(sqlx::Error::PoolTimedOut);
+    for (error, key) in [(late, "acquire_timeout"), (pending, "migrate_on_start")] {
+        let error = error.to_string();
+        assert!(error.contains("(archive.url)"), "{error}");
+        assert!(error.contains(&format!("archive.{key}")), "{error}");
         assert!(!error.contains("database."), "{error}");
     }
 }

@@ -24,14 +24,10 @@ async fn sqlx_pool_has_the_settings_and_metrics_of_the_database() {
 async fn sqlx_pool_writes_wait_for_our_transaction() {
     let fixture = Fixture::with(|settings| settings.acquire_timeout = PATIENCE).await;
     let mut transaction = fixture.database.begin().await.unwrap();
-    let ours = sqlx::query("INSERT INTO things (id, name) VALUES (1, 'ours')");
-    ours.execute(&mut *transaction).await.unwrap();
+    insert(&mut *transaction, 1, "ours").await.unwrap();
     let pool = fixture.database.sqlx_pool();
     let mut writer = JoinSet::new();
-    writer.spawn(async move {
-        let theirs = sqlx::query("INSERT INTO things (id, name) VALUES (2, 'theirs')");
-        theirs.execute(&pool).await
-    });
+    writer.spawn(async move { insert(&pool, 2, "theirs").await });
     while fixture.database.numbers()["sqlx"].size == 0 {
         sleep(Duration::from_millis(1)).await;
     }
@@ -47,22 +43,11 @@ async fn sqlx_pool_closes_with_the_database() {
     let fixture = Fixture::new().await;
     let pool = fixture.database.sqlx_pool();
     let held = pool.acquire().await.unwrap();
-    let deadline = Instant::now() + Duration::from_millis(50);
-    let left = fixture.database.close(deadline).await;
+    let left = fixture.close(Duration::from_millis(50)).await;
     assert_eq!(left, ["connections of sqlx_pool: 1"]);
     let error = pool.acquire().await.unwrap_err();
     assert!(matches!(error, sqlx::Error::PoolClosed), "{error}");
     drop(held);
-    let left = fixture.database.close(Instant::now() + PATIENCE).await;
-    assert!(left.is_empty(), "{left:?}");
+    assert!(fixture.close(PATIENCE).await.is_empty());
     assert_eq!(pool.size(), 0);
-}
-
-#[tokio::test]
-async fn sqlx_pool_is_closed_when_made_after_the_close() {
-    let fixture = Fixture::new().await;
-    let left = fixture.database.close(Instant::now() + PATIENCE).await;
-    assert!(left.is_empty(), "{left:?}");
-    let refused = fixture.database.sqlx_pool().acquire().await;
-    assert!(matches!(refused, Err(sqlx::Error::PoolClosed)));
 }

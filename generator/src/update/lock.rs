@@ -1,0 +1,137 @@
+//! `Cargo.lock`, merged package by package. cargo completes it, and removes what is not needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use semver::Version;
+
+/// The blocks of a lock file, by name and version.
+type Packages<'a> = BTreeMap<(String, String), &'a str>;
+
+/// The lock of the new template, with the owner's own packages and newer versions.
+pub(crate) fn merged(old: &str, ours: &str, new: &str) -> String {
+    let [old, ours_by_name, by_name] = [old, ours, new].map(packages);
+    let mut kept: BTreeSet<&str> = by_name.values().copied().collect();
+    for ((name, version), block) in &ours_by_name {
+        let is_own = !old.contains_key(&(name.clone(), version.clone()));
+        if !is_own || by_name.contains_key(&(name.clone(), version.clone())) {
+            continue;
+        }
+        // Two compatible versions of one package exclude each other: the newer one stays.
+        let rival = by_name
+            .iter()
+            .find(|((other, of), _)| other == name && compatible(of, version));
+        match rival {
+            Some(((_, of), _)) if newer(of, version) => continue,
+            Some((_, rival)) => _ = kept.remove(rival),
+            None => {}
+        }
+        kept.insert(block);
+    }
+    let mut blocks: Vec<_> = new
+        .split("\n\n")
+        .filter(|it| !it.starts_with("[[package]]"))
+        .collect();
+    let mut sorted: Vec<_> = kept.into_iter().collect();
+    sorted.sort_by_key(|block| key(block));
+    blocks.extend(sorted.iter().map(|block| block.trim_end()));
+    blocks.join("\n\n") + "\n"
+}
+
+fn packages(lock: &str) -> Packages<'_> {
+    let blocks = lock
+        .split("\n\n")
+        .filter(|it| it.starts_with("[[package]]"));
+    blocks.map(|block| (key(block), block.trim_end())).collect()
+}
+
+/// The name and version of a package.
+fn key(block: &str) -> (String, String) {
+    let field = |name: &str| {
+        let mut lines = block.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "));
+        value.unwrap_or_default().trim_matches('"').to_owned()
+    };
+    (field("name"), field("version"))
+}
+
+/// Whether cargo would use one of the two versions for both.
+fn compatible(one: &str, other: &str) -> bool {
+    let significant = |text: &str| {
+        let version = Version::parse(text).ok()?;
+        Some(match (version.major, version.minor) {
+            (0, 0) => (0, 0, version.patch),
+            (0, minor) => (0, minor, 0),
+            (major, _) => (major, 0, 0),
+        })
+    };
+    significant(one).is_some() && significant(one) == significant(other)
+}
+
+fn newer(one: &str, other: &str) -> bool {
+    Version::parse(one).ok() > Version::parse(other).ok()
+}
+
+/// Lets cargo complete the lock of a project: without the network, if it can. The error is cargo's.
+pub(crate) fn complete(project: &Path) -> Result<(), String> {
+    let mut error = String::new();
+    for offline in [true, false] {
+        let mut cargo = Command::new(crate::cargo());
+        cargo
+            .args(["metadata", "--format-version", "1"])
+            .current_dir(project);
+        // Variables of the cargo that runs this program.
+        cargo
+            .env_remove("CARGO_MANIFEST_DIR")
+            .env_remove("CARGO_TARGET_DIR");
+        if offline {
+            cargo.arg("--offline");
+        }
+        match cargo.output() {
+            Ok(output) if output.status.success() => return Ok(()),
+            Ok(output) => error = String::from_utf8_lossy(&output.stderr).into_owned(),
+            Err(cause) => error = format!("cargo cannot be run: {cause}"),
+        }
+    }
+    Err(error.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock(packages: &[(&str, &str)]) -> String {
+        let blocks = packages.iter().map(|(name, version)| {
+            format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"")
+        });
+        let blocks: Vec<_> = ["version = 4".to_owned()]
+            .into_iter()
+            .chain(blocks)
+            .collect();
+        blocks.join("\n\n") + "\n"
+    }
+
+    #[test]
+    fn lock_has_new_versions_and_the_owners_packages() {
+        let old = lock(&[("axum", "0.8.1"), ("gone", "1.0.0"), ("serde", "1.0.1")]);
+        let ours = lock(&[
+            ("axum", "0.8.1"),
+            ("gone", "1.0.0"),
+            ("own", "3.0.0"),
+            ("serde", "1.0.9"),
+        ]);
+        let new = lock(&[("axum", "0.8.9"), ("serde", "1.0.5")]);
+        let expected = lock(&[("axum", "0.8.9"), ("own", "3.0.0"), ("serde", "1.0.9")]);
+        assert_eq!(merged(&old, &ours, &new), expected);
+    }
+
+    #[test]
+    fn lock_keeps_the_templates_version_if_it_is_newer() {
+        let old = lock(&[("serde", "1.0.1")]);
+        let ours = lock(&[("rand", "0.9.1"), ("serde", "1.0.3")]);
+        let new = lock(&[("rand", "0.8.5"), ("serde", "1.0.5")]);
+        let expected = lock(&[("rand", "0.8.5"), ("rand", "0.9.1"), ("serde", "1.0.5")]);
+        assert_eq!(merged(&old, &ours, &new), expected);
+    }
+}

@@ -1,0 +1,376 @@
+//! The git repository of a project: trees, the merge, and the result.
+//!
+//! Everything is computed in the object database first. Only [`Project::branch`] and
+//! [`Project::check_out`] change what the owner sees.
+
+use std::fmt::Write;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use super::pending::Pending;
+
+/// git's name for the absence of an object.
+const NO_OBJECT: &str = "0000000000000000000000000000000000000000";
+
+/// A project in a working tree of git, possibly in a subdirectory of it.
+pub(crate) struct Project {
+    pub(crate) directory: PathBuf,
+    /// The root of the working tree.
+    root: PathBuf,
+    /// The path of the project in the repository, with a slash at its end; empty for the root.
+    prefix: String,
+}
+
+/// A path with a conflict, and the versions that git could not merge.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Conflict {
+    pub(crate) path: String,
+    /// Mode, object and stage: 1 is the old template, 2 the project, 3 the new template.
+    pub(crate) versions: Vec<(String, String, u8)>,
+}
+
+/// A merge of the new template into the project.
+#[derive(Debug)]
+pub(crate) struct Merged {
+    /// The tree of the whole repository. Files with conflicts have markers.
+    pub(crate) tree: String,
+    pub(crate) conflicts: Vec<Conflict>,
+}
+
+impl Conflict {
+    pub(crate) fn has(&self, stage: u8) -> bool {
+        self.versions.iter().any(|(_, _, of)| *of == stage)
+    }
+}
+
+impl Project {
+    pub(crate) fn open(directory: &Path) -> Result<Self> {
+        let directory = directory.canonicalize();
+        let directory = directory.context("the project's directory cannot be found")?;
+        let mut project = Self {
+            root: directory.clone(),
+            prefix: String::new(),
+            directory,
+        };
+        let root = project.git(&["rev-parse", "--show-toplevel"]);
+        let root = root.with_context(|| {
+            let place = project.directory.display();
+            format!("{place} is not in a git repository: an update is a merge. Run `git init` and commit first")
+        })?;
+        project.prefix = project.git(&["rev-parse", "--show-prefix"])?;
+        project.root = root.into();
+        project
+            .git(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])
+            .context("the repository of the project has no commit yet: commit it first")?;
+        Ok(project)
+    }
+
+    /// Refuses changes that are not committed: the update would mix with them.
+    pub(crate) fn ensure_clean(&self) -> Result<()> {
+        let changes = self.git(&["status", "--porcelain", "--", "."])?;
+        let first: Vec<_> = changes.lines().take(5).collect();
+        ensure!(
+            changes.is_empty(),
+            "{} has changes that are not committed. Commit or stash them first:\n{}",
+            self.directory.display(),
+            first.join("\n")
+        );
+        Ok(())
+    }
+
+    /// The current branch, or the commit of a detached head.
+    pub(crate) fn branch_name(&self) -> Result<String> {
+        let name = self.git(&["rev-parse", "--abbrev-ref", "HEAD"])?;
+        if name == "HEAD" {
+            self.git(&["rev-parse", "HEAD"])
+        } else {
+            Ok(name)
+        }
+    }
+
+    /// The content of a file of the project, as it is committed.
+    pub(crate) fn committed(&self, path: &str) -> Option<Vec<u8>> {
+        let object = format!("HEAD:{}{path}", self.prefix);
+        let output = self.command(&["cat-file", "blob", &object]).output().ok()?;
+        output.status.success().then_some(output.stdout)
+    }
+
+    /// The files of the project, as they are committed, by their paths in it.
+    pub(crate) fn committed_files(&self) -> Result<Vec<String>> {
+        let listed = self.git(&["ls-tree", "-r", "-z", "--name-only", "HEAD", "--", "."])?;
+        Ok(listed.split_terminator('\0').map(str::to_owned).collect())
+    }
+
+    /// The tree of the repository in which the project is replaced by the files of a directory.
+    fn tree_with(&self, files: &Path) -> Result<String> {
+        let index = Index::new()?;
+        // Bytes as they are: the conversion of line ends is the owner's.
+        let exact = ["-c", "core.autocrlf=false", "-c", "core.safecrlf=false"];
+        let mut add = self.command(&[&exact[..], &["add", "--all", "--force", "."]].concat());
+        add.env("GIT_DIR", self.git_directory()?);
+        add.env("GIT_WORK_TREE", files).current_dir(files);
+        succeed(&mut add, &index)?;
+        let subtree = succeed(&mut self.command(&["write-tree"]), &index)?;
+        if self.prefix.is_empty() {
+            return Ok(subtree);
+        }
+        let index = Index::new()?;
+        succeed(&mut self.command(&["read-tree", "HEAD"]), &index)?;
+        let remove = [
+            "rm",
+            "-r",
+            "--cached",
+            "--quiet",
+            "--ignore-unmatch",
+            "--",
+            ".",
+        ];
+        succeed(&mut self.command(&remove), &index)?;
+        let prefix = format!("--prefix={}", self.prefix);
+        succeed(&mut self.command(&["read-tree", &prefix, &subtree]), &index)?;
+        succeed(&mut self.command(&["write-tree"]), &index)
+    }
+
+    /// Merges the changes from `old` to `new`, two directories of files, into the project.
+    pub(crate) fn merge(&self, old: &Path, new: &Path) -> Result<Merged> {
+        let [old, new] = [old, new].map(|files| {
+            let tree = self.tree_with(files)?;
+            self.commit(&tree, &[], "template")
+        });
+        let (old, new) = (old?, new?);
+        let base = format!("--merge-base={old}");
+        // The name that conflict markers show.
+        let (reference, label) = ("refs/mainstay/template", "mainstay/template");
+        self.git(&["update-ref", reference, &new])?;
+        // A directory that the owner has moved does not take new files of the template along.
+        let mut merge = self.command(&["-c", "merge.directoryRenames=false", "merge-tree"]);
+        merge.args(["--write-tree", "-z", "--no-messages", &base, "HEAD", label]);
+        let output = merge.output().context("git cannot be run");
+        self.git(&["update-ref", "-d", reference])?;
+        let output = output?;
+        ensure!(
+            matches!(output.status.code(), Some(0 | 1)),
+            "git cannot merge (it must be 2.40 or newer): {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        let text = String::from_utf8(output.stdout)?;
+        let mut parts = text.split_terminator('\0');
+        let tree = parts.next().context("git reports no tree")?.to_owned();
+        let mut conflicts: Vec<Conflict> = Vec::new();
+        for line in parts {
+            let (entry, path) = line.split_once('\t').context("git reports no path")?;
+            let [mode, object, stage] = entry.split(' ').collect::<Vec<_>>()[..] else {
+                continue;
+            };
+            let version = (mode.to_owned(), object.to_owned(), stage.parse()?);
+            match conflicts.last_mut() {
+                Some(last) if last.path == path => last.versions.push(version),
+                _ => conflicts.push(Conflict {
+                    path: path.to_owned(),
+                    versions: vec![version],
+                }),
+            }
+        }
+        Ok(Merged { tree, conflicts })
+    }
+
+    /// The path in the project of a path in the repository.
+    pub(crate) fn within<'a>(&self, path: &'a str) -> &'a str {
+        path.strip_prefix(&*self.prefix).unwrap_or(path)
+    }
+
+    /// The path in the repository of a path in the project.
+    pub(crate) fn in_repository(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    /// A tree in which files of the repository have other versions: mode and object, or none.
+    pub(crate) fn tree_changed(
+        &self,
+        tree: &str,
+        changes: &[(String, Option<(String, String)>)],
+    ) -> Result<String> {
+        let index = Index::new()?;
+        succeed(&mut self.command(&["read-tree", tree]), &index)?;
+        let lines = changes.iter().map(|(path, version)| match version {
+            Some((mode, object)) => format!("{mode} {object}\t{path}\0"),
+            None => format!("0 {NO_OBJECT}\t{path}\0"),
+        });
+        let lines = lines.collect::<String>();
+        feed(
+            &mut self.command(&["update-index", "-z", "--index-info"]),
+            &index,
+            lines.as_bytes(),
+        )?;
+        succeed(&mut self.command(&["write-tree"]), &index)
+    }
+
+    /// Stores a file, and returns its object.
+    pub(crate) fn store(&self, content: &[u8]) -> Result<String> {
+        let mut store = self.command(&["hash-object", "-w", "--stdin"]);
+        feed(&mut store, &Index::new()?, content)
+    }
+
+    /// The project of a tree, in a temporary copy of the repository's files.
+    pub(crate) fn copy_of(&self, tree: &str) -> Result<(TempDir, PathBuf)> {
+        let index = Index::new()?;
+        let copy = tempfile::tempdir()?;
+        succeed(&mut self.command(&["read-tree", tree]), &index)?;
+        let prefix = format!("--prefix={}/", copy.path().display());
+        let mut checkout = self.command(&["checkout-index", "--all", "--quiet", &prefix]);
+        succeed(checkout.current_dir(&self.root), &index)?;
+        let project = copy.path().join(&self.prefix);
+        Ok((copy, project))
+    }
+
+    /// The changed files of the project between its commit and a tree, as `git diff --name-status` lists
+    /// them.
+    pub(crate) fn changes(&self, tree: &str) -> Result<Vec<(char, String)>> {
+        let diff = [
+            "diff-tree",
+            "-r",
+            "-z",
+            "--no-renames",
+            "--name-status",
+            "--relative",
+        ];
+        let listed = self.git(&[&diff[..], &["HEAD", tree]].concat())?;
+        let mut parts = listed.split_terminator('\0');
+        let mut changes = Vec::new();
+        while let (Some(kind), Some(path)) = (parts.next(), parts.next()) {
+            changes.push((kind.chars().next().unwrap_or('M'), path.to_owned()));
+        }
+        Ok(changes)
+    }
+
+    /// Commits a tree, and returns the commit. No branch changes.
+    pub(crate) fn commit(&self, tree: &str, parents: &[&str], message: &str) -> Result<String> {
+        let mut commit = self.command(&["-c", "commit.gpgSign=false"]);
+        if self.git(&["var", "GIT_AUTHOR_IDENT"]).is_err() {
+            commit.args([
+                "-c",
+                "user.name=mainstay",
+                "-c",
+                "user.email=mainstay@localhost",
+            ]);
+        }
+        commit.args(["commit-tree", tree, "-m", message]);
+        commit.args(parents.iter().flat_map(|parent| ["-p", parent]));
+        succeed(&mut commit, &Index::new()?)
+    }
+
+    /// Creates a branch, or fails if there is one of that name.
+    pub(crate) fn branch(&self, name: &str, commit: &str) -> Result<()> {
+        let reference = format!("refs/heads/{name}");
+        self.git(&["update-ref", &reference, commit, NO_OBJECT])
+            .map(drop)
+    }
+
+    pub(crate) fn has_branch(&self, name: &str) -> bool {
+        let reference = format!("refs/heads/{name}");
+        self.git(&["rev-parse", "--verify", "--quiet", &reference])
+            .is_ok()
+    }
+
+    /// Puts a merge into the working tree and the index: on a new branch, if it has one.
+    ///
+    /// The step is recorded first: if it is interrupted, the next update [completes](Self::complete) it.
+    pub(crate) fn check_out(&self, pending: &Pending) -> Result<()> {
+        pending.save(&self.git_directory()?)?;
+        self.complete()?;
+        Ok(())
+    }
+
+    /// Completes a step that was interrupted. False if there is none.
+    pub(crate) fn complete(&self) -> Result<bool> {
+        let git_directory = self.git_directory()?;
+        let Some(pending) = Pending::load(&git_directory)? else {
+            return Ok(false);
+        };
+        // Left behind by the git that was interrupted.
+        _ = fs::remove_file(git_directory.join("index.lock"));
+        if let Some(branch) = &pending.branch {
+            if !self.has_branch(branch) {
+                self.branch(branch, &self.git(&["rev-parse", "HEAD"])?)?;
+            }
+            let reference = format!("refs/heads/{branch}");
+            self.git(&["symbolic-ref", "HEAD", &reference])?;
+        }
+        let mut read = self.command(&["read-tree", "--reset", "-u", &pending.tree]);
+        let output = read.current_dir(&self.root).output()?;
+        ensure!(
+            output.status.success(),
+            "the working tree cannot be written: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        let mut lines = String::new();
+        for conflict in &pending.conflicts {
+            let path = &conflict.path;
+            write!(lines, "0 {NO_OBJECT}\t{path}\0")?;
+            for (mode, object, stage) in &conflict.versions {
+                write!(lines, "{mode} {object} {stage}\t{path}\0")?;
+            }
+        }
+        let mut stages = self.command(&["update-index", "-z", "--index-info"]);
+        run_with(&mut stages, lines.as_bytes())?;
+        fs::write(git_directory.join("MERGE_MSG"), &pending.message)?;
+        Pending::remove(&git_directory)?;
+        Ok(true)
+    }
+
+    fn git_directory(&self) -> Result<PathBuf> {
+        Ok(self.git(&["rev-parse", "--absolute-git-dir"])?.into())
+    }
+
+    /// Runs git in the project, and returns its output without the last line end.
+    pub(crate) fn git(&self, arguments: &[&str]) -> Result<String> {
+        run_with(&mut self.command(arguments), b"")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut git = Command::new("git");
+        git.args(arguments).current_dir(&self.directory);
+        git
+    }
+}
+
+/// A temporary index: the project's own one stays as it is.
+struct Index(TempDir);
+
+impl Index {
+    fn new() -> Result<Self> {
+        Ok(Self(tempfile::tempdir()?))
+    }
+}
+
+fn succeed(command: &mut Command, index: &Index) -> Result<String> {
+    feed(command, index, b"")
+}
+
+fn feed(command: &mut Command, index: &Index, input: &[u8]) -> Result<String> {
+    run_with(
+        command.env("GIT_INDEX_FILE", index.0.path().join("index")),
+        input,
+    )
+}
+
+fn run_with(command: &mut Command, input: &[u8]) -> Result<String> {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().context("git cannot be run")?;
+    let mut stdin = child.stdin.take().context("a piped stream")?;
+    stdin.write_all(input)?;
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}", error.trim());
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+}

@@ -1,0 +1,297 @@
+//! What a merge by lines gets wrong: the files that need rules of their own.
+//!
+//! Before the merge, the two renderings of the template are adapted to the project; afterwards, some
+//! conflicts have one right answer.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use toml_edit::{DocumentMut, Item, value};
+
+use super::lock;
+use super::project::{Conflict, Merged, Project};
+use super::record::{self, Record};
+use crate::checksum;
+use crate::files::{copy, files};
+
+/// Files that tests write. A conflict in them keeps the owner's version until then.
+const GENERATED: [&str; 2] = ["openapi.json", "docs/metrics.md"];
+
+const MACHINERY: &str = "mainstay";
+
+/// What the owner must know, or do.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// What was decided.
+    pub(crate) kept: Vec<String>,
+    /// What is left to the owner.
+    pub(crate) open: Vec<String>,
+}
+
+/// Adapts the two renderings to the project.
+pub(crate) fn prepare(
+    project: &Project,
+    record: &Record,
+    old: &Path,
+    new: &Path,
+    notes: &mut Notes,
+) -> Result<()> {
+    let committed: BTreeSet<_> = project.committed_files()?.into_iter().collect();
+    // The new record always holds: an edited one has served its purpose.
+    if let Some(ours) = project.committed(record::FILE) {
+        fs::write(old.join(record::FILE), ours)?;
+    }
+    machinery(project, record, old, new, notes)?;
+    migrations(&committed, old, new, notes)?;
+    deleted_directories(&committed, old, new, notes)?;
+    published(project, old, new)?;
+    cargo_lock(project, old, new)?;
+    line_ends(project, &committed, old, new)
+}
+
+/// The lock is merged by packages: the merge by lines then takes the result.
+fn cargo_lock(project: &Project, old: &Path, new: &Path) -> Result<()> {
+    let [old, new] = [old, new].map(|root| root.join("Cargo.lock"));
+    let ours = project.committed("Cargo.lock");
+    if let (Some(ours), Ok(after)) = (ours, fs::read_to_string(&new)) {
+        let text = String::from_utf8_lossy(&ours).replace("\r\n", "\n");
+        let before = fs::read_to_string(&old).unwrap_or_default();
+        fs::write(new, lock::merged(&before, &text, &after))?;
+        fs::write(old, ours)?;
+    }
+    Ok(())
+}
+
+/// A machinery that its owner has not edited is replaced as a whole.
+fn machinery(
+    project: &Project,
+    record: &Record,
+    old: &Path,
+    new: &Path,
+    notes: &mut Notes,
+) -> Result<()> {
+    let (old, new) = (old.join(MACHINERY), new.join(MACHINERY));
+    let ours = project.directory.join(MACHINERY);
+    if !ours.is_dir() || !new.is_dir() {
+        return Ok(());
+    }
+    let is_untouched = match &record.checksum {
+        Some(recorded) => checksum::of(&ours)? == *recorded,
+        None => files(&ours) == files(&old) && checksum::of(&ours)? == checksum::of(&old)?,
+    };
+    if is_untouched {
+        _ = fs::remove_dir_all(&old);
+        copy(&ours, files(&ours), &old)?;
+    } else {
+        notes
+            .kept
+            .push("mainstay/ was edited in this project: it is merged, not replaced".to_owned());
+    }
+    Ok(())
+}
+
+/// A migration that exists is never changed, and a new one must come after the project's newest.
+fn migrations(
+    committed: &BTreeSet<String>,
+    old: &Path,
+    new: &Path,
+    notes: &mut Notes,
+) -> Result<()> {
+    for file in files(&new.join("migrations")) {
+        let file = Path::new("migrations").join(file);
+        let name = file.to_string_lossy().into_owned();
+        let (before, after) = (old.join(&file), new.join(&file));
+        if before.exists() {
+            if fs::read(&before)? != fs::read(&after)? {
+                notes.kept.push(format!(
+                    "{name}: a migration that may be applied is not changed"
+                ));
+                fs::copy(before, after)?;
+            }
+            continue;
+        }
+        let place = file.parent().map(Path::to_string_lossy).unwrap_or_default();
+        // Another database: there is no migration yet.
+        let others = committed.iter().filter(|other| other.starts_with(&*place));
+        let newest = others.filter_map(|other| number(Path::new(other))).max();
+        if let (Some(own), Some(newest)) = (number(&file), newest)
+            && own <= newest
+        {
+            notes.open.push(format!(
+                "{name} is not added: the project has a migration {newest} already, and one with a lower \
+                 number would never run in order. Add it yourself as {:04}_…sql; it is printed below",
+                newest + 1
+            ));
+            notes.open.push(fs::read_to_string(&after)?);
+            fs::remove_file(after)?;
+        }
+    }
+    Ok(())
+}
+
+/// The number at the beginning of a migration's name.
+fn number(file: &Path) -> Option<u64> {
+    let name = file.file_name()?.to_str()?;
+    name.split('_').next()?.parse().ok()
+}
+
+/// A directory that the owner has deleted gets no new files.
+fn deleted_directories(
+    committed: &BTreeSet<String>,
+    old: &Path,
+    new: &Path,
+    notes: &mut Notes,
+) -> Result<()> {
+    let before = files(old);
+    let is_deleted = |directory: &Path| {
+        let name = directory.to_string_lossy();
+        before.iter().any(|file| file.starts_with(directory))
+            && !committed
+                .iter()
+                .any(|file| Path::new(file).starts_with(&*name))
+    };
+    let mut deleted = BTreeSet::new();
+    for file in files(new).difference(&before) {
+        let parents = file.ancestors().skip(1).filter(|it| it.parent().is_some());
+        if let Some(directory) = parents.filter(|it| is_deleted(it)).last() {
+            deleted.insert(directory.to_owned());
+            fs::remove_file(new.join(file))?;
+        }
+    }
+    let names = deleted
+        .iter()
+        .map(|directory| format!("{}/ stays deleted", directory.display()));
+    notes.kept.extend(names);
+    Ok(())
+}
+
+/// A project that takes the machinery from a registry gets its new version.
+fn published(project: &Project, old: &Path, new: &Path) -> Result<()> {
+    let Some(manifest) = project.committed("Cargo.toml") else {
+        return Ok(());
+    };
+    let Ok(manifest) = String::from_utf8(manifest)?.parse::<DocumentMut>() else {
+        return Ok(());
+    };
+    for table in ["dependencies", "dev-dependencies"] {
+        let dependency = manifest.get(table).and_then(|it| it.get(MACHINERY));
+        let Some(dependency) = dependency.filter(|it| it.get("path").is_none()) else {
+            continue;
+        };
+        let [was, is] = [old, new].map(|root| version(&root.join(MACHINERY)));
+        let (Some(was), Some(is)) = (was, is) else {
+            continue;
+        };
+        // Both renderings get the owner's line, so that only the version differs.
+        for (root, version) in [(old, was), (new, is)] {
+            let path = root.join("Cargo.toml");
+            let mut rendered: DocumentMut = fs::read_to_string(&path)?.parse()?;
+            let mut line = dependency.clone();
+            if root == new {
+                match line.get_mut("version") {
+                    Some(inner) => *inner = value(&version),
+                    None => line = value(&version),
+                }
+            }
+            if let Some(place) = rendered.get_mut(table).and_then(|it| it.get_mut(MACHINERY)) {
+                *place = line;
+            }
+            fs::write(path, rendered.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// The version of the machinery in a rendering.
+fn version(machinery: &Path) -> Option<String> {
+    let manifest = fs::read_to_string(machinery.join("Cargo.toml")).ok()?;
+    let manifest: DocumentMut = manifest.parse().ok()?;
+    let version = manifest.get("package")?.get("version")?;
+    Item::as_str(version).map(str::to_owned)
+}
+
+/// A file that the project has with CRLF is compared and merged with CRLF.
+fn line_ends(
+    project: &Project,
+    committed: &BTreeSet<String>,
+    old: &Path,
+    new: &Path,
+) -> Result<()> {
+    // Files of one project have the same line ends, as a rule: one look at the manifest is enough.
+    let sample = project.committed("Cargo.toml").unwrap_or_default();
+    if !is_crlf(&sample) {
+        return Ok(());
+    }
+    let both: BTreeSet<PathBuf> = files(old).union(&files(new)).cloned().collect();
+    for file in both {
+        let name = file.to_string_lossy().into_owned();
+        let ours = committed
+            .contains(&name)
+            .then(|| project.committed(&name))
+            .flatten();
+        // A new file gets the line ends of the others.
+        if !ours.is_none_or(|ours| is_crlf(&ours)) {
+            continue;
+        }
+        for root in [old, new] {
+            let path = root.join(&file);
+            if let Ok(text) = fs::read_to_string(&path) {
+                fs::write(path, text.replace("\r\n", "\n").replace('\n', "\r\n"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_crlf(content: &[u8]) -> bool {
+    content.windows(2).any(|pair| pair == b"\r\n")
+}
+
+/// Resolves the conflicts that have one right answer.
+pub(crate) fn resolve(project: &Project, merged: Merged, notes: &mut Notes) -> Result<Merged> {
+    let mut changes = Vec::new();
+    let mut conflicts = Vec::new();
+    for conflict in merged.conflicts {
+        let path = project.within(&conflict.path).to_owned();
+        let ours = conflict.versions.iter().find(|(_, _, stage)| *stage == 2);
+        if !conflict.has(2) && conflict.has(1) {
+            notes.kept.push(format!("{path} stays deleted"));
+            changes.push((conflict.path, None));
+        } else if let (Some((mode, object, _)), true) = (ours, GENERATED.contains(&&*path)) {
+            changes.push((conflict.path.clone(), Some((mode.clone(), object.clone()))));
+        } else {
+            conflicts.push(conflict);
+        }
+    }
+    let tree = if changes.is_empty() {
+        merged.tree
+    } else {
+        project.tree_changed(&merged.tree, &changes)?
+    };
+    Ok(Merged { tree, conflicts })
+}
+
+/// One line of advice for a conflict.
+pub(crate) fn advice(path: &str, conflict: &Conflict) -> &'static str {
+    match (conflict.has(1), conflict.has(2), conflict.has(3)) {
+        (true, true, false) => {
+            "you changed it, and the template has it no more: keep it (git add), or git rm it"
+        }
+        (false, true, true) => "both have a new file of this name: keep one, or merge them",
+        _ if path.starts_with("mainstay/") => {
+            "you edited the machinery here: take the new text, unless you still need your change"
+        }
+        _ if path.ends_with("Cargo.toml") => "keep your dependencies, and take the newer versions",
+        _ => "both changed the same lines: keep what both meant",
+    }
+}
+
+/// Whether a changed file means that the generated files are to be written again.
+pub(crate) fn needs_regeneration(changes: &[(char, String)]) -> bool {
+    let is_source = |path: &str| path.starts_with("src/") || path.starts_with("mainstay/src/");
+    changes
+        .iter()
+        .any(|(_, path)| is_source(path) || GENERATED.contains(&&**path))
+}

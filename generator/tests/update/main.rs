@@ -1,0 +1,455 @@
+//! `cargo run -- update`: merges a newer template into a project that its owner has changed.
+//!
+//! Each test has a template repository of its own: the template of this checkout, and changes to it.
+
+mod interruptions;
+mod traps;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use generator::files::{copy, files};
+use generator::generate::staged;
+use generator::repository;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_generator");
+const BRANCH: &str = "mainstay-update-0.1.0";
+const CONFLICTS: Option<i32> = Some(3);
+
+/// A template repository, and a project that was generated from its first commit.
+struct World {
+    place: TempDir,
+    /// The project's directory in its repository; empty for the root.
+    within: &'static str,
+}
+
+impl World {
+    /// With the default answers: a copy of the first such world.
+    fn new() -> Self {
+        static FIRST: OnceLock<World> = OnceLock::new();
+        let first = FIRST.get_or_init(|| Self::with(&[], ""));
+        let place = tempfile::tempdir().unwrap();
+        copy(first.place.path(), files(first.place.path()), place.path()).unwrap();
+        let world = Self { place, within: "" };
+        // The copies have other times than the index.
+        git(&world.template(), &["update-index", "-q", "--refresh"]);
+        git(&world.repository(), &["update-index", "-q", "--refresh"]);
+        world
+    }
+
+    /// With other answers, and with the project in a directory of its repository.
+    fn with(answers: &[&str], within: &'static str) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let world = Self { place, within };
+        let current = staged(repository::root()).unwrap();
+        copy(current.path(), files(current.path()), &world.template()).unwrap();
+        git(
+            &world.template(),
+            &["init", "--quiet", "--initial-branch=main"],
+        );
+        world.commit_template();
+        let project = world.project();
+        fs::create_dir_all(&project).unwrap();
+        world.render(&project, answers);
+        git(
+            &world.repository(),
+            &["init", "--quiet", "--initial-branch=main"],
+        );
+        commit(&world.repository());
+        // Few files, for the copies.
+        for repository in [world.template(), world.repository()] {
+            git(&repository, &["repack", "-a", "-d", "--quiet"]);
+        }
+        world
+    }
+
+    fn template(&self) -> PathBuf {
+        self.place.path().join("template")
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.place.path().join("repository")
+    }
+
+    fn project(&self) -> PathBuf {
+        self.repository().join(self.within)
+    }
+
+    /// Renders the template's commit into a directory.
+    fn render(&self, into: &Path, answers: &[&str]) {
+        let commit = git(&self.template(), &["rev-parse", "HEAD"]);
+        let mut render = Command::new(PROGRAM);
+        render
+            .arg("render")
+            .arg(self.template())
+            .arg("lookout")
+            .arg(into);
+        render
+            .args(answers)
+            .arg(format!("--commit={}", commit.trim()));
+        let output = render.env("CARGO_NAME", "test").output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+
+    /// Changes a file of the template.
+    fn change_template(&self, file: &str, from: &str, to: &str) {
+        replace(&self.template().join("template").join(file), from, to);
+    }
+
+    fn commit_template(&self) {
+        commit(&self.template());
+    }
+
+    /// Changes a file of the project.
+    fn change(&self, file: &str, from: &str, to: &str) {
+        replace(&self.project().join(file), from, to);
+    }
+
+    fn commit(&self) {
+        commit(&self.repository());
+    }
+
+    fn update(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut update = Command::new(PROGRAM);
+        update
+            .arg("update")
+            .arg(self.project())
+            .arg("--template")
+            .arg(self.template());
+        update.args(arguments);
+        update
+    }
+
+    /// Updates without conflicts, and returns what was printed.
+    fn updated(&self, arguments: &[&str]) -> String {
+        let output = self.update(arguments);
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
+        stdout
+    }
+
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.update(arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+        text(&output.stderr)
+    }
+
+    /// A file of the project on the branch of the update.
+    fn on_branch(&self, file: &str) -> Option<String> {
+        let object = format!("{BRANCH}:./{file}");
+        let mut show = Command::new("git");
+        let output = show
+            .args(["show", &object])
+            .current_dir(self.project())
+            .output()
+            .unwrap();
+        output.status.success().then(|| text(&output.stdout))
+    }
+}
+
+fn git(directory: &Path, arguments: &[&str]) -> String {
+    let mut git = Command::new("git");
+    git.args(["-c", "user.name=owner", "-c", "user.email=owner@localhost"]);
+    let output = git.args(arguments).current_dir(directory).output().unwrap();
+    assert!(
+        output.status.success(),
+        "git {arguments:?}: {}",
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+fn commit(directory: &Path) {
+    git(directory, &["add", "--all"]);
+    git(
+        directory,
+        &["commit", "--quiet", "--no-verify", "--message=change"],
+    );
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn replace(file: &Path, from: &str, to: &str) {
+    let before = fs::read_to_string(file).unwrap();
+    assert!(before.contains(from), "{} has no {from:?}", file.display());
+    fs::write(file, before.replacen(from, to, 1)).unwrap();
+}
+
+#[test]
+fn unchanged_project_becomes_a_newly_generated_one() {
+    let world = World::new();
+    world.change_template("src/main.rs", "//! ", "//! Newer. ");
+    world.change_template("mainstay/src/context.rs", "//! ", "//! Newer. ");
+    fs::write(world.template().join("template/src/extra.rs"), "// new\n").unwrap();
+    fs::remove_file(world.template().join("template/deny.toml")).unwrap();
+    world.commit_template();
+
+    let said = world.updated(&[]);
+
+    assert!(said.contains("new: src/extra.rs"), "{said}");
+    git(&world.repository(), &["switch", "--quiet", BRANCH]);
+    let fresh = world.place.path().join("fresh");
+    fs::create_dir(&fresh).unwrap();
+    world.render(&fresh, &[]);
+    let names = files(&fresh);
+    let found = files(&world.project()).into_iter();
+    let found = found.filter(|file| !file.starts_with(".git"));
+    assert!(
+        found.eq(names
+            .iter()
+            .filter(|file| !file.starts_with(".git"))
+            .cloned())
+    );
+    for name in names {
+        let [ours, expected] =
+            [&world.project(), &fresh].map(|root| fs::read(root.join(&name)).unwrap());
+        assert_eq!(text(&ours), text(&expected), "{}", name.display());
+    }
+    assert_eq!(
+        git(&world.repository(), &["log", "--format=%an", "-1", "main"]),
+        "owner\n"
+    );
+}
+
+#[test]
+fn update_keeps_the_owners_lines_and_the_current_branch() {
+    let world = World::new();
+    world.change_template("src/main.rs", "//! ", "//! Newer. ");
+    world.change_template("Dockerfile", "FROM ", "# Newer.\nFROM ");
+    world.commit_template();
+    world.change("src/hello.rs", "//! ", "//! Mine. ");
+    fs::write(world.project().join("src/own.rs"), "// mine\n").unwrap();
+    let script = world.project().join("build.rs");
+    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    world.commit();
+    let before = git(&world.repository(), &["rev-parse", "main"]);
+
+    world.updated(&[]);
+
+    assert!(world.on_branch("src/main.rs").unwrap().contains("Newer."));
+    assert!(world.on_branch("Dockerfile").unwrap().contains("# Newer."));
+    assert!(
+        world
+            .on_branch("src/hello.rs")
+            .unwrap()
+            .contains("//! Mine.")
+    );
+    assert_eq!(world.on_branch("src/own.rs").unwrap(), "// mine\n");
+    let listed = git(&world.repository(), &["ls-tree", BRANCH, "build.rs"]);
+    assert!(listed.starts_with("100755"), "{listed}");
+    assert_eq!(git(&world.repository(), &["rev-parse", "main"]), before);
+    assert_eq!(
+        git(&world.repository(), &["branch", "--show-current"]),
+        "main\n"
+    );
+    assert_eq!(git(&world.repository(), &["status", "--porcelain"]), "");
+}
+
+/// Both sides change the same line.
+fn conflicting() -> World {
+    let world = World::new();
+    world.change_template("src/main.rs", "//! ", "//! Template. ");
+    world.change_template("src/hello.rs", "//! ", "//! Newer. ");
+    world.commit_template();
+    world.change("src/main.rs", "//! ", "//! Owner. ");
+    world.commit();
+    world
+}
+
+#[test]
+fn conflict_is_left_on_the_new_branch_for_merge_tools() {
+    let world = conflicting();
+
+    let output = world.update(&[]);
+
+    let said = text(&output.stdout);
+    assert_eq!(
+        output.status.code(),
+        CONFLICTS,
+        "{said}{}",
+        text(&output.stderr)
+    );
+    assert!(
+        said.contains("src/main.rs: both changed the same lines"),
+        "{said}"
+    );
+    is_conflicted(&world);
+    assert_eq!(
+        git(&world.repository(), &["branch", "--show-current"]),
+        format!("{BRANCH}\n")
+    );
+    // The owner resolves it, and commits.
+    git(
+        &world.repository(),
+        &["checkout", "--theirs", "src/main.rs"],
+    );
+    git(
+        &world.repository(),
+        &["commit", "--quiet", "--all", "--no-edit"],
+    );
+    let subject = git(&world.repository(), &["log", "-1", "--format=%s"]);
+    assert!(
+        subject.starts_with("Update to Mainstay 0.1.0 ("),
+        "{subject}"
+    );
+    assert_eq!(git(&world.repository(), &["status", "--porcelain"]), "");
+}
+
+/// Asserts that the working tree has the merge, with all versions of one conflict.
+#[track_caller]
+fn is_conflicted(world: &World) {
+    let stages = git(&world.project(), &["ls-files", "--unmerged"]);
+    assert_eq!(stages.lines().count(), 3, "{stages}");
+    assert!(
+        stages.lines().all(|line| line.ends_with("src/main.rs")),
+        "{stages}"
+    );
+    let file = fs::read_to_string(world.project().join("src/main.rs")).unwrap();
+    for expected in [
+        "<<<<<<< HEAD",
+        "//! Owner.",
+        "//! Template.",
+        ">>>>>>> mainstay/template",
+    ] {
+        assert!(file.contains(expected), "{expected}: {file}");
+    }
+    let clean = fs::read_to_string(world.project().join("src/hello.rs")).unwrap();
+    assert!(clean.contains("//! Newer."));
+}
+
+#[test]
+fn dry_run_names_the_conflicts_and_changes_nothing() {
+    let world = conflicting();
+    let state = || {
+        let refs = git(&world.repository(), &["for-each-ref"]);
+        refs + &*git(&world.repository(), &["status", "--porcelain", "--ignored"])
+    };
+    let before = state();
+
+    let output = world.update(&["--dry-run"]);
+
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), CONFLICTS, "{said}");
+    for expected in [
+        "changed: ",
+        "Conflicts:\n  src/main.rs: ",
+        "Nothing was changed",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert_eq!(state(), before);
+}
+
+#[test]
+fn in_place_update_changes_the_work_tree_only() {
+    let world = World::new();
+    world.change_template("src/main.rs", "//! ", "//! Newer. ");
+    world.commit_template();
+
+    world.updated(&["--in-place"]);
+
+    assert_eq!(
+        git(
+            &world.repository(),
+            &["branch", "--format=%(refname:short)"]
+        ),
+        "main\n"
+    );
+    let changed = git(&world.repository(), &["status", "--porcelain"]);
+    let expected = "M  .template.toml\nM  src/main.rs\n";
+    assert_eq!(changed, expected);
+}
+
+#[test]
+fn second_update_says_that_there_is_nothing_to_do() {
+    let world = World::new();
+    assert!(world.updated(&[]).ends_with("is up to date.\n"));
+    world.change_template("src/main.rs", "//! ", "//! Newer. ");
+    world.commit_template();
+    world.updated(&[]);
+    git(&world.repository(), &["merge", "--quiet", BRANCH]);
+    assert!(world.updated(&[]).ends_with("is up to date.\n"));
+}
+
+#[test]
+fn new_answers_add_files_and_change_the_database() {
+    let world = World::with(&["--deploy=docker"], "");
+    world.change("src/main.rs", "//! ", "//! Mine. ");
+    world.commit();
+
+    let said = world.updated(&["--deploy", "docker,kubernetes", "--database", "postgres"]);
+
+    assert!(said.contains("deploy/kubernetes/"), "{said}");
+    assert!(
+        world
+            .on_branch("Cargo.toml")
+            .unwrap()
+            .contains("features = [\"postgres\"]")
+    );
+    let record = world.on_branch(".template.toml").unwrap();
+    assert!(record.contains("database = \"postgres\""), "{record}");
+    assert!(
+        world
+            .on_branch("src/main.rs")
+            .unwrap()
+            .contains("//! Mine.")
+    );
+    let listed = git(
+        &world.project(),
+        &["ls-tree", "-r", "--name-only", BRANCH, "migrations"],
+    );
+    assert!(
+        listed.contains("postgres/") && !listed.contains("sqlite/"),
+        "{listed}"
+    );
+    let refused = world.refused(&["--deploy", "heroku"]);
+    assert!(
+        refused.contains("heroku") && refused.contains("systemd"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn project_in_a_subdirectory_is_updated_alone() {
+    let world = World::with(&[], "services/lookout");
+    fs::write(world.repository().join("README.md"), "all services\n").unwrap();
+    world.change("src/hello.rs", "//! ", "//! Mine. ");
+    world.commit();
+    world.change_template("src/main.rs", "//! ", "//! Newer. ");
+    world.commit_template();
+
+    world.updated(&[]);
+
+    let changed = git(
+        &world.repository(),
+        &["diff", "--name-only", "main", BRANCH],
+    );
+    let [record, main] =
+        [".template.toml", "src/main.rs"].map(|file| format!("services/lookout/{file}"));
+    assert_eq!(changed, format!("{record}\n{main}\n"));
+}
+
+#[test]
+fn update_refuses_what_is_not_committed() {
+    let world = World::new();
+    world.change("src/main.rs", "//! ", "//! Mine. ");
+    let refused = world.refused(&[]);
+    assert!(
+        refused.contains("not committed") && refused.contains("src/main.rs"),
+        "{refused}"
+    );
+
+    fs::remove_dir_all(world.repository().join(".git")).unwrap();
+    let refused = world.refused(&[]);
+    assert!(refused.contains("git init"), "{refused}");
+}
