@@ -32,7 +32,6 @@ pub struct Page {
 }
 
 impl Page {
-    /// Opens a blank page.
     pub fn blank() -> Result<Page> {
         let profile = TempDir::with_prefix("mainstay-browser-")?;
         let (orders, news) = (pipe()?, pipe()?);
@@ -43,11 +42,8 @@ impl Page {
                 "--remote-debugging-pipe",
                 "--no-first-run",
             ])
-            .args([
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--disable-background-networking",
-            ])
+            .args(["--disable-gpu", "--disable-dev-shm-usage"])
+            .arg("--disable-background-networking")
             .arg("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1")
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .stdin(Stdio::null())
@@ -56,16 +52,12 @@ impl Page {
         if rustix::process::getuid().is_root() {
             chromium.arg("--no-sandbox");
         }
-        chromium.fd_mappings(vec![
-            FdMapping {
-                parent_fd: orders.0.into(),
-                child_fd: 3,
-            },
-            FdMapping {
-                parent_fd: news.1.into(),
-                child_fd: 4,
-            },
-        ])?;
+        let ends = [(orders.0.into(), 3), (news.1.into(), 4)];
+        let mappings = ends.map(|(parent_fd, child_fd)| FdMapping {
+            parent_fd,
+            child_fd,
+        });
+        chromium.fd_mappings(mappings.into())?;
         let process = chromium.spawn().context("chromium cannot be run")?;
         // The command owns the browser's pipe ends. While it lives, the pipes stay open after the
         // browser exits.
@@ -120,7 +112,6 @@ impl Page {
         Ok(answer["result"]["value"].take())
     }
 
-    /// Presses and releases a key.
     pub fn press(&mut self, key: &str) -> Result<()> {
         let (code, text) = match key {
             "Enter" => (13, Some("\r")),
@@ -207,9 +198,8 @@ fn listen(pipe: PipeReader) -> Receiver<Value> {
             let Ok(message) = serde_json::from_slice(&message) else {
                 break;
             };
-            if sender.send(message).is_err() {
-                break;
-            }
+            // An error means that the page was dropped.
+            _ = sender.send(message);
         }
     });
     news

@@ -5,7 +5,6 @@
 //! fails the test that waits for spans.
 
 use std::{
-    convert::Infallible,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -38,10 +37,8 @@ use tokio_rustls::{
     rustls::{ServerConfig, pki_types::PrivateKeyDer},
 };
 
-/// Long enough for the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running collector. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct Collector {
     address: SocketAddr,
@@ -52,7 +49,6 @@ pub struct Collector {
     _accepting: JoinSet<()>,
 }
 
-/// How it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     Takes,
@@ -90,7 +86,6 @@ impl Collector {
         Collector::at(SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 
-    /// Starts a collector at this address.
     pub async fn at(address: SocketAddr) -> io::Result<Collector> {
         Collector::with(address, None).await
     }
@@ -259,7 +254,7 @@ async fn answer(
     let status = match manner {
         Manner::Takes => 200,
         Manner::Refuses(status) => status,
-        Manner::Stalls => match std::future::pending::<Infallible>().await {},
+        Manner::Stalls => std::future::pending().await,
     };
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = hyper::StatusCode::from_u16(status).expect("a status");

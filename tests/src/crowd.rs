@@ -17,7 +17,6 @@ use crate::service::{Launch, Service};
 pub enum Manner {
     /// One request, and reads its answer.
     Idle,
-    /// Nothing.
     Silent,
     /// Half the head of a request.
     HalfOpen,
@@ -25,7 +24,6 @@ pub enum Manner {
     Busy,
 }
 
-/// Clients that hold their connections open.
 #[derive(Debug)]
 pub struct Crowd {
     clients: Vec<Conversation>,
@@ -64,11 +62,10 @@ pub fn make_room(connections: usize) -> Result<()> {
     };
     setrlimit(Resource::Nofile, most).context("the limit on open files cannot be raised")?;
     let needed = connections + OWN_FILES;
+    let suffices = limit.maximum.is_none_or(|most| most >= needed as u64);
     ensure!(
-        limit.maximum.is_none_or(|most| most >= needed as u64),
-        "{connections} connections need a limit of {needed} open files, and the hard limit is {:?}: \
-         raise it (ulimit -Hn, LimitNOFILE, docker run --ulimit nofile)",
-        limit.maximum
+        suffices,
+        "the hard limit on open files (ulimit -Hn) is below {needed}"
     );
     Ok(())
 }

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use generator::git;
 
 use crate::generate::{Answers, Place, generate};
 use crate::overlay;
@@ -29,38 +30,24 @@ pub struct Member {
     name: &'static str,
     database: &'static str,
     example: &'static str,
-    change: Change,
-}
-
-/// A change to the generated project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
-    None,
-    /// A directory of `tests/`: see [`overlay`].
-    Overlay(&'static str),
-    /// A section of docs/compose.md: see [`shape`].
-    Shape(&'static str),
+    /// The heading of a section of docs/compose.md: see [`shape`].
+    shape: Option<&'static str>,
 }
 
 pub const HELLO: Member = Member::new("svc-hello", "sqlite", "hello");
 pub const HELLO_ON_POSTGRES: Member = Member::new("svc-hello-postgres", "postgres", "hello");
 pub const MONITOR: Member = Member::new("svc-monitor", "sqlite", "monitor");
 pub const MONITOR_ON_POSTGRES: Member = Member::new("svc-monitor-postgres", "postgres", "monitor");
-/// `hello` with deliberate faults: see `tests/faults`.
-pub const FAULTS: Member =
-    Member::new("svc-faults", "sqlite", "hello").with(Change::Overlay("faults"));
-pub const FAULTS_ON_POSTGRES: Member =
-    Member::new("svc-faults-postgres", "postgres", "hello").with(Change::Overlay("faults"));
+/// `hello` with the overlay `tests/faults`: deliberate faults.
+pub const FAULTS: Member = Member::new("svc-faults", "sqlite", "hello");
+pub const FAULTS_ON_POSTGRES: Member = Member::new("svc-faults-postgres", "postgres", "hello");
 
 /// The other shapes of `app.rs` in docs/compose.md.
-pub const TWO_LISTENERS: Member = Member::new("svc-two-listeners", "sqlite", "hello")
-    .with(Change::Shape("A second public listener"));
-pub const NO_DATABASE: Member =
-    Member::new("svc-no-database", "sqlite", "hello").with(Change::Shape("No database"));
-pub const TWO_DATABASES: Member =
-    Member::new("svc-two-databases", "sqlite", "hello").with(Change::Shape("Two databases"));
-pub const ECHO_SERVER: Member = Member::new("svc-echo-server", "sqlite", "hello")
-    .with(Change::Shape("A server that speaks another protocol"));
+pub const TWO_LISTENERS: Member = Member::shape("svc-two-listeners", "A second public listener");
+pub const NO_DATABASE: Member = Member::shape("svc-no-database", "No database");
+pub const TWO_DATABASES: Member = Member::shape("svc-two-databases", "Two databases");
+pub const ECHO_SERVER: Member =
+    Member::shape("svc-echo-server", "A server that speaks another protocol");
 
 /// The first member brings the machinery, which the others use.
 pub const MEMBERS: [Member; 10] = [
@@ -85,13 +72,15 @@ impl Member {
             name,
             database,
             example,
-            change: Change::None,
+            shape: None,
         }
     }
 
-    const fn with(mut self, change: Change) -> Self {
-        self.change = change;
-        self
+    const fn shape(name: &'static str, heading: &'static str) -> Self {
+        Self {
+            shape: Some(heading),
+            ..Self::new(name, "sqlite", "hello")
+        }
     }
 
     /// The name of its package.
@@ -99,10 +88,9 @@ impl Member {
         self.name
     }
 
-    /// Whether it is a section of docs/compose.md, whose `app.rs` no longer matches the tests of
-    /// `hello`.
+    /// Whether its `app.rs` no longer matches the tests of `hello`.
     pub fn is_shape(&self) -> bool {
-        matches!(self.change, Change::Shape(_))
+        self.shape.is_some()
     }
 
     /// The project's directory, after the fleet was generated.
@@ -129,13 +117,11 @@ impl Member {
             ..Answers::default()
         };
         let project = generate(self.name, &answers, Place::Below(workspace))?;
-        match self.change {
-            Change::None => Ok(()),
-            Change::Overlay(name) => {
-                overlay::put(&repository::root().join("tests").join(name), &project)
-            }
-            Change::Shape(heading) => shape::put(heading, &project),
+        if matches!(*self, FAULTS | FAULTS_ON_POSTGRES) {
+            overlay::put(&repository::root().join("tests/faults"), &project)?;
         }
+        self.shape
+            .map_or(Ok(()), |heading| shape::put(heading, &project))
     }
 }
 
@@ -179,10 +165,8 @@ pub fn generate_all() -> Result<()> {
         format!("{MANIFEST}\n{PROFILE}"),
     )?;
     for member in MEMBERS {
-        let name = member.name;
-        member
-            .generate(scratch.path())
-            .with_context(|| format!("{name} cannot be generated"))?;
+        let generated = member.generate(scratch.path());
+        generated.with_context(|| format!("{} cannot be generated", member.name))?;
     }
     copy(
         &repository::template(),
@@ -191,7 +175,9 @@ pub fn generate_all() -> Result<()> {
     )?;
     overlay::keep_lock(scratch.path(), &directory())?;
     settle(scratch.path(), &directory());
-    commit(&REPOSITORY.directory())?;
+    let repository = REPOSITORY.directory();
+    _ = fs::remove_dir_all(repository.join(".git"));
+    git::commit_all(&repository, "As generated")?;
     Ok(fs::write(stamp, current.unwrap_or_default())?)
 }
 
@@ -234,35 +220,4 @@ fn inputs() -> Result<Option<String>> {
         }
     }
     Ok(Some(format!("{:016x}", hash.finish())))
-}
-
-/// Makes a project a git repository, and commits all changes.
-fn commit(project: &Path) -> Result<()> {
-    let git = |arguments: &[&str]| {
-        let mut git = Command::new("git");
-        git.args([
-            "-c",
-            "user.name=harness",
-            "-c",
-            "user.email=harness@localhost",
-        ])
-        .args(["-c", "commit.gpgSign=false"])
-        .args(arguments)
-        .current_dir(project);
-        let output = git.output().context("git cannot be run")?;
-        ensure!(output.status.success(), "{git:?}: {output:?}");
-        Ok(output.stdout)
-    };
-    git(&["init", "--quiet"])?;
-    git(&["add", "--all"])?;
-    if !git(&["status", "--porcelain"])?.is_empty() {
-        git(&[
-            "commit",
-            "--quiet",
-            "--no-verify",
-            "--message",
-            "As generated",
-        ])?;
-    }
-    Ok(())
 }

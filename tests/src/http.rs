@@ -32,10 +32,8 @@ mod raw;
 mod request;
 mod websocket;
 
-/// The default timeout.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A response of the service.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -59,7 +57,6 @@ pub enum Kind {
     Closed,
     /// The peer reset the connection.
     Reset,
-    /// Timeout.
     Late,
     /// Invalid HTTP, or a stream that was reset within a healthy connection.
     Broken,
@@ -73,14 +70,12 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<Answer, Failure> {
 /// One request, on its own HTTP/1.1 connection. The request's timeout includes connecting.
 pub async fn send(address: SocketAddr, request: Request) -> Result<Answer, Failure> {
     let (limit, what) = (request.limit, request.describe(address));
-    bounded(limit, &what, async {
-        Http1::connect(address).await?.send(request).await
-    })
-    .await
+    let exchange = async { Http1::connect(address).await?.send(request).await };
+    bounded(limit, &what, Box::pin(exchange)).await
 }
 
 impl Answer {
-    /// The value of a header, by its case-insensitive name. `None` if it is absent or not text.
+    /// The value of a header; `None` if it is absent or not text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -96,7 +91,6 @@ impl Answer {
     }
 }
 
-/// For the message of an assertion: `assert_eq!(answer.status, 200, "{answer}")`.
 impl Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.status)?;
@@ -156,14 +150,19 @@ async fn bounded<T>(
     what: impl Display,
     action: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    match timeout(limit, action).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure::new(
-            Kind::Late,
-            what,
-            format_args!("nothing within {limit:?}"),
-        )),
-    }
+    let late = |_| Failure::new(Kind::Late, what, format!("nothing within {limit:?}"));
+    timeout(limit, action).await.map_err(late)?
+}
+
+/// The same for an action with another error.
+async fn attempt<T, E: Error + 'static>(
+    limit: Duration,
+    what: &str,
+    action: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    let late = |_| Failure::new(Kind::Late, what, format!("nothing within {limit:?}"));
+    let result = timeout(limit, action).await.map_err(late)?;
+    result.map_err(|error| Failure::caused(what, &error))
 }
 
 /// The start of some bytes, for a failure message.

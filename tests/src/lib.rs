@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod collector;
+mod command;
 pub mod crowd;
 mod eventually;
 pub mod fleet;

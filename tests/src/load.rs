@@ -27,7 +27,6 @@ const ADDS: usize = 8;
 /// which a stopping service keeps listening.
 const SILENCE: Duration = Duration::from_millis(50);
 
-/// The running clients.
 #[derive(Debug)]
 pub struct Load {
     clients: JoinSet<Account>,
@@ -40,7 +39,6 @@ pub struct Load {
 pub struct Account {
     /// The number of responses, by status.
     pub answered: BTreeMap<u16, usize>,
-    /// The number of refused connections.
     pub refused: usize,
     pub failed: Vec<String>,
     /// Failures and refusals after the client itself had been too slow.
@@ -116,23 +114,6 @@ struct Setback {
     silent: Duration,
 }
 
-impl Kept {
-    async fn open(server: SocketAddr) -> Result<Kept, Setback> {
-        match Conversation::open(server).await {
-            Ok(conversation) => Ok(Kept {
-                conversation,
-                answers: 0,
-                since: Instant::now(),
-            }),
-            Err(failure) => Err(Setback {
-                failure,
-                answers: 0,
-                silent: Duration::ZERO,
-            }),
-        }
-    }
-}
-
 impl Client {
     async fn work(mut self) -> Account {
         for number in 0.. {
@@ -163,17 +144,26 @@ impl Client {
     /// Sends a request, and returns the status.
     async fn ask(&mut self, number: usize) -> Result<u16, Setback> {
         let kept = self.connection.take();
-        let mut kept = match kept.filter(|kept| !kept.conversation.is_over()) {
-            Some(kept) => kept,
-            None => Kept::open(self.server).await?,
+        let mut kept = if let Some(kept) = kept.filter(|kept| !kept.conversation.is_over()) {
+            kept
+        } else {
+            let setback = |failure| Setback {
+                failure,
+                answers: 0,
+                silent: Duration::ZERO,
+            };
+            Kept {
+                conversation: Conversation::open(self.server).await.map_err(setback)?,
+                answers: 0,
+                since: Instant::now(),
+            }
         };
         let written = kept.conversation.write(self.request(number)).await;
-        let silent = kept.since.elapsed();
+        let (answers, silent) = (kept.answers, kept.since.elapsed());
         let answer = match written {
             Ok(()) => kept.conversation.answer().await,
             Err(failure) => Err(failure),
         };
-        let answers = kept.answers;
         let answer = answer.map_err(|failure| Setback {
             failure,
             answers,
@@ -203,7 +193,6 @@ impl Client {
 }
 
 impl Account {
-    /// The number of responses.
     pub fn answers(&self) -> usize {
         self.answered.values().sum()
     }

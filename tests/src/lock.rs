@@ -106,19 +106,13 @@ fn with_dependencies(hook: &str, lock: &str) -> Result<String> {
         .filter(|name| !IN_PLACE.contains(name))
         .map(|name| format!("\"{}\",", name.to_lowercase().replace('-', "_")))
         .collect();
-    let mut lines = vec![String::new()];
-    for name in names {
-        let line = lines.last_mut().expect("there is always a last line");
-        if line.len() + name.len() > 96 {
-            lines.push(format!("    {name}"));
-        } else {
-            *line += if line.is_empty() { "    " } else { " " };
-            *line += &name;
-        }
-    }
+    let names: Vec<_> = names.into_iter().collect();
+    let lines = names
+        .chunks(6)
+        .map(|names| format!("    {}\n", names.join(" ")));
     let start = "export const DEPENDENCIES = [\n";
     let (before, _) = hook
         .split_once(start)
         .context("hooks/taken.rhai has no list DEPENDENCIES")?;
-    Ok(format!("{before}{start}{}\n];\n", lines.join("\n")))
+    Ok(format!("{before}{start}{}];\n", lines.collect::<String>()))
 }

@@ -19,7 +19,6 @@ use tokio::{
     time::{Instant as Deadline, timeout_at},
 };
 
-/// How many lines of a log a failure shows.
 const TAIL: usize = 30;
 
 /// One line of a service's JSON log.
@@ -29,7 +28,6 @@ pub struct Event {
     pub level: String,
     pub target: String,
     pub message: String,
-    /// All fields except the four above.
     pub fields: Map<String, Value>,
     /// When the harness read the line, to measure the time between two events.
     pub received: Instant,
@@ -56,8 +54,7 @@ impl Event {
         })
     }
 
-    /// The value of a field, `null` if there is no such field. It compares directly:
-    /// `assert_eq!(event.field("exit_code"), 3)`.
+    /// The value of a field, `null` if there is no such field.
     pub fn field(&self, name: &str) -> &Value {
         self.fields.get(name).unwrap_or(&Value::Null)
     }
@@ -113,7 +110,6 @@ pub struct Log {
 #[derive(Debug, Default)]
 struct Record {
     lines: Vec<Line>,
-    /// How the process ended, in words. Nothing is appended after that.
     ended: Option<String>,
 }
 
@@ -204,49 +200,35 @@ impl Log {
             }
             // The sender cannot be gone: `self` holds it.
             if timeout_at(deadline, growth.changed()).await.is_err() {
-                return Err(format!(
-                    "it did not come within {:?}, and the process still runs\n{}",
-                    self.patience,
-                    self.tail()
-                ));
+                let (limit, tail) = (self.patience, self.tail());
+                return Err(format!("it did not come within {limit:?}\n{tail}"));
             }
         }
     }
 
     pub fn events(&self) -> Vec<Event> {
-        self.select(|line| {
-            if let Line::Event(event) = line {
-                Some(event.clone())
-            } else {
-                None
-            }
+        self.select(|line| match line {
+            Line::Event(event) => Some(event.clone()),
+            _ => None,
         })
     }
 
-    /// Lines on standard output that are not JSON objects. A service with a JSON log should have
-    /// none.
+    /// Lines on standard output that are not JSON objects.
     pub fn strays(&self) -> Vec<String> {
-        self.select(|line| {
-            if let Line::Stray(text) = line {
-                Some(text.clone())
-            } else {
-                None
-            }
+        self.select(|line| match line {
+            Line::Stray(text) => Some(text.clone()),
+            _ => None,
         })
     }
 
     pub fn stderr(&self) -> String {
-        self.select(|line| {
-            if let Line::Stderr(text) = line {
-                Some(text.clone() + "\n")
-            } else {
-                None
-            }
-        })
-        .concat()
+        let lines = self.select(|line| match line {
+            Line::Stderr(text) => Some(text.clone() + "\n"),
+            _ => None,
+        });
+        lines.concat()
     }
 
-    /// The last thirty lines, for an assertion message.
     pub fn tail(&self) -> String {
         self.record.borrow().tail()
     }
@@ -270,71 +252,5 @@ impl Record {
             let _ = write!(text, "\n{line}");
         }
         text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_json_object_is_an_event_with_its_other_fields_flat() {
-        let Line::Event(event) = Line::stdout(
-            r#"{"level":"INFO","message":"stopped","exit_code":3,"tasks":["a"]}"#.into(),
-        ) else {
-            panic!("not an event");
-        };
-        assert_eq!(
-            (event.level.as_str(), event.message.as_str()),
-            ("INFO", "stopped")
-        );
-        assert_eq!(event.field("exit_code"), 3);
-        assert_eq!(event.field("tasks"), &json!(["a"]));
-        assert_eq!(event.field("absent"), &Value::Null);
-        assert_eq!(event.fields.len(), 2);
-    }
-
-    #[test]
-    fn any_other_line_is_a_stray() {
-        for text in ["hello", "", "[1]", "\"text\"", "{\"half\":"] {
-            assert!(matches!(Line::stdout(text.into()), Line::Stray(kept) if kept == text));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_view_from_now_does_not_see_the_past() {
-        let log = Log::new(Duration::from_secs(30));
-        let say = |text: &str| {
-            log.push(Line::stdout(
-                json!({"message": "beat", "text": text}).to_string(),
-            ));
-        };
-        say("old");
-        let later = log.from_now();
-        say("new");
-        assert_eq!(log.event("beat").await.field("text"), "old");
-        assert_eq!(later.event("beat").await.field("text"), "new");
-    }
-
-    #[tokio::test]
-    async fn a_wait_is_woken_by_the_line_itself_and_may_count() {
-        let log = Log::new(Duration::from_secs(30));
-        let mut beats = 0;
-        let third = log.wait_for("the third beat", |event| {
-            beats += usize::from(event.message == "beat");
-            beats == 3
-        });
-        let speak = async {
-            for number in 1..=4 {
-                tokio::task::yield_now().await;
-                log.push(Line::stdout(
-                    json!({"message": "beat", "number": number}).to_string(),
-                ));
-            }
-        };
-        let (event, ()) = tokio::join!(third, speak);
-        assert_eq!(event.field("number"), 3);
     }
 }

@@ -12,10 +12,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
+use crate::command::succeed;
 use crate::repository;
 use stage::Stage;
 
@@ -46,16 +47,11 @@ Callgrind overstates the cost of large copies. An expensive copy is most often a
 ";
 
 /// Measures one part, and prints it.
-///
-/// # Errors
-///
-/// If a measurement fails.
 pub fn part(part: Part) -> Result<()> {
     let target = repository::services();
-    let stage = || Stage::built(&target);
     let page = match part {
         Part::Costs => costs::section(scratch()?.path())?,
-        Part::Edge => edge::section(&stage()?)?,
+        Part::Edge => edge::section(&Stage::built(&target)?)?,
         Part::Benchmarks => benchmarks::sections(&target)?,
         Part::Lines => lines::section()?,
     };
@@ -64,10 +60,6 @@ pub fn part(part: Part) -> Result<()> {
 }
 
 /// Measures the default variant, and writes docs/performance.md.
-///
-/// # Errors
-///
-/// If a measurement fails.
 pub fn write() -> Result<()> {
     let scratch = scratch()?;
     let target = scratch.path();
@@ -94,41 +86,27 @@ fn scratch() -> Result<TempDir> {
 }
 
 fn begin() -> Result<String> {
-    let rustc = Command::new("rustc").arg("--version").output()?.stdout;
-    let rustc = String::from_utf8(rustc)?;
+    let rustc = String::from_utf8(succeed(Command::new("rustc").arg("--version"))?)?;
     let version = rustc.split(' ').nth(1).unwrap_or("?");
     let cores = std::thread::available_parallelism()?;
-    let parts = Part::value_variants().iter();
-    let parts = parts.filter_map(ValueEnum::to_possible_value);
-    let parts: Vec<_> = parts.map(|part| part.get_name().to_owned()).collect();
     Ok(format!(
         "# Performance\n\n\
          Measured with SQLite on {cores} cores of a small virtual machine, with rustc {version}. This \
          command\nmeasures all parts and writes this page:\n\n    cargo run -- measure\n\n\
-         `cargo run -- measure {}` measures one part and prints it.\n",
-        parts.join("|"),
+         `cargo run -- measure costs|edge|benchmarks|lines` measures one part and prints it.\n",
     ))
 }
 
 /// Runs cargo, and returns its standard output. Fails if cargo does.
 fn run_cargo(directory: &Path, target: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
-    let output = Command::new(env!("CARGO"))
-        .args(arguments)
-        .current_dir(directory)
-        .env("CARGO_TARGET_DIR", target)
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(output.stdout)
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(arguments).current_dir(directory);
+    succeed(cargo.env("CARGO_TARGET_DIR", target))
 }
 
-/// A figure, with a mark for whether it meets its target.
-fn judged(figure: &str, holds: bool) -> String {
-    let missed = if holds { "" } else { ", missed" };
-    format!("{figure}{missed}")
+/// A figure, with a mark if it misses its aim.
+fn judged(figure: String, holds: bool) -> String {
+    if holds { figure } else { figure + ", missed" }
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -9,9 +9,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use toml::{Table, Value};
 
+use crate::command::succeed;
 use crate::variant::files;
 
 /// Applies an overlay to a project.
@@ -34,24 +35,14 @@ pub(crate) fn put(overlay: &Path, project: &Path) -> Result<()> {
 /// Applies a diff to a project; fails if its context does not match.
 pub(crate) fn apply(diff: &Path, project: &Path) -> Result<()> {
     let project = project.canonicalize()?;
+    // The project is not in a repository, even if a parent directory is.
+    let ceiling = project.parent().unwrap_or(&project);
     let mut git = Command::new("git");
     git.arg("apply")
         .arg(diff.canonicalize()?)
         .current_dir(&project)
-        // The project is not in a repository, even if a parent directory is.
-        .env(
-            "GIT_CEILING_DIRECTORIES",
-            project.parent().unwrap_or(&project),
-        );
-    let output = git.output().context("git cannot be run")?;
-    ensure!(
-        output.status.success(),
-        "{} does not fit {}: {}",
-        diff.display(),
-        project.display(),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
+        .env("GIT_CEILING_DIRECTORIES", ceiling);
+    succeed(&mut git).map(drop)
 }
 
 /// Keeps the lock file that cargo wrote for a project with additional dependencies, until the
@@ -85,24 +76,5 @@ fn merge(into: &mut Table, from: Table) {
             (Some(Value::Array(into)), Value::Array(from)) => into.extend(from),
             (_, value) => _ = into.insert(key, value),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_overlay_adds_to_tables_and_arrays_and_replaces_the_rest() {
-        let parse = |text| toml::from_str::<Table>(text).unwrap();
-        let mut project = parse("a.list = [1]\na.kept = true\nname = \"old\"");
-        merge(
-            &mut project,
-            parse("a.list = [2]\nb.new = 1\nname = \"new\""),
-        );
-        assert_eq!(
-            project,
-            parse("a.list = [1, 2]\na.kept = true\nb.new = 1\nname = \"new\"")
-        );
     }
 }

@@ -4,16 +4,16 @@
 //!   directory, on a free port. As root, it runs as an unprivileged user, as Postgres demands.
 //! - It trades durability for speed, unless [`durable`](Options::durable) is set.
 //! - It can be stopped, killed and restarted on the same data and port.
-//! - Dropping it removes the process, the directory and the shared memory.
+//! - Dropping it removes the process and the directory.
 
 use std::{
     collections::BTreeMap,
-    fmt::{Display, Write as _},
+    fmt::Display,
     fs,
     hash::{BuildHasher, RandomState},
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    path::PathBuf,
+    process::Command,
     time::Duration,
 };
 
@@ -30,8 +30,6 @@ use crate::{
 mod installation;
 
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How long a drop waits for the server to stop before it kills it.
-const FAREWELL: Duration = Duration::from_secs(10);
 /// Below the range from which Linux takes ports for connections: a load test must not take the port
 /// of a server that restarts.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -57,7 +55,6 @@ pub struct Options {
     settings: BTreeMap<String, String>,
 }
 
-/// The mode of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Cuts connections, rolls transactions back, and writes everything to disk.
@@ -72,24 +69,16 @@ pub fn is_installed() -> bool {
 }
 
 impl Postgres {
-    /// Starts a server that trusts every connection.
     pub async fn start() -> anyhow::Result<Postgres> {
         Postgres::options().start().await
     }
 
     pub fn options() -> Options {
-        let settings = [
-            ("fsync", "off"),
-            ("synchronous_commit", "off"),
-            ("full_page_writes", "off"),
-        ];
-        let settings = settings
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
-        Options {
+        let options = Options {
             password: None,
-            settings,
-        }
+            settings: BTreeMap::new(),
+        };
+        options.durability("off")
     }
 
     /// The URL for the setting `database.url`. The user is a superuser.
@@ -100,10 +89,9 @@ impl Postgres {
     /// The same URL through a proxy at this address.
     pub fn url_by_way_of(&self, address: SocketAddr, database: &str) -> String {
         let secret = match &self.options.password {
-            Some(password) => format!(":{}", encode(password)),
+            Some(password) => format!(":{password}"),
             None => String::new(),
         };
-        let database = encode(database);
         format!("postgres://{USER}{secret}@{address}/{database}")
     }
 
@@ -115,20 +103,7 @@ impl Postgres {
         self.port
     }
 
-    /// The process id of the postmaster, while it runs.
-    pub fn pid(&self) -> Option<i32> {
-        self.process
-            .as_ref()
-            .map(|process| process.pid().as_raw_pid())
-    }
-
-    /// The directory of its data and its socket.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
     pub async fn create_database(&self, name: &str) -> anyhow::Result<()> {
-        let name = name.replace('"', "\"\"");
         self.query("postgres", &format!("CREATE DATABASE \"{name}\""))
             .await
             .map(drop)
@@ -141,13 +116,10 @@ impl Postgres {
         psql.args(["-X", "-At", "-U", USER, "-d", database, "-c", sql])
             .args(["-v", "ON_ERROR_STOP=1", "-p", &self.port.to_string(), "-h"])
             .arg(self.directory.path())
-            .env_clear()
-            .envs(
-                self.options
-                    .password
-                    .as_ref()
-                    .map(|password| ("PGPASSWORD", password)),
-            );
+            .env_clear();
+        if let Some(password) = &self.options.password {
+            psql.env("PGPASSWORD", password);
+        }
         let printed = run(psql)
             .await
             .with_context(|| format!("the query failed: {sql}"))?;
@@ -155,17 +127,17 @@ impl Postgres {
     }
 
     pub async fn stop(&mut self, how: Stop) -> anyhow::Result<()> {
-        self.end_by(match how {
+        let signal = match how {
             Stop::Fast => Signal::INT,
             Stop::Immediate => Signal::QUIT,
-        })
-        .await
-    }
-
-    /// Sends SIGKILL to the postmaster; the other processes notice and exit. As after a crash, the
-    /// next start must recover.
-    pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.end_by(Signal::KILL).await
+        };
+        if let Some(process) = &self.process {
+            process.signal(signal);
+            let end = process.end(PATIENCE).await;
+            end.with_context(|| format!("{signal:?} did not end the server"))?;
+            self.process = None;
+        }
+        Ok(())
     }
 
     /// Starts again, on the same data and port; stops first (`Fast`), if it is running.
@@ -173,16 +145,6 @@ impl Postgres {
         self.stop(Stop::Fast).await?;
         let (bound, port) = (self.launch().await?, self.port);
         ensure!(bound, "port {port} was taken while the server was stopped");
-        Ok(())
-    }
-
-    async fn end_by(&mut self, signal: Signal) -> anyhow::Result<()> {
-        if let Some(process) = &self.process {
-            process.signal(signal);
-            let end = process.end(PATIENCE).await;
-            end.with_context(|| format!("{signal:?} did not end the server"))?;
-            self.process = None;
-        }
         Ok(())
     }
 
@@ -223,27 +185,19 @@ impl Postgres {
     /// port.
     async fn launch(&mut self) -> anyhow::Result<bool> {
         let mut command = self.command("postgres");
-        command
-            .arg("-D")
-            .arg(self.data())
-            .arg("-k")
-            .arg(self.directory.path());
-        let settings = self
-            .options
-            .settings
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
+        command.arg("-D").arg(self.data());
+        command.arg("-k").arg(self.directory.path());
+        let settings = self.options.settings.iter();
+        let settings = settings.map(|(name, value)| format!("{name}={value}"));
         let own = [
             format!("port={}", self.port),
             "listen_addresses=127.0.0.1".into(),
             // In files of the cluster: after a kill, they are removed with the directory.
             "dynamic_shared_memory_type=mmap".into(),
         ];
-        command.args(
-            own.into_iter()
-                .chain(settings)
-                .flat_map(|setting| ["-c".to_owned(), setting]),
-        );
+        for setting in own.into_iter().chain(settings) {
+            command.args(["-c", &setting]);
+        }
 
         let log = Log::new(PATIENCE);
         let process = Process::spawn(&mut command, &log).context("cannot start PostgreSQL")?;
@@ -252,16 +206,14 @@ impl Postgres {
             Line::Stderr(text) if text.contains("Address already in use") => Some(false),
             _ => None,
         });
-        match bound.await {
-            Ok(true) => self.process = Some(process),
-            Ok(false) => {
-                // It exits and cleans up by itself.
-                process.end(PATIENCE).await;
-                return Ok(false);
-            }
-            Err(failure) => bail!("waited for PostgreSQL to accept connections, but {failure}"),
+        let bound = bound.await.map_err(anyhow::Error::msg)?;
+        if bound {
+            self.process = Some(process);
+        } else {
+            // It exits and cleans up by itself.
+            process.end(PATIENCE).await;
         }
-        Ok(true)
+        Ok(bound)
     }
 
     /// A program of the server, as the server's user.
@@ -281,17 +233,21 @@ impl Postgres {
 }
 
 impl Options {
-    /// Requires this password (SCRAM). [`Postgres::url`] contains it.
-    pub fn password(mut self, password: impl Into<String>) -> Options {
-        self.password = Some(password.into());
+    /// Requires this password (SCRAM). [`Postgres::url`] contains it as it is.
+    pub fn password(mut self, password: &str) -> Options {
+        self.password = Some(password.to_owned());
         self
     }
 
     /// Makes commits survive a crash, which is slower.
     pub fn durable(self) -> Options {
-        self.set("fsync", "on")
-            .set("synchronous_commit", "on")
-            .set("full_page_writes", "on")
+        self.durability("on")
+    }
+
+    fn durability(self, value: &str) -> Options {
+        let settings = ["fsync", "synchronous_commit", "full_page_writes"];
+        let set = |options: Options, name: &&str| options.set(name, value);
+        settings.iter().fold(self, set)
     }
 
     /// Sets any parameter of the server, such as `max_connections`.
@@ -317,26 +273,9 @@ impl Options {
 }
 
 impl Drop for Postgres {
-    /// Blocks for a few hundredths of a second.
     fn drop(&mut self) {
         if let Some(process) = self.process.take() {
-            process.signal(Signal::QUIT);
-            process.block_until_end(FAREWELL);
-        }
-        // Only a killed server leaves this file. Its seventh line has the key and the id of the
-        // shared memory that was left behind.
-        let Ok(pid_file) = fs::read_to_string(self.data().join("postmaster.pid")) else {
-            return;
-        };
-        let segment = pid_file
-            .lines()
-            .nth(6)
-            .and_then(|line| line.split_whitespace().nth(1));
-        if let Some(number) = segment {
-            let _ = Command::new("ipcrm")
-                .args(["-m", number])
-                .stderr(Stdio::null())
-                .status();
+            process.end_by(Signal::QUIT);
         }
     }
 }
@@ -345,50 +284,7 @@ impl Drop for Postgres {
 async fn run(command: Command) -> anyhow::Result<String> {
     let name = command.get_program().display().to_string();
     let output = process::run(command, PATIENCE).await?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{name}: {}\n{}",
-        output.status,
-        complaint.trim_end()
-    );
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{name} failed: {error}");
     String::from_utf8(output.stdout).with_context(|| format!("{name} did not print UTF-8"))
-}
-
-/// Percent-encodes a part of a URL.
-fn encode(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                encoded.push(byte.into());
-            }
-            _ => write!(encoded, "%{byte:02X}").expect("a string can always be written to"),
-        }
-        encoded
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_port_that_is_taken_is_noticed_and_can_be_had_later() {
-        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut postgres = Postgres::prepare(Postgres::options()).await.unwrap();
-        postgres.port = other.local_addr().unwrap().port();
-        assert!(!postgres.launch().await.unwrap());
-        drop(other);
-        assert!(postgres.launch().await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_server_that_cannot_start_says_why() {
-        let options = Postgres::options().set("max_connections", "many");
-        let error = options.start().await.unwrap_err().to_string();
-        assert!(error.contains("invalid value for parameter"), "{error}");
-        assert!(error.contains("has exited with code 1"), "{error}");
-    }
 }

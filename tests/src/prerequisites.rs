@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::postgres;
 
@@ -17,26 +17,16 @@ pub fn ensure() -> Result<()> {
     }
     let packages = missing.join(" ");
     if !(rustix::process::getuid().is_root() && Path::new("/usr/bin/apt-get").exists()) {
-        bail!(
-            "the tests need programs that are not here.\n\
-             On Debian or Ubuntu: sudo apt-get install {packages}\n\
-             Elsewhere: whatever has PostgreSQL's initdb and postgres on PATH, chromium, curl, git, \
-             ip, python3 with its venv, sqlite3 and unshare"
-        );
+        bail!("the tests need programs that are not here: sudo apt-get install {packages}");
     }
     eprintln!("The tests need {packages}: about a minute and 700 MB with apt-get.");
     if io::stdin().is_terminal() && !is_confirmed()? {
         bail!("nothing was installed; the tests need {packages}");
     }
     eprintln!("Installing {packages} with apt-get …");
-    apt_get(&["update", "-q"])?;
-    apt_get(
-        &[
-            &["install", "-q", "-y", "--no-install-recommends"],
-            missing.as_slice(),
-        ]
-        .concat(),
-    )
+    apt_get(&["update", "-q"], &[])?;
+    let install = ["install", "-q", "-y", "--no-install-recommends"];
+    apt_get(&install, &missing)
 }
 
 /// Asks for confirmation at the terminal.
@@ -84,13 +74,10 @@ fn runs(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok()
 }
 
-fn apt_get(arguments: &[&str]) -> Result<()> {
-    let status = Command::new("apt-get")
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .status()?;
-    if !status.success() {
-        bail!("`apt-get {}` failed with {status}", arguments.join(" "));
-    }
+fn apt_get(command: &[&str], packages: &[&str]) -> Result<()> {
+    let mut apt_get = Command::new("apt-get");
+    apt_get.args(command).args(packages);
+    let status = apt_get.env("DEBIAN_FRONTEND", "noninteractive").status()?;
+    ensure!(status.success(), "{apt_get:?} failed with {status}");
     Ok(())
 }

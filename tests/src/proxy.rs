@@ -28,7 +28,6 @@ pub struct Proxy {
     _accepting: JoinSet<()>,
 }
 
-/// The current state of the network.
 #[derive(Clone, Copy, Debug, Default)]
 struct Network {
     is_dead: bool,
@@ -52,7 +51,6 @@ impl Proxy {
         })
     }
 
-    /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -62,7 +60,6 @@ impl Proxy {
         self.network.send_modify(|network| network.delay = delay);
     }
 
-    /// Stops forwarding.
     pub fn black_hole(&self) {
         self.network.send_modify(|network| network.is_dead = true);
     }

@@ -4,6 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::command::succeed;
+
 pub use generator::repository::{commit, origin, root, template};
 
 /// The target directory of all services: the variants share most of their dependencies.
@@ -23,17 +25,11 @@ pub fn projects() -> PathBuf {
 /// The binary behind `cargo run -- new`, which is built first.
 pub fn generator() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .args(["build", "--package", "generator", "--message-format=json"])
-        .current_dir(root());
-    let output = cargo.output().expect("cargo runs");
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let mut executables = messages.lines().filter_map(|message| {
-        let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    cargo.args(["build", "--package", "generator", "--message-format=json"]);
+    let messages = succeed(cargo.current_dir(root())).expect("the generator can be built");
+    let mut executables = messages.split(|byte| *byte == b'\n').filter_map(|message| {
+        let message: serde_json::Value = serde_json::from_slice(message).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    let error = String::from_utf8_lossy(&output.stderr);
-    executables
-        .next_back()
-        .unwrap_or_else(|| panic!("the generator cannot be built: {error}"))
+    executables.next_back().expect("the generator is a binary")
 }

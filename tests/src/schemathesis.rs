@@ -8,8 +8,9 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
+use crate::command::succeed;
 use crate::repository;
 
 /// The result of a run.
@@ -21,17 +22,15 @@ pub struct Findings {
 }
 
 /// The command. Installs it if needed.
-pub fn command() -> Result<Command> {
+fn command() -> Result<Command> {
     let home = repository::root().join("target/schemathesis");
     let requirements = repository::root().join("tests/requirements.txt");
     fs::create_dir_all(repository::root().join("target"))?;
     let lock = File::create(home.with_extension("lock"))?;
     // Several tests may install it at the same time.
     lock.lock()?;
-    let (installed, wanted) = (
-        home.join("requirements.txt"),
-        fs::read_to_string(&requirements)?,
-    );
+    let installed = home.join("requirements.txt");
+    let wanted = fs::read_to_string(&requirements)?;
     if fs::read_to_string(&installed).ok().as_ref() != Some(&wanted) {
         install(&home, &requirements)?;
         // Written last: an interrupted installation starts again.
@@ -65,21 +64,8 @@ pub fn ask(place: &str, url: &str) -> Result<Findings> {
 
 fn install(home: &Path, requirements: &Path) -> Result<()> {
     let mut python = Command::new("python3");
-    run(python.args(["-m", "venv", "--clear"]).arg(home))?;
+    succeed(python.args(["-m", "venv", "--clear"]).arg(home))?;
     let mut pip = Command::new(home.join("bin/pip"));
-    pip.args([
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--requirement",
-    ]);
-    run(pip.arg(requirements))
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.output();
-    let output = output.with_context(|| format!("{command:?} cannot be run"))?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} failed:\n{error}");
-    Ok(())
+    pip.args(["install", "--quiet", "--disable-pip-version-check"]);
+    succeed(pip.arg("--requirement").arg(requirements)).map(drop)
 }

@@ -8,8 +8,7 @@
 //! - It leaves nothing behind: on drop, also after a panic, it is killed and reaped, and its
 //!   directory is removed.
 //!
-//! Preparing returns a `Result`, since a missing binary is not the service's fault. Expectations
-//! panic, and so fail the test.
+//! Preparing returns a `Result`; expectations panic.
 
 use std::{
     fmt::{self, Display},
@@ -23,14 +22,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::param::clock_ticks_per_second;
 pub use rustix::process::Signal;
+use rustix::{param::clock_ticks_per_second, process::Pid};
+use tempfile::TempDir;
 
-use self::{launch::Directory, process::Process};
-pub use self::{
-    launch::{Launch, Output},
-    process::Usage,
-};
+pub use self::launch::{Launch, Output};
+use self::process::Process;
 use crate::{
     http::{self, Answer},
     log::{Event, Log},
@@ -44,7 +41,8 @@ pub(crate) mod process;
 pub struct Service {
     // Fields drop in this order: first the process, then its working directory.
     process: Process,
-    directory: Directory,
+    directory: PathBuf,
+    _own_directory: Option<TempDir>,
     log: Log,
     patience: Duration,
     /// When it was started, or when the last signal was sent.
@@ -60,7 +58,6 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// The time from the last signal, or else from the start, to the end.
     pub took: Duration,
-    pub usage: Usage,
     pub events: Vec<Event>,
     pub stderr: String,
     log: Log,
@@ -71,13 +68,11 @@ impl Service {
         Launch::of(binary.into())
     }
 
-    /// Waits for the first event with this message; see [`Log::event`].
     #[track_caller]
     pub fn event(&self, message: &str) -> impl Future<Output = Event> {
         self.log.event(message)
     }
 
-    /// Waits for the first event that fits; see [`Log::wait_for`].
     #[track_caller]
     pub fn wait_for(
         &self,
@@ -87,7 +82,7 @@ impl Service {
         self.log.wait_for(what, fits)
     }
 
-    /// Waits for the event `ready`, and returns the service: `launch.start().await?.ready().await`.
+    /// Waits for the event `ready`.
     #[track_caller]
     pub fn ready(self) -> impl Future<Output = Service> {
         let caller = Location::caller();
@@ -101,13 +96,11 @@ impl Service {
         }
     }
 
-    /// Waits for the address of the public listener.
     #[track_caller]
     pub fn http(&self) -> impl Future<Output = SocketAddr> {
         self.address(Location::caller(), "http")
     }
 
-    /// Waits for the address of the operator's listener.
     #[track_caller]
     pub fn operator(&self) -> impl Future<Output = SocketAddr> {
         self.address(Location::caller(), "operator")
@@ -149,9 +142,8 @@ impl Service {
         self.process.pid().as_raw_pid()
     }
 
-    /// Its working directory.
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        &self.directory
     }
 
     /// A directory in its working directory, as seen in its own mount namespace.
@@ -187,7 +179,6 @@ impl Service {
             code: end.status.code(),
             signal: end.status.signal(),
             took: end.at.saturating_duration_since(since),
-            usage: end.usage,
             events: self.log.events(),
             stderr: self.log.stderr(),
             log: self.log.clone(),
@@ -207,7 +198,6 @@ impl Service {
         self.memory("VmRSS:")
     }
 
-    /// The peak of its resident memory.
     #[track_caller]
     pub fn peak_rss(&self) -> u64 {
         self.memory("VmHWM:")
@@ -217,49 +207,48 @@ impl Service {
     /// count towards a limit on files.
     #[track_caller]
     pub fn descriptors(&self) -> Vec<usize> {
-        let open = self.process.while_unreaped(|pid| {
-            let entries = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_pid())).ok()?;
-            let numbers = entries.map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        self.proc("fd", |place| {
+            let numbers = fs::read_dir(place).ok()?;
+            let numbers = numbers.map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
             numbers.collect()
-        });
-        open.flatten().unwrap_or_else(|| self.is_gone())
+        })
     }
 
     /// The CPU time that it has used, to within hundredths of a second.
     #[track_caller]
     pub fn cpu_time(&self) -> Duration {
-        let ticks = self.process.while_unreaped(|pid| {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+        let ticks: u64 = self.proc("stat", |place| {
+            let stat = fs::read_to_string(place).ok()?;
             // The name may contain any character and ends with the last parenthesis. After it,
             // utime and stime are fields 12 and 13.
             let (_, fields) = stat.rsplit_once(") ")?;
             let times = fields.split(' ').skip(11).take(2);
-            times
-                .map(|ticks| ticks.parse::<u64>().ok())
-                .sum::<Option<u64>>()
+            times.map(|ticks| ticks.parse::<u64>().ok()).sum()
         });
-        let ticks = ticks.flatten().unwrap_or_else(|| self.is_gone());
         Duration::from_millis(ticks * 1000 / clock_ticks_per_second())
     }
 
     #[track_caller]
     fn memory(&self, line: &str) -> u64 {
-        let kibibytes = self.process.while_unreaped(|pid| {
-            let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).ok()?;
+        let kibibytes: u64 = self.proc("status", |place| {
+            let status = fs::read_to_string(place).ok()?;
             let value = status.lines().find_map(|text| text.strip_prefix(line))?;
-            value.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+            value.trim().strip_suffix(" kB")?.parse().ok()
         });
-        kibibytes.flatten().unwrap_or_else(|| self.is_gone()) * 1024
+        kibibytes * 1024
     }
 
+    /// Reads a place below `/proc/PID`.
     #[track_caller]
-    fn is_gone(&self) -> ! {
-        panic!("the process has already ended\n{}", self.log.tail())
+    fn proc<T>(&self, name: &str, read: impl FnOnce(&str) -> Option<T>) -> T {
+        let place = |pid: Pid| format!("/proc/{}/{name}", pid.as_raw_pid());
+        let known = self.process.while_unreaped(|pid| read(&place(pid)));
+        let gone = || panic!("the process has already ended\n{}", self.log.tail());
+        known.flatten().unwrap_or_else(gone)
     }
 }
 
 impl Exit {
-    /// The first event with this message.
     pub fn event(&self, message: &str) -> Option<&Event> {
         self.events.iter().find(|event| event.message == message)
     }
@@ -287,14 +276,9 @@ pub fn fill(file: &Path) {
     while file.write_all(&[0]).is_ok() {}
 }
 
-/// For the message of an assertion: `assert_eq!(exit.code, Some(0), "{exit}")`.
 impl Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the process ended after {:?}; {}",
-            self.took,
-            self.log.tail()
-        )
+        let (took, tail) = (self.took, self.log.tail());
+        write!(f, "the process ended after {took:?}; {tail}")
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use generator::cargo;
 
+use crate::command::succeed;
 use crate::{fleet, repository};
 
 /// Suites whose tests wait most of the time, for timeouts of the services. They run more tests at once than
@@ -17,11 +18,7 @@ const WAITING: [&str; 3] = ["database", "edge", "lifecycle"];
 /// Runs every suite, even after one has failed, or cargo with these arguments.
 pub fn run(arguments: &[String]) -> Result<ExitCode> {
     if !arguments.is_empty() {
-        return Ok(if cargo_test(&["--workspace"], arguments)? {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        });
+        return Ok(exit_code(cargo_test(&["--workspace"], arguments)?));
     }
     let suites = suites()?;
     let count = suites.len() + 1;
@@ -41,15 +38,10 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     println!("\nBuilding the services that they test …");
     let began_services = Instant::now();
     ensure!(fleet::build()?, "the services do not build");
-    results.push((
-        "(building the services)".to_owned(),
-        began_services.elapsed(),
-        true,
-    ));
-    let units = (
-        "unit tests of the harness".to_owned(),
-        vec!["--workspace", "--lib", "--bins"],
-    );
+    let services = "(building the services)".to_owned();
+    results.push((services, began_services.elapsed(), true));
+    let units = "unit tests of the harness".to_owned();
+    let units = (units, vec!["--workspace", "--lib", "--bins"]);
     let named = suites
         .iter()
         .map(|name| (name.clone(), vec!["--package", "harness", "--test", name]));
@@ -60,26 +52,17 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         results.push((name, began.elapsed(), passed));
     }
     print!("{}", table(&results, began.elapsed()));
-    let passed = results.iter().all(|(_, _, passed)| *passed);
-    Ok(if passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(exit_code(results.iter().all(|(_, _, passed)| *passed)))
+}
+
+fn exit_code(passed: bool) -> ExitCode {
+    ExitCode::from(u8::from(!passed))
 }
 
 /// Generates in a child process, since cargo-generate logs each step. Its output is shown only on
 /// failure.
 fn generate_services() -> Result<()> {
-    let output = Command::new(std::env::current_exe()?)
-        .arg("services")
-        .output()?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "the services cannot be generated: {error}"
-    );
-    Ok(())
+    succeed(Command::new(std::env::current_exe()?).arg("services")).map(drop)
 }
 
 /// The names of the suites: each is a file or a directory of `tests/tests`.
@@ -88,10 +71,8 @@ fn suites() -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(&directory).context("tests/tests cannot be read")? {
         let path = entry?.path();
-        let is_suite = path.join("main.rs").exists()
-            || path.extension().is_some_and(|extension| extension == "rs");
-        if let Some(name) = path.file_stem().filter(|_| is_suite) {
-            names.push(name.to_string_lossy().into_owned());
+        if path.join("main.rs").exists() || path.extension().is_some_and(|kind| kind == "rs") {
+            names.extend(path.file_stem().map(|name| name.display().to_string()));
         }
     }
     names.sort();
@@ -100,11 +81,8 @@ fn suites() -> Result<Vec<String>> {
 
 fn cargo_test(selection: &[&str], arguments: &[String]) -> Result<bool> {
     let mut command = Command::new(cargo());
-    command
-        .args(["test", "--locked"])
-        .args(selection)
-        .args(arguments)
-        .current_dir(repository::root());
+    command.args(["test", "--locked"]).args(selection);
+    command.args(arguments).current_dir(repository::root());
     if selection.last().is_some_and(|name| WAITING.contains(name)) {
         command.env("RUST_TEST_THREADS", "4");
     }
@@ -121,29 +99,4 @@ fn table(results: &[(String, Duration, bool)], total: Duration) -> String {
     }
     _ = writeln!(text, "| all | {} | |", total.as_secs());
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn suites_are_the_targets_of_this_package() {
-        let suites = suites().unwrap();
-        for name in ["compose", "generation", "lifecycle", "variants"] {
-            assert!(suites.iter().any(|suite| suite == name), "{suites:?}");
-        }
-    }
-
-    #[test]
-    fn table_names_what_failed() {
-        let results = [
-            ("one".to_owned(), Duration::from_secs(3), true),
-            ("two".to_owned(), Duration::from_secs(61), false),
-        ];
-        let table = table(&results, Duration::from_secs(64));
-        assert!(table.contains("| one | 3 | passed |"), "{table}");
-        assert!(table.contains("| two | 61 | FAILED |"), "{table}");
-        assert!(table.ends_with("| all | 64 | |\n"), "{table}");
-    }
 }

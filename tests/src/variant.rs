@@ -51,33 +51,23 @@ impl Variant {
 
     /// Each database with each example: the variants that differ in code.
     pub fn all() -> Vec<Self> {
-        let databases = ["sqlite", "postgres"];
-        let of = |database| {
-            ["hello", "monitor"].map(|example| Self::default().database(database).example(example))
-        };
-        databases.into_iter().flat_map(of).collect()
+        let of = |database, example| Self::default().database(database).example(example);
+        let examples = ["hello", "monitor"];
+        let all = ["sqlite", "postgres"].map(|it| examples.map(|example| of(it, example)));
+        all.concat()
     }
 
     /// The name of this variant's project, built from the answers.
     pub fn name(&self) -> String {
-        let Answers {
-            database,
-            example,
-            deploy,
-            ..
-        } = &self.answers;
-        let deploy = deploy.as_ref().map(|choices| match choices.as_str() {
+        let answers = self.answers.clone();
+        let deploy = answers.deploy.map(|choices| match choices.as_str() {
             "" => "bare-metal".to_owned(),
             choices => choices.replace(',', "-"),
         });
         let overlay = self.overlay.map(str::to_owned);
-        let answers = [database.clone(), example.clone(), deploy, overlay];
-        let given: Vec<_> = answers.into_iter().flatten().collect();
-        if given.is_empty() {
-            "svc".to_owned()
-        } else {
-            format!("svc-{}", given.join("-"))
-        }
+        let given = [answers.database, answers.example, deploy, overlay];
+        let given = given.into_iter().flatten();
+        given.fold("svc".to_owned(), |name, answer| format!("{name}-{answer}"))
     }
 
     /// Generates the project, unless it is up to date.
@@ -142,10 +132,7 @@ pub fn cargo_with(
     let output = cargo.output().expect("cargo runs");
     assert!(
         output.status.success(),
-        "{name}: `cargo {}` in {} failed with {}:\n{}\n{}",
-        arguments.join(" "),
-        directory.display(),
-        output.status,
+        "{name}: {cargo:?} failed:\n{}\n{}",
         end_of(&output.stdout),
         end_of(&output.stderr),
     );

@@ -15,14 +15,13 @@ fn launch(shape: Member) -> Launch {
     Service::of(shape.binary())
 }
 
+async fn ready(launch: Launch) -> Service {
+    launch.start().await.unwrap().ready().await
+}
+
 #[tokio::test]
 async fn two_listeners_serve_and_drain() {
-    let service = launch(fleet::TWO_LISTENERS)
-        .start()
-        .await
-        .unwrap()
-        .ready()
-        .await;
+    let service = ready(launch(fleet::TWO_LISTENERS)).await;
     let is_second = |event: &Event| *event.field("listener") == "internal";
     let listening = service.log().wait_for("the second listener", is_second);
     let internal = listening.await.field("address").clone();
@@ -36,55 +35,36 @@ async fn two_listeners_serve_and_drain() {
 
 #[tokio::test]
 async fn service_without_a_database_starts_and_stops() {
-    let service = launch(fleet::NO_DATABASE)
-        .start()
-        .await
-        .unwrap()
-        .ready()
-        .await;
+    let service = ready(launch(fleet::NO_DATABASE)).await;
     let greeted = get(service.http().await, "/v1/hello/Ada").await.unwrap();
-    assert_eq!(
-        (greeted.status, greeted.text()),
-        (200.try_into().unwrap(), "Hello, Ada")
-    );
-    let state = get(service.operator().await, "/api/state").await.unwrap();
-    assert!(state.json()["database"].is_null(), "{}", state.text());
+    assert_eq!((greeted.status, greeted.text()), (200, "Hello, Ada"));
+    let state = service.ask("/api/state").await;
+    assert!(state.json()["database"].is_null(), "{state}");
     is_clean(&service.stop().await);
 
-    let migrated = launch(fleet::NO_DATABASE)
-        .arg("migrate")
-        .run()
-        .await
-        .unwrap();
-    assert_eq!(migrated.stdout, "this service has no database\n");
+    let migrated = launch(fleet::NO_DATABASE).arg("migrate").run().await;
+    assert_eq!(migrated.unwrap().stdout, "this service has no database\n");
 }
 
 #[tokio::test]
 async fn two_databases_are_checked_and_closed() {
     let postgres = Postgres::start().await.unwrap();
-    let service = launch(fleet::TWO_DATABASES).set("archive.url", postgres.url("postgres"));
-    let service = service.start().await.unwrap().ready().await;
-    let ready = get(service.operator().await, "/readyz?verbose")
-        .await
-        .unwrap();
+    let launch = launch(fleet::TWO_DATABASES).set("archive.url", postgres.url("postgres"));
+    let service = ready(launch).await;
+    let checks = service.ask("/readyz?verbose").await;
     for check in ["database", "archive"] {
-        assert!(ready.text().contains(check), "{}", ready.text());
+        assert!(checks.text().contains(check), "{checks}");
     }
-    let state = get(service.operator().await, "/api/state").await.unwrap();
+    let state = service.ask("/api/state").await;
     for pool in ["readers", "writer", "archive.connections"] {
-        assert!(
-            state.json()["database"][pool].is_object(),
-            "{}",
-            state.text()
-        );
+        assert!(state.json()["database"][pool].is_object(), "{state}");
     }
     is_clean(&service.stop().await);
 }
 
 #[tokio::test]
 async fn server_of_another_protocol_drains() {
-    let service = launch(fleet::ECHO_SERVER).set("shutdown.drain", "10s");
-    let service = service.start().await.unwrap().ready().await;
+    let service = ready(launch(fleet::ECHO_SERVER).set("shutdown.drain", "10s")).await;
     let listening = service.log().event("the echo server listens").await;
     let address = listening.field("address").as_str().unwrap().to_owned();
     let mut client = TcpStream::connect(&address).await.unwrap();

@@ -58,19 +58,13 @@ async fn both_databases_have_the_same_schema() {
         let place = repository::template().join(place);
         let [names, same] = ["sqlite", "postgres"].map(|database| names(&place.join(database)));
         assert!(!names.is_empty(), "{package}: no migrations");
-        assert_eq!(
-            names, same,
-            "{package}: each migration exists for both databases"
-        );
+        assert_eq!(names, same, "{package}: the migrations");
 
         let sqlite = on_sqlite(&place.join("sqlite"), OF_SQLITE);
         let postgres = on_postgres(&postgres, package, &place.join("postgres")).await;
 
         assert!(sqlite.len() > 2, "{package}: {sqlite:?}");
-        assert_eq!(
-            sqlite, postgres,
-            "{package}: SQLite on the left, Postgres on the right"
-        );
+        assert_eq!(sqlite, postgres, "{package}: SQLite, then Postgres");
     }
 }
 
@@ -124,11 +118,7 @@ fn on_sqlite(migrations: &Path, query: &str) -> BTreeSet<String> {
         .spawn()
         .expect("sqlite3 is installed");
     let mut input = sqlite.stdin.take().expect("a piped stream");
-    for statements in statements(migrations)
-        .iter()
-        .map(String::as_str)
-        .chain([query])
-    {
+    for statements in statements(migrations).into_iter().chain([query.to_owned()]) {
         input.write_all(statements.as_bytes()).expect("it reads");
     }
     drop(input);

@@ -89,9 +89,8 @@ fn test(arguments: &[&str], environment: &[(&str, String)]) -> Output {
 /// Dependencies that a build compiled again although an earlier one could provide them.
 fn built_anew(output: &Output) -> Vec<String> {
     let said = String::from_utf8_lossy(&output.stderr);
-    let compiled = said
-        .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("Compiling "));
+    let lines = said.lines();
+    let compiled = lines.filter_map(|line| line.trim_start().strip_prefix("Compiling "));
     let names = compiled.filter_map(|line| line.split(' ').next());
     let own: BTreeSet<_> = MEMBERS.iter().map(Member::name).collect();
     names
@@ -105,9 +104,8 @@ fn built_anew(output: &Output) -> Vec<String> {
 /// The number of passed tests.
 fn passed(output: &Output) -> usize {
     let said = String::from_utf8_lossy(&output.stdout);
-    let results = said
-        .lines()
-        .filter_map(|line| line.strip_prefix("test result: ok. "));
+    let lines = said.lines();
+    let results = lines.filter_map(|line| line.strip_prefix("test result: ok. "));
     let counts = results.filter_map(|rest| rest.split(' ').next()?.parse::<usize>().ok());
     counts.sum()
 }

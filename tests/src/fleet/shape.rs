@@ -1,12 +1,10 @@
 //! The other shapes of `app.rs` in docs/compose.md. Each one is a diff below a heading.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
-use toml::Table;
 
 use crate::{overlay, repository};
 
@@ -34,14 +32,11 @@ pub(super) fn put(heading: &str, project: &Path) -> Result<()> {
         changed.eq(["src/app.rs"]),
         "the diff below {heading:?} changes more than src/app.rs"
     );
-    let mut file = NamedTempFile::new()?;
-    file.write_all(diff.as_bytes())?;
+    let file = NamedTempFile::new()?;
+    fs::write(&file, diff)?;
     overlay::apply(file.path(), project)?;
-    for (whose, dependencies) in DEPENDENCIES {
-        if whose == heading {
-            let more: Table = toml::from_str(dependencies)?;
-            overlay::merge_into(&project.join("Cargo.toml"), more)?;
-        }
+    for (_, dependencies) in DEPENDENCIES.iter().filter(|(whose, _)| *whose == heading) {
+        overlay::merge_into(&project.join("Cargo.toml"), toml::from_str(dependencies)?)?;
     }
     Ok(())
 }

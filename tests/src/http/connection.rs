@@ -14,13 +14,9 @@ use hyper::{
     header::{HOST, HeaderValue},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{
-    net::TcpStream,
-    sync::watch,
-    task::{AbortHandle, JoinHandle},
-};
+use tokio::{net::TcpStream, sync::watch, task::AbortHandle};
 
-use super::{Answer, Failure, PATIENCE, Request, bounded};
+use super::{Answer, Failure, PATIENCE, Request, attempt, bounded};
 
 /// A keep-alive HTTP/1.1 connection.
 #[derive(Debug)]
@@ -39,16 +35,10 @@ pub struct Http2 {
 impl Http1 {
     pub async fn connect(address: SocketAddr) -> Result<Http1, Failure> {
         let what = format!("connecting to {address}");
-        bounded(PATIENCE, &what, async {
-            let (sender, connection) = http1::handshake(open(address).await?)
-                .await
-                .map_err(|error| Failure::caused(&what, &error))?;
-            Ok(Http1 {
-                sender,
-                wire: Wire::drive(address, connection),
-            })
-        })
-        .await
+        let handshake = http1::handshake(open(address).await?);
+        let (sender, connection) = attempt(PATIENCE, &what, handshake).await?;
+        let wire = Wire::drive(address, connection);
+        Ok(Http1 { sender, wire })
     }
 
     pub async fn get(&mut self, path: &str) -> Result<Answer, Failure> {
@@ -64,12 +54,7 @@ impl Http1 {
             self.sender.ready().await?;
             complete(self.sender.send_request(request).await?).await
         };
-        bounded(limit, &what, async {
-            exchange
-                .await
-                .map_err(|error| Failure::caused(&what, &error))
-        })
-        .await
+        attempt(limit, &what, exchange).await
     }
 
     /// Waits until the peer has closed the connection. A reset is an error.
@@ -81,16 +66,10 @@ impl Http1 {
 impl Http2 {
     pub async fn connect(address: SocketAddr) -> Result<Http2, Failure> {
         let what = format!("connecting to {address} with HTTP/2");
-        bounded(PATIENCE, &what, async {
-            let (sender, connection) = http2::handshake(TokioExecutor::new(), open(address).await?)
-                .await
-                .map_err(|error| Failure::caused(&what, &error))?;
-            Ok(Http2 {
-                sender,
-                wire: Arc::new(Wire::drive(address, connection)),
-            })
-        })
-        .await
+        let handshake = http2::handshake(TokioExecutor::new(), open(address).await?);
+        let (sender, connection) = attempt(PATIENCE, &what, handshake).await?;
+        let wire = Arc::new(Wire::drive(address, connection));
+        Ok(Http2 { sender, wire })
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer, Failure> {
@@ -98,22 +77,15 @@ impl Http2 {
     }
 
     pub async fn send(&self, request: Request) -> Result<Answer, Failure> {
-        let (limit, what) = (
-            request.limit,
-            request.describe(self.wire.address) + " with HTTP/2",
-        );
+        let what = request.describe(self.wire.address) + " with HTTP/2";
+        let limit = request.limit;
         let request = request.into_hyper(&format!("http://{}", self.wire.address));
         let mut sender = self.sender.clone();
         let exchange = async {
             sender.ready().await?;
             complete(sender.send_request(request).await?).await
         };
-        bounded(limit, &what, async {
-            exchange
-                .await
-                .map_err(|error| Failure::caused(&what, &error))
-        })
-        .await
+        attempt(limit, &what, exchange).await
     }
 
     /// Waits until the peer has closed the connection. A reset is an error.
@@ -136,7 +108,7 @@ impl Wire {
         connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
     ) -> Wire {
         let (publish, end) = watch::channel(None);
-        let driver: JoinHandle<()> = tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             let result = connection.await;
             let what = format!("connection to {address}");
             publish.send_replace(Some(result.map_err(|error| Failure::caused(what, &error))));
@@ -169,9 +141,8 @@ impl Drop for Wire {
 }
 
 async fn open(address: SocketAddr) -> Result<TokioIo<TcpStream>, Failure> {
-    let stream = TcpStream::connect(address).await;
-    let stream =
-        stream.map_err(|error| Failure::caused(format!("connecting to {address}"), &error))?;
+    let what = format!("connecting to {address}");
+    let stream = attempt(PATIENCE, &what, TcpStream::connect(address)).await?;
     // Small requests are measured: Nagle's algorithm must not delay them.
     let _ = stream.set_nodelay(true);
     Ok(TokioIo::new(stream))

@@ -10,7 +10,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use hyper::{
     HeaderMap,
     body::Bytes,
-    header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING},
+    header::{HeaderName, HeaderValue},
 };
 use rustix::{
     io::Errno,
@@ -21,7 +21,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::{Answer, Failure, Kind, PATIENCE, bounded, excerpt};
+use super::{Answer, Failure, Kind, PATIENCE, attempt, excerpt};
 
 /// One TCP connection, without an HTTP library. Dropping it closes it.
 #[derive(Debug)]
@@ -30,7 +30,6 @@ pub struct Conversation {
     address: SocketAddr,
     /// Received, and not yet returned to the test.
     unread: Vec<u8>,
-    /// The first line of the last write.
     last_write: String,
     limit: Duration,
 }
@@ -68,11 +67,7 @@ impl Conversation {
     async fn connect(address: SocketAddr, buffer: Option<u32>) -> Result<Conversation, Failure> {
         let what = format!("connecting to {address}");
         let connect = async {
-            let socket = if address.is_ipv4() {
-                TcpSocket::new_v4()
-            } else {
-                TcpSocket::new_v6()
-            }?;
+            let socket = TcpSocket::new_v4()?;
             if let Some(bytes) = buffer {
                 socket.set_recv_buffer_size(bytes)?;
             }
@@ -82,18 +77,11 @@ impl Conversation {
             stream.set_nodelay(true)?;
             io::Result::Ok(stream)
         };
-        let stream = bounded(PATIENCE, &what, async {
-            connect
-                .await
-                .map_err(|error| Failure::caused(&what, &error))
-        })
-        .await?;
-        let (unread, last_write) = (Vec::new(), String::new());
         Ok(Conversation {
-            stream,
+            stream: attempt(PATIENCE, &what, connect).await?,
             address,
-            unread,
-            last_write,
+            unread: Vec::new(),
+            last_write: String::new(),
             limit: PATIENCE,
         })
     }
@@ -106,29 +94,15 @@ impl Conversation {
 
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
         let bytes = bytes.as_ref();
-        self.last_write = excerpt(
-            bytes
-                .split(|byte| *byte == b'\r')
-                .next()
-                .unwrap_or_default(),
-        );
+        let first = bytes.split(|byte| *byte == b'\r').next();
+        self.last_write = excerpt(first.unwrap_or_default());
         let what = self.describe("writing to");
-        bounded(self.limit, &what, async {
-            self.stream
-                .write_all(bytes)
-                .await
-                .map_err(|error| Failure::caused(&what, &error))
-        })
-        .await
+        attempt(self.limit, &what, self.stream.write_all(bytes)).await
     }
 
-    /// Shuts down the write half, and keeps reading.
     pub async fn finish(&mut self) -> Result<(), Failure> {
         let what = self.describe("finishing the request to");
-        self.stream
-            .shutdown()
-            .await
-            .map_err(|error| Failure::caused(what, &error))
+        attempt(self.limit, &what, self.stream.shutdown()).await
     }
 
     /// Resets the connection (RST), as after a power failure of the client.
@@ -147,7 +121,6 @@ impl Conversation {
         .await
     }
 
-    /// Reads only the head of a response. The body stays unread.
     pub async fn head(&mut self) -> Result<Answer, Failure> {
         self.bounded(Conversation::read_head).await
     }
@@ -196,29 +169,20 @@ impl Conversation {
 
     async fn read_head(&mut self) -> Result<Answer, Failure> {
         let head = self.read_until(b"\r\n\r\n").await?;
-        parse_head(&head).ok_or_else(|| {
-            self.failure(
-                Kind::Broken,
-                format!("not the head of an answer: {}", excerpt(&head)),
-            )
-        })
+        let broken = || format!("not the head of an answer: {}", excerpt(&head));
+        parse_head(&head).ok_or_else(|| self.failure(Kind::Broken, broken()))
     }
 
     async fn read_body(&mut self, answer: &Answer) -> Result<Vec<u8>, Failure> {
         if matches!(answer.status, 100..=199 | 204 | 304) {
             return Ok(Vec::new());
         }
-        let chunked = answer
-            .headers
-            .get(TRANSFER_ENCODING)
-            .is_some_and(|value| value == "chunked");
-        if chunked {
+        if answer.header("transfer-encoding") == Some("chunked") {
             return self.read_chunks().await;
         }
-        if let Some(length) = answer.headers.get(CONTENT_LENGTH) {
-            let length = length.to_str().ok().and_then(|length| length.parse().ok());
-            let length =
-                length.ok_or_else(|| self.failure(Kind::Broken, "a length that is no number"))?;
+        if let Some(length) = answer.header("content-length") {
+            let length = length.parse();
+            let length = length.map_err(|_| self.failure(Kind::Broken, "no length"))?;
             return self.read_exactly(length).await;
         }
         match self.read_to_end().await? {
@@ -255,10 +219,8 @@ impl Conversation {
                 .windows(marker.len())
                 .position(|bytes| bytes == marker);
             if let Some(position) = found {
-                return Ok(self
-                    .unread
-                    .drain(..searched + position + marker.len())
-                    .collect());
+                let end = searched + position + marker.len();
+                return Ok(self.unread.drain(..end).collect());
             }
             // The marker may begin within the last bytes.
             searched = (self.unread.len() + 1).saturating_sub(marker.len());
@@ -273,7 +235,6 @@ impl Conversation {
         Ok(self.unread.drain(..length).collect())
     }
 
-    /// `Closed` or `Reset`.
     async fn read_to_end(&mut self) -> Result<Kind, Failure> {
         loop {
             match self.need_more().await {
@@ -295,22 +256,13 @@ impl Conversation {
     }
 
     fn failure(&self, kind: Kind, cause: impl Into<String>) -> Failure {
-        let cause = match self.unread.len() {
-            0 => cause.into() + ", with nothing unread",
-            _ => format!(
-                "{}, with this unread: {}",
-                cause.into(),
-                excerpt(&self.unread)
-            ),
-        };
+        let cause = format!("{}, unread: {:?}", cause.into(), excerpt(&self.unread));
         Failure::new(kind, self.describe("reading from"), cause)
     }
 
     fn describe(&self, action: &str) -> String {
-        format!(
-            "{action} {} after writing `{}`",
-            self.address, self.last_write
-        )
+        let (address, last) = (self.address, &self.last_write);
+        format!("{action} {address} after writing `{last}`")
     }
 }
 

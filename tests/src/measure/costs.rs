@@ -22,6 +22,27 @@ const START: Duration = Duration::from_millis(50);
 /// The number of open connections for the memory of one.
 const CROWD: usize = 10_000;
 
+/// The figures of the table and their aims.
+const FIGURES: [(&str, &str); 11] = [
+    ("`hello`: clean debug build, all dependencies", "under 90 s"),
+    (
+        "`hello`: debug build after a change to its handler",
+        "under 5 s",
+    ),
+    ("`monitor`: clean release build, with fat LTO", "–"),
+    ("`monitor`: release binary", "under 15 MiB"),
+    ("Start to `ready`, new database", "under 50 ms"),
+    ("Start to `ready`, existing database", "under 50 ms"),
+    ("Memory when idle (RSS)", "under 20 MiB"),
+    ("Memory after 10 000 requests (RSS)", "–"),
+    (
+        "Memory for an idle connection, one of 10 000",
+        "under 32 KiB",
+    ),
+    ("… with half a request head", "under 32 KiB"),
+    ("… with a request in flight", "under 32 KiB"),
+];
+
 /// The table of docs/performance.md. Builds go into an empty directory.
 pub(super) fn section(target: &Path) -> Result<String> {
     let hello = Variant::default().generate();
@@ -36,60 +57,21 @@ pub(super) fn section(target: &Path) -> Result<String> {
     let again = runtime.block_on(starts(&binary, true))?;
     let (idle, worked) = runtime.block_on(memory(&binary))?;
     let [idle_each, half_open_each, busy_each] = runtime.block_on(connections(&binary))?;
+    let measured = [
+        judged(seconds(debug), debug < Duration::from_secs(90)),
+        judged(seconds(rebuild), rebuild < Duration::from_secs(5)),
+        seconds(release),
+        judged(mebibytes(size), size < 15 << 20),
+        judged(milliseconds(first), first < START),
+        judged(milliseconds(again), again < START),
+        judged(mebibytes(idle), idle < 20 << 20),
+        mebibytes(worked),
+        judged(kibibytes(idle_each), idle_each < 32 << 10),
+        judged(kibibytes(half_open_each), half_open_each < 32 << 10),
+        judged(kibibytes(busy_each), busy_each < 32 << 10),
+    ];
     let mut page = "\n| what | measured | aim |\n|---|---|---|\n".to_owned();
-    for (what, measured, aim) in [
-        (
-            "`hello`: clean debug build, all dependencies",
-            judged(&seconds(debug), debug < Duration::from_secs(90)),
-            "under 90 s",
-        ),
-        (
-            "`hello`: debug build after a change to its handler",
-            judged(&seconds(rebuild), rebuild < Duration::from_secs(5)),
-            "under 5 s",
-        ),
-        (
-            "`monitor`: clean release build, with fat LTO",
-            seconds(release),
-            "–",
-        ),
-        (
-            "`monitor`: release binary",
-            judged(&mebibytes(size), size < 15 << 20),
-            "under 15 MiB",
-        ),
-        (
-            "Start to `ready`, new database",
-            judged(&milliseconds(first), first < START),
-            "under 50 ms",
-        ),
-        (
-            "Start to `ready`, existing database",
-            judged(&milliseconds(again), again < START),
-            "under 50 ms",
-        ),
-        (
-            "Memory when idle (RSS)",
-            judged(&mebibytes(idle), idle < 20 << 20),
-            "under 20 MiB",
-        ),
-        ("Memory after 10 000 requests (RSS)", mebibytes(worked), "–"),
-        (
-            "Memory for an idle connection, one of 10 000",
-            judged(&kibibytes(idle_each), idle_each < 32 << 10),
-            "under 32 KiB",
-        ),
-        (
-            "… with half a request head",
-            judged(&kibibytes(half_open_each), half_open_each < 32 << 10),
-            "under 32 KiB",
-        ),
-        (
-            "… with a request in flight",
-            judged(&kibibytes(busy_each), busy_each < 32 << 10),
-            "under 32 KiB",
-        ),
-    ] {
+    for ((what, aim), measured) in FIGURES.iter().zip(measured) {
         writeln!(page, "| {what} | {measured} | {aim} |")?;
     }
     writeln!(
@@ -117,10 +99,7 @@ fn rebuild(project: &Project, target: &Path) -> Result<Duration> {
     let mut times = Vec::new();
     for attempt in 0..5 {
         let changed = original.replace("{}, {name}", &format!("{{}}, {{name}}: {attempt}"));
-        ensure!(
-            changed != original,
-            "the handler does not contain the text to change"
-        );
+        ensure!(changed != original, "the handler has no text to change");
         fs::write(&handler, changed)?;
         times.push(build(project, target, &[])?);
     }
@@ -168,11 +147,9 @@ async fn memory(binary: &PathBuf) -> Result<(u64, u64)> {
 /// with a request in flight.
 async fn connections(binary: &PathBuf) -> Result<[u64; 3]> {
     make_room(CROWD)?;
+    let manners = [Manner::Idle, Manner::HalfOpen, Manner::Busy];
     let mut each = [0; 3];
-    for (bytes, manner) in each
-        .iter_mut()
-        .zip([Manner::Idle, Manner::HalfOpen, Manner::Busy])
-    {
+    for (bytes, manner) in each.iter_mut().zip(manners) {
         let launch = welcoming(Service::of(binary), CROWD);
         let service = launch.start().await?.ready().await;
         *bytes = Crowd::gather(&service, manner, CROWD).await?.bytes_each;

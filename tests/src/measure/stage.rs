@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::run_cargo;
+use crate::command::succeed;
 use crate::repository;
 use crate::variant::{Project, Variant};
 
@@ -79,11 +80,8 @@ impl Stage {
                 .enable_all()
                 .build()?,
         };
-        run_cargo(
-            stage.project.dir(),
-            target,
-            &["build", "--release", "--bins"],
-        )?;
+        let build = ["build", "--release", "--bins"];
+        run_cargo(stage.project.dir(), target, &build)?;
         Ok(stage)
     }
 
@@ -121,13 +119,8 @@ impl Stage {
     fn instructions(&self, contender: Contender, route: &'static Route) -> Result<f64> {
         let out = format!("--callgrind-out-file={}", self.file("out"));
         let to = format!("--log-file={}", self.file("report"));
-        let callgrind = [
-            "valgrind",
-            "--tool=callgrind",
-            "--instr-atstart=no",
-            &out,
-            &to,
-        ];
+        let tool = "--tool=callgrind";
+        let callgrind = ["valgrind", tool, "--instr-atstart=no", &out, &to];
         let mut counts = [0.0; 3];
         for count in &mut counts {
             let running = self.start(contender, &callgrind)?;
@@ -173,23 +166,17 @@ impl Stage {
     /// Starts it directly, or under a tool.
     pub(super) fn start(&self, contender: Contender, tool: &[&str]) -> Result<Running> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = match tool {
-            [] => Command::new(self.program(contender)),
-            [tool, arguments @ ..] => {
-                let mut command = Command::new(tool);
-                command.args(arguments).arg(self.program(contender));
-                command
-            }
-        };
+        // `env` becomes the program.
+        let mut command = Command::new("env");
+        command.args(tool).arg(self.program(contender));
         match contender {
-            Contender::Ours => command
-                .args(["--set", &format!("http.listen={address}")])
-                .args([
-                    "--set=operator.listen=127.0.0.1:0",
-                    "--set=log.format=json",
-                    "--set=database.url=sqlite:contender.db",
-                    "--set=shutdown.delay=0s",
-                ]),
+            Contender::Ours => command.args([
+                &format!("--set=http.listen={address}"),
+                "--set=operator.listen=127.0.0.1:0",
+                "--set=log.format=json",
+                "--set=database.url=sqlite:contender.db",
+                "--set=shutdown.delay=0s",
+            ]),
             Contender::Other(which) => command.args([which, &address.to_string()]),
         };
         let home = tempfile::tempdir_in(self.directory.path())?;
@@ -230,11 +217,10 @@ impl Running {
     fn listens(&mut self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_mins(1);
         while std::net::TcpStream::connect(self.address).is_err() {
-            let is_over = self.child.try_wait()?.is_some() || Instant::now() > deadline;
-            if is_over {
-                let errors = fs::read_to_string(self.home.path().join("errors"))?;
-                let log = fs::read_to_string(self.home.path().join("log"))?;
-                bail!("the server does not listen: {errors}\n{log}");
+            if self.child.try_wait()?.is_some() || Instant::now() > deadline {
+                let [errors, log] =
+                    ["errors", "log"].map(|file| fs::read_to_string(self.home.path().join(file)));
+                bail!("the server does not listen: {}\n{}", errors?, log?);
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -244,11 +230,8 @@ impl Running {
     /// Turns callgrind's instrumentation on or off.
     fn counted(&self, switch: &str) -> Result<()> {
         let mut control = Command::new("callgrind_control");
-        let output = control
-            .args(["-i", switch, &self.child.id().to_string()])
-            .output()?;
-        ensure!(output.status.success(), "{control:?}: {output:?}");
-        Ok(())
+        control.args(["-i", switch, &self.child.id().to_string()]);
+        succeed(&mut control).map(drop)
     }
 
     /// The CPU time of its threads so far.
@@ -256,10 +239,7 @@ impl Running {
         let mut used = Duration::ZERO;
         for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
-            let nanoseconds = schedstat
-                .split(' ')
-                .next()
-                .context("schedstat has a first field")?;
+            let nanoseconds = schedstat.split(' ').next().unwrap_or_default();
             used += Duration::from_nanos(nanoseconds.parse()?);
         }
         Ok(used)
@@ -289,14 +269,8 @@ async fn ask(
     route: &'static Route,
     until: Until,
 ) -> Result<f64> {
-    let mut asking = JoinSet::new();
-    for _ in 0..clients {
-        asking.spawn(client(server, route, until));
-    }
-    let mut answers = 0;
-    while let Some(got) = asking.join_next().await {
-        answers += got??;
-    }
+    let asking: JoinSet<_> = (0..clients).map(|_| client(server, route, until)).collect();
+    let answers: usize = asking.join_all().await.into_iter().sum::<Result<_>>()?;
     Ok(answers as f64)
 }
 

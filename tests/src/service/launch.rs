@@ -7,7 +7,7 @@ use std::{
     fmt::Display,
     fs, io,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -122,8 +122,7 @@ impl Launch {
         self
     }
 
-    /// Uses this working directory, which is not removed: for a test in which a process finds the
-    /// files of another one.
+    /// Uses this working directory, which is not removed.
     pub fn directory(mut self, path: impl Into<PathBuf>) -> Launch {
         self.directory = Some(path.into());
         self
@@ -140,8 +139,7 @@ impl Launch {
         self.start().await.unwrap().ready().await
     }
 
-    /// Starts a process that runs until it is stopped: with free ports and a JSON log, unless they
-    /// are set.
+    /// Starts a process with free ports and a JSON log, unless they are set.
     pub async fn start(mut self) -> anyhow::Result<Service> {
         for (key, value) in DEFAULTS {
             self.settings
@@ -150,7 +148,7 @@ impl Launch {
         }
         // Writes files and forks: not on the threads that serve the test's connections.
         tokio::task::spawn_blocking(move || {
-            let (mut command, directory) = self.prepare()?;
+            let (mut command, directory, own_directory) = self.prepare()?;
             let log = Log::new(self.patience);
             let since = Mutex::new(Instant::now());
             let process = Process::spawn(&mut command, &log)
@@ -158,6 +156,7 @@ impl Launch {
             Ok(Service {
                 process,
                 directory,
+                _own_directory: own_directory,
                 log,
                 patience: self.patience,
                 since,
@@ -168,7 +167,7 @@ impl Launch {
 
     /// Runs a command that ends by itself, such as `config check`, with only the given settings.
     pub async fn run(self) -> anyhow::Result<Output> {
-        let (command, _directory) = self.prepare()?;
+        let (command, _, _own_directory) = self.prepare()?;
         let output = process::run(command, self.patience).await?;
         Ok(Output {
             code: output.status.code(),
@@ -177,13 +176,16 @@ impl Launch {
         })
     }
 
-    fn prepare(&self) -> anyhow::Result<(Command, Directory)> {
-        let directory = match &self.directory {
-            Some(path) => Directory::Kept(path.clone()),
-            None => Directory::Own(TempDir::with_prefix("mainstay-")?),
+    /// The command, its working directory, and the guard of a directory of its own.
+    fn prepare(&self) -> anyhow::Result<(Command, PathBuf, Option<TempDir>)> {
+        let (directory, own) = if let Some(path) = &self.directory {
+            (path.clone(), None)
+        } else {
+            let own = TempDir::with_prefix("mainstay-")?;
+            (own.path().to_owned(), Some(own))
         };
         for (path, content) in &self.files {
-            let path = directory.path().join(path);
+            let path = directory.join(path);
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
             fs::write(path, content)?;
         }
@@ -193,29 +195,23 @@ impl Launch {
             1 => self.binary.clone(),
             _ => std::path::absolute(&self.binary)?,
         };
-        let settings = self
-            .settings
-            .iter()
-            .filter_map(|(key, value)| Some((key, value.as_ref()?)));
-        let mut command = match &self.way {
-            None => Command::new(binary),
-            Some((program, arguments)) => {
-                let mut command = Command::new(program);
-                command.args(arguments).arg(binary);
-                command
-            }
+        let settings = self.settings.iter();
+        let settings = settings.filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        let mut command = if let Some((program, arguments)) = &self.way {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary);
+            command
+        } else {
+            Command::new(binary)
         };
+        let kept = ["PATH", "HOME"].map(|name| env::var_os(name).map(|value| (name, value)));
         command
             .args(&self.arguments)
             .args(settings.flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]))
             .env_clear()
-            .envs(
-                ["PATH", "HOME"]
-                    .into_iter()
-                    .filter_map(|name| Some((name, env::var_os(name)?))),
-            )
+            .envs(kept.into_iter().flatten())
             .envs(&self.environment)
-            .current_dir(directory.path());
+            .current_dir(&directory);
         let mappings = (3..).zip(&self.descriptors).map(|(child_fd, descriptor)| {
             let parent_fd = descriptor.try_clone()?;
             Ok(FdMapping {
@@ -224,22 +220,6 @@ impl Launch {
             })
         });
         command.fd_mappings(mappings.collect::<io::Result<_>>()?)?;
-        Ok((command, directory))
-    }
-}
-
-/// The working directory of a process.
-#[derive(Debug)]
-pub(super) enum Directory {
-    Own(TempDir),
-    Kept(PathBuf),
-}
-
-impl Directory {
-    pub(super) fn path(&self) -> &Path {
-        match self {
-            Directory::Own(directory) => directory.path(),
-            Directory::Kept(path) => path,
-        }
+        Ok((command, directory, own))
     }
 }

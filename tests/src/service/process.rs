@@ -13,7 +13,7 @@ use std::{
     io::{self, BufRead, BufReader, Read},
     os::unix::process::ExitStatusExt,
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -24,7 +24,6 @@ use rustix::{
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
 };
 use tokio::{sync::watch, time::timeout};
-use wait4::Wait4;
 
 use crate::log::{Line, Log};
 
@@ -36,34 +35,16 @@ const LINGER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: Pid,
-    life: Arc<Life>,
+    is_reaped: Arc<Mutex<bool>>,
     end: watch::Receiver<Option<End>>,
     reaper: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
-struct Life {
-    reaped: Mutex<bool>,
-    over: Condvar,
-}
-
-/// How and when a process ended, and the resources that it used.
+/// How and when a process ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End {
     pub(crate) status: ExitStatus,
     pub(crate) at: Instant,
-    pub(crate) usage: Usage,
-}
-
-/// The resources that a process, and the children that it waited for, used in total.
-#[derive(Clone, Copy, Debug)]
-pub struct Usage {
-    pub user: Duration,
-    pub system: Duration,
-    /// Bytes. Linux counts from the fork, before the program was loaded, so a large harness shows
-    /// through. While the process lives, [`Service::peak_rss`](super::Service::peak_rss) gives the
-    /// figure of the program alone.
-    pub max_rss: u64,
 }
 
 impl Process {
@@ -79,12 +60,12 @@ impl Process {
         read_lines(child.stdout.take(), log, Line::stdout, open.clone());
         read_lines(child.stderr.take(), log, Line::Stderr, open);
 
-        let life = Arc::new(Life::default());
+        let is_reaped = Arc::new(Mutex::new(false));
         let (publish, end) = watch::channel(None);
         let reaper = thread::spawn({
-            let (life, log) = (Arc::clone(&life), log.clone());
+            let (is_reaped, log) = (Arc::clone(&is_reaped), log.clone());
             move || {
-                let end = reap(child, pid, &life);
+                let end = reap(child, pid, &is_reaped);
                 // An error means that both readers are done: all output is in the log before the
                 // log ends.
                 let _ = closed.recv_timeout(LINGER);
@@ -94,7 +75,7 @@ impl Process {
         });
         Ok(Process {
             pid,
-            life,
+            is_reaped,
             end,
             reaper: Some(reaper),
         })
@@ -112,8 +93,8 @@ impl Process {
 
     /// Runs an action while the process cannot be reaped, so that its id stays valid.
     pub(crate) fn while_unreaped<T>(&self, action: impl FnOnce(Pid) -> T) -> Option<T> {
-        let reaped = self.life.lock();
-        (!*reaped).then(|| action(self.pid))
+        let is_reaped = lock(&self.is_reaped);
+        (!*is_reaped).then(|| action(self.pid))
     }
 
     /// Waits until the process has ended and its output has been read; `None` on timeout.
@@ -123,32 +104,28 @@ impl Process {
         *known.expect("the reaper publishes the end before it stops")
     }
 
-    /// Blocks until the process has ended, but at most for `limit`. For `drop`, which cannot be
-    /// async.
-    pub(crate) fn block_until_end(&self, limit: Duration) {
-        let alive = |reaped: &mut bool| !*reaped;
-        let _ = self
-            .life
-            .over
-            .wait_timeout_while(self.life.lock(), limit, alive);
+    /// Sends a signal that ends the process, and blocks until it is reaped and its pipes are closed.
+    pub(crate) fn end_by(mut self, signal: Signal) {
+        self.block_until_end_by(signal);
     }
-}
 
-impl Life {
-    /// The lock guards one flag, which a panic cannot leave half written.
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.reaped.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Process {
-    /// Blocks for milliseconds, until the process is reaped and its pipes are closed.
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
+    fn block_until_end_by(&mut self, signal: Signal) {
+        self.signal(signal);
         if let Some(reaper) = self.reaper.take() {
             let _ = reaper.join();
         }
     }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.block_until_end_by(Signal::KILL);
+    }
+}
+
+/// The lock guards one flag, which a panic cannot leave half written.
+fn lock(is_reaped: &Mutex<bool>) -> MutexGuard<'_, bool> {
+    is_reaped.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a command that ends by itself, without standard input. Kills it on timeout.
@@ -166,35 +143,21 @@ impl Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.status.code() {
             Some(code) => write!(f, "has exited with code {code}"),
-            None => write!(
-                f,
-                "was ended by {}",
-                name(self.status.signal().unwrap_or_default())
-            ),
+            None => write!(f, "was ended by signal {:?}", self.status.signal()),
         }
     }
 }
 
-fn reap(child: Child, pid: Pid, life: &Life) -> End {
+fn reap(mut child: Child, pid: Pid, is_reaped: &Mutex<bool>) -> End {
     let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     while let Err(error) = waitid(WaitId::Pid(pid), ended) {
         assert_eq!(error, Errno::INTR, "only the reaper waits for this process");
     }
     let at = Instant::now();
-    let mut reaped = life.lock();
-    let wait4::ResUse { status, rusage } =
-        child.wait4().expect("a child that has ended can be reaped");
-    *reaped = true;
-    life.over.notify_all();
-    End {
-        status,
-        at,
-        usage: Usage {
-            user: rusage.utime,
-            system: rusage.stime,
-            max_rss: rusage.maxrss,
-        },
-    }
+    let mut is_reaped = lock(is_reaped);
+    let status = child.wait().expect("a child that has ended can be reaped");
+    *is_reaped = true;
+    End { status, at }
 }
 
 /// Reads until the end of the pipe, and drops `open` then.
@@ -218,12 +181,4 @@ fn read_lines(
             line.clear();
         }
     });
-}
-
-fn name(signal: i32) -> String {
-    let named = Signal::from_named_raw(signal);
-    named.map_or_else(
-        || format!("signal {signal}"),
-        |signal| format!("{signal:?}"),
-    )
 }

@@ -46,30 +46,23 @@ async fn assert_conforms(launch: Launch, committed: &str) {
     let place = format!("{url}/openapi.json");
     let said = get(service.http().await, "/openapi.json").await.unwrap();
     let committed = fs::read_to_string(repository::template().join(committed)).unwrap();
-    assert!(
-        said.text() == committed,
-        "{said} differs from the committed description"
-    );
+    assert!(said.text() == committed, "not the committed one: {said}");
     let api = said.json();
 
     let found = schemathesis::ask(&place, &url).unwrap();
 
     assert!(found.is_fine, "{}", found.report);
     let paths = api["paths"].as_object().unwrap().values();
-    let operations: Vec<_> = paths
-        .flat_map(|path| path.as_object().unwrap().values())
-        .collect();
+    let operations = paths.flat_map(|path| path.as_object().unwrap().values());
+    let operations: Vec<_> = operations.collect();
     // A stream does not end, so Schemathesis would wait for ever: see tests/schemathesis.toml.
     let streams = operations.iter().filter(|operation| {
         operation["responses"]["200"]["content"]["text/event-stream"].is_object()
     });
     let total = operations.len();
     let all = format!("{} selected / {total} total", total - streams.count());
-    assert!(
-        found.report.contains(&all),
-        "{all} is not in:\n{}",
-        found.report
-    );
+    let report = &found.report;
+    assert!(report.contains(&all), "{all} is not in:\n{report}");
     let exit = service.stop().await;
     assert_eq!(exit.code, Some(0), "{exit}");
 }
@@ -82,10 +75,7 @@ async fn conformance_test_detects_a_false_description() {
     let mut api = get(address, "/openapi.json").await.unwrap().json();
     let create = "/paths/~1v1~1targets/post/responses";
     let mut change = |place: &str, change: &dyn Fn(&mut Value)| {
-        change(
-            api.pointer_mut(place)
-                .unwrap_or_else(|| panic!("no {place}")),
-        );
+        change(api.pointer_mut(place).expect(place));
     };
     change(create, &|answers| {
         answers.as_object_mut().unwrap().remove("422");
@@ -115,10 +105,7 @@ async fn conformance_test_detects_a_false_description() {
         "Response violates schema",
         "Schema-violating request accepted",
     ] {
-        assert!(
-            found.report.contains(fault),
-            "{fault} is not in:\n{}",
-            found.report
-        );
+        let report = &found.report;
+        assert!(report.contains(fault), "{fault} is not in:\n{report}");
     }
 }

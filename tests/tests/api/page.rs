@@ -51,14 +51,10 @@ async fn page_shows_the_description_and_requests_nothing_else() {
     let listed = "[...document.querySelectorAll('summary')].map((it) => it.textContent).sort()";
     let listed: Vec<String> = serde_json::from_value(page.run(listed).unwrap()).unwrap();
     operations.sort();
-    assert!(
-        listed.len() == operations.len()
-            && listed
-                .iter()
-                .zip(&operations)
-                .all(|(shown, it)| shown.starts_with(it)),
-        "{listed:?}"
-    );
+    assert_eq!(listed.len(), operations.len(), "{listed:?}");
+    for (shown, operation) in listed.iter().zip(&operations) {
+        assert!(shown.starts_with(operation), "{listed:?}");
+    }
     for schema in api["components"]["schemas"].as_object().unwrap().keys() {
         let shown = page.run(&format!(
             "document.getElementById('schema-{schema}') !== null"
@@ -158,8 +154,6 @@ async fn policy_blocks_other_hosts_and_scripts() {
     let injects =
         "document.body.append(Object.assign(document.createElement('script'), { text: '1' }));";
     assert_eq!(page.run(&refused(injects)).unwrap(), "script-src-elem");
-    assert!(
-        !page.complaints().is_empty(),
-        "the console shows the violations"
-    );
+    // The console shows the violations.
+    assert!(!page.complaints().is_empty());
 }

@@ -66,14 +66,10 @@ fn postgres_url_comes_from_a_secret() {
 
     assert_eq!(project.unit("StateDirectory"), [""; 0]);
     let file = format!("/etc/{NAME}/database-url");
-    assert_eq!(
-        project.unit("LoadCredential"),
-        [format!("database-url:{file}")]
-    );
-    assert_eq!(
-        project.unit("Environment"),
-        ["APP__DATABASE__URL_FILE=%d/database-url"]
-    );
+    let credential = format!("database-url:{file}");
+    assert_eq!(project.unit("LoadCredential"), [credential]);
+    let set = "APP__DATABASE__URL_FILE=%d/database-url";
+    assert_eq!(project.unit("Environment"), [set]);
     let installs = format!("sudo install -D --mode=600 FILE {file}");
     assert!(project.text("README.md").contains(&installs), "{installs}");
 }

@@ -26,10 +26,8 @@ fn image_runs_the_binary_where_it_can_be_reached() {
         let port = project.port();
         assert_eq!(project.image("EXPOSE"), [port.to_string()]);
         let listens = format!("APP__HTTP__LISTEN=0.0.0.0:{port}");
-        assert!(
-            project.image("ENV").contains(&listens.as_str()),
-            "{listens}"
-        );
+        let is_set = project.image("ENV").contains(&listens.as_str());
+        assert!(is_set, "{listens}");
 
         let health = project.image("HEALTHCHECK").concat();
         let asks = format!(" CMD [\"{binary}\", \"healthcheck\"]");
@@ -59,10 +57,9 @@ fn image_has_the_user_that_kubernetes_expects() {
 fn image_has_the_rust_and_the_c_library_that_it_needs() {
     for project in Project::all() {
         let rust = project.package("rust-version");
-        let froms = project.text("Dockerfile").lines();
-        let froms: Vec<_> = froms
-            .filter_map(|line| line.strip_prefix("FROM "))
-            .collect();
+        let lines = project.text("Dockerfile").lines();
+        let froms = lines.filter_map(|line| line.strip_prefix("FROM "));
+        let froms: Vec<_> = froms.collect();
         // The name and the number of the same Debian release.
         let build = format!("rust:{rust}-slim-trixie AS build");
         assert_eq!(froms, [&build, "gcr.io/distroless/cc-debian13:nonroot"]);
@@ -95,27 +92,20 @@ fn build_gets_what_the_code_needs_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn image_of_hello_serves_and_stops() {
-    image_serves_and_stops(PAIRS[0]).await;
-}
+async fn image_serves_and_stops() {
+    for answers in PAIRS {
+        let container = Container::new(answers).await;
+        let image = &container.image;
 
-#[tokio::test]
-async fn image_of_the_monitor_serves_and_stops() {
-    image_serves_and_stops(PAIRS[1]).await;
-}
+        let service = container.start(container.launch(&image.entrypoint)).await;
 
-async fn image_serves_and_stops(answers: (&str, &str)) {
-    let container = Container::new(answers).await;
-    let image = &container.image;
-
-    let service = container.start(container.launch(&image.entrypoint)).await;
-
-    let healthy = container.run_beside(&service, &image.health).await;
-    assert_eq!(healthy.code, Some(0), "{healthy:?}");
-    stop(service).await;
-    let version = container.launch(&image.entrypoint).arg("--version");
-    let version = version.run().await.expect("a program of the image");
-    assert!(version.stdout.contains(COMMIT), "{version:?}");
+        let healthy = container.run_beside(&service, &image.health).await;
+        assert_eq!(healthy.code, Some(0), "{healthy:?}");
+        stop(service).await;
+        let version = container.launch(&image.entrypoint).arg("--version");
+        let version = version.run().await.expect("a program of the image");
+        assert!(version.stdout.contains(COMMIT), "{version:?}");
+    }
 }
 
 #[test]
@@ -125,10 +115,8 @@ fn dependencies_have_a_layer_of_their_own() {
             let [dependencies, service] = &builder.printed[..2] else {
                 panic!("two commands: {:?}", builder.printed);
             };
-            assert!(
-                compiled(dependencies).contains(&"mainstay"),
-                "{dependencies}"
-            );
+            let machinery = compiled(dependencies).contains(&"mainstay");
+            assert!(machinery, "{dependencies}");
             assert_eq!(compiled(service), [NAME], "{service}");
 
             let files = builder.cached_files();

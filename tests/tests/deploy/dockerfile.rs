@@ -56,18 +56,15 @@ pub(crate) fn stages(text: &str) -> Vec<Stage> {
     for line in lines.lines().filter(|line| !line.is_empty()) {
         let (name, rest) = line.split_once(' ').expect("an instruction and its rest");
         if name == "FROM" {
-            let name = rest.split_once(" AS ").map(|(_, name)| name.to_owned());
             stages.push(Stage {
-                name,
+                name: rest.split_once(" AS ").map(|(_, name)| name.to_owned()),
                 instructions: Vec::new(),
             });
-            continue;
+        } else {
+            let stage = stages.last_mut().expect("FROM comes first");
+            let (name, rest) = (name.to_owned(), rest.to_owned());
+            stage.instructions.push(Instruction { name, rest });
         }
-        let stage = stages.last_mut().expect("FROM comes first");
-        stage.instructions.push(Instruction {
-            name: name.to_owned(),
-            rest: rest.to_owned(),
-        });
     }
     stages
 }
@@ -78,40 +75,26 @@ pub(crate) struct Ignored(Vec<(bool, String)>);
 
 impl Ignored {
     pub(crate) fn of(text: &str) -> Self {
-        let patterns = text
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Self(
-            patterns
-                .map(|pattern| match pattern.strip_prefix('!') {
-                    Some(pattern) => (false, pattern.to_owned()),
-                    None => (true, pattern.to_owned()),
-                })
-                .collect(),
-        )
+        let is_pattern = |line: &&str| !line.is_empty() && !line.starts_with('#');
+        let patterns = text.lines().filter(is_pattern).map(|pattern| {
+            let name = pattern.trim_start_matches('!');
+            let deep = name.trim_start_matches("**/");
+            assert!(!deep.contains('/'), "{pattern} is not implemented");
+            (name == pattern, name.to_owned())
+        });
+        Self(patterns.collect())
     }
 
-    /// Whether the build context excludes this file. A pattern that matches a directory matches
-    /// everything below it.
+    /// Whether the build context excludes this file. A pattern is a name at the top, or behind `**/`
+    /// anywhere; of a directory, it matches everything below.
     pub(crate) fn excludes(&self, path: &str) -> bool {
         let parts: Vec<_> = path.split('/').collect();
-        let mut excluded = false;
-        for (excludes, pattern) in &self.0 {
-            let pattern: Vec<_> = pattern.split('/').collect();
-            if (1..=parts.len()).any(|length| fits(&pattern, &parts[..length])) {
-                excluded = *excludes;
-            }
-        }
-        excluded
-    }
-}
-
-fn fits(pattern: &[&str], path: &[&str]) -> bool {
-    match (pattern, path) {
-        ([], []) => true,
-        (["**", rest @ ..], _) => (0..=path.len()).any(|skipped| fits(rest, &path[skipped..])),
-        ([first, rest @ ..], [name, below @ ..]) => part_fits(first, name) && fits(rest, below),
-        _ => false,
+        let matches = |pattern: &str| match pattern.strip_prefix("**/") {
+            Some(name) => parts.iter().any(|part| part_fits(name, part)),
+            None => part_fits(pattern, parts[0]),
+        };
+        let last = self.0.iter().rfind(|(_, pattern)| matches(pattern));
+        last.is_some_and(|(excludes, _)| *excludes)
     }
 }
 
@@ -128,15 +111,13 @@ fn part_fits(pattern: &str, name: &str) -> bool {
 
 #[test]
 fn ignored_files_are_those_that_docker_ignores() {
-    let ignored = Ignored::of("# all but:\n*\n!src\n!Cargo.*\n**/*.db-*\nsrc/**/old\n");
+    let ignored = Ignored::of("# all but:\n*\n!src\n!Cargo.*\n**/*.db-*\n**/old\n");
     for (path, excluded) in [
         ("README.md", true),
         (".env", true),
         ("src/main.rs", false),
-        ("src/a/b/main.rs", false),
         ("Cargo.toml", false),
         ("src/a/service.db-wal", true),
-        ("src/old/main.rs", true),
         ("src/a/b/old/main.rs", true),
         ("sources/main.rs", true),
     ] {

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use harness::repository;
 use serde_json::{Value, json};
 
-use crate::image::build_alone;
+use crate::image::{build_alone, printed, shell};
 use crate::project::{CHOICES, PAIRS, Project};
 
 /// Steps that only GitHub's machines can run, or that take too long here: docs/guarantees.md lists
@@ -115,34 +114,16 @@ fn every_step_passes_in_a_new_project() {
     _ = fs::remove_dir_all(&place);
     let directory = place.join("project");
     project.write(&directory);
-    let tools = place.join("tools");
-    fs::create_dir_all(&tools).expect("a directory for stand-ins");
-    fs::write(tools.join("rustup"), STAND_IN).expect("a stand-in");
-    let executable = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(tools.join("rustup"), executable).expect("a program");
-    let calls = place.join("calls");
-    let path = std::env::var("PATH").expect("a PATH");
+    let [tools, calls] = ["tools", "calls"].map(|name| place.join(name));
 
     for step in steps(&project) {
         let Some(run) = step.run.filter(|run| !NOT_RUN.contains(&run.as_str())) else {
             continue;
         };
         // The same shell options as on GitHub.
-        let output = Command::new("bash")
-            .args(["-e", "-c", &run])
-            .current_dir(&directory)
-            .env_remove("DATABASE_URL")
-            .env_remove("RUSTFLAGS")
-            .env("CARGO_TARGET_DIR", repository::services())
-            .env("CARGO_INCREMENTAL", "0")
-            .env("CALLS", &calls)
-            .env("PATH", format!("{}:{path}", tools.display()))
-            .envs(step.environment)
-            .output()
-            .expect("bash");
-        let printed = [output.stdout, output.stderr].concat();
-        let printed = String::from_utf8_lossy(&printed);
-        assert!(output.status.success(), "{run}\n{printed}");
+        let options = ["-e", "-c", &run];
+        let mut bash = shell("bash", &options, &directory, &tools, ("rustup", STAND_IN));
+        printed(bash.env("CALLS", &calls).envs(step.environment));
     }
 
     let rust = project.package("rust-version");

@@ -135,10 +135,7 @@ impl Builder {
         let cached = instructions[..=run.expect("a RUN")].to_vec();
         for instruction in &cached {
             let known = ["WORKDIR", "COPY", "RUN"].contains(&&*instruction.name);
-            assert!(
-                known,
-                "{instruction:?} is before the dependencies are built"
-            );
+            assert!(known, "{instruction:?} is before the dependencies");
         }
         cached
     }
@@ -190,11 +187,8 @@ impl Builder {
             }
             "ARG" | "ENV" => {
                 let (name, value) = rest.split_once('=').expect("a name and a value");
-                let value = if name == "BUILD_COMMIT" {
-                    COMMIT
-                } else {
-                    value
-                };
+                let is_commit = name == "BUILD_COMMIT";
+                let value = if is_commit { COMMIT } else { value };
                 image.environment.insert(name.to_owned(), value.to_owned());
             }
             "COPY" => self.copy(image, &Copied::of(instruction)),
@@ -215,19 +209,15 @@ impl Builder {
         let target = PathBuf::from(image.place(&target.to_string_lossy()));
         let into_directory = copied.target.ends_with('/');
         if let Some(stage) = copied.stage {
-            let stage = self
-                .stages
-                .iter()
-                .position(|other| other.name.as_deref() == Some(stage));
+            let is_named = |other: &Stage| other.name.as_deref() == Some(stage);
+            let stage = self.stages.iter().position(is_named);
             let from = self.root(stage.expect("a stage of that name"));
             for source in &copied.sources {
                 let source = from.join(source.trim_start_matches('/'));
-                let name = source.file_name().expect("a name");
-                let target = if into_directory {
-                    target.join(name)
-                } else {
-                    target.clone()
-                };
+                let mut target = target.clone();
+                if into_directory {
+                    target.push(source.file_name().expect("a name"));
+                }
                 copy_tree(&source, &target);
             }
             return;
@@ -255,10 +245,7 @@ impl Builder {
 /// Executes a `RUN`, and returns its output.
 fn run(image: &Image, command: &str) -> String {
     let leaves = command.split_whitespace().any(|word| word.starts_with('/'));
-    assert!(
-        !leaves,
-        "a path that is not in the scratch directory: {command}"
-    );
+    assert!(!leaves, "a path outside of the image: {command}");
     let directory = PathBuf::from(image.place(&image.directory));
     let release = directory.join("target/release");
     if !release.exists() {
@@ -266,29 +253,43 @@ fn run(image: &Image, command: &str) -> String {
         symlink(repository::services().join("debug"), release).expect("a symbolic link");
     }
     let tools = directory.join("target/tools");
-    write(&tools.join("cargo"), CARGO, SystemTime::now());
-    let executable = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(tools.join("cargo"), executable).expect("a program");
-    let mut path = tools.into_os_string();
-    path.push(":");
-    path.push(env::var_os("PATH").unwrap_or_default());
+    let mut shell = shell("sh", &["-c", command], &directory, &tools, ("cargo", CARGO));
+    shell.env("REAL_CARGO", env!("CARGO"));
+    printed(shell.envs(&image.environment))
+}
 
-    let output = Command::new("sh")
-        .args(["-c", command])
+/// A shell that builds in the target directory of the services, with a stand-in for a program.
+pub(crate) fn shell(
+    shell: &str,
+    arguments: &[&str],
+    directory: &Path,
+    tools: &Path,
+    (program, text): (&str, &str),
+) -> Command {
+    let stand_in = tools.join(program);
+    write(&stand_in, text, SystemTime::now());
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(stand_in, executable).expect("a program");
+    let path = env::var("PATH").expect("a PATH");
+    let mut shell = Command::new(shell);
+    shell
+        .args(arguments)
         .current_dir(directory)
         .env_remove("DATABASE_URL")
         .env_remove("RUSTFLAGS")
-        .env("PATH", path)
-        .env("REAL_CARGO", env!("CARGO"))
+        .env("PATH", format!("{}:{path}", tools.display()))
         .env("CARGO_TARGET_DIR", repository::services())
         .env("CARGO_TERM_COLOR", "never")
-        .env("CARGO_INCREMENTAL", "0")
-        .envs(&image.environment)
-        .output()
-        .expect("a shell");
+        .env("CARGO_INCREMENTAL", "0");
+    shell
+}
+
+/// Runs a command that must succeed, and returns its output.
+pub(crate) fn printed(command: &mut Command) -> String {
+    let output = command.output().expect("a shell");
     let printed = [output.stdout, output.stderr].concat();
     let printed = String::from_utf8_lossy(&printed).into_owned();
-    assert!(output.status.success(), "RUN {command}\n{printed}");
+    assert!(output.status.success(), "{command:?}\n{printed}");
     printed
 }
 
@@ -314,11 +315,10 @@ fn below<'a>(path: &'a str, directory: &str) -> Option<&'a str> {
 fn write(path: &Path, text: &str, modified: SystemTime) {
     fs::create_dir_all(path.parent().expect("a directory")).expect("a directory of the image");
     fs::write(path, text).expect("a file of the image");
-    let file = File::options()
-        .write(true)
-        .open(path)
-        .expect("a file of the image");
-    file.set_modified(modified).expect("a time");
+    let file = File::options().write(true).open(path);
+    file.expect("a file")
+        .set_modified(modified)
+        .expect("a time");
 }
 
 pub(crate) fn copy_tree(from: &Path, to: &Path) {

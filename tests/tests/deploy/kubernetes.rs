@@ -125,46 +125,39 @@ fn collect(place: &str, value: &Value, found: &mut Vec<(String, Vec<String>)>) {
 }
 
 #[tokio::test]
-async fn pod_of_hello_starts_passes_its_probes_and_stops() {
-    pod_starts_passes_its_probes_and_stops(PAIRS[0]).await;
-}
+async fn pod_starts_passes_its_probes_and_stops() {
+    for (database, example) in PAIRS {
+        let project = Project::of(database, example, &CHOICES);
+        let deployment = project.manifest("deployment");
+        let described = container(&deployment);
+        let mut container = Container::new((database, example)).await;
+        for variable in described["env"].as_array().expect("variables") {
+            let text = |key: &str| variable[key].as_str().expect("a text").to_owned();
+            container
+                .image
+                .environment
+                .insert(text("name"), text("value"));
+        }
+        if let Some(directory) = described["workingDir"].as_str() {
+            container.image.directory = directory.to_owned();
+        }
 
-#[tokio::test]
-async fn pod_of_the_monitor_starts_passes_its_probes_and_stops() {
-    pod_starts_passes_its_probes_and_stops(PAIRS[1]).await;
-}
+        // Without a `command`, the container runs the image's entrypoint.
+        let launch = container.launch(&container.image.entrypoint);
+        let service = container.start(launch).await;
 
-async fn pod_starts_passes_its_probes_and_stops((database, example): (&str, &str)) {
-    let project = Project::of(database, example, &CHOICES);
-    let deployment = project.manifest("deployment");
-    let described = container(&deployment);
-    let mut container = Container::new((database, example)).await;
-    for variable in described["env"].as_array().expect("variables") {
-        let text = |key: &str| variable[key].as_str().expect("a text").to_owned();
-        container
-            .image
-            .environment
-            .insert(text("name"), text("value"));
+        let commands = commands(&project);
+        let places: Vec<_> = commands.iter().map(|(place, _)| place.as_str()).collect();
+        let probes = ["startupProbe", "livenessProbe", "readinessProbe"];
+        let probes =
+            probes.map(|probe| format!(".spec.template.spec.containers.[].{probe}.exec.command"));
+        assert_eq!(places, probes, "the commands that this test runs");
+        for (place, command) in &commands {
+            let answer = container.run_beside(&service, command).await;
+            assert_eq!(answer.code, Some(0), "{place}: {answer:?}");
+        }
+        stop(service).await;
     }
-    if let Some(directory) = described["workingDir"].as_str() {
-        container.image.directory = directory.to_owned();
-    }
-
-    // Without a `command`, the container runs the image's entrypoint.
-    let launch = container.launch(&container.image.entrypoint);
-    let service = container.start(launch).await;
-
-    let commands = commands(&project);
-    let places: Vec<_> = commands.iter().map(|(place, _)| place.as_str()).collect();
-    let probes = ["startupProbe", "livenessProbe", "readinessProbe"];
-    let probes =
-        probes.map(|probe| format!(".spec.template.spec.containers.[].{probe}.exec.command"));
-    assert_eq!(places, probes, "the commands that this test runs");
-    for (place, command) in &commands {
-        let answer = container.run_beside(&service, command).await;
-        assert_eq!(answer.code, Some(0), "{place}: {answer:?}");
-    }
-    stop(service).await;
 }
 
 pub(crate) fn pod(deployment: &Value) -> &Value {

@@ -63,36 +63,6 @@ fn files_of(choice: &str, database: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn nothing_of_the_template_is_left() {
-    for project in Project::all() {
-        for (path, text) in project.deployment() {
-            let text = &text.to_lowercase();
-            for trace in ["beacon", "#~", "{%"] {
-                assert!(!text.contains(trace), "{path}: {trace}");
-            }
-            // GitHub's expressions look like template tags.
-            let expressions = text.replace("${{", "").contains("{{");
-            assert!(!expressions, "{path}: an expression");
-            let ends_well = text.ends_with('\n') && !text.ends_with("\n\n");
-            assert!(ends_well, "{path}: its end");
-            assert!(
-                !text.contains("\n\n\n"),
-                "{path}: two consecutive blank lines"
-            );
-            for line in text.lines() {
-                assert_eq!(line, line.trim_end(), "{path}: trailing whitespace");
-                // Commands for people have comments, aligned by more than one space.
-                let has_remarks = ["AGENTS.md", "README.md"].contains(&path);
-                // YAML in a comment is indented.
-                let words = line.trim_start().trim_start_matches('#').trim_start();
-                let doubled = words.contains("  ") && !has_remarks;
-                assert!(!doubled, "{path}: doubled blanks: {line}");
-            }
-        }
-    }
-}
-
-#[test]
 fn every_variable_that_is_named_sets_something() {
     for project in Project::all() {
         let mut settings = BTreeSet::from(["APP_".to_owned(), "APP_CONFIG".to_owned()]);
@@ -113,11 +83,7 @@ fn every_variable_that_is_named_sets_something() {
         }
         let unit = format!("deploy/systemd/{NAME}.service");
         let manifest = "deploy/kubernetes/deployment.yaml";
-        assert_eq!(
-            naming,
-            ["Dockerfile", "README.md", manifest, &unit]
-                .map(str::to_owned)
-                .into()
-        );
+        let expected = ["Dockerfile", "README.md", manifest, &unit];
+        assert_eq!(naming, expected.map(str::to_owned).into());
     }
 }

@@ -88,13 +88,9 @@ impl Project {
     /// The value of an instruction in the Dockerfile's last stage, such as `USER`.
     #[track_caller]
     pub(crate) fn image(&self, instruction: &str) -> Vec<&str> {
-        let (_, image) = self
-            .text("Dockerfile")
-            .rsplit_once("\nFROM ")
-            .expect("two stages");
-        let said = image
-            .lines()
-            .filter_map(|line| line.strip_prefix(instruction)?.strip_prefix(' '));
+        let stages = self.text("Dockerfile").rsplit_once("\nFROM ");
+        let lines = stages.expect("two stages").1.lines();
+        let said = lines.filter_map(|line| line.strip_prefix(instruction)?.strip_prefix(' '));
         said.collect()
     }
 
@@ -102,9 +98,8 @@ impl Project {
     #[track_caller]
     pub(crate) fn unit(&self, directive: &str) -> Vec<&str> {
         let unit = self.text(&format!("deploy/systemd/{NAME}.service"));
-        let said = unit
-            .lines()
-            .filter_map(|line| line.strip_prefix(directive)?.strip_prefix('='));
+        let lines = unit.lines();
+        let said = lines.filter_map(|line| line.strip_prefix(directive)?.strip_prefix('='));
         said.collect()
     }
 
@@ -154,22 +149,14 @@ impl Project {
 
     /// The deployment files and the README, which these tests check.
     pub(crate) fn deployment(&self) -> impl Iterator<Item = (&str, &str)> {
-        let about = |path: &str| {
-            let starts = [
-                "Dockerfile",
-                ".dockerignore",
-                ".github/",
-                "deploy/",
-                "AGENTS.md",
-                "README.md",
-            ];
-            starts.iter().any(|start| path.starts_with(start))
+        let files = ["Dockerfile", ".dockerignore", "AGENTS.md", "README.md"];
+        let is_meant = move |path: &str| {
+            let is_below = path.starts_with(".github/") || path.starts_with("deploy/");
+            is_below || files.contains(&path)
         };
-        let files = self
-            .files
-            .iter()
-            .map(|(path, text)| (path.as_str(), text.as_str()));
-        files.filter(move |(path, _)| about(path))
+        let all = self.files.iter();
+        let all = all.map(|(path, text)| (path.as_str(), text.as_str()));
+        all.filter(move |(path, _)| is_meant(path))
     }
 }
 
@@ -177,18 +164,18 @@ impl Project {
 pub(crate) fn texts(directory: &Path) -> BTreeMap<String, String> {
     let text = |path: &Path| fs::read_to_string(directory.join(path)).expect("a text file");
     let paths = files(directory).into_iter();
-    paths
-        .map(|path| (path.display().to_string(), text(&path)))
-        .collect()
+    let texts = paths.map(|path| (path.display().to_string(), text(&path)));
+    texts.collect()
 }
 
 /// Parses a duration in whole seconds, such as `30s`.
 #[track_caller]
 pub(crate) fn seconds(duration: &str) -> u64 {
-    let number = duration
-        .strip_suffix('s')
-        .and_then(|number| number.parse().ok());
-    number.unwrap_or_else(|| panic!("{duration} is not in whole seconds"))
+    let number = duration.strip_suffix('s').map(str::parse);
+    match number {
+        Some(Ok(number)) => number,
+        _ => panic!("{duration} is not in whole seconds"),
+    }
 }
 
 fn empty_directories(directory: &Path) -> Vec<String> {
@@ -199,9 +186,8 @@ fn empty_directories(directory: &Path) -> Vec<String> {
     if below.is_empty() {
         return vec![directory.display().to_string()];
     }
-    below
-        .iter()
-        .filter(|path| path.is_dir())
+    let directories = below.iter().filter(|path| path.is_dir());
+    directories
         .flat_map(|path| empty_directories(path))
         .collect()
 }

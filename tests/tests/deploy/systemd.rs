@@ -49,57 +49,50 @@ pub(crate) fn commands(project: &Project) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn unit_of_hello_starts_reloads_and_stops() {
-    unit_starts_reloads_and_stops(PAIRS[0]).await;
-}
+async fn unit_starts_reloads_and_stops() {
+    for (database, example) in PAIRS {
+        let project = Project::of(database, example, &CHOICES);
+        let commands = commands(&project);
+        let [(start, program), (reload, command)] = &commands[..] else {
+            panic!("{commands:?}");
+        };
+        assert_eq!([start, reload], ["ExecStart", "ExecReload"]);
+        // A machine has only the binary of the image.
+        let mut machine = Container::new((database, example)).await;
+        "/".clone_into(&mut machine.image.directory);
+        machine.image.environment.clear();
+        for variable in project.unit("Environment") {
+            let (name, value) = variable.split_once('=').expect("a name and a value");
+            // The values that systemd substitutes.
+            let value = value.replace("%S", "/var/lib");
+            let value = value.replace("%d", "/run/credentials");
+            machine.image.environment.insert(name.to_owned(), value);
+        }
+        for directory in project.unit("StateDirectory") {
+            let directory = machine.image.place(&format!("/var/lib/{directory}"));
+            fs::create_dir_all(directory).expect("a directory of the machine");
+        }
+        let socket = machine.image.place("/notify");
+        let systemd = UnixDatagram::bind(&socket).expect("a socket for systemd");
 
-#[tokio::test]
-async fn unit_of_the_monitor_starts_reloads_and_stops() {
-    unit_starts_reloads_and_stops(PAIRS[1]).await;
-}
+        let launch = machine.launch(std::slice::from_ref(program));
+        let service = machine.start(launch.env("NOTIFY_SOCKET", socket)).await;
 
-async fn unit_starts_reloads_and_stops((database, example): (&str, &str)) {
-    let project = Project::of(database, example, &CHOICES);
-    let commands = commands(&project);
-    let [(start, program), (reload, command)] = &commands[..] else {
-        panic!("{commands:?}");
-    };
-    assert_eq!([start, reload], ["ExecStart", "ExecReload"]);
-    // A machine has only the binary of the image.
-    let mut machine = Container::new((database, example)).await;
-    "/".clone_into(&mut machine.image.directory);
-    machine.image.environment.clear();
-    for variable in project.unit("Environment") {
-        let (name, value) = variable.split_once('=').expect("a name and a value");
-        // The values that systemd substitutes.
-        let value = value.replace("%S", "/var/lib");
-        let value = value.replace("%d", "/run/credentials");
-        machine.image.environment.insert(name.to_owned(), value);
+        hears(&systemd, "READY=1").await;
+        let reloaded = Command::new("sh")
+            .args(["-c", command])
+            .env("MAINPID", service.pid().to_string())
+            .status();
+        assert!(reloaded.expect("a shell").success(), "{command}");
+        service.event("reloaded").await;
+        stop(service).await;
+        hears(&systemd, "STOPPING=1").await;
+
+        let wrong = machine.launch(std::slice::from_ref(program)).arg("--wrong");
+        let wrong = wrong.run().await.expect("a program of the image");
+        let code = wrong.code.expect("a code").to_string();
+        assert_eq!(project.unit("RestartPreventExitStatus"), [code]);
     }
-    for directory in project.unit("StateDirectory") {
-        let directory = machine.image.place(&format!("/var/lib/{directory}"));
-        fs::create_dir_all(directory).expect("a directory of the machine");
-    }
-    let socket = machine.image.place("/notify");
-    let systemd = UnixDatagram::bind(&socket).expect("a socket for systemd");
-
-    let launch = machine.launch(std::slice::from_ref(program));
-    let service = machine.start(launch.env("NOTIFY_SOCKET", socket)).await;
-
-    hears(&systemd, "READY=1").await;
-    let reloaded = Command::new("sh")
-        .args(["-c", command])
-        .env("MAINPID", service.pid().to_string())
-        .status();
-    assert!(reloaded.expect("a shell").success(), "{command}");
-    service.event("reloaded").await;
-    stop(service).await;
-    hears(&systemd, "STOPPING=1").await;
-
-    let wrong = machine.launch(std::slice::from_ref(program)).arg("--wrong");
-    let wrong = wrong.run().await.expect("a program of the image");
-    let code = wrong.code.expect("a code").to_string();
-    assert_eq!(project.unit("RestartPreventExitStatus"), [code]);
 }
 
 /// Waits for this notification.

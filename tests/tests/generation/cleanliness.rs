@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use harness::generate::{Answers, Place, generate};
 use harness::repository;
@@ -63,7 +64,10 @@ fn differences(names: BTreeSet<PathBuf>, template: &Path, generated: &Path) -> S
             (Ok(_), Ok(_)) if name.ends_with("Cargo.lock") => {}
             // Prose with plain tags, which is readable in either form.
             (Ok(_), Ok(_)) if name.extension().is_some_and(|kind| kind == "md") => {}
-            (Ok(old), Ok(new)) => found += &difference(&name, &old, &new),
+            (Ok(_), Ok(_)) => {
+                _ = writeln!(found, "{}", name.display());
+                found += &difference(&template.join(&name), &generated.join(&name));
+            }
             (Ok(_), Err(_)) => _ = writeln!(found, "only in place: {}", name.display()),
             (Err(_), Ok(_)) => _ = writeln!(found, "only generated: {}", name.display()),
             (Err(error), Err(_)) => panic!("{}: {error}", name.display()),
@@ -73,33 +77,12 @@ fn differences(names: BTreeSet<PathBuf>, template: &Path, generated: &Path) -> S
 }
 
 /// The lines that are in only one of two files, in order.
-fn difference(name: &Path, old: &str, new: &str) -> String {
-    let mut text = format!("{}\n", name.display());
-    let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
-    // The textbook longest common subsequence: the files have a few hundred lines.
-    let mut common = vec![vec![0_usize; new.len() + 1]; old.len() + 1];
-    for i in (0..old.len()).rev() {
-        for j in (0..new.len()).rev() {
-            common[i][j] = if old[i] == new[j] {
-                common[i + 1][j + 1] + 1
-            } else {
-                common[i + 1][j].max(common[i][j + 1])
-            };
-        }
-    }
-    let (mut i, mut j) = (0, 0);
-    while i < old.len() || j < new.len() {
-        if i < old.len() && j < new.len() && old[i] == new[j] {
-            (i, j) = (i + 1, j + 1);
-        } else if i < old.len() && (j == new.len() || common[i + 1][j] >= common[i][j + 1]) {
-            _ = writeln!(text, "  - {}", old[i]);
-            i += 1;
-        } else {
-            _ = writeln!(text, "  + {}", new[j]);
-            j += 1;
-        }
-    }
-    text
+fn difference(old: &Path, new: &Path) -> String {
+    let mut diff = Command::new("diff");
+    diff.args(["--minimal", "--unchanged-line-format="])
+        .args(["--old-line-format=  - %L", "--new-line-format=  + %L"]);
+    let output = diff.arg(old).arg(new).output().expect("diff runs");
+    String::from_utf8(output.stdout).expect("a project is text")
 }
 
 #[test]
@@ -140,23 +123,29 @@ fn traces(name: &Path, path: &PathBuf) -> Vec<String> {
     if !text.ends_with('\n') || text.ends_with("\n\n") {
         trace(text.lines().count(), "does not end with one newline");
     }
-    // A workflow contains `${{ }}`, and Rust contains `{{` in format strings.
-    let tags = if name.starts_with(".github") {
-        &["{%", "%}"][..]
-    } else if name.extension().is_some_and(|kind| kind == "rs") {
+    // Rust contains `{{` in format strings.
+    let tags = if name.extension().is_some_and(|kind| kind == "rs") {
         &["{%", "%}", "{{ ", "project-name"][..]
     } else {
-        &["{%", "%}", "{{", "}}", "project-name"]
+        &["{%", "%}", "{{", "}}", "project-name", "#~"]
     };
+    let deployment = ["Dockerfile", ".dockerignore", ".github", "deploy"];
+    let is_deployment = deployment.iter().any(|start| name.starts_with(start));
     let mut before = "something";
     for (at, line) in text.lines().enumerate() {
-        for tag in tags.iter().filter(|tag| line.contains(**tag)) {
+        // GitHub's expressions look like tags.
+        let tagged = if name.starts_with(".github") {
+            line.replace("${{", "").replace("}}", "")
+        } else {
+            line.to_owned()
+        };
+        for tag in tags.iter().filter(|tag| tagged.contains(**tag)) {
             let record = name.ends_with(".template.toml") && *tag == "project-name";
             if !record {
                 trace(at, tag);
             }
         }
-        if line.contains("beacon") {
+        if line.to_lowercase().contains("beacon") {
             trace(at, "the name that the template has in place");
         }
         if line.ends_with([' ', '\t']) {
@@ -166,9 +155,10 @@ fn traces(name: &Path, path: &PathBuf) -> Vec<String> {
             trace(at, "a blank line too many");
         }
         let code = line.trim_start();
-        // In a comment, a tag between two words may leave a doubled space. YAML in a comment is indented.
-        let comment = code.strip_prefix("# ").or_else(|| code.strip_prefix("// "));
-        if comment.is_some_and(|words| words.trim_start().contains("  ")) {
+        // A tag between two words may leave a doubled space. Code is aligned by several, and so is YAML in a comment.
+        let comment = code.starts_with("# ") || code.starts_with("// ");
+        let words = code.trim_start_matches(['#', '/']).trim_start();
+        if (comment || is_deployment) && words.contains("  ") {
             trace(at, &format!("a doubled space: {line}"));
         }
         if ["//", "# ", "<!-- -->", "= ,", "[, "].contains(&code) {

@@ -19,17 +19,12 @@ use harness::{lock, repository};
 fn refusal(name: &str, answers: &Answers) -> String {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let refused = generate(name, answers, Place::Below(directory.path()));
-    let left: Vec<_> = fs::read_dir(directory.path())
-        .expect("the directory exists")
-        .collect();
-    assert!(
-        left.is_empty(),
-        "{name:?} was refused, and left {left:?} behind"
-    );
-    format!(
-        "{:#}",
-        refused.expect_err(&format!("{name:?} with {answers:?} should be refused"))
-    )
+    let left = fs::read_dir(directory.path()).expect("a directory");
+    assert_eq!(left.count(), 0, "{name:?} left files behind");
+    match refused {
+        Ok(_) => panic!("{name:?} with {answers:?} is not refused"),
+        Err(error) => format!("{error:#}"),
+    }
 }
 
 /// Generates a project with all defaults into `directory`.
@@ -39,11 +34,11 @@ fn project(name: &str, directory: &Path) -> PathBuf {
 }
 
 /// An empty workspace, always in the same directory, so that cargo rebuilds only what changed.
-fn workspace(name: &str, manifest: &str) -> PathBuf {
+fn workspace(name: &str, members: &str) -> PathBuf {
     let home = repository::projects().join(name);
     _ = fs::remove_dir_all(&home);
     fs::create_dir_all(&home).expect("the directory of projects can be created");
-    let manifest = format!("{manifest}\n{PROFILE}");
+    let manifest = format!("[workspace]\nresolver = \"3\"\n{members}\n\n{PROFILE}");
     fs::write(home.join("Cargo.toml"), manifest).expect("the file can be written");
     // The versions that the template was tested with; cargo removes what is not needed.
     let lock = repository::template().join("Cargo.lock");
@@ -55,47 +50,28 @@ fn workspace(name: &str, manifest: &str) -> PathBuf {
 fn assert_no_warnings(home: &Path, command: &[&str]) {
     let output = cargo(home, "a workspace", &[command, &["--offline"]].concat());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        !said.contains("warning"),
-        "cargo {}:\n{said}",
-        command.join(" ")
-    );
+    assert!(!said.contains("warning"), "{command:?}:\n{said}");
 }
 
 #[test]
 fn wrong_answer_is_refused_by_name() {
-    let database = Answers {
-        database: Some("oracle".to_owned()),
-        ..Answers::default()
-    };
-    let words = refusal("svc", &database);
-    assert!(
-        words.contains("oracle") && words.contains("database"),
-        "{words}"
-    );
-
     // Earlier versions had the example `none`.
-    for example in ["blog", "none"] {
+    for (question, answer, wrong) in [
+        ("database", "oracle", "oracle"),
+        ("example", "blog", "blog"),
+        ("example", "none", "none"),
+        ("deploy", "docker,heroku", "heroku"),
+    ] {
+        let given = |to| (to == question).then(|| answer.to_owned());
         let answers = Answers {
-            example: Some(example.to_owned()),
-            ..Answers::default()
+            database: given("database"),
+            example: given("example"),
+            deploy: given("deploy"),
+            mainstay: None,
         };
         let words = refusal("svc", &answers);
-        assert!(
-            words.contains(example) && words.contains("example"),
-            "{words}"
-        );
+        assert!(words.contains(wrong) && words.contains(question), "{words}");
     }
-
-    let deploy = Answers {
-        deploy: Some("docker,heroku".to_owned()),
-        ..Answers::default()
-    };
-    let words = refusal("svc", &deploy);
-    assert!(
-        words.contains("heroku") && words.contains("deploy"),
-        "{words}"
-    );
 }
 
 #[test]
@@ -152,11 +128,9 @@ fn recorded_checksum_is_what_a_shell_computes() {
 #[test]
 fn checksum_of_the_template_is_up_to_date() {
     let hook = repository::template().join("hooks/mainstay.rhai");
-    assert_eq!(
-        fs::read_to_string(hook).expect("the file exists"),
-        lock::machinery_hook().expect("the template can be read"),
-        "run `cargo run -- lock`"
-    );
+    let committed = fs::read_to_string(hook).expect("the file exists");
+    let current = lock::machinery_hook().expect("the template can be read");
+    assert_eq!(committed, current, "run `cargo run -- lock`");
 }
 
 fn record(project: &Path) -> toml::Table {
@@ -183,10 +157,9 @@ fn mainstay_is_the_same_in_every_project() {
     let template = generate::machinery(staged.path());
     let names = files(&template);
     assert!(names.len() > 50, "is this test looking? {names:?}");
-    for variant in Variant::all()
-        .into_iter()
-        .chain([Variant::default().deploy(&[])])
-    {
+    let mut variants = Variant::all();
+    variants.push(Variant::default().deploy(&[]));
+    for variant in variants {
         let project = variant.generate();
         let copy = project.dir().join("mainstay");
         assert_eq!(files(&copy), names, "{}", project.name());
@@ -210,10 +183,8 @@ fn hello_has_few_lines_of_its_owner() {
         };
         for (place, limit) in [("src", 400), ("tests", 300), ("", 700)] {
             let lines = lines_in(place);
-            assert!(
-                (50..limit).contains(&lines),
-                "{database}: {lines} lines of Rust in {place:?}"
-            );
+            let is_small = (50..limit).contains(&lines);
+            assert!(is_small, "{database}: {lines} lines in {place:?}");
         }
     }
 }

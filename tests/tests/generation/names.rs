@@ -17,11 +17,7 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
     let alone = tempfile::tempdir().expect("a temporary directory");
     for name in names {
         let project = project(name, alone.path());
-        assert_eq!(
-            project,
-            alone.path().join(name),
-            "the directory is named like the project"
-        );
+        assert_eq!(project, alone.path().join(name));
         cargo(&project, name, &["fmt", "--check"]);
         // Otherwise the first build would change a committed file.
         let lock = || fs::read_to_string(project.join("Cargo.lock")).expect("the file exists");
@@ -30,10 +26,7 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
         assert!(lock() == generated, "{name}: cargo has changed the lock");
     }
     // In one workspace, so that the machinery is compiled once.
-    let home = workspace(
-        "names",
-        "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n",
-    );
+    let home = workspace("names", "members = [\"*\"]");
     for name in names {
         let answers = Answers {
             mainstay: (name != names[0]).then(|| format!("../{}/mainstay", names[0])),
@@ -86,20 +79,15 @@ fn names_of_dependencies_are_refused() {
         .filter(|name| !IN_PLACE.contains(name))
         .filter(|name| !taken.contains(&format!("\"{}\"", name.to_lowercase().replace('-', "_"))))
         .collect();
-    assert!(
-        missing.is_empty(),
-        "run `cargo run -- lock`; these are not taken: {missing:?}"
-    );
+    assert_eq!(missing, [""; 0], "run `cargo run -- lock`");
 }
 
 #[test]
 fn project_lock_is_the_tested_one() {
     let in_place = fs::read_to_string(repository::template().join("Cargo.lock")).expect("a lock");
     let folded = fs::read_to_string(lock::path()).expect("a lock");
-    assert!(
-        folded == lock::folded(&in_place).expect("cargo can be asked"),
-        "run `cargo run -- lock`"
-    );
+    let current = lock::folded(&in_place).expect("cargo can be asked");
+    assert!(folded == current, "run `cargo run -- lock`");
     // `--locked` fails if the lock has to change.
     for variant in Variant::all() {
         let project = variant.generate();

@@ -21,18 +21,12 @@ fn init_fills_the_directory_and_keeps_other_files() {
     let init = Place::Init(directory.path());
     let project = generate("my-svc", &Answers::default(), init).expect("it works");
 
-    assert_eq!(
-        project.canonicalize().ok(),
-        directory.path().canonicalize().ok()
-    );
-    let notes =
-        fs::read_to_string(directory.path().join("notes.txt")).expect("the file still exists");
-    assert_eq!(notes, "mine");
-    cargo(
-        &project,
-        "my-svc",
-        &["metadata", "--locked", "--format-version", "1"],
-    );
+    let [made, given] = [&*project, directory.path()].map(|path| path.canonicalize().ok());
+    assert_eq!(made, given);
+    let notes = fs::read_to_string(directory.path().join("notes.txt"));
+    assert_eq!(notes.expect("the file still exists"), "mine");
+    let metadata = ["metadata", "--locked", "--format-version", "1"];
+    cargo(&project, "my-svc", &metadata);
 }
 
 #[test]
@@ -52,10 +46,7 @@ fn lone_project_is_a_workspace_with_its_machinery() {
 
 #[test]
 fn workspace_without_machinery_gets_one_with_the_service() {
-    let home = workspace(
-        "foreign",
-        "[workspace]\nresolver = \"3\"\nmembers = [\"services/*\"]\n",
-    );
+    let home = workspace("foreign", "members = [\"services/*\"]");
     fs::create_dir(home.join("services")).expect("the directory can be created");
 
     let monitor = Answers {
@@ -63,14 +54,10 @@ fn workspace_without_machinery_gets_one_with_the_service() {
         ..Answers::default()
     };
     let place = home.join("services");
-    let project =
-        generate("lookout", &monitor, Place::Below(&place)).expect("the project is generated");
+    let project = generate("lookout", &monitor, Place::Below(&place)).expect("a project");
 
     assert!(project.join("mainstay/Cargo.toml").exists());
-    assert!(
-        !project.join("Cargo.lock").exists(),
-        "the workspace has one"
-    );
+    assert!(!project.join("Cargo.lock").exists());
     // Alone, without the features that tests enable: the service must name each feature that it
     // uses.
     assert_no_warnings(&home, &["check", "--package", "lookout"]);
@@ -78,10 +65,7 @@ fn workspace_without_machinery_gets_one_with_the_service() {
 
 #[test]
 fn services_of_a_fleet_share_one_machinery() {
-    let home = workspace(
-        "shared",
-        "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\nexclude = [\"target\"]\n",
-    );
+    let home = workspace("shared", "members = [\"*\"]\nexclude = [\"target\"]");
     project("lookout", &home);
     let answers = Answers {
         database: Some("postgres".to_owned()),
@@ -90,19 +74,12 @@ fn services_of_a_fleet_share_one_machinery() {
         ..Answers::default()
     };
 
-    let second =
-        generate("watch", &answers, Place::Below(&home)).expect("the project is generated");
+    let second = generate("watch", &answers, Place::Below(&home)).expect("a project");
 
     assert!(!second.join("mainstay").exists());
     let record = fs::read_to_string(second.join(".template.toml")).expect("the file exists");
-    assert!(
-        record.contains("mainstay = \"../lookout/mainstay\""),
-        "{record}"
-    );
-    assert!(
-        !record.contains("checksum"),
-        "the project has no copy: {record}"
-    );
+    let names_it = record.contains("mainstay = \"../lookout/mainstay\"");
+    assert!(names_it && !record.contains("checksum"), "{record}");
     // The suite `variants` builds, lints and tests the fleet in this way.
     assert_no_warnings(&home, &["metadata", "--format-version", "1"]);
 }
@@ -112,35 +89,28 @@ fn ignored_files_of_the_template_are_not_copied() {
     let checkout = tempfile::tempdir().expect("a temporary directory");
     let template = checkout.path().join("template");
     fs::create_dir(&template).expect("the directory can be created");
-    let ignored = fs::read(repository::template().join(".gitignore")).expect("the file exists");
-    fs::write(template.join(".gitignore"), ignored).expect("the file can be written");
-    for name in [
-        "kept.rs",
+    let list = repository::template().join(".gitignore");
+    fs::copy(list, template.join(".gitignore")).expect("the file can be copied");
+    let ignored = [
         ".env",
         ".env.local",
         "kept.rs.orig",
         ".kept.rs.swp",
         "kept.rs~",
-    ] {
+    ];
+    for name in ignored.into_iter().chain(["kept.rs"]) {
         fs::write(template.join(name), "SECRET=1\n").expect("the file can be written");
     }
-    git(checkout.path(), &["init", "-q"]);
+    let mut git = Command::new("git");
+    let init = git
+        .args(["init", "-q"])
+        .current_dir(checkout.path())
+        .status();
+    assert!(init.expect("git runs").success());
 
     let taken = staged(checkout.path()).expect("the files can be copied");
 
     let names: Vec<_> = files(taken.path()).into_iter().collect();
-    assert_eq!(
-        names,
-        ["template/.gitignore", "template/kept.rs"].map(Path::new)
-    );
-}
-
-fn git(directory: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("git")
-        .args(arguments)
-        .current_dir(directory)
-        .output();
-    let output = output.expect("git is installed");
-    assert!(output.status.success(), "git {arguments:?}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let kept = ["template/.gitignore", "template/kept.rs"];
+    assert_eq!(names, kept.map(Path::new));
 }

@@ -5,6 +5,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use harness::fleet;
 use tokio::runtime::Builder;
 
 /// The service under test. Set in the process that runs in the network.
@@ -13,18 +14,14 @@ const SERVICE: &str = "MAINSTAY_ALONE_WITH";
 const NETWORK: &str = "ip link set lo up && ip route add local 0.0.0.0/0 dev lo && exec \"$@\"";
 
 /// Runs the calling test, by its name, a second time in such a network.
-pub(crate) fn alone<F: Future<Output = ()>>(
-    name: &str,
-    service: impl FnOnce() -> PathBuf,
-    test: impl FnOnce(PathBuf) -> F,
-) {
+pub(crate) fn alone<F: Future<Output = ()>>(name: &str, test: impl FnOnce(PathBuf) -> F) {
     match env::var_os(SERVICE) {
         Some(service) => {
             let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
             runtime.block_on(test(service.into()));
         }
         // Built outside of the network, since cargo may have to download.
-        None => again(name, &service()),
+        None => again(name, &fleet::MONITOR.binary()),
     }
 }
 
@@ -35,9 +32,7 @@ fn again(name: &str, service: &Path) {
         .arg(env::current_exe().unwrap())
         .args(["--exact", name, "--include-ignored", "--nocapture"])
         .env(SERVICE, service);
-    let output = again
-        .output()
-        .expect("unshare, of util-linux, is installed");
+    let output = again.output().expect("unshare runs");
     // Printed with this test's output.
     print!("{}", String::from_utf8_lossy(&output.stdout));
     let said = String::from_utf8_lossy(&output.stderr);

@@ -42,10 +42,6 @@ impl Ledger {
         Self(targets)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.iter().map(Vec::len).sum()
-    }
-
     /// The number of each outcome over these targets.
     pub(crate) fn outcomes(&self, of: impl Fn(usize) -> bool) -> BTreeMap<&str, usize> {
         let mut outcomes = BTreeMap::new();

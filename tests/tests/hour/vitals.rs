@@ -27,10 +27,8 @@ impl Vitals {
         let page = service.ask("/metrics").await;
         let page = page.text();
         let checks = |outcome| {
-            number(
-                page,
-                &format!("monitor_checks_total{{outcome=\"{outcome}\"}}"),
-            )
+            let series = format!("monitor_checks_total{{outcome=\"{outcome}\"}}");
+            number(page, &series)
         };
         let hosts = |breaker| number(page, &format!("monitor_hosts{{breaker=\"{breaker}\"}}"));
         let results = checks("up") + checks("down");
@@ -47,10 +45,6 @@ impl Vitals {
             hosts: [hosts("closed"), hosts("open") + hosts("half_open")],
         }
     }
-
-    pub(crate) fn mebibytes(&self) -> u64 {
-        self.memory >> 20
-    }
 }
 
 impl Display for Vitals {
@@ -66,7 +60,7 @@ impl Display for Vitals {
             self.tasks,
             self.sockets,
             self.files,
-            self.mebibytes(),
+            self.memory >> 20,
         )
     }
 }

@@ -81,11 +81,8 @@ impl Manner {
 /// The URL of a target. The network is not reserved for special use.
 pub(crate) fn url(target: usize) -> String {
     let host = target % HOSTS;
-    let port = if Manner::of(host) == Manner::IsGone {
-        ":81"
-    } else {
-        ""
-    };
+    let is_gone = Manner::of(host) == Manner::IsGone;
+    let port = if is_gone { ":81" } else { "" };
     format!("http://11.0.0.{host}{port}/{target}")
 }
 
@@ -182,11 +179,10 @@ async fn converse(mut stream: TcpStream, seen: Arc<Seen>) -> io::Result<()> {
 /// The host that owns this address.
 fn host(address: SocketAddr) -> Option<usize> {
     match address.ip() {
-        IpAddr::V4(address) => match address.octets() {
-            [11, 0, 0, host] => Some(host.into()),
-            _ => None,
-        },
-        IpAddr::V6(_) => None,
+        IpAddr::V4(address) if address.octets()[..3] == [11, 0, 0] => {
+            Some(address.octets()[3].into())
+        }
+        _ => None,
     }
 }
 

@@ -2,9 +2,12 @@
 //! `crate` or `super`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use harness::variant::files;
 
 /// The path of a module below the root of its crate. The root's own path is empty.
 pub(crate) type Module = Vec<String>;
@@ -45,13 +48,17 @@ struct Use {
 impl Tree {
     /// Reads all files below a directory, except tests.
     pub(crate) fn read(root: &Path) -> Self {
-        let mut files = Vec::new();
-        collect(root, root, &mut files);
-        let files: Vec<_> = files
-            .iter()
-            .map(|(name, text)| (&**name, &**text))
-            .collect();
-        Self::of(&files)
+        let is_test = |part: &OsStr| part == "tests" || part == "tests.rs";
+        let is_code = |file: &PathBuf| {
+            file.extension().is_some_and(|kind| kind == "rs") && !file.iter().any(is_test)
+        };
+        let code = files(root).into_iter().filter(is_code).map(|file| {
+            let text = fs::read_to_string(root.join(&file)).unwrap();
+            (file.display().to_string(), text)
+        });
+        let code: Vec<_> = code.collect();
+        let files = code.iter().map(|(name, text)| (&**name, &**text));
+        Self::of(&files.collect::<Vec<_>>())
     }
 
     /// Builds a crate from file names and texts.
@@ -140,21 +147,6 @@ fn split(path: &[String]) -> Option<(&str, &[String])> {
         .map(|(first, rest)| (first.as_str(), rest))
 }
 
-fn collect(root: &Path, directory: &Path, files: &mut Vec<(String, String)>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.file_stem().is_some_and(|name| name == "tests") {
-            continue;
-        }
-        if path.is_dir() {
-            collect(root, &path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let name = path.strip_prefix(root).unwrap().display().to_string();
-            files.push((name, fs::read_to_string(&path).unwrap()));
-        }
-    }
-}
-
 /// `database/mod.rs` and `database.rs` are the module `database`.
 fn module_of(file: &str) -> Module {
     let path = file.trim_end_matches(".rs");
@@ -188,17 +180,16 @@ fn uses(text: &str) -> Vec<Use> {
         let statement = &after["use ".len()..];
         let (statement, after) = statement.split_once(';').unwrap_or((statement, ""));
         let line = before.rsplit('\n').next().unwrap_or_default();
+        let is_public = line.trim_start().starts_with("pub");
         expand(
             &statement.replace(char::is_whitespace, " "),
             "",
             &mut |path| {
-                found.push(Use {
-                    is_public: line.trim_start().starts_with("pub"),
-                    path: path
-                        .split("::")
-                        .map(|part| part.trim().to_owned())
-                        .collect(),
-                });
+                let path = path
+                    .split("::")
+                    .map(|part| part.trim().to_owned())
+                    .collect();
+                found.push(Use { is_public, path });
             },
         );
         rest = after;

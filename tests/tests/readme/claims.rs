@@ -15,32 +15,16 @@ fn every_link_leads_to_a_file() {
         let path = repository::root().join(&page);
         let text = fs::read_to_string(&path).expect("a page is text");
         for rest in text.split("](").skip(1) {
-            let target = rest
-                .split(')')
-                .next()
-                .unwrap_or_default()
-                .split('#')
-                .next()
-                .unwrap_or_default();
+            let target = rest.split([')', '#']).next().unwrap_or_default();
             if target.is_empty() || target.starts_with("http") {
                 continue;
             }
             links += 1;
-            let there = path
-                .parent()
-                .expect("a page is in a directory")
-                .join(target);
-            assert!(
-                there.exists(),
-                "{}: {target} does not exist",
-                page.display()
-            );
+            let there = path.with_file_name(target).exists();
+            assert!(there, "{}: {target} does not exist", page.display());
         }
     }
-    assert!(
-        links > 20,
-        "only {links} links were found: is this test looking?"
-    );
+    assert!(links > 20, "only {links} links were found");
 }
 
 #[test]
@@ -48,21 +32,19 @@ fn every_test_that_a_guarantee_names_exists() {
     let root = repository::root();
     let tests = ["tests/tests", "generator/tests"].map(|part| sources(&root.join(part)));
     let tests = tests.concat();
-    let yours = [
+    let parts = [
         "src",
         "tests",
         "mainstay/src",
         "monitor/src",
         "monitor/tests",
-    ]
-    .map(|part| sources(&root.join("template").join(part)))
-    .concat();
+    ];
+    let yours = parts.map(|part| sources(&root.join("template").join(part)));
+    let yours = yours.concat();
     let readme = readme();
-    let table = readme
-        .split("## What it guarantees")
-        .nth(1)
-        .and_then(|rest| rest.split("\n## ").next())
-        .expect("there are guarantees");
+    let guarantees = readme.split("## What it guarantees").nth(1);
+    let table = guarantees.and_then(|rest| rest.split("\n## ").next());
+    let table = table.expect("there are guarantees");
     let page = fs::read_to_string(root.join("docs/guarantees.md")).expect("a page");
     let mut named = 0;
     let rows = table.lines().chain(page.lines());
@@ -75,17 +57,12 @@ fn every_test_that_a_guarantee_names_exists() {
             };
             for name in part.split('`').skip(1).step_by(2) {
                 named += 1;
-                assert!(
-                    place.contains(&format!("fn {name}(")),
-                    "{name} is not a test in {whose}"
-                );
+                let is_there = place.contains(&format!("fn {name}("));
+                assert!(is_there, "{name} is not a test in {whose}");
             }
         }
     }
-    assert!(
-        named >= 80,
-        "only {named} tests were found: is this test looking?"
-    );
+    assert!(named >= 80, "only {named} tests were found");
 }
 
 #[test]
@@ -103,10 +80,8 @@ fn every_direct_dependency_has_its_line() {
         for section in ["dependencies", "dev-dependencies"] {
             let table = manifest.get(section).and_then(toml::Value::as_table);
             for name in table.into_iter().flat_map(toml::Table::keys) {
-                assert!(
-                    page.contains(&format!("`{name}`")),
-                    "{name} has no line in docs/dependencies.md"
-                );
+                let has_line = page.contains(&format!("`{name}`"));
+                assert!(has_line, "{name} has no line in docs/dependencies.md");
             }
         }
     }
@@ -118,10 +93,8 @@ fn every_decision_is_in_the_list() {
     let list = fs::read_to_string(decisions.join("README.md")).expect("there is a list");
     for file in files(&decisions) {
         let name = file.display().to_string();
-        assert!(
-            name == "README.md" || list.contains(&name),
-            "{name} is not in the list"
-        );
+        let is_listed = name == "README.md" || list.contains(&name);
+        assert!(is_listed, "{name} is not in the list");
     }
 }
 

@@ -6,11 +6,8 @@ pub(crate) fn assert_like(expected: &str, said: &str) {
     let expected: Vec<_> = expected.lines().collect();
     let lines: Vec<_> = said.lines().collect();
     let like = lines_like(&expected, &lines);
-    assert!(
-        like,
-        "the page says\n\n{}\n\nbut the output is\n\n{said}",
-        expected.join("\n")
-    );
+    let page = expected.join("\n");
+    assert!(like, "the page:\n\n{page}\n\nthe output:\n\n{said}");
 }
 
 fn lines_like(expected: &[&str], said: &[&str]) -> bool {

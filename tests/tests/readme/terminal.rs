@@ -36,10 +36,8 @@ impl Terminal {
         let output = BufReader::new(process.stdout.take().expect("stdout is piped"));
         let (sender, lines) = channel();
         thread::spawn(move || {
-            output
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
+            let mut lines = output.lines().map_while(Result::ok);
+            lines.try_for_each(|line| sender.send(line))
         });
         Self { process, lines }
     }
@@ -50,8 +48,7 @@ impl Terminal {
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
             let line = line.unwrap_or_else(|error| panic!("{error} after:\n{said}"));
-            said += &line;
-            said += "\n";
+            said.extend([&line, "\n"]);
             if last(&line) {
                 return said;
             }
@@ -64,11 +61,8 @@ impl Terminal {
     }
 
     pub(crate) fn rest(&mut self) -> String {
-        let said: Vec<_> = self
-            .lines
-            .iter()
-            .filter(|line| !line.contains(": request "))
-            .collect();
+        let lines = self.lines.iter();
+        let said: Vec<_> = lines.filter(|line| !line.contains(": request ")).collect();
         let status = self.process.wait().expect("the process has ended");
         assert!(status.success(), "{status}");
         said.join("\n") + "\n"
@@ -85,11 +79,9 @@ impl Drop for Terminal {
 /// The port of a listener, from the service's output.
 pub(crate) fn port(said: &str, listener: &str) -> String {
     let mark = format!("listener=\"{listener}\" address=127.0.0.1:");
-    let rest = said
-        .split(&mark)
-        .nth(1)
-        .unwrap_or_else(|| panic!("no {listener} in:\n{said}"));
-    rest.lines().next().unwrap_or_default().to_owned()
+    let address = said.lines().find_map(|line| line.split_once(&mark));
+    let (_, port) = address.unwrap_or_else(|| panic!("no {listener} in:\n{said}"));
+    port.to_owned()
 }
 
 /// The commands of a transcript with their outputs. Output before the first command belongs to an
@@ -104,8 +96,7 @@ pub(crate) fn steps(transcript: &str) -> Vec<(String, String)> {
                 steps.push(Default::default());
             }
             let (_, said) = steps.last_mut().expect("there is a step");
-            *said += line;
-            *said += "\n";
+            said.extend([line, "\n"]);
         }
     }
     steps

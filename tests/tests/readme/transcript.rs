@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use harness::repository;
-
 use crate::like::assert_like;
 use crate::readme;
 use crate::terminal::{Terminal, generating, port, shell, steps};
@@ -12,16 +10,9 @@ use crate::terminal::{Terminal, generating, port, shell, steps};
 fn first_minute_matches_the_readme() {
     let blocks = console_blocks(&readme());
     let [start, questions, end, mistakes] = blocks.as_slice() else {
-        panic!(
-            "the README has {} transcripts, and this test expects four",
-            blocks.len()
-        );
+        panic!("the README has {} transcripts, not four", blocks.len());
     };
-    // Always the same directory, so that cargo can reuse its build.
-    let home = repository::projects().join("first-minute");
-    fs::create_dir_all(&home).expect("the directory of projects is writable");
-    let lock = fs::File::create(home.join("lock")).expect("a lock file");
-    lock.lock().expect("file locks work here");
+    let (home, _lock) = crate::home("first-minute");
     // The project of an earlier run.
     _ = fs::remove_dir_all(home.join("lookout"));
 
@@ -47,7 +38,6 @@ fn first_minute_matches_the_readme() {
 /// Each transcript of a page.
 fn console_blocks(page: &str) -> Vec<Vec<(String, String)>> {
     let blocks = page.split("```console\n").skip(1);
-    blocks
-        .map(|block| steps(block.split("```").next().unwrap_or_default()))
-        .collect()
+    let blocks = blocks.filter_map(|block| block.split("```").next());
+    blocks.map(steps).collect()
 }

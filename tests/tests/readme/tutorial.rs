@@ -21,18 +21,15 @@ pub(crate) fn page() -> String {
 
 #[test]
 fn tutorial_can_be_followed() {
-    // Always the same directory, so that cargo can reuse its build.
-    let home = repository::projects().join("tutorial");
-    fs::create_dir_all(&home).expect("the directory of projects is writable");
-    let lock = fs::File::create(home.join("lock")).expect("a lock file");
-    lock.lock().expect("file locks work here");
+    let (home, _lock) = crate::home("tutorial");
     let mut reader = Reader::at(home);
-    let (mut files, mut changes, mut commands) = (0, 0, 0);
+    // Files, changes and commands.
+    let mut found = [0; 3];
     for step in read(&page()) {
         match &step {
-            Step::File { .. } => files += 1,
-            Step::Change { .. } => changes += 1,
-            Step::Commands(block) => commands += block.len(),
+            Step::File { .. } => found[0] += 1,
+            Step::Change { .. } => found[1] += 1,
+            Step::Commands(block) => found[2] += block.len(),
             Step::Go(_) | Step::Interrupt => {}
         }
         reader.follow(step);
@@ -41,15 +38,11 @@ fn tutorial_can_be_followed() {
     // The project's own tests do not notice if this is missing.
     let metrics = fs::read_to_string(reader.file("docs/metrics.md")).expect("there is a list");
     assert!(metrics.contains("| `notes_written_total` |"), "{metrics}");
-    let found = [files, changes, commands];
-    assert!(
-        files >= 3 && changes >= 13 && commands >= 12,
-        "only {found:?} steps were found: is this test looking?"
-    );
+    let is_looking = found[0] >= 3 && found[1] >= 13 && found[2] >= 12;
+    assert!(is_looking, "only {found:?} steps were found");
 }
 
 /// A step for the reader of a page.
-#[derive(Debug, PartialEq, Eq)]
 enum Step {
     Go(String),
     File {
@@ -80,19 +73,14 @@ fn read(page: &str) -> Vec<Step> {
         if !prose.trim().is_empty() {
             place = file_named_at_the_end_of(prose);
         }
-        let path = || {
-            place
-                .clone()
-                .unwrap_or_else(|| panic!("no file name precedes\n{code}"))
-        };
+        let path = || place.clone().expect("a file name precedes the block");
         let code = format!("{code}\n");
         match kind {
             "console" => steps.push(Step::Commands(terminal::steps(&code))),
-            "sh" => steps.extend(
-                code.trim()
-                    .strip_prefix("cd ")
-                    .map(|to| Step::Go(to.into())),
-            ),
+            "sh" => {
+                let to = code.trim().strip_prefix("cd ");
+                steps.extend(to.map(|to| Step::Go(to.into())));
+            }
             "diff" => steps.push(Step::Change {
                 path: path(),
                 before: side(&code, '-'),
@@ -151,9 +139,7 @@ impl Reader {
     fn follow(&mut self, step: Step) {
         match step {
             Step::Go(to) => {
-                let name = to
-                    .strip_prefix("../")
-                    .expect("it is beside this repository");
+                let name = to.strip_prefix("../").expect("a neighbour");
                 self.directory = self.home.join(name);
             }
             Step::File { path, content } => self.write(&path, &content),
@@ -180,24 +166,24 @@ impl Reader {
     fn write(&self, path: &str, content: &str) {
         let file = self.file(path);
         assert!(!file.exists(), "{path} is there already");
-        fs::create_dir_all(file.parent().expect("it is in a directory"))
-            .expect("the directory can be created");
+        let parent = file.parent().expect("it is in a directory");
+        fs::create_dir_all(parent).expect("the directory can be created");
         fs::write(file, content).expect("the file can be written");
     }
 
     fn change(&self, path: &str, before: &str, after: &str) {
         let file = self.file(path);
         let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let changed = changed(&text, before, after);
-        let changed = changed.unwrap_or_else(|times| panic!("{path} has {times} times\n{before}"));
-        fs::write(file, changed).expect("the file can be written");
+        let times = text.matches(before).count();
+        assert_eq!(times, 1, "{path} has {times} times\n{before}");
+        fs::write(file, text.replacen(before, after, 1)).expect("the file can be written");
     }
 
     fn file(&self, path: &str) -> PathBuf {
         assert!(self.service.is_none(), "the service still runs");
         assert!(
             self.directory != self.home,
-            "no step has changed to the project's directory"
+            "no step has changed the directory"
         );
         self.directory.join(path)
     }
@@ -232,83 +218,4 @@ impl Reader {
                 .replace("localhost:8080", &format!("localhost:{}", it.http)),
         }
     }
-}
-
-/// Replaces the only occurrence of a text. Otherwise returns the number of occurrences.
-fn changed(text: &str, before: &str, after: &str) -> Result<String, usize> {
-    match text.matches(before).count() {
-        1 => Ok(text.replacen(before, after, 1)),
-        times => Err(times),
-    }
-}
-
-#[test]
-fn page_is_parsed_exactly() {
-    let page = "\
-Go.
-
-```sh
-cd ../there
-```
-
-A new file, `a.rs`:
-
-```rust
-one
-
-two
-```
-
-Then in `b.rs`:
-
-```diff
- stays
--goes
-+comes
-
- stays
-```
-
-```diff
-+first
- stays
-```
-
-```console
-$ run
-said
-```
-
-Ctrl-C, and:
-
-```console
-$ again
-```
-";
-    let change = |before: &str, after: &str| Step::Change {
-        path: "b.rs".into(),
-        before: before.into(),
-        after: after.into(),
-    };
-    let commands = |command: &str, said: &str| Step::Commands(vec![(command.into(), said.into())]);
-    let expected = [
-        Step::Go("../there".into()),
-        Step::File {
-            path: "a.rs".into(),
-            content: "one\n\ntwo\n".into(),
-        },
-        change("stays\ngoes\n\nstays\n", "stays\ncomes\n\nstays\n"),
-        change("stays\n", "first\nstays\n"),
-        commands("run", "said\n"),
-        Step::Interrupt,
-        commands("again", ""),
-    ];
-    assert_eq!(read(page), expected);
-}
-
-#[test]
-fn change_is_applied_where_it_fits() {
-    assert_eq!(changed("a\nb\n", "b\n", "c\n"), Ok("a\nc\n".into()));
-    assert_eq!(changed("a\nb\n", "x\n", "c\n"), Err(0));
-    assert_eq!(changed("a\na\n", "a\n", "c\n"), Err(2));
 }

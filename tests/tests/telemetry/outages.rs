@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use harness::collector::{Collector, Manner};
+use harness::log::Event;
 use harness::service::{Service, Signal};
 
 use crate::{ask, exporting_to, traced};
@@ -17,11 +18,8 @@ async fn many(service: &Service) -> Duration {
 }
 
 fn count(service: &Service, message: &str) -> usize {
-    let events = service.log().events();
-    events
-        .iter()
-        .filter(|event| event.message == message)
-        .count()
+    let is_meant = |event: &Event| event.message == message;
+    service.log().events().into_iter().filter(is_meant).count()
 }
 
 #[tokio::test]
@@ -35,17 +33,11 @@ async fn an_outage_of_the_collector_is_logged_once() {
     let event = service.event("export fails").await;
     assert_eq!(event.level, "WARN", "{event}");
     assert_eq!(event.field("signal"), "traces", "{event}");
-    assert!(
-        event.field("cause").to_string().contains("refused"),
-        "{event}"
-    );
-
-    let metrics = service.ask("/metrics").await;
-    assert!(
-        metrics
-            .text()
-            .contains(r#"otlp_exports_total{signal="traces",outcome="failed"}"#)
-    );
+    let cause = event.field("cause").to_string();
+    assert!(cause.contains("refused"), "{event}");
+    service
+        .metric(r#"otlp_exports_total{signal="traces",outcome="failed"}"#)
+        .await;
     let collector = Collector::at(address).await.unwrap();
     collector.manner(Manner::Refuses(503));
     ask(&service, "/guests", true).await;
@@ -81,13 +73,8 @@ async fn a_stalled_collector_slows_no_request_and_takes_little_memory() {
     let grown = service.rss().saturating_sub(before);
     // Two thousand spans are queued, and more than five thousand have ended.
     assert!(grown < 8 << 20, "memory has grown by {grown} bytes");
-    let metrics = service.ask("/metrics").await;
-    let lost = metrics.text().lines().find_map(|line| {
-        line.strip_prefix(r#"otlp_spans_total{outcome="lost"} "#)?
-            .parse::<u64>()
-            .ok()
-    });
-    assert!(lost > Some(2_000), "{lost:?}");
+    let lost = service.metric(r#"otlp_spans_total{outcome="lost"}"#).await;
+    assert!(lost > 2_000.0, "{lost}");
 }
 
 #[tokio::test]

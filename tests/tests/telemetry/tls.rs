@@ -49,9 +49,7 @@ async fn malformed_authorities_are_refused_at_the_start() {
         let exit = launch.start().await.unwrap().exit().await;
         assert_eq!(exit.code, Some(1), "{exit}");
         let output = exit.to_string();
-        assert!(
-            output.contains("otlp.authorities") && output.contains("PEM"),
-            "{exit}"
-        );
+        let is_named = output.contains("otlp.authorities") && output.contains("PEM");
+        assert!(is_named, "{exit}");
     }
 }
