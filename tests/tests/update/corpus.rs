@@ -132,20 +132,14 @@ fn generate(case: &Case, project: &Path) {
 /// in the Dockerfile.
 fn edit(case: &Case, project: &Path) {
     let file = |name: &str| project.join(name);
-    let (module, handler) = match case.example {
-        "hello" => ("src/hello.rs", "greet"),
-        _ => ("src/targets/mod.rs", "remove"),
+    let (module, handler, route) = match case.example {
+        "hello" => ("src/hello.rs", "greet", "routes!(greet"),
+        _ => ("src/targets/mod.rs", "remove", ", remove)"),
     };
-    replace(
-        &file(module),
-        &format!("async fn {handler}("),
-        "async fn renamed(",
-    );
-    replace(
-        &file(module),
-        &format!("routes!({handler}"),
-        "routes!(renamed",
-    );
+    let renamed = |text: &str| text.replace(handler, "renamed");
+    for line in [&format!("async fn {handler}("), route] {
+        replace(&file(module), line, &renamed(line));
+    }
     append(
         &file("config/default.toml"),
         "\n[shutdown]\n# Our load balancer is slow.\ndelay = \"100ms\"\n",
