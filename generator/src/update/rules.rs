@@ -16,7 +16,7 @@ use super::record::{self, Record};
 use crate::checksum;
 use crate::files::{copy, files};
 
-/// Files that tests write. A conflict in them keeps the owner's version until then.
+/// Files that tests generate. On a conflict, the project's version stays; `UPDATE=1 cargo test` writes them again.
 const GENERATED: [&str; 2] = ["openapi.json", "docs/metrics.md"];
 
 const MACHINERY: &str = "mainstay";
@@ -24,9 +24,9 @@ const MACHINERY: &str = "mainstay";
 /// What the owner must know, or do.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// What was decided.
+    /// Decisions of the update.
     pub(crate) kept: Vec<String>,
-    /// What is left to the owner.
+    /// Steps that are left to the owner.
     pub(crate) open: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn prepare(
     notes: &mut Notes,
 ) -> Result<()> {
     let committed: BTreeSet<_> = project.committed_files()?.into_iter().collect();
-    // The new record always holds: an edited one has served its purpose.
+    // Take the new record. With the project's own one as the base of the merge, it cannot conflict.
     if let Some(ours) = project.committed(record::FILE) {
         fs::write(old.join(record::FILE), ours)?;
     }
@@ -99,31 +99,38 @@ fn migrations(
     new: &Path,
     notes: &mut Notes,
 ) -> Result<()> {
-    for file in files(&new.join("migrations")) {
+    let added = files(&new.join("migrations"));
+    let numbers = added.iter().filter_map(|file| number(file));
+    let existing = committed
+        .iter()
+        .filter(|file| file.starts_with("migrations/"));
+    let numbers = numbers.chain(existing.filter_map(|file| number(Path::new(file))));
+    let mut next = numbers.max().unwrap_or(0) + 1;
+    for file in added {
         let file = Path::new("migrations").join(file);
         let name = file.to_string_lossy().into_owned();
         let (before, after) = (old.join(&file), new.join(&file));
         if before.exists() {
             if fs::read(&before)? != fs::read(&after)? {
                 notes.kept.push(format!(
-                    "{name}: a migration that may be applied is not changed"
+                    "{name} is not changed: it may already have run on a database"
                 ));
                 fs::copy(before, after)?;
             }
             continue;
         }
         let place = file.parent().map(Path::to_string_lossy).unwrap_or_default();
-        // Another database: there is no migration yet.
+        // There are none after a change of the database: then nothing is compared.
         let others = committed.iter().filter(|other| other.starts_with(&*place));
         let newest = others.filter_map(|other| number(Path::new(other))).max();
         if let (Some(own), Some(newest)) = (number(&file), newest)
             && own <= newest
         {
             notes.open.push(format!(
-                "{name} is not added: the project has a migration {newest} already, and one with a lower \
-                 number would never run in order. Add it yourself as {:04}_…sql; it is printed below",
-                newest + 1
+                "{name} is not added: the project already has the migration {newest}, and migrations run in order. \
+                 Add it as {next:04}_…sql; its text follows"
             ));
+            next += 1;
             notes.open.push(fs::read_to_string(&after)?);
             fs::remove_file(after)?;
         }
@@ -177,7 +184,10 @@ fn published(project: &Project, old: &Path, new: &Path) -> Result<()> {
     };
     for table in ["dependencies", "dev-dependencies"] {
         let dependency = manifest.get(table).and_then(|it| it.get(MACHINERY));
-        let Some(dependency) = dependency.filter(|it| it.get("path").is_none()) else {
+        // Neither a path nor a git repository has a version here.
+        let has_version = |it: &&Item| it.is_str() || it.get("version").is_some();
+        let dependency = dependency.filter(|it| it.get("path").is_none());
+        let Some(dependency) = dependency.filter(has_version) else {
             continue;
         };
         let [was, is] = [old, new].map(|root| version(&root.join(MACHINERY)));
@@ -277,14 +287,14 @@ pub(crate) fn resolve(project: &Project, merged: Merged, notes: &mut Notes) -> R
 pub(crate) fn advice(path: &str, conflict: &Conflict) -> &'static str {
     match (conflict.has(1), conflict.has(2), conflict.has(3)) {
         (true, true, false) => {
-            "you changed it, and the template has it no more: keep it (git add), or git rm it"
+            "the template removed it, and you changed it: keep it (git add), or remove it (git rm)"
         }
         (false, true, true) => "both have a new file of this name: keep one, or merge them",
         _ if path.starts_with("mainstay/") => {
             "you edited the machinery here: take the new text, unless you still need your change"
         }
         _ if path.ends_with("Cargo.toml") => "keep your dependencies, and take the newer versions",
-        _ => "both changed the same lines: keep what both meant",
+        _ => "you and the template changed the same lines: combine both changes",
     }
 }
 

@@ -280,7 +280,7 @@ fn conflict_is_left_on_the_new_branch_for_merge_tools() {
         text(&output.stderr)
     );
     assert!(
-        said.contains("src/main.rs: both changed the same lines"),
+        said.contains("src/main.rs: you and the template changed the same lines"),
         "{said}"
     );
     is_conflicted(&world);

@@ -1,8 +1,9 @@
 //! A pool of connections: one caller at a time has a connection, and it returns clean.
 //!
 //! - A caller that gets no connection within `acquire_timeout` fails with [`sqlx::Error::PoolTimedOut`].
-//! - A connection returns when its lease is dropped: without a round trip if nothing runs on it, or after a clean-up.
-//! - A connection that was idle for a second is pinged before it goes out. One that fails takes the idle ones with it.
+//! - When a lease is dropped, a clean connection returns at once. If a statement runs or a transaction is open, a task
+//!   cleans it up first. A connection that cannot be cleaned is closed.
+//! - A connection that was idle for a second is pinged before it goes out. If the ping fails, all idle ones are closed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,7 +38,7 @@ pub(super) struct Pool<E: Engine> {
     /// Each caller that waits for a permit has a clone.
     waiting: Arc<()>,
     state: Mutex<State<E>>,
-    /// Ends running statements, too.
+    /// Set when the pool closes. On SQLite, it also interrupts running statements.
     closing: Flag,
     /// Notified at each return, for a close.
     returned: Notify,
@@ -245,7 +246,7 @@ impl<E: Engine> Pool<E> {
                 Discard::Detached => {}
             }
             if matches!(reason, Discard::Dead | Discard::Broken) {
-                // The idle ones have the same link, and the same stale statements.
+                // The idle ones probably have the same fault: a lost link, or stale prepared statements.
                 totals.discarded_dead += u64::try_from(state.idle.len()).unwrap_or(u64::MAX);
                 std::mem::take(&mut state.idle)
             } else {
@@ -294,7 +295,7 @@ impl<E: Engine> Pool<E> {
         }
     }
 
-    /// Gives out no more connections, and interrupts running statements.
+    /// Refuses further checkouts. On SQLite, also interrupts running statements.
     pub(super) fn stop_checkouts(&self) {
         self.closing.store(true, Ordering::Release);
         self.permits.close();
@@ -338,7 +339,7 @@ impl<E: Engine> Pool<E> {
     }
 }
 
-/// Fails if the connection does not answer in time: then sqlx closes it without waiting for the server.
+/// Pings the connection within a time limit. In a hook of sqlx, an error closes it without waiting for the server.
 async fn ping(connection: &mut impl sqlx::Connection, limit: Duration) -> Result<bool, Error> {
     let answer = timeout(limit, connection.ping()).await;
     answer.unwrap_or(Err(Error::PoolTimedOut))?;

@@ -28,7 +28,7 @@ pub(super) fn read<S: Section>(mut table: Table<'_>) -> Result<Loaded<S>, Proble
     };
     for (entry, error) in refused {
         let words = expected::<S>(&table, &entry.key, error.message());
-        // A refused URL may belong to another setting. The items of a list may be secrets.
+        // Not printed: the URL may have credentials that belong to another setting, and a list may have secrets.
         let is_url = entry.value.contains("://") && entry.value.contains(['@', '?']);
         if entry.is_redacted || is_url || words == "expected a list" {
             table.problems.add_key(&entry.key, &entry.source, words);
@@ -43,7 +43,7 @@ pub(super) fn read<S: Section>(mut table: Table<'_>) -> Result<Loaded<S>, Proble
         if entry.is_redacted && entry.source == "--set" {
             let variable = variable(&entry.key);
             let words = format!(
-                "is a secret, which `--set` would show to everybody; set {variable}_FILE instead"
+                "is a secret, and `--set` shows it in the list of processes; set {variable}_FILE instead"
             );
             table.problems.add_key(&entry.key, &entry.source, words);
         }
@@ -55,7 +55,7 @@ pub(super) fn read<S: Section>(mut table: Table<'_>) -> Result<Loaded<S>, Proble
     }
 }
 
-/// What is expected in the place of a value, by an error of serde or garde. The value in the error is cut off.
+/// Turns an error of serde or garde into "expected …", without the rejected value.
 fn expected<S: Section>(table: &Table<'_>, key: &str, error: &str) -> String {
     let words = error.rsplit_once(", expected ").map(|(_, words)| words);
     let words = words.or(error.strip_prefix("expected "));
@@ -94,10 +94,10 @@ fn broken_rules<S: Section>(settings: &S, table: &Table<'_>) -> Vec<(String, Str
 
 fn add_broken_rules<S: Section>(settings: &S, table: &mut Table<'_>) {
     let mut broken = broken_rules(settings, &*table);
-    // Rules of a single value first: the others skip a value that is wrong by itself.
+    // Rules of single values first, so that a rule between values skips those that are invalid already.
     broken.sort_by_key(|(_, error)| error.find('\n') > Some(0));
     for (place, error) in broken {
-        // See `rule`.
+        // `rule` writes the keys and the words as `key key…\nwords`.
         let (names, words) = match error.split_once('\n') {
             Some((names, words)) => (names, words.to_owned()),
             None => ("", expected::<S>(table, &place, &error)),
@@ -108,7 +108,7 @@ fn add_broken_rules<S: Section>(settings: &S, table: &mut Table<'_>) {
         if keys.is_empty() {
             keys.push(place);
         }
-        // If one of the values was refused, its default was checked in its place.
+        // A key with a problem has its default by now: the rule says nothing about the user's value.
         if !keys.iter().any(|key| table.problems.concern(key)) {
             let subject = |key: String| table.entry(&key).map_or(key, |entry| entry.to_string());
             let subjects = keys.into_iter().map(subject).collect();
@@ -117,7 +117,7 @@ fn add_broken_rules<S: Section>(settings: &S, table: &mut Table<'_>) {
     }
 }
 
-/// What is expected of a whole number. The limits of its type and of its rule are found by exceeding them.
+/// Describes the range of a whole number. Finds the limits of its type and of its rule by exceeding them.
 fn range<S: Section>(table: &Table<'_>, key: &str) -> String {
     let error = |number: i64| {
         let mut table = table.clone();

@@ -22,7 +22,8 @@ pub enum Order {
     Pause,
     /// Starts a paused task again.
     Resume,
-    /// Restarts the task at once, also if it backs off, is paused, or was given up.
+    /// Cancels the current run, if there is one, and starts a new one without backoff, also if the task is paused or was
+    /// given up.
     Restart,
 }
 
@@ -141,7 +142,7 @@ impl Task {
             tokio::select! {
                 biased;
                 ended = &mut run => return match joined(ended) {
-                    // It was aborted, and has its failure.
+                    // The failure is recorded already: the missed heartbeat.
                     _ if is_stuck => Ended::Failed,
                     Some(failure) => self.failed(failure),
                     None => {
@@ -190,7 +191,7 @@ impl Task {
         true
     }
 
-    /// Completes after the stop timeout, or at the deadline of a stop, even if the stop begins during the wait.
+    /// Completes after the stop timeout of the task or at the deadline of the supervisor's stop, whichever comes first.
     async fn time_is_up(&self) {
         let deadline = async { sleep_until(*self.stop.wait().await).await };
         _ = timeout(self.policy.stop_within, deadline).await;
