@@ -20,23 +20,22 @@ pub fn commit_all(directory: &Path, message: &str) -> Result<()> {
     succeed(directory, &init)?;
     succeed(directory, &["add", "--all"])?;
 
-    let mut commit = Vec::new();
-    // Uses the configured author, if there is one: git refuses a commit without an author.
-    if !run(directory, &["var", "GIT_AUTHOR_IDENT"])?
-        .status
-        .success()
-    {
-        commit.extend([
-            "-c",
-            "user.name=mainstay",
-            "-c",
-            "user.email=mainstay@localhost",
-        ]);
-    }
-    // Disables signatures and hooks, which may ask questions.
-    commit.extend(["-c", "commit.gpgSign=false", "commit", "--quiet"]);
-    commit.extend(["--no-verify", "--message", message]);
+    let mut commit = commit_options(directory)?;
+    // Without hooks, which may ask questions.
+    commit.extend(["commit", "--quiet", "--no-verify", "--message", message]);
     succeed(directory, &commit)
+}
+
+/// The options of git for a commit without questions: no signature, and an author if none is configured, since git
+/// refuses a commit without one.
+pub(crate) fn commit_options(directory: &Path) -> Result<Vec<&'static str>> {
+    let mut options = vec!["-c", "commit.gpgSign=false"];
+    let author = run(directory, &["var", "GIT_AUTHOR_IDENT"])?;
+    if !author.status.success() {
+        options.extend(["-c", "user.name=mainstay"]);
+        options.extend(["-c", "user.email=mainstay@localhost"]);
+    }
+    Ok(options)
 }
 
 fn is_configured(directory: &Path, key: &str) -> Result<bool> {

@@ -124,7 +124,8 @@ impl Update {
         };
         let here = crate::repository::root().display().to_string();
         let template = Template::open(self.template.as_deref().unwrap_or(&here))?;
-        let (origin, from) = self.origin(&record)?;
+        let (other, from) = self.origin(&template, &record)?;
+        let origin = other.as_ref().unwrap_or(&template);
         let to =
             match &self.to {
                 Some(revision) => Some(template.commit(revision).with_context(|| {
@@ -172,19 +173,22 @@ impl Update {
         }))
     }
 
-    /// The repository that has the commit that the project was generated from, and that commit.
-    fn origin(&self, record: &Record) -> Result<(Template, String)> {
+    /// The commit that the project was generated from, and the repository that has it, unless the template has it.
+    fn origin(&self, template: &Template, record: &Record) -> Result<(Option<Template>, String)> {
         let revision = self.from.as_ref().or(record.commit.as_ref()).with_context(|| {
             "the project does not record the commit that it was generated from. Give it with --from REV"
         })?;
+        if let Some(commit) = template.commit(revision) {
+            return Ok((None, commit));
+        }
         let here = crate::repository::root().display().to_string();
-        let places = [self.template.clone(), Some(here), record.source.clone()];
+        let places = [Some(here), record.source.clone()];
         for place in places.into_iter().flatten() {
             let Ok(origin) = Template::open(&place) else {
                 continue;
             };
             if let Some(commit) = origin.commit(revision) {
-                return Ok((origin, commit));
+                return Ok((Some(origin), commit));
             }
         }
         bail!(

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use super::pending::Pending;
+use crate::git::commit_options;
 
 /// git's name for the absence of an object.
 const NO_OBJECT: &str = "0000000000000000000000000000000000000000";
@@ -250,15 +251,7 @@ impl Project {
 
     /// Commits a tree, and returns the commit. No branch changes.
     pub(crate) fn commit(&self, tree: &str, parents: &[&str], message: &str) -> Result<String> {
-        let mut commit = self.command(&["-c", "commit.gpgSign=false"]);
-        if self.git(&["var", "GIT_AUTHOR_IDENT"]).is_err() {
-            commit.args([
-                "-c",
-                "user.name=mainstay",
-                "-c",
-                "user.email=mainstay@localhost",
-            ]);
-        }
+        let mut commit = self.command(&commit_options(&self.directory)?);
         commit.args(["commit-tree", tree, "-m", message]);
         commit.args(parents.iter().flat_map(|parent| ["-p", parent]));
         succeed(&mut commit, &Index::new()?)
@@ -282,8 +275,7 @@ impl Project {
     /// The step is recorded first: if it is interrupted, the next update [completes](Self::complete) it.
     pub(crate) fn check_out(&self, pending: &Pending) -> Result<()> {
         pending.save(&self.git_directory()?)?;
-        self.complete()?;
-        Ok(())
+        self.apply(pending)
     }
 
     /// Completes a step that was interrupted. False if there is none.
@@ -294,6 +286,13 @@ impl Project {
         };
         // Left behind by the git that was interrupted.
         _ = fs::remove_file(git_directory.join("index.lock"));
+        self.apply(&pending)?;
+        Ok(true)
+    }
+
+    /// Carries out a recorded step, from its beginning.
+    fn apply(&self, pending: &Pending) -> Result<()> {
+        let git_directory = self.git_directory()?;
         if let Some(branch) = &pending.branch {
             if !self.has_branch(branch) {
                 self.branch(branch, &self.git(&["rev-parse", "HEAD"])?)?;
@@ -319,8 +318,7 @@ impl Project {
         let mut stages = self.command(&["update-index", "-z", "--index-info"]);
         run_with(&mut stages, lines.as_bytes())?;
         fs::write(git_directory.join("MERGE_MSG"), &pending.message)?;
-        Pending::remove(&git_directory)?;
-        Ok(true)
+        Pending::remove(&git_directory)
     }
 
     fn git_directory(&self) -> Result<PathBuf> {
