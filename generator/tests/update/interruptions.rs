@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use crate::{BRANCH, CONFLICTS, conflicting, git, is_conflicted, text};
+use crate::world::{git, text};
+use crate::{BRANCH, CONFLICTS, conflicting, is_conflicted};
 
 #[test]
 fn interrupted_update_is_completed_by_the_next_one() {

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use generator::files::files;
 
-use crate::{BRANCH, CONFLICTS, World, git, text};
+use crate::world::{World, git, text};
+use crate::{BRANCH, CONFLICTS};
 
 #[test]
 fn edited_machinery_is_merged_and_reported() {
