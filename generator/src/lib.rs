@@ -4,12 +4,10 @@
 //! dependencies.
 
 pub mod checksum;
-pub mod data;
 pub mod files;
 pub mod generate;
 pub mod git;
 pub mod repository;
-pub mod update;
 pub mod workspace;
 
 /// The path of cargo: the one that runs this program, or else the one on the `PATH`.

@@ -8,9 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Parser, Subcommand};
-use generator::data::CopyData;
 use generator::generate::{Answers, Place, generate, project_name};
-use generator::update::{Rendering, Update};
 use generator::workspace::{Workspace, relative};
 use generator::{cargo, git, repository};
 
@@ -27,12 +25,11 @@ enum Task {
     /// Generate a new service and run it
     New(New),
     /// Merge a newer template, or other answers, into a generated project
-    Update(Update),
+    #[command(disable_help_flag = true)]
+    Update(HandedOver),
     /// Copy the data of a service from SQLite to Postgres
-    CopyData(CopyData),
-    /// Set in the child process that renders the template
-    #[command(hide = true)]
-    Render(Rendering),
+    #[command(disable_help_flag = true)]
+    CopyData(HandedOver),
     /// Run all tests, after installing their prerequisites (if apt and root are available)
     #[command(disable_help_flag = true)]
     Test(HandedOver),
@@ -44,7 +41,7 @@ enum Task {
     Lock(HandedOver),
 }
 
-/// A command of the harness, a separate package that is built on demand.
+/// A command of another package, which is built on demand.
 #[derive(Debug, clap::Args)]
 struct HandedOver {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -84,10 +81,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::New(new) if new.only_files => Ok(new.write_files()),
         Task::New(new) => new.run(),
-        Task::Update(update) => update.run(),
-        Task::CopyData(copy) => copy.run().map(|()| ExitCode::SUCCESS),
-        Task::Render(rendering) => rendering.render().map(|()| ExitCode::SUCCESS),
-        Task::Test(_) | Task::Measure(_) | Task::Lock(_) => hand_over(),
+        Task::Update(_) | Task::CopyData(_) => hand_over("updater"),
+        Task::Test(_) | Task::Measure(_) | Task::Lock(_) => hand_over("harness"),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -213,13 +208,15 @@ fn generate_quietly() -> Result<PathBuf> {
     }))
 }
 
-/// Replaces this process with the harness, with the same arguments.
-fn hand_over() -> Result<ExitCode> {
+/// Replaces this process with the program of another package, with the same arguments.
+fn hand_over(package: &str) -> Result<ExitCode> {
     let mut cargo = Command::new(cargo());
+    // In the current directory, since arguments may be relative paths.
     cargo
-        .args(["run", "--package", "harness", "--"])
-        .args(std::env::args_os().skip(1))
-        .current_dir(repository::root());
+        .args(["run", "--manifest-path"])
+        .arg(repository::root().join("Cargo.toml"))
+        .args(["--package", package, "--"])
+        .args(std::env::args_os().skip(1));
     become_cargo(cargo)
 }
 

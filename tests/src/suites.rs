@@ -21,7 +21,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         return Ok(exit_code(cargo_test(&["--workspace"], arguments)?));
     }
     let suites = suites()?;
-    let count = suites.len() + 2;
+    let count = suites.len() + 3;
     println!(
         "{count} suites, about 18 minutes and 7 GB of disk on two cores from a clean checkout."
     );
@@ -42,11 +42,16 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     results.push((services, began_services.elapsed(), true));
     let units = "unit tests of the harness".to_owned();
     let units = (units, vec!["--package", "harness", "--lib", "--bins"]);
-    let generator = ("generator".to_owned(), vec!["--package", "generator"]);
+    let [generator, updater] =
+        ["generator", "updater"].map(|name| (name.to_owned(), vec!["--package", name]));
     let named = suites
         .iter()
         .map(|name| (name.clone(), vec!["--package", "harness", "--test", name]));
-    for (number, (name, selection)) in [units, generator].into_iter().chain(named).enumerate() {
+    for (number, (name, selection)) in [units, generator, updater]
+        .into_iter()
+        .chain(named)
+        .enumerate()
+    {
         println!("\n== suite {} of {count}: {name}", number + 1);
         let began = Instant::now();
         let passed = cargo_test(&selection, &[])?;

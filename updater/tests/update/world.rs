@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::BRANCH;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_generator");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_updater");
 
 /// A template repository, and a project that was generated from its first commit.
 pub(crate) struct World {
