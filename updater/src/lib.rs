@@ -4,6 +4,7 @@
 //! and `cargo run -- new` need not build that.
 
 pub mod data;
+pub mod rendering;
 pub mod update;
 
 use generator::{cargo, checksum, files, generate, git, repository};

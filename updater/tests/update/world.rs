@@ -6,9 +6,9 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use generator::files::{copy, files};
-use generator::generate::staged;
 use generator::repository;
 use tempfile::TempDir;
+use updater::rendering::staged;
 
 use crate::BRANCH;
 
