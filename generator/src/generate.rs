@@ -58,6 +58,7 @@ pub fn generate(name: &str, answers: &Answers, directory: &Path) -> Result<PathB
     let mut values = template.answers(answers)?;
     let source = repository::origin(&repository).unwrap_or_else(|| "mainstay".to_owned());
     let commit = repository::commit(&repository).unwrap_or_else(|| "unknown".to_owned());
+    // The variables of cargo-generate and of `hooks/files.rhai`.
     for (variable, text) in [
         ("project-name", project_name(name)),
         ("crate_name", name.to_snake_case()),
@@ -75,10 +76,9 @@ pub fn generate(name: &str, answers: &Answers, directory: &Path) -> Result<PathB
     let is_member = Workspace::around(&project)?.is_some();
     values.insert("is_member".to_owned(), Value::Flag(is_member));
 
-    let include = template.include()?;
     let mut rendered = Vec::new();
-    for (file, source) in template.files(&values)?.0 {
-        let text = if include.has(&file) {
+    for (file, source) in template.files(&values)? {
+        let text = if template.has_tags(&file) {
             let text = fs::read_to_string(&source)?;
             let text = liquid::render(&text, &values);
             Some(text.with_context(|| source.display().to_string())?)

@@ -99,7 +99,7 @@ impl Template {
     }
 
     /// The files of a project, and the template's file for each: `hooks/files.rhai`, and the lists `ignore`.
-    pub(crate) fn files(&self, values: &Values) -> Result<Files> {
+    pub(crate) fn files(&self, values: &Values) -> Result<BTreeMap<String, PathBuf>> {
         let mut files = Files::default();
         for file in template_files(&self.repository)? {
             if let Some(path) = file.strip_prefix("template/") {
@@ -132,31 +132,25 @@ impl Template {
             let unit = format!("deploy/systemd/{name}.service");
             files.rename("deploy/systemd/beacon.service", &unit);
         }
-        for file in texts(self.config["template"].get("ignore")) {
-            files.delete(&file);
-        }
+        let mut ignored = texts(self.config["template"].get("ignore"));
         for (condition, section) in self.table("conditional") {
             if holds(condition, values)? {
-                for file in texts(section.get("ignore")) {
-                    files.delete(&file);
-                }
+                ignored.extend(texts(section.get("ignore")));
             }
         }
-        Ok(files)
+        for path in ignored {
+            files.delete(&path);
+        }
+        Ok(files.0)
     }
 
-    /// The patterns of the files with tags.
-    pub(crate) fn include(&self) -> Result<Include> {
+    /// Whether a file has tags: `include`, of whose patterns `/FILE` and `/DIRECTORY/**` are supported.
+    pub(crate) fn has_tags(&self, file: &str) -> bool {
         let patterns = texts(self.config["template"].get("include"));
-        let patterns = patterns.iter().map(|pattern| {
-            let path = pattern.strip_prefix('/');
-            let path = path.map(|path| path.strip_suffix("/**").unwrap_or(path));
-            let path = path.filter(|path| !path.contains(['*', '?', '[']));
-            path.map(str::to_owned).with_context(|| {
-                format!("`{pattern}` in `include` is neither /FILE nor /DIRECTORY/**")
-            })
-        });
-        Ok(Include(patterns.collect::<Result<_>>()?))
+        let paths = patterns.iter().filter_map(|it| it.strip_prefix('/'));
+        paths
+            .map(|it| it.trim_end_matches("/**"))
+            .any(|path| is_in(file, path))
     }
 
     fn table(&self, name: &str) -> impl Iterator<Item = (&str, &dyn TableLike)> {
@@ -185,7 +179,7 @@ impl Template {
 
 /// Files by their paths in the project, with their paths in the template.
 #[derive(Default)]
-pub(crate) struct Files(pub(crate) BTreeMap<String, PathBuf>);
+struct Files(BTreeMap<String, PathBuf>);
 
 impl Files {
     /// Deletes a file or a directory, if it is there.
@@ -200,15 +194,6 @@ impl Files {
             self.0
                 .insert(format!("{to}{}", &file[from.len()..]), source);
         }
-    }
-}
-
-/// The files and directories with tags.
-pub(crate) struct Include(Vec<String>);
-
-impl Include {
-    pub(crate) fn has(&self, file: &str) -> bool {
-        self.0.iter().any(|path| is_in(file, path))
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::command::succeed;
 
-pub use generator::repository::{commit, origin, root, template};
+pub use generator::repository::{commit, origin, root, template, template_files};
 
 /// The target directory of all services: the variants share most of their dependencies.
 pub fn services() -> PathBuf {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use generator::cargo;
 
-use crate::command::succeed;
 use crate::{fleet, repository};
 
 /// Suites whose tests wait most of the time, for timeouts of the services. They run more tests at once than
@@ -30,7 +29,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     );
     let began = Instant::now();
     // In this order: a build of the suites replaces the binary that runs here.
-    generate_services()?;
+    fleet::generate_all()?;
     println!("\nBuilding the suites …");
     let built = cargo_test(&["--workspace", "--no-run"], &[])?;
     ensure!(built, "the suites do not build");
@@ -63,12 +62,6 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
 
 fn exit_code(passed: bool) -> ExitCode {
     ExitCode::from(u8::from(!passed))
-}
-
-/// Generates in a child process, since cargo-generate logs each step. Its output is shown only on
-/// failure.
-fn generate_services() -> Result<()> {
-    succeed(Command::new(std::env::current_exe()?).arg("services")).map(drop)
 }
 
 /// The names of the suites: each is a file or a directory of `tests/tests`.
