@@ -88,9 +88,10 @@ fn new_refuses_a_directory_that_exists_in_one_sentence() {
 
 #[test]
 fn new_refuses_a_place_that_does_not_exist() {
+    let missing = place().path().join("missing");
     assert_eq!(
-        refused("my-svc", Path::new("/nonexistent")),
-        "error: There is no directory /nonexistent.\n"
+        refused("my-svc", &missing),
+        format!("error: There is no directory {}.\n", missing.display())
     );
 }
 

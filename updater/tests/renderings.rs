@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use generator::files::files;
-use generator::generate::{Answers, generate, project_name};
+use generator::generate::{Answers, generate};
 use generator::repository;
 use tempfile::TempDir;
 use updater::rendering::staged;
@@ -28,24 +28,23 @@ impl Both {
     fn new() -> Self {
         let template = staged(repository::root()).unwrap();
         let place = tempfile::tempdir().unwrap();
-        for workspace in ["theirs", "ours"] {
-            let root = place.path().join("Member").join(workspace);
-            fs::create_dir_all(&root).unwrap();
-            fs::write(root.join("Cargo.toml"), "[workspace]\n").unwrap();
-            fs::create_dir_all(place.path().join("Alone").join(workspace)).unwrap();
+        for name in ["Alone", "Member"] {
+            fs::create_dir(place.path().join(name)).unwrap();
         }
+        let manifest = place.path().join("Member/Cargo.toml");
+        fs::write(manifest, "[workspace]\n").unwrap();
         Self { template, place }
     }
 
-    fn directory(&self, place: Place, whose: &str) -> PathBuf {
-        self.place.path().join(format!("{place:?}")).join(whose)
+    /// A new directory.
+    fn directory(&self, place: Place) -> PathBuf {
+        let root = self.place.path().join(format!("{place:?}"));
+        tempfile::tempdir_in(root).unwrap().keep()
     }
 
     /// The directory of cargo-generate's project, or why it is refused.
     fn theirs(&self, name: &str, answers: &Answers, place: Place) -> Result<PathBuf, String> {
-        let into = self.directory(place, "theirs").join("project");
-        _ = fs::remove_dir_all(&into);
-        fs::create_dir(&into).unwrap();
+        let into = self.directory(place);
         let mut render = Command::new(env!("CARGO_BIN_EXE_updater"));
         render.arg("render");
         for (option, value) in [
@@ -73,11 +72,7 @@ impl Both {
     }
 
     fn ours(&self, name: &str, answers: &Answers, place: Place) -> Result<PathBuf, String> {
-        let directory = self.directory(place, "ours");
-        if !name.is_empty() {
-            _ = fs::remove_dir_all(directory.join(project_name(name)));
-        }
-        generate(name, answers, &directory).map_err(|error| format!("{error:#}"))
+        generate(name, answers, &self.directory(place)).map_err(|error| format!("{error:#}"))
     }
 
     fn assert_equal(&self, name: &str, answers: &Answers, place: Place) {
