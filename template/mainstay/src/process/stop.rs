@@ -31,7 +31,7 @@ pub enum Cause {
 
 impl Cause {
     fn log(&self) {
-        telemetry::insist(|| match self {
+        match self {
             Self::Signal(signal) => tracing::info!(message = message::DRAINING, %signal),
             Self::Operator => tracing::info!(message = message::DRAINING, cause = "the operator"),
             Self::GaveUp(task) => tracing::error!(
@@ -40,7 +40,7 @@ impl Cause {
                 task = &**task
             ),
             Self::StartFailed(error) => telemetry::log_failure(&**error),
-        });
+        }
     }
 }
 

@@ -35,8 +35,6 @@ pub(crate) use filter::{Filtering, InForce};
 #[cfg(feature = "otlp")]
 pub(crate) use otlp::Export;
 
-pub(crate) use writer::insist;
-
 use self::json::Json;
 use self::writer::Writer;
 use crate::settings::{ByteSize, within};
@@ -113,13 +111,9 @@ impl Log {
     }
 }
 
-/// Formats a field for a terminal: no value ends the line, or contains a control sequence.
+/// Formats a field for a terminal: no value ends the line, or controls the terminal.
 fn format_field(out: &mut FmtWriter<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
-    let escape = |char: char| match char {
-        char if char.is_control() => char.escape_default().to_string(),
-        char => char.to_string(),
-    };
-    let text: String = format!("{value:?}").chars().map(escape).collect();
+    let text = format!("{value:?}").replace(char::is_control, "\u{fffd}");
     match field.name().trim_start_matches("r#") {
         // A constant message is recorded as a string, with quotes.
         "message" => out.write_str(text.trim_matches('"')),
@@ -132,12 +126,12 @@ pub(crate) fn is_started() -> bool {
     WRITER.get().is_some()
 }
 
-/// Waits until all events so far are written: less than a second, and not at all if the reader of stdout has
+/// Waits until all events so far are written: less than half a second, and not at all if the reader of stdout has
 /// gone. It blocks the thread: call it at the end of the process.
 pub fn flush() {
     if let Some(writer) = WRITER.get() {
-        // A process that is about to be killed may have a second left.
-        writer.flush(Duration::from_millis(900));
+        // A process that is about to be killed may have a second left, for this before and after the last event.
+        writer.flush(Duration::from_millis(450));
     }
 }
 
@@ -163,11 +157,7 @@ pub fn lost_lines() -> u64 {
 pub(crate) struct Export(());
 
 #[cfg(not(feature = "otlp"))]
-#[expect(
-    clippy::unused_async,
-    clippy::unused_self,
-    reason = "the signatures are those of the feature `otlp`"
-)]
+#[expect(clippy::unused_async, clippy::unused_self, reason = "as with `otlp`")]
 impl Export {
     fn layer(&self) -> Option<tracing_subscriber::layer::Identity> {
         None

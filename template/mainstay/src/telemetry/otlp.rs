@@ -22,13 +22,13 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use rustls::ClientConfig;
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use settings::Otlp;
@@ -36,9 +36,8 @@ pub(crate) use settings::Otlp;
 use super::json::with_sources;
 use super::message;
 use crate::build_info::BuildInfo;
-use crate::context::EXPORTED_SPAN;
 use crate::panics::caught;
-use settings::{Attribute, Authorities, Header};
+use settings::{Attribute, Authorities, Endpoint, Header};
 use spans::{Spans, attribute};
 
 /// The reference of `[otlp]`.
@@ -50,8 +49,8 @@ const BATCH: usize = 512;
 /// The spans in the queue.
 const QUEUE: usize = 4 * BATCH;
 
-/// How long spans gather, unless a batch is complete.
-const GATHER: Duration = Duration::from_secs(1);
+/// How often the queue is emptied.
+const INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often a batch is sent until it is lost, and the pause between two attempts.
 const ATTEMPTS: usize = 4;
@@ -78,14 +77,14 @@ struct Inner {
     ended: mpsc::Sender<Span>,
     /// Locked by [`Export::run`] until it has sent the last span.
     queue: Mutex<mpsc::Receiver<Span>>,
-    /// Cancelled when the stop wants the last spans to be sent.
+    /// Cancelled by [`Export::close`].
     closing: CancellationToken,
 }
 
 impl Export {
     /// An export by these settings. It sends nothing before it [runs](Self::run).
     pub(crate) fn new(settings: &Otlp) -> Self {
-        let Some(endpoint) = &settings.endpoint else {
+        let Some(Endpoint(url)) = &settings.endpoint else {
             return Self::default();
         };
         let connector = match &settings.authorities {
@@ -100,10 +99,9 @@ impl Export {
         let headers = headers.map(|Header(name, value)| (name.clone(), value.clone()));
         let protobuf = HeaderValue::from_static("application/x-protobuf");
         let (ended, queue) = mpsc::channel(QUEUE);
-        _ = EXPORTED_SPAN.set(spans::current_span);
         Self(Some(Arc::new(Inner {
             http: Client::builder(TokioExecutor::new()).build(connector),
-            url: endpoint.of_traces(),
+            url: format!("{}/v1/traces", url.trim_end_matches('/')),
             headers: headers.chain([(header::CONTENT_TYPE, protobuf)]).collect(),
             timeout: settings.timeout,
             resource: resource(settings),
@@ -114,8 +112,7 @@ impl Export {
     }
 
     pub(super) fn layer(&self) -> Option<Spans> {
-        let inner = self.0.as_ref()?;
-        Some(Spans(inner.ended.clone()))
+        self.0.as_ref().map(|inner| Spans(inner.ended.clone()))
     }
 
     /// Sends spans until the [close](Self::close).
@@ -144,24 +141,15 @@ impl Inner {
     async fn send_until_closed(&self) {
         let mut queue = self.queue.lock().await;
         let mut is_failing = false;
-        while !(queue.is_closed() && queue.is_empty()) {
-            let mut batch = Vec::with_capacity(BATCH);
-            let complete = async {
-                while batch.len() < BATCH {
-                    let room = BATCH - batch.len();
-                    if queue.recv_many(&mut batch, room).await == 0 {
-                        break;
-                    }
-                }
-            };
-            tokio::select! {
-                biased;
-                () = complete => {}
-                () = self.closing.cancelled() => queue.close(),
-                () = sleep(GATHER) => {}
-            }
-            if !batch.is_empty() {
+        loop {
+            let is_closing = timeout(INTERVAL, self.closing.cancelled()).await.is_ok();
+            while !queue.is_empty() {
+                let mut batch = Vec::with_capacity(BATCH);
+                queue.recv_many(&mut batch, BATCH).await;
                 self.send(batch, &mut is_failing).await;
+            }
+            if is_closing {
+                return;
             }
         }
     }
@@ -192,12 +180,7 @@ impl Inner {
     }
 
     fn encode(&self, spans: Vec<Span>) -> Bytes {
-        let scope = InstrumentationScope {
-            name: BuildInfo::current().name.to_owned(),
-            ..InstrumentationScope::default()
-        };
         let scope_spans = ScopeSpans {
-            scope: Some(scope),
             spans,
             ..ScopeSpans::default()
         };
@@ -206,8 +189,8 @@ impl Inner {
             scope_spans: vec![scope_spans],
             ..ResourceSpans::default()
         }];
-        let export = ExportTraceServiceRequest { resource_spans };
-        export.encode_to_vec().into()
+        let request = ExportTraceServiceRequest { resource_spans };
+        request.encode_to_vec().into()
     }
 
     async fn post(&self, body: Bytes) -> Result<(), String> {

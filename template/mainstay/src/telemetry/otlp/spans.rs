@@ -17,7 +17,6 @@ use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Metadata, Subscriber};
-use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
@@ -27,12 +26,6 @@ use crate::telemetry::span;
 
 /// The bytes of an attribute's text.
 pub(super) const LONGEST: usize = 1024;
-
-/// The beginning of the targets of this crate.
-const MACHINERY: &str = concat!(env!("CARGO_CRATE_NAME"), "::");
-
-/// The flag of W3C Trace Context.
-const SAMPLED: u32 = 1;
 
 /// The attribute of a failed span.
 const ERROR: &str = "error.type";
@@ -74,7 +67,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
             trace_id,
             span_id: id.to_be_bytes().to_vec(),
             parent_span_id: parent.map_or_else(Vec::new, |id| id.to_be_bytes().to_vec()),
-            flags: SAMPLED,
+            flags: 1, // sampled
             name,
             kind: kind.into(),
             start_time_unix_nano: now(),
@@ -107,8 +100,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
     }
 }
 
+/// Whether a span is of this crate.
 fn is_own(metadata: &Metadata<'_>) -> bool {
-    metadata.target().starts_with(MACHINERY)
+    let machinery = concat!(env!("CARGO_CRATE_NAME"), "::");
+    metadata.target().starts_with(machinery)
 }
 
 fn now() -> u64 {
@@ -131,15 +126,6 @@ fn exported<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<(Vec<u8>, u6
         let id = span_id.as_slice().try_into().ok()?;
         Some((trace_id.clone(), u64::from_be_bytes(id)))
     })
-}
-
-/// The id of the exported span that the calling code runs in.
-pub(super) fn current_span() -> Option<u64> {
-    let current = tracing::Span::current().with_subscriber(|(id, subscriber)| {
-        let registry = subscriber.downcast_ref::<Registry>()?;
-        exported(&registry.span(id)?).map(|(_, id)| id)
-    });
-    current.flatten()
 }
 
 /// The fields of a span as attributes. Those of this crate's spans get the names of OpenTelemetry's conventions.
