@@ -92,7 +92,9 @@ fn close(schema: &mut Value, named: &mut Vec<String>) {
                 fields.values_mut().for_each(|field| close(field, named));
             }
             ("oneOf" | "anyOf", Value::Array(choices)) => {
-                choices.iter_mut().for_each(|choice| close(choice, named));
+                for choice in choices {
+                    close(choice, named);
+                }
             }
             ("items" | "additionalProperties", inner) => close(inner, named),
             _ => {}

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::{Instant, sleep};
 use tracing::Level;
 use tracing::field::display;
@@ -67,43 +67,35 @@ const QUOTING_CRATES: [&str; 3] = ["h2", "hyper", "hyper_util"];
 #[derive(Debug, Clone)]
 pub(crate) struct Filtering {
     handle: reload::Handle<Targets, Registry>,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Debug)]
-struct State {
-    configured: Filter,
-    /// The filter of the operator, and its end.
-    temporary: Option<(Filter, Instant)>,
-}
-
-impl State {
-    fn in_force(&self) -> &Filter {
-        let temporary = self.temporary.as_ref();
-        temporary.map_or(&self.configured, |(filter, _)| filter)
-    }
+    state: Arc<Mutex<InForce>>,
 }
 
 /// The filter in force, as the operator sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct InForce {
-    pub(crate) filter: Filter,
-    pub(crate) configured: Filter,
-    /// The seconds until the filter of the settings is in force again.
-    pub(crate) reverts_in: Option<u64>,
+    filter: Filter,
+    configured: Filter,
+    /// When the filter of the settings is in force again, shown as the seconds until then.
+    #[serde(rename = "reverts_in", serialize_with = "seconds_until")]
+    reverts_at: Option<Instant>,
 }
 
 impl Filtering {
     pub(crate) fn new(filter: &Filter) -> (reload::Layer<Targets, Registry>, Self) {
         let (layer, handle) = reload::Layer::new(filter.targets.clone());
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(InForce {
+            filter: filter.clone(),
             configured: filter.clone(),
-            temporary: None,
+            reverts_at: None,
         }));
         (layer, Self { handle, state })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn in_force(&self) -> InForce {
+        self.state().clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, InForce> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -111,30 +103,19 @@ impl Filtering {
     pub(crate) fn configure(&self, filter: &Filter) {
         let mut state = self.state();
         state.configured = filter.clone();
-        state.temporary = None;
-        self.apply(&state, message::RELOADED, None, None);
+        self.apply(&mut state, filter, message::RELOADED, None, None);
     }
 
     /// Applies a filter of the operator for this time.
     pub(crate) fn change_for(&self, time: Duration, filter: &Filter) {
-        let mut state = self.state();
-        state.temporary = Some((filter.clone(), Instant::now() + time));
         let by = Some("the operator");
-        self.apply(&state, message::REFILTERED, by, Some(time));
-    }
-
-    pub(crate) fn in_force(&self) -> InForce {
-        let state = self.state();
-        let seconds_left = |(_, end): &(_, Instant)| {
-            let left = end.saturating_duration_since(Instant::now());
-            // Rounded up: a filter in force has some time left.
-            left.as_millis().div_ceil(1000).try_into().ok()
-        };
-        InForce {
-            filter: state.in_force().clone(),
-            configured: state.configured.clone(),
-            reverts_in: state.temporary.as_ref().and_then(seconds_left),
-        }
+        self.apply(
+            &mut self.state(),
+            filter,
+            message::REFILTERED,
+            by,
+            Some(time),
+        );
     }
 
     /// Reverts to the filter of the settings within a second of the end of the operator's time. It never ends.
@@ -142,30 +123,44 @@ impl Filtering {
         loop {
             sleep(Duration::from_secs(1)).await;
             let mut state = self.state();
-            let is_over = |temporary: &mut (_, Instant)| temporary.1 <= Instant::now();
-            if state.temporary.take_if(is_over).is_some() {
-                let by = Some("the end of its time");
-                self.apply(&state, message::REFILTERED, by, None);
+            if state.reverts_at.is_some_and(|end| end <= Instant::now()) {
+                let (filter, by) = (state.configured.clone(), Some("the end of its time"));
+                self.apply(&mut state, &filter, message::REFILTERED, by, None);
             }
         }
     }
 
-    /// Applies the filter in force, and logs it: under the old filter if that lets the event pass, since the new one
-    /// may not.
-    fn apply(&self, state: &State, message: &str, by: Option<&str>, time: Option<Duration>) {
-        let Filter { text, targets } = state.in_force();
+    /// Applies a filter, and logs it: under the old filter if that lets the event pass, since the new one may not.
+    fn apply(
+        &self,
+        state: &mut InForce,
+        filter: &Filter,
+        message: &str,
+        by: Option<&str>,
+        time: Option<Duration>,
+    ) {
+        state.filter = filter.clone();
+        state.reverts_at = time.map(|time| Instant::now() + time);
         let time = time.map(|time| display(humantime::format_duration(time)));
-        let log = || tracing::info!(message, by, filter = text, "for" = time);
+        let log = || tracing::info!(message, by, filter = filter.text, "for" = time);
         let was_enabled = tracing::enabled!(Level::INFO);
         if was_enabled {
             log();
         }
         // It fails only when the subscriber is gone.
-        _ = self.handle.reload(targets.clone());
+        _ = self.handle.reload(filter.targets.clone());
         if !was_enabled {
             log();
         }
     }
+}
+
+/// Rounded up: a filter in force has some time left.
+#[expect(clippy::ref_option, reason = "serde passes it like this")]
+fn seconds_until<S: Serializer>(end: &Option<Instant>, out: S) -> Result<S::Ok, S::Error> {
+    let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+    left.map(|left| left.as_millis().div_ceil(1000))
+        .serialize(out)
 }
 
 #[cfg(test)]

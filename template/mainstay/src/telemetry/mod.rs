@@ -32,8 +32,6 @@ use tracing_subscriber::prelude::*;
 
 pub use filter::Filter;
 pub(crate) use filter::{Filtering, InForce};
-#[cfg(feature = "otlp")]
-pub(crate) use otlp::Export;
 
 use self::json::Json;
 use self::writer::Writer;
@@ -76,11 +74,11 @@ impl Log {
     ///
     /// If the thread cannot be started, or the process has a subscriber of `tracing` already.
     pub fn start(&self) -> io::Result<()> {
-        self.start_with(&Export::default()).map(drop)
+        self.start_with_filtering().map(drop)
     }
 
-    /// Starts the log, and the recording of the spans that are exported.
-    pub(crate) fn start_with(&self, export: &Export) -> io::Result<Filtering> {
+    /// [Starts](Self::start) the log, and returns what changes its filter.
+    pub(crate) fn start_with_filtering(&self) -> io::Result<Filtering> {
         let is_terminal = io::stdout().is_terminal();
         let is_pretty = match self.format {
             Format::Auto => is_terminal,
@@ -100,12 +98,10 @@ impl Log {
         };
         let (filter, filtering) = Filtering::new(&self.filter);
         super::panics::log();
-        tracing_subscriber::registry()
-            .with(filter)
-            .with(lines)
-            .with(export.layer())
-            .try_init()
-            .map_err(io::Error::other)?;
+        let layers = tracing_subscriber::registry().with(filter).with(lines);
+        #[cfg(feature = "otlp")]
+        let layers = layers.with(otlp::layer());
+        layers.try_init().map_err(io::Error::other)?;
         _ = WRITER.set(writer);
         Ok(filtering)
     }
@@ -149,23 +145,6 @@ pub(crate) fn log_failure(error: &(dyn std::error::Error + 'static)) {
 #[must_use]
 pub fn lost_lines() -> u64 {
     WRITER.get().map_or(0, |writer| writer.lost())
-}
-
-/// The export without the feature `otlp`: it does nothing.
-#[cfg(not(feature = "otlp"))]
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Export(());
-
-#[cfg(not(feature = "otlp"))]
-#[expect(clippy::unused_async, clippy::unused_self, reason = "as with `otlp`")]
-impl Export {
-    fn layer(&self) -> Option<tracing_subscriber::layer::Identity> {
-        None
-    }
-
-    pub(crate) async fn run(self) {}
-
-    pub(crate) async fn close(&self, _within: Duration) {}
 }
 
 /// The names of the spans of this crate. A sampled request has a span, and each of its statements on the
