@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use metrics::HistogramFn;
 use sqlx::pool::PoolOptions;
 use sqlx::{ConnectOptions, Connection as _, Error};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};

@@ -34,15 +34,10 @@ impl Histogram {
         }
     }
 
-    pub(crate) fn record(&self, value: f64) {
-        let bucket = self.bounds.partition_point(|bound| *bound < value);
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        GaugeFn::increment(&self.sum, value);
-    }
-
     /// The upper bound of each bucket, the last one infinite, with the count of its values alone.
-    pub(super) fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
-        let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (String, u64)> {
+        let bounds = self.bounds.iter().map(f64::to_string);
+        let bounds = bounds.chain(["+Inf".to_owned()]);
         bounds.zip(
             self.counts
                 .iter()
@@ -55,10 +50,11 @@ impl Histogram {
     }
 }
 
-/// For the macros of the crate `metrics`.
 impl HistogramFn for Histogram {
     fn record(&self, value: f64) {
-        Histogram::record(self, value);
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        GaugeFn::increment(&self.sum, value);
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::http::Method;
+use metrics::HistogramFn;
 
 use super::catalog::{self, Family};
 use super::histogram::Histogram;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use metrics::{Counter, Gauge, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
@@ -32,13 +32,12 @@ impl Registry {
     /// The registry of the process. If the service has installed another recorder, that one gets what the
     /// macros record.
     pub(super) fn install() -> Self {
-        static INSTALLED: OnceLock<Registry> = OnceLock::new();
-        let installed = INSTALLED.get_or_init(|| {
-            let registry = Self::default();
+        static INSTALLED: LazyLock<Registry> = LazyLock::new(|| {
+            let registry = Registry::default();
             _ = metrics::set_global_recorder(registry.clone());
             registry
         });
-        installed.clone()
+        INSTALLED.clone()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {

@@ -69,11 +69,6 @@ impl Text {
         let mut total = 0;
         for (bound, count) in of.buckets() {
             total += count;
-            let bound = if bound.is_finite() {
-                bound.to_string()
-            } else {
-                "+Inf".to_owned()
-            };
             let labels = [labels, &[("le", &bound)]].concat();
             self.sample(&format!("{name}_bucket"), &labels, total);
         }

@@ -7,6 +7,8 @@
 
 mod complete;
 
+use std::borrow::Cow;
+
 use axum::Router;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::Redirect;
@@ -22,10 +24,6 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 /// The routes of the service. If they are documented, this adds `/openapi.json`, the description of the routes;
 /// `/docs`, a page that shows it; and `/`, which redirects to the page, unless the routes describe a `/` of their own.
 ///
-/// # Errors
-///
-/// If the description cannot be written as JSON.
-///
 /// # Panics
 ///
 /// If the routes have one of these paths already, without a description: axum refuses two handlers for a path.
@@ -40,10 +38,11 @@ pub fn with_documentation(
     if !api.paths.paths.contains_key("/") {
         routes = routes.route("/", get(async || Redirect::temporary("/docs")));
     }
-    let title = api.info.title.replace('&', "&amp;").replace('<', "&lt;");
-    let page = include_str!("page/docs.html").replace(">API</", &format!(">{title}</"));
-    let style = include_str!("page/docs.css").to_owned();
-    let script = include_str!("page/docs.js").to_owned();
+    let (page, style) = (
+        include_str!("page/docs.html"),
+        include_str!("page/docs.css"),
+    );
+    let script = include_str!("page/docs.js");
     Ok(routes
         .route("/openapi.json", file("application/json", complete(api)?))
         .route("/docs", file("text/html; charset=utf-8", page))
@@ -54,9 +53,9 @@ pub fn with_documentation(
         ))
 }
 
-fn file(kind: &'static str, content: String) -> MethodRouter {
+fn file(kind: &'static str, content: impl Into<Cow<'static, str>>) -> MethodRouter {
     let headers = [(CONTENT_TYPE, kind), (CONTENT_SECURITY_POLICY, POLICY)];
-    get((headers, content))
+    get((headers, content.into()))
 }
 
 #[cfg(test)]

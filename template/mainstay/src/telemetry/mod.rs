@@ -68,11 +68,8 @@ static WRITER: OnceLock<&Writer> = OnceLock::new();
 impl Log {
     /// Starts the log of this process. Call [`flush`] before the process exits.
     ///
-    /// [`Process::init`](crate::Process::init) does this for a service.
-    ///
-    /// # Errors
-    ///
-    /// If the thread cannot be started, or the process has a subscriber of `tracing` already.
+    /// [`Process::init`](crate::Process::init) does this for a service. Fails if the process has a subscriber of
+    /// `tracing` already.
     pub fn start(&self) -> io::Result<()> {
         self.start_with_filtering().map(drop)
     }

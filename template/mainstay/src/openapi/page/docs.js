@@ -85,6 +85,7 @@ function schema([name, schema]) {
 
 try {
   api = await (await fetch("openapi.json")).json();
+  document.title = document.querySelector("h1").textContent = api.info.title;
   document.querySelector("#about").append(...prose(api.info.description));
   const operations = Object.entries(api.paths).flatMap(([path, item]) =>
     Object.entries(item).map(([method, operation]) => section(path, method, operation)),
