@@ -10,8 +10,10 @@ use axum::http::uri::PathAndQuery;
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
-use crate::header_names::IDEMPOTENCY_KEY as HEADER;
 use crate::problem::{Fault, Problem};
+
+/// The header with the key.
+pub(super) const HEADER: &str = "idempotency-key";
 
 /// The longest key, in bytes.
 const LONGEST: usize = 255;
@@ -94,7 +96,7 @@ fn parse(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = key.filter(|_| values.next().is_none()) else {
         let fault = "must be one key of 1 to 255 visible ASCII characters, in quotes or without, \
              and without `\"`, `\\`, `,` and `;` in it";
-        return Err(Problem::KEY_MALFORMED.with([Fault::in_header(HEADER.as_str(), fault)]));
+        return Err(Problem::KEY_MALFORMED.with([Fault::in_header(HEADER, fault)]));
     };
     Ok(Some(key.to_owned()))
 }
@@ -108,13 +110,14 @@ fn parse_value(value: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use axum::http::{HeaderName, HeaderValue};
 
     use super::*;
 
     fn key(values: &[&str]) -> Result<Option<String>, Problem> {
         let values = values.iter();
-        let values = values.map(|value| (HEADER, HeaderValue::from_str(value).unwrap()));
+        let name = HeaderName::from_static(HEADER);
+        let values = values.map(|value| (name.clone(), HeaderValue::from_str(value).unwrap()));
         parse(&values.collect())
     }
 

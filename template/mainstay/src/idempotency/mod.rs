@@ -30,11 +30,10 @@ use axum::response::{IntoResponse, Response};
 use sqlx::migrate::Migrator;
 
 use crate::database::Transaction;
-use crate::header_names::IDEMPOTENCY_KEY;
 use crate::metrics::catalog;
 use crate::metrics::text::Text;
 use crate::problem::{Fault, Problem};
-use key::Keyed;
+use key::{HEADER, Keyed};
 
 pub use key::{Caller, KeyHeader};
 pub use keys::{Keys, Settings, Store};
@@ -80,7 +79,7 @@ impl<T> Once<T> {
     /// Refuses a request without a key: `once.require_key()?.run(&keys, work)`.
     pub fn require_key(self) -> Result<Self, Problem> {
         if self.key.is_none() {
-            let fault = Fault::in_header(IDEMPOTENCY_KEY.as_str(), "is missing");
+            let fault = Fault::in_header(HEADER, "is missing");
             return Err(Problem::KEY_MISSING.with([fault]));
         }
         Ok(self)
@@ -153,7 +152,7 @@ async fn replay<E: Store>(
     if answer.request != key.request {
         REUSES.fetch_add(1, Ordering::Relaxed);
         let detail = "was sent with another request before";
-        let fault = Fault::in_header(IDEMPOTENCY_KEY.as_str(), detail);
+        let fault = Fault::in_header(HEADER, detail);
         return Err(Problem::KEY_REUSED.with([fault]));
     }
     let Some(response) = answer.into_response() else {
