@@ -19,7 +19,7 @@ use std::process::{Command, Stdio};
 use std::{env, fmt, fs, io};
 
 use mainstay::settings::ByteSize;
-use mainstay::telemetry::{self, Filter, Format, Log, message};
+use mainstay::telemetry::{self, Filter, Format, Log};
 use tracing::Level;
 
 const ROUNDS: usize = 10;
@@ -134,7 +134,7 @@ fn start(contender: &str) {
 fn log(events: u64) {
     for number in 0..events {
         tracing::info!(
-            message = message::REQUEST,
+            message = "request",
             method = "GET",
             route = "/v1/targets/{id}",
             status = 200,

@@ -4,9 +4,6 @@
 //! Logging never blocks. Lines pass through a buffer of `log.buffer` bytes to a thread that writes them. If
 //! the reader of stdout stalls, lines that do not fit are dropped and counted, and an event reports how many.
 //! [`flush`] empties the buffer before the process exits.
-//!
-//! The messages in [`message`] are a contract: dashboards and tests rely on them. All other messages may
-//! change.
 
 mod filter;
 mod json;
@@ -155,31 +152,21 @@ pub(crate) mod span {
 
 /// The messages of the log that dashboards, tests and operators rely on, each with its fields. All other
 /// messages may change their words.
-pub mod message {
-    /// A listener accepts connections: `listener`, `address`.
-    pub const LISTENING: &str = "listening";
-    /// The start is complete. The service is ready.
-    pub const READY: &str = "ready";
-    /// The start failed: `cause`.
-    pub const FAILED: &str = "failed";
-    /// The stop has begun: `signal` or `cause`.
-    pub const DRAINING: &str = "draining";
-    /// The stop waits for something, every five seconds: `phase`, `for`, `left`.
-    pub const WAITING: &str = "waiting";
-    /// SIGHUP has reloaded the settings: `filter`.
-    pub const RELOADED: &str = "reloaded";
-    /// The operator has changed the filter for a while, or that time is over: `by`, `filter`, `for`.
-    pub const REFILTERED: &str = "refiltered";
-    /// The buffer was full, and lines are missing here: `lost`.
-    pub const LOST: &str = "log lines were lost";
-    /// The collector does not accept an export: `signal`, `endpoint`, `cause`.
-    pub const EXPORT_FAILS: &str = "export fails";
-    /// The collector accepts exports again: `signal`.
-    pub const EXPORTS_AGAIN: &str = "export works again";
-    /// The process ends before all spans were exported: `lost`, since the start.
-    pub const SPANS_LOST: &str = "spans were lost";
-    /// The last event: `outcome`, `exit_code`, `abandoned`.
-    pub const STOPPED: &str = "stopped";
-    /// A request was answered: `method`, `route`, `status`, `duration_ms`, `request_id`.
-    pub const REQUEST: &str = "request";
+pub(crate) mod message {
+    pub(crate) const LISTENING: &str = "listening"; // listener, address
+    pub(crate) const READY: &str = "ready";
+    pub(crate) const FAILED: &str = "failed"; // cause
+    pub(crate) const DRAINING: &str = "draining"; // signal or cause
+    pub(crate) const WAITING: &str = "waiting"; // phase, for, left; every five seconds of a stop
+    pub(crate) const RELOADED: &str = "reloaded"; // filter
+    pub(crate) const REFILTERED: &str = "refiltered"; // by, filter, for
+    pub(crate) const LOST: &str = "log lines were lost"; // lost: how many are missing here
+    #[cfg(feature = "otlp")]
+    pub(crate) const EXPORT_FAILS: &str = "export fails"; // signal, endpoint, cause
+    #[cfg(feature = "otlp")]
+    pub(crate) const EXPORTS_AGAIN: &str = "export works again"; // signal
+    #[cfg(feature = "otlp")]
+    pub(crate) const SPANS_LOST: &str = "spans were lost"; // lost: since the start
+    pub(crate) const STOPPED: &str = "stopped"; // outcome, exit_code, abandoned
+    pub(crate) const REQUEST: &str = "request"; // method, route, status, duration_ms, request_id
 }

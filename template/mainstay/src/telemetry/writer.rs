@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use super::message;
 
-/// How long lines gather between two calls.
+/// How long lines gather between two calls, unless half of their room is taken.
 const REST: Duration = Duration::from_millis(2);
 
 /// The pause before a failed call is tried again.
@@ -35,6 +35,8 @@ pub(super) struct Writer {
     state: Mutex<State>,
     /// Notified when there is a line for the thread.
     work: Condvar,
+    /// Notified when half of the room for lines is taken.
+    half_full: Condvar,
     /// Notified when the thread has written all lines that it took.
     written: Condvar,
 }
@@ -68,6 +70,7 @@ impl Writer {
                 is_writing: false,
             }),
             work: Condvar::new(),
+            half_full: Condvar::new(),
             written: Condvar::new(),
         }));
         thread::Builder::new()
@@ -79,16 +82,20 @@ impl Writer {
     /// Takes a line, with its end, or drops it. Never waits for the output.
     pub(super) fn append(&self, line: &[u8]) {
         let mut state = self.state();
-        let is_first = !state.has_work();
+        let (is_first, had_room) = (!state.has_work(), self.has_room(&state));
         if state.missing == 0 && state.lines.len() + line.len() <= self.half {
             state.lines.extend_from_slice(line);
         } else {
             state.missing += 1;
             state.lost += 1;
         }
+        let has_room = self.has_room(&state);
         drop(state);
         if is_first {
             self.work.notify_one();
+        }
+        if had_room && !has_room {
+            self.half_full.notify_one();
         }
     }
 
@@ -128,8 +135,16 @@ impl Writer {
             batch.clear();
             self.state().is_writing = false;
             self.written.notify_all();
-            thread::sleep(REST);
+            let has_room = |state: &mut State| self.has_room(state);
+            let rested = self
+                .half_full
+                .wait_timeout_while(self.state(), REST, has_room);
+            drop(rested);
         }
+    }
+
+    fn has_room(&self, state: &State) -> bool {
+        state.lines.len() < self.half / 2
     }
 }
 
