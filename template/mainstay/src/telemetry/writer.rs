@@ -82,19 +82,19 @@ impl Writer {
     /// Takes a line, with its end, or drops it. Never waits for the output.
     pub(super) fn append(&self, line: &[u8]) {
         let mut state = self.state();
-        let (is_first, had_room) = (!state.has_work(), self.has_room(&state));
+        let (is_first, was_half_full) = (!state.has_work(), self.is_half_full(&state));
         if state.missing == 0 && state.lines.len() + line.len() <= self.half {
             state.lines.extend_from_slice(line);
         } else {
             state.missing += 1;
             state.lost += 1;
         }
-        let has_room = self.has_room(&state);
+        let is_half_full = self.is_half_full(&state);
         drop(state);
         if is_first {
             self.work.notify_one();
         }
-        if had_room && !has_room {
+        if is_half_full && !was_half_full {
             self.half_full.notify_one();
         }
     }
@@ -135,16 +135,14 @@ impl Writer {
             batch.clear();
             self.state().is_writing = false;
             self.written.notify_all();
-            let has_room = |state: &mut State| self.has_room(state);
-            let rested = self
-                .half_full
-                .wait_timeout_while(self.state(), REST, has_room);
+            let rests = |state: &mut State| !self.is_half_full(state);
+            let rested = self.half_full.wait_timeout_while(self.state(), REST, rests);
             drop(rested);
         }
     }
 
-    fn has_room(&self, state: &State) -> bool {
-        state.lines.len() < self.half / 2
+    fn is_half_full(&self, state: &State) -> bool {
+        state.lines.len() >= self.half / 2
     }
 }
 
