@@ -137,10 +137,11 @@ impl Lifecycle {
         self.stop_requested.cancelled().await;
     }
 
-    /// Begins the stop: the process is not ready any more.
-    pub(crate) fn begin_stop(&self) {
-        self.begin_phase(Phase::Delay, Duration::ZERO);
+    /// Begins the stop: the process is not ready any more. Returns the end of the delay.
+    pub(crate) fn begin_stop(&self, delay: Duration) -> Instant {
+        let until = self.begin_phase(Phase::Delay, delay);
         notify_systemd(NotifyState::Stopping);
+        until
     }
 
     /// Begins a phase of the stop, and returns its deadline.

@@ -55,26 +55,28 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
     text.unwrap_or("without a message")
 }
 
-/// Like [`log`], for tests, which share one hook: the text stays on stderr as well.
 #[cfg(test)]
-pub(super) fn log_in_tests() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let shown = std::panic::take_hook();
-        log();
-        let logged = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            logged(panic);
-            shown(panic);
-        }));
-    });
-}
+pub(crate) use tests::log_in_tests;
 
 #[cfg(test)]
 mod tests {
     use std::panic::{panic_any, resume_unwind};
 
     use super::*;
+
+    /// Like [`log`], for tests, which share one hook: the text stays on stderr as well.
+    pub(crate) fn log_in_tests() {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            let shown = std::panic::take_hook();
+            log();
+            let logged = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                logged(panic);
+                shown(panic);
+            }));
+        });
+    }
 
     /// Asserts the location and the message of a panic.
     #[track_caller]

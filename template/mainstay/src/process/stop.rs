@@ -1,7 +1,7 @@
 //! The stop, from its cause to the outcome of the process: four phases, each with a deadline, and the two ways
 //! to end them early.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, interval_at, sleep, sleep_until, timeout_at};
 
-use super::{Component, Parts, Process};
+use super::{Component, Process, lock};
 use crate::Error;
 use crate::lifecycle::{Exit, Lifecycle, Phase, State};
 use crate::panics;
@@ -48,14 +48,21 @@ impl Cause {
 pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
     let (lifecycle, supervisor) = (&process.state.lifecycle, &process.state.supervisor);
     let shutdown = &process.shutdown;
-    let parts = process.parts.into_inner();
-    let Parts {
-        drained, closed, ..
-    } = parts.unwrap_or_else(PoisonError::into_inner);
+    let (drained, closed) = (
+        lock(&process.drained).clone(),
+        lock(&process.closed).clone(),
+    );
 
-    // From now on, `/readyz` fails, and every HTTP/1 response carries `Connection: close`.
-    let was_ready = lifecycle.state() == State::Ready;
-    lifecycle.begin_stop();
+    // From now on, `/readyz` fails, and every HTTP/1 response carries `Connection: close`. No load balancer knows a
+    // process that was never ready, so that it needs no delay.
+    let was_serving = lifecycle.state() == State::Ready && !drained.is_empty();
+    let has_delay = was_serving && !matches!(cause, Cause::Signal(Signal::Quit));
+    let delay = if has_delay {
+        shutdown.delay
+    } else {
+        Duration::ZERO
+    };
+    let deadline = lifecycle.begin_stop(delay);
     for component in &drained {
         component.announce_stop();
     }
@@ -68,13 +75,9 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
         abandoned: Vec::new(),
     };
 
-    // Serve, new connections too, until load balancers notice. None knows a process that was never ready.
-    let has_delay = was_ready && !matches!(cause, Cause::Signal(Signal::Quit));
-    if has_delay && !drained.is_empty() {
-        let deadline = lifecycle.begin_phase(Phase::Delay, shutdown.delay);
-        let delay = sleep_until(deadline).map(|()| Vec::new());
-        work.run(|| all_pending(&drained), delay).await;
-    }
+    // Serve, new connections too, until load balancers notice.
+    let delay = sleep_until(deadline).map(|()| Vec::new());
+    work.run(|| all_pending(&drained), delay).await;
 
     // Servers accept no more connections, and requests in flight finish.
     let deadline = lifecycle.begin_phase(Phase::Drain, shutdown.drain);
@@ -156,12 +159,12 @@ impl Work<'_> {
     }
 }
 
-fn all_pending(components: &[Box<dyn Component>]) -> Vec<String> {
+fn all_pending(components: &[Arc<dyn Component>]) -> Vec<String> {
     components.iter().flat_map(|it| it.pending()).collect()
 }
 
 /// Stops components at the same time. One that panics or is late is named, and does not delay the others.
-async fn stop_all(components: &[Box<dyn Component>], deadline: Instant) -> Vec<String> {
+async fn stop_all(components: &[Arc<dyn Component>], deadline: Instant) -> Vec<String> {
     /// Extra time for a component that keeps to the deadline by itself.
     const MARGIN: Duration = Duration::from_secs(1);
     let stopped = components.iter().map(async |component| {
