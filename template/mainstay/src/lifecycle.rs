@@ -113,18 +113,10 @@ impl Lifecycle {
         self.state.subscribe()
     }
 
-    /// Completes the start. It does nothing if the stop has begun.
+    /// Completes the start.
     pub(crate) fn ready(&self) {
-        let became_ready = self.state.send_if_modified(|state| {
-            let is_starting = *state == State::Starting;
-            if is_starting {
-                *state = State::Ready;
-            }
-            is_starting
-        });
-        if became_ready {
-            notify_systemd(NotifyState::Ready);
-        }
+        self.state.send_replace(State::Ready);
+        notify_systemd(NotifyState::Ready);
     }
 
     /// Stops the process in order, as SIGTERM does.

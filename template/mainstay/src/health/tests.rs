@@ -213,7 +213,6 @@ async fn startupz_is_sticky_and_a_stop_is_unready_and_alive() {
     process.lifecycle.begin_stop(TIMEOUT);
     expect("while stopping", [200, 503, 200]).await;
     process.lifecycle.stopped();
-    process.lifecycle.ready();
     expect("when stopped", [200, 503, 200]).await;
 }
 

@@ -37,7 +37,7 @@ pub use crate::signals::Signal;
 use crate::Error;
 use crate::cpu::Cpu;
 use crate::health::Health;
-use crate::lifecycle::{Exit, Lifecycle, Shutdown};
+use crate::lifecycle::{Lifecycle, Shutdown};
 use crate::metrics::Metrics;
 use crate::operator::{self, OperatorState};
 use crate::sections::Settings;
@@ -134,12 +134,6 @@ impl Process {
             name = self.state.supervisor.critical_failure() => Cause::GaveUp(name),
             () = self.state.lifecycle.stop_requested() => Cause::Operator,
         }
-    }
-
-    /// Stops the process in its [phases](crate::lifecycle::Phase), each of which has a budget in `[shutdown]`, and
-    /// returns its outcome. SIGQUIT skips the delay. The operator's listener answers probes until the end.
-    pub async fn stop(self, cause: Cause) -> Exit {
-        stop::stop(self, cause).await
     }
 
     /// Registers a component for the phase [`drain`](Self::stop), such as a server.

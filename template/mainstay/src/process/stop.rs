@@ -44,68 +44,68 @@ impl Cause {
     }
 }
 
-/// See [`Process::stop`].
-pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
-    let (lifecycle, supervisor) = (&process.state.lifecycle, &process.state.supervisor);
-    let shutdown = &process.shutdown;
-    let (drained, closed) = (
-        lock(&process.drained).clone(),
-        lock(&process.closed).clone(),
-    );
+impl Process {
+    /// Stops the process in its [phases](Phase), each of which has a budget in `[shutdown]`, and returns its
+    /// outcome. SIGQUIT skips the delay. The operator's listener answers probes until the end.
+    pub async fn stop(self, cause: Cause) -> Exit {
+        let (lifecycle, supervisor) = (&self.state.lifecycle, &self.state.supervisor);
+        let shutdown = &self.shutdown;
+        let (drained, closed) = (lock(&self.drained).clone(), lock(&self.closed).clone());
 
-    // From now on, `/readyz` fails, and every HTTP/1 response carries `Connection: close`. No load balancer knows a
-    // process that was never ready, so that it needs no delay.
-    let was_serving = lifecycle.state() == State::Ready && !drained.is_empty();
-    let has_delay = was_serving && !matches!(cause, Cause::Signal(Signal::Quit));
-    let delay = if has_delay {
-        shutdown.delay
-    } else {
-        Duration::ZERO
-    };
-    let deadline = lifecycle.begin_stop(delay);
-    for component in &drained {
-        component.announce_stop();
-    }
-    cause.log();
-    let mut work = Work {
-        lifecycle,
-        signals: process.signals.into_inner(),
-        is_signalled: matches!(cause, Cause::Signal(_)),
-        progress: interval_at(Instant::now() + PROGRESS, PROGRESS),
-        abandoned: Vec::new(),
-    };
+        // From now on, `/readyz` fails, and every HTTP/1 response carries `Connection: close`. No load balancer knows a
+        // process that was never ready, so that it needs no delay.
+        let was_serving = lifecycle.state() == State::Ready && !drained.is_empty();
+        let has_delay = was_serving && !matches!(cause, Cause::Signal(Signal::Quit));
+        let delay = if has_delay {
+            shutdown.delay
+        } else {
+            Duration::ZERO
+        };
+        let deadline = lifecycle.begin_stop(delay);
+        for component in &drained {
+            component.announce_stop();
+        }
+        cause.log();
+        let mut work = Work {
+            lifecycle,
+            signals: self.signals.into_inner(),
+            is_signalled: matches!(cause, Cause::Signal(_)),
+            progress: interval_at(Instant::now() + PROGRESS, PROGRESS),
+            abandoned: Vec::new(),
+        };
 
-    // Serve, new connections too, until load balancers notice.
-    let delay = sleep_until(deadline).map(|()| Vec::new());
-    work.run(|| all_pending(&drained), delay).await;
+        // Serve, new connections too, until load balancers notice.
+        let delay = sleep_until(deadline).map(|()| Vec::new());
+        work.run(|| all_pending(&drained), delay).await;
 
-    // Servers accept no more connections, and requests in flight finish.
-    let deadline = lifecycle.begin_phase(Phase::Drain, shutdown.drain);
-    let drain = stop_all(&drained, deadline);
-    work.run(|| all_pending(&drained), drain).await;
+        // Servers accept no more connections, and requests in flight finish.
+        let deadline = lifecycle.begin_phase(Phase::Drain, shutdown.drain);
+        let drain = stop_all(&drained, deadline);
+        work.run(|| all_pending(&drained), drain).await;
 
-    // Tasks stop in reverse order, then CPU-bound work.
-    let deadline = lifecycle.begin_phase(Phase::Tasks, shutdown.tasks);
-    let stop_tasks = async {
-        let tasks = supervisor.stop(shutdown.tasks).await;
-        [tasks, process.cpu.stop(deadline).await].concat()
-    };
-    let pending = || [supervisor.alive(), process.cpu.running()].concat();
-    work.run(pending, stop_tasks).await;
+        // Tasks stop in reverse order, then CPU-bound work.
+        let deadline = lifecycle.begin_phase(Phase::Tasks, shutdown.tasks);
+        let stop_tasks = async {
+            let tasks = supervisor.stop(shutdown.tasks).await;
+            [tasks, self.cpu.stop(deadline).await].concat()
+        };
+        let pending = || [supervisor.alive(), self.cpu.running()].concat();
+        work.run(pending, stop_tasks).await;
 
-    // Databases and other components that requests and tasks used close, and the last traces are exported.
-    let deadline = lifecycle.begin_phase(Phase::Close, shutdown.close);
-    let exported = process.export.close(shutdown.close);
-    let close = async { tokio::join!(stop_all(&closed, deadline), exported).0 };
-    work.run(|| all_pending(&closed), close).await;
+        // Databases and other components that requests and tasks used close, and the last traces are exported.
+        let deadline = lifecycle.begin_phase(Phase::Close, shutdown.close);
+        let exported = self.export.close(shutdown.close);
+        let close = async { tokio::join!(stop_all(&closed, deadline), exported).0 };
+        work.run(|| all_pending(&closed), close).await;
 
-    // Probes are answered until here.
-    lifecycle.stopped();
-    drop(process.operator);
-    match cause {
-        Cause::GaveUp(_) | Cause::StartFailed(_) => Exit::Failed,
-        Cause::Signal(_) | Cause::Operator if work.abandoned.is_empty() => Exit::Clean,
-        Cause::Signal(_) | Cause::Operator => Exit::Abandoned(work.abandoned),
+        // Probes are answered until here.
+        lifecycle.stopped();
+        drop(self.operator);
+        match cause {
+            Cause::GaveUp(_) | Cause::StartFailed(_) => Exit::Failed,
+            Cause::Signal(_) | Cause::Operator if work.abandoned.is_empty() => Exit::Clean,
+            Cause::Signal(_) | Cause::Operator => Exit::Abandoned(work.abandoned),
+        }
     }
 }
 

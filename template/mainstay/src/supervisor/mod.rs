@@ -15,8 +15,6 @@
 mod one_shot;
 mod periodic;
 mod policy;
-#[cfg(feature = "cron")]
-mod schedule;
 mod status;
 mod task;
 
@@ -29,10 +27,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "cron")]
+pub use croner::Cron;
+
 pub use periodic::Periodic;
 pub use policy::Restart;
-#[cfg(feature = "cron")]
-pub use schedule::{Schedule, ScheduleError};
 pub use status::{State, Status};
 pub use task::{Context, Order, Outcome};
 
@@ -96,10 +95,12 @@ impl Supervisor {
         Periodic::new(self.task(name), Due::every(interval))
     }
 
-    /// Describes a task that runs at the times of a schedule.
+    /// Describes a task that runs at the times of a cron expression, in UTC, so that no hour is skipped or
+    /// repeated.
     #[cfg(feature = "cron")]
-    pub fn at(&self, name: &str, schedule: &Schedule) -> Periodic {
-        Periodic::new(self.task(name), Due::scheduled(schedule))
+    pub fn at(&self, name: &str, cron: Cron) -> Periodic {
+        let at = periodic::wall_clock();
+        Periodic::new(self.task(name), Due::Scheduled { at, cron })
     }
 
     /// Runs work once, now. The stop waits for it.

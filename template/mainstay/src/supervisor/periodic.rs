@@ -1,17 +1,23 @@
-//! Tasks that run once per interval, or at the times of a schedule.
+//! Tasks that run once per interval, or at the times of a cron expression.
 //!
 //! A run that takes longer than the interval delays the next one; missed runs are skipped. A run that fails,
 //! panics or times out is recorded, and the next run comes at its time. A stop waits for the current run, unless
 //! the task is cancelled by [`cancel_on_stop`](Periodic::cancel_on_stop).
+//!
+//! A cron expression follows the wall clock, and is compared with it once a minute, so that a run is late by a
+//! minute at most. Times that the machine slept through cause one run together. A clock that is set back repeats
+//! no run.
 
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+#[cfg(feature = "cron")]
+use chrono::{DateTime, Utc};
+#[cfg(feature = "cron")]
+use croner::Cron;
 use tokio::time::{Instant, sleep, timeout};
 
-#[cfg(feature = "cron")]
-use super::schedule::Schedule;
 use super::task::{self, Context, Factory, Outcome, Task};
 use super::{Builder, SpawnError};
 
@@ -110,7 +116,7 @@ impl Runs {
     }
 
     async fn wait_until_due(&self, task: &Task) {
-        /// The longest sleep. A schedule is compared with the wall clock after it.
+        /// The longest sleep. A cron expression is compared with the wall clock after it.
         const MAX_SLEEP: Duration = Duration::from_mins(1);
         let jitter = self.jitter.mul_f64(fastrand::f64());
         loop {
@@ -150,7 +156,7 @@ pub(super) enum Due {
     Tick { at: Instant, interval: Duration },
     /// At a time of the wall clock.
     #[cfg(feature = "cron")]
-    Scheduled { at: SystemTime, schedule: Schedule },
+    Scheduled { at: SystemTime, cron: Cron },
 }
 
 impl Due {
@@ -159,14 +165,6 @@ impl Due {
             at: Instant::now(),
             // Without a pause, the loop would not let other tasks run.
             interval: interval.max(Duration::from_millis(1)),
-        }
-    }
-
-    #[cfg(feature = "cron")]
-    pub(super) fn scheduled(schedule: &Schedule) -> Self {
-        Self::Scheduled {
-            at: wall_clock(),
-            schedule: schedule.clone(),
         }
     }
 
@@ -189,12 +187,20 @@ impl Due {
                 let ticks = at.elapsed().as_nanos() / interval.as_nanos() + 1;
                 *at += Duration::from_nanos_u128(ticks * interval.as_nanos());
             }
-            // A clock that was set back during the run does not repeat it.
             #[cfg(feature = "cron")]
-            Self::Scheduled { at, schedule } => *at = schedule.after(wall_clock().max(*at)),
+            Self::Scheduled { at, cron } => {
+                // A clock that was set back during the run does not repeat it.
+                let last = wall_clock().max(*at);
+                let next = cron.find_next_occurrence::<DateTime<Utc>>(&last.into(), false);
+                *at = next.map_or(last + NEVER, SystemTime::from);
+            }
         }
     }
 }
+
+/// The wait for the next time of an expression that never matches, such as the 31st of February.
+#[cfg(feature = "cron")]
+const NEVER: Duration = Duration::from_hours(10 * 366 * 24);
 
 /// The wall clock; in a test, the one that the test has set.
 pub(super) fn wall_clock() -> SystemTime {

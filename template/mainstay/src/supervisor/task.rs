@@ -53,7 +53,7 @@ impl Task {
     }
 
     /// Logs and records a failure.
-    fn failed(&self, failure: Failure) {
+    fn failed(&self, failure: String) {
         tracing::warn!(task = &*self.name, error = failure, "task failed");
         self.status().failed(failure);
     }
@@ -181,7 +181,7 @@ impl Runner {
     }
 
     /// Waits for a cancelled run to end, and aborts it when its time is up. Returns whether it ended in time.
-    async fn end(&self, mut run: JoinHandle<Option<Failure>>) -> bool {
+    async fn end(&self, mut run: JoinHandle<Option<String>>) -> bool {
         let deadline = async { sleep_until(*self.task.stop.wait().await).await };
         let ended = tokio::select! {
             biased;
@@ -229,7 +229,7 @@ impl Runner {
 /// How long to wait for an aborted run. It ends at its next await, which a run that blocks may never reach.
 pub(super) const ABORT_TIMEOUT: Duration = Duration::from_millis(100);
 
-fn joined(ended: Result<Option<Failure>, JoinError>) -> Option<Failure> {
+fn joined(ended: Result<Option<String>, JoinError>) -> Option<String> {
     // The run catches its panics. The other causes are an abort and the end of the runtime.
     ended.unwrap_or_else(|error| Some(error.to_string()))
 }
@@ -260,9 +260,6 @@ impl Context {
     }
 }
 
-/// Why a run failed: the message of an error or a panic.
-pub(super) type Failure = String;
-
 /// What the future of a task may return: `()`, or a `Result`.
 pub trait Outcome {
     /// The message of the error, if it is one.
@@ -282,7 +279,7 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
 }
 
 /// Makes the future of one run.
-pub(super) type Factory = Arc<dyn Fn(Context) -> BoxFuture<'static, Option<Failure>> + Send + Sync>;
+pub(super) type Factory = Arc<dyn Fn(Context) -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
 /// A panic is a failure, also one in `make`, which is called when the run is first polled.
 pub(super) fn factory<M, F>(make: M) -> Factory
