@@ -3,7 +3,6 @@
 //! One value holds the [`State`]; every part of the process can watch it, and systemd is notified of it.
 
 use std::fmt;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use garde::Validate;
@@ -76,10 +75,10 @@ fn left<S: Serializer>(until: &Instant, serializer: S) -> Result<S::Ok, S::Error
 /// The state of the process, and requests to stop it. All clones are the same.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
-    state: watch::Sender<State>,
-    stop_requested: CancellationToken,
+    pub(crate) state: watch::Sender<State>,
+    pub(crate) stop_requested: CancellationToken,
     /// What the start waits for.
-    step: watch::Sender<&'static str>,
+    pub(crate) step: watch::Sender<&'static str>,
 }
 
 impl Lifecycle {
@@ -93,24 +92,10 @@ impl Lifecycle {
         }
     }
 
-    pub(crate) fn set_startup_step(&self, step: &'static str) {
-        self.step.send_replace(step);
-    }
-
-    pub(crate) fn step(&self) -> &'static str {
-        *self.step.borrow()
-    }
-
     /// The current state.
     #[must_use]
     pub fn state(&self) -> State {
         *self.state.borrow()
-    }
-
-    /// Receives every change from now on.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<State> {
-        self.state.subscribe()
     }
 
     /// Completes the start.
@@ -122,11 +107,6 @@ impl Lifecycle {
     /// Stops the process in order, as SIGTERM does.
     pub fn request_stop(&self) {
         self.stop_requested.cancel();
-    }
-
-    /// Completes when a stop was requested.
-    pub(crate) async fn stop_requested(&self) {
-        self.stop_requested.cancelled().await;
     }
 
     /// Begins the stop: the process is not ready any more. Returns the end of the delay.
@@ -238,11 +218,5 @@ impl Exit {
                 abandoned,
             );
         });
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        exit.code().into()
     }
 }

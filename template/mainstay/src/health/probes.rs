@@ -114,7 +114,7 @@ fn startupz(health: &Health) -> Vec<Finding> {
     let detail = if is_started {
         "complete".to_owned()
     } else {
-        format!("waiting for {}", health.lifecycle.step())
+        format!("waiting for {}", *health.lifecycle.step.borrow())
     };
     vec![Finding::new("start", Required, is_started, detail)]
 }
@@ -144,29 +144,25 @@ fn respond(findings: &[Finding], query: Option<&str>) -> Response {
 }
 
 /// Whether the service with this operator's listener passes a probe, such as `readyz`.
-pub(crate) fn ask(operator: SocketAddr, probe: &str) -> io::Result<bool> {
-    let status = status(operator, probe).map_err(|error| {
-        io::Error::other(format!(
-            "no answer from {operator} (operator.listen): {error}"
-        ))
-    })?;
-    Ok(status.ends_with(b" 200"))
-}
-
-/// The beginning of the response, such as `HTTP/1.1 200`.
 #[expect(
     clippy::disallowed_methods,
     reason = "the command runs without a runtime"
 )]
-fn status(operator: SocketAddr, probe: &str) -> io::Result<[u8; 12]> {
+pub(crate) fn ask(operator: SocketAddr, probe: &str) -> io::Result<bool> {
     const TIMEOUT: Duration = Duration::from_secs(2);
-    // To connect to 0.0.0.0 or [::] is to connect to this machine.
-    let mut connection = TcpStream::connect_timeout(&operator, TIMEOUT)?;
-    connection.set_read_timeout(Some(TIMEOUT))?;
-    connection.set_write_timeout(Some(TIMEOUT))?;
     let request = format!("GET /{probe} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    connection.write_all(request.as_bytes())?;
-    let mut status = [0; 12];
-    connection.read_exact(&mut status)?;
-    Ok(status)
+    let answer = || {
+        // To connect to 0.0.0.0 or [::] is to connect to this machine.
+        let mut connection = TcpStream::connect_timeout(&operator, TIMEOUT)?;
+        connection.set_read_timeout(Some(TIMEOUT))?;
+        connection.write_all(request.as_bytes())?;
+        let mut status = [0; b"HTTP/1.1 200".len()];
+        connection.read_exact(&mut status)?;
+        Ok(status.ends_with(b" 200"))
+    };
+    answer().map_err(|error: io::Error| {
+        io::Error::other(format!(
+            "no answer from {operator} (operator.listen): {error}"
+        ))
+    })
 }

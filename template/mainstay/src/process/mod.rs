@@ -1,13 +1,5 @@
-//! The life of a process: start, run and stop. The composition root of a service calls it:
-//!
-//! ```ignore
-//! let process = Process::init(&launch)?;
-//! let cause = match process.start(start(launch.settings(), &process)).await {
-//!     Ok(()) => process.run().await,
-//!     Err(cause) => cause,
-//! };
-//! Ok(process.stop(cause).await)
-//! ```
+//! The life of a process: start, run and stop. The composition root of a service calls them, as the documentation
+//! of this crate shows.
 //!
 //! - The operator's listener starts first and stops last, so that a slow start and a slow stop can be watched.
 //! - Each component that a start has registered is stopped in its phase, also if the start fails or a signal
@@ -91,7 +83,8 @@ impl Process {
         });
         let routes = operator::routes(Arc::clone(&state));
         let watched = Handle::current();
-        let forced = stop::force_exit_after_grace(state.lifecycle.watch(), settings.shutdown.grace);
+        let states = state.lifecycle.state.subscribe();
+        let forced = stop::force_exit_after_grace(states, settings.shutdown.grace);
         let (exported, pulse) = (export.clone().run(), state.health.pulse().clone());
         let beside = async move {
             let kept = filtering.revert_in_time();
@@ -132,7 +125,7 @@ impl Process {
         tokio::select! {
             signal = signals.next() => Cause::Signal(signal),
             name = self.state.supervisor.critical_failure() => Cause::GaveUp(name),
-            () = self.state.lifecycle.stop_requested() => Cause::Operator,
+            () = self.state.lifecycle.stop_requested.cancelled() => Cause::Operator,
         }
     }
 
@@ -178,7 +171,7 @@ impl Process {
 
     /// Sets what the start waits for, for `/startupz?verbose`.
     pub fn set_startup_step(&self, step: &'static str) {
-        self.state.lifecycle.set_startup_step(step);
+        self.state.lifecycle.step.send_replace(step);
     }
 
     /// The state of the process.

@@ -99,8 +99,7 @@ impl Supervisor {
     /// repeated.
     #[cfg(feature = "cron")]
     pub fn at(&self, name: &str, cron: Cron) -> Periodic {
-        let at = periodic::wall_clock();
-        Periodic::new(self.task(name), Due::Scheduled { at, cron })
+        Periodic::new(self.task(name), Due::scheduled(cron))
     }
 
     /// Runs work once, now. The stop waits for it.
@@ -146,25 +145,23 @@ impl Supervisor {
     pub async fn stop(&self, within: Duration) -> Vec<String> {
         self.closing.cancel();
         let deadline = Instant::now() + within;
-        let tasks = self.stop_tasks(deadline);
-        let (tasks, one_shots) = tokio::join!(tasks, self.one_shots.stop(deadline));
-        [tasks, one_shots].concat()
-    }
-
-    async fn stop_tasks(&self, deadline: Instant) -> Vec<String> {
         let (tasks, runners) = {
             let mut tasks = self.tasks();
             (tasks.all.clone(), std::mem::take(&mut tasks.runners))
         };
-        let mut aborted = Vec::new();
-        for (task, runner) in tasks.iter().zip(runners).rev() {
-            _ = task.stop.set(deadline);
-            if let Ok(false) = runner.await {
-                tracing::warn!(task = &*task.name, "task aborted");
-                aborted.push(task.name.to_string());
+        let stop_tasks = async {
+            let mut aborted = Vec::new();
+            for (task, runner) in tasks.iter().zip(runners).rev() {
+                _ = task.stop.set(deadline);
+                if let Ok(false) = runner.await {
+                    tracing::warn!(task = &*task.name, "task aborted");
+                    aborted.push(task.name.to_string());
+                }
             }
-        }
-        aborted
+            aborted
+        };
+        let (tasks, one_shots) = tokio::join!(stop_tasks, self.one_shots.stop(deadline));
+        [tasks, one_shots].concat()
     }
 
     fn start(&self, name: Arc<str>, policy: Policy, factory: Factory) -> Result<(), SpawnError> {

@@ -156,7 +156,7 @@ pub(super) enum Due {
     Tick { at: Instant, interval: Duration },
     /// At a time of the wall clock.
     #[cfg(feature = "cron")]
-    Scheduled { at: SystemTime, cron: Cron },
+    Scheduled { at: SystemTime, cron: Arc<Cron> },
 }
 
 impl Due {
@@ -166,6 +166,12 @@ impl Due {
             // Without a pause, the loop would not let other tasks run.
             interval: interval.max(Duration::from_millis(1)),
         }
+    }
+
+    #[cfg(feature = "cron")]
+    pub(super) fn scheduled(cron: Cron) -> Self {
+        let (at, cron) = (wall_clock(), Arc::new(cron));
+        Self::Scheduled { at, cron }
     }
 
     /// The time left until the next run, which is delayed by `jitter`.
