@@ -23,7 +23,7 @@ pub(super) async fn start(fault: TaskFault, supervisor: &Supervisor) -> Result<R
         TaskFault::Dispensable => falls(supervisor.task("faulty"), &fall)?,
         TaskFault::NotStarted => {
             sound(supervisor, "before").await?;
-            Err("the task faulty: it cannot start")?;
+            Err::<(), Error>("the task faulty: it cannot start".into())?;
             sound(supervisor, "after").await?;
         }
         TaskFault::SlowStart => {
