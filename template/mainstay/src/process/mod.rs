@@ -174,12 +174,6 @@ impl Process {
         self.state.lifecycle.step.send_replace(step);
     }
 
-    /// The state of the process.
-    #[must_use]
-    pub fn lifecycle(&self) -> &Lifecycle {
-        &self.state.lifecycle
-    }
-
     /// Runs the tasks of the service. They stop in reverse order, after the last request.
     #[must_use]
     pub fn supervisor(&self) -> &Supervisor {
