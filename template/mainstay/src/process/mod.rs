@@ -38,7 +38,9 @@ use crate::service::Launch;
 use crate::settings::Section;
 use crate::signals::Signals;
 use crate::supervisor::Supervisor;
-use crate::telemetry::{Export, message};
+use crate::telemetry::message;
+#[cfg(feature = "otlp")]
+use crate::telemetry::otlp;
 
 /// The process of a service, from its start to its stop.
 #[must_use = "a process must be stopped"]
@@ -49,7 +51,6 @@ pub struct Process {
     shutdown: Shutdown,
     signals: tokio::sync::Mutex<Signals>,
     operator: DropGuard,
-    export: Export,
     sockets: Mutex<Sockets>,
     drained: Components,
     closed: Components,
@@ -61,8 +62,9 @@ impl Process {
     /// Starts the log, the signal handlers, the metrics, the watchdog and the operator's listener.
     pub fn init<S: Section + AsRef<Settings> + 'static>(launch: &Launch<S>) -> Result<Self, Error> {
         let settings: &Settings = launch.settings().as_ref();
-        let export = settings.export();
-        let filtering = settings.log.start_with(&export)?;
+        #[cfg(feature = "otlp")]
+        otlp::prepare(&settings.otlp);
+        let filtering = settings.log.start_with_filtering()?;
         let signals = Signals::listen(launch.reload(filtering.clone()))?;
         let metrics = Metrics::install();
         let (lifecycle, supervisor) = (Lifecycle::starting(), Supervisor::new());
@@ -85,10 +87,12 @@ impl Process {
         let watched = Handle::current();
         let states = state.lifecycle.state.subscribe();
         let forced = stop::force_exit_after_grace(states, settings.shutdown.grace);
-        let (exported, pulse) = (export.clone().run(), state.health.pulse().clone());
+        let pulse = state.health.pulse().clone();
         let beside = async move {
             let kept = filtering.revert_in_time();
-            _ = tokio::join!(pulse.watch(watched), forced, kept, exported);
+            #[cfg(feature = "otlp")]
+            let kept = async { tokio::join!(kept, otlp::run()) };
+            _ = tokio::join!(pulse.watch(watched), forced, kept);
         };
         let operator = operator::open(socket, routes, beside)?;
         Ok(Self {
@@ -97,7 +101,6 @@ impl Process {
             shutdown: settings.shutdown.clone(),
             signals: signals.into(),
             operator,
-            export,
             sockets: sockets.into(),
             drained: Mutex::default(),
             closed: Mutex::default(),
