@@ -55,11 +55,10 @@ impl Process {
         // From now on, `/readyz` fails, and every HTTP/1 response carries `Connection: close`. No load balancer knows a
         // process that was never ready, so that it needs no delay.
         let was_serving = lifecycle.state() == State::Ready && !drained.is_empty();
-        let has_delay = was_serving && !matches!(cause, Cause::Signal(Signal::Quit));
-        let delay = if has_delay {
-            shutdown.delay
-        } else {
-            Duration::ZERO
+        let delay = match cause {
+            Cause::Signal(Signal::Quit) => Duration::ZERO,
+            _ if !was_serving => Duration::ZERO,
+            _ => shutdown.delay,
         };
         let deadline = lifecycle.begin_stop(delay);
         for component in &drained {
