@@ -112,7 +112,7 @@ pub(crate) async fn run() {
     assert!(ours.close(deadline).await.is_empty());
 }
 
-fn settings(url: &str) -> Settings<Db> {
+fn settings(url: &str) -> Settings {
     Settings {
         max_connections: CONNECTIONS,
         acquire_timeout: ACQUIRE_TIMEOUT,

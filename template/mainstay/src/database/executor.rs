@@ -48,37 +48,20 @@ macro_rules! impl_executor {
 
             fn fetch_many<'e, 'q: 'e, Q>(
                 self,
-                mut query: Q,
+                query: Q,
             ) -> BoxStream<'e, Result<Either<E::QueryResult, E::Row>, Error>>
             where
                 'c: 'e,
                 Q: 'q + Execute<'q, E>,
             {
-                // Taken apart, since its text names the span. sqlx finds a prepared statement by its text.
-                let is_persistent = query.persistent();
-                let arguments = query.take_arguments();
-                let sql = query.sql();
                 Box::pin(async_stream::try_stream! {
-                    let arguments = arguments.map_err(Error::Encode)?;
                     let lease = &mut self.checkout().await?;
-                    let mut left = lease.limit;
-                    let connection = lease.start(Progress::Running, sql.as_str())?;
-                    let connection = E::executor(connection);
-                    let mut rows = match arguments {
-                        None => connection.fetch_many(sqlx::raw_sql(sql)),
-                        Some(arguments) => {
-                            let query = sqlx::query_with(sql, arguments);
-                            connection.fetch_many(query.persistent(is_persistent))
-                        }
-                    };
+                    let deadline = Instant::now() + lease.limit;
+                    let connection = lease.start(Progress::Running)?;
+                    let mut rows = E::executor(connection).fetch_many(query);
                     let ended = loop {
-                        // The time that the caller takes for a row does not count here. Postgres counts it,
-                        // once the socket is full: read long results in pages.
-                        let began = Instant::now();
                         let next = async { rows.next().await.transpose() };
-                        let next = within(left, next).await;
-                        left = left.saturating_sub(began.elapsed());
-                        match next {
+                        match within(deadline, next).await {
                             Ok(Some(row)) => yield row,
                             Ok(None) => break Ok(()),
                             Err(error) => break Err(error),
@@ -107,20 +90,15 @@ macro_rules! impl_executor {
 
             fn prepare_with<'e>(
                 self,
-                sql: SqlStr,
-                parameters: &'e [E::TypeInfo],
+                _: SqlStr,
+                _: &'e [E::TypeInfo],
             ) -> BoxFuture<'e, Result<E::Statement, Error>>
             where
                 'c: 'e,
             {
-                Box::pin(async move {
-                    let lease = &mut self.checkout().await?;
-                    let limit = lease.limit;
-                    let connection = lease.start(Progress::Running, sql.as_str())?;
-                    let prepared = E::executor(connection).prepare_with(sql, parameters);
-                    let prepared = within(limit, prepared).await;
-                    lease.end(prepared)
-                })
+                // sqlx prepares a statement when it runs.
+                let refused = Error::Protocol("no statement is prepared alone".to_owned());
+                Box::pin(ready(Err(refused)))
             }
 
             fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, Result<Describe<E>, Error>>

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, Error, Executor};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Span;
 use tracing::field::Empty;
 
@@ -25,7 +25,6 @@ pub struct Lease<E: Engine> {
     /// `None` once it was given back.
     checkout: Option<Checkout<E>>,
     pub(super) limit: Duration,
-    caller: Caller,
     progress: Progress,
     transaction: TransactionState,
     /// The span of the running statement.
@@ -52,10 +51,10 @@ enum TransactionState {
 
 impl<E: Engine> Lease<E> {
     pub(super) fn new(checkout: Checkout<E>) -> Self {
-        let (_, slot) = &checkout;
+        let settings = &checkout.1.pool.settings;
         Self {
-            limit: E::client_timeout(&slot.pool.settings.target()),
-            caller: slot.caller,
+            // The server cancels a statement first, and says which one it was.
+            limit: settings.statement_timeout + settings.ping_timeout(),
             checkout: Some(checkout),
             progress: Progress::Done,
             transaction: TransactionState::None,
@@ -65,23 +64,20 @@ impl<E: Engine> Lease<E> {
 
     /// Lends the connection itself. Afterwards it is closed, and does not return to the pool.
     pub(super) fn detach(&mut self) -> Result<&mut E::Connection, Error> {
-        self.start(Progress::Unusable(Discard::Detached), "")
+        self.start(Progress::Unusable(Discard::Detached))
     }
 
     /// Runs a statement that begins or ends a transaction. If it is cancelled, the connection is closed.
     async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
         let limit = self.limit;
-        let connection = self.start(Progress::Unusable(Discard::Unfinished), statement)?;
-        let done = within(limit, E::executor(connection).execute(statement)).await;
+        let connection = self.start(Progress::Unusable(Discard::Unfinished))?;
+        let done = E::executor(connection).execute(statement);
+        let done = within(Instant::now() + limit, done).await;
         self.end(done).map(drop)
     }
 
     /// Records that a statement begins, and returns the connection for it.
-    pub(super) fn start(
-        &mut self,
-        progress: Progress,
-        sql: &str,
-    ) -> Result<&mut E::Connection, Error> {
+    pub(super) fn start(&mut self, progress: Progress) -> Result<&mut E::Connection, Error> {
         if self.progress == Progress::Running && self.transaction == TransactionState::Open {
             self.transaction = TransactionState::Aborted;
         }
@@ -95,11 +91,11 @@ impl<E: Engine> Lease<E> {
             return Err(statement_timeout());
         }
         let is_usable = !matches!(self.progress, Progress::Unusable(_));
-        let Some((connection, _)) = self.checkout.as_mut().filter(|_| is_usable) else {
+        let Some((connection, slot)) = self.checkout.as_mut().filter(|_| is_usable) else {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         };
         self.progress = progress;
-        self.span = span_of::<E>(sql, self.caller);
+        self.span = span_of::<E>(slot.caller);
         Ok(&mut connection.sqlx)
     }
 
@@ -196,12 +192,12 @@ impl<E: Engine> DerefMut for Transaction<E> {
     }
 }
 
-/// Returns the result of a statement, or a timeout error when the limit has passed.
+/// Returns the result of a statement, or a timeout error at the deadline.
 pub(super) async fn within<T>(
-    limit: Duration,
+    deadline: Instant,
     statement: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let done = timeout(limit, statement).await;
+    let done = timeout_at(deadline, statement).await;
     done.unwrap_or_else(|_elapsed| Err(statement_timeout()))
 }
 
@@ -215,8 +211,15 @@ impl<E: Engine> Drop for Lease<E> {
     }
 }
 
-/// Ends what runs on the connection, rolls back and returns the connection to the pool, or closes it. The slot is
-/// free only afterwards: SQLite may have only one connection that writes.
+impl<E: Engine> fmt::Debug for Lease<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let caller = self.checkout.as_ref().map(|(_, slot)| slot.caller);
+        f.debug_tuple("Lease").field(&caller).finish()
+    }
+}
+
+/// Cleans the connection and returns it to the pool, or closes it. The slot is free only afterwards: SQLite may have
+/// only one connection that writes.
 async fn clean_up<E: Engine>(
     mut connection: Connection<E>,
     slot: Slot<E>,
@@ -226,25 +229,10 @@ async fn clean_up<E: Engine>(
     let pool = &slot.pool;
     let is_running = progress != Progress::Done;
     connection.interrupt.store(is_running, Ordering::Relaxed);
-    let reset = async {
-        if is_running {
-            // A connection works in order: the answer to the ping comes after the end of the statement.
-            connection.sqlx.ping().await?;
-            connection.interrupt.store(false, Ordering::Relaxed);
-        }
-        if transaction == TransactionState::None {
-            return Ok(());
-        }
-        match E::executor(&mut connection.sqlx).execute("ROLLBACK").await {
-            // On SQLite, it is refused if there is no transaction any more.
-            Err(error) if !matches!(error, Error::Database(_)) || E::is_fatal(&error) => Err(error),
-            _ => Ok(()),
-        }
-    };
     let reason = if let Progress::Unusable(reason) = progress {
-        drop(reset);
         reason
     } else {
+        let reset = reset(&mut connection, transaction);
         match timeout(pool.settings.ping_timeout(), reset).await {
             Ok(Ok(())) => return pool.put_back(connection),
             Ok(Err(_)) => Discard::Broken,
@@ -254,73 +242,37 @@ async fn clean_up<E: Engine>(
     pool.discard(connection, reason).await;
 }
 
-impl<E: Engine> fmt::Debug for Lease<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lease").field(&self.caller).finish()
+/// Waits for the end of what runs on the connection, and rolls back.
+async fn reset<E: Engine>(
+    connection: &mut Connection<E>,
+    transaction: TransactionState,
+) -> Result<(), Error> {
+    if connection.interrupt.load(Ordering::Relaxed) {
+        // A connection works in order: the answer to the ping comes after the end of the statement.
+        connection.sqlx.ping().await?;
+        connection.interrupt.store(false, Ordering::Relaxed);
+    }
+    if transaction == TransactionState::None {
+        return Ok(());
+    }
+    match E::executor(&mut connection.sqlx).execute("ROLLBACK").await {
+        // On SQLite, it is refused if there is no transaction any more.
+        Err(error) if !matches!(error, Error::Database(_)) || E::is_fatal(&error) => Err(error),
+        _ => Ok(()),
     }
 }
 
-/// The span of a statement, if the request is sampled. It never has the text, which may contain values.
-fn span_of<E: Engine>(sql: &str, caller: Caller) -> Span {
-    if sql.is_empty() || Trace::current_sampled().is_none() {
+/// The span of a statement, if the request is sampled. It names the caller. The text of the statement may have values.
+fn span_of<E: Engine>(caller: Caller) -> Span {
+    if Trace::current_sampled().is_none() {
         return Span::none();
     }
-    let (operation, table) = operation_and_table(sql);
     // No filter but `off` disables this level.
     tracing::error_span!(
         span::STATEMENT,
         system = E::SYSTEM,
-        operation,
-        summary = format!("{operation} {table}").trim_end(),
         file = caller.file(),
         line = caller.line(),
         error = Empty,
     )
-}
-
-fn operation_and_table(sql: &str) -> (String, &str) {
-    // From the first literal, quoted name or comment on, a word may be a value.
-    let plain = sql.split(['\'', '"', '`', '[', '$', '-', '/']).next();
-    let mut words = plain.unwrap_or_default().split_whitespace();
-    let operation = words.next().unwrap_or("OTHER").to_ascii_uppercase();
-    let precedes_table = |word: &str| {
-        let mut keywords = ["FROM", "INTO", "TABLE"].into_iter();
-        keywords.any(|keyword| keyword.eq_ignore_ascii_case(word))
-    };
-    let table = if operation == "UPDATE" || words.any(precedes_table) {
-        words.next().unwrap_or_default()
-    } else {
-        ""
-    };
-    let end = table.find(|c: char| !(c.is_alphanumeric() || "_.".contains(c)));
-    let name = &table[..end.unwrap_or(table.len())];
-    let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
-    (operation, if is_name { name } else { "" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn span_names_operation_and_table_and_no_value() {
-        for (sql, operation, table) in [
-            ("SELECT id FROM a WHERE id = $1", "SELECT", "a"),
-            ("INSERT INTO a(url)\n SELECT $1", "INSERT", "a"),
-            ("  update public.a SET url = $1", "UPDATE", "public.a"),
-            ("SELECT count(*) FROM (SELECT 1)", "SELECT", ""),
-            ("SELECT 1", "SELECT", ""),
-            ("", "OTHER", ""),
-            ("-- canary\nSELECT 1", "OTHER", ""),
-            ("SELECT 'x FROM canary'", "SELECT", ""),
-            ("SELECT id FROM a WHERE url = 'canary'", "SELECT", "a"),
-            ("SELECT \"a FROM canary\" FROM b", "SELECT", ""),
-            ("SELECT $$ FROM canary $$", "SELECT", ""),
-            ("SELECT 1 /* FROM canary */", "SELECT", ""),
-            ("SELECT 1 FROM 17", "SELECT", ""),
-        ] {
-            let found = operation_and_table(sql);
-            assert_eq!(found, (operation.to_owned(), table), "{sql}");
-        }
-    }
 }

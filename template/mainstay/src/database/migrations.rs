@@ -15,18 +15,16 @@ use super::file::DataFile;
 use super::settings::UnknownMigrations;
 use crate::build_info::BuildInfo;
 
-/// The versions of this crate's own migrations. A service numbers its own from 1 on, or by date.
+/// The versions of this crate's own migrations, which a database may have without the part that they are for. A service
+/// numbers its own from 1 on, or by date.
 pub const RESERVED_VERSIONS: RangeInclusive<i64> = 9000..=9999;
-
-/// The migrations of this crate, with any features: a database that was migrated with a feature works without it.
-const OWN: [(i64, &str); 1] = [(9001, "idempotency")];
 
 const TABLE: &str = "_sqlx_migrations";
 
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The migrations of a service and of the parts of this crate that it uses, by version. Panics on a mistake in the
-/// program, which every start finds: two with the same version, or a reserved one of the service.
+/// The migrations of a service and of the parts of this crate that it uses, by version. Panics if two have the same
+/// version: a mistake in the program, which every start finds.
 pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
     let all = migrators.iter().flat_map(|migrator| migrator.iter());
     let mut all: Vec<_> = all.cloned().collect();
@@ -36,14 +34,6 @@ pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
         assert!(
             pair[0].version != version,
             "two migrations have the number {version}"
-        );
-    }
-    for migration in &all {
-        let own = (migration.version, &*migration.description);
-        assert!(
-            !RESERVED_VERSIONS.contains(&migration.version) || OWN.contains(&own),
-            "the migration {} has a number of the machinery's: {RESERVED_VERSIONS:?}",
-            migration.version,
         );
     }
     all
@@ -156,7 +146,7 @@ impl<E: Engine> Database<E> {
             match migrations.iter().find(|known| known.version == version) {
                 Some(known) if known.checksum == *checksum => {}
                 Some(_) => return Err(MigrateError::VersionMismatch(version)),
-                None if tolerates || OWN.iter().any(|(own, _)| *own == version) => {}
+                None if tolerates || RESERVED_VERSIONS.contains(&version) => {}
                 None => return Err(MigrateError::VersionMissing(version)),
             }
         }

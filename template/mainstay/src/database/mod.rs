@@ -34,9 +34,9 @@ mod postgres;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod url;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -44,15 +44,15 @@ use futures_util::future::BoxFuture;
 use sqlx::migrate::{Migration, Migrator};
 use tokio::time::{Instant, sleep, timeout_at};
 
+pub use self::url::Url;
 pub use engine::{Engine, ErrorKind};
 pub use errors::{Error, log_safe_message};
 pub use executor::Access;
 pub use lease::{Lease, Transaction};
 pub use migrations::RESERVED_VERSIONS;
-pub use settings::{OnStart, Settings, UnknownMigrations, Url};
+pub use settings::{OnStart, Settings, UnknownMigrations};
 
-use crate::metrics::pools::Numbers;
-use crate::supervisor::{SpawnError, Supervisor};
+use crate::metrics::pools::PoolStatus;
 use file::DataFile;
 use pool::{MAX_SQLX_CONNECTIONS, Pool};
 
@@ -77,13 +77,11 @@ struct Inner<E: Engine> {
     sqlx_pool: OnceLock<sqlx::Pool<E>>,
     /// On SQLite, from `connect` on.
     file: OnceLock<DataFile>,
-    settings: Arc<Settings<E>>,
+    settings: Arc<Settings>,
     migrations: Vec<Migration>,
 }
 
 const DEFAULT_NAME: &str = "database";
-
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest pause between attempts to connect.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
@@ -91,9 +89,12 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 impl<E: Engine> Database<E> {
     /// A database that is not connected yet. `migrations` are those of the service, with versions outside of
     /// [`RESERVED_VERSIONS`], and those of the parts of the machinery that it uses, such as `idempotency::migrations()`.
-    pub fn new(settings: &Settings<E>, migrations: &[&Migrator]) -> Result<Self, Error> {
+    pub fn new(settings: &Settings, migrations: &[&Migrator]) -> Result<Self, Error> {
         let settings = Arc::new(settings.clone());
-        let pools = E::pools(&settings.target()).map_err(|cause| settings.cannot_open(cause))?;
+        if !settings.url.expose().starts_with(E::SCHEME) {
+            return Err(settings.error(format_args!("it must begin with {}", E::SCHEME)));
+        }
+        let pools = E::pools(&settings).map_err(|cause| settings.cannot_open(cause))?;
         let pools = pools.into_iter().map(|(name, connections, options)| {
             Pool::new(name, options, connections, Arc::clone(&settings))
         });
@@ -106,7 +107,7 @@ impl<E: Engine> Database<E> {
         })))
     }
 
-    /// Connects to the database. If it does not answer, this retries or fails, as `database.on_start` says. A SQLite
+    /// Connects to the database. If its server does not answer, this retries or fails, as `database.on_start` says. A SQLite
     /// file that does not exist is created if `database.migrate_on_start` is set.
     pub async fn connect(&self) -> Result<(), Error> {
         if !self.0.settings.migrate_on_start && !self.exists() {
@@ -128,9 +129,10 @@ impl<E: Engine> Database<E> {
             let Err(cause) = self.write().checkout().await else {
                 return Ok(());
             };
-            let may_wait = settings.on_start == OnStart::Wait && E::is_transient(&cause);
+            let is_server = self.0.file.get().is_none();
+            let is_away = is_server && ErrorKind::of(&cause) == ErrorKind::Unavailable;
             let error = settings.cannot_open(cause);
-            if !may_wait {
+            if settings.on_start == OnStart::Fail || !is_away {
                 return Err(error);
             }
             tracing::warn!(cause = %error, "waiting for the database");
@@ -209,47 +211,33 @@ impl<E: Engine> Database<E> {
         usize::try_from(connections * 3).unwrap_or(usize::MAX)
     }
 
-    /// Starts the task that replaces old connections, and logs callers that hold one for too long.
-    pub fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
-        let database = self.clone();
-        let task = supervisor.every(&self.qualified("connections"), MAINTENANCE_INTERVAL);
-        let spawned = task.run(move |_| {
-            let database = database.clone();
-            async move {
-                for pool in &database.0.pools {
-                    pool.maintain().await;
-                }
-                Ok::<_, Infallible>(())
-            }
-        });
-        spawned.map(drop)
-    }
-
-    pub(crate) fn numbers(&self) -> BTreeMap<String, Numbers> {
+    pub(crate) fn status(&self) -> BTreeMap<String, PoolStatus> {
         let pools = self.0.pools.iter();
-        let numbers = pools.map(|pool| (self.qualified(pool.name), pool.numbers()));
-        let mut numbers: BTreeMap<_, _> = numbers.collect();
+        let pools = pools.map(|pool| (self.qualified(pool.name), pool.status()));
+        let mut status: BTreeMap<_, _> = pools.collect();
         if let Some(pool) = self.0.sqlx_pool.get() {
             let size = usize::try_from(pool.size()).unwrap_or(usize::MAX);
             let idle = pool.num_idle().min(size);
             // sqlx counts neither waits nor timeouts.
-            let sqlx = Numbers {
+            let sqlx = PoolStatus {
                 max: pool.options().get_max_connections(),
                 size,
                 idle,
                 in_use: size - idle,
-                ..Numbers::default()
+                ..PoolStatus::default()
             };
-            numbers.insert(self.qualified("sqlx"), sqlx);
+            status.insert(self.qualified("sqlx"), sqlx);
         }
-        numbers
+        status
     }
 
     /// The locations in the code that hold a connection now.
     #[must_use]
     pub fn holders(&self) -> Vec<String> {
         let pools = self.0.pools.iter();
-        pools.flat_map(|pool| pool.holders()).collect()
+        let callers = pools.flat_map(|pool| pool.status().holders);
+        let names = callers.map(|caller| format!("a database connection ({caller})"));
+        names.collect()
     }
 
     /// Closes the pools: gives out no more connections, cancels running statements, and waits for connections
@@ -268,10 +256,11 @@ impl<E: Engine> Database<E> {
         };
         // On SQLite, the last connection to close moves the log into the file. That must be the writer, and
         // no other may close at the same time: each would leave it to the other.
-        tokio::join!(close_sqlx_pool, self.writes().all_returned(deadline));
+        tokio::join!(close_sqlx_pool, self.writes().wait_for_holders(deadline));
         for pool in &self.0.pools {
-            held.extend(pool.close(deadline).await);
+            pool.close(deadline).await;
         }
+        held.extend(self.holders());
         held
     }
 

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::engine::{Engine, Flag, Options};
 use super::settings::Settings;
 use crate::context::Context;
-use crate::metrics::pools::{BOUNDS_US, Numbers, Totals};
+use crate::metrics::pools::{BOUNDS_US, PoolStatus, Totals};
 
 const PING_AFTER: Duration = Duration::from_secs(1);
 
@@ -32,7 +32,7 @@ pub(super) type Caller = &'static Location<'static>;
 pub(super) struct Pool<E: Engine> {
     pub(super) name: &'static str,
     options: Options<E>,
-    pub(super) settings: Arc<Settings<E>>,
+    pub(super) settings: Arc<Settings>,
     connections: u32,
     permits: Arc<Semaphore>,
     /// Each caller that waits for a permit has a clone.
@@ -67,7 +67,6 @@ pub(super) struct Connection<E: Engine> {
 struct Holder {
     caller: Caller,
     since: Instant,
-    is_logged: bool,
 }
 
 /// The right to have a connection. The next caller gets it when this is dropped.
@@ -98,7 +97,7 @@ impl<E: Engine> Pool<E> {
         name: &'static str,
         options: Options<E>,
         connections: u32,
-        settings: Arc<Settings<E>>,
+        settings: Arc<Settings>,
     ) -> Arc<Self> {
         let permits = usize::try_from(connections).unwrap_or(usize::MAX);
         Arc::new(Self {
@@ -193,12 +192,8 @@ impl<E: Engine> Pool<E> {
         }
         state.last_id += 1;
         let id = state.last_id;
-        let holder = Holder {
-            caller,
-            since: Instant::now(),
-            is_logged: false,
-        };
-        state.holders.insert(id, holder);
+        let since = Instant::now();
+        state.holders.insert(id, Holder { caller, since });
         Ok(Slot {
             pool: Arc::clone(self),
             caller,
@@ -236,8 +231,7 @@ impl<E: Engine> Pool<E> {
     /// Closes a connection, and tells the server if there is time for that.
     pub(super) async fn discard(&self, connection: Connection<E>, reason: Discard) {
         let suspects = {
-            let state = &mut *self.lock();
-            let totals = &mut state.totals;
+            let State { idle, totals, .. } = &mut *self.lock();
             match reason {
                 Discard::Old => totals.discarded_old += 1,
                 Discard::Dead => totals.discarded_dead += 1,
@@ -245,50 +239,29 @@ impl<E: Engine> Pool<E> {
                 Discard::Unfinished => totals.discarded_unfinished += 1,
                 Discard::Detached => {}
             }
-            if matches!(reason, Discard::Dead | Discard::Broken) {
-                // The idle ones probably have the same fault: a lost link, or stale prepared statements.
-                totals.discarded_dead += u64::try_from(state.idle.len()).unwrap_or(u64::MAX);
-                std::mem::take(&mut state.idle)
-            } else {
-                Vec::new()
-            }
+            // The idle ones probably have the same fault: a lost link, or stale prepared statements.
+            let are_suspect = matches!(reason, Discard::Dead | Discard::Broken);
+            let suspects = are_suspect
+                .then(|| std::mem::take(idle))
+                .unwrap_or_default();
+            totals.discarded_dead += u64::try_from(suspects.len()).unwrap_or(u64::MAX);
+            suspects
         };
         drop(suspects);
         _ = timeout(self.settings.ping_timeout(), connection.sqlx.close()).await;
     }
 
-    /// Closes expired connections, and logs each caller that holds one for too long, once.
-    pub(super) async fn maintain(&self) {
-        let now = Instant::now();
-        let expired: Vec<_> = {
-            let state = &mut *self.lock();
-            for holder in state.holders.values_mut() {
-                let held = now.duration_since(holder.since);
-                if held >= self.settings.hold_warning && !holder.is_logged {
-                    holder.is_logged = true;
-                    state.totals.held_long += 1;
-                    let by = holder.caller;
-                    tracing::warn!(%by, ?held, "a database connection is held for long");
-                }
-            }
-            let is_expired = |idle: &mut Connection<E>| now >= idle.expires;
-            state.idle.extract_if(.., is_expired).collect()
-        };
-        for connection in expired {
-            self.discard(connection, Discard::Old).await;
-        }
-    }
-
-    pub(super) fn numbers(&self) -> Numbers {
+    pub(super) fn status(&self) -> PoolStatus {
         let state = self.lock();
-        let (idle, in_use) = (state.idle.len(), state.holders.len());
-        let held = state.holders.values().map(|holder| holder.since.elapsed());
+        let holders = || state.holders.values();
+        let held = holders().map(|holder| holder.since.elapsed());
         let longest_hold = held.max().unwrap_or_default().max(state.longest_hold);
-        Numbers {
+        PoolStatus {
             max: self.connections,
-            size: idle + in_use,
-            idle,
-            in_use,
+            size: state.idle.len() + holders().len(),
+            idle: state.idle.len(),
+            in_use: holders().len(),
+            holders: holders().map(|it| it.caller.to_string()).collect(),
             waiting: Arc::strong_count(&self.waiting) - 1,
             longest_hold_ms: u64::try_from(longest_hold.as_millis()).unwrap_or(u64::MAX),
             waits: state.totals.clone(),
@@ -301,37 +274,22 @@ impl<E: Engine> Pool<E> {
         self.permits.close();
     }
 
-    /// Closes idle connections, waits for the others and closes them. Returns the callers that still hold one at
-    /// the deadline.
-    pub(super) async fn close(&self, deadline: Instant) -> Vec<String> {
-        self.stop_checkouts();
-        self.close_idle(deadline).await;
-        self.all_returned(deadline).await;
-        self.close_idle(deadline).await;
-        self.holders()
-    }
-
-    async fn close_idle(&self, deadline: Instant) {
+    /// Waits until the deadline for the connections in use, and closes all that have returned.
+    pub(super) async fn close(&self, deadline: Instant) {
+        self.wait_for_holders(deadline).await;
         while let Some(connection) = self.pop_idle() {
             _ = timeout_at(deadline, connection.sqlx.close()).await;
         }
     }
 
-    pub(super) async fn all_returned(&self, deadline: Instant) {
-        let all_returned = async {
+    pub(super) async fn wait_for_holders(&self, deadline: Instant) {
+        let wait = async {
             while !self.lock().holders.is_empty() {
                 // A return before this line is remembered.
                 self.returned.notified().await;
             }
         };
-        _ = timeout_at(deadline, all_returned).await;
-    }
-
-    pub(super) fn holders(&self) -> Vec<String> {
-        let state = self.lock();
-        let callers = state.holders.values().map(|holder| holder.caller);
-        let names = callers.map(|caller| format!("a database connection ({caller})"));
-        names.collect()
+        _ = timeout_at(deadline, wait).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {
@@ -348,17 +306,20 @@ async fn ping(connection: &mut impl sqlx::Connection, limit: Duration) -> Result
 
 impl<E: Engine> Drop for Slot<E> {
     fn drop(&mut self) {
-        let mut state = self.pool.lock();
-        if let Some(holder) = state.holders.remove(&self.id) {
-            state.longest_hold = state.longest_hold.max(holder.since.elapsed());
+        let state = &mut *self.pool.lock();
+        let held = state.holders.remove(&self.id);
+        let held = held.map_or(Duration::ZERO, |holder| holder.since.elapsed());
+        state.longest_hold = state.longest_hold.max(held);
+        if held >= self.pool.settings.hold_warning {
+            state.totals.held_long += 1;
+            tracing::warn!(by = %self.caller, ?held, "a database connection was held for long");
         }
-        drop(state);
         self.pool.returned.notify_one();
     }
 }
 
 impl<E: Engine> fmt::Debug for Pool<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pool").field(&self.numbers()).finish()
+        f.debug_tuple("Pool").field(&self.status()).finish()
     }
 }

@@ -1,29 +1,24 @@
 //! `[database]`
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use garde::Validate;
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::engine::{Engine, Target};
-use super::errors::{Error, explain};
+use super::url::Url;
 use crate::importance::Importance;
 use crate::settings::{self, at_least};
 
 /// `[database]`, or another section of the same keys.
-#[derive(Debug, Deserialize, Validate)]
-#[serde(bound = "E: Engine")]
+#[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 #[garde(custom(Self::waits_less_than_a_request))]
-pub struct Settings<E> {
+pub struct Settings {
     /// The name of the section, which names the database in the log and in metrics.
     #[serde(rename = "[section]")]
     pub name: String,
     /// Where the database is.
-    pub url: Url<E>,
+    pub url: Url,
     /// The most connections that are open at once. SQLite has one more, which writes.
     #[garde(range(min = 1, max = 10_000))]
     pub max_connections: u32,
@@ -36,7 +31,7 @@ pub struct Settings<E> {
     /// The age at which a connection is replaced.
     #[garde(custom(at_least("1s")))]
     pub max_lifetime: Duration,
-    /// After how long the holder of a connection is logged.
+    /// After how long the holder of a connection is logged, when it returns the connection.
     #[garde(custom(at_least("10ms")))]
     pub hold_warning: Duration,
     /// What a start does while the database cannot be reached.
@@ -75,14 +70,7 @@ pub enum UnknownMigrations {
     Tolerate,
 }
 
-/// The URL of a database. A password in it is a secret, and is redacted.
-pub struct Url<E> {
-    secret: SecretString,
-    redacted: String,
-    engine: PhantomData<fn() -> E>,
-}
-
-impl<E> Settings<E> {
+impl Settings {
     fn waits_less_than_a_request(&self, &(): &()) -> garde::Result {
         settings::rule(
             self.acquire_timeout < self.request_timeout,
@@ -91,90 +79,10 @@ impl<E> Settings<E> {
              make the first shorter than the second",
         )
     }
-}
 
-impl<E: Engine> Settings<E> {
+    /// The time limit of a round trip that asks nothing. A connection that does not answer must leave time to try
+    /// another one.
     pub(super) fn ping_timeout(&self) -> Duration {
-        self.target().ping_timeout()
-    }
-
-    pub(super) fn target(&self) -> Target<'_> {
-        Target {
-            url: self.url.expose(),
-            max_connections: self.max_connections,
-            acquire_timeout: self.acquire_timeout,
-            statement_timeout: self.statement_timeout,
-        }
-    }
-
-    /// An error that names this database.
-    pub(super) fn error(&self, problem: impl fmt::Display) -> Error {
-        let Self { name, url, .. } = self;
-        Error(format!(
-            "cannot use the database {} ({name}.url): {problem}",
-            url.redacted
-        ))
-    }
-
-    pub(super) fn cannot_open(&self, cause: sqlx::Error) -> Error {
-        let name = &self.name;
-        self.error(match cause {
-            sqlx::Error::PoolTimedOut => {
-                format!("it did not answer in time ({name}.acquire_timeout)")
-            }
-            cause => explain(&cause),
-        })
-    }
-}
-
-impl<E: Engine> Url<E> {
-    /// `None` if the engine cannot use the URL.
-    pub(crate) fn parse(url: &str) -> Option<Self> {
-        Some(Self {
-            secret: url.into(),
-            redacted: E::redacted(url)?,
-            engine: PhantomData,
-        })
-    }
-}
-
-impl<E> Url<E> {
-    pub(super) fn expose(&self) -> &str {
-        self.secret.expose_secret()
-    }
-}
-
-impl<'de, E: Engine> Deserialize<'de> for Url<E> {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        settings::from_secret_text(value, E::EXPECTED_URL, |url| {
-            Self::parse(url).inspect(|url| settings::redact_as(&url.redacted))
-        })
-    }
-}
-
-// Derived implementations would require the same of the engine.
-impl<E> Clone for Url<E> {
-    fn clone(&self) -> Self {
-        Self {
-            secret: self.secret.clone(),
-            redacted: self.redacted.clone(),
-            engine: PhantomData,
-        }
-    }
-}
-
-impl<E> fmt::Debug for Url<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Url").field(&self.redacted).finish()
-    }
-}
-
-impl<E> Clone for Settings<E> {
-    fn clone(&self) -> Self {
-        Self {
-            name: self.name.clone(),
-            url: self.url.clone(),
-            ..*self
-        }
+        self.acquire_timeout / 4
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct Numbers {
 }
 
 /// By name.
-type Pools = BTreeMap<String, pools::Numbers>;
+type Pools = BTreeMap<String, pools::PoolStatus>;
 
 /// The numbers of a component, for the operator: those of a [`Listener`](crate::server::Listener) or a
 /// `Database`. A component that wraps one of them passes them on.
@@ -179,7 +179,7 @@ fn write_pools(text: &mut Text, pools: &Pools) {
         Duration::from_millis(it.longest_hold_ms).as_secs_f64()
     });
     let mut discarded = text.family(&catalog::POOL_DISCARDED);
-    for (pool, pools::Numbers { waits, .. }) in pools() {
+    for (pool, pools::PoolStatus { waits, .. }) in pools() {
         discarded.sample(&[pool, "old"], waits.discarded_old);
         discarded.sample(&[pool, "dead"], waits.discarded_dead);
         discarded.sample(&[pool, "broken"], waits.discarded_broken);

@@ -89,7 +89,7 @@ impl<E: Engine> Component for Database<E> {
         let database = self.clone();
         Some(Observed::new(move |numbers| {
             let pools = numbers.database.get_or_insert_default();
-            pools.extend(database.numbers());
+            pools.extend(database.status());
         }))
     }
 }

@@ -54,10 +54,10 @@ impl TestEngine for sqlx::Sqlite {
 
 /// Settings of a database at this URL, with short time limits.
 #[must_use]
-pub fn database_settings<E: Engine>(url: &str) -> Settings<E> {
+pub fn database_settings(url: &str) -> Settings {
     Settings {
         name: "database".to_owned(),
-        url: Url::parse(url).expect("a URL of this engine"),
+        url: Url::parse(url).expect("a URL of a database"),
         max_connections: 2,
         acquire_timeout: Duration::from_secs(2),
         statement_timeout: Duration::from_secs(5),

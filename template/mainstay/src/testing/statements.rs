@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sqlx::migrate::Migrator;
-use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
+use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
 use tokio::runtime::Builder;
 
 use super::{Scratch, TestEngine, database_settings};
@@ -34,8 +34,10 @@ async fn check<E: TestEngine>(migrations: &[&Migrator], place: &Path) {
     let scratch = Scratch::<E>::new();
     let database = Database::<E>::new(&database_settings(scratch.url()), migrations);
     let database = database.expect("a database for the test");
-    database.connect().await.expect("a connection");
+    database.connect().await.expect("a database");
     database.migrate().await.expect("migrations that apply");
+    let connection = E::Connection::connect(scratch.url()).await;
+    let mut connection = connection.expect("a connection");
 
     let (mut checked, mut problems) = (0, Vec::new());
     for file in files(place) {
@@ -45,7 +47,7 @@ async fn check<E: TestEngine>(migrations: &[&Migrator], place: &Path) {
             checked += 1;
             let problem = if let Some(text) = statement {
                 let sql = AssertSqlSafe(text.as_str()).into_sql_str();
-                match database.write().prepare(sql).await {
+                match E::executor(&mut connection).prepare(sql).await {
                     Ok(_) => continue,
                     Err(error) => format!("{error}\n    {text}"),
                 }

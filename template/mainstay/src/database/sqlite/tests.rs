@@ -80,24 +80,3 @@ async fn ping_notices_a_damaged_removed_or_replaced_file() {
         assert!(database.ping().await.is_err(), "{what}");
     }
 }
-
-#[test]
-fn url_must_name_a_writable_file() {
-    for path in ["a.db", "//a.db", "///var/lib/a.db", "a.db?mode=rwc"] {
-        let url = format!("sqlite:{path}");
-        assert_eq!(Sqlite::redacted(&url), Some(url));
-    }
-    for path in [
-        "",
-        ":memory:",
-        "//:memory:",
-        "file::memory:",
-        "a.db?mode=memory",
-        "a.db?mode=%6demory",
-        "a.db?mode=ro",
-        "a.db?cache=private&immutable=true",
-    ] {
-        assert_eq!(Sqlite::redacted(&format!("sqlite:{path}")), None, "{path}");
-    }
-    assert_eq!(Sqlite::redacted("postgres://h/db"), None);
-}

@@ -329,7 +329,7 @@ async fn request_in_progress_is_not_started_again() {
         service.begun.notified().await;
         let mut second = std::pin::pin!(service.send("one", "a"));
         let waits = async {
-            let pools = || service.keys.database.numbers();
+            let pools = || service.keys.database.status();
             while pools().values().all(|pool| pool.waiting == 0) {
                 sleep(Duration::from_millis(1)).await;
             }
