@@ -240,10 +240,11 @@ impl<E: Engine> Pool<E> {
                 Discard::Detached => {}
             }
             // The idle ones probably have the same fault: a lost link, or stale prepared statements.
-            let are_suspect = matches!(reason, Discard::Dead | Discard::Broken);
-            let suspects = are_suspect
-                .then(|| std::mem::take(idle))
-                .unwrap_or_default();
+            let suspects = if matches!(reason, Discard::Dead | Discard::Broken) {
+                std::mem::take(idle)
+            } else {
+                Vec::new()
+            };
             totals.discarded_dead += u64::try_from(suspects.len()).unwrap_or(u64::MAX);
             suspects
         };

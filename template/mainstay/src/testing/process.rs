@@ -85,8 +85,9 @@ impl Binary {
     /// starts two processes on one database keeps a [`Scratch`](super::Scratch) and sets `database.url` itself.
     #[cfg(feature = "_database")]
     pub fn database<E: TestEngine>(mut self) -> Self {
-        let (url, database) = E::create();
-        self.database = Some(database);
+        let scratch = E::scratch();
+        let url = scratch.url.clone();
+        self.database = Some(Box::new(scratch));
         self.env("APP__DATABASE__URL", url)
     }
 
@@ -94,19 +95,16 @@ impl Binary {
     #[track_caller]
     pub fn start(self) -> Running {
         let running = self.spawn();
-        running.find("the event `ready`", |event| event["message"] == "ready");
+        running.event("ready");
         running
     }
 
     /// Runs a command that ends by itself, such as `config check`.
     #[track_caller]
-    pub fn output(self) -> Output {
-        let running = self.spawn();
-        Output {
-            status: running.ended(),
-            stdout: running.text(STDOUT).into(),
-            stderr: running.text(STDERR).into(),
-        }
+    pub fn output(mut self) -> Output {
+        let directory = TempDir::new().expect("a directory for the process");
+        let output = self.command.current_dir(&directory).output();
+        output.expect("the process starts")
     }
 
     /// Starts the service without waiting for anything.
@@ -116,8 +114,7 @@ impl Binary {
         let file = |name| File::create(directory.path().join(name)).expect("a file for the output");
         let command = self.command.current_dir(&directory);
         let process = command.stdout(file(STDOUT)).stderr(file(STDERR)).spawn();
-        let program = command.get_program().display();
-        let process = process.unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+        let process = process.expect("the process starts");
         Running {
             process: Mutex::new(process),
             returned: Mutex::default(),
@@ -131,7 +128,7 @@ impl Binary {
 /// are removed.
 ///
 /// A test waits for events of the log, and never for time to pass. An event that does not come within a minute, or
-/// before the process ends, fails the test with the last lines of the process.
+/// before the process ends, fails the test with the output of the process.
 #[derive(Debug)]
 #[must_use = "the process is killed when this is dropped"]
 pub struct Running {
@@ -143,27 +140,26 @@ pub struct Running {
 }
 
 impl Running {
-    /// The [`address`](Self::address) of the listener `http`.
+    /// The address of the listener `http`, once it listens.
     #[track_caller]
     pub fn http(&self) -> SocketAddr {
         self.address("http")
     }
 
-    /// The [`address`](Self::address) of the operator's listener.
+    /// The address of the operator's listener, once it listens.
     #[track_caller]
     pub fn operator(&self) -> SocketAddr {
         self.address("operator")
     }
 
-    /// The address of the listener of this name, once it listens.
     #[track_caller]
-    pub fn address(&self, listener: &str) -> SocketAddr {
-        let what = format!("the event `listening` of the listener `{listener}`");
-        let event = self.find(&what, |event| {
-            event["message"] == "listening" && event["listener"] == listener
-        });
-        let address = event["address"].as_str().and_then(|it| it.parse().ok());
-        address.unwrap_or_else(|| panic!("no address to connect to in {event}"))
+    fn address(&self, listener: &str) -> SocketAddr {
+        self.wait(&format!("the listener `{listener}`"), || {
+            let events = self.log().into_iter();
+            let listening = events.filter(|event| event["message"] == "listening");
+            let mut listening = listening.filter(|event| event["listener"] == listener);
+            listening.next()?["address"].as_str()?.parse().ok()
+        })
     }
 
     /// Waits for an event with this message. Each call gives the next one: the first call the first
@@ -201,12 +197,6 @@ impl Running {
         self.wait("the end of the process", || self.status())
     }
 
-    /// Waits for the first event since the start that matches.
-    #[track_caller]
-    fn find(&self, what: &str, matches: impl Fn(&Value) -> bool) -> Value {
-        self.wait(what, || self.log().into_iter().find(&matches))
-    }
-
     #[track_caller]
     fn wait<T>(&self, what: &str, find: impl Fn() -> Option<T>) -> T {
         let begun = Instant::now();
@@ -222,7 +212,7 @@ impl Running {
                 } else {
                     "not in time"
                 };
-                let [stdout, stderr] = [STDOUT, STDERR].map(|name| tail(&self.text(name)));
+                let [stdout, stderr] = [STDOUT, STDERR].map(|name| self.text(name));
                 panic!("no sign of {what}: {why}\nstdout:\n{stdout}\nstderr:\n{stderr}");
             }
             thread::sleep(Duration::from_millis(10));
@@ -259,10 +249,4 @@ impl Drop for Running {
         _ = process.kill();
         _ = process.wait();
     }
-}
-
-/// The last 40 lines.
-fn tail(text: &str) -> String {
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(40)..].join("\n")
 }

@@ -8,7 +8,7 @@ use crate::database::log_safe_message;
 use crate::database::tests::on_sqlite::suite::Fixture;
 
 fn path(fixture: &Fixture) -> PathBuf {
-    Sqlite::file(fixture.scratch.url()).unwrap()
+    Sqlite::file(&fixture.scratch.url).unwrap()
 }
 
 #[tokio::test]

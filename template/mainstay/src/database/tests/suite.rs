@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::E;
 use crate::context::Context;
 use crate::database::*;
-use crate::testing::{Scratch, database_settings};
+use crate::testing::{Scratch, TestEngine, database_settings};
 
 mod migrations;
 mod settings;
@@ -29,7 +29,7 @@ const ENDLESS: &str = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT 
 pub(crate) struct Fixture {
     pub(crate) database: Database<E>,
     #[allow(dead_code, reason = "only the tests of SQLite read it")]
-    pub(crate) scratch: Scratch<E>,
+    pub(crate) scratch: Scratch,
 }
 
 impl Fixture {
@@ -38,8 +38,8 @@ impl Fixture {
     }
 
     async fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        let scratch = Scratch::new();
-        let mut settings = database_settings(scratch.url());
+        let scratch = E::scratch();
+        let mut settings = database_settings(&scratch.url);
         change(&mut settings);
         let database = Database::new(&settings, &[]).unwrap();
         database.connect().await.unwrap();

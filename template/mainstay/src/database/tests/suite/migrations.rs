@@ -38,11 +38,11 @@ async fn connected(settings: &Settings, migrators: &[&Migrator]) -> Database<E> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_start_at_once_migrate_once() {
-    let scratch = Scratch::<E>::new();
+    let scratch = E::scratch();
     let mut starts = JoinSet::new();
     for _ in 0..3 {
         let migrators = [&migrations(&[1, 2, 3]), &machinery_migrations()];
-        let settings = database_settings(scratch.url());
+        let settings = database_settings(&scratch.url);
         let database = Database::<E>::new(&settings, &migrators).unwrap();
         starts.spawn(async move {
             database.connect().await?;
@@ -58,8 +58,8 @@ async fn processes_that_start_at_once_migrate_once() {
 
 #[tokio::test]
 async fn newer_schema_is_refused_unless_tolerated() {
-    let scratch = Scratch::<E>::new();
-    let mut settings = database_settings(scratch.url());
+    let scratch = E::scratch();
+    let mut settings = database_settings(&scratch.url);
     let migrations = migrations(&[1, 2]);
     let database = connected(&settings, &[&migrations]).await;
     database.migrate_or_verify().await.unwrap();
@@ -81,8 +81,8 @@ async fn newer_schema_is_refused_unless_tolerated() {
 
 #[tokio::test]
 async fn edited_migration_is_refused() {
-    let scratch = Scratch::<E>::new();
-    let settings = database_settings(scratch.url());
+    let scratch = E::scratch();
+    let settings = database_settings(&scratch.url);
     let before = connected(&settings, &[&migrations(&[1, 2])]).await;
     before.migrate().await.unwrap();
     let mut edited = named(2, "table");
@@ -109,8 +109,8 @@ fn migrations_are_merged_and_equal_numbers_panic() {
 
 #[tokio::test]
 async fn schema_works_without_the_feature_that_made_its_table() {
-    let scratch = Scratch::<E>::new();
-    let settings = database_settings(scratch.url());
+    let scratch = E::scratch();
+    let settings = database_settings(&scratch.url);
     let (own, grown) = (migrations(&[1, 2]), migrations(&[1, 2, 3]));
     let part = machinery_migrations();
     // The service's own next migration is applied, though its number is a smaller one. The part may come back.
