@@ -67,15 +67,6 @@ impl<E: Engine> Lease<E> {
         self.start(Progress::Unusable(Discard::Detached))
     }
 
-    /// Runs a statement that begins or ends a transaction. If it is cancelled, the connection is closed.
-    async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
-        let limit = self.limit;
-        let connection = self.start(Progress::Unusable(Discard::Unfinished))?;
-        let done = E::executor(connection).execute(statement);
-        let done = within(Instant::now() + limit, done).await;
-        self.end(done).map(drop)
-    }
-
     /// Records that a statement begins, and returns the connection for it.
     pub(super) fn start(&mut self, progress: Progress) -> Result<&mut E::Connection, Error> {
         if self.progress == Progress::Running && self.transaction == TransactionState::Open {
@@ -140,15 +131,16 @@ pub struct Transaction<E: Engine>(Lease<E>);
 
 impl<E: Engine> Transaction<E> {
     pub(super) async fn begin(mut lease: Lease<E>) -> Result<Self, Error> {
-        lease.control(E::BEGIN).await?;
+        // First: if it is cancelled, it may have begun.
         lease.transaction = TransactionState::Open;
+        lease.execute(E::BEGIN).await?;
         Ok(Self(lease))
     }
 
     /// Commits the transaction, or fails and rolls it back if a statement has failed. If the connection breaks
     /// meanwhile, the outcome is unknown.
     pub async fn commit(mut self) -> Result<(), Error> {
-        self.0.control("COMMIT").await?;
+        self.0.execute("COMMIT").await?;
         self.0.transaction = TransactionState::None;
         Ok(())
     }
@@ -174,7 +166,8 @@ impl<E: Engine> Transaction<E> {
         if self.transaction == TransactionState::Aborted && self.progress == Progress::Done {
             self.transaction = TransactionState::Open;
         }
-        self.control("ROLLBACK TO SAVEPOINT attempt").await
+        let rollback = self.0.execute("ROLLBACK TO SAVEPOINT attempt");
+        rollback.await.map(drop)
     }
 }
 
@@ -256,7 +249,7 @@ async fn reset<E: Engine>(
         return Ok(());
     }
     match E::executor(&mut connection.sqlx).execute("ROLLBACK").await {
-        // On SQLite, it is refused if there is no transaction any more.
+        // On SQLite, it is refused if there is no transaction.
         Err(error) if !matches!(error, Error::Database(_)) || E::is_fatal(&error) => Err(error),
         _ => Ok(()),
     }

@@ -17,11 +17,6 @@
 //! On SQLite, reads share several connections that cannot write; writes and transactions take turns on one
 //! connection that can. They wait for it in the pool: in SQLite, they would fail as busy.
 
-#![allow(
-    clippy::missing_errors_doc,
-    reason = "all fail if the database does not answer"
-)]
-
 mod engine;
 mod errors;
 mod executor;
@@ -107,8 +102,8 @@ impl<E: Engine> Database<E> {
         })))
     }
 
-    /// Connects to the database. If its server does not answer, this retries or fails, as `database.on_start` says. A SQLite
-    /// file that does not exist is created if `database.migrate_on_start` is set.
+    /// Connects to the database. If its server does not answer, this retries or fails, as `database.on_start` says. A
+    /// SQLite file that does not exist is created if `database.migrate_on_start` is set.
     pub async fn connect(&self) -> Result<(), Error> {
         if !self.0.settings.migrate_on_start && !self.exists() {
             return Err(self.run_migrate_first("does not exist yet"));
@@ -116,7 +111,7 @@ impl<E: Engine> Database<E> {
         self.connect_or_create().await
     }
 
-    /// Connects, and creates a SQLite file that does not exist, whatever the settings are: for `migrate`.
+    /// Connects, and creates a SQLite file that does not exist: for `migrate`.
     pub(crate) async fn connect_or_create(&self) -> Result<(), Error> {
         let settings = &self.0.settings;
         if let Some(path) = E::file(settings.url.expose()) {
@@ -168,15 +163,13 @@ impl<E: Engine> Database<E> {
         async move { Transaction::begin(access.checkout().await?).await }
     }
 
-    /// A pool of sqlx on the same database, for crates that take a `sqlx::Pool`: job queues, sessions, test
-    /// helpers. It has at most four connections and the limits of this database, and is closed with it. For
-    /// statements of the service, [`read`](Self::read), [`write`](Self::write) and [`begin`](Self::begin) are safer:
+    /// A pool of sqlx on the same database, for crates that take a `sqlx::Pool`. It has at most four connections and
+    /// the limits of this database, is closed with it, and does not name its holders.
     ///
     /// - A `begin` of sqlx 0.9 that is cancelled leaves the transaction open for the next caller: run it in a task
     ///   that nothing cancels.
-    /// - On SQLite, its connections write beside ours, and wait in SQLite for `database.acquire_timeout` at most. A
-    ///   transaction that writes must begin with `BEGIN IMMEDIATE` (`begin_with`). A statement has no time limit.
-    /// - The log and the stop do not name the holder of a connection.
+    /// - On SQLite, its writes wait in SQLite for `database.acquire_timeout` at most. A transaction that writes must
+    ///   begin with `BEGIN IMMEDIATE` (`begin_with`). A statement has no time limit.
     #[must_use]
     pub fn sqlx_pool(&self) -> sqlx::Pool<E> {
         let pool = self.0.sqlx_pool.get_or_init(|| self.writes().sqlx_pool());

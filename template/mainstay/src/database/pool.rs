@@ -47,7 +47,8 @@ pub(super) struct Pool<E: Engine> {
 struct State<E: Engine> {
     /// The last one that returned goes out first.
     idle: Vec<Connection<E>>,
-    holders: HashMap<u64, Holder>,
+    /// The callers that have a connection, or are about to have one, and since when.
+    holders: HashMap<u64, (Caller, Instant)>,
     last_id: u64,
     longest_hold: Duration,
     totals: Totals,
@@ -61,12 +62,6 @@ pub(super) struct Connection<E: Engine> {
     expires: Instant,
     /// The time of its last return.
     returned: Instant,
-}
-
-/// A caller that has a connection, or is about to have one.
-struct Holder {
-    caller: Caller,
-    since: Instant,
 }
 
 /// The right to have a connection. The next caller gets it when this is dropped.
@@ -86,7 +81,7 @@ pub(super) enum Discard {
     Dead,
     /// A statement failed with an error after which the connection is useless.
     Broken,
-    /// The clean-up did not end in time, or the state of a transaction is unknown.
+    /// The clean-up did not end in time.
     Unfinished,
     /// Its caller used it directly: not counted.
     Detached,
@@ -192,8 +187,7 @@ impl<E: Engine> Pool<E> {
         }
         state.last_id += 1;
         let id = state.last_id;
-        let since = Instant::now();
-        state.holders.insert(id, Holder { caller, since });
+        state.holders.insert(id, (caller, Instant::now()));
         Ok(Slot {
             pool: Arc::clone(self),
             caller,
@@ -255,14 +249,14 @@ impl<E: Engine> Pool<E> {
     pub(super) fn status(&self) -> PoolStatus {
         let state = self.lock();
         let holders = || state.holders.values();
-        let held = holders().map(|holder| holder.since.elapsed());
+        let held = holders().map(|(_, since)| since.elapsed());
         let longest_hold = held.max().unwrap_or_default().max(state.longest_hold);
         PoolStatus {
             max: self.connections,
             size: state.idle.len() + holders().len(),
             idle: state.idle.len(),
             in_use: holders().len(),
-            holders: holders().map(|it| it.caller.to_string()).collect(),
+            holders: holders().map(|(caller, _)| caller.to_string()).collect(),
             waiting: Arc::strong_count(&self.waiting) - 1,
             longest_hold_ms: u64::try_from(longest_hold.as_millis()).unwrap_or(u64::MAX),
             waits: state.totals.clone(),
@@ -309,7 +303,7 @@ impl<E: Engine> Drop for Slot<E> {
     fn drop(&mut self) {
         let state = &mut *self.pool.lock();
         let held = state.holders.remove(&self.id);
-        let held = held.map_or(Duration::ZERO, |holder| holder.since.elapsed());
+        let held = held.map_or(Duration::ZERO, |(_, since)| since.elapsed());
         state.longest_hold = state.longest_hold.max(held);
         if held >= self.pool.settings.hold_warning {
             state.totals.held_long += 1;

@@ -103,20 +103,11 @@ pub(super) fn report(error: &PgDatabaseError) -> Report {
     }
 }
 
-/// The column that the server names, or the one in "Key (url)=(…) already exists." or in the name of a check:
-/// `targets_url_check`.
+/// The column that the server names, or the one in "Key (url)=(…) already exists."
 fn column(error: &PgDatabaseError) -> Option<String> {
     let key = || error.detail()?.strip_prefix("Key (")?.split_once(")=");
-    let check = || {
-        let column = error.constraint()?.strip_prefix(error.table()?)?;
-        column.strip_prefix('_')?.strip_suffix("_check")
-    };
-    let column = match (error.column(), key()) {
-        (Some(column), _) => column,
-        (None, Some((columns, _))) => columns.split(',').next()?.trim(),
-        (None, None) => check()?,
-    };
-    Some(column.to_owned())
+    let column = error.column().or_else(|| key()?.0.split(',').next());
+    column.map(|column| column.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -100,30 +100,19 @@ pub(super) fn report(error: &SqliteError) -> Report {
         (11 | 26, _) => (ErrorKind::Internal, "damaged, or not a SQLite database"),
         _ => (ErrorKind::Internal, "result code of SQLite"),
     };
-    let column = column(error.message());
-    let about = match &column {
-        Some(column) => format!("{about}, column {column}"),
-        None => about.to_owned(),
-    };
     Report {
         kind,
-        column,
-        about,
+        column: column(error.message()),
+        about: about.to_owned(),
     }
 }
 
-/// The column in "UNIQUE constraint failed: targets.url", or in the name of a check: `targets_url_check`.
+/// The column in "UNIQUE constraint failed: targets.url".
 fn column(message: &str) -> Option<String> {
-    let (_, about) = message.split_once("constraint failed: ")?;
-    let first = about.split(',').next()?.trim();
-    let column = match first.split_once('.') {
-        Some((_table, column)) => column,
-        None => first.strip_suffix("_check")?.split_once('_')?.1,
-    };
-    // A check without a name is reported with its text.
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let is_column = column.chars().all(is_name) && !column.starts_with(|c: char| c.is_numeric());
-    is_column.then(|| column.to_owned())
+    let (kind, about) = message.split_once(" constraint failed: ")?;
+    let (_table, column) = about.split(',').next()?.split_once('.')?;
+    // A check is reported with its name or its text.
+    (kind != "CHECK").then(|| column.trim().to_owned())
 }
 
 #[cfg(test)]
