@@ -28,13 +28,17 @@ impl Settings {
     }
 
     pub(super) fn cannot_open(&self, cause: sqlx::Error) -> Error {
-        let name = &self.name;
-        self.error(match cause {
+        match cause {
             sqlx::Error::PoolTimedOut => {
-                format!("it did not answer in time ({name}.acquire_timeout)")
+                let setting = format_args!("{}.acquire_timeout", self.name);
+                self.error(format_args!("it did not answer in time ({setting})"))
             }
-            cause => explain(&cause),
-        })
+            sqlx::Error::Database(cause) => {
+                let about = report(&*cause).about;
+                self.error(format_args!("{} ({about})", cause.message()))
+            }
+            cause => self.error(cause),
+        }
     }
 }
 
@@ -75,16 +79,6 @@ fn report(error: &dyn DatabaseError) -> Report {
         return postgres::report(error);
     }
     unreachable!("sqlx has no other engine here: {error}")
-}
-
-/// The cause of an error at the start.
-pub(super) fn explain(cause: &sqlx::Error) -> String {
-    match cause {
-        sqlx::Error::Database(error) => {
-            format!("{} ({})", error.message(), report(&**error).about)
-        }
-        other => other.to_string(),
-    }
 }
 
 /// The code of an error. Its message may contain values.

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Database;
 use super::engine::Engine;
-use super::errors::{Error, explain};
+use super::errors::Error;
 use super::file::DataFile;
 use super::settings::UnknownMigrations;
 use crate::build_info::BuildInfo;
@@ -138,16 +138,12 @@ impl<E: Engine> Database<E> {
         };
         let tolerates = self.0.settings.unknown_migrations == UnknownMigrations::Tolerate;
         let migrations = &self.0.migrations;
-        for &AppliedMigration {
-            version,
-            ref checksum,
-        } in &applied
-        {
-            match migrations.iter().find(|known| known.version == version) {
+        for AppliedMigration { version, checksum } in &applied {
+            match migrations.iter().find(|known| known.version == *version) {
                 Some(known) if known.checksum == *checksum => {}
-                Some(_) => return Err(MigrateError::VersionMismatch(version)),
-                None if tolerates || RESERVED_VERSIONS.contains(&version) => {}
-                None => return Err(MigrateError::VersionMissing(version)),
+                Some(_) => return Err(MigrateError::VersionMismatch(*version)),
+                None if tolerates || RESERVED_VERSIONS.contains(version) => {}
+                None => return Err(MigrateError::VersionMissing(*version)),
             }
         }
         let is_applied = |version| applied.iter().any(|applied| applied.version == version);
@@ -157,20 +153,13 @@ impl<E: Engine> Database<E> {
 
     fn cannot_migrate(&self, cause: MigrateError) -> Error {
         let settings = &self.0.settings;
-        let problem = match cause {
-            MigrateError::Execute(cause) => return settings.cannot_open(cause),
-            MigrateError::ExecuteMigration(cause, version) => {
-                format!("the migration {version} failed: {}", explain(&cause))
-            }
-            MigrateError::VersionMissing(version) => format!(
+        match cause {
+            MigrateError::Execute(cause) => settings.cannot_open(cause),
+            MigrateError::VersionMissing(version) => settings.error(format_args!(
                 "it has migration {version}, which this binary does not know; run a newer binary"
-            ),
-            MigrateError::VersionMismatch(version) => format!(
-                "it has migration {version} with another checksum; run the binary that applied it"
-            ),
-            MigrateError::Source(cause) => cause.to_string(),
-            cause => cause.to_string(),
-        };
-        settings.error(problem)
+            )),
+            MigrateError::Source(cause) => settings.error(cause),
+            cause => settings.error(cause),
+        }
     }
 }

@@ -233,8 +233,8 @@ impl<E: Engine> Database<E> {
         names.collect()
     }
 
-    /// Closes the pools: gives out no more connections, cancels running statements, and waits for connections
-    /// until the deadline. Returns the locations in the code that still held one.
+    /// Gives out no more connections, cancels running statements, waits for connections until the deadline, and closes
+    /// them. Returns the locations in the code that still held one.
     pub async fn close(&self, deadline: Instant) -> Vec<String> {
         for pool in &self.0.pools {
             pool.stop_checkouts();

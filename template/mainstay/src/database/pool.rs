@@ -14,8 +14,10 @@ use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
 use sqlx::{ConnectOptions, Connection as _, Error};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::engine::{Engine, Flag, Options};
 use super::settings::Settings;
@@ -40,8 +42,8 @@ pub(super) struct Pool<E: Engine> {
     state: Mutex<State<E>>,
     /// Set when the pool closes. On SQLite, it also interrupts running statements.
     closing: Flag,
-    /// Notified at each return, for a close.
-    returned: Notify,
+    /// Each slot has a token, for a close.
+    slots: TaskTracker,
 }
 
 struct State<E: Engine> {
@@ -70,6 +72,7 @@ pub(super) struct Slot<E: Engine> {
     pub(super) caller: Caller,
     id: u64,
     _permit: OwnedSemaphorePermit,
+    _token: TaskTrackerToken,
 }
 
 pub(super) type Checkout<E> = (Connection<E>, Slot<E>);
@@ -110,7 +113,7 @@ impl<E: Engine> Pool<E> {
                 totals: Totals::default(),
             }),
             closing: Flag::default(),
-            returned: Notify::new(),
+            slots: TaskTracker::new(),
         })
     }
 
@@ -174,14 +177,13 @@ impl<E: Engine> Pool<E> {
         Ok((self.connect().await?, slot))
     }
 
-    /// From here on a close waits for the caller, also while a connection is made for it.
+    /// From here on a close waits for the caller, also while a connection is made for it. Fails once the pool closes.
     fn register(
         self: &Arc<Self>,
         permit: OwnedSemaphorePermit,
         caller: Caller,
     ) -> Result<Slot<E>, Error> {
         let mut state = self.lock();
-        // Under the lock: a close looks at the holders, and there must be no new one afterwards.
         if self.closing.load(Ordering::Acquire) {
             return Err(Error::PoolClosed);
         }
@@ -193,6 +195,7 @@ impl<E: Engine> Pool<E> {
             caller,
             id,
             _permit: permit,
+            _token: self.slots.token(),
         })
     }
 
@@ -265,8 +268,11 @@ impl<E: Engine> Pool<E> {
 
     /// Refuses further checkouts. On SQLite, also interrupts running statements.
     pub(super) fn stop_checkouts(&self) {
+        // No caller that registers may come between these.
+        let _state = self.lock();
         self.closing.store(true, Ordering::Release);
         self.permits.close();
+        self.slots.close();
     }
 
     /// Waits until the deadline for the connections in use, and closes all that have returned.
@@ -278,13 +284,7 @@ impl<E: Engine> Pool<E> {
     }
 
     pub(super) async fn wait_for_holders(&self, deadline: Instant) {
-        let wait = async {
-            while !self.lock().holders.is_empty() {
-                // A return before this line is remembered.
-                self.returned.notified().await;
-            }
-        };
-        _ = timeout_at(deadline, wait).await;
+        _ = timeout_at(deadline, self.slots.wait()).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {
@@ -309,7 +309,6 @@ impl<E: Engine> Drop for Slot<E> {
             state.totals.held_long += 1;
             tracing::warn!(by = %self.caller, ?held, "a database connection was held for long");
         }
-        self.pool.returned.notify_one();
     }
 }
 

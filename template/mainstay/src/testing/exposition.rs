@@ -1,7 +1,6 @@
 //! The text format of Prometheus, read strictly: a violation of the format is a panic.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
 
 use crate::metrics::catalog;
 
@@ -50,17 +49,8 @@ impl Exposition {
         own
     }
 
-    /// The value of a series, which must exist.
-    pub fn value(&self, series: &str) -> f64 {
-        self.parse(series)
-    }
-
-    /// [`value`](Self::value) of a counter.
+    /// The value of a series that counts, which must exist.
     pub fn count(&self, series: &str) -> u64 {
-        self.parse(series)
-    }
-
-    fn parse<T: FromStr>(&self, series: &str) -> T {
         let value = self.series.get(series).and_then(|it| it.parse().ok());
         value.unwrap_or_else(|| panic!("no number {series} in {:#?}", self.series))
     }

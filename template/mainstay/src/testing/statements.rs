@@ -40,16 +40,13 @@ pub async fn check_statements<E: TestEngine>(migrations: &[&Migrator], place: im
             checked += 1;
             let problem = if let Some(text) = statement {
                 let sql = AssertSqlSafe(text.as_str()).into_sql_str();
-                match E::executor(&mut connection).prepare(sql).await {
-                    Ok(_) => continue,
-                    Err(error) => format!("{error}\n    {text}"),
-                }
+                let prepared = E::executor(&mut connection).prepare(sql).await;
+                prepared.err().map(|error| format!("{error}\n    {text}"))
             } else {
-                "the statement is not a string literal, so it cannot be checked: write it out where it is used, \
-                 or build it with a sqlx::QueryBuilder and test the result"
-                    .to_owned()
+                Some("not a string literal: write it out, or test what a QueryBuilder makes".into())
             };
-            problems.push(format!("{}:{line}: {problem}", file.display()));
+            let place = file.display();
+            problems.extend(problem.map(|problem| format!("{place}:{line}: {problem}")));
         }
     }
     let place = place.as_ref().display();
