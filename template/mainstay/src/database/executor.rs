@@ -7,10 +7,11 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use sqlx::{Describe, Either, Error, Execute, Executor, SqlStr};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::engine::Engine;
-use super::lease::{Lease, Progress, within};
+use super::errors;
+use super::lease::{Lease, Progress, statement_timeout};
 use super::pool::{Caller, Pool};
 
 /// An executor of sqlx that runs one statement on a connection of a pool.
@@ -57,17 +58,21 @@ macro_rules! impl_executor {
                 Box::pin(async_stream::try_stream! {
                     let lease = &mut self.checkout().await?;
                     let deadline = Instant::now() + lease.limit;
+                    let span = lease.span();
                     let connection = lease.start(Progress::Running)?;
                     let mut rows = E::executor(connection).fetch_many(query);
                     let ended = loop {
-                        let next = async { rows.next().await.transpose() };
-                        match within(deadline, next).await {
-                            Ok(Some(row)) => yield row,
+                        match timeout_at(deadline, rows.next()).await {
+                            Ok(Some(Ok(row))) => yield row,
+                            Ok(Some(Err(error))) => break Err(error),
                             Ok(None) => break Ok(()),
-                            Err(error) => break Err(error),
+                            Err(_elapsed) => break Err(statement_timeout()),
                         }
                     };
                     drop(rows);
+                    if let Err(error) = &ended {
+                        span.record("error", &*errors::code(error));
+                    }
                     lease.end(ended)?;
                 })
             }

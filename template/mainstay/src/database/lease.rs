@@ -10,13 +10,12 @@ use std::time::Duration;
 use sqlx::{Connection as _, Error, Executor};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use tracing::Span;
 use tracing::field::Empty;
 
 use super::engine::Engine;
-use super::errors;
-use super::pool::{Caller, Checkout, Connection, Discard, Slot};
+use super::pool::{Checkout, Connection, Discard, Slot};
 use crate::context::{Context, Trace};
 use crate::telemetry::span;
 
@@ -27,8 +26,6 @@ pub struct Lease<E: Engine> {
     pub(super) limit: Duration,
     progress: Progress,
     transaction: TransactionState,
-    /// The span of the running statement.
-    span: Span,
 }
 
 /// The state of the last statement.
@@ -58,7 +55,6 @@ impl<E: Engine> Lease<E> {
             checkout: Some(checkout),
             progress: Progress::Done,
             transaction: TransactionState::None,
-            span: Span::none(),
         }
     }
 
@@ -82,20 +78,33 @@ impl<E: Engine> Lease<E> {
             return Err(statement_timeout());
         }
         let is_usable = !matches!(self.progress, Progress::Unusable(_));
-        let Some((connection, slot)) = self.checkout.as_mut().filter(|_| is_usable) else {
+        let Some((connection, _)) = self.checkout.as_mut().filter(|_| is_usable) else {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         };
         self.progress = progress;
-        self.span = span_of::<E>(slot.caller);
         Ok(&mut connection.sqlx)
+    }
+
+    /// The span of a statement, if the request is sampled. It names the caller: the text may contain values.
+    pub(super) fn span(&self) -> Span {
+        let caller = self.checkout.as_ref().map(|(_, slot)| slot.caller);
+        let Some((caller, _)) = caller.zip(Trace::current_sampled()) else {
+            return Span::none();
+        };
+        // No filter but `off` disables this level.
+        tracing::error_span!(
+            span::STATEMENT,
+            system = E::SYSTEM,
+            file = caller.file(),
+            line = caller.line(),
+            error = Empty,
+        )
     }
 
     /// Records the result of the statement.
     pub(super) fn end<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         self.progress = Progress::Done;
-        let span = std::mem::replace(&mut self.span, Span::none());
         if let Err(error) = &result {
-            span.record("error", &*errors::code(error));
             if E::is_fatal(error) {
                 self.progress = Progress::Unusable(Discard::Broken);
             }
@@ -185,16 +194,7 @@ impl<E: Engine> DerefMut for Transaction<E> {
     }
 }
 
-/// Returns the result of a statement, or a timeout error at the deadline.
-pub(super) async fn within<T>(
-    deadline: Instant,
-    statement: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let done = timeout_at(deadline, statement).await;
-    done.unwrap_or_else(|_elapsed| Err(statement_timeout()))
-}
-
-fn statement_timeout() -> Error {
+pub(super) fn statement_timeout() -> Error {
     io::Error::new(io::ErrorKind::TimedOut, "statement timeout").into()
 }
 
@@ -206,8 +206,7 @@ impl<E: Engine> Drop for Lease<E> {
 
 impl<E: Engine> fmt::Debug for Lease<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let caller = self.checkout.as_ref().map(|(_, slot)| slot.caller);
-        f.debug_tuple("Lease").field(&caller).finish()
+        f.debug_struct("Lease").finish_non_exhaustive()
     }
 }
 
@@ -253,19 +252,4 @@ async fn reset<E: Engine>(
         Err(error) if !matches!(error, Error::Database(_)) || E::is_fatal(&error) => Err(error),
         _ => Ok(()),
     }
-}
-
-/// The span of a statement, if the request is sampled. It names the caller. The text of the statement may have values.
-fn span_of<E: Engine>(caller: Caller) -> Span {
-    if Trace::current_sampled().is_none() {
-        return Span::none();
-    }
-    // No filter but `off` disables this level.
-    tracing::error_span!(
-        span::STATEMENT,
-        system = E::SYSTEM,
-        file = caller.file(),
-        line = caller.line(),
-        error = Empty,
-    )
 }

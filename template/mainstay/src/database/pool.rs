@@ -117,8 +117,8 @@ impl<E: Engine> Pool<E> {
         })
     }
 
-    /// A pool of sqlx with these options, which connects on first use. It pings within a time limit where sqlx would
-    /// ping without one: on the return of a connection, and before it goes out after a second of idling.
+    /// A pool of sqlx with these options, which connects on first use. It pings on the return of a connection, where
+    /// sqlx would ping without a time limit. An error in the hook closes the connection without waiting for the server.
     pub(super) fn sqlx_pool(&self) -> sqlx::Pool<E> {
         let settings = &self.settings;
         let limit = settings.ping_timeout();
@@ -126,13 +126,9 @@ impl<E: Engine> Pool<E> {
             .max_connections(settings.max_connections.min(MAX_SQLX_CONNECTIONS))
             .acquire_timeout(settings.acquire_timeout)
             .max_lifetime(settings.max_lifetime)
-            .test_before_acquire(false)
-            .before_acquire(move |connection, metadata| {
-                Box::pin(async move {
-                    Ok(metadata.idle_for < PING_AFTER || ping(connection, limit).await?)
-                })
+            .after_release(move |connection, _| {
+                Box::pin(async move { ping(connection, limit).await.map(|()| true) })
             })
-            .after_release(move |connection, _| Box::pin(ping(connection, limit)))
             .connect_lazy_with(self.options.clone())
     }
 
@@ -292,11 +288,9 @@ impl<E: Engine> Pool<E> {
     }
 }
 
-/// Pings the connection within a time limit. In a hook of sqlx, an error closes it without waiting for the server.
-async fn ping(connection: &mut impl sqlx::Connection, limit: Duration) -> Result<bool, Error> {
+async fn ping(connection: &mut impl sqlx::Connection, limit: Duration) -> Result<(), Error> {
     let answer = timeout(limit, connection.ping()).await;
-    answer.unwrap_or(Err(Error::PoolTimedOut))?;
-    Ok(true)
+    answer.unwrap_or(Err(Error::PoolTimedOut))
 }
 
 impl<E: Engine> Drop for Slot<E> {
