@@ -29,7 +29,6 @@ mod postgres;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-mod url;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -39,13 +38,12 @@ use futures_util::future::BoxFuture;
 use sqlx::migrate::{Migration, Migrator};
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub use self::url::Url;
 pub use engine::{Engine, ErrorKind};
 pub use errors::{Error, log_safe_message};
 pub use executor::Access;
 pub use lease::{Lease, Transaction};
 pub use migrations::RESERVED_VERSIONS;
-pub use settings::{OnStart, Settings, UnknownMigrations};
+pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 
 use crate::metrics::pools::PoolStatus;
 use file::DataFile;

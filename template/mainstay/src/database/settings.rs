@@ -1,11 +1,16 @@
-//! `[database]`
+//! `[database]`, and the URL of a database: whether it can be used, and how it is shown.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use garde::Validate;
-use serde::Deserialize;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
+#[cfg(feature = "postgres")]
+use sqlx::postgres::PgConnectOptions;
+#[cfg(feature = "sqlite")]
+use sqlx::sqlite::SqliteConnectOptions;
 
-use super::url::Url;
 use crate::importance::Importance;
 use crate::settings::{self, at_least};
 
@@ -72,5 +77,148 @@ impl Settings {
     /// another one.
     pub(super) fn ping_timeout(&self) -> Duration {
         self.acquire_timeout / 4
+    }
+}
+
+/// The URL of a database. A password in it is a secret, and is redacted.
+#[derive(Debug, Clone)]
+pub struct Url {
+    secret: SecretString,
+    pub(super) redacted: String,
+}
+
+/// Valid URLs, in words that follow "expected".
+const EXPECTED: &[&str] = &[
+    #[cfg(feature = "sqlite")]
+    "the SQLite URL of a file that can be written, such as `sqlite:data/service.db`",
+    #[cfg(feature = "postgres")]
+    "a Postgres URL, such as `postgres://user:password@host:5432/database`, with `/`, `@` and `:` in a \
+     password written as %2F, %40 and %3A",
+];
+
+impl Url {
+    /// `None` if it cannot be used.
+    pub(crate) fn parse(url: &str) -> Option<Self> {
+        let mut redacted = None;
+        #[cfg(feature = "sqlite")]
+        if let Some(file) = url.strip_prefix("sqlite:") {
+            let is_valid = is_writable_file(file) && SqliteConnectOptions::from_str(url).is_ok();
+            redacted = is_valid.then(|| url.to_owned());
+        }
+        #[cfg(feature = "postgres")]
+        if url.starts_with("postgres") && PgConnectOptions::from_str(url).is_ok() {
+            redacted = redact_password(url);
+        }
+        Some(Self {
+            secret: url.into(),
+            redacted: redacted?,
+        })
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        self.secret.expose_secret()
+    }
+}
+
+impl<'de> Deserialize<'de> for Url {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        settings::from_secret_text(value, &EXPECTED.join(", or "), |url| {
+            Self::parse(url).inspect(|url| settings::redact_as(&url.redacted))
+        })
+    }
+}
+
+/// Each connection to a database in memory would see another one.
+#[cfg(feature = "sqlite")]
+fn is_writable_file(file: &str) -> bool {
+    let (path, query) = file.split_once('?').unwrap_or((file, ""));
+    let path = path.trim_start_matches("//");
+    let is_usable = |key: &str, value: &str| match key {
+        "immutable" => matches!(value, "false" | "0"),
+        _ => value != "memory" && (key != "mode" || value != "ro"),
+    };
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    !path.is_empty() && !path.contains(":memory:") && pairs.all(|(k, v)| is_usable(&k, &v))
+}
+
+/// The parameters that a URL of Postgres may have. sqlx ignores others, and logs their values.
+#[cfg(feature = "postgres")]
+const PARAMETERS: &str = "application_name dbname host hostaddr options password port sslcert sslkey sslmode \
+     ssl-mode sslrootcert ssl-root-cert user";
+
+/// Redacts a URL of Postgres: the user, and what comes after the last `@`. A password with a reserved character that is
+/// not escaped reaches into the path: such a URL is refused. With a password, the parameters are not shown.
+#[cfg(feature = "postgres")]
+fn redact_password(url: &str) -> Option<String> {
+    let parsed = url::Url::parse(url).ok()?;
+    let is_known =
+        |key: &str| key.starts_with("options[") || PARAMETERS.split(' ').any(|known| known == key);
+    let is_usable = matches!(parsed.scheme(), "postgres" | "postgresql")
+        && !parsed.path().contains('@')
+        && parsed.fragment().is_none()
+        && parsed.query_pairs().all(|(key, _)| is_known(&key));
+    let shown = url.split('?').next().filter(|_| is_usable)?;
+    let is_secret =
+        parsed.password().is_some() || parsed.query_pairs().any(|(key, _)| key == "password");
+    Some(match shown.rsplit_once('@') {
+        _ if !is_secret => url.to_owned(),
+        Some((_, place)) => {
+            let (user, redacted) = (parsed.username(), settings::REDACTED);
+            format!("postgres://{user}:{redacted}@{place}")
+        }
+        None => shown.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Url;
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn url_must_name_a_writable_file() {
+        for path in ["a.db", "//a.db", "///var/lib/a.db", "a.db?mode=rwc"] {
+            let url = format!("sqlite:{path}");
+            assert_eq!(Url::parse(&url).unwrap().redacted, url);
+        }
+        for path in [
+            "",
+            ":memory:",
+            "//:memory:",
+            "file::memory:",
+            "a.db?mode=memory",
+            "a.db?mode=%6demory",
+            "a.db?mode=ro",
+            "a.db?cache=private&immutable=true",
+        ] {
+            assert!(Url::parse(&format!("sqlite:{path}")).is_none(), "{path}");
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn password_is_redacted_in_a_url() {
+        for (url, shown) in [
+            ("h/db?sslmode=require", "h/db?sslmode=require"),
+            ("u@h/db", "u@h/db"),
+            ("u:s3cr3t@h:5433/db", "u:[redacted]@h:5433/db"),
+            ("u:s%2Fcr3t@h/db?sslmode=require", "u:[redacted]@h/db"),
+            ("u@h/db?pass%77ord=s3cr3t@h", "u:[redacted]@h/db"),
+            ("u:a@s3cr3t@h/db", "u:[redacted]@h/db"),
+        ] {
+            let found = Url::parse(&format!("postgres://{url}")).unwrap();
+            assert_eq!(found.redacted, format!("postgres://{shown}"), "{url}");
+        }
+        for url in [
+            "postgres://u:/s3cr3t@h/db",
+            "postgres://u:12/34s3cr3t@h/db",
+            "postgres://u:1#s3cr3t@h/db",
+            "postgres://u:12?34s3cr3t@h/db",
+            "postgres://u@h/db?sslpassword=s3cr3t",
+            "mysql://u@h/db",
+            "s3cr3t",
+        ] {
+            assert!(Url::parse(url).is_none(), "{url}");
+        }
     }
 }

@@ -9,7 +9,6 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -195,28 +194,15 @@ impl Running {
     /// Sends a signal to the process, which must not have ended.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
+        let mut process = self.process.lock().unwrap();
         // The process ID is not reused before the process was waited for.
-        assert_eq!(self.status(), None, "cannot send {signal:?}");
-        let process = Pid::from_child(&self.process.lock().unwrap());
-        kill_process(process, signal).expect("a signal to a child");
+        assert_eq!(process.try_wait().unwrap(), None, "cannot send {signal:?}");
+        kill_process(Pid::from_child(&process), signal).expect("a signal to a child");
     }
 
     /// Waits until the process has ended.
-    #[track_caller]
     pub fn ended(&self) -> ExitStatus {
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.status() {
-                return status;
-            }
-            assert!(begun.elapsed() < PATIENCE, "the process does not end");
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn status(&self) -> Option<ExitStatus> {
-        let status = self.process.lock().unwrap().try_wait();
-        status.expect("the status of a child")
+        self.process.lock().unwrap().wait().unwrap()
     }
 }
 
