@@ -70,10 +70,11 @@ macro_rules! impl_executor {
                         }
                     };
                     drop(rows);
+                    lease.end(&ended);
                     if let Err(error) = &ended {
                         span.record("error", &*errors::code(error));
                     }
-                    lease.end(ended)?;
+                    ended?;
                 })
             }
 

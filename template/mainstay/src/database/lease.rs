@@ -102,18 +102,16 @@ impl<E: Engine> Lease<E> {
     }
 
     /// Records the result of the statement.
-    pub(super) fn end<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn end(&mut self, result: &Result<(), Error>) {
         self.progress = Progress::Done;
-        if let Err(error) = &result {
-            if E::is_fatal(error) {
-                self.progress = Progress::Unusable(Discard::Broken);
-            }
-            let is_open = self.transaction == TransactionState::Open;
-            if matches!(error, Error::Database(_)) && (is_open || E::MAY_LEAVE_TRANSACTION_OPEN) {
-                self.transaction = TransactionState::Aborted;
-            }
+        let Err(error) = result else { return };
+        if E::is_fatal(error) {
+            self.progress = Progress::Unusable(Discard::Broken);
         }
-        result
+        let is_open = self.transaction == TransactionState::Open;
+        if matches!(error, Error::Database(_)) && (is_open || E::MAY_LEAVE_TRANSACTION_OPEN) {
+            self.transaction = TransactionState::Aborted;
+        }
     }
 
     /// Returns the connection to the pool: at once if it is clean, and otherwise in a task, which is returned.

@@ -118,9 +118,8 @@ impl<E: Engine> Database<E> {
             let mut lease = self.write().checkout().await?;
             let pending = self.pending_on(lease.detach()?);
             let pending = timeout(self.0.settings.statement_timeout, pending).await;
-            Ok(pending
-                .map_err(|_elapsed| sqlx::Error::PoolTimedOut)??
-                .len())
+            let pending = pending.map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;
+            Ok(pending.len())
         };
         pending.await.map_err(|cause| self.cannot_migrate(cause))
     }

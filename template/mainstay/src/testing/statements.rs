@@ -17,12 +17,7 @@ use crate::Database;
 /// new database with these migrations.
 ///
 /// A statement is a string literal in a call such as `sqlx::query_as("SELECT …")`, with this path. A literal with a
-/// quote or an escape is a raw one.
-///
-/// # Panics
-///
-/// When the database refuses a statement, when a statement is not a literal, and when there is none.
-/// In async code: it has a runtime of its own.
+/// quote or an escape is a raw one. Panics in async code: it has a runtime of its own.
 #[tokio::main(flavor = "current_thread")]
 pub async fn check_statements<E: TestEngine>(migrations: &[&Migrator], place: impl AsRef<Path>) {
     let scratch = E::scratch();
