@@ -1,36 +1,61 @@
-//! A connection that is checked out. Every statement passes through here, so that the state of the connection is
-//! known when it returns to the pool.
+//! Access to connections: every statement passes through here, so that the state of a connection is known when it
+//! returns to the pool.
 
 use std::fmt;
+use std::future::{Ready, ready};
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sqlx::{Connection as _, Error, Executor};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, SqlStr};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Span;
 use tracing::field::Empty;
 
 use super::engine::Engine;
-use super::pool::{Checkout, Connection, Discard, Slot};
+use super::errors;
+use super::pool::{Caller, Checkout, Connection, Discard, Pool, Slot};
 use crate::context::{Context, Trace};
 use crate::telemetry::span;
+
+/// An executor of sqlx that runs one statement on a connection of a pool.
+#[derive(Debug)]
+pub struct Access<'a, E: Engine> {
+    pool: &'a Arc<Pool<E>>,
+    caller: Caller,
+}
+
+impl<'a, E: Engine> Access<'a, E> {
+    #[track_caller]
+    pub(super) fn new(pool: &'a Arc<Pool<E>>) -> Self {
+        let caller = Location::caller();
+        Self { pool, caller }
+    }
+
+    pub(super) async fn checkout(self) -> Result<Lease<E>, Error> {
+        Ok(Lease::new(self.pool.checkout(self.caller).await?))
+    }
+}
 
 /// A connection that returns to its pool when the lease is dropped. `&mut lease` is an sqlx executor.
 pub struct Lease<E: Engine> {
     /// `None` once it was given back.
     checkout: Option<Checkout<E>>,
-    pub(super) limit: Duration,
+    limit: Duration,
     progress: Progress,
     transaction: TransactionState,
 }
 
 /// The state of the last statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+enum Progress {
     Done,
     /// It has begun, and its result has not been read. It may have been cancelled.
     Running,
@@ -47,7 +72,7 @@ enum TransactionState {
 }
 
 impl<E: Engine> Lease<E> {
-    pub(super) fn new(checkout: Checkout<E>) -> Self {
+    fn new(checkout: Checkout<E>) -> Self {
         let settings = &checkout.1.pool.settings;
         Self {
             // The server cancels a statement first, and says which one it was.
@@ -64,7 +89,7 @@ impl<E: Engine> Lease<E> {
     }
 
     /// Records that a statement begins, and returns the connection for it.
-    pub(super) fn start(&mut self, progress: Progress) -> Result<&mut E::Connection, Error> {
+    fn start(&mut self, progress: Progress) -> Result<&mut E::Connection, Error> {
         if self.progress == Progress::Running && self.transaction == TransactionState::Open {
             self.transaction = TransactionState::Aborted;
         }
@@ -86,7 +111,7 @@ impl<E: Engine> Lease<E> {
     }
 
     /// The span of a statement, if the request is sampled. It names the caller: the text may contain values.
-    pub(super) fn span(&self) -> Span {
+    fn span(&self) -> Span {
         let caller = self.checkout.as_ref().map(|(_, slot)| slot.caller);
         let Some((caller, _)) = caller.zip(Trace::current_sampled()) else {
             return Span::none();
@@ -102,7 +127,7 @@ impl<E: Engine> Lease<E> {
     }
 
     /// Records the result of the statement.
-    pub(super) fn end(&mut self, result: &Result<(), Error>) {
+    fn end(&mut self, result: &Result<(), Error>) {
         self.progress = Progress::Done;
         let Err(error) = result else { return };
         if E::is_fatal(error) {
@@ -192,7 +217,95 @@ impl<E: Engine> DerefMut for Transaction<E> {
     }
 }
 
-pub(super) fn statement_timeout() -> Error {
+impl<E: Engine> Lease<E> {
+    /// It is checked out already.
+    fn checkout(&mut self) -> Ready<Result<&mut Self, Error>> {
+        ready(Ok(self))
+    }
+}
+
+/// Implements sqlx's executor for a type whose `checkout` gives a lease.
+macro_rules! impl_executor {
+    ($executor:ty) => {
+        #[allow(clippy::mut_mut, reason = "one of the two checkouts gives a reference")]
+        impl<'c, E: Engine> Executor<'c> for $executor {
+            type Database = E;
+
+            fn fetch_many<'e, 'q: 'e, Q>(
+                self,
+                query: Q,
+            ) -> BoxStream<'e, Result<Either<E::QueryResult, E::Row>, Error>>
+            where
+                'c: 'e,
+                Q: 'q + Execute<'q, E>,
+            {
+                Box::pin(async_stream::try_stream! {
+                    let lease = &mut self.checkout().await?;
+                    let deadline = Instant::now() + lease.limit;
+                    let span = lease.span();
+                    let connection = lease.start(Progress::Running)?;
+                    let mut rows = E::executor(connection).fetch_many(query);
+                    let ended = loop {
+                        match timeout_at(deadline, rows.next()).await {
+                            Ok(Some(Ok(row))) => yield row,
+                            Ok(Some(Err(error))) => break Err(error),
+                            Ok(None) => break Ok(()),
+                            Err(_elapsed) => break Err(statement_timeout()),
+                        }
+                    };
+                    drop(rows);
+                    lease.end(&ended);
+                    if let Err(error) = &ended {
+                        span.record("error", &*errors::code(error));
+                    }
+                    ended?;
+                })
+            }
+
+            fn fetch_optional<'e, 'q: 'e, Q>(
+                self,
+                query: Q,
+            ) -> BoxFuture<'e, Result<Option<E::Row>, Error>>
+            where
+                'c: 'e,
+                Q: 'q + Execute<'q, E>,
+            {
+                // To the end, where SQLite commits: the row of a `RETURNING` comes before that.
+                let rows = self.fetch_many(query);
+                let first = rows.try_fold(None, |first: Option<_>, next| {
+                    ready(Ok(first.or(next.right())))
+                });
+                Box::pin(first)
+            }
+
+            fn prepare_with<'e>(
+                self,
+                _: SqlStr,
+                _: &'e [E::TypeInfo],
+            ) -> BoxFuture<'e, Result<E::Statement, Error>>
+            where
+                'c: 'e,
+            {
+                // sqlx prepares a statement when it runs.
+                let refused = Error::Protocol("no statement is prepared alone".to_owned());
+                Box::pin(ready(Err(refused)))
+            }
+
+            fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, Result<Describe<E>, Error>>
+            where
+                'c: 'e,
+            {
+                let refused = Error::Protocol("only sqlx's macros describe a statement".to_owned());
+                Box::pin(ready(Err(refused)))
+            }
+        }
+    };
+}
+
+impl_executor!(Access<'c, E>);
+impl_executor!(&'c mut Lease<E>);
+
+fn statement_timeout() -> Error {
     io::Error::new(io::ErrorKind::TimedOut, "statement timeout").into()
 }
 

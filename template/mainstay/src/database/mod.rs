@@ -19,7 +19,6 @@
 
 mod engine;
 mod errors;
-mod executor;
 mod file;
 mod lease;
 mod migrations;
@@ -40,8 +39,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub use engine::{Engine, ErrorKind};
 pub use errors::{Error, log_safe_message};
-pub use executor::Access;
-pub use lease::{Lease, Transaction};
+pub use lease::{Access, Lease, Transaction};
 pub use migrations::RESERVED_VERSIONS;
 pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 
