@@ -71,7 +71,6 @@ async fn start(settings: &Settings, process: &Process) -> Result<(), Error> {
     database.connect().await?;
     process.set_startup_step("its migrations");
     database.migrate_or_verify().await?;
-    database.spawn_maintenance(process.supervisor())?;
     let (health, importance) = (process.health(), settings.database.health);
     health.register_check("database", importance, database.readiness_probe())?;
 

@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     #[garde(dive)]
     pub(crate) mainstay: mainstay::Settings,
     #[garde(dive)]
-    pub(crate) database: mainstay::database::Settings<Engine>,
+    pub(crate) database: mainstay::database::Settings,
     #[garde(dive)]
     pub(crate) hello: Hello,
 }

@@ -87,7 +87,6 @@ async fn start(settings: &Settings, process: &Process) -> Result<(), Error> {
     database.connect().await?;
     process.set_startup_step("its migrations");
     database.migrate_or_verify().await?;
-    database.spawn_maintenance(supervisor)?;
     let importance = settings.database.health;
     health.register_check("database", importance, database.readiness_probe())?;
     let keys = Keys::new(&settings.idempotency, database.clone());

@@ -26,7 +26,7 @@ pub(crate) struct Settings {
     #[garde(dive)]
     pub(crate) mainstay: mainstay::Settings,
     #[garde(dive)]
-    pub(crate) database: database::Settings<Engine>,
+    pub(crate) database: database::Settings,
     #[garde(dive)]
     pub(crate) idempotency: idempotency::Settings,
     #[garde(dive)]

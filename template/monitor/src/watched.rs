@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstay::database;
-use mainstay::testing::{Scratch, database_settings};
+use mainstay::testing::{Scratch, TestEngine, database_settings};
 use sqlx::QueryBuilder;
 use tokio::time::{advance, pause, resume, sleep, timeout};
 
@@ -15,18 +15,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Watched {
     pub(super) database: Database,
-    _scratch: Scratch<Engine>,
+    _scratch: Scratch,
 }
 
 impl Watched {
     /// A database without targets.
     pub(super) async fn new() -> Self {
-        let scratch = Scratch::new();
+        let scratch = Engine::scratch();
         let settings = database::Settings {
             max_connections: 4,
             acquire_timeout: PATIENCE,
             statement_timeout: PATIENCE,
-            ..database_settings(scratch.url())
+            ..database_settings(&scratch.url)
         };
         let database = Database::new(&settings, &app::migrations()).unwrap();
         database.connect().await.unwrap();

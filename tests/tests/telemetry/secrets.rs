@@ -42,7 +42,7 @@ async fn no_secret_reaches_the_collector_but_its_own_key() {
     let heard = collector.heard();
     for name in [
         "POST /v1/hello/{name}",
-        "INSERT guests",
+        "sqlite svc-faults/src/hello.rs",
         "GET unmatched",
         "GET /broken",
     ] {

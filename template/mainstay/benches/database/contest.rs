@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mainstay::Database;
 use mainstay::database::{OnStart, Settings};
-use mainstay::testing::{Scratch, database_settings};
+use mainstay::testing::{TestEngine, database_settings};
 use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Error, Executor, Pool};
 use tokio::task::JoinSet;
@@ -83,14 +83,14 @@ struct Crowded {
 
 pub(crate) async fn run() {
     let rounds = Rounds::from_args();
-    let scratch = Scratch::<Db>::new();
-    let ours = Database::new(&settings(scratch.url()), &[]).expect("a URL");
+    let scratch = Db::scratch();
+    let ours = Database::new(&settings(&scratch.url), &[]).expect("a URL");
     ours.connect().await.expect("a database");
     fill(&ours).await.expect("a table");
-    let dedicated = <Db as sqlx::Database>::Connection::connect(scratch.url()).await;
+    let dedicated = <Db as sqlx::Database>::Connection::connect(&scratch.url).await;
     let mut ways = [
         Way::Ours(ours),
-        Way::Sqlx(Rival::new(scratch.url())),
+        Way::Sqlx(Rival::new(&scratch.url)),
         Way::Dedicated(Box::new(dedicated.expect("a connection"))),
     ];
     for work in [Work::Read, Work::Write] {
@@ -112,7 +112,7 @@ pub(crate) async fn run() {
     assert!(ours.close(deadline).await.is_empty());
 }
 
-fn settings(url: &str) -> Settings<Db> {
+fn settings(url: &str) -> Settings {
     Settings {
         max_connections: CONNECTIONS,
         acquire_timeout: ACQUIRE_TIMEOUT,

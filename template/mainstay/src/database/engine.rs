@@ -3,34 +3,25 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::database::HasStatementCache;
 use sqlx::migrate::Migrate;
-use sqlx::{ConnectOptions, Connection, Error, Executor, IntoArguments};
+use sqlx::{ConnectOptions, Connection, Error, Executor};
+
+use super::settings::Settings;
 
 /// A database engine: `sqlx::Sqlite` or `sqlx::Postgres`, by the cargo feature of that name.
 ///
-/// A service names its engine once: `type Database = mainstay::Database<sqlx::Sqlite>`. The trait is sealed.
-pub trait Engine: Driver {
-    /// The clause `FOR UPDATE OF table SKIP LOCKED` at the end of a `SELECT` that claims rows, on Postgres.
-    /// Empty on SQLite, where one transaction writes at a time.
-    #[must_use]
-    fn skip_locked(table: &str) -> String;
-}
-
-/// What this crate needs of an engine. The defaults are for an engine that has no such thing.
-pub trait Driver:
-    sqlx::Database<
-        Connection: Connection<Options: ConnectOptions + Clone> + Migrate,
-        Arguments: IntoArguments<Self>,
-    > + HasStatementCache
+/// A service names its engine once: `type Database = mainstay::Database<sqlx::Sqlite>`. All but
+/// [`skip_locked`](Self::skip_locked) is for this crate.
+pub trait Engine:
+    sqlx::Database<Connection: Connection<Options: ConnectOptions + Clone> + Migrate>
 {
-    /// A valid URL, in words that follow "expected".
-    const EXPECTED_URL: &'static str;
+    /// The beginning of its URLs.
+    const SCHEME: &'static str;
     /// Its name in OpenTelemetry's conventions.
     const SYSTEM: &'static str;
+    /// Begins a transaction.
     const BEGIN: &'static str;
     /// Whether a failed script may leave a transaction open that it began.
     const MAY_LEAVE_TRANSACTION_OPEN: bool;
@@ -43,19 +34,19 @@ pub trait Driver:
     /// Lifts the limits of a connection that migrates in transactions, and of one that migrates without.
     const LIFT_LIMITS: [&'static str; 2];
 
+    /// The clause `FOR UPDATE OF table SKIP LOCKED` at the end of a `SELECT` that claims rows, on Postgres.
+    /// Empty on SQLite, where one transaction writes at a time.
+    #[must_use]
+    fn skip_locked(table: &str) -> String;
+
+    /// The connection as an executor: generic code does not know that it is one.
     fn executor(connection: &mut Self::Connection) -> impl Executor<'_, Database = Self>;
 
-    /// The URL without its secrets; `None` if it cannot be used.
-    fn redacted(url: &str) -> Option<String>;
-
     /// The pools: the first one reads, and the last one writes.
-    fn pools(target: &Target<'_>) -> Result<Pools<Self>, Error>;
+    fn pools(settings: &Settings) -> Result<Pools<Self>, Error>;
 
-    /// The time after which this process gives up a statement.
-    fn client_timeout(target: &Target<'_>) -> Duration {
-        target.statement_timeout
-    }
-
+    /// The file of the database, if it is one.
+    #[must_use]
     fn file(_url: &str) -> Option<PathBuf> {
         None
     }
@@ -68,28 +59,8 @@ pub trait Driver:
         Box::pin(async { Ok(()) })
     }
 
-    /// Whether a connection may succeed later.
-    fn is_transient(error: &Error) -> bool;
-
     /// Whether the connection is useless after this error.
     fn is_fatal(error: &Error) -> bool;
-}
-
-/// What an engine needs of the settings of a database.
-#[derive(Debug)]
-pub struct Target<'a> {
-    pub(super) url: &'a str,
-    pub(super) max_connections: u32,
-    pub(super) acquire_timeout: Duration,
-    pub(super) statement_timeout: Duration,
-}
-
-impl Target<'_> {
-    /// The time limit of a round trip that asks nothing. A connection that does not answer must leave time to try
-    /// another one.
-    pub(super) fn ping_timeout(&self) -> Duration {
-        self.acquire_timeout / 4
-    }
 }
 
 pub(super) type Options<E> = <<E as sqlx::Database>::Connection as Connection>::Options;

@@ -1,6 +1,7 @@
 //! Why a database cannot be used at the start, and the meaning of errors of statements.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io;
 
 use sqlx::error::{DatabaseError, ErrorKind as Violation};
@@ -8,13 +9,38 @@ use sqlx::error::{DatabaseError, ErrorKind as Violation};
 use super::engine::{ErrorKind, Report};
 #[cfg(feature = "postgres")]
 use super::postgres;
+use super::settings::Settings;
 #[cfg(feature = "sqlite")]
 use super::sqlite;
 
 /// Why a database cannot be used: a message that names the URL, without its secrets, and the settings to change.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Error(pub(super) String);
+pub struct Error(String);
+
+impl Settings {
+    /// An error that names this database.
+    pub(super) fn error(&self, problem: impl Display) -> Error {
+        let (url, name) = (&self.url.redacted, &self.name);
+        Error(format!(
+            "cannot use the database {url} ({name}.url): {problem}"
+        ))
+    }
+
+    pub(super) fn cannot_open(&self, cause: sqlx::Error) -> Error {
+        match cause {
+            sqlx::Error::PoolTimedOut => {
+                let setting = format_args!("{}.acquire_timeout", self.name);
+                self.error(format_args!("it did not answer in time ({setting})"))
+            }
+            sqlx::Error::Database(cause) => {
+                let about = report(&*cause).about;
+                self.error(format_args!("{} ({about})", cause.message()))
+            }
+            cause => self.error(cause),
+        }
+    }
+}
 
 impl ErrorKind {
     /// Classifies an error of a statement.
@@ -53,16 +79,6 @@ fn report(error: &dyn DatabaseError) -> Report {
         return postgres::report(error);
     }
     unreachable!("sqlx has no other engine here: {error}")
-}
-
-/// The cause of an error at the start.
-pub(super) fn explain(cause: &sqlx::Error) -> String {
-    match cause {
-        sqlx::Error::Database(error) => {
-            format!("{} ({})", error.message(), report(&**error).about)
-        }
-        other => other.to_string(),
-    }
 }
 
 /// The code of an error. Its message may contain values.

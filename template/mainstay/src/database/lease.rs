@@ -1,40 +1,61 @@
-//! A connection that is checked out. Every statement passes through here, so that the state of the connection is
-//! known when it returns to the pool.
+//! Access to connections: every statement passes through here, so that the state of a connection is known when it
+//! returns to the pool.
 
 use std::fmt;
+use std::future::{Ready, ready};
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sqlx::{Connection as _, Error, Executor};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, SqlStr};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Span;
 use tracing::field::Empty;
 
 use super::engine::Engine;
 use super::errors;
-use super::pool::{Caller, Checkout, Connection, Discard, Slot};
+use super::pool::{Caller, Checkout, Connection, Discard, Pool, Slot};
 use crate::context::{Context, Trace};
 use crate::telemetry::span;
+
+/// An executor of sqlx that runs one statement on a connection of a pool.
+#[derive(Debug)]
+pub struct Access<'a, E: Engine> {
+    pool: &'a Arc<Pool<E>>,
+    caller: Caller,
+}
+
+impl<'a, E: Engine> Access<'a, E> {
+    #[track_caller]
+    pub(super) fn new(pool: &'a Arc<Pool<E>>) -> Self {
+        let caller = Location::caller();
+        Self { pool, caller }
+    }
+
+    pub(super) async fn checkout(self) -> Result<Lease<E>, Error> {
+        Ok(Lease::new(self.pool.checkout(self.caller).await?))
+    }
+}
 
 /// A connection that returns to its pool when the lease is dropped. `&mut lease` is an sqlx executor.
 pub struct Lease<E: Engine> {
     /// `None` once it was given back.
     checkout: Option<Checkout<E>>,
-    pub(super) limit: Duration,
-    caller: Caller,
+    limit: Duration,
     progress: Progress,
     transaction: TransactionState,
-    /// The span of the running statement.
-    span: Span,
 }
 
 /// The state of the last statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+enum Progress {
     Done,
     /// It has begun, and its result has not been read. It may have been cancelled.
     Running,
@@ -51,37 +72,24 @@ enum TransactionState {
 }
 
 impl<E: Engine> Lease<E> {
-    pub(super) fn new(checkout: Checkout<E>) -> Self {
-        let (_, slot) = &checkout;
+    fn new(checkout: Checkout<E>) -> Self {
+        let settings = &checkout.1.pool.settings;
         Self {
-            limit: E::client_timeout(&slot.pool.settings.target()),
-            caller: slot.caller,
+            // The server cancels a statement first, and says which one it was.
+            limit: settings.statement_timeout + settings.ping_timeout(),
             checkout: Some(checkout),
             progress: Progress::Done,
             transaction: TransactionState::None,
-            span: Span::none(),
         }
     }
 
     /// Lends the connection itself. Afterwards it is closed, and does not return to the pool.
     pub(super) fn detach(&mut self) -> Result<&mut E::Connection, Error> {
-        self.start(Progress::Unusable(Discard::Detached), "")
-    }
-
-    /// Runs a statement that begins or ends a transaction. If it is cancelled, the connection is closed.
-    async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
-        let limit = self.limit;
-        let connection = self.start(Progress::Unusable(Discard::Unfinished), statement)?;
-        let done = within(limit, E::executor(connection).execute(statement)).await;
-        self.end(done).map(drop)
+        self.start(Progress::Unusable(Discard::Detached))
     }
 
     /// Records that a statement begins, and returns the connection for it.
-    pub(super) fn start(
-        &mut self,
-        progress: Progress,
-        sql: &str,
-    ) -> Result<&mut E::Connection, Error> {
+    fn start(&mut self, progress: Progress) -> Result<&mut E::Connection, Error> {
         if self.progress == Progress::Running && self.transaction == TransactionState::Open {
             self.transaction = TransactionState::Aborted;
         }
@@ -99,25 +107,36 @@ impl<E: Engine> Lease<E> {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         };
         self.progress = progress;
-        self.span = span_of::<E>(sql, self.caller);
         Ok(&mut connection.sqlx)
     }
 
+    /// The span of a statement, if the request is sampled. It names the caller: the text may contain values.
+    fn span(&self) -> Span {
+        let caller = self.checkout.as_ref().map(|(_, slot)| slot.caller);
+        let Some((caller, _)) = caller.zip(Trace::current_sampled()) else {
+            return Span::none();
+        };
+        // No filter but `off` disables this level.
+        tracing::error_span!(
+            span::STATEMENT,
+            system = E::SYSTEM,
+            file = caller.file(),
+            line = caller.line(),
+            error = Empty,
+        )
+    }
+
     /// Records the result of the statement.
-    pub(super) fn end<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+    fn end(&mut self, result: &Result<(), Error>) {
         self.progress = Progress::Done;
-        let span = std::mem::replace(&mut self.span, Span::none());
-        if let Err(error) = &result {
-            span.record("error", &*errors::code(error));
-            if E::is_fatal(error) {
-                self.progress = Progress::Unusable(Discard::Broken);
-            }
-            let is_open = self.transaction == TransactionState::Open;
-            if matches!(error, Error::Database(_)) && (is_open || E::MAY_LEAVE_TRANSACTION_OPEN) {
-                self.transaction = TransactionState::Aborted;
-            }
+        let Err(error) = result else { return };
+        if E::is_fatal(error) {
+            self.progress = Progress::Unusable(Discard::Broken);
         }
-        result
+        let is_open = self.transaction == TransactionState::Open;
+        if matches!(error, Error::Database(_)) && (is_open || E::MAY_LEAVE_TRANSACTION_OPEN) {
+            self.transaction = TransactionState::Aborted;
+        }
     }
 
     /// Returns the connection to the pool: at once if it is clean, and otherwise in a task, which is returned.
@@ -144,15 +163,16 @@ pub struct Transaction<E: Engine>(Lease<E>);
 
 impl<E: Engine> Transaction<E> {
     pub(super) async fn begin(mut lease: Lease<E>) -> Result<Self, Error> {
-        lease.control(E::BEGIN).await?;
+        // First: if it is cancelled, it may have begun.
         lease.transaction = TransactionState::Open;
+        lease.execute(E::BEGIN).await?;
         Ok(Self(lease))
     }
 
     /// Commits the transaction, or fails and rolls it back if a statement has failed. If the connection breaks
     /// meanwhile, the outcome is unknown.
     pub async fn commit(mut self) -> Result<(), Error> {
-        self.0.control("COMMIT").await?;
+        self.0.execute("COMMIT").await?;
         self.0.transaction = TransactionState::None;
         Ok(())
     }
@@ -179,14 +199,93 @@ impl<E: Engine> DerefMut for Transaction<E> {
     }
 }
 
-/// Returns the result of a statement, or a timeout error when the limit has passed.
-pub(super) async fn within<T>(
-    limit: Duration,
-    statement: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let done = timeout(limit, statement).await;
-    done.unwrap_or_else(|_elapsed| Err(statement_timeout()))
+impl<E: Engine> Lease<E> {
+    /// It is checked out already.
+    fn checkout(&mut self) -> Ready<Result<&mut Self, Error>> {
+        ready(Ok(self))
+    }
 }
+
+/// Implements sqlx's executor for a type whose `checkout` gives a lease.
+macro_rules! impl_executor {
+    ($executor:ty) => {
+        #[allow(clippy::mut_mut, reason = "one of the two checkouts gives a reference")]
+        impl<'c, E: Engine> Executor<'c> for $executor {
+            type Database = E;
+
+            fn fetch_many<'e, 'q: 'e, Q>(
+                self,
+                query: Q,
+            ) -> BoxStream<'e, Result<Either<E::QueryResult, E::Row>, Error>>
+            where
+                'c: 'e,
+                Q: 'q + Execute<'q, E>,
+            {
+                Box::pin(async_stream::try_stream! {
+                    let lease = &mut self.checkout().await?;
+                    let deadline = Instant::now() + lease.limit;
+                    let span = lease.span();
+                    let connection = lease.start(Progress::Running)?;
+                    let mut rows = E::executor(connection).fetch_many(query);
+                    let ended = loop {
+                        match timeout_at(deadline, rows.next()).await {
+                            Ok(Some(Ok(row))) => yield row,
+                            Ok(Some(Err(error))) => break Err(error),
+                            Ok(None) => break Ok(()),
+                            Err(_elapsed) => break Err(statement_timeout()),
+                        }
+                    };
+                    drop(rows);
+                    lease.end(&ended);
+                    if let Err(error) = &ended {
+                        span.record("error", &*errors::code(error));
+                    }
+                    ended?;
+                })
+            }
+
+            fn fetch_optional<'e, 'q: 'e, Q>(
+                self,
+                query: Q,
+            ) -> BoxFuture<'e, Result<Option<E::Row>, Error>>
+            where
+                'c: 'e,
+                Q: 'q + Execute<'q, E>,
+            {
+                // To the end, where SQLite commits: the row of a `RETURNING` comes before that.
+                let rows = self.fetch_many(query);
+                let first = rows.try_fold(None, |first: Option<_>, next| {
+                    ready(Ok(first.or(next.right())))
+                });
+                Box::pin(first)
+            }
+
+            fn prepare_with<'e>(
+                self,
+                _: SqlStr,
+                _: &'e [E::TypeInfo],
+            ) -> BoxFuture<'e, Result<E::Statement, Error>>
+            where
+                'c: 'e,
+            {
+                // sqlx prepares a statement when it runs.
+                let refused = Error::Protocol("no statement is prepared alone".to_owned());
+                Box::pin(ready(Err(refused)))
+            }
+
+            fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, Result<Describe<E>, Error>>
+            where
+                'c: 'e,
+            {
+                let refused = Error::Protocol("only sqlx's macros describe a statement".to_owned());
+                Box::pin(ready(Err(refused)))
+            }
+        }
+    };
+}
+
+impl_executor!(Access<'c, E>);
+impl_executor!(&'c mut Lease<E>);
 
 fn statement_timeout() -> Error {
     io::Error::new(io::ErrorKind::TimedOut, "statement timeout").into()
@@ -198,8 +297,14 @@ impl<E: Engine> Drop for Lease<E> {
     }
 }
 
-/// Ends what runs on the connection, rolls back and returns the connection to the pool, or closes it. The slot is
-/// free only afterwards: SQLite may have only one connection that writes.
+impl<E: Engine> fmt::Debug for Lease<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").finish_non_exhaustive()
+    }
+}
+
+/// Cleans the connection and returns it to the pool, or closes it. The slot is free only afterwards: SQLite may have
+/// only one connection that writes.
 async fn clean_up<E: Engine>(
     mut connection: Connection<E>,
     slot: Slot<E>,
@@ -209,25 +314,10 @@ async fn clean_up<E: Engine>(
     let pool = &slot.pool;
     let is_running = progress != Progress::Done;
     connection.interrupt.store(is_running, Ordering::Relaxed);
-    let reset = async {
-        if is_running {
-            // A connection works in order: the answer to the ping comes after the end of the statement.
-            connection.sqlx.ping().await?;
-            connection.interrupt.store(false, Ordering::Relaxed);
-        }
-        if transaction == TransactionState::None {
-            return Ok(());
-        }
-        match E::executor(&mut connection.sqlx).execute("ROLLBACK").await {
-            // On SQLite, it is refused if there is no transaction any more.
-            Err(error) if !matches!(error, Error::Database(_)) || E::is_fatal(&error) => Err(error),
-            _ => Ok(()),
-        }
-    };
     let reason = if let Progress::Unusable(reason) = progress {
-        drop(reset);
         reason
     } else {
+        let reset = reset(&mut connection, transaction);
         match timeout(pool.settings.ping_timeout(), reset).await {
             Ok(Ok(())) => return pool.put_back(connection),
             Ok(Err(_)) => Discard::Broken,
@@ -237,73 +327,22 @@ async fn clean_up<E: Engine>(
     pool.discard(connection, reason).await;
 }
 
-impl<E: Engine> fmt::Debug for Lease<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lease").field(&self.caller).finish()
+/// Waits for the end of what runs on the connection, and rolls back.
+async fn reset<E: Engine>(
+    connection: &mut Connection<E>,
+    transaction: TransactionState,
+) -> Result<(), Error> {
+    if connection.interrupt.load(Ordering::Relaxed) {
+        // A connection works in order: the answer to the ping comes after the end of the statement.
+        connection.sqlx.ping().await?;
+        connection.interrupt.store(false, Ordering::Relaxed);
     }
-}
-
-/// The span of a statement, if the request is sampled. It never has the text, which may contain values.
-fn span_of<E: Engine>(sql: &str, caller: Caller) -> Span {
-    if sql.is_empty() || Trace::current_sampled().is_none() {
-        return Span::none();
+    if transaction == TransactionState::None {
+        return Ok(());
     }
-    let (operation, table) = operation_and_table(sql);
-    // No filter but `off` disables this level.
-    tracing::error_span!(
-        span::STATEMENT,
-        system = E::SYSTEM,
-        operation,
-        summary = format!("{operation} {table}").trim_end(),
-        file = caller.file(),
-        line = caller.line(),
-        error = Empty,
-    )
-}
-
-fn operation_and_table(sql: &str) -> (String, &str) {
-    // From the first literal, quoted name or comment on, a word may be a value.
-    let plain = sql.split(['\'', '"', '`', '[', '$', '-', '/']).next();
-    let mut words = plain.unwrap_or_default().split_whitespace();
-    let operation = words.next().unwrap_or("OTHER").to_ascii_uppercase();
-    let precedes_table = |word: &str| {
-        let mut keywords = ["FROM", "INTO", "TABLE"].into_iter();
-        keywords.any(|keyword| keyword.eq_ignore_ascii_case(word))
-    };
-    let table = if operation == "UPDATE" || words.any(precedes_table) {
-        words.next().unwrap_or_default()
-    } else {
-        ""
-    };
-    let end = table.find(|c: char| !(c.is_alphanumeric() || "_.".contains(c)));
-    let name = &table[..end.unwrap_or(table.len())];
-    let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
-    (operation, if is_name { name } else { "" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn span_names_operation_and_table_and_no_value() {
-        for (sql, operation, table) in [
-            ("SELECT id FROM a WHERE id = $1", "SELECT", "a"),
-            ("INSERT INTO a(url)\n SELECT $1", "INSERT", "a"),
-            ("  update public.a SET url = $1", "UPDATE", "public.a"),
-            ("SELECT count(*) FROM (SELECT 1)", "SELECT", ""),
-            ("SELECT 1", "SELECT", ""),
-            ("", "OTHER", ""),
-            ("-- canary\nSELECT 1", "OTHER", ""),
-            ("SELECT 'x FROM canary'", "SELECT", ""),
-            ("SELECT id FROM a WHERE url = 'canary'", "SELECT", "a"),
-            ("SELECT \"a FROM canary\" FROM b", "SELECT", ""),
-            ("SELECT $$ FROM canary $$", "SELECT", ""),
-            ("SELECT 1 /* FROM canary */", "SELECT", ""),
-            ("SELECT 1 FROM 17", "SELECT", ""),
-        ] {
-            let found = operation_and_table(sql);
-            assert_eq!(found, (operation.to_owned(), table), "{sql}");
-        }
+    match E::executor(&mut connection.sqlx).execute("ROLLBACK").await {
+        // On SQLite, it is refused if there is no transaction.
+        Err(error) if !matches!(error, Error::Database(_)) || E::is_fatal(&error) => Err(error),
+        _ => Ok(()),
     }
 }

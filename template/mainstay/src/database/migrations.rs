@@ -10,23 +10,21 @@ use tokio::time::{sleep, timeout};
 
 use super::Database;
 use super::engine::Engine;
-use super::errors::{Error, explain};
+use super::errors::Error;
 use super::file::DataFile;
 use super::settings::UnknownMigrations;
 use crate::build_info::BuildInfo;
 
-/// The versions of this crate's own migrations. A service numbers its own from 1 on, or by date.
+/// The versions of this crate's own migrations, which a database may have without the part that they are for. A service
+/// numbers its own from 1 on, or by date.
 pub const RESERVED_VERSIONS: RangeInclusive<i64> = 9000..=9999;
-
-/// The migrations of this crate, with any features: a database that was migrated with a feature works without it.
-const OWN: [(i64, &str); 1] = [(9001, "idempotency")];
 
 const TABLE: &str = "_sqlx_migrations";
 
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The migrations of a service and of the parts of this crate that it uses, by version. Panics on a mistake in the
-/// program, which every start finds: two with the same version, or a reserved one of the service.
+/// The migrations of a service and of the parts of this crate that it uses, by version. Panics if two have the same
+/// version: a mistake in the program, which every start finds.
 pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
     let all = migrators.iter().flat_map(|migrator| migrator.iter());
     let mut all: Vec<_> = all.cloned().collect();
@@ -36,14 +34,6 @@ pub(super) fn merged(migrators: &[&Migrator]) -> Vec<Migration> {
         assert!(
             pair[0].version != version,
             "two migrations have the number {version}"
-        );
-    }
-    for migration in &all {
-        let own = (migration.version, &*migration.description);
-        assert!(
-            !RESERVED_VERSIONS.contains(&migration.version) || OWN.contains(&own),
-            "the migration {} has a number of the machinery's: {RESERVED_VERSIONS:?}",
-            migration.version,
         );
     }
     all
@@ -128,9 +118,8 @@ impl<E: Engine> Database<E> {
             let mut lease = self.write().checkout().await?;
             let pending = self.pending_on(lease.detach()?);
             let pending = timeout(self.0.settings.statement_timeout, pending).await;
-            Ok(pending
-                .map_err(|_elapsed| sqlx::Error::PoolTimedOut)??
-                .len())
+            let pending = pending.map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;
+            Ok(pending.len())
         };
         pending.await.map_err(|cause| self.cannot_migrate(cause))
     }
@@ -148,16 +137,12 @@ impl<E: Engine> Database<E> {
         };
         let tolerates = self.0.settings.unknown_migrations == UnknownMigrations::Tolerate;
         let migrations = &self.0.migrations;
-        for &AppliedMigration {
-            version,
-            ref checksum,
-        } in &applied
-        {
-            match migrations.iter().find(|known| known.version == version) {
+        for AppliedMigration { version, checksum } in &applied {
+            match migrations.iter().find(|known| known.version == *version) {
                 Some(known) if known.checksum == *checksum => {}
-                Some(_) => return Err(MigrateError::VersionMismatch(version)),
-                None if tolerates || OWN.iter().any(|(own, _)| *own == version) => {}
-                None => return Err(MigrateError::VersionMissing(version)),
+                Some(_) => return Err(MigrateError::VersionMismatch(*version)),
+                None if tolerates || RESERVED_VERSIONS.contains(version) => {}
+                None => return Err(MigrateError::VersionMissing(*version)),
             }
         }
         let is_applied = |version| applied.iter().any(|applied| applied.version == version);
@@ -167,20 +152,13 @@ impl<E: Engine> Database<E> {
 
     fn cannot_migrate(&self, cause: MigrateError) -> Error {
         let settings = &self.0.settings;
-        let problem = match cause {
-            MigrateError::Execute(cause) => return settings.cannot_open(cause),
-            MigrateError::ExecuteMigration(cause, version) => {
-                format!("the migration {version} failed: {}", explain(&cause))
-            }
-            MigrateError::VersionMissing(version) => format!(
+        match cause {
+            MigrateError::Execute(cause) => settings.cannot_open(cause),
+            MigrateError::VersionMissing(version) => settings.error(format_args!(
                 "it has migration {version}, which this binary does not know; run a newer binary"
-            ),
-            MigrateError::VersionMismatch(version) => format!(
-                "it has migration {version} with another checksum; run the binary that applied it"
-            ),
-            MigrateError::Source(cause) => cause.to_string(),
-            cause => cause.to_string(),
-        };
-        settings.error(problem)
+            )),
+            MigrateError::Source(cause) => settings.error(cause),
+            cause => settings.error(cause),
+        }
     }
 }

@@ -17,14 +17,8 @@
 //! On SQLite, reads share several connections that cannot write; writes and transactions take turns on one
 //! connection that can. They wait for it in the pool: in SQLite, they would fail as busy.
 
-#![allow(
-    clippy::missing_errors_doc,
-    reason = "all fail if the database does not answer"
-)]
-
 mod engine;
 mod errors;
-mod executor;
 mod file;
 mod lease;
 mod migrations;
@@ -36,7 +30,6 @@ mod settings;
 mod sqlite;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -46,13 +39,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub use engine::{Engine, ErrorKind};
 pub use errors::{Error, log_safe_message};
-pub use executor::Access;
-pub use lease::{Lease, Transaction};
+pub use lease::{Access, Lease, Transaction};
 pub use migrations::RESERVED_VERSIONS;
 pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 
-use crate::metrics::pools::Numbers;
-use crate::supervisor::{SpawnError, Supervisor};
+use crate::metrics::pools::PoolStatus;
 use file::DataFile;
 use pool::Pool;
 
@@ -77,13 +68,11 @@ struct Inner<E: Engine> {
     sqlx_pool: OnceLock<sqlx::Pool<E>>,
     /// On SQLite, from `connect` on.
     file: OnceLock<DataFile>,
-    settings: Arc<Settings<E>>,
+    settings: Arc<Settings>,
     migrations: Vec<Migration>,
 }
 
 const DEFAULT_NAME: &str = "database";
-
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest pause between attempts to connect.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
@@ -91,9 +80,12 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 impl<E: Engine> Database<E> {
     /// A database that is not connected yet. `migrations` are those of the service, with versions outside of
     /// [`RESERVED_VERSIONS`], and those of the parts of the machinery that it uses, such as `idempotency::migrations()`.
-    pub fn new(settings: &Settings<E>, migrations: &[&Migrator]) -> Result<Self, Error> {
+    pub fn new(settings: &Settings, migrations: &[&Migrator]) -> Result<Self, Error> {
         let settings = Arc::new(settings.clone());
-        let pools = E::pools(&settings.target()).map_err(|cause| settings.cannot_open(cause))?;
+        if !settings.url.expose().starts_with(E::SCHEME) {
+            return Err(settings.error(format_args!("it must begin with {}", E::SCHEME)));
+        }
+        let pools = E::pools(&settings).map_err(|cause| settings.cannot_open(cause))?;
         let pools = pools.into_iter().map(|(name, connections, options)| {
             Pool::new(name, options, connections, Arc::clone(&settings))
         });
@@ -106,8 +98,8 @@ impl<E: Engine> Database<E> {
         })))
     }
 
-    /// Connects to the database. If it does not answer, this retries or fails, as `database.on_start` says. A SQLite
-    /// file that does not exist is created if `database.migrate_on_start` is set.
+    /// Connects to the database. If its server does not answer, this retries or fails, as `database.on_start` says. A
+    /// SQLite file that does not exist is created if `database.migrate_on_start` is set.
     pub async fn connect(&self) -> Result<(), Error> {
         if !self.0.settings.migrate_on_start && !self.exists() {
             return Err(self.run_migrate_first("does not exist yet"));
@@ -115,7 +107,7 @@ impl<E: Engine> Database<E> {
         self.connect_or_create().await
     }
 
-    /// Connects, and creates a SQLite file that does not exist, whatever the settings are: for `migrate`.
+    /// Connects, and creates a SQLite file that does not exist: for `migrate`.
     pub(crate) async fn connect_or_create(&self) -> Result<(), Error> {
         let settings = &self.0.settings;
         if let Some(path) = E::file(settings.url.expose()) {
@@ -128,9 +120,10 @@ impl<E: Engine> Database<E> {
             let Err(cause) = self.write().checkout().await else {
                 return Ok(());
             };
-            let may_wait = settings.on_start == OnStart::Wait && E::is_transient(&cause);
+            let is_server = self.0.file.get().is_none();
+            let is_away = is_server && ErrorKind::of(&cause) == ErrorKind::Unavailable;
             let error = settings.cannot_open(cause);
-            if !may_wait {
+            if settings.on_start == OnStart::Fail || !is_away {
                 return Err(error);
             }
             tracing::warn!(cause = %error, "waiting for the database");
@@ -166,15 +159,13 @@ impl<E: Engine> Database<E> {
         async move { Transaction::begin(access.checkout().await?).await }
     }
 
-    /// A pool of sqlx on the same database, for crates that take a `sqlx::Pool`: job queues, sessions, test
-    /// helpers. It has at most four connections and the limits of this database, and is closed with it. For
-    /// statements of the service, [`read`](Self::read), [`write`](Self::write) and [`begin`](Self::begin) are safer:
+    /// A pool of sqlx on the same database, for crates that take a `sqlx::Pool`. It has at most four connections and
+    /// the limits of this database, is closed with it, and does not name its holders.
     ///
     /// - A `begin` of sqlx 0.9 that is cancelled leaves the transaction open for the next caller: run it in a task
     ///   that nothing cancels.
-    /// - On SQLite, its connections write beside ours, and wait in SQLite for `database.acquire_timeout` at most. A
-    ///   transaction that writes must begin with `BEGIN IMMEDIATE` (`begin_with`). A statement has no time limit.
-    /// - The log and the stop do not name the holder of a connection.
+    /// - On SQLite, its writes wait in SQLite for `database.acquire_timeout` at most. A transaction that writes must
+    ///   begin with `BEGIN IMMEDIATE` (`begin_with`). A statement has no time limit.
     #[must_use]
     pub fn sqlx_pool(&self) -> sqlx::Pool<E> {
         let pool = self.0.sqlx_pool.get_or_init(|| self.writes().sqlx_pool());
@@ -203,50 +194,37 @@ impl<E: Engine> Database<E> {
         }
     }
 
-    /// Starts the task that replaces old connections, and logs callers that hold one for too long.
-    pub fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
-        let database = self.clone();
-        let task = supervisor.every(&self.qualified("connections"), MAINTENANCE_INTERVAL);
-        task.run(move |_| {
-            let database = database.clone();
-            async move {
-                for pool in &database.0.pools {
-                    pool.maintain().await;
-                }
-                Ok::<_, Infallible>(())
-            }
-        })
-    }
-
-    pub(crate) fn numbers(&self) -> BTreeMap<String, Numbers> {
+    pub(crate) fn status(&self) -> BTreeMap<String, PoolStatus> {
         let pools = self.0.pools.iter();
-        let numbers = pools.map(|pool| (self.qualified(pool.name), pool.numbers()));
-        let mut numbers: BTreeMap<_, _> = numbers.collect();
+        let pools = pools.map(|pool| (self.qualified(pool.name), pool.status()));
+        let mut status: BTreeMap<_, _> = pools.collect();
         if let Some(pool) = self.0.sqlx_pool.get() {
             let size = usize::try_from(pool.size()).unwrap_or(usize::MAX);
             let idle = pool.num_idle().min(size);
             // sqlx counts neither waits nor timeouts.
-            let sqlx = Numbers {
+            let sqlx = PoolStatus {
                 max: pool.options().get_max_connections(),
                 size,
                 idle,
                 in_use: size - idle,
-                ..Numbers::default()
+                ..PoolStatus::default()
             };
-            numbers.insert(self.qualified("sqlx"), sqlx);
+            status.insert(self.qualified("sqlx"), sqlx);
         }
-        numbers
+        status
     }
 
     /// The locations in the code that hold a connection now.
     #[must_use]
     pub fn holders(&self) -> Vec<String> {
         let pools = self.0.pools.iter();
-        pools.flat_map(|pool| pool.holders()).collect()
+        let callers = pools.flat_map(|pool| pool.status().holders);
+        let names = callers.map(|caller| format!("a database connection ({caller})"));
+        names.collect()
     }
 
-    /// Closes the pools: gives out no more connections, cancels running statements, and waits for connections
-    /// until the deadline. Returns the locations in the code that still held one.
+    /// Gives out no more connections, cancels running statements, waits for connections until the deadline, and closes
+    /// them. Returns the locations in the code that still held one.
     pub async fn close(&self, deadline: Instant) -> Vec<String> {
         for pool in &self.0.pools {
             pool.stop_checkouts();
@@ -261,10 +239,11 @@ impl<E: Engine> Database<E> {
         };
         // On SQLite, the last connection to close moves the log into the file. That must be the writer, and
         // no other may close at the same time: each would leave it to the other.
-        tokio::join!(close_sqlx_pool, self.writes().all_returned(deadline));
+        tokio::join!(close_sqlx_pool, self.writes().wait_for_holders(deadline));
         for pool in &self.0.pools {
-            held.extend(pool.close(deadline).await);
+            pool.close(deadline).await;
         }
+        held.extend(self.holders());
         held
     }
 

@@ -15,13 +15,15 @@ use std::time::Duration;
 use metrics::HistogramFn;
 use sqlx::pool::PoolOptions;
 use sqlx::{ConnectOptions, Connection as _, Error};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::engine::{Engine, Flag, Options};
 use super::settings::Settings;
 use crate::context::Context;
-use crate::metrics::pools::{Numbers, Totals};
+use crate::metrics::pools::{PoolStatus, Totals};
 
 const PING_AFTER: Duration = Duration::from_secs(1);
 
@@ -33,7 +35,7 @@ pub(super) type Caller = &'static Location<'static>;
 pub(super) struct Pool<E: Engine> {
     pub(super) name: &'static str,
     options: Options<E>,
-    pub(super) settings: Arc<Settings<E>>,
+    pub(super) settings: Arc<Settings>,
     connections: u32,
     permits: Arc<Semaphore>,
     /// Each caller that waits for a permit has a clone.
@@ -41,14 +43,15 @@ pub(super) struct Pool<E: Engine> {
     state: Mutex<State<E>>,
     /// Set when the pool closes. On SQLite, it also interrupts running statements.
     closing: Flag,
-    /// Notified at each return, for a close.
-    returned: Notify,
+    /// Each slot has a token, for a close.
+    slots: TaskTracker,
 }
 
 struct State<E: Engine> {
     /// The last one that returned goes out first.
     idle: Vec<Connection<E>>,
-    holders: HashMap<u64, Holder>,
+    /// The callers that have a connection, or are about to have one, and since when.
+    holders: HashMap<u64, (Caller, Instant)>,
     last_id: u64,
     longest_hold: Duration,
     totals: Totals,
@@ -64,19 +67,13 @@ pub(super) struct Connection<E: Engine> {
     returned: Instant,
 }
 
-/// A caller that has a connection, or is about to have one.
-struct Holder {
-    caller: Caller,
-    since: Instant,
-    is_logged: bool,
-}
-
 /// The right to have a connection. The next caller gets it when this is dropped.
 pub(super) struct Slot<E: Engine> {
     pub(super) pool: Arc<Pool<E>>,
     pub(super) caller: Caller,
     id: u64,
     _permit: OwnedSemaphorePermit,
+    _token: TaskTrackerToken,
 }
 
 pub(super) type Checkout<E> = (Connection<E>, Slot<E>);
@@ -88,7 +85,7 @@ pub(super) enum Discard {
     Dead,
     /// A statement failed with an error after which the connection is useless.
     Broken,
-    /// The clean-up did not end in time, or the state of a transaction is unknown.
+    /// The clean-up did not end in time.
     Unfinished,
     /// Its caller used it directly: not counted.
     Detached,
@@ -99,7 +96,7 @@ impl<E: Engine> Pool<E> {
         name: &'static str,
         options: Options<E>,
         connections: u32,
-        settings: Arc<Settings<E>>,
+        settings: Arc<Settings>,
     ) -> Arc<Self> {
         let permits = usize::try_from(connections).unwrap_or(usize::MAX);
         Arc::new(Self {
@@ -117,12 +114,12 @@ impl<E: Engine> Pool<E> {
                 totals: Totals::default(),
             }),
             closing: Flag::default(),
-            returned: Notify::new(),
+            slots: TaskTracker::new(),
         })
     }
 
-    /// A pool of sqlx with these options, which connects on first use. It pings within a time limit where sqlx would
-    /// ping without one: on the return of a connection, and before it goes out after a second of idling.
+    /// A pool of sqlx with these options, which connects on first use. It pings on the return of a connection, where
+    /// sqlx would ping without a time limit. An error in the hook closes the connection without waiting for the server.
     pub(super) fn sqlx_pool(&self) -> sqlx::Pool<E> {
         let settings = &self.settings;
         let limit = settings.ping_timeout();
@@ -130,13 +127,9 @@ impl<E: Engine> Pool<E> {
             .max_connections(settings.max_connections.min(MAX_SQLX_CONNECTIONS))
             .acquire_timeout(settings.acquire_timeout)
             .max_lifetime(settings.max_lifetime)
-            .test_before_acquire(false)
-            .before_acquire(move |connection, metadata| {
-                Box::pin(async move {
-                    Ok(metadata.idle_for < PING_AFTER || ping(connection, limit).await?)
-                })
+            .after_release(move |connection, _| {
+                Box::pin(async move { ping(connection, limit).await.map(|()| true) })
             })
-            .after_release(move |connection, _| Box::pin(ping(connection, limit)))
             .connect_lazy_with(self.options.clone())
     }
 
@@ -176,30 +169,25 @@ impl<E: Engine> Pool<E> {
         Ok((self.connect().await?, slot))
     }
 
-    /// From here on a close waits for the caller, also while a connection is made for it.
+    /// From here on a close waits for the caller, also while a connection is made for it. Fails once the pool closes.
     fn register(
         self: &Arc<Self>,
         permit: OwnedSemaphorePermit,
         caller: Caller,
     ) -> Result<Slot<E>, Error> {
         let mut state = self.lock();
-        // Under the lock: a close looks at the holders, and there must be no new one afterwards.
         if self.closing.load(Ordering::Acquire) {
             return Err(Error::PoolClosed);
         }
         state.last_id += 1;
         let id = state.last_id;
-        let holder = Holder {
-            caller,
-            since: Instant::now(),
-            is_logged: false,
-        };
-        state.holders.insert(id, holder);
+        state.holders.insert(id, (caller, Instant::now()));
         Ok(Slot {
             pool: Arc::clone(self),
             caller,
             id,
             _permit: permit,
+            _token: self.slots.token(),
         })
     }
 
@@ -232,8 +220,7 @@ impl<E: Engine> Pool<E> {
     /// Closes a connection, and tells the server if there is time for that.
     pub(super) async fn discard(&self, connection: Connection<E>, reason: Discard) {
         let suspects = {
-            let state = &mut *self.lock();
-            let totals = &mut state.totals;
+            let State { idle, totals, .. } = &mut *self.lock();
             match reason {
                 Discard::Old => totals.discarded_old += 1,
                 Discard::Dead => totals.discarded_dead += 1,
@@ -241,50 +228,30 @@ impl<E: Engine> Pool<E> {
                 Discard::Unfinished => totals.discarded_unfinished += 1,
                 Discard::Detached => {}
             }
-            if matches!(reason, Discard::Dead | Discard::Broken) {
-                // The idle ones probably have the same fault: a lost link, or stale prepared statements.
-                totals.discarded_dead += u64::try_from(state.idle.len()).unwrap_or(u64::MAX);
-                std::mem::take(&mut state.idle)
+            // The idle ones probably have the same fault: a lost link, or stale prepared statements.
+            let suspects = if matches!(reason, Discard::Dead | Discard::Broken) {
+                std::mem::take(idle)
             } else {
                 Vec::new()
-            }
+            };
+            totals.discarded_dead += u64::try_from(suspects.len()).unwrap_or(u64::MAX);
+            suspects
         };
         drop(suspects);
         _ = timeout(self.settings.ping_timeout(), connection.sqlx.close()).await;
     }
 
-    /// Closes expired connections, and logs each caller that holds one for too long, once.
-    pub(super) async fn maintain(&self) {
-        let now = Instant::now();
-        let expired: Vec<_> = {
-            let state = &mut *self.lock();
-            for holder in state.holders.values_mut() {
-                let held = now.duration_since(holder.since);
-                if held >= self.settings.hold_warning && !holder.is_logged {
-                    holder.is_logged = true;
-                    state.totals.held_long += 1;
-                    let by = holder.caller;
-                    tracing::warn!(%by, ?held, "a database connection is held for long");
-                }
-            }
-            let is_expired = |idle: &mut Connection<E>| now >= idle.expires;
-            state.idle.extract_if(.., is_expired).collect()
-        };
-        for connection in expired {
-            self.discard(connection, Discard::Old).await;
-        }
-    }
-
-    pub(super) fn numbers(&self) -> Numbers {
+    pub(super) fn status(&self) -> PoolStatus {
         let state = self.lock();
-        let (idle, in_use) = (state.idle.len(), state.holders.len());
-        let held = state.holders.values().map(|holder| holder.since.elapsed());
+        let holders = || state.holders.values();
+        let held = holders().map(|(_, since)| since.elapsed());
         let longest_hold = held.max().unwrap_or_default().max(state.longest_hold);
-        Numbers {
+        PoolStatus {
             max: self.connections,
-            size: idle + in_use,
-            idle,
-            in_use,
+            size: state.idle.len() + holders().len(),
+            idle: state.idle.len(),
+            in_use: holders().len(),
+            holders: holders().map(|(caller, _)| caller.to_string()).collect(),
             waiting: Arc::strong_count(&self.waiting) - 1,
             longest_hold_ms: u64::try_from(longest_hold.as_millis()).unwrap_or(u64::MAX),
             waits: state.totals.clone(),
@@ -293,41 +260,23 @@ impl<E: Engine> Pool<E> {
 
     /// Refuses further checkouts. On SQLite, also interrupts running statements.
     pub(super) fn stop_checkouts(&self) {
+        // No caller that registers may come between these.
+        let _state = self.lock();
         self.closing.store(true, Ordering::Release);
         self.permits.close();
+        self.slots.close();
     }
 
-    /// Closes idle connections, waits for the others and closes them. Returns the callers that still hold one at
-    /// the deadline.
-    pub(super) async fn close(&self, deadline: Instant) -> Vec<String> {
-        self.stop_checkouts();
-        self.close_idle(deadline).await;
-        self.all_returned(deadline).await;
-        self.close_idle(deadline).await;
-        self.holders()
-    }
-
-    async fn close_idle(&self, deadline: Instant) {
+    /// Waits until the deadline for the connections in use, and closes all that have returned.
+    pub(super) async fn close(&self, deadline: Instant) {
+        self.wait_for_holders(deadline).await;
         while let Some(connection) = self.pop_idle() {
             _ = timeout_at(deadline, connection.sqlx.close()).await;
         }
     }
 
-    pub(super) async fn all_returned(&self, deadline: Instant) {
-        let all_returned = async {
-            while !self.lock().holders.is_empty() {
-                // A return before this line is remembered.
-                self.returned.notified().await;
-            }
-        };
-        _ = timeout_at(deadline, all_returned).await;
-    }
-
-    pub(super) fn holders(&self) -> Vec<String> {
-        let state = self.lock();
-        let callers = state.holders.values().map(|holder| holder.caller);
-        let names = callers.map(|caller| format!("a database connection ({caller})"));
-        names.collect()
+    pub(super) async fn wait_for_holders(&self, deadline: Instant) {
+        _ = timeout_at(deadline, self.slots.wait()).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {
@@ -335,26 +284,26 @@ impl<E: Engine> Pool<E> {
     }
 }
 
-/// Pings the connection within a time limit. In a hook of sqlx, an error closes it without waiting for the server.
-async fn ping(connection: &mut impl sqlx::Connection, limit: Duration) -> Result<bool, Error> {
+async fn ping(connection: &mut impl sqlx::Connection, limit: Duration) -> Result<(), Error> {
     let answer = timeout(limit, connection.ping()).await;
-    answer.unwrap_or(Err(Error::PoolTimedOut))?;
-    Ok(true)
+    answer.unwrap_or(Err(Error::PoolTimedOut))
 }
 
 impl<E: Engine> Drop for Slot<E> {
     fn drop(&mut self) {
-        let mut state = self.pool.lock();
-        if let Some(holder) = state.holders.remove(&self.id) {
-            state.longest_hold = state.longest_hold.max(holder.since.elapsed());
+        let state = &mut *self.pool.lock();
+        let held = state.holders.remove(&self.id);
+        let held = held.map_or(Duration::ZERO, |(_, since)| since.elapsed());
+        state.longest_hold = state.longest_hold.max(held);
+        if held >= self.pool.settings.hold_warning {
+            state.totals.held_long += 1;
+            tracing::warn!(by = %self.caller, ?held, "a database connection was held for long");
         }
-        drop(state);
-        self.pool.returned.notify_one();
     }
 }
 
 impl<E: Engine> fmt::Debug for Pool<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pool").field(&self.numbers()).finish()
+        f.debug_tuple("Pool").field(&self.status()).finish()
     }
 }

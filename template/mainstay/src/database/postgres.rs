@@ -1,25 +1,16 @@
 //! Postgres.
 
 use std::str::FromStr;
-use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError};
 use sqlx::{Error, Executor, Postgres};
-use url::Url;
 
-use super::engine::{Driver, Engine, ErrorKind, Pools, Report, Target};
+use super::engine::{Engine, ErrorKind, Pools, Report};
+use super::settings::Settings;
 use crate::build_info::BuildInfo;
-use crate::settings::REDACTED;
 
 impl Engine for Postgres {
-    fn skip_locked(table: &str) -> String {
-        format!("FOR UPDATE OF {table} SKIP LOCKED")
-    }
-}
-
-impl Driver for Postgres {
-    const EXPECTED_URL: &'static str = "a Postgres URL, such as `postgres://user:password@host:5432/database`, with `/`, `@` and `:` in a \
-         password written as %2F, %40 and %3A";
+    const SCHEME: &'static str = "postgres";
     const SYSTEM: &'static str = "postgresql";
     const BEGIN: &'static str = "BEGIN";
     // Several statements in one string are one transaction, which ends with them.
@@ -38,17 +29,17 @@ impl Driver for Postgres {
         "SET statement_timeout = 0; SET lock_timeout = 0",
     ];
 
+    fn skip_locked(table: &str) -> String {
+        format!("FOR UPDATE OF {table} SKIP LOCKED")
+    }
+
     fn executor(connection: &mut PgConnection) -> impl Executor<'_, Database = Self> {
         connection
     }
 
-    fn redacted(url: &str) -> Option<String> {
-        redacted(url)
-    }
-
-    fn pools(target: &Target<'_>) -> Result<Pools<Self>, Error> {
-        let statement = target.statement_timeout.as_millis();
-        let mut connect = PgConnectOptions::from_str(target.url)?.options([
+    fn pools(settings: &Settings) -> Result<Pools<Self>, Error> {
+        let statement = settings.statement_timeout.as_millis();
+        let mut connect = PgConnectOptions::from_str(settings.url.expose())?.options([
             ("statement_timeout", statement),
             ("lock_timeout", statement),
             ("idle_in_transaction_session_timeout", statement * 2),
@@ -61,23 +52,7 @@ impl Driver for Postgres {
         if connect.get_application_name().is_none() {
             connect = connect.application_name(BuildInfo::current().name);
         }
-        Ok(vec![("connections", target.max_connections, connect)])
-    }
-
-    /// The server cancels a statement first, and says which one it was.
-    fn client_timeout(target: &Target<'_>) -> Duration {
-        target.statement_timeout + target.ping_timeout()
-    }
-
-    /// The server does not answer, starts, stops or is full. A wrong password or an unknown database is for good.
-    fn is_transient(error: &Error) -> bool {
-        match error {
-            Error::Io(_) | Error::PoolTimedOut => true,
-            Error::Database(error) => error.code().is_some_and(|code| {
-                matches!(&*code, "57P01" | "57P02" | "57P03" | "53300") || code.starts_with("08")
-            }),
-            _ => false,
-        }
+        Ok(vec![("connections", settings.max_connections, connect)])
     }
 
     fn is_fatal(error: &Error) -> bool {
@@ -87,32 +62,6 @@ impl Driver for Postgres {
             _ => false,
         }
     }
-}
-
-/// The parameters that a URL may have. sqlx ignores others, and logs their values.
-const PARAMETERS: &str = "application_name dbname host hostaddr options password port sslcert sslkey sslmode \
-     ssl-mode sslrootcert ssl-root-cert user";
-
-/// The user, and what comes after the last `@`. A password with a reserved character that is not escaped reaches into
-/// the path: such a URL is refused. With a password, the parameters are not shown.
-fn redacted(url: &str) -> Option<String> {
-    let parsed = Url::parse(url).ok()?;
-    let is_known =
-        |key: &str| key.starts_with("options[") || PARAMETERS.split(' ').any(|known| known == key);
-    let has_spilled = parsed.path().contains('@') || parsed.fragment().is_some();
-    let is_usable = matches!(parsed.scheme(), "postgres" | "postgresql")
-        && !has_spilled
-        && parsed.query_pairs().all(|(key, _)| is_known(&key))
-        && PgConnectOptions::from_str(url).is_ok();
-    let is_secret =
-        parsed.password().is_some() || parsed.query_pairs().any(|(key, _)| key == "password");
-    Some(match url.split('?').next().filter(|_| is_usable)? {
-        _ if !is_secret => url.to_owned(),
-        shown => match shown.rsplit_once('@') {
-            Some((_, place)) => format!("postgres://{}:{REDACTED}@{place}", parsed.username()),
-            None => shown.to_owned(),
-        },
-    })
 }
 
 /// Whether a connection is useless after an error with this code.
@@ -154,20 +103,11 @@ pub(super) fn report(error: &PgDatabaseError) -> Report {
     }
 }
 
-/// The column that the server names, or the one in "Key (url)=(…) already exists." or in the name of a check:
-/// `targets_url_check`.
+/// The column that the server names, or the one in "Key (url)=(…) already exists."
 fn column(error: &PgDatabaseError) -> Option<String> {
     let key = || error.detail()?.strip_prefix("Key (")?.split_once(")=");
-    let check = || {
-        let column = error.constraint()?.strip_prefix(error.table()?)?;
-        column.strip_prefix('_')?.strip_suffix("_check")
-    };
-    let column = match (error.column(), key()) {
-        (Some(column), _) => column,
-        (None, Some((columns, _))) => columns.split(',').next()?.trim(),
-        (None, None) => check()?,
-    };
-    Some(column.to_owned())
+    let column = error.column().or_else(|| key()?.0.split(',').next());
+    column.map(|column| column.trim().to_owned())
 }
 
 #[cfg(test)]

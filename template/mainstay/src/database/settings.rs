@@ -1,56 +1,46 @@
-//! `[database]`
+//! `[database]`, and the URL of a database: whether it can be used, and how it is shown.
 
-use std::fmt;
-use std::marker::PhantomData;
+use std::str::FromStr;
 use std::time::Duration;
 
 use garde::Validate;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
+#[cfg(feature = "postgres")]
+use sqlx::postgres::PgConnectOptions;
+#[cfg(feature = "sqlite")]
+use sqlx::sqlite::SqliteConnectOptions;
 
-use super::engine::{Engine, Target};
-use super::errors::{Error, explain};
 use crate::Importance;
 use crate::settings::{self, at_least};
 
-/// `[database]`, or another section of the same keys.
-#[derive(Debug, Deserialize, Validate)]
-#[serde(bound = "E: Engine")]
+/// `[database]`, or another section of the same keys, which `config/database.toml` describes.
+#[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 #[garde(custom(Self::waits_less_than_a_request))]
-pub struct Settings<E> {
+#[allow(missing_docs, reason = "the keys are described beside their defaults")]
+pub struct Settings {
     /// The name of the section, which names the database in the log and in metrics.
     #[serde(rename = "[section]")]
     pub name: String,
-    /// Where the database is.
-    pub url: Url<E>,
-    /// The most connections that are open at once. SQLite has one more, which writes.
+    pub url: Url,
     #[garde(range(min = 1, max = 10_000))]
     pub max_connections: u32,
-    /// How long a caller waits for a connection.
     #[garde(custom(at_least("100ms")))]
     pub acquire_timeout: Duration,
-    /// How long a statement may take.
     #[garde(custom(at_least("10ms")))]
     pub statement_timeout: Duration,
-    /// The age at which a connection is replaced.
     #[garde(custom(at_least("1s")))]
     pub max_lifetime: Duration,
-    /// After how long the holder of a connection is logged.
     #[garde(custom(at_least("10ms")))]
     pub hold_warning: Duration,
-    /// What a start does while the database cannot be reached.
     pub on_start: OnStart,
-    /// Whether a start applies pending migrations.
     pub migrate_on_start: bool,
-    /// How long a start waits while another process migrates.
     #[garde(custom(at_least("10ms")))]
     pub migrate_timeout: Duration,
-    /// What a start does on a database that a newer version has migrated.
     pub unknown_migrations: UnknownMigrations,
     /// What a failing database means for `/readyz`: `health.database`, by the name of this section.
     pub health: Importance,
-    /// The time limit of a request, which waits for a connection at most.
     #[serde(rename = "http.request_timeout")]
     pub request_timeout: Duration,
 }
@@ -58,31 +48,22 @@ pub struct Settings<E> {
 /// What a start does while the database cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the type says what they mean")]
 pub enum OnStart {
-    /// Tries again until it can be reached.
     Wait,
-    /// Ends the start.
     Fail,
 }
 
 /// What a start does on a database that a newer version has migrated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the type says what they mean")]
 pub enum UnknownMigrations {
-    /// Ends the start.
     Refuse,
-    /// Starts all the same.
     Tolerate,
 }
 
-/// The URL of a database. A password in it is a secret, and is redacted.
-pub struct Url<E> {
-    secret: SecretString,
-    redacted: String,
-    engine: PhantomData<fn() -> E>,
-}
-
-impl<E> Settings<E> {
+impl Settings {
     fn waits_less_than_a_request(&self, &(): &()) -> garde::Result {
         settings::rule(
             self.acquire_timeout < self.request_timeout,
@@ -91,90 +72,153 @@ impl<E> Settings<E> {
              make the first shorter than the second",
         )
     }
-}
 
-impl<E: Engine> Settings<E> {
+    /// The time limit of a round trip that asks nothing. A connection that does not answer must leave time to try
+    /// another one.
     pub(super) fn ping_timeout(&self) -> Duration {
-        self.target().ping_timeout()
-    }
-
-    pub(super) fn target(&self) -> Target<'_> {
-        Target {
-            url: self.url.expose(),
-            max_connections: self.max_connections,
-            acquire_timeout: self.acquire_timeout,
-            statement_timeout: self.statement_timeout,
-        }
-    }
-
-    /// An error that names this database.
-    pub(super) fn error(&self, problem: impl fmt::Display) -> Error {
-        let Self { name, url, .. } = self;
-        Error(format!(
-            "cannot use the database {} ({name}.url): {problem}",
-            url.redacted
-        ))
-    }
-
-    pub(super) fn cannot_open(&self, cause: sqlx::Error) -> Error {
-        let name = &self.name;
-        self.error(match cause {
-            sqlx::Error::PoolTimedOut => {
-                format!("it did not answer in time ({name}.acquire_timeout)")
-            }
-            cause => explain(&cause),
-        })
+        self.acquire_timeout / 4
     }
 }
 
-impl<E: Engine> Url<E> {
-    /// `None` if the engine cannot use the URL.
+/// The URL of a database. A password in it is a secret, and is redacted.
+#[derive(Debug, Clone)]
+pub struct Url {
+    secret: SecretString,
+    pub(super) redacted: String,
+}
+
+/// Valid URLs, in words that follow "expected".
+const EXPECTED: &[&str] = &[
+    #[cfg(feature = "sqlite")]
+    "the SQLite URL of a file that can be written, such as `sqlite:data/service.db`",
+    #[cfg(feature = "postgres")]
+    "a Postgres URL, such as `postgres://user:password@host:5432/database`, with `/`, `@` and `:` in a \
+     password written as %2F, %40 and %3A",
+];
+
+impl Url {
+    /// `None` if it cannot be used.
     pub(crate) fn parse(url: &str) -> Option<Self> {
+        let mut redacted = None;
+        #[cfg(feature = "sqlite")]
+        if let Some(file) = url.strip_prefix("sqlite:") {
+            let is_valid = is_writable_file(file) && SqliteConnectOptions::from_str(url).is_ok();
+            redacted = is_valid.then(|| url.to_owned());
+        }
+        #[cfg(feature = "postgres")]
+        if url.starts_with("postgres") && PgConnectOptions::from_str(url).is_ok() {
+            redacted = redact_password(url);
+        }
         Some(Self {
             secret: url.into(),
-            redacted: E::redacted(url)?,
-            engine: PhantomData,
+            redacted: redacted?,
         })
     }
-}
 
-impl<E> Url<E> {
     pub(super) fn expose(&self) -> &str {
         self.secret.expose_secret()
     }
 }
 
-impl<'de, E: Engine> Deserialize<'de> for Url<E> {
+impl<'de> Deserialize<'de> for Url {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        settings::from_secret_text(value, E::EXPECTED_URL, |url| {
+        settings::from_secret_text(value, &EXPECTED.join(", or "), |url| {
             Self::parse(url).inspect(|url| settings::redact_as(&url.redacted))
         })
     }
 }
 
-// Derived implementations would require the same of the engine.
-impl<E> Clone for Url<E> {
-    fn clone(&self) -> Self {
-        Self {
-            secret: self.secret.clone(),
-            redacted: self.redacted.clone(),
-            engine: PhantomData,
+/// Each connection to a database in memory would see another one.
+#[cfg(feature = "sqlite")]
+fn is_writable_file(file: &str) -> bool {
+    let (path, query) = file.split_once('?').unwrap_or((file, ""));
+    let path = path.trim_start_matches("//");
+    let is_usable = |key: &str, value: &str| match key {
+        "immutable" => matches!(value, "false" | "0"),
+        _ => value != "memory" && (key != "mode" || value != "ro"),
+    };
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    !path.is_empty() && !path.contains(":memory:") && pairs.all(|(k, v)| is_usable(&k, &v))
+}
+
+/// The parameters that a URL of Postgres may have. sqlx ignores others, and logs their values.
+#[cfg(feature = "postgres")]
+const PARAMETERS: &str = "application_name dbname host hostaddr options password port sslcert sslkey sslmode \
+     ssl-mode sslrootcert ssl-root-cert user";
+
+/// Redacts a URL of Postgres: the user, and what comes after the last `@`. A password with a reserved character that is
+/// not escaped reaches into the path: such a URL is refused. With a password, the parameters are not shown.
+#[cfg(feature = "postgres")]
+fn redact_password(url: &str) -> Option<String> {
+    let parsed = url::Url::parse(url).ok()?;
+    let is_known =
+        |key: &str| key.starts_with("options[") || PARAMETERS.split(' ').any(|known| known == key);
+    let is_usable = matches!(parsed.scheme(), "postgres" | "postgresql")
+        && !parsed.path().contains('@')
+        && parsed.fragment().is_none()
+        && parsed.query_pairs().all(|(key, _)| is_known(&key));
+    let shown = url.split('?').next().filter(|_| is_usable)?;
+    let is_secret =
+        parsed.password().is_some() || parsed.query_pairs().any(|(key, _)| key == "password");
+    Some(match shown.rsplit_once('@') {
+        _ if !is_secret => url.to_owned(),
+        Some((_, place)) => {
+            let (user, redacted) = (parsed.username(), settings::REDACTED);
+            format!("postgres://{user}:{redacted}@{place}")
+        }
+        None => shown.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Url;
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn url_must_name_a_writable_file() {
+        for path in ["a.db", "//a.db", "///var/lib/a.db", "a.db?mode=rwc"] {
+            let url = format!("sqlite:{path}");
+            assert_eq!(Url::parse(&url).unwrap().redacted, url);
+        }
+        for path in [
+            "",
+            ":memory:",
+            "//:memory:",
+            "file::memory:",
+            "a.db?mode=memory",
+            "a.db?mode=%6demory",
+            "a.db?mode=ro",
+            "a.db?cache=private&immutable=true",
+        ] {
+            assert!(Url::parse(&format!("sqlite:{path}")).is_none(), "{path}");
         }
     }
-}
 
-impl<E> fmt::Debug for Url<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Url").field(&self.redacted).finish()
-    }
-}
-
-impl<E> Clone for Settings<E> {
-    fn clone(&self) -> Self {
-        Self {
-            name: self.name.clone(),
-            url: self.url.clone(),
-            ..*self
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn password_is_redacted_in_a_url() {
+        for (url, shown) in [
+            ("h/db?sslmode=require", "h/db?sslmode=require"),
+            ("u@h/db", "u@h/db"),
+            ("u:s3cr3t@h:5433/db", "u:[redacted]@h:5433/db"),
+            ("u:s%2Fcr3t@h/db?sslmode=require", "u:[redacted]@h/db"),
+            ("u@h/db?pass%77ord=s3cr3t@h", "u:[redacted]@h/db"),
+            ("u:a@s3cr3t@h/db", "u:[redacted]@h/db"),
+        ] {
+            let found = Url::parse(&format!("postgres://{url}")).unwrap();
+            assert_eq!(found.redacted, format!("postgres://{shown}"), "{url}");
+        }
+        for url in [
+            "postgres://u:/s3cr3t@h/db",
+            "postgres://u:12/34s3cr3t@h/db",
+            "postgres://u:1#s3cr3t@h/db",
+            "postgres://u:12?34s3cr3t@h/db",
+            "postgres://u@h/db?sslpassword=s3cr3t",
+            "mysql://u@h/db",
+            "s3cr3t",
+        ] {
+            assert!(Url::parse(url).is_none(), "{url}");
         }
     }
 }

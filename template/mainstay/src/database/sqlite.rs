@@ -1,6 +1,5 @@
 //! SQLite, in a file.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::Ordering;
@@ -12,17 +11,11 @@ use sqlx::sqlite::{
 };
 use sqlx::{Error, Executor, Sqlite};
 
-use super::engine::{Driver, Engine, ErrorKind, Flag, Pools, Report, Target};
+use super::engine::{Engine, ErrorKind, Flag, Pools, Report};
+use super::settings::Settings;
 
 impl Engine for Sqlite {
-    fn skip_locked(_table: &str) -> String {
-        String::new()
-    }
-}
-
-impl Driver for Sqlite {
-    const EXPECTED_URL: &'static str =
-        "the SQLite URL of a file that can be written, such as `sqlite:data/service.db`";
+    const SCHEME: &'static str = "sqlite:";
     const SYSTEM: &'static str = "sqlite";
     // Takes the write lock before the first statement, so that no later statement fails as busy.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
@@ -35,25 +28,16 @@ impl Driver for Sqlite {
     const LOCK_MIGRATIONS: &'static str = "SELECT 1";
     const LIFT_LIMITS: [&'static str; 2] = ["", ""];
 
+    fn skip_locked(_table: &str) -> String {
+        String::new()
+    }
+
     fn executor(connection: &mut SqliteConnection) -> impl Executor<'_, Database = Self> {
         connection
     }
 
-    /// A file has no password. Each connection to a database in memory would see another one.
-    fn redacted(url: &str) -> Option<String> {
-        let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-        let is_unusable = |(key, value): (Cow<'_, str>, Cow<'_, str>)| match &*key {
-            "immutable" => !matches!(&*value, "false" | "0"),
-            _ => value == "memory" || (key == "mode" && value == "ro"),
-        };
-        let is_file = !path.is_empty() && !path.contains(":memory:") && !pairs.any(is_unusable);
-        (is_file && SqliteConnectOptions::from_str(url).is_ok()).then(|| url.to_owned())
-    }
-
-    fn pools(target: &Target<'_>) -> Result<Pools<Self>, Error> {
-        let writer = SqliteConnectOptions::from_str(target.url)?
+    fn pools(settings: &Settings) -> Result<Pools<Self>, Error> {
+        let writer = SqliteConnectOptions::from_str(settings.url.expose())?
             .create_if_missing(false)
             // Readers and the writer do not wait for each other.
             .journal_mode(SqliteJournalMode::Wal)
@@ -61,10 +45,10 @@ impl Driver for Sqlite {
             // lose the last ones.
             .synchronous(SqliteSynchronous::Full)
             // For writers of other processes, and of `sqlx_pool`: those of this pool wait in its queue.
-            .busy_timeout(target.acquire_timeout)
+            .busy_timeout(settings.acquire_timeout)
             .foreign_keys(true);
         let reader = writer.clone().pragma("query_only", "ON");
-        let readers = ("readers", target.max_connections, reader);
+        let readers = ("readers", settings.max_connections, reader);
         Ok(vec![readers, ("writer", 1, writer)])
     }
 
@@ -86,15 +70,6 @@ impl Driver for Sqlite {
             });
             Ok(())
         })
-    }
-
-    /// Another process may be writing.
-    fn is_transient(error: &Error) -> bool {
-        match error {
-            Error::Database(error) => matches!(code(&**error) & 0xff, 5 | 6),
-            Error::PoolTimedOut => true,
-            _ => false,
-        }
     }
 
     fn is_fatal(error: &Error) -> bool {
@@ -125,30 +100,19 @@ pub(super) fn report(error: &SqliteError) -> Report {
         (11 | 26, _) => (ErrorKind::Internal, "damaged, or not a SQLite database"),
         _ => (ErrorKind::Internal, "result code of SQLite"),
     };
-    let column = column(error.message());
-    let about = match &column {
-        Some(column) => format!("{about}, column {column}"),
-        None => about.to_owned(),
-    };
     Report {
         kind,
-        column,
-        about,
+        column: column(error.message()),
+        about: about.to_owned(),
     }
 }
 
-/// The column in "UNIQUE constraint failed: targets.url", or in the name of a check: `targets_url_check`.
+/// The column in "UNIQUE constraint failed: targets.url".
 fn column(message: &str) -> Option<String> {
-    let (_, about) = message.split_once("constraint failed: ")?;
-    let first = about.split(',').next()?.trim();
-    let column = match first.split_once('.') {
-        Some((_table, column)) => column,
-        None => first.strip_suffix("_check")?.split_once('_')?.1,
-    };
-    // A check without a name is reported with its text.
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let is_column = column.chars().all(is_name) && !column.starts_with(|c: char| c.is_numeric());
-    is_column.then(|| column.to_owned())
+    let (kind, about) = message.split_once(" constraint failed: ")?;
+    let (_table, column) = about.split(',').next()?.split_once('.')?;
+    // A check is reported with its name or its text.
+    (kind != "CHECK").then(|| column.trim().to_owned())
 }
 
 #[cfg(test)]

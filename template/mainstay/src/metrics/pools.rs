@@ -1,4 +1,4 @@
-//! The numbers of connection pools.
+//! The state of connection pools, for metrics.
 
 use std::sync::Arc;
 
@@ -8,13 +8,15 @@ use super::histogram::Histogram;
 
 /// The state of a pool.
 #[derive(Debug, Clone, Default, Serialize)]
-pub(crate) struct Numbers {
+pub(crate) struct PoolStatus {
     /// The most connections that the pool opens.
     pub(crate) max: u32,
     /// The connections that are open.
     pub(crate) size: usize,
     pub(crate) idle: usize,
     pub(crate) in_use: usize,
+    /// The locations in the code that hold a connection.
+    pub(crate) holders: Vec<String>,
     /// The callers that wait for a connection.
     pub(crate) waiting: usize,
     /// The longest time for which a caller has held a connection.

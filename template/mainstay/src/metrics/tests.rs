@@ -78,7 +78,8 @@ async fn request_is_counted_by_route_with_time_and_bodies() {
         count("request_duration_seconds_count", ",status=\"2xx\""),
         2
     );
-    let time = scrape.value(&series("request_duration_seconds_sum", ",status=\"2xx\""));
+    let time = series("request_duration_seconds_sum", ",status=\"2xx\"");
+    let time: f64 = scrape.series[&time].parse().unwrap();
     assert!(time > 0.0 && time < 1.0, "{time} seconds");
     for bodies in ["request_body_size_bytes", "response_body_size_bytes"] {
         assert_eq!(count(&format!("{bodies}_bucket"), ",le=\"256\""), 1);

@@ -45,7 +45,7 @@ pub struct Numbers {
 }
 
 /// By name.
-type Pools = BTreeMap<String, pools::Numbers>;
+type Pools = BTreeMap<String, pools::PoolStatus>;
 
 impl OperatorState {
     pub(crate) fn observe(&self, component: impl Fn(&mut Numbers) + Send + Sync + 'static) {
@@ -171,7 +171,7 @@ fn write_pools(text: &mut Text, pools: &Pools) {
         Duration::from_millis(it.longest_hold_ms).as_secs_f64()
     });
     let mut discarded = text.family(&catalog::POOL_DISCARDED);
-    for (pool, pools::Numbers { waits, .. }) in pools() {
+    for (pool, pools::PoolStatus { waits, .. }) in pools() {
         discarded.sample(&[pool, "old"], waits.discarded_old);
         discarded.sample(&[pool, "dead"], waits.discarded_dead);
         discarded.sample(&[pool, "broken"], waits.discarded_broken);

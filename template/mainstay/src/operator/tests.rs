@@ -15,7 +15,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::metrics::catalog::SECTIONS;
 use crate::metrics::http::Ended;
-use crate::metrics::pools::{Numbers, Totals};
+use crate::metrics::pools::PoolStatus;
 use crate::server::{Limits, Sockets};
 use crate::supervisor::Supervisor;
 use crate::telemetry::Filtering;
@@ -98,15 +98,7 @@ async fn scrape_has_every_metric_of_the_catalog() {
     let listener = listener.unwrap();
     state.observe(move |numbers| {
         listener.add_to(numbers.http.get_or_insert_default());
-        let main = Numbers {
-            max: 1,
-            size: 0,
-            idle: 0,
-            in_use: 0,
-            waiting: 0,
-            longest_hold_ms: 0,
-            waits: Totals::default(),
-        };
+        let main = PoolStatus::default();
         numbers.database = Some([("main".to_owned(), main)].into());
     });
     let passes = || async { Ok::<_, String>(()) };

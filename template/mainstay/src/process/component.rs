@@ -74,6 +74,6 @@ impl<E: Engine> Component for Database<E> {
 
     fn observe(&self, numbers: &mut Numbers) {
         let pools = numbers.database.get_or_insert_default();
-        pools.extend(self.numbers());
+        pools.extend(self.status());
     }
 }

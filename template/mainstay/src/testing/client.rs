@@ -10,7 +10,6 @@ use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use super::PATIENCE;
@@ -48,7 +47,7 @@ impl Answer {
     }
 }
 
-/// `GET path`.
+/// `GET path`. Panics in async code, like the others: it has a runtime of its own.
 #[track_caller]
 pub fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, "GET", path, "")
@@ -62,10 +61,6 @@ pub fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> Answer 
 
 /// One request with these headers. `host` and `content-type` (JSON, if there is a body) are added, unless they are
 /// given.
-///
-/// # Panics
-///
-/// In async code: it has a runtime of its own.
 #[track_caller]
 pub fn ask_with(
     address: SocketAddr,
@@ -88,18 +83,19 @@ pub fn ask_with(
         let value = value.parse().expect("the value of a header");
         request.headers_mut().insert(name, value);
     }
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let answer = runtime
-        .expect("a runtime")
-        .block_on(async { timeout(PATIENCE, exchange(address, request)).await? });
+    let answer = exchange(address, request);
     answer.unwrap_or_else(|error| panic!("{method} {path} at {address}: {error}"))
 }
 
+#[tokio::main(flavor = "current_thread")]
 async fn exchange(address: SocketAddr, request: Request<Body>) -> Result<Answer, Box<dyn Error>> {
-    let stream = TokioIo::new(TcpStream::connect(address).await?);
-    let (mut sender, connection) = handshake(stream).await?;
-    // Ends with the runtime.
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    Answer::read(response.map(Body::new)).await
+    let answer = timeout(PATIENCE, async {
+        let stream = TokioIo::new(TcpStream::connect(address).await?);
+        let (mut sender, connection) = handshake(stream).await?;
+        // Ends with the runtime.
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await?;
+        Answer::read(response.map(Body::new)).await
+    });
+    answer.await?
 }

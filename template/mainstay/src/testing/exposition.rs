@@ -1,7 +1,6 @@
 //! The text format of Prometheus, read strictly: a violation of the format is a panic.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
 
 use crate::metrics::catalog;
 
@@ -18,29 +17,22 @@ impl Exposition {
     /// Reads it: each family has its HELP, its TYPE and then its samples, and each series is there once.
     pub fn read(text: &str) -> Self {
         let mut read = Self::default();
-        let (mut helped, mut family) = ("", "");
+        let mut family = "";
         for line in text.lines() {
-            let before = if let Some(help) = line.strip_prefix("# HELP ") {
-                helped = help.split(' ').next().expect("a name");
-                None
-            } else if let Some(declared) = line.strip_prefix("# TYPE ") {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                family = help.split(' ').next().expect("a name");
+                continue;
+            }
+            let before = if let Some(declared) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = declared.split_once(' ').expect("a kind");
-                family = name;
-                assert_eq!(helped, family, "no help before: {line}");
                 assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
-                assert_eq!(kind == "counter", family.ends_with("_total"), "{line}");
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                assert_eq!(name, family, "no help before: {line}");
                 read.families.insert(name.to_owned(), kind.to_owned())
             } else {
                 let (series, value) = line.rsplit_once(' ').expect("a value");
-                assert!(
-                    series.starts_with(family),
-                    "not of the family {family}: {line}"
-                );
-                let number = value.parse::<f64>();
-                assert!(
-                    number.is_ok_and(|number| number >= 0.0),
-                    "not a number: {line}"
-                );
+                let is_valid = value.parse::<f64>().is_ok_and(|number| number >= 0.0);
+                assert!(is_valid && series.starts_with(family), "{family}: {line}");
                 read.series.insert(series.to_owned(), value.to_owned())
             };
             assert_eq!(before, None, "twice: {line}");
@@ -57,21 +49,10 @@ impl Exposition {
         own
     }
 
-    /// The value of a series, which must exist.
-    pub fn value(&self, series: &str) -> f64 {
-        self.parse(series)
-    }
-
-    /// [`value`](Self::value) of a counter.
+    /// The value of a series that counts, which must exist.
     pub fn count(&self, series: &str) -> u64 {
-        self.parse(series)
-    }
-
-    fn parse<T: FromStr>(&self, series: &str) -> T {
-        let value = self.series.get(series);
-        let value = value.unwrap_or_else(|| panic!("no series {series} in {:#?}", self.series));
-        let number = value.parse().ok();
-        number.unwrap_or_else(|| panic!("not a whole number: {series} {value}"))
+        let value = self.series.get(series).and_then(|it| it.parse().ok());
+        value.unwrap_or_else(|| panic!("no number {series} in {:#?}", self.series))
     }
 }
 

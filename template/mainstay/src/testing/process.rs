@@ -1,15 +1,14 @@
 //! The real binary, as a test starts, watches and ends it.
 
-use std::collections::HashMap;
 use std::env;
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -27,10 +26,6 @@ const DEFAULTS: [(&str, &str); 3] = [
     ("APP__OPERATOR__LISTEN", "127.0.0.1:0"),
     ("APP__LOG__FORMAT", "json"),
 ];
-
-/// The files in the directory of a process that have its output.
-const STDOUT: &str = "stdout";
-const STDERR: &str = "stderr";
 
 /// The binary of a service, with the settings and the environment that a test gives it.
 ///
@@ -85,8 +80,9 @@ impl Binary {
     /// starts two processes on one database keeps a [`Scratch`](super::Scratch) and sets `database.url` itself.
     #[cfg(feature = "_database")]
     pub fn database<E: TestEngine>(mut self) -> Self {
-        let (url, database) = E::create();
-        self.database = Some(database);
+        let scratch = E::scratch();
+        let url = scratch.url.clone();
+        self.database = Some(Box::new(scratch));
         self.env("APP__DATABASE__URL", url)
     }
 
@@ -94,34 +90,34 @@ impl Binary {
     #[track_caller]
     pub fn start(self) -> Running {
         let running = self.spawn();
-        running.find("the event `ready`", |event| event["message"] == "ready");
+        running.event("ready");
         running
     }
 
     /// Runs a command that ends by itself, such as `config check`.
     #[track_caller]
-    pub fn output(self) -> Output {
-        let running = self.spawn();
-        Output {
-            status: running.ended(),
-            stdout: running.text(STDOUT).into(),
-            stderr: running.text(STDERR).into(),
-        }
+    pub fn output(mut self) -> Output {
+        let directory = TempDir::new().expect("a directory for the process");
+        let output = self.command.current_dir(&directory).output();
+        output.expect("a process")
     }
 
     /// Starts the service without waiting for anything.
     #[track_caller]
     pub fn spawn(mut self) -> Running {
         let directory = TempDir::new().expect("a directory for the process");
-        let file = |name| File::create(directory.path().join(name)).expect("a file for the output");
         let command = self.command.current_dir(&directory);
-        let process = command.stdout(file(STDOUT)).stderr(file(STDERR)).spawn();
-        let program = command.get_program().display();
-        let process = process.unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("a process");
+        let stdout = BufReader::new(process.stdout.take().expect("it is piped"));
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            let mut lines = stdout.lines().map_while(Result::ok);
+            lines.try_for_each(|line| sender.send(line))
+        });
         Running {
             process: Mutex::new(process),
-            returned: Mutex::default(),
-            directory,
+            log: Mutex::new((lines, Vec::new())),
+            _directory: directory,
             _database: self.database,
         }
     }
@@ -131,53 +127,62 @@ impl Binary {
 /// are removed.
 ///
 /// A test waits for events of the log, and never for time to pass. An event that does not come within a minute, or
-/// before the process ends, fails the test with the last lines of the process.
+/// before the process ends, fails the test.
 #[derive(Debug)]
 #[must_use = "the process is killed when this is dropped"]
 pub struct Running {
     process: Mutex<Child>,
-    /// How many events with each message [`event`](Self::event) has returned.
-    returned: Mutex<HashMap<String, usize>>,
-    directory: TempDir,
+    /// Further lines of the log, and the events that [`event`](Self::event) has not returned.
+    log: Mutex<(Receiver<String>, Vec<Value>)>,
+    _directory: TempDir,
     _database: Option<Guard>,
 }
 
 impl Running {
-    /// The [`address`](Self::address) of the listener `http`.
+    /// The address of the listener `http`, once it listens.
     #[track_caller]
     pub fn http(&self) -> SocketAddr {
         self.address("http")
     }
 
-    /// The [`address`](Self::address) of the operator's listener.
+    /// The address of the operator's listener, once it listens.
     #[track_caller]
     pub fn operator(&self) -> SocketAddr {
         self.address("operator")
     }
 
-    /// The address of the listener of this name, once it listens.
     #[track_caller]
-    pub fn address(&self, listener: &str) -> SocketAddr {
-        let what = format!("the event `listening` of the listener `{listener}`");
-        let event = self.find(&what, |event| {
-            event["message"] == "listening" && event["listener"] == listener
-        });
-        let address = event["address"].as_str().and_then(|it| it.parse().ok());
-        address.unwrap_or_else(|| panic!("no address to connect to in {event}"))
+    fn address(&self, listener: &str) -> SocketAddr {
+        self.wait(&format!("the listener {listener:?}"), |events| {
+            let mut listening = events.iter().filter(|it| it["message"] == "listening");
+            let event = listening.find(|it| it["listener"] == listener)?;
+            event["address"].as_str()?.parse().ok()
+        })
     }
 
     /// Waits for an event with this message. Each call gives the next one: the first call the first
     /// event with this message, the second call the second, and so on.
     #[track_caller]
     pub fn event(&self, message: &str) -> Value {
-        let mut returned = self.returned.lock().unwrap();
-        let place = returned.entry(message.to_owned()).or_default();
-        let event = self.wait(&format!("the event {message:?}"), || {
-            let events = self.log().into_iter();
-            events.filter(|it| it["message"] == message).nth(*place)
-        });
-        *place += 1;
-        event
+        self.wait(&format!("the event {message:?}"), |events| {
+            let place = events.iter().position(|it| it["message"] == message)?;
+            Some(events.remove(place))
+        })
+    }
+
+    #[track_caller]
+    fn wait<T>(&self, what: &str, find: impl Fn(&mut Vec<Value>) -> Option<T>) -> T {
+        let (lines, events) = &mut *self.log.lock().unwrap();
+        loop {
+            if let Some(found) = find(events) {
+                return found;
+            }
+            let Ok(line) = lines.recv_timeout(PATIENCE) else {
+                panic!("no sign of {what} before the process ended or in time: {events:#?}");
+            };
+            let event = serde_json::from_str(&line);
+            events.push(event.unwrap_or_else(|_| panic!("no JSON in the log: {line}")));
+        }
     }
 
     /// The metrics that the operator's listener gives now.
@@ -189,67 +194,15 @@ impl Running {
     /// Sends a signal to the process, which must not have ended.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
+        let mut process = self.process.lock().unwrap();
         // The process ID is not reused before the process was waited for.
-        assert_eq!(self.status(), None, "cannot send {signal:?}");
-        let process = Pid::from_child(&self.process.lock().unwrap());
-        kill_process(process, signal).expect("a signal to a child");
+        assert_eq!(process.try_wait().unwrap(), None, "cannot send {signal:?}");
+        kill_process(Pid::from_child(&process), signal).expect("a signal to a child");
     }
 
     /// Waits until the process has ended.
-    #[track_caller]
     pub fn ended(&self) -> ExitStatus {
-        self.wait("the end of the process", || self.status())
-    }
-
-    /// Waits for the first event since the start that matches.
-    #[track_caller]
-    fn find(&self, what: &str, matches: impl Fn(&Value) -> bool) -> Value {
-        self.wait(what, || self.log().into_iter().find(&matches))
-    }
-
-    #[track_caller]
-    fn wait<T>(&self, what: &str, find: impl Fn() -> Option<T>) -> T {
-        let begun = Instant::now();
-        loop {
-            // Before the search, which then sees all output of a process that has ended.
-            let has_ended = self.status().is_some();
-            if let Some(found) = find() {
-                return found;
-            }
-            if has_ended || begun.elapsed() > PATIENCE {
-                let why = if has_ended {
-                    "the process has ended"
-                } else {
-                    "not in time"
-                };
-                let [stdout, stderr] = [STDOUT, STDERR].map(|name| tail(&self.text(name)));
-                panic!("no sign of {what}: {why}\nstdout:\n{stdout}\nstderr:\n{stderr}");
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// The events of the log so far.
-    fn log(&self) -> Vec<Value> {
-        let text = self.text(STDOUT);
-        // A line that is being written is read the next time.
-        let lines = text.split_inclusive('\n').filter(|it| it.ends_with('\n'));
-        lines
-            .map(|line| {
-                let event = serde_json::from_str(line);
-                event.unwrap_or_else(|_| panic!("a line of the log is not JSON: {line}"))
-            })
-            .collect()
-    }
-
-    fn text(&self, name: &str) -> String {
-        let text = fs::read(self.directory.path().join(name));
-        String::from_utf8_lossy(&text.expect("the output of the process")).into_owned()
-    }
-
-    fn status(&self) -> Option<ExitStatus> {
-        let status = self.process.lock().unwrap().try_wait();
-        status.expect("the status of a child")
+        self.process.lock().unwrap().wait().unwrap()
     }
 }
 
@@ -259,10 +212,4 @@ impl Drop for Running {
         _ = process.kill();
         _ = process.wait();
     }
-}
-
-/// The last 40 lines.
-fn tail(text: &str) -> String {
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(40)..].join("\n")
 }

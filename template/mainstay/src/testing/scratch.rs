@@ -1,73 +1,51 @@
 //! An empty database for each test, which is removed in the end, and settings for it.
 
-use std::marker::PhantomData;
-use std::time::Duration;
-
+use garde::Validate;
+use serde::Deserialize;
 #[cfg(feature = "sqlite")]
 use tempfile::TempDir;
 
 use super::Guard;
-use crate::Importance;
-use crate::database::{Engine, OnStart, Settings, UnknownMigrations, Url};
+use crate::database::{self, Engine};
+use crate::sections;
+use crate::settings::{Reference, Sources, load};
 
 /// An engine that can make a database for a test.
 pub trait TestEngine: Engine {
-    #[doc(hidden)]
-    fn create() -> (String, Guard);
+    /// Makes an empty database that no other test uses.
+    fn scratch() -> Scratch;
 }
 
-/// An empty database that no other test uses. It is removed when this is dropped.
+/// A database for a test. It is removed when this is dropped.
 #[derive(Debug)]
-pub struct Scratch<E> {
-    url: String,
-    _guard: Guard,
-    _engine: PhantomData<E>,
-}
-
-impl<E: TestEngine> Scratch<E> {
-    /// Makes one.
-    #[must_use]
-    pub fn new() -> Self {
-        let (url, guard) = E::create();
-        Self {
-            url,
-            _guard: guard,
-            _engine: PhantomData,
-        }
-    }
-
+pub struct Scratch {
     /// The setting `database.url`.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
+    pub url: String,
+    pub(super) _guard: Guard,
 }
 
 #[cfg(feature = "sqlite")]
 impl TestEngine for sqlx::Sqlite {
-    fn create() -> (String, Guard) {
+    fn scratch() -> Scratch {
         let directory = TempDir::new().expect("a directory for a database");
-        let file = directory.path().join("scratch.db");
-        (format!("sqlite:{}", file.display()), Box::new(directory))
+        Scratch {
+            url: format!("sqlite:{}", directory.path().join("scratch.db").display()),
+            _guard: Box::new(directory),
+        }
     }
 }
 
-/// Settings of a database at this URL, with short time limits.
+/// The default settings, of a database at this URL.
 #[must_use]
-pub fn database_settings<E: Engine>(url: &str) -> Settings<E> {
-    Settings {
-        name: "database".to_owned(),
-        url: Url::parse(url).expect("a URL of this engine"),
-        max_connections: 2,
-        acquire_timeout: Duration::from_secs(2),
-        statement_timeout: Duration::from_secs(5),
-        max_lifetime: Duration::from_mins(30),
-        hold_warning: Duration::from_secs(5),
-        on_start: OnStart::Wait,
-        migrate_on_start: true,
-        migrate_timeout: Duration::from_secs(30),
-        unknown_migrations: UnknownMigrations::Refuse,
-        health: Importance::Degraded,
-        request_timeout: Duration::from_secs(10),
+pub fn database_settings(url: &str) -> database::Settings {
+    #[derive(Deserialize, Validate)]
+    struct Sections {
+        #[garde(dive)]
+        database: database::Settings,
     }
+    let url = format!("[database]\nurl = {url:?}");
+    let reference = Reference::new(&[sections::SETTINGS, database::SETTINGS, &url]);
+    let loaded = load::<Sections>(&reference, &Sources::default());
+    let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+    loaded.settings.database
 }

@@ -8,60 +8,44 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sqlx::migrate::Migrator;
-use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
-use tokio::runtime::Builder;
+use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
 
-use super::{Scratch, TestEngine, database_settings};
+use super::{TestEngine, database_settings};
 use crate::Database;
 
 /// Prepares every SQL statement of the sources in `place`, a directory or a file such as `"src"`, on a
 /// new database with these migrations.
 ///
-/// A statement is a string literal in a call such as `sqlx::query_as("SELECT …")`, with this path.
-///
-/// # Panics
-///
-/// When the database refuses a statement, when a statement is not a literal, and when there is none.
-/// In async code: it has a runtime of its own.
-pub fn check_statements<E: TestEngine>(migrations: &[&Migrator], place: impl AsRef<Path>) {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    runtime
-        .expect("a runtime")
-        .block_on(check::<E>(migrations, place.as_ref()));
-}
-
-async fn check<E: TestEngine>(migrations: &[&Migrator], place: &Path) {
-    let scratch = Scratch::<E>::new();
-    let database = Database::<E>::new(&database_settings(scratch.url()), migrations);
+/// A statement is a string literal in a call such as `sqlx::query_as("SELECT …")`, with this path. A literal with a
+/// quote or an escape is a raw one. Panics in async code: it has a runtime of its own.
+#[tokio::main(flavor = "current_thread")]
+pub async fn check_statements<E: TestEngine>(migrations: &[&Migrator], place: impl AsRef<Path>) {
+    let scratch = E::scratch();
+    let database = Database::<E>::new(&database_settings(&scratch.url), migrations);
     let database = database.expect("a database for the test");
-    database.connect().await.expect("a connection");
+    database.connect().await.expect("a database");
     database.migrate().await.expect("migrations that apply");
+    let connection = E::Connection::connect(&scratch.url).await;
+    let mut connection = connection.expect("a connection");
 
     let (mut checked, mut problems) = (0, Vec::new());
-    for file in files(place) {
-        let source = fs::read_to_string(&file)
-            .unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
+    for file in files(place.as_ref()) {
+        let source = fs::read_to_string(&file).expect("a source");
         for (line, statement) in statements(&source) {
             checked += 1;
             let problem = if let Some(text) = statement {
                 let sql = AssertSqlSafe(text.as_str()).into_sql_str();
-                match database.write().prepare(sql).await {
-                    Ok(_) => continue,
-                    Err(error) => format!("{error}\n    {text}"),
-                }
+                let prepared = E::executor(&mut connection).prepare(sql).await;
+                prepared.err().map(|error| format!("{error}\n    {text}"))
             } else {
-                "the statement is not a string literal, so it cannot be checked: write it out where it is used, \
-                 or build it with a sqlx::QueryBuilder and test the result"
-                    .to_owned()
+                Some("not a string literal: write it out, or test what a QueryBuilder makes".into())
             };
-            problems.push(format!("{}:{line}: {problem}", file.display()));
+            let place = file.display();
+            problems.extend(problem.map(|problem| format!("{place}:{line}: {problem}")));
         }
     }
-    assert!(
-        checked > 0,
-        "no statement was found in {}: a service that queries no database has no use for this check",
-        place.display()
-    );
+    let place = place.as_ref().display();
+    assert!(checked > 0, "no statement was found in {place}");
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
@@ -78,46 +62,32 @@ fn files(place: &Path) -> Vec<PathBuf> {
 
 /// The statements in the calls of sqlx's functions, each with its line; `None` for one that is not a literal.
 fn statements(source: &str) -> impl Iterator<Item = (usize, Option<String>)> {
-    source
-        .match_indices("sqlx::query")
-        .filter_map(|(at, name)| {
-            let (before, after) = (&source[..at], &source[at + name.len()..]);
-            let line = before.rsplit('\n').next().unwrap_or_default();
-            if line.trim_start().starts_with("//") {
-                return None;
-            }
-            // The rest of the name, and its types.
-            let after = after.trim_start_matches(|it: char| it.is_ascii_lowercase() || it == '_');
-            let arguments = match after.strip_prefix("::<") {
-                Some(types) => types.split_once(">(")?.1,
-                None => after.strip_prefix('(')?,
-            };
-            let line = before.matches('\n').count() + 1;
-            Some((line, literal(arguments.trim_start())))
-        })
+    let calls = source.match_indices("sqlx::query");
+    calls.filter_map(|(at, name)| {
+        let (before, after) = (&source[..at], &source[at + name.len()..]);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        if line.trim_start().starts_with("//") {
+            return None;
+        }
+        // The rest of the name, and its types.
+        let after = after.trim_start_matches(|it: char| it.is_ascii_lowercase() || it == '_');
+        let arguments = match after.strip_prefix("::<") {
+            Some(types) => types.split_once(">(")?.1,
+            None => after.strip_prefix('(')?,
+        };
+        let line = before.matches('\n').count() + 1;
+        Some((line, literal(arguments.trim_start())))
+    })
 }
 
 /// The value of the string literal at the beginning of a source.
 fn literal(source: &str) -> Option<String> {
-    if let Some(raw) = source.strip_prefix('r') {
-        let text = raw.trim_start_matches('#');
-        let end = format!("\"{}", &raw[..raw.len() - text.len()]);
-        let (text, _) = text.strip_prefix('"')?.split_once(&end)?;
-        return Some(text.to_owned());
-    }
-    let mut characters = source.strip_prefix('"')?.chars();
-    let mut text = String::new();
-    loop {
-        match characters.next()? {
-            '"' => return Some(text),
-            '\\' => match characters.next()? {
-                'n' => text.push('\n'),
-                // A quote, or the end of a line: SQL takes more space than Rust would leave.
-                escaped => text.push(escaped),
-            },
-            other => text.push(other),
-        }
-    }
+    let (prefix, text) = source.split_once('"')?;
+    // `r##` of a raw literal.
+    let hashes = prefix.strip_prefix('r').unwrap_or(prefix);
+    let is_literal = hashes.chars().all(|it| it == '#');
+    let (text, _) = text.split_once(&format!("\"{hashes}"))?;
+    is_literal.then(|| text.replace("\\\n", "\n"))
 }
 
 #[cfg(all(test, feature = "sqlite"))]

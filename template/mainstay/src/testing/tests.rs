@@ -27,13 +27,13 @@ fn event_gives_each_event_once_in_order() {
 }
 
 #[test]
-#[should_panic(expected = "no sign of the event \"b\": the process has ended")]
+#[should_panic(expected = "no sign of the event \"b\" before the process ended")]
 fn event_fails_at_once_when_the_process_has_ended() {
     script(READY).spawn().event("b");
 }
 
 #[test]
-#[should_panic(expected = "a line of the log is not JSON: oops")]
+#[should_panic(expected = "no JSON in the log: oops")]
 fn event_fails_on_a_line_that_is_not_json() {
     script(&format!("echo oops; {READY}")).start().event("b");
 }

@@ -18,7 +18,7 @@ use super::E;
 use crate::database::Database;
 use crate::idempotency::*;
 use crate::settings::ByteSize;
-use crate::testing::{Scratch, database_settings};
+use crate::testing::{Scratch, TestEngine, database_settings};
 
 /// Longer than any test takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ struct Service {
     /// Whether the work waits in the middle, for `go_on`.
     holds: AtomicBool,
     go_on: Notify,
-    _scratch: Scratch<E>,
+    _scratch: Scratch,
 }
 
 impl Service {
@@ -41,14 +41,14 @@ impl Service {
     }
 
     async fn with(change: impl FnOnce(&mut Settings)) -> Arc<Self> {
-        let scratch = Scratch::new();
+        let scratch = E::scratch();
         let mut settings = Settings {
             retention: Duration::from_hours(1),
             max_answers: 1000,
             answer_limit: ByteSize(1000),
         };
         change(&mut settings);
-        let mut database = database_settings(scratch.url());
+        let mut database = database_settings(&scratch.url);
         database.acquire_timeout = PATIENCE;
         let database = Database::new(&database, &[migrations::<E>()]).unwrap();
         database.connect().await.unwrap();
@@ -313,7 +313,7 @@ async fn request_in_progress_is_not_started_again() {
         service.begun.notified().await;
         let mut second = std::pin::pin!(service.send("one", "a"));
         let waits = async {
-            let pools = || service.keys.database.numbers();
+            let pools = || service.keys.database.status();
             while pools().values().all(|pool| pool.waiting == 0) {
                 sleep(Duration::from_millis(1)).await;
             }

@@ -62,7 +62,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
                     ["http.request.method", "http.route"].map(|it| fields.text(it));
                 format!("{method} {route}")
             }
-            SpanKind::Client => fields.text("db.query.summary").to_owned(),
+            SpanKind::Client => {
+                let [system, file] = ["db.system.name", "code.file.path"].map(|it| fields.text(it));
+                format!("{system} {file}")
+            }
             _ => name.to_owned(),
         };
         let mut exported = Span {
@@ -207,8 +210,6 @@ fn conventional(field: &'static str) -> &'static str {
         "route" => "http.route",
         "status" => "http.response.status_code",
         "system" => "db.system.name",
-        "operation" => "db.operation.name",
-        "summary" => "db.query.summary",
         "file" => "code.file.path",
         "line" => "code.line.number",
         other => other,

@@ -69,7 +69,13 @@ fn spans_of_a_sampled_request_form_its_trace() {
             );
             let inside = request.enter();
             info!(cause = "canary", "events are not exported");
-            span!(Level::ERROR, STATEMENT, summary = "SELECT a", line = 7_u32);
+            span!(
+                Level::ERROR,
+                STATEMENT,
+                system = "sqlite",
+                file = "src/a.rs",
+                line = 7_u32
+            );
             info_span!(target: "own", "own", flag = true, r#type = "x", method = 0.5);
             drop(inside);
             request.record("status", 500_u16);
@@ -97,7 +103,7 @@ fn spans_of_a_sampled_request_form_its_trace() {
     );
     assert_eq!(
         (&*statement.name, statement.kind()),
-        ("SELECT a", SpanKind::Client)
+        ("sqlite src/a.rs", SpanKind::Client)
     );
     assert_eq!((&*own.name, own.kind()), ("own", SpanKind::Internal));
     assert_eq!(

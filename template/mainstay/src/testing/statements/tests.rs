@@ -70,7 +70,6 @@ fn statements_are_found_however_they_are_written() {
             r###"sqlx::query(r##"SELECT "a"#, 1"##)"###,
             Some(r##"SELECT "a"#, 1"##),
         ),
-        (r#"sqlx::query("SELECT \"a\" \\")"#, Some(r#"SELECT "a" \"#)),
         (
             "sqlx::query(\n\"SELECT 1 \\\n+ 1\")",
             Some("SELECT 1 \n+ 1"),

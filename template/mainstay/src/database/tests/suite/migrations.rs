@@ -30,7 +30,7 @@ fn machinery_migrations() -> Migrator {
     Migrator::with_migrations(vec![named(9001, "idempotency")])
 }
 
-async fn connected(settings: &Settings<E>, migrators: &[&Migrator]) -> Database<E> {
+async fn connected(settings: &Settings, migrators: &[&Migrator]) -> Database<E> {
     let database = Database::new(settings, migrators).unwrap();
     database.connect().await.unwrap();
     database
@@ -38,12 +38,12 @@ async fn connected(settings: &Settings<E>, migrators: &[&Migrator]) -> Database<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_start_at_once_migrate_once() {
-    let scratch = Scratch::<E>::new();
+    let scratch = E::scratch();
     let mut starts = JoinSet::new();
     for _ in 0..3 {
         let migrators = [&migrations(&[1, 2, 3]), &machinery_migrations()];
-        let settings = database_settings::<E>(scratch.url());
-        let database = Database::new(&settings, &migrators).unwrap();
+        let settings = database_settings(&scratch.url);
+        let database = Database::<E>::new(&settings, &migrators).unwrap();
         starts.spawn(async move {
             database.connect().await?;
             database.migrate_or_verify().await?;
@@ -58,19 +58,19 @@ async fn processes_that_start_at_once_migrate_once() {
 
 #[tokio::test]
 async fn newer_schema_is_refused_unless_tolerated() {
-    let scratch = Scratch::<E>::new();
-    let mut settings = database_settings(scratch.url());
+    let scratch = E::scratch();
+    let mut settings = database_settings(&scratch.url);
     let migrations = migrations(&[1, 2]);
     let database = connected(&settings, &[&migrations]).await;
     database.migrate_or_verify().await.unwrap();
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         SELECT 9999, 'from the future', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1";
+         SELECT 99, 'from the future', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1";
     sqlx::query(newer).execute(database.write()).await.unwrap();
 
     let refused = database.migrate_or_verify().await.unwrap_err();
-    assert!(refused.to_string().contains("9999"), "{refused}");
+    assert!(refused.to_string().contains("99"), "{refused}");
     let refused = database.migrate().await.unwrap_err();
-    assert!(refused.to_string().contains("9999"), "{refused}");
+    assert!(refused.to_string().contains("99"), "{refused}");
 
     settings.unknown_migrations = UnknownMigrations::Tolerate;
     let tolerant = connected(&settings, &[&migrations]).await;
@@ -81,8 +81,8 @@ async fn newer_schema_is_refused_unless_tolerated() {
 
 #[tokio::test]
 async fn edited_migration_is_refused() {
-    let scratch = Scratch::<E>::new();
-    let settings = database_settings(scratch.url());
+    let scratch = E::scratch();
+    let settings = database_settings(&scratch.url);
     let before = connected(&settings, &[&migrations(&[1, 2])]).await;
     before.migrate().await.unwrap();
     let mut edited = named(2, "table");
@@ -90,11 +90,11 @@ async fn edited_migration_is_refused() {
     let edited = Migrator::with_migrations(vec![named(1, "table"), edited]);
     let edited = connected(&settings, &[&edited]).await;
     let refused = edited.migrate().await.unwrap_err();
-    assert!(refused.to_string().contains("checksum"), "{refused}");
+    assert!(refused.to_string().contains("modified"), "{refused}");
 }
 
 #[test]
-fn migrations_are_merged_and_clashing_numbers_panic() {
+fn migrations_are_merged_and_equal_numbers_panic() {
     let merge = |numbers: &[i64], also: &Migrator| {
         let own = migrations(numbers);
         std::panic::catch_unwind(|| crate::database::migrations::merged(&[&own, also]))
@@ -102,20 +102,15 @@ fn migrations_are_merged_and_clashing_numbers_panic() {
     let merged = merge(&[20_260_101, 2, 1], &machinery_migrations()).unwrap();
     let numbers: Vec<_> = merged.iter().map(|one| one.version).collect();
     assert_eq!(numbers, [1, 2, 9001, 20_260_101]);
-    for (number, expected) in [
-        (3, "two migrations have the number 3"),
-        (9001, "9001 has a number of the machinery's: 9000..=9999"),
-    ] {
-        let panic = merge(&[1, number], &migrations(&[2, 3])).unwrap_err();
-        let message = panic.downcast::<String>().unwrap();
-        assert!(message.contains(expected), "{message}");
-    }
+    let panic = merge(&[1, 3], &migrations(&[2, 3])).unwrap_err();
+    let message = panic.downcast::<String>().unwrap();
+    assert_eq!(*message, "two migrations have the number 3");
 }
 
 #[tokio::test]
 async fn schema_works_without_the_feature_that_made_its_table() {
-    let scratch = Scratch::<E>::new();
-    let settings = database_settings(scratch.url());
+    let scratch = E::scratch();
+    let settings = database_settings(&scratch.url);
     let (own, grown) = (migrations(&[1, 2]), migrations(&[1, 2, 3]));
     let part = machinery_migrations();
     // The service's own next migration is applied, though its number is a smaller one. The part may come back.

@@ -10,15 +10,15 @@ use crate::settings::{Reference, Sources, load};
 #[derive(Debug, Deserialize, Validate)]
 struct Both {
     #[garde(dive)]
-    database: Settings<E>,
+    database: Settings,
     #[garde(dive)]
-    archive: Settings<E>,
+    archive: Settings,
 }
 
 /// Loads the settings of both, with `set` over them.
 fn both(set: &[&str]) -> Result<Both, String> {
-    let [first, second] = [Scratch::<E>::new(), Scratch::<E>::new()];
-    let urls = [first.url(), second.url()];
+    let [first, second] = [E::scratch(), E::scratch()];
+    let urls = [&first.url, &second.url];
     let text = format!(
         "[database]\nurl = {:?}\n[archive]\nurl = {:?}\n",
         urls[0], urls[1]
@@ -59,10 +59,10 @@ fn two_databases_have_their_own_settings() {
 
 #[test]
 fn error_names_the_section_of_its_database() {
-    let scratch = Scratch::<E>::new();
-    let mut settings: Settings<E> = database_settings(scratch.url());
+    let scratch = E::scratch();
+    let mut settings = database_settings(&scratch.url);
     settings.name = "archive".to_owned();
-    let database = Database::new(&settings, &[]).unwrap();
+    let database = Database::<E>::new(&settings, &[]).unwrap();
     let pending = database.run_migrate_first("does not exist yet");
     let late = settings.cannot_open(sqlx::Error::PoolTimedOut);
     for (error, key) in [(late, "acquire_timeout"), (pending, "migrate_on_start")] {

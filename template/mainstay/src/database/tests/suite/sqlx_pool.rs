@@ -5,11 +5,11 @@ use super::*;
 #[tokio::test]
 async fn sqlx_pool_has_the_settings_and_metrics_of_the_database() {
     let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
-    assert!(!fixture.database.numbers().contains_key("sqlx"));
+    assert!(!fixture.database.status().contains_key("sqlx"));
     let pool = fixture.database.sqlx_pool();
     let held = pool.acquire().await.unwrap();
-    let numbers = &fixture.database.numbers()["sqlx"];
-    assert_eq!((numbers.max, numbers.in_use, numbers.idle), (1, 1, 0));
+    let status = &fixture.database.status()["sqlx"];
+    assert_eq!((status.max, status.in_use, status.idle), (1, 1, 0));
     drop(held);
     fixture.add("first").await.unwrap();
     let query = sqlx::query_scalar("SELECT count(*) FROM things");
@@ -28,7 +28,7 @@ async fn sqlx_pool_writes_wait_for_our_transaction() {
     let pool = fixture.database.sqlx_pool();
     let mut writer = JoinSet::new();
     writer.spawn(async move { insert(&pool, 2, "theirs").await });
-    while fixture.database.numbers()["sqlx"].size == 0 {
+    while fixture.database.status()["sqlx"].size == 0 {
         sleep(Duration::from_millis(1)).await;
     }
     // On SQLite, it cannot end before the transaction.

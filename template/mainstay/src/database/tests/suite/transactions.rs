@@ -32,7 +32,7 @@ async fn transaction_is_atomic() {
     fixture.rest().await;
     fixture.add("next").await.unwrap();
     assert_eq!(fixture.names().await, ["kept", "next"]);
-    assert_eq!(fixture.numbers().size, 1, "the connection was reused");
+    assert_eq!(fixture.status().size, 1, "the connection was reused");
 }
 
 #[tokio::test]
@@ -59,8 +59,8 @@ async fn rollback_returns_the_connection() {
     insert(&mut *transaction, 1, "first").await.unwrap_err();
     transaction.rollback().await;
     // It waited for the rollback.
-    let numbers = fixture.numbers();
-    assert_eq!((numbers.size, numbers.in_use), (1, 0));
+    let status = fixture.status();
+    assert_eq!((status.size, status.in_use), (1, 0));
 }
 
 #[tokio::test]
