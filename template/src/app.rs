@@ -1,21 +1,21 @@
 //! The composition root: the parts of this service, in the order in which they start, and which part is
 //! stopped when.
 
+use mainstay::database::Migrations;
 use mainstay::process::Process;
 use mainstay::service::{Launch, Migratable, Service};
 use mainstay::{Error, Exit, edge, openapi};
-use sqlx::migrate::Migrator;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::hello::{self, Guests};
 use crate::settings::{Database, Settings};
 
-// The schema of this service.{{ nl }}static MIGRATIONS: Migrator = sqlx::migrate!("migrations/{{ database }}");{% comment %}
+// The schema of this service.{{ nl }}static MIGRATIONS: Migrations = mainstay::migrations!("$CARGO_MANIFEST_DIR/migrations/{{ database }}");{% comment %}
 #[cfg(not(feature = "postgres"))]
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static MIGRATIONS: Migrations = mainstay::migrations!("$CARGO_MANIFEST_DIR/migrations/sqlite");
 #[cfg(feature = "postgres")]
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+static MIGRATIONS: Migrations = mainstay::migrations!("$CARGO_MANIFEST_DIR/migrations/postgres");
 // {% endcomment %}
 
 /// The API as a whole, for its description. Each route describes itself.

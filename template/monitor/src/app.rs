@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures_util::TryFutureExt;
+use mainstay::database::Migrations;
 use mainstay::process::Process;
 use mainstay::service::{Launch, Migratable, Service};
 use mainstay::{Error, Exit, edge, idempotency, openapi};
@@ -17,11 +18,11 @@ use crate::summary::Summary;
 use crate::targets::Targets;
 use crate::{changes, checks, summary, targets};
 
-// The schema of this service.{{ nl }}static MIGRATIONS: Migrator = sqlx::migrate!("migrations/{{ database }}");{% comment %}
+// The schema of this service.{{ nl }}static MIGRATIONS: Migrations = mainstay::migrations!("$CARGO_MANIFEST_DIR/migrations/{{ database }}");{% comment %}
 #[cfg(not(feature = "postgres"))]
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static MIGRATIONS: Migrations = mainstay::migrations!("$CARGO_MANIFEST_DIR/migrations/sqlite");
 #[cfg(feature = "postgres")]
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+static MIGRATIONS: Migrations = mainstay::migrations!("$CARGO_MANIFEST_DIR/migrations/postgres");
 // {% endcomment %}
 
 /// The API as a whole, for its description. Each route describes itself.

@@ -85,7 +85,10 @@ fn build_gets_what_the_code_needs_and_nothing_else() {
             for included in quoted(text, "include_str!(").chain(quoted(text, "include_bytes!(")) {
                 needed.insert(top(&beside.join(included)));
             }
-            needed.extend(quoted(text, "migrate!(").map(|path| top(Path::new(path))));
+            let migrations = quoted(text, "migrations!(");
+            let migrations =
+                migrations.filter_map(|path| path.strip_prefix("$CARGO_MANIFEST_DIR/"));
+            needed.extend(migrations.map(|path| top(Path::new(path))));
         }
         assert_eq!(open, needed);
     }

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use sqlx::Executor;
-use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, Migrator};
+use include_dir::{Dir, DirEntry};
+use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{Executor, SqlSafeStr};
 use tokio::time::{sleep, timeout};
 
 use super::Database;
@@ -22,6 +24,54 @@ pub const RESERVED_VERSIONS: RangeInclusive<i64> = 9000..=9999;
 const TABLE: &str = "_sqlx_migrations";
 
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Migrations that are part of the binary. [`migrations!`](crate::migrations!) makes them.
+pub type Migrations = LazyLock<Migrator>;
+
+/// Makes [`Migrations`](crate::database::Migrations) of the files in a directory, as `sqlx::migrate!` does, whose
+/// feature `sqlx/macros` builds much of sqlx twice. A file is named `NUMBER_NAME.sql`: the first use panics if one is not.
+/// If it starts with `-- no-transaction`, it runs outside of a transaction.
+///
+/// ```ignore
+/// static MIGRATIONS: Migrations = mainstay::migrations!("$CARGO_MANIFEST_DIR/migrations/sqlite");
+/// ```
+///
+/// cargo notices a new file if the build script prints `cargo:rerun-if-changed=migrations`.
+#[macro_export]
+macro_rules! migrations {
+    ($directory:tt) => {{
+        use $crate::database::include_dir;
+        ::std::sync::LazyLock::new(|| {
+            $crate::database::embedded(&include_dir::include_dir!($directory))
+        })
+    }};
+}
+
+/// The migrations in a directory, for [`migrations!`](crate::migrations!).
+#[doc(hidden)]
+#[must_use]
+pub fn embedded(directory: &Dir<'static>) -> Migrator {
+    let migrations = directory.entries().iter().map(|entry| {
+        let path = entry.path().display();
+        migration(entry).unwrap_or_else(|| panic!("{path} is not a migration: NUMBER_NAME.sql"))
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+/// The migration in this file, as sqlx would read it; `None` if it is not one.
+fn migration(entry: &'static DirEntry<'static>) -> Option<Migration> {
+    let file = entry.as_file()?;
+    let stem = file.path().to_str()?.strip_suffix(".sql")?;
+    let (version, description) = stem.split_once('_')?;
+    let sql = file.contents_utf8()?;
+    Some(Migration::new(
+        version.parse().ok()?,
+        description.replace('_', " ").into(),
+        MigrationType::Simple,
+        sql.into_sql_str(),
+        sql.starts_with("-- no-transaction"),
+    ))
+}
 
 /// The migrations of a service and of the parts of this crate that it uses, by version. Panics if two have the same
 /// version: a mistake in the program, which every start finds.
@@ -160,5 +210,37 @@ impl<E: Engine> Database<E> {
             MigrateError::Source(cause) => settings.error(cause),
             cause => settings.error(cause),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use include_dir::File;
+
+    use super::*;
+
+    /// A database that was migrated with `sqlx::migrate!` goes on with `migrations!`, and back.
+    #[tokio::test]
+    async fn embedded_migrations_are_those_that_sqlx_reads() {
+        let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite"));
+        let read = Migrator::new(directory).await.unwrap();
+        let embedded = crate::migrations!("$CARGO_MANIFEST_DIR/migrations/sqlite");
+
+        let compared = |migrator: &Migrator| {
+            let all = migrator.iter().cloned();
+            let all = all.map(|it| (it.version, it.description, it.checksum, it.no_tx));
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(compared(&embedded), compared(&read));
+        assert_eq!(read.iter().count(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "guests.sql is not a migration")]
+    fn file_with_another_name_is_refused() {
+        const MISNAMED: [DirEntry<'_>; 1] = [DirEntry::File(File::new("guests.sql", b""))];
+        drop(embedded(&Dir::new("", &MISNAMED)));
     }
 }

@@ -39,8 +39,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub use engine::{Engine, ErrorKind};
 pub use errors::{Error, log_safe_message};
+#[doc(hidden)]
+pub use include_dir;
 pub use lease::{Access, Lease, Transaction};
-pub use migrations::RESERVED_VERSIONS;
+#[doc(hidden)]
+pub use migrations::embedded;
+pub use migrations::{Migrations, RESERVED_VERSIONS};
 pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 
 use crate::metrics::pools::PoolStatus;

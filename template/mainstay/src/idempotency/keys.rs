@@ -15,7 +15,7 @@ use sqlx::migrate::Migrator;
 
 use super::key::Keyed;
 use super::{ANSWERS, REPLAYED};
-use crate::database::{Database, Engine, Transaction};
+use crate::database::{Database, Engine, Migrations, Transaction};
 use crate::problem::Problem;
 use crate::settings::{ByteSize, at_least};
 use crate::supervisor::{SpawnError, Supervisor};
@@ -140,7 +140,7 @@ fn unix_time() -> i64 {
 }
 
 /// A stored answer: a row of the table, without its key.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 #[doc(hidden)]
 pub struct Answer {
     /// The fingerprint of its request.
@@ -189,11 +189,11 @@ type Done<'a, T> = BoxFuture<'a, Result<T, sqlx::Error>>;
 
 /// The statements have the same text for each engine, but not the same types.
 macro_rules! store {
-    ($feature:literal, $engine:ty, $directory:literal, $claim:literal) => {
+    ($feature:literal, $engine:ty, $directory:tt, $claim:literal) => {
         #[cfg(feature = $feature)]
         impl Store for $engine {
             fn migrations() -> &'static Migrator {
-                static MIGRATIONS: Migrator = sqlx::migrate!($directory);
+                static MIGRATIONS: Migrations = crate::migrations!($directory);
                 &MIGRATIONS
             }
 
@@ -208,7 +208,10 @@ macro_rules! store {
                      WHERE route = $1 AND caller = $2 AND key = $3",
                 );
                 let query = query.bind(&key.route).bind(&*key.caller.0).bind(&key.key);
-                Box::pin(query.fetch_optional(&mut **on))
+                let found = query.fetch_optional(&mut **on);
+                Box::pin(found.map_ok(|row| {
+                    row.map(|(request, status, head, body)| Answer { request, status, head, body })
+                }))
             }
 
             fn insert<'a>(
@@ -249,14 +252,14 @@ macro_rules! store {
 store!(
     "sqlite",
     sqlx::Sqlite,
-    "migrations/sqlite",
+    "$CARGO_MANIFEST_DIR/migrations/sqlite",
     // One transaction writes at a time.
     "SELECT $1 IS NOT NULL"
 );
 store!(
     "postgres",
     sqlx::Postgres,
-    "migrations/postgres",
+    "$CARGO_MANIFEST_DIR/migrations/postgres",
     // One lock for each schema; a server keeps those of its databases apart. A wait would occupy a connection.
     "SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || ' ' || $1, 0))"
 );
