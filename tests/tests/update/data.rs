@@ -1,15 +1,16 @@
 //! `cargo run -- copy-data`: a million checks of the monitor, from SQLite to Postgres.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use harness::fleet;
 use harness::postgres::Postgres;
-use harness::repository;
 use harness::service::Service;
+
+use crate::GENERATOR;
 
 const CHECKS: &str = "1000000";
 
@@ -105,9 +106,7 @@ struct Target {
 
 impl Target {
     fn command(&self, options: &[&str]) -> Command {
-        static GENERATOR: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-        let generator: &Path = GENERATOR.get_or_init(repository::generator);
-        let mut copy = Command::new(generator);
+        let mut copy = Command::new(&*GENERATOR);
         copy.arg("copy-data")
             .arg(&self.database)
             .arg(&self.url)
