@@ -58,12 +58,22 @@ fn step_that_was_begun_is_completed() {
     };
     git(&world.repository(), &["reset", "--quiet", "--hard"]);
     git(&world.repository(), &["switch", "--quiet", "main"]);
+    let head = git(&world.repository(), &["rev-parse", "HEAD"]);
     let pending = format!(
-        r#"{{"branch":"{BRANCH}","tree":"{}","conflicts":[],"message":"m"}}"#,
+        r#"{{"head":"{}","branch":"{BRANCH}","tree":"{}","conflicts":[],"message":"m"}}"#,
+        head.trim(),
         tree.trim()
     );
     fs::write(git_directory.join("mainstay-update.json"), pending).unwrap();
     fs::write(git_directory.join("index.lock"), "").unwrap();
+    // The owner goes on in a file that the step writes.
+    world.change("src/hello.rs", "//! ", "//! Mine. ");
+    let refused = world.refused(&[]);
+    assert!(
+        refused.contains("src/hello.rs was edited since"),
+        "{refused}"
+    );
+    world.change("src/hello.rs", "//! Mine. ", "//! ");
 
     let output = world.update(&[]);
 

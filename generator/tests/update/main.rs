@@ -19,6 +19,8 @@ const CONFLICTS: Option<i32> = Some(3);
 #[test]
 fn unchanged_project_becomes_a_newly_generated_one() {
     let world = World::new();
+    // Both renderings get the bytes of the repository.
+    git(&world.template(), &["config", "core.autocrlf", "true"]);
     world.change_template("src/main.rs", "//! ", "//! Newer. ");
     world.change_template("mainstay/src/context.rs", "//! ", "//! Newer. ");
     fs::write(world.template().join("template/src/extra.rs"), "// new\n").unwrap();
@@ -60,6 +62,7 @@ fn update_keeps_the_owners_lines_and_the_current_branch() {
     world.commit_template();
     world.change("src/hello.rs", "//! ", "//! Mine. ");
     fs::write(world.project().join("src/own.rs"), "// mine\n").unwrap();
+    world.change(".template.toml", "commit = ", "# Mine.\ncommit = ");
     let script = world.project().join("build.rs");
     fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
     world.commit();
@@ -76,6 +79,8 @@ fn update_keeps_the_owners_lines_and_the_current_branch() {
             .contains("//! Mine.")
     );
     assert_eq!(world.on_branch("src/own.rs").unwrap(), "// mine\n");
+    let record = world.on_branch(".template.toml").unwrap();
+    assert!(record.contains("# Mine.\ncommit = "), "{record}");
     let listed = git(&world.repository(), &["ls-tree", BRANCH, "build.rs"]);
     assert!(listed.starts_with("100755"), "{listed}");
     assert_eq!(git(&world.repository(), &["rev-parse", "main"]), before);
@@ -210,6 +215,9 @@ fn second_update_says_that_there_is_nothing_to_do() {
     world.updated(&[]);
     git(&world.repository(), &["merge", "--quiet", BRANCH]);
     assert!(world.updated(&[]).ends_with("is up to date.\n"));
+    git(&world.template(), &["checkout", "--quiet", "HEAD~1"]);
+    let refused = world.refused(&[]);
+    assert!(refused.contains("has a newer template"), "{refused}");
 }
 
 #[test]
@@ -268,6 +276,19 @@ fn project_in_a_subdirectory_is_updated_alone() {
     let [record, main] =
         [".template.toml", "src/main.rs"].map(|file| format!("services/lookout/{file}"));
     assert_eq!(changed, format!("{record}\n{main}\n"));
+
+    git(&world.repository(), &["branch", "--quiet", "-D", BRANCH]);
+    let readme = world.repository().join("README.md");
+    fs::write(&readme, "not committed\n").unwrap();
+    let refused = world.refused(&[]);
+    assert!(refused.contains("README.md"), "{refused}");
+    world.change_template("src/main.rs", "//! Newer", "//! Template");
+    world.commit_template();
+    world.change("src/main.rs", "//! ", "//! Owner. ");
+    world.commit();
+    assert_eq!(world.update(&[]).status.code(), CONFLICTS);
+    let unmerged = ["diff", "--name-only", "--diff-filter=U"];
+    assert_eq!(git(&world.repository(), &unmerged), format!("{main}\n"));
 }
 
 #[test]

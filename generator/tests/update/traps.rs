@@ -6,7 +6,7 @@ use std::process::Command;
 
 use generator::files::files;
 
-use crate::world::{World, git, text};
+use crate::world::{World, commit, git, replace, text};
 use crate::{BRANCH, CONFLICTS};
 
 #[test]
@@ -123,6 +123,48 @@ fn migrations_are_not_changed_and_late_ones_are_refused() {
         world.on_branch("migrations/sqlite/0002_mine.sql").unwrap(),
         "-- mine\n"
     );
+}
+
+#[test]
+fn migration_that_the_template_removed_stays() {
+    let world = World::new();
+    let migrations = world.template().join("template/migrations/sqlite");
+    for file in fs::read_dir(&migrations).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    fs::write(migrations.join("0009_all.sql"), "-- all\n").unwrap();
+    world.commit_template();
+
+    let said = world.updated(&[]);
+
+    assert!(said.contains("is not removed"), "{said}");
+    assert!(
+        said.contains("new: migrations/sqlite/0009_all.sql"),
+        "{said}"
+    );
+    assert!(!said.contains("removed: migrations"), "{said}");
+}
+
+#[test]
+fn commit_is_fetched_from_the_recorded_url() {
+    let world = World::new();
+    let other = world.place.path().join("other");
+    let url = format!("file://{}", world.template().display());
+    git(&world.template(), &["clone", "--quiet", ".", "../other"]);
+    fs::remove_dir_all(other.join(".git")).unwrap();
+    replace(&other.join("template/src/main.rs"), "//! ", "//! Newer. ");
+    git(&other, &["init", "--quiet"]);
+    commit(&other);
+    let other = other.to_str().unwrap();
+    let refused = world.refused(&["--template", other]);
+    assert!(refused.contains("has no commit"), "{refused}");
+    let source = format!("source = \"{url}\"");
+    world.change(".template.toml", "source = \"mainstay\"", &source);
+    world.commit();
+
+    world.updated(&["--template", other]);
+
+    assert!(world.on_branch("src/main.rs").unwrap().contains("Newer."));
 }
 
 #[test]

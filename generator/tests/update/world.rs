@@ -113,12 +113,10 @@ impl World {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut update = Command::new(PROGRAM);
-        update
-            .arg("update")
-            .arg(self.project())
-            .arg("--template")
-            .arg(self.template());
-        update.args(arguments);
+        update.arg("update").arg(self.project()).args(arguments);
+        if !arguments.contains(&"--template") {
+            update.arg("--template").arg(self.template());
+        }
         update
     }
 
