@@ -294,13 +294,15 @@ impl Project {
             Pending::remove(&git_directory)?;
             return Ok(false);
         }
-        // A file is either as it was or as it is to be, unless the owner has edited it since.
-        let [before, after] =
-            ["HEAD", &pending.tree].map(|tree| self.git(&["diff", "--name-only", tree]));
-        let (before, after) = (before?, after?);
-        let edited = before
-            .lines()
-            .find(|file| after.lines().any(|other| other == *file));
+        // What differs from the commit is the beginning of a new file, unless the owner has edited it since.
+        let changed = self.git(&["diff", "--name-only", "--no-relative", "-z", "HEAD"])?;
+        let is_edited = |file: &&str| {
+            let object = format!("{}:{file}", pending.tree);
+            let new = self.command(&["cat-file", "blob", &object]).output();
+            let found = fs::read(self.root.join(file)).unwrap_or_default();
+            !new.is_ok_and(|new| new.stdout.starts_with(&found))
+        };
+        let edited = changed.split_terminator('\0').find(is_edited);
         ensure!(
             edited.is_none(),
             "an update was interrupted, and {} was edited since. Stash or discard the changes, and run it again",

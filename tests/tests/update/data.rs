@@ -20,7 +20,7 @@ const FILL: &str = "
     INSERT INTO targets
         (url, name, interval_seconds, timeout_seconds, enabled, created_at, updated_at, version)
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1001)
-        SELECT 'http://host/' || i, iif(i % 3, 'tab' || char(9) || 'line' || char(10) || '\\ü', NULL),
+        SELECT 'http://host/' || i, iif(i % 3, 'tab' || char(9) || 'line' || char(10, 8, 27) || '\\ü', NULL),
             60, 5, i % 2, i, i, 1 FROM n;
     INSERT INTO schedule SELECT id, id, 0, 60 FROM targets;
     INSERT INTO checks
@@ -95,6 +95,23 @@ async fn million_checks_are_copied_and_an_interruption_leaves_nothing() {
     let refused = target.copy(&[]);
     let error = String::from_utf8_lossy(&refused.stderr);
     assert!(error.contains("--replace"), "{error}");
+    let name = |value| {
+        let update = format!("UPDATE targets SET name = {value} WHERE id = 1");
+        let mut sqlite = Command::new("sqlite3");
+        assert!(
+            sqlite
+                .arg(&target.database)
+                .arg(update)
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    name("'a' || char(0) || 'b'");
+    let refused = target.copy(&["--replace"]);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(error.contains("a text with a NUL"), "{error}");
+    name("'a'");
     assert!(target.copy(&["--replace"]).status.success());
     assert_eq!(count().await, CHECKS);
 }
