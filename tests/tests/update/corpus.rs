@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::generate::staged;
+use harness::generate::{self, Answers};
 use harness::repository;
 use harness::tutorial::{self, Step};
 use harness::variant::{cargo, cargo_with, files};
 
-use crate::GENERATOR;
+use crate::UPDATER;
 
 const COMMITS: usize = 10;
 
@@ -145,7 +145,7 @@ impl Case {
         let ours = lines(project);
 
         let began = Instant::now();
-        let mut update = Command::new(&*GENERATOR);
+        let mut update = Command::new(&*UPDATER);
         let updated = update.arg("update").arg(project).output().unwrap();
         let took = began.elapsed();
 
@@ -162,10 +162,13 @@ impl Case {
             assert_eq!(updated.status.code(), Some(3), "{self:?}: {updated:?}");
             only_overlapping_changes_conflict(project);
         }
-        let new = tempfile::tempdir().unwrap();
-        let checkout = staged(repository::root()).unwrap();
-        self.render(checkout.path(), "", new.path());
-        let (new, result) = (lines(new.path()), lines(project));
+        let place = tempfile::tempdir().unwrap();
+        let answers = Answers {
+            example: Some(self.example.to_owned()),
+            ..Answers::default()
+        };
+        let new = generate::generate("svc-updated", &answers, place.path()).unwrap();
+        let (new, result) = (lines(&new), lines(project));
         let keys: BTreeSet<_> = [&old, &ours, &new, &result]
             .map(Lines::keys)
             .into_iter()
@@ -204,19 +207,12 @@ impl Case {
                 .arg("-C")
                 .arg(template.path()),
         );
-        self.render(template.path(), &self.commit, project);
-    }
-
-    fn render(&self, template: &Path, commit: &str, into: &Path) {
-        fs::create_dir_all(into).unwrap();
-        let mut render = Command::new(&*GENERATOR);
-        render
-            .arg("render")
-            .arg(template)
-            .arg("svc-updated")
-            .arg(into);
+        fs::create_dir_all(project).unwrap();
+        let mut render = Command::new(&*UPDATER);
+        let render = render.arg("render").arg(template.path());
+        let render = render.arg("svc-updated").arg(project);
         render.arg(format!("--example={}", self.example));
-        render.arg(format!("--commit={commit}"));
+        render.arg(format!("--commit={}", self.commit));
         succeed(render.env("CARGO_NAME", "test"));
     }
 

@@ -10,7 +10,7 @@ use harness::fleet;
 use harness::postgres::Postgres;
 use harness::service::Service;
 
-use crate::GENERATOR;
+use crate::UPDATER;
 
 const CHECKS: &str = "1000000";
 
@@ -123,7 +123,7 @@ struct Target {
 
 impl Target {
     fn command(&self, options: &[&str]) -> Command {
-        let mut copy = Command::new(&*GENERATOR);
+        let mut copy = Command::new(&*UPDATER);
         copy.arg("copy-data")
             .arg(&self.database)
             .arg(&self.url)

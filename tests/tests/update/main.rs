@@ -8,5 +8,5 @@ use std::sync::LazyLock;
 
 use harness::repository;
 
-/// The binary behind `cargo run`.
-static GENERATOR: LazyLock<PathBuf> = LazyLock::new(repository::generator);
+/// The binary behind `cargo run -- update`.
+static UPDATER: LazyLock<PathBuf> = LazyLock::new(repository::updater);

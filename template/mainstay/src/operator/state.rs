@@ -171,7 +171,7 @@ fn write_pools(text: &mut Text, pools: &Pools) {
     text.each(&catalog::POOL_PENDING, pools(), |it| it.waiting);
     let mut wait = text.family(&catalog::POOL_WAIT);
     for (pool, numbers) in pools() {
-        wait.histogram(&[pool], &numbers.waits.wait_counts());
+        wait.histogram(&[pool], Some(&numbers.waits.wait));
     }
     text.each(&catalog::POOL_TIMEOUTS, pools(), |it| it.waits.timeouts);
     text.each(&catalog::POOL_HELD_LONG, pools(), |it| it.waits.held_long);
