@@ -34,24 +34,19 @@ const IN_MONITOR: &[(&str, &str, &str)] = &[
     ("src/main.rs", "mod paging;", "mod notes;\n"),
     (
         "src/app.rs",
-        "use crate::settings::",
-        "use crate::notes::{self, Notes};\n",
-    ),
-    (
-        "src/app.rs",
         "    )\n)]\nstruct Api",
         "        (name = \"notes\", description = \"Notes\"),\n",
     ),
     (
         "src/app.rs",
         "    let targets = Targets::new(",
-        "    let notes = Notes::new(database.clone());\n    \
+        "    let notes = crate::notes::Notes::new(database.clone());\n    \
          notes.spawn_retention(supervisor, settings.notes.keep)?;\n",
     ),
     (
         "src/app.rs",
         "    let api = OpenApiRouter::",
-        "    let routes = routes.merge(notes::routes(notes));\n",
+        "    let routes = routes.merge(crate::notes::routes(notes));\n",
     ),
     (
         "src/settings.rs",
@@ -137,7 +132,7 @@ impl Case {
     /// Updates an edited project, and compares its lines. False if conflicts are left.
     fn update(&self, project: &Path) -> bool {
         self.generate(project);
-        git(project, &["init", "--quiet", "--initial-branch=main"]);
+        git(project, &["init", "-q", "-b", "main"]);
         commit(project, "as generated");
         let old = lines(project);
         self.edit(project);
@@ -310,10 +305,7 @@ fn replace(file: &Path, from: &str, to: &str) {
 
 fn commit(project: &Path, message: &str) {
     git(project, &["add", "--all"]);
-    git(
-        project,
-        &["commit", "--quiet", "--no-verify", "--message", message],
-    );
+    git(project, &["commit", "-qnm", message]);
 }
 
 fn git(directory: &Path, arguments: &[&str]) -> String {
