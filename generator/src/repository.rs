@@ -43,7 +43,13 @@ pub fn template_files(repository: &Path) -> Result<Vec<String>> {
 /// The URL that a repository was cloned from, if there is one.
 pub fn origin(repository: &Path) -> Option<String> {
     // A local path is useless on another machine.
-    git(repository, &["remote", "get-url", "origin"]).filter(|url| url.contains("://"))
+    git(repository, &["remote", "get-url", "origin"]).filter(|url| is_url(url))
+}
+
+/// Whether a place is a URL, or `host:path` as git writes it, and no local path.
+pub fn is_url(place: &str) -> bool {
+    let host = place.split_once(':').map(|(host, _)| host);
+    host.is_some_and(|host| !host.is_empty() && !host.contains('/'))
 }
 
 /// The commit of a repository, with the suffix `-dirty` if files differ from it. `None` in a

@@ -19,6 +19,7 @@ pub mod repository;
 pub mod schemathesis;
 pub mod service;
 pub mod suites;
+pub mod tutorial;
 pub mod variant;
 
 pub use eventually::eventually;

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use cargo_generate::{Cli, generate};
 use clap::Parser;
-use harness::repository;
+use harness::{repository, tutorial};
 
 use crate::readme;
-use crate::tutorial;
 
 #[test]
 fn documented_cargo_generate_line_works() {

@@ -1,15 +1,16 @@
 //! `cargo run -- copy-data`: a million checks of the monitor, from SQLite to Postgres.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use harness::fleet;
 use harness::postgres::Postgres;
-use harness::repository;
 use harness::service::Service;
+
+use crate::UPDATER;
 
 const CHECKS: &str = "1000000";
 
@@ -19,7 +20,7 @@ const FILL: &str = "
     INSERT INTO targets
         (url, name, interval_seconds, timeout_seconds, enabled, created_at, updated_at, version)
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1001)
-        SELECT 'http://host/' || i, iif(i % 3, 'tab' || char(9) || 'line' || char(10) || '\\ü', NULL),
+        SELECT 'http://host/' || i, iif(i % 3, 'tab' || char(9) || 'line' || char(10, 8, 27) || '\\ü', NULL),
             60, 5, i % 2, i, i, 1 FROM n;
     INSERT INTO schedule SELECT id, id, 0, 60 FROM targets;
     INSERT INTO checks
@@ -94,6 +95,23 @@ async fn million_checks_are_copied_and_an_interruption_leaves_nothing() {
     let refused = target.copy(&[]);
     let error = String::from_utf8_lossy(&refused.stderr);
     assert!(error.contains("--replace"), "{error}");
+    let name = |value| {
+        let update = format!("UPDATE targets SET name = {value} WHERE id = 1");
+        let mut sqlite = Command::new("sqlite3");
+        assert!(
+            sqlite
+                .arg(&target.database)
+                .arg(update)
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    name("'a' || char(0) || 'b'");
+    let refused = target.copy(&["--replace"]);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(error.contains("a text with a NUL"), "{error}");
+    name("'a'");
     assert!(target.copy(&["--replace"]).status.success());
     assert_eq!(count().await, CHECKS);
 }
@@ -105,9 +123,7 @@ struct Target {
 
 impl Target {
     fn command(&self, options: &[&str]) -> Command {
-        static UPDATER: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-        let updater: &Path = UPDATER.get_or_init(repository::updater);
-        let mut copy = Command::new(updater);
+        let mut copy = Command::new(&*UPDATER);
         copy.arg("copy-data")
             .arg(&self.database)
             .arg(&self.url)

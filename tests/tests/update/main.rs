@@ -2,3 +2,11 @@
 
 mod corpus;
 mod data;
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use harness::repository;
+
+/// The binary behind `cargo run -- update`.
+static UPDATER: LazyLock<PathBuf> = LazyLock::new(repository::updater);

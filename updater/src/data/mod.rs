@@ -10,7 +10,9 @@ mod programs;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
@@ -38,7 +40,7 @@ struct Table {
     rows: u64,
     columns: Vec<Column>,
     /// The highest number that SQLite has given out, for an identity column.
-    sequence: Option<(String, u64)>,
+    sequence: Option<(String, i64)>,
 }
 
 struct Column {
@@ -84,6 +86,32 @@ impl Column {
         ["double precision", "real"].contains(&&*self.kind)
     }
 
+    /// An expression of SQLite for the column, as the text format of COPY writes it. A NUL stands for what
+    /// Postgres cannot have.
+    fn read(&self) -> String {
+        let name = quoted(&self.name);
+        let by = [
+            ("92", "char(92, 92)"),
+            ("8", "'\\b'"),
+            ("9", "'\\t'"),
+            ("10", "'\\n'"),
+            ("11", "'\\v'"),
+            ("12", "'\\f'"),
+            ("13", "'\\r'"),
+        ];
+        let escaped = by.iter().fold(name.clone(), |inner, (code, by)| {
+            format!("replace({inner}, char({code}), {by})")
+        });
+        let blob = match &*self.kind {
+            "bytea" => format!("'\\\\x' || lower(hex({name}))"),
+            _ => "char(0)".to_owned(),
+        };
+        format!(
+            "CASE typeof({name}) WHEN 'null' THEN '\\N' WHEN 'blob' THEN {blob} \
+             WHEN 'real' THEN printf('%!.17g', {name}) ELSE {escaped} END"
+        )
+    }
+
     /// As Postgres prints it in the words of SQLite, which has no type for flags.
     fn printed(&self) -> String {
         let name = quoted(&self.name);
@@ -120,7 +148,8 @@ impl CopyData {
             self.replace || there <= NEW,
             "the Postgres database has {there} rows already. To delete them, add --replace"
         );
-        let copied = self.copy(&tables)?;
+        let state = self.state();
+        let copied = self.copy(&tables, &state)?;
         for (table, sum) in tables.iter().zip(copied) {
             println!(
                 "{}: {} rows, checksum {:032x} on both sides",
@@ -128,6 +157,18 @@ impl CopyData {
             );
         }
         Ok(())
+    }
+
+    /// What a write to the SQLite database changes: the time and the size of its files.
+    fn state(&self) -> Vec<Option<(SystemTime, u64)>> {
+        let mut log = self.file.clone().into_os_string();
+        log.push("-wal");
+        let files = [self.file.as_os_str(), &log].map(fs::metadata);
+        let state = files.map(|file| {
+            file.ok()
+                .and_then(|it| Some((it.modified().ok()?, it.len())))
+        });
+        state.into()
     }
 
     /// The tables, those that others refer to first.
@@ -204,7 +245,7 @@ impl CopyData {
                     quoted(column),
                     quoted(&name)
                 );
-                let mut highest: u64 = sqlite(&self.file, &highest)?.trim().parse()?;
+                let mut highest: i64 = sqlite(&self.file, &highest)?.trim().parse()?;
                 let given = format!(
                     "SELECT seq FROM sqlite_sequence WHERE name = {}",
                     text(&name)
@@ -226,7 +267,7 @@ impl CopyData {
     }
 
     /// Copies all tables in one transaction, and compares them before its end.
-    fn copy(&self, tables: &[Table]) -> Result<Vec<Checksum>> {
+    fn copy(&self, tables: &[Table], state: &[Option<(SystemTime, u64)>]) -> Result<Vec<Checksum>> {
         let mut target = Target::open(&self.url)?;
         let names: Vec<_> = tables.iter().map(|table| quoted(&table.name)).collect();
         target.send(&format!("BEGIN; TRUNCATE {};", names.join(", ")))?;
@@ -237,11 +278,18 @@ impl CopyData {
             let columns: Vec<_> = table.columns.iter().map(|it| quoted(&it.name)).collect();
             let (name, listed) = (quoted(&table.name), columns.join(", "));
             target.send(&format!("COPY {name} ({listed}) FROM STDIN;"))?;
-            let fields: Vec<_> = columns.iter().map(|column| field(column)).collect();
-            let query = format!("SELECT {} FROM {name}", fields.join(" || char(9) || "));
+            let fields: Vec<_> = table.columns.iter().map(Column::read).collect();
+            let row = fields.join(" || char(9) || ");
+            let query = format!("SELECT hex({row}) FROM {name}");
             let mut sum = Checksum::default();
             let mut source = Source::open(&self.file, &query)?;
             while let Some(row) = source.next()? {
+                ensure!(
+                    !row.contains(&0),
+                    "{}: Postgres cannot have a text with a NUL, or a BLOB in a column that is not bytea. \
+                     Nothing was copied",
+                    table.name
+                );
                 sum.add(table, row);
                 target.row(row)?;
                 progress.step();
@@ -270,26 +318,13 @@ impl CopyData {
                 found.rows
             );
         }
+        ensure!(
+            self.state() == state,
+            "the SQLite database has changed meanwhile: stop the service. Nothing was copied"
+        );
         target.commit()?;
         Ok(sums)
     }
-}
-
-/// An expression of SQLite for a column, as the text format of COPY writes it.
-fn field(column: &str) -> String {
-    let by = [
-        ("92", "char(92, 92)"),
-        ("9", "'\\t'"),
-        ("10", "'\\n'"),
-        ("13", "'\\r'"),
-    ];
-    let escaped = by.iter().fold(column.to_owned(), |inner, (code, by)| {
-        format!("replace({inner}, char({code}), {by})")
-    });
-    format!(
-        "CASE typeof({column}) WHEN 'null' THEN '\\N' WHEN 'blob' THEN '\\\\x' || lower(hex({column})) \
-         WHEN 'real' THEN printf('%!.17g', {column}) ELSE {escaped} END"
-    )
 }
 
 /// A name in SQL.

@@ -11,11 +11,13 @@ use super::{Checksum, Column, Table, quoted};
 /// How many rows are sent between two updates of the progress bar.
 const STEP: u64 = 20_000;
 
-/// Rows of a SQLite database, a line each.
+/// Rows of a SQLite database: a line each, in hexadecimal digits, since sqlite3 ends a text at a NUL, and
+/// escapes control characters in its newer versions.
 pub(super) struct Source {
     child: Child,
     lines: BufReader<ChildStdout>,
     line: Vec<u8>,
+    row: Vec<u8>,
 }
 
 impl Source {
@@ -29,6 +31,7 @@ impl Source {
             child,
             lines,
             line: Vec::new(),
+            row: Vec::new(),
         })
     }
 
@@ -37,7 +40,21 @@ impl Source {
         if self.lines.read_until(b'\n', &mut self.line)? == 0 {
             return Ok(None);
         }
-        Ok(Some(self.line.strip_suffix(b"\n").unwrap_or(&self.line)))
+        let digit = |digit: u8| {
+            if digit > b'9' {
+                digit - b'A' + 10
+            } else {
+                digit - b'0'
+            }
+        };
+        let (pairs, _) = self.line.as_chunks();
+        self.row.clear();
+        self.row.extend(
+            pairs
+                .iter()
+                .map(|[high, low]| digit(*high) << 4 | digit(*low)),
+        );
+        Ok(Some(&self.row))
     }
 
     pub(super) fn finish(mut self) -> Result<()> {

@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail, ensure};
 use self::pending::Pending;
 use self::project::{Merged, Project};
 use self::record::Record;
-use self::rules::Notes;
+use self::rules::{Notes, Renderings};
 pub use self::template::Rendering;
 use self::template::Template;
 use crate::generate::Answers;
@@ -74,7 +74,7 @@ impl Update {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode> {
         let project = Project::open(&self.project)?;
-        if project.complete()? {
+        if !self.dry_run && project.complete()? {
             println!("An update that was interrupted is complete now: git status shows it.");
             return Ok(ExitCode::from(CONFLICTS));
         }
@@ -111,7 +111,10 @@ impl Update {
         if let Some(choices) = &self.deploy {
             record::check_deploy(choices)?;
         }
+        let example = record.answers.example.clone();
         let answers = Answers {
+            // The name in the template's first versions.
+            example: example.map(|it| if it == "none" { "hello".to_owned() } else { it }),
             database: self
                 .database
                 .clone()
@@ -138,6 +141,10 @@ impl Update {
         if commit == from && answers == record.answers && !record.is_dirty {
             return Ok(None);
         }
+        ensure!(
+            to.is_some() || commit == from || !template.is_ancestor(&commit, &from),
+            "the project has a newer template than this checkout. Pull, or name the revision with --to REV"
+        );
         let manifest = fs::read_to_string(project.directory.join("Cargo.toml"));
         let manifest = manifest.context("the project has no Cargo.toml")?;
         let is_member = !manifest.lines().any(|line| line.trim() == "[workspace]");
@@ -154,7 +161,7 @@ impl Update {
         }
         let news = news(old.path(), new.path());
         let version = version_of(new.path())?;
-        rules::prepare(project, &record, old.path(), new.path(), &mut notes)?;
+        Renderings::of(project, old.path(), new.path(), &mut notes)?.adapt(&record)?;
         let merged = project.merge(old.path(), new.path())?;
         let merged = rules::resolve(project, merged, &mut notes)?;
         let merged = complete_lock(project, merged, &mut notes)?;
@@ -184,11 +191,13 @@ impl Update {
         let here = crate::repository::root().display().to_string();
         let places = [Some(here), record.source.clone()];
         for place in places.into_iter().flatten() {
-            let Ok(origin) = Template::open(&place) else {
-                continue;
-            };
-            if let Some(commit) = origin.commit(revision) {
-                return Ok((Some(origin), commit));
+            match Template::open(&place) {
+                Ok(origin) => {
+                    if let Some(commit) = origin.commit(revision) {
+                        return Ok((Some(origin), commit));
+                    }
+                }
+                Err(error) => eprintln!("{error:#}"),
             }
         }
         bail!(
@@ -213,6 +222,7 @@ impl Update {
                 Some(free_branch(project, plan)?)
             };
             project.check_out(&Pending {
+                head: project.git(&["rev-parse", "HEAD"])?,
                 branch: branch.clone(),
                 tree: plan.merged.tree.clone(),
                 conflicts: conflicts.clone(),
@@ -222,7 +232,7 @@ impl Update {
                 (None, _) => println!("The result is in the work tree, and is not committed."),
                 (Some(branch), _) => println!(
                     "You are on the new branch {branch}, with the conflicts. Resolve them (git mergetool), then git commit.\n\
-                     To give up: git reset --hard && git switch {before} && git branch -D {branch}"
+                     To give up: git reset --hard && git checkout {before} && git branch -D {branch}"
                 ),
             }
             return Ok(());
@@ -234,11 +244,11 @@ impl Update {
             "The result is the branch {branch}; {before} is as it was. To look at it and to take it:\n\
              \x20   git diff {before} {branch}\n\
              \x20   git switch {branch} && cargo test && cargo run -- config check\n\
-             \x20   git switch {before} && git merge {branch}"
+             \x20   git checkout {before} && git merge {branch}"
         );
         if rules::needs_regeneration(&plan.changes) {
             println!(
-                "If a test says that openapi.json or docs/metrics.md is out of date: UPDATE=1 cargo test"
+                "If a test says that openapi.json is out of date: UPDATE=1 cargo test openapi"
             );
         }
         Ok(())
@@ -316,8 +326,8 @@ fn news(old: &Path, new: &Path) -> String {
     let (old, new) = (read(old), read(new));
     let known: Vec<_> = old.lines().collect();
     let mut news: Vec<&str> = Vec::new();
-    // A heading stays only if a new entry follows it.
-    for line in new.lines() {
+    // A heading stays only if a new entry follows it. The title and the preface are no news.
+    for line in new.lines().skip_while(|line| !line.starts_with("## ")) {
         let is_heading = line.starts_with('#');
         if !is_heading && (line.trim().is_empty() || known.contains(&line)) {
             continue;
@@ -331,10 +341,6 @@ fn news(old: &Path, new: &Path) -> String {
     while news.last().is_some_and(|line| line.starts_with('#')) {
         news.pop();
     }
-    let news: Vec<_> = news
-        .into_iter()
-        .filter(|line| !line.starts_with("# "))
-        .collect();
     news.join("\n")
 }
 
@@ -363,7 +369,9 @@ fn complete_lock(project: &Project, merged: Merged, notes: &mut Notes) -> Result
 fn free_branch(project: &Project, plan: &Plan) -> Result<String> {
     let short = format!("mainstay-update-{}", plan.version);
     let long = format!("{short}-{}", self::short(&plan.commit));
-    let free = [short.clone(), long]
+    // Another project of the same repository may have the others.
+    let own = format!("{long}-{}", plan.record.name);
+    let free = [short.clone(), long, own]
         .into_iter()
         .find(|name| !project.has_branch(name));
     ensure!(

@@ -13,6 +13,8 @@ const FILE: &str = "mainstay-update.json";
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Pending {
+    /// The commit that the change is made to.
+    pub(crate) head: String,
     /// The branch to be on; none for the current one.
     pub(crate) branch: Option<String>,
     /// The files.

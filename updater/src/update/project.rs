@@ -71,20 +71,23 @@ impl Project {
         Ok(project)
     }
 
-    /// Refuses changes that are not committed: the update would mix with them.
+    /// Refuses changes that are not committed: the update would mix with them. Outside of the project, but in
+    /// its repository, it would discard them.
     pub(crate) fn ensure_clean(&self) -> Result<()> {
-        let changes = self.git(&["status", "--porcelain", "--", "."])?;
-        let first: Vec<_> = changes.lines().take(5).collect();
-        ensure!(
-            changes.is_empty(),
-            "{} has changes that are not committed. Commit or stash them first:\n{}",
-            self.directory.display(),
-            first.join("\n")
-        );
+        for options in [&["--", "."][..], &["--untracked-files=no"]] {
+            let changes = self.git(&[&["status", "--porcelain"], options].concat())?;
+            let first: Vec<_> = changes.lines().take(5).collect();
+            ensure!(
+                changes.is_empty(),
+                "{} has changes that are not committed. Commit or stash them first:\n{}",
+                self.root.display(),
+                first.join("\n")
+            );
+        }
         Ok(())
     }
 
-    /// The current branch, or the commit of a detached head.
+    /// The current branch, or the commit of a detached head: for `git checkout`.
     pub(crate) fn branch_name(&self) -> Result<String> {
         let name = self.git(&["rev-parse", "--abbrev-ref", "HEAD"])?;
         if name == "HEAD" {
@@ -151,7 +154,9 @@ impl Project {
         // A directory that the owner has moved does not take new files of the template along.
         let mut merge = self.command(&["-c", "merge.directoryRenames=false", "merge-tree"]);
         merge.args(["--write-tree", "-z", "--no-messages", &base, "HEAD", label]);
-        let output = merge.output().context("git cannot be run");
+        // Elsewhere, git reports paths relative to the directory.
+        let output = merge.current_dir(&self.root).output();
+        let output = output.context("git cannot be run");
         self.git(&["update-ref", "-d", reference])?;
         let output = output?;
         ensure!(
@@ -284,6 +289,25 @@ impl Project {
         let Some(pending) = Pending::load(&git_directory)? else {
             return Ok(false);
         };
+        if self.git(&["rev-parse", "HEAD"])? != pending.head {
+            // The owner has gone on without it.
+            Pending::remove(&git_directory)?;
+            return Ok(false);
+        }
+        // What differs from the commit is the beginning of a new file, unless the owner has edited it since.
+        let changed = self.git(&["diff", "--name-only", "--no-relative", "-z", "HEAD"])?;
+        let is_edited = |file: &&str| {
+            let object = format!("{}:{file}", pending.tree);
+            let new = self.command(&["cat-file", "blob", &object]).output();
+            let found = fs::read(self.root.join(file)).unwrap_or_default();
+            !new.is_ok_and(|new| new.stdout.starts_with(&found))
+        };
+        let edited = changed.split_terminator('\0').find(is_edited);
+        ensure!(
+            edited.is_none(),
+            "an update was interrupted, and {} was edited since. Stash or discard the changes, and run it again",
+            edited.unwrap_or_default()
+        );
         // Left behind by the git that was interrupted.
         _ = fs::remove_file(git_directory.join("index.lock"));
         self.apply(&pending)?;

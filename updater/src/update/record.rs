@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use toml_edit::{DocumentMut, Item};
 
 use crate::generate::Answers;
+use crate::repository;
 
 /// The name of the file in a project.
 pub(crate) const FILE: &str = ".template.toml";
@@ -79,7 +80,7 @@ impl Record {
             },
             version: required("template", "version")?,
             commit: commit.map(|commit| commit.trim_end_matches("-dirty").to_owned()),
-            source: value("template", "source").filter(|url| url.contains("://")),
+            source: value("template", "source").filter(|url| repository::is_url(url)),
             checksum: value("template", "checksum"),
             is_dirty,
         })
@@ -169,6 +170,9 @@ mod tests {
         assert_eq!(record.commit.as_deref(), Some("0123abc"));
         assert!(record.is_dirty);
         assert_eq!(record.source, None, "a name is no URL");
+        let of_git = RECORD.replace("\"mainstay\"", "\"git@host:mainstay\"");
+        let source = Record::parse(&of_git).unwrap().source;
+        assert_eq!(source.as_deref(), Some("git@host:mainstay"));
         assert_eq!(record.answers.deploy.as_deref(), Some("docker,github"));
     }
 

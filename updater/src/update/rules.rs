@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use toml_edit::{DocumentMut, Item, value};
+use toml_edit::{DocumentMut, Item, Table, value};
 
 use super::lock;
 use super::project::{Conflict, Merged, Project};
@@ -16,8 +16,8 @@ use super::record::{self, Record};
 use crate::checksum;
 use crate::files::{copy, files};
 
-/// Files that tests generate. On a conflict, the project's version stays; `UPDATE=1 cargo test` writes them again.
-const GENERATED: [&str; 2] = ["openapi.json", "docs/metrics.md"];
+/// The file that a test generates. On a conflict, the project's version stays; `UPDATE=1 cargo test` writes it again.
+const GENERATED: &str = "openapi.json";
 
 const MACHINERY: &str = "mainstay";
 
@@ -30,112 +30,254 @@ pub(crate) struct Notes {
     pub(crate) open: Vec<String>,
 }
 
-/// Adapts the two renderings to the project.
-pub(crate) fn prepare(
-    project: &Project,
-    record: &Record,
-    old: &Path,
-    new: &Path,
-    notes: &mut Notes,
-) -> Result<()> {
-    let committed: BTreeSet<_> = project.committed_files()?.into_iter().collect();
-    // Take the new record. With the project's own one as the base of the merge, it cannot conflict.
-    if let Some(ours) = project.committed(record::FILE) {
-        fs::write(old.join(record::FILE), ours)?;
-    }
-    machinery(project, record, old, new, notes)?;
-    migrations(&committed, old, new, notes)?;
-    deleted_directories(&committed, old, new, notes)?;
-    published(project, old, new)?;
-    cargo_lock(project, old, new)?;
-    line_ends(project, &committed, old, new)
+/// Two renderings of the template, which are adapted to the project.
+pub(crate) struct Renderings<'a> {
+    project: &'a Project,
+    /// The committed files of the project.
+    committed: BTreeSet<String>,
+    old: &'a Path,
+    new: &'a Path,
+    notes: &'a mut Notes,
 }
 
-/// The lock is merged by packages: the merge by lines then takes the result.
-fn cargo_lock(project: &Project, old: &Path, new: &Path) -> Result<()> {
-    let [old, new] = [old, new].map(|root| root.join("Cargo.lock"));
-    let ours = project.committed("Cargo.lock");
-    if let (Some(ours), Ok(after)) = (ours, fs::read_to_string(&new)) {
-        let text = String::from_utf8_lossy(&ours).replace("\r\n", "\n");
-        let before = fs::read_to_string(&old).unwrap_or_default();
-        fs::write(new, lock::merged(&before, &text, &after))?;
-        fs::write(old, ours)?;
+impl<'a> Renderings<'a> {
+    pub(crate) fn of(
+        project: &'a Project,
+        old: &'a Path,
+        new: &'a Path,
+        notes: &'a mut Notes,
+    ) -> Result<Self> {
+        Ok(Self {
+            project,
+            committed: project.committed_files()?.into_iter().collect(),
+            old,
+            new,
+            notes,
+        })
     }
-    Ok(())
-}
 
-/// A machinery that its owner has not edited is replaced as a whole.
-fn machinery(
-    project: &Project,
-    record: &Record,
-    old: &Path,
-    new: &Path,
-    notes: &mut Notes,
-) -> Result<()> {
-    let (old, new) = (old.join(MACHINERY), new.join(MACHINERY));
-    let ours = project.directory.join(MACHINERY);
-    if !ours.is_dir() || !new.is_dir() {
-        return Ok(());
+    /// Adapts them.
+    pub(crate) fn adapt(&mut self, record: &Record) -> Result<()> {
+        self.record()?;
+        self.machinery(record)?;
+        self.migrations()?;
+        self.deleted_directories()?;
+        self.published()?;
+        self.cargo_lock()?;
+        self.line_ends()
     }
-    let is_untouched = match &record.checksum {
-        Some(recorded) => checksum::of(&ours)? == *recorded,
-        None => files(&ours) == files(&old) && checksum::of(&ours)? == checksum::of(&old)?,
-    };
-    if is_untouched {
-        _ = fs::remove_dir_all(&old);
-        copy(&ours, files(&ours), &old)?;
-    } else {
-        notes
-            .kept
-            .push("mainstay/ was edited in this project: it is merged, not replaced".to_owned());
-    }
-    Ok(())
-}
 
-/// A migration that exists is never changed, and a new one must come after the project's newest.
-fn migrations(
-    committed: &BTreeSet<String>,
-    old: &Path,
-    new: &Path,
-    notes: &mut Notes,
-) -> Result<()> {
-    let added = files(&new.join("migrations"));
-    let numbers = added.iter().filter_map(|file| number(file));
-    let existing = committed
-        .iter()
-        .filter(|file| file.starts_with("migrations/"));
-    let numbers = numbers.chain(existing.filter_map(|file| number(Path::new(file))));
-    let mut next = numbers.max().unwrap_or(0) + 1;
-    for file in added {
-        let file = Path::new("migrations").join(file);
-        let name = file.to_string_lossy().into_owned();
-        let (before, after) = (old.join(&file), new.join(&file));
-        if before.exists() {
-            if fs::read(&before)? != fs::read(&after)? {
-                notes.kept.push(format!(
-                    "{name} is not changed: it may already have run on a database"
-                ));
-                fs::copy(before, after)?;
+    /// The record gets the new values. Comments of the owner stay.
+    fn record(&self) -> Result<()> {
+        let Some(ours) = self.project.committed(record::FILE) else {
+            return Ok(());
+        };
+        let [old, new] = [self.old, self.new].map(|root| root.join(record::FILE));
+        let mut merged: DocumentMut = String::from_utf8_lossy(&ours).parse()?;
+        let values: DocumentMut = fs::read_to_string(&new)?.parse()?;
+        for (section, values) in values.iter() {
+            for (key, value) in values.as_table().into_iter().flat_map(Table::iter) {
+                merged[section][key] = value.clone();
             }
-            continue;
         }
-        let place = file.parent().map(Path::to_string_lossy).unwrap_or_default();
-        // There are none after a change of the database: then nothing is compared.
-        let others = committed.iter().filter(|other| other.starts_with(&*place));
-        let newest = others.filter_map(|other| number(Path::new(other))).max();
-        if let (Some(own), Some(newest)) = (number(&file), newest)
-            && own <= newest
+        fs::write(old, ours)?;
+        Ok(fs::write(new, merged.to_string())?)
+    }
+
+    /// The lock is merged by packages: the merge by lines then takes the result.
+    fn cargo_lock(&self) -> Result<()> {
+        let [old, new] = [self.old, self.new].map(|root| root.join("Cargo.lock"));
+        let ours = self.project.committed("Cargo.lock");
+        if let (Some(ours), Ok(after)) = (ours, fs::read_to_string(&new)) {
+            let text = String::from_utf8_lossy(&ours).replace("\r\n", "\n");
+            let before = fs::read_to_string(&old).unwrap_or_default();
+            fs::write(new, lock::merged(&before, &text, &after))?;
+            fs::write(old, ours)?;
+        }
+        Ok(())
+    }
+
+    /// A machinery that its owner has not edited is replaced as a whole.
+    fn machinery(&mut self, record: &Record) -> Result<()> {
+        let [old, new] = [self.old, self.new].map(|root| root.join(MACHINERY));
+        let ours = self.project.directory.join(MACHINERY);
+        if let Some(shared) = record.answers.mainstay.as_deref()
+            && shared != MACHINERY
         {
-            notes.open.push(format!(
+            let note = format!("the machinery is {shared}: update its project first");
+            self.notes.kept.push(note);
+        }
+        if !ours.is_dir() || !new.is_dir() {
+            return Ok(());
+        }
+        let is_untouched = match &record.checksum {
+            Some(recorded) => checksum::of(&ours)? == *recorded,
+            None => files(&ours) == files(&old) && checksum::of(&ours)? == checksum::of(&old)?,
+        };
+        if is_untouched {
+            _ = fs::remove_dir_all(&old);
+            copy(&ours, files(&ours), &old)?;
+        } else {
+            let note = "mainstay/ was edited in this project: it is merged, not replaced";
+            self.notes.kept.push(note.to_owned());
+        }
+        Ok(())
+    }
+
+    /// A migration that exists is never changed, and a new one must come after the project's newest.
+    fn migrations(&mut self) -> Result<()> {
+        let (old, new) = (self.old, self.new);
+        let added = files(&new.join("migrations"));
+        let numbers = added.iter().filter_map(|file| number(file));
+        let existing = self
+            .committed
+            .iter()
+            .filter(|file| file.starts_with("migrations/"));
+        let numbers = numbers.chain(existing.filter_map(|file| number(Path::new(file))));
+        let mut next = numbers.max().unwrap_or(0) + 1;
+        for file in files(&old.join("migrations")).difference(&added) {
+            let file = Path::new("migrations").join(file);
+            // After a change of the database, there is no such directory.
+            if new.join(&file).parent().is_some_and(Path::exists) {
+                let name = file.display();
+                self.notes.kept.push(format!(
+                    "{name} is not removed: it may already have run on a database"
+                ));
+                fs::copy(old.join(&file), new.join(&file))?;
+            }
+        }
+        for file in added {
+            let file = Path::new("migrations").join(file);
+            let name = file.to_string_lossy().into_owned();
+            let (before, after) = (old.join(&file), new.join(&file));
+            if before.exists() {
+                if fs::read(&before)? != fs::read(&after)? {
+                    self.notes.kept.push(format!(
+                        "{name} is not changed: it may already have run on a database"
+                    ));
+                    fs::copy(before, after)?;
+                }
+                continue;
+            }
+            let place = file.parent().map(Path::to_string_lossy).unwrap_or_default();
+            // There are none after a change of the database: then nothing is compared.
+            let others = self
+                .committed
+                .iter()
+                .filter(|other| other.starts_with(&*place));
+            let newest = others.filter_map(|other| number(Path::new(other))).max();
+            if let (Some(own), Some(newest)) = (number(&file), newest)
+                && own <= newest
+            {
+                self.notes.open.push(format!(
                 "{name} is not added: the project already has the migration {newest}, and migrations run in order. \
                  Add it as {next:04}_…sql; its text follows"
             ));
-            next += 1;
-            notes.open.push(fs::read_to_string(&after)?);
-            fs::remove_file(after)?;
+                next += 1;
+                self.notes.open.push(fs::read_to_string(&after)?);
+                fs::remove_file(after)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// A directory that the owner has deleted gets no new files.
+    fn deleted_directories(&mut self) -> Result<()> {
+        let (old, new) = (self.old, self.new);
+        let before = files(old);
+        let is_deleted = |directory: &Path| {
+            let name = directory.to_string_lossy();
+            before.iter().any(|file| file.starts_with(directory))
+                && !self
+                    .committed
+                    .iter()
+                    .any(|file| Path::new(file).starts_with(&*name))
+        };
+        let mut deleted = BTreeSet::new();
+        for file in files(new).difference(&before) {
+            let parents = file.ancestors().skip(1).filter(|it| it.parent().is_some());
+            if let Some(directory) = parents.filter(|it| is_deleted(it)).last() {
+                deleted.insert(directory.to_owned());
+                fs::remove_file(new.join(file))?;
+            }
+        }
+        let names = deleted
+            .iter()
+            .map(|directory| format!("{}/ stays deleted", directory.display()));
+        self.notes.kept.extend(names);
+        Ok(())
+    }
+
+    /// A project that takes the machinery from a registry gets its new version.
+    fn published(&self) -> Result<()> {
+        let (old, new) = (self.old, self.new);
+        let Some(manifest) = self.project.committed("Cargo.toml") else {
+            return Ok(());
+        };
+        let Ok(manifest) = String::from_utf8(manifest)?.parse::<DocumentMut>() else {
+            return Ok(());
+        };
+        for table in ["dependencies", "dev-dependencies"] {
+            let dependency = manifest.get(table).and_then(|it| it.get(MACHINERY));
+            // Neither a path nor a git repository has a version here.
+            let has_version = |it: &&Item| it.is_str() || it.get("version").is_some();
+            let dependency = dependency.filter(|it| it.get("path").is_none());
+            let Some(dependency) = dependency.filter(has_version) else {
+                continue;
+            };
+            let [was, is] = [old, new].map(|root| version(&root.join(MACHINERY)));
+            let (Some(was), Some(is)) = (was, is) else {
+                continue;
+            };
+            // Both renderings get the owner's line, so that only the version differs.
+            for (root, version) in [(old, was), (new, is)] {
+                let path = root.join("Cargo.toml");
+                let mut rendered: DocumentMut = fs::read_to_string(&path)?.parse()?;
+                let mut line = dependency.clone();
+                if root == new {
+                    match line.get_mut("version") {
+                        Some(inner) => *inner = value(&version),
+                        None => line = value(&version),
+                    }
+                }
+                if let Some(place) = rendered.get_mut(table).and_then(|it| it.get_mut(MACHINERY)) {
+                    *place = line;
+                }
+                fs::write(path, rendered.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A file that the project has with CRLF is compared and merged with CRLF.
+    fn line_ends(&self) -> Result<()> {
+        let (old, new) = (self.old, self.new);
+        // Files of one project have the same line ends, as a rule: one look at the manifest is enough.
+        let sample = self.project.committed("Cargo.toml").unwrap_or_default();
+        if !is_crlf(&sample) {
+            return Ok(());
+        }
+        let both: BTreeSet<PathBuf> = files(old).union(&files(new)).cloned().collect();
+        for file in both {
+            let name = file.to_string_lossy().into_owned();
+            let ours = self
+                .committed
+                .contains(&name)
+                .then(|| self.project.committed(&name))
+                .flatten();
+            // A new file gets the line ends of the others.
+            if !ours.is_none_or(|ours| is_crlf(&ours)) {
+                continue;
+            }
+            for root in [old, new] {
+                let path = root.join(&file);
+                if let Ok(text) = fs::read_to_string(&path) {
+                    fs::write(path, text.replace("\r\n", "\n").replace('\n', "\r\n"))?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The number at the beginning of a migration's name.
@@ -144,115 +286,12 @@ fn number(file: &Path) -> Option<u64> {
     name.split('_').next()?.parse().ok()
 }
 
-/// A directory that the owner has deleted gets no new files.
-fn deleted_directories(
-    committed: &BTreeSet<String>,
-    old: &Path,
-    new: &Path,
-    notes: &mut Notes,
-) -> Result<()> {
-    let before = files(old);
-    let is_deleted = |directory: &Path| {
-        let name = directory.to_string_lossy();
-        before.iter().any(|file| file.starts_with(directory))
-            && !committed
-                .iter()
-                .any(|file| Path::new(file).starts_with(&*name))
-    };
-    let mut deleted = BTreeSet::new();
-    for file in files(new).difference(&before) {
-        let parents = file.ancestors().skip(1).filter(|it| it.parent().is_some());
-        if let Some(directory) = parents.filter(|it| is_deleted(it)).last() {
-            deleted.insert(directory.to_owned());
-            fs::remove_file(new.join(file))?;
-        }
-    }
-    let names = deleted
-        .iter()
-        .map(|directory| format!("{}/ stays deleted", directory.display()));
-    notes.kept.extend(names);
-    Ok(())
-}
-
-/// A project that takes the machinery from a registry gets its new version.
-fn published(project: &Project, old: &Path, new: &Path) -> Result<()> {
-    let Some(manifest) = project.committed("Cargo.toml") else {
-        return Ok(());
-    };
-    let Ok(manifest) = String::from_utf8(manifest)?.parse::<DocumentMut>() else {
-        return Ok(());
-    };
-    for table in ["dependencies", "dev-dependencies"] {
-        let dependency = manifest.get(table).and_then(|it| it.get(MACHINERY));
-        // Neither a path nor a git repository has a version here.
-        let has_version = |it: &&Item| it.is_str() || it.get("version").is_some();
-        let dependency = dependency.filter(|it| it.get("path").is_none());
-        let Some(dependency) = dependency.filter(has_version) else {
-            continue;
-        };
-        let [was, is] = [old, new].map(|root| version(&root.join(MACHINERY)));
-        let (Some(was), Some(is)) = (was, is) else {
-            continue;
-        };
-        // Both renderings get the owner's line, so that only the version differs.
-        for (root, version) in [(old, was), (new, is)] {
-            let path = root.join("Cargo.toml");
-            let mut rendered: DocumentMut = fs::read_to_string(&path)?.parse()?;
-            let mut line = dependency.clone();
-            if root == new {
-                match line.get_mut("version") {
-                    Some(inner) => *inner = value(&version),
-                    None => line = value(&version),
-                }
-            }
-            if let Some(place) = rendered.get_mut(table).and_then(|it| it.get_mut(MACHINERY)) {
-                *place = line;
-            }
-            fs::write(path, rendered.to_string())?;
-        }
-    }
-    Ok(())
-}
-
 /// The version of the machinery in a rendering.
 fn version(machinery: &Path) -> Option<String> {
     let manifest = fs::read_to_string(machinery.join("Cargo.toml")).ok()?;
     let manifest: DocumentMut = manifest.parse().ok()?;
     let version = manifest.get("package")?.get("version")?;
     Item::as_str(version).map(str::to_owned)
-}
-
-/// A file that the project has with CRLF is compared and merged with CRLF.
-fn line_ends(
-    project: &Project,
-    committed: &BTreeSet<String>,
-    old: &Path,
-    new: &Path,
-) -> Result<()> {
-    // Files of one project have the same line ends, as a rule: one look at the manifest is enough.
-    let sample = project.committed("Cargo.toml").unwrap_or_default();
-    if !is_crlf(&sample) {
-        return Ok(());
-    }
-    let both: BTreeSet<PathBuf> = files(old).union(&files(new)).cloned().collect();
-    for file in both {
-        let name = file.to_string_lossy().into_owned();
-        let ours = committed
-            .contains(&name)
-            .then(|| project.committed(&name))
-            .flatten();
-        // A new file gets the line ends of the others.
-        if !ours.is_none_or(|ours| is_crlf(&ours)) {
-            continue;
-        }
-        for root in [old, new] {
-            let path = root.join(&file);
-            if let Ok(text) = fs::read_to_string(&path) {
-                fs::write(path, text.replace("\r\n", "\n").replace('\n', "\r\n"))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn is_crlf(content: &[u8]) -> bool {
@@ -269,7 +308,7 @@ pub(crate) fn resolve(project: &Project, merged: Merged, notes: &mut Notes) -> R
         if !conflict.has(2) && conflict.has(1) {
             notes.kept.push(format!("{path} stays deleted"));
             changes.push((conflict.path, None));
-        } else if let (Some((mode, object, _)), true) = (ours, GENERATED.contains(&&*path)) {
+        } else if let (Some((mode, object, _)), true) = (ours, path == GENERATED) {
             changes.push((conflict.path.clone(), Some((mode.clone(), object.clone()))));
         } else {
             conflicts.push(conflict);
@@ -298,10 +337,10 @@ pub(crate) fn advice(path: &str, conflict: &Conflict) -> &'static str {
     }
 }
 
-/// Whether a changed file means that the generated files are to be written again.
+/// Whether a changed file means that the generated file is to be written again.
 pub(crate) fn needs_regeneration(changes: &[(char, String)]) -> bool {
     let is_source = |path: &str| path.starts_with("src/") || path.starts_with("mainstay/src/");
     changes
         .iter()
-        .any(|(_, path)| is_source(path) || GENERATED.contains(&&**path))
+        .any(|(_, path)| is_source(path) || path == GENERATED)
 }

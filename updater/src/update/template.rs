@@ -21,7 +21,7 @@ pub(crate) struct Template {
 impl Template {
     /// The repository at a path or a URL.
     pub(crate) fn open(place: &str) -> Result<Self> {
-        if place.contains("://") {
+        if repository::is_url(place) {
             let clone = tempfile::tempdir()?;
             let mut git = Command::new("git");
             git.args(["clone", "--quiet", place]).arg(clone.path());
@@ -64,6 +64,14 @@ impl Template {
         output.status.success().then_some(text)
     }
 
+    /// Whether a commit is in the history of another one.
+    pub(crate) fn is_ancestor(&self, commit: &str, of: &str) -> bool {
+        let mut git = Command::new("git");
+        git.args(["merge-base", "--is-ancestor", commit, of]);
+        let output = git.current_dir(&self.repository).output();
+        output.is_ok_and(|output| output.status.success())
+    }
+
     /// The commit of the checkout, with the suffix `-dirty` if its files differ.
     pub(crate) fn checkout(&self) -> Option<String> {
         repository::commit(&self.repository)
@@ -77,7 +85,7 @@ impl Template {
         let files = tempfile::tempdir()?;
         let index = tempfile::tempdir()?;
         let mut git = Command::new("git");
-        git.arg("--work-tree")
+        git.args(["-c", "core.autocrlf=false", "--work-tree"])
             .arg(files.path())
             .args([
                 "checkout",

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use crate::world::{git, text};
+use crate::world::{git, has, text};
 use crate::{BRANCH, CONFLICTS, conflicting, is_conflicted};
 
 #[test]
@@ -58,20 +58,23 @@ fn step_that_was_begun_is_completed() {
     };
     git(&world.repository(), &["reset", "--quiet", "--hard"]);
     git(&world.repository(), &["switch", "--quiet", "main"]);
+    let head = git(&world.repository(), &["rev-parse", "HEAD"]);
     let pending = format!(
-        r#"{{"branch":"{BRANCH}","tree":"{}","conflicts":[],"message":"m"}}"#,
+        r#"{{"head":"{}","branch":"{BRANCH}","tree":"{}","conflicts":[],"message":"m"}}"#,
+        head.trim(),
         tree.trim()
     );
     fs::write(git_directory.join("mainstay-update.json"), pending).unwrap();
     fs::write(git_directory.join("index.lock"), "").unwrap();
+    // The owner goes on in a file that the step writes.
+    world.change("src/hello.rs", "//! ", "//! Mine. ");
+    let refused = world.refused(&[]);
+    has(&refused, &["src/hello.rs was edited since"]);
+    world.change("src/hello.rs", "//! Mine. ", "//! ");
 
     let output = world.update(&[]);
 
-    assert!(
-        text(&output.stdout).contains("is complete now"),
-        "{}",
-        text(&output.stderr)
-    );
+    has(&text(&output.stdout), &["is complete now"]);
     assert!(!git_directory.join("mainstay-update.json").exists());
     assert_eq!(git(&world.repository(), &["write-tree"]), tree);
     assert_eq!(

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use generator::files::files;
 
-use crate::world::{World, git, text};
+use crate::world::{World, git, has, text};
 
 const BRANCH: &str = "mainstay-update-0.1.0";
 const CONFLICTS: Option<i32> = Some(3);
@@ -19,6 +19,8 @@ const CONFLICTS: Option<i32> = Some(3);
 #[test]
 fn unchanged_project_becomes_a_newly_generated_one() {
     let world = World::new();
+    // Both renderings get the bytes of the repository.
+    git(&world.template(), &["config", "core.autocrlf", "true"]);
     world.change_template("src/main.rs", "//! ", "//! Newer. ");
     world.change_template("mainstay/src/context.rs", "//! ", "//! Newer. ");
     fs::write(world.template().join("template/src/extra.rs"), "// new\n").unwrap();
@@ -27,7 +29,7 @@ fn unchanged_project_becomes_a_newly_generated_one() {
 
     let said = world.updated(&[]);
 
-    assert!(said.contains("new: src/extra.rs"), "{said}");
+    has(&said, &["new: src/extra.rs"]);
     git(&world.repository(), &["switch", "--quiet", BRANCH]);
     let fresh = world.place.path().join("fresh");
     fs::create_dir(&fresh).unwrap();
@@ -60,6 +62,7 @@ fn update_keeps_the_owners_lines_and_the_current_branch() {
     world.commit_template();
     world.change("src/hello.rs", "//! ", "//! Mine. ");
     fs::write(world.project().join("src/own.rs"), "// mine\n").unwrap();
+    world.change(".template.toml", "commit = ", "# Mine.\ncommit = ");
     let script = world.project().join("build.rs");
     fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
     world.commit();
@@ -67,15 +70,11 @@ fn update_keeps_the_owners_lines_and_the_current_branch() {
 
     world.updated(&[]);
 
-    assert!(world.on_branch("src/main.rs").unwrap().contains("Newer."));
-    assert!(world.on_branch("Dockerfile").unwrap().contains("# Newer."));
-    assert!(
-        world
-            .on_branch("src/hello.rs")
-            .unwrap()
-            .contains("//! Mine.")
-    );
+    world.branch_has("src/main.rs", "Newer.");
+    world.branch_has("Dockerfile", "# Newer.");
+    world.branch_has("src/hello.rs", "//! Mine.");
     assert_eq!(world.on_branch("src/own.rs").unwrap(), "// mine\n");
+    world.branch_has(".template.toml", "# Mine.\ncommit = ");
     let listed = git(&world.repository(), &["ls-tree", BRANCH, "build.rs"]);
     assert!(listed.starts_with("100755"), "{listed}");
     assert_eq!(git(&world.repository(), &["rev-parse", "main"]), before);
@@ -110,9 +109,9 @@ fn conflict_is_left_on_the_new_branch_for_merge_tools() {
         "{said}{}",
         text(&output.stderr)
     );
-    assert!(
-        said.contains("src/main.rs: you and the template changed the same lines"),
-        "{said}"
+    has(
+        &said,
+        &["src/main.rs: you and the template changed the same lines"],
     );
     is_conflicted(&world);
     assert_eq!(
@@ -146,14 +145,15 @@ fn is_conflicted(world: &World) {
         "{stages}"
     );
     let file = fs::read_to_string(world.project().join("src/main.rs")).unwrap();
-    for expected in [
-        "<<<<<<< HEAD",
-        "//! Owner.",
-        "//! Template.",
-        ">>>>>>> mainstay/template",
-    ] {
-        assert!(file.contains(expected), "{expected}: {file}");
-    }
+    has(
+        &file,
+        &[
+            "<<<<<<< HEAD",
+            "//! Owner.",
+            "//! Template.",
+            ">>>>>>> mainstay/template",
+        ],
+    );
     let clean = fs::read_to_string(world.project().join("src/hello.rs")).unwrap();
     assert!(clean.contains("//! Newer."));
 }
@@ -171,13 +171,14 @@ fn dry_run_names_the_conflicts_and_changes_nothing() {
 
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), CONFLICTS, "{said}");
-    for expected in [
-        "changed: ",
-        "Conflicts:\n  src/main.rs: ",
-        "Nothing was changed",
-    ] {
-        assert!(said.contains(expected), "{expected}: {said}");
-    }
+    has(
+        &said,
+        &[
+            "changed: ",
+            "Conflicts:\n  src/main.rs: ",
+            "Nothing was changed",
+        ],
+    );
     assert_eq!(state(), before);
 }
 
@@ -210,6 +211,9 @@ fn second_update_says_that_there_is_nothing_to_do() {
     world.updated(&[]);
     git(&world.repository(), &["merge", "--quiet", BRANCH]);
     assert!(world.updated(&[]).ends_with("is up to date.\n"));
+    git(&world.template(), &["checkout", "--quiet", "HEAD~1"]);
+    let refused = world.refused(&[]);
+    has(&refused, &["has a newer template"]);
 }
 
 #[test]
@@ -220,21 +224,10 @@ fn new_answers_add_files_and_change_the_database() {
 
     let said = world.updated(&["--deploy", "docker,kubernetes", "--database", "postgres"]);
 
-    assert!(said.contains("deploy/kubernetes/"), "{said}");
-    assert!(
-        world
-            .on_branch("Cargo.toml")
-            .unwrap()
-            .contains("features = [\"postgres\"]")
-    );
-    let record = world.on_branch(".template.toml").unwrap();
-    assert!(record.contains("database = \"postgres\""), "{record}");
-    assert!(
-        world
-            .on_branch("src/main.rs")
-            .unwrap()
-            .contains("//! Mine.")
-    );
+    has(&said, &["deploy/kubernetes/"]);
+    world.branch_has("Cargo.toml", "features = [\"postgres\"]");
+    world.branch_has(".template.toml", "database = \"postgres\"");
+    world.branch_has("src/main.rs", "//! Mine.");
     let listed = git(
         &world.project(),
         &["ls-tree", "-r", "--name-only", BRANCH, "migrations"],
@@ -244,10 +237,7 @@ fn new_answers_add_files_and_change_the_database() {
         "{listed}"
     );
     let refused = world.refused(&["--deploy", "heroku"]);
-    assert!(
-        refused.contains("heroku") && refused.contains("systemd"),
-        "{refused}"
-    );
+    has(&refused, &["heroku", "systemd"]);
 }
 
 #[test]
@@ -268,6 +258,19 @@ fn project_in_a_subdirectory_is_updated_alone() {
     let [record, main] =
         [".template.toml", "src/main.rs"].map(|file| format!("services/lookout/{file}"));
     assert_eq!(changed, format!("{record}\n{main}\n"));
+
+    git(&world.repository(), &["branch", "--quiet", "-D", BRANCH]);
+    let readme = world.repository().join("README.md");
+    fs::write(&readme, "not committed\n").unwrap();
+    let refused = world.refused(&[]);
+    has(&refused, &["README.md"]);
+    world.change_template("src/main.rs", "//! Newer", "//! Template");
+    world.commit_template();
+    world.change("src/main.rs", "//! ", "//! Owner. ");
+    world.commit();
+    assert_eq!(world.update(&[]).status.code(), CONFLICTS);
+    let unmerged = ["diff", "--name-only", "--diff-filter=U"];
+    assert_eq!(git(&world.repository(), &unmerged), format!("{main}\n"));
 }
 
 #[test]
@@ -275,12 +278,9 @@ fn update_refuses_what_is_not_committed() {
     let world = World::new();
     world.change("src/main.rs", "//! ", "//! Mine. ");
     let refused = world.refused(&[]);
-    assert!(
-        refused.contains("not committed") && refused.contains("src/main.rs"),
-        "{refused}"
-    );
+    has(&refused, &["not committed", "src/main.rs"]);
 
     fs::remove_dir_all(world.repository().join(".git")).unwrap();
     let refused = world.refused(&[]);
-    assert!(refused.contains("git init"), "{refused}");
+    has(&refused, &["git init"]);
 }

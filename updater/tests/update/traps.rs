@@ -6,7 +6,7 @@ use std::process::Command;
 
 use generator::files::files;
 
-use crate::world::{World, git, text};
+use crate::world::{World, commit, git, has, replace, text};
 use crate::{BRANCH, CONFLICTS};
 
 #[test]
@@ -19,22 +19,9 @@ fn edited_machinery_is_merged_and_reported() {
 
     let said = world.updated(&[]);
 
-    assert!(
-        said.contains("mainstay/ was edited in this project"),
-        "{said}"
-    );
-    assert!(
-        world
-            .on_branch("mainstay/README.md")
-            .unwrap()
-            .contains("# Mine: ")
-    );
-    assert!(
-        world
-            .on_branch("mainstay/src/context.rs")
-            .unwrap()
-            .contains("Newer.")
-    );
+    has(&said, &["mainstay/ was edited in this project"]);
+    world.branch_has("mainstay/README.md", "# Mine: ");
+    world.branch_has("mainstay/src/context.rs", "Newer.");
 }
 
 #[test]
@@ -79,12 +66,7 @@ fn renamed_file_gets_the_changes_of_the_template() {
     world.updated(&[]);
 
     assert_eq!(world.on_branch("src/hello.rs"), None);
-    assert!(
-        world
-            .on_branch("src/greeting.rs")
-            .unwrap()
-            .contains("Newer.")
-    );
+    world.branch_has("src/greeting.rs", "Newer.");
 }
 
 #[test]
@@ -108,14 +90,15 @@ fn migrations_are_not_changed_and_late_ones_are_refused() {
 
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), CONFLICTS, "{said}");
-    for expected in [
-        "is not changed",
-        "0002_late.sql is not added",
-        "0003_…sql",
-        "-- late",
-    ] {
-        assert!(said.contains(expected), "{expected}: {said}");
-    }
+    has(
+        &said,
+        &[
+            "is not changed",
+            "0002_late.sql is not added",
+            "0003_…sql",
+            "-- late",
+        ],
+    );
     let name = format!("migrations/sqlite/{}", first.file_name().unwrap().display());
     assert_ne!(world.on_branch(&name).unwrap(), "-- changed\n");
     assert_eq!(world.on_branch("migrations/sqlite/0002_late.sql"), None);
@@ -123,6 +106,45 @@ fn migrations_are_not_changed_and_late_ones_are_refused() {
         world.on_branch("migrations/sqlite/0002_mine.sql").unwrap(),
         "-- mine\n"
     );
+}
+
+#[test]
+fn migration_that_the_template_removed_stays() {
+    let world = World::new();
+    let migrations = world.template().join("template/migrations/sqlite");
+    for file in fs::read_dir(&migrations).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    fs::write(migrations.join("0009_all.sql"), "-- all\n").unwrap();
+    world.commit_template();
+
+    let said = world.updated(&[]);
+
+    has(&said, &["is not removed"]);
+    has(&said, &["new: migrations/sqlite/0009_all.sql"]);
+    assert!(!said.contains("removed: migrations"), "{said}");
+}
+
+#[test]
+fn commit_is_fetched_from_the_recorded_url() {
+    let world = World::new();
+    let other = world.place.path().join("other");
+    let url = format!("file://{}", world.template().display());
+    git(&world.template(), &["clone", "--quiet", ".", "../other"]);
+    fs::remove_dir_all(other.join(".git")).unwrap();
+    replace(&other.join("template/src/main.rs"), "//! ", "//! Newer. ");
+    git(&other, &["init", "--quiet"]);
+    commit(&other);
+    let other = other.to_str().unwrap();
+    let refused = world.refused(&["--template", other]);
+    has(&refused, &["has no commit"]);
+    let source = format!("source = \"{url}\"");
+    world.change(".template.toml", "source = \"mainstay\"", &source);
+    world.commit();
+
+    world.updated(&["--template", other]);
+
+    world.branch_has("src/main.rs", "Newer.");
 }
 
 #[test]
@@ -165,23 +187,20 @@ fn missing_or_edited_record_is_named_with_its_cure() {
     world.change(".template.toml", "commit = \"", "commit = \"0");
     world.commit();
     let refused = world.refused(&[]);
-    assert!(refused.contains("has no commit 0"), "{refused}");
+    has(&refused, &["has no commit 0"]);
 
     world.change(".template.toml", "commit = ", "# commit = ");
     world.commit();
     let refused = world.refused(&[]);
-    assert!(refused.contains("--from REV"), "{refused}");
+    has(&refused, &["--from REV"]);
 
     git(&world.project(), &["rm", "--quiet", ".template.toml"]);
     world.commit();
     let refused = world.refused(&[]);
-    assert!(
-        refused.contains("no .template.toml") && refused.contains("--from REV"),
-        "{refused}"
-    );
+    has(&refused, &["no .template.toml", "--from REV"]);
 
     world.updated(&["--from", first.trim()]);
-    assert!(world.on_branch("src/main.rs").unwrap().contains("Newer."));
+    world.branch_has("src/main.rs", "Newer.");
 }
 
 #[test]

@@ -41,18 +41,12 @@ impl World {
         let world = Self { place, within };
         let current = staged(repository::root()).unwrap();
         copy(current.path(), files(current.path()), &world.template()).unwrap();
-        git(
-            &world.template(),
-            &["init", "--quiet", "--initial-branch=main"],
-        );
+        git(&world.template(), &["init", "-q", "-b", "main"]);
         world.commit_template();
         let project = world.project();
         fs::create_dir_all(&project).unwrap();
         world.render(&project, answers);
-        git(
-            &world.repository(),
-            &["init", "--quiet", "--initial-branch=main"],
-        );
+        git(&world.repository(), &["init", "-q", "-b", "main"]);
         commit(&world.repository());
         // Few files, for the copies.
         for repository in [world.template(), world.repository()] {
@@ -113,12 +107,10 @@ impl World {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut update = Command::new(PROGRAM);
-        update
-            .arg("update")
-            .arg(self.project())
-            .arg("--template")
-            .arg(self.template());
-        update.args(arguments);
+        update.arg("update").arg(self.project()).args(arguments);
+        if !arguments.contains(&"--template") {
+            update.arg("--template").arg(self.template());
+        }
         update
     }
 
@@ -134,6 +126,11 @@ impl World {
         let output = self.update(arguments);
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
         text(&output.stderr)
+    }
+
+    #[track_caller]
+    pub(crate) fn branch_has(&self, file: &str, text: &str) {
+        has(&self.on_branch(file).unwrap(), &[text]);
     }
 
     /// A file of the project on the branch of the update.
@@ -163,10 +160,15 @@ pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
 
 pub(crate) fn commit(directory: &Path) {
     git(directory, &["add", "--all"]);
-    git(
-        directory,
-        &["commit", "--quiet", "--no-verify", "--message=change"],
-    );
+    git(directory, &["commit", "-qnm", "change"]);
+}
+
+/// Asserts that a text has these parts.
+#[track_caller]
+pub(crate) fn has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part}: {text}");
+    }
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
