@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::HeaderValue;
+use axum::http::{HeaderName, HeaderValue};
 use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
 
@@ -24,6 +24,9 @@ pub(super) use trace::any_span;
 
 /// Names the span that the calling code runs in, if it is exported: set by what exports spans.
 pub(crate) static EXPORTED_SPAN: OnceLock<fn() -> Option<u64>> = OnceLock::new();
+
+/// The header with the id of a request.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
     static CURRENT: Context;

@@ -10,8 +10,10 @@ use axum::http::uri::PathAndQuery;
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
-use crate::header_names::IDEMPOTENCY_KEY as HEADER;
 use crate::problem::{Fault, Problem};
+
+/// The header with the key.
+pub(super) const HEADER: &str = "idempotency-key";
 
 /// The longest key, in bytes.
 const LONGEST: usize = 255;
@@ -86,7 +88,7 @@ fn fingerprint(parts: &Parts, body: &Bytes) -> [u8; 32] {
 
 /// The key of a request, if it has one: a string of RFC 9651, `"8e03978e"`, or bare, as many clients send it.
 fn parse(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let malformed = |fault| Problem::KEY_MALFORMED.with([Fault::in_header(HEADER.as_str(), fault)]);
+    let malformed = |fault| Problem::KEY_MALFORMED.with([Fault::in_header(HEADER, fault)]);
     let mut values = headers.get_all(HEADER).iter();
     let Some(value) = values.next() else {
         return Ok(None);
@@ -115,13 +117,14 @@ fn parse_value(value: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use axum::http::{HeaderName, HeaderValue};
 
     use super::*;
 
     fn key(values: &[&str]) -> Result<Option<String>, Problem> {
         let values = values.iter();
-        let values = values.map(|value| (HEADER, HeaderValue::from_str(value).unwrap()));
+        let name = HeaderName::from_static(HEADER);
+        let values = values.map(|value| (name.clone(), HeaderValue::from_str(value).unwrap()));
         parse(&values.collect())
     }
 

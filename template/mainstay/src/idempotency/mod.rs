@@ -35,11 +35,10 @@ use axum::response::{IntoResponse, Response};
 use sqlx::migrate::Migrator;
 
 use crate::database::Transaction;
-use crate::header_names::IDEMPOTENCY_KEY;
 use crate::metrics::catalog;
 use crate::metrics::text::Text;
 use crate::problem::{Fault, Problem};
-use key::Keyed;
+use key::{HEADER, Keyed};
 
 pub use key::{Caller, KeyHeader};
 pub use keys::{Keys, Settings, Store};
@@ -83,7 +82,7 @@ where
         let extracted = Keyed::extract(request).await;
         let (key, request) = extracted.map_err(IntoResponse::into_response)?;
         if KEY_REQUIRED && key.is_none() {
-            let fault = Fault::in_header(IDEMPOTENCY_KEY.as_str(), "is missing");
+            let fault = Fault::in_header(HEADER, "is missing");
             return Err(Problem::KEY_MISSING.with([fault]).into_response());
         }
         let input = T::from_request(request, state).await;
@@ -147,7 +146,7 @@ async fn attempt<T, R: IntoResponse, E: Store>(
         if answer.request != key.request {
             REUSES.fetch_add(1, Ordering::Relaxed);
             let detail = "was sent with another request before";
-            let fault = Fault::in_header(IDEMPOTENCY_KEY.as_str(), detail);
+            let fault = Fault::in_header(HEADER, detail);
             return Err(Problem::KEY_REUSED.with([fault]));
         }
         let Some(response) = answer.into_response() else {

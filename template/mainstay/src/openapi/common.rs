@@ -1,12 +1,11 @@
 //! Adds what all operations share: the errors of the middleware, the body of a problem, and the headers of every
 //! response.
 
+use axum::http::StatusCode;
 use axum::http::header::IF_MATCH;
-use axum::http::{HeaderName, StatusCode};
 use serde_json::{Value, json};
 
 use super::{members, operations};
-use crate::header_names::IDEMPOTENCY_KEY;
 use crate::problem::{KIND, Problem};
 
 /// The errors of any request.
@@ -57,7 +56,7 @@ pub(super) fn add(api: &mut Value) {
 /// Adds the errors of the middleware to those that the handler describes.
 fn add_errors(method: &str, operation: &mut Value) {
     let if_any = |is_any, problems| if is_any { problems } else { &[][..] };
-    let of_version = match required(operation, &IF_MATCH) {
+    let of_version = match required(operation, IF_MATCH.as_str()) {
         Some(true) => OF_VERSIONS,
         Some(false) => &OF_VERSIONS[..1],
         None => &[],
@@ -68,7 +67,7 @@ fn add_errors(method: &str, operation: &mut Value) {
         of_version,
         if_any(!["get", "head"].contains(&method), OF_CHANGES),
     ];
-    let of_key = if_any(required(operation, &IDEMPOTENCY_KEY).is_some(), OF_KEYS);
+    let of_key = if_any(required(operation, "idempotency-key").is_some(), OF_KEYS);
     let responses = &mut operation["responses"];
     // These come first: a reference to a shared response cannot be extended.
     for problem in of_key {
@@ -90,9 +89,9 @@ fn add_errors(method: &str, operation: &mut Value) {
 }
 
 /// Whether the operation requires this header, if it takes it.
-fn required(operation: &Value, header: &HeaderName) -> Option<bool> {
+fn required(operation: &Value, header: &str) -> Option<bool> {
     let mut parameters = operation["parameters"].as_array()?.iter();
-    let taken = parameters.find(|parameter| parameter["name"] == header.as_str())?;
+    let taken = parameters.find(|parameter| parameter["name"] == header)?;
     Some(taken["required"] == true)
 }
 

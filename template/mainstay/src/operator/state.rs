@@ -37,7 +37,7 @@ pub(crate) struct OperatorState {
 
 /// The traffic of all listeners of the service together, and the connection pools of all databases.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Numbers {
+pub struct Numbers {
     pub(crate) http: Option<Traffic>,
     pub(crate) database: Option<Pools>,
 }
@@ -45,42 +45,34 @@ pub(crate) struct Numbers {
 /// By name.
 type Pools = BTreeMap<String, pools::Numbers>;
 
-/// The numbers of a component, for the operator: those of a [`Listener`](crate::server::Listener) or a
+/// Adds the numbers of a component, for the operator: those of a [`Listener`](crate::server::Listener) or a
 /// `Database`. A component that wraps one of them passes them on.
-#[expect(missing_debug_implementations, reason = "a closure")]
-pub struct Observed(Box<dyn Fn(&mut Numbers) + Send + Sync>);
-
-impl Observed {
-    pub(crate) fn new(add: impl Fn(&mut Numbers) + Send + Sync + 'static) -> Self {
-        Self(Box::new(add))
-    }
-}
+pub type Observed = Box<dyn Fn(&mut Numbers) + Send + Sync>;
 
 impl OperatorState {
     pub(crate) fn observe(&self, component: Observed) {
-        self.components().push(component);
+        self.observed().push(component);
     }
 
     pub(super) fn numbers(&self) -> Numbers {
         let mut numbers = Numbers::default();
-        for Observed(add) in self.components().iter() {
+        for add in self.observed().iter() {
             add(&mut numbers);
         }
         numbers
     }
 
-    fn components(&self) -> MutexGuard<'_, Vec<Observed>> {
+    fn observed(&self) -> MutexGuard<'_, Vec<Observed>> {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether an `Authorization` header carries this token. The comparison takes constant time.
     pub(super) fn accepts(&self, token: &Secret, header: Option<&HeaderValue>) -> bool {
-        let given = header.and_then(|header| header.as_bytes().split_at_checked("Bearer ".len()));
-        let Some((_, given)) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
-        else {
+        let Some(given) = header else {
             return false;
         };
-        let is_right = bool::from(token.expose().as_bytes().ct_eq(given));
+        let expected = format!("Bearer {}", token.expose());
+        let is_right = bool::from(expected.as_bytes().ct_eq(given.as_bytes()));
         if !is_right {
             let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
             // The 1st, 2nd, 4th, 8th and so on, so that guesses do not fill the log.
@@ -153,9 +145,9 @@ fn write_listener(text: &mut Text, traffic: &Traffic) {
     text.value(&catalog::CONNECTIONS, traffic.connections);
     text.value(&catalog::ACCEPTED, traffic.accepted);
     let mut closed = text.family(&catalog::CLOSED);
-    closed.sample(&["late_head"], traffic.late_heads);
-    closed.sample(&["idle"], traffic.idle);
-    closed.sample(&["slow_reader"], traffic.slow_readers);
+    for reason in ["late_head", "idle", "slow_reader"] {
+        closed.sample(&[reason], traffic.closed.get(reason).copied().unwrap_or(0));
+    }
     text.value(&catalog::REQUESTS, traffic.requests);
     text.value(&catalog::UNFINISHED, traffic.in_flight);
 }

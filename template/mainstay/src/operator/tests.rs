@@ -9,7 +9,7 @@ use axum::http::{Method, Request};
 use futures_util::FutureExt;
 use tower::ServiceExt;
 
-use super::{Observed, OperatorState, routes};
+use super::{OperatorState, routes};
 use crate::health::{self, Health};
 use crate::importance::Importance;
 use crate::lifecycle::Lifecycle;
@@ -70,6 +70,26 @@ async fn stop_is_refused_to_other_origins() {
 }
 
 #[tokio::test]
+async fn only_names_of_this_machine_are_accepted() {
+    let state = state(None);
+    for (host, is_local) in [
+        ("localhost:9090", true),
+        ("LOCALHOST", true),
+        ("127.0.0.1:9090", true),
+        ("[::1]:9090", true),
+        ("evil.example:9090", false),
+        ("127.0.0.1.evil.example", false),
+        ("192.0.2.1:9090", false),
+    ] {
+        let request = Request::get("/metrics").header("host", host);
+        let request = request.body(Body::empty()).unwrap();
+        let response = routes(Arc::clone(&state)).oneshot(request).await.unwrap();
+        let expected = if is_local { 200 } else { 421 };
+        assert_eq!(response.status(), expected, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn metrics_need_the_token() {
     let state = state(Some("hunter2"));
     let scrape = async |authorization: &str| {
@@ -84,11 +104,10 @@ async fn metrics_need_the_token() {
     }
     assert_eq!(ask(&state, Request::get("/livez")).await.0, 200);
 
-    let (status, body) = scrape("bearer hunter2").await;
+    let (status, body) = scrape("Bearer hunter2").await;
     assert_eq!(status, 200);
     assert!(body.contains("build_info{") && !body.contains("hunter2"));
-    // Those of another scheme are no tokens.
-    assert_eq!(state.refused.load(Ordering::Relaxed), 1);
+    assert_eq!(state.refused.load(Ordering::Relaxed), 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +116,7 @@ async fn scrape_has_every_metric_of_the_catalog() {
     let socket = Sockets::from_env(&[]).take("http", ([127, 0, 0, 1], 0).into());
     let listener = socket.unwrap().serve(Router::new(), &Limits::OPERATOR);
     let listener = listener.unwrap();
-    state.observe(Observed::new(move |numbers| {
+    state.observe(Box::new(move |numbers| {
         listener.add_to(numbers.http.get_or_insert_default());
         let main = Numbers {
             max: 1,

@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,10 +33,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use connection::Exchange;
 pub use exchange::Drain;
+pub(crate) use exchange::Exchange;
 pub(crate) use socket::room_for;
-pub use socket::{BindError, Bound, Sockets};
+pub use socket::{Bound, Sockets};
 
 use crate::settings::{ByteSize, at_least, within};
 use crate::telemetry::message;
@@ -79,6 +79,13 @@ impl Limits {
         header_limit: ByteSize(32 * 1024),
         http2: false,
     };
+
+    /// The time between two sweeps: a tenth of the shortest deadline, within reason.
+    fn tick(&self) -> Duration {
+        let shortest = self.header_timeout.min(self.idle_timeout);
+        let tick = shortest.min(self.write_timeout) / 10;
+        tick.clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
 }
 
 impl Bound {
@@ -99,8 +106,8 @@ impl Bound {
             routes: routes.with_state(()),
             limits: limits.clone(),
             permits: Arc::new(Semaphore::new(limits.max_connections)),
+            tick: limits.tick(),
             open: Mutex::default(),
-            ticks: AtomicU32::new(1),
             stop: CancellationToken::new(),
             draining: CancellationToken::new(),
             is_closing: AtomicBool::new(false),
@@ -193,12 +200,12 @@ impl Listener {
             connections,
             totals,
         } = &*self.registry.open();
-        traffic.late_heads += totals.late_heads;
-        traffic.idle += totals.idle;
-        traffic.slow_readers += totals.slow_readers;
+        traffic.connections += connections.len();
         traffic.accepted += totals.accepted;
         traffic.requests += totals.requests;
-        traffic.connections += connections.len();
+        for (reason, count) in &totals.closed {
+            *traffic.closed.entry(reason).or_default() += count;
+        }
         for connection in connections.values() {
             let state = connection.lock();
             traffic.requests += state.total;
@@ -207,32 +214,30 @@ impl Listener {
     }
 }
 
-/// The traffic of a listener, or of all: its open connections, its requests in flight, and its totals so far, among them
-/// the connections that were closed, by reason.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+/// The traffic of a listener, or of all: its open connections, its requests in flight, and its totals so far.
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Traffic {
     pub(crate) connections: usize,
     pub(crate) in_flight: usize,
     pub(crate) accepted: u64,
     pub(crate) requests: u64,
-    pub(crate) late_heads: u64,
-    pub(crate) idle: u64,
-    pub(crate) slow_readers: u64,
+    /// The connections that were closed because of their client, by reason.
+    pub(crate) closed: BTreeMap<&'static str, u64>,
 }
 
 /// What a listener shares with its connections.
 ///
-/// A sweep over all connections enforces the deadlines, exact to a tick. So a request costs neither a timer nor a look at
-/// the clock, and a connection cannot stay in a state without a timer.
+/// Once a tick, a sweep over all connections enforces the deadlines. So a request costs neither a timer nor a look at the
+/// clock, and a connection cannot stay in a state without a timer.
 struct Registry {
     name: &'static str,
     routes: Router,
     limits: Limits,
+    /// The time between two sweeps.
+    tick: Duration,
     /// Each open connection holds one.
     permits: Arc<Semaphore>,
     open: Mutex<Open>,
-    /// The number of sweeps so far: the clock of the deadlines.
-    ticks: AtomicU32,
     /// Cancelled to accept no more connections.
     stop: CancellationToken,
     /// Cancelled when the socket is closed: the drain begins.
@@ -252,34 +257,16 @@ struct Open {
 }
 
 impl Registry {
-    fn now(&self) -> u32 {
-        self.ticks.load(Relaxed)
-    }
-
-    /// Whether the time since a tick exceeds a limit.
-    fn is_over(&self, since: u32, limit: Duration) -> bool {
-        let ticks = self.now().wrapping_sub(since);
-        // The first of them may have come at once.
-        self.tick() * ticks.saturating_sub(1) >= limit
-    }
-
-    /// The time between two sweeps: a tenth of the shortest deadline, within reason.
-    fn tick(&self) -> Duration {
-        let limits = &self.limits;
-        let shortest = limits.header_timeout.min(limits.idle_timeout);
-        let tick = shortest.min(limits.write_timeout) / 10;
-        tick.clamp(Duration::from_millis(10), Duration::from_secs(1))
-    }
-
     /// Ends the connections that are overdue, for ever.
     async fn enforce_deadlines(&self) -> Infallible {
-        let mut sweep = interval(self.tick());
+        let mut sweep = interval(self.tick);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             sweep.tick().await;
-            self.ticks.fetch_add(1, Relaxed);
             for connection in self.connections() {
-                connection.end_if_overdue();
+                if let Some(reason) = connection.sweep() {
+                    *self.open().totals.closed.entry(reason).or_default() += 1;
+                }
             }
         }
     }
