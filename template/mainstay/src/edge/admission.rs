@@ -153,9 +153,10 @@ fn decompressed(bytes: Vec<u8>) -> Body {
 
 /// Whether the body is compressed. If it is, this removes the headers that describe the compressed form.
 fn take_gzip(headers: &mut HeaderMap, is_supported: bool) -> Result<bool, Problem> {
-    let lines = headers.get_all(header::CONTENT_ENCODING).iter();
-    let lines = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase());
-    let encoding = lines.collect::<Vec<_>>().join(", ");
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
+        return Ok(false);
+    };
+    let encoding = String::from_utf8_lossy(encoding.as_bytes()).to_ascii_lowercase();
     match encoding.as_str() {
         "" | "identity" => Ok(false),
         "gzip" if is_supported => {

@@ -35,7 +35,7 @@ use tower::layer::layer_fn;
 use tower::{Service, service_fn};
 use tracing::Instrument;
 
-use crate::context::{Context, RequestId};
+use crate::context::Context;
 use crate::metrics::http::Recorder;
 use crate::panics::caught;
 use crate::problem::{Problem, into_problem_response};
@@ -66,21 +66,19 @@ pub fn protect_with_streams(
     http: &Http,
     requests: Recorder,
 ) -> Router {
-    let edge = Arc::new(Edge {
-        admission: Admission::new(http),
-        requests,
-        http: http.clone(),
-    });
+    let (http, admission) = (Arc::new(http.clone()), Arc::new(Admission::new(http)));
     // A single layer: each costs a request two allocations.
     let layer = |streams_body| {
-        let edge = Arc::clone(&edge);
+        let (http, admission) = (Arc::clone(&http), Arc::clone(&admission));
         layer_fn(move |route| {
-            let guarded = Arc::new(Guarded {
-                edge: Arc::clone(&edge),
+            let edge = Arc::new(Edge {
                 route,
                 streams_body,
+                http: Arc::clone(&http),
+                admission: Arc::clone(&admission),
+                requests,
             });
-            service_fn(move |request| handle(Arc::clone(&guarded), request))
+            service_fn(move |request| handle(Arc::clone(&edge), request))
         })
     };
     routes
@@ -89,49 +87,39 @@ pub fn protect_with_streams(
         .merge(streams.layer(layer(true)))
 }
 
-#[derive(Debug)]
+/// A route, and what surrounds it. The routes share the rest.
 struct Edge {
-    admission: Admission,
-    requests: Recorder,
-    http: Http,
-}
-
-/// A route behind the edge.
-struct Guarded {
-    edge: Arc<Edge>,
     route: Route,
     streams_body: bool,
+    http: Arc<Http>,
+    admission: Arc<Admission>,
+    requests: Recorder,
 }
 
 /// Handles one request, from its head to the head of its answer.
 ///
 /// Not an `async fn`: that would hold the request twice, and each copy of it costs time.
-fn handle(
-    guarded: Arc<Guarded>,
-    request: Request,
-) -> impl Future<Output = Result<Response, Infallible>> {
+fn handle(edge: Arc<Edge>, request: Request) -> impl Future<Output = Result<Response, Infallible>> {
     let started = Instant::now();
-    let Edge { http, requests, .. } = &*guarded.edge;
-    let context = peers::context(&request, started, http);
+    let context = peers::context(&request, started, &edge.http);
     // Logs and counts the request when it is dropped.
-    let mut event = Event::begin(started, &request, &context, *requests, http);
-    let reader = http.reader(&request);
+    let mut event = Event::begin(started, &request, &context, edge.requests, &edge.http);
+    let reader = edge.http.reader(&request);
     let span = event.span.clone();
     // A panic ends only this request.
-    let answer = caught(Arc::clone(&guarded).answer(request, reader.is_some(), context.deadline));
+    let answer = caught(Arc::clone(&edge).answer(request, reader.is_some(), context.deadline));
     let finished = answer.instrument(span).map(move |answer| {
-        let Edge { http, requests, .. } = &*guarded.edge;
         let mut response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(problem)) => {
                 if problem.code == Problem::OVERLOADED.code {
-                    requests.shed();
+                    edge.requests.shed();
                 }
                 problem.into_response()
             }
             Err(_logged) => Problem::INTERNAL.into_response(),
         };
-        http.share(reader, response.headers_mut());
+        edge.http.share(reader, response.headers_mut());
         headers::put_on(&mut response);
         event.answered(&response);
         Ok(response)
@@ -139,7 +127,7 @@ fn handle(
     context.scope(finished)
 }
 
-impl Guarded {
+impl Edge {
     /// Checks a request and runs its handler. The cheapest checks come first.
     #[expect(clippy::manual_async_fn, reason = "that would hold the request twice")]
     fn answer(
@@ -151,7 +139,7 @@ impl Guarded {
         async move {
             let Edge {
                 http, admission, ..
-            } = &*self.edge;
+            } = &*self;
             check_host(&request, &http.hosts)?;
             let uri = request.uri().path_and_query();
             if uri.is_some_and(|uri| uri.as_str().len() > LONGEST_URI) {
@@ -197,10 +185,6 @@ async fn in_time<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 /// The middleware of the routes beside the edge, which are the probes and those of the operator: a host, an id and the
 /// security headers, for requests with this much time.
 pub(crate) async fn with_id_and_host(time: Duration, request: Request, next: Next) -> Response {
-    // The probes of the operator's listener come through here twice.
-    if RequestId::current().is_some() {
-        return next.run(request).await;
-    }
     let answer = async {
         let mut response = match check_host::<&str>(&request, &[]) {
             Ok(()) => next.run(request).await,

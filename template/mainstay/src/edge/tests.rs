@@ -372,21 +372,20 @@ async fn preflight_allows_method_and_headers() {
 /// glibc's thread cache has no blocks above 1032 bytes.
 #[tokio::test]
 async fn future_of_a_request_fits_one_kibibyte() {
-    let http = http(&[]);
-    let edge = Arc::new(Edge {
-        admission: Admission::new(&http),
-        requests: Recorder::default(),
-        http,
-    });
+    let http = Arc::new(http(&[]));
+    let admission = Arc::new(Admission::new(&http));
+    let requests = Recorder::default();
     let routes = Router::new().route("/", get(async || "hello"));
     let routes = routes.layer(layer_fn(move |route| {
-        let guarded = Arc::new(Guarded {
-            edge: Arc::clone(&edge),
+        let edge = Arc::new(Edge {
             route,
             streams_body: false,
+            http: Arc::clone(&http),
+            admission: Arc::clone(&admission),
+            requests,
         });
         service_fn(move |request| {
-            let future = handle(Arc::clone(&guarded), request);
+            let future = handle(Arc::clone(&edge), request);
             assert!(size_of_val(&future) <= 1024, "{}", size_of_val(&future));
             future
         })

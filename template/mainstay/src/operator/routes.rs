@@ -51,12 +51,12 @@ pub(crate) fn routes(state: Arc<OperatorState>) -> Router {
         .with_state(Arc::clone(&state))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(state, guard))
-        .merge(probes)
         .fallback(|| async { Problem::NOT_FOUND })
         .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
         .layer(middleware::from_fn(|request, next| {
             with_id_and_host(TIME_LIMIT, request, next)
         }))
+        .merge(probes)
 }
 
 /// Checks the token and the origin of a request, and bounds its time.

@@ -40,7 +40,8 @@ pub(super) struct Connection {
 /// Times are counts of sweeps.
 pub(super) struct State {
     socket: TcpStream,
-    awaited: Awaited,
+    /// Whether the connection waits for a request to begin, and not for the rest of a head.
+    is_idle: bool,
     waited: u32,
     /// How long the operating system has taken no more bytes, since the client does not read.
     blocked: Option<u32>,
@@ -48,15 +49,6 @@ pub(super) struct State {
     /// The number of requests so far.
     pub(super) total: u64,
     is_http2: bool,
-}
-
-/// What a connection without requests waits for.
-#[derive(PartialEq)]
-enum Awaited {
-    /// The rest of a head, or the first byte of the first one.
-    Head,
-    /// The next request.
-    Request,
 }
 
 /// A request in flight.
@@ -120,22 +112,24 @@ impl Connection {
             self.cut();
             return Some("slow_reader");
         }
-        match state.awaited {
-            _ if state.in_flight() > 0 => None,
-            Awaited::Request if is_over(state.waited, limits.idle_timeout) => {
-                state.waited = 0;
-                self.close.notify_one();
-                Some("idle")
-            }
-            Awaited::Head if is_over(state.waited, limits.header_timeout) => {
-                _ = state.socket.try_write(LATE_HEAD);
-                _ = SockRef::from(&state.socket).shutdown(Shutdown::Write);
-                drop(locked);
-                self.abort();
-                Some("late_head")
-            }
-            _ => None,
+        let limit = if state.is_idle {
+            limits.idle_timeout
+        } else {
+            limits.header_timeout
+        };
+        if state.in_flight() > 0 || !is_over(state.waited, limit) {
+            return None;
         }
+        state.waited = 0;
+        if state.is_idle {
+            self.close.notify_one();
+            return Some("idle");
+        }
+        _ = state.socket.try_write(LATE_HEAD);
+        _ = SockRef::from(&state.socket).shutdown(Shutdown::Write);
+        drop(locked);
+        self.abort();
+        Some("late_head")
     }
 
     /// Returns the id of the request.
@@ -160,13 +154,16 @@ impl Connection {
         let mut state = self.lock();
         state.requests.retain(|request| request.id != id);
         if state.requests.is_empty() {
-            state.wait_for(Awaited::Request);
+            state.wait(true);
         }
     }
 
     /// The routes of the requests in flight.
     pub(super) fn routes(&self) -> Vec<String> {
         let state = self.lock();
+        if state.requests.is_empty() && state.blocked.is_some() {
+            return vec!["a response that is not read".to_owned()];
+        }
         let routes = state.requests.iter().map(|request| &request.route);
         let routes = routes.map(|route| route.as_ref().map_or("unmatched", MatchedPath::as_str));
         routes.map(str::to_owned).collect()
@@ -188,15 +185,14 @@ impl State {
         if self.total == 0 && bytes.starts_with(HTTP2_PREFACE) {
             // An HTTP/2 connection may be idle before its first request.
             self.is_http2 = true;
-            self.wait_for(Awaited::Request);
-        } else if !self.is_http2 && self.awaited == Awaited::Request {
-            self.wait_for(Awaited::Head);
+            self.wait(true);
+        } else if !self.is_http2 && self.is_idle {
+            self.wait(false);
         }
     }
 
-    fn wait_for(&mut self, awaited: Awaited) {
-        self.awaited = awaited;
-        self.waited = 0;
+    fn wait(&mut self, is_idle: bool) {
+        (self.is_idle, self.waited) = (is_idle, 0);
     }
 }
 
@@ -225,7 +221,7 @@ impl Stream {
             task: OnceLock::new(),
             state: Mutex::new(State {
                 socket,
-                awaited: Awaited::Head,
+                is_idle: false,
                 waited: 0,
                 blocked: None,
                 requests: Vec::new(),

@@ -93,7 +93,11 @@ fn prepare(
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
-    if is_event_stream(&response) {
+    // Most responses have a known length: no need to look at their headers.
+    if response.body().size_hint().exact().is_none()
+        && let Some(kind) = response.headers().get(header::CONTENT_TYPE)
+        && kind.as_bytes().starts_with(b"text/event-stream")
+    {
         let end = registry.draining.clone().cancelled_owned();
         response = response.map(|body| Body::from_stream(body.into_data_stream().take_until(end)));
     }
@@ -102,16 +106,6 @@ fn prepare(
         in_flight.set_unread(true);
     }
     response.map(|body| Answer { body, in_flight })
-}
-
-/// Whether the response ends only when the client leaves.
-fn is_event_stream(response: &Response<Body>) -> bool {
-    // Most responses have a known length: no need to look at their headers.
-    if response.body().size_hint().exact().is_some() {
-        return false;
-    }
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// The request is in flight until this is dropped.

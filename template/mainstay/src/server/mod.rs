@@ -102,6 +102,7 @@ impl Bound {
         _ = SockRef::from(&socket).set_tcp_nodelay(true);
         let registry = Arc::new(Registry {
             name,
+            address,
             // Without this call, axum would build the layers again for each request.
             routes: routes.with_state(()),
             limits: limits.clone(),
@@ -117,40 +118,37 @@ impl Bound {
         #[expect(clippy::disallowed_methods)]
         tokio::spawn(Arc::clone(&registry).accept(socket, is_inherited));
         tracing::info!(message = message::LISTENING, listener = name, %address);
-        Ok(Listener { address, registry })
+        Ok(Listener(registry))
     }
 }
 
 /// A listener that accepts connections. All clones are the same.
 #[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "`Router` has no short one")]
-pub struct Listener {
-    address: SocketAddr,
-    registry: Arc<Registry>,
-}
+pub struct Listener(Arc<Registry>);
 
 impl Listener {
     /// The name in the log.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.registry.name
+        self.0.name
     }
 
     /// The address, with the port that it has in fact.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address
     }
 
     /// From now on, each response asks the client to use another connection for its next request.
     pub(crate) fn announce_close(&self) {
-        self.registry.is_closing.store(true, Relaxed);
+        self.0.is_closing.store(true, Relaxed);
     }
 
     /// Accepts no more connections, and waits for the requests in flight until the deadline. Returns a
     /// description of the connections that it had to close by force, with their routes.
     pub async fn drain(&self, deadline: Instant) -> Option<String> {
-        let registry = &self.registry;
+        let registry = &self.0;
         self.announce_close();
         registry.stop.cancel();
         // The socket closes first: clients that reconnect reach another process.
@@ -172,18 +170,16 @@ impl Listener {
         }
         // Each request logs its event. A handler that blocks its thread does not end.
         registry.is_empty_by(deadline + CUT_TIME).await;
-        let plural = if connections.len() == 1 { "" } else { "s" };
-        let cut = format!("{} {} connection{plural}", connections.len(), self.name());
-        if routes.is_empty() {
-            return Some(cut);
-        }
-        Some(format!("{cut} ({})", routes.join("; ")))
+        let (count, name) = (connections.len(), self.name());
+        let plural = if count == 1 { "" } else { "s" };
+        let routes = routes.join("; ");
+        Some(format!("{count} {name} connection{plural} ({routes})"))
     }
 
     /// The routes of the requests in flight, with their numbers.
     pub(crate) fn routes_in_flight(&self) -> Vec<String> {
         let mut routes = BTreeMap::<_, usize>::new();
-        for connection in self.registry.connections() {
+        for connection in self.0.connections() {
             for route in connection.routes() {
                 *routes.entry(route).or_default() += 1;
             }
@@ -196,17 +192,14 @@ impl Listener {
     }
 
     pub(crate) fn add_to(&self, traffic: &mut Traffic) {
-        let Open {
-            connections,
-            totals,
-        } = &*self.registry.open();
-        traffic.connections += connections.len();
-        traffic.accepted += totals.accepted;
-        traffic.requests += totals.requests;
-        for (reason, count) in &totals.closed {
+        let open = self.0.open();
+        traffic.connections += open.connections.len();
+        traffic.accepted += open.totals.accepted;
+        traffic.requests += open.totals.requests;
+        for (reason, count) in &open.totals.closed {
             *traffic.closed.entry(reason).or_default() += count;
         }
-        for connection in connections.values() {
+        for connection in open.connections.values() {
             let state = connection.lock();
             traffic.requests += state.total;
             traffic.in_flight += state.in_flight();
@@ -231,6 +224,7 @@ pub(crate) struct Traffic {
 /// clock, and a connection cannot stay in a state without a timer.
 struct Registry {
     name: &'static str,
+    address: SocketAddr,
     routes: Router,
     limits: Limits,
     /// The time between two sweeps.
