@@ -1,7 +1,7 @@
 //! HTTP listeners: they accept connections, bound what clients may take, and drain.
 //!
-//! - A client cannot hold a connection by inactivity: the first byte, the head of a request, the next request
-//!   and the reading of a response each have a timeout.
+//! - A client cannot hold a connection by inactivity: the head of a request, the next request and the reading of a
+//!   response each have a timeout.
 //! - There are at most [`Limits::max_connections`] connections; further ones wait in the backlog of the
 //!   operating system. No error of `accept` ends a listener.
 //! - A [drain](Listener::drain) accepts no more connections, lets requests in flight finish, closes idle and
@@ -49,8 +49,7 @@ const CUT_TIME: Duration = Duration::from_millis(900);
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 pub struct Limits {
-    /// How long the head of a request may take from its first byte to its last, and how long a new connection
-    /// may take to send its first head.
+    /// How long the head of a request may take, and the first one of a new connection from its accept.
     #[garde(custom(at_least("1ms")))]
     pub header_timeout: Duration,
     /// How long a connection may be idle between two requests.
@@ -145,8 +144,8 @@ impl Listener {
         self.0.is_closing.store(true, Relaxed);
     }
 
-    /// Accepts no more connections, and waits for the requests in flight until the deadline. Returns a
-    /// description of the connections that it had to close by force, with their routes.
+    /// Accepts no more connections, and waits for the requests in flight until the deadline. Describes the connections
+    /// that it had to close by force, with their routes.
     pub async fn drain(&self, deadline: Instant) -> Option<String> {
         let registry = &self.0;
         self.announce_close();
@@ -232,9 +231,9 @@ struct Registry {
     /// Each open connection holds one.
     permits: Arc<Semaphore>,
     open: Mutex<Open>,
-    /// Cancelled to accept no more connections.
+    /// Ends the accept loop.
     stop: CancellationToken,
-    /// Cancelled when the socket is closed: the drain begins.
+    /// The socket is closed, and the drain begins.
     draining: CancellationToken,
     /// Whether responses carry `Connection: close`.
     is_closing: AtomicBool,
