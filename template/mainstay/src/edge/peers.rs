@@ -44,10 +44,14 @@ pub(super) fn context(request: &Request, started: Instant, http: &Http) -> Conte
     let timeout = http.timeout_header.as_deref().and_then(of_proxy);
     let timeout = timeout.and_then(milliseconds);
     let trace = Trace::of(headers, is_proxy, http.trace_ratio);
+    let mut client = peer;
+    if let Some(proxy) = peer.filter(|_| is_proxy) {
+        client = Some(trace_back(proxy, headers, trusted));
+    }
     Context {
         id: id.unwrap_or_else(RequestId::next),
         trace: trace.map(Arc::new),
-        client: peer.map(|peer| trace_back(peer, headers, trusted)),
+        client,
         deadline: started + http.request_timeout.min(timeout.unwrap_or(Duration::MAX)),
     }
 }
