@@ -21,6 +21,12 @@ pub fn of(directory: &Path) -> Result<String> {
         let name = name.with_context(|| format!("{} is not UTF-8", file.display()))?;
         names.push(name.to_owned());
     }
+    of_files(directory, names)
+}
+
+/// The same over some files of the directory.
+pub fn of_files(directory: &Path, names: impl IntoIterator<Item = String>) -> Result<String> {
+    let mut names: Vec<_> = names.into_iter().collect();
     // By bytes: `Path` compares component by component, which gives another order.
     names.sort();
     let mut sums = String::new();

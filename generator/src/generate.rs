@@ -1,16 +1,13 @@
 //! Generation: creates a project from the template and a set of answers, as `cargo generate` does.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Result, anyhow, ensure};
-use cargo_generate::{GenerateArgs, TemplatePath, Vcs};
+use anyhow::{Context, Result, anyhow, ensure};
 use heck::{ToKebabCase, ToSnakeCase};
-use tempfile::TempDir;
 
-use crate::files::{copy, files};
+use crate::liquid::{self, Value};
+use crate::template::Template;
 use crate::workspace::Workspace;
 use crate::{checksum, repository};
 
@@ -25,15 +22,6 @@ pub struct Answers {
     pub mainstay: Option<String>,
 }
 
-/// Where a project is generated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place<'a> {
-    /// In a new directory below this one, with the name of the project.
-    Below(&'a Path),
-    /// In this directory itself.
-    Init(&'a Path),
-}
-
 /// Normalizes a name for the project and its directory.
 pub fn project_name(name: &str) -> String {
     let name_in_snake_case = name.to_snake_case();
@@ -44,132 +32,84 @@ pub fn project_name(name: &str) -> String {
     }
 }
 
-/// Generates the project `name`, and returns its directory.
-pub fn generate(name: &str, answers: &Answers, place: Place<'_>) -> Result<PathBuf> {
-    let template = repository::root().canonicalize()?;
-    let (Place::Below(directory) | Place::Init(directory)) = place;
+/// Generates the project `name` in a new directory below this one, and returns its directory.
+///
+/// Nothing is written unless everything can be rendered.
+pub fn generate(name: &str, answers: &Answers, directory: &Path) -> Result<PathBuf> {
+    let repository = repository::root().canonicalize()?;
     let directory = directory
         .canonicalize()
         .map_err(|_| anyhow!("There is no directory {}.", directory.display()))?;
     ensure!(
-        !directory.starts_with(&template),
+        !directory.starts_with(&repository),
         "{} is inside the template's own repository. Choose another place.",
         directory.display()
     );
-    let project = match place {
-        Place::Below(_) => directory.join(project_name(name)),
-        Place::Init(_) => directory.clone(),
-    };
-    let staged = staged(&template)?;
-    let before = entries(&directory);
-    let facts = Facts {
-        is_member: Workspace::around(&project)?.is_some(),
-        source: repository::origin(&template),
-        commit: repository::commit(&template),
-    };
-    render(staged.path(), name, answers, &facts, place).inspect_err(|_| {
-        // cargo-generate creates the directory before it checks the answers.
-        for made in entries(&directory).difference(&before) {
-            // `remove_dir` fails on a directory that is not empty, which must stay.
-            _ = fs::remove_dir(made);
+    let template = Template::open(&repository)?;
+    // As it was typed, and as it will be used.
+    template.check_name(name)?;
+    let project = directory.join(project_name(name));
+    ensure!(
+        !project.exists(),
+        "{} exists already. Choose another name, or another place.",
+        project.display()
+    );
+    template.check_name(&project_name(name))?;
+    let mut values = template.answers(answers)?;
+    let source = repository::origin(&repository).unwrap_or_else(|| "mainstay".to_owned());
+    let commit = repository::commit(&repository).unwrap_or_else(|| "unknown".to_owned());
+    // The variables of cargo-generate and of `hooks/files.rhai`.
+    for (variable, text) in [
+        ("project-name", project_name(name)),
+        ("crate_name", name.to_snake_case()),
+        ("nl", "\n".to_owned()),
+        ("source", source),
+        ("commit", commit),
+        ("checksum", machinery_checksum(&repository)?),
+    ] {
+        values.insert(variable.to_owned(), Value::Text(text));
+    }
+    if let Some(Value::List(choices)) = values.get("deploy") {
+        let list = Value::Text(format!("{choices:?}"));
+        values.insert("deploy_list".to_owned(), list);
+    }
+    let is_member = Workspace::around(&project)?.is_some();
+    values.insert("is_member".to_owned(), Value::Flag(is_member));
+
+    let mut rendered = Vec::new();
+    for (file, source) in template.files(&values)? {
+        let text = if template.has_tags(&file) {
+            let text = fs::read_to_string(&source)?;
+            let text = liquid::render(&text, &values);
+            Some(text.with_context(|| source.display().to_string())?)
+        } else {
+            None
+        };
+        rendered.push((project.join(file), source, text));
+    }
+    for (file, source, text) in rendered {
+        fs::create_dir_all(file.parent().unwrap_or(&project))?;
+        // Also for its permissions.
+        fs::copy(source, &file)?;
+        if let Some(text) = text {
+            fs::write(file, text)?;
         }
-    })?;
+    }
+    sort_lock(&project, name)?;
     Ok(project)
 }
 
-/// What a rendering needs to know besides the answers.
-#[derive(Debug, Clone, Default)]
-pub struct Facts {
-    /// Whether the project is a member of a surrounding workspace.
-    pub is_member: bool,
-    /// The URL of the template's repository.
-    pub source: Option<String>,
-    /// The template's commit.
-    pub commit: Option<String>,
-}
-
-/// Renders a [`staged`] template.
-pub fn render(
-    staged: &Path,
-    name: &str,
-    answers: &Answers,
-    facts: &Facts,
-    place: Place<'_>,
-) -> Result<()> {
-    let (project, directory) = match place {
-        Place::Below(directory) => (directory.join(project_name(name)), directory),
-        Place::Init(directory) => (directory.to_owned(), directory),
-    };
-    cargo_generate::generate(GenerateArgs {
-        template_path: TemplatePath {
-            path: Some(staged.to_string_lossy().into_owned()),
-            ..TemplatePath::default()
-        },
-        name: Some(name.to_owned()),
-        define: definitions(answers, facts, staged)?,
-        destination: Some(directory.to_owned()),
-        init: matches!(place, Place::Init(_)),
-        silent: true,
-        quiet: true,
-        // `Workspace::add` edits the list of members and keeps comments.
-        no_workspace: true,
-        vcs: Some(Vcs::None),
-        ..GenerateArgs::default()
-    })
-    .map_err(|error| in_words(&error, &project))?;
-    sort_lock(&project, name)
-}
-
-/// The values for cargo-generate's `--define`.
-fn definitions(answers: &Answers, facts: &Facts, staged: &Path) -> Result<Vec<String>> {
-    let deploy = answers.deploy.as_ref();
-    let workspace = if facts.is_member { "member" } else { "alone" };
-    let given = [
-        ("database", answers.database.clone()),
-        ("example", answers.example.clone()),
-        ("deploy", deploy.map(|choices| choices.replace(' ', ""))),
-        ("mainstay", answers.mainstay.clone()),
-        ("workspace", Some(workspace.to_owned())),
-        ("source", facts.source.clone()),
-        ("commit", facts.commit.clone()),
-        ("checksum", Some(checksum::of(&machinery(staged))?)),
-    ];
-    let given = given.into_iter();
-    Ok(given
-        .filter_map(|(key, value)| Some(format!("{key}={}", value?)))
-        .collect())
-}
-
-/// The machinery in a [`staged`] template.
-pub fn machinery(staged: &Path) -> PathBuf {
-    staged.join("template/mainstay")
-}
-
-/// cargo-generate's message without the path and the line of a hook.
-fn in_words(error: &anyhow::Error, project: &Path) -> anyhow::Error {
-    let whole = format!("{error:#}");
-    if whole.contains("Target directory already exists") {
-        return anyhow!(
-            "{} exists already. Choose another name, or another place.",
-            project.display()
-        );
-    }
-    let refusal = whole
-        .split_once("Runtime error: ")
-        .map_or(&*whole, |(_, words)| words);
-    anyhow!(
-        "{}",
-        refusal
-            .split(" (line ")
-            .next()
-            .unwrap_or(refusal)
-            .trim_start_matches("⛔   ")
-    )
+/// The checksum of the machinery in the template, without files that git ignores.
+pub fn machinery_checksum(repository: &Path) -> Result<String> {
+    let machinery = "template/mainstay/";
+    let files = repository::template_files(repository)?;
+    let files = files.iter().filter_map(|file| file.strip_prefix(machinery));
+    checksum::of_files(&repository.join(machinery), files.map(str::to_owned))
 }
 
 /// Sorts the project's own entry as cargo does. Otherwise the first build would change the lock
 /// file.
-fn sort_lock(project: &Path, name: &str) -> Result<()> {
+pub fn sort_lock(project: &Path, name: &str) -> Result<()> {
     let path = project.join("Cargo.lock");
     let Ok(lock) = fs::read_to_string(&path) else {
         return Ok(());
@@ -187,44 +127,4 @@ fn sort_lock(project: &Path, name: &str) -> Result<()> {
     }
     fs::write(&path, blocks.join("\n\n") + "\n")?;
     Ok(())
-}
-
-/// A copy of the template without the files that git ignores, which may contain secrets. Without
-/// git, all files are copied.
-pub fn staged(repository: &Path) -> Result<TempDir> {
-    let staged = tempfile::tempdir()?;
-    let mut git = Command::new("git");
-    git.args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
-    let listed = git
-        .args(["cargo-generate.toml", "template"])
-        .current_dir(repository)
-        .output();
-    let files: Vec<PathBuf> = match listed {
-        Ok(output) if output.status.success() => {
-            let listed = String::from_utf8(output.stdout)?;
-            listed.split_terminator('\0').map(PathBuf::from).collect()
-        }
-        _ => {
-            let template = files(&repository.join("template"));
-            let kept = template.iter().filter(|file| !file.starts_with("target"));
-            let kept = kept.map(|file| Path::new("template").join(file));
-            kept.chain([PathBuf::from("cargo-generate.toml")]).collect()
-        }
-    };
-    let there = files
-        .into_iter()
-        .filter(|file| repository.join(file).is_file());
-    copy(repository, there, staged.path())?;
-    Ok(staged)
-}
-
-fn entries(directory: &Path) -> BTreeSet<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
 }

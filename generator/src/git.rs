@@ -28,7 +28,7 @@ pub fn commit_all(directory: &Path, message: &str) -> Result<()> {
 
 /// The options of git for a commit without questions: no signature, and an author if none is configured, since git
 /// refuses a commit without one.
-pub(crate) fn commit_options(directory: &Path) -> Result<Vec<&'static str>> {
+pub fn commit_options(directory: &Path) -> Result<Vec<&'static str>> {
     let mut options = vec!["-c", "commit.gpgSign=false"];
     let author = run(directory, &["var", "GIT_AUTHOR_IDENT"])?;
     if !author.status.success() {

@@ -1,15 +1,15 @@
 //! Generates a service from the template of this repository, as `cargo generate` does.
 //!
-//! A separate package, so that the first command of a new user does not build the tests'
-//! dependencies.
+//! A separate package, so that the first command of a new user builds only what generating needs: neither
+//! cargo-generate nor the tests' dependencies.
 
 pub mod checksum;
-pub mod data;
 pub mod files;
 pub mod generate;
 pub mod git;
+mod liquid;
 pub mod repository;
-pub mod update;
+mod template;
 pub mod workspace;
 
 /// The path of cargo: the one that runs this program, or else the one on the `PATH`.

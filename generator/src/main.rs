@@ -1,103 +1,107 @@
 //! The commands of this repository for new users and maintainers: `cargo run -- COMMAND`.
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use clap::{Parser, Subcommand};
-use generator::data::CopyData;
-use generator::generate::{Answers, Place, generate, project_name};
-use generator::update::{Rendering, Update};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use generator::generate::{Answers, generate, project_name};
 use generator::workspace::{Workspace, relative};
 use generator::{cargo, git, repository};
+use lexopt::{Arg, Parser, ValueExt};
 
-/// Mainstay: services that are ready for production on their first day.
-#[derive(Debug, Parser)]
-#[command(name = "mainstay", bin_name = "cargo run --", version)]
-struct Arguments {
-    #[command(subcommand)]
-    task: Task,
-}
+const USAGE: &str = "\
+Mainstay: services that are ready for production on their first day.
 
-#[derive(Debug, Subcommand)]
-enum Task {
-    /// Generate a new service and run it
-    New(New),
-    /// Merge a newer template, or other answers, into a generated project
-    Update(Update),
-    /// Copy the data of a service from SQLite to Postgres
-    CopyData(CopyData),
-    /// Set in the child process that renders the template
-    #[command(hide = true)]
-    Render(Rendering),
-    /// Run all tests, after installing their prerequisites (if apt and root are available)
-    #[command(disable_help_flag = true)]
-    Test(HandedOver),
-    /// Measure build times, start, memory, size and speed, and write them to docs/performance.md
-    #[command(disable_help_flag = true)]
-    Measure(HandedOver),
-    /// Update the files that generation derives from template/: locks, names, the checksum
-    #[command(disable_help_flag = true)]
-    Lock(HandedOver),
-}
+Usage: cargo run -- COMMAND
 
-/// A command of the harness, a separate package that is built on demand.
-#[derive(Debug, clap::Args)]
-struct HandedOver {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<OsString>,
-}
+  new        Generate a new service and run it
+  update     Merge a newer template, or other answers, into a generated project
+  copy-data  Copy the data of a service from SQLite to Postgres
+  test       Run all tests, after installing their prerequisites (if apt and root are available)
+  measure    Measure build times, start, memory, size and speed, and write them to docs/performance.md
+  lock       Update the files that generation derives from template/: locks, names, the checksum
 
-#[derive(Debug, clap::Args)]
+The options of a command: cargo run -- COMMAND --help";
+
+const USAGE_OF_NEW: &str = "\
+Generate a new service and run it
+
+Usage: cargo run -- new [OPTIONS] NAME
+
+  --into DIRECTORY   Directory to create the project in [default: beside this repository]
+  --database NAME    Database of the service: sqlite or postgres [default: sqlite]
+  --example NAME     Example to start from: hello or monitor [default: hello]
+  --deploy CHOICES   Deployment files, separated by commas: any of docker, kubernetes, systemd, github;
+                     empty for none [default: all]
+  --mainstay PATH    Path of the machinery, relative to the service [default: the one in the surrounding
+                     workspace, or else a copy]
+  --no-run           Generate without running";
+
+#[derive(Debug, Default)]
 struct New {
-    /// Name of the service
     name: String,
-    /// Directory to create the project in [default: beside this repository]
-    #[arg(long, value_name = "DIRECTORY")]
     into: Option<PathBuf>,
-    /// Database of the service
-    #[arg(long, value_parser = ["sqlite", "postgres"], default_value = "sqlite")]
-    database: String,
-    /// Example to start from
-    #[arg(long, value_parser = ["hello", "monitor"], default_value = "hello")]
-    example: String,
-    /// Deployment files, separated by commas: any of docker, kubernetes, systemd, github; empty for
-    /// none [default: all]
-    #[arg(long)]
-    deploy: Option<String>,
-    /// Path of the machinery, relative to the service [default: the one in the surrounding
-    /// workspace, or else a copy]
-    #[arg(long, value_name = "PATH")]
-    mainstay: Option<String>,
-    /// Generate without running
-    #[arg(long)]
+    answers: Answers,
     no_run: bool,
-    /// Set in the child process that generates
-    #[arg(long, hide = true)]
-    only_files: bool,
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().task {
-        Task::New(new) if new.only_files => Ok(new.write_files()),
-        Task::New(new) => new.run(),
-        Task::Update(update) => update.run(),
-        Task::CopyData(copy) => copy.run().map(|()| ExitCode::SUCCESS),
-        Task::Render(rendering) => rendering.render().map(|()| ExitCode::SUCCESS),
-        Task::Test(_) | Task::Measure(_) | Task::Lock(_) => hand_over(),
-    };
-    done.unwrap_or_else(|error| {
+    run().unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
 }
 
+fn run() -> Result<ExitCode> {
+    let mut arguments = Parser::from_env();
+    let command = match arguments.next()? {
+        Some(Arg::Value(command)) => command.string()?,
+        Some(Arg::Long("help") | Arg::Short('h')) | None => "help".to_owned(),
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    match &*command {
+        "new" => match New::parse(arguments)? {
+            Some(new) => new.run(),
+            None => help(USAGE_OF_NEW),
+        },
+        "update" | "copy-data" => hand_over("updater"),
+        "test" | "measure" | "lock" => hand_over("harness"),
+        "help" => help(USAGE),
+        _ => bail!("there is no command `{command}`\n\n{USAGE}"),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "one of several commands")]
+fn help(usage: &str) -> Result<ExitCode> {
+    println!("{usage}");
+    Ok(ExitCode::SUCCESS)
+}
+
 impl New {
+    /// `None` if help is requested.
+    fn parse(mut arguments: Parser) -> Result<Option<Self>> {
+        let (mut new, mut name) = (Self::default(), None);
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                Arg::Value(given) if name.is_none() => name = Some(given.string()?),
+                Arg::Long("into") => new.into = Some(arguments.value()?.into()),
+                Arg::Long("database") => new.answers.database = Some(arguments.value()?.string()?),
+                Arg::Long("example") => new.answers.example = Some(arguments.value()?.string()?),
+                Arg::Long("deploy") => new.answers.deploy = Some(arguments.value()?.string()?),
+                Arg::Long("mainstay") => new.answers.mainstay = Some(arguments.value()?.string()?),
+                Arg::Long("no-run") => new.no_run = true,
+                Arg::Long("help") | Arg::Short('h') => return Ok(None),
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        new.name = name.with_context(|| format!("the name is missing\n\n{USAGE_OF_NEW}"))?;
+        Ok(Some(new))
+    }
+
     fn run(self) -> Result<ExitCode> {
-        let project = generate_quietly()?;
+        let project = self.generate()?;
         eprintln!("\nYour service is in {}", project.display());
         if let Some(workspace) = Workspace::around(&project)? {
             workspace.add(&project)?;
@@ -110,7 +114,7 @@ impl New {
         if self.no_run {
             return Ok(ExitCode::SUCCESS);
         }
-        if self.database == "postgres" {
+        if self.answers.database.as_deref() == Some("postgres") {
             eprintln!("It needs a database before it can start: its README.md says which.");
             return Ok(ExitCode::SUCCESS);
         }
@@ -121,22 +125,7 @@ impl New {
         become_cargo(cargo)
     }
 
-    /// Runs in the child process: writes the files, and prints the project's directory or the
-    /// error.
-    fn write_files(self) -> ExitCode {
-        match self.files() {
-            Ok(project) => {
-                print!("{}", project.display());
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                print!("{error:#}");
-                ExitCode::FAILURE
-            }
-        }
-    }
-
-    fn files(self) -> Result<PathBuf> {
+    fn generate(&self) -> Result<PathBuf> {
         let beside = repository::root().join("..");
         let directory = self.into.as_deref().unwrap_or(&beside);
         let directory = directory
@@ -144,9 +133,9 @@ impl New {
             .map_err(|_| anyhow!("There is no directory {}.", directory.display()))?;
         let name = project_name(&self.name);
         let project = directory.join(&name);
-        let mut mainstay = self.mainstay;
+        let mut answers = self.answers.clone();
         let workspace = Workspace::around(&project)?.filter(|_| !project.exists());
-        if let (Some(workspace), None) = (workspace, &mainstay) {
+        if let (Some(workspace), None) = (workspace, &answers.mainstay) {
             let packages = workspace.packages().context(
                 "The workspace is to be searched for a machinery; --mainstay says where it is",
             )?;
@@ -156,15 +145,9 @@ impl New {
                 workspace.root().display()
             );
             let shared = packages.get("mainstay");
-            mainstay = shared.map(|shared| relative(&project, shared));
+            answers.mainstay = shared.map(|shared| relative(&project, shared));
         }
-        let answers = Answers {
-            database: Some(self.database),
-            example: Some(self.example),
-            deploy: self.deploy,
-            mainstay,
-        };
-        generate(&self.name, &answers, Place::Below(&directory))
+        generate(&self.name, &answers, &directory)
     }
 
     /// Creates the first commit, which `--version` reports. A failure is not fatal: the service
@@ -184,42 +167,15 @@ impl New {
     }
 }
 
-/// Generates in a child process, and returns the project's directory.
-///
-/// cargo-generate prints each of its steps to stderr, and has no option against that. It also
-/// requires a user name in the environment, which the template does not use.
-fn generate_quietly() -> Result<PathBuf> {
-    let mut arguments = std::env::args_os().skip(1);
-    let output = Command::new(std::env::current_exe()?)
-        .args(arguments.next())
-        .arg("--only-files")
-        .args(arguments)
-        .env("CARGO_NAME", "mainstay")
-        .output()?;
-    let printed = String::from_utf8(output.stdout)?;
-    if output.status.success() {
-        return Ok(PathBuf::from(printed));
-    }
-    // Another failure, for example a panic.
-    let stderr = || {
-        String::from_utf8_lossy(&output.stderr)
-            .trim_end()
-            .to_owned()
-    };
-    Err(anyhow!(if printed.is_empty() {
-        stderr()
-    } else {
-        printed
-    }))
-}
-
-/// Replaces this process with the harness, with the same arguments.
-fn hand_over() -> Result<ExitCode> {
+/// Replaces this process with the program of another package, with the same arguments.
+fn hand_over(package: &str) -> Result<ExitCode> {
     let mut cargo = Command::new(cargo());
+    // In the current directory, since arguments may be relative paths.
     cargo
-        .args(["run", "--package", "harness", "--"])
-        .args(std::env::args_os().skip(1))
-        .current_dir(repository::root());
+        .args(["run", "--manifest-path"])
+        .arg(repository::root().join("Cargo.toml"))
+        .args(["--package", package, "--"])
+        .args(std::env::args_os().skip(1));
     become_cargo(cargo)
 }
 

@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result};
 use generator::git;
 
-use crate::generate::{Answers, Place, generate};
+use crate::generate::{Answers, generate};
 use crate::overlay;
 use crate::repository;
 use crate::variant::{PROFILE, cargo_command, cargo_with, copy, settle};
@@ -116,7 +116,7 @@ impl Member {
             mainstay: (*self != MEMBERS[0]).then_some(machinery),
             ..Answers::default()
         };
-        let project = generate(self.name, &answers, Place::Below(workspace))?;
+        let project = generate(self.name, &answers, workspace)?;
         if matches!(*self, FAULTS | FAULTS_ON_POSTGRES) {
             overlay::put(&repository::root().join("tests/faults"), &project)?;
         }

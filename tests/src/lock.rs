@@ -12,9 +12,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use generator::checksum;
 
-use crate::generate::{machinery, staged};
+use crate::generate::machinery_checksum;
 use crate::repository;
 use crate::variant::{Variant, cargo, copy, files};
 
@@ -40,8 +39,7 @@ pub fn write() -> Result<()> {
 
 /// The hook with the machinery's checksum, for `cargo generate`, which cannot compute one.
 pub fn machinery_hook() -> Result<String> {
-    let staged = staged(repository::root())?;
-    let sum = checksum::of(&machinery(staged.path()))?;
+    let sum = machinery_checksum(repository::root())?;
     Ok(format!(
         "// The checksum of mainstay/, written by `cargo run -- lock`.\n\nexport const CHECKSUM = \"{sum}\";\n"
     ))

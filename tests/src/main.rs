@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use harness::{fleet, lock, measure, prerequisites, suites};
+use harness::{lock, measure, prerequisites, suites};
 
 /// Tests and measures the template.
 #[derive(Debug, Parser)]
@@ -30,9 +30,6 @@ enum Task {
     /// Update the files that generation derives from template/: its lock file, its names, its
     /// checksum
     Lock,
-    /// Generate the services of the suites, with the output of cargo-generate
-    #[command(hide = true)]
-    Services,
 }
 
 fn main() -> ExitCode {
@@ -43,7 +40,6 @@ fn main() -> ExitCode {
             measured.map(|()| ExitCode::SUCCESS)
         }
         Task::Lock => lock::write().map(|()| ExitCode::SUCCESS),
-        Task::Services => fleet::generate_all().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::command::succeed;
 
-pub use generator::repository::{commit, origin, root, template};
+pub use generator::repository::{commit, origin, root, template, template_files};
 
 /// The target directory of all services: the variants share most of their dependencies.
 pub fn services() -> PathBuf {
@@ -24,12 +24,21 @@ pub fn projects() -> PathBuf {
 
 /// The binary behind `cargo run -- new`, which is built first.
 pub fn generator() -> PathBuf {
+    built("generator")
+}
+
+/// The binary behind `cargo run -- update` and `copy-data`, which is built first.
+pub fn updater() -> PathBuf {
+    built("updater")
+}
+
+fn built(package: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--package", "generator", "--message-format=json"]);
-    let messages = succeed(cargo.current_dir(root())).expect("the generator can be built");
+    cargo.args(["build", "--package", package, "--message-format=json"]);
+    let messages = succeed(cargo.current_dir(root())).expect("the package can be built");
     let mut executables = messages.split(|byte| *byte == b'\n').filter_map(|message| {
         let message: serde_json::Value = serde_json::from_slice(message).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    executables.next_back().expect("the generator is a binary")
+    executables.next_back().expect("the package has a binary")
 }

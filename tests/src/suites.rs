@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use generator::cargo;
 
-use crate::command::succeed;
 use crate::{fleet, repository};
 
 /// Suites whose tests wait most of the time, for timeouts of the services. They run more tests at once than
@@ -21,7 +20,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         return Ok(exit_code(cargo_test(&["--workspace"], arguments)?));
     }
     let suites = suites()?;
-    let count = suites.len() + 2;
+    let count = suites.len() + 3;
     println!(
         "{count} suites, about 18 minutes and 7 GB of disk on two cores from a clean checkout."
     );
@@ -30,7 +29,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     );
     let began = Instant::now();
     // In this order: a build of the suites replaces the binary that runs here.
-    generate_services()?;
+    fleet::generate_all()?;
     println!("\nBuilding the suites …");
     let built = cargo_test(&["--workspace", "--no-run"], &[])?;
     ensure!(built, "the suites do not build");
@@ -42,11 +41,16 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     results.push((services, began_services.elapsed(), true));
     let units = "unit tests of the harness".to_owned();
     let units = (units, vec!["--package", "harness", "--lib", "--bins"]);
-    let generator = ("generator".to_owned(), vec!["--package", "generator"]);
+    let [generator, updater] =
+        ["generator", "updater"].map(|name| (name.to_owned(), vec!["--package", name]));
     let named = suites
         .iter()
         .map(|name| (name.clone(), vec!["--package", "harness", "--test", name]));
-    for (number, (name, selection)) in [units, generator].into_iter().chain(named).enumerate() {
+    for (number, (name, selection)) in [units, generator, updater]
+        .into_iter()
+        .chain(named)
+        .enumerate()
+    {
         println!("\n== suite {} of {count}: {name}", number + 1);
         let began = Instant::now();
         let passed = cargo_test(&selection, &[])?;
@@ -58,12 +62,6 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
 
 fn exit_code(passed: bool) -> ExitCode {
     ExitCode::from(u8::from(!passed))
-}
-
-/// Generates in a child process, since cargo-generate logs each step. Its output is shown only on
-/// failure.
-fn generate_services() -> Result<()> {
-    succeed(Command::new(std::env::current_exe()?).arg("services")).map(drop)
 }
 
 /// The names of the suites: each is a file or a directory of `tests/tests`.

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 pub use generator::files::{copy, files};
 
-use crate::generate::{Answers, Place, generate};
+use crate::generate::{Answers, generate};
 use crate::overlay;
 use crate::repository;
 
@@ -79,7 +79,7 @@ impl Variant {
         let lock = File::create(home.join(format!("{name}.lock"))).expect("a lock file");
         lock.lock().expect("file locks work here");
         let scratch = tempfile::tempdir_in(&home).expect("the directory of projects is writable");
-        let fresh = generate(&name, &self.answers, Place::Below(scratch.path()))
+        let fresh = generate(&name, &self.answers, scratch.path())
             .unwrap_or_else(|error| panic!("{name} cannot be generated: {error:#}"));
         let directory = home.join(&name);
         if let Some(overlay) = self.overlay {

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -21,9 +21,6 @@ use tokio::time::Instant;
 pub use trace::Trace;
 #[cfg(feature = "otlp")]
 pub(super) use trace::any_span;
-
-/// Names the span that the calling code runs in, if it is exported: set by what exports spans.
-pub(crate) static EXPORTED_SPAN: OnceLock<fn() -> Option<u64>> = OnceLock::new();
 
 /// The header with the id of a request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -82,9 +79,7 @@ impl Context {
         let Some(trace) = Self::with(|context| context.trace.clone()).flatten() else {
             return Vec::new();
         };
-        // The parent is the exported span that this code runs in, or else the request itself.
-        let exported = EXPORTED_SPAN.get().and_then(|span| span());
-        let parent = trace.header(exported.unwrap_or(trace.span));
+        let parent = trace.header();
         let state = trace.state.clone().map(|state| ("tracestate", state));
         [("traceparent", parent)].into_iter().chain(state).collect()
     }

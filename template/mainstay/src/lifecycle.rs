@@ -229,7 +229,7 @@ impl Exit {
         }
     }
 
-    /// Logs the last event of the process.
+    /// Logs the last event of the process. It blocks the thread until the buffer of the log has room.
     pub(crate) fn log(&self) {
         let (outcome, abandoned) = match self {
             Self::Clean => ("clean", None),
@@ -237,14 +237,13 @@ impl Exit {
             Self::Abandoned(names) => ("abandoned", Some(names.join(", "))),
             Self::Killed(_) => ("killed", None),
         };
-        telemetry::insist(|| {
-            tracing::info!(
-                message = message::STOPPED,
-                outcome,
-                exit_code = self.code(),
-                abandoned,
-            );
-        });
+        telemetry::flush();
+        tracing::info!(
+            message = message::STOPPED,
+            outcome,
+            exit_code = self.code(),
+            abandoned,
+        );
     }
 }
 

@@ -80,15 +80,20 @@ async fn repeated_request_gets_the_same_bytes() {
     let first = send(address, "one", "http://a/").await;
     assert_eq!(first.status, 201, "{first}");
     assert!(first.header("idempotent-replayed").is_none(), "{first}");
-    let taken = send(address, "two", "http://a/").await;
-    assert_eq!(
-        (taken.status, code(&taken).as_str()),
-        (409, "already_watched")
-    );
-    for (key, url, before) in [("one", "http://a/", &first), ("two", "http://a/", &taken)] {
+    let second = send(address, "two", "http://b/").await;
+    for (key, url, before) in [("one", "http://a/", &first), ("two", "http://b/", &second)] {
         let again = send(address, key, url).await;
         assert_eq!(again.header("idempotent-replayed"), Some("true"), "{again}");
         assert_eq!(seen(&again), seen(before));
+    }
+    // A refusal is not stored.
+    for _ in 0..2 {
+        let taken = send(address, "three", "http://a/").await;
+        assert_eq!(
+            (taken.status, code(&taken).as_str()),
+            (409, "already_watched")
+        );
+        assert!(taken.header("idempotent-replayed").is_none(), "{taken}");
     }
     let reused = send(address, "one", "http://b/").await;
     assert_eq!(
@@ -116,13 +121,13 @@ async fn repeated_request_gets_the_same_bytes() {
     let service = launch.ready().await;
     let address = service.http().await;
     eventually("the key to expire", async || {
-        let added = send(address, "two", "http://b/").await;
+        let added = send(address, "two", "http://c/").await;
         (added.status == 201).then_some(())
     })
     .await;
     let again = send(address, "one", "http://a/").await;
     assert_eq!(seen(&again), seen(&first));
-    assert_eq!(urls(address).await, ["http://a/", "http://b/"]);
+    assert_eq!(urls(address).await, ["http://a/", "http://b/", "http://c/"]);
     assert_eq!(service.stop().await.code, Some(0));
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use harness::generate::{Answers, Place, generate};
+use harness::generate::{Answers, generate};
 use harness::repository;
 use harness::service::Service;
 use harness::variant::{PROFILE, cargo};
@@ -164,7 +164,7 @@ async fn image_of_a_member_is_built_in_its_workspace() {
             mainstay: Some(mainstay.to_owned()),
             ..Answers::default()
         };
-        generate(name, &answers, Place::Below(root)).expect("a member");
+        generate(name, &answers, root).expect("a member");
     }
     // Removes packages that these two do not need from the lock.
     cargo(root, "the workspace", &["metadata", "--format-version=1"]);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use harness::generate::{Answers, Place, generate};
+use harness::generate::{Answers, generate};
 use harness::variant::files;
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ impl Project {
             ..Answers::default()
         };
         let place = tempfile::tempdir().expect("a directory for a project");
-        let directory = generate(NAME, &answers, Place::Below(place.path())).expect("a project");
+        let directory = generate(NAME, &answers, place.path()).expect("a project");
         Self {
             files: texts(&directory),
             empty_directories: empty_directories(&directory),

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::generate::{Answers, Place, generate};
+use harness::generate::{Answers, generate};
 use harness::repository;
 use harness::variant::{Variant, files};
 
@@ -26,7 +26,7 @@ fn generated_differs_from_in_place_in_tags_only() {
         example: Some("monitor".to_owned()),
         ..Answers::default()
     };
-    let place = Place::Below(directory.path());
+    let place = directory.path();
     let monitor = generate("monitor", &answers, place).expect("the project is generated");
 
     let in_place = |skipped: &[&str], root: &Path| -> BTreeSet<PathBuf> {

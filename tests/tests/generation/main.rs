@@ -6,19 +6,20 @@ mod guard;
 mod names;
 mod places;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use generator::checksum;
-use harness::generate::{self, Answers, Place, generate};
+use harness::generate::{Answers, generate};
 use harness::variant::{PROFILE, Variant, cargo, files};
 use harness::{lock, repository};
 
 /// Expects that generation is refused, and returns the message.
 fn refusal(name: &str, answers: &Answers) -> String {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let refused = generate(name, answers, Place::Below(directory.path()));
+    let refused = generate(name, answers, directory.path());
     let left = fs::read_dir(directory.path()).expect("a directory");
     assert_eq!(left.count(), 0, "{name:?} left files behind");
     match refused {
@@ -29,7 +30,7 @@ fn refusal(name: &str, answers: &Answers) -> String {
 
 /// Generates a project with all defaults into `directory`.
 fn project(name: &str, directory: &Path) -> PathBuf {
-    generate(name, &Answers::default(), Place::Below(directory))
+    generate(name, &Answers::default(), directory)
         .unwrap_or_else(|error| panic!("{name} cannot be generated: {error:#}"))
 }
 
@@ -83,7 +84,7 @@ fn project_records_what_it_was_generated_from() {
         deploy: Some("github,docker".to_owned()),
         mainstay: None,
     };
-    let project = generate("my-svc", &answers, Place::Below(directory.path())).expect("it works");
+    let project = generate("my-svc", &answers, directory.path()).expect("it works");
 
     let version = env!("CARGO_PKG_VERSION");
     let source = repository::origin(repository::root()).unwrap_or_else(|| "mainstay".to_owned());
@@ -153,9 +154,12 @@ fn two_generations_with_the_same_answers_are_the_same() {
 
 #[test]
 fn mainstay_is_the_same_in_every_project() {
-    let staged = generate::staged(repository::root()).expect("the files can be copied");
-    let template = generate::machinery(staged.path());
-    let names = files(&template);
+    let template = repository::template().join("mainstay");
+    let listed = repository::template_files(repository::root()).expect("the template's files");
+    let names = listed
+        .iter()
+        .filter_map(|file| file.strip_prefix("template/mainstay/"));
+    let names: BTreeSet<PathBuf> = names.map(PathBuf::from).collect();
     assert!(names.len() > 50, "is this test looking? {names:?}");
     let mut variants = Variant::all();
     variants.push(Variant::default().deploy(&[]));

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use harness::generate::{Answers, Place, generate};
+use harness::generate::{Answers, generate};
 use harness::lock::IN_PLACE;
 use harness::variant::{Variant, cargo};
 use harness::{lock, repository};
@@ -32,7 +32,7 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
             mainstay: (name != names[0]).then(|| format!("../{}/mainstay", names[0])),
             ..Answers::default()
         };
-        generate(name, &answers, Place::Below(&home)).expect("the project is generated");
+        generate(name, &answers, &home).expect("the project is generated");
     }
     let services = ["check", "--workspace", "--exclude", "mainstay"];
     assert_no_warnings(&home, &[&services[..], &["--all-targets"]].concat());

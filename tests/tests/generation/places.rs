@@ -1,33 +1,16 @@
-//! Places: a project can be generated into an existing directory, a git repository, or a workspace,
-//! without the files of the template that git ignores.
+//! Places: a project can be generated alone or into a workspace, without the files of the template that
+//! git ignores.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use harness::generate::{Answers, Place, generate, staged};
+use harness::generate::{Answers, generate};
 use harness::repository;
-use harness::variant::{Variant, cargo, files};
+use harness::variant::Variant;
 use serde_json::Value;
 
 use crate::{assert_no_warnings, project, workspace};
-
-#[test]
-fn init_fills_the_directory_and_keeps_other_files() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    fs::write(directory.path().join("notes.txt"), "mine").expect("the file can be written");
-
-    let init = Place::Init(directory.path());
-    let project = generate("my-svc", &Answers::default(), init).expect("it works");
-
-    let [made, given] = [&*project, directory.path()].map(|path| path.canonicalize().ok());
-    assert_eq!(made, given);
-    let notes = fs::read_to_string(directory.path().join("notes.txt"));
-    assert_eq!(notes.expect("the file still exists"), "mine");
-    let metadata = ["metadata", "--locked", "--format-version", "1"];
-    cargo(&project, "my-svc", &metadata);
-}
 
 #[test]
 fn lone_project_is_a_workspace_with_its_machinery() {
@@ -54,7 +37,7 @@ fn workspace_without_machinery_gets_one_with_the_service() {
         ..Answers::default()
     };
     let place = home.join("services");
-    let project = generate("lookout", &monitor, Place::Below(&place)).expect("a project");
+    let project = generate("lookout", &monitor, &place).expect("a project");
 
     assert!(project.join("mainstay/Cargo.toml").exists());
     assert!(!project.join("Cargo.lock").exists());
@@ -74,7 +57,7 @@ fn services_of_a_fleet_share_one_machinery() {
         ..Answers::default()
     };
 
-    let second = generate("watch", &answers, Place::Below(&home)).expect("a project");
+    let second = generate("watch", &answers, &home).expect("a project");
 
     assert!(!second.join("mainstay").exists());
     let record = fs::read_to_string(second.join(".template.toml")).expect("the file exists");
@@ -108,9 +91,8 @@ fn ignored_files_of_the_template_are_not_copied() {
         .status();
     assert!(init.expect("git runs").success());
 
-    let taken = staged(checkout.path()).expect("the files can be copied");
+    let mut listed = repository::template_files(checkout.path()).expect("git can be asked");
 
-    let names: Vec<_> = files(taken.path()).into_iter().collect();
-    let kept = ["template/.gitignore", "template/kept.rs"];
-    assert_eq!(names, kept.map(Path::new));
+    listed.sort();
+    assert_eq!(listed, ["template/.gitignore", "template/kept.rs"]);
 }

@@ -30,7 +30,8 @@ fn every_link_leads_to_a_file() {
 #[test]
 fn every_test_that_a_guarantee_names_exists() {
     let root = repository::root();
-    let tests = ["tests/tests", "generator/tests"].map(|part| sources(&root.join(part)));
+    let tests =
+        ["tests/tests", "generator/tests", "updater/tests"].map(|part| sources(&root.join(part)));
     let tests = tests.concat();
     let parts = [
         "src",
@@ -53,7 +54,7 @@ fn every_test_that_a_guarantee_names_exists() {
         for part in cell.split(';') {
             let (place, whose) = match part.trim().strip_prefix("*yours") {
                 Some(_) => (&yours, "template/"),
-                None => (&tests, "tests/tests/ or generator/tests/"),
+                None => (&tests, "tests/tests/, generator/tests/ or updater/tests/"),
             };
             for name in part.split('`').skip(1).step_by(2) {
                 named += 1;
@@ -74,6 +75,7 @@ fn every_direct_dependency_has_its_line() {
         "template/monitor/Cargo.toml",
         "generator/Cargo.toml",
         "tests/Cargo.toml",
+        "updater/Cargo.toml",
     ] {
         let text = fs::read_to_string(repository::root().join(manifest)).expect("a manifest");
         let manifest: toml::Table = text.parse().expect("a manifest is TOML");

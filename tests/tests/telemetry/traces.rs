@@ -158,7 +158,7 @@ async fn a_failed_request_is_a_failed_span() {
 }
 
 #[tokio::test]
-async fn outgoing_requests_name_the_exported_span() {
+async fn outgoing_requests_continue_the_trace() {
     let collector = Collector::start().await.unwrap();
     let service = exporting_to(&collector).await;
 
@@ -170,7 +170,7 @@ async fn outgoing_requests_name_the_exported_span() {
 
     assert_eq!(call.parent_span_id, request.span_id);
     says(&call, &[("peer", "inventory")]);
-    let sent = format!("00-{TRACE}-{}-01", hex(&call.span_id));
+    let sent = format!("00-{TRACE}-{}-01", hex(&request.span_id));
     assert_eq!(answer.header("sent-traceparent"), Some(&*sent));
     assert_eq!(answer.header("sent-tracestate"), Some("vendor=1"));
     // Events inside of the request have its trace id and its fields.

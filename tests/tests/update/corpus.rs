@@ -70,7 +70,7 @@ fn check(case: &Case) {
     let added = added_lines(&project, "HEAD~1", "HEAD");
 
     let began = Instant::now();
-    let mut update = Command::new(repository::generator());
+    let mut update = Command::new(repository::updater());
     let updated = update.arg("update").arg(&project).output().unwrap();
     let took = began.elapsed();
 
@@ -117,7 +117,7 @@ fn generate(case: &Case, project: &Path) {
     checkout.env("GIT_INDEX_FILE", index.path().join("index"));
     succeed(checkout.current_dir(repository::root()));
     fs::create_dir_all(project).unwrap();
-    let mut render = Command::new(repository::generator());
+    let mut render = Command::new(repository::updater());
     render
         .arg("render")
         .args([files.path(), Path::new("svc-updated"), project]);

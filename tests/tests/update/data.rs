@@ -105,9 +105,9 @@ struct Target {
 
 impl Target {
     fn command(&self, options: &[&str]) -> Command {
-        static GENERATOR: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-        let generator: &Path = GENERATOR.get_or_init(repository::generator);
-        let mut copy = Command::new(generator);
+        static UPDATER: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+        let updater: &Path = UPDATER.get_or_init(repository::updater);
+        let mut copy = Command::new(updater);
         copy.arg("copy-data")
             .arg(&self.database)
             .arg(&self.url)

@@ -88,10 +88,10 @@ impl Trace {
         &self.id
     }
 
-    /// The header `traceparent` for a request that is sent on behalf of this one, below the span `parent`.
-    pub(super) fn header(&self, parent: u64) -> HeaderValue {
+    /// The header `traceparent` for a request that is sent on behalf of this one.
+    pub(super) fn header(&self) -> HeaderValue {
         let flags = u8::from(self.is_sampled);
-        let header = format!("00-{}-{parent:016x}-{flags:02x}", self.id);
+        let header = format!("00-{}-{:016x}-{flags:02x}", self.id, self.span);
         // Digits and hyphens are always valid.
         HeaderValue::try_from(header).unwrap_or(HeaderValue::from_static(""))
     }

@@ -165,23 +165,6 @@ impl<E: Engine> Transaction<E> {
     }
 }
 
-/// For idempotency keys.
-#[cfg(any(test, feature = "idempotency"))]
-impl<E: Engine> Transaction<E> {
-    pub(crate) async fn set_savepoint(&mut self) -> Result<(), Error> {
-        let savepoint = self.0.execute("SAVEPOINT attempt");
-        savepoint.await.map(drop)
-    }
-
-    /// Rolls back to the savepoint, also after a failed statement.
-    pub(crate) async fn rollback_to_savepoint(&mut self) -> Result<(), Error> {
-        if self.transaction == TransactionState::Aborted && self.progress == Progress::Done {
-            self.transaction = TransactionState::Open;
-        }
-        self.control("ROLLBACK TO SAVEPOINT attempt").await
-    }
-}
-
 impl<E: Engine> Deref for Transaction<E> {
     type Target = Lease<E>;
 

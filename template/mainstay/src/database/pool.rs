@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use metrics::HistogramFn;
 use sqlx::pool::PoolOptions;
 use sqlx::{ConnectOptions, Connection as _, Error};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -20,7 +21,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::engine::{Engine, Flag, Options};
 use super::settings::Settings;
 use crate::context::Context;
-use crate::metrics::pools::{BOUNDS_US, Numbers, Totals};
+use crate::metrics::pools::{Numbers, Totals};
 
 const PING_AFTER: Duration = Duration::from_secs(1);
 
@@ -147,12 +148,7 @@ impl<E: Engine> Pool<E> {
         let checkout = checkout.unwrap_or(Err(Error::PoolTimedOut));
         let totals = &mut self.lock().totals;
         match &checkout {
-            Ok(_) => {
-                let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                let bucket = BOUNDS_US.iter().position(|bound| waited <= *bound);
-                totals.acquired[bucket.unwrap_or(BOUNDS_US.len())] += 1;
-                totals.waited_us += waited;
-            }
+            Ok(_) => totals.wait.record(began.elapsed().as_secs_f64()),
             Err(Error::PoolTimedOut) => totals.timeouts += 1,
             Err(_) => {}
         }

@@ -107,18 +107,11 @@ impl<E: Store> Keys<E> {
         key: &Keyed,
         response: Response,
     ) -> Result<Response, Problem> {
-        // These belong to one connection or one moment. A cookie is a secret.
-        let not_stored = [
-            header::CONNECTION,
-            header::CONTENT_LENGTH,
-            header::DATE,
-            header::SET_COOKIE,
-            header::TRANSFER_ENCODING,
-        ];
         let (parts, body) = response.into_parts();
         let mut head = Vec::new();
         for (name, value) in &parts.headers {
-            if !not_stored.contains(name) {
+            // A cookie is a secret.
+            if name != header::SET_COOKIE {
                 let name = name.as_str().as_bytes();
                 head.extend([name, b":", value.as_bytes(), b"\n"].concat());
             }

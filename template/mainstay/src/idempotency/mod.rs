@@ -12,17 +12,12 @@
 //! ```
 //!
 //! - The answer is stored in the transaction of the work. A crash leaves both or neither.
-//! - Final answers are stored: success, and client errors (4xx) that do not ask for a retry. The work of any error
-//!   is rolled back, with a key or without.
+//! - The answers of success are stored. The work of an error is rolled back, with a key or without: a retry does it
+//!   again.
 //! - The same key with another request gets 422. A key whose request is in progress gets 409.
 //! - A key belongs to its route, and to its [`Caller`] if requests have one.
 //!
 //! Only effects in the transaction are covered: an e-mail that the work sends is sent.
-
-#![allow(
-    clippy::missing_errors_doc,
-    reason = "all fail if the database does not answer"
-)]
 
 mod key;
 mod keys;
@@ -61,37 +56,35 @@ pub fn is_replayed(response: &Response) -> bool {
 }
 
 /// An extractor for a request of type `T` whose work is done once per key. A request without a key is worked on
-/// each time, or refused by [`OnceRequired`].
+/// each time, or [refused](Self::require_key).
 #[derive(Debug)]
-pub struct Once<T, const KEY_REQUIRED: bool = false> {
+pub struct Once<T> {
     key: Option<Keyed>,
     input: T,
 }
 
-/// [`Once`] that refuses requests without a key.
-pub type OnceRequired<T> = Once<T, true>;
-
-impl<T, S, const KEY_REQUIRED: bool> FromRequest<S> for Once<T, KEY_REQUIRED>
-where
-    T: FromRequest<S>,
-    S: Send + Sync,
-{
+impl<T: FromRequest<S>, S: Send + Sync> FromRequest<S> for Once<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let extracted = Keyed::extract(request).await;
         let (key, request) = extracted.map_err(IntoResponse::into_response)?;
-        if KEY_REQUIRED && key.is_none() {
-            let fault = Fault::in_header(HEADER, "is missing");
-            return Err(Problem::KEY_MISSING.with([fault]).into_response());
-        }
         let input = T::from_request(request, state).await;
         let input = input.map_err(IntoResponse::into_response)?;
         Ok(Self { key, input })
     }
 }
 
-impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
+impl<T> Once<T> {
+    /// Refuses a request without a key: `once.require_key()?.run(&keys, work)`.
+    pub fn require_key(self) -> Result<Self, Problem> {
+        if self.key.is_none() {
+            let fault = Fault::in_header(HEADER, "is missing");
+            return Err(Problem::KEY_MISSING.with([fault]));
+        }
+        Ok(self)
+    }
+
     /// Does the work in a transaction together with its answer, or returns the stored answer, with the header
     /// `Idempotent-Replayed`. Fails if the work fails, the key belongs to another request, or is in use.
     #[track_caller]
@@ -99,7 +92,7 @@ impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
         self,
         keys: &Keys<E>,
         work: W,
-    ) -> impl Future<Output = Result<Response, Problem>> + use<'_, T, R, W, E, KEY_REQUIRED>
+    ) -> impl Future<Output = Result<Response, Problem>> + use<'_, T, R, W, E>
     where
         R: IntoResponse,
         E: Store,
@@ -108,17 +101,9 @@ impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
         let begin = keys.database.begin();
         async move {
             let mut transaction = begin.await?;
-            let attempt = if let Some(key) = &self.key {
-                attempt(keys, key, &mut transaction, work, self.input).await
-            } else {
-                let response = work(&mut transaction, self.input).await.into_response();
-                Ok((is_success(response.status()), response))
-            };
+            let attempt = self.attempt(keys, &mut transaction, work).await;
             if let Ok((true, response)) = attempt {
                 transaction.commit().await?;
-                if self.key.is_some() {
-                    FIRST.fetch_add(1, Ordering::Relaxed);
-                }
                 return Ok(response);
             }
             // Before the answer: a retry must not find the key in use.
@@ -126,58 +111,56 @@ impl<T, const KEY_REQUIRED: bool> Once<T, KEY_REQUIRED> {
             attempt.map(|(_, response)| response)
         }
     }
+
+    /// Returns whether there is something to commit, and the response.
+    async fn attempt<R: IntoResponse, E: Store>(
+        self,
+        keys: &Keys<E>,
+        transaction: &mut Transaction<E>,
+        work: impl AsyncFnOnce(&mut Transaction<E>, T) -> Result<R, Problem>,
+    ) -> Result<(bool, Response), Problem> {
+        if let Some(key) = &self.key {
+            if let Some(answer) = replay(transaction, key).await? {
+                return Ok((false, answer));
+            }
+            keys.ensure_room()?;
+        }
+        let mut response = work(transaction, self.input).await.into_response();
+        let is_success = response.status() < StatusCode::BAD_REQUEST;
+        if let Some(key) = self.key.filter(|_| is_success) {
+            response = keys.store(transaction, &key, response).await?;
+            FIRST.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok((is_success, response))
+    }
 }
 
-/// Returns whether there is something to commit, and the response.
-async fn attempt<T, R: IntoResponse, E: Store>(
-    keys: &Keys<E>,
-    key: &Keyed,
+/// The stored answer to a request with this key, which is locked until the transaction ends.
+async fn replay<E: Store>(
     transaction: &mut Transaction<E>,
-    work: impl AsyncFnOnce(&mut Transaction<E>, T) -> Result<R, Problem>,
-    input: T,
-) -> Result<(bool, Response), Problem> {
+    key: &Keyed,
+) -> Result<Option<Response>, Problem> {
     if !E::claim(transaction, key).await? {
         CONFLICTS.fetch_add(1, Ordering::Relaxed);
         let seconds = HeaderValue::from_static("1");
         return Err(Problem::KEY_IN_USE.with_header(header::RETRY_AFTER, seconds));
     }
     // A statement of its own: it sees what was committed before the claim.
-    if let Some(answer) = E::find(transaction, key).await? {
-        if answer.request != key.request {
-            REUSES.fetch_add(1, Ordering::Relaxed);
-            let detail = "was sent with another request before";
-            let fault = Fault::in_header(HEADER, detail);
-            return Err(Problem::KEY_REUSED.with([fault]));
-        }
-        let Some(response) = answer.into_response() else {
-            tracing::error!(route = key.route, "a stored answer cannot be read");
-            return Err(Problem::INTERNAL);
-        };
-        REPLAYS.fetch_add(1, Ordering::Relaxed);
-        return Ok((false, response));
+    let Some(answer) = E::find(transaction, key).await? else {
+        return Ok(None);
+    };
+    if answer.request != key.request {
+        REUSES.fetch_add(1, Ordering::Relaxed);
+        let detail = "was sent with another request before";
+        let fault = Fault::in_header(HEADER, detail);
+        return Err(Problem::KEY_REUSED.with([fault]));
     }
-    keys.ensure_room()?;
-    transaction.set_savepoint().await?;
-    let response = work(transaction, input).await.into_response();
-    let status = response.status();
-    if !is_final(status) {
-        return Ok((false, response));
-    }
-    if !is_success(status) {
-        transaction.rollback_to_savepoint().await?;
-    }
-    let response = keys.store(transaction, key, response).await?;
-    Ok((true, response))
-}
-
-/// Whether a retry would get the same answer: it is neither a failure of the server nor asks for a retry.
-fn is_final(status: StatusCode) -> bool {
-    !status.is_server_error() && !matches!(status.as_u16(), 408 | 425 | 429)
-}
-
-/// Whether the work takes effect.
-fn is_success(status: StatusCode) -> bool {
-    status < StatusCode::BAD_REQUEST
+    let Some(response) = answer.into_response() else {
+        tracing::error!(route = key.route, "a stored answer cannot be read");
+        return Err(Problem::INTERNAL);
+    };
+    REPLAYS.fetch_add(1, Ordering::Relaxed);
+    Ok(Some(response))
 }
 
 // The requests with a key, by outcome, and the answers at the last count.

@@ -13,6 +13,7 @@
     allow(dead_code, reason = "it lists the metrics of all features")
 )]
 pub(crate) mod catalog;
+mod histogram;
 pub(crate) mod http;
 pub(crate) mod pools;
 mod process;
@@ -43,10 +44,9 @@ pub struct Metrics {
 impl Metrics {
     /// Installs the recorder of the process, and observes the current runtime.
     pub(crate) fn install() -> Self {
-        let registry = Registry::install();
         Self {
-            requests: Recorder::of(registry.clone()),
-            registry,
+            requests: Recorder::default(),
+            registry: Registry::install(),
             runtime: Handle::current(),
             started: SystemTime::now(),
         }

@@ -1,19 +1,14 @@
-//! The recorder behind the macros of the crate `metrics`. It keeps every series that is recorded where
-//! something happens: those of the service, and those of the edge.
-//!
-//! A series takes constant memory, however many values it records.
+//! The recorder behind the macros of the crate `metrics`: the series of the service. A series takes constant memory,
+//! however many values it records.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use metrics::{
-    Counter, Gauge, GaugeFn, HistogramFn, Key, KeyName, Label, Metadata, Recorder, SharedString,
-    Unit,
-};
+use metrics::{Counter, Gauge, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
-use super::catalog::Family;
-use super::text::{Buckets, Text};
+use super::histogram::Histogram;
+use super::text::Text;
 
 /// All clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -37,13 +32,12 @@ impl Registry {
     /// The registry of the process. If the service has installed another recorder, that one gets what the
     /// macros record.
     pub(super) fn install() -> Self {
-        static INSTALLED: OnceLock<Registry> = OnceLock::new();
-        let installed = INSTALLED.get_or_init(|| {
-            let registry = Self::default();
+        static INSTALLED: LazyLock<Registry> = LazyLock::new(|| {
+            let registry = Registry::default();
             _ = metrics::set_global_recorder(registry.clone());
             registry
         });
-        installed.clone()
+        INSTALLED.clone()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
@@ -54,24 +48,8 @@ impl Registry {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn describe(&self, name: KeyName, help: SharedString) {
+    fn describe(&self, name: KeyName, help: SharedString) {
         self.change().help.insert(name, help);
-    }
-
-    /// A histogram of a family of the machinery.
-    pub(super) fn family_histogram(&self, family: &Family, labels: &[&str]) -> Arc<Histogram> {
-        let labels = family.labels.iter().zip(labels);
-        let labels = labels.map(|(name, value)| Label::new(*name, (*value).to_owned()));
-        self.histogram(&Key::from_parts(family.name, labels.collect::<Vec<_>>()))
-    }
-
-    fn histogram(&self, key: &Key) -> Arc<Histogram> {
-        let new = || Arc::new(Histogram::named(key.name()));
-        match self.get(key, || Series::Histogram(new())) {
-            Series::Histogram(histogram) => histogram,
-            // It is written nowhere.
-            _ => new(),
-        }
     }
 
     /// The series of this key, which is new if there is none.
@@ -105,7 +83,7 @@ impl Registry {
                     let value = f64::from_bits(bits.load(Ordering::Relaxed));
                     text.sample(name, &labels, value);
                 }
-                Series::Histogram(histogram) => text.histogram(name, &labels, &histogram.counts()),
+                Series::Histogram(histogram) => text.histogram(name, &labels, histogram),
             }
         }
     }
@@ -151,55 +129,14 @@ impl Recorder for Registry {
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
-        metrics::Histogram::from_arc(self.histogram(key))
-    }
-}
-
-/// The bounds of durations, in seconds: from half a millisecond to the default of `http.request_timeout`.
-const DURATIONS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
-
-/// A histogram for many threads. It keeps counts, and no values: recording allocates nothing and takes no lock.
-#[derive(Debug)]
-pub(super) struct Histogram {
-    bounds: Box<[f64]>,
-    /// The values of each bucket alone, and behind the last bound.
-    counts: Box<[AtomicU64]>,
-    /// The bits of an `f64`.
-    sum: AtomicU64,
-}
-
-impl Histogram {
-    /// A histogram of sizes if the name ends in `_bytes`, and of durations otherwise.
-    pub(super) fn named(name: &str) -> Self {
-        let bounds: Box<[f64]> = if name.ends_with("_bytes") {
-            // From 256 bytes to 64 MiB.
-            (4..=13).map(|power| 4_f64.powi(power)).collect()
+        let new = if key.name().ends_with("_bytes") {
+            Histogram::of_sizes
         } else {
-            DURATIONS.into()
+            Histogram::of_durations
         };
-        Self {
-            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
-            bounds,
-            sum: AtomicU64::new(0),
+        match self.get(key, || Series::Histogram(Arc::new(new()))) {
+            Series::Histogram(histogram) => metrics::Histogram::from_arc(histogram),
+            _ => metrics::Histogram::noop(),
         }
-    }
-
-    pub(super) fn counts(&self) -> Buckets {
-        let counts = self.counts.iter();
-        Buckets {
-            bounds: self.bounds.to_vec(),
-            counts: counts.map(|it| it.load(Ordering::Relaxed)).collect(),
-            sum: f64::from_bits(self.sum.load(Ordering::Relaxed)),
-        }
-    }
-}
-
-impl HistogramFn for Histogram {
-    fn record(&self, value: f64) {
-        let bucket = self.bounds.partition_point(|bound| *bound < value);
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        GaugeFn::increment(&self.sum, value);
     }
 }

@@ -12,8 +12,9 @@ use axum::routing::{get, post};
 use tower::ServiceExt;
 
 use super::Metrics;
+use super::histogram::Histogram;
 use super::http::{Ended, Recorder};
-use super::registry::{Histogram, Registry};
+use super::registry::Registry;
 use super::text::Text;
 use crate::edge;
 use crate::testing::Exposition;
@@ -21,19 +22,13 @@ use crate::testing::Exposition;
 const ACTIVE: &str = "http_server_active_requests";
 const DURATION_COUNT: &str = "http_server_request_duration_seconds_count";
 
-/// A recorder with a registry of its own.
+/// A recorder that belongs to no process.
+#[derive(Default)]
 struct Requests {
-    registry: Registry,
     recorder: Recorder,
 }
 
 impl Requests {
-    fn new() -> Self {
-        let registry = Registry::default();
-        let recorder = Recorder::of(registry.clone());
-        Self { registry, recorder }
-    }
-
     fn edge(&self) -> Router {
         let routes = Router::new()
             .route("/echo/{name}", post(|body: String| async { body }))
@@ -52,7 +47,6 @@ impl Requests {
     fn scrape(&self) -> Exposition {
         let mut text = Text::default();
         self.recorder.write(&mut text);
-        self.registry.write(&mut text);
         Exposition::read(&text.into_string())
     }
 }
@@ -69,7 +63,7 @@ fn ended<'a>(method: &'a Method, route: Option<&'a str>, status: u16) -> Ended<'
 
 #[tokio::test]
 async fn request_is_counted_by_route_with_time_and_bodies() {
-    let requests = Requests::new();
+    let requests = Requests::default();
     for body in ["short", &"long".repeat(100)] {
         requests.ask("POST", "/echo/Ada?secret=hunter2", body).await;
     }
@@ -95,7 +89,7 @@ async fn request_is_counted_by_route_with_time_and_bodies() {
 
 #[tokio::test]
 async fn request_whose_client_left_is_not_active() {
-    let requests = Requests::new();
+    let requests = Requests::default();
     let mut asking = Box::pin(requests.ask("GET", "/never", ""));
     assert!(futures_util::poll!(&mut asking).is_pending());
     assert_eq!(requests.scrape().count(ACTIVE), 1);
@@ -110,7 +104,7 @@ async fn request_whose_client_left_is_not_active() {
 
 #[tokio::test]
 async fn request_whose_handler_panicked_is_not_active() {
-    let requests = Requests::new();
+    let requests = Requests::default();
     requests.ask("GET", "/panic", "").await;
 
     let scrape = requests.scrape();
@@ -121,7 +115,7 @@ async fn request_whose_handler_panicked_is_not_active() {
 
 #[tokio::test]
 async fn unknown_paths_and_methods_create_no_series() {
-    let requests = Requests::new();
+    let requests = Requests::default();
     requests.ask("GET", "/nothing", "").await;
     requests.ask("STRANGE", "/nothing", "").await;
     requests.ask("STRANGE", "/echo/Ada", "").await;
@@ -143,7 +137,7 @@ async fn unknown_paths_and_methods_create_no_series() {
 fn concurrent_requests_are_all_counted() {
     const THREADS: usize = 8;
     const ROUTES: usize = 100;
-    let requests = Requests::new();
+    let requests = Requests::default();
     let barrier = Barrier::new(THREADS);
     thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -169,7 +163,7 @@ fn concurrent_requests_are_all_counted() {
 
 #[test]
 fn shed_requests_and_odd_statuses_are_counted() {
-    let requests = Requests::new();
+    let requests = Requests::default();
     requests.recorder.shed();
     for status in [999, 0] {
         let in_flight = requests.recorder.begin();
@@ -183,14 +177,14 @@ fn shed_requests_and_odd_statuses_are_counted() {
 
 #[test]
 fn value_on_a_bound_belongs_to_its_bucket() {
-    let histogram = Histogram::named("sizes_bytes");
+    let histogram = Histogram::of_sizes();
     for value in [0.0, 256.0, 257.0, 67_108_864.0, 67_108_865.0] {
         histogram.record(value);
     }
-    let counts = histogram.counts();
-    assert_eq!(counts.bounds[..2], [256.0, 1024.0]);
-    assert_eq!(counts.counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-    assert_eq!(counts.sum.to_string(), "134218242");
+    let (bounds, counts): (Vec<_>, Vec<_>) = histogram.buckets().unzip();
+    assert_eq!(bounds[..2], ["256", "1024"]);
+    assert_eq!(counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+    assert_eq!(histogram.sum().to_string(), "134218242");
 }
 
 #[tokio::test]

@@ -3,20 +3,11 @@
 use std::fmt::{Display, Write};
 
 use super::catalog::Family;
+use super::histogram::Histogram;
 
 /// The text so far. Writing to a string does not fail, so that the results of `write!` are ignored.
 #[derive(Debug, Default)]
 pub(crate) struct Text(String);
-
-/// The buckets of a histogram.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Buckets {
-    /// The upper bounds of the buckets.
-    pub(crate) bounds: Vec<f64>,
-    /// How many values are in each bucket alone, and at last, how many exceed the last bound.
-    pub(crate) counts: Vec<u64>,
-    pub(crate) sum: f64,
-}
 
 impl Text {
     /// A family of the machinery without labels.
@@ -74,16 +65,14 @@ impl Text {
         _ = writeln!(self.0, "{after} {value}");
     }
 
-    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], counts: &Buckets) {
-        let bounds = counts.bounds.iter().map(f64::to_string);
-        let bounds = bounds.chain(["+Inf".to_owned()]);
+    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], of: &Histogram) {
         let mut total = 0;
-        for (bound, count) in bounds.zip(&counts.counts) {
+        for (bound, count) in of.buckets() {
             total += count;
             let labels = [labels, &[("le", &bound)]].concat();
             self.sample(&format!("{name}_bucket"), &labels, total);
         }
-        self.sample(&format!("{name}_sum"), labels, counts.sum);
+        self.sample(&format!("{name}_sum"), labels, of.sum());
         self.sample(&format!("{name}_count"), labels, total);
     }
 
@@ -113,9 +102,12 @@ impl Samples<'_> {
         }
     }
 
-    pub(crate) fn histogram(&mut self, labels: &[&str], counts: &Buckets) {
-        let labels = self.named(labels);
-        self.text.histogram(self.family.name, &labels, counts);
+    /// A histogram, unless nothing was recorded.
+    pub(crate) fn histogram(&mut self, labels: &[&str], recorded: Option<&Histogram>) {
+        if let Some(histogram) = recorded {
+            let labels = self.named(labels);
+            self.text.histogram(self.family.name, &labels, histogram);
+        }
     }
 
     fn named<'l>(&self, values: &[&'l str]) -> Vec<(&'static str, &'l str)> {

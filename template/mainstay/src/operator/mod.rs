@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use routes::routes;
+pub use state::Observed;
 pub(crate) use state::OperatorState;
-pub use state::{Numbers, Observed};
 
 use crate::Error;
 use crate::server::{Bound, Limits, Sockets};

@@ -156,16 +156,14 @@ async fn change_log_filter(
 ) -> Result<Json<InForce>, Problem> {
     let invalid = |field, expected| Problem::INVALID.with([Fault::in_body(field, expected)]);
     let Some(filter) = Filter::written(&change.filter) else {
-        let expected = "expected levels by target, such as `info` or `info,sqlx=warn`";
+        let expected = format!("expected {}", Filter::SYNTAX);
         return Err(invalid("/filter", expected));
     };
     let limits = Duration::from_secs(1)..=Duration::from_hours(24);
     let time = humantime::parse_duration(change.r#for.as_deref().unwrap_or("15m")).ok();
     let Some(time) = time.filter(|time| limits.contains(time)) else {
-        return Err(invalid(
-            "/for",
-            "expected from `1s` to `24h`, such as `10m`",
-        ));
+        let expected = "expected from `1s` to `24h`, such as `10m`".to_owned();
+        return Err(invalid("/for", expected));
     };
     state.filtering.change_for(time, &filter);
     Ok(Json(state.filtering.in_force()))

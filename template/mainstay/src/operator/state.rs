@@ -37,7 +37,7 @@ pub(crate) struct OperatorState {
 
 /// The traffic of all listeners of the service together, and the connection pools of all databases.
 #[derive(Debug, Default, Serialize)]
-pub struct Numbers {
+pub(crate) struct Numbers {
     pub(crate) http: Option<Traffic>,
     pub(crate) database: Option<Pools>,
 }
@@ -45,24 +45,31 @@ pub struct Numbers {
 /// By name.
 type Pools = BTreeMap<String, pools::Numbers>;
 
-/// Adds the numbers of a component, for the operator: those of a [`Listener`](crate::server::Listener) or a
+/// The numbers of a component, for the operator: those of a [`Listener`](crate::server::Listener) or a
 /// `Database`. A component that wraps one of them passes them on.
-pub type Observed = Box<dyn Fn(&mut Numbers) + Send + Sync>;
+#[expect(missing_debug_implementations, reason = "a closure")]
+pub struct Observed(Box<dyn Fn(&mut Numbers) + Send + Sync>);
+
+impl Observed {
+    pub(crate) fn new(add: impl Fn(&mut Numbers) + Send + Sync + 'static) -> Self {
+        Self(Box::new(add))
+    }
+}
 
 impl OperatorState {
     pub(crate) fn observe(&self, component: Observed) {
-        self.observed().push(component);
+        self.components().push(component);
     }
 
     pub(super) fn numbers(&self) -> Numbers {
         let mut numbers = Numbers::default();
-        for add in self.observed().iter() {
+        for Observed(add) in self.components().iter() {
             add(&mut numbers);
         }
         numbers
     }
 
-    fn observed(&self) -> MutexGuard<'_, Vec<Observed>> {
+    fn components(&self) -> MutexGuard<'_, Vec<Observed>> {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -163,7 +170,7 @@ fn write_pools(text: &mut Text, pools: &Pools) {
     text.each(&catalog::POOL_PENDING, pools(), |it| it.waiting);
     let mut wait = text.family(&catalog::POOL_WAIT);
     for (pool, numbers) in pools() {
-        wait.histogram(&[pool], &numbers.waits.wait_counts());
+        wait.histogram(&[pool], Some(&numbers.waits.wait));
     }
     text.each(&catalog::POOL_TIMEOUTS, pools(), |it| it.waits.timeouts);
     text.each(&catalog::POOL_HELD_LONG, pools(), |it| it.waits.held_long);

@@ -9,7 +9,7 @@ use axum::http::{Method, Request};
 use futures_util::FutureExt;
 use tower::ServiceExt;
 
-use super::{OperatorState, routes};
+use super::{Observed, OperatorState, routes};
 use crate::health::{self, Health};
 use crate::importance::Importance;
 use crate::lifecycle::Lifecycle;
@@ -116,7 +116,7 @@ async fn scrape_has_every_metric_of_the_catalog() {
     let socket = Sockets::from_env(&[]).take("http", ([127, 0, 0, 1], 0).into());
     let listener = socket.unwrap().serve(Router::new(), &Limits::OPERATOR);
     let listener = listener.unwrap();
-    state.observe(Box::new(move |numbers| {
+    state.observe(Observed::new(move |numbers| {
         listener.add_to(numbers.http.get_or_insert_default());
         let main = Numbers {
             max: 1,

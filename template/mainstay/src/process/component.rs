@@ -61,7 +61,7 @@ impl Component for Listener {
 
     fn observed(&self) -> Option<Observed> {
         let listener = self.clone();
-        Some(Box::new(move |numbers| {
+        Some(Observed::new(move |numbers| {
             listener.add_to(numbers.http.get_or_insert_default());
         }))
     }
@@ -87,7 +87,7 @@ impl<E: Engine> Component for Database<E> {
 
     fn observed(&self) -> Option<Observed> {
         let database = self.clone();
-        Some(Box::new(move |numbers| {
+        Some(Observed::new(move |numbers| {
             let pools = numbers.database.get_or_insert_default();
             pools.extend(database.numbers());
         }))

@@ -47,7 +47,9 @@ use crate::service::Launch;
 use crate::settings::Section;
 use crate::signals::Signals;
 use crate::supervisor::Supervisor;
-use crate::telemetry::{Export, message};
+use crate::telemetry::message;
+#[cfg(feature = "otlp")]
+use crate::telemetry::otlp;
 
 /// The process of a service, from its start to its stop.
 #[must_use = "a process must be stopped"]
@@ -57,7 +59,6 @@ pub struct Process {
     shutdown: Shutdown,
     signals: tokio::sync::Mutex<Signals>,
     operator: DropGuard,
-    export: Export,
     has_documentation: bool,
     parts: Mutex<Parts>,
 }
@@ -79,8 +80,9 @@ impl Process {
     /// If one of them cannot be started.
     pub fn init<S: Section + AsRef<Settings> + 'static>(launch: &Launch<S>) -> Result<Self, Error> {
         let settings: &Settings = launch.settings().as_ref();
-        let export = settings.export();
-        let filtering = settings.log.start_with(&export)?;
+        #[cfg(feature = "otlp")]
+        otlp::prepare(&settings.otlp);
+        let filtering = settings.log.start_with_filtering()?;
         let signals = Signals::listen(launch.reload(filtering.clone()))?;
         let metrics = Metrics::install();
         let (lifecycle, supervisor) = (Lifecycle::starting(), Supervisor::new());
@@ -102,10 +104,12 @@ impl Process {
         let routes = operator::routes(Arc::clone(&state));
         let watched = Handle::current();
         let forced = stop::force_exit_after_grace(state.lifecycle.watch(), settings.shutdown.grace);
-        let (exported, pulse) = (export.clone().run(), state.health.pulse().clone());
+        let pulse = state.health.pulse().clone();
         let beside = async move {
             let kept = filtering.revert_in_time();
-            _ = tokio::join!(pulse.watch(watched), forced, kept, exported);
+            #[cfg(feature = "otlp")]
+            let kept = async { tokio::join!(kept, otlp::run()) };
+            _ = tokio::join!(pulse.watch(watched), forced, kept);
         };
         let address = socket.address();
         let parts = Parts {
@@ -123,7 +127,6 @@ impl Process {
             shutdown: settings.shutdown.clone(),
             signals: signals.into(),
             operator,
-            export,
             has_documentation: settings.http.documentation,
             parts: parts.into(),
         })

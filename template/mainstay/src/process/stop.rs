@@ -31,7 +31,7 @@ pub enum Cause {
 
 impl Cause {
     fn log(&self) {
-        telemetry::insist(|| match self {
+        match self {
             Self::Signal(signal) => tracing::info!(message = message::DRAINING, %signal),
             Self::Operator => tracing::info!(message = message::DRAINING, cause = "the operator"),
             Self::GaveUp(task) => tracing::error!(
@@ -40,7 +40,7 @@ impl Cause {
                 task = &**task
             ),
             Self::StartFailed(error) => telemetry::log_failure(&**error),
-        });
+        }
     }
 }
 
@@ -92,8 +92,9 @@ pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
 
     // Databases and other components that requests and tasks used close, and the last traces are exported.
     let deadline = lifecycle.begin_phase(Phase::Close, shutdown.close);
-    let exported = process.export.close(shutdown.close);
-    let close = async { tokio::join!(stop_all(&closed, deadline), exported).0 };
+    let close = stop_all(&closed, deadline);
+    #[cfg(feature = "otlp")]
+    let close = async { tokio::join!(close, telemetry::otlp::close(shutdown.close)).0 };
     work.run(|| all_pending(&closed), close).await;
 
     // Probes are answered until here.

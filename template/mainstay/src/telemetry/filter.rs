@@ -1,101 +1,101 @@
 //! The filter of the log: the one of the settings, or one that the operator has set for a while.
 
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::{Instant, sleep};
 use tracing::Level;
 use tracing::field::display;
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::Layered;
-use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+use tracing_subscriber::{Registry, reload};
 
 use super::message;
 use crate::settings;
 
-/// The events that are logged, in the syntax of `tracing_subscriber::EnvFilter`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Filter(String);
+/// The events that are logged: levels by target, in the syntax of `tracing_subscriber::filter::Targets`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Filter {
+    text: String,
+    #[serde(skip)]
+    targets: Targets,
+}
 
 impl Filter {
+    /// What a text must be to be [parsed](Self::written).
+    pub(crate) const SYNTAX: &str =
+        "levels by target, such as `info` or `info,sqlx=warn`, without spans in brackets";
+
     /// Parses a filter; `None` if the text is not one.
     #[must_use]
     pub fn written(text: &str) -> Option<Self> {
-        // `EnvFilter` takes a bare word for a target: a mistyped level would mute all others.
-        let is_rule = |part: &str| part.contains('=') || LevelFilter::from_str(part).is_ok();
-        let is_filter = !text.is_empty() && text.split(',').all(is_rule);
-        (is_filter && EnvFilter::builder().parse(text).is_ok()).then(|| Self(text.to_owned()))
-    }
-
-    /// The layer of this filter. Events that may quote clients pass only if the filter names their targets.
-    fn layer(&self) -> FilterLayer {
-        let filter = EnvFilter::new(&self.0);
-        let most = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
-        // A rule is a target, a span, and a level: `h2::server[span]=debug`.
-        let named = self
-            .0
-            .split(',')
-            .filter_map(|rule| rule.split(['[', '=']).next());
-        let targets = Targets::new()
-            .with_default(most)
-            .with_targets(QUOTING_CRATES.map(|name| (name, most.min(LevelFilter::INFO))))
-            .with_targets(named.map(|target| (target.trim(), most)));
-        filter.and_then(targets)
+        let mut most = LevelFilter::OFF;
+        let mut named = Vec::new();
+        for rule in text.split(',') {
+            // A bare word is a level: as a target, a mistyped level would mute all others.
+            let (target, level) = rule.rsplit_once('=').unwrap_or(("", rule));
+            let level = Some(level.trim()).filter(|level| !level.is_empty())?;
+            let level: LevelFilter = level.parse().ok()?;
+            match target.trim() {
+                "" => most = level,
+                target if target.contains(['[', '=']) => return None,
+                target => named.push((target, level)),
+            }
+        }
+        let quoting = QUOTING_CRATES.map(|name| (name, most.min(LevelFilter::INFO)));
+        let targets = Targets::new().with_default(most);
+        Some(Self {
+            text: text.to_owned(),
+            // Of two rules for one target, the later counts.
+            targets: targets.with_targets(quoting).with_targets(named),
+        })
     }
 }
 
 impl<'de> Deserialize<'de> for Filter {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        let expected = "levels by target, such as `info` or `info,sqlx=warn`";
-        settings::from_text(value, expected, Self::written)
+        settings::from_text(value, Self::SYNTAX, Self::written)
     }
 }
 
-type FilterLayer = Layered<Targets, EnvFilter, Registry>;
+/// Crates whose events below INFO quote clients and URLs: h2 a malformed path with its query, hyper the requested
+/// address with its user and password. Such events pass only if the filter names their targets.
+const QUOTING_CRATES: [&str; 3] = ["h2", "hyper", "hyper_util"];
 
 /// Changes the filter at runtime. All clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Filtering {
-    handle: reload::Handle<FilterLayer, Registry>,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Debug)]
-struct State {
-    configured: Filter,
-    /// The filter of the operator, and its end.
-    temporary: Option<(Filter, Instant)>,
-}
-
-impl State {
-    fn in_force(&self) -> &Filter {
-        let temporary = self.temporary.as_ref();
-        temporary.map_or(&self.configured, |(filter, _)| filter)
-    }
+    handle: reload::Handle<Targets, Registry>,
+    state: Arc<Mutex<InForce>>,
 }
 
 /// The filter in force, as the operator sees it.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct InForce {
-    pub(crate) filter: Filter,
-    pub(crate) configured: Filter,
-    /// The seconds until the filter of the settings is in force again.
-    pub(crate) reverts_in: Option<u64>,
+    filter: Filter,
+    configured: Filter,
+    /// When the filter of the settings is in force again, shown as the seconds until then.
+    #[serde(rename = "reverts_in", serialize_with = "seconds_until")]
+    reverts_at: Option<Instant>,
 }
 
 impl Filtering {
-    pub(crate) fn new(filter: &Filter) -> (reload::Layer<FilterLayer, Registry>, Self) {
-        let (layer, handle) = reload::Layer::new(filter.layer());
-        let state = Arc::new(Mutex::new(State {
+    pub(crate) fn new(filter: &Filter) -> (reload::Layer<Targets, Registry>, Self) {
+        let (layer, handle) = reload::Layer::new(filter.targets.clone());
+        let state = Arc::new(Mutex::new(InForce {
+            filter: filter.clone(),
             configured: filter.clone(),
-            temporary: None,
+            reverts_at: None,
         }));
         (layer, Self { handle, state })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn in_force(&self) -> InForce {
+        self.state().clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, InForce> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,34 +103,19 @@ impl Filtering {
     pub(crate) fn configure(&self, filter: &Filter) {
         let mut state = self.state();
         state.configured = filter.clone();
-        state.temporary = None;
-        self.apply(&state, message::RELOADED, None, None);
+        self.apply(&mut state, filter, message::RELOADED, None, None);
     }
 
     /// Applies a filter of the operator for this time.
     pub(crate) fn change_for(&self, time: Duration, filter: &Filter) {
-        let mut state = self.state();
-        state.temporary = Some((filter.clone(), Instant::now() + time));
+        let by = Some("the operator");
         self.apply(
-            &state,
+            &mut self.state(),
+            filter,
             message::REFILTERED,
-            Some("the operator"),
+            by,
             Some(time),
         );
-    }
-
-    pub(crate) fn in_force(&self) -> InForce {
-        let state = self.state();
-        let seconds_left = |(_, end): &(_, Instant)| {
-            let left = end.saturating_duration_since(Instant::now());
-            // Rounded up: a filter in force has some time left.
-            left.as_millis().div_ceil(1000).try_into().ok()
-        };
-        InForce {
-            filter: state.in_force().clone(),
-            configured: state.configured.clone(),
-            reverts_in: state.temporary.as_ref().and_then(seconds_left),
-        }
     }
 
     /// Reverts to the filter of the settings within a second of the end of the operator's time. It never ends.
@@ -138,39 +123,45 @@ impl Filtering {
         loop {
             sleep(Duration::from_secs(1)).await;
             let mut state = self.state();
-            let is_over = |temporary: &mut (_, Instant)| temporary.1 <= Instant::now();
-            if state.temporary.take_if(is_over).is_some() {
-                self.apply(
-                    &state,
-                    message::REFILTERED,
-                    Some("the end of its time"),
-                    None,
-                );
+            if state.reverts_at.is_some_and(|end| end <= Instant::now()) {
+                let (filter, by) = (state.configured.clone(), Some("the end of its time"));
+                self.apply(&mut state, &filter, message::REFILTERED, by, None);
             }
         }
     }
 
-    /// Applies the filter in force, and logs it: under the old filter if that lets the event pass, since the new one
-    /// may not.
-    fn apply(&self, state: &State, message: &str, by: Option<&str>, time: Option<Duration>) {
-        let Filter(filter) = state.in_force();
+    /// Applies a filter, and logs it: under the old filter if that lets the event pass, since the new one may not.
+    fn apply(
+        &self,
+        state: &mut InForce,
+        filter: &Filter,
+        message: &str,
+        by: Option<&str>,
+        time: Option<Duration>,
+    ) {
+        state.filter = filter.clone();
+        state.reverts_at = time.map(|time| Instant::now() + time);
         let time = time.map(|time| display(humantime::format_duration(time)));
-        let log = || tracing::info!(message, by, filter, "for" = time);
+        let log = || tracing::info!(message, by, filter = filter.text, "for" = time);
         let was_enabled = tracing::enabled!(Level::INFO);
         if was_enabled {
             log();
         }
         // It fails only when the subscriber is gone.
-        _ = self.handle.reload(state.in_force().layer());
+        _ = self.handle.reload(filter.targets.clone());
         if !was_enabled {
             log();
         }
     }
 }
 
-/// Crates whose events below INFO quote clients and URLs: h2 a malformed path with its query, hyper the requested
-/// address with its user and password.
-const QUOTING_CRATES: [&str; 3] = ["h2", "hyper", "hyper_util"];
+/// Rounded up: a filter in force has some time left.
+#[expect(clippy::ref_option, reason = "serde passes it like this")]
+fn seconds_until<S: Serializer>(end: &Option<Instant>, out: S) -> Result<S::Ok, S::Error> {
+    let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+    left.map(|left| left.as_millis().div_ceil(1000))
+        .serialize(out)
+}
 
 #[cfg(test)]
 mod tests;

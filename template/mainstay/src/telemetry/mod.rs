@@ -4,9 +4,6 @@
 //! Logging never blocks. Lines pass through a buffer of `log.buffer` bytes to a thread that writes them. If
 //! the reader of stdout stalls, lines that do not fit are dropped and counted, and an event reports how many.
 //! [`flush`] empties the buffer before the process exits.
-//!
-//! The messages in [`message`] are a contract: dashboards and tests rely on them. All other messages may
-//! change.
 
 mod filter;
 mod json;
@@ -32,10 +29,6 @@ use tracing_subscriber::prelude::*;
 
 pub use filter::Filter;
 pub(crate) use filter::{Filtering, InForce};
-#[cfg(feature = "otlp")]
-pub(crate) use otlp::Export;
-
-pub(crate) use writer::insist;
 
 use self::json::Json;
 use self::writer::Writer;
@@ -72,17 +65,14 @@ static WRITER: OnceLock<&Writer> = OnceLock::new();
 impl Log {
     /// Starts the log of this process. Call [`flush`] before the process exits.
     ///
-    /// [`Process::init`](crate::Process::init) does this for a service.
-    ///
-    /// # Errors
-    ///
-    /// If the thread cannot be started, or the process has a subscriber of `tracing` already.
+    /// [`Process::init`](crate::Process::init) does this for a service. Fails if the process has a subscriber of
+    /// `tracing` already.
     pub fn start(&self) -> io::Result<()> {
-        self.start_with(&Export::default()).map(drop)
+        self.start_with_filtering().map(drop)
     }
 
-    /// Starts the log, and the recording of the spans that are exported.
-    pub(crate) fn start_with(&self, export: &Export) -> io::Result<Filtering> {
+    /// [Starts](Self::start) the log, and returns what changes its filter.
+    pub(crate) fn start_with_filtering(&self) -> io::Result<Filtering> {
         let is_terminal = io::stdout().is_terminal();
         let is_pretty = match self.format {
             Format::Auto => is_terminal,
@@ -102,24 +92,18 @@ impl Log {
         };
         let (filter, filtering) = Filtering::new(&self.filter);
         super::panics::log();
-        tracing_subscriber::registry()
-            .with(filter)
-            .with(lines)
-            .with(export.layer())
-            .try_init()
-            .map_err(io::Error::other)?;
+        let layers = tracing_subscriber::registry().with(filter).with(lines);
+        #[cfg(feature = "otlp")]
+        let layers = layers.with(otlp::layer());
+        layers.try_init().map_err(io::Error::other)?;
         _ = WRITER.set(writer);
         Ok(filtering)
     }
 }
 
-/// Formats a field for a terminal: no value ends the line, or contains a control sequence.
+/// Formats a field for a terminal: no value ends the line, or controls the terminal.
 fn format_field(out: &mut FmtWriter<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
-    let escape = |char: char| match char {
-        char if char.is_control() => char.escape_default().to_string(),
-        char => char.to_string(),
-    };
-    let text: String = format!("{value:?}").chars().map(escape).collect();
+    let text = format!("{value:?}").replace(char::is_control, "\u{fffd}");
     match field.name().trim_start_matches("r#") {
         // A constant message is recorded as a string, with quotes.
         "message" => out.write_str(text.trim_matches('"')),
@@ -132,12 +116,12 @@ pub(crate) fn is_started() -> bool {
     WRITER.get().is_some()
 }
 
-/// Waits until all events so far are written: less than a second, and not at all if the reader of stdout has
+/// Waits until all events so far are written: less than half a second, and not at all if the reader of stdout has
 /// gone. It blocks the thread: call it at the end of the process.
 pub fn flush() {
     if let Some(writer) = WRITER.get() {
-        // A process that is about to be killed may have a second left.
-        writer.flush(Duration::from_millis(900));
+        // A process that is about to be killed may have a second left, for this before and after the last event.
+        writer.flush(Duration::from_millis(450));
     }
 }
 
@@ -157,27 +141,6 @@ pub fn lost_lines() -> u64 {
     WRITER.get().map_or(0, |writer| writer.lost())
 }
 
-/// The export without the feature `otlp`: it does nothing.
-#[cfg(not(feature = "otlp"))]
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Export(());
-
-#[cfg(not(feature = "otlp"))]
-#[expect(
-    clippy::unused_async,
-    clippy::unused_self,
-    reason = "the signatures are those of the feature `otlp`"
-)]
-impl Export {
-    fn layer(&self) -> Option<tracing_subscriber::layer::Identity> {
-        None
-    }
-
-    pub(crate) async fn run(self) {}
-
-    pub(crate) async fn close(&self, _within: Duration) {}
-}
-
 /// The names of the spans of this crate. A sampled request has a span, and each of its statements on the
 /// database has one. The feature `otlp` also exports spans of the service inside of them, if `log.filter` enables
 /// those.
@@ -189,31 +152,21 @@ pub(crate) mod span {
 
 /// The messages of the log that dashboards, tests and operators rely on, each with its fields. All other
 /// messages may change their words.
-pub mod message {
-    /// A listener accepts connections: `listener`, `address`.
-    pub const LISTENING: &str = "listening";
-    /// The start is complete. The service is ready.
-    pub const READY: &str = "ready";
-    /// The start failed: `cause`.
-    pub const FAILED: &str = "failed";
-    /// The stop has begun: `signal` or `cause`.
-    pub const DRAINING: &str = "draining";
-    /// The stop waits for something, every five seconds: `phase`, `for`, `left`.
-    pub const WAITING: &str = "waiting";
-    /// SIGHUP has reloaded the settings: `filter`.
-    pub const RELOADED: &str = "reloaded";
-    /// The operator has changed the filter for a while, or that time is over: `by`, `filter`, `for`.
-    pub const REFILTERED: &str = "refiltered";
-    /// The buffer was full, and lines are missing here: `lost`.
-    pub const LOST: &str = "log lines were lost";
-    /// The collector does not accept an export: `signal`, `endpoint`, `cause`.
-    pub const EXPORT_FAILS: &str = "export fails";
-    /// The collector accepts exports again: `signal`.
-    pub const EXPORTS_AGAIN: &str = "export works again";
-    /// The process ends before all spans were exported: `lost`, since the start.
-    pub const SPANS_LOST: &str = "spans were lost";
-    /// The last event: `outcome`, `exit_code`, `abandoned`.
-    pub const STOPPED: &str = "stopped";
-    /// A request was answered: `method`, `route`, `status`, `duration_ms`, `request_id`.
-    pub const REQUEST: &str = "request";
+pub(crate) mod message {
+    pub(crate) const LISTENING: &str = "listening"; // listener, address
+    pub(crate) const READY: &str = "ready";
+    pub(crate) const FAILED: &str = "failed"; // cause
+    pub(crate) const DRAINING: &str = "draining"; // signal or cause
+    pub(crate) const WAITING: &str = "waiting"; // phase, for, left; every five seconds of a stop
+    pub(crate) const RELOADED: &str = "reloaded"; // filter
+    pub(crate) const REFILTERED: &str = "refiltered"; // by, filter, for
+    pub(crate) const LOST: &str = "log lines were lost"; // lost: how many are missing here
+    #[cfg(feature = "otlp")]
+    pub(crate) const EXPORT_FAILS: &str = "export fails"; // signal, endpoint, cause
+    #[cfg(feature = "otlp")]
+    pub(crate) const EXPORTS_AGAIN: &str = "export works again"; // signal
+    #[cfg(feature = "otlp")]
+    pub(crate) const SPANS_LOST: &str = "spans were lost"; // lost: since the start
+    pub(crate) const STOPPED: &str = "stopped"; // outcome, exit_code, abandoned
+    pub(crate) const REQUEST: &str = "request"; // method, route, status, duration_ms, request_id
 }

@@ -12,23 +12,24 @@ mod spans;
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderValue, Request, header};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, Request};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use rustls::ClientConfig;
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use settings::Otlp;
@@ -36,9 +37,8 @@ pub(crate) use settings::Otlp;
 use super::json::with_sources;
 use super::message;
 use crate::build_info::BuildInfo;
-use crate::context::EXPORTED_SPAN;
 use crate::panics::caught;
-use settings::{Attribute, Authorities, Header};
+use settings::{Attribute, Authorities, Endpoint, Header};
 use spans::{Spans, attribute};
 
 /// The reference of `[otlp]`.
@@ -50,8 +50,8 @@ const BATCH: usize = 512;
 /// The spans in the queue.
 const QUEUE: usize = 4 * BATCH;
 
-/// How long spans gather, unless a batch is complete.
-const GATHER: Duration = Duration::from_secs(1);
+/// How often the queue is emptied.
+const INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often a batch is sent until it is lost, and the pause between two attempts.
 const ATTEMPTS: usize = 4;
@@ -64,104 +64,91 @@ pub(crate) static SPANS_LOST: AtomicU64 = AtomicU64::new(0);
 pub(crate) static EXPORTS_TAKEN: AtomicU64 = AtomicU64::new(0);
 pub(crate) static EXPORTS_FAILED: AtomicU64 = AtomicU64::new(0);
 
-/// The export to the collector of `otlp.endpoint`, if there is one. All clones are the same.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Export(Option<Arc<Inner>>);
+/// The export of this process, if `otlp.endpoint` names a collector.
+static EXPORT: OnceLock<Export> = OnceLock::new();
 
 #[derive(Debug)]
-struct Inner {
+struct Export {
     http: Client<HttpsConnector<HttpConnector>, Body>,
     url: String,
     headers: HeaderMap,
     timeout: Duration,
     resource: Resource,
     ended: mpsc::Sender<Span>,
-    /// Locked by [`Export::run`] until it has sent the last span.
+    /// Locked by [`run`] until it has sent the last span.
     queue: Mutex<mpsc::Receiver<Span>>,
-    /// Cancelled when the stop wants the last spans to be sent.
+    /// Cancelled by [`close`].
     closing: CancellationToken,
 }
 
-impl Export {
-    /// An export by these settings. It sends nothing before it [runs](Self::run).
-    pub(crate) fn new(settings: &Otlp) -> Self {
-        let Some(endpoint) = &settings.endpoint else {
-            return Self::default();
-        };
-        let connector = match &settings.authorities {
-            Some(Authorities(roots)) => {
-                let tls = ClientConfig::builder().with_root_certificates(Arc::clone(roots));
-                HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth())
-            }
-            None => HttpsConnectorBuilder::new().with_webpki_roots(),
-        };
-        let connector = connector.https_or_http().enable_http1().build();
-        let headers = settings.headers.iter();
-        let headers = headers.map(|Header(name, value)| (name.clone(), value.clone()));
-        let protobuf = HeaderValue::from_static("application/x-protobuf");
-        let (ended, queue) = mpsc::channel(QUEUE);
-        _ = EXPORTED_SPAN.set(spans::current_span);
-        Self(Some(Arc::new(Inner {
-            http: Client::builder(TokioExecutor::new()).build(connector),
-            url: endpoint.of_traces(),
-            headers: headers.chain([(header::CONTENT_TYPE, protobuf)]).collect(),
-            timeout: settings.timeout,
-            resource: resource(settings),
-            ended,
-            queue: Mutex::new(queue),
-            closing: CancellationToken::new(),
-        })))
-    }
-
-    pub(super) fn layer(&self) -> Option<Spans> {
-        let inner = self.0.as_ref()?;
-        Some(Spans(inner.ended.clone()))
-    }
-
-    /// Sends spans until the [close](Self::close).
-    pub(crate) async fn run(self) {
-        if let Some(inner) = self.0 {
-            // A panic ends the export, and nothing else.
-            _ = caught(inner.send_until_closed()).await;
+/// Prepares the export by these settings, before the log starts.
+pub(crate) fn prepare(settings: &Otlp) {
+    let Some(Endpoint(url)) = &settings.endpoint else {
+        return;
+    };
+    let connector = match &settings.authorities {
+        Some(Authorities(roots)) => {
+            let tls = ClientConfig::builder().with_root_certificates(Arc::clone(roots));
+            HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth())
         }
-    }
+        None => HttpsConnectorBuilder::new().with_webpki_roots(),
+    };
+    let connector = connector.https_or_http().enable_http1().build();
+    let headers = settings.headers.iter();
+    let headers = headers.map(|Header(name, value)| (name.clone(), value.clone()));
+    let protobuf = HeaderValue::from_static("application/x-protobuf");
+    let (ended, queue) = mpsc::channel(QUEUE);
+    _ = EXPORT.set(Export {
+        http: Client::builder(TokioExecutor::new()).build(connector),
+        url: format!("{}/v1/traces", url.trim_end_matches('/')),
+        headers: headers.chain([(CONTENT_TYPE, protobuf)]).collect(),
+        timeout: settings.timeout,
+        resource: resource(settings),
+        ended,
+        queue: Mutex::new(queue),
+        closing: CancellationToken::new(),
+    });
+}
 
-    /// Sends the queued spans within this time, and logs how many were lost.
-    pub(crate) async fn close(&self, within: Duration) {
-        let Some(inner) = &self.0 else { return };
-        inner.closing.cancel();
-        _ = timeout(within, inner.queue.lock()).await;
-        let ended = SPANS_ENDED.load(Ordering::Relaxed);
-        let lost = ended.saturating_sub(SPANS_SENT.load(Ordering::Relaxed));
-        SPANS_LOST.store(lost, Ordering::Relaxed);
-        if lost > 0 {
-            tracing::warn!(message = message::SPANS_LOST, lost);
-        }
+/// The layer that records spans for the export.
+pub(super) fn layer() -> Option<Spans> {
+    EXPORT.get().map(|export| Spans(export.ended.clone()))
+}
+
+/// Sends spans until the [close].
+pub(crate) async fn run() {
+    if let Some(export) = EXPORT.get() {
+        // A panic ends the export, and nothing else.
+        _ = caught(export.send_until_closed()).await;
     }
 }
 
-impl Inner {
+/// Sends the queued spans within this time, and logs how many were lost.
+pub(crate) async fn close(within: Duration) {
+    let Some(export) = EXPORT.get() else { return };
+    export.closing.cancel();
+    _ = timeout(within, export.queue.lock()).await;
+    let ended = SPANS_ENDED.load(Ordering::Relaxed);
+    let lost = ended.saturating_sub(SPANS_SENT.load(Ordering::Relaxed));
+    SPANS_LOST.store(lost, Ordering::Relaxed);
+    if lost > 0 {
+        tracing::warn!(message = message::SPANS_LOST, lost);
+    }
+}
+
+impl Export {
     async fn send_until_closed(&self) {
         let mut queue = self.queue.lock().await;
         let mut is_failing = false;
-        while !(queue.is_closed() && queue.is_empty()) {
-            let mut batch = Vec::with_capacity(BATCH);
-            let complete = async {
-                while batch.len() < BATCH {
-                    let room = BATCH - batch.len();
-                    if queue.recv_many(&mut batch, room).await == 0 {
-                        break;
-                    }
-                }
-            };
-            tokio::select! {
-                biased;
-                () = complete => {}
-                () = self.closing.cancelled() => queue.close(),
-                () = sleep(GATHER) => {}
-            }
-            if !batch.is_empty() {
+        loop {
+            let is_closing = timeout(INTERVAL, self.closing.cancelled()).await.is_ok();
+            while !queue.is_empty() {
+                let mut batch = Vec::with_capacity(BATCH);
+                queue.recv_many(&mut batch, BATCH).await;
                 self.send(batch, &mut is_failing).await;
+            }
+            if is_closing {
+                return;
             }
         }
     }
@@ -192,12 +179,7 @@ impl Inner {
     }
 
     fn encode(&self, spans: Vec<Span>) -> Bytes {
-        let scope = InstrumentationScope {
-            name: BuildInfo::current().name.to_owned(),
-            ..InstrumentationScope::default()
-        };
         let scope_spans = ScopeSpans {
-            scope: Some(scope),
             spans,
             ..ScopeSpans::default()
         };
@@ -206,8 +188,8 @@ impl Inner {
             scope_spans: vec![scope_spans],
             ..ResourceSpans::default()
         }];
-        let export = ExportTraceServiceRequest { resource_spans };
-        export.encode_to_vec().into()
+        let request = ExportTraceServiceRequest { resource_spans };
+        request.encode_to_vec().into()
     }
 
     async fn post(&self, body: Bytes) -> Result<(), String> {

@@ -49,10 +49,9 @@ pub(super) fn under(
 }
 
 #[test]
-fn text_escapes_control_characters_in_values() {
+fn text_has_no_control_characters_of_values() {
     const NASTY: &str = "a\nb\x1b[31mc\rd\u{9b}31me\x07";
-    const ESCAPED: &str = r"a\nb\u{1b}[31mc\rd\u{9b}31me\u{7}";
-    let error = io::Error::other(NASTY);
+    let shown = NASTY.replace(char::is_control, "\u{fffd}");
     let page = Page::default();
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
@@ -60,8 +59,7 @@ fn text_escapes_control_characters_in_values() {
         .with_writer(page.clone());
 
     under(layer, || {
-        let error = &error as &dyn std::error::Error;
-        info!(target: "place", text = NASTY, shown = %NASTY, error, "said {NASTY}");
+        info!(target: "place", shown = %NASTY, "said {NASTY}");
         info!(target: "place", message = "ready", r#type = 1);
     });
 
@@ -70,13 +68,6 @@ fn text_escapes_control_characters_in_values() {
         .lines()
         .map(|line| line.split_once("Z  ").unwrap().1)
         .collect();
-    assert_eq!(
-        lines,
-        [
-            &format!(
-                "INFO place: said {ESCAPED} text=\"{ESCAPED}\" shown={ESCAPED} error={ESCAPED}"
-            ),
-            "INFO place: ready type=1"
-        ]
-    );
+    let first = format!("INFO place: said {shown} shown={shown}");
+    assert_eq!(lines, [&first, "INFO place: ready type=1"]);
 }

@@ -11,7 +11,6 @@
     reason = "the thread is its own, and only the end of the process waits for it"
 )]
 
-use std::cell::Cell;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use super::message;
 
-/// How long lines gather before the next call, unless half of a half is full.
+/// How long lines gather between two calls, unless half of their room is taken.
 const REST: Duration = Duration::from_millis(2);
 
 /// The pause before a failed call is tried again.
@@ -29,27 +28,15 @@ const RETRY: Duration = Duration::from_millis(10);
 /// Room for the line that reports a loss.
 const NOTICE: usize = 512;
 
-/// Room for the lines of [`insist`].
-const RESERVE: usize = 8 << 10;
-
-thread_local! {
-    static INSISTS: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Logs events of a stop, for which the buffer keeps room when it is full.
-pub(crate) fn insist(log: impl FnOnce()) {
-    INSISTS.set(true);
-    log();
-    INSISTS.set(false);
-}
-
 /// Takes finished lines. It lives as long as the process.
 #[derive(Debug)]
 pub(super) struct Writer {
     half: usize,
     state: Mutex<State>,
-    /// Notified when the thread has enough lines.
+    /// Notified when there is a line for the thread.
     work: Condvar,
+    /// Notified when half of the room for lines is taken.
+    half_full: Condvar,
     /// Notified when the thread has written all lines that it took.
     written: Condvar,
 }
@@ -63,8 +50,6 @@ struct State {
     missing: u64,
     /// All lines that were dropped since the start.
     lost: u64,
-    /// The bytes that the thread waits for.
-    waits_for: Option<usize>,
     /// The thread has taken lines, and has not written all of them.
     is_writing: bool,
 }
@@ -79,13 +64,13 @@ impl Writer {
         let writer: &Self = Box::leak(Box::new(Self {
             half,
             state: Mutex::new(State {
-                lines: Vec::with_capacity(half + RESERVE + NOTICE),
+                lines: Vec::with_capacity(half + NOTICE),
                 missing: 0,
                 lost: 0,
-                waits_for: None,
                 is_writing: false,
             }),
             work: Condvar::new(),
+            half_full: Condvar::new(),
             written: Condvar::new(),
         }));
         thread::Builder::new()
@@ -96,34 +81,28 @@ impl Writer {
 
     /// Takes a line, with its end, or drops it. Never waits for the output.
     pub(super) fn append(&self, line: &[u8]) {
-        let insists = INSISTS.get();
-        let room = self.half + if insists { RESERVE } else { 0 };
         let mut state = self.state();
-        if insists && state.lines.len() + NOTICE + line.len() <= room {
-            state.report_loss();
-        }
-        if state.missing == 0 && state.lines.len() + line.len() <= room {
+        let (is_first, was_half_full) = (!state.has_work(), self.is_half_full(&state));
+        if state.missing == 0 && state.lines.len() + line.len() <= self.half {
             state.lines.extend_from_slice(line);
         } else {
             state.missing += 1;
             state.lost += 1;
         }
-        let wakes = state.has_enough() && state.waits_for.take().is_some();
+        let is_half_full = self.is_half_full(&state);
         drop(state);
-        if wakes {
+        if is_first {
             self.work.notify_one();
+        }
+        if is_half_full && !was_half_full {
+            self.half_full.notify_one();
         }
     }
 
     /// Waits until all lines are written, or `limit` is over.
     pub(super) fn flush(&self, limit: Duration) {
-        let mut state = self.state();
-        // The thread does not wait for more lines.
-        state.waits_for = None;
-        self.work.notify_one();
-        let waits =
-            |state: &mut State| state.is_writing || state.missing > 0 || !state.lines.is_empty();
-        _ = self.written.wait_timeout_while(state, limit, waits);
+        let waits = |state: &mut State| state.is_writing || state.has_work();
+        _ = self.written.wait_timeout_while(self.state(), limit, waits);
     }
 
     pub(super) fn lost(&self) -> u64 {
@@ -136,9 +115,10 @@ impl Writer {
     }
 
     fn write_to(&self, mut output: impl Write) {
-        let mut batch = Vec::with_capacity(self.state().lines.capacity());
+        let mut batch = Vec::with_capacity(self.half + NOTICE);
         loop {
-            let mut state = self.wait_for(1, Duration::MAX);
+            let waited = self.work.wait_while(self.state(), |it| !it.has_work());
+            let mut state = waited.unwrap_or_else(PoisonError::into_inner);
             state.report_loss();
             mem::swap(&mut state.lines, &mut batch);
             state.is_writing = true;
@@ -155,23 +135,22 @@ impl Writer {
             batch.clear();
             self.state().is_writing = false;
             self.written.notify_all();
-            drop(self.wait_for(self.half / 2, REST));
+            let rests = |state: &mut State| !self.is_half_full(state);
+            let rested = self.half_full.wait_timeout_while(self.state(), REST, rests);
+            drop(rested);
         }
     }
 
-    /// Waits for this many bytes, for a loss, or for the limit.
-    fn wait_for(&self, bytes: usize, limit: Duration) -> MutexGuard<'_, State> {
-        let mut state = self.state();
-        state.waits_for = Some(bytes);
-        let waits = |state: &mut State| !state.has_enough();
-        let waited = self.work.wait_timeout_while(state, limit, waits);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.waits_for = None;
-        state
+    fn is_half_full(&self, state: &State) -> bool {
+        state.lines.len() >= self.half / 2
     }
 }
 
 impl State {
+    fn has_work(&self) -> bool {
+        self.missing > 0 || !self.lines.is_empty()
+    }
+
     /// Appends an event, in JSON, that reports how many lines are missing.
     fn report_loss(&mut self) {
         if self.missing > 0 {
@@ -185,11 +164,6 @@ impl State {
                 mem::take(&mut self.missing)
             );
         }
-    }
-
-    fn has_enough(&self) -> bool {
-        let lines = self.lines.len();
-        self.missing > 0 || self.waits_for.is_none_or(|bytes| lines >= bytes)
     }
 }
 

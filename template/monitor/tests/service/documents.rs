@@ -42,17 +42,13 @@ fn every_operation_describes_all_its_responses() {
                 answers.keys().any(|status| status.starts_with('2')),
                 "{at}: no success"
             );
-            for status in ["400", "500", "503", "504"] {
-                assert!(answers.contains_key(status), "{at}: no {status}");
+            for range in ["4XX", "5XX"] {
+                assert!(answers.contains_key(range), "{at}: no {range}");
             }
             for (status, answer) in answers {
                 let answer = resolve(&api, answer);
                 assert!(is_said(&answer["description"]), "{at}: {status}");
-                assert!(
-                    answer["headers"]["x-request-id"].is_object(),
-                    "{at}: {status}"
-                );
-                if status.as_str() >= "400" {
+                if status.as_str() >= "4" {
                     let body = &answer["content"]["application/problem+json"]["schema"];
                     let problem = &resolve(&api, body)["properties"]["code"];
                     assert!(problem.is_object(), "{at}: {status} is no problem");

@@ -26,27 +26,8 @@ pub(crate) struct Otlp {
 }
 
 /// The URL of the collector. It has no secret: a URL with a user, a password or a query is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoint(String);
-
-/// A header of each request to the collector. It may be a key.
 #[derive(Debug, Clone)]
-pub(super) struct Header(pub(super) HeaderName, pub(super) HeaderValue);
-
-/// The certificate authorities of the collector, instead of the public ones.
-#[derive(Debug, Clone)]
-pub(super) struct Authorities(pub(super) Arc<RootCertStore>);
-
-/// An attribute of this process, with its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Attribute(pub(super) String, pub(super) String);
-
-impl Endpoint {
-    /// Where traces go.
-    pub(super) fn of_traces(&self) -> String {
-        format!("{}/v1/traces", self.0.trim_end_matches('/'))
-    }
-}
+pub(super) struct Endpoint(pub(super) String);
 
 impl<'de> Deserialize<'de> for Endpoint {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
@@ -66,6 +47,10 @@ impl<'de> Deserialize<'de> for Endpoint {
     }
 }
 
+/// A header of each request to the collector. It may be a key.
+#[derive(Debug, Clone)]
+pub(super) struct Header(pub(super) HeaderName, pub(super) HeaderValue);
+
 /// Splits `name=value`.
 fn pair(text: &str) -> Option<(&str, &str)> {
     let (name, value) = text.split_once('=')?;
@@ -83,6 +68,10 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
+/// The certificate authorities of the collector, instead of the public ones.
+#[derive(Debug, Clone)]
+pub(super) struct Authorities(pub(super) Arc<RootCertStore>);
+
 impl<'de> Deserialize<'de> for Authorities {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
         let expected =
@@ -96,6 +85,10 @@ impl<'de> Deserialize<'de> for Authorities {
         })
     }
 }
+
+/// An attribute of this process, with its value.
+#[derive(Debug, Clone)]
+pub(super) struct Attribute(pub(super) String, pub(super) String);
 
 impl<'de> Deserialize<'de> for Attribute {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {

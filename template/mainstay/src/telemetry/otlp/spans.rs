@@ -17,7 +17,6 @@ use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Metadata, Subscriber};
-use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
@@ -27,12 +26,6 @@ use crate::telemetry::span;
 
 /// The bytes of an attribute's text.
 pub(super) const LONGEST: usize = 1024;
-
-/// The beginning of the targets of this crate.
-const MACHINERY: &str = concat!(env!("CARGO_CRATE_NAME"), "::");
-
-/// The flag of W3C Trace Context.
-const SAMPLED: u32 = 1;
 
 /// The attribute of a failed span.
 const ERROR: &str = "error.type";
@@ -50,13 +43,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
             span::STATEMENT if is_own => SpanKind::Client,
             _ => SpanKind::Internal,
         };
+        let bytes = |id: u64| id.to_be_bytes().to_vec();
         let (trace_id, id, parent) = match (exported(&span), Trace::current_sampled()) {
             // The request has its id already, and its parent is the span of the sender.
             (_, Some(trace)) if kind == SpanKind::Server => {
-                (trace_id(&trace), trace.span, trace.parent)
+                let parent = trace.parent.map(bytes).unwrap_or_default();
+                (trace_id(&trace), bytes(trace.span), parent)
             }
-            (Some((trace_id, parent)), _) => (trace_id, any_span(), Some(parent)),
-            (None, Some(trace)) => (trace_id(&trace), any_span(), Some(trace.span)),
+            (Some((trace_id, parent)), _) => (trace_id, bytes(any_span()), parent),
+            (None, Some(trace)) => (trace_id(&trace), bytes(any_span()), bytes(trace.span)),
             (None, None) => return,
         };
         let mut fields = Fields(Vec::new(), is_own);
@@ -72,9 +67,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
         };
         let mut exported = Span {
             trace_id,
-            span_id: id.to_be_bytes().to_vec(),
-            parent_span_id: parent.map_or_else(Vec::new, |id| id.to_be_bytes().to_vec()),
-            flags: SAMPLED,
+            span_id: id,
+            parent_span_id: parent,
+            flags: 1, // sampled
             name,
             kind: kind.into(),
             start_time_unix_nano: now(),
@@ -108,7 +103,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
 }
 
 fn is_own(metadata: &Metadata<'_>) -> bool {
-    metadata.target().starts_with(MACHINERY)
+    let machinery = concat!(env!("CARGO_CRATE_NAME"), "::");
+    metadata.target().starts_with(machinery)
 }
 
 fn now() -> u64 {
@@ -121,25 +117,13 @@ fn trace_id(trace: &Trace) -> Vec<u8> {
     id.unwrap_or_default().to_be_bytes().to_vec()
 }
 
-/// The ids of the innermost exported span of this one and those around it.
-fn exported<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<(Vec<u8>, u64)> {
+/// The ids of the trace and of the span of the innermost exported span around this one.
+fn exported<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<(Vec<u8>, Vec<u8>)> {
     span.scope().find_map(|span| {
         let extensions = span.extensions();
-        let Span {
-            trace_id, span_id, ..
-        } = extensions.get()?;
-        let id = span_id.as_slice().try_into().ok()?;
-        Some((trace_id.clone(), u64::from_be_bytes(id)))
+        let exported: &Span = extensions.get()?;
+        Some((exported.trace_id.clone(), exported.span_id.clone()))
     })
-}
-
-/// The id of the exported span that the calling code runs in.
-pub(super) fn current_span() -> Option<u64> {
-    let current = tracing::Span::current().with_subscriber(|(id, subscriber)| {
-        let registry = subscriber.downcast_ref::<Registry>()?;
-        exported(&registry.span(id)?).map(|(_, id)| id)
-    });
-    current.flatten()
 }
 
 /// The fields of a span as attributes. Those of this crate's spans get the names of OpenTelemetry's conventions.

@@ -6,13 +6,13 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use generator::files::{copy, files};
-use generator::generate::staged;
 use generator::repository;
 use tempfile::TempDir;
+use updater::rendering::staged;
 
 use crate::BRANCH;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_generator");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_updater");
 
 /// A template repository, and a project that was generated from its first commit.
 pub(crate) struct World {

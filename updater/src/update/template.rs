@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use super::record::Record;
-use crate::generate::{Answers, Facts, Place, render, staged};
+use crate::generate::Answers;
+use crate::rendering::{Facts, render, staged};
 use crate::repository;
 
 /// A repository of the template.
@@ -207,7 +208,6 @@ impl Rendering {
             source: self.source,
             commit: self.commit,
         };
-        let place = Place::Init(&self.into);
-        render(&self.files, &self.name, &answers, &facts, place)
+        render(&self.files, &self.name, &answers, &facts, &self.into)
     }
 }
