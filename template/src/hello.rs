@@ -75,11 +75,10 @@ impl Guests {
     ) -> Result<(), SpawnError> {
         let guests = self.clone();
         let task = supervisor.every("retention", Duration::from_hours(1));
-        let spawned = task.at_start().run(move |_| {
+        task.at_start().run(move |_| {
             let guests = guests.clone();
             async move { guests.forget(after).await }
-        });
-        spawned.map(drop)
+        })
     }
 
     async fn forget(&self, after: Duration) -> Result<(), sqlx::Error> {

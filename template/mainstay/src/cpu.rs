@@ -40,21 +40,14 @@ impl Cpu {
     /// [`Process::cpu`](crate::Process::cpu).
     #[must_use]
     pub fn of_machine() -> Self {
-        Self::with_permits(available_parallelism().map_or(1, NonZero::get))
-    }
-
-    fn with_permits(permits: usize) -> Self {
+        let cores = available_parallelism().map_or(1, NonZero::get);
         Self {
-            permits: Arc::new(Semaphore::new(permits)),
+            permits: Arc::new(Semaphore::new(cores)),
             running: TaskTracker::new(),
         }
     }
 
     /// Runs work on a thread of its own, in the order of the calls.
-    ///
-    /// # Errors
-    ///
-    /// If it panics, or the stop comes before it has begun.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

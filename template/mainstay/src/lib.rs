@@ -16,7 +16,6 @@ compile_error!("the feature `idempotency` needs a database: enable `sqlite` or `
 // the repository holds that.
 
 mod build_info;
-mod importance;
 mod panics;
 pub mod settings;
 
@@ -61,10 +60,19 @@ pub mod testing;
 /// An error that ends a start or a command.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
+/// What a failing dependency means for `/readyz`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Importance {
+    /// The service stays ready. `/readyz?verbose`, the metrics and the log show the failure.
+    Degraded,
+    /// The service is not ready.
+    Required,
+}
+
 pub use build_info::BuildInfo;
 #[cfg(feature = "_database")]
 pub use database::Database;
-pub use importance::Importance;
 pub use lifecycle::Exit;
 pub use process::{Component, Process};
 pub use sections::Settings;

@@ -3,7 +3,6 @@
 //! One value holds the [`State`]; every part of the process can watch it, and systemd is notified of it.
 
 use std::fmt;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use garde::Validate;
@@ -76,10 +75,10 @@ fn left<S: Serializer>(until: &Instant, serializer: S) -> Result<S::Ok, S::Error
 /// The state of the process, and requests to stop it. All clones are the same.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
-    state: watch::Sender<State>,
-    stop_requested: CancellationToken,
+    pub(crate) state: watch::Sender<State>,
+    pub(crate) stop_requested: CancellationToken,
     /// What the start waits for.
-    step: watch::Sender<&'static str>,
+    pub(crate) step: watch::Sender<&'static str>,
 }
 
 impl Lifecycle {
@@ -93,38 +92,16 @@ impl Lifecycle {
         }
     }
 
-    pub(crate) fn set_startup_step(&self, step: &'static str) {
-        self.step.send_replace(step);
-    }
-
-    pub(crate) fn step(&self) -> &'static str {
-        *self.step.borrow()
-    }
-
     /// The current state.
     #[must_use]
     pub fn state(&self) -> State {
         *self.state.borrow()
     }
 
-    /// Receives every change from now on.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<State> {
-        self.state.subscribe()
-    }
-
-    /// Completes the start. It does nothing if the stop has begun.
+    /// Completes the start.
     pub(crate) fn ready(&self) {
-        let became_ready = self.state.send_if_modified(|state| {
-            let is_starting = *state == State::Starting;
-            if is_starting {
-                *state = State::Ready;
-            }
-            is_starting
-        });
-        if became_ready {
-            notify_systemd(NotifyState::Ready);
-        }
+        self.state.send_replace(State::Ready);
+        notify_systemd(NotifyState::Ready);
     }
 
     /// Stops the process in order, as SIGTERM does.
@@ -132,15 +109,11 @@ impl Lifecycle {
         self.stop_requested.cancel();
     }
 
-    /// Completes when a stop was requested.
-    pub(crate) async fn stop_requested(&self) {
-        self.stop_requested.cancelled().await;
-    }
-
-    /// Begins the stop: the process is not ready any more.
-    pub(crate) fn begin_stop(&self) {
-        self.begin_phase(Phase::Delay, Duration::ZERO);
+    /// Begins the stop: the process is not ready any more. Returns the end of the delay.
+    pub(crate) fn begin_stop(&self, delay: Duration) -> Instant {
+        let until = self.begin_phase(Phase::Delay, delay);
         notify_systemd(NotifyState::Stopping);
+        until
     }
 
     /// Begins a phase of the stop, and returns its deadline.
@@ -244,11 +217,5 @@ impl Exit {
             exit_code = self.code(),
             abandoned,
         );
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        exit.code().into()
     }
 }

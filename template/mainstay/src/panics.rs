@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use futures_util::{FutureExt, TryFutureExt};
 
 thread_local! {
-    /// The last panic on this thread, as its message and its location. Only the hook knows the location.
-    static LAST: Cell<Option<(String, String)>> = const { Cell::new(None) };
+    /// The location of the last panic on this thread, which only the hook knows.
+    static LOCATION: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// Runs a future. A panic is an error: `panicked at src/a.rs:1:2: message`. The location is missing before [`log`]
@@ -25,10 +25,9 @@ pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
 fn describe(panic: &(dyn Any + Send)) -> String {
     let message = message_of(panic);
-    match LAST.take() {
-        // Another panic may have been caught since, by code that does not take it.
-        Some((last, location)) if last == message => format!("panicked at {location}: {message}"),
-        _ => format!("panicked: {message}"),
+    match LOCATION.take() {
+        Some(location) => format!("panicked at {location}: {message}"),
+        None => format!("panicked: {message}"),
     }
 }
 
@@ -38,8 +37,7 @@ pub(crate) fn log() {
         let message = message_of(panic.payload());
         if let Some(location) = panic.location() {
             // A thread that ends has no such cell any more.
-            let last = Some((message.to_owned(), location.to_string()));
-            _ = LAST.try_with(|cell| cell.set(last));
+            _ = LOCATION.try_with(|last| last.set(Some(location.to_string())));
         }
         tracing::error!(
             panic = message,
@@ -55,26 +53,28 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
     text.unwrap_or("without a message")
 }
 
-/// Like [`log`], for tests, which share one hook: the text stays on stderr as well.
 #[cfg(test)]
-pub(super) fn log_in_tests() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let shown = std::panic::take_hook();
-        log();
-        let logged = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            logged(panic);
-            shown(panic);
-        }));
-    });
-}
+pub(crate) use tests::log_in_tests;
 
 #[cfg(test)]
 mod tests {
     use std::panic::{panic_any, resume_unwind};
 
     use super::*;
+
+    /// Like [`log`], for tests, which share one hook: the text stays on stderr as well.
+    pub(crate) fn log_in_tests() {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            let shown = std::panic::take_hook();
+            log();
+            let logged = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                logged(panic);
+                shown(panic);
+            }));
+        });
+    }
 
     /// Asserts the location and the message of a panic.
     #[track_caller]

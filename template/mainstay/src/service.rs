@@ -105,7 +105,7 @@ impl<S: Section + AsRef<Settings>> Service<S> {
             Exit::Failed
         });
         telemetry::flush();
-        exit.into()
+        exit.code().into()
     }
 
     /// Runs the service until it has stopped, and logs its outcome.

@@ -5,8 +5,6 @@
 //! | SIGTERM, SIGINT | stop |
 //! | SIGQUIT | stop without the delay for load balancers |
 //! | SIGHUP | read the settings again, and apply those that are safe to change at runtime |
-//!
-//! `process` decides what a second signal does.
 
 use std::fmt;
 

@@ -13,6 +13,12 @@ use super::*;
 /// Longer than any test. Only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+fn with_permits(permits: usize) -> Cpu {
+    let permits = Arc::new(Semaphore::new(permits));
+    let running = TaskTracker::new();
+    Cpu { permits, running }
+}
+
 /// Work that reports its begin, and ends when it is released.
 struct Held {
     began: mpsc::UnboundedReceiver<()>,
@@ -31,7 +37,7 @@ fn held() -> (Held, impl FnOnce() + Send + 'static) {
 
 #[tokio::test]
 async fn cpu_pool_never_exceeds_its_limit_and_does_all_work() {
-    let cpu = Cpu::with_permits(3);
+    let cpu = with_permits(3);
     let at_once = Arc::new(AtomicUsize::new(0));
     let work = |number: usize| {
         let at_once = Arc::clone(&at_once);
@@ -53,7 +59,7 @@ async fn cpu_pool_never_exceeds_its_limit_and_does_all_work() {
 
 #[tokio::test]
 async fn cancelled_caller_leaves_the_queue() {
-    let cpu = Cpu::with_permits(1);
+    let cpu = with_permits(1);
     let (mut first, work) = held();
     // Work that has begun keeps its permit without a caller.
     assert!(cpu.run(work).now_or_never().is_none());
@@ -71,7 +77,7 @@ async fn cancelled_caller_leaves_the_queue() {
 
 #[tokio::test]
 async fn panic_is_an_error_and_releases_the_permit() {
-    let cpu = Cpu::with_permits(1);
+    let cpu = with_permits(1);
 
     let failed = cpu.run(|| panic!("on purpose")).await;
 
@@ -84,7 +90,7 @@ async fn panic_is_an_error_and_releases_the_permit() {
 
 #[tokio::test]
 async fn stop_waits_for_begun_work_and_begins_none() {
-    let cpu = Cpu::with_permits(1);
+    let cpu = with_permits(1);
     let (mut first, work) = held();
     let running = cpu.run(work);
     let waiting = cpu.run(|| panic!("begun after the stop"));
@@ -106,7 +112,7 @@ async fn stop_waits_for_begun_work_and_begins_none() {
 
 #[tokio::test]
 async fn stop_names_work_that_does_not_end() {
-    let cpu = Cpu::with_permits(2);
+    let cpu = with_permits(2);
     let (mut first, work) = held();
     assert!(cpu.run(work).now_or_never().is_none());
     first.began.recv().await.unwrap();

@@ -54,7 +54,7 @@ pub use settings::{OnStart, Settings, UnknownMigrations, Url};
 use crate::metrics::pools::Numbers;
 use crate::supervisor::{SpawnError, Supervisor};
 use file::DataFile;
-use pool::{MAX_SQLX_CONNECTIONS, Pool};
+use pool::Pool;
 
 /// The settings of `[database]` with their defaults, for [`Service::settings`](crate::Service::settings).
 pub const SETTINGS: &str = include_str!("../../config/database.toml");
@@ -203,17 +203,11 @@ impl<E: Engine> Database<E> {
         }
     }
 
-    pub(crate) fn max_files(&self) -> usize {
-        let connections = self.0.settings.max_connections + 1 + MAX_SQLX_CONNECTIONS;
-        // For each connection, SQLite opens the database, its log, and its shared memory.
-        usize::try_from(connections * 3).unwrap_or(usize::MAX)
-    }
-
     /// Starts the task that replaces old connections, and logs callers that hold one for too long.
     pub fn spawn_maintenance(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let database = self.clone();
         let task = supervisor.every(&self.qualified("connections"), MAINTENANCE_INTERVAL);
-        let spawned = task.run(move |_| {
+        task.run(move |_| {
             let database = database.clone();
             async move {
                 for pool in &database.0.pools {
@@ -221,8 +215,7 @@ impl<E: Engine> Database<E> {
                 }
                 Ok::<_, Infallible>(())
             }
-        });
-        spawned.map(drop)
+        })
     }
 
     pub(crate) fn numbers(&self) -> BTreeMap<String, Numbers> {

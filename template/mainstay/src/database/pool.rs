@@ -26,7 +26,7 @@ use crate::metrics::pools::{Numbers, Totals};
 const PING_AFTER: Duration = Duration::from_secs(1);
 
 /// The most connections of the pool of sqlx, unless `max_connections` is less.
-pub(super) const MAX_SQLX_CONNECTIONS: u32 = 4;
+const MAX_SQLX_CONNECTIONS: u32 = 4;
 
 pub(super) type Caller = &'static Location<'static>;
 

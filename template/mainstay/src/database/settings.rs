@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::engine::{Engine, Target};
 use super::errors::{Error, explain};
-use crate::importance::Importance;
+use crate::Importance;
 use crate::settings::{self, at_least};
 
 /// `[database]`, or another section of the same keys.

@@ -5,31 +5,28 @@
 //! - `/readyz`: the service answers requests, and every critical task runs.
 //! - `/startupz`: the start is complete.
 //!
-//! A dependency has a named check, which runs once per `health.period` in the background, however many
-//! probes arrive. It fails after three failures in a row, and recovers with one success. A failing check that is
+//! A dependency has a named check, which the supervisor runs once per `health.period` as the task `health.NAME`,
+//! however many probes arrive. It fails after three failures in a row, and recovers with one success. A failing check that is
 //! [`Degraded`](Importance::Degraded) leaves the service ready, since all replicas lose the same dependency at once.
 //!
-//! The body of a probe has names only. Reasons are in the log.
+//! The body of a probe has names only. Reasons are in the log, and in the status of the task.
 
 mod probes;
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use garde::Validate;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 pub(crate) use probes::ask;
 
-use crate::importance::Importance;
+use crate::Importance;
 use crate::lifecycle::Lifecycle;
-use crate::panics;
 use crate::settings::at_least;
-use crate::supervisor::{SpawnError, Supervisor};
+use crate::supervisor::{Outcome, SpawnError, Supervisor};
 use crate::watchdog::Pulse;
 
 /// `[health]`
@@ -54,8 +51,11 @@ pub struct Health {
     lifecycle: Lifecycle,
     supervisor: Supervisor,
     pulse: Pulse,
-    checks: Arc<Mutex<BTreeMap<String, Check>>>,
+    checks: Arc<Mutex<Checks>>,
 }
+
+/// What each check means, and when it was registered, by its name.
+type Checks = BTreeMap<String, (Importance, Instant)>;
 
 /// The state of a named check.
 #[derive(Debug, Clone)]
@@ -68,14 +68,15 @@ pub struct Check {
     pub passes: bool,
     /// How long its last run took.
     pub took: Option<Duration>,
-    /// The failures in a row.
-    failures: u32,
-    /// The end of the last run, or the registration of the check.
-    ended: Instant,
+    /// The time since its last run, or since its registration.
+    pub age: Duration,
 }
 
 /// A check fails after so many failures in a row, and recovers with one success.
 const FAILURES: u32 = 3;
+
+/// The name of the task of a check begins with it.
+const TASK: &str = "health.";
 
 impl Health {
     /// The health of a process with these tasks. A service has [`Process::health`](crate::Process::health).
@@ -94,12 +95,9 @@ impl Health {
         &self.pulse
     }
 
-    /// Runs `probe` once per `health.period` from now on, as the check with this name.
-    ///
-    /// # Errors
-    ///
-    /// If there is a check of this name, or the stop has begun.
-    pub fn register_check<P, F, E>(
+    /// Runs `probe` once per `health.period` from now on, as the check with this name. A probe that hangs or
+    /// panics fails.
+    pub fn register_check<P, F>(
         &self,
         name: &str,
         importance: Importance,
@@ -107,83 +105,41 @@ impl Health {
     ) -> Result<(), SpawnError>
     where
         P: Fn() -> F + Send + Sync + 'static,
-        F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Display + 'static,
+        F: Future<Output: Outcome> + Send + 'static,
     {
-        let check = Check {
-            name: name.to_owned(),
-            importance,
-            passes: true,
-            took: None,
-            failures: 0,
-            ended: Instant::now(),
-        };
-        // The first run ends after the check is in the list.
-        let mut checks = self.checks();
-        let shared = Arc::new((name.to_owned(), self.clone(), probe));
-        let task = format!("health.{name}");
-        let task = self.supervisor.every(&task, self.settings.period);
-        task.at_start().run(move |_| {
-            let shared = Arc::clone(&shared);
-            async move {
-                let (name, health, probe) = &*shared;
-                // The probe is called inside the future, so that a panic of the call counts as a failure.
-                health.run(name, async { probe().await }).await;
-            }
-        })?;
-        checks.insert(name.to_owned(), check);
+        let Settings {
+            period, timeout, ..
+        } = self.settings;
+        let task = self.supervisor.every(&format!("{TASK}{name}"), period);
+        task.at_start().timeout(timeout).run(move |_| probe())?;
+        self.checks()
+            .insert(name.to_owned(), (importance, Instant::now()));
         Ok(())
     }
 
-    /// The state of each check, in the order of their names.
+    /// The state of each check, in the order of their registration.
     #[must_use]
     pub fn checked(&self) -> Vec<Check> {
         // A check that blocks its thread has no timeout, and so no result.
         let outdated_after = (self.settings.period + self.settings.timeout) * FAILURES;
-        let mut checks: Vec<_> = self.checks().values().cloned().collect();
-        for check in &mut checks {
-            check.passes &= check.ended.elapsed() < outdated_after;
-        }
-        checks
+        let (tasks, checks) = (self.supervisor.statuses(), self.checks());
+        let checked = tasks.iter().filter_map(|task| {
+            let name = task.name.strip_prefix(TASK)?;
+            let (importance, registered) = *checks.get(name)?;
+            let (ended, took) = task.last_run.unzip();
+            let age = ended.unwrap_or(registered).elapsed();
+            Some(Check {
+                name: name.to_owned(),
+                importance,
+                passes: task.failures < FAILURES && age < outdated_after,
+                took,
+                age,
+            })
+        });
+        checked.collect()
     }
 
-    /// Runs a check once. A probe that hangs or panics fails.
-    async fn run<E: Display>(&self, check: &str, probe: impl Future<Output = Result<(), E>>) {
-        let began = Instant::now();
-        let limit = self.settings.timeout;
-        let failure = match timeout(limit, panics::caught(probe)).await {
-            Ok(Ok(Ok(()))) => None,
-            Ok(Ok(Err(error))) => Some(error.to_string()),
-            Ok(Err(panic)) => Some(panic),
-            Err(_) => {
-                let limit = humantime::format_duration(limit);
-                Some(format!("no answer within {limit}"))
-            }
-        };
-        let (did_pass, passes) = {
-            let mut checks = self.checks();
-            let Some(record) = checks.get_mut(check) else {
-                return;
-            };
-            record.failures = match failure {
-                Some(_) => record.failures.saturating_add(1),
-                None => 0,
-            };
-            record.ended = Instant::now();
-            record.took = Some(record.ended - began);
-            let passes = record.failures < FAILURES;
-            (mem::replace(&mut record.passes, passes), passes)
-        };
-        // Only the log has the reason. The probes have the name.
-        match failure {
-            Some(error) if passes => tracing::warn!(check, error, "check failed once"),
-            Some(error) if did_pass => tracing::error!(check, error, "check fails"),
-            None if !did_pass => tracing::info!(check, "check recovered"),
-            Some(_) | None => {}
-        }
-    }
-
-    fn checks(&self) -> MutexGuard<'_, BTreeMap<String, Check>> {
+    fn checks(&self) -> MutexGuard<'_, Checks> {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

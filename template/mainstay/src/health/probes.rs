@@ -13,8 +13,8 @@ use axum::routing::get;
 use url::form_urlencoded;
 
 use super::Health;
+use crate::Importance::{self, Required};
 use crate::edge::with_id_and_host;
-use crate::importance::Importance::{self, Required};
 use crate::problem::Problem;
 use crate::{lifecycle, supervisor};
 
@@ -51,13 +51,18 @@ struct Finding {
 }
 
 impl Finding {
-    fn new(name: &str, importance: Importance, is_healthy: bool, detail: String) -> Self {
+    fn new(
+        name: impl Into<String>,
+        importance: Importance,
+        is_healthy: bool,
+        detail: impl Into<String>,
+    ) -> Self {
         let sign = match importance {
             _ if is_healthy => '+',
             Importance::Degraded => '!',
             Importance::Required => '-',
         };
-        let name = name.to_owned();
+        let (name, detail) = (name.into(), detail.into());
         Self { sign, name, detail }
     }
 }
@@ -65,22 +70,16 @@ impl Finding {
 fn livez(health: &Health) -> Vec<Finding> {
     let stalled = health.pulse().progress().stalled_for();
     let is_alive = stalled.is_none_or(|time| time < health.settings.stall);
-    let detail = stalled.map_or_else(
-        || "answers".to_owned(),
-        |time| format!("stalled for {}", seconds(time)),
-    );
+    let detail = stalled.map_or("answers".to_owned(), |time| {
+        format!("stalled for {}", seconds(time))
+    });
     vec![Finding::new("runtime", Required, is_alive, detail)]
 }
 
 fn readyz(health: &Health) -> Vec<Finding> {
     let state = health.lifecycle.state();
     let is_ready = state == lifecycle::State::Ready;
-    let mut findings = vec![Finding::new(
-        "lifecycle",
-        Required,
-        is_ready,
-        state.name().to_owned(),
-    )];
+    let mut findings = vec![Finding::new("lifecycle", Required, is_ready, state.name())];
     for task in health.supervisor.statuses() {
         let importance = match (task.critical, task.state) {
             (true, _) => Required,
@@ -88,19 +87,25 @@ fn readyz(health: &Health) -> Vec<Finding> {
             (false, _) => continue,
         };
         let is_healthy = task.state == supervisor::State::Running;
-        let (name, detail) = (format!("task.{}", task.name), task.state.name().to_owned());
-        findings.push(Finding::new(&name, importance, is_healthy, detail));
+        let name = format!("task.{}", task.name);
+        findings.push(Finding::new(
+            name,
+            importance,
+            is_healthy,
+            task.state.name(),
+        ));
     }
-    for check in health.checked() {
+    findings.extend(health.checked().into_iter().map(|check| {
         let word = if check.passes { "passes" } else { "fails" };
-        let age = seconds(check.ended.elapsed());
         let detail = check.took.map_or_else(
             || format!("{word}, not checked yet"),
-            |took| format!("{word}, checked {age} ago, took {} ms", took.as_millis()),
+            |took| {
+                let (age, took) = (seconds(check.age), took.as_millis());
+                format!("{word}, checked {age} ago, took {took} ms")
+            },
         );
-        let (name, importance) = (&check.name, check.importance);
-        findings.push(Finding::new(name, importance, check.passes, detail));
-    }
+        Finding::new(check.name, check.importance, check.passes, detail)
+    }));
     findings
 }
 
@@ -109,7 +114,7 @@ fn startupz(health: &Health) -> Vec<Finding> {
     let detail = if is_started {
         "complete".to_owned()
     } else {
-        format!("waiting for {}", health.lifecycle.step())
+        format!("waiting for {}", *health.lifecycle.step.borrow())
     };
     vec![Finding::new("start", Required, is_started, detail)]
 }
@@ -139,28 +144,25 @@ fn respond(findings: &[Finding], query: Option<&str>) -> Response {
 }
 
 /// Whether the service with this operator's listener passes a probe, such as `readyz`.
-pub(crate) fn ask(operator: SocketAddr, probe: &str) -> io::Result<bool> {
-    let status = status(operator, probe).map_err(|error| {
-        let address = format!("{operator} (operator.listen)");
-        io::Error::other(format!("no answer from {address}: {error}"))
-    })?;
-    Ok(status.ends_with(b" 200"))
-}
-
-/// The beginning of the response, such as `HTTP/1.1 200`.
 #[expect(
     clippy::disallowed_methods,
     reason = "the command runs without a runtime"
 )]
-fn status(operator: SocketAddr, probe: &str) -> io::Result<[u8; 12]> {
+pub(crate) fn ask(operator: SocketAddr, probe: &str) -> io::Result<bool> {
     const TIMEOUT: Duration = Duration::from_secs(2);
-    // To connect to 0.0.0.0 or [::] is to connect to this machine.
-    let mut connection = TcpStream::connect_timeout(&operator, TIMEOUT)?;
-    connection.set_read_timeout(Some(TIMEOUT))?;
-    connection.set_write_timeout(Some(TIMEOUT))?;
     let request = format!("GET /{probe} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    connection.write_all(request.as_bytes())?;
-    let mut status = [0; 12];
-    connection.read_exact(&mut status)?;
-    Ok(status)
+    let answer = || {
+        // To connect to 0.0.0.0 or [::] is to connect to this machine.
+        let mut connection = TcpStream::connect_timeout(&operator, TIMEOUT)?;
+        connection.set_read_timeout(Some(TIMEOUT))?;
+        connection.write_all(request.as_bytes())?;
+        let mut status = [0; b"HTTP/1.1 200".len()];
+        connection.read_exact(&mut status)?;
+        Ok(status.ends_with(b" 200"))
+    };
+    answer().map_err(|error: io::Error| {
+        io::Error::other(format!(
+            "no answer from {operator} (operator.listen): {error}"
+        ))
+    })
 }

@@ -72,11 +72,10 @@ impl<E: Store> Keys<E> {
         let task = supervisor.every("idempotency", MAINTENANCE_INTERVAL);
         // A stop does not wait for a database that does not answer.
         let task = task.at_start().jitter(MAINTENANCE_INTERVAL / 6);
-        let spawned = task.cancel_on_stop().run(move |_| {
+        task.cancel_on_stop().run(move |_| {
             let keys = keys.clone();
             async move { keys.maintain().await }
-        });
-        spawned.map(drop)
+        })
     }
 
     /// Removes the expired answers, and counts the others, also those of other processes.

@@ -11,7 +11,6 @@ use std::borrow::Cow;
 
 use axum::Router;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::response::Redirect;
 use axum::routing::{MethodRouter, get};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -21,8 +20,12 @@ use complete::complete;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// What a visitor of `/` gets.
+const INDEX: &str = r#"{"documentation":"/docs","description":"/openapi.json","probes":["/livez","/readyz","/startupz"]}
+"#;
+
 /// The routes of the service. If they are documented, this adds `/openapi.json`, the description of the routes;
-/// `/docs`, a page that shows it; and `/`, which redirects to the page, unless the routes describe a `/` of their own.
+/// `/docs`, a page that shows it; and `/`, which names both, unless the routes describe a `/` of their own.
 ///
 /// # Panics
 ///
@@ -36,7 +39,7 @@ pub fn with_documentation(
         return Ok(routes);
     }
     if !api.paths.paths.contains_key("/") {
-        routes = routes.route("/", get(async || Redirect::temporary("/docs")));
+        routes = routes.route("/", file("application/json", INDEX));
     }
     let (page, style) = (
         include_str!("page/docs.html"),

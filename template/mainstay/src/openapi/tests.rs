@@ -1,6 +1,5 @@
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::LOCATION;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use utoipa_axum::routes;
@@ -148,11 +147,13 @@ async fn home() -> &'static str {
 }
 
 #[tokio::test]
-async fn index_redirects_to_the_page_unless_the_service_has_its_own() {
+async fn index_names_pages_that_exist_unless_the_service_has_its_own() {
     let index = with_documentation(routes(), true).unwrap();
-    let answer = fetch(&index, "/").await;
-    assert_eq!(answer.status, 307);
-    assert_eq!(answer.headers[LOCATION], "/docs");
+    let named = fetch(&index, "/").await.json();
+    for page in ["documentation", "description"] {
+        let path = named[page].as_str().unwrap();
+        assert_eq!(fetch(&index, path).await.status, 200, "{path}");
+    }
 
     let own = with_documentation(routes().routes(routes!(home)), true).unwrap();
     assert_eq!(fetch(&own, "/").await.body, "home");

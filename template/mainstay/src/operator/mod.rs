@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use routes::routes;
-pub use state::Observed;
+pub use state::Numbers;
 pub(crate) use state::OperatorState;
 
 use crate::Error;

@@ -25,8 +25,8 @@ pub(crate) struct OperatorState {
     pub(crate) supervisor: Supervisor,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
-    /// The components that are registered so far.
-    pub(crate) observed: Mutex<Vec<Observed>>,
+    /// They add the numbers of the components that are registered so far.
+    pub(crate) components: Mutex<Vec<Box<Observe>>>,
     /// Every setting in force.
     pub(crate) settings: Vec<Entry>,
     pub(crate) filtering: Filtering,
@@ -35,9 +35,11 @@ pub(crate) struct OperatorState {
     pub(crate) refused: AtomicU64,
 }
 
+type Observe = dyn Fn(&mut Numbers) + Send + Sync;
+
 /// The traffic of all listeners of the service together, and the connection pools of all databases.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Numbers {
+pub struct Numbers {
     pub(crate) http: Option<Traffic>,
     pub(crate) database: Option<Pools>,
 }
@@ -45,32 +47,22 @@ pub(crate) struct Numbers {
 /// By name.
 type Pools = BTreeMap<String, pools::Numbers>;
 
-/// The numbers of a component, for the operator: those of a [`Listener`](crate::server::Listener) or a
-/// `Database`. A component that wraps one of them passes them on.
-#[expect(missing_debug_implementations, reason = "a closure")]
-pub struct Observed(Box<dyn Fn(&mut Numbers) + Send + Sync>);
-
-impl Observed {
-    pub(crate) fn new(add: impl Fn(&mut Numbers) + Send + Sync + 'static) -> Self {
-        Self(Box::new(add))
-    }
-}
-
 impl OperatorState {
-    pub(crate) fn observe(&self, component: Observed) {
-        self.components().push(component);
+    pub(crate) fn observe(&self, component: impl Fn(&mut Numbers) + Send + Sync + 'static) {
+        self.components().push(Box::new(component));
     }
 
     pub(super) fn numbers(&self) -> Numbers {
         let mut numbers = Numbers::default();
-        for Observed(add) in self.components().iter() {
-            add(&mut numbers);
+        for observe in self.components().iter() {
+            observe(&mut numbers);
         }
         numbers
     }
 
-    fn components(&self) -> MutexGuard<'_, Vec<Observed>> {
-        self.observed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn components(&self) -> MutexGuard<'_, Vec<Box<Observe>>> {
+        let components = self.components.lock();
+        components.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether an `Authorization` header carries this token. The comparison takes constant time.

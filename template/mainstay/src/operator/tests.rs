@@ -6,12 +6,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::request::Builder;
 use axum::http::{Method, Request};
-use futures_util::FutureExt;
 use tower::ServiceExt;
 
-use super::{Observed, OperatorState, routes};
+use super::{OperatorState, routes};
+use crate::Importance;
 use crate::health::{self, Health};
-use crate::importance::Importance;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::metrics::catalog::SECTIONS;
@@ -35,7 +34,7 @@ fn state(token: Option<&str>) -> Arc<OperatorState> {
         lifecycle,
         supervisor,
         metrics: Metrics::install(),
-        observed: Mutex::default(),
+        components: Mutex::default(),
         settings: Vec::new(),
         filtering: Filtering::new(&crate::telemetry::Filter::written("info").unwrap()).1,
         token: token.map(secret),
@@ -58,7 +57,7 @@ async fn stop_is_refused_to_other_origins() {
         let request = Request::post("/api/stop").header("origin", origin);
         ask(&state, request).await.0
     };
-    let is_asked = || state.lifecycle.stop_requested().now_or_never().is_some();
+    let is_asked = || state.lifecycle.stop_requested.is_cancelled();
 
     for foreign in ["https://elsewhere.example", "null"] {
         assert_eq!(order(foreign).await, 403, "{foreign}");
@@ -116,7 +115,7 @@ async fn scrape_has_every_metric_of_the_catalog() {
     let socket = Sockets::from_env(&[]).take("http", ([127, 0, 0, 1], 0).into());
     let listener = socket.unwrap().serve(Router::new(), &Limits::OPERATOR);
     let listener = listener.unwrap();
-    state.observe(Observed::new(move |numbers| {
+    state.observe(move |numbers| {
         listener.add_to(numbers.http.get_or_insert_default());
         let main = Numbers {
             max: 1,
@@ -128,7 +127,7 @@ async fn scrape_has_every_metric_of_the_catalog() {
             waits: Totals::default(),
         };
         numbers.database = Some([("main".to_owned(), main)].into());
-    }));
+    });
     let passes = || async { Ok::<_, String>(()) };
     let check = ("dependency", Importance::Required);
     let health = &state.health;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 #[cfg(feature = "_database")]
 use crate::database::{Database, Engine};
-use crate::operator::Observed;
+use crate::operator::Numbers;
 use crate::server::Listener;
 
 /// A part of the process that a stop ends: a server, a database, a client with connections.
@@ -30,15 +30,9 @@ pub trait Component: Send + Sync + 'static {
     /// Ends the component by the deadline. Returns the names of what it had to abandon.
     fn stop(&self, deadline: Instant) -> BoxFuture<'_, Vec<String>>;
 
-    /// The most files that the component may have open, beside those of connections.
-    fn max_files(&self) -> usize {
-        0
-    }
-
-    /// The numbers that the operator sees.
-    fn observed(&self) -> Option<Observed> {
-        None
-    }
+    /// Adds the numbers that the operator sees. A component that wraps a [`Listener`] or a `Database` passes the
+    /// call on.
+    fn observe(&self, _numbers: &mut Numbers) {}
 }
 
 impl Component for Listener {
@@ -59,11 +53,8 @@ impl Component for Listener {
         Box::pin(cut.map(|cut| cut.into_iter().collect()))
     }
 
-    fn observed(&self) -> Option<Observed> {
-        let listener = self.clone();
-        Some(Observed::new(move |numbers| {
-            listener.add_to(numbers.http.get_or_insert_default());
-        }))
+    fn observe(&self, numbers: &mut Numbers) {
+        self.add_to(numbers.http.get_or_insert_default());
     }
 }
 
@@ -81,15 +72,8 @@ impl<E: Engine> Component for Database<E> {
         Box::pin(self.close(deadline))
     }
 
-    fn max_files(&self) -> usize {
-        self.max_files()
-    }
-
-    fn observed(&self) -> Option<Observed> {
-        let database = self.clone();
-        Some(Observed::new(move |numbers| {
-            let pools = numbers.database.get_or_insert_default();
-            pools.extend(database.numbers());
-        }))
+    fn observe(&self, numbers: &mut Numbers) {
+        let pools = numbers.database.get_or_insert_default();
+        pools.extend(self.numbers());
     }
 }

@@ -1,13 +1,5 @@
-//! The life of a process: start, run and stop. The composition root of a service calls it:
-//!
-//! ```ignore
-//! let process = Process::init(&launch)?;
-//! let cause = match process.start(start(launch.settings(), &process)).await {
-//!     Ok(()) => process.run().await,
-//!     Err(cause) => cause,
-//! };
-//! Ok(process.stop(cause).await)
-//! ```
+//! The life of a process: start, run and stop. The composition root of a service calls them, as the documentation
+//! of this crate shows.
 //!
 //! - The operator's listener starts first and stops last, so that a slow start and a slow stop can be watched.
 //! - Each component that a start has registered is stopped in its phase, also if the start fails or a signal
@@ -21,7 +13,6 @@
 mod component;
 mod stop;
 
-use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +29,7 @@ pub use crate::signals::Signal;
 use crate::Error;
 use crate::cpu::Cpu;
 use crate::health::Health;
-use crate::lifecycle::{Exit, Lifecycle, Shutdown};
+use crate::lifecycle::{Lifecycle, Shutdown};
 use crate::metrics::Metrics;
 use crate::operator::{self, OperatorState};
 use crate::sections::Settings;
@@ -53,31 +44,22 @@ use crate::telemetry::otlp;
 
 /// The process of a service, from its start to its stop.
 #[must_use = "a process must be stopped"]
+#[expect(missing_debug_implementations, reason = "its parts have no short form")]
 pub struct Process {
     state: Arc<OperatorState>,
     cpu: Cpu,
     shutdown: Shutdown,
     signals: tokio::sync::Mutex<Signals>,
     operator: DropGuard,
-    has_documentation: bool,
-    parts: Mutex<Parts>,
+    sockets: Mutex<Sockets>,
+    drained: Components,
+    closed: Components,
 }
 
-/// What the start of the service takes and registers.
-struct Parts {
-    sockets: Sockets,
-    drained: Vec<Box<dyn Component>>,
-    closed: Vec<Box<dyn Component>>,
-    /// Where a person at a terminal can look, logged at `ready`.
-    hints: Vec<String>,
-}
+type Components = Mutex<Vec<Arc<dyn Component>>>;
 
 impl Process {
     /// Starts the log, the signal handlers, the metrics, the watchdog and the operator's listener.
-    ///
-    /// # Errors
-    ///
-    /// If one of them cannot be started.
     pub fn init<S: Section + AsRef<Settings> + 'static>(launch: &Launch<S>) -> Result<Self, Error> {
         let settings: &Settings = launch.settings().as_ref();
         #[cfg(feature = "otlp")]
@@ -95,7 +77,7 @@ impl Process {
             supervisor,
             health,
             metrics,
-            observed: Mutex::default(),
+            components: Mutex::default(),
             settings: launch.loaded.entries.clone(),
             filtering: filtering.clone(),
             token: settings.operator.token.clone(),
@@ -103,22 +85,14 @@ impl Process {
         });
         let routes = operator::routes(Arc::clone(&state));
         let watched = Handle::current();
-        let forced = stop::force_exit_after_grace(state.lifecycle.watch(), settings.shutdown.grace);
+        let states = state.lifecycle.state.subscribe();
+        let forced = stop::force_exit_after_grace(states, settings.shutdown.grace);
         let pulse = state.health.pulse().clone();
         let beside = async move {
             let kept = filtering.revert_in_time();
             #[cfg(feature = "otlp")]
             let kept = async { tokio::join!(kept, otlp::run()) };
             _ = tokio::join!(pulse.watch(watched), forced, kept);
-        };
-        let address = socket.address();
-        let parts = Parts {
-            sockets,
-            drained: Vec::new(),
-            closed: Vec::new(),
-            hints: vec![format!(
-                "the operator's listener: http://{address}/api/state"
-            )],
         };
         let operator = operator::open(socket, routes, beside)?;
         Ok(Self {
@@ -127,22 +101,18 @@ impl Process {
             shutdown: settings.shutdown.clone(),
             signals: signals.into(),
             operator,
-            has_documentation: settings.http.documentation,
-            parts: parts.into(),
+            sockets: sockets.into(),
+            drained: Mutex::default(),
+            closed: Mutex::default(),
         })
     }
 
-    /// Runs the start of the service, until it completes, or a signal or the operator ends it.
-    ///
-    /// # Errors
-    ///
-    /// The cause of the [stop](Self::stop) that must follow.
+    /// Runs the start of the service, until it completes, or a signal or the operator ends it. Returns the cause of
+    /// the [stop](Self::stop) that must follow.
     pub async fn start(&self, start: impl Future<Output = Result<(), Error>>) -> Result<(), Cause> {
-        let mut signals = self.signals.lock().await;
         tokio::select! {
             started = start => started.map_err(Cause::StartFailed),
-            signal = signals.next() => Err(Cause::Signal(signal)),
-            () = self.state.lifecycle.stop_requested() => Err(Cause::Operator),
+            cause = self.cause_to_stop() => Err(cause),
         }
     }
 
@@ -150,58 +120,42 @@ impl Process {
     pub async fn run(&self) -> Cause {
         self.state.lifecycle.ready();
         tracing::info!(message = message::READY);
-        if io::stdout().is_terminal() {
-            for hint in &self.parts().hints {
-                tracing::info!("{hint}");
-            }
-        }
+        self.cause_to_stop().await
+    }
+
+    async fn cause_to_stop(&self) -> Cause {
         let mut signals = self.signals.lock().await;
         tokio::select! {
             signal = signals.next() => Cause::Signal(signal),
-            name = self.state.supervisor.gave_up() => Cause::GaveUp(name),
-            () = self.state.lifecycle.stop_requested() => Cause::Operator,
+            name = self.state.supervisor.critical_failure() => Cause::GaveUp(name),
+            () = self.state.lifecycle.stop_requested.cancelled() => Cause::Operator,
         }
-    }
-
-    /// Stops the process in its [phases](crate::lifecycle::Phase), each of which has a budget in `[shutdown]`, and
-    /// returns its outcome. SIGQUIT skips the delay. The operator's listener answers probes until the end.
-    pub async fn stop(self, cause: Cause) -> Exit {
-        stop::stop(self, cause).await
     }
 
     /// Registers a component for the phase [`drain`](Self::stop), such as a server.
     pub fn drain_on_stop(&self, component: impl Component) {
-        self.observe(&component);
-        self.parts().drained.push(Box::new(component));
+        self.register(component, &self.drained);
     }
 
     /// Registers a component for the phase [`close`](Self::stop), such as a database.
     pub fn close_on_stop(&self, component: impl Component) {
-        self.observe(&component);
-        self.parts().closed.push(Box::new(component));
+        self.register(component, &self.closed);
     }
 
-    fn observe(&self, component: &impl Component) {
-        if let Some(observed) = component.observed() {
-            self.state.observe(observed);
-        }
+    fn register(&self, component: impl Component, components: &Components) {
+        let component = Arc::new(component);
+        let observed = Arc::clone(&component);
+        self.state.observe(move |numbers| observed.observe(numbers));
+        lock(components).push(component);
     }
 
     /// The socket of a listener: the one that the process inherited by this name, or a new one.
-    ///
-    /// # Errors
-    ///
-    /// If the address is in use, not of this machine, or not allowed.
     pub fn bind(&self, listener: &'static str, address: SocketAddr) -> Result<Bound, Error> {
-        Ok(self.parts().sockets.take(listener, address)?)
+        Ok(lock(&self.sockets).take(listener, address)?)
     }
 
     /// Serves these routes on a listener, and registers it for the phase [`drain`](Self::stop). The limit of
     /// its connections is lowered if the process may not open as many files. Returns its address.
-    ///
-    /// # Errors
-    ///
-    /// Like [`bind`](Self::bind).
     pub fn serve(
         &self,
         listener: &'static str,
@@ -211,32 +165,16 @@ impl Process {
     ) -> Result<SocketAddr, Error> {
         let socket = self.bind(listener, address)?;
         let mut limits = limits.clone();
-        let files = {
-            let parts = self.parts();
-            let components = parts.drained.iter().chain(&parts.closed);
-            components.map(|component| component.max_files()).sum()
-        };
-        limits.max_connections = server::room_for(limits.max_connections, files);
+        limits.max_connections = server::room_for(limits.max_connections);
         let listener = socket.serve(routes, &limits)?;
         let address = listener.address();
-        let mut hints = vec![format!("the API: http://{address}/")];
-        if self.has_documentation {
-            hints.push(format!("its documentation: http://{address}/docs"));
-        }
-        self.parts().hints.extend(hints);
         self.drain_on_stop(listener);
         Ok(address)
     }
 
     /// Sets what the start waits for, for `/startupz?verbose`.
     pub fn set_startup_step(&self, step: &'static str) {
-        self.state.lifecycle.set_startup_step(step);
-    }
-
-    /// The state of the process.
-    #[must_use]
-    pub fn lifecycle(&self) -> &Lifecycle {
-        &self.state.lifecycle
+        self.state.lifecycle.step.send_replace(step);
     }
 
     /// Runs the tasks of the service. They stop in reverse order, after the last request.
@@ -262,16 +200,8 @@ impl Process {
     pub fn cpu(&self) -> &Cpu {
         &self.cpu
     }
-
-    fn parts(&self) -> MutexGuard<'_, Parts> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl std::fmt::Debug for Process {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Process")
-            .field("state", &self.state.lifecycle.state())
-            .finish_non_exhaustive()
-    }
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

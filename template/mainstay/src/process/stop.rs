@@ -1,7 +1,7 @@
 //! The stop, from its cause to the outcome of the process: four phases, each with a deadline, and the two ways
 //! to end them early.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, interval_at, sleep, sleep_until, timeout_at};
 
-use super::{Component, Parts, Process};
+use super::{Component, Process, lock};
 use crate::Error;
 use crate::lifecycle::{Exit, Lifecycle, Phase, State};
 use crate::panics;
@@ -44,66 +44,68 @@ impl Cause {
     }
 }
 
-/// See [`Process::stop`].
-pub(super) async fn stop(process: Process, cause: Cause) -> Exit {
-    let (lifecycle, supervisor) = (&process.state.lifecycle, &process.state.supervisor);
-    let shutdown = &process.shutdown;
-    let parts = process.parts.into_inner();
-    let Parts {
-        drained, closed, ..
-    } = parts.unwrap_or_else(PoisonError::into_inner);
+impl Process {
+    /// Stops the process in its [phases](Phase), each of which has a budget in `[shutdown]`, and returns its
+    /// outcome. SIGQUIT skips the delay. The operator's listener answers probes until the end.
+    pub async fn stop(self, cause: Cause) -> Exit {
+        let (lifecycle, supervisor) = (&self.state.lifecycle, &self.state.supervisor);
+        let shutdown = &self.shutdown;
+        let (drained, closed) = (lock(&self.drained).clone(), lock(&self.closed).clone());
 
-    // From now on, `/readyz` fails, and every HTTP/1 response carries `Connection: close`.
-    let was_ready = lifecycle.state() == State::Ready;
-    lifecycle.begin_stop();
-    for component in &drained {
-        component.announce_stop();
-    }
-    cause.log();
-    let mut work = Work {
-        lifecycle,
-        signals: process.signals.into_inner(),
-        is_signalled: matches!(cause, Cause::Signal(_)),
-        progress: interval_at(Instant::now() + PROGRESS, PROGRESS),
-        abandoned: Vec::new(),
-    };
+        // From now on, `/readyz` fails, and every HTTP/1 response carries `Connection: close`. No load balancer knows a
+        // process that was never ready, so that it needs no delay.
+        let was_serving = lifecycle.state() == State::Ready && !drained.is_empty();
+        let delay = match cause {
+            Cause::Signal(Signal::Quit) => Duration::ZERO,
+            _ if !was_serving => Duration::ZERO,
+            _ => shutdown.delay,
+        };
+        let deadline = lifecycle.begin_stop(delay);
+        for component in &drained {
+            component.announce_stop();
+        }
+        cause.log();
+        let mut work = Work {
+            lifecycle,
+            signals: self.signals.into_inner(),
+            is_signalled: matches!(cause, Cause::Signal(_)),
+            progress: interval_at(Instant::now() + PROGRESS, PROGRESS),
+            abandoned: Vec::new(),
+        };
 
-    // Serve, new connections too, until load balancers notice. None knows a process that was never ready.
-    let has_delay = was_ready && !matches!(cause, Cause::Signal(Signal::Quit));
-    if has_delay && !drained.is_empty() {
-        let deadline = lifecycle.begin_phase(Phase::Delay, shutdown.delay);
+        // Serve, new connections too, until load balancers notice.
         let delay = sleep_until(deadline).map(|()| Vec::new());
         work.run(|| all_pending(&drained), delay).await;
-    }
 
-    // Servers accept no more connections, and requests in flight finish.
-    let deadline = lifecycle.begin_phase(Phase::Drain, shutdown.drain);
-    let drain = stop_all(&drained, deadline);
-    work.run(|| all_pending(&drained), drain).await;
+        // Servers accept no more connections, and requests in flight finish.
+        let deadline = lifecycle.begin_phase(Phase::Drain, shutdown.drain);
+        let drain = stop_all(&drained, deadline);
+        work.run(|| all_pending(&drained), drain).await;
 
-    // Tasks stop in reverse order, then CPU-bound work.
-    let deadline = lifecycle.begin_phase(Phase::Tasks, shutdown.tasks);
-    let stop_tasks = async {
-        let tasks = supervisor.stop(shutdown.tasks).await;
-        [tasks, process.cpu.stop(deadline).await].concat()
-    };
-    let pending = || [supervisor.alive(), process.cpu.running()].concat();
-    work.run(pending, stop_tasks).await;
+        // Tasks stop in reverse order, then CPU-bound work.
+        let deadline = lifecycle.begin_phase(Phase::Tasks, shutdown.tasks);
+        let stop_tasks = async {
+            let tasks = supervisor.stop(shutdown.tasks).await;
+            [tasks, self.cpu.stop(deadline).await].concat()
+        };
+        let pending = || [supervisor.alive(), self.cpu.running()].concat();
+        work.run(pending, stop_tasks).await;
 
-    // Databases and other components that requests and tasks used close, and the last traces are exported.
-    let deadline = lifecycle.begin_phase(Phase::Close, shutdown.close);
-    let close = stop_all(&closed, deadline);
-    #[cfg(feature = "otlp")]
-    let close = async { tokio::join!(close, telemetry::otlp::close(shutdown.close)).0 };
-    work.run(|| all_pending(&closed), close).await;
+        // Databases and other components that requests and tasks used close, and the last traces are exported.
+        let deadline = lifecycle.begin_phase(Phase::Close, shutdown.close);
+        let close = stop_all(&closed, deadline);
+        #[cfg(feature = "otlp")]
+        let close = async { tokio::join!(close, telemetry::otlp::close(shutdown.close)).0 };
+        work.run(|| all_pending(&closed), close).await;
 
-    // Probes are answered until here.
-    lifecycle.stopped();
-    drop(process.operator);
-    match cause {
-        Cause::GaveUp(_) | Cause::StartFailed(_) => Exit::Failed,
-        Cause::Signal(_) | Cause::Operator if work.abandoned.is_empty() => Exit::Clean,
-        Cause::Signal(_) | Cause::Operator => Exit::Abandoned(work.abandoned),
+        // Probes are answered until here.
+        lifecycle.stopped();
+        drop(self.operator);
+        match cause {
+            Cause::GaveUp(_) | Cause::StartFailed(_) => Exit::Failed,
+            Cause::Signal(_) | Cause::Operator if work.abandoned.is_empty() => Exit::Clean,
+            Cause::Signal(_) | Cause::Operator => Exit::Abandoned(work.abandoned),
+        }
     }
 }
 
@@ -157,12 +159,12 @@ impl Work<'_> {
     }
 }
 
-fn all_pending(components: &[Box<dyn Component>]) -> Vec<String> {
+fn all_pending(components: &[Arc<dyn Component>]) -> Vec<String> {
     components.iter().flat_map(|it| it.pending()).collect()
 }
 
 /// Stops components at the same time. One that panics or is late is named, and does not delay the others.
-async fn stop_all(components: &[Box<dyn Component>], deadline: Instant) -> Vec<String> {
+async fn stop_all(components: &[Arc<dyn Component>], deadline: Instant) -> Vec<String> {
     /// Extra time for a component that keeps to the deadline by itself.
     const MARGIN: Duration = Duration::from_secs(1);
     let stopped = components.iter().map(async |component| {

@@ -88,17 +88,17 @@ impl Sockets {
     }
 }
 
-/// Raises the limit on open files to its maximum, and returns how many of these connections fit below it beside
-/// `others`. More connections would take the last files from the probes and the database.
-pub(crate) fn room_for(connections: usize, others: usize) -> usize {
-    /// Files of every process: the operator's connections, the log, the runtime, and some in reserve.
-    const OWN_FILES: usize = 128;
+/// Raises the limit on open files to its maximum, and returns how many of these connections fit below it. More
+/// connections would take the last files from the probes and the database.
+pub(crate) fn room_for(connections: usize) -> usize {
+    /// For the operator's connections, databases, the log and the runtime.
+    const OTHER_FILES: usize = 192;
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     _ = setrlimit(Resource::Nofile, limit);
     let limit = getrlimit(Resource::Nofile).current;
     let limit = limit.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX));
-    let room = limit.saturating_sub(OWN_FILES + others).max(1);
+    let room = limit.saturating_sub(OTHER_FILES).max(1);
     if room < connections {
         tracing::warn!(
             limit,

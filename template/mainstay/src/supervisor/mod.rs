@@ -9,14 +9,12 @@
 //!   does not end in time is aborted, and named.
 //! - Once the stop has begun, no task starts or restarts.
 //!
-//! The policies are those of Erlang's supervisors and Go's suture. Dropping a handle does not stop a task.
+//! Work of a task that the start of the service must wait for, such as a first connection, comes before the
+//! task is started. The policies are those of Erlang's supervisors and Go's suture.
 
-mod builder;
 mod one_shot;
 mod periodic;
 mod policy;
-#[cfg(feature = "cron")]
-mod schedule;
 mod status;
 mod task;
 
@@ -24,43 +22,42 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{SetOnce, mpsc};
+use tokio::sync::{Notify, SetOnce, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use builder::{Builder, Handle};
+#[cfg(feature = "cron")]
+pub use croner::Cron;
 
 pub use periodic::Periodic;
 pub use policy::Restart;
-#[cfg(feature = "cron")]
-pub use schedule::{Schedule, ScheduleError};
 pub use status::{State, Status};
 pub use task::{Context, Order, Outcome};
 
 use one_shot::OneShots;
 use periodic::Due;
-use policy::Policy;
-use task::{Factory, Task};
+use policy::{History, Policy};
+use task::{Factory, Runner, Task};
 
 /// Runs the tasks of a process. All clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Supervisor {
     tasks: Arc<Mutex<Tasks>>,
     one_shots: OneShots,
-    /// Cancelled when the stop begins.
+    /// Cancelled when the stop begins: from then on, nothing starts again.
     closing: CancellationToken,
     /// The first critical task that was given up.
-    gave_up: Arc<SetOnce<Arc<str>>>,
+    critical_failure: Arc<SetOnce<Arc<str>>>,
 }
 
+/// All tasks, in the order of their registration.
 #[derive(Debug, Default)]
 struct Tasks {
     names: HashSet<Arc<str>>,
-    /// In the order of their registration.
     all: Vec<Arc<Task>>,
-    /// What the stop waits for, in the same order. The stop takes them.
-    lives: Vec<JoinHandle<bool>>,
+    /// The stop takes and awaits them.
+    runners: Vec<JoinHandle<bool>>,
 }
 
 /// Why a task was not started, or an order not carried out.
@@ -75,9 +72,6 @@ pub enum SpawnError {
     /// There is no running task of this name.
     #[error("there is no running task {0:?}")]
     Unknown(Arc<str>),
-    /// The first run ended or took too long, before it had started.
-    #[error("the task {0:?} did not start: {1}")]
-    NotStarted(Arc<str>, String),
 }
 
 impl Supervisor {
@@ -101,21 +95,14 @@ impl Supervisor {
         Periodic::new(self.task(name), Due::every(interval))
     }
 
-    /// Describes a task that runs at the times of a schedule.
+    /// Describes a task that runs at the times of a cron expression, in UTC, so that no hour is skipped or
+    /// repeated.
     #[cfg(feature = "cron")]
-    pub fn at(&self, name: &str, schedule: &Schedule) -> Periodic {
-        let due = Due::Scheduled {
-            at: periodic::wall_clock(),
-            schedule: schedule.clone(),
-        };
-        Periodic::new(self.task(name), due)
+    pub fn at(&self, name: &str, cron: Cron) -> Periodic {
+        Periodic::new(self.task(name), Due::scheduled(cron))
     }
 
     /// Runs work once, now. The stop waits for it.
-    ///
-    /// # Errors
-    ///
-    /// If the stop has begun.
     pub fn spawn<F>(&self, name: &'static str, work: F) -> Result<(), SpawnError>
     where
         F: Future<Output: Outcome> + Send + 'static,
@@ -139,15 +126,11 @@ impl Supervisor {
     }
 
     /// Completes with the name of a critical task that was given up.
-    pub(crate) async fn gave_up(&self) -> Arc<str> {
-        self.gave_up.wait().await.clone()
+    pub(crate) async fn critical_failure(&self) -> Arc<str> {
+        self.critical_failure.wait().await.clone()
     }
 
     /// Gives a task an order of the operator. It is carried out soon.
-    ///
-    /// # Errors
-    ///
-    /// If there is no running task of this name.
     pub fn order(&self, name: &str, order: Order) -> Result<(), SpawnError> {
         let tasks = self.tasks();
         let task = tasks.all.iter().find(|task| *task.name == *name);
@@ -162,33 +145,26 @@ impl Supervisor {
     pub async fn stop(&self, within: Duration) -> Vec<String> {
         self.closing.cancel();
         let deadline = Instant::now() + within;
-        let tasks = self.stop_tasks(deadline);
-        let (tasks, one_shots) = tokio::join!(tasks, self.one_shots.stop(deadline));
+        let (tasks, runners) = {
+            let mut tasks = self.tasks();
+            (tasks.all.clone(), std::mem::take(&mut tasks.runners))
+        };
+        let stop_tasks = async {
+            let mut aborted = Vec::new();
+            for (task, runner) in tasks.iter().zip(runners).rev() {
+                _ = task.stop.set(deadline);
+                if let Ok(false) = runner.await {
+                    tracing::warn!(task = &*task.name, "task aborted");
+                    aborted.push(task.name.to_string());
+                }
+            }
+            aborted
+        };
+        let (tasks, one_shots) = tokio::join!(stop_tasks, self.one_shots.stop(deadline));
         [tasks, one_shots].concat()
     }
 
-    async fn stop_tasks(&self, deadline: Instant) -> Vec<String> {
-        let (tasks, lives) = {
-            let mut tasks = self.tasks();
-            (tasks.all.clone(), std::mem::take(&mut tasks.lives))
-        };
-        let mut left = Vec::new();
-        for (task, life) in tasks.iter().zip(lives).rev() {
-            _ = task.stop.set(deadline);
-            if let Ok(false) = life.await {
-                tracing::warn!(task = &*task.name, "task aborted");
-                left.push(task.name.to_string());
-            }
-        }
-        left
-    }
-
-    fn start(
-        &self,
-        name: Arc<str>,
-        policy: Policy,
-        factory: Factory,
-    ) -> Result<Arc<Task>, SpawnError> {
+    fn start(&self, name: Arc<str>, policy: Policy, factory: Factory) -> Result<(), SpawnError> {
         let mut tasks = self.tasks();
         if self.closing.is_cancelled() {
             return Err(SpawnError::Stopping(name));
@@ -207,21 +183,86 @@ impl Supervisor {
             name,
             policy,
             orders,
-            closing: self.closing.clone(),
+            beat: Notify::new(),
             stop: SetOnce::new(),
-            start: SetOnce::new(),
-            gave_up: Arc::clone(&self.gave_up),
         });
+        let runner = Runner {
+            supervisor: self.clone(),
+            task: Arc::clone(&task),
+            factory,
+            orders: received,
+            history: History::default(),
+        };
         // The handle is kept, and awaited by `stop`.
         #[expect(clippy::disallowed_methods)]
-        let life = tokio::spawn(Arc::clone(&task).live(factory, received));
-        tasks.lives.push(life);
-        tasks.all.push(Arc::clone(&task));
-        Ok(task)
+        tasks.runners.push(tokio::spawn(runner.run()));
+        tasks.all.push(task);
+        Ok(())
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Describes a task. Each method changes one default of its policy.
+#[must_use = "a task is started by `run`"]
+#[derive(Debug)]
+pub struct Builder {
+    supervisor: Supervisor,
+    name: Arc<str>,
+    policy: Policy,
+}
+
+impl Builder {
+    /// The service depends on this task: it is not ready while the task does not run, and stops if the task
+    /// is given up.
+    pub fn critical(mut self) -> Self {
+        self.policy.critical = true;
+        self
+    }
+
+    /// After which ends the task is restarted.
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.policy.restart = restart;
+        self
+    }
+
+    /// The limit of the pause before the first restart, and the longest limit. The limit doubles with each
+    /// failure in a row; the pause is random up to it. By default, 100 ms and 30 s.
+    pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
+        self.policy.first_pause = first;
+        self.policy.max_pause = most;
+        self
+    }
+
+    /// Gives the task up after more than `most` restarts within the window. By default, 5 in a minute.
+    pub fn max_restarts(mut self, most: usize, window: Duration) -> Self {
+        self.policy.max_restarts = most;
+        self.policy.window = window;
+        self
+    }
+
+    /// How long the task may take to end once it is cancelled, before it is aborted. By default, 5 s.
+    pub fn stop_within(mut self, time: Duration) -> Self {
+        self.policy.stop_within = time;
+        self
+    }
+
+    /// Restarts the task if it does not call [`Context::beat`] for this time.
+    pub fn heartbeat(mut self, within: Duration) -> Self {
+        self.policy.heartbeat = Some(within);
+        self
+    }
+
+    /// Starts the task. `make` is called for each run.
+    pub fn run<M, F>(self, make: M) -> Result<(), SpawnError>
+    where
+        M: Fn(Context) -> F + Send + Sync + 'static,
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        let factory = task::factory(make);
+        self.supervisor.start(self.name, self.policy, factory)
     }
 }
 

@@ -1,20 +1,25 @@
-//! Tasks that run once per interval, or at the times of a schedule.
+//! Tasks that run once per interval, or at the times of a cron expression.
 //!
 //! A run that takes longer than the interval delays the next one; missed runs are skipped. A run that fails,
-//! panics or times out is recorded, and the next run comes at its time. The log has a repeated failure once a
-//! minute, and the end of the failures. A stop waits for the current run, unless the task is
-//! cancelled by [`cancel_on_stop`](Periodic::cancel_on_stop).
+//! panics or times out is recorded, and the next run comes at its time. A stop waits for the current run, unless
+//! the task is cancelled by [`cancel_on_stop`](Periodic::cancel_on_stop).
+//!
+//! A cron expression follows the wall clock, and is compared with it once a minute, so that a run is late by a
+//! minute at most. Times that the machine slept through cause one run together. A clock that is set back repeats
+//! no run.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+#[cfg(feature = "cron")]
+use chrono::{DateTime, Utc};
+#[cfg(feature = "cron")]
+use croner::Cron;
 use tokio::time::{Instant, sleep, timeout};
 
-#[cfg(feature = "cron")]
-use super::schedule::Schedule;
-use super::task::Task;
-use super::task::{self, Factory, Failure, Outcome};
-use super::{Builder, Context, Handle, SpawnError};
+use super::task::{self, Context, Factory, Outcome, Task};
+use super::{Builder, SpawnError};
 
 /// Describes a periodic task.
 #[must_use = "a task is started by `run`"]
@@ -22,6 +27,15 @@ use super::{Builder, Context, Handle, SpawnError};
 pub struct Periodic {
     builder: Builder,
     runs: Runs,
+}
+
+#[derive(Debug, Clone)]
+struct Runs {
+    due: Due,
+    at_start: bool,
+    jitter: Duration,
+    timeout: Duration,
+    cancel_on_stop: bool,
 }
 
 impl Periodic {
@@ -62,11 +76,7 @@ impl Periodic {
     }
 
     /// Starts the task. `make` is called for each run.
-    ///
-    /// # Errors
-    ///
-    /// If there is a task of this name, or the stop has begun.
-    pub fn run<M, F>(self, make: M) -> Result<Handle, SpawnError>
+    pub fn run<M, F>(self, make: M) -> Result<(), SpawnError>
     where
         M: Fn(Context) -> F + Send + Sync + 'static,
         F: Future<Output: Outcome> + Send + 'static,
@@ -77,62 +87,37 @@ impl Periodic {
     }
 }
 
-/// The longest sleep. A schedule is compared with the wall clock after it.
-const MAX_SLEEP: Duration = Duration::from_mins(1);
-
-/// How often the same failure is logged.
-const LOG_INTERVAL: Duration = Duration::from_mins(1);
-
-#[derive(Debug, Clone)]
-struct Runs {
-    due: Due,
-    at_start: bool,
-    jitter: Duration,
-    timeout: Duration,
-    cancel_on_stop: bool,
-}
-
 impl Runs {
     async fn repeat(mut self, context: Context, run: Factory) {
+        let task = &*context.task;
+        // The supervisor has counted this loop as a run.
+        task.status().runs -= 1;
         if !self.at_start {
             self.due.advance();
         }
-        let task = Arc::clone(&context.task);
-        let mut logged: Option<(Failure, Instant)> = None;
-        // The supervisor has counted this loop as a run.
-        task.status().runs -= 1;
-        while !context.is_cancelled() {
+        loop {
             tokio::select! {
                 biased;
                 () = context.cancelled() => return,
-                () = self.wait_until_due(&task) => {}
+                () = self.wait_until_due(task) => {}
             }
             task.status().run_begins();
-            let run = timeout(self.timeout, run(context.clone()));
+            let began = Instant::now();
             let ended = tokio::select! {
                 biased;
-                ended = run => ended,
+                ended = timeout(self.timeout, run(context.clone())) => ended,
                 () = context.cancelled(), if self.cancel_on_stop => return,
             };
             let limit = humantime::format_duration(self.timeout);
-            let late = |_| Some(format!("took longer than {limit}"));
-            if let Some(failure) = ended.unwrap_or_else(late) {
-                let is_recent = |(last, at): &(Failure, Instant)| {
-                    *last == failure && at.elapsed() < LOG_INTERVAL
-                };
-                if !logged.as_ref().is_some_and(is_recent) {
-                    tracing::warn!(task = context.name(), error = failure, "task failed");
-                    logged = Some((failure.clone(), Instant::now()));
-                }
-                task.status().failed(failure);
-            } else if logged.take().is_some() {
-                tracing::info!(task = context.name(), "task recovered");
-            }
+            let failure = ended.unwrap_or_else(|_| Some(format!("took longer than {limit}")));
+            record(task, began, failure);
             self.due.advance();
         }
     }
 
     async fn wait_until_due(&self, task: &Task) {
+        /// The longest sleep. A cron expression is compared with the wall clock after it.
+        const MAX_SLEEP: Duration = Duration::from_mins(1);
         let jitter = self.jitter.mul_f64(fastrand::f64());
         loop {
             let left = self.due.left(jitter);
@@ -145,6 +130,25 @@ impl Runs {
     }
 }
 
+/// Records the end of a run, and logs its failure, or the end of earlier failures.
+fn record(task: &Task, began: Instant, failure: Option<String>) {
+    let mut status = task.status();
+    status.last_run = Some((Instant::now(), began.elapsed()));
+    let Some(failure) = failure else {
+        if mem::take(&mut status.failures) > 0 {
+            tracing::info!(task = &*task.name, "task recovered");
+        }
+        return;
+    };
+    status.failures = status.failures.saturating_add(1);
+    // The 1st, 2nd, 4th, 8th and so on, so that an outage does not fill the log.
+    if status.failures.is_power_of_two() {
+        let failures = status.failures;
+        tracing::warn!(task = &*task.name, error = failure, failures, "task failed");
+    }
+    status.failed(failure);
+}
+
 /// When the next run is due.
 #[derive(Debug, Clone)]
 pub(super) enum Due {
@@ -152,7 +156,7 @@ pub(super) enum Due {
     Tick { at: Instant, interval: Duration },
     /// At a time of the wall clock.
     #[cfg(feature = "cron")]
-    Scheduled { at: SystemTime, schedule: Schedule },
+    Scheduled { at: SystemTime, cron: Arc<Cron> },
 }
 
 impl Due {
@@ -162,6 +166,12 @@ impl Due {
             // Without a pause, the loop would not let other tasks run.
             interval: interval.max(Duration::from_millis(1)),
         }
+    }
+
+    #[cfg(feature = "cron")]
+    pub(super) fn scheduled(cron: Cron) -> Self {
+        let (at, cron) = (wall_clock(), Arc::new(cron));
+        Self::Scheduled { at, cron }
     }
 
     /// The time left until the next run, which is delayed by `jitter`.
@@ -183,12 +193,20 @@ impl Due {
                 let ticks = at.elapsed().as_nanos() / interval.as_nanos() + 1;
                 *at += Duration::from_nanos_u128(ticks * interval.as_nanos());
             }
-            // A clock that was set back during the run does not repeat it.
             #[cfg(feature = "cron")]
-            Self::Scheduled { at, schedule } => *at = schedule.after(wall_clock().max(*at)),
+            Self::Scheduled { at, cron } => {
+                // A clock that was set back during the run does not repeat it.
+                let last = wall_clock().max(*at);
+                let next = cron.find_next_occurrence::<DateTime<Utc>>(&last.into(), false);
+                *at = next.map_or(last + NEVER, SystemTime::from);
+            }
         }
     }
 }
+
+/// The wait for the next time of an expression that never matches, such as the 31st of February.
+#[cfg(feature = "cron")]
+const NEVER: Duration = Duration::from_hours(10 * 366 * 24);
 
 /// The wall clock; in a test, the one that the test has set.
 pub(super) fn wall_clock() -> SystemTime {

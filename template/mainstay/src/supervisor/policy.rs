@@ -1,4 +1,4 @@
-//! When a task is restarted, after which pause, and when it is given up.
+//! The policy of a task: when it is restarted, after which pause, and when it is given up.
 
 use std::collections::VecDeque;
 use std::time::Duration;

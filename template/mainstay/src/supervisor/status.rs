@@ -1,9 +1,10 @@
 //! The status of a task.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
+use tokio::time::Instant;
 
 /// The state of a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -66,12 +67,15 @@ pub struct Status {
     /// The time of the next run of a periodic task.
     #[serde(serialize_with = "rfc3339")]
     pub next_run: Option<SystemTime>,
+    /// The failed runs in a row of a periodic task.
+    #[serde(skip)]
+    pub(crate) failures: u32,
+    /// When the last run of a periodic task ended, and how long it took.
+    #[serde(skip)]
+    pub(crate) last_run: Option<(Instant, Duration)>,
 }
 
-#[expect(
-    clippy::ref_option,
-    reason = "serde hands out a reference to the field"
-)]
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     let time = time.map(|time| humantime::format_rfc3339_millis(time).to_string());
     time.serialize(serializer)

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{SetOnce, mpsc, watch};
+use tokio::sync::{Notify, SetOnce, mpsc};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::Supervisor;
 use super::policy::{History, Policy, Restart};
 use super::status::{State, Status};
 use crate::panics;
@@ -27,42 +28,23 @@ pub enum Order {
     Restart,
 }
 
-/// A task, shared by the supervisor, its runs, and the loop that starts them: [`live`](Self::live).
+/// A task, shared by the supervisor, its runs, and its [`Runner`].
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) name: Arc<str>,
     pub(super) policy: Policy,
     pub(super) status: Mutex<Status>,
     pub(super) orders: mpsc::Sender<Order>,
-    /// Cancelled when the stop of all tasks begins: from then on, nothing starts again.
-    pub(super) closing: CancellationToken,
+    /// A heartbeat of the current run.
+    pub(super) beat: Notify,
     /// The deadline of the stop, once it is this task's turn to stop.
     pub(super) stop: SetOnce<Instant>,
-    /// The result of the start.
-    pub(super) start: SetOnce<Result<(), Failure>>,
-    /// Receives the name of this task if it is critical and is given up.
-    pub(super) gave_up: Arc<SetOnce<Arc<str>>>,
-}
-
-/// What the life of a task owns.
-struct Life {
-    factory: Factory,
-    orders: mpsc::Receiver<Order>,
-    history: History,
-}
-
-/// How one run ended.
-enum Ended {
-    Ok,
-    Failed,
-    Ordered(Order),
-    Stopped { in_time: bool },
 }
 
 impl Task {
-    /// Whether `live` has not returned yet. A run that blocks its thread may continue after `live` returns.
+    /// Whether the runner has not ended yet. A run that blocks its thread may continue after that.
     pub(super) fn is_alive(&self) -> bool {
-        // `live` owns the receiver, and drops it when it returns.
+        // The runner drops the receiver when it ends.
         !self.orders.is_closed()
     }
 
@@ -70,21 +52,45 @@ impl Task {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Logs and records a failure.
+    fn failed(&self, failure: String) {
+        tracing::warn!(task = &*self.name, error = failure, "task failed");
+        self.status().failed(failure);
+    }
+
+    /// Completes when no heartbeat has come for as long as the policy allows. Returns that time.
+    async fn missed_heartbeat(&self) -> Duration {
+        let Some(limit) = self.policy.heartbeat else {
+            return std::future::pending().await;
+        };
+        while timeout(limit, self.beat.notified()).await.is_ok() {}
+        limit
+    }
+}
+
+/// Starts the runs of a task, one after the other.
+pub(super) struct Runner {
+    pub(super) supervisor: Supervisor,
+    pub(super) task: Arc<Task>,
+    pub(super) factory: Factory,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) history: History,
+}
+
+/// How one run ended.
+enum RunEnd {
+    Completed,
+    Failed,
+    Ordered(Order),
+    Stopped { in_time: bool },
+}
+
+impl Runner {
     /// Runs the task, again and again if its policy says so, until it ends for good. Returns whether it did so in
     /// time; otherwise it was aborted.
-    pub(super) async fn live(
-        self: Arc<Self>,
-        factory: Factory,
-        orders: mpsc::Receiver<Order>,
-    ) -> bool {
-        let mut life = Life {
-            factory,
-            orders,
-            history: History::default(),
-        };
-        let in_time = self.run_until_stopped(&mut life).await;
-        _ = self.start.set(Err("it was stopped".to_owned()));
-        let mut status = self.status();
+    pub(super) async fn run(mut self) -> bool {
+        let in_time = self.run_until_stopped().await;
+        let mut status = self.task.status();
         if status.state != State::GaveUp {
             status.state = State::Stopped;
         }
@@ -92,71 +98,73 @@ impl Task {
         in_time
     }
 
-    async fn run_until_stopped(self: &Arc<Self>, life: &mut Life) -> bool {
-        while !self.closing.is_cancelled() {
+    async fn run_until_stopped(&mut self) -> bool {
+        let (supervisor, task) = (self.supervisor.clone(), Arc::clone(&self.task));
+        while !supervisor.closing.is_cancelled() {
             let began = Instant::now();
-            let is_restarted = match self.run(life).await {
-                Ended::Stopped { in_time } => return in_time,
-                Ended::Ordered(Order::Pause) => {
-                    self.wait(State::Paused, None, life).await;
+            let is_restarted = match self.run_once().await {
+                RunEnd::Stopped { in_time } => return in_time,
+                RunEnd::Ordered(order) => {
+                    self.history = History::default();
+                    if order == Order::Pause {
+                        self.wait(State::Paused, None).await;
+                    }
                     continue;
                 }
-                Ended::Ordered(_) => continue,
-                Ended::Failed => self.policy.restart != Restart::Never,
-                Ended::Ok => self.policy.restart == Restart::Always,
+                RunEnd::Failed => task.policy.restart != Restart::Never,
+                RunEnd::Completed => task.policy.restart == Restart::Always,
             };
-            if !is_restarted || self.closing.is_cancelled() {
+            if !is_restarted || supervisor.closing.is_cancelled() {
                 return true;
             }
-            if let Some(pause) = life.history.next(&self.policy, began.elapsed()) {
-                self.status().restarts += 1;
+            if let Some(pause) = self.history.next(&task.policy, began.elapsed()) {
+                task.status().restarts += 1;
                 let until = Some(Instant::now() + pause);
-                self.wait(State::BackingOff, until, life).await;
+                self.wait(State::BackingOff, until).await;
             } else {
-                let critical = self.policy.critical;
-                tracing::error!(task = &*self.name, critical, "task given up");
+                let critical = task.policy.critical;
+                tracing::error!(task = &*task.name, critical, "task given up");
                 if critical {
-                    _ = self.gave_up.set(Arc::clone(&self.name));
+                    _ = supervisor.critical_failure.set(Arc::clone(&task.name));
                 }
-                self.wait(State::GaveUp, None, life).await;
+                self.wait(State::GaveUp, None).await;
             }
         }
         true
     }
 
     /// Starts one run, and waits for its end.
-    async fn run(self: &Arc<Self>, life: &mut Life) -> Ended {
+    async fn run_once(&mut self) -> RunEnd {
+        let task = &self.task;
         let cancelled = CancellationToken::new();
-        let beats = watch::Sender::default();
         let context = Context {
-            task: Arc::clone(self),
+            task: Arc::clone(task),
             cancelled: cancelled.clone(),
-            beats: beats.clone(),
         };
-        self.status().run_begins();
+        task.status().run_begins();
         // The handle is kept, and awaited or aborted before this function returns.
         #[expect(clippy::disallowed_methods)]
-        let mut run = tokio::spawn((life.factory)(context));
+        let mut run = tokio::spawn((self.factory)(context));
         let mut is_stuck = false;
         let order = loop {
             tokio::select! {
                 biased;
                 ended = &mut run => return match joined(ended) {
                     // The failure is recorded already: the missed heartbeat.
-                    _ if is_stuck => Ended::Failed,
-                    Some(failure) => self.failed(failure),
-                    None => {
-                        _ = self.start.set(Err("it ended".to_owned()));
-                        Ended::Ok
+                    _ if is_stuck => RunEnd::Failed,
+                    Some(failure) => {
+                        task.failed(failure);
+                        RunEnd::Failed
                     }
+                    None => RunEnd::Completed,
                 },
-                _ = self.stop.wait() => break None,
-                Some(order) = life.orders.recv() => if order != Order::Resume {
+                _ = task.stop.wait() => break None,
+                Some(order) = self.orders.recv() => if order != Order::Resume {
                     break Some(order);
                 },
-                limit = missed(&beats, self.policy.heartbeat), if !is_stuck => {
+                limit = task.missed_heartbeat(), if !is_stuck => {
                     let limit = humantime::format_duration(limit);
-                    self.failed(format!("no heartbeat for {limit}"));
+                    task.failed(format!("no heartbeat for {limit}"));
                     // A run that blocks its thread does not end. The stop must not wait for that.
                     run.abort();
                     is_stuck = true;
@@ -167,17 +175,18 @@ impl Task {
         let in_time = self.end(run).await;
         match order {
             // The stop may have come in the meantime.
-            Some(order) if !self.stop.initialized() => Ended::Ordered(order),
-            _ => Ended::Stopped { in_time },
+            Some(order) if !self.task.stop.initialized() => RunEnd::Ordered(order),
+            _ => RunEnd::Stopped { in_time },
         }
     }
 
     /// Waits for a cancelled run to end, and aborts it when its time is up. Returns whether it ended in time.
-    async fn end(&self, mut run: JoinHandle<Option<Failure>>) -> bool {
+    async fn end(&self, mut run: JoinHandle<Option<String>>) -> bool {
+        let deadline = async { sleep_until(*self.task.stop.wait().await).await };
         let ended = tokio::select! {
             biased;
             ended = &mut run => ended,
-            () = self.time_is_up() => {
+            _ = timeout(self.task.policy.stop_within, deadline) => {
                 run.abort();
                 // Wait, so that the run drops what it holds before the next task stops; but not for ever,
                 // since a run that blocks its thread does not end.
@@ -186,32 +195,26 @@ impl Task {
             }
         };
         if let Some(failure) = joined(ended) {
-            self.failed(failure);
+            self.task.failed(failure);
         }
         true
     }
 
-    /// Completes after the stop timeout of the task or at the deadline of the supervisor's stop, whichever comes first.
-    async fn time_is_up(&self) {
-        let deadline = async { sleep_until(*self.stop.wait().await).await };
-        _ = timeout(self.policy.stop_within, deadline).await;
-    }
-
     /// Waits between two runs, until the backoff ends, an operator acts, or the stop begins. If an operator
     /// starts the task again, its earlier failures no longer count.
-    async fn wait(&self, mut state: State, mut until: Option<Instant>, life: &mut Life) {
+    async fn wait(&mut self, mut state: State, mut until: Option<Instant>) {
         loop {
             {
-                let mut status = self.status();
+                let mut status = self.task.status();
                 status.state = state;
                 status.next_run = until.map(|it| SystemTime::now() + (it - Instant::now()));
             }
             tokio::select! {
                 biased;
-                () = self.closing.cancelled() => return,
-                Some(order) = life.orders.recv() => match (order, state) {
+                () = self.supervisor.closing.cancelled() => return,
+                Some(order) = self.orders.recv() => match (order, state) {
                     (Order::Restart, _) | (Order::Resume, State::Paused) => {
-                        life.history = History::default();
+                        self.history = History::default();
                         return;
                     }
                     (Order::Pause, State::BackingOff) => (state, until) = (State::Paused, None),
@@ -221,32 +224,14 @@ impl Task {
             }
         }
     }
-
-    /// Logs and records a failure.
-    fn failed(&self, failure: Failure) -> Ended {
-        tracing::warn!(task = &*self.name, error = failure, "task failed");
-        _ = self.start.set(Err(failure.clone()));
-        self.status().failed(failure);
-        Ended::Failed
-    }
 }
 
 /// How long to wait for an aborted run. It ends at its next await, which a run that blocks may never reach.
 pub(super) const ABORT_TIMEOUT: Duration = Duration::from_millis(100);
 
-fn joined(ended: Result<Option<Failure>, JoinError>) -> Option<Failure> {
+fn joined(ended: Result<Option<String>, JoinError>) -> Option<String> {
     // The run catches its panics. The other causes are an abort and the end of the runtime.
     ended.unwrap_or_else(|error| Some(error.to_string()))
-}
-
-/// Completes when no beat has come for as long as the limit. Returns the limit.
-async fn missed(beats: &watch::Sender<()>, limit: Option<Duration>) -> Duration {
-    let Some(limit) = limit else {
-        return std::future::pending().await;
-    };
-    let mut beats = beats.subscribe();
-    while timeout(limit, beats.changed()).await.is_ok() {}
-    limit
 }
 
 /// Given to a task for one run.
@@ -254,16 +239,9 @@ async fn missed(beats: &watch::Sender<()>, limit: Option<Duration>) -> Duration 
 pub struct Context {
     pub(super) task: Arc<Task>,
     pub(super) cancelled: CancellationToken,
-    pub(super) beats: watch::Sender<()>,
 }
 
 impl Context {
-    /// The name of the task.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.task.name
-    }
-
     /// Completes when the run must end. If it does not end within its stop timeout, it is aborted.
     pub async fn cancelled(&self) {
         self.cancelled.cancelled().await;
@@ -277,18 +255,10 @@ impl Context {
 
     /// Reports progress, for a task with a [heartbeat](super::Builder::heartbeat).
     pub fn beat(&self) {
-        self.beats.send_replace(());
+        self.task.beat.notify_one();
         self.task.status().last_beat = Some(SystemTime::now());
     }
-
-    /// Reports that the task is ready, for [`Handle::started`](super::Handle::started).
-    pub fn started(&self) {
-        _ = self.task.start.set(Ok(()));
-    }
 }
-
-/// Why a run failed: the message of an error or a panic.
-pub(super) type Failure = String;
 
 /// What the future of a task may return: `()`, or a `Result`.
 pub trait Outcome {
@@ -308,12 +278,10 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
     }
 }
 
-/// One run of a task.
-pub(super) type Run = BoxFuture<'static, Option<Failure>>;
+/// Makes the future of one run.
+pub(super) type Factory = Arc<dyn Fn(Context) -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
-pub(super) type Factory = Arc<dyn Fn(Context) -> Run + Send + Sync>;
-
-/// Makes runs that call `make` when they are first polled. A panic is a failure, also one in `make`.
+/// A panic is a failure, also one in `make`, which is called when the run is first polled.
 pub(super) fn factory<M, F>(make: M) -> Factory
 where
     M: Fn(Context) -> F + Send + Sync + 'static,

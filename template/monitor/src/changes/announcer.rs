@@ -30,11 +30,10 @@ impl Announcer {
     pub(super) fn spawn(self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
         // A change that is not announced now is announced by another process, or after the next start.
-        let started = task.cancel_on_stop().run(move |_| {
+        task.cancel_on_stop().run(move |_| {
             let announcer = self.clone();
             async move { announcer.run_once(Timestamp::now()).await }
-        });
-        started.map(drop)
+        })
     }
 
     /// Announces all states that have settled.
@@ -51,9 +50,8 @@ pub(super) fn spawn_retention(
 ) -> Result<(), SpawnError> {
     let task = supervisor.every("retention.changes", FORGET_EVERY);
     let task = task.jitter(FORGET_EVERY / 6).cancel_on_stop();
-    let started = task.run(move |_| {
+    task.run(move |_| {
         let changes = changes.clone();
         async move { changes.remove_old(Timestamp::now().before(retention)).await }
-    });
-    started.map(drop)
+    })
 }

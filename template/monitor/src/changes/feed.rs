@@ -64,11 +64,10 @@ impl Feed {
     pub(super) fn spawn(&self, supervisor: &Supervisor) -> Result<(), SpawnError> {
         let feed = self.clone();
         let task = supervisor.every(NAME, EVERY).jitter(EVERY / 2);
-        let started = task.cancel_on_stop().run(move |_| {
+        task.cancel_on_stop().run(move |_| {
             let feed = feed.clone();
             async move { feed.run_once().await }
-        });
-        started.map(drop)
+        })
     }
 
     /// Sends all new changes to the streams. Only one task does this, so that no change is sent twice.

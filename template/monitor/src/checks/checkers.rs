@@ -42,14 +42,13 @@ where
     // A restarted run continues with the same queue.
     let waiting = Arc::new(Mutex::new(waiting));
     let task = supervisor.task(NAME).stop_within(limits.finish * 2);
-    let started = task.run(move |context| {
+    task.run(move |context| {
         let (waiting, check) = (Arc::clone(&waiting), check.clone());
         async move {
             let mut waiting = waiting.lock().await;
             work(&context, &mut waiting, limits, check).await;
         }
-    });
-    started.map(drop)
+    })
 }
 
 async fn work<F: Future<Output = ()> + Send + 'static>(

@@ -122,11 +122,10 @@ impl History {
     ) -> Result<(), SpawnError> {
         let history = self.clone();
         let task = supervisor.every("retention", EVERY).jitter(EVERY / 6);
-        let started = task.cancel_on_stop().run(move |_| {
+        task.cancel_on_stop().run(move |_| {
             let history = history.clone();
             async move { history.remove_old(Timestamp::now().before(retention)).await }
-        });
-        started.map(drop)
+        })
     }
 
     pub(super) async fn remove_old(&self, oldest: Timestamp) -> Result<(), sqlx::Error> {

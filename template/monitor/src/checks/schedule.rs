@@ -79,7 +79,7 @@ impl Schedule {
         let (schedule, work) = (self.clone(), work.clone());
         work.scheduled();
         let task = supervisor.every(NAME, EVERY).at_start().jitter(EVERY / 2);
-        let started = task.run(move |context| {
+        task.run(move |context| {
             let (schedule, work) = (schedule.clone(), work.clone());
             async move {
                 tokio::select! {
@@ -92,8 +92,7 @@ impl Schedule {
                     }
                 }
             }
-        });
-        started.map(drop)
+        })
     }
 
     /// Claims all due checks for which there is room. A long run is split: each part has its own time, and

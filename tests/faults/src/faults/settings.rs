@@ -21,9 +21,9 @@ pub(crate) enum TaskFault {
     Critical,
     /// The same, but not critical.
     Dispensable,
-    /// Fails before it has started, while the service waits for it.
+    /// What the start does before it starts the task fails.
     NotStarted,
-    /// Never reports that it has started, while the service waits for it.
+    /// What the start does before it starts the task never ends.
     SlowStart,
     /// Ignores its cancellation.
     Deaf,

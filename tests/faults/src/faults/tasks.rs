@@ -6,7 +6,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use mainstay::Error;
-use mainstay::supervisor::{Builder, Context, Supervisor};
+use mainstay::supervisor::{Builder, Supervisor};
 use tokio::sync::watch;
 
 use super::settings::TaskFault;
@@ -23,19 +23,13 @@ pub(super) async fn start(fault: TaskFault, supervisor: &Supervisor) -> Result<R
         TaskFault::Dispensable => falls(supervisor.task("faulty"), &fall)?,
         TaskFault::NotStarted => {
             sound(supervisor, "before").await?;
-            let faulty = supervisor
-                .task("faulty")
-                .run(|_| async { Err::<(), _>("it cannot start") })?;
-            faulty.started(FOR_EVER).await?;
+            Err::<(), Error>("the task faulty: it cannot start".into())?;
             sound(supervisor, "after").await?;
         }
         TaskFault::SlowStart => {
             sound(supervisor, "before").await?;
-            let slow = supervisor.task("faulty").run(|context| async move {
-                tracing::info!("starting slowly");
-                context.cancelled().await;
-            })?;
-            slow.started(FOR_EVER).await?;
+            tracing::info!("starting slowly");
+            std::future::pending::<()>().await;
         }
         TaskFault::Deaf => {
             let deaf = supervisor
@@ -81,15 +75,20 @@ fn falls(task: Builder, fall: &watch::Sender<bool>) -> Result<(), Error> {
     Ok(())
 }
 
-/// A task that logs its start and its stop.
+/// A task that logs its start and its stop. It has started when this function returns.
 async fn sound(supervisor: &Supervisor, name: &'static str) -> Result<(), Error> {
-    let run = |context: Context| async move {
-        tracing::info!(name = context.name(), "sound task started");
-        context.started();
-        context.cancelled().await;
-        tracing::info!(name = context.name(), "sound task stopped");
-    };
-    supervisor.task(name).run(run)?.started(FOR_EVER).await?;
+    let started = watch::Sender::new(false);
+    let mut is_started = started.subscribe();
+    supervisor.task(name).run(move |context| {
+        let started = started.clone();
+        async move {
+            tracing::info!(name, "sound task started");
+            started.send_replace(true);
+            context.cancelled().await;
+            tracing::info!(name, "sound task stopped");
+        }
+    })?;
+    is_started.wait_for(|is_started| *is_started).await?;
     Ok(())
 }
 

@@ -55,12 +55,31 @@ async fn operator_pauses_resumes_and_restarts_a_task() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn restart_during_a_run_resets_the_history_of_failures() {
+    let supervisor = Supervisor::new();
+    let fails_after_a_second = async |context: Context| timeout(SECOND, context.cancelled()).await;
+    let task = supervisor.task("a").max_restarts(1, 600 * SECOND);
+    task.run(fails_after_a_second).unwrap();
+    while status(&supervisor, "a").runs < 2 {
+        sleep(Duration::from_millis(10)).await;
+    }
+
+    supervisor.order("a", Order::Restart).unwrap();
+    sleep(SECOND / 2).await;
+
+    assert_eq!(status(&supervisor, "a").runs, 3);
+    reaches(&supervisor, "a", State::GaveUp).await;
+    let status = status(&supervisor, "a");
+    assert_eq!((status.runs, status.restarts), (4, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn order_to_an_unknown_or_ended_task_is_refused() {
     let supervisor = Supervisor::new();
     let once = supervisor.task("once").restart(Restart::Never);
     once.run(|_| ready(())).unwrap();
     reaches(&supervisor, "once", State::Stopped).await;
-    // Its life ends after its state is set.
+    // Its runner ends after the state is set.
     sleep(SECOND).await;
 
     for name in ["unknown", "once"] {

@@ -183,12 +183,12 @@ async fn critical_task_that_is_given_up_is_reported_by_name() {
     supervisor.task("fine").critical().run(idle).unwrap();
     supervisor.task("degraded").run(fails).unwrap();
     reaches(&supervisor, "degraded", State::GaveUp).await;
-    let is_reported = supervisor.gave_up.initialized();
+    let is_reported = supervisor.critical_failure.initialized();
     assert!(!is_reported, "it is not critical");
 
     supervisor.task("broken").critical().run(fails).unwrap();
 
-    assert_eq!(&*supervisor.gave_up().await, "broken");
+    assert_eq!(&*supervisor.critical_failure().await, "broken");
 }
 
 #[tokio::test(start_paused = true)]

@@ -134,49 +134,33 @@ async fn spawn_after_the_stop_began_is_refused() {
 async fn failed_start_leaves_earlier_tasks_to_the_stop() {
     let supervisor = Supervisor::new();
     let journal = Journal::new();
-    // As a service does: each task waits for the one before, and the first failure ends the start.
+    // As a service does: the work that a start waits for precedes the task, and the first failure ends the start.
     let start = async {
         let a = slow_to_stop(&journal, "a", SECOND);
-        supervisor.task("a").run(a)?;
-        let b = supervisor.task("b").run(fails)?;
-        b.started(10 * SECOND).await?;
-        supervisor.task("c").run(idle).map(drop)
+        supervisor
+            .task("a")
+            .run(a)
+            .map_err(|error| error.to_string())?;
+        sleep(SECOND).await;
+        Err::<(), _>("b cannot connect".to_owned())?;
+        supervisor
+            .task("b")
+            .run(idle)
+            .map_err(|error| error.to_string())
     };
 
-    let error = start.await.unwrap_err().to_string();
+    let error = start.await.unwrap_err();
     supervisor.stop(60 * SECOND).await;
 
-    assert_eq!(error, "the task \"b\" did not start: again");
+    assert_eq!(error, "b cannot connect");
     assert_eq!(journal.events(), ["a is cancelled", "a ends"]);
-    assert_eq!(supervisor.statuses().len(), 2, "c was never started");
 }
 
 #[tokio::test(start_paused = true)]
-async fn started_waits_for_the_task_its_limit_or_the_stop() {
-    let supervisor = Supervisor::new();
-    let slow = |context: Context| async move {
-        sleep(3 * SECOND).await;
-        context.started();
-        context.cancelled().await;
-    };
-    let slow = supervisor.task("slow").run(slow).unwrap();
-    let error = slow.started(2 * SECOND).await.unwrap_err().to_string();
-    let cause = "the task \"slow\" did not start: it took longer than 2s";
-    assert_eq!(error, cause);
-    slow.started(2 * SECOND).await.unwrap();
-
-    let idle = supervisor.task("idle").run(idle).unwrap();
-    let (started, _) = tokio::join!(idle.started(60 * SECOND), supervisor.stop(SECOND));
-
-    let error = started.unwrap_err().to_string();
-    assert_eq!(error, "the task \"idle\" did not start: it was stopped");
-}
-
-#[tokio::test(start_paused = true)]
-async fn dropping_a_handle_stops_no_task() {
+async fn dropping_the_supervisor_stops_no_task() {
     let supervisor = Supervisor::new();
     let instances = Instances::default();
-    drop(supervisor.task("a").run(instances.of(idle)).unwrap());
+    supervisor.task("a").run(instances.of(idle)).unwrap();
     let instance = instances.enter();
     let work = pending::<()>().map(|()| drop(instance));
     supervisor.spawn("work", work).unwrap();
