@@ -14,13 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::HeaderValue;
+use axum::http::{HeaderName, HeaderValue};
 use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
 
 pub use trace::Trace;
 #[cfg(feature = "otlp")]
 pub(super) use trace::any_span;
+
+/// The header with the id of a request.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
     static CURRENT: Context;
@@ -117,12 +120,13 @@ impl RequestId {
         let mut ids = UNUSED.try_with(Cell::take).unwrap_or_default();
         if ids.is_empty() {
             // The generator has a weak seed. What makes replicas differ is a random number of the operating system.
-            let batch = RandomState::new().hash_one(0).to_be_bytes();
-            let random: [_; 128] = array::from_fn(|_| [batch, fastrand::u64(..).to_be_bytes()]);
             let digit = |number: u8| b"0123456789abcdef"[usize::from(number)];
-            let bytes = random.as_flattened().as_flattened().iter();
-            let digits = bytes.map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
-            ids = digits.collect::<Vec<_>>().into_flattened().into();
+            let byte = |byte: u8| [digit(byte >> 4), digit(byte & 0xf)];
+            let digits = |number: u64| number.to_be_bytes().map(byte);
+            let batch = digits(RandomState::new().hash_one(0));
+            let batch: [_; 128] = array::from_fn(|_| [batch, digits(fastrand::u64(..))]);
+            let batch = batch.as_flattened().as_flattened().as_flattened();
+            ids = Bytes::copy_from_slice(batch);
         }
         let id = HeaderValue::from_maybe_shared(ids.split_to(32));
         _ = UNUSED.try_with(|unused| unused.set(ids));

@@ -16,7 +16,6 @@ compile_error!("the feature `idempotency` needs a database: enable `sqlite` or `
 // the repository holds that.
 
 mod build_info;
-mod header_names;
 mod panics;
 pub mod settings;
 

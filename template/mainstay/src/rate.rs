@@ -1,12 +1,10 @@
 //! Rate limits per client: a token bucket with a rate per minute and a burst.
 //!
-//! - A client is an address as [`edge`](super::edge) determines it: behind trusted proxies, the one that they forward.
-//!   An IPv6 client is its /64 network. Requests that came over no listener are one client.
+//! - A client is the address that [`edge`](super::edge) finds, or for IPv6 its /64 network. Requests that came over no
+//!   listener are one client.
 //! - A request has a cost, which is taken as a whole or not at all. A client without enough tokens gets 429,
 //!   with the seconds to wait in `Retry-After`.
-//! - Memory use is constant: clients share 65536 buckets by a keyed hash. Of a thousand clients at a time,
-//!   about fifteen share a bucket with another one.
-//! - The limit applies to one process. Behind a load balancer, each replica allows as much.
+//! - Memory use is constant: clients share 65536 buckets by a keyed hash. Each process counts alone.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -5,7 +5,7 @@ use harness::http::{Answer, Conversation};
 use crate::{Before, assert_unaffected, faulty, said};
 
 /// The security headers of every response, as OWASP recommends.
-const ALWAYS: [(&str, &str); 6] = [
+const ALWAYS: [(&str, &str); 5] = [
     ("cache-control", "no-store"),
     (
         "content-security-policy",
@@ -14,7 +14,6 @@ const ALWAYS: [(&str, &str); 6] = [
     ("cross-origin-resource-policy", "same-origin"),
     ("strict-transport-security", "max-age=31536000"),
     ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "DENY"),
 ];
 
 /// Asserts a problem response with a request id.

@@ -16,7 +16,6 @@ const LAYERS: [(&str, &[&str]); 6] = [
         &[
             "build_info",
             "context",
-            "header_names",
             "panics",
             "settings",
             "signals",

@@ -1,42 +1,54 @@
-//! The limit of concurrent requests.
+//! What all requests share: permits to run, and memory for their bodies.
 //!
-//! `http.max_in_flight` requests run at once, and `http.max_waiting` more wait up to `http.max_wait` for a permit. Any
-//! other request gets 503 at once, at little cost. So admitted requests stay fast under overload.
+//! - `http.max_in_flight` requests run at once, and `http.max_waiting` more wait up to `http.max_wait` for a permit. Any
+//!   other request gets 503 at once, at little cost. So admitted requests stay fast under overload.
+//! - A body is read into one buffer before its request takes a permit. `http.body_limit` limits the buffer, before and
+//!   after decompression.
+//! - All bodies that are being read share one budget. It is charged for the capacity of each buffer, so the size of the
+//!   chunks does not matter. When the budget is used up, a body that needs more gets 503.
 
+#[cfg(feature = "gzip")]
+use std::io::Cursor;
+use std::mem;
+use std::pin::pin;
 use std::time::Duration;
 
-use garde::Validate;
-use serde::Deserialize;
+#[cfg(feature = "gzip")]
+use async_compression::tokio::bufread::GzipDecoder;
+use axum::RequestExt;
+use axum::body::{Body, HttpBody};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderMap, HeaderValue, header};
+use futures_util::StreamExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
+#[cfg(feature = "gzip")]
+use tokio_util::io::ReaderStream;
 
-use crate::problem::Problem;
+use super::{Http, in_time};
+use crate::problem::{Fault, Problem};
 
-/// The part of `[http]` that is about overload.
-#[derive(Debug, Clone, Deserialize, Validate)]
-#[garde(allow_unvalidated)]
-#[expect(clippy::struct_field_names, reason = "they are those of the keys")]
-pub(crate) struct Overload {
-    #[garde(range(min = 1, max = 1_000_000))]
-    pub(crate) max_in_flight: usize,
-    pub(crate) max_waiting: usize,
-    pub(crate) max_wait: Duration,
-}
-
-/// The permits, and the queue for them.
 #[derive(Debug)]
 pub(super) struct Admission {
     permits: Semaphore,
     queue: Semaphore,
-    wait: Duration,
+    max_wait: Duration,
+    /// In bytes, enough for `http.max_in_flight` bodies of the largest size.
+    memory: Semaphore,
+    body_limit: usize,
 }
 
 impl Admission {
-    pub(super) fn new(limits: &Overload) -> Self {
+    pub(super) fn new(http: &Http) -> Self {
+        let body_limit = http.body_limit.0;
+        let memory = http.max_in_flight.saturating_mul(body_limit);
         Self {
-            permits: Semaphore::new(limits.max_in_flight),
-            queue: Semaphore::new(limits.max_waiting.min(Semaphore::MAX_PERMITS)),
-            wait: limits.max_wait,
+            permits: Semaphore::new(http.max_in_flight),
+            queue: Semaphore::new(http.max_waiting.min(Semaphore::MAX_PERMITS)),
+            max_wait: http.max_wait,
+            memory: Semaphore::new(memory.min(Semaphore::MAX_PERMITS)),
+            body_limit,
         }
     }
 
@@ -48,20 +60,130 @@ impl Admission {
         let Ok(_place) = self.queue.try_acquire() else {
             return Err(Problem::OVERLOADED);
         };
-        let end = deadline.min(Instant::now() + self.wait);
+        let end = deadline.min(Instant::now() + self.max_wait);
         match timeout_at(end, self.permits.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             // The semaphore is never closed, so an error is a timeout.
             _ => Err(Problem::OVERLOADED),
         }
     }
+
+    /// Reads the body of a request, and then takes a permit.
+    pub(super) async fn read_body(
+        &self,
+        request: &mut Request,
+        deadline: Instant,
+    ) -> Result<SemaphorePermit<'_>, Problem> {
+        let is_gzip = take_gzip(request.headers_mut(), cfg!(feature = "gzip"))?;
+        let read = pin!(self.read(mem::take(request.body_mut())));
+        let (mut bytes, _charge) = in_time(read).await.ok_or(Problem::TOO_SLOW)??;
+        let permit = self.acquire(deadline).await?;
+        if is_gzip {
+            // Decompression is work, so it needs the permit.
+            bytes = self.read(decompressed(bytes)).await?.0;
+        }
+        *request.body_mut() = Body::from(bytes);
+        DefaultBodyLimit::disable().apply(request);
+        Ok(permit)
+    }
+
+    /// Reads a body to its end, into memory that is charged to the budget.
+    async fn read(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), Problem> {
+        self.check_declared(&body)?;
+        let mut chunks = body.into_data_stream();
+        let mut bytes = Vec::new();
+        let mut charge = self.reserve(0)?;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_| Problem::BAD_REQUEST)?;
+            let length = bytes.len().saturating_add(chunk.len());
+            if length > self.body_limit {
+                return Err(Problem::BODY_TOO_LARGE);
+            }
+            if length > bytes.capacity() {
+                // The declared length is not reserved: a client could declare a large body, and send nothing.
+                let capacity = length.max(2 * bytes.capacity()).min(self.body_limit);
+                charge.merge(self.reserve(capacity - bytes.capacity())?);
+                bytes.reserve_exact(capacity - bytes.len());
+            }
+            bytes.extend_from_slice(&chunk);
+            // Let other tasks run: the chunks of a body in memory are always ready.
+            consume_budget().await;
+        }
+        Ok((bytes, charge))
+    }
+
+    fn reserve(&self, size: usize) -> Result<SemaphorePermit<'_>, Problem> {
+        let size = u32::try_from(size).map_err(|_| Problem::BODY_TOO_LARGE)?;
+        let reserved = self.memory.try_acquire_many(size);
+        reserved.map_err(|_| Problem::OVERLOADED)
+    }
+
+    /// Limits a body that its handler reads as a stream.
+    pub(super) fn limit_stream(&self, request: &mut Request) -> Result<(), Problem> {
+        take_gzip(request.headers_mut(), false)?;
+        self.check_declared(request.body())?;
+        DefaultBodyLimit::max(self.body_limit).apply(request);
+        *request = mem::take(request).with_limited_body();
+        Ok(())
+    }
+
+    fn check_declared(&self, body: &Body) -> Result<(), Problem> {
+        let declared = usize::try_from(body.size_hint().lower());
+        if declared.is_ok_and(|declared| declared <= self.body_limit) {
+            Ok(())
+        } else {
+            Err(Problem::BODY_TOO_LARGE)
+        }
+    }
+}
+
+#[cfg(feature = "gzip")]
+fn decompressed(bytes: Vec<u8>) -> Body {
+    let mut decoder = GzipDecoder::new(Cursor::new(bytes));
+    // The body may have several gzip members, as `cat a.gz b.gz` writes them.
+    decoder.multiple_members(true);
+    Body::from_stream(ReaderStream::new(decoder))
+}
+
+/// Without the feature, [`take_gzip`] refuses compressed bodies.
+#[cfg(not(feature = "gzip"))]
+fn decompressed(bytes: Vec<u8>) -> Body {
+    Body::from(bytes)
+}
+
+/// Whether the body is compressed. If it is, this removes the headers that describe the compressed form.
+fn take_gzip(headers: &mut HeaderMap, is_supported: bool) -> Result<bool, Problem> {
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
+        return Ok(false);
+    };
+    let encoding = String::from_utf8_lossy(encoding.as_bytes()).to_ascii_lowercase();
+    match encoding.as_str() {
+        "" | "identity" => Ok(false),
+        "gzip" if is_supported => {
+            headers.remove(header::CONTENT_ENCODING);
+            headers.remove(header::CONTENT_LENGTH);
+            Ok(true)
+        }
+        other => {
+            let known = if is_supported { "gzip" } else { "identity" };
+            let detail = format!("encoding {other:.40} is not supported, expected {known}");
+            let fault = Fault::in_header(header::CONTENT_ENCODING.as_str(), detail);
+            let problem = Problem::UNSUPPORTED_MEDIA_TYPE.with([fault]);
+            Err(problem.with_header(header::ACCEPT_ENCODING, HeaderValue::from_static(known)))
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use axum::body::Bytes;
+    use futures_util::stream;
     use tokio::time::sleep;
 
     use super::*;
+    use crate::edge::tests::http;
 
     async fn acquire(admission: &Admission, within: u64) -> Result<SemaphorePermit<'_>, Problem> {
         let deadline = Instant::now() + Duration::from_millis(within);
@@ -70,11 +192,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn request_waits_for_a_permit_until_its_deadline() {
-        let admission = Admission::new(&Overload {
-            max_in_flight: 1,
-            max_waiting: 1,
-            max_wait: Duration::from_millis(500),
-        });
+        let admission = Admission::new(&http(&["http.max_in_flight=1", "http.max_waiting=1"]));
         let first = acquire(&admission, 0).await.unwrap();
         let began = Instant::now();
         assert!(acquire(&admission, 100).await.is_err());
@@ -85,5 +203,20 @@ mod tests {
         };
         let (second, ()) = tokio::join!(acquire(&admission, 10_000), release);
         assert!(second.is_ok());
+    }
+
+    #[tokio::test]
+    async fn buffer_is_charged_for_its_capacity() {
+        const LENGTH: usize = 1000;
+        let admission = Admission::new(&http(&["http.max_in_flight=2", "http.body_limit=1000B"]));
+        let byte = Ok::<_, Infallible>(Bytes::from_static(b"7"));
+        let chunks = stream::iter(vec![byte; LENGTH]);
+        let buffered = admission.read(Body::from_stream(chunks)).await;
+        let (bytes, charge) = buffered.unwrap();
+        assert_eq!(bytes, [b'7'; LENGTH]);
+        assert_eq!(bytes.capacity(), LENGTH);
+        assert_eq!(admission.memory.available_permits(), LENGTH);
+        drop(charge);
+        assert_eq!(admission.memory.available_permits(), 2 * LENGTH);
     }
 }

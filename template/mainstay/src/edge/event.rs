@@ -50,7 +50,7 @@ impl Event {
         let request_length = request.body().size_hint().exact().filter(fits);
         let route = request.extensions().get::<MatchedPath>().cloned();
         if let Some(route) = &route {
-            Exchange::look(|exchange| exchange.routed(route.clone()));
+            Exchange::look(|exchange| exchange.set_route(route.clone()));
         }
         Self {
             started,

@@ -9,18 +9,16 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use http_body::Body;
 
-use crate::context::RequestId;
-use crate::header_names::REQUEST_ID;
+use crate::context::{REQUEST_ID, RequestId};
 
 /// The headers of every answer, unless its handler sets them.
-const SECURITY: [(HeaderName, HeaderValue); 6] = [
+const SECURITY: [(HeaderName, HeaderValue); 5] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     // An answer is data: a browser must not load, run or frame anything in it.
     (
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
     ),
-    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -41,7 +39,7 @@ const SECURITY: [(HeaderName, HeaderValue); 6] = [
 const OWN: [HeaderName; 3] = [REQUEST_ID, header::CONTENT_TYPE, header::CONTENT_LENGTH];
 
 /// All of these headers, to be cloned. [`OWN`] comes first, with empty values: a clone has no room for more. Nine headers
-/// are the most that fit the small blocks of glibc's allocator, which a tenth would leave.
+/// are the most that fit the small blocks of glibc's allocator.
 static TEMPLATE: LazyLock<HeaderMap> = LazyLock::new(|| {
     let own = OWN.map(|name| (name, HeaderValue::from_static("")));
     own.into_iter().chain(SECURITY).collect()
@@ -50,25 +48,31 @@ static TEMPLATE: LazyLock<HeaderMap> = LazyLock::new(|| {
 /// Adds the security headers and the id of the request. To clone the template and fill in the few headers of the
 /// handler costs half as much as to insert each header.
 pub(super) fn put_on(response: &mut Response) {
-    let length = response.body().size_hint().exact();
-    let length = length.map(|length| HeaderValue::from_str(itoa::Buffer::new().format(length)));
+    let exact_length = response.body().size_hint().exact();
     let headers = response.headers_mut();
     let from_handler = mem::replace(headers, TEMPLATE.clone());
-    let id = RequestId::current().map(|id| id.0);
-    let mut own = [id, None, length.and_then(Result::ok)];
+    // By position: to look each name up costs more than the rest of this function.
+    let mut values = headers.values_mut();
+    let [Some(id), Some(kind), Some(length)] = OWN.map(|_| values.next()) else {
+        return;
+    };
+    if let Some(RequestId(current)) = RequestId::current() {
+        *id = current;
+    }
+    if let Some(exact) = exact_length
+        && let Ok(text) = HeaderValue::from_str(itoa::Buffer::new().format(exact))
+    {
+        *length = text;
+    }
     let mut has_others = false;
     for (name, value) in &from_handler {
         match *name {
-            header::CONTENT_TYPE => own[1] = Some(value.clone()),
-            header::CONTENT_LENGTH => own[2] = Some(value.clone()),
+            header::CONTENT_TYPE => *kind = value.clone(),
+            header::CONTENT_LENGTH => *length = value.clone(),
             _ => has_others = true,
         }
     }
-    let is_set = own.each_ref().map(Option::is_some);
-    // By position: to look each name up costs more than the rest of this function.
-    for (value, own) in headers.values_mut().zip(own) {
-        *value = own.unwrap_or(HeaderValue::from_static(""));
-    }
+    let is_set = [id, kind, length].map(|value| !value.is_empty());
     for (name, is_set) in OWN.into_iter().zip(is_set) {
         if !is_set {
             headers.remove(name);

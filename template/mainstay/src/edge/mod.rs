@@ -12,43 +12,37 @@
 //! To read the code, start with `handle`.
 
 mod admission;
-mod body;
 mod event;
 mod headers;
-mod host;
 mod origin;
 mod peers;
 mod settings;
 
 use std::convert::Infallible;
-use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody};
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::HeaderName;
+use axum::body::HttpBody;
+use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 use tower::layer::layer_fn;
 use tower::{Service, service_fn};
 use tracing::Instrument;
 
-use crate::context::{Context, RequestId, Trace};
-use crate::header_names::REQUEST_ID;
+use crate::context::Context;
 use crate::metrics::http::Recorder;
 use crate::panics::caught;
 use crate::problem::{Problem, into_problem_response};
 use admission::Admission;
 use event::Event;
 
-pub(crate) use origin::is_foreign;
+pub(crate) use origin::{check_host, is_foreign};
 pub use settings::Http;
 
 /// The longest path and query that a request may have, in bytes.
@@ -72,22 +66,19 @@ pub fn protect_with_streams(
     http: &Http,
     requests: Recorder,
 ) -> Router {
-    let edge = Arc::new(Edge {
-        admission: Admission::new(&http.overload),
-        bodies: body::budget(http.overload.max_in_flight, http.body_limit.0),
-        requests,
-        http: http.clone(),
-    });
+    let (http, admission) = (Arc::new(http.clone()), Arc::new(Admission::new(http)));
     // A single layer: each costs a request two allocations.
     let layer = |streams_body| {
-        let edge = Arc::clone(&edge);
+        let (http, admission) = (Arc::clone(&http), Arc::clone(&admission));
         layer_fn(move |route| {
-            let guarded = Arc::new(Guarded {
-                edge: Arc::clone(&edge),
+            let edge = Arc::new(Edge {
                 route,
                 streams_body,
+                http: Arc::clone(&http),
+                admission: Arc::clone(&admission),
+                requests,
             });
-            service_fn(move |request| handle(Arc::clone(&guarded), request))
+            service_fn(move |request| handle(Arc::clone(&edge), request))
         })
     };
     routes
@@ -96,50 +87,39 @@ pub fn protect_with_streams(
         .merge(streams.layer(layer(true)))
 }
 
-#[derive(Debug)]
+/// A route, and what surrounds it. The routes share the rest.
 struct Edge {
-    admission: Admission,
-    bodies: Semaphore,
-    requests: Recorder,
-    http: Http,
-}
-
-/// A route behind the edge.
-struct Guarded {
-    edge: Arc<Edge>,
     route: Route,
     streams_body: bool,
+    http: Arc<Http>,
+    admission: Arc<Admission>,
+    requests: Recorder,
 }
 
 /// Handles one request, from its head to the head of its answer.
 ///
 /// Not an `async fn`: that would hold the request twice, and each copy of it costs time.
-fn handle(
-    guarded: Arc<Guarded>,
-    request: Request,
-) -> impl Future<Output = Result<Response, Infallible>> {
+fn handle(edge: Arc<Edge>, request: Request) -> impl Future<Output = Result<Response, Infallible>> {
     let started = Instant::now();
-    let Edge { http, requests, .. } = &*guarded.edge;
-    let context = guarded.edge.context(&request, started);
+    let context = peers::context(&request, started, &edge.http);
     // Logs and counts the request when it is dropped.
-    let mut event = Event::begin(started, &request, &context, *requests, http);
-    let reader = http.origins.reader(&request).cloned();
+    let mut event = Event::begin(started, &request, &context, edge.requests, &edge.http);
+    let reader = edge.http.reader(&request);
     let span = event.span.clone();
     // A panic ends only this request.
-    let answer = caught(Arc::clone(&guarded).answer(request, reader.is_some(), context.deadline));
+    let answer = caught(Arc::clone(&edge).answer(request, reader.is_some(), context.deadline));
     let finished = answer.instrument(span).map(move |answer| {
-        let Edge { http, requests, .. } = &*guarded.edge;
         let mut response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(problem)) => {
                 if problem.code == Problem::OVERLOADED.code {
-                    requests.shed();
+                    edge.requests.shed();
                 }
                 problem.into_response()
             }
             Err(_logged) => Problem::INTERNAL.into_response(),
         };
-        http.origins.share(reader, response.headers_mut());
+        edge.http.share(reader, response.headers_mut());
         headers::put_on(&mut response);
         event.answered(&response);
         Ok(response)
@@ -147,7 +127,7 @@ fn handle(
     context.scope(finished)
 }
 
-impl Guarded {
+impl Edge {
     /// Checks a request and runs its handler. The cheapest checks come first.
     #[expect(clippy::manual_async_fn, reason = "that would hold the request twice")]
     fn answer(
@@ -159,26 +139,26 @@ impl Guarded {
         async move {
             let Edge {
                 http, admission, ..
-            } = &*self.edge;
-            host::check(&request, &http.hosts)?;
+            } = &*self;
+            check_host(&request, &http.hosts)?;
             let uri = request.uri().path_and_query();
             if uri.is_some_and(|uri| uri.as_str().len() > LONGEST_URI) {
                 return Err(Problem::URI_TOO_LONG);
             }
-            if let Some(response) = http.origins.preflight(&request) {
+            if let Some(response) = http.preflight(&request) {
                 return Ok(response);
             }
-            if !may_read && http.origins.refuse(&request) {
+            if !may_read && http.refuses(&request) {
                 return Err(Problem::CROSS_ORIGIN);
             }
             let _permit = if request.body().is_end_stream() {
                 admission.acquire(deadline).await?
             } else if self.streams_body {
-                body::limit_stream(&mut request, http.body_limit.0)?;
+                admission.limit_stream(&mut request)?;
                 admission.acquire(deadline).await?
             } else {
                 // Boxed, since most requests have no body, and should not be larger because of it.
-                Box::pin(self.edge.read_body(&mut request, deadline)).await?
+                Box::pin(admission.read_body(&mut request, deadline)).await?
             };
             let work = pin!(self.route.clone().call(request));
             let Some(Ok(response)) = in_time(work).await else {
@@ -189,50 +169,6 @@ impl Guarded {
             }
             Ok(into_problem_response(response))
         }
-    }
-}
-
-impl Edge {
-    fn context(&self, request: &Request, started: Instant) -> Context {
-        let (headers, http) = (request.headers(), &self.http);
-        let (client, is_trusted) = peers::of(headers, &http.trusted_proxies).unzip();
-        let is_trusted = is_trusted.unwrap_or(false);
-        // Only trusted proxies may set these headers.
-        let trusted = |name: &HeaderName| is_trusted.then(|| headers.get(name)).flatten();
-        let id = trusted(&REQUEST_ID).and_then(RequestId::given);
-        let timeout = http.timeout_header.as_ref();
-        let timeout = timeout.and_then(|header| peers::timeout(trusted(&header.0)?));
-        let timeout = timeout.unwrap_or(Duration::MAX);
-        let trace = Trace::of(headers, is_trusted, http.trace_ratio);
-        Context {
-            id: id.unwrap_or_else(RequestId::next),
-            trace: trace.map(Arc::new),
-            client,
-            deadline: started + http.request_timeout.min(timeout),
-        }
-    }
-
-    /// Reads the body, and then takes a permit.
-    async fn read_body(
-        &self,
-        request: &mut Request,
-        deadline: Instant,
-    ) -> Result<SemaphorePermit<'_>, Problem> {
-        let limit = self.http.body_limit.0;
-        let is_gzip = body::take_gzip(request.headers_mut(), cfg!(feature = "gzip"))?;
-        let body = mem::take(request.body_mut());
-        let read = pin!(body::read(body, limit, &self.bodies));
-        let read = in_time(read).await.ok_or(Problem::TOO_SLOW);
-        let (mut bytes, _charge) = read??;
-        let permit = self.admission.acquire(deadline).await?;
-        if is_gzip {
-            // Decompression is work, so it needs the permit.
-            let plain = body::read(body::decompressed(bytes), limit, &self.bodies).await?;
-            bytes = plain.0;
-        }
-        *request.body_mut() = Body::from(bytes);
-        DefaultBodyLimit::disable().apply(request);
-        Ok(permit)
     }
 }
 
@@ -249,12 +185,8 @@ async fn in_time<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 /// The middleware of the routes beside the edge, which are the probes and those of the operator: a host, an id and the
 /// security headers, for requests with this much time.
 pub(crate) async fn with_id_and_host(time: Duration, request: Request, next: Next) -> Response {
-    // The probes of the operator's listener come through here twice.
-    if RequestId::current().is_some() {
-        return next.run(request).await;
-    }
     let answer = async {
-        let mut response = match host::check(&request, &[]) {
+        let mut response = match check_host::<&str>(&request, &[]) {
             Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
         };

@@ -1,23 +1,17 @@
-//! Requests from pages of other origins: CORS (of the Fetch standard) and protection against forged requests.
+//! The host that a request is for, and the origin of the page that sends it.
+//!
+//! - Two different hosts in one request could make a cache or a proxy in front see another host than the service does.
+//! - Pages of other origins read and change what CORS (of the Fetch standard) and `http.refuse_other_origins` allow.
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use axum::response::{IntoResponse, Response};
-use garde::Validate;
 use serde::{Deserialize, Deserializer};
 
+use super::Http;
+use crate::problem::Problem;
 use crate::settings;
-
-/// The part of `[http]` that is about pages of other origins.
-#[derive(Debug, Clone, Deserialize, Validate)]
-#[garde(allow_unvalidated)]
-#[garde(custom(Self::has_origins_for_credentials))]
-#[expect(clippy::struct_field_names, reason = "they are those of the keys")]
-pub(crate) struct Origins {
-    pub(crate) allowed_origins: Vec<Origin>,
-    pub(crate) allow_credentials: bool,
-    pub(crate) refuse_other_origins: bool,
-}
 
 /// The origin of a page, as browsers send it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,26 +35,47 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
     "etag, link, location, retry-after, idempotent-replayed, x-request-id",
 );
 
-/// How long a browser may cache the answer to a preflight request, in seconds.
-const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
-
-impl Origins {
-    fn has_origins_for_credentials(&self, &(): &()) -> garde::Result {
-        settings::rule(
-            !self.allow_credentials || !self.allowed_origins.is_empty(),
-            &["allow_credentials", "allowed_origins"],
-            "there is no origin that may send credentials; name the origins that may",
-        )
+/// Refuses a request that names no host, or two, or one that is not in `hosts`. An empty list allows all hosts. HTTP/1.0
+/// may name none (RFC 9112, 3.2).
+pub(crate) fn check_host<H: AsRef<str>>(request: &Request, hosts: &[H]) -> Result<(), Problem> {
+    let mut headers = request.headers().get_all(header::HOST).iter();
+    let header = headers.next().map(HeaderValue::as_bytes);
+    // Proxies name the host in the target as well, and HTTP/2 always does.
+    let target = request.uri().authority().map(|it| it.as_str().as_bytes());
+    let version = request.version();
+    let host = match (header, target) {
+        (None, _) if version <= Version::HTTP_10 && hosts.is_empty() => return Ok(()),
+        (None, Some(target)) if version >= Version::HTTP_2 => target,
+        (Some(header), None) => header,
+        (Some(header), Some(target)) if header.eq_ignore_ascii_case(target) => header,
+        _ => return Err(Problem::BAD_REQUEST),
+    };
+    // An `@` would hide the host behind the name of a user.
+    let is_in_host = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_:[]%~".contains(byte);
+    if headers.next().is_some() || host.is_empty() || !host.iter().all(is_in_host) {
+        return Err(Problem::BAD_REQUEST);
     }
+    if hosts.is_empty() {
+        return Ok(());
+    }
+    let host = Authority::try_from(host).map_err(|_| Problem::BAD_REQUEST)?;
+    let mut own = hosts.iter();
+    if own.any(|own| own.as_ref().eq_ignore_ascii_case(host.host())) {
+        Ok(())
+    } else {
+        Err(Problem::MISDIRECTED)
+    }
+}
 
+impl Http {
     /// The origin of the page that sends the request, if it is an allowed one.
-    pub(super) fn reader(&self, request: &Request) -> Option<&HeaderValue> {
+    pub(super) fn reader(&self, request: &Request) -> Option<HeaderValue> {
         if self.allowed_origins.is_empty() {
             return None;
         }
         let origin = request.headers().get(header::ORIGIN)?;
-        let mut allowed = self.allowed_origins.iter().map(|allowed| &allowed.0);
-        allowed.find(|allowed| *allowed == origin)
+        let is_allowed = self.allowed_origins.iter().any(|it| it.0 == origin);
+        is_allowed.then(|| origin.clone())
     }
 
     /// Lets pages of this origin read the answer.
@@ -88,19 +103,22 @@ impl Origins {
         }
         let asked = request.headers();
         let method = asked.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
-        let names = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
-        let names = names.map(|names| [(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone())]);
-        let method = (header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
-        let max_age = (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-        Some(([method, max_age], names, ()).into_response())
+        let mut allowed = HeaderMap::new();
+        allowed.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
+        if let Some(names) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+            allowed.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+        }
+        let seconds = HeaderValue::from_static("600");
+        allowed.insert(header::ACCESS_CONTROL_MAX_AGE, seconds);
+        Some(allowed.into_response())
     }
 
     /// Whether to refuse the request, unless its origin is allowed: it comes from a page of another origin, and may
     /// change something or open a WebSocket.
-    pub(super) fn refuse(&self, request: &Request) -> bool {
-        let has = |name| request.headers().contains_key(name);
+    pub(super) fn refuses(&self, request: &Request) -> bool {
+        let upgrades = || request.headers().contains_key(header::UPGRADE);
         self.refuse_other_origins
-            && (!request.method().is_safe() || has(header::UPGRADE))
+            && (!request.method().is_safe() || upgrades())
             && is_foreign(request)
     }
 }
@@ -130,6 +148,7 @@ mod tests {
     use axum::body::Body;
 
     use super::*;
+    use crate::edge::tests::http;
 
     fn request(target: &str, given: &[(&str, &str)]) -> Request {
         let mut request = Request::builder().uri(target);
@@ -174,19 +193,15 @@ mod tests {
 
     #[test]
     fn foreign_pages_may_neither_write_nor_open_a_websocket() {
-        let origins = Origins {
-            allowed_origins: Vec::new(),
-            allow_credentials: false,
-            refuse_other_origins: true,
-        };
+        let http = http(&["http.refuse_other_origins=true"]);
         let evil = ("origin", "https://evil.example");
         let read = request("/", &[evil]);
-        assert!(!origins.refuse(&read));
+        assert!(!http.refuses(&read));
         let talk = request("/", &[evil, ("upgrade", "websocket")]);
-        assert!(origins.refuse(&talk));
+        assert!(http.refuses(&talk));
         let mut change = request("/", &[evil]);
         *change.method_mut() = Method::DELETE;
-        assert!(origins.refuse(&change));
+        assert!(http.refuses(&change));
     }
 
     #[test]
@@ -206,5 +221,77 @@ mod tests {
         ] {
             assert!(parse(bad).is_none(), "{bad}");
         }
+    }
+
+    const NONE: [&str; 0] = [];
+
+    fn asked(version: Version, target: &str, hosts: &[&str]) -> Request {
+        let hosts: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+        let mut request = request(target, &hosts);
+        *request.version_mut() = version;
+        request
+    }
+
+    #[test]
+    fn request_names_exactly_one_host() {
+        for (version, target, hosts, is_fine) in [
+            (Version::HTTP_11, "/", &["a.example"] as &[_], true),
+            (Version::HTTP_11, "/", &["a.example:8080"], true),
+            (Version::HTTP_11, "/", &["[::1]:8080"], true),
+            (Version::HTTP_11, "/", &[], false),
+            (Version::HTTP_10, "/", &[], true),
+            (Version::HTTP_11, "/", &["a.example", "a.example"], false),
+            (Version::HTTP_10, "/", &["a.example", "b.example"], false),
+            (Version::HTTP_11, "/", &[""], false),
+            (Version::HTTP_11, "/", &["a b"], false),
+            (Version::HTTP_11, "/", &["a.example/path"], false),
+            (Version::HTTP_11, "/", &["user@a.example"], false),
+            (Version::HTTP_11, "http://a.example/", &["a.example"], true),
+            (Version::HTTP_11, "http://a.example/", &["A.Example"], true),
+            (Version::HTTP_11, "http://b.example/", &["a.example"], false),
+            (
+                Version::HTTP_11,
+                "http://a.example:1/",
+                &["a.example"],
+                false,
+            ),
+            (Version::HTTP_11, "http://a.example/", &[], false),
+            (
+                Version::HTTP_11,
+                "http://user@a.example/",
+                &["a.example"],
+                false,
+            ),
+            (Version::HTTP_2, "http://a.example/", &[], true),
+            (Version::HTTP_2, "http://a.example/", &["b.example"], false),
+        ] {
+            let checked = check_host(&asked(version, target, hosts), &NONE);
+            assert_eq!(
+                checked.map_err(|problem| problem.code),
+                if is_fine { Ok(()) } else { Err("bad_request") },
+                "{version:?} {target} {hosts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn request_for_an_unknown_host_is_misdirected() {
+        let hosts = ["api.example.org", "localhost"];
+        for (host, is_fine) in [
+            ("api.example.org", true),
+            ("API.example.org:8443", true),
+            ("localhost:8080", true),
+            ("evil.example.org", false),
+            ("api.example.org.evil.example", false),
+        ] {
+            let checked = check_host(&asked(Version::HTTP_11, "/", &[host]), &hosts);
+            assert_eq!(
+                checked.map_err(|problem| problem.code),
+                if is_fine { Ok(()) } else { Err("misdirected") },
+                "{host}"
+            );
+        }
+        let without_host = check_host(&asked(Version::HTTP_10, "/", &[]), &hosts);
+        assert!(without_host.is_err());
     }
 }

@@ -1,14 +1,19 @@
-//! The trusted proxies in front of the service, by `http.trusted_proxies`.
+//! The context of a request: its id, its trace, its client and its deadline.
 //!
-//! Headers of any other peer that name the client, the id of the request or its timeout are ignored.
+//! Only the proxies of `http.trusted_proxies` may set them. The headers of any other peer are ignored.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
+use tokio::time::Instant;
 
+use super::Http;
+use crate::context::{Context, REQUEST_ID, RequestId, Trace};
 use crate::server::Exchange;
 use crate::settings;
 
@@ -28,34 +33,46 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
-/// The client of a request, and whether its headers come from a trusted proxy. `None` if the request came over no
-/// listener, as in a test.
-pub(super) fn of(headers: &HeaderMap, trusted: &[Network]) -> Option<(IpAddr, bool)> {
-    let peer = Exchange::look(|exchange| exchange.peer)?
-        .ip()
-        .to_canonical();
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.0.contains(address));
-    if is_trusted(&peer) {
-        Some((trace_back(peer, headers, is_trusted), true))
-    } else {
-        Some((peer, false))
+/// The context of a request that has just arrived.
+pub(super) fn context(request: &Request, started: Instant, http: &Http) -> Context {
+    let headers = request.headers();
+    let peer = Exchange::look(|exchange| exchange.peer().ip().to_canonical());
+    let trusted = &http.trusted_proxies;
+    let is_proxy = peer.is_some_and(|peer| is_trusted(peer, trusted));
+    let of_proxy = |name: &str| is_proxy.then(|| headers.get(name)).flatten();
+    let id = of_proxy(REQUEST_ID.as_str()).and_then(RequestId::given);
+    let timeout = http.timeout_header.as_deref().and_then(of_proxy);
+    let timeout = timeout.and_then(milliseconds);
+    let trace = Trace::of(headers, is_proxy, http.trace_ratio);
+    let mut client = peer;
+    if let Some(proxy) = peer.filter(|_| is_proxy) {
+        client = Some(trace_back(proxy, headers, trusted));
+    }
+    Context {
+        id: id.unwrap_or_else(RequestId::next),
+        trace: trace.map(Arc::new),
+        client,
+        deadline: started + http.request_timeout.min(timeout.unwrap_or(Duration::MAX)),
     }
 }
 
 /// The nearest machine that is not a trusted proxy. It may have forged all hops before it.
-fn trace_back(peer: IpAddr, headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> IpAddr {
+fn trace_back(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let mut nearest = peer;
+    // The last hop is the nearest.
     let lines = headers.get_all(FORWARDED_FOR).iter().rev();
     let lines = lines.map(|line| line.to_str().unwrap_or_default());
-    // The last hop is the nearest.
     let mut hops = lines.flat_map(|line| line.rsplit(','));
-    let mut nearest = peer;
-    while is_trusted(&nearest) {
-        let Some(hop) = hops.next().and_then(address) else {
-            break;
-        };
+    while is_trusted(nearest, trusted)
+        && let Some(hop) = hops.next().and_then(address)
+    {
         nearest = hop.to_canonical();
     }
     nearest
+}
+
+fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
+    trusted.iter().any(|network| network.0.contains(&address))
 }
 
 /// Some proxies add the port.
@@ -65,8 +82,7 @@ fn address(hop: &str) -> Option<IpAddr> {
     hop.parse().or_else(|_| with_port()).ok()
 }
 
-/// The timeout of the peer, in milliseconds.
-pub(super) fn timeout(header: &HeaderValue) -> Option<Duration> {
+fn milliseconds(header: &HeaderValue) -> Option<Duration> {
     let text = header.to_str().ok()?;
     text.parse().ok().map(Duration::from_millis)
 }
@@ -80,13 +96,11 @@ mod tests {
         for line in forwarded {
             headers.append(FORWARDED_FOR, line.parse().unwrap());
         }
-        let networks = ["10.0.0.0/8", "192.0.2.7", "fd00::/8"].map(|text| {
+        let trusted = ["10.0.0.0/8", "192.0.2.7", "fd00::/8"].map(|text| {
             let network: Option<Network> = serde_json::from_value(text.into()).ok();
             network.unwrap()
         });
-        let is_trusted =
-            |address: &IpAddr| networks.iter().any(|network| network.0.contains(address));
-        trace_back(peer.parse().unwrap(), &headers, is_trusted).to_string()
+        trace_back(peer.parse().unwrap(), &headers, &trusted).to_string()
     }
 
     #[test]

@@ -6,10 +6,9 @@ use std::time::Duration;
 use axum::http::HeaderName;
 use axum::http::uri::Authority;
 use garde::Validate;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::admission::Overload;
-use super::origin::Origins;
+use super::origin::Origin;
 use super::peers::Network;
 use crate::server::Limits;
 use crate::settings::{self, ByteSize, at_least};
@@ -19,26 +18,33 @@ use crate::settings::{self, ByteSize, at_least};
 #[garde(allow_unvalidated)]
 #[garde(custom(Self::waits_less_than_its_timeout))]
 #[garde(custom(Self::takes_timeouts_of_proxies))]
+#[garde(custom(Self::has_origins_for_credentials))]
+#[expect(clippy::struct_excessive_bools, reason = "they are settings")]
 pub struct Http {
     /// The address of the public listener.
     pub listen: SocketAddr,
     #[garde(custom(at_least("1ms")))]
     pub(crate) request_timeout: Duration,
-    pub(crate) timeout_header: Option<Header>,
+    #[garde(inner(custom(is_header)))]
+    pub(crate) timeout_header: Option<String>,
     /// The largest body of a request.
     #[garde(custom(at_least("1B")))]
     pub body_limit: ByteSize,
     /// Whether the description of the API is served.
     pub documentation: bool,
-    pub(crate) hosts: Vec<Host>,
+    #[garde(range(min = 1, max = 1_000_000))]
+    pub(crate) max_in_flight: usize,
+    pub(crate) max_waiting: usize,
+    pub(crate) max_wait: Duration,
+    #[garde(inner(custom(is_host)))]
+    pub(crate) hosts: Vec<String>,
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) log_client: bool,
     #[garde(custom(is_share))]
     pub(crate) trace_ratio: f64,
-    #[garde(dive)]
-    pub(crate) origins: Origins,
-    #[garde(dive)]
-    pub(crate) overload: Overload,
+    pub(crate) allowed_origins: Vec<Origin>,
+    pub(crate) allow_credentials: bool,
+    pub(crate) refuse_other_origins: bool,
     /// The limits of its connections.
     #[garde(dive)]
     pub limits: Limits,
@@ -47,7 +53,7 @@ pub struct Http {
 impl Http {
     fn waits_less_than_its_timeout(&self, &(): &()) -> garde::Result {
         settings::rule(
-            self.overload.max_wait < self.request_timeout,
+            self.max_wait < self.request_timeout,
             &["max_wait", "request_timeout"],
             "the first must be shorter than the second, \
              so that a request does not time out while it waits for a permit",
@@ -61,6 +67,14 @@ impl Http {
             "only trusted proxies may set that header; name them",
         )
     }
+
+    fn has_origins_for_credentials(&self, &(): &()) -> garde::Result {
+        settings::rule(
+            !self.allow_credentials || !self.allowed_origins.is_empty(),
+            &["allow_credentials", "allowed_origins"],
+            "there is no origin that may send credentials; name the origins that may",
+        )
+    }
 }
 
 #[expect(
@@ -71,27 +85,17 @@ fn is_share(ratio: &f64, &(): &()) -> garde::Result {
     settings::rule((0.0..=1.0).contains(ratio), &[], "must be from 0.0 to 1.0")
 }
 
-/// The name of a header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Header(pub(super) HeaderName);
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        let expected = "the name of a header, such as `x-request-timeout`";
-        settings::from_text(value, expected, |text| text.parse().ok().map(Self))
-    }
+fn is_header(name: &str, &(): &()) -> garde::Result {
+    let expected = "expected the name of a header, such as `x-request-timeout`";
+    settings::rule(name.parse::<HeaderName>().is_ok(), &[], expected)
 }
 
-/// The name of a host, without a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Host(pub(super) String);
-
-impl<'de> Deserialize<'de> for Host {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        let expected = "a host, such as `api.example.org`, without a port";
-        settings::from_text(value, expected, |text| {
-            let authority: Authority = text.parse().ok()?;
-            (authority.host() == text).then(|| Self(text.to_owned()))
-        })
-    }
+fn is_host(host: &str, &(): &()) -> garde::Result {
+    let authority = host.parse::<Authority>();
+    let expected = "expected a host, such as `api.example.org`, without a port";
+    settings::rule(
+        authority.is_ok_and(|authority| authority.host() == host),
+        &[],
+        expected,
+    )
 }

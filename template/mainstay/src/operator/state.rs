@@ -67,12 +67,12 @@ impl OperatorState {
 
     /// Whether an `Authorization` header carries this token. The comparison takes constant time.
     pub(super) fn accepts(&self, token: &Secret, header: Option<&HeaderValue>) -> bool {
-        let given = header.and_then(|header| header.as_bytes().split_at_checked("Bearer ".len()));
-        let Some((_, given)) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
-        else {
+        let Some(given) = header else {
             return false;
         };
-        let is_right = bool::from(token.expose().as_bytes().ct_eq(given));
+        let (scheme, given) = given.as_bytes().split_at_checked(7).unwrap_or_default();
+        let is_equal = bool::from(token.expose().as_bytes().ct_eq(given));
+        let is_right = is_equal && scheme.eq_ignore_ascii_case(b"Bearer ");
         if !is_right {
             let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
             // The 1st, 2nd, 4th, 8th and so on, so that guesses do not fill the log.
@@ -145,9 +145,9 @@ fn write_listener(text: &mut Text, traffic: &Traffic) {
     text.value(&catalog::CONNECTIONS, traffic.connections);
     text.value(&catalog::ACCEPTED, traffic.accepted);
     let mut closed = text.family(&catalog::CLOSED);
-    closed.sample(&["late_head"], traffic.late_heads);
-    closed.sample(&["idle"], traffic.idle);
-    closed.sample(&["slow_reader"], traffic.slow_readers);
+    for reason in ["late_head", "idle", "slow_reader"] {
+        closed.sample(&[reason], traffic.closed.get(reason).copied().unwrap_or(0));
+    }
     text.value(&catalog::REQUESTS, traffic.requests);
     text.value(&catalog::UNFINISHED, traffic.in_flight);
 }

@@ -69,6 +69,26 @@ async fn stop_is_refused_to_other_origins() {
 }
 
 #[tokio::test]
+async fn only_names_of_this_machine_are_accepted() {
+    let state = state(None);
+    for (host, is_local) in [
+        ("localhost:9090", true),
+        ("LOCALHOST", true),
+        ("127.0.0.1:9090", true),
+        ("[::1]:9090", true),
+        ("evil.example:9090", false),
+        ("127.0.0.1.evil.example", false),
+        ("192.0.2.1:9090", false),
+    ] {
+        let request = Request::get("/metrics").header("host", host);
+        let request = request.body(Body::empty()).unwrap();
+        let response = routes(Arc::clone(&state)).oneshot(request).await.unwrap();
+        let expected = if is_local { 200 } else { 421 };
+        assert_eq!(response.status(), expected, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn metrics_need_the_token() {
     let state = state(Some("hunter2"));
     let scrape = async |authorization: &str| {
@@ -86,8 +106,7 @@ async fn metrics_need_the_token() {
     let (status, body) = scrape("bearer hunter2").await;
     assert_eq!(status, 200);
     assert!(body.contains("build_info{") && !body.contains("hunter2"));
-    // Those of another scheme are no tokens.
-    assert_eq!(state.refused.load(Ordering::Relaxed), 1);
+    assert_eq!(state.refused.load(Ordering::Relaxed), 5);
 }
 
 #[tokio::test(start_paused = true)]

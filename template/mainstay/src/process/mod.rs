@@ -13,6 +13,7 @@
 mod component;
 mod stop;
 
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,6 +55,9 @@ pub struct Process {
     sockets: Mutex<Sockets>,
     drained: Components,
     closed: Components,
+    has_documentation: bool,
+    /// Where a person at a terminal can look, logged at `ready`.
+    hints: Mutex<Vec<String>>,
 }
 
 type Components = Mutex<Vec<Arc<dyn Component>>>;
@@ -94,6 +98,7 @@ impl Process {
             let kept = async { tokio::join!(kept, otlp::run()) };
             _ = tokio::join!(pulse.watch(watched), forced, kept);
         };
+        let hint = format!("the operator's listener: http://{}/api/state", socket.address());
         let operator = operator::open(socket, routes, beside)?;
         Ok(Self {
             state,
@@ -104,6 +109,8 @@ impl Process {
             sockets: sockets.into(),
             drained: Mutex::default(),
             closed: Mutex::default(),
+            has_documentation: settings.http.documentation,
+            hints: vec![hint].into(),
         })
     }
 
@@ -120,6 +127,11 @@ impl Process {
     pub async fn run(&self) -> Cause {
         self.state.lifecycle.ready();
         tracing::info!(message = message::READY);
+        if io::stdout().is_terminal() {
+            for hint in &*lock(&self.hints) {
+                tracing::info!("{hint}");
+            }
+        }
         self.cause_to_stop().await
     }
 
@@ -168,6 +180,12 @@ impl Process {
         limits.max_connections = server::room_for(limits.max_connections);
         let listener = socket.serve(routes, &limits)?;
         let address = listener.address();
+        let mut hints = lock(&self.hints);
+        hints.push(format!("the API: http://{address}/"));
+        if self.has_documentation {
+            hints.push(format!("its documentation: http://{address}/docs"));
+        }
+        drop(hints);
         self.drain_on_stop(listener);
         Ok(address)
     }

@@ -36,7 +36,16 @@ impl Registry {
         if let Ok(socket) = socket.into_std()
             && !is_inherited
         {
-            self.empty_backlog(&socket);
+            // The close of the socket would reset the established connections in the backlog.
+            while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned()
+                && let Ok((stream, peer)) = socket.accept()
+            {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    self.serve(stream, peer, permit);
+                }
+            }
         }
         self.draining.cancel();
     }
@@ -56,22 +65,6 @@ impl Registry {
                     }
                     sleep(BACKOFF).await;
                 }
-            }
-        }
-    }
-
-    /// Serves the established connections in the backlog. Closing the socket would reset them.
-    fn empty_backlog(self: &Arc<Self>, socket: &std::net::TcpListener) {
-        while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            let Ok((stream, peer)) = socket.accept() else {
-                // The backlog is empty.
-                return;
-            };
-            let stream = stream
-                .set_nonblocking(true)
-                .and_then(|()| TcpStream::from_std(stream));
-            if let Ok(stream) = stream {
-                self.serve(stream, peer, permit);
             }
         }
     }

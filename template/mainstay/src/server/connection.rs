@@ -3,9 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +13,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
-use tokio::task::futures::TaskLocalFuture;
 use tokio::time::timeout;
 
 use super::Registry;
@@ -25,16 +22,14 @@ const LATE_HEAD: &[u8] =
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long an idle HTTP/1 connection stays open at its close, so that a request on its way is answered.
+/// How long an idle connection stays open when it is closed, so that a request on its way is answered, and an HTTP/2
+/// client can answer GOAWAY.
 const LAST_REQUEST: Duration = Duration::from_millis(100);
 
-/// How long an HTTP/2 client without requests has to answer GOAWAY.
-const GOAWAY: Duration = Duration::from_secs(1);
-
 /// The state that the registry, the requests and the stream of a connection share.
-pub(crate) struct Connection {
-    pub(super) id: u64,
-    peer: SocketAddr,
+pub(super) struct Connection {
+    id: u64,
+    pub(super) peer: SocketAddr,
     pub(super) registry: Arc<Registry>,
     /// Lets the connection end after its requests in flight.
     pub(super) close: Notify,
@@ -42,30 +37,26 @@ pub(crate) struct Connection {
     state: Mutex<State>,
 }
 
+/// Times are counts of sweeps.
 pub(super) struct State {
     socket: TcpStream,
-    awaited: Awaited,
-    /// The tick since which the operating system takes no more bytes, since the client does not read.
+    /// Whether the connection waits for a request to begin, and not for the rest of a head.
+    is_idle: bool,
+    waited: u32,
+    /// How long the operating system has taken no more bytes, since the client does not read.
     blocked: Option<u32>,
-    requests: Vec<Arc<Exchange>>,
-    /// The end of its response may not be written yet.
-    last_request: Option<Arc<Exchange>>,
+    requests: Vec<Request>,
     /// The number of requests so far.
     pub(super) total: u64,
     is_http2: bool,
 }
 
-/// What a connection without requests waits for, and since which tick.
-#[derive(Clone, Copy)]
-enum Awaited {
-    /// The first byte of the first request.
-    First(u32),
-    /// The next request.
-    Next(u32),
-    /// The rest of a request head.
-    Head(u32),
-    /// The close.
-    Close,
+/// A request in flight.
+pub(super) struct Request {
+    id: u64,
+    pub(super) route: Option<MatchedPath>,
+    /// How long the client has taken no more of the response.
+    pub(super) unread: Option<u32>,
 }
 
 impl Connection {
@@ -77,19 +68,13 @@ impl Connection {
             _ = http.as_mut() => return,
             () = self.close.notified() => {}
         }
-        let is_http2 = self.lock().is_http2;
-        let patience = if is_http2 {
+        if self.lock().is_http2 {
             shut_down(http.as_mut());
-            GOAWAY
-        } else {
-            LAST_REQUEST
-        };
-        if timeout(patience, http.as_mut()).await.is_ok() || self.lock().in_flight() == 0 {
+        }
+        if timeout(LAST_REQUEST, http.as_mut()).await.is_ok() || self.lock().in_flight() == 0 {
             return;
         }
-        if !is_http2 {
-            shut_down(http.as_mut());
-        }
+        shut_down(http.as_mut());
         _ = http.await;
     }
 
@@ -108,66 +93,80 @@ impl Connection {
         }
     }
 
-    /// Ends the connection if its client was too slow for something.
-    pub(super) fn end_if_overdue(&self) {
-        let limits = &self.registry.limits;
-        let is_over = |since, limit| self.registry.is_over(since, limit);
-        let mut state = self.lock();
-        let unread = state.requests.iter().map(|it| it.unread.load(Relaxed));
-        let mut unread = unread.filter(|since| *since > 0).chain(state.blocked);
-        if unread.any(|since| is_over(since, limits.write_timeout)) {
-            drop(state);
-            self.registry.open().totals.slow_readers += 1;
-            return self.cut();
+    /// Ends the connection if its client was too slow for something. Returns the reason.
+    pub(super) fn sweep(&self) -> Option<&'static str> {
+        let Registry { limits, tick, .. } = &*self.registry;
+        // The first sweep may have come at once.
+        let is_over = |sweeps: u32, limit| *tick * sweeps.saturating_sub(1) >= limit;
+        let mut locked = self.lock();
+        let state = &mut *locked;
+        state.waited += 1;
+        let unread = state.requests.iter_mut().map(|it| &mut it.unread);
+        let mut is_slow = false;
+        for sweeps in unread.chain([&mut state.blocked]).flatten() {
+            *sweeps += 1;
+            is_slow |= is_over(*sweeps, limits.write_timeout);
         }
-        match state.awaited {
-            _ if state.in_flight() > 0 => {}
-            Awaited::Next(since) if is_over(since, limits.idle_timeout) => {
-                state.awaited = Awaited::Close;
-                drop(state);
-                self.registry.open().totals.idle += 1;
-                self.close.notify_one();
-            }
-            Awaited::First(since) | Awaited::Head(since)
-                if is_over(since, limits.header_timeout) =>
-            {
-                if matches!(state.awaited, Awaited::Head(_)) {
-                    _ = state.socket.try_write(LATE_HEAD);
-                }
-                _ = SockRef::from(&state.socket).shutdown(Shutdown::Write);
-                drop(state);
-                self.registry.open().totals.late_heads += 1;
-                self.abort();
-            }
-            _ => {}
+        if is_slow {
+            drop(locked);
+            self.cut();
+            return Some("slow_reader");
         }
+        let limit = if state.is_idle {
+            limits.idle_timeout
+        } else {
+            limits.header_timeout
+        };
+        if state.in_flight() > 0 || !is_over(state.waited, limit) {
+            return None;
+        }
+        state.waited = 0;
+        if state.is_idle {
+            self.close.notify_one();
+            return Some("idle");
+        }
+        _ = state.socket.try_write(LATE_HEAD);
+        _ = SockRef::from(&state.socket).shutdown(Shutdown::Write);
+        drop(locked);
+        self.abort();
+        Some("late_head")
     }
 
-    pub(super) fn begin_request(self: &Arc<Self>, is_http2: bool) -> Arc<Exchange> {
-        let request = Arc::new(Exchange::new(self.peer, Arc::downgrade(self)));
+    /// Returns the id of the request.
+    pub(super) fn begin_request(&self, is_http2: bool) -> u64 {
         let mut state = self.lock();
         state.is_http2 = is_http2;
         state.total += 1;
-        state.requests.push(Arc::clone(&request));
-        request
+        let id = state.total;
+        let (route, unread) = (None, None);
+        state.requests.push(Request { id, route, unread });
+        id
     }
 
-    pub(super) fn end_request(&self, request: &Arc<Exchange>) {
+    pub(super) fn update_request(&self, id: u64, update: impl FnOnce(&mut Request)) {
         let mut state = self.lock();
-        state.requests.retain(|other| !Arc::ptr_eq(other, request));
-        state.last_request = Some(Arc::clone(request));
+        if let Some(request) = state.requests.iter_mut().find(|it| it.id == id) {
+            update(request);
+        }
+    }
+
+    pub(super) fn end_request(&self, id: u64) {
+        let mut state = self.lock();
+        state.requests.retain(|request| request.id != id);
         if state.requests.is_empty() {
-            state.awaited = Awaited::Next(self.registry.now());
+            state.wait(true);
         }
     }
 
     /// The routes of the requests in flight.
     pub(super) fn routes(&self) -> Vec<String> {
         let state = self.lock();
-        let is_unwritten = state.requests.is_empty() && state.blocked.is_some();
-        let unwritten = state.last_request.iter().filter(|_| is_unwritten);
-        let requests = state.requests.iter().chain(unwritten);
-        requests.map(|request| request.route().to_owned()).collect()
+        if state.requests.is_empty() && state.blocked.is_some() {
+            return vec!["a response that is not read".to_owned()];
+        }
+        let routes = state.requests.iter().map(|request| &request.route);
+        let routes = routes.map(|route| route.as_ref().map_or("unmatched", MatchedPath::as_str));
+        routes.map(str::to_owned).collect()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -182,71 +181,18 @@ impl State {
     }
 
     /// Notes that bytes have arrived. The time for a head counts from its first byte.
-    fn received(&mut self, bytes: &[u8], now: u32) {
-        if self.is_http2 || !self.requests.is_empty() {
-            return;
-        }
-        self.awaited = match self.awaited {
+    fn received(&mut self, bytes: &[u8]) {
+        if self.total == 0 && bytes.starts_with(HTTP2_PREFACE) {
             // An HTTP/2 connection may be idle before its first request.
-            Awaited::First(_) if bytes.starts_with(HTTP2_PREFACE) => {
-                self.is_http2 = true;
-                Awaited::Next(now)
-            }
-            Awaited::First(since) => Awaited::Head(since),
-            Awaited::Next(_) => Awaited::Head(now),
-            awaited => awaited,
-        };
-    }
-}
-
-tokio::task_local! {
-    static CURRENT: Arc<Exchange>;
-}
-
-/// The request that the current task answers. An extension of the request would cost an allocation.
-pub(crate) struct Exchange {
-    /// Dangling in tests.
-    pub(super) connection: Weak<Connection>,
-    /// The other end of the connection.
-    pub(crate) peer: SocketAddr,
-    route: OnceLock<MatchedPath>,
-    /// The tick since which the client takes no more of the response; zero if it does.
-    pub(super) unread: AtomicU32,
-}
-
-impl Exchange {
-    pub(crate) fn new(peer: SocketAddr, connection: Weak<Connection>) -> Self {
-        Self {
-            connection,
-            peer,
-            route: OnceLock::new(),
-            unread: AtomicU32::new(0),
+            self.is_http2 = true;
+            self.wait(true);
+        } else if !self.is_http2 && self.is_idle {
+            self.wait(false);
         }
     }
 
-    /// Calls `at` with the current request. `None` if it came over no listener.
-    pub(crate) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
-        CURRENT.try_with(|exchange| at(exchange)).ok()
-    }
-
-    /// Runs `work` with this as the current request.
-    pub(crate) fn around<F: Future>(self: Arc<Self>, work: F) -> TaskLocalFuture<Arc<Self>, F> {
-        CURRENT.scope(self, work)
-    }
-
-    /// Names the request in the log of a stop that waits for it.
-    pub(crate) fn routed(&self, route: MatchedPath) {
-        _ = self.route.set(route);
-    }
-
-    fn route(&self) -> &str {
-        self.route.get().map_or("unmatched", MatchedPath::as_str)
-    }
-
-    /// Whether the deadline of a drain has ended the request.
-    pub(crate) fn is_cut(&self) -> bool {
-        let connection = self.connection.upgrade();
-        connection.is_some_and(|connection| connection.registry.is_cut.load(Relaxed))
+    fn wait(&mut self, is_idle: bool) {
+        (self.is_idle, self.waited) = (is_idle, 0);
     }
 }
 
@@ -264,15 +210,6 @@ impl Stream {
         peer: SocketAddr,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        let state = State {
-            socket,
-            awaited: Awaited::First(registry.now()),
-            blocked: None,
-            requests: Vec::new(),
-            last_request: None,
-            total: 0,
-            is_http2: false,
-        };
         let mut open = registry.open();
         open.totals.accepted += 1;
         let id = open.totals.accepted;
@@ -282,7 +219,15 @@ impl Stream {
             registry: Arc::clone(registry),
             close: Notify::new(),
             task: OnceLock::new(),
-            state: Mutex::new(state),
+            state: Mutex::new(State {
+                socket,
+                is_idle: false,
+                waited: 0,
+                blocked: None,
+                requests: Vec::new(),
+                total: 0,
+                is_http2: false,
+            }),
         });
         open.connections.insert(id, Arc::clone(&connection));
         Self {
@@ -310,7 +255,7 @@ impl AsyncRead for Stream {
         let mut state = self.connection.lock();
         let read = Pin::new(&mut state.socket).poll_read(context, buffer);
         if let bytes @ [_, ..] = &buffer.filled()[before..] {
-            state.received(bytes, self.connection.registry.now());
+            state.received(bytes);
         }
         read
     }
@@ -332,11 +277,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let mut state = self.connection.lock();
         let written = Pin::new(&mut state.socket).poll_write_vectored(context, slices);
-        state.blocked = if written.is_ready() {
-            None
-        } else {
-            state.blocked.or(Some(self.connection.registry.now()))
-        };
+        state.blocked = written.is_pending().then(|| state.blocked.unwrap_or(0));
         written
     }
 

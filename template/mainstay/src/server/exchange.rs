@@ -1,22 +1,57 @@
 //! Answers a request. The connection counts it as in flight until the response is written.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::connection::{Connection, Exchange};
+use super::connection::Connection;
+
+tokio::task_local! {
+    static CURRENT: Exchange;
+}
+
+/// The request that the current task answers. An extension of the request would cost an allocation.
+#[derive(Clone)]
+pub(crate) struct Exchange {
+    connection: Arc<Connection>,
+    id: u64,
+}
+
+impl Exchange {
+    /// Calls `at` with the current request. `None` if it came over no listener.
+    pub(crate) fn look<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(at).ok()
+    }
+
+    /// The other end of the connection.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.connection.peer
+    }
+
+    /// Names the request in the log of a stop that waits for it.
+    pub(crate) fn set_route(&self, route: MatchedPath) {
+        self.connection
+            .update_request(self.id, |request| request.route = Some(route));
+    }
+
+    /// Whether the deadline of a drain has ended the request.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.connection.registry.is_cut.load(Relaxed)
+    }
+}
 
 /// Answers one request. Not an `async fn`, which holds the request twice.
 pub(super) fn answer(
@@ -24,10 +59,12 @@ pub(super) fn answer(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
     let version = request.version();
-    let exchange = connection.begin_request(version == Version::HTTP_2);
-    let in_flight = InFlight {
+    let exchange = Exchange {
         connection: Arc::clone(connection),
-        request: Arc::clone(&exchange),
+        id: connection.begin_request(version == Version::HTTP_2),
+    };
+    let in_flight = InFlight {
+        exchange: exchange.clone(),
         is_upgraded: false,
     };
     // An empty body needs no allocation.
@@ -39,75 +76,64 @@ pub(super) fn answer(
         }
     });
     let mut routes = connection.registry.routes.clone();
-    let response = exchange.around(routes.call(request));
+    let response = CURRENT.scope(exchange, routes.call(request));
     response.map(move |Ok(response)| Ok(prepare(response, version, in_flight)))
 }
 
-/// Ties the response to its connection and to the drain.
+/// Ties the response to its connection and to the drain, which ends event streams.
 fn prepare(
     mut response: Response<Body>,
     version: Version,
     mut in_flight: InFlight,
 ) -> Response<Answer> {
     in_flight.is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let registry = &in_flight.connection.registry;
+    let registry = &in_flight.exchange.connection.registry;
     let is_http1 = version < Version::HTTP_2 && !in_flight.is_upgraded;
     if is_http1 && registry.is_closing.load(Relaxed) {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
-    let ending = is_event_stream(&response);
-    let ending = ending.then(|| Box::pin(registry.draining.clone().cancelled_owned()));
+    // Most responses have a known length: no need to look at their headers.
+    if response.body().size_hint().exact().is_none()
+        && let Some(kind) = response.headers().get(header::CONTENT_TYPE)
+        && kind.as_bytes().starts_with(b"text/event-stream")
+    {
+        let end = registry.draining.clone().cancelled_owned();
+        response = response.map(|body| Body::from_stream(body.into_data_stream().take_until(end)));
+    }
     // An HTTP/2 client may have no room for the first frame. Over HTTP/1, the socket shows that.
     if version == Version::HTTP_2 {
-        in_flight.set_waits_for_client(true);
+        in_flight.set_unread(true);
     }
-    response.map(|body| Answer {
-        body,
-        ending,
-        in_flight,
-    })
-}
-
-/// Whether the response ends only when the client leaves.
-fn is_event_stream(response: &Response<Body>) -> bool {
-    // Most responses have a known length: no need to look at their headers.
-    if response.body().size_hint().exact().is_some() {
-        return false;
-    }
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+    response.map(|body| Answer { body, in_flight })
 }
 
 /// The request is in flight until this is dropped.
 struct InFlight {
-    connection: Arc<Connection>,
-    request: Arc<Exchange>,
+    exchange: Exchange,
     /// The connection now belongs to this request, until its socket is closed.
     is_upgraded: bool,
 }
 
 impl InFlight {
     /// Sets whether the response waits for the client to read.
-    fn set_waits_for_client(&self, waits: bool) {
-        let now = self.connection.registry.now();
-        let since = if waits { now } else { 0 };
-        self.request.unread.store(since, Relaxed);
+    fn set_unread(&self, is_unread: bool) {
+        let Exchange { connection, id } = &self.exchange;
+        connection.update_request(*id, |it| it.unread = is_unread.then_some(0));
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         if !self.is_upgraded {
-            self.connection.end_request(&self.request);
+            self.exchange.connection.end_request(self.exchange.id);
         }
     }
 }
 
-/// The body of a response. The drain ends an event stream, which has no end of its own.
+/// The body of a response.
 pub(super) struct Answer {
     body: Body,
-    ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     in_flight: InFlight,
 }
 
@@ -119,15 +145,10 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if let Some(ending) = &mut self.ending
-            && ending.as_mut().poll(context).is_ready()
-        {
-            return Poll::Ready(None);
-        }
         let frame = Pin::new(&mut self.body).poll_frame(context);
         // hyper asks for a frame when the client has taken the one before it.
         if frame.is_pending() || !self.body.is_end_stream() {
-            self.in_flight.set_waits_for_client(frame.is_ready());
+            self.in_flight.set_unread(frame.is_ready());
         }
         frame
     }
@@ -160,8 +181,8 @@ impl<S: Sync> FromRequestParts<S> for Drain {
     type Rejection = Infallible;
 
     async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let connection = Exchange::look(|exchange| exchange.connection.upgrade()).flatten();
+        let draining = Exchange::look(|exchange| exchange.connection.registry.draining.clone());
         // A request that came over no listener, as in a test, is never drained.
-        Ok(connection.map_or_else(Self::default, |it| Self(it.registry.draining.clone())))
+        Ok(Self(draining.unwrap_or_default()))
     }
 }

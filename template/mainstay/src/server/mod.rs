@@ -1,7 +1,7 @@
 //! HTTP listeners: they accept connections, bound what clients may take, and drain.
 //!
-//! - A client cannot hold a connection by inactivity: the first byte, the head of a request, the next request
-//!   and the reading of a response each have a timeout.
+//! - A client cannot hold a connection by inactivity: the head of a request, the next request and the reading of a
+//!   response each have a timeout.
 //! - There are at most [`Limits::max_connections`] connections; further ones wait in the backlog of the
 //!   operating system. No error of `accept` ends a listener.
 //! - A [drain](Listener::drain) accepts no more connections, lets requests in flight finish, closes idle and
@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,10 +33,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use connection::Exchange;
 pub use exchange::Drain;
+pub(crate) use exchange::Exchange;
 pub(crate) use socket::room_for;
-pub use socket::{BindError, Bound, Sockets};
+pub use socket::{Bound, Sockets};
 
 use crate::settings::{ByteSize, at_least, within};
 use crate::telemetry::message;
@@ -49,8 +49,7 @@ const CUT_TIME: Duration = Duration::from_millis(900);
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 pub struct Limits {
-    /// How long the head of a request may take from its first byte to its last, and how long a new connection
-    /// may take to send its first head.
+    /// How long the head of a request may take, and the first one of a new connection from its accept.
     #[garde(custom(at_least("1ms")))]
     pub header_timeout: Duration,
     /// How long a connection may be idle between two requests.
@@ -79,6 +78,13 @@ impl Limits {
         header_limit: ByteSize(32 * 1024),
         http2: false,
     };
+
+    /// The time between two sweeps: a tenth of the shortest deadline, within reason.
+    fn tick(&self) -> Duration {
+        let shortest = self.header_timeout.min(self.idle_timeout);
+        let tick = shortest.min(self.write_timeout) / 10;
+        tick.clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
 }
 
 impl Bound {
@@ -95,12 +101,13 @@ impl Bound {
         _ = SockRef::from(&socket).set_tcp_nodelay(true);
         let registry = Arc::new(Registry {
             name,
+            address,
             // Without this call, axum would build the layers again for each request.
             routes: routes.with_state(()),
             limits: limits.clone(),
             permits: Arc::new(Semaphore::new(limits.max_connections)),
+            tick: limits.tick(),
             open: Mutex::default(),
-            ticks: AtomicU32::new(1),
             stop: CancellationToken::new(),
             draining: CancellationToken::new(),
             is_closing: AtomicBool::new(false),
@@ -110,40 +117,37 @@ impl Bound {
         #[expect(clippy::disallowed_methods)]
         tokio::spawn(Arc::clone(&registry).accept(socket, is_inherited));
         tracing::info!(message = message::LISTENING, listener = name, %address);
-        Ok(Listener { address, registry })
+        Ok(Listener(registry))
     }
 }
 
 /// A listener that accepts connections. All clones are the same.
 #[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "`Router` has no short one")]
-pub struct Listener {
-    address: SocketAddr,
-    registry: Arc<Registry>,
-}
+pub struct Listener(Arc<Registry>);
 
 impl Listener {
     /// The name in the log.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.registry.name
+        self.0.name
     }
 
     /// The address, with the port that it has in fact.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address
     }
 
     /// From now on, each response asks the client to use another connection for its next request.
     pub(crate) fn announce_close(&self) {
-        self.registry.is_closing.store(true, Relaxed);
+        self.0.is_closing.store(true, Relaxed);
     }
 
-    /// Accepts no more connections, and waits for the requests in flight until the deadline. Returns a
-    /// description of the connections that it had to close by force, with their routes.
+    /// Accepts no more connections, and waits for the requests in flight until the deadline. Describes the connections
+    /// that it had to close by force, with their routes.
     pub async fn drain(&self, deadline: Instant) -> Option<String> {
-        let registry = &self.registry;
+        let registry = &self.0;
         self.announce_close();
         registry.stop.cancel();
         // The socket closes first: clients that reconnect reach another process.
@@ -165,18 +169,16 @@ impl Listener {
         }
         // Each request logs its event. A handler that blocks its thread does not end.
         registry.is_empty_by(deadline + CUT_TIME).await;
-        let plural = if connections.len() == 1 { "" } else { "s" };
-        let cut = format!("{} {} connection{plural}", connections.len(), self.name());
-        if routes.is_empty() {
-            return Some(cut);
-        }
-        Some(format!("{cut} ({})", routes.join("; ")))
+        let (count, name) = (connections.len(), self.name());
+        let plural = if count == 1 { "" } else { "s" };
+        let routes = routes.join("; ");
+        Some(format!("{count} {name} connection{plural} ({routes})"))
     }
 
     /// The routes of the requests in flight, with their numbers.
     pub(crate) fn routes_in_flight(&self) -> Vec<String> {
         let mut routes = BTreeMap::<_, usize>::new();
-        for connection in self.registry.connections() {
+        for connection in self.0.connections() {
             for route in connection.routes() {
                 *routes.entry(route).or_default() += 1;
             }
@@ -189,17 +191,14 @@ impl Listener {
     }
 
     pub(crate) fn add_to(&self, traffic: &mut Traffic) {
-        let Open {
-            connections,
-            totals,
-        } = &*self.registry.open();
-        traffic.late_heads += totals.late_heads;
-        traffic.idle += totals.idle;
-        traffic.slow_readers += totals.slow_readers;
-        traffic.accepted += totals.accepted;
-        traffic.requests += totals.requests;
-        traffic.connections += connections.len();
-        for connection in connections.values() {
+        let open = self.0.open();
+        traffic.connections += open.connections.len();
+        traffic.accepted += open.totals.accepted;
+        traffic.requests += open.totals.requests;
+        for (reason, count) in &open.totals.closed {
+            *traffic.closed.entry(reason).or_default() += count;
+        }
+        for connection in open.connections.values() {
             let state = connection.lock();
             traffic.requests += state.total;
             traffic.in_flight += state.in_flight();
@@ -207,35 +206,34 @@ impl Listener {
     }
 }
 
-/// The traffic of a listener, or of all: its open connections, its requests in flight, and its totals so far, among them
-/// the connections that were closed, by reason.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+/// The traffic of a listener, or of all: its open connections, its requests in flight, and its totals so far.
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Traffic {
     pub(crate) connections: usize,
     pub(crate) in_flight: usize,
     pub(crate) accepted: u64,
     pub(crate) requests: u64,
-    pub(crate) late_heads: u64,
-    pub(crate) idle: u64,
-    pub(crate) slow_readers: u64,
+    /// The connections that were closed because of their client, by reason.
+    pub(crate) closed: BTreeMap<&'static str, u64>,
 }
 
 /// What a listener shares with its connections.
 ///
-/// A sweep over all connections enforces the deadlines, exact to a tick. So a request costs neither a timer nor a look at
-/// the clock, and a connection cannot stay in a state without a timer.
+/// Once a tick, a sweep over all connections enforces the deadlines. So a request costs neither a timer nor a look at the
+/// clock, and a connection cannot stay in a state without a timer.
 struct Registry {
     name: &'static str,
+    address: SocketAddr,
     routes: Router,
     limits: Limits,
+    /// The time between two sweeps.
+    tick: Duration,
     /// Each open connection holds one.
     permits: Arc<Semaphore>,
     open: Mutex<Open>,
-    /// The number of sweeps so far: the clock of the deadlines.
-    ticks: AtomicU32,
-    /// Cancelled to accept no more connections.
+    /// Ends the accept loop.
     stop: CancellationToken,
-    /// Cancelled when the socket is closed: the drain begins.
+    /// The socket is closed, and the drain begins.
     draining: CancellationToken,
     /// Whether responses carry `Connection: close`.
     is_closing: AtomicBool,
@@ -252,34 +250,16 @@ struct Open {
 }
 
 impl Registry {
-    fn now(&self) -> u32 {
-        self.ticks.load(Relaxed)
-    }
-
-    /// Whether the time since a tick exceeds a limit.
-    fn is_over(&self, since: u32, limit: Duration) -> bool {
-        let ticks = self.now().wrapping_sub(since);
-        // The first of them may have come at once.
-        self.tick() * ticks.saturating_sub(1) >= limit
-    }
-
-    /// The time between two sweeps: a tenth of the shortest deadline, within reason.
-    fn tick(&self) -> Duration {
-        let limits = &self.limits;
-        let shortest = limits.header_timeout.min(limits.idle_timeout);
-        let tick = shortest.min(limits.write_timeout) / 10;
-        tick.clamp(Duration::from_millis(10), Duration::from_secs(1))
-    }
-
     /// Ends the connections that are overdue, for ever.
     async fn enforce_deadlines(&self) -> Infallible {
-        let mut sweep = interval(self.tick());
+        let mut sweep = interval(self.tick);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             sweep.tick().await;
-            self.ticks.fetch_add(1, Relaxed);
             for connection in self.connections() {
-                connection.end_if_overdue();
+                if let Some(reason) = connection.sweep() {
+                    *self.open().totals.closed.entry(reason).or_default() += 1;
+                }
             }
         }
     }

@@ -4,17 +4,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::SockRef;
-
-/// Why a listener has no socket.
-#[derive(Debug, thiserror::Error)]
-#[error("the {listener} listener cannot bind {address} ({listener}.listen): {cause}")]
-pub struct BindError {
-    listener: &'static str,
-    address: SocketAddr,
-    cause: io::Error,
-}
 
 /// A bound socket that does not accept yet.
 #[derive(Debug)]
@@ -73,20 +64,18 @@ impl Sockets {
     /// # Errors
     ///
     /// If the address is in use, not of this machine, or not allowed.
-    pub fn take(&mut self, name: &'static str, address: SocketAddr) -> Result<Bound, BindError> {
-        self.open(name, address).map_err(|cause| BindError {
-            listener: name,
-            address,
-            cause,
-        })
-    }
-
     #[expect(clippy::disallowed_methods, reason = "it becomes non-blocking")]
-    fn open(&mut self, name: &'static str, address: SocketAddr) -> io::Result<Bound> {
+    pub fn take(&mut self, name: &'static str, address: SocketAddr) -> io::Result<Bound> {
         let at = self.order.iter().position(|listener| listener == name);
         let inherited = at.map_or(Ok(None), |at| self.inherited.take_tcp_listener(at))?;
         let is_inherited = inherited.is_some();
-        let socket = inherited.map_or_else(|| TcpListener::bind(address), Ok)?;
+        let bind = || {
+            TcpListener::bind(address).map_err(|error| {
+                let what = format!("the {name} listener cannot bind {address} ({name}.listen)");
+                io::Error::new(error.kind(), format!("{what}: {error}"))
+            })
+        };
+        let socket = inherited.map_or_else(bind, Ok)?;
         socket.set_nonblocking(true)?;
         // More connections may wait to be accepted than the 128 of std, as far as the operating system allows.
         SockRef::from(&socket).listen(4096)?;
@@ -104,12 +93,9 @@ impl Sockets {
 pub(crate) fn room_for(connections: usize) -> usize {
     /// For the operator's connections, databases, the log and the runtime.
     const OTHER_FILES: usize = 192;
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    _ = setrlimit(Resource::Nofile, raised);
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    _ = setrlimit(Resource::Nofile, limit);
     let limit = getrlimit(Resource::Nofile).current;
     let limit = limit.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX));
     let room = limit.saturating_sub(OTHER_FILES).max(1);

@@ -17,7 +17,7 @@ async fn begin(
     listener: Listener,
     within: Duration,
 ) -> impl Future<Output = (Option<String>, Duration)> {
-    let registry = Arc::clone(&listener.registry);
+    let registry = Arc::clone(&listener.0);
     #[expect(clippy::disallowed_methods, reason = "awaited by the test")]
     let draining = tokio::spawn(drain(listener, within));
     timeout(PATIENCE, registry.draining.cancelled())

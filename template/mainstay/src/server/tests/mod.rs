@@ -39,7 +39,7 @@ fn serve(limits: &Limits) -> Listener {
         .route("/quick", get(async || "quick"))
         .route("/never", get(async || pending::<()>().await))
         .route("/events", get(events))
-        .route("/big", get(async || "x".repeat(64 * 1024 * 1024)))
+        .route("/big", get(big))
         .route("/upload", post(async |body: String| body))
         .route("/upgrade", get(upgrade))
         .layer(middleware::from_fn(named));
@@ -51,9 +51,15 @@ fn serve(limits: &Limits) -> Listener {
 /// Sets the route of the request, as the edge does.
 async fn named(request: Request, next: Next) -> Response {
     if let Some(route) = request.extensions().get().cloned() {
-        Exchange::look(|exchange| exchange.routed(route)).unwrap();
+        Exchange::look(|exchange| exchange.set_route(route)).unwrap();
     }
     next.run(request).await
+}
+
+/// A response that never ends.
+async fn big() -> Body {
+    let pieces = stream::repeat_with(|| Ok::<_, Infallible>("x".repeat(1024 * 1024)));
+    Body::from_stream(pieces)
 }
 
 /// One event, and then silence.
