@@ -23,7 +23,7 @@ use crate::health;
 use crate::lifecycle::Exit;
 use crate::panics;
 use crate::sections::Settings;
-use crate::settings::{self, Loaded, Problems, Reference, Section, Sources};
+use crate::settings::{self, Loaded, Problems, Section, Sources, Table};
 use crate::telemetry::{self, Filtering};
 
 /// A service: its name and version, its listeners, and its settings, which are read into `S`.
@@ -88,8 +88,8 @@ impl<S: Section + AsRef<Settings>> Service<S> {
                 print("the settings are valid\n")
             }
             Command::Config(Config::Print) => print(settings::print(&self.load(&given)?.entries)),
-            Command::Config(Config::Env) => print(self.reference().to_environment()),
-            Command::Config(Config::Default) => print(self.reference().to_toml()),
+            Command::Config(Config::Env) => print(self.defaults().to_environment()),
+            Command::Config(Config::Default) => print(self.defaults().to_toml()),
             Command::Healthcheck { probe } => {
                 let settings = self.load(&given)?.settings;
                 let passes = health::ask(settings.as_ref().operator.listen, &probe)?;
@@ -162,13 +162,13 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     }
 
     /// Every setting of the service, with its default and its comment.
-    pub(crate) fn reference(&self) -> Reference {
-        Reference::new(&self.references)
+    pub(crate) fn defaults(&self) -> Table {
+        Table::new(&self.references)
     }
 
     fn load(&self, given: &Given) -> Result<Loaded<S>, Problems> {
         let sources = Sources::of_process(&given.files, &given.set);
-        settings::load(&self.reference(), &sources)
+        settings::load(self.defaults(), &sources)
     }
 }
 

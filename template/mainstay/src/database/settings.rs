@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::engine::{Engine, Target};
 use super::errors::{Error, explain};
 use crate::importance::Importance;
-use crate::settings::{self, at_least};
+use crate::settings::{self, at_least, whole_number};
 
 /// `[database]`, or another section of the same keys.
 #[derive(Debug, Deserialize, Validate)]
@@ -25,7 +25,7 @@ pub struct Settings<E> {
     /// Where the database is.
     pub url: Url<E>,
     /// The most connections that are open at once. SQLite has one more, which writes.
-    #[garde(range(min = 1, max = 10_000))]
+    #[serde(deserialize_with = "whole_number::<1, 10_000, _, _>")]
     pub max_connections: u32,
     /// How long a caller waits for a connection.
     #[garde(custom(at_least("100ms")))]
@@ -49,6 +49,7 @@ pub struct Settings<E> {
     /// What a start does on a database that a newer version has migrated.
     pub unknown_migrations: UnknownMigrations,
     /// What a failing database means for `/readyz`: `health.database`, by the name of this section.
+    #[serde(rename = "health.[section]")]
     pub health: Importance,
     /// The time limit of a request, which waits for a connection at most.
     #[serde(rename = "http.request_timeout")]

@@ -11,13 +11,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use crate::problem::Problem;
+use crate::settings::whole_number;
 
 /// The part of `[http]` that is about overload.
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 #[expect(clippy::struct_field_names, reason = "they are those of the keys")]
 pub(crate) struct Overload {
-    #[garde(range(min = 1, max = 1_000_000))]
+    #[serde(deserialize_with = "whole_number::<1, 1_000_000, _, _>")]
     pub(crate) max_in_flight: usize,
     pub(crate) max_waiting: usize,
     pub(crate) max_wait: Duration,

@@ -21,7 +21,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::input::Json;
 use crate::server::Exchange;
-use crate::settings::{Reference, Sources};
+use crate::settings::{Sources, Table};
 
 const LIMIT: usize = 64;
 
@@ -36,7 +36,7 @@ pub(crate) fn http(set: &[&str]) -> Http {
     let set = set.iter().map(ToString::to_string).collect::<Vec<_>>();
     let sources = Sources::of_process(&[], &set);
     let loaded =
-        crate::settings::load::<OfHttp>(&Reference::new(&[crate::sections::SETTINGS]), &sources);
+        crate::settings::load::<OfHttp>(Table::new(&[crate::sections::SETTINGS]), &sources);
     loaded
         .unwrap_or_else(|problems| panic!("{problems}"))
         .settings

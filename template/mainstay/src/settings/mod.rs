@@ -1,7 +1,6 @@
 //! Settings: typed and strict, each with its source.
 //!
-//! The layers, lowest to highest: the reference, which is compiled in and has every key with its default;
-//! each `--config FILE`; `APP__SECTION__KEY` and `APP__SECTION__KEY_FILE` in the environment; `--set key=value`.
+//! The layers, lowest to highest: files of defaults, which are compiled in and have every key; each `--config FILE`; `APP__SECTION__KEY` and `APP__SECTION__KEY_FILE` in the environment; `--set key=value`.
 //!
 //! - All problems (unknown keys, wrong types, values that contradict each other) are reported at once, each with its
 //!   key, its value, what set it, and what is allowed.
@@ -13,7 +12,7 @@
 //! ```ignore
 //! #[derive(Deserialize, Validate)]
 //! struct Hello {
-//!     #[garde(range(min = 1, max = 10))]
+//!     #[serde(deserialize_with = "whole_number::<1, 10, _, _>")]
 //!     most: u32,
 //!     #[garde(custom(at_least("1h")))]
 //!     forget_after: Duration,
@@ -23,12 +22,11 @@
 //! To add a setting, add a field, and a default with a comment to the service's `config/default.toml`.
 //! `testing::check_settings` fails when one of them is missing. A field has the name of its key, and a struct that of
 //! its section; a struct in a field of another name has further keys of the section around it. A field renamed to a name
-//! with a dot is a key of another section; renamed to `[section]`, it is the name of its section. A whole number is
-//! unsigned. An `Option` is `None` if the value is `""`.
+//! with a dot is a key of another section, with `[section]` for the name of its own; renamed to `[section]`, it is that
+//! name. A whole number is unsigned. An `Option` is `None` if the value is `""`.
 
 mod deserializer;
 mod reader;
-mod reference;
 mod report;
 mod sources;
 mod table;
@@ -37,13 +35,13 @@ mod value;
 use garde::Validate;
 use serde::de::DeserializeOwned;
 
-pub(crate) use reference::Reference;
+pub(crate) use reader::load;
 pub(crate) use report::{Entry, Problems, changed, print};
 pub(crate) use sources::Sources;
-use table::Table;
+pub(crate) use table::Table;
 pub use value::{
     ByteSize, Quantity, REDACTED, Secret, at_least, from_secret_text, from_text, redact_as, rule,
-    within,
+    whole_number, within,
 };
 
 /// A struct of settings: any type with `#[derive(Deserialize, Validate)]`.
@@ -56,17 +54,6 @@ impl<S: DeserializeOwned + Validate<Context = ()>> Section for S {}
 pub(crate) struct Loaded<S> {
     pub(crate) settings: S,
     pub(crate) entries: Vec<Entry>,
-}
-
-/// Reads and merges the layers. Returns the settings, or all problems. Panics if `reference` lacks a key that `S` reads:
-/// a mistake in the program, which its tests find.
-pub(crate) fn load<S: Section>(
-    reference: &Reference,
-    sources: &Sources,
-) -> Result<Loaded<S>, Problems> {
-    let mut table = Table::new(reference);
-    sources.apply(&mut table);
-    reader::read(table)
 }
 
 #[cfg(test)]

@@ -1,51 +1,36 @@
 //! Loads the settings, and collects every problem.
 //!
-//! serde stops at the first error. So a refused value is recorded, its default is put in its place, and the settings are
+//! serde stops at the first error. So a refused value is reported, its default is put in its place, and the settings are
 //! deserialized again, until they fit. Then garde checks the rules. If there is any problem, the result is discarded.
 
 use super::deserializer::Node;
-use super::reference::variable;
-use super::report::Problems;
-use super::table::Table;
-use super::{Loaded, Section};
+use super::report::{Entry, Problems};
+use super::table::{DEFAULT, Table, variable};
+use super::{Loaded, Section, Sources};
 
-/// Deserializes the settings until they fit, and checks their rules.
-pub(super) fn read<S: Section>(mut table: Table<'_>) -> Result<Loaded<S>, Problems> {
-    let mut refused = Vec::new();
+/// Merges the sources into the defaults. Returns the settings, or all problems. Panics if a key that `S` reads has no
+/// valid default: a mistake in the program, which its tests find.
+pub(crate) fn load<S: Section>(mut table: Table, sources: &Sources) -> Result<Loaded<S>, Problems> {
+    sources.apply(&mut table);
     let settings = loop {
-        match S::deserialize(Node::root(&table)) {
+        let root = Node {
+            table: &table,
+            key: "",
+        };
+        match S::deserialize(root) {
             Ok(settings) => break settings,
-            Err(error) => {
-                let key = table.refused.take().unwrap_or_default();
-                let Some(entry) = table.reset(&key) else {
-                    // A section as a whole has no default.
-                    table.problems.add_source(key, error.message());
-                    return Err(table.problems);
-                };
-                refused.push((entry, error));
-            }
+            Err(error) => table.reset_refused(error.message()),
         }
     };
-    for (entry, error) in refused {
-        let words = expected::<S>(&table, &entry.key, error.message());
-        // Not printed: the URL may have credentials that belong to another setting, and a list may have secrets.
-        let is_url = entry.value.contains("://") && entry.value.contains(['@', '?']);
-        if entry.is_redacted || is_url || words == "expected a list" {
-            table.problems.add_key(&entry.key, &entry.source, words);
-        } else {
-            table.problems.add(vec![entry.to_string()], words);
-        }
-    }
-    add_broken_rules(&settings, &mut table);
-    let keys = table.reference.keys();
-    let entries: Vec<_> = keys.filter_map(|key| table.entry(key)).collect();
-    for entry in &entries {
-        if entry.is_redacted && entry.source == "--set" {
-            let variable = variable(&entry.key);
+    table.add_broken_rules(&settings);
+    let entries: Vec<_> = table.settings.iter().filter_map(|it| it.entry()).collect();
+    for Entry { key, source, .. } in entries.iter().filter(|it| it.is_redacted) {
+        if source == "--set" {
             let words = format!(
-                "is a secret, and `--set` shows it in the list of processes; set {variable}_FILE instead"
+                "is a secret, and `--set` shows it in the list of processes; set {}_FILE instead",
+                variable(key)
             );
-            table.problems.add_key(&entry.key, &entry.source, words);
+            table.problems.add_key(key, source, words);
         }
     }
     if table.problems.is_empty() {
@@ -55,11 +40,65 @@ pub(super) fn read<S: Section>(mut table: Table<'_>) -> Result<Loaded<S>, Proble
     }
 }
 
-/// Turns an error of serde or garde into "expected …", without the rejected value.
-fn expected<S: Section>(table: &Table<'_>, key: &str, error: &str) -> String {
-    let words = error.rsplit_once(", expected ").map(|(_, words)| words);
-    let words = words.or(error.strip_prefix("expected "));
-    let expected = match words.unwrap_or(error) {
+impl Table {
+    /// Reports the value that serde refused with this error, and puts the default in its place.
+    fn reset_refused(&mut self, error: &str) {
+        let key = self.refused.take().unwrap_or_default();
+        let entry = self.get(&key).and_then(|setting| setting.entry());
+        let (Some(entry), Some(setting)) = (entry, self.get_mut(&key)) else {
+            panic!("cannot deserialize the section `{key}`: {error}");
+        };
+        assert!(
+            entry.source != DEFAULT,
+            "the default of the setting `{key}` is not valid: {error}"
+        );
+        setting.set(setting.default.clone(), DEFAULT);
+        let words = expected(error);
+        // Not printed: the URL may have credentials that belong to another setting, and a list may have secrets.
+        let is_url = entry.value.contains("://") && entry.value.contains(['@', '?']);
+        if entry.is_redacted || is_url || words == "expected a list" {
+            self.problems.add_key(&key, &entry.source, words);
+        } else {
+            self.problems.add(entry, words);
+        }
+    }
+
+    fn add_broken_rules<S: Section>(&mut self, settings: &S) {
+        let report = settings.validate().err().map(garde::Report::into_inner);
+        let broken = report.iter().flatten().map(|(path, error)| {
+            let path = path.to_string();
+            let fields = path.split(['.', '[']).filter(|step| !step.ends_with(']'));
+            let place = fields.fold(String::new(), |parent, field| self.resolve(&parent, field));
+            // `rule` writes the keys and the words as `key key…\nwords`.
+            let Some((names, words)) = error.message().split_once('\n') else {
+                return (vec![place], error.message());
+            };
+            let names = names.split_whitespace();
+            let mut keys: Vec<_> = names.map(|name| self.resolve(&place, name)).collect();
+            if keys.is_empty() {
+                keys.push(place);
+            }
+            (keys, words)
+        });
+        let mut broken: Vec<_> = broken.collect();
+        // Rules of single values first, so that a rule between values skips those that are invalid already.
+        broken.sort_by_key(|(keys, _)| keys.len());
+        for (keys, words) in broken {
+            // A key with a problem has its default by now: the rule says nothing about the user's value.
+            if !keys.iter().any(|key| self.problems.concern(key)) {
+                let entry = |key: &String| self.get(key).and_then(|setting| setting.entry());
+                let subject = |key| entry(key).map_or(key.clone(), |entry| entry.to_string());
+                let subjects: Vec<_> = keys.iter().map(subject).collect();
+                self.problems.add(subjects.join("\n"), words);
+            }
+        }
+    }
+}
+
+/// Turns an error of serde into "expected …", without the rejected value.
+fn expected(error: &str) -> String {
+    let words = error.rsplit_once("expected ").map(|(_, words)| words);
+    let words = match words.unwrap_or(error) {
         "a boolean" => "`true` or `false`",
         "a string" => "text",
         "a sequence" => "a list",
@@ -67,82 +106,11 @@ fn expected<S: Section>(table: &Table<'_>, key: &str, error: &str) -> String {
         "socket address" | "invalid socket address syntax" => {
             "an address and a port, such as `127.0.0.1:8080` or `[::]:8080`"
         }
-        "u8" | "u16" | "u32" | "u64" | "usize" => return range::<S>(table, key),
-        _ if error.starts_with("lower than ") || error.starts_with("greater than ") => {
-            return range::<S>(table, key);
+        bits @ ("u8" | "u16" | "u32" | "u64" | "usize") => {
+            return format!("expected a whole number that fits `{bits}`");
         }
-        _ => return words.map_or(error.to_owned(), |words| format!("expected {words}")),
+        other if other == error => return error.to_owned(),
+        other => other,
     };
-    format!("expected {expected}")
-}
-
-/// Each broken rule: the key or the section that it is about, and the error of garde.
-fn broken_rules<S: Section>(settings: &S, table: &Table<'_>) -> Vec<(String, String)> {
-    let report = settings.validate().err().unwrap_or_else(garde::Report::new);
-    let broken = report.iter().map(|(path, error)| {
-        let fields = path.__iter().rev();
-        let place = fields.fold(String::new(), |section, (_, field)| {
-            let key = table.reference.resolve(&section, field);
-            // A struct that is not a section is a part of one.
-            let is_known = table.settings.contains_key(&key) || table.reference.has_section(&key);
-            if is_known { key } else { section }
-        });
-        (place, error.message().to_owned())
-    });
-    broken.collect()
-}
-
-fn add_broken_rules<S: Section>(settings: &S, table: &mut Table<'_>) {
-    let mut broken = broken_rules(settings, &*table);
-    // Rules of single values first, so that a rule between values skips those that are invalid already.
-    broken.sort_by_key(|(_, error)| error.find('\n') > Some(0));
-    for (place, error) in broken {
-        // `rule` writes the keys and the words as `key key…\nwords`.
-        let (names, words) = match error.split_once('\n') {
-            Some((names, words)) => (names, words.to_owned()),
-            None => ("", expected::<S>(table, &place, &error)),
-        };
-        let names = names.split_whitespace();
-        let resolved = names.map(|name| table.reference.resolve(&place, name));
-        let mut keys: Vec<_> = resolved.collect();
-        if keys.is_empty() {
-            keys.push(place);
-        }
-        // A key with a problem has its default by now: the rule says nothing about the user's value.
-        if !keys.iter().any(|key| table.problems.concern(key)) {
-            let subject = |key: String| table.entry(&key).map_or(key, |entry| entry.to_string());
-            let subjects = keys.into_iter().map(subject).collect();
-            table.problems.add(subjects, words);
-        }
-    }
-}
-
-/// Describes the range of a whole number. Finds the limits of its type and of its rule by exceeding them.
-fn range<S: Section>(table: &Table<'_>, key: &str) -> String {
-    let error = |number: i64| {
-        let mut table = table.clone();
-        table.set(key, number.into(), "");
-        match S::deserialize(Node::root(&table)) {
-            Ok(settings) => {
-                let mut broken = broken_rules(&settings, &table).into_iter();
-                let rule = broken.find(|(place, _)| place == key);
-                rule.map(|(_, error)| error).unwrap_or_default()
-            }
-            Err(error) => error.message().to_owned(),
-        }
-    };
-    let of_type = error(i64::MAX)
-        .rsplit_once(", expected u")
-        .and_then(|(_, bits)| {
-            let count = 1_i64.checked_shl(bits.parse().ok()?)?;
-            Some(count - 1)
-        });
-    let below = error(0);
-    let least = below.strip_prefix("lower than ").unwrap_or("0");
-    let above = error(of_type.unwrap_or(i64::MAX));
-    let most = above.strip_prefix("greater than ").map(str::to_owned);
-    match most.or(of_type.map(|most| most.to_string())) {
-        Some(most) => format!("expected a whole number from {least} to {most}"),
-        None => format!("expected a whole number, {least} or more"),
-    }
+    format!("expected {words}")
 }

@@ -1,6 +1,6 @@
 //! Settings of an example with two sections: the fixtures of the tests.
 
-mod reference;
+mod defaults;
 mod report;
 mod secrets;
 mod shown;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-const REFERENCE: &str = r#"
+const DEFAULTS: &str = r#"
 # What this is all about.
 [http]
 # Where it listens.
@@ -48,16 +48,15 @@ struct Http {
     listen: SocketAddr,
     #[garde(custom(at_least("1s")))]
     timeout: Duration,
-    #[garde(dive)]
     pool: Pool,
     verbose: bool,
     ratio: Vec<String>,
 }
 
 /// More keys of `[http]`.
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize)]
 struct Pool {
-    #[garde(range(min = 1, max = 100))]
+    #[serde(deserialize_with = "whole_number::<1, 100, _, _>")]
     workers: u16,
 }
 
@@ -118,7 +117,7 @@ impl Given {
     }
 
     fn load(&self) -> Result<Loaded<Example>, Problems> {
-        self.load_by(REFERENCE)
+        self.load_by(DEFAULTS)
     }
 
     /// Checks that the settings are refused, with these words and without the secret of the tests.
@@ -129,8 +128,8 @@ impl Given {
         assert!(!report.contains("hunter"), "{report}");
     }
 
-    fn load_by<S: Section>(&self, reference: &str) -> Result<Loaded<S>, Problems> {
-        load(&Reference::new(&[reference]), &self.sources)
+    fn load_by<S: Section>(&self, defaults: &str) -> Result<Loaded<S>, Problems> {
+        load(Table::new(&[defaults]), &self.sources)
     }
 
     fn settings(&self) -> Example {

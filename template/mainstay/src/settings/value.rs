@@ -94,9 +94,6 @@ impl Quantity for ByteSize {
         let (number, unit) = text.split_at(unit_at);
         let scale: usize = match unit.trim_start() {
             "B" => 1,
-            "kB" => 1_000,
-            "MB" => 1_000_000,
-            "GB" => 1_000_000_000,
             "KiB" => 1 << 10,
             "MiB" => 1 << 20,
             "GiB" => 1 << 30,
@@ -104,6 +101,23 @@ impl Quantity for ByteSize {
         };
         number.parse::<usize>().ok()?.checked_mul(scale).map(Self)
     }
+}
+
+/// Deserializes a whole number in a range, `#[serde(deserialize_with = "whole_number::<1, 100, _, _>")]`.
+pub fn whole_number<
+    'de,
+    const LEAST: u64,
+    const MOST: u64,
+    D: Deserializer<'de>,
+    T: TryFrom<u64>,
+>(
+    value: D,
+) -> Result<T, D::Error> {
+    let number = u64::deserialize(value).ok();
+    let number = number.filter(|number| (LEAST..=MOST).contains(number));
+    let number = number.and_then(|number| T::try_from(number).ok());
+    let expected = format_args!("expected a whole number from {LEAST} to {MOST}");
+    number.ok_or_else(|| Error::custom(expected))
 }
 
 /// A rule: a value is not below the limit, `#[garde(custom(at_least("100ms")))]`.

@@ -67,11 +67,11 @@ fn every_problem_is_in_one_report() {
   htp.listen  (set by prod.toml:6)
     is not a setting; did you mean `http.listen`?
 
-  APP__OPERATOR__URL_FILE (/does/not/exist)
-    names a file that cannot be read: No such file or directory (os error 2)
-
-  http.worker  (set by APP__HTTP__WORKER)
+  APP__HTTP__WORKER
     is not a setting; did you mean `APP__HTTP__WORKERS`?
+
+  APP__OPERATOR__URL_FILE
+    names a file that cannot be read: No such file or directory (os error 2)
 
   http.listn  (set by --set)
     is not a setting; did you mean `http.listen`?
@@ -161,16 +161,15 @@ fn text_says_what_is_expected_of_each_type() {
         list: Vec<SocketAddr>,
     }
 
-    let reference =
-        "level = \"low\"\ncount = 1\nsize = 5\nshare = 0.5\nlimit = \"1B\"\nlist = []\n";
+    let defaults = "level = \"low\"\ncount = 1\nsize = 5\nshare = 0.5\nlimit = \"1B\"\nlist = []\n";
     let wrong = "level = 1\ncount = \"x\"\nsize = 4\nshare = \"x\"\nlimit = 1\nlist = [\"x\"]\n";
     let given = Given::default().file("wrong.toml", wrong);
-    let report = given.load_by::<Types>(reference).unwrap_err().to_string();
+    let report = given.load_by::<Types>(defaults).unwrap_err().to_string();
     for expected in [
         "level = 1",
         "expected one of `low`, `high`, `very_high`",
-        "expected a whole number, 0 or more",
-        "expected a whole number, 5 or more",
+        "expected a whole number that fits `u64`",
+        "lower than 5",
         "expected a number",
         "expected a size, such as `512B`, `64KiB` or `1MiB`",
         "expected an address and a port",

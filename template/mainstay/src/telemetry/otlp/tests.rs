@@ -10,7 +10,7 @@ use tracing::{Level, info, info_span, span};
 use super::spans::LONGEST;
 use super::*;
 use crate::context::{Context, Trace};
-use crate::settings::{REDACTED, Reference, Sources, load, print};
+use crate::settings::{REDACTED, Sources, Table, load, print};
 use crate::telemetry::span::{REQUEST, STATEMENT};
 use crate::telemetry::tests::under;
 
@@ -172,7 +172,7 @@ fn refused_endpoint_is_never_printed() {
             environment: vec![("APP__OTLP__ENDPOINT".into(), url.into())],
             ..Sources::default()
         };
-        load::<Settings>(&Reference::new(&[SETTINGS]), &sources)
+        load::<Settings>(Table::new(&[SETTINGS]), &sources)
     };
     for url in [
         "http://localhost:4318",
