@@ -5,7 +5,6 @@ use garde::Validate;
 use serde::Deserialize;
 
 use crate::settings;
-use crate::telemetry::Export;
 #[cfg(feature = "otlp")]
 use crate::telemetry::otlp::Otlp;
 use crate::{edge, health, lifecycle, operator, telemetry};
@@ -45,19 +44,6 @@ impl Settings {
             &["http.listen", "operator.listen"],
             "must be two addresses",
         )
-    }
-
-    /// The export of traces to the collector that the settings name.
-    #[cfg(feature = "otlp")]
-    pub(crate) fn export(&self) -> Export {
-        Export::new(&self.otlp)
-    }
-
-    /// Without the feature `otlp`, there is no export.
-    #[cfg(not(feature = "otlp"))]
-    #[expect(clippy::unused_self, reason = "the signature of the feature `otlp`")]
-    pub(crate) fn export(&self) -> Export {
-        Export::default()
     }
 }
 

@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 
 use crate::Error;
 use crate::build_info::BuildInfo;
-use crate::cli::{self, Command, Config, Given};
+use crate::cli::{self, Command, Config};
 use crate::health;
 use crate::lifecycle::Exit;
 use crate::panics;
@@ -31,7 +31,8 @@ use crate::telemetry::{self, Filtering};
 pub struct Service<S> {
     info: BuildInfo,
     listeners: Vec<&'static str>,
-    references: Vec<Cow<'static, str>>,
+    defaults: Vec<Cow<'static, str>>,
+    sources: Sources,
     settings: PhantomData<fn() -> S>,
 }
 
@@ -43,7 +44,8 @@ impl<S: Section + AsRef<Settings>> Service<S> {
         let service = Self {
             info,
             listeners: Vec::new(),
-            references: Vec::new(),
+            defaults: Vec::new(),
+            sources: Sources::default(),
             settings: PhantomData,
         };
         let service = service.settings(crate::sections::SETTINGS);
@@ -63,8 +65,8 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     /// Adds settings, as the text of a TOML file with their defaults, each below a comment that explains it. A
     /// later file may change the default of a setting in an earlier one.
     #[must_use]
-    pub fn settings(mut self, reference: impl Into<Cow<'static, str>>) -> Self {
-        self.references.push(reference.into());
+    pub fn settings(mut self, defaults: impl Into<Cow<'static, str>>) -> Self {
+        self.defaults.push(defaults.into());
         self
     }
 
@@ -74,24 +76,25 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     /// A command line that is not valid ends the process with 2, `--help` and `--version` end it with 0.
     #[must_use]
     pub fn run<F: Future<Output = Result<Exit, Error>>>(
-        self,
+        mut self,
         serve: impl FnOnce(Launch<S>) -> F,
         databases: impl FnOnce(&S) -> Result<Vec<Box<dyn Migratable>>, Error>,
     ) -> ExitCode {
         self.info.set_current();
-        let (command, given) = cli::parse(&self.info);
+        let command;
+        (command, self.sources) = cli::parse(&self.info);
         let execute = || match command {
-            Command::Serve => self.serve(given, serve),
-            Command::Migrate { check } => self.migrate(&given, databases, check),
+            Command::Serve => self.serve(serve),
+            Command::Migrate { check } => self.migrate(databases, check),
             Command::Config(Config::Check) => {
-                self.load(&given)?;
+                self.load()?;
                 print("the settings are valid\n")
             }
-            Command::Config(Config::Print) => print(settings::print(&self.load(&given)?.entries)),
+            Command::Config(Config::Print) => print(settings::print(&self.load()?.entries)),
             Command::Config(Config::Env) => print(self.defaults().to_environment()),
             Command::Config(Config::Default) => print(self.defaults().to_toml()),
             Command::Healthcheck { probe } => {
-                let settings = self.load(&given)?.settings;
+                let settings = self.load()?.settings;
                 let passes = health::ask(settings.as_ref().operator.listen, &probe)?;
                 let outcome = if passes { "passes" } else { "fails" };
                 print(format_args!("{probe} {outcome}\n"))?;
@@ -111,14 +114,11 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     /// Runs the service until it has stopped, and logs its outcome.
     fn serve<F: Future<Output = Result<Exit, Error>>>(
         self,
-        given: Given,
         serve: impl FnOnce(Launch<S>) -> F,
     ) -> Result<Exit, Error> {
-        let loaded = self.load(&given)?;
         let launch = Launch {
-            service: Arc::new(self),
-            given,
-            loaded,
+            loaded: self.load()?,
+            service: self.into(),
         };
         block_on(async {
             let exit = serve(launch).await.or_else(|error| {
@@ -137,11 +137,10 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     /// Applies the pending migrations of all databases, or counts them if `check`.
     fn migrate(
         &self,
-        given: &Given,
         databases: impl FnOnce(&S) -> Result<Vec<Box<dyn Migratable>>, Error>,
         check: bool,
     ) -> Result<Exit, Error> {
-        let settings = self.load(given)?.settings;
+        let settings = self.load()?.settings;
         let common: &Settings = settings.as_ref();
         common.log.start()?;
         let databases = databases(&settings)?;
@@ -163,12 +162,11 @@ impl<S: Section + AsRef<Settings>> Service<S> {
 
     /// Every setting of the service, with its default and its comment.
     pub(crate) fn defaults(&self) -> Table {
-        Table::new(&self.references)
+        Table::new(&self.defaults)
     }
 
-    fn load(&self, given: &Given) -> Result<Loaded<S>, Problems> {
-        let sources = Sources::of_process(&given.files, &given.set);
-        settings::load(self.defaults(), &sources)
+    fn load(&self) -> Result<Loaded<S>, Problems> {
+        settings::load(self.defaults(), &self.sources)
     }
 }
 
@@ -176,7 +174,6 @@ impl<S: Section + AsRef<Settings>> Service<S> {
 #[derive(Debug)]
 pub struct Launch<S> {
     service: Arc<Service<S>>,
-    given: Given,
     pub(crate) loaded: Loaded<S>,
 }
 
@@ -196,9 +193,9 @@ impl<S: Section + AsRef<Settings>> Launch<S> {
     where
         S: 'static,
     {
-        let (service, given) = (Arc::clone(&self.service), self.given.clone());
+        let service = Arc::clone(&self.service);
         let in_force = self.loaded.entries.clone();
-        move || match service.load(&given) {
+        move || match service.load() {
             Ok(loaded) => {
                 let mut changed = settings::changed(&in_force, &loaded.entries);
                 changed.retain(|key| *key != "log.filter");

@@ -33,8 +33,10 @@ pub(crate) fn http(set: &[&str]) -> Http {
         http: Http,
     }
 
-    let set = set.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let sources = Sources::of_process(&[], &set);
+    let sources = Sources {
+        set: set.iter().map(ToString::to_string).collect(),
+        ..Sources::default()
+    };
     let loaded =
         crate::settings::load::<OfHttp>(Table::new(&[crate::sections::SETTINGS]), &sources);
     loaded

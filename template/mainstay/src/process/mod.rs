@@ -79,7 +79,10 @@ impl Process {
     /// If one of them cannot be started.
     pub fn init<S: Section + AsRef<Settings> + 'static>(launch: &Launch<S>) -> Result<Self, Error> {
         let settings: &Settings = launch.settings().as_ref();
-        let export = settings.export();
+        #[cfg(feature = "otlp")]
+        let export = Export::new(&settings.otlp);
+        #[cfg(not(feature = "otlp"))]
+        let export = Export::default();
         let filtering = settings.log.start_with(&export)?;
         let signals = Signals::listen(launch.reload(filtering.clone()))?;
         let metrics = Metrics::install();

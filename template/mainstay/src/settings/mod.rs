@@ -1,6 +1,7 @@
 //! Settings: typed and strict, each with its source.
 //!
-//! The layers, lowest to highest: files of defaults, which are compiled in and have every key; each `--config FILE`; `APP__SECTION__KEY` and `APP__SECTION__KEY_FILE` in the environment; `--set key=value`.
+//! The layers, lowest to highest: files of defaults, which are compiled in and have every key; each `--config FILE`;
+//! `APP__SECTION__KEY` and `APP__SECTION__KEY_FILE` in the environment; `--set key=value`.
 //!
 //! - All problems (unknown keys, wrong types, values that contradict each other) are reported at once, each with its
 //!   key, its value, what set it, and what is allowed.
@@ -20,10 +21,11 @@
 //! ```
 //!
 //! To add a setting, add a field, and a default with a comment to the service's `config/default.toml`.
-//! `testing::check_settings` fails when one of them is missing. A field has the name of its key, and a struct that of
-//! its section; a struct in a field of another name has further keys of the section around it. A field renamed to a name
-//! with a dot is a key of another section, with `[section]` for the name of its own; renamed to `[section]`, it is that
-//! name. A whole number is unsigned. An `Option` is `None` if the value is `""`.
+//! `testing::check_settings` fails when one of them is missing.
+//!
+//! A field has the name of its key, and a struct that of its section; a struct in a field of another name has further
+//! keys of the section around it. A field renamed to a name with a dot is a key of another section. `[section]` in a name
+//! stands for the section. An `Option` is `None` if the value is `""`.
 
 mod deserializer;
 mod reader;

@@ -5,7 +5,7 @@
 
 use super::deserializer::Node;
 use super::report::{Entry, Problems};
-use super::table::{DEFAULT, Table, variable};
+use super::table::{DEFAULT, Setting, Table, variable};
 use super::{Loaded, Section, Sources};
 
 /// Merges the sources into the defaults. Returns the settings, or all problems. Panics if a key that `S` reads has no
@@ -23,7 +23,7 @@ pub(crate) fn load<S: Section>(mut table: Table, sources: &Sources) -> Result<Lo
         }
     };
     table.add_broken_rules(&settings);
-    let entries: Vec<_> = table.settings.iter().filter_map(|it| it.entry()).collect();
+    let entries: Vec<_> = table.settings.iter().filter_map(Setting::entry).collect();
     for Entry { key, source, .. } in entries.iter().filter(|it| it.is_redacted) {
         if source == "--set" {
             let words = format!(
@@ -44,7 +44,7 @@ impl Table {
     /// Reports the value that serde refused with this error, and puts the default in its place.
     fn reset_refused(&mut self, error: &str) {
         let key = self.refused.take().unwrap_or_default();
-        let entry = self.get(&key).and_then(|setting| setting.entry());
+        let entry = self.get(&key).and_then(Setting::entry);
         let (Some(entry), Some(setting)) = (entry, self.get_mut(&key)) else {
             panic!("cannot deserialize the section `{key}`: {error}");
         };
@@ -86,7 +86,7 @@ impl Table {
         for (keys, words) in broken {
             // A key with a problem has its default by now: the rule says nothing about the user's value.
             if !keys.iter().any(|key| self.problems.concern(key)) {
-                let entry = |key: &String| self.get(key).and_then(|setting| setting.entry());
+                let entry = |key: &String| self.get(key).and_then(Setting::entry);
                 let subject = |key| entry(key).map_or(key.clone(), |entry| entry.to_string());
                 let subjects: Vec<_> = keys.iter().map(subject).collect();
                 self.problems.add(subjects.join("\n"), words);

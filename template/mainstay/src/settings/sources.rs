@@ -8,7 +8,7 @@
 )]
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,45 +20,34 @@ use super::table::{PREFIX, Table, leaves, variable};
 /// The variable that names the files if there is no `--config`, separated as in `PATH`.
 const FILES_VARIABLE: &str = "APP_CONFIG";
 
-/// The sources of the settings. The files have not been read yet.
-#[derive(Debug, Default)]
+// The options of every command, and the environment. Not a doc comment, which would become the description of each command.
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Sources {
-    /// The files of `--config` or `APP_CONFIG`. A later file overrides an earlier one.
+    /// Read settings from this TOML file; a later file wins over an earlier one
+    #[arg(long = "config", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// The environment of the process.
-    pub(crate) environment: Vec<(OsString, OsString)>,
-    /// Each `key=value` of `--set`. A later one overrides an earlier one.
+    /// Set one setting, over everything else; not for secrets
+    #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    #[arg(skip)]
+    pub(crate) environment: BTreeMap<String, String>,
 }
 
 impl Sources {
-    /// Combines the options of the command line with the environment of this process.
-    #[must_use]
-    pub(crate) fn of_process(files: &[PathBuf], set: &[String]) -> Self {
-        let files = match std::env::var_os(FILES_VARIABLE) {
-            Some(named) if files.is_empty() => std::env::split_paths(&named)
-                .filter(|path| !path.as_os_str().is_empty())
-                .collect(),
-            _ => files.to_vec(),
-        };
-        Self {
-            files,
-            environment: std::env::vars_os().collect(),
-            set: set.to_vec(),
-        }
-    }
-
     /// Sets what the layers set, lowest first.
     pub(super) fn apply(&self, table: &mut Table) {
-        for path in &self.files {
+        let files = match self.environment.get(FILES_VARIABLE) {
+            Some(named) if self.files.is_empty() => env::split_paths(named)
+                .filter(|path| !path.as_os_str().is_empty())
+                .collect(),
+            _ => self.files.clone(),
+        };
+        for path in &files {
             table.add_file(path);
         }
-        let variables = self.environment.iter();
-        let variables = variables.map(|(name, value)| (name.to_string_lossy(), value));
-        // Sorted, so that a variable comes before the same one with `_FILE`.
-        for (name, value) in variables.collect::<BTreeMap<_, _>>() {
+        for (name, value) in &self.environment {
             if name.to_uppercase().starts_with("APP_") && name != FILES_VARIABLE {
-                table.add_variable(&name, value);
+                table.add_variable(name, value);
             }
         }
         for pair in &self.set {
@@ -99,7 +88,7 @@ impl Table {
         }
     }
 
-    fn add_variable(&mut self, name: &str, value: &OsStr) {
+    fn add_variable(&mut self, name: &str, value: &str) {
         let mut variables = self.settings.iter().map(|it| (it, variable(&it.key)));
         let ours = |(_, ours): &(_, String)| {
             matches!(name.strip_prefix(ours.as_str()), Some("" | "_FILE"))
@@ -109,11 +98,9 @@ impl Table {
         };
         let key = setting.key.clone();
         if variable == name {
-            return match value.to_str() {
-                Some(text) => self.set(&key, name, |default| typed(text, default)),
-                None => self.problems.add(name, "is not valid UTF-8"),
-            };
+            return self.set(&key, name, |default| typed(value, default));
         }
+        // The variable comes before the same one with `_FILE`, as they are sorted.
         if setting.source == variable {
             let words = format!("is set by {variable} as well; keep one of the two");
             return self.problems.add_key(&key, name, words);
@@ -126,7 +113,7 @@ impl Table {
                 return self.problems.add(name, words);
             }
         };
-        let source = format!("{name} ({})", value.display());
+        let source = format!("{name} ({value})");
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
             // Most likely a secret that was not mounted.
@@ -177,16 +164,19 @@ fn unknown(near: Option<String>) -> String {
 /// Converts text from the environment or the command line to the type of the default. Numbers and flags are written as
 /// in TOML, so `0123` and `yes` are neither. They stay text, which is later reported as the wrong type.
 fn typed(text: &str, default: &Value) -> Value {
-    if let Value::Array(defaults) = default {
-        // Items have the type of the first default. Without one, they are text.
-        let default = defaults.first().cloned().unwrap_or_else(|| "".into());
-        let items = text.split(',').map(str::trim).filter(|it| !it.is_empty());
-        return Value::Array(items.map(|item| typed(item, &default)).collect());
+    match default {
+        Value::String(_) => text.into(),
+        Value::Array(_) => {
+            let items = text.split(',').map(str::trim);
+            let items = items.filter(|item| !item.is_empty());
+            Value::Array(items.map(Value::from).collect())
+        }
+        _ => {
+            let parsed = text.parse::<Value>().ok();
+            let parsed = parsed.filter(|it| it.is_bool() || it.is_integer() || it.is_float());
+            parsed.unwrap_or_else(|| text.into())
+        }
     }
-    let parsed = text.parse::<Value>().ok();
-    let parsed = parsed.filter(|it| it.is_bool() || it.is_integer() || it.is_float());
-    let typed = parsed.filter(|_| !default.is_str());
-    typed.unwrap_or_else(|| text.into())
 }
 
 fn line_of(text: &str, at: usize) -> usize {

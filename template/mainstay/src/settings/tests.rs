@@ -91,14 +91,15 @@ impl Given {
     }
 
     fn env(mut self, name: &str, value: &str) -> Self {
-        self.sources.environment.push((name.into(), value.into()));
+        self.sources.environment.insert(name.into(), value.into());
         self
     }
 
     /// A variable that names a file with this content.
     fn env_file(mut self, name: &str, content: &str) -> Self {
         let path = self.place(name, content);
-        self.sources.environment.push((name.into(), path.into()));
+        let path = path.to_str().unwrap();
+        self.sources.environment.insert(name.into(), path.into());
         self
     }
 

@@ -169,7 +169,7 @@ struct Settings {
 fn refused_endpoint_is_never_printed() {
     let load_with = |url: &str| {
         let sources = Sources {
-            environment: vec![("APP__OTLP__ENDPOINT".into(), url.into())],
+            environment: [("APP__OTLP__ENDPOINT".into(), url.into())].into(),
             ..Sources::default()
         };
         load::<Settings>(Table::new(&[SETTINGS]), &sources)
