@@ -27,7 +27,7 @@ use crate::settings::{self, Loaded, Problems, Section, Sources, Table};
 use crate::telemetry::{self, Filtering};
 
 /// A service: its name and version, its listeners, and its settings, which are read into `S`.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "the environment has secrets")]
 pub struct Service<S> {
     info: BuildInfo,
     listeners: Vec<&'static str>,
@@ -41,17 +41,18 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     /// [`build_info!()`](crate::build_info!).
     #[must_use]
     pub fn new(info: BuildInfo) -> Self {
-        let service = Self {
+        let defaults = [
+            crate::sections::SETTINGS,
+            #[cfg(feature = "otlp")]
+            crate::telemetry::otlp::SETTINGS,
+        ];
+        Self {
             info,
             listeners: Vec::new(),
-            defaults: Vec::new(),
+            defaults: defaults.map(Cow::from).into(),
             sources: Sources::default(),
             settings: PhantomData,
-        };
-        let service = service.settings(crate::sections::SETTINGS);
-        #[cfg(feature = "otlp")]
-        let service = service.settings(crate::telemetry::otlp::SETTINGS);
-        service
+        }
     }
 
     /// Declares the names of the listeners, in the order of inherited sockets without names. The operator's
@@ -171,7 +172,7 @@ impl<S: Section + AsRef<Settings>> Service<S> {
 }
 
 /// A service that starts: its settings, and the way to read them again.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "the environment has secrets")]
 pub struct Launch<S> {
     service: Arc<Service<S>>,
     pub(crate) loaded: Loaded<S>,
@@ -231,8 +232,8 @@ impl<E: crate::database::Engine> Migratable for crate::database::Database<E> {
                     self.migrate().await?;
                 }
                 Ok(pending)
-            };
-            let migrated = migrated.await;
+            }
+            .await;
             self.close(tokio::time::Instant::now() + close).await;
             migrated
         })

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::engine::{Engine, Flag, Options};
 use super::settings::Settings;
-use crate::context::Context;
+use crate::context::RequestContext;
 use crate::metrics::pools::{BOUNDS_US, Numbers, Totals};
 
 const PING_AFTER: Duration = Duration::from_secs(1);
@@ -141,7 +141,7 @@ impl<E: Engine> Pool<E> {
 
     pub(super) async fn checkout(self: &Arc<Self>, caller: Caller) -> Result<Checkout<E>, Error> {
         let began = Instant::now();
-        let left = Context::time_left().unwrap_or(Duration::MAX);
+        let left = RequestContext::time_left().unwrap_or(Duration::MAX);
         let limit = self.settings.acquire_timeout.min(left);
         let checkout = timeout(limit, self.checkout_or_connect(caller)).await;
         let checkout = checkout.unwrap_or(Err(Error::PoolTimedOut));

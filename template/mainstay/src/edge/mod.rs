@@ -40,7 +40,7 @@ use tower::layer::layer_fn;
 use tower::{Service, service_fn};
 use tracing::Instrument;
 
-use crate::context::{Context, RequestId, Trace};
+use crate::context::{RequestContext, RequestId, Trace};
 use crate::header_names::REQUEST_ID;
 use crate::metrics::http::Recorder;
 use crate::panics::caught;
@@ -193,7 +193,7 @@ impl Guarded {
 }
 
 impl Edge {
-    fn context(&self, request: &Request, started: Instant) -> Context {
+    fn context(&self, request: &Request, started: Instant) -> RequestContext {
         let (headers, http) = (request.headers(), &self.http);
         let (client, is_trusted) = peers::of(headers, &http.trusted_proxies).unzip();
         let is_trusted = is_trusted.unwrap_or(false);
@@ -204,7 +204,7 @@ impl Edge {
         let timeout = timeout.and_then(|header| peers::timeout(trusted(&header.0)?));
         let timeout = timeout.unwrap_or(Duration::MAX);
         let trace = Trace::of(headers, is_trusted, http.trace_ratio);
-        Context {
+        RequestContext {
             id: id.unwrap_or_else(RequestId::next),
             trace: trace.map(Arc::new),
             client,
@@ -242,7 +242,7 @@ async fn in_time<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     if let Some(done) = work.as_mut().now_or_never() {
         return Some(done);
     }
-    let left = Context::time_left().unwrap_or_default();
+    let left = RequestContext::time_left().unwrap_or_default();
     Box::pin(timeout(left, work)).await.ok()
 }
 
@@ -261,7 +261,9 @@ pub(crate) async fn with_id_and_host(time: Duration, request: Request, next: Nex
         headers::put_on(&mut response);
         response
     };
-    Context::until(Instant::now() + time).scope(answer).await
+    RequestContext::until(Instant::now() + time)
+        .scope(answer)
+        .await
 }
 
 #[cfg(test)]

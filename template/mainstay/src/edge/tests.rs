@@ -85,7 +85,13 @@ fn around_routes(set: &[&str]) -> Router {
         .route("/left", get(left))
         .route(
             "/who",
-            get(async || Context::current().unwrap().client.unwrap().to_string()),
+            get(async || {
+                RequestContext::current()
+                    .unwrap()
+                    .client
+                    .unwrap()
+                    .to_string()
+            }),
         );
     let streams = Router::new().route("/stream", post(async |body: Bytes| body));
     protect_with_streams(routes, streams, &http(&set), Recorder::default())
@@ -113,7 +119,7 @@ async fn thorough(body: Bytes) -> String {
 
 /// The time until the deadline.
 async fn left() -> String {
-    format!("{:?}", Context::time_left().unwrap())
+    format!("{:?}", RequestContext::time_left().unwrap())
 }
 
 fn request(method: &str, path: &str) -> Builder {

@@ -28,19 +28,19 @@
 //! stands for the section. An `Option` is `None` if the value is `""`.
 
 mod deserializer;
-mod reader;
 mod report;
 mod sources;
 mod table;
 mod value;
 
-use garde::Validate;
+use garde::{Report, Validate};
 use serde::de::DeserializeOwned;
 
-pub(crate) use reader::load;
+use deserializer::Node;
 pub(crate) use report::{Entry, Problems, changed, print};
 pub(crate) use sources::Sources;
 pub(crate) use table::Table;
+use table::{DEFAULT, Setting, variable};
 pub use value::{
     ByteSize, Quantity, REDACTED, Secret, at_least, from_secret_text, from_text, redact_as, rule,
     whole_number, within,
@@ -56,6 +56,115 @@ impl<S: DeserializeOwned + Validate<Context = ()>> Section for S {}
 pub(crate) struct Loaded<S> {
     pub(crate) settings: S,
     pub(crate) entries: Vec<Entry>,
+}
+
+/// Merges the sources into the defaults. Returns the settings, or all problems. Panics if a key that `S` reads has no
+/// valid default: a mistake in the program, which its tests find.
+pub(crate) fn load<S: Section>(mut table: Table, sources: &Sources) -> Result<Loaded<S>, Problems> {
+    sources.apply(&mut table);
+    // serde stops at the first error: without the refused value, it finds the next one.
+    let settings = loop {
+        let root = Node {
+            table: &table,
+            key: "",
+        };
+        match S::deserialize(root) {
+            Ok(settings) => break settings,
+            Err(error) => table.reset_refused(error.message()),
+        }
+    };
+    table.add_broken_rules(&settings);
+    let entries: Vec<_> = table.settings.iter().filter_map(Setting::entry).collect();
+    for Entry { key, source, .. } in entries.iter().filter(|it| it.is_redacted) {
+        if source == "--set" {
+            let words = format!(
+                "is a secret, and `--set` shows it in the list of processes; set {}_FILE instead",
+                variable(key)
+            );
+            table.problems.add_key(key, source, words);
+        }
+    }
+    if table.problems.is_empty() {
+        Ok(Loaded { settings, entries })
+    } else {
+        Err(table.problems)
+    }
+}
+
+impl Table {
+    /// Reports the value that serde refused with this error, and puts the default in its place.
+    fn reset_refused(&mut self, error: &str) {
+        let key = self.refused.take().unwrap_or_default();
+        let entry = self.get(&key).and_then(Setting::entry);
+        let (Some(entry), Some(setting)) = (entry, self.get_mut(&key)) else {
+            panic!("cannot deserialize the section `{key}`: {error}");
+        };
+        assert!(
+            entry.source != DEFAULT,
+            "the default of the setting `{key}` is not valid: {error}"
+        );
+        setting.set(setting.default.clone(), DEFAULT);
+        let words = expected(error);
+        // Not printed: the URL may have credentials that belong to another setting, and a list may have secrets.
+        let is_url = entry.value.contains("://") && entry.value.contains(['@', '?']);
+        if entry.is_redacted || is_url || words == "expected a list" {
+            self.problems.add_key(&key, &entry.source, words);
+        } else {
+            self.problems.add(entry, words);
+        }
+    }
+
+    fn add_broken_rules<S: Section>(&mut self, settings: &S) {
+        let report = settings.validate().err().map(Report::into_inner);
+        let broken = report.iter().flatten().map(|(path, error)| {
+            let path = path.to_string();
+            let fields = path.split(['.', '[']).filter(|step| !step.ends_with(']'));
+            let place = fields.fold(String::new(), |parent, field| self.resolve(&parent, field));
+            // `rule` writes the keys and the words as `key key…\nwords`.
+            let (names, words) = error
+                .message()
+                .split_once('\n')
+                .unwrap_or(("", error.message()));
+            let names = names.split_whitespace();
+            let mut keys: Vec<_> = names.map(|name| self.resolve(&place, name)).collect();
+            if keys.is_empty() {
+                keys.push(place);
+            }
+            (keys, words)
+        });
+        let mut broken: Vec<_> = broken.collect();
+        // Rules of single values first, so that a rule between values skips those that are invalid already.
+        broken.sort_by_key(|(keys, _)| keys.len());
+        for (keys, words) in broken {
+            // A key with a problem has its default by now: the rule says nothing about the user's value.
+            if !keys.iter().any(|key| self.problems.concern(key)) {
+                let entry = |key: &String| self.get(key).and_then(Setting::entry);
+                let subject = |key| entry(key).map_or(key.clone(), |entry| entry.to_string());
+                let subjects: Vec<_> = keys.iter().map(subject).collect();
+                self.problems.add(subjects.join("\n"), words);
+            }
+        }
+    }
+}
+
+/// Turns an error of serde into "expected …", without the rejected value.
+fn expected(error: &str) -> String {
+    let words = error.rsplit_once("expected ").map(|(_, words)| words);
+    let words = match words.unwrap_or(error) {
+        "a boolean" => "`true` or `false`",
+        "a string" => "text",
+        "a sequence" => "a list",
+        "f32" | "f64" => "a number",
+        "socket address" | "invalid socket address syntax" => {
+            "an address and a port, such as `127.0.0.1:8080` or `[::]:8080`"
+        }
+        bits @ ("u8" | "u16" | "u32" | "u64" | "usize") => {
+            return format!("expected a whole number that fits `{bits}`");
+        }
+        other if other == error => return error.to_owned(),
+        other => other,
+    };
+    format!("expected {words}")
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::table::{PREFIX, Table, leaves, variable};
 const FILES_VARIABLE: &str = "APP_CONFIG";
 
 // The options of every command, and the environment. Not a doc comment, which would become the description of each command.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Default, clap::Args)]
 pub(crate) struct Sources {
     /// Read settings from this TOML file; a later file wins over an earlier one
     #[arg(long = "config", value_name = "FILE")]

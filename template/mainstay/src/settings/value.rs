@@ -104,15 +104,11 @@ impl Quantity for ByteSize {
 }
 
 /// Deserializes a whole number in a range, `#[serde(deserialize_with = "whole_number::<1, 100, _, _>")]`.
-pub fn whole_number<
-    'de,
-    const LEAST: u64,
-    const MOST: u64,
+pub fn whole_number<'de, const LEAST: u64, const MOST: u64, D, T>(value: D) -> Result<T, D::Error>
+where
     D: Deserializer<'de>,
     T: TryFrom<u64>,
->(
-    value: D,
-) -> Result<T, D::Error> {
+{
     let number = u64::deserialize(value).ok();
     let number = number.filter(|number| (LEAST..=MOST).contains(number));
     let number = number.and_then(|number| T::try_from(number).ok());
@@ -143,6 +139,6 @@ pub fn rule(holds: bool, keys: &[&str], words: impl Display) -> garde::Result {
     if holds {
         return Ok(());
     }
-    // An error of garde is text: `reader` takes it apart.
+    // An error of garde is text: `load` takes it apart.
     Err(garde::Error::new(format!("{}\n{words}", keys.join(" "))))
 }
