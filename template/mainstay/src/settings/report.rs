@@ -37,21 +37,24 @@ pub(crate) fn changed<'a>(before: &[Entry], now: &'a [Entry]) -> Vec<&'a str> {
 /// `config print`: the values in force as TOML, each with its source. Secrets are redacted.
 #[must_use]
 pub(crate) fn print(entries: &[Entry]) -> String {
-    let mut text = String::new();
-    for section in entries.chunk_by(|a, b| split(&a.key).0 == split(&b.key).0) {
-        write_section(&mut text, &section[0].key);
-        for entry in section {
-            let line = format!("{} = {}", split(&entry.key).1, entry.value);
-            _ = writeln!(text, "{line:40}  # {}", entry.source);
-        }
+    let (mut text, mut section) = (String::new(), "");
+    for entry in entries {
+        let name = write_head(&mut text, &mut section, &entry.key);
+        let line = format!("{name} = {}", entry.value);
+        _ = writeln!(text, "{line:40}  # {}", entry.source);
     }
     text
 }
 
-/// Writes the head of the section of this key.
-pub(super) fn write_section(text: &mut String, key: &str) {
-    let gap = if text.is_empty() { "" } else { "\n" };
-    _ = writeln!(text, "{gap}[{}]", split(key).0);
+/// Writes the head of a section before its first key. Returns the name of the key in its section.
+pub(super) fn write_head<'a>(text: &mut String, last: &mut &'a str, key: &'a str) -> &'a str {
+    let (section, name) = split(key);
+    if section != *last {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        _ = writeln!(text, "{gap}[{section}]");
+        *last = section;
+    }
+    name
 }
 
 /// All problems, in the order in which they were found: the subject of each, which is a key, a file or a variable, or

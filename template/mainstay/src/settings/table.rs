@@ -12,7 +12,7 @@ use serde::Deserialize;
 use toml::Value;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::report::{Entry, Problems, write_section};
+use super::report::{Entry, Problems, write_head};
 
 /// The start of each variable that sets a key.
 pub(super) const PREFIX: &str = "APP__";
@@ -114,16 +114,10 @@ impl Table {
     /// All defaults as one TOML file: `config default`.
     #[must_use]
     pub(crate) fn to_toml(&self) -> String {
-        let mut text = String::new();
-        for section in self
-            .settings
-            .chunk_by(|a, b| split(&a.key).0 == split(&b.key).0)
-        {
-            write_section(&mut text, &section[0].key);
-            for known in section {
-                let name = split(&known.key).1;
-                _ = writeln!(text, "{}{name} = {}", known.comment, known.default);
-            }
+        let (mut text, mut section) = (String::new(), "");
+        for known in &self.settings {
+            let name = write_head(&mut text, &mut section, &known.key);
+            _ = writeln!(text, "{}{name} = {}", known.comment, known.default);
         }
         text
     }
