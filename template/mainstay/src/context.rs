@@ -1,7 +1,7 @@
 //! The context of the current request: its id, its [`Trace`], its client, its deadline.
 //!
-//! It is a task-local value, set by [`edge::protect`](crate::edge::protect). Work that moves to another task
-//! takes it along with [`RequestContext::scope`].
+//! [`edge::protect`](crate::edge::protect) sets it. Work that moves to another task takes it along with
+//! [`RequestContext::scope`].
 
 mod trace;
 
@@ -101,15 +101,14 @@ impl RequestContext {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub(crate) HeaderValue);
 
-/// The longest id that is taken from a peer.
-const MAX_LENGTH: usize = 128;
-
 thread_local! {
     /// New ids, one after the other. Each made by itself would cost a request two allocations.
     static UNUSED: Cell<Bytes> = Cell::default();
 }
 
 impl RequestId {
+    const MAX_LENGTH: usize = 128;
+
     /// The id of the current request.
     #[must_use]
     pub fn current() -> Option<Self> {
@@ -133,11 +132,11 @@ impl RequestId {
         Self(id.unwrap_or(HeaderValue::from_static("-")))
     }
 
-    /// The id that a peer gives, if it is fit for a log.
+    /// The id that a trusted proxy gives, if it is fit for a log.
     pub(super) fn given(header: &HeaderValue) -> Option<Self> {
         let is_fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
         let text = header.as_bytes();
-        let is_id = (1..=MAX_LENGTH).contains(&text.len()) && text.iter().all(is_fit);
+        let is_id = (1..=Self::MAX_LENGTH).contains(&text.len()) && text.iter().all(is_fit);
         is_id.then(|| Self(header.clone()))
     }
 }
@@ -169,12 +168,12 @@ mod tests {
 
     #[test]
     fn given_id_is_kept_or_refused_whole() {
-        let longest = "x".repeat(MAX_LENGTH);
+        let longest = "x".repeat(RequestId::MAX_LENGTH);
         for fine in ["a", "0af7-65_19.cd:dc/+=@", longest.as_str()] {
             let id = RequestId::given(&fine.parse().unwrap()).map(|id| id.to_string());
             assert_eq!(id.as_deref(), Some(fine));
         }
-        let too_long = "x".repeat(MAX_LENGTH + 1);
+        let too_long = "x".repeat(RequestId::MAX_LENGTH + 1);
         for bad in ["", "two words", "line\nbreak", "ä", "\"", too_long.as_str()] {
             let header = HeaderValue::try_from(bad);
             let given = header.ok().and_then(|header| RequestId::given(&header));

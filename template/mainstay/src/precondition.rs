@@ -13,9 +13,8 @@
 //! }
 //! ```
 //!
-//! - A client that has the current version gets 304 without a body.
-//! - A client cannot overwrite a version that it has not read: a change names the version that it is about.
-//! - A weak tag, `W/"…"`, never matches in `If-Match`. What is no entity tag matches nothing.
+//! A client that has the current version gets 304 without a body. A client cannot overwrite a version that it has not
+//! read. A weak tag, `W/"…"`, never matches in `If-Match`. What is no entity tag matches nothing.
 //!
 //! In the description of a route, both are parameters, such as `("if-match" = String, Header)`.
 
@@ -78,11 +77,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
 pub struct IfMatch(Vec<String>);
 
 impl IfMatch {
-    /// Checks that the request is about the current version.
-    ///
-    /// # Errors
-    ///
-    /// [`Problem::PRECONDITION_FAILED`] if it is about another one, [`Problem::PRECONDITION_REQUIRED`] if about none.
+    /// Refuses a request that is about another version with 412, and one that names no version with 428.
     pub fn check(&self, current: &Tag) -> Result<(), Problem> {
         if self.0.is_empty() {
             let detail = "is missing: send the ETag of the version to change, or * for any version";

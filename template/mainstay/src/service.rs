@@ -55,8 +55,8 @@ impl<S: Section + AsRef<Settings>> Service<S> {
         }
     }
 
-    /// Declares the names of the listeners, in the order of inherited sockets without names. The operator's
-    /// listener is the last one, and is not named here.
+    /// The names of the listeners, in the order of inherited sockets without names. The operator's listener is the last
+    /// one, and is not named here.
     #[must_use]
     pub fn listeners(mut self, names: &[&'static str]) -> Self {
         self.listeners.extend_from_slice(names);
@@ -73,8 +73,6 @@ impl<S: Section + AsRef<Settings>> Service<S> {
 
     /// Runs the command that the command line names. `serve` runs the service, and returns its outcome, which is
     /// the last event of the log; `databases` are those that the command `migrate` migrates.
-    ///
-    /// A command line that is not valid ends the process with 2, `--help` and `--version` end it with 0.
     #[must_use]
     pub fn run<F: Future<Output = Result<Exit, Error>>>(
         mut self,

@@ -2,15 +2,11 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::table::split;
-
-/// One setting in force, redacted.
+/// One setting in force, with its value and its source as text.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(crate) struct Entry {
     pub(crate) key: String,
-    /// The value in force, as TOML.
     pub(crate) value: String,
-    /// What set it: `default`, a file and line, a variable, or `--set`.
     pub(crate) source: String,
     /// Whether `value` hides a secret.
     #[serde(skip)]
@@ -57,8 +53,12 @@ pub(super) fn write_head<'a>(text: &mut String, last: &mut &'a str, key: &'a str
     name
 }
 
-/// All problems, in the order in which they were found: the subject of each, which is a key, a file or a variable, or
-/// several keys, one a line; and what is wrong, with the cure. `Display` is the report.
+/// The section and the name of a key.
+pub(super) fn split(key: &str) -> (&str, &str) {
+    key.split_once('.').unwrap_or(("", key))
+}
+
+/// All problems: the subject of each, which is a key, a file, a variable, or several keys, one a line; and what is wrong.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Vec<(String, String)>);
 

@@ -1,7 +1,6 @@
 //! The table of all settings: the comment and the default of each, the value in force, and what set it.
 //!
-//! The defaults are TOML files: those of the machinery and the service's `config/default.toml`, which adds its own
-//! settings and may change the machinery's defaults. A key that is in none of the files does not exist.
+//! The defaults are TOML files: those of the machinery and the service's own. A key that is in none does not exist.
 
 use std::cell::OnceCell;
 use std::fmt::Write;
@@ -12,7 +11,7 @@ use serde::Deserialize;
 use toml::Value;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::report::{Entry, Problems, write_head};
+use super::report::{Entry, Problems, split, write_head};
 
 /// The start of each variable that sets a key.
 pub(super) const PREFIX: &str = "APP__";
@@ -24,7 +23,7 @@ pub(crate) struct Table {
     /// Section by section, each in the order in which the files name it first.
     pub(super) settings: Vec<Setting>,
     pub(super) problems: Problems,
-    /// The key or the section that the program did not accept.
+    /// The key of the value that serde did not accept.
     pub(super) refused: OnceCell<String>,
 }
 
@@ -35,6 +34,7 @@ pub(super) struct Setting {
     comment: String,
     pub(super) default: Value,
     pub(super) value: Value,
+    /// What set the value: `default`, a file and line, a variable, or `--set`.
     pub(super) source: String,
     /// Empty until it is read. Of a secret, it has the text that is printed in its place.
     pub(super) read: OnceCell<Option<String>>,
@@ -70,8 +70,7 @@ impl Setting {
 }
 
 impl Table {
-    /// Parses files of defaults. A later file may change the default and the comment of a key. Panics if one is not valid
-    /// TOML: they are compiled in.
+    /// Parses files of defaults. A later file may change the default and the comment of a key.
     #[must_use]
     pub(crate) fn new<T: AsRef<str>>(texts: &[T]) -> Self {
         let mut table = Self::default();
@@ -175,11 +174,6 @@ impl Table {
         }
         format!("{section}.{field}")
     }
-}
-
-/// The section and the name of a key.
-pub(super) fn split(key: &str) -> (&str, &str) {
-    key.split_once('.').unwrap_or(("", key))
 }
 
 /// The variable that sets a key.

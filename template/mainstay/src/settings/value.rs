@@ -7,8 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserialize, Deserializer, Error};
 
-/// Deserializes a type that is written as text. It is refused if `parse` returns `None`; `expected` says what `parse`
-/// accepts, in words that follow "expected".
+/// Deserializes a type that is written as text. `expected` says what `parse` accepts, in words that follow "expected".
 pub fn from_text<'de, D: Deserializer<'de>, T>(
     value: D,
     expected: &str,
@@ -133,8 +132,7 @@ pub fn within<T: Quantity>(least: &str, most: &str) -> impl Fn(&T, &()) -> garde
     }
 }
 
-/// The outcome of a rule between several settings. The report shows each of these keys with its value and its source. A
-/// key with a dot is of another section.
+/// The outcome of a rule between several settings, which the report shows. A key with a dot is of another section.
 pub fn rule(holds: bool, keys: &[&str], words: impl Display) -> garde::Result {
     if holds {
         return Ok(());
