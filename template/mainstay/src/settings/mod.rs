@@ -116,7 +116,7 @@ impl Table {
 
     fn add_broken_rules<S: Section>(&mut self, settings: &S) {
         let report = settings.validate().err().map(Report::into_inner);
-        let broken = report.iter().flatten().map(|(path, error)| {
+        for (path, error) in report.iter().flatten() {
             let path = path.to_string();
             let fields = path.split(['.', '[']).filter(|step| !step.ends_with(']'));
             let place = fields.fold(String::new(), |parent, field| self.resolve(&parent, field));
@@ -130,19 +130,12 @@ impl Table {
             if keys.is_empty() {
                 keys.push(place);
             }
-            (keys, words)
-        });
-        let mut broken: Vec<_> = broken.collect();
-        // Rules of single values first, so that a rule between values skips those that are invalid already.
-        broken.sort_by_key(|(keys, _)| keys.len());
-        for (keys, words) in broken {
-            // A key with a problem has its default by now: the rule says nothing about the user's value.
-            if !keys.iter().any(|key| self.problems.concern(key)) {
-                let entry = |key: &String| self.get(key).and_then(Setting::entry);
-                let subject = |key| entry(key).map_or(key.clone(), |entry| entry.to_string());
-                let subjects: Vec<_> = keys.iter().map(subject).collect();
-                self.problems.add(subjects.join("\n"), words);
-            }
+            let subjects = keys.into_iter().map(|key| {
+                let entry = self.get(&key).and_then(Setting::entry);
+                entry.map_or(key, |entry| entry.to_string())
+            });
+            let subjects: Vec<_> = subjects.collect();
+            self.problems.add(subjects.join("\n"), words);
         }
     }
 }

@@ -75,12 +75,6 @@ impl Problems {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// Whether this key has a problem already, so that its value means nothing.
-    pub(super) fn concern(&self, key: &str) -> bool {
-        let mut lines = self.0.iter().flat_map(|(subject, _)| subject.lines());
-        lines.any(|line| line.split(' ').next() == Some(key))
-    }
 }
 
 impl Display for Problems {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 use toml::de::DeTable;
 
-use super::table::{PREFIX, Table, leaves, variable};
+use super::table::{PREFIX, Setting, Table, leaves, variable};
 
 /// The variable that names the files if there is no `--config`, separated as in `PATH`.
 const FILES_VARIABLE: &str = "APP_CONFIG";
@@ -45,6 +45,7 @@ impl Sources {
         for path in &files {
             table.add_file(path);
         }
+        // Sorted, so that a variable with `_FILE` wins over the same one without.
         for (name, value) in &self.environment {
             if name.to_uppercase().starts_with("APP_") && name != FILES_VARIABLE {
                 table.add_variable(name, value);
@@ -89,21 +90,16 @@ impl Table {
     }
 
     fn add_variable(&mut self, name: &str, value: &str) {
-        let mut variables = self.settings.iter().map(|it| (it, variable(&it.key)));
-        let ours = |(_, ours): &(_, String)| {
-            matches!(name.strip_prefix(ours.as_str()), Some("" | "_FILE"))
+        let of_name = |setting: &&Setting| {
+            let rest = name.strip_prefix(&variable(&setting.key));
+            matches!(rest, Some("" | "_FILE"))
         };
-        let Some((setting, variable)) = variables.find(ours) else {
+        let Some(setting) = self.settings.iter().find(of_name) else {
             return self.add_unknown_variable(name);
         };
         let key = setting.key.clone();
-        if variable == name {
+        if variable(&key) == name {
             return self.set(&key, name, |default| typed(value, default));
-        }
-        // The variable comes before the same one with `_FILE`, as they are sorted.
-        if setting.source == variable {
-            let words = format!("is set by {variable} as well; keep one of the two");
-            return self.problems.add_key(&key, name, words);
         }
         let text = match fs::read_to_string(value) {
             Ok(text) => text,
@@ -117,8 +113,8 @@ impl Table {
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
             // Most likely a secret that was not mounted.
-            self.problems
-                .add_key(&key, &source, "is empty: the file has no value");
+            let words = "is empty: the file has no value";
+            self.problems.add_key(&key, &source, words);
         }
         self.set(&key, &source, |default| typed(text, default));
     }

@@ -21,17 +21,17 @@ pub(super) const DEFAULT: &str = "default";
 #[derive(Default)]
 pub(crate) struct Table {
     /// Section by section, each in the order in which the files name it first.
-    pub(super) settings: Vec<Setting>,
+    pub(crate) settings: Vec<Setting>,
     pub(super) problems: Problems,
     /// The key of the value that serde did not accept.
     pub(super) refused: OnceCell<String>,
 }
 
-pub(super) struct Setting {
+pub(crate) struct Setting {
     /// `section.name`
-    pub(super) key: String,
+    pub(crate) key: String,
     /// The comment above its default, as it is written.
-    comment: String,
+    pub(crate) comment: String,
     pub(super) default: Value,
     pub(super) value: Value,
     /// What set the value: `default`, a file and line, a variable, or `--set`.
@@ -133,13 +133,6 @@ impl Table {
             _ = writeln!(text, "\n{}{name}={value}", known.comment);
         }
         text
-    }
-
-    /// Each key, and the comment above its default.
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn comments(&self) -> impl Iterator<Item = (&str, &str)> {
-        let settings = self.settings.iter();
-        settings.map(|setting| (setting.key.as_str(), setting.comment.as_str()))
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Setting> {

@@ -55,14 +55,12 @@ pub fn check_settings<S: Section + AsRef<Settings>>(service: &Service<S>) {
     let loaded = settings::load::<S>(service.defaults(), &Sources::default())
         .unwrap_or_else(|problems| panic!("the defaults are not valid:\n{problems}"));
     let read: BTreeSet<_> = loaded.entries.into_iter().map(|entry| entry.key).collect();
-    let defaults = service.defaults();
-    let keys = defaults.comments().map(|(key, _)| key);
+    let described = service.defaults().settings;
+    let keys = described.iter().map(|setting| &setting.key);
     let unread: Vec<_> = keys.filter(|key| !read.contains(*key)).collect();
     assert!(unread.is_empty(), "described, but never read: {unread:?}");
-    let mute = defaults
-        .comments()
-        .filter(|(_, comment)| comment.is_empty());
-    let mute: Vec<_> = mute.map(|(key, _)| key).collect();
+    let mute = described.iter().filter(|it| it.comment.is_empty());
+    let mute: Vec<_> = mute.map(|setting| &setting.key).collect();
     assert!(mute.is_empty(), "no comment above the default of {mute:?}");
 }
 

@@ -93,33 +93,21 @@ fn every_problem_is_in_one_report() {
 
 #[test]
 fn broken_rules_are_reported_with_their_sources() {
-    for (workers, timeout, expected) in [
-        (
-            "11",
-            "10s",
-            "  http.timeout = \"10s\"  (set by --set)\n  \
-               http.workers = 11  (set by APP__HTTP__WORKERS)\n    \
-                 a second for each worker is needed\n",
-        ),
-        (
-            "1",
-            "1ms",
-            "  http.timeout = \"1ms\"  (set by --set)\n    must be at least 1s\n",
-        ),
-        // A rule skips values that are already wrong.
-        (
-            "11",
-            "soon",
-            "  http.timeout = \"soon\"  (set by --set)\n    \
-                 expected a duration up to a year, such as `10s`, `500ms` or `1m 30s`\n",
-        ),
-    ] {
-        let given = Given::default()
-            .env("APP__HTTP__WORKERS", workers)
-            .set(&format!("http.timeout={timeout}"));
-        let expected = format!("1 problem with the settings\n\n{expected}");
-        assert_eq!(given.report(), expected);
-    }
+    let of_two_keys = Given::default()
+        .env("APP__HTTP__WORKERS", "11")
+        .set("http.timeout=10s");
+    assert_eq!(
+        of_two_keys.report(),
+        "\
+1 problem with the settings
+
+  http.timeout = \"10s\"  (set by --set)
+  http.workers = 11  (set by APP__HTTP__WORKERS)
+    a second for each worker is needed
+"
+    );
+    let of_one_key = Given::default().set("http.timeout=1ms");
+    of_one_key.reports("  http.timeout = \"1ms\"  (set by --set)\n    must be at least 1s\n");
 }
 
 #[test]
