@@ -5,9 +5,8 @@
 
 mod trace;
 
-use std::array;
 use std::cell::Cell;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -119,12 +118,12 @@ impl RequestId {
         let mut ids = UNUSED.try_with(Cell::take).unwrap_or_default();
         if ids.is_empty() {
             // The generator has a weak seed. What makes replicas differ is a random number of the operating system.
-            let batch = RandomState::new().hash_one(0).to_be_bytes();
-            let random: [_; 128] = array::from_fn(|_| [batch, fastrand::u64(..).to_be_bytes()]);
-            let digit = |number: u8| b"0123456789abcdef"[usize::from(number)];
-            let bytes = random.as_flattened().as_flattened().iter();
-            let digits = bytes.map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
-            ids = digits.collect::<Vec<_>>().into_flattened().into();
+            let batch = RandomState::new().hash_one(0);
+            let mut text = String::new();
+            for _ in 0..128 {
+                _ = write!(text, "{batch:016x}{:016x}", fastrand::u64(..));
+            }
+            ids = text.into();
         }
         let id = HeaderValue::from_maybe_shared(ids.split_to(32));
         _ = UNUSED.try_with(|unused| unused.set(ids));
