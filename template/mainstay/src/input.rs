@@ -15,7 +15,7 @@ use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use garde::{Report, Validate};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -42,10 +42,7 @@ where
             return Err(Problem::UNSUPPORTED_MEDIA_TYPE.with([fault]));
         }
         let body = Bytes::from_request(request, state).await;
-        let body = body.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::BODY_TOO_LARGE,
-            _ => Problem::BAD_REQUEST,
-        })?;
+        let body = body.map_err(|rejection| Problem::of(rejection.status()))?;
         parse_json(&body).map(Self)
     }
 }
@@ -181,23 +178,21 @@ where
     match value {
         Ok(value) => {
             let broken = value.validate().err().map(Report::into_inner);
-            if faults.is_empty() && broken.is_none() {
+            let broken = broken.iter().flatten().map(|(path, error)| {
+                let detail = error.message().to_owned();
+                fault(pointer_of_rule(path), detail.into())
+            });
+            faults.extend(broken);
+            if faults.is_empty() {
                 return Ok(value);
             }
-            let broken = broken.into_iter().flatten();
-            faults.extend(broken.map(|(path, error)| {
-                let detail = error.message().to_owned();
-                fault(pointer_of_rule(&path), detail.into())
-            }));
         }
         Err(error) => {
             let (error, mut place) = (error.to_string(), pointer_of_error(&track.path()));
-            if let Some(field) = field(&error) {
-                let field = pointer("", field);
-                // serde reports these at the object that has the field, or lacks it.
-                if !place.ends_with(&field) {
-                    place += &field;
-                }
+            let field = field(&error).map(|field| pointer("", field));
+            // serde reports these at the object that has the field, or lacks it.
+            if let Some(field) = field.filter(|field| !place.ends_with(field)) {
+                place += &field;
             }
             faults.push(fault(place, detail(&error).into()));
         }
