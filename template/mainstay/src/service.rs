@@ -23,7 +23,7 @@ use crate::health;
 use crate::lifecycle::Exit;
 use crate::panics;
 use crate::sections::Settings;
-use crate::settings::{self, Loaded, Problems, Section, Sources, Table};
+use crate::settings::{self, Loaded, Section, Sources, Table};
 use crate::telemetry::{self, Filtering};
 
 /// A service: its name and version, its listeners, and its settings, which are read into `S`.
@@ -164,7 +164,7 @@ impl<S: Section + AsRef<Settings>> Service<S> {
         Table::new(&self.defaults)
     }
 
-    fn load(&self) -> Result<Loaded<S>, Problems> {
+    fn load(&self) -> Result<Loaded<S>, String> {
         settings::load(self.defaults(), &self.sources)
     }
 }

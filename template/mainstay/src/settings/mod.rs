@@ -28,7 +28,6 @@
 //! stands for the section. An `Option` is `None` if the value is `""`.
 
 mod deserializer;
-mod report;
 mod sources;
 mod table;
 mod value;
@@ -37,10 +36,9 @@ use garde::{Report, Validate};
 use serde::de::DeserializeOwned;
 
 use deserializer::Node;
-pub(crate) use report::{Entry, Problems, changed, print};
 pub(crate) use sources::Sources;
-pub(crate) use table::Table;
 use table::{DEFAULT, Setting, variable};
+pub(crate) use table::{Entry, Table, changed, print};
 pub use value::{
     ByteSize, Quantity, REDACTED, Secret, at_least, from_secret_text, from_text, redact_as, rule,
     whole_number, within,
@@ -58,9 +56,9 @@ pub(crate) struct Loaded<S> {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// Merges the sources into the defaults. Returns the settings, or all problems. Panics if a key that `S` reads has no
+/// Merges the sources into the defaults. Returns the settings, or the report of all problems. Panics if a key that `S` reads has no
 /// valid default: a mistake in the program, which its tests find.
-pub(crate) fn load<S: Section>(mut table: Table, sources: &Sources) -> Result<Loaded<S>, Problems> {
+pub(crate) fn load<S: Section>(mut table: Table, sources: &Sources) -> Result<Loaded<S>, String> {
     sources.apply(&mut table);
     // serde stops at the first error: without the refused value, it finds the next one.
     let settings = loop {
@@ -75,20 +73,23 @@ pub(crate) fn load<S: Section>(mut table: Table, sources: &Sources) -> Result<Lo
     };
     table.add_broken_rules(&settings);
     let entries: Vec<_> = table.settings.iter().filter_map(Setting::entry).collect();
-    for Entry { key, source, .. } in entries.iter().filter(|it| it.is_redacted) {
-        if source == "--set" {
-            let words = format!(
-                "is a secret, and `--set` shows it in the list of processes; set {}_FILE instead",
-                variable(key)
-            );
-            table.problems.add_key(key, source, words);
-        }
+    let is_visible = |entry: &&Entry| entry.is_redacted && entry.source == "--set";
+    for Entry { key, source, .. } in entries.iter().filter(is_visible) {
+        let words = format!(
+            "is a secret, and `--set` shows it in the list of processes; set {}_FILE instead",
+            variable(key)
+        );
+        table.add_problem_of(key, source, words);
     }
-    if table.problems.is_empty() {
-        Ok(Loaded { settings, entries })
-    } else {
-        Err(table.problems)
+    let count = table.problems.len();
+    if count == 0 {
+        return Ok(Loaded { settings, entries });
     }
+    let plural = if count == 1 { "" } else { "s" };
+    let problems = table.problems.concat();
+    Err(format!(
+        "{count} problem{plural} with the settings\n{problems}"
+    ))
 }
 
 impl Table {
@@ -108,9 +109,9 @@ impl Table {
         // Not printed: the URL may have credentials that belong to another setting, and a list may have secrets.
         let is_url = entry.value.contains("://") && entry.value.contains(['@', '?']);
         if entry.is_redacted || is_url || words == "expected a list" {
-            self.problems.add_key(&key, &entry.source, words);
+            self.add_problem_of(&key, &entry.source, words);
         } else {
-            self.problems.add(entry, words);
+            self.add_problem(entry, words);
         }
     }
 
@@ -135,7 +136,7 @@ impl Table {
                 entry.map_or(key, |entry| entry.to_string())
             });
             let subjects: Vec<_> = subjects.collect();
-            self.problems.add(subjects.join("\n"), words);
+            self.add_problem(subjects.join("\n"), words);
         }
     }
 }

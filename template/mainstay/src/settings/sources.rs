@@ -55,9 +55,7 @@ impl Sources {
             match pair.split_once('=') {
                 Some((key, value)) => table.set(key, "--set", |default| typed(value, default)),
                 // The text is not shown: it may contain a secret.
-                None => table
-                    .problems
-                    .add("--set", "expected `--set key=value`, found no `=`"),
+                None => table.add_problem("--set", "expected `--set key=value`, found no `=`"),
             }
         }
     }
@@ -68,14 +66,14 @@ impl Table {
         let name = path.display();
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) => return self.problems.add(name, format!("cannot be read: {error}")),
+            Err(error) => return self.add_problem(name, format!("cannot be read: {error}")),
         };
         let (parsed, errors) = DeTable::parse_recoverable(&text);
         for error in &errors {
             // The message alone: `Display` adds a snippet, which could show a secret.
             let line = line_of(&text, error.span().map_or(0, |span| span.start));
             let words = format!("is not valid TOML: {}", error.message().trim());
-            self.problems.add(format_args!("{name}:{line}"), words);
+            self.add_problem(format_args!("{name}:{line}"), words);
         }
         if !errors.is_empty() {
             return;
@@ -106,7 +104,7 @@ impl Table {
             // The value is not shown: it may be the secret, in the wrong variable.
             Err(error) => {
                 let words = format!("names a file that cannot be read: {error}");
-                return self.problems.add(name, words);
+                return self.add_problem(name, words);
             }
         };
         let source = format!("{name} ({value})");
@@ -114,7 +112,7 @@ impl Table {
         if text.is_empty() {
             // Most likely a secret that was not mounted.
             let words = "is empty: the file has no value";
-            self.problems.add_key(&key, &source, words);
+            self.add_problem_of(&key, &source, words);
         }
         self.set(&key, &source, |default| typed(text, default));
     }
@@ -126,7 +124,7 @@ impl Table {
         }
         let keys = self.settings.iter().map(|setting| setting.key.clone());
         let near = nearest(keys, key).map(|(_, near)| near);
-        self.problems.add_key(key, source, unknown(near));
+        self.add_problem_of(key, source, unknown(near));
     }
 
     /// Reports a variable that sets nothing. Without the prefix, it belongs to another program, unless it differs from
@@ -137,7 +135,7 @@ impl Table {
         let near = nearest(names, &name.to_uppercase());
         let is_near = near.as_ref().is_some_and(|(distance, _)| *distance <= 2);
         if is_near || name.starts_with(PREFIX) {
-            self.problems.add(name, unknown(near.map(|(_, near)| near)));
+            self.add_problem(name, unknown(near.map(|(_, near)| near)));
         }
     }
 }

@@ -3,15 +3,13 @@
 //! The defaults are TOML files: those of the machinery and the service's own. A key that is in none does not exist.
 
 use std::cell::OnceCell;
-use std::fmt::Write;
+use std::fmt::{self, Display, Write};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 use toml::Value;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
-
-use super::report::{Entry, Problems, split, write_head};
 
 /// The start of each variable that sets a key.
 pub(super) const PREFIX: &str = "APP__";
@@ -22,7 +20,8 @@ pub(super) const DEFAULT: &str = "default";
 pub(crate) struct Table {
     /// Section by section, each in the order in which the files name it first.
     pub(crate) settings: Vec<Setting>,
-    pub(super) problems: Problems,
+    /// The report of each.
+    pub(super) problems: Vec<String>,
     /// The key of the value that serde did not accept.
     pub(super) refused: OnceCell<String>,
 }
@@ -135,6 +134,17 @@ impl Table {
         text
     }
 
+    /// Reports what is wrong with a file, a variable or a key, or with several keys, one a line.
+    pub(super) fn add_problem(&mut self, subject: impl Display, words: impl Display) {
+        let subject = subject.to_string().replace('\n', "\n  ");
+        self.problems.push(format!("\n  {subject}\n    {words}\n"));
+    }
+
+    /// Reports what is wrong with a key, without its value.
+    pub(super) fn add_problem_of(&mut self, key: &str, source: &str, words: impl Display) {
+        self.add_problem(format_args!("{key}  (set by {source})"), words);
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&Setting> {
         self.settings.iter().find(|setting| setting.key == key)
     }
@@ -167,6 +177,62 @@ impl Table {
         }
         format!("{section}.{field}")
     }
+}
+
+/// One setting in force, with its value and its source as text.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) source: String,
+    /// Whether `value` hides a secret.
+    #[serde(skip)]
+    pub(super) is_redacted: bool,
+    /// A hash of the value with a random seed of this process. It reveals no secret.
+    #[serde(skip)]
+    fingerprint: u64,
+}
+
+impl Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}  (set by {})", self.key, self.value, self.source)
+    }
+}
+
+/// The keys whose values differ, between two loads of the same settings.
+#[must_use]
+pub(crate) fn changed<'a>(before: &[Entry], now: &'a [Entry]) -> Vec<&'a str> {
+    let pairs = before.iter().zip(now);
+    let changed = pairs.filter(|(before, now)| before.fingerprint != now.fingerprint);
+    changed.map(|(_, now)| now.key.as_str()).collect()
+}
+
+/// `config print`: the values in force as TOML, each with its source. Secrets are redacted.
+#[must_use]
+pub(crate) fn print(entries: &[Entry]) -> String {
+    let (mut text, mut section) = (String::new(), "");
+    for entry in entries {
+        let name = write_head(&mut text, &mut section, &entry.key);
+        let line = format!("{name} = {}", entry.value);
+        _ = writeln!(text, "{line:40}  # {}", entry.source);
+    }
+    text
+}
+
+/// Writes the head of a section before its first key. Returns the name of the key in its section.
+fn write_head<'a>(text: &mut String, last: &mut &'a str, key: &'a str) -> &'a str {
+    let (section, name) = split(key);
+    if section != *last {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        _ = writeln!(text, "{gap}[{section}]");
+        *last = section;
+    }
+    name
+}
+
+/// The section and the name of a key.
+fn split(key: &str) -> (&str, &str) {
+    key.split_once('.').unwrap_or(("", key))
 }
 
 /// The variable that sets a key.

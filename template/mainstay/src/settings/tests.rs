@@ -117,7 +117,7 @@ impl Given {
         path
     }
 
-    fn load(&self) -> Result<Loaded<Example>, Problems> {
+    fn load(&self) -> Result<Loaded<Example>, String> {
         self.load_by(DEFAULTS)
     }
 
@@ -129,7 +129,7 @@ impl Given {
         assert!(!report.contains("hunter"), "{report}");
     }
 
-    fn load_by<S: Section>(&self, defaults: &str) -> Result<Loaded<S>, Problems> {
+    fn load_by<S: Section>(&self, defaults: &str) -> Result<Loaded<S>, String> {
         load(Table::new(&[defaults]), &self.sources)
     }
 
@@ -143,7 +143,7 @@ impl Given {
     fn report(&self) -> String {
         let report = match self.load() {
             Ok(loaded) => panic!("these settings should be refused: {loaded:?}"),
-            Err(problems) => problems.to_string(),
+            Err(problems) => problems,
         };
         match &self.directory {
             Some(directory) => report.replace(&format!("{}/", directory.path().display()), ""),

@@ -152,7 +152,7 @@ fn text_says_what_is_expected_of_each_type() {
     let defaults = "level = \"low\"\ncount = 1\nsize = 5\nshare = 0.5\nlimit = \"1B\"\nlist = []\n";
     let wrong = "level = 1\ncount = \"x\"\nsize = 4\nshare = \"x\"\nlimit = 1\nlist = [\"x\"]\n";
     let given = Given::default().file("wrong.toml", wrong);
-    let report = given.load_by::<Types>(defaults).unwrap_err().to_string();
+    let report = given.load_by::<Types>(defaults).unwrap_err();
     for expected in [
         "level = 1",
         "expected one of `low`, `high`, `very_high`",

@@ -192,7 +192,7 @@ fn refused_endpoint_is_never_printed() {
         "http://user:canary@localhost:4318",
         "http://localhost:4318/?key=canary",
     ] {
-        let report = load_with(url).unwrap_err().to_string();
+        let report = load_with(url).unwrap_err();
 
         assert!(report.contains("otlp.endpoint"), "{report}");
         assert!(!report.contains("canary"), "{report}");

@@ -29,8 +29,7 @@ fn both(set: &[&str]) -> Result<Both, String> {
         set: set.iter().map(ToString::to_string).collect(),
         ..Sources::default()
     };
-    let loaded = load::<Both>(table, &sources);
-    let both = loaded.map_err(|problems| problems.to_string())?.settings;
+    let both = load::<Both>(table, &sources)?.settings;
     assert_eq!(
         [both.database.url.expose(), both.archive.url.expose()],
         urls
