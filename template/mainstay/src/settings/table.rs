@@ -1,4 +1,5 @@
-//! The table of all settings: the comment and the default of each, the value in force, and what set it.
+//! The table of all settings: the comment and the default of each, the value in force, and what set it. The commands
+//! `config` print it.
 //!
 //! The defaults are TOML files: those of the machinery and the service's own. A key that is in none does not exist.
 
@@ -16,11 +17,11 @@ pub(super) const PREFIX: &str = "APP__";
 
 pub(super) const DEFAULT: &str = "default";
 
+/// All settings, and the problems with them.
 #[derive(Default)]
 pub(crate) struct Table {
     /// Section by section, each in the order in which the files name it first.
     pub(crate) settings: Vec<Setting>,
-    /// The report of each.
     pub(super) problems: Vec<String>,
     /// The key of the value that serde did not accept.
     pub(super) refused: OnceCell<String>,
