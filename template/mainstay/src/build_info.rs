@@ -33,13 +33,6 @@ macro_rules! build_info {
 /// The service that runs in this process.
 static CURRENT: OnceLock<BuildInfo> = OnceLock::new();
 
-/// This crate itself. Not `build_info!()`: the crate would be built again for each `BUILD_COMMIT`.
-const MACHINERY: BuildInfo = BuildInfo {
-    name: env!("CARGO_PKG_NAME"),
-    version: env!("CARGO_PKG_VERSION"),
-    commit: "unknown",
-};
-
 impl BuildInfo {
     /// `debug` or `release`.
     pub const PROFILE: &str = if cfg!(debug_assertions) {
@@ -51,7 +44,12 @@ impl BuildInfo {
     /// The service that runs in this process. In a test that starts none, it is this crate.
     #[must_use]
     pub fn current() -> Self {
-        CURRENT.get().copied().unwrap_or(MACHINERY)
+        // Not `build_info!()`: this crate would be built again for each `BUILD_COMMIT`.
+        CURRENT.get().copied().unwrap_or(Self {
+            name: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            commit: "unknown",
+        })
     }
 
     /// Makes this the service of the process. A second call changes nothing.

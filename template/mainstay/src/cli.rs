@@ -2,11 +2,13 @@
 //!
 //! Wrong usage exits with 2 and a hint, `--help` and `--version` with 0.
 
-use std::path::PathBuf;
+use std::env;
+use std::ffi::OsString;
 
 use clap::{Args, FromArgMatches, Subcommand};
 
 use crate::build_info::BuildInfo;
+use crate::settings::Sources;
 
 const ABOUT: &str = "Runs the service, and manages its settings and its database.";
 
@@ -58,19 +60,8 @@ pub(crate) enum Config {
     Default,
 }
 
-// The options of every command. Not a doc comment, which would become the description of each command.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct Given {
-    /// Read settings from this TOML file; a later file wins over an earlier one
-    #[arg(long = "config", value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
-    /// Set one setting, over everything else; not for secrets
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-}
-
 /// Parses the command line of this process. Exits if it is not valid.
-pub(crate) fn parse(info: &BuildInfo) -> (Command, Given) {
+pub(crate) fn parse(info: &BuildInfo) -> (Command, Sources) {
     let line = Command::augment_subcommands(clap::Command::new(info.name))
         .about(ABOUT)
         .version(&*info.version_line().leak())
@@ -80,17 +71,22 @@ pub(crate) fn parse(info: &BuildInfo) -> (Command, Given) {
     let command = Command::from_arg_matches(&matches).unwrap_or(Command::Serve);
 
     // The options may stand before and after each name of a command.
-    let mut given = Given::default();
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    let variables = env::vars_os().map(|(name, value)| (text(name), text(value)));
+    let mut sources = Sources {
+        environment: variables.collect(),
+        ..Sources::default()
+    };
     let mut level = Some(&matches);
     while let Some(matches) = level {
-        let options = Given::from_arg_matches(matches).unwrap_or_default();
-        given.files.extend(options.files);
-        given.set.extend(options.set);
+        let options = Sources::from_arg_matches(matches).unwrap_or_default();
+        sources.files.extend(options.files);
+        sources.set.extend(options.set);
         level = matches.subcommand().map(|(_, inner)| inner);
     }
-    (command, given)
+    (command, sources)
 }
 
 fn with_options(command: clap::Command) -> clap::Command {
-    Given::augment_args(command).mut_subcommands(with_options)
+    Sources::augment_args(command).mut_subcommands(with_options)
 }

@@ -1,7 +1,7 @@
 //! The context of the current request: its id, its [`Trace`], its client, its deadline.
 //!
-//! It is a task-local value, set by [`edge::protect`](crate::edge::protect). Work that moves to another task
-//! takes it along with [`Context::scope`].
+//! [`edge::protect`](crate::edge::protect) sets it. Work that moves to another task takes it along with
+//! [`RequestContext::scope`].
 
 mod trace;
 
@@ -26,12 +26,12 @@ pub(super) use trace::any_span;
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
-    static CURRENT: Context;
+    static CURRENT: RequestContext;
 }
 
 /// The request that the current task works on.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub struct RequestContext {
     /// The id, which the answer carries in `x-request-id`.
     pub id: RequestId,
     /// The trace, if the request belongs to one.
@@ -42,7 +42,7 @@ pub struct Context {
     pub deadline: Instant,
 }
 
-impl Context {
+impl RequestContext {
     /// A context with a new id and this deadline, for work that no request asked for.
     #[must_use]
     pub fn until(deadline: Instant) -> Self {
@@ -54,7 +54,7 @@ impl Context {
         }
     }
 
-    /// The context of the current task; `None` outside of a request.
+    /// The context of the current task, if it works on a request.
     #[must_use]
     pub fn current() -> Option<Self> {
         Self::with(Clone::clone)
@@ -65,15 +65,14 @@ impl Context {
         CURRENT.try_with(at).ok()
     }
 
-    /// The time until the deadline of the current request, zero once it has passed. `None` outside of a
-    /// request.
+    /// The time until the deadline of the current request, zero once it has passed.
     #[must_use]
     pub fn time_left() -> Option<Duration> {
         Self::with(|context| context.deadline.duration_since(Instant::now()))
     }
 
-    /// The headers `traceparent` and `tracestate` for a request that is sent on behalf of the current one.
-    /// Empty if the current request has no trace.
+    /// The headers `traceparent` and `tracestate` for a request that is sent on behalf of the current one. Empty if that
+    /// has no trace.
     #[must_use]
     pub fn trace_headers() -> Vec<(&'static str, HeaderValue)> {
         let Some(trace) = Self::with(|context| context.trace.clone()).flatten() else {
@@ -95,14 +94,10 @@ impl Context {
     }
 }
 
-/// The id of a request: the one that a trusted proxy sent in `x-request-id`, or a new one that is unique
-/// among all replicas. The answer carries
-/// it in the same header, and every event of the log in `request_id`.
+/// The id of a request: the one that a trusted proxy sent in `x-request-id`, or a new one that is unique among all
+/// replicas. The answer carries it in the same header, and every event of the log in `request_id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub(crate) HeaderValue);
-
-/// The longest id that is taken from a peer.
-const MAX_LENGTH: usize = 128;
 
 thread_local! {
     /// New ids, one after the other. Each made by itself would cost a request two allocations.
@@ -110,10 +105,12 @@ thread_local! {
 }
 
 impl RequestId {
-    /// The id of the current request; `None` outside of a request.
+    const MAX_LENGTH: usize = 128;
+
+    /// The id of the current request.
     #[must_use]
     pub fn current() -> Option<Self> {
-        Context::with(|context| context.id.clone())
+        RequestContext::with(|context| context.id.clone())
     }
 
     pub(super) fn next() -> Self {
@@ -134,11 +131,11 @@ impl RequestId {
         Self(id.unwrap_or(HeaderValue::from_static("-")))
     }
 
-    /// The id that a peer gives, if it is fit for a log.
+    /// The id that a trusted proxy gives, if it is fit for a log.
     pub(super) fn given(header: &HeaderValue) -> Option<Self> {
         let is_fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
         let text = header.as_bytes();
-        let is_id = (1..=MAX_LENGTH).contains(&text.len()) && text.iter().all(is_fit);
+        let is_id = (1..=Self::MAX_LENGTH).contains(&text.len()) && text.iter().all(is_fit);
         is_id.then(|| Self(header.clone()))
     }
 }
@@ -170,12 +167,12 @@ mod tests {
 
     #[test]
     fn given_id_is_kept_or_refused_whole() {
-        let longest = "x".repeat(MAX_LENGTH);
+        let longest = "x".repeat(RequestId::MAX_LENGTH);
         for fine in ["a", "0af7-65_19.cd:dc/+=@", longest.as_str()] {
             let id = RequestId::given(&fine.parse().unwrap()).map(|id| id.to_string());
             assert_eq!(id.as_deref(), Some(fine));
         }
-        let too_long = "x".repeat(MAX_LENGTH + 1);
+        let too_long = "x".repeat(RequestId::MAX_LENGTH + 1);
         for bad in ["", "two words", "line\nbreak", "ä", "\"", too_long.as_str()] {
             let header = HeaderValue::try_from(bad);
             let given = header.ok().and_then(|header| RequestId::given(&header));
@@ -185,17 +182,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_left_is_known_in_every_task_of_the_request() {
-        assert_eq!(Context::time_left(), None);
-        let context = Context::until(Instant::now() + Duration::from_secs(3));
+        assert_eq!(RequestContext::time_left(), None);
+        let context = RequestContext::until(Instant::now() + Duration::from_secs(3));
         let work = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let elsewhere = Context::current().unwrap().scope(async {
+            let elsewhere = RequestContext::current().unwrap().scope(async {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                Context::time_left()
+                RequestContext::time_left()
             });
-            let left = [Context::time_left(), elsewhere.await];
+            let left = [RequestContext::time_left(), elsewhere.await];
             tokio::time::sleep(Duration::from_secs(9)).await;
-            (left, Context::time_left())
+            (left, RequestContext::time_left())
         };
         let (left, over) = context.scope(work).await;
         assert_eq!(left, [2, 1].map(|left| Some(Duration::from_secs(left))));

@@ -13,19 +13,16 @@
 //! }
 //! ```
 //!
-//! - A client that has the current version gets 304 without a body.
-//! - A client cannot overwrite a version that it has not read: a change names the version that it is about.
-//!   It gets 412 if there is a newer one, and 428 if it names none. A route that takes `Option<IfMatch>`
-//!   allows changes without a version.
-//! - A weak tag, `W/"…"`, never matches in `If-Match`. What is no entity tag matches nothing.
+//! A client that has the current version gets 304 without a body. A client cannot overwrite a version that it has not
+//! read. A weak tag, `W/"…"`, never matches in `If-Match`. What is no entity tag matches nothing.
 //!
 //! In the description of a route, both are parameters, such as `("if-match" = String, Header)`.
 
 use std::convert::Infallible;
 
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 
 use crate::problem::{Fault, Problem};
@@ -43,13 +40,10 @@ impl Tag {
 }
 
 impl IntoResponseParts for Tag {
-    type Error = Infallible;
+    type Error = <[(HeaderName, String); 1] as IntoResponseParts>::Error;
 
-    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
-        let value = HeaderValue::try_from(self.0).ok();
-        let tag = value.map(|value| (header::ETAG, value));
-        parts.headers_mut().extend(tag);
-        Ok(parts)
+    fn into_response_parts(self, parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        [(header::ETAG, self.0)].into_response_parts(parts)
     }
 }
 
@@ -74,7 +68,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(elements(&parts.headers, &header::IF_NONE_MATCH)))
+        Ok(Self(elements(&parts.headers, header::IF_NONE_MATCH)))
     }
 }
 
@@ -83,52 +77,38 @@ impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
 pub struct IfMatch(Vec<String>);
 
 impl IfMatch {
-    /// Checks that the request is about the current version.
-    ///
-    /// # Errors
-    ///
-    /// [`Problem::PRECONDITION_FAILED`] if it is about another one.
+    /// Refuses a request that is about another version with 412, and one that names no version with 428.
     pub fn check(&self, current: &Tag) -> Result<(), Problem> {
-        if self.0.iter().any(|tag| tag == "*" || *tag == current.0) {
+        if self.0.is_empty() {
+            let detail = "is missing: send the ETag of the version to change, or * for any version";
+            return Err(Problem::PRECONDITION_REQUIRED.with([Fault::in_header("if-match", detail)]));
+        }
+        self.check_if_given(current)
+    }
+
+    /// Like [`check`](Self::check), but allows a change without a version.
+    pub fn check_if_given(&self, current: &Tag) -> Result<(), Problem> {
+        if self.0.is_empty() || self.0.iter().any(|tag| tag == "*" || *tag == current.0) {
             return Ok(());
         }
         let detail = format!("is not the current version, {}; read it first", current.0);
-        Err(Problem::PRECONDITION_FAILED.with([fault(detail)]))
+        Err(Problem::PRECONDITION_FAILED.with([Fault::in_header("if-match", detail)]))
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Ok(given) =
-            <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await;
-        given.ok_or_else(|| {
-            let detail = "is missing: send the ETag of the version to change, or * for any version";
-            Problem::PRECONDITION_REQUIRED.with([fault(detail.to_owned())])
-        })
-    }
-}
-
-impl<S: Send + Sync> OptionalFromRequestParts<S> for IfMatch {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
-        let is_given = parts.headers.contains_key(header::IF_MATCH);
-        Ok(is_given.then(|| Self(elements(&parts.headers, &header::IF_MATCH))))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(elements(&parts.headers, header::IF_MATCH)))
     }
 }
 
-fn fault(detail: String) -> Fault {
-    Fault::in_header(header::IF_MATCH.as_str(), detail)
-}
-
-/// The elements of a list of entity tags. A tag of another service that contains a comma becomes two that equal
-/// no [`Tag`].
-fn elements(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+/// The elements of a list of entity tags; at least one if there is the header. A tag of another service that contains a
+/// comma becomes two that equal no [`Tag`].
+fn elements(headers: &HeaderMap, name: HeaderName) -> Vec<String> {
     let values = headers.get_all(name).iter();
-    let values = values.filter_map(|value| value.to_str().ok());
-    let elements = values.flat_map(|value| value.split(','));
+    let elements = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
     elements.map(|element| element.trim().to_owned()).collect()
 }
 
@@ -148,9 +128,9 @@ mod tests {
     async fn if_match_allows_the_named_version_only() {
         async fn asked(values: &[&str]) -> Result<(), (u16, &'static str)> {
             let mut parts = headers(&header::IF_MATCH, values);
-            let expected =
-                <IfMatch as FromRequestParts<()>>::from_request_parts(&mut parts, &()).await;
-            let held = expected.and_then(|expected| expected.check(&Tag::of_version(3)));
+            let expected = IfMatch::from_request_parts(&mut parts, &()).await.unwrap();
+            let held = expected.check(&Tag::of_version(3));
+            assert!(!values.is_empty() || expected.check_if_given(&Tag::of_version(3)).is_ok());
             held.map_err(|problem| (problem.status.as_u16(), problem.code))
         }
         for values in [

@@ -54,33 +54,24 @@ enum Place {
 /// The most faults that one answer names.
 pub const MAX_FAULTS: usize = 100;
 
-/// The maximum length in bytes of the name of a place, which a client may have chosen.
-const MAX_PLACE: usize = 512;
-
 impl Fault {
     /// A fault in the body, at this JSON pointer.
     pub fn in_body(pointer: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Place::Pointer, pointer, detail)
+        Self::at(Place::Pointer(pointer.into()), detail)
     }
 
     /// A fault in a parameter of the path or the query.
     pub fn in_parameter(name: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Place::Parameter, name, detail)
+        Self::at(Place::Parameter(name.into()), detail)
     }
 
     /// A fault in a header.
     pub fn in_header(name: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Place::Header, name, detail)
+        Self::at(Place::Header(name.into()), detail)
     }
 
-    fn new(
-        place: fn(String) -> Place,
-        name: impl Into<String>,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        let mut name = name.into();
-        name.truncate(name.floor_char_boundary(MAX_PLACE));
-        let (place, detail) = (place(name), detail.into());
+    fn at(place: Place, detail: impl Into<Cow<'static, str>>) -> Self {
+        let detail = detail.into();
         Self { place, detail }
     }
 }
@@ -92,55 +83,44 @@ pub fn pointer(parent: &str, name: &str) -> String {
 }
 
 macro_rules! problems {
-    (
-        general { $($name:ident: $status:ident $code:literal $title:literal,)+ }
-        specific { $($other:ident: $of:ident $its_code:literal $its_title:literal,)+ }
-    ) => {
+    ($($name:ident: $status:ident $code:literal $title:literal,)+) => {
         impl Problem {
             $(
                 #[doc = concat!("`", $code, "`: ", $title, ".")]
                 pub const $name: Self = Self::new(StatusCode::$status, $code, $title);
             )+
-            $(
-                #[doc = concat!("`", $its_code, "`: ", $its_title, ".")]
-                pub const $other: Self = Self::new(StatusCode::$of, $its_code, $its_title);
-            )+
         }
 
-        /// The problems of answers that have only a status.
-        const GENERAL: &[Problem] = &[$(Problem::$name),+];
+        /// The first of each status is the problem of an answer that has only this status.
+        const PROBLEMS: &[Problem] = &[$(Problem::$name),+];
     };
 }
 
 problems! {
-    general {
-        BAD_REQUEST: BAD_REQUEST "bad_request" "Malformed request",
-        NOT_FOUND: NOT_FOUND "not_found" "Not found",
-        METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "Method not allowed",
-        TOO_SLOW: REQUEST_TIMEOUT "request_timeout" "The request did not arrive in time",
-        PRECONDITION_FAILED: PRECONDITION_FAILED "precondition_failed" "The resource has another version",
-        PRECONDITION_REQUIRED: PRECONDITION_REQUIRED "precondition_required" "The request must name the version of the resource",
-        BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is too large",
-        HEAD_TOO_LARGE: REQUEST_HEADER_FIELDS_TOO_LARGE "head_too_large" "The header of the request is too large",
-        URI_TOO_LONG: URI_TOO_LONG "uri_too_long" "The URI is too long",
-        UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "Unsupported media type",
-        INVALID: UNPROCESSABLE_ENTITY "invalid" "Invalid value",
-        TOO_MANY_REQUESTS: TOO_MANY_REQUESTS "too_many_requests" "Too many requests; retry later",
-        UNAVAILABLE: SERVICE_UNAVAILABLE "unavailable" "Service unavailable; retry later",
-        TIMEOUT: GATEWAY_TIMEOUT "timeout" "The request took too long",
-    }
-    specific {
-        TAKEN: CONFLICT "taken" "Already exists",
-        RELATED: CONFLICT "related" "Conflicts with a related resource",
-        MISDIRECTED: MISDIRECTED_REQUEST "misdirected" "This host is not served here",
-        CROSS_ORIGIN: FORBIDDEN "cross_origin" "Cross-origin request refused",
-        INTERNAL: INTERNAL_SERVER_ERROR "internal" "Internal error",
-        OVERLOADED: SERVICE_UNAVAILABLE "overloaded" "Service overloaded; retry later",
-        KEY_MISSING: BAD_REQUEST "idempotency_key_missing" "An idempotency key is required",
-        KEY_MALFORMED: BAD_REQUEST "idempotency_key_malformed" "The idempotency key is not valid",
-        KEY_IN_USE: CONFLICT "idempotency_key_in_use" "A request with this idempotency key is in progress; retry later",
-        KEY_REUSED: UNPROCESSABLE_ENTITY "idempotency_key_reused" "This idempotency key belongs to another request",
-    }
+    BAD_REQUEST: BAD_REQUEST "bad_request" "Malformed request",
+    NOT_FOUND: NOT_FOUND "not_found" "Not found",
+    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED "method_not_allowed" "Method not allowed",
+    TOO_SLOW: REQUEST_TIMEOUT "request_timeout" "The request did not arrive in time",
+    PRECONDITION_FAILED: PRECONDITION_FAILED "precondition_failed" "The resource has another version",
+    PRECONDITION_REQUIRED: PRECONDITION_REQUIRED "precondition_required" "The request must name the version of the resource",
+    BODY_TOO_LARGE: PAYLOAD_TOO_LARGE "body_too_large" "The body is too large",
+    HEAD_TOO_LARGE: REQUEST_HEADER_FIELDS_TOO_LARGE "head_too_large" "The header of the request is too large",
+    URI_TOO_LONG: URI_TOO_LONG "uri_too_long" "The URI is too long",
+    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "Unsupported media type",
+    INVALID: UNPROCESSABLE_ENTITY "invalid" "Invalid value",
+    TOO_MANY_REQUESTS: TOO_MANY_REQUESTS "too_many_requests" "Too many requests; retry later",
+    UNAVAILABLE: SERVICE_UNAVAILABLE "unavailable" "Service unavailable; retry later",
+    TIMEOUT: GATEWAY_TIMEOUT "timeout" "The request took too long",
+    TAKEN: CONFLICT "taken" "Already exists",
+    RELATED: CONFLICT "related" "Conflicts with a related resource",
+    MISDIRECTED: MISDIRECTED_REQUEST "misdirected" "This host is not served here",
+    CROSS_ORIGIN: FORBIDDEN "cross_origin" "Cross-origin request refused",
+    INTERNAL: INTERNAL_SERVER_ERROR "internal" "Internal error",
+    OVERLOADED: SERVICE_UNAVAILABLE "overloaded" "Service overloaded; retry later",
+    KEY_MISSING: BAD_REQUEST "idempotency_key_missing" "An idempotency key is required",
+    KEY_MALFORMED: BAD_REQUEST "idempotency_key_malformed" "The idempotency key is not valid",
+    KEY_IN_USE: CONFLICT "idempotency_key_in_use" "A request with this idempotency key is in progress; retry later",
+    KEY_REUSED: UNPROCESSABLE_ENTITY "idempotency_key_reused" "This idempotency key belongs to another request",
 }
 
 impl Problem {
@@ -173,8 +153,12 @@ impl Problem {
 
     /// The general problem for a status.
     pub(crate) fn of(status: StatusCode) -> Self {
-        match GENERAL.iter().find(|problem| problem.status == status) {
-            Some(general) => general.clone(),
+        // A conflict or a refusal is of a kind that only its own part knows.
+        let has_kinds = [StatusCode::CONFLICT, StatusCode::FORBIDDEN].contains(&status);
+        let mut problems = PROBLEMS.iter();
+        let known = problems.find(|problem| problem.status == status && !has_kinds);
+        match known {
+            Some(problem) => problem.clone(),
             None if status.is_client_error() => {
                 let title = status.canonical_reason().unwrap_or("Refused");
                 Self::new(status, "refused", title)

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::http::header;
 use tokio::time::Instant;
 
-use crate::context::Context;
+use crate::context::RequestContext;
 use crate::problem::Problem;
 
 /// The number of buckets, of eight bytes each.
@@ -54,7 +54,7 @@ impl RateLimit {
     ///
     /// [`Problem::TOO_MANY_REQUESTS`] if the client does not have enough. No tokens are taken then.
     pub fn take(&self, cost: NonZeroU32) -> Result<(), Problem> {
-        let client = Context::with(|context| context.client).flatten();
+        let client = RequestContext::with(|context| context.client).flatten();
         let client = match client.map(|client| client.to_canonical()) {
             Some(IpAddr::V6(address)) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
             Some(address @ IpAddr::V4(_)) => address,
@@ -95,9 +95,9 @@ mod tests {
 
     /// The seconds in `Retry-After`, or `None` if the client has enough tokens.
     fn take(rate: &RateLimit, client: &str, cost: u32) -> Option<u64> {
-        let context = Context {
+        let context = RequestContext {
             client: Some(client.parse().unwrap()),
-            ..Context::until(Instant::now())
+            ..RequestContext::until(Instant::now())
         };
         let taken = context.sync_scope(|| rate.take(cost.try_into().unwrap()));
         let refused = taken.err()?.into_response();
@@ -160,9 +160,9 @@ mod tests {
     async fn many_addresses_share_constant_memory() {
         let rate = rate();
         let buckets = u32::try_from(BUCKETS).unwrap();
-        let clients = (0..4 * buckets).map(|n| Context {
+        let clients = (0..4 * buckets).map(|n| RequestContext {
             client: Some(Ipv4Addr::from_bits(n).into()),
-            ..Context::until(Instant::now())
+            ..RequestContext::until(Instant::now())
         });
         let all = rate.burst;
         let had = clients.filter(|client| client.clone().sync_scope(|| rate.take(all)).is_ok());

@@ -18,20 +18,21 @@ use futures_util::future::BoxFuture;
 
 use crate::Error;
 use crate::build_info::BuildInfo;
-use crate::cli::{self, Command, Config, Given};
+use crate::cli::{self, Command, Config};
 use crate::health;
 use crate::lifecycle::Exit;
 use crate::panics;
 use crate::sections::Settings;
-use crate::settings::{self, Loaded, Problems, Reference, Section, Sources};
+use crate::settings::{self, Loaded, Section, Sources, Table};
 use crate::telemetry::{self, Filtering};
 
 /// A service: its name and version, its listeners, and its settings, which are read into `S`.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "the environment has secrets")]
 pub struct Service<S> {
     info: BuildInfo,
     listeners: Vec<&'static str>,
-    references: Vec<Cow<'static, str>>,
+    defaults: Vec<Cow<'static, str>>,
+    sources: Sources,
     settings: PhantomData<fn() -> S>,
 }
 
@@ -40,20 +41,22 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     /// [`build_info!()`](crate::build_info!).
     #[must_use]
     pub fn new(info: BuildInfo) -> Self {
-        let service = Self {
+        let defaults = [
+            crate::sections::SETTINGS,
+            #[cfg(feature = "otlp")]
+            crate::telemetry::otlp::SETTINGS,
+        ];
+        Self {
             info,
             listeners: Vec::new(),
-            references: Vec::new(),
+            defaults: defaults.map(Cow::from).into(),
+            sources: Sources::default(),
             settings: PhantomData,
-        };
-        let service = service.settings(crate::sections::SETTINGS);
-        #[cfg(feature = "otlp")]
-        let service = service.settings(crate::telemetry::otlp::SETTINGS);
-        service
+        }
     }
 
-    /// Declares the names of the listeners, in the order of inherited sockets without names. The operator's
-    /// listener is the last one, and is not named here.
+    /// The names of the listeners, in the order of inherited sockets without names. The operator's listener is the last
+    /// one, and is not named here.
     #[must_use]
     pub fn listeners(mut self, names: &[&'static str]) -> Self {
         self.listeners.extend_from_slice(names);
@@ -63,35 +66,34 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     /// Adds settings, as the text of a TOML file with their defaults, each below a comment that explains it. A
     /// later file may change the default of a setting in an earlier one.
     #[must_use]
-    pub fn settings(mut self, reference: impl Into<Cow<'static, str>>) -> Self {
-        self.references.push(reference.into());
+    pub fn settings(mut self, defaults: impl Into<Cow<'static, str>>) -> Self {
+        self.defaults.push(defaults.into());
         self
     }
 
     /// Runs the command that the command line names. `serve` runs the service, and returns its outcome, which is
     /// the last event of the log; `databases` are those that the command `migrate` migrates.
-    ///
-    /// A command line that is not valid ends the process with 2, `--help` and `--version` end it with 0.
     #[must_use]
     pub fn run<F: Future<Output = Result<Exit, Error>>>(
-        self,
+        mut self,
         serve: impl FnOnce(Launch<S>) -> F,
         databases: impl FnOnce(&S) -> Result<Vec<Box<dyn Migratable>>, Error>,
     ) -> ExitCode {
         self.info.set_current();
-        let (command, given) = cli::parse(&self.info);
+        let command;
+        (command, self.sources) = cli::parse(&self.info);
         let execute = || match command {
-            Command::Serve => self.serve(given, serve),
-            Command::Migrate { check } => self.migrate(&given, databases, check),
+            Command::Serve => self.serve(serve),
+            Command::Migrate { check } => self.migrate(databases, check),
             Command::Config(Config::Check) => {
-                self.load(&given)?;
+                self.load()?;
                 print("the settings are valid\n")
             }
-            Command::Config(Config::Print) => print(settings::print(&self.load(&given)?.entries)),
-            Command::Config(Config::Env) => print(self.reference().to_environment()),
-            Command::Config(Config::Default) => print(self.reference().to_toml()),
+            Command::Config(Config::Print) => print(settings::print(&self.load()?.entries)),
+            Command::Config(Config::Env) => print(self.defaults().to_environment()),
+            Command::Config(Config::Default) => print(self.defaults().to_toml()),
             Command::Healthcheck { probe } => {
-                let settings = self.load(&given)?.settings;
+                let settings = self.load()?.settings;
                 let passes = health::ask(settings.as_ref().operator.listen, &probe)?;
                 let outcome = if passes { "passes" } else { "fails" };
                 print(format_args!("{probe} {outcome}\n"))?;
@@ -111,14 +113,11 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     /// Runs the service until it has stopped, and logs its outcome.
     fn serve<F: Future<Output = Result<Exit, Error>>>(
         self,
-        given: Given,
         serve: impl FnOnce(Launch<S>) -> F,
     ) -> Result<Exit, Error> {
-        let loaded = self.load(&given)?;
         let launch = Launch {
-            service: Arc::new(self),
-            given,
-            loaded,
+            loaded: self.load()?,
+            service: self.into(),
         };
         block_on(async {
             let exit = serve(launch).await.or_else(|error| {
@@ -137,11 +136,10 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     /// Applies the pending migrations of all databases, or counts them if `check`.
     fn migrate(
         &self,
-        given: &Given,
         databases: impl FnOnce(&S) -> Result<Vec<Box<dyn Migratable>>, Error>,
         check: bool,
     ) -> Result<Exit, Error> {
-        let settings = self.load(given)?.settings;
+        let settings = self.load()?.settings;
         let common: &Settings = settings.as_ref();
         common.log.start()?;
         let databases = databases(&settings)?;
@@ -162,21 +160,19 @@ impl<S: Section + AsRef<Settings>> Service<S> {
     }
 
     /// Every setting of the service, with its default and its comment.
-    pub(crate) fn reference(&self) -> Reference {
-        Reference::new(&self.references)
+    pub(crate) fn defaults(&self) -> Table {
+        Table::new(&self.defaults)
     }
 
-    fn load(&self, given: &Given) -> Result<Loaded<S>, Problems> {
-        let sources = Sources::of_process(&given.files, &given.set);
-        settings::load(&self.reference(), &sources)
+    fn load(&self) -> Result<Loaded<S>, String> {
+        settings::load(self.defaults(), &self.sources)
     }
 }
 
 /// A service that starts: its settings, and the way to read them again.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "the environment has secrets")]
 pub struct Launch<S> {
     service: Arc<Service<S>>,
-    given: Given,
     pub(crate) loaded: Loaded<S>,
 }
 
@@ -196,9 +192,9 @@ impl<S: Section + AsRef<Settings>> Launch<S> {
     where
         S: 'static,
     {
-        let (service, given) = (Arc::clone(&self.service), self.given.clone());
+        let service = Arc::clone(&self.service);
         let in_force = self.loaded.entries.clone();
-        move || match service.load(&given) {
+        move || match service.load() {
             Ok(loaded) => {
                 let mut changed = settings::changed(&in_force, &loaded.entries);
                 changed.retain(|key| *key != "log.filter");
@@ -234,8 +230,8 @@ impl<E: crate::database::Engine> Migratable for crate::database::Database<E> {
                     self.migrate().await?;
                 }
                 Ok(pending)
-            };
-            let migrated = migrated.await;
+            }
+            .await;
             self.close(tokio::time::Instant::now() + close).await;
             migrated
         })

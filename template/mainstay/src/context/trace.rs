@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Context;
+use super::RequestContext;
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
@@ -78,7 +78,7 @@ impl Trace {
     /// The trace of the current request, if it is sampled.
     #[must_use]
     pub fn current_sampled() -> Option<Arc<Self>> {
-        let trace = Context::with(|context| context.trace.clone()).flatten();
+        let trace = RequestContext::with(|context| context.trace.clone()).flatten();
         trace.filter(|trace| trace.is_sampled)
     }
 
@@ -140,11 +140,11 @@ mod tests {
     }
 
     fn sent_within(trace: Option<Trace>) -> Vec<(&'static str, HeaderValue)> {
-        let context = Context {
+        let context = RequestContext {
             trace: trace.map(Arc::new),
-            ..Context::until(Instant::now())
+            ..RequestContext::until(Instant::now())
         };
-        context.sync_scope(Context::trace_headers)
+        context.sync_scope(RequestContext::trace_headers)
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
             assert_ne!(next.parent, given.parent);
         }
         assert_eq!(sent_within(None), []);
-        assert_eq!(Context::trace_headers(), []);
+        assert_eq!(RequestContext::trace_headers(), []);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tracing::field::Empty;
 use super::engine::Engine;
 use super::errors;
 use super::pool::{Caller, Checkout, Connection, Discard, Pool, Slot};
-use crate::context::{Context, Trace};
+use crate::context::{RequestContext, Trace};
 use crate::telemetry::span;
 
 /// An executor of sqlx that runs one statement on a connection of a pool.
@@ -99,7 +99,7 @@ impl<E: Engine> Lease<E> {
             let words = "a statement of this transaction has failed before";
             return Err(Error::Protocol(words.to_owned()));
         }
-        if Context::time_left().is_some_and(|left| left.is_zero()) {
+        if RequestContext::time_left().is_some_and(|left| left.is_zero()) {
             return Err(statement_timeout());
         }
         let is_usable = !matches!(self.progress, Progress::Unusable(_));

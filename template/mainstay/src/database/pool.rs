@@ -22,7 +22,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::engine::{Engine, Flag, Options};
 use super::settings::Settings;
-use crate::context::Context;
+use crate::context::RequestContext;
 use crate::metrics::pools::{PoolStatus, Totals};
 
 const PING_AFTER: Duration = Duration::from_secs(1);
@@ -135,7 +135,7 @@ impl<E: Engine> Pool<E> {
 
     pub(super) async fn checkout(self: &Arc<Self>, caller: Caller) -> Result<Checkout<E>, Error> {
         let began = Instant::now();
-        let left = Context::time_left().unwrap_or(Duration::MAX);
+        let left = RequestContext::time_left().unwrap_or(Duration::MAX);
         let limit = self.settings.acquire_timeout.min(left);
         let checkout = timeout(limit, self.checkout_or_connect(caller)).await;
         let checkout = checkout.unwrap_or(Err(Error::PoolTimedOut));

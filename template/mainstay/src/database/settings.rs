@@ -12,7 +12,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::Importance;
-use crate::settings::{self, at_least};
+use crate::settings::{self, at_least, whole_number};
 
 /// `[database]`, or another section of the same keys, which `config/database.toml` describes.
 #[derive(Debug, Clone, Deserialize, Validate)]
@@ -24,7 +24,7 @@ pub struct Settings {
     #[serde(rename = "[section]")]
     pub name: String,
     pub url: Url,
-    #[garde(range(min = 1, max = 10_000))]
+    #[serde(deserialize_with = "whole_number::<1, 10_000, _, _>")]
     pub max_connections: u32,
     #[garde(custom(at_least("100ms")))]
     pub acquire_timeout: Duration,
@@ -40,6 +40,7 @@ pub struct Settings {
     pub migrate_timeout: Duration,
     pub unknown_migrations: UnknownMigrations,
     /// What a failing database means for `/readyz`: `health.database`, by the name of this section.
+    #[serde(rename = "health.[section]")]
     pub health: Importance,
     #[serde(rename = "http.request_timeout")]
     pub request_timeout: Duration,

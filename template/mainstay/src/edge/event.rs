@@ -12,7 +12,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use super::Http;
-use crate::context::{Context, Trace};
+use crate::context::{RequestContext, Trace};
 use crate::metrics::http::{Ended, InFlight, Recorder};
 use crate::server::Exchange;
 use crate::telemetry::{message, span};
@@ -41,7 +41,7 @@ impl Event {
     pub(super) fn begin(
         started: Instant,
         request: &Request,
-        context: &Context,
+        context: &RequestContext,
         requests: Recorder,
         http: &Http,
     ) -> Self {
@@ -79,7 +79,7 @@ fn name_of(route: Option<&MatchedPath>) -> &str {
 }
 
 /// The span of a request, if the request is sampled.
-fn span_of(method: &Method, route: &str, context: &Context) -> Span {
+fn span_of(method: &Method, route: &str, context: &RequestContext) -> Span {
     let trace = context.trace.as_deref();
     let Some(trace) = trace.filter(|trace| trace.is_sampled) else {
         return Span::none();
@@ -141,7 +141,7 @@ impl Drop for Event {
         }
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         // The future of the request is dropped in the scope of its context.
-        Context::with(|context| {
+        RequestContext::with(|context| {
             let mut buffer = [0; 15];
             let client = match context.client.filter(|_| self.log_client) {
                 Some(IpAddr::V4(address)) => Some(Cow::Borrowed(text_of(address, &mut buffer))),

@@ -35,7 +35,7 @@ use tower::layer::layer_fn;
 use tower::{Service, service_fn};
 use tracing::Instrument;
 
-use crate::context::Context;
+use crate::context::RequestContext;
 use crate::metrics::http::Recorder;
 use crate::panics::caught;
 use crate::problem::{Problem, into_problem_response};
@@ -178,7 +178,7 @@ async fn in_time<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     if let Some(done) = work.as_mut().now_or_never() {
         return Some(done);
     }
-    let left = Context::time_left().unwrap_or_default();
+    let left = RequestContext::time_left().unwrap_or_default();
     Box::pin(timeout(left, work)).await.ok()
 }
 
@@ -193,7 +193,9 @@ pub(crate) async fn with_id_and_host(time: Duration, request: Request, next: Nex
         headers::put_on(&mut response);
         response
     };
-    Context::until(Instant::now() + time).scope(answer).await
+    RequestContext::until(Instant::now() + time)
+        .scope(answer)
+        .await
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 
 use super::Http;
-use crate::context::{Context, REQUEST_ID, RequestId, Trace};
+use crate::context::{REQUEST_ID, RequestContext, RequestId, Trace};
 use crate::server::Exchange;
 use crate::settings;
 
@@ -34,7 +34,7 @@ impl<'de> Deserialize<'de> for Network {
 }
 
 /// The context of a request that has just arrived.
-pub(super) fn context(request: &Request, started: Instant, http: &Http) -> Context {
+pub(super) fn context(request: &Request, started: Instant, http: &Http) -> RequestContext {
     let headers = request.headers();
     let peer = Exchange::look(|exchange| exchange.peer().ip().to_canonical());
     let trusted = &http.trusted_proxies;
@@ -48,7 +48,7 @@ pub(super) fn context(request: &Request, started: Instant, http: &Http) -> Conte
     if let Some(proxy) = peer.filter(|_| is_proxy) {
         client = Some(trace_back(proxy, headers, trusted));
     }
-    Context {
+    RequestContext {
         id: id.unwrap_or_else(RequestId::next),
         trace: trace.map(Arc::new),
         client,

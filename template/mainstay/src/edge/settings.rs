@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::origin::Origin;
 use super::peers::Network;
 use crate::server::Limits;
-use crate::settings::{self, ByteSize, at_least};
+use crate::settings::{self, ByteSize, at_least, whole_number};
 
 /// `[http]`
 #[derive(Debug, Clone, Deserialize, Validate)]
@@ -32,7 +32,7 @@ pub struct Http {
     pub body_limit: ByteSize,
     /// Whether the description of the API is served.
     pub documentation: bool,
-    #[garde(range(min = 1, max = 1_000_000))]
+    #[serde(deserialize_with = "whole_number::<1, 1_000_000, _, _>")]
     pub(crate) max_in_flight: usize,
     pub(crate) max_waiting: usize,
     pub(crate) max_wait: Duration,

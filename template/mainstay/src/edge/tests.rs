@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::input::Json;
 use crate::server::{Limits, Sockets};
-use crate::settings::{Reference, Sources};
+use crate::settings::{Sources, Table};
 
 const LIMIT: usize = 64;
 
@@ -34,10 +34,12 @@ pub(crate) fn http(set: &[&str]) -> Http {
         http: Http,
     }
 
-    let set = set.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let sources = Sources::of_process(&[], &set);
+    let sources = Sources {
+        set: set.iter().map(ToString::to_string).collect(),
+        ..Sources::default()
+    };
     let loaded =
-        crate::settings::load::<OfHttp>(&Reference::new(&[crate::sections::SETTINGS]), &sources);
+        crate::settings::load::<OfHttp>(Table::new(&[crate::sections::SETTINGS]), &sources);
     loaded
         .unwrap_or_else(|problems| panic!("{problems}"))
         .settings
@@ -84,7 +86,13 @@ fn around_routes(set: &[&str]) -> Router {
         .route("/left", get(left))
         .route(
             "/who",
-            get(async || Context::current().unwrap().client.unwrap().to_string()),
+            get(async || {
+                RequestContext::current()
+                    .unwrap()
+                    .client
+                    .unwrap()
+                    .to_string()
+            }),
         );
     let streams = Router::new().route("/stream", post(async |body: Bytes| body));
     protect_with_streams(routes, streams, &http(&set), Recorder::default())
@@ -112,7 +120,7 @@ async fn thorough(body: Bytes) -> String {
 
 /// The time until the deadline, rounded up.
 async fn left() -> &'static str {
-    let is_short = Context::time_left().unwrap() <= Duration::from_millis(500);
+    let is_short = RequestContext::time_left().unwrap() <= Duration::from_millis(500);
     if is_short { "500 ms" } else { "1 s" }
 }
 

@@ -17,7 +17,7 @@ use super::key::Keyed;
 use super::{ANSWERS, REPLAYED};
 use crate::database::{Database, Engine, Migrations, Transaction};
 use crate::problem::Problem;
-use crate::settings::{ByteSize, at_least};
+use crate::settings::{ByteSize, at_least, whole_number};
 use crate::supervisor::{SpawnError, Supervisor};
 
 /// `[idempotency]`
@@ -28,7 +28,7 @@ pub struct Settings {
     #[garde(custom(at_least("1s")))]
     pub retention: Duration,
     /// The most answers that are stored.
-    #[garde(range(min = 1))]
+    #[serde(deserialize_with = "whole_number::<1, 4_294_967_295, _, _>")]
     pub max_answers: u32,
     /// The largest answer that is stored.
     pub answer_limit: ByteSize,

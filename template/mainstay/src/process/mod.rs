@@ -98,7 +98,10 @@ impl Process {
             let kept = async { tokio::join!(kept, otlp::run()) };
             _ = tokio::join!(pulse.watch(watched), forced, kept);
         };
-        let hint = format!("the operator's listener: http://{}/api/state", socket.address());
+        let hint = format!(
+            "the operator's listener: http://{}/api/state",
+            socket.address()
+        );
         let operator = operator::open(socket, routes, beside)?;
         Ok(Self {
             state,

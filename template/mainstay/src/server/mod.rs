@@ -38,7 +38,7 @@ pub(crate) use exchange::Exchange;
 pub(crate) use socket::room_for;
 pub use socket::{Bound, Sockets};
 
-use crate::settings::{ByteSize, at_least, within};
+use crate::settings::{ByteSize, at_least, whole_number, within};
 use crate::telemetry::message;
 use connection::Connection;
 
@@ -59,7 +59,7 @@ pub struct Limits {
     #[garde(custom(at_least("1ms")))]
     pub write_timeout: Duration,
     /// The most connections that are open at once.
-    #[garde(range(min = 1, max = 1_000_000))]
+    #[serde(deserialize_with = "whole_number::<1, 1_000_000, _, _>")]
     pub max_connections: usize,
     /// The largest head of a request.
     #[garde(custom(within("8KiB", "1MiB")))]

@@ -1,15 +1,13 @@
-//! A deserializer of serde over the merged settings, with their rules.
+//! A deserializer of serde over the table of settings.
 //!
-//! No value is coerced. A field has the name of its key, a struct that of its section; a struct of another name has
-//! further keys of the section around it. `""` is `None` to an `Option`, and a `Duration` is text such as `10s`.
-//! The rest, such as the items of a list, is up to the deserializer of `toml`.
+//! A field has the name of its key, a struct that of its section. `""` is `None` to an `Option`, and a `Duration` is
+//! text such as `10s`. The rest, such as the items of a list, is up to the deserializer of `toml`.
 
+use std::slice;
 use std::time::Duration;
 
 use serde::de::value::SeqDeserializer;
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, Unexpected, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
 use toml::Value;
 use toml::de::Error;
 
@@ -18,27 +16,17 @@ use super::value::{Quantity, SHOWN};
 
 /// The settings, a section of them, or a value.
 pub(super) struct Node<'a> {
-    table: &'a Table<'a>,
-    /// The section that this is in.
-    section: &'a str,
+    pub(super) table: &'a Table,
     /// The key of the value, or the name of the section.
-    key: &'a str,
+    pub(super) key: &'a str,
 }
 
-impl<'a> Node<'a> {
-    pub(super) fn root(table: &'a Table<'a>) -> Self {
-        Self {
-            table,
-            section: "",
-            key: "",
-        }
-    }
-
+impl Node<'_> {
     fn value(&self) -> Value {
         let key = self.key;
-        match self.table.settings.get(key) {
+        match self.table.get(key) {
             Some(setting) => setting.value.clone(),
-            None => panic!("no reference describes the setting `{key}`, which the program reads"),
+            None => panic!("the setting `{key}`, which the program reads, has no default"),
         }
     }
 }
@@ -47,17 +35,14 @@ impl<'de> Deserializer<'de> for Node<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.value() {
-            // `toml` would coerce it to text.
-            Value::Datetime(_) => Err(Error::invalid_type(Unexpected::Other("a date"), &visitor)),
-            value => value.deserialize_any(visitor),
-        }
+        self.value().deserialize_any(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.table.settings.get(self.key) {
-            Some(setting) if setting.value.as_str() == Some("") => visitor.visit_none(),
-            _ => visitor.visit_some(self),
+        if self.value().as_str() == Some("") {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
         }
     }
 
@@ -93,11 +78,9 @@ impl<'de> Deserializer<'de> for Node<'_> {
             let parts = [duration.as_secs(), duration.subsec_nanos().into()];
             return visitor.visit_seq(SeqDeserializer::new(parts.into_iter()));
         }
-        let is_section = self.table.reference.has_section(self.key);
         visitor.visit_map(Fields {
-            table: self.table,
-            section: if is_section { self.key } else { self.section },
-            names: fields,
+            parent: self,
+            names: fields.iter(),
         })
     }
 
@@ -109,9 +92,8 @@ impl<'de> Deserializer<'de> for Node<'_> {
 
 /// The fields of a struct that are not read yet.
 struct Fields<'a> {
-    table: &'a Table<'a>,
-    section: &'a str,
-    names: &'static [&'static str],
+    parent: Node<'a>,
+    names: slice::Iter<'static, &'static str>,
 }
 
 impl<'de> MapAccess<'de> for Fields<'_> {
@@ -121,30 +103,26 @@ impl<'de> MapAccess<'de> for Fields<'_> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Error> {
-        let name = self.names.first();
+        let name = self.names.as_slice().first();
         name.map(|name| seed.deserialize(name.into_deserializer()))
             .transpose()
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        let name = self.names[0];
-        self.names = &self.names[1..];
+        let Node { table, key } = self.parent;
+        let name = self.names.next().copied().unwrap_or_default();
         if name == "[section]" {
-            return seed.deserialize(self.section.into_deserializer());
+            return seed.deserialize(table.section(key).into_deserializer());
         }
-        let key = self.table.reference.resolve(self.section, name);
+        let key = table.resolve(key, name);
         SHOWN.take();
-        let value = seed.deserialize(Node {
-            table: self.table,
-            section: self.section,
-            key: &key,
-        });
-        if let Some(setting) = self.table.settings.get(&key) {
+        let value = seed.deserialize(Node { table, key: &key });
+        if let Some(setting) = table.get(&key) {
             _ = setting.read.set(SHOWN.take());
         }
         if value.is_err() {
             // Set already if the error is further inside.
-            _ = self.table.refused.set(key);
+            _ = table.refused.set(key);
         }
         value
     }

@@ -1,7 +1,7 @@
 //! Settings: typed and strict, each with its source.
 //!
-//! The layers, lowest to highest: the reference, which is compiled in and has every key with its default;
-//! each `--config FILE`; `APP__SECTION__KEY` and `APP__SECTION__KEY_FILE` in the environment; `--set key=value`.
+//! The layers, lowest to highest: files of defaults, which are compiled in and have every key; each `--config FILE`;
+//! `APP__SECTION__KEY` and `APP__SECTION__KEY_FILE` in the environment; `--set key=value`.
 //!
 //! - All problems (unknown keys, wrong types, values that contradict each other) are reported at once, each with its
 //!   key, its value, what set it, and what is allowed.
@@ -13,7 +13,7 @@
 //! ```ignore
 //! #[derive(Deserialize, Validate)]
 //! struct Hello {
-//!     #[garde(range(min = 1, max = 10))]
+//!     #[serde(deserialize_with = "whole_number::<1, 10, _, _>")]
 //!     most: u32,
 //!     #[garde(custom(at_least("1h")))]
 //!     forget_after: Duration,
@@ -21,29 +21,27 @@
 //! ```
 //!
 //! To add a setting, add a field, and a default with a comment to the service's `config/default.toml`.
-//! `testing::check_settings` fails when one of them is missing. A field has the name of its key, and a struct that of
-//! its section; a struct in a field of another name has further keys of the section around it. A field renamed to a name
-//! with a dot is a key of another section; renamed to `[section]`, it is the name of its section. A whole number is
-//! unsigned. An `Option` is `None` if the value is `""`.
+//! `testing::check_settings` fails when one of them is missing.
+//!
+//! A field has the name of its key, and a struct that of its section; a struct in a field of another name has further
+//! keys of the section around it. A field renamed to a name with a dot is a key of another section. `[section]` in a name
+//! stands for the section. An `Option` is `None` if the value is `""`.
 
 mod deserializer;
-mod reader;
-mod reference;
-mod report;
 mod sources;
 mod table;
 mod value;
 
-use garde::Validate;
+use garde::{Report, Validate};
 use serde::de::DeserializeOwned;
 
-pub(crate) use reference::Reference;
-pub(crate) use report::{Entry, Problems, changed, print};
+use deserializer::Node;
 pub(crate) use sources::Sources;
-use table::Table;
+use table::{DEFAULT, Setting, variable};
+pub(crate) use table::{Entry, Table, changed, print};
 pub use value::{
     ByteSize, Quantity, REDACTED, Secret, at_least, from_secret_text, from_text, redact_as, rule,
-    within,
+    whole_number, within,
 };
 
 /// A struct of settings: any type with `#[derive(Deserialize, Validate)]`.
@@ -58,15 +56,109 @@ pub(crate) struct Loaded<S> {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// Reads and merges the layers. Returns the settings, or all problems. Panics if `reference` lacks a key that `S` reads:
-/// a mistake in the program, which its tests find.
-pub(crate) fn load<S: Section>(
-    reference: &Reference,
-    sources: &Sources,
-) -> Result<Loaded<S>, Problems> {
-    let mut table = Table::new(reference);
+/// Merges the sources into the defaults. Returns the settings, or the report of all problems. Panics if a key that `S` reads has no
+/// valid default: a mistake in the program, which its tests find.
+pub(crate) fn load<S: Section>(mut table: Table, sources: &Sources) -> Result<Loaded<S>, String> {
     sources.apply(&mut table);
-    reader::read(table)
+    // serde stops at the first error: without the refused value, it finds the next one.
+    let settings = loop {
+        let root = Node {
+            table: &table,
+            key: "",
+        };
+        match S::deserialize(root) {
+            Ok(settings) => break settings,
+            Err(error) => table.reset_refused(error.message()),
+        }
+    };
+    table.add_broken_rules(&settings);
+    let entries: Vec<_> = table.settings.iter().filter_map(Setting::entry).collect();
+    let is_visible = |entry: &&Entry| entry.is_redacted && entry.source == "--set";
+    for Entry { key, source, .. } in entries.iter().filter(is_visible) {
+        let words = format!(
+            "is a secret, and `--set` shows it in the list of processes; set {}_FILE instead",
+            variable(key)
+        );
+        table.add_problem_of(key, source, words);
+    }
+    let count = table.problems.len();
+    if count == 0 {
+        return Ok(Loaded { settings, entries });
+    }
+    let plural = if count == 1 { "" } else { "s" };
+    let problems = table.problems.concat();
+    Err(format!(
+        "{count} problem{plural} with the settings\n{problems}"
+    ))
+}
+
+impl Table {
+    /// Reports the value that serde refused with this error, and puts the default in its place.
+    fn reset_refused(&mut self, error: &str) {
+        let key = self.refused.take().unwrap_or_default();
+        let entry = self.get(&key).and_then(Setting::entry);
+        let (Some(entry), Some(setting)) = (entry, self.get_mut(&key)) else {
+            panic!("cannot deserialize the section `{key}`: {error}");
+        };
+        assert!(
+            entry.source != DEFAULT,
+            "the default of the setting `{key}` is not valid: {error}"
+        );
+        setting.set(setting.default.clone(), DEFAULT);
+        let words = expected(error);
+        // Not printed: the URL may have credentials that belong to another setting, and a list may have secrets.
+        let is_url = entry.value.contains("://") && entry.value.contains(['@', '?']);
+        if entry.is_redacted || is_url || words == "expected a list" {
+            self.add_problem_of(&key, &entry.source, words);
+        } else {
+            self.add_problem(entry, words);
+        }
+    }
+
+    fn add_broken_rules<S: Section>(&mut self, settings: &S) {
+        let report = settings.validate().err().map(Report::into_inner);
+        for (path, error) in report.iter().flatten() {
+            let path = path.to_string();
+            let fields = path.split(['.', '[']).filter(|step| !step.ends_with(']'));
+            let place = fields.fold(String::new(), |parent, field| self.resolve(&parent, field));
+            // `rule` writes the keys and the words as `key key…\nwords`.
+            let (names, words) = error
+                .message()
+                .split_once('\n')
+                .unwrap_or(("", error.message()));
+            let names = names.split_whitespace();
+            let mut keys: Vec<_> = names.map(|name| self.resolve(&place, name)).collect();
+            if keys.is_empty() {
+                keys.push(place);
+            }
+            let subjects = keys.into_iter().map(|key| {
+                let entry = self.get(&key).and_then(Setting::entry);
+                entry.map_or(key, |entry| entry.to_string())
+            });
+            let subjects: Vec<_> = subjects.collect();
+            self.add_problem(subjects.join("\n"), words);
+        }
+    }
+}
+
+/// Turns an error of serde into "expected …", without the rejected value.
+fn expected(error: &str) -> String {
+    let words = error.rsplit_once("expected ").map(|(_, words)| words);
+    let words = match words.unwrap_or(error) {
+        "a boolean" => "`true` or `false`",
+        "a string" => "text",
+        "a sequence" => "a list",
+        "f32" | "f64" => "a number",
+        "socket address" | "invalid socket address syntax" => {
+            "an address and a port, such as `127.0.0.1:8080` or `[::]:8080`"
+        }
+        bits @ ("u8" | "u16" | "u32" | "u64" | "usize") => {
+            return format!("expected a whole number that fits `{bits}`");
+        }
+        other if other == error => return error.to_owned(),
+        other => other,
+    };
+    format!("expected {words}")
 }
 
 #[cfg(test)]

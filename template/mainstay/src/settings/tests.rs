@@ -1,6 +1,6 @@
 //! Settings of an example with two sections: the fixtures of the tests.
 
-mod reference;
+mod defaults;
 mod report;
 mod secrets;
 mod shown;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-const REFERENCE: &str = r#"
+const DEFAULTS: &str = r#"
 # What this is all about.
 [http]
 # Where it listens.
@@ -48,16 +48,15 @@ struct Http {
     listen: SocketAddr,
     #[garde(custom(at_least("1s")))]
     timeout: Duration,
-    #[garde(dive)]
     pool: Pool,
     verbose: bool,
     ratio: Vec<String>,
 }
 
 /// More keys of `[http]`.
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize)]
 struct Pool {
-    #[garde(range(min = 1, max = 100))]
+    #[serde(deserialize_with = "whole_number::<1, 100, _, _>")]
     workers: u16,
 }
 
@@ -92,14 +91,15 @@ impl Given {
     }
 
     fn env(mut self, name: &str, value: &str) -> Self {
-        self.sources.environment.push((name.into(), value.into()));
+        self.sources.environment.insert(name.into(), value.into());
         self
     }
 
     /// A variable that names a file with this content.
     fn env_file(mut self, name: &str, content: &str) -> Self {
         let path = self.place(name, content);
-        self.sources.environment.push((name.into(), path.into()));
+        let path = path.to_str().unwrap();
+        self.sources.environment.insert(name.into(), path.into());
         self
     }
 
@@ -117,8 +117,8 @@ impl Given {
         path
     }
 
-    fn load(&self) -> Result<Loaded<Example>, Problems> {
-        self.load_by(REFERENCE)
+    fn load(&self) -> Result<Loaded<Example>, String> {
+        self.load_by(DEFAULTS)
     }
 
     /// Checks that the settings are refused, with these words and without the secret of the tests.
@@ -129,8 +129,8 @@ impl Given {
         assert!(!report.contains("hunter"), "{report}");
     }
 
-    fn load_by<S: Section>(&self, reference: &str) -> Result<Loaded<S>, Problems> {
-        load(&Reference::new(&[reference]), &self.sources)
+    fn load_by<S: Section>(&self, defaults: &str) -> Result<Loaded<S>, String> {
+        load(Table::new(&[defaults]), &self.sources)
     }
 
     fn settings(&self) -> Example {
@@ -143,7 +143,7 @@ impl Given {
     fn report(&self) -> String {
         let report = match self.load() {
             Ok(loaded) => panic!("these settings should be refused: {loaded:?}"),
-            Err(problems) => problems.to_string(),
+            Err(problems) => problems,
         };
         match &self.directory {
             Some(directory) => report.replace(&format!("{}/", directory.path().display()), ""),

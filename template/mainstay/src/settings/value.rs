@@ -7,8 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserialize, Deserializer, Error};
 
-/// Deserializes a type that is written as text. It is refused if `parse` returns `None`; `expected` says what `parse`
-/// accepts, in words that follow "expected".
+/// Deserializes a type that is written as text. `expected` says what `parse` accepts, in words that follow "expected".
 pub fn from_text<'de, D: Deserializer<'de>, T>(
     value: D,
     expected: &str,
@@ -94,9 +93,6 @@ impl Quantity for ByteSize {
         let (number, unit) = text.split_at(unit_at);
         let scale: usize = match unit.trim_start() {
             "B" => 1,
-            "kB" => 1_000,
-            "MB" => 1_000_000,
-            "GB" => 1_000_000_000,
             "KiB" => 1 << 10,
             "MiB" => 1 << 20,
             "GiB" => 1 << 30,
@@ -104,6 +100,19 @@ impl Quantity for ByteSize {
         };
         number.parse::<usize>().ok()?.checked_mul(scale).map(Self)
     }
+}
+
+/// Deserializes a whole number in a range, `#[serde(deserialize_with = "whole_number::<1, 100, _, _>")]`.
+pub fn whole_number<'de, const LEAST: u64, const MOST: u64, D, T>(value: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<u64>,
+{
+    let number = u64::deserialize(value).ok();
+    let number = number.filter(|number| (LEAST..=MOST).contains(number));
+    let number = number.and_then(|number| T::try_from(number).ok());
+    let expected = format_args!("expected a whole number from {LEAST} to {MOST}");
+    number.ok_or_else(|| Error::custom(expected))
 }
 
 /// A rule: a value is not below the limit, `#[garde(custom(at_least("100ms")))]`.
@@ -123,12 +132,11 @@ pub fn within<T: Quantity>(least: &str, most: &str) -> impl Fn(&T, &()) -> garde
     }
 }
 
-/// The outcome of a rule between several settings. The report shows each of these keys with its value and its source. A
-/// key with a dot is of another section.
+/// The outcome of a rule between several settings, which the report shows. A key with a dot is of another section.
 pub fn rule(holds: bool, keys: &[&str], words: impl Display) -> garde::Result {
     if holds {
         return Ok(());
     }
-    // An error of garde is text: `reader` takes it apart.
+    // An error of garde is text: `load` takes it apart.
     Err(garde::Error::new(format!("{}\n{words}", keys.join(" "))))
 }

@@ -20,7 +20,7 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::writer::Writer;
-use crate::context::Context as Request;
+use crate::context::RequestContext;
 
 /// The layer that gives each event to the writer.
 pub(super) struct Json(pub(super) &'static Writer);
@@ -146,7 +146,7 @@ impl Line {
     }
 
     fn append_request(&mut self) {
-        Request::with(|request| {
+        RequestContext::with(|request| {
             self.append("request_id", request.id.as_ref());
             if let Some(trace) = request.trace.as_ref().filter(|trace| trace.is_sampled) {
                 self.append("trace_id", trace.id());

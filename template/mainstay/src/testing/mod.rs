@@ -52,15 +52,15 @@ type Guard = Box<dyn Any + Send + Sync>;
 /// that it reads every setting that is described, and that the defaults are valid.
 #[track_caller]
 pub fn check_settings<S: Section + AsRef<Settings>>(service: &Service<S>) {
-    let reference = service.reference();
-    let loaded = settings::load::<S>(&reference, &Sources::default())
+    let loaded = settings::load::<S>(service.defaults(), &Sources::default())
         .unwrap_or_else(|problems| panic!("the defaults are not valid:\n{problems}"));
-    let read = loaded.entries.iter().map(|entry| entry.key.as_str());
-    let read: BTreeSet<_> = read.collect();
-    let unread: Vec<_> = reference.keys().filter(|key| !read.contains(key)).collect();
+    let read: BTreeSet<_> = loaded.entries.into_iter().map(|entry| entry.key).collect();
+    let described = service.defaults().settings;
+    let keys = described.iter().map(|setting| &setting.key);
+    let unread: Vec<_> = keys.filter(|key| !read.contains(*key)).collect();
     assert!(unread.is_empty(), "described, but never read: {unread:?}");
-    let mute = |key: &&str| reference.meaning(key).is_empty();
-    let mute: Vec<_> = reference.keys().filter(mute).collect();
+    let mute = described.iter().filter(|it| it.comment.is_empty());
+    let mute: Vec<_> = mute.map(|setting| &setting.key).collect();
     assert!(mute.is_empty(), "no comment above the default of {mute:?}");
 }
 

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::Guard;
 use crate::database::{self, Engine};
 use crate::sections;
-use crate::settings::{Reference, Sources, load};
+use crate::settings::{Sources, Table, load};
 
 /// An engine that can make a database for a test.
 pub trait TestEngine: Engine {
@@ -44,8 +44,8 @@ pub fn database_settings(url: &str) -> database::Settings {
         database: database::Settings,
     }
     let url = format!("[database]\nurl = {url:?}");
-    let reference = Reference::new(&[sections::SETTINGS, database::SETTINGS, &url]);
-    let loaded = load::<Sections>(&reference, &Sources::default());
+    let table = Table::new(&[sections::SETTINGS, database::SETTINGS, &url]);
+    let loaded = load::<Sections>(table, &Sources::default());
     let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
     loaded.settings.database
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mainstay::context::Context as Request;
+use mainstay::context::RequestContext;
 use mainstay::supervisor::{Context, SpawnError, Supervisor};
 use moka::future::Cache;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
@@ -145,7 +145,8 @@ impl Flights {
 
     /// A fresh summary if there is one in time, or else the last one.
     pub(super) async fn ask(&self, window: Window) -> Made {
-        let longest = Request::time_left().map_or(PATIENCE, |left| left.saturating_sub(MARGIN));
+        let longest =
+            RequestContext::time_left().map_or(PATIENCE, |left| left.saturating_sub(MARGIN));
         let is_known = self.known().contains_key(&window);
         let wait = if is_known {
             self.wait.min(longest)

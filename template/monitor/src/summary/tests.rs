@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use futures_util::future::{join, join_all};
 use futures_util::{FutureExt, pin_mut};
-use mainstay::context::Context;
+use mainstay::context::RequestContext;
 use mainstay::supervisor::Supervisor;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
@@ -174,7 +174,7 @@ async fn no_wait_exceeds_the_deadline_of_the_request() {
     let (flights, _supervisor) = flights(&maker, SETTINGS);
     let _never = maker.held();
     let began = tokio::time::Instant::now();
-    let request = Context::until(began + Duration::from_secs(5));
+    let request = RequestContext::until(began + Duration::from_secs(5));
     assert_eq!(told(request.scope(flights.ask(DAY)).await), None);
     assert!(
         began.elapsed() < Duration::from_secs(5),

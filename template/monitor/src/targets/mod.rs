@@ -168,13 +168,11 @@ async fn replace(
 async fn remove(
     State(targets): State<Targets>,
     Path(id): Path<i64>,
-    expected: Option<IfMatch>,
+    expected: IfMatch,
 ) -> Result<impl IntoResponse, Problem> {
     loop {
         let target = targets.get(id).await?;
-        if let Some(expected) = &expected {
-            expected.check(&target.tag())?;
-        }
+        expected.check_if_given(&target.tag())?;
         if targets.remove(&target).await? {
             return Ok(StatusCode::NO_CONTENT);
         }

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::routing::get;
-use mainstay::context::Context;
+use mainstay::context::RequestContext;
 use mainstay::problem::Problem;
 use tracing::Instrument;
 
@@ -39,7 +39,7 @@ async fn broken(State(database): State<Database>) -> StatusCode {
 async fn call() -> HeaderMap {
     let call = async {
         tracing::info!("calling");
-        let headers = Context::trace_headers().into_iter();
+        let headers = RequestContext::trace_headers().into_iter();
         let sent = headers.filter_map(|(name, value)| {
             let name: HeaderName = format!("sent-{name}").parse().ok()?;
             Some((name, value))

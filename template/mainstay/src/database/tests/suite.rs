@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::E;
-use crate::context::Context;
+use crate::context::RequestContext;
 use crate::database::*;
 use crate::testing::{Scratch, TestEngine, database_settings};
 
@@ -213,7 +213,7 @@ async fn no_statement_begins_after_the_deadline_of_its_request() {
         let begun = sqlx::query("SELECT 1").execute(&mut lease).await;
         [fixture.add("late").await, begun.map(drop)]
     };
-    for result in Context::until(Instant::now()).scope(too_late).await {
+    for result in RequestContext::until(Instant::now()).scope(too_late).await {
         let kind = ErrorKind::of(&result.unwrap_err());
         assert!(matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout));
     }

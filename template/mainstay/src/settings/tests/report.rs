@@ -67,11 +67,11 @@ fn every_problem_is_in_one_report() {
   htp.listen  (set by prod.toml:6)
     is not a setting; did you mean `http.listen`?
 
-  APP__OPERATOR__URL_FILE (/does/not/exist)
-    names a file that cannot be read: No such file or directory (os error 2)
-
-  http.worker  (set by APP__HTTP__WORKER)
+  APP__HTTP__WORKER
     is not a setting; did you mean `APP__HTTP__WORKERS`?
+
+  APP__OPERATOR__URL_FILE
+    names a file that cannot be read: No such file or directory (os error 2)
 
   http.listn  (set by --set)
     is not a setting; did you mean `http.listen`?
@@ -93,33 +93,21 @@ fn every_problem_is_in_one_report() {
 
 #[test]
 fn broken_rules_are_reported_with_their_sources() {
-    for (workers, timeout, expected) in [
-        (
-            "11",
-            "10s",
-            "  http.timeout = \"10s\"  (set by --set)\n  \
-               http.workers = 11  (set by APP__HTTP__WORKERS)\n    \
-                 a second for each worker is needed\n",
-        ),
-        (
-            "1",
-            "1ms",
-            "  http.timeout = \"1ms\"  (set by --set)\n    must be at least 1s\n",
-        ),
-        // A rule skips values that are already wrong.
-        (
-            "11",
-            "soon",
-            "  http.timeout = \"soon\"  (set by --set)\n    \
-                 expected a duration up to a year, such as `10s`, `500ms` or `1m 30s`\n",
-        ),
-    ] {
-        let given = Given::default()
-            .env("APP__HTTP__WORKERS", workers)
-            .set(&format!("http.timeout={timeout}"));
-        let expected = format!("1 problem with the settings\n\n{expected}");
-        assert_eq!(given.report(), expected);
-    }
+    let of_two_keys = Given::default()
+        .env("APP__HTTP__WORKERS", "11")
+        .set("http.timeout=10s");
+    assert_eq!(
+        of_two_keys.report(),
+        "\
+1 problem with the settings
+
+  http.timeout = \"10s\"  (set by --set)
+  http.workers = 11  (set by APP__HTTP__WORKERS)
+    a second for each worker is needed
+"
+    );
+    let of_one_key = Given::default().set("http.timeout=1ms");
+    of_one_key.reports("  http.timeout = \"1ms\"  (set by --set)\n    must be at least 1s\n");
 }
 
 #[test]
@@ -161,16 +149,15 @@ fn text_says_what_is_expected_of_each_type() {
         list: Vec<SocketAddr>,
     }
 
-    let reference =
-        "level = \"low\"\ncount = 1\nsize = 5\nshare = 0.5\nlimit = \"1B\"\nlist = []\n";
+    let defaults = "level = \"low\"\ncount = 1\nsize = 5\nshare = 0.5\nlimit = \"1B\"\nlist = []\n";
     let wrong = "level = 1\ncount = \"x\"\nsize = 4\nshare = \"x\"\nlimit = 1\nlist = [\"x\"]\n";
     let given = Given::default().file("wrong.toml", wrong);
-    let report = given.load_by::<Types>(reference).unwrap_err().to_string();
+    let report = given.load_by::<Types>(defaults).unwrap_err();
     for expected in [
         "level = 1",
         "expected one of `low`, `high`, `very_high`",
-        "expected a whole number, 0 or more",
-        "expected a whole number, 5 or more",
+        "expected a whole number that fits `u64`",
+        "lower than 5",
         "expected a number",
         "expected a size, such as `512B`, `64KiB` or `1MiB`",
         "expected an address and a port",

@@ -1,7 +1,7 @@
 //! The settings as text.
 
-use super::{Given, REFERENCE};
-use crate::settings::{Entry, Reference, changed, print};
+use super::{DEFAULTS, Given};
+use crate::settings::{Entry, Table, changed, print};
 
 #[test]
 fn printed_settings_read_back_the_same() {
@@ -18,7 +18,7 @@ fn printed_settings_read_back_the_same() {
 
 #[test]
 fn environment_file_lists_every_setting() {
-    let text = Reference::new(&[REFERENCE]).to_environment();
+    let text = Table::new(&[DEFAULTS]).to_environment();
 
     for lines in [
         "\n# Where it listens.\nAPP__HTTP__LISTEN=127.0.0.1:8080\n",

@@ -1,7 +1,7 @@
 //! The exported spans: those of sampled requests.
 //!
 //! A span belongs to a trace if it is made inside of an exported span, or while the task has the
-//! [`Context`](crate::context::Context) of a sampled request. Other spans are ignored. Events are not
+//! [`RequestContext`](crate::context::RequestContext) of a sampled request. Other spans are ignored. Events are not
 //! exported: they are in the log, with the trace id.
 
 use std::fmt::Debug;

@@ -9,8 +9,8 @@ use tracing::{Level, info, info_span, span};
 
 use super::spans::LONGEST;
 use super::*;
-use crate::context::{Context, Trace};
-use crate::settings::{REDACTED, Reference, Sources, load, print};
+use crate::context::{RequestContext, Trace};
+use crate::settings::{REDACTED, Sources, Table, load, print};
 use crate::telemetry::span::{REQUEST, STATEMENT};
 use crate::telemetry::tests::under;
 
@@ -22,16 +22,16 @@ fn spans(work: impl FnOnce()) -> Vec<Span> {
 }
 
 /// A trace that another service has begun.
-fn sampled() -> (Context, Arc<Trace>) {
+fn sampled() -> (RequestContext, Arc<Trace>) {
     let trace = Trace::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
     with_trace(trace.unwrap())
 }
 
-fn with_trace(trace: Trace) -> (Context, Arc<Trace>) {
+fn with_trace(trace: Trace) -> (RequestContext, Arc<Trace>) {
     let trace = Arc::new(trace);
-    let context = Context {
+    let context = RequestContext {
         trace: Some(Arc::clone(&trace)),
-        ..Context::until(Instant::now())
+        ..RequestContext::until(Instant::now())
     };
     (context, trace)
 }
@@ -175,10 +175,10 @@ struct Settings {
 fn refused_endpoint_is_never_printed() {
     let load_with = |url: &str| {
         let sources = Sources {
-            environment: vec![("APP__OTLP__ENDPOINT".into(), url.into())],
+            environment: [("APP__OTLP__ENDPOINT".into(), url.into())].into(),
             ..Sources::default()
         };
-        load::<Settings>(&Reference::new(&[SETTINGS]), &sources)
+        load::<Settings>(Table::new(&[SETTINGS]), &sources)
     };
     for url in [
         "http://localhost:4318",
@@ -196,7 +196,7 @@ fn refused_endpoint_is_never_printed() {
         "http://user:canary@localhost:4318",
         "http://localhost:4318/?key=canary",
     ] {
-        let report = load_with(url).unwrap_err().to_string();
+        let report = load_with(url).unwrap_err();
 
         assert!(report.contains("otlp.endpoint"), "{report}");
         assert!(!report.contains("canary"), "{report}");

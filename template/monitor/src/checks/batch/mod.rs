@@ -19,7 +19,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use garde::Validate;
-use mainstay::context::Context;
+use mainstay::context::RequestContext;
 use mainstay::settings;
 use serde::Deserialize;
 use tokio::sync::oneshot;
@@ -96,7 +96,7 @@ pub(super) struct Asked {
     pub(super) timeout: Duration,
     pub(super) permit: Permit,
     /// The context of its request.
-    pub(super) context: Option<Context>,
+    pub(super) context: Option<RequestContext>,
     /// Closed as soon as no client waits.
     pub(super) answer: oneshot::Sender<Checked>,
 }
@@ -122,7 +122,7 @@ impl Batches {
     pub(super) async fn check(&self, batch: &Batch) -> Vec<Outcome> {
         let mut outcomes = vec![None; batch.urls.len()];
         let gathered = self.gather(batch, &mut outcomes);
-        let in_time = if let Some(left) = Context::time_left() {
+        let in_time = if let Some(left) = RequestContext::time_left() {
             let left = left.saturating_sub((left / 10).min(FOR_THE_ANSWER));
             timeout_at(Instant::now() + left, gathered).await.is_ok()
         } else {
@@ -166,7 +166,7 @@ impl Batches {
             url: url.clone(),
             timeout,
             permit,
-            context: Context::current(),
+            context: RequestContext::current(),
             answer,
         };
         self.queue.ask(asked).await;

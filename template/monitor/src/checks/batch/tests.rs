@@ -208,7 +208,7 @@ async fn batch_out_of_time_answers_what_is_done() {
     let (batches, mut waiting) = fixture(3, 10);
     let batch = many(5, 5);
     let began = Instant::now();
-    let context = Context::until(began + 4 * SECOND);
+    let context = RequestContext::until(began + 4 * SECOND);
     let checker = async {
         tell(next(&mut waiting).await);
         [next(&mut waiting).await, next(&mut waiting).await]
@@ -225,7 +225,7 @@ async fn slow_host_does_not_outlast_the_time_of_the_batch() {
     let (batches, mut waiting) = fixture(100, 1);
     let batch = many(100, 1);
     let began = Instant::now();
-    let context = Context::until(began + 60 * SECOND);
+    let context = RequestContext::until(began + 60 * SECOND);
     let checking = context.scope(batches.check(&batch));
     let checker = async {
         loop {

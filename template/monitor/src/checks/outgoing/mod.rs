@@ -23,7 +23,7 @@ use garde::Validate;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use mainstay::context::Context;
+use mainstay::context::RequestContext;
 use mainstay::settings::{ByteSize, at_least};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
@@ -87,7 +87,7 @@ impl Outgoing {
     /// Requests a URL and follows redirects. The whole exchange, the body included, ends after `within`, and
     /// by the deadline of the current request.
     pub(super) async fn get(&self, url: &Url, within: Duration) -> Result<Answer, Failure> {
-        let left = Context::time_left().unwrap_or(Duration::MAX);
+        let left = RequestContext::time_left().unwrap_or(Duration::MAX);
         let deadline = Instant::now() + within.min(left);
         let mut url = url.clone();
         for _ in 0..=self.settings.max_redirects {
@@ -122,7 +122,7 @@ fn request(url: &Url) -> Result<Request<Body>, Failure> {
     let mut request = Request::get([url.scheme(), "://", rest].concat())
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::ACCEPT, HeaderValue::from_static("*/*"));
-    for (name, value) in Context::trace_headers() {
+    for (name, value) in RequestContext::trace_headers() {
         request = request.header(name, value);
     }
     let request = request.body(Body::empty());

@@ -97,9 +97,9 @@ async fn request_has_a_user_agent_and_response_is_unchanged() {
 #[tokio::test]
 async fn outgoing_request_inherits_trace_and_deadline() {
     let peer = Peer::always(answer("200 OK", "", "")).await;
-    let context = Context {
+    let context = RequestContext {
         trace: Some(Arc::new(Trace::new_sampled())),
-        ..Context::until(Instant::now() + PATIENCE)
+        ..RequestContext::until(Instant::now() + PATIENCE)
     };
     let id = context.trace.as_ref().unwrap().id().to_owned();
     context.scope(get(&peer.url("/"))).await.unwrap();
@@ -107,7 +107,7 @@ async fn outgoing_request_inherits_trace_and_deadline() {
     assert!(head.contains(&format!("traceparent: 00-{id}-")), "{head}");
 
     let silent = Peer::always(Reply::Silence).await;
-    let context = Context::until(Instant::now() + Duration::from_millis(20));
+    let context = RequestContext::until(Instant::now() + Duration::from_millis(20));
     let late = context.scope(get(&silent.url("/"))).await;
     assert_eq!(late, Err(Failure::Timeout));
 }

@@ -4,7 +4,7 @@ use garde::Validate;
 use serde::Deserialize;
 
 use super::*;
-use crate::settings::{Reference, Sources, load};
+use crate::settings::{Sources, Table, load};
 
 /// The settings of a service with two databases.
 #[derive(Debug, Deserialize, Validate)]
@@ -24,13 +24,12 @@ fn both(set: &[&str]) -> Result<Both, String> {
         urls[0], urls[1]
     );
     let archive = settings_named("archive");
-    let reference = Reference::new(&[crate::sections::SETTINGS, SETTINGS, &archive, &text]);
+    let table = Table::new(&[crate::sections::SETTINGS, SETTINGS, &archive, &text]);
     let sources = Sources {
         set: set.iter().map(ToString::to_string).collect(),
         ..Sources::default()
     };
-    let loaded = load::<Both>(&reference, &sources);
-    let both = loaded.map_err(|problems| problems.to_string())?.settings;
+    let both = load::<Both>(table, &sources)?.settings;
     assert_eq!(
         [both.database.url.expose(), both.archive.url.expose()],
         urls
