@@ -51,7 +51,7 @@ pub fn generate(name: &str, answers: &Answers, directory: &Path) -> Result<PathB
     let project = directory.join(project_name(name));
     ensure!(
         !project.exists(),
-        "{} exists already. Choose another name, or another place.",
+        "{} exists already. Choose another name, or another place with --into.",
         project.display()
     );
     template.check_name(&project_name(name))?;

@@ -1,5 +1,6 @@
 //! The commands of this repository for new users and maintainers: `cargo run -- COMMAND`.
 
+use std::fs;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use generator::generate::{Answers, generate, project_name};
-use generator::workspace::{Workspace, relative};
+use generator::workspace::{Workspace, joined, relative};
 use generator::{cargo, git, repository};
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -109,9 +110,11 @@ impl New {
                 "as a member of the workspace {}",
                 workspace.root().display()
             );
+            workspace.complete_lock();
         }
         self.commit(&project);
         if self.no_run {
+            eprintln!("Start it with `cargo run` in that directory.");
             return Ok(ExitCode::SUCCESS);
         }
         if self.answers.database.as_deref() == Some("postgres") {
@@ -147,6 +150,18 @@ impl New {
             let shared = packages.get("mainstay");
             answers.mainstay = shared.map(|shared| relative(&project, shared));
         }
+        if let Some(path) = &answers.mainstay
+            && path != "mainstay"
+        {
+            let manifest = joined(&project, Path::new(path)).join("Cargo.toml");
+            ensure!(
+                fs::read_to_string(&manifest)
+                    .is_ok_and(|text| text.contains("name = \"mainstay\"")),
+                "{} is not the machinery: there is no package `mainstay`. --mainstay is a path from {}.",
+                manifest.display(),
+                project.display()
+            );
+        }
         generate(&self.name, &answers, &directory)
     }
 
@@ -154,7 +169,8 @@ impl New {
     /// works without it.
     fn commit(&self, project: &Path) {
         let committed = git::is_inside(project).and_then(|inside| {
-            let message = format!("Generate {} from the template Mainstay", self.name);
+            let name = project_name(&self.name);
+            let message = format!("Generate {name} from the template Mainstay");
             if inside {
                 Ok(())
             } else {

@@ -43,9 +43,9 @@ impl Template {
         } else if name.chars().count() > 63 {
             "it is longer than 63 characters, which is what DNS, Kubernetes and Postgres allow"
         } else if !name.starts_with(|it: char| it.is_ascii_alphabetic()) {
-            "it must begin with a letter"
+            "it must begin with an ASCII letter"
         } else if !name.chars().all(is_usable) {
-            "only letters, digits, - and _ can be in it"
+            "only ASCII letters, digits, - and _ can be in it"
         } else if is_in("KEYWORDS")? {
             "it is a word of the Rust language"
         } else if is_in("BUILT_IN")? {

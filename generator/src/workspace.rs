@@ -55,6 +55,15 @@ impl Workspace {
         Ok(named.collect())
     }
 
+    /// Adds new members to the lock file, if there is one. What is not downloaded yet is left to the next build.
+    pub fn complete_lock(&self) {
+        if self.root.join("Cargo.lock").exists() {
+            let mut cargo = Command::new(crate::cargo());
+            cargo.args(["update", "--workspace", "--offline", "--quiet"]);
+            _ = cargo.current_dir(&self.root).output();
+        }
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -123,6 +132,19 @@ pub fn relative(from: &Path, to: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// The path that `path` names from a directory which does not have to exist.
+pub fn joined(directory: &Path, path: &Path) -> PathBuf {
+    let mut joined = directory.to_owned();
+    for component in path.components() {
+        if component == Component::ParentDir {
+            joined.pop();
+        } else {
+            joined.push(component);
+        }
+    }
+    joined
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,5 +185,7 @@ mod tests {
         assert_eq!(path("/w/new", "/w/mainstay"), "../mainstay");
         assert_eq!(path("/w/a/new", "/w/b/mainstay"), "../../b/mainstay");
         assert_eq!(path("/w", "/w/new"), "new");
+        let back = joined(Path::new("/w/a/new"), Path::new("../../b/mainstay"));
+        assert_eq!(back, Path::new("/w/b/mainstay"));
     }
 }

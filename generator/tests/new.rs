@@ -50,13 +50,16 @@ fn read(path: &Path) -> String {
 }
 
 #[test]
-fn new_says_where_the_service_is_and_nothing_else() {
+fn new_says_where_the_service_is_and_how_to_start_it() {
     let place = place();
     let said = generated("my-svc", place.path());
     let project = place.path().canonicalize().unwrap().join("my-svc");
     assert_eq!(
         said,
-        format!("\nYour service is in {}\n", project.display())
+        format!(
+            "\nYour service is in {}\nStart it with `cargo run` in that directory.\n",
+            project.display()
+        )
     );
 }
 
@@ -79,7 +82,7 @@ fn new_refuses_a_directory_that_exists_in_one_sentence() {
         assert_eq!(
             refused(name, place.path()),
             format!(
-                "error: {} exists already. Choose another name, or another place.\n",
+                "error: {} exists already. Choose another name, or another place with --into.\n",
                 taken.display()
             )
         );
@@ -142,6 +145,27 @@ fn new_uses_the_machinery_of_the_workspace() {
     for left_out in ["mainstay", "Cargo.lock"] {
         assert!(!project.join(left_out).exists(), "{left_out}");
     }
+
+    let output = new("third", place.path())
+        .args(["--mainstay", "../nope/mainstay"])
+        .output()
+        .unwrap();
+    let said = stderr(&output);
+    assert!(
+        said.contains("/nope/mainstay/Cargo.toml is not the machinery"),
+        "{said}"
+    );
+    assert!(!place.path().join("third").exists());
+}
+
+#[test]
+fn new_member_is_in_the_lock_of_its_workspace() {
+    let place = place();
+    generated("lookout", place.path());
+    let lookout = place.path().join("lookout");
+    generated("billing", &lookout);
+    assert!(read(&lookout.join("Cargo.lock")).contains("name = \"billing\""));
+    assert!(read(&lookout.join("Cargo.toml")).contains("members = [\"mainstay\", \"billing\"]"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use generator::files::files;
 
 use crate::world::{World, git, has, text};
 
-const BRANCH: &str = "mainstay-update-0.1.0";
+const BRANCH: &str = "mainstay-update-0.2.0";
 const CONFLICTS: Option<i32> = Some(3);
 
 #[test]
@@ -129,7 +129,7 @@ fn conflict_is_left_on_the_new_branch_for_merge_tools() {
     );
     let subject = git(&world.repository(), &["log", "-1", "--format=%s"]);
     assert!(
-        subject.starts_with("Update to Mainstay 0.1.0 ("),
+        subject.starts_with("Update to Mainstay 0.2.0 ("),
         "{subject}"
     );
     assert_eq!(git(&world.repository(), &["status", "--porcelain"]), "");
