@@ -33,10 +33,8 @@ const NOTICE: usize = 512;
 pub(super) struct Writer {
     half: usize,
     state: Mutex<State>,
-    /// Notified when there is a line for the thread.
+    /// Notified when there is a line for the thread, and when half of the room for lines is taken.
     work: Condvar,
-    /// Notified when half of the room for lines is taken.
-    half_full: Condvar,
     /// Notified when the thread has written all lines that it took.
     written: Condvar,
 }
@@ -70,7 +68,6 @@ impl Writer {
                 is_writing: false,
             }),
             work: Condvar::new(),
-            half_full: Condvar::new(),
             written: Condvar::new(),
         }));
         thread::Builder::new()
@@ -91,11 +88,8 @@ impl Writer {
         }
         let is_half_full = self.is_half_full(&state);
         drop(state);
-        if is_first {
+        if is_first || (is_half_full && !was_half_full) {
             self.work.notify_one();
-        }
-        if is_half_full && !was_half_full {
-            self.half_full.notify_one();
         }
     }
 
@@ -136,7 +130,7 @@ impl Writer {
             self.state().is_writing = false;
             self.written.notify_all();
             let rests = |state: &mut State| !self.is_half_full(state);
-            let rested = self.half_full.wait_timeout_while(self.state(), REST, rests);
+            let rested = self.work.wait_timeout_while(self.state(), REST, rests);
             drop(rested);
         }
     }
