@@ -87,7 +87,6 @@ pub enum ErrorKind {
 pub(super) struct Report {
     /// The meaning of an error, unless it is a constraint of the standard.
     pub(super) kind: ErrorKind,
-    /// The column that the error is about.
     pub(super) column: Option<String>,
     /// What the error is about, by names of the schema, without values.
     pub(super) about: String,

@@ -94,7 +94,6 @@ const EXPECTED: &[&str] = &[
 ];
 
 impl Url {
-    /// `None` if it cannot be used.
     pub(crate) fn parse(url: &str) -> Option<Self> {
         let mut redacted = None;
         #[cfg(feature = "sqlite")]

@@ -44,8 +44,6 @@ pub(crate) const SETTINGS: &str = include_str!("../../config/otlp.toml");
 
 /// The spans in one request to the collector.
 const BATCH: usize = 512;
-
-/// The spans in the queue.
 const QUEUE: usize = 4 * BATCH;
 
 /// How often the queue is emptied.
@@ -107,12 +105,10 @@ pub(crate) fn prepare(settings: &Otlp) {
     });
 }
 
-/// The layer that records spans for the export.
 pub(super) fn layer() -> Option<Spans> {
     EXPORT.get().map(|export| Spans(export.ended.clone()))
 }
 
-/// Sends spans until the [close].
 pub(crate) async fn run() {
     if let Some(export) = EXPORT.get() {
         // A panic ends the export, and nothing else.

@@ -39,7 +39,7 @@ pub(super) struct Writer {
     written: Condvar,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// The lines that the thread takes next. Its capacity never grows.
     lines: Vec<u8>,
@@ -63,9 +63,7 @@ impl Writer {
             half,
             state: Mutex::new(State {
                 lines: Vec::with_capacity(half + NOTICE),
-                missing: 0,
-                lost: 0,
-                is_writing: false,
+                ..State::default()
             }),
             work: Condvar::new(),
             written: Condvar::new(),
