@@ -1,12 +1,10 @@
 //! The differences between SQLite and Postgres. The rest of the module is the same for both.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use futures_util::future::BoxFuture;
-use sqlx::migrate::Migrate;
-use sqlx::{ConnectOptions, Connection, Error, Executor};
+use sqlx::{Connection, Error, Executor, migrate::Migrate};
 
 use super::settings::Settings;
 
@@ -14,13 +12,9 @@ use super::settings::Settings;
 ///
 /// A service names its engine once: `type Database = mainstay::Database<sqlx::Sqlite>`. All but
 /// [`skip_locked`](Self::skip_locked) is for this crate.
-pub trait Engine:
-    sqlx::Database<Connection: Connection<Options: ConnectOptions + Clone> + Migrate>
-{
+pub trait Engine: sqlx::Database<Connection: Migrate> {
     /// The beginning of its URLs.
     const SCHEME: &'static str;
-    /// Its name in OpenTelemetry's conventions.
-    const SYSTEM: &'static str;
     /// Begins a transaction.
     const BEGIN: &'static str;
     /// Whether a failed script may leave a transaction open that it began.
@@ -93,7 +87,6 @@ pub enum ErrorKind {
 pub(super) struct Report {
     /// The meaning of an error, unless it is a constraint of the standard.
     pub(super) kind: ErrorKind,
-    /// The column that the error is about.
     pub(super) column: Option<String>,
     /// What the error is about, by names of the schema, without values.
     pub(super) about: String,

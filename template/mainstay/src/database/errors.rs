@@ -7,11 +7,7 @@ use std::io;
 use sqlx::error::{DatabaseError, ErrorKind as Violation};
 
 use super::engine::{ErrorKind, Report};
-#[cfg(feature = "postgres")]
-use super::postgres;
 use super::settings::Settings;
-#[cfg(feature = "sqlite")]
-use super::sqlite;
 
 /// Why a database cannot be used: a message that names the URL, without its secrets, and the settings to change.
 #[derive(Debug, thiserror::Error)]
@@ -72,11 +68,11 @@ impl ErrorKind {
 fn report(error: &dyn DatabaseError) -> Report {
     #[cfg(feature = "sqlite")]
     if let Some(error) = error.try_downcast_ref() {
-        return sqlite::report(error);
+        return super::sqlite::report(error);
     }
     #[cfg(feature = "postgres")]
     if let Some(error) = error.try_downcast_ref() {
-        return postgres::report(error);
+        return super::postgres::report(error);
     }
     unreachable!("sqlx has no other engine here: {error}")
 }

@@ -16,12 +16,10 @@ use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, SqlStr};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::Span;
-use tracing::field::Empty;
+use tracing::{Span, field::Empty};
 
-use super::engine::Engine;
-use super::errors;
 use super::pool::{Caller, Checkout, Connection, Discard, Pool, Slot};
+use super::{Engine, errors};
 use crate::context::{RequestContext, Trace};
 use crate::telemetry::span;
 
@@ -40,7 +38,14 @@ impl<'a, E: Engine> Access<'a, E> {
     }
 
     pub(super) async fn checkout(self) -> Result<Lease<E>, Error> {
-        Ok(Lease::new(self.pool.checkout(self.caller).await?))
+        let settings = &self.pool.settings;
+        Ok(Lease {
+            // The server cancels a statement first, and says which one it was.
+            limit: settings.statement_timeout + settings.ping_timeout(),
+            checkout: Some(self.pool.checkout(self.caller).await?),
+            progress: Progress::Done,
+            transaction: TransactionState::None,
+        })
     }
 }
 
@@ -53,7 +58,6 @@ pub struct Lease<E: Engine> {
     transaction: TransactionState,
 }
 
-/// The state of the last statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Done,
@@ -72,15 +76,9 @@ enum TransactionState {
 }
 
 impl<E: Engine> Lease<E> {
-    fn new(checkout: Checkout<E>) -> Self {
-        let settings = &checkout.1.pool.settings;
-        Self {
-            // The server cancels a statement first, and says which one it was.
-            limit: settings.statement_timeout + settings.ping_timeout(),
-            checkout: Some(checkout),
-            progress: Progress::Done,
-            transaction: TransactionState::None,
-        }
+    /// It is checked out already.
+    fn checkout(&mut self) -> Ready<Result<&mut Self, Error>> {
+        ready(Ok(self))
     }
 
     /// Lends the connection itself. Afterwards it is closed, and does not return to the pool.
@@ -112,21 +110,19 @@ impl<E: Engine> Lease<E> {
 
     /// The span of a statement, if the request is sampled. It names the caller: the text may contain values.
     fn span(&self) -> Span {
-        let caller = self.checkout.as_ref().map(|(_, slot)| slot.caller);
-        let Some((caller, _)) = caller.zip(Trace::current_sampled()) else {
+        let (Some((_, slot)), Some(_)) = (&self.checkout, Trace::current_sampled()) else {
             return Span::none();
         };
         // No filter but `off` disables this level.
         tracing::error_span!(
             span::STATEMENT,
-            system = E::SYSTEM,
-            file = caller.file(),
-            line = caller.line(),
+            system = E::NAME.to_lowercase(), // as in OpenTelemetry's conventions
+            file = slot.caller.file(),
+            line = slot.caller.line(),
             error = Empty,
         )
     }
 
-    /// Records the result of the statement.
     fn end(&mut self, result: &Result<(), Error>) {
         self.progress = Progress::Done;
         let Err(error) = result else { return };
@@ -196,13 +192,6 @@ impl<E: Engine> Deref for Transaction<E> {
 impl<E: Engine> DerefMut for Transaction<E> {
     fn deref_mut(&mut self) -> &mut Lease<E> {
         &mut self.0
-    }
-}
-
-impl<E: Engine> Lease<E> {
-    /// It is checked out already.
-    fn checkout(&mut self) -> Ready<Result<&mut Self, Error>> {
-        ready(Ok(self))
     }
 }
 
@@ -327,7 +316,6 @@ async fn clean_up<E: Engine>(
     pool.discard(connection, reason).await;
 }
 
-/// Waits for the end of what runs on the connection, and rolls back.
 async fn reset<E: Engine>(
     connection: &mut Connection<E>,
     transaction: TransactionState,

@@ -10,11 +10,7 @@ use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, Migratio
 use sqlx::{Executor, SqlSafeStr};
 use tokio::time::{sleep, timeout};
 
-use super::Database;
-use super::engine::Engine;
-use super::errors::Error;
-use super::file::DataFile;
-use super::settings::UnknownMigrations;
+use super::{DataFile, Database, Engine, Error, UnknownMigrations};
 use crate::build_info::BuildInfo;
 
 /// The versions of this crate's own migrations, which a database may have without the part that they are for. A service
@@ -58,7 +54,7 @@ pub fn embedded(directory: &Dir<'static>) -> Migrator {
     Migrator::with_migrations(migrations.collect())
 }
 
-/// The migration in this file, as sqlx would read it; `None` if it is not one.
+/// The migration in this file, as sqlx would read it.
 fn migration(entry: &'static DirEntry<'static>) -> Option<Migration> {
     let file = entry.as_file()?;
     let stem = file.path().to_str()?.strip_suffix(".sql")?;

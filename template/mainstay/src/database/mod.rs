@@ -76,11 +76,6 @@ struct Inner<E: Engine> {
     migrations: Vec<Migration>,
 }
 
-const DEFAULT_NAME: &str = "database";
-
-/// The longest pause between attempts to connect.
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
-
 impl<E: Engine> Database<E> {
     /// A database that is not connected yet. `migrations` are those of the service, with versions outside of
     /// [`RESERVED_VERSIONS`], and those of the parts of the machinery that it uses, such as `idempotency::migrations()`.
@@ -132,7 +127,7 @@ impl<E: Engine> Database<E> {
             }
             tracing::warn!(cause = %error, "waiting for the database");
             sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
-            pause = (pause * 2).min(MAX_BACKOFF);
+            pause = (pause * 2).min(Duration::from_secs(5));
         }
     }
 
@@ -258,7 +253,7 @@ impl<E: Engine> Database<E> {
     /// A name that is unique among the databases of the process. The names of `[database]` have no prefix.
     fn qualified(&self, name: &str) -> String {
         match self.name() {
-            DEFAULT_NAME => name.to_owned(),
+            "database" => name.to_owned(),
             section => format!("{section}.{name}"),
         }
     }

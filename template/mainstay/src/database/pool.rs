@@ -13,12 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::HistogramFn;
-use sqlx::pool::PoolOptions;
-use sqlx::{ConnectOptions, Connection as _, Error};
+use sqlx::{ConnectOptions, Connection as _, Error, pool::PoolOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::engine::{Engine, Flag, Options};
 use super::settings::Settings;
@@ -26,9 +24,6 @@ use crate::context::RequestContext;
 use crate::metrics::pools::{PoolStatus, Totals};
 
 const PING_AFTER: Duration = Duration::from_secs(1);
-
-/// The most connections of the pool of sqlx, unless `max_connections` is less.
-const MAX_SQLX_CONNECTIONS: u32 = 4;
 
 pub(super) type Caller = &'static Location<'static>;
 
@@ -43,7 +38,6 @@ pub(super) struct Pool<E: Engine> {
     state: Mutex<State<E>>,
     /// Set when the pool closes. On SQLite, it also interrupts running statements.
     closing: Flag,
-    /// Each slot has a token, for a close.
     slots: TaskTracker,
 }
 
@@ -57,13 +51,11 @@ struct State<E: Engine> {
     totals: Totals,
 }
 
-/// An open connection.
 pub(super) struct Connection<E: Engine> {
     pub(super) sqlx: E::Connection,
     /// Ends the running statement.
     pub(super) interrupt: Flag,
     expires: Instant,
-    /// The time of its last return.
     returned: Instant,
 }
 
@@ -124,7 +116,7 @@ impl<E: Engine> Pool<E> {
         let settings = &self.settings;
         let limit = settings.ping_timeout();
         PoolOptions::new()
-            .max_connections(settings.max_connections.min(MAX_SQLX_CONNECTIONS))
+            .max_connections(settings.max_connections.min(4))
             .acquire_timeout(settings.acquire_timeout)
             .max_lifetime(settings.max_lifetime)
             .after_release(move |connection, _| {
@@ -217,7 +209,6 @@ impl<E: Engine> Pool<E> {
         self.lock().idle.push(connection);
     }
 
-    /// Closes a connection, and tells the server if there is time for that.
     pub(super) async fn discard(&self, connection: Connection<E>, reason: Discard) {
         let suspects = {
             let State { idle, totals, .. } = &mut *self.lock();
@@ -229,11 +220,10 @@ impl<E: Engine> Pool<E> {
                 Discard::Detached => {}
             }
             // The idle ones probably have the same fault: a lost link, or stale prepared statements.
-            let suspects = if matches!(reason, Discard::Dead | Discard::Broken) {
-                std::mem::take(idle)
-            } else {
-                Vec::new()
-            };
+            let mut suspects = Vec::new();
+            if matches!(reason, Discard::Dead | Discard::Broken) {
+                suspects.append(idle);
+            }
             totals.discarded_dead += u64::try_from(suspects.len()).unwrap_or(u64::MAX);
             suspects
         };
@@ -258,7 +248,6 @@ impl<E: Engine> Pool<E> {
         }
     }
 
-    /// Refuses further checkouts. On SQLite, also interrupts running statements.
     pub(super) fn stop_checkouts(&self) {
         // No caller that registers may come between these.
         let _state = self.lock();
@@ -267,7 +256,6 @@ impl<E: Engine> Pool<E> {
         self.slots.close();
     }
 
-    /// Waits until the deadline for the connections in use, and closes all that have returned.
     pub(super) async fn close(&self, deadline: Instant) {
         self.wait_for_holders(deadline).await;
         while let Some(connection) = self.pop_idle() {

@@ -11,7 +11,6 @@ use crate::build_info::BuildInfo;
 
 impl Engine for Postgres {
     const SCHEME: &'static str = "postgres";
-    const SYSTEM: &'static str = "postgresql";
     const BEGIN: &'static str = "BEGIN";
     // Several statements in one string are one transaction, which ends with them.
     const MAY_LEAVE_TRANSACTION_OPEN: bool = false;

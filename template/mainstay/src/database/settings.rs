@@ -6,10 +6,6 @@ use std::time::Duration;
 use garde::Validate;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
-#[cfg(feature = "postgres")]
-use sqlx::postgres::PgConnectOptions;
-#[cfg(feature = "sqlite")]
-use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::Importance;
 use crate::settings::{self, at_least, whole_number};
@@ -98,16 +94,16 @@ const EXPECTED: &[&str] = &[
 ];
 
 impl Url {
-    /// `None` if it cannot be used.
     pub(crate) fn parse(url: &str) -> Option<Self> {
         let mut redacted = None;
         #[cfg(feature = "sqlite")]
         if let Some(file) = url.strip_prefix("sqlite:") {
-            let is_valid = is_writable_file(file) && SqliteConnectOptions::from_str(url).is_ok();
+            let is_valid =
+                is_writable_file(file) && sqlx::sqlite::SqliteConnectOptions::from_str(url).is_ok();
             redacted = is_valid.then(|| url.to_owned());
         }
         #[cfg(feature = "postgres")]
-        if url.starts_with("postgres") && PgConnectOptions::from_str(url).is_ok() {
+        if url.starts_with("postgres") && sqlx::postgres::PgConnectOptions::from_str(url).is_ok() {
             redacted = redact_password(url);
         }
         Some(Self {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
-use sqlx::error::DatabaseError;
+use sqlx::error::DatabaseError as _;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteError, SqliteJournalMode, SqliteSynchronous,
 };
@@ -16,7 +16,6 @@ use super::settings::Settings;
 
 impl Engine for Sqlite {
     const SCHEME: &'static str = "sqlite:";
-    const SYSTEM: &'static str = "sqlite";
     // Takes the write lock before the first statement, so that no later statement fails as busy.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
     const MAY_LEAVE_TRANSACTION_OPEN: bool = true;
@@ -77,16 +76,11 @@ impl Engine for Sqlite {
     }
 }
 
-/// The extended result code.
-fn code(error: &dyn DatabaseError) -> i32 {
-    let code = error.code().and_then(|code| code.parse().ok());
-    code.unwrap_or(0)
-}
-
 pub(super) fn report(error: &SqliteError) -> Report {
     /// No room for the shared memory beside the file.
     const NO_MEMORY: i32 = 0x130a;
-    let code = code(error);
+    let extended = error.code().and_then(|code| code.parse().ok());
+    let code: i32 = extended.unwrap_or(0);
     let (kind, about) = match (code & 0xff, code) {
         (5 | 6, _) => (ErrorKind::Unavailable, "locked by another process"),
         (13, _) | (_, NO_MEMORY) => (ErrorKind::Unavailable, "there must be room on the disk"),

@@ -23,11 +23,10 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// What a text must be to be [parsed](Self::written).
     pub(crate) const SYNTAX: &str =
         "levels by target, such as `info` or `info,sqlx=warn`, without spans in brackets";
 
-    /// Parses a filter; `None` if the text is not one.
+    /// Parses a filter.
     #[must_use]
     pub fn written(text: &str) -> Option<Self> {
         let mut most = LevelFilter::OFF;
@@ -63,7 +62,7 @@ impl<'de> Deserialize<'de> for Filter {
 /// address with its user and password. Such events pass only if the filter names their targets.
 const QUOTING_CRATES: [&str; 3] = ["h2", "hyper", "hyper_util"];
 
-/// Changes the filter at runtime. All clones are the same.
+/// Changes the filter at runtime.
 #[derive(Debug, Clone)]
 pub(crate) struct Filtering {
     handle: reload::Handle<Targets, Registry>,
@@ -108,14 +107,8 @@ impl Filtering {
 
     /// Applies a filter of the operator for this time.
     pub(crate) fn change_for(&self, time: Duration, filter: &Filter) {
-        let by = Some("the operator");
-        self.apply(
-            &mut self.state(),
-            filter,
-            message::REFILTERED,
-            by,
-            Some(time),
-        );
+        let (mut state, by) = (self.state(), Some("the operator"));
+        self.apply(&mut state, filter, message::REFILTERED, by, Some(time));
     }
 
     /// Reverts to the filter of the settings within a second of the end of the operator's time. It never ends.

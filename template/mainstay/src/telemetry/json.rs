@@ -306,9 +306,7 @@ struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // Without a branch for each byte.
-        let has_special = text.bytes().fold(false, |any, byte| any | is_special(byte));
-        if !has_special {
+        if !text.bytes().any(is_special) {
             self.0.push_str(text);
             return Ok(());
         }

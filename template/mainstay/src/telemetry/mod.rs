@@ -71,7 +71,6 @@ impl Log {
         self.start_with_filtering().map(drop)
     }
 
-    /// [Starts](Self::start) the log, and returns what changes its filter.
     pub(crate) fn start_with_filtering(&self) -> io::Result<Filtering> {
         let is_terminal = io::stdout().is_terminal();
         let is_pretty = match self.format {
@@ -111,7 +110,6 @@ fn format_field(out: &mut FmtWriter<'_>, field: &Field, value: &dyn Debug) -> fm
     }
 }
 
-/// Whether the log has started.
 pub(crate) fn is_started() -> bool {
     WRITER.get().is_some()
 }

@@ -17,8 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, Request};
+use axum::http::{HeaderMap, HeaderValue, Request, header::CONTENT_TYPE};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
@@ -41,13 +40,10 @@ use crate::panics::caught;
 use settings::{Attribute, Authorities, Endpoint, Header};
 use spans::{Spans, attribute};
 
-/// The reference of `[otlp]`.
 pub(crate) const SETTINGS: &str = include_str!("../../config/otlp.toml");
 
 /// The spans in one request to the collector.
 const BATCH: usize = 512;
-
-/// The spans in the queue.
 const QUEUE: usize = 4 * BATCH;
 
 /// How often the queue is emptied.
@@ -77,7 +73,6 @@ struct Export {
     ended: mpsc::Sender<Span>,
     /// Locked by [`run`] until it has sent the last span.
     queue: Mutex<mpsc::Receiver<Span>>,
-    /// Cancelled by [`close`].
     closing: CancellationToken,
 }
 
@@ -110,12 +105,10 @@ pub(crate) fn prepare(settings: &Otlp) {
     });
 }
 
-/// The layer that records spans for the export.
 pub(super) fn layer() -> Option<Spans> {
     EXPORT.get().map(|export| Spans(export.ended.clone()))
 }
 
-/// Sends spans until the [close].
 pub(crate) async fn run() {
     if let Some(export) = EXPORT.get() {
         // A panic ends the export, and nothing else.
@@ -153,10 +146,18 @@ impl Export {
         }
     }
 
-    /// Sends a batch. Logs when the collector begins to fail, and when it works again.
     async fn send(&self, batch: Vec<Span>, was_failing: &mut bool) {
         let count = batch.len() as u64;
-        let body = self.encode(batch);
+        let resource_spans = vec![ResourceSpans {
+            resource: Some(self.resource.clone()),
+            scope_spans: vec![ScopeSpans {
+                spans: batch,
+                ..ScopeSpans::default()
+            }],
+            ..ResourceSpans::default()
+        }];
+        let request = ExportTraceServiceRequest { resource_spans };
+        let body = Bytes::from(request.encode_to_vec());
         for _ in 0..ATTEMPTS {
             let Err(cause) = self.post(body.clone()).await else {
                 EXPORTS_TAKEN.fetch_add(1, Ordering::Relaxed);
@@ -178,20 +179,6 @@ impl Export {
         SPANS_LOST.fetch_add(count, Ordering::Relaxed);
     }
 
-    fn encode(&self, spans: Vec<Span>) -> Bytes {
-        let scope_spans = ScopeSpans {
-            spans,
-            ..ScopeSpans::default()
-        };
-        let resource_spans = vec![ResourceSpans {
-            resource: Some(self.resource.clone()),
-            scope_spans: vec![scope_spans],
-            ..ResourceSpans::default()
-        }];
-        let request = ExportTraceServiceRequest { resource_spans };
-        request.encode_to_vec().into()
-    }
-
     async fn post(&self, body: Bytes) -> Result<(), String> {
         let mut request = Request::post(&self.url)
             .body(Body::from(body))
@@ -208,12 +195,11 @@ impl Export {
 
 /// The attributes of this process. Those of the settings override others.
 fn resource(settings: &Otlp) -> Resource {
-    let build = BuildInfo::current();
-    let service = settings.service.as_deref().unwrap_or(build.name);
+    let BuildInfo { name, version, .. } = BuildInfo::current();
     let instance = format!("{:032x}", fastrand::u128(..));
     let mut attributes = BTreeMap::from([
-        ("service.name", service),
-        ("service.version", build.version),
+        ("service.name", settings.service.as_deref().unwrap_or(name)),
+        ("service.version", version),
         ("service.instance.id", &instance),
     ]);
     let set = settings.attributes.iter();

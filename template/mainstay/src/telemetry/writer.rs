@@ -33,15 +33,13 @@ const NOTICE: usize = 512;
 pub(super) struct Writer {
     half: usize,
     state: Mutex<State>,
-    /// Notified when there is a line for the thread.
+    /// Notified when there is a line for the thread, and when half of the room for lines is taken.
     work: Condvar,
-    /// Notified when half of the room for lines is taken.
-    half_full: Condvar,
     /// Notified when the thread has written all lines that it took.
     written: Condvar,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// The lines that the thread takes next. Its capacity never grows.
     lines: Vec<u8>,
@@ -65,12 +63,9 @@ impl Writer {
             half,
             state: Mutex::new(State {
                 lines: Vec::with_capacity(half + NOTICE),
-                missing: 0,
-                lost: 0,
-                is_writing: false,
+                ..State::default()
             }),
             work: Condvar::new(),
-            half_full: Condvar::new(),
             written: Condvar::new(),
         }));
         thread::Builder::new()
@@ -91,11 +86,8 @@ impl Writer {
         }
         let is_half_full = self.is_half_full(&state);
         drop(state);
-        if is_first {
+        if is_first || (is_half_full && !was_half_full) {
             self.work.notify_one();
-        }
-        if is_half_full && !was_half_full {
-            self.half_full.notify_one();
         }
     }
 
@@ -136,7 +128,7 @@ impl Writer {
             self.state().is_writing = false;
             self.written.notify_all();
             let rests = |state: &mut State| !self.is_half_full(state);
-            let rested = self.half_full.wait_timeout_while(self.state(), REST, rests);
+            let rested = self.work.wait_timeout_while(self.state(), REST, rests);
             drop(rested);
         }
     }

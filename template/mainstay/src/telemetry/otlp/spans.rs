@@ -8,23 +8,20 @@ use std::fmt::Debug;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
-use tracing_subscriber::registry::{LookupSpan, SpanRef};
+use tracing_subscriber::registry::LookupSpan;
 
 use super::{SPANS_ENDED, SPANS_LOST};
 use crate::context::{Trace, any_span};
 use crate::telemetry::span;
 
-/// The bytes of an attribute's text.
+/// The most bytes of an attribute's text.
 pub(super) const LONGEST: usize = 1024;
 
 /// The attribute of a failed span.
@@ -44,7 +41,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
             _ => SpanKind::Internal,
         };
         let bytes = |id: u64| id.to_be_bytes().to_vec();
-        let (trace_id, id, parent) = match (exported(&span), Trace::current_sampled()) {
+        // The innermost exported span around this one.
+        let around = span.scope().find_map(|span| {
+            let extensions = span.extensions();
+            let exported: &Span = extensions.get()?;
+            Some((exported.trace_id.clone(), exported.span_id.clone()))
+        });
+        let (trace_id, span_id, parent_span_id) = match (around, Trace::current_sampled()) {
             // The request has its id already, and its parent is the span of the sender.
             (_, Some(trace)) if kind == SpanKind::Server => {
                 let parent = trace.parent.map(bytes).unwrap_or_default();
@@ -56,22 +59,16 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
         };
         let mut fields = Fields(Vec::new(), is_own);
         attributes.record(&mut fields);
+        let text = |name| fields.text(name);
         let name = match kind {
-            SpanKind::Server => {
-                let [method, route] =
-                    ["http.request.method", "http.route"].map(|it| fields.text(it));
-                format!("{method} {route}")
-            }
-            SpanKind::Client => {
-                let [system, file] = ["db.system.name", "code.file.path"].map(|it| fields.text(it));
-                format!("{system} {file}")
-            }
+            SpanKind::Server => format!("{} {}", text("http.request.method"), text("http.route")),
+            SpanKind::Client => format!("{} {}", text("db.system.name"), text("code.file.path")),
             _ => name.to_owned(),
         };
         let mut exported = Span {
             trace_id,
-            span_id: id,
-            parent_span_id: parent,
+            span_id,
+            parent_span_id,
             flags: 1, // sampled
             name,
             kind: kind.into(),
@@ -120,15 +117,6 @@ fn trace_id(trace: &Trace) -> Vec<u8> {
     id.unwrap_or_default().to_be_bytes().to_vec()
 }
 
-/// The ids of the trace and of the span of the innermost exported span around this one.
-fn exported<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<(Vec<u8>, Vec<u8>)> {
-    span.scope().find_map(|span| {
-        let extensions = span.extensions();
-        let exported: &Span = extensions.get()?;
-        Some((exported.trace_id.clone(), exported.span_id.clone()))
-    })
-}
-
 /// The fields of a span as attributes. Those of this crate's spans get the names of OpenTelemetry's conventions.
 struct Fields(Vec<KeyValue>, bool);
 
@@ -137,9 +125,14 @@ impl Fields {
         let Self(attributes, is_own) = self;
         let name = match field.name().trim_start_matches("r#") {
             "error" => ERROR,
-            // The span has it already.
-            "trace_id" if *is_own => return,
-            name if *is_own => conventional(name),
+            name if !*is_own => name,
+            "trace_id" => return, // the span has it already
+            "method" => "http.request.method",
+            "route" => "http.route",
+            "status" => "http.response.status_code",
+            "system" => "db.system.name",
+            "file" => "code.file.path",
+            "line" => "code.line.number",
             name => name,
         };
         attributes.push(attribute(name, value));
@@ -156,11 +149,8 @@ impl Fields {
     fn add_to(self, span: &mut Span) {
         for new in self.0 {
             if new.key == ERROR {
-                let code = StatusCode::Error.into();
-                span.status = Some(Status {
-                    code,
-                    ..Status::default()
-                });
+                let status = span.status.get_or_insert_default();
+                status.set_code(StatusCode::Error);
             }
             span.attributes.retain(|known| known.key != new.key);
             span.attributes.push(new);
@@ -200,18 +190,5 @@ impl Visit for Fields {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.record_str(field, &format!("{value:?}"));
-    }
-}
-
-/// The conventional name of a field of this crate's spans.
-fn conventional(field: &'static str) -> &'static str {
-    match field {
-        "method" => "http.request.method",
-        "route" => "http.route",
-        "status" => "http.response.status_code",
-        "system" => "db.system.name",
-        "file" => "code.file.path",
-        "line" => "code.line.number",
-        other => other,
     }
 }
