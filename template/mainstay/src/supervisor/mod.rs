@@ -18,7 +18,7 @@ mod policy;
 mod status;
 mod task;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use tokio::sync::{Notify, SetOnce, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 #[cfg(feature = "cron")]
 pub use croner::Cron;
@@ -35,7 +36,6 @@ pub use policy::Restart;
 pub use status::{State, Status};
 pub use task::{Context, Order, Outcome};
 
-use one_shot::OneShots;
 use periodic::Due;
 use policy::{History, Policy};
 use task::{Factory, Runner, Task};
@@ -44,9 +44,10 @@ use task::{Factory, Runner, Task};
 #[derive(Debug, Clone, Default)]
 pub struct Supervisor {
     tasks: Arc<Mutex<Tasks>>,
-    one_shots: OneShots,
-    /// Cancelled when the stop begins: from then on, nothing starts again.
+    /// Cancelled when the stop begins.
     closing: CancellationToken,
+    /// Cancelled when the one-shots must end.
+    aborted: CancellationToken,
     /// The first critical task that was given up.
     critical_failure: Arc<SetOnce<Arc<str>>>,
 }
@@ -58,6 +59,7 @@ struct Tasks {
     all: Vec<Arc<Task>>,
     /// The stop takes and awaits them.
     runners: Vec<JoinHandle<bool>>,
+    one_shots: BTreeMap<&'static str, TaskTracker>,
 }
 
 /// Why a task was not started, or an order not carried out.
@@ -92,22 +94,18 @@ impl Supervisor {
 
     /// Describes a task that runs once per interval.
     pub fn every(&self, name: &str, interval: Duration) -> Periodic {
-        Periodic::new(self.task(name), Due::every(interval))
+        let at = Instant::now();
+        // Without a pause, the loop would not let other tasks run.
+        let interval = interval.max(Duration::from_millis(1));
+        Periodic::new(self.task(name), Due::Tick { at, interval })
     }
 
     /// Describes a task that runs at the times of a cron expression, in UTC, so that no hour is skipped or
     /// repeated.
     #[cfg(feature = "cron")]
     pub fn at(&self, name: &str, cron: Cron) -> Periodic {
-        Periodic::new(self.task(name), Due::scheduled(cron))
-    }
-
-    /// Runs work once, now. The stop waits for it.
-    pub fn spawn<F>(&self, name: &'static str, work: F) -> Result<(), SpawnError>
-    where
-        F: Future<Output: Outcome> + Send + 'static,
-    {
-        self.one_shots.spawn(name, work, &self.closing)
+        let (at, cron) = (periodic::wall_clock(), Arc::new(cron));
+        Periodic::new(self.task(name), Due::Scheduled { at, cron })
     }
 
     /// The status of each task, in the order of their registration.
@@ -120,9 +118,10 @@ impl Supervisor {
     /// The names of what still runs: tasks in the order of the stop, then work that runs once.
     pub(crate) fn alive(&self) -> Vec<String> {
         let tasks = self.tasks();
-        let alive = tasks.all.iter().rev().filter(|task| task.is_alive());
+        // A runner drops the receiver of its orders when it ends.
+        let alive = tasks.all.iter().rev().filter(|it| !it.orders.is_closed());
         let names = alive.map(|task| task.name.to_string());
-        names.chain(self.one_shots.alive()).collect()
+        names.chain(tasks.running_one_shots()).collect()
     }
 
     /// Completes with the name of a critical task that was given up.
@@ -160,7 +159,7 @@ impl Supervisor {
             }
             aborted
         };
-        let (tasks, one_shots) = tokio::join!(stop_tasks, self.one_shots.stop(deadline));
+        let (tasks, one_shots) = tokio::join!(stop_tasks, self.stop_one_shots(deadline));
         [tasks, one_shots].concat()
     }
 
@@ -207,7 +206,7 @@ impl Supervisor {
 
 /// Describes a task. Each method changes one default of its policy.
 #[must_use = "a task is started by `run`"]
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Builder {
     supervisor: Supervisor,
     name: Arc<str>,

@@ -12,10 +12,6 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-#[cfg(feature = "cron")]
-use chrono::{DateTime, Utc};
-#[cfg(feature = "cron")]
-use croner::Cron;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::task::{self, Context, Factory, Outcome, Task};
@@ -23,14 +19,9 @@ use super::{Builder, SpawnError};
 
 /// Describes a periodic task.
 #[must_use = "a task is started by `run`"]
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Periodic {
     builder: Builder,
-    runs: Runs,
-}
-
-#[derive(Debug, Clone)]
-struct Runs {
     due: Due,
     at_start: bool,
     jitter: Duration,
@@ -40,38 +31,38 @@ struct Runs {
 
 impl Periodic {
     pub(super) fn new(builder: Builder, due: Due) -> Self {
-        let runs = Runs {
+        Self {
+            builder,
             due,
             at_start: false,
             jitter: Duration::ZERO,
             timeout: Duration::MAX,
             cancel_on_stop: false,
-        };
-        Self { builder, runs }
+        }
     }
 
     /// Runs the task at once, and not only after the first interval.
     pub fn at_start(mut self) -> Self {
-        self.runs.at_start = true;
+        self.at_start = true;
         self
     }
 
     /// Delays each run by a random time up to this one, so that replicas do not run at the same time.
     pub fn jitter(mut self, most: Duration) -> Self {
-        self.runs.jitter = most;
+        self.jitter = most;
         self
     }
 
     /// Drops a run that takes longer, which counts as a failure.
     pub fn timeout(mut self, time: Duration) -> Self {
-        self.runs.timeout = time;
+        self.timeout = time;
         self
     }
 
     /// Drops a run when the stop cancels it, instead of waiting for its end: for runs that can be dropped at
     /// any `await`, and that may wait for something that does not answer.
     pub fn cancel_on_stop(mut self) -> Self {
-        self.runs.cancel_on_stop = true;
+        self.cancel_on_stop = true;
         self
     }
 
@@ -81,13 +72,11 @@ impl Periodic {
         M: Fn(Context) -> F + Send + Sync + 'static,
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let Self { builder, runs } = self;
         let run = task::factory(make);
-        builder.run(move |context| runs.clone().repeat(context, Arc::clone(&run)))
+        let builder = self.builder.clone();
+        builder.run(move |context| self.clone().repeat(context, Arc::clone(&run)))
     }
-}
 
-impl Runs {
     async fn repeat(mut self, context: Context, run: Factory) {
         let task = &*context.task;
         // The supervisor has counted this loop as a run.
@@ -149,31 +138,19 @@ fn record(task: &Task, began: Instant, failure: Option<String>) {
     status.failed(failure);
 }
 
-/// When the next run is due.
 #[derive(Debug, Clone)]
 pub(super) enum Due {
     /// At a tick of the monotonic clock.
     Tick { at: Instant, interval: Duration },
     /// At a time of the wall clock.
     #[cfg(feature = "cron")]
-    Scheduled { at: SystemTime, cron: Arc<Cron> },
+    Scheduled {
+        at: SystemTime,
+        cron: Arc<super::Cron>,
+    },
 }
 
 impl Due {
-    pub(super) fn every(interval: Duration) -> Self {
-        Self::Tick {
-            at: Instant::now(),
-            // Without a pause, the loop would not let other tasks run.
-            interval: interval.max(Duration::from_millis(1)),
-        }
-    }
-
-    #[cfg(feature = "cron")]
-    pub(super) fn scheduled(cron: Cron) -> Self {
-        let (at, cron) = (wall_clock(), Arc::new(cron));
-        Self::Scheduled { at, cron }
-    }
-
     /// The time left until the next run, which is delayed by `jitter`.
     fn left(&self, jitter: Duration) -> Duration {
         match self {
@@ -197,7 +174,8 @@ impl Due {
             Self::Scheduled { at, cron } => {
                 // A clock that was set back during the run does not repeat it.
                 let last = wall_clock().max(*at);
-                let next = cron.find_next_occurrence::<DateTime<Utc>>(&last.into(), false);
+                let last_in_utc: chrono::DateTime<chrono::Utc> = last.into();
+                let next = cron.find_next_occurrence(&last_in_utc, false);
                 *at = next.map_or(last + NEVER, SystemTime::from);
             }
         }

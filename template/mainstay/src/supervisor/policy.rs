@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The policy of one task. [`Builder`](super::Builder) explains the fields.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Policy {
     pub(super) restart: Restart,
     pub(super) critical: bool,

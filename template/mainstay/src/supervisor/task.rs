@@ -35,24 +35,16 @@ pub(super) struct Task {
     pub(super) policy: Policy,
     pub(super) status: Mutex<Status>,
     pub(super) orders: mpsc::Sender<Order>,
-    /// A heartbeat of the current run.
     pub(super) beat: Notify,
     /// The deadline of the stop, once it is this task's turn to stop.
     pub(super) stop: SetOnce<Instant>,
 }
 
 impl Task {
-    /// Whether the runner has not ended yet. A run that blocks its thread may continue after that.
-    pub(super) fn is_alive(&self) -> bool {
-        // The runner drops the receiver when it ends.
-        !self.orders.is_closed()
-    }
-
     pub(super) fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Logs and records a failure.
     fn failed(&self, failure: String) {
         tracing::warn!(task = &*self.name, error = failure, "task failed");
         self.status().failed(failure);
@@ -68,7 +60,7 @@ impl Task {
     }
 }
 
-/// Starts the runs of a task, one after the other.
+/// Runs a task, again and again if its policy says so.
 pub(super) struct Runner {
     pub(super) supervisor: Supervisor,
     pub(super) task: Arc<Task>,
@@ -77,7 +69,6 @@ pub(super) struct Runner {
     pub(super) history: History,
 }
 
-/// How one run ended.
 enum RunEnd {
     Completed,
     Failed,
@@ -86,8 +77,7 @@ enum RunEnd {
 }
 
 impl Runner {
-    /// Runs the task, again and again if its policy says so, until it ends for good. Returns whether it did so in
-    /// time; otherwise it was aborted.
+    /// Returns whether the task ended in time; otherwise it was aborted.
     pub(super) async fn run(mut self) -> bool {
         let in_time = self.run_until_stopped().await;
         let mut status = self.task.status();
@@ -133,7 +123,6 @@ impl Runner {
         true
     }
 
-    /// Starts one run, and waits for its end.
     async fn run_once(&mut self) -> RunEnd {
         let task = &self.task;
         let cancelled = CancellationToken::new();
@@ -278,7 +267,6 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
     }
 }
 
-/// Makes the future of one run.
 pub(super) type Factory = Arc<dyn Fn(Context) -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
 /// A panic is a failure, also one in `make`, which is called when the run is first polled.
