@@ -104,28 +104,14 @@ impl Lifecycle {
         notify_systemd(NotifyState::Ready);
     }
 
-    /// Stops the process in order, as SIGTERM does.
-    pub fn request_stop(&self) {
-        self.stop_requested.cancel();
-    }
-
-    /// Begins the stop: the process is not ready any more. Returns the end of the delay.
-    pub(crate) fn begin_stop(&self, delay: Duration) -> Instant {
-        let until = self.begin_phase(Phase::Delay, delay);
-        notify_systemd(NotifyState::Stopping);
-        until
-    }
-
     /// Begins a phase of the stop, and returns its deadline.
     pub(crate) fn begin_phase(&self, phase: Phase, budget: Duration) -> Instant {
         let until = Instant::now() + budget;
         self.state.send_replace(State::Draining { phase, until });
+        if phase == Phase::Delay {
+            notify_systemd(NotifyState::Stopping);
+        }
         until
-    }
-
-    /// Completes the stop.
-    pub(crate) fn stopped(&self) {
-        self.state.send_replace(State::Stopped);
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Health {
     settings: Settings,
     lifecycle: Lifecycle,
     supervisor: Supervisor,
-    pulse: Pulse,
+    pub(crate) pulse: Pulse,
     checks: Arc<Mutex<Checks>>,
 }
 
@@ -64,7 +64,7 @@ pub struct Check {
     pub name: String,
     /// What its failure means for `/readyz`.
     pub importance: Importance,
-    /// Whether it passes: not if it failed three times in a row, or has no recent result.
+    /// Whether it passes: it has a recent result, and did not fail three times in a row.
     pub passes: bool,
     /// How long its last run took.
     pub took: Option<Duration>,
@@ -72,7 +72,7 @@ pub struct Check {
     pub age: Duration,
 }
 
-/// A check fails after so many failures in a row, and recovers with one success.
+/// A check fails after so many failures in a row.
 const FAILURES: u32 = 3;
 
 /// The name of the task of a check begins with it.
@@ -89,10 +89,6 @@ impl Health {
             pulse: Pulse::default(),
             checks: Arc::default(),
         }
-    }
-
-    pub(crate) fn pulse(&self) -> &Pulse {
-        &self.pulse
     }
 
     /// Runs `probe` once per `health.period` from now on, as the check with this name. A probe that hangs or

@@ -17,13 +17,12 @@ use super::state::{Numbers, OperatorState};
 use crate::build_info::BuildInfo;
 use crate::edge::{check_host, is_foreign, with_id_and_host};
 use crate::input::{Json, Path};
-use crate::lifecycle;
-use crate::metrics;
 use crate::panics::caught;
 use crate::problem::{Fault, Problem, into_problem_response};
 use crate::settings::Entry;
 use crate::supervisor::{Order, Status};
 use crate::telemetry::{Filter, InForce};
+use crate::{lifecycle, metrics};
 
 const UNAUTHORIZED: Problem = Problem::new(
     StatusCode::UNAUTHORIZED,
@@ -110,7 +109,7 @@ async fn show_state(State(state): State<Arc<OperatorState>>) -> Response {
         version: info.version_line(),
         lifecycle: state.lifecycle.state(),
         numbers: state.numbers(),
-        stalls: state.health.pulse().progress().stalls,
+        stalls: state.health.pulse.progress().stalls,
         tasks: state.supervisor.statuses(),
         settings: &state.settings,
     })
@@ -118,7 +117,7 @@ async fn show_state(State(state): State<Arc<OperatorState>>) -> Response {
 }
 
 async fn stop(State(state): State<Arc<OperatorState>>) -> StatusCode {
-    state.lifecycle.request_stop();
+    state.lifecycle.stop_requested.cancel();
     StatusCode::ACCEPTED
 }
 

@@ -11,8 +11,7 @@ use subtle::ConstantTimeEq;
 
 use crate::health::Health;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::text::Text;
-use crate::metrics::{Metrics, catalog, pools};
+use crate::metrics::{Metrics, catalog, pools, text::Text};
 use crate::server::Traffic;
 use crate::settings::{Entry, Secret};
 use crate::supervisor::{State, Supervisor};
@@ -133,7 +132,7 @@ impl OperatorState {
             .state(&[], &states, current);
         let refused = self.refused.load(Ordering::Relaxed);
         text.value(&catalog::OPERATOR_REFUSED, refused);
-        let progress = self.health.pulse().progress();
+        let progress = self.health.pulse.progress();
         text.value(&catalog::STALLS, progress.stalls);
         let stalled = progress.stalled_for().unwrap_or_default();
         text.value(&catalog::STALLED, stalled.as_secs_f64());

@@ -39,9 +39,7 @@ use crate::service::Launch;
 use crate::settings::Section;
 use crate::signals::Signals;
 use crate::supervisor::Supervisor;
-use crate::telemetry::message;
-#[cfg(feature = "otlp")]
-use crate::telemetry::otlp;
+use crate::telemetry;
 
 /// The process of a service, from its start to its stop.
 #[must_use = "a process must be stopped"]
@@ -67,7 +65,7 @@ impl Process {
     pub fn init<S: Section + AsRef<Settings> + 'static>(launch: &Launch<S>) -> Result<Self, Error> {
         let settings: &Settings = launch.settings().as_ref();
         #[cfg(feature = "otlp")]
-        otlp::prepare(&settings.otlp);
+        telemetry::otlp::prepare(&settings.otlp);
         let filtering = settings.log.start_with_filtering()?;
         let signals = Signals::listen(launch.reload(filtering.clone()))?;
         let metrics = Metrics::install();
@@ -91,11 +89,11 @@ impl Process {
         let watched = Handle::current();
         let states = state.lifecycle.state.subscribe();
         let forced = stop::force_exit_after_grace(states, settings.shutdown.grace);
-        let pulse = state.health.pulse().clone();
+        let pulse = state.health.pulse.clone();
         let beside = async move {
             let kept = filtering.revert_in_time();
             #[cfg(feature = "otlp")]
-            let kept = async { tokio::join!(kept, otlp::run()) };
+            let kept = async { tokio::join!(kept, telemetry::otlp::run()) };
             _ = tokio::join!(pulse.watch(watched), forced, kept);
         };
         let hint = format!(
@@ -129,7 +127,7 @@ impl Process {
     /// Sets the state to ready, and waits for a cause to stop.
     pub async fn run(&self) -> Cause {
         self.state.lifecycle.ready();
-        tracing::info!(message = message::READY);
+        tracing::info!(message = telemetry::message::READY);
         if io::stdout().is_terminal() {
             for hint in &*lock(&self.hints) {
                 tracing::info!("{hint}");
