@@ -63,7 +63,6 @@ impl Cpu {
         result.map_err(Error::Panicked)
     }
 
-    /// What runs, for the log of a stop.
     pub(crate) fn running(&self) -> Vec<String> {
         match self.running.len() {
             0 => Vec::new(),
@@ -72,7 +71,7 @@ impl Cpu {
     }
 
     /// Starts no more work, and waits for what runs. Returns what still runs at the deadline.
-    pub async fn stop(&self, deadline: Instant) -> Vec<String> {
+    pub(crate) async fn stop(&self, deadline: Instant) -> Vec<String> {
         self.permits.close();
         self.running.close();
         _ = timeout_at(deadline, self.running.wait()).await;

@@ -14,7 +14,7 @@
 mod probes;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use garde::Validate;
@@ -25,6 +25,7 @@ pub(crate) use probes::ask;
 
 use crate::Importance;
 use crate::lifecycle::Lifecycle;
+use crate::panics::lock;
 use crate::settings::at_least;
 use crate::supervisor::{Outcome, SpawnError, Supervisor};
 use crate::watchdog::Pulse;
@@ -51,11 +52,9 @@ pub struct Health {
     lifecycle: Lifecycle,
     supervisor: Supervisor,
     pub(crate) pulse: Pulse,
-    checks: Arc<Mutex<Checks>>,
+    /// What each check means, and when it was registered, by its name.
+    checks: Arc<Mutex<BTreeMap<String, (Importance, Instant)>>>,
 }
-
-/// What each check means, and when it was registered, by its name.
-type Checks = BTreeMap<String, (Importance, Instant)>;
 
 /// The state of a named check.
 #[derive(Debug, Clone)]
@@ -103,13 +102,12 @@ impl Health {
         P: Fn() -> F + Send + Sync + 'static,
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let Settings {
-            period, timeout, ..
-        } = self.settings;
-        let task = self.supervisor.every(&format!("{TASK}{name}"), period);
-        task.at_start().timeout(timeout).run(move |_| probe())?;
-        self.checks()
-            .insert(name.to_owned(), (importance, Instant::now()));
+        let task = format!("{TASK}{name}");
+        let task = self.supervisor.every(&task, self.settings.period);
+        let task = task.at_start().timeout(self.settings.timeout);
+        task.run(move |_| probe())?;
+        let check = (importance, Instant::now());
+        lock(&self.checks).insert(name.to_owned(), check);
         Ok(())
     }
 
@@ -118,7 +116,7 @@ impl Health {
     pub fn checked(&self) -> Vec<Check> {
         // A check that blocks its thread has no timeout, and so no result.
         let outdated_after = (self.settings.period + self.settings.timeout) * FAILURES;
-        let (tasks, checks) = (self.supervisor.statuses(), self.checks());
+        let (tasks, checks) = (self.supervisor.statuses(), lock(&self.checks));
         let checked = tasks.iter().filter_map(|task| {
             let name = task.name.strip_prefix(TASK)?;
             let (importance, registered) = *checks.get(name)?;
@@ -133,10 +131,6 @@ impl Health {
             })
         });
         checked.collect()
-    }
-
-    fn checks(&self) -> MutexGuard<'_, Checks> {
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -30,14 +30,12 @@ const UNAUTHORIZED: Problem = Problem::new(
     "The operator's token is required",
 );
 
-/// The limits of a request, in bytes and in time.
 const BODY_LIMIT: usize = 16 * 1024;
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// The hosts of requests without a token.
 const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// The operator's routes.
 pub(crate) fn routes(state: Arc<OperatorState>) -> Router {
     let probes = state.health.routes();
     let log_filter = get(show_log_filter).put(change_log_filter);
@@ -108,7 +106,7 @@ async fn show_state(State(state): State<Arc<OperatorState>>) -> Response {
         service: info.name,
         version: info.version_line(),
         lifecycle: state.lifecycle.state(),
-        numbers: state.numbers(),
+        numbers: (state.numbers)(),
         stalls: state.health.pulse.progress().stalls,
         tasks: state.supervisor.statuses(),
         settings: &state.settings,

@@ -1,5 +1,4 @@
-//! The life of a process: start, run and stop. The composition root of a service calls them, as the documentation
-//! of this crate shows.
+//! The life of a process: start, run and stop, which the composition root of a service calls.
 //!
 //! - The operator's listener starts first and stops last, so that a slow start and a slow stop can be watched.
 //! - Each component that a start has registered is stopped in its phase, also if the start fails or a signal
@@ -16,7 +15,7 @@ mod stop;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use tokio::runtime::Handle;
@@ -32,7 +31,8 @@ use crate::cpu::Cpu;
 use crate::health::Health;
 use crate::lifecycle::{Lifecycle, Shutdown};
 use crate::metrics::Metrics;
-use crate::operator::{self, OperatorState};
+use crate::operator::{self, Numbers, OperatorState};
+use crate::panics::lock;
 use crate::sections::Settings;
 use crate::server::{self, Bound, Limits, Sockets};
 use crate::service::Launch;
@@ -58,7 +58,7 @@ pub struct Process {
     hints: Mutex<Vec<String>>,
 }
 
-type Components = Mutex<Vec<Arc<dyn Component>>>;
+type Components = Arc<Mutex<Vec<Arc<dyn Component>>>>;
 
 impl Process {
     /// Starts the log, the signal handlers, the metrics, the watchdog and the operator's listener.
@@ -74,12 +74,23 @@ impl Process {
 
         let mut sockets = Sockets::from_env(&launch.listeners());
         let socket = settings.operator.socket(&mut sockets)?;
+        let (drained, closed) = (Components::default(), Components::default());
+        let registered = [Arc::clone(&drained), Arc::clone(&closed)];
+        let numbers = move || {
+            let mut numbers = Numbers::default();
+            for components in &registered {
+                lock(components)
+                    .iter()
+                    .for_each(|it| it.observe(&mut numbers));
+            }
+            numbers
+        };
         let state = Arc::new(OperatorState {
             lifecycle,
             supervisor,
             health,
             metrics,
-            components: Mutex::default(),
+            numbers: Box::new(numbers),
             settings: launch.loaded.entries.clone(),
             filtering: filtering.clone(),
             token: settings.operator.token.clone(),
@@ -108,8 +119,8 @@ impl Process {
             signals: signals.into(),
             operator,
             sockets: sockets.into(),
-            drained: Mutex::default(),
-            closed: Mutex::default(),
+            drained,
+            closed,
             has_documentation: settings.http.documentation,
             hints: vec![hint].into(),
         })
@@ -147,19 +158,12 @@ impl Process {
 
     /// Registers a component for the phase [`drain`](Self::stop), such as a server.
     pub fn drain_on_stop(&self, component: impl Component) {
-        self.register(component, &self.drained);
+        lock(&self.drained).push(Arc::new(component));
     }
 
     /// Registers a component for the phase [`close`](Self::stop), such as a database.
     pub fn close_on_stop(&self, component: impl Component) {
-        self.register(component, &self.closed);
-    }
-
-    fn register(&self, component: impl Component, components: &Components) {
-        let component = Arc::new(component);
-        let observed = Arc::clone(&component);
-        self.state.observe(move |numbers| observed.observe(numbers));
-        lock(components).push(component);
+        lock(&self.closed).push(Arc::new(component));
     }
 
     /// The socket of a listener: the one that the process inherited by this name, or a new one.
@@ -219,8 +223,4 @@ impl Process {
     pub fn cpu(&self) -> &Cpu {
         &self.cpu
     }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, interval_at, sleep, sleep_until, timeout_at};
 
-use super::{Component, Process, lock};
+use super::{Component, Process};
 use crate::Error;
 use crate::lifecycle::{Exit, Lifecycle, Phase, State};
-use crate::panics;
+use crate::panics::{self, lock};
 use crate::signals::{Signal, Signals};
 use crate::telemetry::{self, message};
 
@@ -45,7 +45,7 @@ impl Cause {
 }
 
 impl Process {
-    /// Stops the process in its [phases](Phase), each of which has a budget in `[shutdown]`, and returns its
+    /// Stops the process in its [phases](crate::lifecycle::Shutdown), each of which has a budget in `[shutdown]`, and returns its
     /// outcome. SIGQUIT skips the delay. The operator's listener answers probes until the end.
     pub async fn stop(self, cause: Cause) -> Exit {
         let (lifecycle, supervisor) = (&self.state.lifecycle, &self.state.supervisor);
@@ -107,7 +107,6 @@ impl Process {
 /// How often the log names what the stop waits for.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// The work of the phases, and what it left.
 struct Work<'a> {
     lifecycle: &'a Lifecycle,
     signals: Signals,

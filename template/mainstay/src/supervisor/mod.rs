@@ -1,7 +1,5 @@
 //! The supervisor: it restarts tasks that fail, and stops them in order.
 //!
-//! A task is a name, a policy, and a function that makes its future, which is called for each run.
-//!
 //! - A task that fails, by an error or a panic, is restarted after an exponential backoff with jitter. Other
 //!   tasks are not affected.
 //! - A task that fails too often is given up. If it is critical, the process stops.
@@ -19,7 +17,8 @@ mod status;
 mod task;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::mem;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, SetOnce, mpsc};
@@ -40,6 +39,8 @@ use periodic::Due;
 use policy::{History, Policy};
 use task::{Factory, Runner, Task};
 
+use crate::panics::lock;
+
 /// Runs the tasks of a process. All clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Supervisor {
@@ -48,7 +49,6 @@ pub struct Supervisor {
     closing: CancellationToken,
     /// Cancelled when the one-shots must end.
     aborted: CancellationToken,
-    /// The first critical task that was given up.
     critical_failure: Arc<SetOnce<Arc<str>>>,
 }
 
@@ -57,8 +57,7 @@ pub struct Supervisor {
 struct Tasks {
     names: HashSet<Arc<str>>,
     all: Vec<Arc<Task>>,
-    /// The stop takes and awaits them.
-    runners: Vec<JoinHandle<bool>>,
+    runners: Vec<(Arc<Task>, JoinHandle<bool>)>,
     one_shots: BTreeMap<&'static str, TaskTracker>,
 }
 
@@ -111,13 +110,17 @@ impl Supervisor {
     /// The status of each task, in the order of their registration.
     #[must_use]
     pub fn statuses(&self) -> Vec<Status> {
-        let tasks = self.tasks();
-        tasks.all.iter().map(|task| task.status().clone()).collect()
+        let tasks = lock(&self.tasks);
+        tasks
+            .all
+            .iter()
+            .map(|task| lock(&task.status).clone())
+            .collect()
     }
 
     /// The names of what still runs: tasks in the order of the stop, then work that runs once.
     pub(crate) fn alive(&self) -> Vec<String> {
-        let tasks = self.tasks();
+        let tasks = lock(&self.tasks);
         // A runner drops the receiver of its orders when it ends.
         let alive = tasks.all.iter().rev().filter(|it| !it.orders.is_closed());
         let names = alive.map(|task| task.name.to_string());
@@ -131,7 +134,7 @@ impl Supervisor {
 
     /// Gives a task an order of the operator. It is carried out soon.
     pub fn order(&self, name: &str, order: Order) -> Result<(), SpawnError> {
-        let tasks = self.tasks();
+        let tasks = lock(&self.tasks);
         let task = tasks.all.iter().find(|task| *task.name == *name);
         if task.is_none_or(|task| task.orders.try_send(order).is_err()) {
             return Err(SpawnError::Unknown(name.into()));
@@ -144,13 +147,10 @@ impl Supervisor {
     pub async fn stop(&self, within: Duration) -> Vec<String> {
         self.closing.cancel();
         let deadline = Instant::now() + within;
-        let (tasks, runners) = {
-            let mut tasks = self.tasks();
-            (tasks.all.clone(), std::mem::take(&mut tasks.runners))
-        };
+        let runners = mem::take(&mut lock(&self.tasks).runners);
         let stop_tasks = async {
             let mut aborted = Vec::new();
-            for (task, runner) in tasks.iter().zip(runners).rev() {
+            for (task, runner) in runners.into_iter().rev() {
                 _ = task.stop.set(deadline);
                 if let Ok(false) = runner.await {
                     tracing::warn!(task = &*task.name, "task aborted");
@@ -164,7 +164,7 @@ impl Supervisor {
     }
 
     fn start(&self, name: Arc<str>, policy: Policy, factory: Factory) -> Result<(), SpawnError> {
-        let mut tasks = self.tasks();
+        let mut tasks = lock(&self.tasks);
         if self.closing.is_cancelled() {
             return Err(SpawnError::Stopping(name));
         }
@@ -172,13 +172,12 @@ impl Supervisor {
             return Err(SpawnError::NameTaken(name));
         }
         let (orders, received) = mpsc::channel(4);
-        let status = Status {
-            name: Arc::clone(&name),
-            critical: policy.critical,
-            ..Status::default()
-        };
         let task = Arc::new(Task {
-            status: status.into(),
+            status: Mutex::new(Status {
+                name: Arc::clone(&name),
+                critical: policy.critical,
+                ..Status::default()
+            }),
             name,
             policy,
             orders,
@@ -192,15 +191,11 @@ impl Supervisor {
             orders: received,
             history: History::default(),
         };
-        // The handle is kept, and awaited by `stop`.
-        #[expect(clippy::disallowed_methods)]
-        tasks.runners.push(tokio::spawn(runner.run()));
+        #[expect(clippy::disallowed_methods, reason = "`stop` awaits it")]
+        let runner = tokio::spawn(runner.run());
+        tasks.runners.push((Arc::clone(&task), runner));
         tasks.all.push(task);
         Ok(())
-    }
-
-    fn tasks(&self) -> MutexGuard<'_, Tasks> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::task::{ABORT_TIMEOUT, Outcome};
 use super::{SpawnError, Supervisor, Tasks};
-use crate::panics;
+use crate::panics::{self, lock};
 
 impl Supervisor {
     /// Runs work once, now. The stop waits for it.
@@ -23,7 +23,7 @@ impl Supervisor {
         let work = work.boxed();
         let work = self.aborted.clone().run_until_cancelled_owned(work);
         // A stop that begins now waits for this lock, and so for the work.
-        let mut tasks = self.tasks();
+        let mut tasks = lock(&self.tasks);
         if self.closing.is_cancelled() {
             return Err(SpawnError::Stopping(name.into()));
         }
@@ -33,7 +33,7 @@ impl Supervisor {
 
     /// Waits for all work. At the deadline, aborts the rest, and returns its names.
     pub(super) async fn stop_one_shots(&self, deadline: Instant) -> Vec<String> {
-        let trackers: Vec<_> = self.tasks().one_shots.values().cloned().collect();
+        let trackers: Vec<_> = lock(&self.tasks).one_shots.values().cloned().collect();
         let all_ended = || {
             join_all(trackers.iter().map(|tracker| {
                 tracker.close();
@@ -43,7 +43,7 @@ impl Supervisor {
         if timeout_at(deadline, all_ended()).await.is_ok() {
             return Vec::new();
         }
-        let aborted = self.tasks().running_one_shots();
+        let aborted = lock(&self.tasks).running_one_shots();
         tracing::warn!(tasks = aborted.join(", "), "tasks aborted");
         self.aborted.cancel();
         _ = timeout(ABORT_TIMEOUT, all_ended()).await;

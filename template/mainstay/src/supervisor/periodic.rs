@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::task::{self, Context, Factory, Outcome, Task};
 use super::{Builder, SpawnError};
+use crate::panics::lock;
 
 /// Describes a periodic task.
 #[must_use = "a task is started by `run`"]
@@ -80,7 +81,7 @@ impl Periodic {
     async fn repeat(mut self, context: Context, run: Factory) {
         let task = &*context.task;
         // The supervisor has counted this loop as a run.
-        task.status().runs -= 1;
+        lock(&task.status).runs -= 1;
         if !self.at_start {
             self.due.advance();
         }
@@ -90,7 +91,7 @@ impl Periodic {
                 () = context.cancelled() => return,
                 () = self.wait_until_due(task) => {}
             }
-            task.status().run_begins();
+            lock(&task.status).run_begins();
             let began = Instant::now();
             let ended = tokio::select! {
                 biased;
@@ -105,12 +106,11 @@ impl Periodic {
     }
 
     async fn wait_until_due(&self, task: &Task) {
-        /// The longest sleep. A cron expression is compared with the wall clock after it.
         const MAX_SLEEP: Duration = Duration::from_mins(1);
         let jitter = self.jitter.mul_f64(fastrand::f64());
         loop {
             let left = self.due.left(jitter);
-            task.status().next_run = Some(wall_clock() + left);
+            lock(&task.status).next_run = Some(wall_clock() + left);
             if left.is_zero() {
                 return;
             }
@@ -119,9 +119,8 @@ impl Periodic {
     }
 }
 
-/// Records the end of a run, and logs its failure, or the end of earlier failures.
 fn record(task: &Task, began: Instant, failure: Option<String>) {
-    let mut status = task.status();
+    let mut status = lock(&task.status);
     status.last_run = Some((Instant::now(), began.elapsed()));
     let Some(failure) = failure else {
         if mem::take(&mut status.failures) > 0 {

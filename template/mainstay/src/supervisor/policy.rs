@@ -55,7 +55,6 @@ impl Policy {
     }
 }
 
-/// The restarts of one task so far.
 #[derive(Debug, Default)]
 pub(super) struct History {
     restarts: VecDeque<Instant>,

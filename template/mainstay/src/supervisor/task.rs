@@ -1,7 +1,7 @@
 //! The life of one task: it runs, fails, backs off and runs again, until it is stopped or given up.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Supervisor;
 use super::policy::{History, Policy, Restart};
 use super::status::{State, Status};
-use crate::panics;
+use crate::panics::{self, lock};
 
 /// What an operator can do with a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +41,9 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn status(&self) -> MutexGuard<'_, Status> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn failed(&self, failure: String) {
         tracing::warn!(task = &*self.name, error = failure, "task failed");
-        self.status().failed(failure);
+        lock(&self.status).failed(failure);
     }
 
     /// Completes when no heartbeat has come for as long as the policy allows. Returns that time.
@@ -80,7 +76,7 @@ impl Runner {
     /// Returns whether the task ended in time; otherwise it was aborted.
     pub(super) async fn run(mut self) -> bool {
         let in_time = self.run_until_stopped().await;
-        let mut status = self.task.status();
+        let mut status = lock(&self.task.status);
         if status.state != State::GaveUp {
             status.state = State::Stopped;
         }
@@ -108,7 +104,7 @@ impl Runner {
                 return true;
             }
             if let Some(pause) = self.history.next(&task.policy, began.elapsed()) {
-                task.status().restarts += 1;
+                lock(&task.status).restarts += 1;
                 let until = Some(Instant::now() + pause);
                 self.wait(State::BackingOff, until).await;
             } else {
@@ -130,9 +126,8 @@ impl Runner {
             task: Arc::clone(task),
             cancelled: cancelled.clone(),
         };
-        task.status().run_begins();
-        // The handle is kept, and awaited or aborted before this function returns.
-        #[expect(clippy::disallowed_methods)]
+        lock(&task.status).run_begins();
+        #[expect(clippy::disallowed_methods, reason = "awaited or aborted below")]
         let mut run = tokio::spawn((self.factory)(context));
         let mut is_stuck = false;
         let order = loop {
@@ -194,7 +189,7 @@ impl Runner {
     async fn wait(&mut self, mut state: State, mut until: Option<Instant>) {
         loop {
             {
-                let mut status = self.task.status();
+                let mut status = lock(&self.task.status);
                 status.state = state;
                 status.next_run = until.map(|it| SystemTime::now() + (it - Instant::now()));
             }
@@ -245,7 +240,7 @@ impl Context {
     /// Reports progress, for a task with a [heartbeat](super::Builder::heartbeat).
     pub fn beat(&self) {
         self.task.beat.notify_one();
-        self.task.status().last_beat = Some(SystemTime::now());
+        lock(&self.task.status).last_beat = Some(SystemTime::now());
     }
 }
 
