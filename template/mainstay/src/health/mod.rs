@@ -61,14 +61,12 @@ pub struct Health {
 pub struct Check {
     /// The name of the check.
     pub name: String,
-    /// What its failure means for `/readyz`.
-    pub importance: Importance,
+    pub(crate) importance: Importance,
     /// Whether it passes: it has a recent result, and did not fail three times in a row.
     pub passes: bool,
-    /// How long its last run took.
-    pub took: Option<Duration>,
+    pub(crate) took: Option<Duration>,
     /// The time since its last run, or since its registration.
-    pub age: Duration,
+    pub(crate) age: Duration,
 }
 
 /// A check fails after so many failures in a row.

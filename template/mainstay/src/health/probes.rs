@@ -137,10 +137,7 @@ fn respond(findings: &[Finding], query: Option<&str>) -> Response {
 }
 
 /// Whether the service with this operator's listener passes a probe, such as `readyz`.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the command runs without a runtime"
-)]
+#[expect(clippy::disallowed_methods, reason = "there is no runtime")]
 pub(crate) fn ask(operator: SocketAddr, probe: &str) -> io::Result<bool> {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let request = format!("GET /{probe} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");

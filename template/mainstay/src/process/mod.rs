@@ -78,10 +78,8 @@ impl Process {
         let registered = [Arc::clone(&drained), Arc::clone(&closed)];
         let numbers = move || {
             let mut numbers = Numbers::default();
-            for components in &registered {
-                lock(components)
-                    .iter()
-                    .for_each(|it| it.observe(&mut numbers));
+            for component in registered.iter().flat_map(|it| lock(it).clone()) {
+                component.observe(&mut numbers);
             }
             numbers
         };
@@ -107,10 +105,8 @@ impl Process {
             let kept = async { tokio::join!(kept, telemetry::otlp::run()) };
             _ = tokio::join!(pulse.watch(watched), forced, kept);
         };
-        let hint = format!(
-            "the operator's listener: http://{}/api/state",
-            socket.address()
-        );
+        let address = socket.address();
+        let hint = format!("the operator's listener: http://{address}/api/state");
         let operator = operator::open(socket, routes, beside)?;
         Ok(Self {
             state,
@@ -185,13 +181,12 @@ impl Process {
         limits.max_connections = server::room_for(limits.max_connections);
         let listener = socket.serve(routes, &limits)?;
         let address = listener.address();
+        self.drain_on_stop(listener);
         let mut hints = lock(&self.hints);
         hints.push(format!("the API: http://{address}/"));
         if self.has_documentation {
             hints.push(format!("its documentation: http://{address}/docs"));
         }
-        drop(hints);
-        self.drain_on_stop(listener);
         Ok(address)
     }
 

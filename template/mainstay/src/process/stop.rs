@@ -45,8 +45,8 @@ impl Cause {
 }
 
 impl Process {
-    /// Stops the process in its [phases](crate::lifecycle::Shutdown), each of which has a budget in `[shutdown]`, and returns its
-    /// outcome. SIGQUIT skips the delay. The operator's listener answers probes until the end.
+    /// Stops the process in its phases, each of which has a budget in [`Shutdown`](crate::lifecycle::Shutdown), and
+    /// returns its outcome. SIGQUIT skips the delay. The operator's listener answers probes until the end.
     pub async fn stop(self, cause: Cause) -> Exit {
         let (lifecycle, supervisor) = (&self.state.lifecycle, &self.state.supervisor);
         let shutdown = &self.shutdown;
