@@ -71,7 +71,7 @@ impl Cpu {
     }
 
     /// Starts no more work, and waits for what runs. Returns what still runs at the deadline.
-    pub(crate) async fn stop(&self, deadline: Instant) -> Vec<String> {
+    pub async fn stop(&self, deadline: Instant) -> Vec<String> {
         self.permits.close();
         self.running.close();
         _ = timeout_at(deadline, self.running.wait()).await;
