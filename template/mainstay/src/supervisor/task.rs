@@ -46,6 +46,13 @@ impl Task {
         lock(&self.status).failed(failure);
     }
 
+    /// Records the failure of a run that has ended. Returns whether it failed.
+    fn ended(&self, ended: Result<Option<String>, JoinError>) -> bool {
+        // The run catches its panics. The other causes are an abort and the end of the runtime.
+        let failure = ended.unwrap_or_else(|error| Some(error.to_string()));
+        failure.map(|failure| self.failed(failure)).is_some()
+    }
+
     /// Completes when no heartbeat has come for as long as the policy allows. Returns that time.
     async fn missed_heartbeat(&self) -> Duration {
         let Some(limit) = self.policy.heartbeat else {
@@ -66,8 +73,7 @@ pub(super) struct Runner {
 }
 
 enum RunEnd {
-    Completed,
-    Failed,
+    Ended { failed: bool },
     Ordered(Order),
     Stopped { in_time: bool },
 }
@@ -97,8 +103,11 @@ impl Runner {
                     }
                     continue;
                 }
-                RunEnd::Failed => task.policy.restart != Restart::Never,
-                RunEnd::Completed => task.policy.restart == Restart::Always,
+                RunEnd::Ended { failed } => match task.policy.restart {
+                    Restart::Always => true,
+                    Restart::OnFailure => failed,
+                    Restart::Never => false,
+                },
             };
             if !is_restarted || supervisor.closing.is_cancelled() {
                 return true;
@@ -133,14 +142,9 @@ impl Runner {
         let order = loop {
             tokio::select! {
                 biased;
-                ended = &mut run => return match joined(ended) {
-                    // The failure is recorded already: the missed heartbeat.
-                    _ if is_stuck => RunEnd::Failed,
-                    Some(failure) => {
-                        task.failed(failure);
-                        RunEnd::Failed
-                    }
-                    None => RunEnd::Completed,
+                // The missed heartbeat is recorded already.
+                ended = &mut run => return RunEnd::Ended {
+                    failed: is_stuck || task.ended(ended),
                 },
                 _ = task.stop.wait() => break None,
                 Some(order) = self.orders.recv() => if order != Order::Resume {
@@ -178,9 +182,7 @@ impl Runner {
                 return false;
             }
         };
-        if let Some(failure) = joined(ended) {
-            self.task.failed(failure);
-        }
+        self.task.ended(ended);
         true
     }
 
@@ -212,11 +214,6 @@ impl Runner {
 
 /// How long to wait for an aborted run. It ends at its next await, which a run that blocks may never reach.
 pub(super) const ABORT_TIMEOUT: Duration = Duration::from_millis(100);
-
-fn joined(ended: Result<Option<String>, JoinError>) -> Option<String> {
-    // The run catches its panics. The other causes are an abort and the end of the runtime.
-    ended.unwrap_or_else(|error| Some(error.to_string()))
-}
 
 /// Given to a task for one run.
 #[derive(Debug, Clone)]
