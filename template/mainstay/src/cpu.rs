@@ -63,7 +63,6 @@ impl Cpu {
         result.map_err(Error::Panicked)
     }
 
-    /// What runs, for the log of a stop.
     pub(crate) fn running(&self) -> Vec<String> {
         match self.running.len() {
             0 => Vec::new(),

@@ -1,6 +1,4 @@
 //! The states of the process, from its start to its exit code.
-//!
-//! One value holds the [`State`]; every part of the process can watch it, and systemd is notified of it.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,23 +14,17 @@ use crate::settings;
 use crate::signals::Signal;
 use crate::telemetry::{self, message};
 
-/// The state of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum State {
-    /// The start is not complete.
+pub(crate) enum State {
     Starting,
-    /// The service answers requests.
     Ready,
-    /// The stop is under way.
     Draining {
-        /// The phase of the stop.
         phase: Phase,
         /// The deadline of the phase.
         #[serde(rename = "left_ms", serialize_with = "left")]
         until: Instant,
     },
-    /// The stop is complete.
     Stopped,
 }
 
@@ -47,17 +39,13 @@ impl State {
     }
 }
 
-/// The phases of a stop, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+/// The phases of a stop, in their order. [`Shutdown`] explains them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// The process still serves, new connections too, so that load balancers notice that it is not ready.
+pub(crate) enum Phase {
     Delay,
-    /// Servers accept no more connections, and requests in flight finish.
     Drain,
-    /// Supervised tasks stop in reverse order, then CPU-bound work.
     Tasks,
-    /// Databases close, and the last traces are exported.
     Close,
 }
 
@@ -92,40 +80,23 @@ impl Lifecycle {
         }
     }
 
-    /// The current state.
-    #[must_use]
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         *self.state.borrow()
     }
 
-    /// Completes the start.
     pub(crate) fn ready(&self) {
         self.state.send_replace(State::Ready);
         notify_systemd(NotifyState::Ready);
-    }
-
-    /// Stops the process in order, as SIGTERM does.
-    pub fn request_stop(&self) {
-        self.stop_requested.cancel();
-    }
-
-    /// Begins the stop: the process is not ready any more. Returns the end of the delay.
-    pub(crate) fn begin_stop(&self, delay: Duration) -> Instant {
-        let until = self.begin_phase(Phase::Delay, delay);
-        notify_systemd(NotifyState::Stopping);
-        until
     }
 
     /// Begins a phase of the stop, and returns its deadline.
     pub(crate) fn begin_phase(&self, phase: Phase, budget: Duration) -> Instant {
         let until = Instant::now() + budget;
         self.state.send_replace(State::Draining { phase, until });
+        if phase == Phase::Delay {
+            notify_systemd(NotifyState::Stopping);
+        }
         until
-    }
-
-    /// Completes the stop.
-    pub(crate) fn stopped(&self) {
-        self.state.send_replace(State::Stopped);
     }
 }
 
@@ -136,18 +107,18 @@ fn notify_systemd(news: NotifyState<'_>) {
     }
 }
 
-/// `[shutdown]`: how long each phase of a stop may take.
+/// `[shutdown]`: how long each phase of a stop may take, in their order.
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 #[garde(custom(Self::fits_into_the_grace))]
 pub struct Shutdown {
-    /// The budget of [`Phase::Delay`].
+    /// The process still serves, new connections too, so that load balancers notice that it is not ready.
     pub delay: Duration,
-    /// The budget of [`Phase::Drain`].
+    /// Servers accept no more connections, and requests in flight finish.
     pub drain: Duration,
-    /// The budget of [`Phase::Tasks`].
+    /// Supervised tasks stop in reverse order, then CPU-bound work.
     pub tasks: Duration,
-    /// The budget of [`Phase::Close`].
+    /// Databases close, and the last traces are exported.
     pub close: Duration,
     /// The time after which the supervisor of the process kills it.
     pub grace: Duration,

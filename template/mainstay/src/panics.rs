@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::{FutureExt, TryFutureExt};
 
@@ -21,6 +22,11 @@ pub(crate) fn caught<F: Future>(future: F) -> impl Future<Output = Result<F::Out
 /// Runs synchronous work. A panic is an error, as in [`caught`].
 pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| describe(&*panic))
+}
+
+/// Locks a mutex. The panic that poisoned it was caught or logged elsewhere.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn describe(panic: &(dyn Any + Send)) -> String {

@@ -31,7 +31,6 @@ impl fmt::Display for Signal {
     }
 }
 
-/// The handlers of the signals of this process.
 pub(crate) struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,

@@ -20,7 +20,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pulse(watch::Sender<Progress>);
 
-/// The progress of the runtime.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Progress {
     pub(crate) stalls: u64,
@@ -31,7 +30,6 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// The duration of the current stall.
     pub(crate) fn stalled_for(&self) -> Option<Duration> {
         self.stalled_since.map(|since| since.elapsed())
     }
@@ -42,7 +40,6 @@ impl Pulse {
         *self.0.borrow()
     }
 
-    /// Watches a runtime, from another one.
     pub(crate) async fn watch(&self, runtime: Handle) {
         let fed = sd_notify::watchdog_enabled();
         // systemd recommends half of its limit.
@@ -56,11 +53,9 @@ impl Pulse {
         }
     }
 
-    /// Sends a heartbeat, and waits for the answer.
     async fn beat(&self, runtime: &Handle) {
         let sent = Instant::now();
-        // It ends at once, and is awaited.
-        #[expect(clippy::disallowed_methods)]
+        #[expect(clippy::disallowed_methods, reason = "it ends at once")]
         let mut answer = runtime.spawn(async {});
         if timeout(INTERVAL, &mut answer).await.is_err() {
             self.0.send_modify(|progress| {

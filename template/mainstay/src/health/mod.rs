@@ -14,7 +14,7 @@
 mod probes;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use garde::Validate;
@@ -25,6 +25,7 @@ pub(crate) use probes::ask;
 
 use crate::Importance;
 use crate::lifecycle::Lifecycle;
+use crate::panics::lock;
 use crate::settings::at_least;
 use crate::supervisor::{Outcome, SpawnError, Supervisor};
 use crate::watchdog::Pulse;
@@ -50,29 +51,25 @@ pub struct Health {
     settings: Settings,
     lifecycle: Lifecycle,
     supervisor: Supervisor,
-    pulse: Pulse,
-    checks: Arc<Mutex<Checks>>,
+    pub(crate) pulse: Pulse,
+    /// What each check means, and when it was registered, by its name.
+    checks: Arc<Mutex<BTreeMap<String, (Importance, Instant)>>>,
 }
-
-/// What each check means, and when it was registered, by its name.
-type Checks = BTreeMap<String, (Importance, Instant)>;
 
 /// The state of a named check.
 #[derive(Debug, Clone)]
 pub struct Check {
     /// The name of the check.
     pub name: String,
-    /// What its failure means for `/readyz`.
-    pub importance: Importance,
-    /// Whether it passes: not if it failed three times in a row, or has no recent result.
+    pub(crate) importance: Importance,
+    /// Whether it passes: it has a recent result, and did not fail three times in a row.
     pub passes: bool,
-    /// How long its last run took.
-    pub took: Option<Duration>,
+    pub(crate) took: Option<Duration>,
     /// The time since its last run, or since its registration.
-    pub age: Duration,
+    pub(crate) age: Duration,
 }
 
-/// A check fails after so many failures in a row, and recovers with one success.
+/// A check fails after so many failures in a row.
 const FAILURES: u32 = 3;
 
 /// The name of the task of a check begins with it.
@@ -91,10 +88,6 @@ impl Health {
         }
     }
 
-    pub(crate) fn pulse(&self) -> &Pulse {
-        &self.pulse
-    }
-
     /// Runs `probe` once per `health.period` from now on, as the check with this name. A probe that hangs or
     /// panics fails.
     pub fn register_check<P, F>(
@@ -107,13 +100,12 @@ impl Health {
         P: Fn() -> F + Send + Sync + 'static,
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let Settings {
-            period, timeout, ..
-        } = self.settings;
-        let task = self.supervisor.every(&format!("{TASK}{name}"), period);
-        task.at_start().timeout(timeout).run(move |_| probe())?;
-        self.checks()
-            .insert(name.to_owned(), (importance, Instant::now()));
+        let task = format!("{TASK}{name}");
+        let task = self.supervisor.every(&task, self.settings.period);
+        let task = task.at_start().timeout(self.settings.timeout);
+        task.run(move |_| probe())?;
+        let check = (importance, Instant::now());
+        lock(&self.checks).insert(name.to_owned(), check);
         Ok(())
     }
 
@@ -122,7 +114,7 @@ impl Health {
     pub fn checked(&self) -> Vec<Check> {
         // A check that blocks its thread has no timeout, and so no result.
         let outdated_after = (self.settings.period + self.settings.timeout) * FAILURES;
-        let (tasks, checks) = (self.supervisor.statuses(), self.checks());
+        let (tasks, checks) = (self.supervisor.statuses(), lock(&self.checks));
         let checked = tasks.iter().filter_map(|task| {
             let name = task.name.strip_prefix(TASK)?;
             let (importance, registered) = *checks.get(name)?;
@@ -137,10 +129,6 @@ impl Health {
             })
         });
         checked.collect()
-    }
-
-    fn checks(&self) -> MutexGuard<'_, Checks> {
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -50,36 +50,34 @@ struct Finding {
     detail: String,
 }
 
-impl Finding {
-    fn new(
-        name: impl Into<String>,
-        importance: Importance,
-        is_healthy: bool,
-        detail: impl Into<String>,
-    ) -> Self {
-        let sign = match importance {
-            _ if is_healthy => '+',
-            Importance::Degraded => '!',
-            Importance::Required => '-',
-        };
-        let (name, detail) = (name.into(), detail.into());
-        Self { sign, name, detail }
-    }
+fn finding(
+    name: impl Into<String>,
+    importance: Importance,
+    is_healthy: bool,
+    detail: impl Into<String>,
+) -> Finding {
+    let sign = match importance {
+        _ if is_healthy => '+',
+        Importance::Degraded => '!',
+        Importance::Required => '-',
+    };
+    let (name, detail) = (name.into(), detail.into());
+    Finding { sign, name, detail }
 }
 
 fn livez(health: &Health) -> Vec<Finding> {
-    let stalled = health.pulse().progress().stalled_for();
+    let stalled = health.pulse.progress().stalled_for();
     let is_alive = stalled.is_none_or(|time| time < health.settings.stall);
     let detail = stalled.map_or("answers".to_owned(), |time| {
         format!("stalled for {}", seconds(time))
     });
-    vec![Finding::new("runtime", Required, is_alive, detail)]
+    vec![finding("runtime", Required, is_alive, detail)]
 }
 
 fn readyz(health: &Health) -> Vec<Finding> {
     let state = health.lifecycle.state();
     let is_ready = state == lifecycle::State::Ready;
-    let mut findings = vec![Finding::new("lifecycle", Required, is_ready, state.name())];
+    let mut findings = vec![finding("lifecycle", Required, is_ready, state.name())];
     for task in health.supervisor.statuses() {
         let importance = match (task.critical, task.state) {
             (true, _) => Required,
@@ -87,13 +85,8 @@ fn readyz(health: &Health) -> Vec<Finding> {
             (false, _) => continue,
         };
         let is_healthy = task.state == supervisor::State::Running;
-        let name = format!("task.{}", task.name);
-        findings.push(Finding::new(
-            name,
-            importance,
-            is_healthy,
-            task.state.name(),
-        ));
+        let (name, state) = (format!("task.{}", task.name), task.state.name());
+        findings.push(finding(name, importance, is_healthy, state));
     }
     findings.extend(health.checked().into_iter().map(|check| {
         let word = if check.passes { "passes" } else { "fails" };
@@ -104,7 +97,7 @@ fn readyz(health: &Health) -> Vec<Finding> {
                 format!("{word}, checked {age} ago, took {took} ms")
             },
         );
-        Finding::new(check.name, check.importance, check.passes, detail)
+        finding(check.name, check.importance, check.passes, detail)
     }));
     findings
 }
@@ -116,7 +109,7 @@ fn startupz(health: &Health) -> Vec<Finding> {
     } else {
         format!("waiting for {}", *health.lifecycle.step.borrow())
     };
-    vec![Finding::new("start", Required, is_started, detail)]
+    vec![finding("start", Required, is_started, detail)]
 }
 
 fn seconds(time: Duration) -> String {
@@ -144,10 +137,7 @@ fn respond(findings: &[Finding], query: Option<&str>) -> Response {
 }
 
 /// Whether the service with this operator's listener passes a probe, such as `readyz`.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the command runs without a runtime"
-)]
+#[expect(clippy::disallowed_methods, reason = "there is no runtime")]
 pub(crate) fn ask(operator: SocketAddr, probe: &str) -> io::Result<bool> {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let request = format!("GET /{probe} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");

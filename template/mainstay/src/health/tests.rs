@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use tower::ServiceExt;
 
 use super::*;
+use crate::lifecycle::{Phase, State};
 use crate::supervisor::{Builder, Order};
 use crate::testing::Answer;
 
@@ -210,9 +211,9 @@ async fn startupz_is_sticky_and_a_stop_is_unready_and_alive() {
     expect("while starting", [503, 503, 200]).await;
     process.lifecycle.ready();
     expect("when ready", [200, 200, 200]).await;
-    process.lifecycle.begin_stop(TIMEOUT);
+    process.lifecycle.begin_phase(Phase::Delay, TIMEOUT);
     expect("while stopping", [200, 503, 200]).await;
-    process.lifecycle.stopped();
+    process.lifecycle.state.send_replace(State::Stopped);
     expect("when stopped", [200, 503, 200]).await;
 }
 

@@ -17,13 +17,12 @@ use super::state::{Numbers, OperatorState};
 use crate::build_info::BuildInfo;
 use crate::edge::{check_host, is_foreign, with_id_and_host};
 use crate::input::{Json, Path};
-use crate::lifecycle;
-use crate::metrics;
 use crate::panics::caught;
 use crate::problem::{Fault, Problem, into_problem_response};
 use crate::settings::Entry;
 use crate::supervisor::{Order, Status};
 use crate::telemetry::{Filter, InForce};
+use crate::{lifecycle, metrics};
 
 const UNAUTHORIZED: Problem = Problem::new(
     StatusCode::UNAUTHORIZED,
@@ -31,14 +30,12 @@ const UNAUTHORIZED: Problem = Problem::new(
     "The operator's token is required",
 );
 
-/// The limits of a request, in bytes and in time.
 const BODY_LIMIT: usize = 16 * 1024;
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// The hosts of requests without a token.
 const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// The operator's routes.
 pub(crate) fn routes(state: Arc<OperatorState>) -> Router {
     let probes = state.health.routes();
     let log_filter = get(show_log_filter).put(change_log_filter);
@@ -109,8 +106,8 @@ async fn show_state(State(state): State<Arc<OperatorState>>) -> Response {
         service: info.name,
         version: info.version_line(),
         lifecycle: state.lifecycle.state(),
-        numbers: state.numbers(),
-        stalls: state.health.pulse().progress().stalls,
+        numbers: (state.numbers)(),
+        stalls: state.health.pulse.progress().stalls,
         tasks: state.supervisor.statuses(),
         settings: &state.settings,
     })
@@ -118,7 +115,7 @@ async fn show_state(State(state): State<Arc<OperatorState>>) -> Response {
 }
 
 async fn stop(State(state): State<Arc<OperatorState>>) -> StatusCode {
-    state.lifecycle.request_stop();
+    state.lifecycle.stop_requested.cancel();
     StatusCode::ACCEPTED
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::HeaderValue;
@@ -11,8 +10,7 @@ use subtle::ConstantTimeEq;
 
 use crate::health::Health;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::text::Text;
-use crate::metrics::{Metrics, catalog, pools};
+use crate::metrics::{Metrics, catalog, pools, text::Text};
 use crate::server::Traffic;
 use crate::settings::{Entry, Secret};
 use crate::supervisor::{State, Supervisor};
@@ -25,17 +23,14 @@ pub(crate) struct OperatorState {
     pub(crate) supervisor: Supervisor,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
-    /// They add the numbers of the components that are registered so far.
-    pub(crate) components: Mutex<Vec<Box<Observe>>>,
-    /// Every setting in force.
+    /// The current numbers of all components.
+    pub(crate) numbers: Box<dyn Fn() -> Numbers + Send + Sync>,
     pub(crate) settings: Vec<Entry>,
     pub(crate) filtering: Filtering,
     pub(crate) token: Option<Secret>,
     /// The number of wrong tokens since the start.
     pub(crate) refused: AtomicU64,
 }
-
-type Observe = dyn Fn(&mut Numbers) + Send + Sync;
 
 /// The traffic of all listeners of the service together, and the connection pools of all databases.
 #[derive(Debug, Default, Serialize)]
@@ -44,27 +39,9 @@ pub struct Numbers {
     pub(crate) database: Option<Pools>,
 }
 
-/// By name.
 type Pools = BTreeMap<String, pools::PoolStatus>;
 
 impl OperatorState {
-    pub(crate) fn observe(&self, component: impl Fn(&mut Numbers) + Send + Sync + 'static) {
-        self.components().push(Box::new(component));
-    }
-
-    pub(super) fn numbers(&self) -> Numbers {
-        let mut numbers = Numbers::default();
-        for observe in self.components().iter() {
-            observe(&mut numbers);
-        }
-        numbers
-    }
-
-    fn components(&self) -> MutexGuard<'_, Vec<Box<Observe>>> {
-        let components = self.components.lock();
-        components.unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether an `Authorization` header carries this token. The comparison takes constant time.
     pub(super) fn accepts(&self, token: &Secret, header: Option<&HeaderValue>) -> bool {
         let Some(given) = header else {
@@ -86,7 +63,7 @@ impl OperatorState {
     /// The current values of all metrics, in the text format. Those of other parts are read on each scrape.
     pub(super) fn metrics_page(&self) -> String {
         self.metrics.text(|text| {
-            let Numbers { http, database } = self.numbers();
+            let Numbers { http, database } = (self.numbers)();
             if let Some(traffic) = http {
                 write_listener(text, &traffic);
             }
@@ -133,7 +110,7 @@ impl OperatorState {
             .state(&[], &states, current);
         let refused = self.refused.load(Ordering::Relaxed);
         text.value(&catalog::OPERATOR_REFUSED, refused);
-        let progress = self.health.pulse().progress();
+        let progress = self.health.pulse.progress();
         text.value(&catalog::STALLS, progress.stalls);
         let stalled = progress.stalled_for().unwrap_or_default();
         text.value(&catalog::STALLED, stalled.as_secs_f64());

@@ -1,6 +1,5 @@
 //! Components: the parts of a process that a stop ends.
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -49,8 +48,7 @@ impl Component for Listener {
     }
 
     fn stop(&self, deadline: Instant) -> BoxFuture<'_, Vec<String>> {
-        let cut = self.drain(deadline);
-        Box::pin(cut.map(|cut| cut.into_iter().collect()))
+        Box::pin(async move { self.drain(deadline).await.into_iter().collect() })
     }
 
     fn observe(&self, numbers: &mut Numbers) {

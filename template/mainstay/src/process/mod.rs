@@ -1,5 +1,4 @@
-//! The life of a process: start, run and stop. The composition root of a service calls them, as the documentation
-//! of this crate shows.
+//! The life of a process: start, run and stop, which the composition root of a service calls.
 //!
 //! - The operator's listener starts first and stops last, so that a slow start and a slow stop can be watched.
 //! - Each component that a start has registered is stopped in its phase, also if the start fails or a signal
@@ -16,7 +15,7 @@ mod stop;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use tokio::runtime::Handle;
@@ -32,16 +31,15 @@ use crate::cpu::Cpu;
 use crate::health::Health;
 use crate::lifecycle::{Lifecycle, Shutdown};
 use crate::metrics::Metrics;
-use crate::operator::{self, OperatorState};
+use crate::operator::{self, Numbers, OperatorState};
+use crate::panics::lock;
 use crate::sections::Settings;
 use crate::server::{self, Bound, Limits, Sockets};
 use crate::service::Launch;
 use crate::settings::Section;
 use crate::signals::Signals;
 use crate::supervisor::Supervisor;
-use crate::telemetry::message;
-#[cfg(feature = "otlp")]
-use crate::telemetry::otlp;
+use crate::telemetry;
 
 /// The process of a service, from its start to its stop.
 #[must_use = "a process must be stopped"]
@@ -60,14 +58,14 @@ pub struct Process {
     hints: Mutex<Vec<String>>,
 }
 
-type Components = Mutex<Vec<Arc<dyn Component>>>;
+type Components = Arc<Mutex<Vec<Arc<dyn Component>>>>;
 
 impl Process {
     /// Starts the log, the signal handlers, the metrics, the watchdog and the operator's listener.
     pub fn init<S: Section + AsRef<Settings> + 'static>(launch: &Launch<S>) -> Result<Self, Error> {
         let settings: &Settings = launch.settings().as_ref();
         #[cfg(feature = "otlp")]
-        otlp::prepare(&settings.otlp);
+        telemetry::otlp::prepare(&settings.otlp);
         let filtering = settings.log.start_with_filtering()?;
         let signals = Signals::listen(launch.reload(filtering.clone()))?;
         let metrics = Metrics::install();
@@ -76,12 +74,21 @@ impl Process {
 
         let mut sockets = Sockets::from_env(&launch.listeners());
         let socket = settings.operator.socket(&mut sockets)?;
+        let (drained, closed) = (Components::default(), Components::default());
+        let registered = [Arc::clone(&drained), Arc::clone(&closed)];
+        let numbers = move || {
+            let mut numbers = Numbers::default();
+            for component in registered.iter().flat_map(|it| lock(it).clone()) {
+                component.observe(&mut numbers);
+            }
+            numbers
+        };
         let state = Arc::new(OperatorState {
             lifecycle,
             supervisor,
             health,
             metrics,
-            components: Mutex::default(),
+            numbers: Box::new(numbers),
             settings: launch.loaded.entries.clone(),
             filtering: filtering.clone(),
             token: settings.operator.token.clone(),
@@ -91,17 +98,15 @@ impl Process {
         let watched = Handle::current();
         let states = state.lifecycle.state.subscribe();
         let forced = stop::force_exit_after_grace(states, settings.shutdown.grace);
-        let pulse = state.health.pulse().clone();
+        let pulse = state.health.pulse.clone();
         let beside = async move {
             let kept = filtering.revert_in_time();
             #[cfg(feature = "otlp")]
-            let kept = async { tokio::join!(kept, otlp::run()) };
+            let kept = async { tokio::join!(kept, telemetry::otlp::run()) };
             _ = tokio::join!(pulse.watch(watched), forced, kept);
         };
-        let hint = format!(
-            "the operator's listener: http://{}/api/state",
-            socket.address()
-        );
+        let address = socket.address();
+        let hint = format!("the operator's listener: http://{address}/api/state");
         let operator = operator::open(socket, routes, beside)?;
         Ok(Self {
             state,
@@ -110,8 +115,8 @@ impl Process {
             signals: signals.into(),
             operator,
             sockets: sockets.into(),
-            drained: Mutex::default(),
-            closed: Mutex::default(),
+            drained,
+            closed,
             has_documentation: settings.http.documentation,
             hints: vec![hint].into(),
         })
@@ -129,7 +134,7 @@ impl Process {
     /// Sets the state to ready, and waits for a cause to stop.
     pub async fn run(&self) -> Cause {
         self.state.lifecycle.ready();
-        tracing::info!(message = message::READY);
+        tracing::info!(message = telemetry::message::READY);
         if io::stdout().is_terminal() {
             for hint in &*lock(&self.hints) {
                 tracing::info!("{hint}");
@@ -149,19 +154,12 @@ impl Process {
 
     /// Registers a component for the phase [`drain`](Self::stop), such as a server.
     pub fn drain_on_stop(&self, component: impl Component) {
-        self.register(component, &self.drained);
+        lock(&self.drained).push(Arc::new(component));
     }
 
     /// Registers a component for the phase [`close`](Self::stop), such as a database.
     pub fn close_on_stop(&self, component: impl Component) {
-        self.register(component, &self.closed);
-    }
-
-    fn register(&self, component: impl Component, components: &Components) {
-        let component = Arc::new(component);
-        let observed = Arc::clone(&component);
-        self.state.observe(move |numbers| observed.observe(numbers));
-        lock(components).push(component);
+        lock(&self.closed).push(Arc::new(component));
     }
 
     /// The socket of a listener: the one that the process inherited by this name, or a new one.
@@ -183,13 +181,12 @@ impl Process {
         limits.max_connections = server::room_for(limits.max_connections);
         let listener = socket.serve(routes, &limits)?;
         let address = listener.address();
+        self.drain_on_stop(listener);
         let mut hints = lock(&self.hints);
         hints.push(format!("the API: http://{address}/"));
         if self.has_documentation {
             hints.push(format!("its documentation: http://{address}/docs"));
         }
-        drop(hints);
-        self.drain_on_stop(listener);
         Ok(address)
     }
 
@@ -221,8 +218,4 @@ impl Process {
     pub fn cpu(&self) -> &Cpu {
         &self.cpu
     }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

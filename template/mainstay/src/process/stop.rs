@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, interval_at, sleep, sleep_until, timeout_at};
 
-use super::{Component, Process, lock};
+use super::{Component, Process};
 use crate::Error;
 use crate::lifecycle::{Exit, Lifecycle, Phase, State};
-use crate::panics;
+use crate::panics::{self, lock};
 use crate::signals::{Signal, Signals};
 use crate::telemetry::{self, message};
 
@@ -45,8 +45,8 @@ impl Cause {
 }
 
 impl Process {
-    /// Stops the process in its [phases](Phase), each of which has a budget in `[shutdown]`, and returns its
-    /// outcome. SIGQUIT skips the delay. The operator's listener answers probes until the end.
+    /// Stops the process in its phases, each of which has a budget in [`Shutdown`](crate::lifecycle::Shutdown), and
+    /// returns its outcome. SIGQUIT skips the delay. The operator's listener answers probes until the end.
     pub async fn stop(self, cause: Cause) -> Exit {
         let (lifecycle, supervisor) = (&self.state.lifecycle, &self.state.supervisor);
         let shutdown = &self.shutdown;
@@ -60,7 +60,7 @@ impl Process {
             _ if !was_serving => Duration::ZERO,
             _ => shutdown.delay,
         };
-        let deadline = lifecycle.begin_stop(delay);
+        let deadline = lifecycle.begin_phase(Phase::Delay, delay);
         for component in &drained {
             component.announce_stop();
         }
@@ -73,16 +73,13 @@ impl Process {
             abandoned: Vec::new(),
         };
 
-        // Serve, new connections too, until load balancers notice.
         let delay = sleep_until(deadline).map(|()| Vec::new());
         work.run(|| all_pending(&drained), delay).await;
 
-        // Servers accept no more connections, and requests in flight finish.
         let deadline = lifecycle.begin_phase(Phase::Drain, shutdown.drain);
         let drain = stop_all(&drained, deadline);
         work.run(|| all_pending(&drained), drain).await;
 
-        // Tasks stop in reverse order, then CPU-bound work.
         let deadline = lifecycle.begin_phase(Phase::Tasks, shutdown.tasks);
         let stop_tasks = async {
             let tasks = supervisor.stop(shutdown.tasks).await;
@@ -91,15 +88,13 @@ impl Process {
         let pending = || [supervisor.alive(), self.cpu.running()].concat();
         work.run(pending, stop_tasks).await;
 
-        // Databases and other components that requests and tasks used close, and the last traces are exported.
         let deadline = lifecycle.begin_phase(Phase::Close, shutdown.close);
         let close = stop_all(&closed, deadline);
         #[cfg(feature = "otlp")]
         let close = async { tokio::join!(close, telemetry::otlp::close(shutdown.close)).0 };
         work.run(|| all_pending(&closed), close).await;
 
-        // Probes are answered until here.
-        lifecycle.stopped();
+        lifecycle.state.send_replace(State::Stopped);
         drop(self.operator);
         match cause {
             Cause::GaveUp(_) | Cause::StartFailed(_) => Exit::Failed,
@@ -112,7 +107,6 @@ impl Process {
 /// How often the log names what the stop waits for.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// The work of the phases, and what it left.
 struct Work<'a> {
     lifecycle: &'a Lifecycle,
     signals: Signals,

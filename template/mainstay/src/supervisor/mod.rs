@@ -1,7 +1,5 @@
 //! The supervisor: it restarts tasks that fail, and stops them in order.
 //!
-//! A task is a name, a policy, and a function that makes its future, which is called for each run.
-//!
 //! - A task that fails, by an error or a panic, is restarted after an exponential backoff with jitter. Other
 //!   tasks are not affected.
 //! - A task that fails too often is given up. If it is critical, the process stops.
@@ -18,14 +16,16 @@ mod policy;
 mod status;
 mod task;
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashSet};
+use std::mem;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, SetOnce, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 #[cfg(feature = "cron")]
 pub use croner::Cron;
@@ -35,19 +35,20 @@ pub use policy::Restart;
 pub use status::{State, Status};
 pub use task::{Context, Order, Outcome};
 
-use one_shot::OneShots;
 use periodic::Due;
 use policy::{History, Policy};
 use task::{Factory, Runner, Task};
+
+use crate::panics::lock;
 
 /// Runs the tasks of a process. All clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Supervisor {
     tasks: Arc<Mutex<Tasks>>,
-    one_shots: OneShots,
-    /// Cancelled when the stop begins: from then on, nothing starts again.
+    /// Cancelled when the stop begins.
     closing: CancellationToken,
-    /// The first critical task that was given up.
+    /// Cancelled when the one-shots must end.
+    aborted: CancellationToken,
     critical_failure: Arc<SetOnce<Arc<str>>>,
 }
 
@@ -56,8 +57,8 @@ pub struct Supervisor {
 struct Tasks {
     names: HashSet<Arc<str>>,
     all: Vec<Arc<Task>>,
-    /// The stop takes and awaits them.
-    runners: Vec<JoinHandle<bool>>,
+    runners: Vec<(Arc<Task>, JoinHandle<bool>)>,
+    one_shots: BTreeMap<&'static str, TaskTracker>,
 }
 
 /// Why a task was not started, or an order not carried out.
@@ -92,37 +93,38 @@ impl Supervisor {
 
     /// Describes a task that runs once per interval.
     pub fn every(&self, name: &str, interval: Duration) -> Periodic {
-        Periodic::new(self.task(name), Due::every(interval))
+        let at = Instant::now();
+        // Without a pause, the loop would not let other tasks run.
+        let interval = interval.max(Duration::from_millis(1));
+        Periodic::new(self.task(name), Due::Tick { at, interval })
     }
 
     /// Describes a task that runs at the times of a cron expression, in UTC, so that no hour is skipped or
     /// repeated.
     #[cfg(feature = "cron")]
     pub fn at(&self, name: &str, cron: Cron) -> Periodic {
-        Periodic::new(self.task(name), Due::scheduled(cron))
-    }
-
-    /// Runs work once, now. The stop waits for it.
-    pub fn spawn<F>(&self, name: &'static str, work: F) -> Result<(), SpawnError>
-    where
-        F: Future<Output: Outcome> + Send + 'static,
-    {
-        self.one_shots.spawn(name, work, &self.closing)
+        let (at, cron) = (periodic::wall_clock(), Arc::new(cron));
+        Periodic::new(self.task(name), Due::Scheduled { at, cron })
     }
 
     /// The status of each task, in the order of their registration.
     #[must_use]
     pub fn statuses(&self) -> Vec<Status> {
-        let tasks = self.tasks();
-        tasks.all.iter().map(|task| task.status().clone()).collect()
+        let tasks = lock(&self.tasks);
+        tasks
+            .all
+            .iter()
+            .map(|task| lock(&task.status).clone())
+            .collect()
     }
 
     /// The names of what still runs: tasks in the order of the stop, then work that runs once.
     pub(crate) fn alive(&self) -> Vec<String> {
-        let tasks = self.tasks();
-        let alive = tasks.all.iter().rev().filter(|task| task.is_alive());
+        let tasks = lock(&self.tasks);
+        // A runner drops the receiver of its orders when it ends.
+        let alive = tasks.all.iter().rev().filter(|it| !it.orders.is_closed());
         let names = alive.map(|task| task.name.to_string());
-        names.chain(self.one_shots.alive()).collect()
+        names.chain(tasks.running_one_shots()).collect()
     }
 
     /// Completes with the name of a critical task that was given up.
@@ -132,7 +134,7 @@ impl Supervisor {
 
     /// Gives a task an order of the operator. It is carried out soon.
     pub fn order(&self, name: &str, order: Order) -> Result<(), SpawnError> {
-        let tasks = self.tasks();
+        let tasks = lock(&self.tasks);
         let task = tasks.all.iter().find(|task| *task.name == *name);
         if task.is_none_or(|task| task.orders.try_send(order).is_err()) {
             return Err(SpawnError::Unknown(name.into()));
@@ -145,13 +147,10 @@ impl Supervisor {
     pub async fn stop(&self, within: Duration) -> Vec<String> {
         self.closing.cancel();
         let deadline = Instant::now() + within;
-        let (tasks, runners) = {
-            let mut tasks = self.tasks();
-            (tasks.all.clone(), std::mem::take(&mut tasks.runners))
-        };
+        let runners = mem::take(&mut lock(&self.tasks).runners);
         let stop_tasks = async {
             let mut aborted = Vec::new();
-            for (task, runner) in tasks.iter().zip(runners).rev() {
+            for (task, runner) in runners.into_iter().rev() {
                 _ = task.stop.set(deadline);
                 if let Ok(false) = runner.await {
                     tracing::warn!(task = &*task.name, "task aborted");
@@ -160,12 +159,12 @@ impl Supervisor {
             }
             aborted
         };
-        let (tasks, one_shots) = tokio::join!(stop_tasks, self.one_shots.stop(deadline));
+        let (tasks, one_shots) = tokio::join!(stop_tasks, self.stop_one_shots(deadline));
         [tasks, one_shots].concat()
     }
 
     fn start(&self, name: Arc<str>, policy: Policy, factory: Factory) -> Result<(), SpawnError> {
-        let mut tasks = self.tasks();
+        let mut tasks = lock(&self.tasks);
         if self.closing.is_cancelled() {
             return Err(SpawnError::Stopping(name));
         }
@@ -173,13 +172,12 @@ impl Supervisor {
             return Err(SpawnError::NameTaken(name));
         }
         let (orders, received) = mpsc::channel(4);
-        let status = Status {
-            name: Arc::clone(&name),
-            critical: policy.critical,
-            ..Status::default()
-        };
         let task = Arc::new(Task {
-            status: status.into(),
+            status: Mutex::new(Status {
+                name: Arc::clone(&name),
+                critical: policy.critical,
+                ..Status::default()
+            }),
             name,
             policy,
             orders,
@@ -193,21 +191,17 @@ impl Supervisor {
             orders: received,
             history: History::default(),
         };
-        // The handle is kept, and awaited by `stop`.
-        #[expect(clippy::disallowed_methods)]
-        tasks.runners.push(tokio::spawn(runner.run()));
+        #[expect(clippy::disallowed_methods, reason = "`stop` awaits it")]
+        let runner = tokio::spawn(runner.run());
+        tasks.runners.push((Arc::clone(&task), runner));
         tasks.all.push(task);
         Ok(())
-    }
-
-    fn tasks(&self) -> MutexGuard<'_, Tasks> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Describes a task. Each method changes one default of its policy.
 #[must_use = "a task is started by `run`"]
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Builder {
     supervisor: Supervisor,
     name: Arc<str>,

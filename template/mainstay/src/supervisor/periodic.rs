@@ -12,25 +12,17 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-#[cfg(feature = "cron")]
-use chrono::{DateTime, Utc};
-#[cfg(feature = "cron")]
-use croner::Cron;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::task::{self, Context, Factory, Outcome, Task};
 use super::{Builder, SpawnError};
+use crate::panics::lock;
 
 /// Describes a periodic task.
 #[must_use = "a task is started by `run`"]
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Periodic {
     builder: Builder,
-    runs: Runs,
-}
-
-#[derive(Debug, Clone)]
-struct Runs {
     due: Due,
     at_start: bool,
     jitter: Duration,
@@ -40,38 +32,38 @@ struct Runs {
 
 impl Periodic {
     pub(super) fn new(builder: Builder, due: Due) -> Self {
-        let runs = Runs {
+        Self {
+            builder,
             due,
             at_start: false,
             jitter: Duration::ZERO,
             timeout: Duration::MAX,
             cancel_on_stop: false,
-        };
-        Self { builder, runs }
+        }
     }
 
     /// Runs the task at once, and not only after the first interval.
     pub fn at_start(mut self) -> Self {
-        self.runs.at_start = true;
+        self.at_start = true;
         self
     }
 
     /// Delays each run by a random time up to this one, so that replicas do not run at the same time.
     pub fn jitter(mut self, most: Duration) -> Self {
-        self.runs.jitter = most;
+        self.jitter = most;
         self
     }
 
     /// Drops a run that takes longer, which counts as a failure.
     pub fn timeout(mut self, time: Duration) -> Self {
-        self.runs.timeout = time;
+        self.timeout = time;
         self
     }
 
     /// Drops a run when the stop cancels it, instead of waiting for its end: for runs that can be dropped at
     /// any `await`, and that may wait for something that does not answer.
     pub fn cancel_on_stop(mut self) -> Self {
-        self.runs.cancel_on_stop = true;
+        self.cancel_on_stop = true;
         self
     }
 
@@ -81,17 +73,15 @@ impl Periodic {
         M: Fn(Context) -> F + Send + Sync + 'static,
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let Self { builder, runs } = self;
         let run = task::factory(make);
-        builder.run(move |context| runs.clone().repeat(context, Arc::clone(&run)))
+        let builder = self.builder.clone();
+        builder.run(move |context| self.clone().repeat(context, Arc::clone(&run)))
     }
-}
 
-impl Runs {
     async fn repeat(mut self, context: Context, run: Factory) {
         let task = &*context.task;
         // The supervisor has counted this loop as a run.
-        task.status().runs -= 1;
+        lock(&task.status).runs -= 1;
         if !self.at_start {
             self.due.advance();
         }
@@ -101,7 +91,7 @@ impl Runs {
                 () = context.cancelled() => return,
                 () = self.wait_until_due(task) => {}
             }
-            task.status().run_begins();
+            lock(&task.status).run_begins();
             let began = Instant::now();
             let ended = tokio::select! {
                 biased;
@@ -116,12 +106,11 @@ impl Runs {
     }
 
     async fn wait_until_due(&self, task: &Task) {
-        /// The longest sleep. A cron expression is compared with the wall clock after it.
         const MAX_SLEEP: Duration = Duration::from_mins(1);
         let jitter = self.jitter.mul_f64(fastrand::f64());
         loop {
             let left = self.due.left(jitter);
-            task.status().next_run = Some(wall_clock() + left);
+            lock(&task.status).next_run = Some(wall_clock() + left);
             if left.is_zero() {
                 return;
             }
@@ -130,9 +119,8 @@ impl Runs {
     }
 }
 
-/// Records the end of a run, and logs its failure, or the end of earlier failures.
 fn record(task: &Task, began: Instant, failure: Option<String>) {
-    let mut status = task.status();
+    let mut status = lock(&task.status);
     status.last_run = Some((Instant::now(), began.elapsed()));
     let Some(failure) = failure else {
         if mem::take(&mut status.failures) > 0 {
@@ -149,31 +137,19 @@ fn record(task: &Task, began: Instant, failure: Option<String>) {
     status.failed(failure);
 }
 
-/// When the next run is due.
 #[derive(Debug, Clone)]
 pub(super) enum Due {
     /// At a tick of the monotonic clock.
     Tick { at: Instant, interval: Duration },
     /// At a time of the wall clock.
     #[cfg(feature = "cron")]
-    Scheduled { at: SystemTime, cron: Arc<Cron> },
+    Scheduled {
+        at: SystemTime,
+        cron: Arc<super::Cron>,
+    },
 }
 
 impl Due {
-    pub(super) fn every(interval: Duration) -> Self {
-        Self::Tick {
-            at: Instant::now(),
-            // Without a pause, the loop would not let other tasks run.
-            interval: interval.max(Duration::from_millis(1)),
-        }
-    }
-
-    #[cfg(feature = "cron")]
-    pub(super) fn scheduled(cron: Cron) -> Self {
-        let (at, cron) = (wall_clock(), Arc::new(cron));
-        Self::Scheduled { at, cron }
-    }
-
     /// The time left until the next run, which is delayed by `jitter`.
     fn left(&self, jitter: Duration) -> Duration {
         match self {
@@ -197,7 +173,8 @@ impl Due {
             Self::Scheduled { at, cron } => {
                 // A clock that was set back during the run does not repeat it.
                 let last = wall_clock().max(*at);
-                let next = cron.find_next_occurrence::<DateTime<Utc>>(&last.into(), false);
+                let last_in_utc: chrono::DateTime<chrono::Utc> = last.into();
+                let next = cron.find_next_occurrence(&last_in_utc, false);
                 *at = next.map_or(last + NEVER, SystemTime::from);
             }
         }

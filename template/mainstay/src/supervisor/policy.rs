@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The policy of one task. [`Builder`](super::Builder) explains the fields.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Policy {
     pub(super) restart: Restart,
     pub(super) critical: bool,
@@ -55,7 +55,6 @@ impl Policy {
     }
 }
 
-/// The restarts of one task so far.
 #[derive(Debug, Default)]
 pub(super) struct History {
     restarts: VecDeque<Instant>,

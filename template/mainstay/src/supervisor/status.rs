@@ -48,8 +48,7 @@ impl State {
 pub struct Status {
     /// The name of the task.
     pub name: Arc<str>,
-    /// Whether the process stops when the task is given up.
-    pub critical: bool,
+    pub(crate) critical: bool,
     /// The state of the task.
     pub state: State,
     /// The runs so far.
@@ -58,15 +57,12 @@ pub struct Status {
     pub restarts: u64,
     /// The message of the last failure.
     pub last_error: Option<String>,
-    /// The time of the last failure.
     #[serde(serialize_with = "rfc3339")]
-    pub last_error_at: Option<SystemTime>,
-    /// The time of the last [heartbeat](super::Context::beat).
+    pub(crate) last_error_at: Option<SystemTime>,
     #[serde(serialize_with = "rfc3339")]
-    pub last_beat: Option<SystemTime>,
-    /// The time of the next run of a periodic task.
+    pub(crate) last_beat: Option<SystemTime>,
     #[serde(serialize_with = "rfc3339")]
-    pub next_run: Option<SystemTime>,
+    pub(crate) next_run: Option<SystemTime>,
     /// The failed runs in a row of a periodic task.
     #[serde(skip)]
     pub(crate) failures: u32,

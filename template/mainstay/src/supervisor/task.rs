@@ -1,7 +1,7 @@
 //! The life of one task: it runs, fails, backs off and runs again, until it is stopped or given up.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Supervisor;
 use super::policy::{History, Policy, Restart};
 use super::status::{State, Status};
-use crate::panics;
+use crate::panics::{self, lock};
 
 /// What an operator can do with a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,27 +35,22 @@ pub(super) struct Task {
     pub(super) policy: Policy,
     pub(super) status: Mutex<Status>,
     pub(super) orders: mpsc::Sender<Order>,
-    /// A heartbeat of the current run.
     pub(super) beat: Notify,
     /// The deadline of the stop, once it is this task's turn to stop.
     pub(super) stop: SetOnce<Instant>,
 }
 
 impl Task {
-    /// Whether the runner has not ended yet. A run that blocks its thread may continue after that.
-    pub(super) fn is_alive(&self) -> bool {
-        // The runner drops the receiver when it ends.
-        !self.orders.is_closed()
-    }
-
-    pub(super) fn status(&self) -> MutexGuard<'_, Status> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Logs and records a failure.
     fn failed(&self, failure: String) {
         tracing::warn!(task = &*self.name, error = failure, "task failed");
-        self.status().failed(failure);
+        lock(&self.status).failed(failure);
+    }
+
+    /// Records the failure of a run that has ended. Returns whether it failed.
+    fn ended(&self, ended: Result<Option<String>, JoinError>) -> bool {
+        // The run catches its panics. The other causes are an abort and the end of the runtime.
+        let failure = ended.unwrap_or_else(|error| Some(error.to_string()));
+        failure.map(|failure| self.failed(failure)).is_some()
     }
 
     /// Completes when no heartbeat has come for as long as the policy allows. Returns that time.
@@ -68,7 +63,7 @@ impl Task {
     }
 }
 
-/// Starts the runs of a task, one after the other.
+/// Runs a task, again and again if its policy says so.
 pub(super) struct Runner {
     pub(super) supervisor: Supervisor,
     pub(super) task: Arc<Task>,
@@ -77,20 +72,17 @@ pub(super) struct Runner {
     pub(super) history: History,
 }
 
-/// How one run ended.
 enum RunEnd {
-    Completed,
-    Failed,
+    Ended { failed: bool },
     Ordered(Order),
     Stopped { in_time: bool },
 }
 
 impl Runner {
-    /// Runs the task, again and again if its policy says so, until it ends for good. Returns whether it did so in
-    /// time; otherwise it was aborted.
+    /// Returns whether the task ended in time; otherwise it was aborted.
     pub(super) async fn run(mut self) -> bool {
         let in_time = self.run_until_stopped().await;
-        let mut status = self.task.status();
+        let mut status = lock(&self.task.status);
         if status.state != State::GaveUp {
             status.state = State::Stopped;
         }
@@ -111,14 +103,17 @@ impl Runner {
                     }
                     continue;
                 }
-                RunEnd::Failed => task.policy.restart != Restart::Never,
-                RunEnd::Completed => task.policy.restart == Restart::Always,
+                RunEnd::Ended { failed } => match task.policy.restart {
+                    Restart::Always => true,
+                    Restart::OnFailure => failed,
+                    Restart::Never => false,
+                },
             };
             if !is_restarted || supervisor.closing.is_cancelled() {
                 return true;
             }
             if let Some(pause) = self.history.next(&task.policy, began.elapsed()) {
-                task.status().restarts += 1;
+                lock(&task.status).restarts += 1;
                 let until = Some(Instant::now() + pause);
                 self.wait(State::BackingOff, until).await;
             } else {
@@ -133,7 +128,6 @@ impl Runner {
         true
     }
 
-    /// Starts one run, and waits for its end.
     async fn run_once(&mut self) -> RunEnd {
         let task = &self.task;
         let cancelled = CancellationToken::new();
@@ -141,22 +135,16 @@ impl Runner {
             task: Arc::clone(task),
             cancelled: cancelled.clone(),
         };
-        task.status().run_begins();
-        // The handle is kept, and awaited or aborted before this function returns.
-        #[expect(clippy::disallowed_methods)]
+        lock(&task.status).run_begins();
+        #[expect(clippy::disallowed_methods, reason = "awaited or aborted below")]
         let mut run = tokio::spawn((self.factory)(context));
         let mut is_stuck = false;
         let order = loop {
             tokio::select! {
                 biased;
-                ended = &mut run => return match joined(ended) {
-                    // The failure is recorded already: the missed heartbeat.
-                    _ if is_stuck => RunEnd::Failed,
-                    Some(failure) => {
-                        task.failed(failure);
-                        RunEnd::Failed
-                    }
-                    None => RunEnd::Completed,
+                // The missed heartbeat is recorded already.
+                ended = &mut run => return RunEnd::Ended {
+                    failed: is_stuck || task.ended(ended),
                 },
                 _ = task.stop.wait() => break None,
                 Some(order) = self.orders.recv() => if order != Order::Resume {
@@ -194,9 +182,7 @@ impl Runner {
                 return false;
             }
         };
-        if let Some(failure) = joined(ended) {
-            self.task.failed(failure);
-        }
+        self.task.ended(ended);
         true
     }
 
@@ -205,7 +191,7 @@ impl Runner {
     async fn wait(&mut self, mut state: State, mut until: Option<Instant>) {
         loop {
             {
-                let mut status = self.task.status();
+                let mut status = lock(&self.task.status);
                 status.state = state;
                 status.next_run = until.map(|it| SystemTime::now() + (it - Instant::now()));
             }
@@ -229,11 +215,6 @@ impl Runner {
 /// How long to wait for an aborted run. It ends at its next await, which a run that blocks may never reach.
 pub(super) const ABORT_TIMEOUT: Duration = Duration::from_millis(100);
 
-fn joined(ended: Result<Option<String>, JoinError>) -> Option<String> {
-    // The run catches its panics. The other causes are an abort and the end of the runtime.
-    ended.unwrap_or_else(|error| Some(error.to_string()))
-}
-
 /// Given to a task for one run.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -256,7 +237,7 @@ impl Context {
     /// Reports progress, for a task with a [heartbeat](super::Builder::heartbeat).
     pub fn beat(&self) {
         self.task.beat.notify_one();
-        self.task.status().last_beat = Some(SystemTime::now());
+        lock(&self.task.status).last_beat = Some(SystemTime::now());
     }
 }
 
@@ -278,7 +259,6 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
     }
 }
 
-/// Makes the future of one run.
 pub(super) type Factory = Arc<dyn Fn(Context) -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
 /// A panic is a failure, also one in `make`, which is called when the run is first polled.
