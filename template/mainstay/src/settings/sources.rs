@@ -101,10 +101,12 @@ impl Table {
         }
         let text = match fs::read_to_string(value) {
             Ok(text) => text,
-            // The value is not shown: it may be the secret, in the wrong variable.
             Err(error) => {
+                // Any other value is not shown: it may be the secret, in the wrong variable.
+                let path = Some(value).filter(|value| value.starts_with('/'));
+                let path = path.map(|path| format!(" ({path})")).unwrap_or_default();
                 let words = format!("names a file that cannot be read: {error}");
-                return self.add_problem(name, words);
+                return self.add_problem(format_args!("{name}{path}"), words);
             }
         };
         let source = format!("{name} ({value})");
