@@ -34,7 +34,6 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Sets what the layers set, lowest first.
     pub(super) fn apply(&self, table: &mut Table) {
         let files = match self.environment.get(FILES_VARIABLE) {
             Some(named) if self.files.is_empty() => env::split_paths(named)
@@ -45,7 +44,7 @@ impl Sources {
         for path in &files {
             table.add_file(path);
         }
-        // Sorted, so that a variable with `_FILE` wins over the same one without.
+        // They are sorted: a variable with `_FILE` wins over the same one without.
         for (name, value) in &self.environment {
             if name.to_uppercase().starts_with("APP_") && name != FILES_VARIABLE {
                 table.add_variable(name, value);
@@ -113,13 +112,12 @@ impl Table {
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
             // Most likely a secret that was not mounted.
-            let words = "is empty: the file has no value";
-            self.add_problem_of(&key, &source, words);
+            self.add_problem_of(&key, &source, "is empty: the file has no value");
         }
         self.set(&key, &source, |default| typed(text, default));
     }
 
-    /// Sets a key to a value, given its default; or reports that there is no such key. The value of a lower layer is lost.
+    /// Sets a key to a value, given its default; or reports that there is no such key.
     fn set(&mut self, key: &str, source: &str, value: impl FnOnce(&Value) -> Value) {
         if let Some(setting) = self.get_mut(key) {
             return setting.set(value(&setting.default), source);
