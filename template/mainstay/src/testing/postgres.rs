@@ -74,7 +74,7 @@ impl TestEngine for Postgres {
         url.set_path(&name);
         Scratch {
             url: url.into(),
-            _guard: Box::new(Created(name)),
+            guard: Box::new(Created(name)),
         }
     }
 }
