@@ -12,8 +12,8 @@ const STATE: HeaderName = HeaderName::from_static("tracestate");
 /// A trace, and the span of a request in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
-    /// 32 hexadecimal digits, as in the header.
-    id: String,
+    /// The id of the trace, in 32 hexadecimal digits.
+    pub id: String,
     /// The span of the sender, unless the trace begins here.
     pub(crate) parent: Option<u64>,
     /// The span of the request.
@@ -82,12 +82,6 @@ impl Trace {
         trace.filter(|trace| trace.is_sampled)
     }
 
-    /// The trace id, in 32 hexadecimal digits.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
     /// The header `traceparent` for a request that is sent on behalf of this one.
     pub(super) fn header(&self) -> HeaderValue {
         let flags = u8::from(self.is_sampled);
@@ -97,7 +91,6 @@ impl Trace {
     }
 }
 
-/// A new span id.
 pub(crate) fn any_span() -> u64 {
     fastrand::u64(1..)
 }
@@ -125,7 +118,7 @@ mod tests {
             let trace = Trace::of(&headers, is_trusted, ratio);
             let sampled = trace.as_ref().map(|trace| trace.is_sampled);
             assert_eq!(sampled, is_sampled, "{parent} {is_trusted} {ratio}");
-            let is_continued = trace.is_some_and(|trace| SAMPLED.contains(trace.id()));
+            let is_continued = trace.is_some_and(|trace| SAMPLED.contains(&trace.id));
             assert_eq!(is_continued, parent != "nonsense", "{parent} {ratio}");
         }
         assert_eq!(Trace::of(&HeaderMap::new(), true, 0.0), None);
@@ -163,7 +156,7 @@ mod tests {
             };
             assert_eq!(state, "vendor=1");
             let next = Trace::parse(parent.as_bytes()).unwrap();
-            assert_eq!((next.id(), next.is_sampled), (given.id(), is_sampled));
+            assert_eq!((&next.id, next.is_sampled), (&given.id, is_sampled));
             // Those that it is sent to see this request above them, and not the one before it.
             assert_eq!(next.parent, Some(given.span));
             assert_ne!(next.parent, given.parent);
