@@ -5,7 +5,6 @@
 
 mod trace;
 
-use std::array;
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -21,7 +20,6 @@ pub use trace::Trace;
 #[cfg(feature = "otlp")]
 pub(super) use trace::any_span;
 
-/// The header with the id of a request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
@@ -74,12 +72,8 @@ impl RequestContext {
     /// has no trace.
     #[must_use]
     pub fn trace_headers() -> Vec<(&'static str, HeaderValue)> {
-        let Some(trace) = Self::with(|context| context.trace.clone()).flatten() else {
-            return Vec::new();
-        };
-        let parent = trace.header();
-        let state = trace.state.clone().map(|state| ("tracestate", state));
-        [("traceparent", parent)].into_iter().chain(state).collect()
+        let trace = Self::with(|context| context.trace.clone()).flatten();
+        trace.map_or_else(Vec::new, |trace| trace.headers())
     }
 
     /// Runs `work` with this context.
@@ -125,7 +119,7 @@ impl RequestId {
             let byte = |byte: u8| [digit(byte >> 4), digit(byte & 0xf)];
             let digits = |number: u64| number.to_be_bytes().map(byte);
             let batch = digits(RandomState::new().hash_one(0));
-            let batch: [_; 128] = array::from_fn(|_| [batch, digits(fastrand::u64(..))]);
+            let batch: [_; 128] = std::array::from_fn(|_| [batch, digits(fastrand::u64(..))]);
             let batch = batch.as_flattened().as_flattened().as_flattened();
             ids = Bytes::copy_from_slice(batch);
         }

@@ -247,7 +247,6 @@ const DETAILS: [(&str, &str); 10] = [
     ("number too", OUT_OF_RANGE),
 ];
 
-/// An error of serde for a client.
 fn detail(error: &str) -> &'static str {
     let mut details = DETAILS.iter();
     if let Some((_, detail)) = details.find(|(start, _)| error.starts_with(start)) {

@@ -16,12 +16,11 @@ pub struct Trace {
     pub id: String,
     /// The span of the sender, unless the trace begins here.
     pub(crate) parent: Option<u64>,
-    /// The span of the request.
     pub(crate) span: u64,
     /// Whether the spans of the trace are exported.
     pub(crate) is_sampled: bool,
     /// The header `tracestate`, which is passed on unchanged.
-    pub(super) state: Option<HeaderValue>,
+    state: Option<HeaderValue>,
 }
 
 impl Trace {
@@ -82,12 +81,15 @@ impl Trace {
         trace.filter(|trace| trace.is_sampled)
     }
 
-    /// The header `traceparent` for a request that is sent on behalf of this one.
-    pub(super) fn header(&self) -> HeaderValue {
+    /// The headers of a request that is sent on behalf of this one.
+    pub(super) fn headers(&self) -> Vec<(&'static str, HeaderValue)> {
         let flags = u8::from(self.is_sampled);
-        let header = format!("00-{}-{:016x}-{flags:02x}", self.id, self.span);
+        let parent = format!("00-{}-{:016x}-{flags:02x}", self.id, self.span);
         // Digits and hyphens are always valid.
-        HeaderValue::try_from(header).unwrap_or(HeaderValue::from_static(""))
+        let parent = HeaderValue::try_from(parent).ok();
+        let parent = parent.map(|parent| ("traceparent", parent));
+        let state = self.state.clone().map(|state| ("tracestate", state));
+        parent.into_iter().chain(state).collect()
     }
 }
 

@@ -48,7 +48,6 @@ pub trait Section: DeserializeOwned + Validate<Context = ()> {}
 
 impl<S: DeserializeOwned + Validate<Context = ()>> Section for S {}
 
-/// Valid settings, with the value in force and the source of each.
 #[derive(Debug)]
 pub(crate) struct Loaded<S> {
     pub(crate) settings: S,

@@ -8,9 +8,8 @@
 )]
 
 use std::collections::BTreeMap;
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use toml::Value;
 use toml::de::DeTable;

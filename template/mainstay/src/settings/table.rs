@@ -12,7 +12,6 @@ use serde::Deserialize;
 use toml::Value;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-/// The start of each variable that sets a key.
 pub(super) const PREFIX: &str = "APP__";
 
 pub(super) const DEFAULT: &str = "default";

@@ -19,9 +19,8 @@ use std::path::Path;
 use std::time::Duration;
 use std::{env, fs};
 
-use crate::sections::Settings;
-use crate::service::Service;
 use crate::settings::{self, Section, Sources};
+use crate::{Service, Settings};
 
 mod client;
 mod exposition;

@@ -1,6 +1,5 @@
 //! The real binary, as a test starts, watches and ends it.
 
-use std::env;
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader};
@@ -8,19 +7,16 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
-use std::thread;
+use std::{env, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::client::get;
-use super::exposition::Exposition;
+use super::{Exposition, Guard, PATIENCE, get};
 #[cfg(feature = "_database")]
-use super::scratch::{Scratch, TestEngine};
-use super::{Guard, PATIENCE};
+use super::{Scratch, TestEngine};
 
-/// The settings of a test, unless it sets others.
 const DEFAULTS: [(&str, &str); 3] = [
     ("APP__HTTP__LISTEN", "127.0.0.1:0"),
     ("APP__OPERATOR__LISTEN", "127.0.0.1:0"),

@@ -6,12 +6,11 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::Guard;
-use crate::database::{self, Engine};
-use crate::sections;
 use crate::settings::{Sources, Table, load};
+use crate::{database, sections};
 
 /// An engine that can make a database for a test.
-pub trait TestEngine: Engine {
+pub trait TestEngine: database::Engine {
     /// Makes an empty database that no other test uses.
     fn scratch() -> Scratch;
 }

@@ -48,7 +48,6 @@ pub async fn check_statements<E: TestEngine>(migrations: &[&Migrator], place: im
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
-/// Every source below a directory, or the file itself.
 fn files(place: &Path) -> Vec<PathBuf> {
     if !place.is_dir() {
         return vec![place.to_owned()];
