@@ -13,24 +13,19 @@ pub struct BuildInfo {
     pub commit: &'static str,
 }
 
-/// Makes the [`BuildInfo`] of the package that calls the macro.
-///
-/// The commit is that of the environment variable `BUILD_COMMIT` at build time, which a build script may set.
+/// Makes the [`BuildInfo`] of the package that calls the macro. The commit is that of the environment variable
+/// `BUILD_COMMIT` at build time, which a build script may set.
 #[macro_export]
 macro_rules! build_info {
     () => {
         $crate::BuildInfo {
             name: ::core::env!("CARGO_PKG_NAME"),
             version: ::core::env!("CARGO_PKG_VERSION"),
-            commit: match ::core::option_env!("BUILD_COMMIT") {
-                Some(commit) => commit,
-                None => "unknown",
-            },
+            commit: ::core::option_env!("BUILD_COMMIT").unwrap_or("unknown"),
         }
     };
 }
 
-/// The service that runs in this process.
 static CURRENT: OnceLock<BuildInfo> = OnceLock::new();
 
 impl BuildInfo {

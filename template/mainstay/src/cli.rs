@@ -10,8 +10,6 @@ use clap::{Args, FromArgMatches, Subcommand};
 use crate::build_info::BuildInfo;
 use crate::settings::Sources;
 
-const ABOUT: &str = "Runs the service, and manages its settings and its database.";
-
 const AFTER_HELP: &str = "\
 Settings, lowest to highest:
   config/default.toml, which is compiled in
@@ -26,7 +24,6 @@ Exit codes:
   3      stopped, but abandoned something at a deadline
   128+n  second signal n";
 
-/// The command that the command line names.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run the service until it is stopped (the default)
@@ -63,7 +60,7 @@ pub(crate) enum Config {
 /// Parses the command line of this process. Exits if it is not valid.
 pub(crate) fn parse(info: &BuildInfo) -> (Command, Sources) {
     let line = Command::augment_subcommands(clap::Command::new(info.name))
-        .about(ABOUT)
+        .about("Runs the service, and manages its settings and its database.")
         .version(&*info.version_line().leak())
         .after_help(AFTER_HELP);
     let matches = with_options(line).get_matches();

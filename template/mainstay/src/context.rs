@@ -5,9 +5,7 @@
 
 mod trace;
 
-use std::array;
 use std::cell::Cell;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +20,6 @@ pub use trace::Trace;
 #[cfg(feature = "otlp")]
 pub(super) use trace::any_span;
 
-/// The header with the id of a request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
@@ -60,7 +57,7 @@ impl RequestContext {
         Self::with(Clone::clone)
     }
 
-    /// Calls `at` with the context of the current task, without a clone.
+    /// Like [`current`](Self::current), without a clone.
     pub(super) fn with<T>(at: impl FnOnce(&Self) -> T) -> Option<T> {
         CURRENT.try_with(at).ok()
     }
@@ -75,12 +72,8 @@ impl RequestContext {
     /// has no trace.
     #[must_use]
     pub fn trace_headers() -> Vec<(&'static str, HeaderValue)> {
-        let Some(trace) = Self::with(|context| context.trace.clone()).flatten() else {
-            return Vec::new();
-        };
-        let parent = trace.header();
-        let state = trace.state.clone().map(|state| ("tracestate", state));
-        [("traceparent", parent)].into_iter().chain(state).collect()
+        let trace = Self::with(|context| context.trace.clone()).flatten();
+        trace.map_or_else(Vec::new, |trace| trace.headers())
     }
 
     /// Runs `work` with this context.
@@ -88,7 +81,6 @@ impl RequestContext {
         CURRENT.scope(self, work)
     }
 
-    /// Runs synchronous work with this context.
     pub(super) fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self, work)
     }
@@ -113,6 +105,12 @@ impl RequestId {
         RequestContext::with(|context| context.id.clone())
     }
 
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(self.0.as_bytes()).unwrap_or_default()
+    }
+
     pub(super) fn next() -> Self {
         let mut ids = UNUSED.try_with(Cell::take).unwrap_or_default();
         if ids.is_empty() {
@@ -121,7 +119,7 @@ impl RequestId {
             let byte = |byte: u8| [digit(byte >> 4), digit(byte & 0xf)];
             let digits = |number: u64| number.to_be_bytes().map(byte);
             let batch = digits(RandomState::new().hash_one(0));
-            let batch: [_; 128] = array::from_fn(|_| [batch, digits(fastrand::u64(..))]);
+            let batch: [_; 128] = std::array::from_fn(|_| [batch, digits(fastrand::u64(..))]);
             let batch = batch.as_flattened().as_flattened().as_flattened();
             ids = Bytes::copy_from_slice(batch);
         }
@@ -140,27 +138,16 @@ impl RequestId {
     }
 }
 
-impl AsRef<str> for RequestId {
-    fn as_ref(&self) -> &str {
-        str::from_utf8(self.0.as_bytes()).unwrap_or_default()
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_ref())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn ids_are_unique() {
-        let mut ids: Vec<_> = (0..1_000).map(|_| RequestId::next().to_string()).collect();
-        assert!(ids.iter().all(|id| id.len() == 32), "{ids:?}");
-        ids.sort_unstable();
+        let mut ids: Vec<_> = (0..1_000).map(|_| RequestId::next()).collect();
+        let is_long = |id: &RequestId| id.as_str().len() == 32;
+        assert!(ids.iter().all(is_long), "{ids:?}");
+        ids.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         ids.dedup();
         assert_eq!(ids.len(), 1_000);
     }
@@ -169,8 +156,8 @@ mod tests {
     fn given_id_is_kept_or_refused_whole() {
         let longest = "x".repeat(RequestId::MAX_LENGTH);
         for fine in ["a", "0af7-65_19.cd:dc/+=@", longest.as_str()] {
-            let id = RequestId::given(&fine.parse().unwrap()).map(|id| id.to_string());
-            assert_eq!(id.as_deref(), Some(fine));
+            let id = RequestId::given(&fine.parse().unwrap());
+            assert_eq!(id.as_ref().map(RequestId::as_str), Some(fine));
         }
         let too_long = "x".repeat(RequestId::MAX_LENGTH + 1);
         for bad in ["", "two words", "line\nbreak", "ä", "\"", too_long.as_str()] {

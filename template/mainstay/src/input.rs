@@ -178,11 +178,10 @@ where
     match value {
         Ok(value) => {
             let broken = value.validate().err().map(Report::into_inner);
-            let broken = broken.iter().flatten().map(|(path, error)| {
+            for (path, error) in broken.into_iter().flatten() {
                 let detail = error.message().to_owned();
-                fault(pointer_of_rule(path), detail.into())
-            });
-            faults.extend(broken);
+                faults.push(fault(pointer_of_rule(&path), detail.into()));
+            }
             if faults.is_empty() {
                 return Ok(value);
             }
@@ -248,7 +247,6 @@ const DETAILS: [(&str, &str); 10] = [
     ("number too", OUT_OF_RANGE),
 ];
 
-/// An error of serde for a client.
 fn detail(error: &str) -> &'static str {
     let mut details = DETAILS.iter();
     if let Some((_, detail)) = details.find(|(start, _)| error.starts_with(start)) {

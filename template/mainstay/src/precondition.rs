@@ -13,8 +13,7 @@
 //! }
 //! ```
 //!
-//! A client that has the current version gets 304 without a body. A client cannot overwrite a version that it has not
-//! read. A weak tag, `W/"…"`, never matches in `If-Match`. What is no entity tag matches nothing.
+//! A client cannot overwrite a version that it has not read. A weak tag, `W/"…"`, never matches in `If-Match`.
 //!
 //! In the description of a route, both are parameters, such as `("if-match" = String, Header)`.
 
@@ -22,7 +21,7 @@ use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 
 use crate::problem::{Fault, Problem};
@@ -68,7 +67,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(elements(&parts.headers, header::IF_NONE_MATCH)))
+        Ok(Self(elements(parts, header::IF_NONE_MATCH)))
     }
 }
 
@@ -100,14 +99,14 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(elements(&parts.headers, header::IF_MATCH)))
+        Ok(Self(elements(parts, header::IF_MATCH)))
     }
 }
 
 /// The elements of a list of entity tags; at least one if there is the header. A tag of another service that contains a
 /// comma becomes two that equal no [`Tag`].
-fn elements(headers: &HeaderMap, name: HeaderName) -> Vec<String> {
-    let values = headers.get_all(name).iter();
+fn elements(parts: &Parts, name: HeaderName) -> Vec<String> {
+    let values = parts.headers.get_all(name).iter();
     let elements = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
     elements.map(|element| element.trim().to_owned()).collect()
 }

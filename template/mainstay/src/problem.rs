@@ -238,13 +238,12 @@ impl IntoResponse for Problem {
 #[cfg(feature = "_database")]
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        let kind = ErrorKind::of(&error);
         let (cause, request_id) = (log_safe_message(&error), request_id());
         let in_field = |problem: Self, field: Option<String>| {
             let title = problem.title;
             problem.with(field.map(|field| Fault::in_body(pointer("", &field), title)))
         };
-        match kind {
+        match ErrorKind::of(&error) {
             ErrorKind::NotFound => Self::NOT_FOUND,
             ErrorKind::AlreadyExists(field) => in_field(Self::TAKEN, field),
             ErrorKind::Reference(field) => in_field(Self::RELATED, field),
@@ -261,7 +260,6 @@ impl From<sqlx::Error> for Problem {
     }
 }
 
-/// The id of the current request.
 fn request_id() -> Option<String> {
-    RequestId::current().map(|id| id.to_string())
+    RequestId::current().map(|id| id.as_str().to_owned())
 }

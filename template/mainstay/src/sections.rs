@@ -1,18 +1,13 @@
-//! The settings of every service. Each section is declared beside the code that it configures. Sections of parts
-//! that a service may do without, such as a database, are added by the service.
+//! The settings of every service. Sections of parts that it may do without, such as a database, the service adds.
 
 use garde::Validate;
 use serde::Deserialize;
 
-use crate::settings;
-#[cfg(feature = "otlp")]
-use crate::telemetry::otlp::Otlp;
-use crate::{edge, health, lifecycle, operator, telemetry};
+use crate::{edge, health, lifecycle, operator, settings, telemetry};
 
-/// These settings with their defaults.
 pub(crate) const SETTINGS: &str = include_str!("../config/mainstay.toml");
 
-/// The settings of every service: the part of a service's own settings that this crate reads.
+/// The part of a service's settings that every service has.
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(custom(Self::listens_on_two_addresses))]
 pub struct Settings {
@@ -28,7 +23,7 @@ pub struct Settings {
     /// `[otlp]`
     #[cfg(feature = "otlp")]
     #[garde(dive)]
-    pub(crate) otlp: Otlp,
+    pub(crate) otlp: telemetry::otlp::Otlp,
     /// `[shutdown]`
     #[garde(dive)]
     pub shutdown: lifecycle::Shutdown,

@@ -16,15 +16,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::Error;
-use crate::build_info::BuildInfo;
 use crate::cli::{self, Command, Config};
-use crate::health;
-use crate::lifecycle::Exit;
-use crate::panics;
-use crate::sections::Settings;
 use crate::settings::{self, Loaded, Section, Sources, Table};
 use crate::telemetry::{self, Filtering};
+use crate::{BuildInfo, Error, Exit, Settings, health, panics};
 
 /// A service: its name and version, its listeners, and its settings, which are read into `S`.
 #[expect(missing_debug_implementations, reason = "the environment has secrets")]
@@ -44,7 +39,7 @@ impl<S: Section + AsRef<Settings>> Service<S> {
         let defaults = [
             crate::sections::SETTINGS,
             #[cfg(feature = "otlp")]
-            crate::telemetry::otlp::SETTINGS,
+            telemetry::otlp::SETTINGS,
         ];
         Self {
             info,
@@ -110,7 +105,6 @@ impl<S: Section + AsRef<Settings>> Service<S> {
         exit.code().into()
     }
 
-    /// Runs the service until it has stopped, and logs its outcome.
     fn serve<F: Future<Output = Result<Exit, Error>>>(
         self,
         serve: impl FnOnce(Launch<S>) -> F,
@@ -159,7 +153,6 @@ impl<S: Section + AsRef<Settings>> Service<S> {
         Ok(Exit::clean_if(!check || count == 0))
     }
 
-    /// Every setting of the service, with its default and its comment.
     pub(crate) fn defaults(&self) -> Table {
         Table::new(&self.defaults)
     }
@@ -209,10 +202,9 @@ impl<S: Section + AsRef<Settings>> Launch<S> {
     }
 }
 
-/// A database that the command `migrate` can migrate.
+/// A database of the command `migrate`.
 pub trait Migratable: Send + Sync {
-    /// Connects, applies the pending migrations unless `check`, and returns their number. Closes the database
-    /// within a time.
+    /// Connects, applies the pending migrations unless `check`, and returns their number. Closes the database in time.
     fn migrate(&self, check: bool, close: Duration) -> BoxFuture<'_, Result<usize, Error>>;
 }
 

@@ -12,16 +12,15 @@ const STATE: HeaderName = HeaderName::from_static("tracestate");
 /// A trace, and the span of a request in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
-    /// 32 hexadecimal digits, as in the header.
-    id: String,
+    /// The id of the trace, in 32 hexadecimal digits.
+    pub id: String,
     /// The span of the sender, unless the trace begins here.
     pub(crate) parent: Option<u64>,
-    /// The span of the request.
     pub(crate) span: u64,
     /// Whether the spans of the trace are exported.
     pub(crate) is_sampled: bool,
     /// The header `tracestate`, which is passed on unchanged.
-    pub(super) state: Option<HeaderValue>,
+    state: Option<HeaderValue>,
 }
 
 impl Trace {
@@ -82,22 +81,18 @@ impl Trace {
         trace.filter(|trace| trace.is_sampled)
     }
 
-    /// The trace id, in 32 hexadecimal digits.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// The header `traceparent` for a request that is sent on behalf of this one.
-    pub(super) fn header(&self) -> HeaderValue {
+    /// The headers of a request that is sent on behalf of this one.
+    pub(super) fn headers(&self) -> Vec<(&'static str, HeaderValue)> {
         let flags = u8::from(self.is_sampled);
-        let header = format!("00-{}-{:016x}-{flags:02x}", self.id, self.span);
+        let parent = format!("00-{}-{:016x}-{flags:02x}", self.id, self.span);
         // Digits and hyphens are always valid.
-        HeaderValue::try_from(header).unwrap_or(HeaderValue::from_static(""))
+        let parent = HeaderValue::try_from(parent).ok();
+        let parent = parent.map(|parent| ("traceparent", parent));
+        let state = self.state.clone().map(|state| ("tracestate", state));
+        parent.into_iter().chain(state).collect()
     }
 }
 
-/// A new span id.
 pub(crate) fn any_span() -> u64 {
     fastrand::u64(1..)
 }
@@ -125,7 +120,7 @@ mod tests {
             let trace = Trace::of(&headers, is_trusted, ratio);
             let sampled = trace.as_ref().map(|trace| trace.is_sampled);
             assert_eq!(sampled, is_sampled, "{parent} {is_trusted} {ratio}");
-            let is_continued = trace.is_some_and(|trace| SAMPLED.contains(trace.id()));
+            let is_continued = trace.is_some_and(|trace| SAMPLED.contains(&trace.id));
             assert_eq!(is_continued, parent != "nonsense", "{parent} {ratio}");
         }
         assert_eq!(Trace::of(&HeaderMap::new(), true, 0.0), None);
@@ -163,7 +158,7 @@ mod tests {
             };
             assert_eq!(state, "vendor=1");
             let next = Trace::parse(parent.as_bytes()).unwrap();
-            assert_eq!((next.id(), next.is_sampled), (given.id(), is_sampled));
+            assert_eq!((&next.id, next.is_sampled), (&given.id, is_sampled));
             // Those that it is sent to see this request above them, and not the one before it.
             assert_eq!(next.parent, Some(given.span));
             assert_ne!(next.parent, given.parent);

@@ -12,7 +12,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use super::Http;
-use crate::context::{RequestContext, Trace};
+use crate::context::RequestContext;
 use crate::metrics::http::{Ended, InFlight, Recorder};
 use crate::server::Exchange;
 use crate::telemetry::{message, span};
@@ -90,8 +90,8 @@ fn span_of(method: &Method, route: &str, context: &RequestContext) -> Span {
             span::REQUEST,
             method = method.as_str(),
             route,
-            request_id = context.id.as_ref(),
-            trace_id = trace.id(),
+            request_id = context.id.as_str(),
+            trace_id = trace.id,
             status = Empty,
             error = Empty,
         )
@@ -154,9 +154,9 @@ impl Drop for Event {
                 route = name_of(self.route.as_ref()),
                 status,
                 duration_ms = f64::from(micros) / 1e3,
-                request_id = context.id.as_ref(),
+                request_id = context.id.as_str(),
                 client = client.as_deref(),
-                trace_id = context.trace.as_deref().map(Trace::id),
+                trace_id = context.trace.as_ref().map(|trace| &*trace.id),
             );
         });
     }

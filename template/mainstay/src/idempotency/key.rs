@@ -12,7 +12,6 @@ use utoipa::IntoParams;
 
 use crate::problem::{Fault, Problem};
 
-/// The header with the key.
 pub(super) const HEADER: &str = "idempotency-key";
 
 /// The longest key, in bytes.
@@ -92,20 +91,17 @@ fn parse(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = values.next() else {
         return Ok(None);
     };
-    let key = value.to_str().ok().and_then(parse_value);
-    let Some(key) = key.filter(|_| values.next().is_none()) else {
-        let fault = "must be one key of 1 to 255 visible ASCII characters, in quotes or without, \
-             and without `\"`, `\\`, `,` and `;` in it";
-        return Err(Problem::KEY_MALFORMED.with([Fault::in_header(HEADER, fault)]));
-    };
-    Ok(Some(key.to_owned()))
-}
-
-fn parse_value(value: &str) -> Option<&str> {
+    let value = value.to_str().unwrap_or_default();
     let quoted = value.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
     let key = quoted.unwrap_or(value);
     let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"\"\\,;".contains(&byte);
-    ((1..=LONGEST).contains(&key.len()) && key.bytes().all(is_fit)).then_some(key)
+    let is_valid = (1..=LONGEST).contains(&key.len()) && key.bytes().all(is_fit);
+    if !is_valid || values.next().is_some() {
+        let fault = "must be one key of 1 to 255 visible ASCII characters, in quotes or without, \
+             and without `\"`, `\\`, `,` and `;` in it";
+        return Err(Problem::KEY_MALFORMED.with([Fault::in_header(HEADER, fault)]));
+    }
+    Ok(Some(key.to_owned()))
 }
 
 #[cfg(test)]

@@ -82,9 +82,8 @@ impl<E: Store> Keys<E> {
     pub(super) async fn maintain(&self) -> Result<(), sqlx::Error> {
         let retention = self.settings.retention.as_secs();
         let before = unix_time().saturating_sub_unsigned(retention);
-        let stored = E::remove_and_count(&self.database, before)
-            .await?
-            .cast_unsigned();
+        let stored = E::remove_and_count(&self.database, before).await?;
+        let stored = stored.cast_unsigned();
         self.stored.store(stored, Ordering::Relaxed);
         ANSWERS.store(stored, Ordering::Relaxed);
         Ok(())

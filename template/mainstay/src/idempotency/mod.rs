@@ -101,7 +101,23 @@ impl<T> Once<T> {
         let begin = keys.database.begin();
         async move {
             let mut transaction = begin.await?;
-            let attempt = self.attempt(keys, &mut transaction, work).await;
+            let attempt = async {
+                if let Some(key) = &self.key {
+                    if let Some(answer) = replay(&mut transaction, key).await? {
+                        return Ok((false, answer));
+                    }
+                    keys.ensure_room()?;
+                }
+                let worked = work(&mut transaction, self.input).await;
+                let mut response = worked.into_response();
+                let is_success = response.status() < StatusCode::BAD_REQUEST;
+                if let Some(key) = self.key.filter(|_| is_success) {
+                    response = keys.store(&mut transaction, &key, response).await?;
+                    FIRST.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok((is_success, response))
+            };
+            let attempt: Result<_, Problem> = attempt.await;
             if let Ok((true, response)) = attempt {
                 transaction.commit().await?;
                 return Ok(response);
@@ -110,28 +126,6 @@ impl<T> Once<T> {
             transaction.rollback().await;
             attempt.map(|(_, response)| response)
         }
-    }
-
-    /// Returns whether there is something to commit, and the response.
-    async fn attempt<R: IntoResponse, E: Store>(
-        self,
-        keys: &Keys<E>,
-        transaction: &mut Transaction<E>,
-        work: impl AsyncFnOnce(&mut Transaction<E>, T) -> Result<R, Problem>,
-    ) -> Result<(bool, Response), Problem> {
-        if let Some(key) = &self.key {
-            if let Some(answer) = replay(transaction, key).await? {
-                return Ok((false, answer));
-            }
-            keys.ensure_room()?;
-        }
-        let mut response = work(transaction, self.input).await.into_response();
-        let is_success = response.status() < StatusCode::BAD_REQUEST;
-        if let Some(key) = self.key.filter(|_| is_success) {
-            response = keys.store(transaction, &key, response).await?;
-            FIRST.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok((is_success, response))
     }
 }
 
@@ -151,8 +145,7 @@ async fn replay<E: Store>(
     };
     if answer.request != key.request {
         REUSES.fetch_add(1, Ordering::Relaxed);
-        let detail = "was sent with another request before";
-        let fault = Fault::in_header(HEADER, detail);
+        let fault = Fault::in_header(HEADER, "was sent with another request before");
         return Err(Problem::KEY_REUSED.with([fault]));
     }
     let Some(response) = answer.into_response() else {
@@ -170,7 +163,6 @@ static CONFLICTS: AtomicU64 = AtomicU64::new(0);
 static REUSES: AtomicU64 = AtomicU64::new(0);
 static ANSWERS: AtomicU64 = AtomicU64::new(0);
 
-/// Appends the counts to a page of metrics.
 pub(crate) fn write_metrics(text: &mut Text) {
     let outcomes = [
         ("first", &FIRST),

@@ -9,7 +9,6 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::problem::{Body, KIND};
 
-/// The complete description, as JSON.
 pub(super) fn complete(mut api: OpenApi) -> Result<String, serde_json::Error> {
     // Without a license in the manifest, its name is empty.
     api.info.license.take_if(|license| license.name.is_empty());
@@ -58,7 +57,6 @@ fn add_problems(api: &mut Value) {
     }
 }
 
-/// Closes the schemas of all request bodies.
 fn close_bodies(api: &mut Value) {
     let mut named = Vec::new();
     for operation in operations(api) {
@@ -102,7 +100,6 @@ fn close(schema: &mut Value, named: &mut Vec<String>) {
     }
 }
 
-/// The operations of all paths.
 fn operations(api: &mut Value) -> impl Iterator<Item = &mut Value> {
     let items = members(&mut api["paths"]).flat_map(|(_, path)| members(path));
     let operations = items.map(|(_, operation)| operation);

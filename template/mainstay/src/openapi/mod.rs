@@ -27,9 +27,7 @@ const INDEX: &str = r#"{"documentation":"/docs","description":"/openapi.json","p
 /// The routes of the service. If they are documented, this adds `/openapi.json`, the description of the routes;
 /// `/docs`, a page that shows it; and `/`, which names both, unless the routes describe a `/` of their own.
 ///
-/// # Panics
-///
-/// If the routes have one of these paths already, without a description: axum refuses two handlers for a path.
+/// Panics if the routes have one of these paths already, without a description: axum refuses two handlers for a path.
 pub fn with_documentation(
     routes: OpenApiRouter,
     is_documented: bool,
@@ -41,19 +39,17 @@ pub fn with_documentation(
     if !api.paths.paths.contains_key("/") {
         routes = routes.route("/", file("application/json", INDEX));
     }
-    let (page, style) = (
-        include_str!("page/docs.html"),
-        include_str!("page/docs.css"),
+    let page = include_str!("page/docs.html");
+    let style = include_str!("page/docs.css");
+    let script = file(
+        "text/javascript; charset=utf-8",
+        include_str!("page/docs.js"),
     );
-    let script = include_str!("page/docs.js");
     Ok(routes
         .route("/openapi.json", file("application/json", complete(api)?))
         .route("/docs", file("text/html; charset=utf-8", page))
         .route("/docs/docs.css", file("text/css; charset=utf-8", style))
-        .route(
-            "/docs/docs.js",
-            file("text/javascript; charset=utf-8", script),
-        ))
+        .route("/docs/docs.js", script))
 }
 
 fn file(kind: &'static str, content: impl Into<Cow<'static, str>>) -> MethodRouter {

@@ -3,7 +3,6 @@
 //! A field has the name of its key, a struct that of its section. `""` is `None` to an `Option`, and a `Duration` is
 //! text such as `10s`. The rest, such as the items of a list, is up to the deserializer of `toml`.
 
-use std::slice;
 use std::time::Duration;
 
 use serde::de::value::SeqDeserializer;
@@ -16,12 +15,16 @@ use super::value::{Quantity, SHOWN};
 
 /// The settings, a section of them, or a value.
 pub(super) struct Node<'a> {
-    pub(super) table: &'a Table,
+    table: &'a Table,
     /// The key of the value, or the name of the section.
-    pub(super) key: &'a str,
+    key: &'a str,
 }
 
-impl Node<'_> {
+impl<'a> Node<'a> {
+    pub(super) fn root(table: &'a Table) -> Self {
+        Self { table, key: "" }
+    }
+
     fn value(&self) -> Value {
         let key = self.key;
         match self.table.get(key) {
@@ -93,7 +96,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
 /// The fields of a struct that are not read yet.
 struct Fields<'a> {
     parent: Node<'a>,
-    names: slice::Iter<'static, &'static str>,
+    names: std::slice::Iter<'static, &'static str>,
 }
 
 impl<'de> MapAccess<'de> for Fields<'_> {

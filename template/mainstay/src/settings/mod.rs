@@ -3,8 +3,7 @@
 //! The layers, lowest to highest: files of defaults, which are compiled in and have every key; each `--config FILE`;
 //! `APP__SECTION__KEY` and `APP__SECTION__KEY_FILE` in the environment; `--set key=value`.
 //!
-//! - All problems (unknown keys, wrong types, values that contradict each other) are reported at once, each with its
-//!   key, its value, what set it, and what is allowed.
+//! - All problems are reported at once, each with its key, its value, what set it, and what is allowed.
 //! - No value is coerced: text is not a number, `1.5` is not `2`, `no` is not `false`.
 //! - A secret is never printed: not in an error, not by `config print`, not by `Debug`.
 //!
@@ -49,24 +48,18 @@ pub trait Section: DeserializeOwned + Validate<Context = ()> {}
 
 impl<S: DeserializeOwned + Validate<Context = ()>> Section for S {}
 
-/// Valid settings, with the value in force and the source of each.
 #[derive(Debug)]
 pub(crate) struct Loaded<S> {
     pub(crate) settings: S,
     pub(crate) entries: Vec<Entry>,
 }
 
-/// Merges the sources into the defaults. Returns the settings, or the report of all problems. Panics if a key that `S` reads has no
-/// valid default: a mistake in the program, which its tests find.
+/// Returns the settings, or the report of all problems. Panics if a key that `S` reads has no valid default.
 pub(crate) fn load<S: Section>(mut table: Table, sources: &Sources) -> Result<Loaded<S>, String> {
     sources.apply(&mut table);
     // serde stops at the first error: without the refused value, it finds the next one.
     let settings = loop {
-        let root = Node {
-            table: &table,
-            key: "",
-        };
-        match S::deserialize(root) {
+        match S::deserialize(Node::root(&table)) {
             Ok(settings) => break settings,
             Err(error) => table.reset_refused(error.message()),
         }
@@ -81,15 +74,13 @@ pub(crate) fn load<S: Section>(mut table: Table, sources: &Sources) -> Result<Lo
         );
         table.add_problem_of(key, source, words);
     }
-    let count = table.problems.len();
-    if count == 0 {
-        return Ok(Loaded { settings, entries });
-    }
-    let plural = if count == 1 { "" } else { "s" };
+    let title = match table.problems.len() {
+        0 => return Ok(Loaded { settings, entries }),
+        1 => "1 problem".to_owned(),
+        count => format!("{count} problems"),
+    };
     let problems = table.problems.concat();
-    Err(format!(
-        "{count} problem{plural} with the settings\n{problems}"
-    ))
+    Err(format!("{title} with the settings\n{problems}"))
 }
 
 impl Table {
@@ -131,12 +122,11 @@ impl Table {
             if keys.is_empty() {
                 keys.push(place);
             }
-            let subjects = keys.into_iter().map(|key| {
-                let entry = self.get(&key).and_then(Setting::entry);
-                entry.map_or(key, |entry| entry.to_string())
-            });
-            let subjects: Vec<_> = subjects.collect();
-            self.add_problem(subjects.join("\n"), words);
+            for key in &mut keys {
+                let entry = self.get(key).and_then(Setting::entry);
+                *key = entry.map_or_else(|| key.clone(), |entry| entry.to_string());
+            }
+            self.add_problem(keys.join("\n"), words);
         }
     }
 }

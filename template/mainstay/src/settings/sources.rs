@@ -8,9 +8,8 @@
 )]
 
 use std::collections::BTreeMap;
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use toml::Value;
 use toml::de::DeTable;
@@ -34,7 +33,6 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Sets what the layers set, lowest first.
     pub(super) fn apply(&self, table: &mut Table) {
         let files = match self.environment.get(FILES_VARIABLE) {
             Some(named) if self.files.is_empty() => env::split_paths(named)
@@ -45,7 +43,7 @@ impl Sources {
         for path in &files {
             table.add_file(path);
         }
-        // Sorted, so that a variable with `_FILE` wins over the same one without.
+        // They are sorted: a variable with `_FILE` wins over the same one without.
         for (name, value) in &self.environment {
             if name.to_uppercase().starts_with("APP_") && name != FILES_VARIABLE {
                 table.add_variable(name, value);
@@ -101,23 +99,24 @@ impl Table {
         }
         let text = match fs::read_to_string(value) {
             Ok(text) => text,
-            // The value is not shown: it may be the secret, in the wrong variable.
             Err(error) => {
+                // Any other value is not shown: it may be the secret, in the wrong variable.
+                let path = Some(value).filter(|value| value.starts_with('/'));
+                let path = path.map(|path| format!(" ({path})")).unwrap_or_default();
                 let words = format!("names a file that cannot be read: {error}");
-                return self.add_problem(name, words);
+                return self.add_problem(format_args!("{name}{path}"), words);
             }
         };
         let source = format!("{name} ({value})");
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
             // Most likely a secret that was not mounted.
-            let words = "is empty: the file has no value";
-            self.add_problem_of(&key, &source, words);
+            self.add_problem_of(&key, &source, "is empty: the file has no value");
         }
         self.set(&key, &source, |default| typed(text, default));
     }
 
-    /// Sets a key to a value, given its default; or reports that there is no such key. The value of a lower layer is lost.
+    /// Sets a key to a value, given its default; or reports that there is no such key.
     fn set(&mut self, key: &str, source: &str, value: impl FnOnce(&Value) -> Value) {
         if let Some(setting) = self.get_mut(key) {
             return setting.set(value(&setting.default), source);

@@ -12,12 +12,10 @@ use serde::Deserialize;
 use toml::Value;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-/// The start of each variable that sets a key.
 pub(super) const PREFIX: &str = "APP__";
 
 pub(super) const DEFAULT: &str = "default";
 
-/// All settings, and the problems with them.
 #[derive(Default)]
 pub(crate) struct Table {
     /// Section by section, each in the order in which the files name it first.
@@ -71,7 +69,6 @@ impl Setting {
 
 impl Table {
     /// Parses files of defaults. A later file may change the default and the comment of a key.
-    #[must_use]
     pub(crate) fn new<T: AsRef<str>>(texts: &[T]) -> Self {
         let mut table = Self::default();
         for text in texts {
@@ -111,7 +108,6 @@ impl Table {
     }
 
     /// All defaults as one TOML file: `config default`.
-    #[must_use]
     pub(crate) fn to_toml(&self) -> String {
         let (mut text, mut section) = (String::new(), "");
         for known in &self.settings {
@@ -122,7 +118,6 @@ impl Table {
     }
 
     /// Every variable with its meaning and its default, as an environment file: `config env`.
-    #[must_use]
     pub(crate) fn to_environment(&self) -> String {
         let mut text = String::from(
             "# Every setting, as the variable that sets it. With _FILE behind its name, a variable\n\
@@ -141,7 +136,6 @@ impl Table {
         self.problems.push(format!("\n  {subject}\n    {words}\n"));
     }
 
-    /// Reports what is wrong with a key, without its value.
     pub(super) fn add_problem_of(&mut self, key: &str, source: &str, words: impl Display) {
         self.add_problem(format_args!("{key}  (set by {source})"), words);
     }
@@ -201,7 +195,6 @@ impl Display for Entry {
 }
 
 /// The keys whose values differ, between two loads of the same settings.
-#[must_use]
 pub(crate) fn changed<'a>(before: &[Entry], now: &'a [Entry]) -> Vec<&'a str> {
     let pairs = before.iter().zip(now);
     let changed = pairs.filter(|(before, now)| before.fingerprint != now.fingerprint);
@@ -209,7 +202,6 @@ pub(crate) fn changed<'a>(before: &[Entry], now: &'a [Entry]) -> Vec<&'a str> {
 }
 
 /// `config print`: the values in force as TOML, each with its source. Secrets are redacted.
-#[must_use]
 pub(crate) fn print(entries: &[Entry]) -> String {
     let (mut text, mut section) = (String::new(), "");
     for entry in entries {
@@ -231,17 +223,15 @@ fn write_head<'a>(text: &mut String, last: &mut &'a str, key: &'a str) -> &'a st
     name
 }
 
-/// The section and the name of a key.
+/// The section of a key, and its name there.
 fn split(key: &str) -> (&str, &str) {
     key.split_once('.').unwrap_or(("", key))
 }
 
-/// The variable that sets a key.
 pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 
-/// A value as it is written in a variable.
 fn in_variable(value: &Value) -> String {
     match value {
         Value::Array(items) => items.iter().map(in_variable).collect::<Vec<_>>().join(","),
@@ -271,7 +261,6 @@ pub(super) fn leaves(table: &DeTable<'_>, prefix: &str) -> Vec<(String, Value, u
     found
 }
 
-/// The lines of comment directly above a key.
 fn comment_above(text: &str, at: usize) -> &str {
     let above = &text[..text[..at].rfind('\n').map_or(0, |end| end + 1)];
     let lines = above.split_inclusive('\n').rev();

@@ -72,9 +72,9 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
-/// A value with a unit: a [`Duration`] or a [`ByteSize`].
+/// A value with a unit.
 pub trait Quantity: Copy + PartialOrd {
-    /// Parses a number with a unit.
+    /// Parses a number with its unit, such as `10s` or `64KiB`.
     fn parse(text: &str) -> Option<Self>;
 }
 

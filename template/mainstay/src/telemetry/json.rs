@@ -147,9 +147,9 @@ impl Line {
 
     fn append_request(&mut self) {
         RequestContext::with(|request| {
-            self.append("request_id", request.id.as_ref());
+            self.append("request_id", request.id.as_str());
             if let Some(trace) = request.trace.as_ref().filter(|trace| trace.is_sampled) {
-                self.append("trace_id", trace.id());
+                self.append("trace_id", &trace.id);
             }
         });
     }

@@ -14,7 +14,7 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// Reads it: each family has its HELP, its TYPE and then its samples, and each series is there once.
+    /// Checks that each family has its HELP, its TYPE and then its samples, and that each series is there once.
     pub fn read(text: &str) -> Self {
         let mut read = Self::default();
         let mut family = "";

@@ -19,9 +19,8 @@ use std::path::Path;
 use std::time::Duration;
 use std::{env, fs};
 
-use crate::sections::Settings;
-use crate::service::Service;
 use crate::settings::{self, Section, Sources};
+use crate::{Service, Settings};
 
 mod client;
 mod exposition;
@@ -48,8 +47,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Removes the database of a test when it is dropped.
 type Guard = Box<dyn Any + Send + Sync>;
 
-/// Checks that every setting that the service reads is described in one of its files, with a comment,
-/// that it reads every setting that is described, and that the defaults are valid.
+/// Checks that the service reads every setting of its files, that each has a comment, and that the defaults are valid.
 #[track_caller]
 pub fn check_settings<S: Section + AsRef<Settings>>(service: &Service<S>) {
     let loaded = settings::load::<S>(service.defaults(), &Sources::default())
@@ -64,8 +62,7 @@ pub fn check_settings<S: Section + AsRef<Settings>>(service: &Service<S>) {
     assert!(mute.is_empty(), "no comment above the default of {mute:?}");
 }
 
-/// Checks that a committed file has this content. With `UPDATE=1` in the environment, writes it
-/// instead.
+/// Checks that a committed file has this content, or writes it if `UPDATE=1` is in the environment.
 #[track_caller]
 pub fn check_committed(path: impl AsRef<Path>, content: &str) {
     let path = path.as_ref();

@@ -47,7 +47,6 @@ static SHELL: LazyLock<Mutex<(Child, BufReader<ChildStdout>)>> = LazyLock::new(|
     Mutex::new((shell, BufReader::new(stdout)))
 });
 
-/// Runs a statement, and returns the URL of the server.
 fn perform(statement: &str) -> Option<Url> {
     let (shell, stdout) = &mut *SHELL.lock().unwrap_or_else(PoisonError::into_inner);
     let mut url = String::new();
@@ -56,7 +55,6 @@ fn perform(statement: &str) -> Option<Url> {
     Url::parse(&url).ok()
 }
 
-/// Drops the database of this name when it is dropped.
 struct Created(String);
 
 impl TestEngine for Postgres {
@@ -74,7 +72,7 @@ impl TestEngine for Postgres {
         url.set_path(&name);
         Scratch {
             url: url.into(),
-            _guard: Box::new(Created(name)),
+            guard: Box::new(Created(name)),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The real binary, as a test starts, watches and ends it.
 
-use std::env;
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader};
@@ -8,19 +7,16 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
-use std::thread;
+use std::{env, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::client::get;
-use super::exposition::Exposition;
+use super::{Exposition, Guard, PATIENCE, get};
 #[cfg(feature = "_database")]
-use super::scratch::TestEngine;
-use super::{Guard, PATIENCE};
+use super::{Scratch, TestEngine};
 
-/// The settings of a test, unless it sets others.
 const DEFAULTS: [(&str, &str); 3] = [
     ("APP__HTTP__LISTEN", "127.0.0.1:0"),
     ("APP__OPERATOR__LISTEN", "127.0.0.1:0"),
@@ -45,8 +41,7 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// The binary at this path, which cargo gives to an integration test:
-    /// `env!("CARGO_BIN_EXE_name")`.
+    /// The binary at this path, such as `env!("CARGO_BIN_EXE_name")` in an integration test.
     pub fn new(path: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(path);
         command.env_clear().envs(DEFAULTS).stdin(Stdio::null());
@@ -76,13 +71,12 @@ impl Binary {
         self
     }
 
-    /// Gives the process an empty database of its own, by the setting `database.url`. A test that
-    /// starts two processes on one database keeps a [`Scratch`](super::Scratch) and sets `database.url` itself.
+    /// Gives the process an empty database of its own. For two processes on one database, keep a [`Scratch`] and set
+    /// `database.url`.
     #[cfg(feature = "_database")]
     pub fn database<E: TestEngine>(mut self) -> Self {
-        let scratch = E::scratch();
-        let url = scratch.url.clone();
-        self.database = Some(Box::new(scratch));
+        let Scratch { url, guard } = E::scratch();
+        self.database = Some(guard);
         self.env("APP__DATABASE__URL", url)
     }
 
@@ -126,8 +120,7 @@ impl Binary {
 /// A process that a [`Binary`] has started. It is killed when this is dropped, and its directory and its database
 /// are removed.
 ///
-/// A test waits for events of the log, and never for time to pass. An event that does not come within a minute, or
-/// before the process ends, fails the test.
+/// An event that does not come within a minute, or before the process ends, fails the test.
 #[derive(Debug)]
 #[must_use = "the process is killed when this is dropped"]
 pub struct Running {
@@ -160,8 +153,7 @@ impl Running {
         })
     }
 
-    /// Waits for an event with this message. Each call gives the next one: the first call the first
-    /// event with this message, the second call the second, and so on.
+    /// Waits for an event with this message. Each call gives the next one.
     #[track_caller]
     pub fn event(&self, message: &str) -> Value {
         self.wait(&format!("the event {message:?}"), |events| {

@@ -6,12 +6,11 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::Guard;
-use crate::database::{self, Engine};
-use crate::sections;
 use crate::settings::{Sources, Table, load};
+use crate::{database, sections};
 
 /// An engine that can make a database for a test.
-pub trait TestEngine: Engine {
+pub trait TestEngine: database::Engine {
     /// Makes an empty database that no other test uses.
     fn scratch() -> Scratch;
 }
@@ -21,7 +20,7 @@ pub trait TestEngine: Engine {
 pub struct Scratch {
     /// The setting `database.url`.
     pub url: String,
-    pub(super) _guard: Guard,
+    pub(super) guard: Guard,
 }
 
 #[cfg(feature = "sqlite")]
@@ -30,13 +29,12 @@ impl TestEngine for sqlx::Sqlite {
         let directory = TempDir::new().expect("a directory for a database");
         Scratch {
             url: format!("sqlite:{}", directory.path().join("scratch.db").display()),
-            _guard: Box::new(directory),
+            guard: Box::new(directory),
         }
     }
 }
 
 /// The default settings, of a database at this URL.
-#[must_use]
 pub fn database_settings(url: &str) -> database::Settings {
     #[derive(Deserialize, Validate)]
     struct Sections {

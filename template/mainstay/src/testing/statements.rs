@@ -1,8 +1,7 @@
 //! Checks the SQL of a service against its schema: a typo, or a column that a migration has renamed,
 //! fails a test instead of a request in production.
 //!
-//! It finds the statements that the sources give to sqlx, and lets the database prepare each. That runs no
-//! statement, and needs neither data nor a database at compile time.
+//! The database prepares each statement. That runs none, and needs neither data nor a database at compile time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +48,6 @@ pub async fn check_statements<E: TestEngine>(migrations: &[&Migrator], place: im
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
-/// Every source below a directory, or the file itself.
 fn files(place: &Path) -> Vec<PathBuf> {
     if !place.is_dir() {
         return vec![place.to_owned()];

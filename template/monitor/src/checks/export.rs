@@ -85,7 +85,7 @@ impl Export {
 
     /// The lines, a chunk at a time, read on demand.
     pub(super) fn lines(mut self) -> impl Stream<Item = Result<Bytes, sqlx::Error>> {
-        let request_id = RequestId::current().map(|id| id.to_string());
+        let request_id = RequestId::current().map(|id| id.as_str().to_owned());
         let mut outcome = Outcome("left");
         stream! {
             loop {

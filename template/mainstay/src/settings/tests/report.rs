@@ -70,7 +70,7 @@ fn every_problem_is_in_one_report() {
   APP__HTTP__WORKER
     is not a setting; did you mean `APP__HTTP__WORKERS`?
 
-  APP__OPERATOR__URL_FILE
+  APP__OPERATOR__URL_FILE (/does/not/exist)
     names a file that cannot be read: No such file or directory (os error 2)
 
   http.listn  (set by --set)

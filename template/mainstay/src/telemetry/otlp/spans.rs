@@ -113,7 +113,7 @@ fn now() -> u64 {
 }
 
 fn trace_id(trace: &Trace) -> Vec<u8> {
-    let id = u128::from_str_radix(trace.id(), 16);
+    let id = u128::from_str_radix(&trace.id, 16);
     id.unwrap_or_default().to_be_bytes().to_vec()
 }
 

@@ -49,7 +49,7 @@ fn bytes(id: u64) -> Vec<u8> {
 }
 
 fn trace_bytes(trace: &Trace) -> Vec<u8> {
-    let id = u128::from_str_radix(trace.id(), 16).unwrap();
+    let id = u128::from_str_radix(&trace.id, 16).unwrap();
     id.to_be_bytes().to_vec()
 }
 
@@ -63,7 +63,7 @@ fn spans_of_a_sampled_request_form_its_trace() {
                 REQUEST,
                 method = "GET",
                 route = "/a/{id}",
-                trace_id = trace.id(),
+                trace_id = trace.id,
                 status = Empty,
                 error = Empty,
             );

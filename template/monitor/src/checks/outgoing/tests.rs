@@ -101,7 +101,7 @@ async fn outgoing_request_inherits_trace_and_deadline() {
         trace: Some(Arc::new(Trace::new_sampled())),
         ..RequestContext::until(Instant::now() + PATIENCE)
     };
-    let id = context.trace.as_ref().unwrap().id().to_owned();
+    let id = context.trace.as_ref().unwrap().id.clone();
     context.scope(get(&peer.url("/"))).await.unwrap();
     let head = peer.asked().await;
     assert!(head.contains(&format!("traceparent: 00-{id}-")), "{head}");
