@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -56,6 +56,11 @@ pub(crate) fn routes(state: Arc<OperatorState>) -> Router {
         .merge(probes)
 }
 
+/// Only a request of HTTP/1.0, which no browser sends, may name no host.
+fn names_host(request: &Request) -> bool {
+    request.version() > Version::HTTP_10 || request.headers().contains_key(header::HOST)
+}
+
 /// Checks the token and the origin of a request, and bounds its time.
 async fn guard(State(state): State<Arc<OperatorState>>, request: Request, next: Next) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION);
@@ -65,7 +70,9 @@ async fn guard(State(state): State<Arc<OperatorState>>, request: Request, next: 
             Some(UNAUTHORIZED.with_header(header::WWW_AUTHENTICATE, scheme))
         }
         // DNS rebinding: a page of another site can reach this listener under a name of that site.
-        None if check_host(&request, &THIS_MACHINE).is_err() => Some(Problem::MISDIRECTED),
+        None if names_host(&request) && check_host(&request, &THIS_MACHINE).is_err() => {
+            Some(Problem::MISDIRECTED)
+        }
         _ if *request.method() != Method::GET && is_foreign(&request) => {
             Some(Problem::CROSS_ORIGIN)
         }
