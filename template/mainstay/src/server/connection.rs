@@ -22,18 +22,16 @@ const LATE_HEAD: &[u8] =
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long an idle connection stays open when it is closed, so that a request on its way is answered, and an HTTP/2
-/// client can answer GOAWAY.
+/// How long the close of an idle connection waits for a request on its way, and for the answer to a GOAWAY.
 const LAST_REQUEST: Duration = Duration::from_millis(100);
 
-/// The state that the registry, the requests and the stream of a connection share.
 pub(super) struct Connection {
     id: u64,
     pub(super) peer: SocketAddr,
     pub(super) registry: Arc<Registry>,
     /// Lets the connection end after its requests in flight.
     pub(super) close: Notify,
-    pub(super) task: OnceLock<AbortHandle>,
+    task: OnceLock<AbortHandle>,
     state: Mutex<State>,
 }
 
@@ -51,7 +49,6 @@ pub(super) struct State {
     is_http2: bool,
 }
 
-/// A request in flight.
 pub(super) struct Request {
     id: u64,
     pub(super) route: Option<MatchedPath>,
@@ -60,22 +57,32 @@ pub(super) struct Request {
 }
 
 impl Connection {
-    /// Serves the connection until one side ends it. After `close`, it answers the requests in flight and those
-    /// on their way.
-    pub(super) async fn run<H: Future>(&self, mut http: Pin<Box<H>>, shut_down: fn(Pin<&mut H>)) {
-        tokio::select! {
-            biased;
-            _ = http.as_mut() => return,
-            () = self.close.notified() => {}
-        }
-        if self.lock().is_http2 {
-            shut_down(http.as_mut());
-        }
-        if timeout(LAST_REQUEST, http.as_mut()).await.is_ok() || self.lock().in_flight() == 0 {
-            return;
-        }
-        shut_down(http.as_mut());
-        _ = http.await;
+    /// Serves the connection. After `close`, it answers the requests in flight and those on their way.
+    pub(super) fn spawn<H: Future<Output: Send> + Send + 'static>(
+        self: &Arc<Self>,
+        http: H,
+        shut_down: fn(Pin<&mut H>),
+    ) {
+        // Boxed, so that `spawn` moves a pointer instead of the whole future.
+        let (mut http, served) = (Box::pin(http), Arc::clone(self));
+        let serve = async move {
+            tokio::select! {
+                biased;
+                _ = http.as_mut() => return,
+                () = served.close.notified() => {}
+            }
+            if served.lock().is_http2 {
+                shut_down(http.as_mut());
+            }
+            let last = timeout(LAST_REQUEST, http.as_mut()).await;
+            if last.is_err() && served.lock().in_flight() > 0 {
+                shut_down(http.as_mut());
+                _ = http.await;
+            }
+        };
+        #[expect(clippy::disallowed_methods, reason = "the registry waits for it")]
+        let task = tokio::spawn(serve);
+        _ = self.task.set(task.abort_handle());
     }
 
     /// Resets the connection, upgraded or not.
@@ -95,9 +102,10 @@ impl Connection {
 
     /// Ends the connection if its client was too slow for something. Returns the reason.
     pub(super) fn sweep(&self) -> Option<&'static str> {
-        let Registry { limits, tick, .. } = &*self.registry;
+        let limits = &self.registry.limits;
+        let tick = limits.tick();
         // The first sweep may have come at once.
-        let is_over = |sweeps: u32, limit| *tick * sweeps.saturating_sub(1) >= limit;
+        let is_over = |sweeps: u32, limit| tick * sweeps.saturating_sub(1) >= limit;
         let mut locked = self.lock();
         let state = &mut *locked;
         state.waited += 1;
@@ -132,7 +140,6 @@ impl Connection {
         Some("late_head")
     }
 
-    /// Returns the id of the request.
     pub(super) fn begin_request(&self, is_http2: bool) -> u64 {
         let mut state = self.lock();
         state.is_http2 = is_http2;
@@ -158,7 +165,6 @@ impl Connection {
         }
     }
 
-    /// The routes of the requests in flight.
     pub(super) fn routes(&self) -> Vec<String> {
         let state = self.lock();
         if state.requests.is_empty() && state.blocked.is_some() {
@@ -175,7 +181,6 @@ impl Connection {
 }
 
 impl State {
-    /// The number of requests whose response is not written to its end.
     pub(super) fn in_flight(&self) -> usize {
         self.requests.len().max(self.blocked.is_some().into())
     }
@@ -196,8 +201,7 @@ impl State {
     }
 }
 
-/// The socket of a connection, as hyper or an upgraded protocol reads and writes it. The connection counts as open
-/// until this is dropped.
+/// The socket, for hyper or an upgraded protocol. The connection counts as open until this is dropped.
 pub(super) struct Stream {
     pub(super) connection: Arc<Connection>,
     _permit: OwnedSemaphorePermit,

@@ -13,7 +13,7 @@ pub struct Bound {
     pub(super) name: &'static str,
     pub(super) address: SocketAddr,
     pub(super) is_inherited: bool,
-    socket: TcpListener,
+    pub(super) socket: TcpListener,
 }
 
 impl Bound {
