@@ -4,8 +4,7 @@
 //! - Pages of other origins read and change what CORS (of the Fetch standard) and `http.refuse_other_origins` allow.
 
 use axum::extract::Request;
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, uri::Authority};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Deserializer};
 
@@ -68,7 +67,7 @@ pub(crate) fn check_host<H: AsRef<str>>(request: &Request, hosts: &[H]) -> Resul
 }
 
 impl Http {
-    /// The origin of the page that sends the request, if it is an allowed one.
+    /// The allowed origin of the page that sends the request.
     pub(super) fn reader(&self, request: &Request) -> Option<HeaderValue> {
         if self.allowed_origins.is_empty() {
             return None;
@@ -95,8 +94,7 @@ impl Http {
         }
     }
 
-    /// The answer to a preflight request, which allows the method and the headers that it asks for. Which origin may
-    /// use them, [`share`](Self::share) says.
+    /// Answers a preflight request with what it asks for. [`share`](Self::share) adds the origin, if it is allowed.
     pub(super) fn preflight(&self, request: &Request) -> Option<Response> {
         if self.allowed_origins.is_empty() || request.method() != Method::OPTIONS {
             return None;
@@ -113,8 +111,7 @@ impl Http {
         Some(allowed.into_response())
     }
 
-    /// Whether to refuse the request, unless its origin is allowed: it comes from a page of another origin, and may
-    /// change something or open a WebSocket.
+    /// Whether the request comes from a page of another origin, and may change something or open a WebSocket.
     pub(super) fn refuses(&self, request: &Request) -> bool {
         let upgrades = || request.headers().contains_key(header::UPGRADE);
         self.refuse_other_origins
@@ -123,9 +120,8 @@ impl Http {
     }
 }
 
-/// Whether a browser sends this request for a page of another origin.
-///
-/// A page cannot make a browser hide its origin. Other clients send no origin, and no credentials by themselves.
+/// Whether a browser sends this request for a page of another origin. A page cannot make a browser hide its origin. Other
+/// clients send no origin, and no credentials by themselves.
 pub(crate) fn is_foreign(request: &Request) -> bool {
     const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     let text = |name| request.headers().get(name).map(HeaderValue::as_bytes);

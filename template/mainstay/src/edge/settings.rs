@@ -1,10 +1,7 @@
-//! `[http]`: the public listener.
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::http::HeaderName;
-use axum::http::uri::Authority;
+use axum::http::{HeaderName, uri::Authority};
 use garde::Validate;
 use serde::Deserialize;
 
@@ -13,7 +10,7 @@ use super::peers::Network;
 use crate::server::Limits;
 use crate::settings::{self, ByteSize, at_least, whole_number};
 
-/// `[http]`
+/// `[http]`: the public listener.
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 #[garde(custom(Self::waits_less_than_its_timeout))]
