@@ -26,7 +26,8 @@ macro_rules! build_info {
     };
 }
 
-static CURRENT: OnceLock<BuildInfo> = OnceLock::new();
+/// The service that runs in this process.
+pub(crate) static CURRENT: OnceLock<BuildInfo> = OnceLock::new();
 
 impl BuildInfo {
     /// `debug` or `release`.
@@ -45,11 +46,6 @@ impl BuildInfo {
             version: env!("CARGO_PKG_VERSION"),
             commit: "unknown",
         })
-    }
-
-    /// Makes this the service of the process. A second call changes nothing.
-    pub(crate) fn set_current(self) {
-        _ = CURRENT.set(self);
     }
 
     /// The version, commit and profile, as `--version` prints them.

@@ -2,8 +2,7 @@
 //!
 //! - A client is the address that [`edge`](super::edge) finds, or for IPv6 its /64 network. Requests that came over no
 //!   listener are one client.
-//! - A request has a cost, which is taken as a whole or not at all. A client without enough tokens gets 429,
-//!   with the seconds to wait in `Retry-After`.
+//! - A client without enough tokens gets 429, with the seconds to wait in `Retry-After`.
 //! - Memory use is constant: clients share 65536 buckets by a keyed hash. Each process counts alone.
 
 use std::hash::{BuildHasher, RandomState};
@@ -18,7 +17,6 @@ use tokio::time::Instant;
 use crate::context::RequestContext;
 use crate::problem::Problem;
 
-/// The number of buckets, of eight bytes each.
 const BUCKETS: usize = 1 << 16;
 
 const SECOND: u64 = 1_000_000_000;
@@ -30,7 +28,7 @@ pub struct RateLimit {
     full_at: Arc<[AtomicU64]>,
     hasher: RandomState,
     start: Instant,
-    /// Nanoseconds until a bucket has another token.
+    /// Nanoseconds for a token.
     interval: u64,
     burst: NonZeroU32,
 }

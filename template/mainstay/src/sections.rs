@@ -10,24 +10,19 @@ pub(crate) const SETTINGS: &str = include_str!("../config/mainstay.toml");
 /// The part of a service's settings that every service has.
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(custom(Self::listens_on_two_addresses))]
+#[allow(missing_docs, reason = "the keys are described beside their defaults")]
 pub struct Settings {
-    /// `[http]`
     #[garde(dive)]
     pub http: edge::Http,
-    /// `[operator]`
     #[garde(dive)]
     pub operator: operator::Settings,
-    /// `[log]`
     #[garde(dive)]
     pub log: telemetry::Log,
-    /// `[otlp]`
     #[cfg(feature = "otlp")]
     #[garde(dive)]
     pub(crate) otlp: telemetry::otlp::Otlp,
-    /// `[shutdown]`
     #[garde(dive)]
     pub shutdown: lifecycle::Shutdown,
-    /// `[health]`
     #[garde(dive)]
     pub(crate) health: health::Settings,
 }

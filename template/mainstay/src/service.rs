@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 use crate::cli::{self, Command, Config};
 use crate::settings::{self, Loaded, Section, Sources, Table};
 use crate::telemetry::{self, Filtering};
-use crate::{BuildInfo, Error, Exit, Settings, health, panics};
+use crate::{BuildInfo, Error, Exit, Settings, build_info, health, panics};
 
 /// A service: its name and version, its listeners, and its settings, which are read into `S`.
 #[expect(missing_debug_implementations, reason = "the environment has secrets")]
@@ -74,7 +74,7 @@ impl<S: Section + AsRef<Settings>> Service<S> {
         serve: impl FnOnce(Launch<S>) -> F,
         databases: impl FnOnce(&S) -> Result<Vec<Box<dyn Migratable>>, Error>,
     ) -> ExitCode {
-        self.info.set_current();
+        _ = build_info::CURRENT.set(self.info);
         let command;
         (command, self.sources) = cli::parse(&self.info);
         let execute = || match command {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use metrics::HistogramFn;
@@ -22,6 +22,7 @@ use super::engine::{Engine, Flag, Options};
 use super::settings::Settings;
 use crate::context::RequestContext;
 use crate::metrics::pools::{PoolStatus, Totals};
+use crate::panics::lock;
 
 const PING_AFTER: Duration = Duration::from_secs(1);
 
@@ -131,7 +132,7 @@ impl<E: Engine> Pool<E> {
         let limit = self.settings.acquire_timeout.min(left);
         let checkout = timeout(limit, self.checkout_or_connect(caller)).await;
         let checkout = checkout.unwrap_or(Err(Error::PoolTimedOut));
-        let totals = &mut self.lock().totals;
+        let totals = &mut lock(&self.state).totals;
         match &checkout {
             Ok(_) => totals.wait.record(began.elapsed().as_secs_f64()),
             Err(Error::PoolTimedOut) => totals.timeouts += 1,
@@ -167,7 +168,7 @@ impl<E: Engine> Pool<E> {
         permit: OwnedSemaphorePermit,
         caller: Caller,
     ) -> Result<Slot<E>, Error> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if self.closing.load(Ordering::Acquire) {
             return Err(Error::PoolClosed);
         }
@@ -184,7 +185,7 @@ impl<E: Engine> Pool<E> {
     }
 
     fn pop_idle(&self) -> Option<Connection<E>> {
-        self.lock().idle.pop()
+        lock(&self.state).idle.pop()
     }
 
     async fn connect(&self) -> Result<Connection<E>, Error> {
@@ -206,12 +207,12 @@ impl<E: Engine> Pool<E> {
 
     pub(super) fn put_back(&self, mut connection: Connection<E>) {
         connection.returned = Instant::now();
-        self.lock().idle.push(connection);
+        lock(&self.state).idle.push(connection);
     }
 
     pub(super) async fn discard(&self, connection: Connection<E>, reason: Discard) {
         let suspects = {
-            let State { idle, totals, .. } = &mut *self.lock();
+            let State { idle, totals, .. } = &mut *lock(&self.state);
             match reason {
                 Discard::Old => totals.discarded_old += 1,
                 Discard::Dead => totals.discarded_dead += 1,
@@ -232,7 +233,7 @@ impl<E: Engine> Pool<E> {
     }
 
     pub(super) fn status(&self) -> PoolStatus {
-        let state = self.lock();
+        let state = lock(&self.state);
         let holders = || state.holders.values();
         let held = holders().map(|(_, since)| since.elapsed());
         let longest_hold = held.max().unwrap_or_default().max(state.longest_hold);
@@ -250,7 +251,7 @@ impl<E: Engine> Pool<E> {
 
     pub(super) fn stop_checkouts(&self) {
         // No caller that registers may come between these.
-        let _state = self.lock();
+        let _state = lock(&self.state);
         self.closing.store(true, Ordering::Release);
         self.permits.close();
         self.slots.close();
@@ -266,10 +267,6 @@ impl<E: Engine> Pool<E> {
     pub(super) async fn wait_for_holders(&self, deadline: Instant) {
         _ = timeout_at(deadline, self.slots.wait()).await;
     }
-
-    fn lock(&self) -> MutexGuard<'_, State<E>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 async fn ping(connection: &mut impl sqlx::Connection, limit: Duration) -> Result<(), Error> {
@@ -279,7 +276,7 @@ async fn ping(connection: &mut impl sqlx::Connection, limit: Duration) -> Result
 
 impl<E: Engine> Drop for Slot<E> {
     fn drop(&mut self) {
-        let state = &mut *self.pool.lock();
+        let state = &mut *lock(&self.pool.state);
         let held = state.holders.remove(&self.id);
         let held = held.map_or(Duration::ZERO, |(_, since)| since.elapsed());
         state.longest_hold = state.longest_hold.max(held);

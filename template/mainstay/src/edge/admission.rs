@@ -7,14 +7,9 @@
 //! - All bodies that are being read share one budget. It is charged for the capacity of each buffer, so the size of the
 //!   chunks does not matter. When the budget is used up, a body that needs more gets 503.
 
-#[cfg(feature = "gzip")]
-use std::io::Cursor;
 use std::mem;
 use std::pin::pin;
-use std::time::Duration;
 
-#[cfg(feature = "gzip")]
-use async_compression::tokio::bufread::GzipDecoder;
 use axum::RequestExt;
 use axum::body::{Body, HttpBody};
 use axum::extract::{DefaultBodyLimit, Request};
@@ -23,36 +18,29 @@ use futures_util::StreamExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
-#[cfg(feature = "gzip")]
-use tokio_util::io::ReaderStream;
 
 use super::{Http, in_time};
 use crate::problem::{Fault, Problem};
 
-#[derive(Debug)]
 pub(super) struct Admission {
+    pub(super) http: Http,
     permits: Semaphore,
     queue: Semaphore,
-    max_wait: Duration,
     /// In bytes, enough for `http.max_in_flight` bodies of the largest size.
     memory: Semaphore,
-    body_limit: usize,
 }
 
 impl Admission {
     pub(super) fn new(http: &Http) -> Self {
-        let body_limit = http.body_limit.0;
-        let memory = http.max_in_flight.saturating_mul(body_limit);
+        let memory = http.max_in_flight.saturating_mul(http.body_limit.0);
         Self {
+            http: http.clone(),
             permits: Semaphore::new(http.max_in_flight),
             queue: Semaphore::new(http.max_waiting.min(Semaphore::MAX_PERMITS)),
-            max_wait: http.max_wait,
             memory: Semaphore::new(memory.min(Semaphore::MAX_PERMITS)),
-            body_limit,
         }
     }
 
-    /// Takes a permit. A request waits for it until its deadline at most.
     pub(super) async fn acquire(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Problem> {
         if let Ok(permit) = self.permits.try_acquire() {
             return Ok(permit);
@@ -60,15 +48,12 @@ impl Admission {
         let Ok(_place) = self.queue.try_acquire() else {
             return Err(Problem::OVERLOADED);
         };
-        let end = deadline.min(Instant::now() + self.max_wait);
-        match timeout_at(end, self.permits.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            // The semaphore is never closed, so an error is a timeout.
-            _ => Err(Problem::OVERLOADED),
-        }
+        let end = deadline.min(Instant::now() + self.http.max_wait);
+        let waited = timeout_at(end, self.permits.acquire()).await;
+        // The semaphore is never closed, so an error is a timeout.
+        waited.ok().and_then(Result::ok).ok_or(Problem::OVERLOADED)
     }
 
-    /// Reads the body of a request, and then takes a permit.
     pub(super) async fn read_body(
         &self,
         request: &mut Request,
@@ -87,21 +72,21 @@ impl Admission {
         Ok(permit)
     }
 
-    /// Reads a body to its end, into memory that is charged to the budget.
     async fn read(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), Problem> {
         self.check_declared(&body)?;
+        let limit = self.http.body_limit.0;
         let mut chunks = body.into_data_stream();
         let mut bytes = Vec::new();
         let mut charge = self.reserve(0)?;
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|_| Problem::BAD_REQUEST)?;
             let length = bytes.len().saturating_add(chunk.len());
-            if length > self.body_limit {
+            if length > limit {
                 return Err(Problem::BODY_TOO_LARGE);
             }
             if length > bytes.capacity() {
                 // The declared length is not reserved: a client could declare a large body, and send nothing.
-                let capacity = length.max(2 * bytes.capacity()).min(self.body_limit);
+                let capacity = length.max(2 * bytes.capacity()).min(limit);
                 charge.merge(self.reserve(capacity - bytes.capacity())?);
                 bytes.reserve_exact(capacity - bytes.len());
             }
@@ -118,18 +103,17 @@ impl Admission {
         reserved.map_err(|_| Problem::OVERLOADED)
     }
 
-    /// Limits a body that its handler reads as a stream.
     pub(super) fn limit_stream(&self, request: &mut Request) -> Result<(), Problem> {
         take_gzip(request.headers_mut(), false)?;
         self.check_declared(request.body())?;
-        DefaultBodyLimit::max(self.body_limit).apply(request);
+        DefaultBodyLimit::max(self.http.body_limit.0).apply(request);
         *request = mem::take(request).with_limited_body();
         Ok(())
     }
 
     fn check_declared(&self, body: &Body) -> Result<(), Problem> {
         let declared = usize::try_from(body.size_hint().lower());
-        if declared.is_ok_and(|declared| declared <= self.body_limit) {
+        if declared.is_ok_and(|declared| declared <= self.http.body_limit.0) {
             Ok(())
         } else {
             Err(Problem::BODY_TOO_LARGE)
@@ -139,13 +123,14 @@ impl Admission {
 
 #[cfg(feature = "gzip")]
 fn decompressed(bytes: Vec<u8>) -> Body {
-    let mut decoder = GzipDecoder::new(Cursor::new(bytes));
+    use async_compression::tokio::bufread::GzipDecoder;
+    let mut decoder = GzipDecoder::new(std::io::Cursor::new(bytes));
     // The body may have several gzip members, as `cat a.gz b.gz` writes them.
     decoder.multiple_members(true);
-    Body::from_stream(ReaderStream::new(decoder))
+    Body::from_stream(tokio_util::io::ReaderStream::new(decoder))
 }
 
-/// Without the feature, [`take_gzip`] refuses compressed bodies.
+/// Not called: without the feature, [`take_gzip`] refuses compressed bodies.
 #[cfg(not(feature = "gzip"))]
 fn decompressed(bytes: Vec<u8>) -> Body {
     Body::from(bytes)
@@ -177,6 +162,7 @@ fn take_gzip(headers: &mut HeaderMap, is_supported: bool) -> Result<bool, Proble
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::time::Duration;
 
     use axum::body::Bytes;
     use futures_util::stream;

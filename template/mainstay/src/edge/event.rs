@@ -8,16 +8,14 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use http_body::Body;
 use tokio::time::Instant;
-use tracing::Span;
-use tracing::field::Empty;
+use tracing::{Span, field};
 
 use super::Http;
-use crate::context::RequestContext;
-use crate::metrics::http::{Ended, InFlight, Recorder};
+use crate::context::{RequestContext, Trace};
+use crate::metrics::Recorder;
 use crate::server::Exchange;
 use crate::telemetry::{message, span};
 
-/// The status in the log when the client left before the answer.
 const CLIENT_LEFT: u16 = 499;
 
 /// The status in the log when the stop cut the connection, whatever the handler made of that.
@@ -29,9 +27,8 @@ pub(super) struct Event {
     method: Method,
     route: Option<MatchedPath>,
     log_client: bool,
-    /// The span of the work for the request.
     pub(super) span: Span,
-    in_flight: InFlight,
+    requests: Recorder,
     status: Option<StatusCode>,
     /// The lengths of the bodies of request and response, or zero where they are not known beforehand.
     bodies: [u64; 2],
@@ -52,13 +49,30 @@ impl Event {
         if let Some(route) = &route {
             Exchange::look(|exchange| exchange.set_route(route.clone()));
         }
+        let trace = context.trace.as_deref().filter(|trace| trace.is_sampled);
+        // What exports the span reads the context. Only the filter `off` disables this level.
+        let span_of = |trace: &Trace| {
+            context.clone().sync_scope(|| {
+                tracing::error_span!(
+                    span::REQUEST,
+                    method = request.method().as_str(),
+                    route = name_of(route.as_ref()),
+                    request_id = context.id.as_str(),
+                    trace_id = trace.id,
+                    status = field::Empty,
+                    error = field::Empty,
+                )
+            })
+        };
+        let span = trace.map_or_else(Span::none, span_of);
+        requests.begin();
         Self {
             started,
             method: request.method().clone(),
-            span: span_of(request.method(), name_of(route.as_ref()), context),
+            span,
             route,
             log_client: http.log_client,
-            in_flight: requests.begin(),
+            requests,
             status: None,
             bodies: [request_length.unwrap_or(0), 0],
         }
@@ -73,29 +87,8 @@ impl Event {
     }
 }
 
-/// The template of a route, so that there are no more names than routes.
 fn name_of(route: Option<&MatchedPath>) -> &str {
     route.map_or("unmatched", MatchedPath::as_str)
-}
-
-/// The span of a request, if the request is sampled.
-fn span_of(method: &Method, route: &str, context: &RequestContext) -> Span {
-    let trace = context.trace.as_deref();
-    let Some(trace) = trace.filter(|trace| trace.is_sampled) else {
-        return Span::none();
-    };
-    // What exports the span reads the context. Only the filter `off` disables this level.
-    context.clone().sync_scope(|| {
-        tracing::error_span!(
-            span::REQUEST,
-            method = method.as_str(),
-            route,
-            request_id = context.id.as_str(),
-            trace_id = trace.id,
-            status = Empty,
-            error = Empty,
-        )
-    })
 }
 
 /// The text of an IPv4 address. Its `Display` costs as much as all other fields of the event.
@@ -123,13 +116,9 @@ impl Drop for Event {
             Some(status) => status.as_u16(),
             None => CLIENT_LEFT,
         };
-        self.in_flight.ended(&Ended {
-            method: &self.method,
-            route: self.route.as_ref().map(MatchedPath::as_str),
-            status,
-            took,
-            bodies: self.bodies.map(Some),
-        });
+        let route = name_of(self.route.as_ref());
+        self.requests
+            .end(&self.method, route, status, took, self.bodies);
         match self.status {
             None => _ = self.span.record("error", "client_left"),
             Some(answer) => {
@@ -151,7 +140,7 @@ impl Drop for Event {
             tracing::info!(
                 message = message::REQUEST,
                 method = self.method.as_str(),
-                route = name_of(self.route.as_ref()),
+                route,
                 status,
                 duration_ms = f64::from(micros) / 1e3,
                 request_id = context.id.as_str(),

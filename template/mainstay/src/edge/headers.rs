@@ -38,8 +38,8 @@ const SECURITY: [(HeaderName, HeaderValue); 5] = [
 /// The headers that nearly every answer has besides, each with a value of its own.
 const OWN: [HeaderName; 3] = [REQUEST_ID, header::CONTENT_TYPE, header::CONTENT_LENGTH];
 
-/// All of these headers, to be cloned. [`OWN`] comes first, with empty values: a clone has no room for more. Nine headers
-/// are the most that fit the small blocks of glibc's allocator.
+/// All of these headers, to be cloned: [`OWN`] comes first, with empty values. More than nine headers would not fit the
+/// small blocks of glibc's allocator.
 static TEMPLATE: LazyLock<HeaderMap> = LazyLock::new(|| {
     let own = OWN.map(|name| (name, HeaderValue::from_static("")));
     own.into_iter().chain(SECURITY).collect()

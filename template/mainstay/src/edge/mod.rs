@@ -2,14 +2,11 @@
 //!
 //! - Every request has an id, which its answer carries in `x-request-id`.
 //! - The head of the answer comes within `http.request_timeout`, also if the handler panics.
-//! - Every request logs exactly one `request` event, with the template of its route, and never the query.
+//! - Every request logs exactly one `request` event, without the query.
 //! - Errors that no handler made (404, 405, a body that is too large) are [`Problem`]s as well.
 //! - Hosts, origins, sizes and the number of requests are checked before a handler runs.
-//! - A body is in memory before the request takes a concurrency permit. So clients that send slowly do not keep other
-//!   requests from being served, however many they are. Routes that [stream their bodies](protect_with_streams) take
-//!   the permit first.
-//!
-//! To read the code, start with `handle`.
+//! - A body is in memory before the request takes a concurrency permit, so that slow clients keep no other requests from
+//!   being served. Routes that [stream their bodies](protect_with_streams) take the permit first.
 
 mod admission;
 mod event;
@@ -23,12 +20,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::HttpBody;
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::Route;
+use axum::{Router, middleware, routing};
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
 use tower::layer::layer_fn;
@@ -36,7 +31,7 @@ use tower::{Service, service_fn};
 use tracing::Instrument;
 
 use crate::context::RequestContext;
-use crate::metrics::http::Recorder;
+use crate::metrics::Recorder;
 use crate::panics::caught;
 use crate::problem::{Problem, into_problem_response};
 use admission::Admission;
@@ -66,15 +61,14 @@ pub fn protect_with_streams(
     http: &Http,
     requests: Recorder,
 ) -> Router {
-    let (http, admission) = (Arc::new(http.clone()), Arc::new(Admission::new(http)));
+    let admission = Arc::new(Admission::new(http));
     // A single layer: each costs a request two allocations.
     let layer = |streams_body| {
-        let (http, admission) = (Arc::clone(&http), Arc::clone(&admission));
+        let admission = Arc::clone(&admission);
         layer_fn(move |route| {
             let edge = Arc::new(Edge {
                 route,
                 streams_body,
-                http: Arc::clone(&http),
                 admission: Arc::clone(&admission),
                 requests,
             });
@@ -87,26 +81,23 @@ pub fn protect_with_streams(
         .merge(streams.layer(layer(true)))
 }
 
-/// A route, and what surrounds it. The routes share the rest.
+/// A route, and what surrounds it.
 struct Edge {
-    route: Route,
+    route: routing::Route,
     streams_body: bool,
-    http: Arc<Http>,
     admission: Arc<Admission>,
     requests: Recorder,
 }
 
-/// Handles one request, from its head to the head of its answer.
-///
-/// Not an `async fn`: that would hold the request twice, and each copy of it costs time.
+/// Handles one request. Not an `async fn`: that would hold the request twice, and each copy of it costs time.
 fn handle(edge: Arc<Edge>, request: Request) -> impl Future<Output = Result<Response, Infallible>> {
     let started = Instant::now();
-    let context = peers::context(&request, started, &edge.http);
+    let http = &edge.admission.http;
+    let context = peers::context(&request, started, http);
     // Logs and counts the request when it is dropped.
-    let mut event = Event::begin(started, &request, &context, edge.requests, &edge.http);
-    let reader = edge.http.reader(&request);
+    let mut event = Event::begin(started, &request, &context, edge.requests, http);
+    let reader = http.reader(&request);
     let span = event.span.clone();
-    // A panic ends only this request.
     let answer = caught(Arc::clone(&edge).answer(request, reader.is_some(), context.deadline));
     let finished = answer.instrument(span).map(move |answer| {
         let mut response = match answer {
@@ -119,7 +110,7 @@ fn handle(edge: Arc<Edge>, request: Request) -> impl Future<Output = Result<Resp
             }
             Err(_logged) => Problem::INTERNAL.into_response(),
         };
-        edge.http.share(reader, response.headers_mut());
+        edge.admission.http.share(reader, response.headers_mut());
         headers::put_on(&mut response);
         event.answered(&response);
         Ok(response)
@@ -137,9 +128,8 @@ impl Edge {
         deadline: Instant,
     ) -> impl Future<Output = Result<Response, Problem>> {
         async move {
-            let Edge {
-                http, admission, ..
-            } = &*self;
+            let admission = &self.admission;
+            let http = &admission.http;
             check_host(&request, &http.hosts)?;
             let uri = request.uri().path_and_query();
             if uri.is_some_and(|uri| uri.as_str().len() > LONGEST_URI) {
@@ -157,7 +147,7 @@ impl Edge {
                 admission.limit_stream(&mut request)?;
                 admission.acquire(deadline).await?
             } else {
-                // Boxed, since most requests have no body, and should not be larger because of it.
+                // Boxed, so that requests without a body are not larger because of it.
                 Box::pin(admission.read_body(&mut request, deadline)).await?
             };
             let work = pin!(self.route.clone().call(request));
@@ -172,7 +162,7 @@ impl Edge {
     }
 }
 
-/// The result of the work, or `None` if it does not end by the deadline of the request.
+/// `None` if the work does not end by the deadline of the request.
 async fn in_time<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     // Most requests are answered at once, and need no timer.
     if let Some(done) = work.as_mut().now_or_never() {
@@ -182,9 +172,12 @@ async fn in_time<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     Box::pin(timeout(left, work)).await.ok()
 }
 
-/// The middleware of the routes beside the edge, which are the probes and those of the operator: a host, an id and the
-/// security headers, for requests with this much time.
-pub(crate) async fn with_id_and_host(time: Duration, request: Request, next: Next) -> Response {
+/// The middleware of the probes and of the operator's routes: a host, an id, a deadline and the security headers.
+pub(crate) async fn with_id_and_host(
+    time: Duration,
+    request: Request,
+    next: middleware::Next,
+) -> Response {
     let answer = async {
         let mut response = match check_host::<&str>(&request, &[]) {
             Ok(()) => next.run(request).await,
@@ -193,9 +186,8 @@ pub(crate) async fn with_id_and_host(time: Duration, request: Request, next: Nex
         headers::put_on(&mut response);
         response
     };
-    RequestContext::until(Instant::now() + time)
-        .scope(answer)
-        .await
+    let context = RequestContext::until(Instant::now() + time);
+    context.scope(answer).await
 }
 
 #[cfg(test)]

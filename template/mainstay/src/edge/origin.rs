@@ -4,31 +4,11 @@
 //! - Pages of other origins read and change what CORS (of the Fetch standard) and `http.refuse_other_origins` allow.
 
 use axum::extract::Request;
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, uri::Authority};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Deserializer};
 
 use super::Http;
 use crate::problem::Problem;
-use crate::settings;
-
-/// The origin of a page, as browsers send it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Origin(HeaderValue);
-
-impl<'de> Deserialize<'de> for Origin {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        let expected = "an origin, such as `https://app.example.org`";
-        settings::from_text(value, expected, |text| {
-            let url = url::Url::parse(text).ok()?;
-            // It is compared byte by byte, so it must be written as browsers write it.
-            let is_origin = url.origin().ascii_serialization() == text;
-            let header = HeaderValue::from_str(text).ok();
-            header.filter(|_| is_origin).map(Self)
-        })
-    }
-}
 
 /// The headers of an answer that a page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
@@ -68,7 +48,7 @@ pub(crate) fn check_host<H: AsRef<str>>(request: &Request, hosts: &[H]) -> Resul
 }
 
 impl Http {
-    /// The origin of the page that sends the request, if it is an allowed one.
+    /// The allowed origin of the page that sends the request.
     pub(super) fn reader(&self, request: &Request) -> Option<HeaderValue> {
         if self.allowed_origins.is_empty() {
             return None;
@@ -95,8 +75,7 @@ impl Http {
         }
     }
 
-    /// The answer to a preflight request, which allows the method and the headers that it asks for. Which origin may
-    /// use them, [`share`](Self::share) says.
+    /// Answers a preflight request with what it asks for. [`share`](Self::share) adds the origin, if it is allowed.
     pub(super) fn preflight(&self, request: &Request) -> Option<Response> {
         if self.allowed_origins.is_empty() || request.method() != Method::OPTIONS {
             return None;
@@ -113,8 +92,7 @@ impl Http {
         Some(allowed.into_response())
     }
 
-    /// Whether to refuse the request, unless its origin is allowed: it comes from a page of another origin, and may
-    /// change something or open a WebSocket.
+    /// Whether the request comes from a page of another origin, and may change something or open a WebSocket.
     pub(super) fn refuses(&self, request: &Request) -> bool {
         let upgrades = || request.headers().contains_key(header::UPGRADE);
         self.refuse_other_origins
@@ -123,9 +101,8 @@ impl Http {
     }
 }
 
-/// Whether a browser sends this request for a page of another origin.
-///
-/// A page cannot make a browser hide its origin. Other clients send no origin, and no credentials by themselves.
+/// Whether a browser sends this request for a page of another origin. A page cannot make a browser hide its origin. Other
+/// clients send no origin, and no credentials by themselves.
 pub(crate) fn is_foreign(request: &Request) -> bool {
     const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     let text = |name| request.headers().get(name).map(HeaderValue::as_bytes);
@@ -148,6 +125,7 @@ mod tests {
     use axum::body::Body;
 
     use super::*;
+    use crate::edge::settings::Origin;
     use crate::edge::tests::http;
 
     fn request(target: &str, given: &[(&str, &str)]) -> Request {

@@ -7,33 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use ipnet::IpNet;
-use serde::{Deserialize, Deserializer};
+use axum::http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
 use super::Http;
+use super::settings::Network;
 use crate::context::{REQUEST_ID, RequestContext, RequestId, Trace};
 use crate::server::Exchange;
-use crate::settings;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// A network of trusted proxies. A single address is a network as well.
-#[derive(Debug, Clone)]
-pub(crate) struct Network(IpNet);
-
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        let expected = "a network, such as `10.0.0.0/8`, or an address";
-        settings::from_text(value, expected, |text| {
-            let address = || text.parse::<IpAddr>().map(IpNet::from);
-            text.parse().or_else(|_| address()).ok().map(Self)
-        })
-    }
-}
-
-/// The context of a request that has just arrived.
 pub(super) fn context(request: &Request, started: Instant, http: &Http) -> RequestContext {
     let headers = request.headers();
     let peer = Exchange::look(|exchange| exchange.peer().ip().to_canonical());
@@ -42,17 +25,19 @@ pub(super) fn context(request: &Request, started: Instant, http: &Http) -> Reque
     let of_proxy = |name: &str| is_proxy.then(|| headers.get(name)).flatten();
     let id = of_proxy(REQUEST_ID.as_str()).and_then(RequestId::given);
     let timeout = http.timeout_header.as_deref().and_then(of_proxy);
-    let timeout = timeout.and_then(milliseconds);
+    let timeout = timeout.and_then(|header| header.to_str().ok()?.parse().ok());
+    let timeout = timeout.map_or(Duration::MAX, Duration::from_millis);
     let trace = Trace::of(headers, is_proxy, http.trace_ratio);
-    let mut client = peer;
-    if let Some(proxy) = peer.filter(|_| is_proxy) {
-        client = Some(trace_back(proxy, headers, trusted));
-    }
+    let client = if is_proxy {
+        peer.map(|proxy| trace_back(proxy, headers, trusted))
+    } else {
+        peer
+    };
     RequestContext {
         id: id.unwrap_or_else(RequestId::next),
         trace: trace.map(Arc::new),
         client,
-        deadline: started + http.request_timeout.min(timeout.unwrap_or(Duration::MAX)),
+        deadline: started + http.request_timeout.min(timeout),
     }
 }
 
@@ -80,11 +65,6 @@ fn address(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim();
     let with_port = || hop.parse().map(|socket: SocketAddr| socket.ip());
     hop.parse().or_else(|_| with_port()).ok()
-}
-
-fn milliseconds(header: &HeaderValue) -> Option<Duration> {
-    let text = header.to_str().ok()?;
-    text.parse().ok().map(Duration::from_millis)
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
-//! `[http]`: the public listener.
+//! The settings of the public listener.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::http::HeaderName;
-use axum::http::uri::Authority;
+use axum::http::{HeaderName, HeaderValue, uri::Authority};
 use garde::Validate;
-use serde::Deserialize;
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer};
 
-use super::origin::Origin;
-use super::peers::Network;
 use crate::server::Limits;
 use crate::settings::{self, ByteSize, at_least, whole_number};
 
@@ -20,17 +18,15 @@ use crate::settings::{self, ByteSize, at_least, whole_number};
 #[garde(custom(Self::takes_timeouts_of_proxies))]
 #[garde(custom(Self::has_origins_for_credentials))]
 #[expect(clippy::struct_excessive_bools, reason = "they are settings")]
+#[allow(missing_docs, reason = "the keys are described beside their defaults")]
 pub struct Http {
-    /// The address of the public listener.
     pub listen: SocketAddr,
     #[garde(custom(at_least("1ms")))]
     pub(crate) request_timeout: Duration,
     #[garde(inner(custom(is_header)))]
     pub(crate) timeout_header: Option<String>,
-    /// The largest body of a request.
     #[garde(custom(at_least("1B")))]
     pub body_limit: ByteSize,
-    /// Whether the description of the API is served.
     pub documentation: bool,
     #[serde(deserialize_with = "whole_number::<1, 1_000_000, _, _>")]
     pub(crate) max_in_flight: usize,
@@ -45,7 +41,6 @@ pub struct Http {
     pub(crate) allowed_origins: Vec<Origin>,
     pub(crate) allow_credentials: bool,
     pub(crate) refuse_other_origins: bool,
-    /// The limits of its connections.
     #[garde(dive)]
     pub limits: Limits,
 }
@@ -74,6 +69,37 @@ impl Http {
             &["allow_credentials", "allowed_origins"],
             "there is no origin that may send credentials; name the origins that may",
         )
+    }
+}
+
+/// The origin of a page, as browsers send it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin(pub(super) HeaderValue);
+
+impl<'de> Deserialize<'de> for Origin {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let expected = "an origin, such as `https://app.example.org`";
+        settings::from_text(value, expected, |text| {
+            let url = url::Url::parse(text).ok()?;
+            // It is compared byte by byte, so it must be written as browsers write it.
+            let is_origin = url.origin().ascii_serialization() == text;
+            let header = HeaderValue::from_str(text).ok();
+            header.filter(|_| is_origin).map(Self)
+        })
+    }
+}
+
+/// A network of trusted proxies. A single address is a network as well.
+#[derive(Debug, Clone)]
+pub(crate) struct Network(pub(super) IpNet);
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let expected = "a network, such as `10.0.0.0/8`, or an address";
+        settings::from_text(value, expected, |text| {
+            let address = || text.parse::<IpAddr>().map(IpNet::from);
+            text.parse().or_else(|_| address()).ok().map(Self)
+        })
     }
 }
 

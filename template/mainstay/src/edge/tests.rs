@@ -380,15 +380,13 @@ async fn preflight_allows_method_and_headers() {
 /// glibc's thread cache has no blocks above 1032 bytes.
 #[tokio::test]
 async fn future_of_a_request_fits_one_kibibyte() {
-    let http = Arc::new(http(&[]));
-    let admission = Arc::new(Admission::new(&http));
+    let admission = Arc::new(Admission::new(&http(&[])));
     let requests = Recorder::default();
     let routes = Router::new().route("/", get(async || "hello"));
     let routes = routes.layer(layer_fn(move |route| {
         let edge = Arc::new(Edge {
             route,
             streams_body: false,
-            http: Arc::clone(&http),
             admission: Arc::clone(&admission),
             requests,
         });

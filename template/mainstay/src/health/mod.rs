@@ -32,14 +32,12 @@ use crate::watchdog::Pulse;
 
 /// `[health]`
 #[derive(Debug, Clone, Deserialize, Validate)]
+#[allow(missing_docs, reason = "the keys are described beside their defaults")]
 pub struct Settings {
-    /// The interval of the checks.
     #[garde(custom(at_least("1ms")))]
     pub period: Duration,
-    /// How long a check may take.
     #[garde(custom(at_least("1ms")))]
     pub timeout: Duration,
-    /// How long the runtime may stall until `/livez` fails.
     // A shorter stall is not noticed.
     #[garde(custom(at_least("1s")))]
     pub stall: Duration,

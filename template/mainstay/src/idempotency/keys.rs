@@ -23,14 +23,12 @@ use crate::supervisor::{SpawnError, Supervisor};
 /// `[idempotency]`
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
+#[allow(missing_docs, reason = "the keys are described beside their defaults")]
 pub struct Settings {
-    /// How long answers are stored.
     #[garde(custom(at_least("1s")))]
     pub retention: Duration,
-    /// The most answers that are stored.
     #[serde(deserialize_with = "whole_number::<1, 4_294_967_295, _, _>")]
     pub max_answers: u32,
-    /// The largest answer that is stored.
     pub answer_limit: ByteSize,
 }
 

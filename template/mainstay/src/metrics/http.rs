@@ -5,14 +5,14 @@
 //! - A series is created on first use. From then on, recording allocates nothing, and shares its locks.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::http::Method;
 use metrics::HistogramFn;
 
-use super::catalog::{self, Family};
+use super::catalog;
 use super::histogram::Histogram;
 use super::text::Text;
 
@@ -29,10 +29,8 @@ struct Inner {
     series: [RwLock<BTreeMap<Box<str>, &'static Series>>; METHODS.len()],
 }
 
-/// The histograms of one method and route.
 #[derive(Debug, Default)]
 struct Series {
-    /// By class of status codes.
     durations: [OnceLock<Histogram>; CLASSES.len()],
     bodies: [OnceLock<Histogram>; 2],
 }
@@ -41,55 +39,56 @@ const METHODS: [&str; 10] = [
     OTHER, "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT",
 ];
 const OTHER: &str = "other";
-const UNMATCHED: &str = "unmatched";
 
 /// The classes of status codes, by their first digit.
 const CLASSES: [&str; 6] = [OTHER, "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// The sizes of the bodies of requests and responses.
-static BODIES: [Family; 2] = [catalog::REQUEST_BODIES, catalog::RESPONSE_BODIES];
-
-/// A request that has ended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ended<'a> {
-    pub(crate) method: &'a Method,
-    /// The template of its route, if it has one.
-    pub(crate) route: Option<&'a str>,
-    pub(crate) status: u16,
-    pub(crate) took: Duration,
-    /// The lengths of the bodies of request and response, if they are known. An empty body is not counted.
-    pub(crate) bodies: [Option<u64>; 2],
-}
-
-/// Counts a request as active until it is dropped.
-#[derive(Debug)]
-pub(crate) struct InFlight(Recorder);
-
 impl Recorder {
-    #[must_use = "the request is active until this is dropped"]
-    pub(crate) fn begin(self) -> InFlight {
-        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self)
+    /// Counts a request as active until its [`end`](Self::end).
+    pub(crate) fn begin(self) {
+        self.0.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// Records a request that has ended. `bodies` are the lengths of the bodies of request and response, 0 where they are
+    /// not known. An empty body is not counted.
+    pub(crate) fn end(
+        self,
+        method: &Method,
+        route: &str,
+        status: u16,
+        took: Duration,
+        bodies: [u64; 2],
+    ) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+        let method = METHODS.iter().position(|it| *it == method.as_str());
+        let series = self.series(method.unwrap_or(0), route);
+        let class = usize::from(status / 100);
+        series.durations[if class < CLASSES.len() { class } else { 0 }]
+            .get_or_init(Histogram::default)
+            .record(took.as_secs_f64());
+        for (sizes, length) in series.bodies.iter().zip(bodies) {
+            if length > 0 {
+                #[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]
+                sizes.get_or_init(Histogram::of_sizes).record(length as f64);
+            }
+        }
     }
 
     /// Counts a request that was refused because of overload.
     pub(crate) fn shed(self) {
-        self.0.shed.fetch_add(1, Ordering::Relaxed);
+        self.0.shed.fetch_add(1, Relaxed);
     }
 
     pub(super) fn write(self, text: &mut Text) {
-        let in_flight = self.0.in_flight.load(Ordering::Relaxed);
-        text.value(&catalog::ACTIVE_REQUESTS, in_flight);
-        let shed = self.0.shed.load(Ordering::Relaxed);
-        text.value(&catalog::REQUESTS_SHED, shed);
+        let inner = self.0;
+        text.value(&catalog::ACTIVE_REQUESTS, inner.in_flight.load(Relaxed));
+        text.value(&catalog::REQUESTS_SHED, inner.shed.load(Relaxed));
         let mut all = Vec::new();
-        for (method, series) in METHODS.into_iter().zip(&self.0.series) {
+        for (method, series) in METHODS.into_iter().zip(&inner.series) {
             let series = series.read().unwrap_or_else(PoisonError::into_inner);
-            all.extend(
-                series
-                    .iter()
-                    .map(|(route, it)| (method, route.clone(), *it)),
-            );
+            for (route, series) in &*series {
+                all.push((method, route.clone(), *series));
+            }
         }
         let mut durations = text.family(&catalog::REQUEST_DURATION);
         for (method, route, series) in &all {
@@ -97,7 +96,8 @@ impl Recorder {
                 durations.histogram(&[method, route, class], durations_of_class.get());
             }
         }
-        for (index, family) in BODIES.iter().enumerate() {
+        let families = [&catalog::REQUEST_BODIES, &catalog::RESPONSE_BODIES];
+        for (index, family) in families.into_iter().enumerate() {
             let mut sizes = text.family(family);
             for (method, route, series) in &all {
                 sizes.histogram(&[method, route], series.bodies[index].get());
@@ -121,30 +121,5 @@ impl Recorder {
 impl Default for Recorder {
     fn default() -> Self {
         Self(Box::leak(Box::default()))
-    }
-}
-
-impl InFlight {
-    /// Records a request that has ended.
-    pub(crate) fn ended(&self, request: &Ended<'_>) {
-        let method = METHODS.iter().position(|it| *it == request.method.as_str());
-        let route = request.route.unwrap_or(UNMATCHED);
-        let series = self.0.series(method.unwrap_or(0), route);
-        let class = usize::from(request.status / 100);
-        series.durations[if class < CLASSES.len() { class } else { 0 }]
-            .get_or_init(Histogram::of_durations)
-            .record(request.took.as_secs_f64());
-        for (sizes, length) in series.bodies.iter().zip(request.bodies) {
-            if let Some(length @ 1..) = length {
-                #[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]
-                sizes.get_or_init(Histogram::of_sizes).record(length as f64);
-            }
-        }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

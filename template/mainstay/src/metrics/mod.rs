@@ -5,8 +5,6 @@
 //!
 //! - The number of series depends on routes, tasks, checks and pools, and not on what clients send.
 //! - Memory use stays constant, also if nothing scrapes the metrics: a histogram keeps counts, and no values.
-//!
-//! `catalog.rs` defines every metric of the machinery, and `docs/metrics.md` is generated from it.
 
 #[cfg_attr(
     not(all(feature = "_database", feature = "idempotency", feature = "otlp")),
@@ -14,7 +12,7 @@
 )]
 pub(crate) mod catalog;
 mod histogram;
-pub(crate) mod http;
+mod http;
 pub(crate) mod pools;
 mod process;
 mod registry;
@@ -29,7 +27,6 @@ pub use http::Recorder;
 use registry::Registry;
 use text::Text;
 
-/// The content type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The metrics of this process. All clones are the same.
@@ -42,7 +39,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Installs the recorder of the process, and observes the current runtime.
     pub(crate) fn install() -> Self {
         Self {
             requests: Recorder::default(),
@@ -59,13 +55,11 @@ impl Metrics {
     }
 
     /// The current values of all metrics. `observed` writes those that other parts of the process count.
-    #[must_use]
     pub(crate) fn text(&self, observed: impl FnOnce(&mut Text)) -> String {
         let mut text = Text::default();
         self.requests.write(&mut text);
         observed(&mut text);
-        process::write_runtime(&self.runtime, &mut text);
-        process::write(self.started, &mut text);
+        process::write(&self.runtime, self.started, &mut text);
         self.registry.write(&mut text);
         text.into_string()
     }

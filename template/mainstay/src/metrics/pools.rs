@@ -6,20 +6,15 @@ use serde::Serialize;
 
 use super::histogram::Histogram;
 
-/// The state of a pool.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct PoolStatus {
-    /// The most connections that the pool opens.
     pub(crate) max: u32,
-    /// The connections that are open.
     pub(crate) size: usize,
     pub(crate) idle: usize,
     pub(crate) in_use: usize,
     /// The locations in the code that hold a connection.
     pub(crate) holders: Vec<String>,
-    /// The callers that wait for a connection.
     pub(crate) waiting: usize,
-    /// The longest time for which a caller has held a connection.
     pub(crate) longest_hold_ms: u64,
     #[serde(flatten)]
     pub(crate) waits: Totals,
@@ -28,10 +23,8 @@ pub(crate) struct PoolStatus {
 /// What a pool has counted since the start.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Totals {
-    /// How long callers waited for their connection.
     #[serde(skip)]
     pub(crate) wait: Arc<Histogram>,
-    /// The callers that got no connection in time.
     pub(crate) timeouts: u64,
     /// The callers that held a connection for longer than `hold_warning`.
     pub(crate) held_long: u64,

@@ -19,7 +19,7 @@ use super::text::Text;
 use crate::build_info::BuildInfo;
 use crate::telemetry::lost_lines;
 
-pub(super) fn write_runtime(runtime: &Handle, text: &mut Text) {
+pub(super) fn write(runtime: &Handle, started: SystemTime, text: &mut Text) {
     let metrics = runtime.metrics();
     let workers = metrics.num_workers();
     text.value(&catalog::RUNTIME_WORKERS, workers);
@@ -29,10 +29,7 @@ pub(super) fn write_runtime(runtime: &Handle, text: &mut Text) {
         .map(|worker| metrics.worker_total_busy_duration(worker))
         .sum();
     text.value(&catalog::RUNTIME_BUSY, busy.as_secs_f64());
-}
 
-/// The metrics of this process, which has `started` then.
-pub(super) fn write(started: SystemTime, text: &mut Text) {
     let since_1970 = started.duration_since(SystemTime::UNIX_EPOCH);
     let cpu = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime));
     // The second field is the resident memory, in pages.
@@ -60,10 +57,10 @@ mod tests {
     use super::*;
     use crate::testing::Exposition;
 
-    #[test]
-    fn usage_of_the_process_is_plausible() {
+    #[tokio::test]
+    async fn usage_of_the_process_is_plausible() {
         let mut text = Text::default();
-        write(SystemTime::now(), &mut text);
+        write(&Handle::current(), SystemTime::now(), &mut text);
         let page = Exposition::read(&text.into_string());
         let memory = page.count("process_resident_memory_bytes");
         assert!(

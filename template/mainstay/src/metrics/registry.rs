@@ -1,9 +1,8 @@
-//! The recorder behind the macros of the crate `metrics`: the series of the service. A series takes constant memory,
-//! however many values it records.
+//! The recorder behind the macros of the crate `metrics`: the series of the service.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
 use metrics::{Counter, Gauge, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
@@ -29,8 +28,7 @@ enum Series {
 }
 
 impl Registry {
-    /// The registry of the process. If the service has installed another recorder, that one gets what the
-    /// macros record.
+    /// If the service has installed another recorder, that one gets what the macros record.
     pub(super) fn install() -> Self {
         static INSTALLED: LazyLock<Registry> = LazyLock::new(|| {
             let registry = Registry::default();
@@ -44,20 +42,16 @@ impl Registry {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self) -> RwLockWriteGuard<'_, Inner> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn describe(&self, name: KeyName, help: SharedString) {
-        self.change().help.insert(name, help);
+        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        inner.help.insert(name, help);
     }
 
-    /// The series of this key, which is new if there is none.
     fn get(&self, key: &Key, new: impl FnOnce() -> Series) -> Series {
         if let Some(known) = self.read().series.get(key) {
             return known.clone();
         }
-        let mut inner = self.change();
+        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let series = inner.series.entry(key.to_retained());
         series.or_insert_with(new).clone()
     }
@@ -67,7 +61,12 @@ impl Registry {
         let Inner { help, series } = &*self.read();
         let mut family = ("", "");
         for (key, series) in series {
-            let (name, kind) = (key.name(), series.kind());
+            let name = key.name();
+            let kind = match series {
+                Series::Counter(_) => "counter",
+                Series::Gauge(_) => "gauge",
+                Series::Histogram(_) => "histogram",
+            };
             if family.0 != name {
                 text.head(name, kind, help.get(name).map(|help| &**help));
                 family = (name, kind);
@@ -76,26 +75,14 @@ impl Registry {
                 continue;
             }
             let labels = key.labels().map(|label| (label.key(), label.value()));
-            let labels: Vec<_> = labels.collect();
+            let labels = &*labels.collect::<Vec<_>>();
             match series {
-                Series::Counter(count) => text.sample(name, &labels, count.load(Ordering::Relaxed)),
+                Series::Counter(count) => text.sample(name, labels, count.load(Relaxed)),
                 Series::Gauge(bits) => {
-                    let value = f64::from_bits(bits.load(Ordering::Relaxed));
-                    text.sample(name, &labels, value);
+                    text.sample(name, labels, f64::from_bits(bits.load(Relaxed)));
                 }
-                Series::Histogram(histogram) => text.histogram(name, &labels, histogram),
+                Series::Histogram(histogram) => text.histogram(name, labels, histogram),
             }
-        }
-    }
-}
-
-impl Series {
-    /// As in the text format.
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Counter(_) => "counter",
-            Self::Gauge(_) => "gauge",
-            Self::Histogram(_) => "histogram",
         }
     }
 }
@@ -132,7 +119,7 @@ impl Recorder for Registry {
         let new = if key.name().ends_with("_bytes") {
             Histogram::of_sizes
         } else {
-            Histogram::of_durations
+            Histogram::default
         };
         match self.get(key, || Series::Histogram(Arc::new(new()))) {
             Series::Histogram(histogram) => metrics::Histogram::from_arc(histogram),

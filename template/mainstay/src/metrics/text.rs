@@ -10,12 +10,11 @@ use super::histogram::Histogram;
 pub(crate) struct Text(String);
 
 impl Text {
-    /// A family of the machinery without labels.
+    /// A family without labels.
     pub(crate) fn value(&mut self, family: &'static Family, value: impl Display) {
         self.maybe(family, Some(value));
     }
 
-    /// A family without labels, whose value may be unknown.
     pub(crate) fn maybe(&mut self, family: &'static Family, value: Option<impl Display>) {
         let mut samples = self.family(family);
         if let Some(value) = value {

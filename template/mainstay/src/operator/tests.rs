@@ -14,7 +14,6 @@ use crate::health::{self, Health};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::metrics::catalog::SECTIONS;
-use crate::metrics::http::Ended;
 use crate::metrics::pools::PoolStatus;
 use crate::server::{Limits, Sockets};
 use crate::supervisor::Supervisor;
@@ -126,13 +125,9 @@ async fn scrape_has_every_metric_of_the_catalog() {
     let check = ("dependency", Importance::Required);
     let health = &state.health;
     health.register_check(check.0, check.1, passes).unwrap();
-    state.metrics.requests().begin().ended(&Ended {
-        method: &Method::GET,
-        route: Some("/"),
-        status: 200,
-        took: Duration::from_millis(1),
-        bodies: [Some(1), Some(1)],
-    });
+    let requests = state.metrics.requests();
+    requests.begin();
+    requests.end(&Method::GET, "/", 200, Duration::from_millis(1), [1, 1]);
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     let (status, body) = ask(&state, Request::get("/metrics")).await;

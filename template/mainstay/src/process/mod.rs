@@ -182,11 +182,8 @@ impl Process {
         let listener = socket.serve(routes, &limits)?;
         let address = listener.address();
         self.drain_on_stop(listener);
-        let mut hints = lock(&self.hints);
-        hints.push(format!("the API: http://{address}/"));
-        if self.has_documentation {
-            hints.push(format!("its documentation: http://{address}/docs"));
-        }
+        let page = if self.has_documentation { "docs" } else { "" };
+        lock(&self.hints).push(format!("the API: http://{address}/{page}"));
         Ok(address)
     }
 

@@ -1,7 +1,6 @@
-//! The accept loop, which also enforces the deadlines. Each connection has a task of its own.
+//! The accept loop. Each connection has a task of its own.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +13,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 use super::Registry;
-use super::connection::{Connection, Stream};
+use super::connection::Stream;
 use super::exchange::answer;
 
 /// The pause after a failed `accept`, for example when no file descriptor is free.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// The shortest time between two log events about failed accepts.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 impl Registry {
@@ -50,8 +48,7 @@ impl Registry {
         self.draining.cancel();
     }
 
-    /// Accepts connections for ever, since the semaphore is never closed. At the connection limit, clients wait in the
-    /// backlog of the operating system.
+    /// Accepts connections for ever, since the semaphore is never closed.
     async fn accept_connections(self: &Arc<Self>, socket: &TcpListener) {
         let mut logged: Option<Instant> = None;
         while let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
@@ -69,7 +66,7 @@ impl Registry {
         }
     }
 
-    /// The settings of hyper are limits of size. The sweep enforces the time limits.
+    /// The limits of hyper are those of size. The sweep enforces the time limits.
     fn serve(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         let stream = Stream::enter(self, socket, peer, permit);
         let connection = &Arc::clone(&stream.connection);
@@ -84,7 +81,7 @@ impl Registry {
             builder.max_header_size(head).max_buf_size(head);
             let http = builder.serve_connection(io, service).with_upgrades();
             let shut_down = http1::UpgradeableConnection::graceful_shutdown;
-            return spawn(connection, http, shut_down);
+            return connection.spawn(http, shut_down);
         }
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().max_buf_size(head);
@@ -93,19 +90,6 @@ impl Registry {
         http2.max_header_list_size(list).max_concurrent_streams(200);
         let http = builder.serve_connection_with_upgrades(io, service);
         let shut_down = auto::UpgradeableConnection::graceful_shutdown;
-        spawn(connection, http.into_owned(), shut_down);
+        connection.spawn(http.into_owned(), shut_down);
     }
-}
-
-fn spawn<H: Future<Output: Send> + Send + 'static>(
-    connection: &Arc<Connection>,
-    http: H,
-    shut_down: fn(Pin<&mut H>),
-) {
-    // Boxed, so that `spawn` moves a pointer instead of the whole future.
-    let (http, served) = (Box::pin(http), Arc::clone(connection));
-    // The registry waits for every connection, and can abort its task.
-    #[expect(clippy::disallowed_methods)]
-    let task = tokio::spawn(async move { served.run(http, shut_down).await });
-    _ = connection.task.set(task.abort_handle());
 }

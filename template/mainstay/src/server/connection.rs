@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,25 +16,24 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::Registry;
+use crate::panics::lock;
 
 const LATE_HEAD: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long an idle connection stays open when it is closed, so that a request on its way is answered, and an HTTP/2
-/// client can answer GOAWAY.
+/// How long the close of an idle connection waits for a request on its way, and for the answer to a GOAWAY.
 const LAST_REQUEST: Duration = Duration::from_millis(100);
 
-/// The state that the registry, the requests and the stream of a connection share.
 pub(super) struct Connection {
     id: u64,
     pub(super) peer: SocketAddr,
     pub(super) registry: Arc<Registry>,
     /// Lets the connection end after its requests in flight.
     pub(super) close: Notify,
-    pub(super) task: OnceLock<AbortHandle>,
-    state: Mutex<State>,
+    task: OnceLock<AbortHandle>,
+    pub(super) state: Mutex<State>,
 }
 
 /// Times are counts of sweeps.
@@ -51,7 +50,6 @@ pub(super) struct State {
     is_http2: bool,
 }
 
-/// A request in flight.
 pub(super) struct Request {
     id: u64,
     pub(super) route: Option<MatchedPath>,
@@ -60,27 +58,37 @@ pub(super) struct Request {
 }
 
 impl Connection {
-    /// Serves the connection until one side ends it. After `close`, it answers the requests in flight and those
-    /// on their way.
-    pub(super) async fn run<H: Future>(&self, mut http: Pin<Box<H>>, shut_down: fn(Pin<&mut H>)) {
-        tokio::select! {
-            biased;
-            _ = http.as_mut() => return,
-            () = self.close.notified() => {}
-        }
-        if self.lock().is_http2 {
-            shut_down(http.as_mut());
-        }
-        if timeout(LAST_REQUEST, http.as_mut()).await.is_ok() || self.lock().in_flight() == 0 {
-            return;
-        }
-        shut_down(http.as_mut());
-        _ = http.await;
+    /// Serves the connection. After `close`, it answers the requests in flight and those on their way.
+    pub(super) fn spawn<H: Future<Output: Send> + Send + 'static>(
+        self: &Arc<Self>,
+        http: H,
+        shut_down: fn(Pin<&mut H>),
+    ) {
+        // Boxed, so that `spawn` moves a pointer instead of the whole future.
+        let (mut http, served) = (Box::pin(http), Arc::clone(self));
+        let serve = async move {
+            tokio::select! {
+                biased;
+                _ = http.as_mut() => return,
+                () = served.close.notified() => {}
+            }
+            if lock(&served.state).is_http2 {
+                shut_down(http.as_mut());
+            }
+            let last = timeout(LAST_REQUEST, http.as_mut()).await;
+            if last.is_err() && lock(&served.state).in_flight() > 0 {
+                shut_down(http.as_mut());
+                _ = http.await;
+            }
+        };
+        #[expect(clippy::disallowed_methods, reason = "the registry waits for it")]
+        let task = tokio::spawn(serve);
+        _ = self.task.set(task.abort_handle());
     }
 
     /// Resets the connection, upgraded or not.
     pub(super) fn cut(&self) {
-        let state = self.lock();
+        let state = lock(&self.state);
         _ = state.socket.set_zero_linger();
         _ = SockRef::from(&state.socket).shutdown(Shutdown::Both);
         drop(state);
@@ -95,10 +103,11 @@ impl Connection {
 
     /// Ends the connection if its client was too slow for something. Returns the reason.
     pub(super) fn sweep(&self) -> Option<&'static str> {
-        let Registry { limits, tick, .. } = &*self.registry;
+        let limits = &self.registry.limits;
+        let tick = limits.tick();
         // The first sweep may have come at once.
-        let is_over = |sweeps: u32, limit| *tick * sweeps.saturating_sub(1) >= limit;
-        let mut locked = self.lock();
+        let is_over = |sweeps: u32, limit| tick * sweeps.saturating_sub(1) >= limit;
+        let mut locked = lock(&self.state);
         let state = &mut *locked;
         state.waited += 1;
         let unread = state.requests.iter_mut().map(|it| &mut it.unread);
@@ -132,9 +141,8 @@ impl Connection {
         Some("late_head")
     }
 
-    /// Returns the id of the request.
     pub(super) fn begin_request(&self, is_http2: bool) -> u64 {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.is_http2 = is_http2;
         state.total += 1;
         let id = state.total;
@@ -144,23 +152,22 @@ impl Connection {
     }
 
     pub(super) fn update_request(&self, id: u64, update: impl FnOnce(&mut Request)) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if let Some(request) = state.requests.iter_mut().find(|it| it.id == id) {
             update(request);
         }
     }
 
     pub(super) fn end_request(&self, id: u64) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.requests.retain(|request| request.id != id);
         if state.requests.is_empty() {
             state.wait(true);
         }
     }
 
-    /// The routes of the requests in flight.
     pub(super) fn routes(&self) -> Vec<String> {
-        let state = self.lock();
+        let state = lock(&self.state);
         if state.requests.is_empty() && state.blocked.is_some() {
             return vec!["a response that is not read".to_owned()];
         }
@@ -168,14 +175,9 @@ impl Connection {
         let routes = routes.map(|route| route.as_ref().map_or("unmatched", MatchedPath::as_str));
         routes.map(str::to_owned).collect()
     }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl State {
-    /// The number of requests whose response is not written to its end.
     pub(super) fn in_flight(&self) -> usize {
         self.requests.len().max(self.blocked.is_some().into())
     }
@@ -196,8 +198,7 @@ impl State {
     }
 }
 
-/// The socket of a connection, as hyper or an upgraded protocol reads and writes it. The connection counts as open
-/// until this is dropped.
+/// The socket, for hyper or an upgraded protocol. The connection counts as open until this is dropped.
 pub(super) struct Stream {
     pub(super) connection: Arc<Connection>,
     _permit: OwnedSemaphorePermit,
@@ -241,7 +242,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         let mut open = self.connection.registry.open();
         open.connections.remove(&self.connection.id);
-        open.totals.requests += self.connection.lock().total;
+        open.totals.requests += lock(&self.connection.state).total;
     }
 }
 
@@ -252,7 +253,7 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let mut state = self.connection.lock();
+        let mut state = lock(&self.connection.state);
         let read = Pin::new(&mut state.socket).poll_read(context, buffer);
         if let bytes @ [_, ..] = &buffer.filled()[before..] {
             state.received(bytes);
@@ -275,7 +276,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut state = self.connection.lock();
+        let mut state = lock(&self.connection.state);
         let written = Pin::new(&mut state.socket).poll_write_vectored(context, slices);
         state.blocked = written.is_pending().then(|| state.blocked.unwrap_or(0));
         written
@@ -291,6 +292,6 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection.lock().socket).poll_shutdown(context)
+        Pin::new(&mut lock(&self.connection.state).socket).poll_shutdown(context)
     }
 }

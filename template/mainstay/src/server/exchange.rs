@@ -1,4 +1,4 @@
-//! Answers a request. The connection counts it as in flight until the response is written.
+//! Answers a request.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ tokio::task_local! {
     static CURRENT: Exchange;
 }
 
-/// The request that the current task answers. An extension of the request would cost an allocation.
+/// The current request. An extension of the request would cost an allocation.
 #[derive(Clone)]
 pub(crate) struct Exchange {
     connection: Arc<Connection>,
@@ -36,7 +36,6 @@ impl Exchange {
         CURRENT.try_with(at).ok()
     }
 
-    /// The other end of the connection.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.connection.peer
     }
@@ -53,7 +52,7 @@ impl Exchange {
     }
 }
 
-/// Answers one request. Not an `async fn`, which holds the request twice.
+/// Not an `async fn`, which holds the request twice.
 pub(super) fn answer(
     connection: &Arc<Connection>,
     request: Request<Incoming>,
@@ -63,7 +62,7 @@ pub(super) fn answer(
         connection: Arc::clone(connection),
         id: connection.begin_request(version == Version::HTTP_2),
     };
-    let in_flight = InFlight {
+    let mut in_flight = InFlight {
         exchange: exchange.clone(),
         is_upgraded: false,
     };
@@ -77,35 +76,28 @@ pub(super) fn answer(
     });
     let mut routes = connection.registry.routes.clone();
     let response = CURRENT.scope(exchange, routes.call(request));
-    response.map(move |Ok(response)| Ok(prepare(response, version, in_flight)))
-}
-
-/// Ties the response to its connection and to the drain, which ends event streams.
-fn prepare(
-    mut response: Response<Body>,
-    version: Version,
-    mut in_flight: InFlight,
-) -> Response<Answer> {
-    in_flight.is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let registry = &in_flight.exchange.connection.registry;
-    let is_http1 = version < Version::HTTP_2 && !in_flight.is_upgraded;
-    if is_http1 && registry.is_closing.load(Relaxed) {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-    }
-    // Most responses have a known length: no need to look at their headers.
-    if response.body().size_hint().exact().is_none()
-        && let Some(kind) = response.headers().get(header::CONTENT_TYPE)
-        && kind.as_bytes().starts_with(b"text/event-stream")
-    {
-        let end = registry.draining.clone().cancelled_owned();
-        response = response.map(|body| Body::from_stream(body.into_data_stream().take_until(end)));
-    }
-    // An HTTP/2 client may have no room for the first frame. Over HTTP/1, the socket shows that.
-    if version == Version::HTTP_2 {
-        in_flight.set_unread(true);
-    }
-    response.map(|body| Answer { body, in_flight })
+    response.map(move |Ok(mut response)| {
+        in_flight.is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let registry = &in_flight.exchange.connection.registry;
+        let is_http1 = version < Version::HTTP_2 && !in_flight.is_upgraded;
+        if is_http1 && registry.is_closing.load(Relaxed) {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        // Most responses have a known length: no need to look at their headers.
+        if response.body().size_hint().exact().is_none()
+            && let Some(kind) = response.headers().get(header::CONTENT_TYPE)
+            && kind.as_bytes().starts_with(b"text/event-stream")
+        {
+            let end = registry.draining.clone().cancelled_owned();
+            response = response.map(|it| Body::from_stream(it.into_data_stream().take_until(end)));
+        }
+        // An HTTP/2 client may have no room for the first frame. Over HTTP/1, the socket shows that.
+        if version == Version::HTTP_2 {
+            in_flight.set_unread(true);
+        }
+        Ok(response.map(|body| Answer { body, in_flight }))
+    })
 }
 
 /// The request is in flight until this is dropped.
@@ -116,7 +108,6 @@ struct InFlight {
 }
 
 impl InFlight {
-    /// Sets whether the response waits for the client to read.
     fn set_unread(&self, is_unread: bool) {
         let Exchange { connection, id } = &self.exchange;
         connection.update_request(*id, |it| it.unread = is_unread.then_some(0));
@@ -131,7 +122,6 @@ impl Drop for InFlight {
     }
 }
 
-/// The body of a response.
 pub(super) struct Answer {
     body: Body,
     in_flight: InFlight,
@@ -170,8 +160,7 @@ impl HttpBody for Answer {
 pub struct Drain(CancellationToken);
 
 impl Drain {
-    /// Completes when the listener begins to drain. Connections that are open at the deadline of the drain are
-    /// closed by force.
+    /// Completes when the listener begins to drain. Connections that are open at the deadline are closed by force.
     pub async fn begun(&self) {
         self.0.cancelled().await;
     }

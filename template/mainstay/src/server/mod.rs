@@ -1,4 +1,4 @@
-//! HTTP listeners: they accept connections, bound what clients may take, and drain.
+//! HTTP listeners.
 //!
 //! - A client cannot hold a connection by inactivity: the head of a request, the next request and the reading of a
 //!   response each have a timeout.
@@ -20,15 +20,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,7 @@ pub(crate) use exchange::Exchange;
 pub(crate) use socket::room_for;
 pub use socket::{Bound, Sockets};
 
+use crate::panics::lock;
 use crate::settings::{ByteSize, at_least, whole_number, within};
 use crate::telemetry::message;
 use connection::Connection;
@@ -48,23 +49,19 @@ const CUT_TIME: Duration = Duration::from_millis(900);
 /// The limits of a listener for each client, and for all of them together.
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
+#[allow(missing_docs, reason = "the keys are described beside their defaults")]
 pub struct Limits {
-    /// How long the head of a request may take, and the first one of a new connection from its accept.
+    // The first one counts from the accept of its connection.
     #[garde(custom(at_least("1ms")))]
     pub header_timeout: Duration,
-    /// How long a connection may be idle between two requests.
     #[garde(custom(at_least("1ms")))]
     pub idle_timeout: Duration,
-    /// How long a client may read nothing while a response waits for it.
     #[garde(custom(at_least("1ms")))]
     pub write_timeout: Duration,
-    /// The most connections that are open at once.
     #[serde(deserialize_with = "whole_number::<1, 1_000_000, _, _>")]
     pub max_connections: usize,
-    /// The largest head of a request.
     #[garde(custom(within("8KiB", "1MiB")))]
     pub header_limit: ByteSize,
-    /// Whether clients may use HTTP/2 (without TLS, with prior knowledge).
     pub http2: bool,
 }
 
@@ -90,13 +87,9 @@ impl Limits {
 impl Bound {
     /// Serves these routes on the socket, from now on. [`Process::serve`](crate::Process::serve) does this, and
     /// registers the listener for the stop.
-    ///
-    /// # Errors
-    ///
-    /// If the runtime cannot watch the socket.
     pub fn serve(self, routes: Router, limits: &Limits) -> io::Result<Listener> {
-        let (name, address, is_inherited) = (self.name, self.address, self.is_inherited);
-        let socket = self.into_tcp_listener()?;
+        let (name, address) = (self.name, self.address);
+        let socket = TcpListener::from_std(self.socket)?;
         // Responses are written whole. Connections inherit this option from the socket.
         _ = SockRef::from(&socket).set_tcp_nodelay(true);
         let registry = Arc::new(Registry {
@@ -106,22 +99,20 @@ impl Bound {
             routes: routes.with_state(()),
             limits: limits.clone(),
             permits: Arc::new(Semaphore::new(limits.max_connections)),
-            tick: limits.tick(),
             open: Mutex::default(),
             stop: CancellationToken::new(),
             draining: CancellationToken::new(),
             is_closing: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
         });
-        // It ends before the drain begins.
-        #[expect(clippy::disallowed_methods)]
-        tokio::spawn(Arc::clone(&registry).accept(socket, is_inherited));
+        #[expect(clippy::disallowed_methods, reason = "it ends before the drain begins")]
+        tokio::spawn(Arc::clone(&registry).accept(socket, self.is_inherited));
         tracing::info!(message = message::LISTENING, listener = name, %address);
         Ok(Listener(registry))
     }
 }
 
-/// A listener that accepts connections. All clones are the same.
+/// A listener that accepts connections. Clones share it.
 #[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "`Router` has no short one")]
 pub struct Listener(Arc<Registry>);
@@ -139,7 +130,7 @@ impl Listener {
         self.0.address
     }
 
-    /// From now on, each response asks the client to use another connection for its next request.
+    /// From now on, each response has `Connection: close`.
     pub(crate) fn announce_close(&self) {
         self.0.is_closing.store(true, Relaxed);
     }
@@ -162,7 +153,7 @@ impl Listener {
         if is_empty {
             return None;
         }
-        let (routes, connections) = (self.routes_in_flight(), registry.connections());
+        let (routes, connections) = (self.routes_in_flight().join("; "), registry.connections());
         registry.is_cut.store(true, Relaxed);
         for connection in &connections {
             connection.cut();
@@ -171,17 +162,13 @@ impl Listener {
         registry.is_empty_by(deadline + CUT_TIME).await;
         let (count, name) = (connections.len(), self.name());
         let plural = if count == 1 { "" } else { "s" };
-        let routes = routes.join("; ");
         Some(format!("{count} {name} connection{plural} ({routes})"))
     }
 
-    /// The routes of the requests in flight, with their numbers.
     pub(crate) fn routes_in_flight(&self) -> Vec<String> {
         let mut routes = BTreeMap::<_, usize>::new();
-        for connection in self.0.connections() {
-            for route in connection.routes() {
-                *routes.entry(route).or_default() += 1;
-            }
+        for route in self.0.connections().iter().flat_map(|it| it.routes()) {
+            *routes.entry(route).or_default() += 1;
         }
         let named = routes.into_iter().map(|(route, count)| match count {
             1 => route,
@@ -199,14 +186,14 @@ impl Listener {
             *traffic.closed.entry(reason).or_default() += count;
         }
         for connection in open.connections.values() {
-            let state = connection.lock();
+            let state = lock(&connection.state);
             traffic.requests += state.total;
             traffic.in_flight += state.in_flight();
         }
     }
 }
 
-/// The traffic of a listener, or of all: its open connections, its requests in flight, and its totals so far.
+/// The traffic of a listener, or of all of them.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Traffic {
     pub(crate) connections: usize,
@@ -217,42 +204,33 @@ pub(crate) struct Traffic {
     pub(crate) closed: BTreeMap<&'static str, u64>,
 }
 
-/// What a listener shares with its connections.
-///
-/// Once a tick, a sweep over all connections enforces the deadlines. So a request costs neither a timer nor a look at the
-/// clock, and a connection cannot stay in a state without a timer.
+/// What a listener shares with its connections. Once a tick, a sweep over them enforces the deadlines. So a request costs
+/// neither a timer nor a look at the clock, and a connection cannot stay in a state without a timer.
 struct Registry {
     name: &'static str,
     address: SocketAddr,
     routes: Router,
     limits: Limits,
-    /// The time between two sweeps.
-    tick: Duration,
-    /// Each open connection holds one.
+    /// One for each open connection.
     permits: Arc<Semaphore>,
     open: Mutex<Open>,
-    /// Ends the accept loop.
     stop: CancellationToken,
     /// The socket is closed, and the drain begins.
     draining: CancellationToken,
-    /// Whether responses carry `Connection: close`.
     is_closing: AtomicBool,
-    /// Whether the deadline of the drain has passed.
     is_cut: AtomicBool,
 }
 
 #[derive(Default)]
 struct Open {
     connections: HashMap<u64, Arc<Connection>>,
-    /// The requests are those of closed connections. Each open one counts its own, so that threads do not write to one
-    /// place with every request.
+    /// Each open connection counts its own requests, so that threads do not write to one place with every request.
     totals: Traffic,
 }
 
 impl Registry {
-    /// Ends the connections that are overdue, for ever.
     async fn enforce_deadlines(&self) -> Infallible {
-        let mut sweep = interval(self.tick);
+        let mut sweep = interval(self.limits.tick());
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             sweep.tick().await;
@@ -264,7 +242,6 @@ impl Registry {
         }
     }
 
-    /// Whether the last connection has ended by the deadline.
     async fn is_empty_by(&self, deadline: Instant) -> bool {
         let all = u32::try_from(self.limits.max_connections).unwrap_or(u32::MAX);
         let empty = self.permits.acquire_many(all);
@@ -277,7 +254,7 @@ impl Registry {
 
     /// Never called with the lock of a connection held.
     fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 }
 

@@ -13,7 +13,7 @@ pub struct Bound {
     pub(super) name: &'static str,
     pub(super) address: SocketAddr,
     pub(super) is_inherited: bool,
-    socket: TcpListener,
+    pub(super) socket: TcpListener,
 }
 
 impl Bound {
@@ -24,10 +24,6 @@ impl Bound {
     }
 
     /// The socket itself, for another server.
-    ///
-    /// # Errors
-    ///
-    /// If the runtime cannot watch the socket.
     pub fn into_tcp_listener(self) -> io::Result<tokio::net::TcpListener> {
         tokio::net::TcpListener::from_std(self.socket)
     }
@@ -60,10 +56,6 @@ impl Sockets {
     }
 
     /// The socket of this listener: the inherited one, or a new one. Port 0 is any free port.
-    ///
-    /// # Errors
-    ///
-    /// If the address is in use, not of this machine, or not allowed.
     #[expect(clippy::disallowed_methods, reason = "it becomes non-blocking")]
     pub fn take(&mut self, name: &'static str, address: SocketAddr) -> io::Result<Bound> {
         let at = self.order.iter().position(|listener| listener == name);

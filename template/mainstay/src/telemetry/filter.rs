@@ -1,6 +1,6 @@
 //! The filter of the log: the one of the settings, or one that the operator has set for a while.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,6 +11,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::{Registry, reload};
 
 use super::message;
+use crate::panics::lock;
 use crate::settings;
 
 /// The events that are logged: levels by target, in the syntax of `tracing_subscriber::filter::Targets`.
@@ -91,23 +92,19 @@ impl Filtering {
     }
 
     pub(crate) fn in_force(&self) -> InForce {
-        self.state().clone()
-    }
-
-    fn state(&self) -> MutexGuard<'_, InForce> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state).clone()
     }
 
     /// Applies a new filter of the settings, and drops that of the operator.
     pub(crate) fn configure(&self, filter: &Filter) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.configured = filter.clone();
         self.apply(&mut state, filter, message::RELOADED, None, None);
     }
 
     /// Applies a filter of the operator for this time.
     pub(crate) fn change_for(&self, time: Duration, filter: &Filter) {
-        let (mut state, by) = (self.state(), Some("the operator"));
+        let (mut state, by) = (lock(&self.state), Some("the operator"));
         self.apply(&mut state, filter, message::REFILTERED, by, Some(time));
     }
 
@@ -115,7 +112,7 @@ impl Filtering {
     pub(crate) async fn revert_in_time(self) {
         loop {
             sleep(Duration::from_secs(1)).await;
-            let mut state = self.state();
+            let mut state = lock(&self.state);
             if state.reverts_at.is_some_and(|end| end <= Instant::now()) {
                 let (filter, by) = (state.configured.clone(), Some("the end of its time"));
                 self.apply(&mut state, &filter, message::REFILTERED, by, None);

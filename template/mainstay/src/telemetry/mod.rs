@@ -37,12 +37,10 @@ use crate::settings::{ByteSize, within};
 /// `[log]`
 #[derive(Debug, Clone, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
+#[allow(missing_docs, reason = "the keys are described beside their defaults")]
 pub struct Log {
-    /// The format of a line.
     pub format: Format,
-    /// The events that are logged.
     pub filter: Filter,
-    /// The size of the buffer for lines that are not written yet.
     #[garde(custom(within("64KiB", "1GiB")))]
     pub buffer: ByteSize,
 }
