@@ -115,12 +115,24 @@ fn cases() -> Vec<Case> {
     listed.lines().flat_map(of).collect()
 }
 
+/// What the changelog asks of a service that derives `FromRow`, as the tutorial's does.
+fn enable_derive(project: &Path) {
+    let path = project.join("Cargo.toml");
+    let manifest = fs::read_to_string(&path).unwrap();
+    let [without, with] = [
+        r#"features = ["migrate"] }"#,
+        r#"features = ["derive", "migrate"] }"#,
+    ];
+    fs::write(path, manifest.replace(without, with)).unwrap();
+}
+
 impl Case {
     fn update_and_build(&self) {
         // Always the same directory, so that cargo can reuse its builds.
         let project = repository::projects().join(format!("svc-updated-{}", self.example));
         _ = fs::remove_dir_all(&project);
         if self.update(&project) {
+            enable_derive(&project);
             let name = format!("{self:?}, updated");
             let test = ["test", "--offline", "--locked"];
             let openapi = [&test[..], &["openapi"]].concat();
