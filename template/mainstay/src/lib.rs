@@ -12,8 +12,7 @@
 #[cfg(all(feature = "idempotency", not(feature = "_database")))]
 compile_error!("the feature `idempotency` needs a database: enable `sqlite` or `postgres` as well");
 
-// The layers, lowest first. A module imports from its own layer and from those below it; a test of
-// the repository holds that.
+// By layer, the lowest first: a module imports from its own layer and from those below it.
 
 mod build_info;
 mod panics;
@@ -69,6 +68,13 @@ pub enum Importance {
     /// The service is not ready.
     Required,
 }
+
+// Named for their versions and features alone: Cargo.toml says why.
+use idna_adapter as _;
+#[cfg(feature = "postgres")]
+use sqlx_postgres as _;
+#[cfg(feature = "sqlite")]
+use sqlx_sqlite as _;
 
 pub use build_info::BuildInfo;
 #[cfg(feature = "_database")]

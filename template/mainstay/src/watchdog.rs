@@ -3,8 +3,6 @@
 //! It runs outside of that runtime, and sends a heartbeat into it once a second. A heartbeat without an answer for a
 //! second is a stall, which is logged and counted; `/livez` fails when it lasts longer than `health.stall`.
 //! systemd's watchdog is notified after each answer. The time of the last answer is the lag of the runtime.
-//!
-//! A runtime stalls when code blocks all of its threads: a lock, a computation, a call that is not async.
 
 use std::time::Duration;
 

@@ -119,10 +119,8 @@ fn cases() -> Vec<Case> {
 fn enable_derive(project: &Path) {
     let path = project.join("Cargo.toml");
     let manifest = fs::read_to_string(&path).unwrap();
-    let [without, with] = [
-        r#"features = ["migrate"] }"#,
-        r#"features = ["derive", "migrate"] }"#,
-    ];
+    let without = r#"sqlx = { version = "0.9", default-features = false }"#;
+    let with = r#"sqlx = { version = "0.9", default-features = false, features = ["derive"] }"#;
     fs::write(path, manifest.replace(without, with)).unwrap();
 }
 

@@ -4,7 +4,6 @@
 //! sqlx::query_as("SELECT id, url FROM targets").fetch_all(database.read()).await?;
 //!
 //! let mut transaction = database.begin().await?;
-//! sqlx::query("UPDATE …").execute(&mut *transaction).await?;
 //! sqlx::query("INSERT …").execute(&mut *transaction).await?;
 //! transaction.commit().await?;
 //! ```

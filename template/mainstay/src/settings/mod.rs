@@ -19,9 +19,7 @@
 //! }
 //! ```
 //!
-//! To add a setting, add a field, and a default with a comment to the service's `config/default.toml`.
-//! `testing::check_settings` fails when one of them is missing.
-//!
+//! Each has a default with a comment in the service's `config/default.toml`: `testing::check_settings` compares them.
 //! A field has the name of its key, and a struct that of its section; a struct in a field of another name has further
 //! keys of the section around it. A field renamed to a name with a dot is a key of another section. `[section]` in a name
 //! stands for the section. An `Option` is `None` if the value is `""`.
