@@ -23,7 +23,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     let suites = suites()?;
     let count = suites.len() + 1;
     println!(
-        "{count} suites, about 18 minutes and 7 GB of disk on two cores from a clean checkout."
+        "{count} suites, about 17 minutes and 7 GB of disk on two cores from a clean checkout."
     );
     println!(
         "One of them: `cargo run -- test --test NAME`. Suites that last longer: CONTRIBUTING.md."
