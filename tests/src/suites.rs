@@ -13,7 +13,7 @@ use crate::{fleet, repository};
 
 /// Suites whose tests wait most of the time, for timeouts of the services. They run more tests at once than
 /// this machine may have cores.
-const WAITING: [&str; 3] = ["database", "edge", "lifecycle"];
+const WAITING: [&str; 4] = ["database", "edge", "lifecycle", "service"];
 
 /// Runs every suite, even after one has failed, or cargo with these arguments.
 pub fn run(arguments: &[String]) -> Result<ExitCode> {
