@@ -13,11 +13,12 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::mem;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use super::message;
+use crate::panics::lock;
 
 /// How long lines gather between two calls, unless half of their room is taken.
 const REST: Duration = Duration::from_millis(2);
@@ -76,7 +77,7 @@ impl Writer {
 
     /// Takes a line, with its end, or drops it. Never waits for the output.
     pub(super) fn append(&self, line: &[u8]) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let (is_first, was_half_full) = (!state.has_work(), self.is_half_full(&state));
         if state.missing == 0 && state.lines.len() + line.len() <= self.half {
             state.lines.extend_from_slice(line);
@@ -94,22 +95,19 @@ impl Writer {
     /// Waits until all lines are written, or `limit` is over.
     pub(super) fn flush(&self, limit: Duration) {
         let waits = |state: &mut State| state.is_writing || state.has_work();
-        _ = self.written.wait_timeout_while(self.state(), limit, waits);
+        _ = self
+            .written
+            .wait_timeout_while(lock(&self.state), limit, waits);
     }
 
     pub(super) fn lost(&self) -> u64 {
-        self.state().lost
-    }
-
-    /// No code under the lock can panic.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state).lost
     }
 
     fn write_to(&self, mut output: impl Write) {
         let mut batch = Vec::with_capacity(self.half + NOTICE);
         loop {
-            let waited = self.work.wait_while(self.state(), |it| !it.has_work());
+            let waited = self.work.wait_while(lock(&self.state), |it| !it.has_work());
             let mut state = waited.unwrap_or_else(PoisonError::into_inner);
             state.report_loss();
             mem::swap(&mut state.lines, &mut batch);
@@ -125,10 +123,10 @@ impl Writer {
                 }
             }
             batch.clear();
-            self.state().is_writing = false;
+            lock(&self.state).is_writing = false;
             self.written.notify_all();
             let rests = |state: &mut State| !self.is_half_full(state);
-            let rested = self.work.wait_timeout_while(self.state(), REST, rests);
+            let rested = self.work.wait_timeout_while(lock(&self.state), REST, rests);
             drop(rested);
         }
     }

@@ -5,12 +5,13 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{self, Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex};
 
 use sqlx::Postgres;
 use url::Url;
 
 use super::{Scratch, TestEngine};
+use crate::panics::lock;
 
 /// Runs the statements that it reads from stdin, one a line, and answers each with the URL of the server, or with an
 /// empty line. Stops the server that it has started when stdin closes, at the end of the tests' process.
@@ -48,7 +49,7 @@ static SHELL: LazyLock<Mutex<(Child, BufReader<ChildStdout>)>> = LazyLock::new(|
 });
 
 fn perform(statement: &str) -> Option<Url> {
-    let (shell, stdout) = &mut *SHELL.lock().unwrap_or_else(PoisonError::into_inner);
+    let (shell, stdout) = &mut *lock(&SHELL);
     let mut url = String::new();
     writeln!(shell.stdin.as_ref()?, "{statement}").ok()?;
     stdout.read_line(&mut url).ok()?;

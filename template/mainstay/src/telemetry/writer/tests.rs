@@ -162,7 +162,7 @@ fn stalled_reader_blocks_no_thread_and_sees_what_was_lost() {
 fn buffer_never_grows() {
     let reader = Reader::with(0, None);
     let writer = writer(&reader);
-    let room = |writer: &Writer| writer.state().lines.capacity();
+    let room = |writer: &Writer| lock(&writer.state).lines.capacity();
     let before = room(writer);
 
     append(writer, 0..1000);
