@@ -16,13 +16,13 @@ mod policy;
 mod status;
 mod task;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::mem;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, SetOnce, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -47,8 +47,7 @@ pub struct Supervisor {
     tasks: Arc<Mutex<Tasks>>,
     /// Cancelled when the stop begins.
     closing: CancellationToken,
-    /// Cancelled when the one-shots must end.
-    aborted: CancellationToken,
+    one_shots: TaskTracker,
     critical_failure: Arc<SetOnce<Arc<str>>>,
 }
 
@@ -58,7 +57,8 @@ struct Tasks {
     names: HashSet<Arc<str>>,
     all: Vec<Arc<Task>>,
     runners: Vec<(Arc<Task>, JoinHandle<bool>)>,
-    one_shots: BTreeMap<&'static str, TaskTracker>,
+    /// Those that run, and some that have ended.
+    one_shots: Vec<(&'static str, AbortHandle)>,
 }
 
 /// Why a task was not started, or an order not carried out.

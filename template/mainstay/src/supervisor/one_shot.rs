@@ -1,7 +1,8 @@
 //! Work that runs once, without a policy. A stop waits for it.
 
+use std::collections::BTreeMap;
+
 use futures_util::FutureExt;
-use futures_util::future::join_all;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::task::{ABORT_TIMEOUT, Outcome};
@@ -19,49 +20,55 @@ impl Supervisor {
                 tracing::warn!(task = name, error = failure, "task failed");
             }
         });
-        // Boxed, since an `async fn` such as `run_until_cancelled_owned` holds what it awaits twice.
-        let work = work.boxed();
-        let work = self.aborted.clone().run_until_cancelled_owned(work);
         // A stop that begins now waits for this lock, and so for the work.
         let mut tasks = lock(&self.tasks);
         if self.closing.is_cancelled() {
             return Err(SpawnError::Stopping(name.into()));
         }
-        tasks.one_shots.entry(name).or_default().spawn(work);
+        tasks.make_room_for_one_shot();
+        let handle = self.one_shots.spawn(work).abort_handle();
+        tasks.one_shots.push((name, handle));
         Ok(())
     }
 
     /// Waits for all work. At the deadline, aborts the rest, and returns its names.
     pub(super) async fn stop_one_shots(&self, deadline: Instant) -> Vec<String> {
-        let trackers: Vec<_> = lock(&self.tasks).one_shots.values().cloned().collect();
-        let all_ended = || {
-            join_all(trackers.iter().map(|tracker| {
-                tracker.close();
-                tracker.wait()
-            }))
-        };
-        if timeout_at(deadline, all_ended()).await.is_ok() {
+        self.one_shots.close();
+        if timeout_at(deadline, self.one_shots.wait()).await.is_ok() {
             return Vec::new();
         }
         let aborted = lock(&self.tasks).running_one_shots();
         tracing::warn!(tasks = aborted.join(", "), "tasks aborted");
-        self.aborted.cancel();
-        _ = timeout(ABORT_TIMEOUT, all_ended()).await;
+        for (_, handle) in &lock(&self.tasks).one_shots {
+            handle.abort();
+        }
+        _ = timeout(ABORT_TIMEOUT, self.one_shots.wait()).await;
         aborted
     }
 }
 
 impl Tasks {
+    /// Forgets the work that has ended each time that the list is full, and leaves room for as much as still runs.
+    fn make_room_for_one_shot(&mut self) {
+        let all = &mut self.one_shots;
+        if all.len() == all.capacity() {
+            all.retain(|(_, handle)| !handle.is_finished());
+            all.shrink_to(2 * all.len());
+            all.reserve(all.len().max(16));
+        }
+    }
+
     /// The names of the work that runs, each with its number if it is not 1.
     pub(super) fn running_one_shots(&self) -> Vec<String> {
-        let names = self
-            .one_shots
-            .iter()
-            .filter_map(|(name, work)| match work.len() {
-                0 => None,
-                1 => Some((*name).to_owned()),
-                count => Some(format!("{name} ({count})")),
-            });
-        names.collect()
+        let mut counts = BTreeMap::new();
+        for (name, handle) in &self.one_shots {
+            *counts.entry(*name).or_insert(0) += usize::from(!handle.is_finished());
+        }
+        let running = counts.into_iter().filter_map(|(name, count)| match count {
+            0 => None,
+            1 => Some(name.to_owned()),
+            count => Some(format!("{name} ({count})")),
+        });
+        running.collect()
     }
 }
