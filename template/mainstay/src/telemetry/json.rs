@@ -147,17 +147,17 @@ impl Line {
 
     fn append_request(&mut self) {
         RequestContext::with(|request| {
-            self.append("request_id", request.id.as_str());
+            self.append("request_id", || request.id.as_str());
             if let Some(trace) = request.trace.as_ref().filter(|trace| trace.is_sampled) {
-                self.append("trace_id", &trace.id);
+                self.append("trace_id", || &trace.id);
             }
         });
     }
 
-    fn append(&mut self, name: &'static str, value: &str) {
+    fn append<'a>(&mut self, name: &'static str, value: impl FnOnce() -> &'a str) {
         if self.is_new(name) {
             self.text.extend([",\"", name, "\":"]);
-            quote(&mut self.text, value);
+            quote(&mut self.text, value());
         }
     }
 
@@ -306,7 +306,7 @@ struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if !text.bytes().any(is_special) {
+        if !text.bytes().any(|byte| IS_SPECIAL[usize::from(byte)]) {
             self.0.push_str(text);
             return Ok(());
         }
@@ -325,10 +325,17 @@ impl Write for Escaped<'_> {
     }
 }
 
-/// Whether a character that begins with this byte may need an escape.
-fn is_special(byte: u8) -> bool {
-    byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f | 0xc2 | 0xe2)
-}
+/// Whether a character that begins with this byte may need an escape. A table, since most of the time of a short line
+/// would be comparisons.
+const IS_SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(byte, 0..0x20 | 0x22 | 0x5c | 0x7f | 0xc2 | 0xe2);
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests;
