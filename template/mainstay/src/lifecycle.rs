@@ -65,8 +65,8 @@ fn left<S: Serializer>(until: &Instant, serializer: S) -> Result<S::Ok, S::Error
 pub struct Lifecycle {
     pub(crate) state: watch::Sender<State>,
     pub(crate) stop_requested: CancellationToken,
-    /// What the start waits for.
-    pub(crate) step: watch::Sender<&'static str>,
+    /// What the start waits for, until it is complete.
+    pub(crate) step: watch::Sender<Option<&'static str>>,
 }
 
 impl Lifecycle {
@@ -76,7 +76,7 @@ impl Lifecycle {
         Self {
             state: watch::Sender::new(State::Starting),
             stop_requested: CancellationToken::new(),
-            step: watch::Sender::new("nothing yet"),
+            step: watch::Sender::new(Some("nothing yet")),
         }
     }
 
@@ -86,6 +86,7 @@ impl Lifecycle {
 
     pub(crate) fn ready(&self) {
         self.state.send_replace(State::Ready);
+        self.step.send_replace(None);
         notify_systemd(NotifyState::Ready);
     }
 

@@ -103,13 +103,9 @@ fn readyz(health: &Health) -> Vec<Finding> {
 }
 
 fn startupz(health: &Health) -> Vec<Finding> {
-    let is_started = health.lifecycle.state() != lifecycle::State::Starting;
-    let detail = if is_started {
-        "complete".to_owned()
-    } else {
-        format!("waiting for {}", *health.lifecycle.step.borrow())
-    };
-    vec![finding("start", Required, is_started, detail)]
+    let step = *health.lifecycle.step.borrow();
+    let detail = step.map_or("complete".to_owned(), |step| format!("waiting for {step}"));
+    vec![finding("start", Required, step.is_none(), detail)]
 }
 
 fn seconds(time: Duration) -> String {

@@ -215,6 +215,10 @@ async fn startupz_is_sticky_and_a_stop_is_unready_and_alive() {
     expect("while stopping", [200, 503, 200]).await;
     process.lifecycle.state.send_replace(State::Stopped);
     expect("when stopped", [200, 503, 200]).await;
+
+    let failed = Process::starting();
+    failed.lifecycle.begin_phase(Phase::Delay, TIMEOUT);
+    assert_eq!(failed.status("/startupz").await, 503, "a failed start");
 }
 
 #[tokio::test(start_paused = true)]

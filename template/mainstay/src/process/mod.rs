@@ -189,7 +189,8 @@ impl Process {
 
     /// Sets what the start waits for, for `/startupz?verbose`.
     pub fn set_startup_step(&self, step: &'static str) {
-        self.state.lifecycle.step.send_replace(step);
+        let current = &self.state.lifecycle.step;
+        current.send_modify(|current| *current = current.and(Some(step)));
     }
 
     /// Runs the tasks of the service. They stop in reverse order, after the last request.
