@@ -103,10 +103,6 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "garde passes a reference"
-)]
 fn is_share(ratio: &f64, &(): &()) -> garde::Result {
     settings::rule((0.0..=1.0).contains(ratio), &[], "must be from 0.0 to 1.0")
 }
@@ -118,10 +114,7 @@ fn is_header(name: &str, &(): &()) -> garde::Result {
 
 fn is_host(host: &str, &(): &()) -> garde::Result {
     let authority = host.parse::<Authority>();
+    let is_host = authority.is_ok_and(|authority| authority.host() == host);
     let expected = "expected a host, such as `api.example.org`, without a port";
-    settings::rule(
-        authority.is_ok_and(|authority| authority.host() == host),
-        &[],
-        expected,
-    )
+    settings::rule(is_host, &[], expected)
 }

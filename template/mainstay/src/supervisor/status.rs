@@ -71,7 +71,6 @@ pub struct Status {
     pub(crate) last_run: Option<(Instant, Duration)>,
 }
 
-#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     let time = time.map(|time| humantime::format_rfc3339_millis(time).to_string());
     time.serialize(serializer)

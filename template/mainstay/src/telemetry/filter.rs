@@ -146,7 +146,6 @@ impl Filtering {
 }
 
 /// Rounded up: a filter in force has some time left.
-#[expect(clippy::ref_option, reason = "serde passes it like this")]
 fn seconds_until<S: Serializer>(end: &Option<Instant>, out: S) -> Result<S::Ok, S::Error> {
     let left = end.map(|end| end.saturating_duration_since(Instant::now()));
     left.map(|left| left.as_millis().div_ceil(1000))

@@ -6,7 +6,6 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
-    clippy::missing_panics_doc,
     clippy::must_use_candidate,
     clippy::new_without_default,
     clippy::unwrap_used,
