@@ -18,9 +18,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use garde::{Report, Validate};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_path_to_error::{Segment, Track};
+use serde_json::value::RawValue;
+use serde_path_to_error::Segment;
 use url::form_urlencoded;
 
 use crate::problem::{Fault, MAX_FAULTS, Problem, pointer};
@@ -69,17 +70,13 @@ fn parse_json<T>(body: &[u8]) -> Result<T, Problem>
 where
     T: DeserializeOwned + Validate<Context: Default>,
 {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let value = read(&mut json, Problem::INVALID, Fault::in_body);
-    if value.is_err() || json.end().is_err() {
-        // Where the body is no JSON, the faults of its fields mean nothing.
-        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| {
-            let (line, column) = (error.line(), error.column());
-            let detail = format!("is not valid JSON at line {line}, column {column}");
-            Problem::BAD_REQUEST.with([Fault::in_body("", detail)])
-        })?;
-    }
-    value
+    let json: Result<&RawValue, _> = serde_json::from_slice(body);
+    let json = json.map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let detail = format!("is not valid JSON at line {line}, column {column}");
+        Problem::BAD_REQUEST.with([Fault::in_body("", detail)])
+    })?;
+    read(|| json, Problem::INVALID, Fault::in_body)
 }
 
 /// The parameters of the query, valid by the rules of the type.
@@ -95,7 +92,8 @@ where
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
-        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        let pairs = || serde_urlencoded::Deserializer::new(pairs);
         let fault =
             |place: String, detail| Fault::in_parameter(place.trim_start_matches('/'), detail);
         read(pairs, Problem::BAD_REQUEST, fault).map(Self)
@@ -162,7 +160,7 @@ fn refuse(error: &ErrorKind, names: &[String]) -> Problem {
 
 /// Deserializes a value and checks its rules. `fault` makes a fault of a JSON pointer and what is wrong there.
 fn read<'de, T, D>(
-    input: D,
+    input: impl Fn() -> D,
     refused: Problem,
     fault: fn(String, Cow<'static, str>) -> Fault,
 ) -> Result<T, Problem>
@@ -170,33 +168,30 @@ where
     T: Deserialize<'de> + Validate<Context: Default>,
     D: Deserializer<'de>,
 {
-    let (mut faults, mut track) = (Vec::new(), Track::new());
-    let input = serde_path_to_error::Deserializer::new(input, &mut track);
-    let value = serde_ignored::deserialize::<_, _, T>(input, |path| {
+    let mut faults = Vec::new();
+    let value = serde_ignored::deserialize::<_, _, T>(input(), |path| {
         if faults.len() < MAX_FAULTS {
             faults.push(fault(pointer_of_ignored(&path), "is unknown".into()));
         }
     });
-    match value {
-        Ok(value) => {
-            let broken = value.validate().err().map(Report::into_inner);
-            for (path, error) in broken.into_iter().flatten() {
-                let detail = error.message().to_owned();
-                faults.push(fault(pointer_of_rule(&path), detail.into()));
-            }
-            if faults.is_empty() {
-                return Ok(value);
-            }
+    if let Ok(value) = value {
+        let broken = value.validate().err().map(Report::into_inner);
+        for (path, error) in broken.into_iter().flatten() {
+            let detail = error.message().to_owned();
+            faults.push(fault(pointer_of_rule(&path), detail.into()));
         }
-        Err(error) => {
-            let (error, mut place) = (error.to_string(), pointer_of_error(&track.path()));
-            let field = field(&error).map(|field| pointer("", field));
-            // serde reports these at the object that has the field, or lacks it.
-            if let Some(field) = field.filter(|field| !place.ends_with(field)) {
-                place += &field;
-            }
-            faults.push(fault(place, detail(&error).into()));
+        if faults.is_empty() {
+            return Ok(value);
         }
+    } else if let Err(error) = serde_path_to_error::deserialize::<_, T>(input()) {
+        // Read again, since to find the place of an error costs an allocation for each field.
+        let (mut place, error) = (pointer_of_error(error.path()), error.inner().to_string());
+        let field = field(&error).map(|field| pointer("", field));
+        // serde reports these at the object that has the field, or lacks it.
+        if let Some(field) = field.filter(|field| !place.ends_with(field)) {
+            place += &field;
+        }
+        faults.push(fault(place, detail(&error).into()));
     }
     Err(refused.with(faults))
 }
