@@ -93,7 +93,7 @@ pub struct RequestId(pub(crate) HeaderValue);
 
 thread_local! {
     /// New ids, one after the other. Each made by itself would cost a request two allocations.
-    static UNUSED: Cell<Bytes> = Cell::default();
+    static UNUSED: Cell<Bytes> = const { Cell::new(Bytes::new()) };
 }
 
 impl RequestId {

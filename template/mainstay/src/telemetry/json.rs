@@ -75,7 +75,7 @@ struct Formatter {
 }
 
 thread_local! {
-    static FORMATTER: Cell<Formatter> = Cell::default();
+    static FORMATTER: Cell<Option<Box<Formatter>>> = const { Cell::new(None) };
 }
 
 impl Formatter {
@@ -83,12 +83,13 @@ impl Formatter {
         /// The capacity that a line may keep for the next one.
         const KEPT: usize = 16 << 10;
         // Formatting a value may log an event itself, which then takes a new formatter.
-        let mut formatter = FORMATTER.try_with(Cell::take).unwrap_or_default();
+        let kept = FORMATTER.try_with(Cell::take).ok().flatten();
+        let mut formatter = kept.unwrap_or_default();
         work(&mut formatter);
         if formatter.line.text.capacity() > KEPT {
             formatter.line.text = String::new();
         }
-        _ = FORMATTER.try_with(|kept| kept.set(formatter));
+        _ = FORMATTER.try_with(|kept| kept.set(Some(formatter)));
     }
 
     /// Begins a line, up to the digits of its timestamp.
