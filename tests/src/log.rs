@@ -1,8 +1,8 @@
 //! The output of a process under test: its JSON log, and all other lines.
 //!
 //! A [`Log`] only grows. A wait ends when a line arrives or the process ends; no wait is a fixed
-//! sleep. A wait that fails panics: at once if the process has ended, otherwise when the log's
-//! patience is over. The panic names the caller's line, the expected event, how the process ended,
+//! sleep. A wait that fails panics: at once if the process has ended, otherwise after the log's
+//! timeout. The panic names the caller's line, the expected event, how the process ended,
 //! and the last thirty lines of its output.
 
 use std::{
@@ -104,7 +104,7 @@ pub struct Log {
     record: Arc<watch::Sender<Record>>,
     /// The first line that this view sees.
     start: usize,
-    patience: Duration,
+    timeout: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -114,11 +114,11 @@ struct Record {
 }
 
 impl Log {
-    pub(crate) fn new(patience: Duration) -> Log {
+    pub(crate) fn new(timeout: Duration) -> Log {
         Log {
             record: Arc::new(watch::Sender::default()),
             start: 0,
-            patience,
+            timeout,
         }
     }
 
@@ -184,7 +184,7 @@ impl Log {
         &self,
         mut probe: impl FnMut(&Line) -> Option<T>,
     ) -> Result<T, String> {
-        let deadline = Deadline::now() + self.patience;
+        let deadline = Deadline::now() + self.timeout;
         let mut growth = self.record.subscribe();
         let mut seen = self.start;
         loop {
@@ -200,7 +200,7 @@ impl Log {
             }
             // The sender cannot be gone: `self` holds it.
             if timeout_at(deadline, growth.changed()).await.is_err() {
-                let (limit, tail) = (self.patience, self.tail());
+                let (limit, tail) = (self.timeout, self.tail());
                 return Err(format!("it did not come within {limit:?}\n{tail}"));
             }
         }

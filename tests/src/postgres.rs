@@ -83,11 +83,11 @@ impl Postgres {
 
     /// The URL for the setting `database.url`. The user is a superuser.
     pub fn url(&self, database: &str) -> String {
-        self.url_by_way_of(self.address(), database)
+        self.url_through(self.address(), database)
     }
 
     /// The same URL through a proxy at this address.
-    pub fn url_by_way_of(&self, address: SocketAddr, database: &str) -> String {
+    pub fn url_through(&self, address: SocketAddr, database: &str) -> String {
         let secret = match &self.options.password {
             Some(password) => format!(":{password}"),
             None => String::new(),

@@ -42,9 +42,9 @@ pub struct Service {
     // Fields drop in this order: first the process, then its working directory.
     process: Process,
     directory: PathBuf,
-    _own_directory: Option<TempDir>,
+    _temporary: Option<TempDir>,
     log: Log,
-    patience: Duration,
+    timeout: Duration,
     /// When it was started, or when the last signal was sent.
     since: Mutex<Instant>,
 }
@@ -65,7 +65,7 @@ pub struct Exit {
 
 impl Service {
     pub fn of(binary: impl Into<PathBuf>) -> Launch {
-        Launch::of(binary.into())
+        Launch::new(binary.into())
     }
 
     #[track_caller]
@@ -159,7 +159,7 @@ impl Service {
         self.process.signal(signal)
     }
 
-    /// Waits until the process has ended. The limit is twice the patience of the log, since a stop
+    /// Waits until the process has ended. The limit is twice the timeout of the log, since a stop
     /// may include a long drain.
     #[track_caller]
     pub fn exit(self) -> impl Future<Output = Exit> {
@@ -169,7 +169,7 @@ impl Service {
     // Not a block within `exit`: that would capture only the fields it uses, and drop the directory
     // at once.
     async fn end(self, caller: &Location<'_>) -> Exit {
-        let limit = self.patience * 2;
+        let limit = self.timeout * 2;
         let Some(end) = self.process.end(limit).await else {
             let tail = self.log.tail();
             panic!("{caller}: the process did not end within {limit:?}, and is killed\n{tail}");

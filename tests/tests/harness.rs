@@ -81,7 +81,7 @@ async fn waiting_fails_at_once_when_the_process_ends() {
 #[tokio::test]
 async fn stuck_or_dropped_process_is_killed() {
     let service = script(ENDLESS)
-        .patience(Duration::from_millis(500))
+        .timeout(Duration::from_millis(500))
         .start()
         .await
         .unwrap();

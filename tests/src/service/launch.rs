@@ -1,4 +1,4 @@
-//! How a process is started: its command line, environment and working directory.
+//! Starts processes: builds the command line, the environment and the working directory.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use super::{
 use crate::log::Log;
 
 /// Long enough for the slowest machine. Only a failing test waits this long.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The default settings of a start.
 const DEFAULTS: [(&str, &str); 3] = [
@@ -38,19 +38,19 @@ const DEFAULTS: [(&str, &str); 3] = [
 #[must_use = "a launch does nothing until it is started or run"]
 pub struct Launch {
     binary: PathBuf,
-    /// The program that starts the binary, with its arguments.
-    way: Option<(OsString, Vec<OsString>)>,
+    /// The program that starts the binary, with its own arguments.
+    wrapper: Option<(OsString, Vec<OsString>)>,
     arguments: Vec<OsString>,
-    /// By key; `None` leaves a default out.
+    /// Values by key. `None` removes a default.
     settings: BTreeMap<String, Option<String>>,
     environment: BTreeMap<OsString, OsString>,
     files: BTreeMap<PathBuf, String>,
     descriptors: Vec<Arc<OwnedFd>>,
     directory: Option<PathBuf>,
-    patience: Duration,
+    timeout: Duration,
 }
 
-/// The outcome of a command that ends by itself.
+/// The result of a command that ends by itself.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// `None` if a signal ended it.
@@ -60,17 +60,17 @@ pub struct Output {
 }
 
 impl Launch {
-    pub(super) fn of(binary: PathBuf) -> Launch {
+    pub(super) fn new(binary: PathBuf) -> Launch {
         Launch {
             binary,
-            way: None,
+            wrapper: None,
             arguments: Vec::new(),
             settings: BTreeMap::new(),
             environment: BTreeMap::new(),
             files: BTreeMap::new(),
             descriptors: Vec::new(),
             directory: None,
-            patience: PATIENCE,
+            timeout: TIMEOUT,
         }
     }
 
@@ -79,27 +79,27 @@ impl Launch {
         self
     }
 
-    /// Starts the binary through another program, which gets these arguments, then the binary, then
-    /// the binary's arguments. A signal goes to that program, unless it becomes the binary by
-    /// `exec`.
-    pub fn by_way_of<A: Into<OsString>>(
+    /// Starts the binary through another program, such as `prlimit`. It gets these arguments, then
+    /// the path of the binary, then the binary's arguments. Signals go to that program, unless it
+    /// replaces itself with the binary by `exec`.
+    pub fn wrapped_by<A: Into<OsString>>(
         mut self,
         program: &str,
         arguments: impl IntoIterator<Item = A>,
     ) -> Launch {
         let arguments = arguments.into_iter().map(Into::into).collect();
-        self.way = Some((program.into(), arguments));
+        self.wrapper = Some((program.into(), arguments));
         self
     }
 
-    /// Adds `--set key=value` after all arguments. The last value of a key counts.
+    /// Adds `--set key=value` after all arguments. The last value for a key wins.
     pub fn set(mut self, key: &str, value: impl Display) -> Launch {
         self.settings
             .insert(key.to_owned(), Some(value.to_string()));
         self
     }
 
-    /// Removes a default, so that a file or a variable decides.
+    /// Removes a default of this harness, so that a file or a variable can set the key.
     pub fn unset(mut self, key: &str) -> Launch {
         self.settings.insert(key.to_owned(), None);
         self
@@ -122,19 +122,19 @@ impl Launch {
         self
     }
 
-    /// Uses this working directory, which is not removed.
+    /// Uses this working directory, and does not remove it at the end.
     pub fn directory(mut self, path: impl Into<PathBuf>) -> Launch {
         self.directory = Some(path.into());
         self
     }
 
-    /// Sets the timeout for events, instead of thirty seconds.
-    pub fn patience(mut self, patience: Duration) -> Launch {
-        self.patience = patience;
+    /// Sets the timeout for each event. The default is thirty seconds.
+    pub fn timeout(mut self, timeout: Duration) -> Launch {
+        self.timeout = timeout;
         self
     }
 
-    /// Starts a process, and waits until it is ready. A start that fails fails the test.
+    /// Starts a process, and waits until it is ready. Panics if the start fails.
     pub async fn ready(self) -> Service {
         self.start().await.unwrap().ready().await
     }
@@ -146,19 +146,19 @@ impl Launch {
                 .entry(key.to_owned())
                 .or_insert_with(|| Some(value.to_owned()));
         }
-        // Writes files and forks: not on the threads that serve the test's connections.
+        // Writing files and forking block, which must not delay the test's connections.
         tokio::task::spawn_blocking(move || {
-            let (mut command, directory, own_directory) = self.prepare()?;
-            let log = Log::new(self.patience);
+            let (mut command, directory, temporary) = self.prepare()?;
+            let log = Log::new(self.timeout);
             let since = Mutex::new(Instant::now());
             let process = Process::spawn(&mut command, &log)
                 .with_context(|| format!("cannot start {}", self.binary.display()))?;
             Ok(Service {
                 process,
                 directory,
-                _own_directory: own_directory,
+                _temporary: temporary,
                 log,
-                patience: self.patience,
+                timeout: self.timeout,
                 since,
             })
         })
@@ -167,8 +167,8 @@ impl Launch {
 
     /// Runs a command that ends by itself, such as `config check`, with only the given settings.
     pub async fn run(self) -> anyhow::Result<Output> {
-        let (command, _, _own_directory) = self.prepare()?;
-        let output = process::run(command, self.patience).await?;
+        let (command, _, _temporary) = self.prepare()?;
+        let output = process::run(command, self.timeout).await?;
         Ok(Output {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -176,13 +176,14 @@ impl Launch {
         })
     }
 
-    /// The command, its working directory, and the guard of a directory of its own.
+    /// Writes the files. Returns the command, its working directory, and the guard that removes a
+    /// temporary directory.
     fn prepare(&self) -> anyhow::Result<(Command, PathBuf, Option<TempDir>)> {
-        let (directory, own) = if let Some(path) = &self.directory {
+        let (directory, temporary) = if let Some(path) = &self.directory {
             (path.clone(), None)
         } else {
-            let own = TempDir::with_prefix("mainstay-")?;
-            (own.path().to_owned(), Some(own))
+            let temporary = TempDir::with_prefix("mainstay-")?;
+            (temporary.path().to_owned(), Some(temporary))
         };
         for (path, content) in &self.files {
             let path = directory.join(path);
@@ -197,19 +198,19 @@ impl Launch {
         };
         let settings = self.settings.iter();
         let settings = settings.filter_map(|(key, value)| Some((key, value.as_ref()?)));
-        let mut command = if let Some((program, arguments)) = &self.way {
+        let mut command = if let Some((program, arguments)) = &self.wrapper {
             let mut command = Command::new(program);
             command.args(arguments).arg(binary);
             command
         } else {
             Command::new(binary)
         };
-        let kept = ["PATH", "HOME"].map(|name| env::var_os(name).map(|value| (name, value)));
+        let inherited = ["PATH", "HOME"].map(|name| env::var_os(name).map(|value| (name, value)));
         command
             .args(&self.arguments)
             .args(settings.flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]))
             .env_clear()
-            .envs(kept.into_iter().flatten())
+            .envs(inherited.into_iter().flatten())
             .envs(&self.environment)
             .current_dir(&directory);
         let mappings = (3..).zip(&self.descriptors).map(|(child_fd, descriptor)| {
@@ -220,6 +221,6 @@ impl Launch {
             })
         });
         command.fd_mappings(mappings.collect::<io::Result<_>>()?)?;
-        Ok((command, directory, own))
+        Ok((command, directory, temporary))
     }
 }

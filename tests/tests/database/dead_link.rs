@@ -29,7 +29,7 @@ impl Link {
     async fn new() -> Link {
         let postgres = Postgres::start().await.unwrap();
         let proxy = Proxy::to(postgres.address()).await.unwrap();
-        let launch = on_postgres(&postgres.url_by_way_of(proxy.address(), "postgres"))
+        let launch = on_postgres(&postgres.url_through(proxy.address(), "postgres"))
             .set("database.max_connections", CONNECTIONS)
             .set("database.acquire_timeout", "1s")
             .set("http.request_timeout", "2s")

@@ -15,7 +15,7 @@ const SMALL: &str = "mkdir data && mount -t tmpfs -o size=1m none data && exec \
 
 #[tokio::test]
 async fn full_disk_refuses_writes_serves_reads_and_recovers() {
-    let launch = on_sqlite().by_way_of("unshare", ["-rm", "sh", "-c", SMALL, "sh"]);
+    let launch = on_sqlite().wrapped_by("unshare", ["-rm", "sh", "-c", SMALL, "sh"]);
     let service = launch.ready().await;
     let address = service.http().await;
     let filler = service.in_its_namespace("data").join("filler");
@@ -56,7 +56,7 @@ async fn full_disk_refuses_writes_serves_reads_and_recovers() {
 
 #[tokio::test]
 async fn start_on_a_full_disk_names_the_cause() {
-    let launch = on_sqlite().by_way_of("unshare", ["-rm", "sh", "-c", FULL, "sh"]);
+    let launch = on_sqlite().wrapped_by("unshare", ["-rm", "sh", "-c", FULL, "sh"]);
     let exit = launch.start().await.unwrap().exit().await;
     exit.failed(&["sqlite:data/service.db", "there must be room on the disk"]);
 }

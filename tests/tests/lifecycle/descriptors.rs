@@ -98,7 +98,7 @@ async fn without_descriptors_connections_wait_and_are_served_later() {
 
 #[tokio::test]
 async fn clients_leave_descriptors_for_the_probes() {
-    let launch = faulty().by_way_of("prlimit", ["--nofile=200:200"]);
+    let launch = faulty().wrapped_by("prlimit", ["--nofile=200:200"]);
     let service = running(launch).await;
     let event = service.event(SHORT).await;
     let room = event.field("connections").as_u64().unwrap();

@@ -50,7 +50,7 @@ async fn file_gets_every_event_to_the_last() {
             .set("shutdown.delay", if second_signal { "9s" } else { "0s" })
             .set("shutdown.drain", "1s")
             .directory(directory.path())
-            .by_way_of("sh", ["-c", TO_A_FILE]);
+            .wrapped_by("sh", ["-c", TO_A_FILE]);
         let service = running(service).await;
         if second_signal {
             service.signal(Signal::TERM);

@@ -87,7 +87,7 @@ fn lost(exit: &Exit) -> u64 {
 #[tokio::test]
 async fn stalled_log_reader_blocks_no_request() {
     const TIMES: usize = 3000;
-    let service = running(faulty().by_way_of("bash", ["-c", READER])).await;
+    let service = running(faulty().wrapped_by("bash", ["-c", READER])).await;
     let reader = Reader::of(&service);
     shout(&service, 100).await;
     let before = service.rss();
@@ -166,7 +166,7 @@ impl Done {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_log_reader_changes_no_result() {
     const LONG: Duration = Duration::from_secs(5);
-    let service = running(faulty().by_way_of("bash", ["-c", READER])).await;
+    let service = running(faulty().wrapped_by("bash", ["-c", READER])).await;
     let reader = Reader::of(&service);
     Done::default()
         .press(&service, Duration::from_secs(1))
@@ -207,7 +207,7 @@ async fn stalled_log_reader_changes_no_result() {
 
 #[tokio::test]
 async fn stop_does_not_wait_for_a_stalled_log_reader() {
-    let launch = with_a_small_buffer().by_way_of("bash", ["-c", READER]);
+    let launch = with_a_small_buffer().wrapped_by("bash", ["-c", READER]);
     let service = running(launch).await;
     let reader = Reader::of(&service);
     reader.signal(Signal::STOP);
@@ -229,7 +229,7 @@ async fn stop_does_not_wait_for_a_stalled_log_reader() {
 
 #[tokio::test]
 async fn resumed_log_reader_gets_the_last_event() {
-    let launch = with_a_small_buffer().by_way_of("bash", ["-c", READER]);
+    let launch = with_a_small_buffer().wrapped_by("bash", ["-c", READER]);
     let service = running(launch).await;
     let (reader, address) = (Reader::of(&service), service.http().await);
     reader.signal(Signal::STOP);
@@ -250,7 +250,7 @@ async fn resumed_log_reader_gets_the_last_event() {
 
 #[tokio::test]
 async fn closed_log_reader_does_not_change_the_stop() {
-    let service = running(faulty().by_way_of("bash", ["-c", READER])).await;
+    let service = running(faulty().wrapped_by("bash", ["-c", READER])).await;
     let reader = Reader::of(&service);
 
     reader.signal(Signal::KILL);
@@ -265,7 +265,7 @@ async fn closed_log_reader_does_not_change_the_stop() {
 #[tokio::test]
 async fn log_resumes_whole_lines_after_a_full_disk() {
     let way = ["-rm", "bash", "-c", ON_A_SMALL_DISK];
-    let service = running(with_a_small_buffer().by_way_of("unshare", way)).await;
+    let service = running(with_a_small_buffer().wrapped_by("unshare", way)).await;
     let filler = service.in_its_namespace("logs").join("filler");
 
     fill(&filler);

@@ -20,7 +20,7 @@ async fn service_stops_as_pid_1() {
         (Signal::TERM, true),
     ] {
         let namespace = ["--pid", "--fork", "--kill-child"];
-        let launch = faulty().by_way_of("unshare", namespace);
+        let launch = faulty().wrapped_by("unshare", namespace);
         let service = running(launch).await;
         let unshare = service.pid();
         let children = format!("/proc/{unshare}/task/{unshare}/children");
@@ -120,7 +120,7 @@ async fn inherited_sockets_outlive_the_process() {
             .inherit(first.try_clone().unwrap())
             .inherit(second.try_clone().unwrap())
             .env("LISTEN_FDS", "2")
-            .by_way_of("sh", ["-c", AS_LISTENER]);
+            .wrapped_by("sh", ["-c", AS_LISTENER]);
         if let Some(names) = names {
             launch = launch.env("LISTEN_FDNAMES", names);
         }
@@ -149,7 +149,7 @@ async fn inherited_public_operator_socket_needs_a_token() {
         .inherit(socket)
         .env("LISTEN_FDS", "1")
         .env("LISTEN_FDNAMES", "operator")
-        .by_way_of("sh", ["-c", AS_LISTENER]);
+        .wrapped_by("sh", ["-c", AS_LISTENER]);
     let exit = launch.clone().start().await.unwrap().exit().await;
     exit.failed(&["0.0.0.0", "needs a token"]);
     let service = running(launch.env("APP__OPERATOR__TOKEN", "t0ken")).await;

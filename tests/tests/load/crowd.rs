@@ -32,7 +32,7 @@ async fn prepared(drain: Duration) -> (MutexGuard<'static, ()>, Service) {
     let place = PLACE.lock().await;
     make_room(CROWD).unwrap();
     let launch = service()
-        .by_way_of("prlimit", ["--nofile=1024:"])
+        .wrapped_by("prlimit", ["--nofile=1024:"])
         .set("shutdown.drain", format!("{}s", drain.as_secs()))
         .set("shutdown.grace", "10m");
     let running = welcoming(launch, CROWD).start().await.unwrap();

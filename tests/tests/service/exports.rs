@@ -34,7 +34,7 @@ pub(crate) async fn run(service: &Service, statements: &str) -> String {
     let waits = format!(".timeout {}", PATIENCE.as_millis());
     let sqlite = Service::of("sqlite3").arg("-cmd").arg(waits);
     let sqlite = sqlite.arg(database).arg(statements);
-    let ran = sqlite.patience(PATIENCE).run().await.unwrap();
+    let ran = sqlite.timeout(PATIENCE).run().await.unwrap();
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
     ran.stdout
 }
