@@ -1,7 +1,7 @@
 //! Generates a service from the template of this repository, as `cargo generate` does.
 //!
-//! A separate package, so that the first command of a new user builds only what generating needs: neither
-//! cargo-generate nor the tests' dependencies.
+//! A separate package, so that the first command of a new user builds neither cargo-generate nor the
+//! dependencies of the tests.
 
 pub mod checksum;
 pub mod files;
@@ -12,7 +12,7 @@ pub mod repository;
 mod template;
 pub mod workspace;
 
-/// The path of cargo: the one that runs this program, or else the one on the `PATH`.
+/// The path of the cargo that runs this program. Without one, the cargo on the `PATH`.
 pub fn cargo() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }

@@ -1,7 +1,7 @@
 //! Updates generated services, and moves their data from SQLite to Postgres.
 //!
-//! A separate package: an update renders the template of any commit, for which it needs cargo-generate,
-//! and `cargo run -- new` need not build that.
+//! A separate package, because an update renders the template of any commit with cargo-generate, which
+//! `cargo run -- new` does not have to build.
 
 pub mod data;
 pub mod rendering;

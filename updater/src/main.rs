@@ -20,18 +20,18 @@ enum Task {
     Update(Update),
     /// Copy the data of a service from SQLite to Postgres
     CopyData(CopyData),
-    /// Set in the child process that renders the template
+    /// Render the template, in a child process of `update`
     #[command(hide = true)]
     Render(Rendering),
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().task {
+    let result = match Arguments::parse().task {
         Task::Update(update) => update.run(),
         Task::CopyData(copy) => copy.run().map(|()| ExitCode::SUCCESS),
         Task::Render(rendering) => rendering.render().map(|()| ExitCode::SUCCESS),
     };
-    done.unwrap_or_else(|error| {
+    result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })

@@ -1,4 +1,4 @@
-//! Renders the template of any commit with cargo-generate, because the scripts in its hooks are that commit's.
+//! Renders the template of any commit. It uses cargo-generate, which runs the hooks of that commit.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use generator::generate::{Answers, sort_lock};
 use generator::repository::template_files;
 use tempfile::TempDir;
 
-/// What a rendering needs to know besides the answers.
+/// The inputs of a rendering, besides the answers.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// Whether the project is a member of a surrounding workspace.
@@ -21,7 +21,7 @@ pub struct Facts {
     pub commit: Option<String>,
 }
 
-/// Renders a [`staged`] template into a directory that exists.
+/// Renders a template, copied by [`stage`], into a directory that exists.
 pub fn render(
     staged: &Path,
     name: &str,
@@ -44,7 +44,7 @@ pub fn render(
         vcs: Some(Vcs::None),
         ..GenerateArgs::default()
     })
-    .map_err(|error| in_words(&error))?;
+    .map_err(|error| without_location(&error))?;
     sort_lock(into, name)
 }
 
@@ -69,17 +69,17 @@ fn definitions(answers: &Answers, facts: &Facts, staged: &Path) -> Result<Vec<St
         .collect())
 }
 
-/// cargo-generate's message without the path and the line of a hook.
-fn in_words(error: &anyhow::Error) -> anyhow::Error {
+/// The message of an error of cargo-generate, without the path and the line of the hook.
+fn without_location(error: &anyhow::Error) -> anyhow::Error {
     let whole = format!("{error:#}");
-    let refusal = whole.split_once("Runtime error: ");
-    let refusal = refusal.map_or(&*whole, |(_, words)| words);
-    let words = refusal.split(" (line ").next().unwrap_or(refusal);
-    anyhow!("{}", words.trim_start_matches("⛔   "))
+    let message = whole.split_once("Runtime error: ");
+    let message = message.map_or(&*whole, |(_, message)| message);
+    let message = message.split(" (line ").next().unwrap_or(message);
+    anyhow!("{}", message.trim_start_matches("⛔   "))
 }
 
-/// A copy of the template without the files that git ignores.
-pub fn staged(repository: &Path) -> Result<TempDir> {
+/// Copies the template, without the files that git ignores, to a temporary directory.
+pub fn stage(repository: &Path) -> Result<TempDir> {
     let staged = tempfile::tempdir()?;
     let files = template_files(repository)?;
     copy(

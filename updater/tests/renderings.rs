@@ -9,7 +9,7 @@ use generator::files::files;
 use generator::generate::{Answers, generate};
 use generator::repository;
 use tempfile::TempDir;
-use updater::rendering::staged;
+use updater::rendering::stage;
 
 /// Where a project is: alone, or a member of a workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ struct Both {
 
 impl Both {
     fn new() -> Self {
-        let template = staged(repository::root()).unwrap();
+        let template = stage(repository::root()).unwrap();
         let place = tempfile::tempdir().unwrap();
         for name in ["Alone", "Member"] {
             fs::create_dir(place.path().join(name)).unwrap();

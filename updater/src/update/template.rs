@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::record::Record;
 use crate::generate::Answers;
-use crate::rendering::{Facts, render, staged};
+use crate::rendering::{Facts, render, stage};
 use crate::repository;
 
 /// A repository of the template.
@@ -80,7 +80,7 @@ impl Template {
     /// The files of a commit, or of the checkout.
     fn files(&self, commit: Option<&str>) -> Result<TempDir> {
         let Some(commit) = commit else {
-            return staged(&self.repository);
+            return stage(&self.repository);
         };
         let files = tempfile::tempdir()?;
         let index = tempfile::tempdir()?;

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use generator::files::{copy, files};
 use generator::repository;
 use tempfile::TempDir;
-use updater::rendering::staged;
+use updater::rendering::stage;
 
 use crate::BRANCH;
 
@@ -39,7 +39,7 @@ impl World {
     pub(crate) fn with(answers: &[&str], within: &'static str) -> Self {
         let place = tempfile::tempdir().unwrap();
         let world = Self { place, within };
-        let current = staged(repository::root()).unwrap();
+        let current = stage(repository::root()).unwrap();
         copy(current.path(), files(current.path()), &world.template()).unwrap();
         git(&world.template(), &["init", "-q", "-b", "main"]);
         world.commit_template();
