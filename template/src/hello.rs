@@ -1,4 +1,4 @@
-//! Hello: greets guests by name, counts their visits, and forgets guests who stay away.
+//! Hello: greets guests by name, counts their visits, and deletes guests who stay away.
 //!
 //! Replace it with your own code. It has a route, a table, a task, a metric and settings. The doc comments
 //! of `Greeting` and `greet` are part of the API description, `openapi.json`.
@@ -24,7 +24,7 @@ pub(crate) struct Hello {
     /// The first word of a greeting.
     #[garde(length(min = 1))]
     pub(crate) greeting: String,
-    /// A guest is forgotten this long after the last visit.
+    /// A guest is deleted this long after the last visit.
     #[garde(skip)]
     pub(crate) forget_after: Duration,
 }
@@ -51,7 +51,7 @@ async fn greet(
     State((hello, guests)): State<(Hello, Guests)>,
     Path(name): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
-    let times = guests.welcome(&name).await?;
+    let times = guests.count_visit(&name).await?;
     metrics::counter!("greetings_total").increment(1);
     let message = format!("{}, {name}", hello.greeting);
     Ok(Json(Greeting { message, times }))
@@ -77,20 +77,20 @@ impl Guests {
         let task = supervisor.every("retention", Duration::from_hours(1));
         task.at_start().run(move |_| {
             let guests = guests.clone();
-            async move { guests.forget(after).await }
+            async move { guests.delete_absent(after).await }
         })
     }
 
-    async fn forget(&self, after: Duration) -> Result<(), sqlx::Error> {
+    async fn delete_absent(&self, after: Duration) -> Result<(), sqlx::Error> {
         let query = sqlx::query("DELETE FROM guests WHERE last_came <= $1");
         let query = query.bind(now() - i64::try_from(after.as_secs()).unwrap_or(i64::MAX));
         let guests = query.execute(self.0.write()).await?.rows_affected();
-        tracing::info!(guests, "forgotten");
+        tracing::info!(guests, "guests deleted");
         Ok(())
     }
 
     /// Counts a visit, and returns the number of visits of this guest.
-    async fn welcome(&self, name: &str) -> Result<i64, sqlx::Error> {
+    async fn count_visit(&self, name: &str) -> Result<i64, sqlx::Error> {
         let query = sqlx::query_scalar(
             "INSERT INTO guests (name, times, last_came) VALUES ($1, 1, $2)
              ON CONFLICT (name) DO UPDATE SET times = guests.times + 1, last_came = $2

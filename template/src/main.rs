@@ -1,4 +1,4 @@
-//! The entry point. The parts of the service are put together in `app.rs`.
+//! The entry point. `app.rs` composes the service.
 
 mod app;
 mod hello;

@@ -1,5 +1,5 @@
-//! The composition root: the parts of this service, in the order in which they start, and which part is
-//! stopped when.
+//! The composition root: starts the parts of this service in order, and registers each for the phase that
+//! stops it.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ struct Api;
 /// How long a start waits for the first summary, which only makes the first answers faster.
 const SUMMARY_AT_START: Duration = Duration::from_millis(500);
 
-/// What this service is: its name, its listeners, and every setting that it has.
+/// Describes this service: its name, its listeners and all its settings.
 pub(crate) fn service() -> Service<Settings> {
     Service::new(mainstay::build_info!())
         .listeners(&["http"])
@@ -56,14 +56,14 @@ pub(crate) fn service() -> Service<Settings> {
     // {% endcomment %}
 }
 
-/// `migrate`: the databases that it brings up to date.
+/// The databases that the command `migrate` migrates.
 pub(crate) fn databases(settings: &Settings) -> Result<Vec<Box<dyn Migratable>>, Error> {
     Ok(vec![Box::new(database(settings)?)])
 }
 
-/// `serve`: start, run and stop.
+/// The command `serve`: starts, runs and stops the service.
 pub(crate) async fn serve(launch: Launch<Settings>) -> Result<Exit, Error> {
-    // The log, signals, metrics and the operator's listener: a slow start can be watched.
+    // The log, signals, metrics and the operator's listener come first, so that a slow start is visible.
     let process = Process::init(&launch)?;
 
     // Start; a signal or the operator can end the start early. Then run until there is a cause to stop.
@@ -72,7 +72,7 @@ pub(crate) async fn serve(launch: Launch<Settings>) -> Result<Exit, Error> {
         Err(cause) => cause,
     };
 
-    // Stop. First, be unready but keep serving, until load balancers have noticed. Then drain requests, stop
+    // Stop. First, report unready but keep serving, until load balancers have noticed. Then drain requests, stop
     // tasks and close databases, in this order. Each phase has a time limit; a second signal exits at once.
     Ok(process.stop(cause).await)
 }
@@ -81,12 +81,12 @@ pub(crate) async fn serve(launch: Launch<Settings>) -> Result<Exit, Error> {
 async fn start(settings: &Settings, process: &Process) -> Result<(), Error> {
     let (supervisor, health) = (process.supervisor(), process.health());
 
-    // The database: connected, migrated, checked.
+    // Connect to the database, migrate it, and start its health check.
     let database = database(settings)?;
     process.close_on_stop(database.clone());
     process.set_startup_step("the database");
     database.connect().await?;
-    process.set_startup_step("its migrations");
+    process.set_startup_step("the migrations");
     database.migrate_or_verify().await?;
     let importance = settings.database.health;
     health.register_check("database", importance, database.readiness_probe())?;

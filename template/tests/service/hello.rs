@@ -1,4 +1,4 @@
-//! Guests are greeted, counted, and forgotten.
+//! Guests are greeted, counted, and deleted.
 
 use mainstay::testing::{Running, ask};
 use serde_json::{Value, json};
@@ -30,10 +30,10 @@ fn greets_as_set_and_counts_each_guest() {
 }
 
 #[test]
-fn forgets_a_guest_who_stays_away() {
+fn retention_deletes_guests_who_stay_away() {
     let service = service().set("hello.forget_after", "0s").start();
     // The task runs at the start, before the first guest comes.
-    assert_eq!(service.event("forgotten")["guests"], 0);
+    assert_eq!(service.event("guests deleted")["guests"], 0);
     assert_eq!(greet(&service, "Ada")["times"], 1);
     assert_eq!(greet(&service, "Ada")["times"], 2);
 
@@ -45,7 +45,7 @@ fn forgets_a_guest_who_stays_away() {
         "",
     );
     assert_eq!(restart.status, 202, "{}", restart.body);
-    assert_eq!(service.event("forgotten")["guests"], 1);
+    assert_eq!(service.event("guests deleted")["guests"], 1);
 
     assert_eq!(greet(&service, "Ada")["times"], 1);
 }
