@@ -122,7 +122,7 @@ fn start(contender: &str) {
         _ => {
             let log = Log {
                 format: Format::Json,
-                filter: Filter::written("info,sqlx=warn").expect("it is one"),
+                filter: Filter::parse("info,sqlx=warn").expect("it is one"),
                 buffer: ByteSize(1 << 20),
             };
             log.start().expect("nothing logs yet");

@@ -1,6 +1,6 @@
 //! The command line and its help.
 //!
-//! Wrong usage exits with 2 and a hint, `--help` and `--version` with 0.
+//! Wrong usage prints a hint and exits with 2. `--help` and `--version` exit with 0.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,14 +12,14 @@ use crate::settings::Sources;
 
 const AFTER_HELP: &str = "\
 Settings, lowest to highest:
-  config/default.toml, which is compiled in
+  the defaults, which are compiled in; `config default` prints them
   each --config FILE, or the files that APP_CONFIG names
   APP__SECTION__KEY, or APP__SECTION__KEY_FILE for a file that holds the value
   each --set section.key=value
 
 Exit codes:
   0      stopped cleanly
-  1      failed; the last lines name the cause
+  1      failed; the last lines of the output name the cause
   2      wrong usage
   3      stopped, but abandoned something at a deadline
   128+n  second signal n";
@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Inspect the settings
     #[command(subcommand)]
     Config(Config),
-    /// Query a probe of the running service; exit with 0 if it passes, or else 1
+    /// Query a probe of the running service; exit with 0 if it passes, otherwise with 1
     Healthcheck {
         /// The probe
         #[arg(default_value = "readyz", value_parser = ["readyz", "livez", "startupz"])]
@@ -57,17 +57,17 @@ pub(crate) enum Config {
     Default,
 }
 
-/// Parses the command line of this process. Exits if it is not valid.
+/// Reads the command line and the environment of this process. Exits if the command line is not valid.
 pub(crate) fn parse(info: &BuildInfo) -> (Command, Sources) {
-    let line = Command::augment_subcommands(clap::Command::new(info.name))
+    let command_line = Command::augment_subcommands(clap::Command::new(info.name))
         .about("Runs the service, and manages its settings and its database.")
         .version(&*info.version_line().leak())
         .after_help(AFTER_HELP);
-    let matches = with_options(line).get_matches();
-    // Without a command, there is nothing to make one of.
+    let matches = with_sources(command_line).get_matches();
+    // The only error left is that no command was given: `get_matches` exits on any other.
     let command = Command::from_arg_matches(&matches).unwrap_or(Command::Serve);
 
-    // The options may stand before and after each name of a command.
+    // `--config` and `--set` are allowed at each level: before and after a command or a subcommand.
     let text = |text: OsString| text.to_string_lossy().into_owned();
     let variables = env::vars_os().map(|(name, value)| (text(name), text(value)));
     let mut sources = Sources {
@@ -84,6 +84,6 @@ pub(crate) fn parse(info: &BuildInfo) -> (Command, Sources) {
     (command, sources)
 }
 
-fn with_options(command: clap::Command) -> clap::Command {
-    Sources::augment_args(command).mut_subcommands(with_options)
+fn with_sources(command: clap::Command) -> clap::Command {
+    Sources::augment_args(command).mut_subcommands(with_sources)
 }

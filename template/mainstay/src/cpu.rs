@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::panics;
 use crate::problem::Problem;
 
-/// Runs CPU-bound work on tokio's blocking threads. All clones are the same.
+/// Runs CPU-bound work on tokio's blocking threads. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct Cpu {
     permits: Arc<Semaphore>,

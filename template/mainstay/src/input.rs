@@ -1,12 +1,12 @@
-//! Extractors that validate: [`Json`], [`Path`] and [`Query`] replace those of axum, which answer errors as text.
+//! Extractors that validate: [`Json`], [`Path`] and [`Query`] replace those of axum, whose errors are plain text.
 //!
-//! - A request that is refused gets a [`Problem`] that names each place that is wrong. An error of type is reported
-//!   alone: rules are checked once the types fit.
-//! - Unknown fields and parameters are refused. An unknown name is most likely misspelt, and to ignore it would do
-//!   something else than the client asked for.
+//! - An invalid request gets a [`Problem`] that names each invalid field or parameter. A type error is reported
+//!   alone: the rules are checked only after all types match.
+//! - Unknown fields and parameters are refused. An unknown name is most likely a typo. If it were ignored, the
+//!   service would do something that the client did not ask for.
 //!
-//! The rules of a type are those of the crate `garde`, which names a field as Rust does and does not know
-//! `serde`. So name fields in JSON as in Rust, and give a newtype `#[garde(transparent)]`.
+//! A type declares its rules with the crate `garde`, which reports a field by its Rust name and ignores the
+//! attributes of `serde`. So do not rename fields for JSON, and give a newtype `#[garde(transparent)]`.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ use url::form_urlencoded;
 
 use crate::problem::{Fault, MAX_FAULTS, Problem, pointer};
 
-/// A body of JSON. As an extractor, it keeps the rules of its type; it is also an answer.
+/// A JSON body. As an extractor, it validates by the rules of its type. It is also a response.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Json<T>(pub T);
 
@@ -54,7 +54,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// `application/json`, and any other kind that is written in JSON, such as `application/ld+json`.
+/// Whether the content type is `application/json`, or another JSON format, such as `application/ld+json`.
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE);
     let value = value.and_then(|value| value.to_str().ok());
@@ -76,10 +76,10 @@ where
         let detail = format!("is not valid JSON at line {line}, column {column}");
         Problem::BAD_REQUEST.with([Fault::in_body("", detail)])
     })?;
-    read(|| json, Problem::INVALID, Fault::in_body)
+    deserialize_valid(|| json, Problem::INVALID, Fault::in_body)
 }
 
-/// The parameters of the query, valid by the rules of the type.
+/// The query parameters, validated by the rules of the type.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Query<T>(pub T);
 
@@ -96,11 +96,11 @@ where
         let pairs = || serde_urlencoded::Deserializer::new(pairs);
         let fault =
             |place: String, detail| Fault::in_parameter(place.trim_start_matches('/'), detail);
-        read(pairs, Problem::BAD_REQUEST, fault).map(Self)
+        deserialize_valid(pairs, Problem::BAD_REQUEST, fault).map(Self)
     }
 }
 
-/// The parameters of the path: one value, a tuple, or a struct with their names.
+/// The path parameters: one value, a tuple, or a struct with their names.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<T>(pub T);
 
@@ -117,17 +117,17 @@ where
         match path.map(|path| path.0) {
             Ok(value) => Ok(Self(value)),
             Err(PathRejection::FailedToDeserializePathParams(error)) => {
-                let given = RawPathParams::from_request_parts(parts, state).await;
-                let names = given.iter().flatten().map(|(name, _)| name.to_owned());
-                Err(refuse(error.kind(), &names.collect::<Vec<_>>()))
+                let parameters = RawPathParams::from_request_parts(parts, state).await;
+                let names = parameters.iter().flatten().map(|(name, _)| name.to_owned());
+                Err(path_problem(error.kind(), &names.collect::<Vec<_>>()))
             }
             Err(_) => Err(Problem::INTERNAL),
         }
     }
 }
 
-/// The problem of a path whose route has parameters of these names, in their order.
-fn refuse(error: &ErrorKind, names: &[String]) -> Problem {
+/// The problem for a path that cannot be deserialized. `names` are those of the route's parameters, in order.
+fn path_problem(error: &ErrorKind, names: &[String]) -> Problem {
     let (name, value, expected_type) = match error {
         ErrorKind::ParseErrorAtKey {
             key,
@@ -146,22 +146,22 @@ fn refuse(error: &ErrorKind, names: &[String]) -> Problem {
         ErrorKind::InvalidUtf8InPathParam { key } | ErrorKind::DeserializeError { key, .. } => {
             (Some(key), "", "")
         }
-        // Of several parameters, it does not name the wrong one.
+        // The message does not say which parameter is wrong: that is clear only if there is one.
         ErrorKind::Message(_) => (names.first().filter(|_| names.len() == 1), "", ""),
-        // The route does not fit its handler.
+        // A bug of the service: the parameters of the route do not match the type.
         _ => return Problem::INTERNAL,
     };
-    let detail = match must_be(expected_type) {
+    let detail = match detail_of_type(expected_type) {
         WHOLE_NUMBER if value.parse::<i128>().is_ok() => OUT_OF_RANGE,
         detail => detail,
     };
     Problem::BAD_REQUEST.with(name.map(|name| Fault::in_parameter(name, detail)))
 }
 
-/// Deserializes a value and checks its rules. `fault` makes a fault of a JSON pointer and what is wrong there.
-fn read<'de, T, D>(
+/// Deserializes a value and checks its rules. `fault` makes a [`Fault`] from a JSON pointer and a detail.
+fn deserialize_valid<'de, T, D>(
     input: impl Fn() -> D,
-    refused: Problem,
+    problem: Problem,
     fault: fn(String, Cow<'static, str>) -> Fault,
 ) -> Result<T, Problem>
 where
@@ -175,8 +175,8 @@ where
         }
     });
     if let Ok(value) = value {
-        let broken = value.validate().err().map(Report::into_inner);
-        for (path, error) in broken.into_iter().flatten() {
+        let violations = value.validate().err().map(Report::into_inner);
+        for (path, error) in violations.into_iter().flatten() {
             let detail = error.message().to_owned();
             faults.push(fault(pointer_of_rule(&path), detail.into()));
         }
@@ -184,16 +184,16 @@ where
             return Ok(value);
         }
     } else if let Err(error) = serde_path_to_error::deserialize::<_, T>(input()) {
-        // Read again, since to find the place of an error costs an allocation for each field.
+        // Deserialize again to find the place of the error: that costs an allocation for each field.
         let (mut place, error) = (pointer_of_error(error.path()), error.inner().to_string());
-        let field = field(&error).map(|field| pointer("", field));
-        // serde reports these at the object that has the field, or lacks it.
+        let field = field_in_message(&error).map(|field| pointer("", field));
+        // For these errors, the path of serde ends at the object around the field.
         if let Some(field) = field.filter(|field| !place.ends_with(field)) {
             place += &field;
         }
-        faults.push(fault(place, detail(&error).into()));
+        faults.push(fault(place, detail_of_error(&error).into()));
     }
-    Err(refused.with(faults))
+    Err(problem.with(faults))
 }
 
 fn pointer_of_error(path: &serde_path_to_error::Path) -> String {
@@ -217,7 +217,7 @@ fn pointer_of_ignored(path: &serde_ignored::Path<'_>) -> String {
     }
 }
 
-/// By the steps of the path, as garde's own `select!`. Its text, `parts[3].name`, is ambiguous for keys of maps.
+/// Reads the steps of the path, as garde's `select!` does: its text, `parts[3].name`, is ambiguous for keys of maps.
 fn pointer_of_rule(path: &garde::Path) -> String {
     let steps = path.__iter().rev();
     let steps = steps.filter(|(kind, _)| *kind != garde::error::Kind::None);
@@ -229,8 +229,8 @@ const WHOLE_NUMBER: &str = "must be a whole number";
 const NUMBER: &str = "must be a number";
 const BOOLEAN: &str = "must be true or false";
 
-/// The beginnings of serde's errors, and what a client is told instead, without the names of our types.
-/// `serde_urlencoded` reports how a number or a boolean failed to parse, `serde_json` which type it expected.
+/// The beginnings of serde's messages, and the details that replace them, which name no Rust types. The first
+/// three messages name a field. `serde_urlencoded` says how a value is malformed, `serde_json` which type it expected.
 const DETAILS: [(&str, &str); 10] = [
     ("missing field", "is missing"),
     ("duplicate field", "is a duplicate"),
@@ -244,18 +244,18 @@ const DETAILS: [(&str, &str); 10] = [
     ("number too", OUT_OF_RANGE),
 ];
 
-fn detail(error: &str) -> &'static str {
+fn detail_of_error(error: &str) -> &'static str {
     let mut details = DETAILS.iter();
     if let Some((_, detail)) = details.find(|(start, _)| error.starts_with(start)) {
         return detail;
     }
     let expected = error.rsplit_once("expected ").map(|(_, rest)| rest);
     let expected = expected.and_then(|rest| rest.split(" at line").next());
-    must_be(expected.unwrap_or_default())
+    detail_of_type(expected.unwrap_or_default())
 }
 
-/// What a value must be, by serde's name of its type.
-fn must_be(expected: &str) -> &'static str {
+/// The detail for a value that does not have the expected type, by serde's name for that type.
+fn detail_of_type(expected: &str) -> &'static str {
     match expected {
         "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128"
         | "usize" => WHOLE_NUMBER,
@@ -268,11 +268,11 @@ fn must_be(expected: &str) -> &'static str {
     }
 }
 
-/// The field that an error is about, if serde names it only in the text.
-fn field(error: &str) -> Option<&str> {
+/// The field that serde names in the message of an error, and not in its path.
+fn field_in_message(error: &str) -> Option<&str> {
     let mut naming = DETAILS[..3].iter();
-    let is_named = naming.any(|(start, _)| error.starts_with(start));
-    error.split('`').nth(1).filter(|_| is_named)
+    let names_field = naming.any(|(start, _)| error.starts_with(start));
+    error.split('`').nth(1).filter(|_| names_field)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 #[cfg(all(feature = "idempotency", not(feature = "_database")))]
 compile_error!("the feature `idempotency` needs a database: enable `sqlite` or `postgres` as well");
 
-// By layer, the lowest first: a module imports from its own layer and from those below it.
+// Modules by layer, the lowest first. A module imports only from its own layer and from lower ones.
 
 mod build_info;
 mod panics;
@@ -56,7 +56,7 @@ pub mod service;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-/// An error that ends a start or a command.
+/// An error that fails the start of a service, or a command.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a failing dependency means for `/readyz`.
@@ -69,7 +69,7 @@ pub enum Importance {
     Required,
 }
 
-// Named for their versions and features alone: Cargo.toml says why.
+// Direct dependencies only for their versions and features: see Cargo.toml.
 use idna_adapter as _;
 #[cfg(feature = "postgres")]
 use sqlx_postgres as _;

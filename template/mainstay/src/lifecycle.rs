@@ -60,7 +60,7 @@ fn left<S: Serializer>(until: &Instant, serializer: S) -> Result<S::Ok, S::Error
     serializer.serialize_u64(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The state of the process, and requests to stop it. All clones are the same.
+/// The state of the process, and requests to stop it. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
     pub(crate) state: watch::Sender<State>,

@@ -12,8 +12,8 @@ thread_local! {
     static LOCATION: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Runs a future. A panic is an error: `panicked at src/a.rs:1:2: message`. The location is missing before [`log`]
-/// was called. Not an `async fn`, which holds the future twice.
+/// Runs a future. A panic is an error: `panicked at src/a.rs:1:2: message`. The location is missing before
+/// [`install_hook`] was called. Not an `async fn`, which holds the future twice.
 pub(crate) fn caught<F: Future>(future: F) -> impl Future<Output = Result<F::Output, String>> {
     let caught = AssertUnwindSafe(future).catch_unwind();
     caught.map_err(|panic| describe(&*panic))
@@ -38,7 +38,7 @@ fn describe(panic: &(dyn Any + Send)) -> String {
 }
 
 /// From now on, a panic is an event in the log, and not text on stderr.
-pub(crate) fn log() {
+pub(crate) fn install_hook() {
     std::panic::set_hook(Box::new(|panic| {
         let message = message_of(panic.payload());
         if let Some(location) = panic.location() {
@@ -68,12 +68,12 @@ mod tests {
 
     use super::*;
 
-    /// Like [`log`], for tests, which share one hook: the text stays on stderr as well.
+    /// Like [`install_hook`], for tests, which share one hook: the text stays on stderr as well.
     pub(crate) fn log_in_tests() {
         static ONCE: std::sync::Once = std::sync::Once::new();
         ONCE.call_once(|| {
             let shown = std::panic::take_hook();
-            log();
+            install_hook();
             let logged = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 logged(panic);

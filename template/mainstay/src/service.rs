@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 
 use crate::cli::{self, Command, Config};
 use crate::settings::{self, Loaded, Section, Sources, Table};
-use crate::telemetry::{self, Filtering};
+use crate::telemetry::{self, FilterHandle};
 use crate::{BuildInfo, Error, Exit, Settings, build_info, health, panics};
 
 /// A service: its name and version, its listeners, and its settings, which are read into `S`.
@@ -89,7 +89,7 @@ impl<S: Section + AsRef<Settings>> Service<S> {
             Command::Config(Config::Default) => print(self.defaults().to_toml()),
             Command::Healthcheck { probe } => {
                 let settings = self.load()?.settings;
-                let passes = health::ask(settings.as_ref().operator.listen, &probe)?;
+                let passes = health::query_probe(settings.as_ref().operator.listen, &probe)?;
                 let outcome = if passes { "passes" } else { "fails" };
                 print(format_args!("{probe} {outcome}\n"))?;
                 Ok(Exit::clean_if(passes))
@@ -181,7 +181,7 @@ impl<S: Section + AsRef<Settings>> Launch<S> {
     }
 
     /// Reads the settings again, applies those that are safe to change at runtime, and names the others.
-    pub(crate) fn reload(&self, filtering: Filtering) -> impl Fn() + Send + Sync + use<S>
+    pub(crate) fn reload(&self, log_filter: FilterHandle) -> impl Fn() + Send + Sync + use<S>
     where
         S: 'static,
     {
@@ -195,7 +195,7 @@ impl<S: Section + AsRef<Settings>> Launch<S> {
                     let settings = changed.join(", ");
                     tracing::warn!(settings, "changed settings that need a restart");
                 }
-                filtering.configure(&loaded.settings.as_ref().log.filter);
+                log_filter.configure(&loaded.settings.as_ref().log.filter);
             }
             Err(problems) => tracing::error!(%problems, "invalid settings; nothing has changed"),
         }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 /// The time for an answer, and the pause between two heartbeats.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// All clones are the same.
+/// Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pulse(watch::Sender<Progress>);
 

@@ -10,42 +10,42 @@ use super::settings::Settings;
 
 /// A database engine: `sqlx::Sqlite` or `sqlx::Postgres`, by the cargo feature of that name.
 ///
-/// A service names its engine once: `type Database = mainstay::Database<sqlx::Sqlite>`. All but
-/// [`skip_locked`](Self::skip_locked) is for this crate.
+/// A service names its engine once: `type Database = mainstay::Database<sqlx::Sqlite>`. Services may call
+/// [`skip_locked`](Self::skip_locked). Only this crate uses the other items.
 pub trait Engine: sqlx::Database<Connection: Migrate> {
-    /// The beginning of its URLs.
+    /// The prefix of the URLs of its databases.
     const SCHEME: &'static str;
-    /// Begins a transaction.
+    /// The statement that begins a transaction.
     const BEGIN: &'static str;
-    /// Whether a failed script may leave a transaction open that it began.
+    /// Whether a script that fails can leave open the transaction that it began.
     const MAY_LEAVE_TRANSACTION_OPEN: bool;
-    /// Reads from the database, and returns at least one row.
+    /// A query that reads from the database, and returns at least one row.
     const PROBE: &'static str;
-    /// Returns a row if the database has sqlx's table of migrations.
+    /// A query that returns a row if the database has sqlx's table of migrations.
     const FIND_MIGRATIONS: &'static str;
-    /// Takes the lock of a process that migrates, and returns a row unless another process holds it.
+    /// A query that tries to take the migration lock. It returns no row if another process holds the lock.
     const LOCK_MIGRATIONS: &'static str;
-    /// Lifts the limits of a connection that migrates in transactions, and of one that migrates without.
+    /// Statements that lift a connection's time limits: for migrations in transactions, and for those without.
     const LIFT_LIMITS: [&'static str; 2];
 
-    /// The clause `FOR UPDATE OF table SKIP LOCKED` at the end of a `SELECT` that claims rows, on Postgres.
-    /// Empty on SQLite, where one transaction writes at a time.
+    /// The end of a `SELECT` that claims rows: `FOR UPDATE OF table SKIP LOCKED` on Postgres. Empty on SQLite,
+    /// where only one transaction writes at a time.
     #[must_use]
     fn skip_locked(table: &str) -> String;
 
-    /// The connection as an executor: generic code does not know that it is one.
+    /// The connection as an executor, for generic code: the bounds of this trait do not say that it is one.
     fn executor(connection: &mut Self::Connection) -> impl Executor<'_, Database = Self>;
 
-    /// The pools: the first one reads, and the last one writes.
+    /// The pools to open: the first one is for reads, and the last one for writes.
     fn pools(settings: &Settings) -> Result<Pools<Self>, Error>;
 
-    /// The file of the database, if it is one.
+    /// The path of the database file, if the engine stores a database in one.
     #[must_use]
     fn file(_url: &str) -> Option<PathBuf> {
         None
     }
 
-    /// Makes each of the flags end a running statement, if statements run in this process.
+    /// Lets each flag interrupt a running statement. Only for an engine that runs statements in this process.
     fn install_interrupts(
         _: &mut Self::Connection,
         _flags: [Flag; 2],
@@ -53,13 +53,13 @@ pub trait Engine: sqlx::Database<Connection: Migrate> {
         Box::pin(async { Ok(()) })
     }
 
-    /// Whether the connection is useless after this error.
+    /// Whether the connection must be closed after this error.
     fn is_fatal(error: &Error) -> bool;
 }
 
 pub(super) type Options<E> = <<E as sqlx::Database>::Connection as Connection>::Options;
 
-/// The names of pools, the most connections of each, and their options.
+/// For each pool: its name, its maximum number of connections, and their options.
 pub(super) type Pools<E> = Vec<(&'static str, u32, Options<E>)>;
 
 pub(super) type Flag = Arc<AtomicBool>;
@@ -73,9 +73,9 @@ pub enum ErrorKind {
     Unavailable,
     /// The statement took longer than `database.statement_timeout`.
     Timeout,
-    /// There is a row with this unique value.
+    /// Another row has this unique value.
     AlreadyExists(Option<String>),
-    /// The row refers to one that does not exist, or is referred to.
+    /// The row refers to a row that does not exist, or another row refers to it.
     Reference(Option<String>),
     /// The value is not allowed.
     Invalid(Option<String>),
@@ -83,11 +83,11 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// What an engine knows about an error that it reported.
+/// An engine's description of an error of its database.
 pub(super) struct Report {
-    /// The meaning of an error, unless it is a constraint of the standard.
+    /// The kind of an error that sqlx does not classify as a violation of a constraint.
     pub(super) kind: ErrorKind,
     pub(super) column: Option<String>,
-    /// What the error is about, by names of the schema, without values.
+    /// The part of the schema that the error is about. It has no values, which may be secrets.
     pub(super) about: String,
 }

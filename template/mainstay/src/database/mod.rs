@@ -60,7 +60,7 @@ pub fn settings_named(section: &str) -> String {
     named.replace("\ndatabase = ", &format!("\n{section} = "))
 }
 
-/// Connection pools and migrations. All clones are the same.
+/// Connection pools and migrations. Clones share their state.
 #[derive(Debug)]
 pub struct Database<E: Engine>(Arc<Inner<E>>);
 

@@ -35,7 +35,7 @@ pub struct Settings {
     #[garde(custom(at_least("10ms")))]
     pub migrate_timeout: Duration,
     pub unknown_migrations: UnknownMigrations,
-    /// What a failing database means for `/readyz`: `health.database`, by the name of this section.
+    /// What a failing database means for `/readyz`. The key is `health.` and the name of this section.
     #[serde(rename = "health.[section]")]
     pub health: Importance,
     #[serde(rename = "http.request_timeout")]

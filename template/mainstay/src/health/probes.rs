@@ -20,7 +20,7 @@ use crate::{lifecycle, supervisor};
 
 impl Health {
     /// The routes `/livez`, `/readyz` and `/startupz`. Merge them with the routes of the service, outside of
-    /// [`edge::protect`](crate::edge::protect): a probe is answered also when the service is overloaded.
+    /// [`edge::protect`](crate::edge::protect), so that probes are answered while the service is overloaded.
     pub fn routes(&self) -> Router {
         let probe = |findings: fn(&Self) -> Vec<Finding>| {
             get(
@@ -35,14 +35,14 @@ impl Health {
             .route("/startupz", probe(startupz))
             .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
             .with_state(self.clone())
-            // A probe waits for nothing.
+            // The deadline is now: a probe does not wait for anything.
             .layer(from_fn(|request, next| {
                 with_id_and_host(Duration::ZERO, request, next)
             }))
     }
 }
 
-/// One line of the result of a probe.
+/// The result of one condition of a probe: a line of the response with `?verbose`.
 struct Finding {
     /// `+` healthy, `!` degraded, `-` failed.
     sign: char,
@@ -112,7 +112,7 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// `ok`, or the names that fail. With `?verbose`, a line for each finding comes first.
+/// Responds with `ok`, or with the names that fail. With `?verbose`, a line for each finding comes first.
 fn respond(findings: &[Finding], query: Option<&str>) -> Response {
     let failing = findings.iter().filter(|finding| finding.sign == '-');
     let failing: Vec<_> = failing.map(|finding| finding.name.as_str()).collect();
@@ -132,13 +132,13 @@ fn respond(findings: &[Finding], query: Option<&str>) -> Response {
     (status, lines.concat()).into_response()
 }
 
-/// Whether the service with this operator's listener passes a probe, such as `readyz`.
+/// Requests a probe, such as `readyz`, from the operator's listener of a running service. Returns whether it passes.
 #[expect(clippy::disallowed_methods, reason = "there is no runtime")]
-pub(crate) fn ask(operator: SocketAddr, probe: &str) -> io::Result<bool> {
+pub(crate) fn query_probe(operator: SocketAddr, probe: &str) -> io::Result<bool> {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let request = format!("GET /{probe} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    let answer = || {
-        // To connect to 0.0.0.0 or [::] is to connect to this machine.
+    let query = || {
+        // A connection to 0.0.0.0 or [::] goes to this machine.
         let mut connection = TcpStream::connect_timeout(&operator, TIMEOUT)?;
         connection.set_read_timeout(Some(TIMEOUT))?;
         connection.write_all(request.as_bytes())?;
@@ -146,7 +146,7 @@ pub(crate) fn ask(operator: SocketAddr, probe: &str) -> io::Result<bool> {
         connection.read_exact(&mut status)?;
         Ok(status.ends_with(b" 200"))
     };
-    answer().map_err(|error: io::Error| {
+    query().map_err(|error: io::Error| {
         io::Error::other(format!(
             "no answer from {operator} (operator.listen): {error}"
         ))

@@ -34,7 +34,7 @@ pub struct Settings {
 
 const MAINTENANCE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The stored keys and answers. All clones are the same.
+/// The stored keys and answers. Clones share their state.
 #[derive(Debug)]
 pub struct Keys<E: Store> {
     pub(super) database: Database<E>,

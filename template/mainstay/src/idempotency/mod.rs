@@ -1,5 +1,5 @@
-//! Idempotency keys: a client may send a request again with the same `Idempotency-Key`; the service does the
-//! work once, and gives the first answer each time.
+//! Idempotency keys: a client may repeat a request with the same `Idempotency-Key`. The service does the work
+//! once, and replays the first response.
 //!
 //! ```ignore
 //! async fn create(State(orders): State<Orders>, once: Once<Json<NewOrder>>) -> Result<Response, Problem> {
@@ -11,13 +11,13 @@
 //! }
 //! ```
 //!
-//! - The answer is stored in the transaction of the work. A crash leaves both or neither.
-//! - The answers of success are stored. The work of an error is rolled back, with a key or without: a retry does it
-//!   again.
-//! - The same key with another request gets 422. A key whose request is in progress gets 409.
-//! - A key belongs to its route, and to its [`Caller`] if requests have one.
+//! - The response is stored in the transaction of the work. A crash leaves both or neither.
+//! - Only successful responses are stored. After an error, the work is rolled back, with a key or without: a retry
+//!   does it again.
+//! - The same key with another request gets 422. A key whose first request is still in progress gets 409.
+//! - Each route has its own keys, and so has each [`Caller`], if requests have one.
 //!
-//! Only effects in the transaction are covered: an e-mail that the work sends is sent.
+//! Only changes in the transaction are covered: no rollback takes back an e-mail that the work has sent.
 
 mod key;
 mod keys;
@@ -38,7 +38,7 @@ use key::{HEADER, Keyed};
 pub use key::{Caller, KeyHeader};
 pub use keys::{Keys, Settings, Store};
 
-/// The migrations of the table of answers, for [`Database::new`](crate::database::Database::new).
+/// The migrations for the table of stored responses. Pass them to [`Database::new`](crate::database::Database::new).
 #[must_use]
 pub fn migrations<E: Store>() -> &'static Migrator {
     E::migrations()
@@ -49,14 +49,14 @@ pub const SETTINGS: &str = include_str!("../../config/idempotency.toml");
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// Whether this answer is a stored one.
+/// Whether this response is a replayed one.
 #[must_use]
 pub fn is_replayed(response: &Response) -> bool {
     response.headers().contains_key(REPLAYED)
 }
 
-/// An extractor for a request of type `T` whose work is done once per key. A request without a key is worked on
-/// each time, or [refused](Self::require_key).
+/// An extractor of a request of type `T` with its key. [`run`](Self::run) does the work once per key. Requests
+/// without a key are not deduplicated, or are [refused](Self::require_key).
 #[derive(Debug)]
 pub struct Once<T> {
     key: Option<Keyed>,
@@ -85,8 +85,8 @@ impl<T> Once<T> {
         Ok(self)
     }
 
-    /// Does the work in a transaction together with its answer, or returns the stored answer, with the header
-    /// `Idempotent-Replayed`. Fails if the work fails, the key belongs to another request, or is in use.
+    /// Does the work and stores its response in one transaction, or returns the stored response with the header
+    /// `Idempotent-Replayed`. Fails if the work fails, or if the key is in use or belongs to another request.
     #[track_caller]
     pub fn run<R, W, E>(
         self,
@@ -103,13 +103,13 @@ impl<T> Once<T> {
             let mut transaction = begin.await?;
             let attempt = async {
                 if let Some(key) = &self.key {
-                    if let Some(answer) = replay(&mut transaction, key).await? {
-                        return Ok((false, answer));
+                    if let Some(replayed) = claim_or_replay(&mut transaction, key).await? {
+                        return Ok((false, replayed));
                     }
                     keys.ensure_room()?;
                 }
-                let worked = work(&mut transaction, self.input).await;
-                let mut response = worked.into_response();
+                let result = work(&mut transaction, self.input).await;
+                let mut response = result.into_response();
                 let is_success = response.status() < StatusCode::BAD_REQUEST;
                 if let Some(key) = self.key.filter(|_| is_success) {
                     response = keys.store(&mut transaction, &key, response).await?;
@@ -122,15 +122,15 @@ impl<T> Once<T> {
                 transaction.commit().await?;
                 return Ok(response);
             }
-            // Before the answer: a retry must not find the key in use.
+            // Roll back before the response is sent: a retry must not find the key in use.
             transaction.rollback().await;
             attempt.map(|(_, response)| response)
         }
     }
 }
 
-/// The stored answer to a request with this key, which is locked until the transaction ends.
-async fn replay<E: Store>(
+/// Returns the stored response for this key, if there is one. The key is locked until the transaction ends.
+async fn claim_or_replay<E: Store>(
     transaction: &mut Transaction<E>,
     key: &Keyed,
 ) -> Result<Option<Response>, Problem> {
@@ -139,7 +139,7 @@ async fn replay<E: Store>(
         let seconds = HeaderValue::from_static("1");
         return Err(Problem::KEY_IN_USE.with_header(header::RETRY_AFTER, seconds));
     }
-    // A statement of its own: it sees what was committed before the claim.
+    // After the claim, in a separate statement, which sees what other transactions have committed.
     let Some(answer) = E::find(transaction, key).await? else {
         return Ok(None);
     };
@@ -149,14 +149,14 @@ async fn replay<E: Store>(
         return Err(Problem::KEY_REUSED.with([fault]));
     }
     let Some(response) = answer.into_response() else {
-        tracing::error!(route = key.route, "a stored answer cannot be read");
+        tracing::error!(route = key.route, "a stored response is malformed");
         return Err(Problem::INTERNAL);
     };
     REPLAYS.fetch_add(1, Ordering::Relaxed);
     Ok(Some(response))
 }
 
-// The requests with a key, by outcome, and the answers at the last count.
+// The numbers of requests with a key, by outcome, and of stored responses at the last count.
 static FIRST: AtomicU64 = AtomicU64::new(0);
 static REPLAYS: AtomicU64 = AtomicU64::new(0);
 static CONFLICTS: AtomicU64 = AtomicU64::new(0);

@@ -29,7 +29,7 @@ use text::Text;
 
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The metrics of this process. All clones are the same.
+/// The metrics of this process. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,

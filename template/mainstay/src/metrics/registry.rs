@@ -9,7 +9,7 @@ use metrics::{Counter, Gauge, Key, KeyName, Metadata, Recorder, SharedString, Un
 use super::histogram::Histogram;
 use super::text::Text;
 
-/// All clones are the same.
+/// Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Registry(Arc<RwLock<Inner>>);
 

@@ -1,9 +1,9 @@
-//! The operator's listener: probes, metrics, the state of the process as JSON, and orders.
+//! The operator's listener: probes, metrics, the state of the process as JSON, and control of its tasks and its log.
 //!
 //! It has a thread and a runtime of its own, so that it answers when the service is overloaded or its runtime
-//! stalls. The watchdog runs there as well.
+//! stalls. The watchdog runs on the same thread.
 //!
-//! Without a token, it listens on this machine only. With one, every request except a probe must send it.
+//! Without a token, it listens only on a loopback address. With one, every request except a probe must send it.
 
 mod routes;
 mod state;
@@ -37,11 +37,11 @@ const NEEDS_TOKEN: &str = "a listener that other machines can reach needs a toke
 pub struct Settings {
     /// The address of the listener.
     pub listen: SocketAddr,
-    #[garde(inner(custom(fits_a_header)))]
+    #[garde(inner(custom(fits_in_header)))]
     pub(crate) token: Option<Secret>,
 }
 
-fn fits_a_header(token: &Secret, &(): &()) -> garde::Result {
+fn fits_in_header(token: &Secret, &(): &()) -> garde::Result {
     settings::rule(
         token.expose().bytes().all(|byte| byte.is_ascii_graphic()),
         &[],
@@ -55,15 +55,15 @@ impl Settings {
         settings::rule(may_listen, &["listen", "token"], NEEDS_TOKEN)
     }
 
-    /// The socket, new or inherited. It must not be reachable from other machines without a token.
+    /// Binds the socket, or takes the inherited one. Fails if other machines can reach it and there is no token.
     pub(crate) fn socket(&self, sockets: &mut Sockets) -> Result<Bound, Error> {
         let socket = sockets.take("operator", self.listen)?;
         let address = socket.address();
         if self.may_listen(address) {
             Ok(socket)
         } else {
-            let socket = "the inherited socket of the operator's listener is on";
-            Err(format!("{socket} {address}: {NEEDS_TOKEN}").into())
+            let problem = "the inherited socket of the operator's listener is on";
+            Err(format!("{problem} {address}: {NEEDS_TOKEN}").into())
         }
     }
 
@@ -72,15 +72,15 @@ impl Settings {
     }
 }
 
-/// How long requests in flight may take when the listener closes.
+/// How long the listener waits for requests in flight when it closes.
 const DRAIN: Duration = Duration::from_millis(100);
 
-/// Serves the routes on this socket, on a thread of its own that also runs `beside`. To drop the guard closes the
-/// listener.
+/// Serves the routes on a thread of its own, which also runs the `background` work. Dropping the guard ends both and
+/// closes the listener.
 pub(crate) fn open(
     socket: Bound,
     routes: Router,
-    beside: impl Future<Output = ()> + Send + 'static,
+    background: impl Future<Output = ()> + Send + 'static,
 ) -> Result<DropGuard, Error> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let served = {
@@ -90,7 +90,7 @@ pub(crate) fn open(
     let listener = match served {
         Ok(listener) => listener,
         Err(error) => {
-            // To drop a runtime blocks, which async code must not do.
+            // Dropping a runtime blocks, which async code must not do.
             runtime.shutdown_background();
             return Err(error.into());
         }
@@ -98,7 +98,7 @@ pub(crate) fn open(
     let close = CancellationToken::new();
     let closed = close.clone();
     let run = async move {
-        closed.run_until_cancelled(beside).await;
+        closed.run_until_cancelled(background).await;
         closed.cancelled().await;
         _ = listener.drain(Instant::now() + DRAIN).await;
     };

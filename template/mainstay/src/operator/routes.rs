@@ -21,7 +21,7 @@ use crate::panics::caught;
 use crate::problem::{Fault, Problem, into_problem_response};
 use crate::settings::Entry;
 use crate::supervisor::{Order, Status};
-use crate::telemetry::{Filter, InForce};
+use crate::telemetry::{Filter, FilterState};
 use crate::{lifecycle, metrics};
 
 const UNAUTHORIZED: Problem = Problem::new(
@@ -33,8 +33,8 @@ const UNAUTHORIZED: Problem = Problem::new(
 const BODY_LIMIT: usize = 16 * 1024;
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// The hosts of requests without a token.
-const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+/// The hosts that a request may name if no token is set.
+const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 pub(crate) fn routes(state: Arc<OperatorState>) -> Router {
     let probes = state.health.routes();
@@ -56,12 +56,12 @@ pub(crate) fn routes(state: Arc<OperatorState>) -> Router {
         .merge(probes)
 }
 
-/// Only a request of HTTP/1.0, which no browser sends, may name no host.
-fn names_host(request: &Request) -> bool {
+/// Whether the host must be checked: always, except that HTTP/1.0, which no browser sends, may omit the header.
+fn must_check_host(request: &Request) -> bool {
     request.version() > Version::HTTP_10 || request.headers().contains_key(header::HOST)
 }
 
-/// Checks the token and the origin of a request, and bounds its time.
+/// Checks the token, the host and the origin of a request, and limits its time.
 async fn guard(State(state): State<Arc<OperatorState>>, request: Request, next: Next) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION);
     let refusal = match &state.token {
@@ -69,8 +69,8 @@ async fn guard(State(state): State<Arc<OperatorState>>, request: Request, next: 
             let scheme = HeaderValue::from_static("Bearer");
             Some(UNAUTHORIZED.with_header(header::WWW_AUTHENTICATE, scheme))
         }
-        // DNS rebinding: a page of another site can reach this listener under a name of that site.
-        None if names_host(&request) && check_host(&request, &THIS_MACHINE).is_err() => {
+        // Against DNS rebinding: a page of another site can reach this listener by a host name of that site.
+        None if must_check_host(&request) && check_host(&request, &LOOPBACK_HOSTS).is_err() => {
             Some(Problem::MISDIRECTED)
         }
         _ if *request.method() != Method::GET && is_foreign(&request) => {
@@ -84,14 +84,14 @@ async fn guard(State(state): State<Arc<OperatorState>>, request: Request, next: 
     match timeout(TIME_LIMIT, caught(next.run(request))).await {
         Ok(Ok(response)) => into_problem_response(response),
         Ok(Err(_)) => Problem::INTERNAL.into_response(),
-        // Only the body of the request can take that long.
+        // The handlers are fast: only the body of the request can take that long.
         Err(_) => Problem::TOO_SLOW.into_response(),
     }
 }
 
 async fn show_metrics(State(state): State<Arc<OperatorState>>) -> impl IntoResponse {
-    let kind = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
-    (kind, state.metrics_page())
+    let content_type = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    (content_type, state.metrics_page())
 }
 
 #[derive(Serialize)]
@@ -126,7 +126,7 @@ async fn stop(State(state): State<Arc<OperatorState>>) -> StatusCode {
     StatusCode::ACCEPTED
 }
 
-/// Pauses, resumes or restarts a task. It does not wait until that is done.
+/// Pauses, resumes or restarts a task. The response does not wait for the task.
 async fn control_task(
     State(state): State<Arc<OperatorState>>,
     Path((name, action)): Path<(String, String)>,
@@ -142,33 +142,33 @@ async fn control_task(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// A change of the log's filter. It expires by itself.
+/// A log filter that expires after some time.
 #[derive(Deserialize, Validate)]
 #[garde(allow_unvalidated)]
-struct Change {
+struct FilterChange {
     filter: String,
     r#for: Option<String>,
 }
 
-async fn show_log_filter(State(state): State<Arc<OperatorState>>) -> Json<InForce> {
-    Json(state.filtering.in_force())
+async fn show_log_filter(State(state): State<Arc<OperatorState>>) -> Json<FilterState> {
+    Json(state.log_filter.state())
 }
 
 async fn change_log_filter(
     State(state): State<Arc<OperatorState>>,
-    Json(change): Json<Change>,
-) -> Result<Json<InForce>, Problem> {
+    Json(change): Json<FilterChange>,
+) -> Result<Json<FilterState>, Problem> {
     let invalid = |field, expected| Problem::INVALID.with([Fault::in_body(field, expected)]);
-    let Some(filter) = Filter::written(&change.filter) else {
+    let Some(filter) = Filter::parse(&change.filter) else {
         let expected = format!("expected {}", Filter::SYNTAX);
         return Err(invalid("/filter", expected));
     };
     let limits = Duration::from_secs(1)..=Duration::from_hours(24);
     let time = humantime::parse_duration(change.r#for.as_deref().unwrap_or("15m")).ok();
     let Some(time) = time.filter(|time| limits.contains(time)) else {
-        let expected = "expected from `1s` to `24h`, such as `10m`".to_owned();
+        let expected = "expected a duration from `1s` to `24h`, such as `10m`".to_owned();
         return Err(invalid("/for", expected));
     };
-    state.filtering.change_for(time, &filter);
-    Ok(Json(state.filtering.in_force()))
+    state.log_filter.set_for(time, &filter);
+    Ok(Json(state.log_filter.state()))
 }

@@ -1,4 +1,4 @@
-//! What the operator's listener shows and changes, and the page of the metrics.
+//! The state that the operator's listener shows and changes, and the text of `/metrics`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::metrics::{Metrics, catalog, pools, text::Text};
 use crate::server::Traffic;
 use crate::settings::{Entry, Secret};
 use crate::supervisor::{State, Supervisor};
-use crate::telemetry::Filtering;
+use crate::telemetry::FilterHandle;
 #[cfg(feature = "otlp")]
 use crate::telemetry::otlp::{EXPORTS_FAILED, EXPORTS_TAKEN, SPANS_LOST, SPANS_SENT};
 
@@ -23,16 +23,16 @@ pub(crate) struct OperatorState {
     pub(crate) supervisor: Supervisor,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
-    /// The current numbers of all components.
+    /// Reads the current numbers of all components.
     pub(crate) numbers: Box<dyn Fn() -> Numbers + Send + Sync>,
     pub(crate) settings: Vec<Entry>,
-    pub(crate) filtering: Filtering,
+    pub(crate) log_filter: FilterHandle,
     pub(crate) token: Option<Secret>,
     /// The number of wrong tokens since the start.
     pub(crate) refused: AtomicU64,
 }
 
-/// The traffic of all listeners of the service together, and the connection pools of all databases.
+/// The total traffic of the service's listeners, and the connection pools of its databases.
 #[derive(Debug, Default, Serialize)]
 pub struct Numbers {
     pub(crate) http: Option<Traffic>,
@@ -42,7 +42,7 @@ pub struct Numbers {
 type Pools = BTreeMap<String, pools::PoolStatus>;
 
 impl OperatorState {
-    /// Whether an `Authorization` header carries this token. The comparison takes constant time.
+    /// Whether an `Authorization` header has this token. Compares in constant time, and counts wrong tokens.
     pub(super) fn accepts(&self, token: &Secret, header: Option<&HeaderValue>) -> bool {
         let Some(given) = header else {
             return false;
@@ -52,7 +52,7 @@ impl OperatorState {
         let is_right = is_equal && scheme.eq_ignore_ascii_case(b"Bearer ");
         if !is_right {
             let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-            // The 1st, 2nd, 4th, 8th and so on, so that guesses do not fill the log.
+            // Log the 1st, 2nd, 4th, 8th and so on, so that an attack does not flood the log.
             if refused.is_power_of_two() {
                 tracing::warn!(refused, "wrong token on the operator's listener");
             }
@@ -60,12 +60,12 @@ impl OperatorState {
         is_right
     }
 
-    /// The current values of all metrics, in the text format. Those of other parts are read on each scrape.
+    /// All metrics in the text format. The values that other parts count are read now.
     pub(super) fn metrics_page(&self) -> String {
         self.metrics.text(|text| {
             let Numbers { http, database } = (self.numbers)();
             if let Some(traffic) = http {
-                write_listener(text, &traffic);
+                write_traffic(text, &traffic);
             }
             if let Some(pools) = database {
                 write_pools(text, &pools);
@@ -118,7 +118,7 @@ impl OperatorState {
     }
 }
 
-fn write_listener(text: &mut Text, traffic: &Traffic) {
+fn write_traffic(text: &mut Text, traffic: &Traffic) {
     text.value(&catalog::CONNECTIONS, traffic.connections);
     text.value(&catalog::ACCEPTED, traffic.accepted);
     let mut closed = text.family(&catalog::CLOSED);

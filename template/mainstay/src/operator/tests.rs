@@ -17,7 +17,7 @@ use crate::metrics::catalog::SECTIONS;
 use crate::metrics::pools::PoolStatus;
 use crate::server::{Limits, Sockets};
 use crate::supervisor::Supervisor;
-use crate::telemetry::Filtering;
+use crate::telemetry::FilterHandle;
 use crate::testing::{Answer, Exposition};
 
 fn state(token: Option<&str>) -> Arc<OperatorState> {
@@ -35,7 +35,7 @@ fn state(token: Option<&str>) -> Arc<OperatorState> {
         metrics: Metrics::install(),
         numbers: Box::new(Numbers::default),
         settings: Vec::new(),
-        filtering: Filtering::new(&crate::telemetry::Filter::written("info").unwrap()).1,
+        log_filter: FilterHandle::new(&crate::telemetry::Filter::parse("info").unwrap()).1,
         token: token.map(secret),
         refused: AtomicU64::new(0),
     })

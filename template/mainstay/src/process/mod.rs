@@ -66,8 +66,8 @@ impl Process {
         let settings: &Settings = launch.settings().as_ref();
         #[cfg(feature = "otlp")]
         telemetry::otlp::prepare(&settings.otlp);
-        let filtering = settings.log.start_with_filtering()?;
-        let signals = Signals::listen(launch.reload(filtering.clone()))?;
+        let log_filter = settings.log.start_with_handle()?;
+        let signals = Signals::listen(launch.reload(log_filter.clone()))?;
         let metrics = Metrics::install();
         let (lifecycle, supervisor) = (Lifecycle::starting(), Supervisor::new());
         let health = Health::new(&settings.health, &lifecycle, &supervisor);
@@ -90,7 +90,7 @@ impl Process {
             metrics,
             numbers: Box::new(numbers),
             settings: launch.loaded.entries.clone(),
-            filtering: filtering.clone(),
+            log_filter: log_filter.clone(),
             token: settings.operator.token.clone(),
             refused: AtomicU64::new(0),
         });
@@ -99,15 +99,15 @@ impl Process {
         let states = state.lifecycle.state.subscribe();
         let forced = stop::force_exit_after_grace(states, settings.shutdown.grace);
         let pulse = state.health.pulse.clone();
-        let beside = async move {
-            let kept = filtering.revert_in_time();
+        let background = async move {
+            let others = log_filter.revert_expired();
             #[cfg(feature = "otlp")]
-            let kept = async { tokio::join!(kept, telemetry::otlp::run()) };
-            _ = tokio::join!(pulse.watch(watched), forced, kept);
+            let others = async { tokio::join!(others, telemetry::otlp::run()) };
+            _ = tokio::join!(pulse.watch(watched), forced, others);
         };
         let address = socket.address();
         let hint = format!("the operator's listener: http://{address}/api/state");
-        let operator = operator::open(socket, routes, beside)?;
+        let operator = operator::open(socket, routes, background)?;
         Ok(Self {
             state,
             cpu: Cpu::of_machine(),

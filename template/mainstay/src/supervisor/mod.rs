@@ -41,7 +41,7 @@ use task::{Factory, Runner, Task};
 
 use crate::panics::lock;
 
-/// Runs the tasks of a process. All clones are the same.
+/// Runs the tasks of a process. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct Supervisor {
     tasks: Arc<Mutex<Tasks>>,
@@ -132,14 +132,14 @@ impl Supervisor {
         self.critical_failure.wait().await.clone()
     }
 
-    /// Gives a task an order of the operator. It is carried out soon.
+    /// Sends an order of the operator to a task, and does not wait until it is carried out.
     pub fn order(&self, name: &str, order: Order) -> Result<(), SpawnError> {
         let tasks = lock(&self.tasks);
         let task = tasks.all.iter().find(|task| *task.name == *name);
         if task.is_none_or(|task| task.orders.try_send(order).is_err()) {
             return Err(SpawnError::Unknown(name.into()));
         }
-        tracing::info!(task = name, order = ?order, "operator");
+        tracing::info!(task = name, ?order, "the operator sent an order");
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The filter of the log: the one of the settings, or one that the operator has set for a while.
+//! The log filter: the one in the settings, or one that the operator has set for a limited time.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::message;
 use crate::panics::lock;
 use crate::settings;
 
-/// The events that are logged: levels by target, in the syntax of `tracing_subscriber::filter::Targets`.
+/// A log filter: the level of each target, in the syntax of `tracing_subscriber::filter::Targets`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Filter {
@@ -29,33 +29,33 @@ impl Filter {
 
     /// Parses a filter.
     #[must_use]
-    pub fn written(text: &str) -> Option<Self> {
-        let mut most = LevelFilter::OFF;
-        let mut named = Vec::new();
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut default_level = LevelFilter::OFF;
+        let mut rules = Vec::new();
         for rule in text.split(',') {
-            // A bare word is a level: as a target, a mistyped level would mute all others.
+            // A word without `=` must be a level. As a target, a misspelt level would disable all other targets.
             let (target, level) = rule.rsplit_once('=').unwrap_or(("", rule));
             let level = Some(level.trim()).filter(|level| !level.is_empty())?;
             let level: LevelFilter = level.parse().ok()?;
             match target.trim() {
-                "" => most = level,
+                "" => default_level = level,
                 target if target.contains(['[', '=']) => return None,
-                target => named.push((target, level)),
+                target => rules.push((target, level)),
             }
         }
-        let quoting = QUOTING_CRATES.map(|name| (name, most.min(LevelFilter::INFO)));
-        let targets = Targets::new().with_default(most);
+        let quoting = QUOTING_CRATES.map(|name| (name, default_level.min(LevelFilter::INFO)));
+        let targets = Targets::new().with_default(default_level);
         Some(Self {
             text: text.to_owned(),
-            // Of two rules for one target, the later counts.
-            targets: targets.with_targets(quoting).with_targets(named),
+            // The last rule for a target wins.
+            targets: targets.with_targets(quoting).with_targets(rules),
         })
     }
 }
 
 impl<'de> Deserialize<'de> for Filter {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        settings::from_text(value, Self::SYNTAX, Self::written)
+        settings::from_text(value, Self::SYNTAX, Self::parse)
     }
 }
 
@@ -65,51 +65,51 @@ const QUOTING_CRATES: [&str; 3] = ["h2", "hyper", "hyper_util"];
 
 /// Changes the filter at runtime.
 #[derive(Debug, Clone)]
-pub(crate) struct Filtering {
-    handle: reload::Handle<Targets, Registry>,
-    state: Arc<Mutex<InForce>>,
+pub(crate) struct FilterHandle {
+    reload: reload::Handle<Targets, Registry>,
+    state: Arc<Mutex<FilterState>>,
 }
 
-/// The filter in force, as the operator sees it.
+/// The filter in force and the configured one, as `/api/log-filter` shows them.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct InForce {
+pub(crate) struct FilterState {
     filter: Filter,
     configured: Filter,
-    /// When the filter of the settings is in force again, shown as the seconds until then.
+    /// When the configured filter comes into force again. Serialized as the seconds until then.
     #[serde(rename = "reverts_in", serialize_with = "seconds_until")]
     reverts_at: Option<Instant>,
 }
 
-impl Filtering {
+impl FilterHandle {
     pub(crate) fn new(filter: &Filter) -> (reload::Layer<Targets, Registry>, Self) {
-        let (layer, handle) = reload::Layer::new(filter.targets.clone());
-        let state = Arc::new(Mutex::new(InForce {
+        let (layer, reload) = reload::Layer::new(filter.targets.clone());
+        let state = Arc::new(Mutex::new(FilterState {
             filter: filter.clone(),
             configured: filter.clone(),
             reverts_at: None,
         }));
-        (layer, Self { handle, state })
+        (layer, Self { reload, state })
     }
 
-    pub(crate) fn in_force(&self) -> InForce {
+    pub(crate) fn state(&self) -> FilterState {
         lock(&self.state).clone()
     }
 
-    /// Applies a new filter of the settings, and drops that of the operator.
+    /// Applies a new filter from the settings, also if the operator has set one.
     pub(crate) fn configure(&self, filter: &Filter) {
         let mut state = lock(&self.state);
         state.configured = filter.clone();
         self.apply(&mut state, filter, message::RELOADED, None, None);
     }
 
-    /// Applies a filter of the operator for this time.
-    pub(crate) fn change_for(&self, time: Duration, filter: &Filter) {
+    /// Applies a filter of the operator, which expires after this time.
+    pub(crate) fn set_for(&self, time: Duration, filter: &Filter) {
         let (mut state, by) = (lock(&self.state), Some("the operator"));
         self.apply(&mut state, filter, message::REFILTERED, by, Some(time));
     }
 
-    /// Reverts to the filter of the settings within a second of the end of the operator's time. It never ends.
-    pub(crate) async fn revert_in_time(self) {
+    /// Reverts to the configured filter, within a second after the operator's one expires. Never returns.
+    pub(crate) async fn revert_expired(self) {
         loop {
             sleep(Duration::from_secs(1)).await;
             let mut state = lock(&self.state);
@@ -120,10 +120,10 @@ impl Filtering {
         }
     }
 
-    /// Applies a filter, and logs it: under the old filter if that lets the event pass, since the new one may not.
+    /// Applies a filter, and logs the change: before it if the old filter lets the event pass, otherwise after it.
     fn apply(
         &self,
-        state: &mut InForce,
+        state: &mut FilterState,
         filter: &Filter,
         message: &str,
         by: Option<&str>,
@@ -137,15 +137,15 @@ impl Filtering {
         if was_enabled {
             log();
         }
-        // It fails only when the subscriber is gone.
-        _ = self.handle.reload(filter.targets.clone());
+        // It fails only if the subscriber is gone.
+        _ = self.reload.reload(filter.targets.clone());
         if !was_enabled {
             log();
         }
     }
 }
 
-/// Rounded up: a filter in force has some time left.
+/// Rounds up: as long as the filter is in force, at least one second is left.
 fn seconds_until<S: Serializer>(end: &Option<Instant>, out: S) -> Result<S::Ok, S::Error> {
     let left = end.map(|end| end.saturating_duration_since(Instant::now()));
     left.map(|left| left.as_millis().div_ceil(1000))

@@ -1,11 +1,11 @@
-//! Events as JSON, one object a line: `timestamp`, `level`, `target`, and then the event's fields in its own order,
+//! Events as JSON, one object per line: `timestamp`, `level`, `target`, and then the event's fields in its own order,
 //! followed by those of its spans, innermost first.
 //!
-//! A name stands in an object once: of several fields with the same name, the first counts. No value can end its
+//! Names in an object are unique: of several fields with the same name, the first one is kept. No value can end its
 //! string or its line.
 //!
-//! A line costs a fifth of one by `fmt().json()`: what all events of a callsite have in common is formatted once, the
-//! fields of a span when they are recorded, and the buffer of a line is kept for the next one of the thread.
+//! A line costs a fifth of one by `fmt().json()`. The parts that all events of a callsite share are formatted once,
+//! and the fields of a span when they are recorded. Each thread reuses its line buffer.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -22,7 +22,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::writer::Writer;
 use crate::context::RequestContext;
 
-/// The layer that gives each event to the writer.
+/// The layer that formats each event, and appends the line to the writer.
 pub(super) struct Json(pub(super) &'static Writer);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Json {
@@ -48,7 +48,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Json {
             let Formatter {
                 line, callsites, ..
             } = formatter;
-            let callsite = Callsite::find(callsites, event.metadata());
+            let callsite = Callsite::find_or_add(callsites, event.metadata());
             line.text.push_str(&callsite.head);
             event.record(&mut Fields { line, callsite });
             for span in context.event_scope(event).into_iter().flatten() {
@@ -56,20 +56,20 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Json {
                     line.append_new(fields);
                 }
             }
-            line.append_request();
+            line.append_request_ids();
             line.text.push_str("}\n");
             self.0.append(line.text.as_bytes());
         });
     }
 }
 
-/// What a thread keeps for its next line.
+/// The buffer and the caches of a thread, which it reuses for each line.
 #[derive(Default)]
 struct Formatter {
     line: Line,
-    /// The callsites that this thread has passed, the last one first.
+    /// The callsites that this thread has logged at, the most recent one first.
     callsites: Vec<Callsite>,
-    /// The second of the last line, and how it begins a line: `{"timestamp":"2026-11-21T18:30:00.`
+    /// The second of the last line, and the start of a line in that second: `{"timestamp":"2026-11-21T18:30:00.`
     second: Duration,
     date: String,
 }
@@ -80,19 +80,19 @@ thread_local! {
 
 impl Formatter {
     fn with(work: impl FnOnce(&mut Self)) {
-        /// The capacity that a line may keep for the next one.
-        const KEPT: usize = 16 << 10;
-        // Formatting a value may log an event itself, which then takes a new formatter.
+        /// The most bytes of capacity that the buffer keeps for the next line.
+        const MAX_KEPT: usize = 16 << 10;
+        // Formatting a value may log another event. It finds the cell empty, and uses a new formatter.
         let kept = FORMATTER.try_with(Cell::take).ok().flatten();
         let mut formatter = kept.unwrap_or_default();
         work(&mut formatter);
-        if formatter.line.text.capacity() > KEPT {
+        if formatter.line.text.capacity() > MAX_KEPT {
             formatter.line.text = String::new();
         }
         _ = FORMATTER.try_with(|kept| kept.set(Some(formatter)));
     }
 
-    /// Begins a line, up to the digits of its timestamp.
+    /// Begins a line, up to the last digit of its timestamp.
     fn begin(&mut self, now: SystemTime) {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let second = Duration::from_secs(since.as_secs());
@@ -109,17 +109,17 @@ impl Formatter {
         names.clear();
         text.clear();
         text.push_str(&self.date);
-        // The first of seven digits keeps the leading zeros of the others.
+        // The millions give seven digits, so that the last six keep their leading zeros.
         let micros = 1_000_000 + since.subsec_micros();
         text.push_str(&itoa::Buffer::new().format(micros)[1..]);
     }
 }
 
-/// Formatted fields: those of a span, or those of an event behind the beginning of its line.
+/// The formatted fields of a span, or the line of an event: its beginning and its fields.
 #[derive(Default)]
 struct Line {
     text: String,
-    /// The names of the fields, and where each begins.
+    /// The names of the fields, and the offset of each in the text.
     names: Vec<(&'static str, usize)>,
 }
 
@@ -129,24 +129,24 @@ impl Line {
         Formatter::with(|formatter| {
             record(&mut Fields {
                 line: &mut line,
-                callsite: Callsite::find(&mut formatter.callsites, metadata),
+                callsite: Callsite::find_or_add(&mut formatter.callsites, metadata),
             });
         });
         line
     }
 
-    /// Appends the fields of another line whose names are new.
+    /// Appends the fields of another line whose names this line does not have.
     fn append_new(&mut self, other: &Self) {
         let ends = other.names.iter().skip(1).map(|(_, begin)| *begin);
         let ends = ends.chain([other.text.len()]);
         for ((name, begin), end) in other.names.iter().zip(ends) {
-            if self.is_new(name) {
+            if self.add_name(name) {
                 self.text.push_str(&other.text[*begin..end]);
             }
         }
     }
 
-    fn append_request(&mut self) {
+    fn append_request_ids(&mut self) {
         RequestContext::with(|request| {
             self.append("request_id", || request.id.as_str());
             if let Some(trace) = request.trace.as_ref().filter(|trace| trace.is_sampled) {
@@ -156,14 +156,14 @@ impl Line {
     }
 
     fn append<'a>(&mut self, name: &'static str, value: impl FnOnce() -> &'a str) {
-        if self.is_new(name) {
+        if self.add_name(name) {
             self.text.extend([",\"", name, "\":"]);
             quote(&mut self.text, value());
         }
     }
 
-    /// Whether there is no field of this name, which begins here then.
-    fn is_new(&mut self, name: &'static str) -> bool {
+    /// Adds the name of a field that begins here. Returns false if the line already has such a field.
+    fn add_name(&mut self, name: &'static str) -> bool {
         let is_new = self.names.iter().all(|(known, _)| *known != name);
         if is_new {
             self.names.push((name, self.text.len()));
@@ -179,7 +179,7 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn field(&mut self, field: &Field, format_value: impl FnOnce(&mut String)) {
+    fn append(&mut self, field: &Field, format_value: impl FnOnce(&mut String)) {
         if let Some((name, prefix)) = &self.callsite.fields[field.index()] {
             let Line { text, names } = &mut *self.line;
             names.push((name, text.len()));
@@ -188,36 +188,36 @@ impl Fields<'_> {
         }
     }
 
-    /// Formats a field whose value is the same in JSON as in Rust.
-    fn verbatim(&mut self, field: &Field, value: &str) {
-        self.field(field, |text| text.push_str(value));
+    /// Appends a field whose value needs no quotes in JSON.
+    fn append_unquoted(&mut self, field: &Field, value: &str) {
+        self.append(field, |text| text.push_str(value));
     }
 }
 
 impl Visit for Fields<'_> {
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.verbatim(field, if value { "true" } else { "false" });
+        self.append_unquoted(field, if value { "true" } else { "false" });
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.verbatim(field, itoa::Buffer::new().format(value));
+        self.append_unquoted(field, itoa::Buffer::new().format(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.verbatim(field, itoa::Buffer::new().format(value));
+        self.append_unquoted(field, itoa::Buffer::new().format(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
-            self.verbatim(field, zmij::Buffer::new().format_finite(value));
+            self.append_unquoted(field, zmij::Buffer::new().format_finite(value));
         } else {
-            // JSON has no such numbers.
-            self.verbatim(field, "null");
+            // JSON has no infinity and no NaN.
+            self.append_unquoted(field, "null");
         }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.field(field, |text| quote(text, value));
+        self.append(field, |text| quote(text, value));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
@@ -225,9 +225,9 @@ impl Visit for Fields<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.field(field, |text| {
+        self.append(field, |text| {
             text.push('"');
-            // A value whose format fails ends where it fails.
+            // If the value fails to format, the line keeps the part before the failure.
             _ = write!(Escaped(text), "{value:?}");
             text.push('"');
         });
@@ -245,23 +245,23 @@ pub(super) fn with_sources(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// What all lines of one callsite have in common.
+/// The parts that all lines of one callsite share.
 struct Callsite {
     metadata: &'static Metadata<'static>,
-    /// The beginning of a line, from behind the digits of the timestamp.
+    /// The part of a line between the digits of the timestamp and the fields.
     head: String,
-    /// The name of each field, and what stands before its value; `None` if another field has the name.
+    /// For each field, its name and the text before its value. `None` if an earlier field has the same name.
     fields: Vec<Option<(&'static str, String)>>,
 }
 
 impl Callsite {
-    fn find<'a>(known: &'a mut Vec<Self>, metadata: &'static Metadata<'static>) -> &'a Self {
-        let place = known.iter().position(|it| ptr::eq(it.metadata, metadata));
-        let place = place.unwrap_or_else(|| {
+    fn find_or_add<'a>(known: &'a mut Vec<Self>, metadata: &'static Metadata<'static>) -> &'a Self {
+        let index = known.iter().position(|it| ptr::eq(it.metadata, metadata));
+        let index = index.unwrap_or_else(|| {
             known.push(Self::new(metadata));
             known.len() - 1
         });
-        known.swap(0, place);
+        known.swap(0, index);
         &known[0]
     }
 
@@ -285,7 +285,7 @@ impl Callsite {
     }
 }
 
-/// The name of a field in a line.
+/// The name of a field in the JSON object.
 fn key(name: &'static str) -> &'static str {
     match name.strip_prefix("r#").unwrap_or(name) {
         "timestamp" => "timestamp_",
@@ -302,7 +302,7 @@ fn quote(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Appends to a string of JSON, escaped for JSON and for terminals.
+/// Appends text to a JSON string, escaped for JSON and for terminals.
 struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
@@ -315,7 +315,7 @@ impl Write for Escaped<'_> {
             match char {
                 '"' | '\\' => self.0.extend(['\\', char]),
                 '\n' => self.0.push_str("\\n"),
-                // Some readers end a line at the last two.
+                // Some readers end a line at U+2028 and U+2029.
                 char if char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') => {
                     write!(self.0, "\\u{:04x}", u32::from(char))?;
                 }
@@ -326,8 +326,8 @@ impl Write for Escaped<'_> {
     }
 }
 
-/// Whether a character that begins with this byte may need an escape. A table, since most of the time of a short line
-/// would be comparisons.
+/// Whether a character that begins with this byte may need an escape. A table, because comparisons would take most
+/// of the time of a short line.
 const IS_SPECIAL: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;

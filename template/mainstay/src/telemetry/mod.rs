@@ -1,4 +1,4 @@
-//! The log: one event a line on stdout, JSON for machines or text for a terminal. With the feature `otlp`,
+//! The log: one event per line on stdout, as JSON for machines or as text for a terminal. With the feature `otlp`,
 //! the spans of sampled requests go to a collector.
 //!
 //! Logging never blocks. Lines pass through a buffer of `log.buffer` bytes to a thread that writes them. If
@@ -28,7 +28,7 @@ use tracing_subscriber::fmt::format::{Writer as FmtWriter, debug_fn};
 use tracing_subscriber::prelude::*;
 
 pub use filter::Filter;
-pub(crate) use filter::{Filtering, InForce};
+pub(crate) use filter::{FilterHandle, FilterState};
 
 use self::json::Json;
 use self::writer::Writer;
@@ -57,25 +57,25 @@ pub enum Format {
     Pretty,
 }
 
-/// Writes to stdout, once the log has started.
+/// The writer of stdout, set when the log starts.
 static WRITER: OnceLock<&Writer> = OnceLock::new();
 
 impl Log {
     /// Starts the log of this process. Call [`flush`] before the process exits.
     ///
-    /// [`Process::init`](crate::Process::init) does this for a service. Fails if the process has a subscriber of
-    /// `tracing` already.
+    /// [`Process::init`](crate::Process::init) does this for a service. Fails if the process already has a
+    /// subscriber of `tracing`.
     pub fn start(&self) -> io::Result<()> {
-        self.start_with_filtering().map(drop)
+        self.start_with_handle().map(drop)
     }
 
-    pub(crate) fn start_with_filtering(&self) -> io::Result<Filtering> {
+    pub(crate) fn start_with_handle(&self) -> io::Result<FilterHandle> {
         let is_terminal = io::stdout().is_terminal();
         let is_pretty = match self.format {
             Format::Auto => is_terminal,
             format => format == Format::Pretty,
         };
-        // The descriptor itself, without the buffer and the lock of `std`.
+        // Without the lock and the line buffer of `io::Stdout`.
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let writer = Writer::start(self.buffer.0, stdout)?;
         let lines = if is_pretty {
@@ -87,22 +87,22 @@ impl Log {
         } else {
             Json(writer).boxed()
         };
-        let (filter, filtering) = Filtering::new(&self.filter);
-        super::panics::log();
+        let (filter, handle) = FilterHandle::new(&self.filter);
+        super::panics::install_hook();
         let layers = tracing_subscriber::registry().with(filter).with(lines);
         #[cfg(feature = "otlp")]
         let layers = layers.with(otlp::layer());
         layers.try_init().map_err(io::Error::other)?;
         _ = WRITER.set(writer);
-        Ok(filtering)
+        Ok(handle)
     }
 }
 
-/// Formats a field for a terminal: no value ends the line, or controls the terminal.
+/// Formats a field for a terminal. No value can end the line or control the terminal.
 fn format_field(out: &mut FmtWriter<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
     let text = format!("{value:?}").replace(char::is_control, "\u{fffd}");
     match field.name().trim_start_matches("r#") {
-        // A constant message is recorded as a string, with quotes.
+        // A message that is a constant is formatted as a string, with quotes.
         "message" => out.write_str(text.trim_matches('"')),
         name => write!(out, "{name}={text}"),
     }
@@ -112,16 +112,16 @@ pub(crate) fn is_started() -> bool {
     WRITER.get().is_some()
 }
 
-/// Waits until all events so far are written: less than half a second, and not at all if the reader of stdout has
-/// gone. It blocks the thread: call it at the end of the process.
+/// Blocks the thread until all events so far are written, for less than half a second. Does not wait if the reader
+/// of stdout is gone. Call it at the end of the process.
 pub fn flush() {
     if let Some(writer) = WRITER.get() {
-        // A process that is about to be killed may have a second left, for this before and after the last event.
+        // The process may have one second left, in which it flushes before and after its last event.
         writer.flush(Duration::from_millis(450));
     }
 }
 
-/// Logs why the process cannot start or go on: on stderr if the filter keeps it out of the log.
+/// Logs why the process cannot start or continue. Writes to stderr if the log filter disables errors.
 pub(crate) fn log_failure(error: &(dyn std::error::Error + 'static)) {
     if tracing::enabled!(tracing::Level::ERROR) {
         tracing::error!(message = message::FAILED, cause = %error);
@@ -131,23 +131,22 @@ pub(crate) fn log_failure(error: &(dyn std::error::Error + 'static)) {
     }
 }
 
-/// The lines that were dropped since the start because the buffer was full.
+/// The number of lines that were dropped since the start, because the buffer was full.
 #[must_use]
 pub fn lost_lines() -> u64 {
     WRITER.get().map_or(0, |writer| writer.lost())
 }
 
-/// The names of the spans of this crate. A sampled request has a span, and each of its statements on the
-/// database has one. The feature `otlp` also exports spans of the service inside of them, if `log.filter` enables
-/// those.
+/// The names of the spans of this crate: one for each sampled request, and one for each of its statements. The
+/// feature `otlp` also exports the service's own spans inside of these, if `log.filter` enables them.
 pub(crate) mod span {
     pub(crate) const REQUEST: &str = "request";
     #[cfg(any(feature = "_database", feature = "otlp"))]
     pub(crate) const STATEMENT: &str = "statement";
 }
 
-/// The messages of the log that dashboards, tests and operators rely on, each with its fields. All other
-/// messages may change their words.
+/// The stable log messages, each with its fields: dashboards, tests and operators rely on them. The text of
+/// any other message may change.
 pub(crate) mod message {
     pub(crate) const LISTENING: &str = "listening"; // listener, address
     pub(crate) const READY: &str = "ready";

@@ -1,9 +1,9 @@
-//! OTLP: the export of the spans of sampled requests to an OpenTelemetry collector, by HTTP and protobuf.
+//! OTLP: exports the spans of sampled requests to an OpenTelemetry collector, as protobuf over HTTP.
 //!
 //! - Metrics are not exported: a collector can scrape `/metrics`.
 //! - A request never waits for the collector. Ended spans enter a bounded queue, and one task sends them. While the
-//!   collector is away, slow, or refuses, spans that do not fit are dropped. Spans that were not sent are counted.
-//!   The log has one event when the export fails, and one when it works again.
+//!   collector is down or slow, or refuses them, spans that do not fit in the queue are dropped. Lost spans are
+//!   counted. The export logs one event when it begins to fail, and one when it works again.
 //! - A stop sends the queued spans within `shutdown.close`.
 //! - The settings are those of `[otlp]`. Variables named `OTEL_…` have no effect.
 
@@ -42,18 +42,18 @@ use spans::{Spans, attribute};
 
 pub(crate) const SETTINGS: &str = include_str!("../../config/otlp.toml");
 
-/// The spans in one request to the collector.
+/// The most spans in one request to the collector.
 const BATCH: usize = 512;
 const QUEUE: usize = 4 * BATCH;
 
-/// How often the queue is emptied.
+/// The pause between two exports.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often a batch is sent until it is lost, and the pause between two attempts.
+/// The attempts to send a batch before it is dropped, and the pause between two of them.
 const ATTEMPTS: usize = 4;
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The counts of this process, since the start.
+/// The numbers of spans and exports since the start.
 static SPANS_ENDED: AtomicU64 = AtomicU64::new(0);
 pub(crate) static SPANS_SENT: AtomicU64 = AtomicU64::new(0);
 pub(crate) static SPANS_LOST: AtomicU64 = AtomicU64::new(0);
@@ -71,12 +71,12 @@ struct Export {
     timeout: Duration,
     resource: Resource,
     ended: mpsc::Sender<Span>,
-    /// Locked by [`run`] until it has sent the last span.
+    /// [`run`] holds the lock until it has sent the last span.
     queue: Mutex<mpsc::Receiver<Span>>,
     closing: CancellationToken,
 }
 
-/// Prepares the export by these settings, before the log starts.
+/// Prepares the export. Call it before the log starts, which adds the [`layer`].
 pub(crate) fn prepare(settings: &Otlp) {
     let Some(Endpoint(url)) = &settings.endpoint else {
         return;
@@ -111,12 +111,12 @@ pub(super) fn layer() -> Option<Spans> {
 
 pub(crate) async fn run() {
     if let Some(export) = EXPORT.get() {
-        // A panic ends the export, and nothing else.
+        // A panic ends only the export.
         _ = caught(export.send_until_closed()).await;
     }
 }
 
-/// Sends the queued spans within this time, and logs how many were lost.
+/// Stops the export: sends the queued spans within this time, and logs how many were lost.
 pub(crate) async fn close(within: Duration) {
     let Some(export) = EXPORT.get() else { return };
     export.closing.cancel();
@@ -146,7 +146,7 @@ impl Export {
         }
     }
 
-    async fn send(&self, batch: Vec<Span>, was_failing: &mut bool) {
+    async fn send(&self, batch: Vec<Span>, is_failing: &mut bool) {
         let count = batch.len() as u64;
         let resource_spans = vec![ResourceSpans {
             resource: Some(self.resource.clone()),
@@ -162,13 +162,13 @@ impl Export {
             let Err(cause) = self.post(body.clone()).await else {
                 EXPORTS_TAKEN.fetch_add(1, Ordering::Relaxed);
                 SPANS_SENT.fetch_add(count, Ordering::Relaxed);
-                if mem::take(was_failing) {
+                if mem::take(is_failing) {
                     tracing::info!(message = message::EXPORTS_AGAIN, signal = "traces");
                 }
                 return;
             };
             EXPORTS_FAILED.fetch_add(1, Ordering::Relaxed);
-            if !mem::replace(was_failing, true) {
+            if !mem::replace(is_failing, true) {
                 let (endpoint, signal) = (&*self.url, "traces");
                 tracing::warn!(message = message::EXPORT_FAILS, signal, endpoint, cause);
             }
@@ -186,14 +186,14 @@ impl Export {
         request.headers_mut().clone_from(&self.headers);
         match timeout(self.timeout, self.http.request(request)).await {
             Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
-            Ok(Ok(answer)) => Err(format!("it answered {}", answer.status())),
+            Ok(Ok(answer)) => Err(format!("the collector answered {}", answer.status())),
             Ok(Err(error)) => Err(with_sources(&error)),
-            Err(_) => Err("it did not answer in time".to_owned()),
+            Err(_) => Err("the collector did not answer in time".to_owned()),
         }
     }
 }
 
-/// The attributes of this process. Those of the settings override others.
+/// The resource attributes of this process. Those in the settings override the others.
 fn resource(settings: &Otlp) -> Resource {
     let BuildInfo { name, version, .. } = BuildInfo::current();
     let instance = format!("{:032x}", fastrand::u128(..));

@@ -1,4 +1,4 @@
-//! Writes the lines of the log: a buffer in memory, and a thread that empties it.
+//! Writes the log: lines go to a buffer in memory, and a thread writes the buffer to stdout.
 //!
 //! A caller never waits for the reader of stdout. Lines gather in one half of the buffer while the thread writes the
 //! other half, with as few calls as possible. If the reader stalls or the disk is full, the buffer fills up, and
@@ -20,23 +20,23 @@ use std::time::{Duration, SystemTime};
 use super::message;
 use crate::panics::lock;
 
-/// How long lines gather between two calls, unless half of their room is taken.
-const REST: Duration = Duration::from_millis(2);
+/// How long the thread pauses between two calls, so that lines gather. A buffer that is half full ends the pause.
+const PAUSE: Duration = Duration::from_millis(2);
 
-/// The pause before a failed call is tried again.
+/// The pause before the thread repeats a call that failed.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Room for the line that reports a loss.
-const NOTICE: usize = 512;
+/// Room in the buffer for the line that reports a loss.
+const LOSS_REPORT: usize = 512;
 
 /// Takes finished lines. It lives as long as the process.
 #[derive(Debug)]
 pub(super) struct Writer {
     half: usize,
     state: Mutex<State>,
-    /// Notified when there is a line for the thread, and when half of the room for lines is taken.
+    /// Notified when the thread gets work, and when `lines` becomes half full.
     work: Condvar,
-    /// Notified when the thread has written all lines that it took.
+    /// Notified when the thread has written all lines that it has taken.
     written: Condvar,
 }
 
@@ -44,17 +44,17 @@ pub(super) struct Writer {
 struct State {
     /// The lines that the thread takes next. Its capacity never grows.
     lines: Vec<u8>,
-    /// The lines that were dropped after these. No other line follows before the report, so that the loss has its
-    /// place.
+    /// The number of lines that were dropped after these. No line is appended until a report of the loss stands in
+    /// their place.
     missing: u64,
-    /// All lines that were dropped since the start.
+    /// The number of lines that were dropped since the start.
     lost: u64,
-    /// The thread has taken lines, and has not written all of them.
+    /// Whether the thread has taken lines that it has not written yet.
     is_writing: bool,
 }
 
 impl Writer {
-    /// Starts the thread, which writes to `output` for the rest of the process. The buffer takes `size` bytes.
+    /// Starts the thread, which writes to `output` until the process ends. The buffer takes `size` bytes.
     pub(super) fn start(
         size: usize,
         output: impl Write + Send + 'static,
@@ -63,7 +63,7 @@ impl Writer {
         let writer: &Self = Box::leak(Box::new(Self {
             half,
             state: Mutex::new(State {
-                lines: Vec::with_capacity(half + NOTICE),
+                lines: Vec::with_capacity(half + LOSS_REPORT),
                 ..State::default()
             }),
             work: Condvar::new(),
@@ -75,7 +75,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Takes a line, with its end, or drops it. Never waits for the output.
+    /// Appends a line that ends in a line break, or drops it. Never waits for the output.
     pub(super) fn append(&self, line: &[u8]) {
         let mut state = lock(&self.state);
         let (is_first, was_half_full) = (!state.has_work(), self.is_half_full(&state));
@@ -92,12 +92,12 @@ impl Writer {
         }
     }
 
-    /// Waits until all lines are written, or `limit` is over.
+    /// Waits until all lines are written, for at most `limit`.
     pub(super) fn flush(&self, limit: Duration) {
-        let waits = |state: &mut State| state.is_writing || state.has_work();
+        let is_unwritten = |state: &mut State| state.is_writing || state.has_work();
         _ = self
             .written
-            .wait_timeout_while(lock(&self.state), limit, waits);
+            .wait_timeout_while(lock(&self.state), limit, is_unwritten);
     }
 
     pub(super) fn lost(&self) -> u64 {
@@ -105,7 +105,7 @@ impl Writer {
     }
 
     fn write_to(&self, mut output: impl Write) {
-        let mut batch = Vec::with_capacity(self.half + NOTICE);
+        let mut batch = Vec::with_capacity(self.half + LOSS_REPORT);
         loop {
             let waited = self.work.wait_while(lock(&self.state), |it| !it.has_work());
             let mut state = waited.unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +117,7 @@ impl Writer {
             while !rest.is_empty() {
                 match output.write(rest) {
                     Ok(written @ 1..) => rest = &rest[written..],
-                    // A closed pipe stays closed.
+                    // A closed pipe stays closed: drop the batch.
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
                     Ok(0) | Err(_) => thread::sleep(RETRY),
                 }
@@ -125,9 +125,9 @@ impl Writer {
             batch.clear();
             lock(&self.state).is_writing = false;
             self.written.notify_all();
-            let rests = |state: &mut State| !self.is_half_full(state);
-            let rested = self.work.wait_timeout_while(lock(&self.state), REST, rests);
-            drop(rested);
+            let idle = |state: &mut State| !self.is_half_full(state);
+            let paused = self.work.wait_timeout_while(lock(&self.state), PAUSE, idle);
+            drop(paused);
         }
     }
 

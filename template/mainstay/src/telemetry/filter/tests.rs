@@ -8,58 +8,58 @@ use super::*;
 use crate::telemetry::tests::under;
 
 fn filter(text: &str) -> Filter {
-    Filter::written(text).unwrap()
+    Filter::parse(text).unwrap()
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Compares the filter in force, as the layer has it and as it is shown.
 #[track_caller]
-fn assert_in_force(filtering: &Filtering, expected: &str, reverts_in: Option<u64>) {
-    let shown = serde_json::to_value(filtering.in_force()).unwrap();
+fn assert_in_force(handle: &FilterHandle, expected: &str, reverts_in: Option<u64>) {
+    let shown = serde_json::to_value(handle.state()).unwrap();
     assert_eq!(shown["filter"], expected);
     assert_eq!(shown["reverts_in"], serde_json::json!(reverts_in));
-    let real = filtering.handle.clone_current();
+    let real = handle.reload.clone_current();
     assert_eq!(real.unwrap(), filter(expected).targets);
 }
 
 #[tokio::test(start_paused = true)]
 async fn override_expires_after_its_time() {
-    let (_layer, filtering) = Filtering::new(&filter("info"));
-    assert_in_force(&filtering, "info", None);
-    let mut expiry = pin!(filtering.clone().revert_in_time());
+    let (_layer, handle) = FilterHandle::new(&filter("info"));
+    assert_in_force(&handle, "info", None);
+    let mut expiry = pin!(handle.clone().revert_expired());
     _ = timeout(MINUTE, expiry.as_mut()).await;
 
-    filtering.change_for(10 * MINUTE, &filter("debug"));
-    assert_in_force(&filtering, "debug", Some(600));
+    handle.set_for(10 * MINUTE, &filter("debug"));
+    assert_in_force(&handle, "debug", Some(600));
     _ = timeout(Duration::from_millis(599_500), expiry.as_mut()).await;
-    assert_in_force(&filtering, "debug", Some(1));
+    assert_in_force(&handle, "debug", Some(1));
 
     _ = timeout(Duration::from_millis(1_500), expiry).await;
 
-    assert_in_force(&filtering, "info", None);
+    assert_in_force(&handle, "info", None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn second_override_replaces_the_first_and_its_expiry() {
-    let (_layer, filtering) = Filtering::new(&filter("info"));
-    let mut expiry = pin!(filtering.clone().revert_in_time());
+    let (_layer, handle) = FilterHandle::new(&filter("info"));
+    let mut expiry = pin!(handle.clone().revert_expired());
 
-    filtering.change_for(MINUTE, &filter("debug"));
+    handle.set_for(MINUTE, &filter("debug"));
     _ = timeout(MINUTE / 2, expiry.as_mut()).await;
-    filtering.change_for(2 * MINUTE, &filter("trace"));
+    handle.set_for(2 * MINUTE, &filter("trace"));
     _ = timeout(MINUTE, expiry.as_mut()).await;
-    assert_in_force(&filtering, "trace", Some(60));
+    assert_in_force(&handle, "trace", Some(60));
 
     _ = timeout(MINUTE + Duration::from_secs(1), expiry).await;
 
-    assert_in_force(&filtering, "info", None);
+    assert_in_force(&handle, "info", None);
 }
 
 /// The targets whose events of this level are logged.
 macro_rules! logged {
     ($filter:expr, $level:ident, [$($target:literal),*]) => {{
-        let (layer, _filtering) = Filtering::new(&filter($filter));
+        let (layer, _handle) = FilterHandle::new(&filter($filter));
         let mut logged = Vec::new();
         under(layer, || {
             $(if tracing::enabled!(target: $target, Level::$level) {
@@ -83,7 +83,7 @@ fn text_that_is_no_filter_is_refused() {
         "debug,h2[request]=debug",
         "h2[{path=x}]=debug",
     ] {
-        assert_eq!(Filter::written(refused), None, "{refused}");
+        assert_eq!(Filter::parse(refused), None, "{refused}");
     }
 }
 

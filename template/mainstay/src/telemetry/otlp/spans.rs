@@ -1,6 +1,6 @@
 //! The exported spans: those of sampled requests.
 //!
-//! A span belongs to a trace if it is made inside of an exported span, or while the task has the
+//! A span belongs to a trace if it is created inside of an exported span, or while the task has the
 //! [`RequestContext`](crate::context::RequestContext) of a sampled request. Other spans are ignored. Events are not
 //! exported: they are in the log, with the trace id.
 
@@ -21,10 +21,10 @@ use super::{SPANS_ENDED, SPANS_LOST};
 use crate::context::{Trace, any_span};
 use crate::telemetry::span;
 
-/// The most bytes of an attribute's text.
+/// The most bytes of an attribute's text. The rest is cut off.
 pub(super) const LONGEST: usize = 1024;
 
-/// The attribute of a failed span.
+/// The attribute that marks a span as failed.
 const ERROR: &str = "error.type";
 
 /// The layer that records spans, and puts each into the queue when it ends. It never blocks.
@@ -48,7 +48,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
             Some((exported.trace_id.clone(), exported.span_id.clone()))
         });
         let (trace_id, span_id, parent_span_id) = match (around, Trace::current_sampled()) {
-            // The request has its id already, and its parent is the span of the sender.
+            // The request already has a span id. Its parent is the span of the client.
             (_, Some(trace)) if kind == SpanKind::Server => {
                 let parent = trace.parent.map(bytes).unwrap_or_default();
                 (trace_id(&trace), bytes(trace.span), parent)
@@ -117,7 +117,7 @@ fn trace_id(trace: &Trace) -> Vec<u8> {
     id.unwrap_or_default().to_be_bytes().to_vec()
 }
 
-/// The fields of a span as attributes. Those of this crate's spans get the names of OpenTelemetry's conventions.
+/// The fields of a span as attributes. The flag marks a span of this crate, whose fields get OpenTelemetry's names.
 struct Fields(Vec<KeyValue>, bool);
 
 impl Fields {
@@ -126,7 +126,7 @@ impl Fields {
         let name = match field.name().trim_start_matches("r#") {
             "error" => ERROR,
             name if !*is_own => name,
-            "trace_id" => return, // the span has it already
+            "trace_id" => return, // a span has it outside of its attributes
             "method" => "http.request.method",
             "route" => "http.route",
             "status" => "http.response.status_code",

@@ -173,7 +173,7 @@ fn buffer_never_grows() {
     writer.flush(PATIENCE);
 
     assert_eq!(room(writer), before);
-    assert!(before <= SIZE / 2 + NOTICE);
+    assert!(before <= SIZE / 2 + LOSS_REPORT);
 }
 
 #[test]
