@@ -77,15 +77,22 @@ impl Http {
 }
 
 /// Sources for a test: files in a directory of their own, variables, flags.
-#[derive(Default)]
 struct Given {
-    directory: Option<TempDir>,
+    directory: TempDir,
     sources: Sources,
+}
+
+/// Nothing but the defaults.
+fn given() -> Given {
+    Given {
+        directory: TempDir::new().unwrap(),
+        sources: Sources::default(),
+    }
 }
 
 impl Given {
     fn file(mut self, name: &str, content: &str) -> Self {
-        let path = self.place(name, content);
+        let path = self.write(name, content);
         self.sources.files.push(path);
         self
     }
@@ -96,11 +103,9 @@ impl Given {
     }
 
     /// A variable that names a file with this content.
-    fn env_file(mut self, name: &str, content: &str) -> Self {
-        let path = self.place(name, content);
-        let path = path.to_str().unwrap();
-        self.sources.environment.insert(name.into(), path.into());
-        self
+    fn env_file(self, name: &str, content: &str) -> Self {
+        let path = self.write(name, content);
+        self.env(name, path.to_str().unwrap())
     }
 
     fn set(mut self, pair: &str) -> Self {
@@ -108,17 +113,28 @@ impl Given {
         self
     }
 
-    fn place(&mut self, name: &str, content: &str) -> PathBuf {
-        let directory = self
-            .directory
-            .get_or_insert_with(|| TempDir::new().unwrap());
-        let path = directory.path().join(name);
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
         fs::write(&path, content).unwrap();
         path
     }
 
-    fn load(&self) -> Result<Loaded<Example>, String> {
-        self.load_by(DEFAULTS)
+    fn load_by<S: Section>(&self, defaults: &str) -> Result<Loaded<S>, String> {
+        load(Table::new(&[defaults]), &self.sources)
+    }
+
+    fn load(&self) -> Loaded<Example> {
+        let loaded = self.load_by(DEFAULTS);
+        loaded.unwrap_or_else(|report| panic!("{report}"))
+    }
+
+    /// The report, without the directory of the test.
+    fn report(&self) -> String {
+        let refused = self
+            .load_by::<Example>(DEFAULTS)
+            .map(|loaded| loaded.entries);
+        let directory = format!("{}/", self.directory.path().display());
+        refused.unwrap_err().replace(&directory, "")
     }
 
     /// Checks that the settings are refused, with these words and without the secret of the tests.
@@ -127,27 +143,5 @@ impl Given {
         let report = self.report();
         assert!(report.contains(words), "{words} is not in {report}");
         assert!(!report.contains("hunter"), "{report}");
-    }
-
-    fn load_by<S: Section>(&self, defaults: &str) -> Result<Loaded<S>, String> {
-        load(Table::new(&[defaults]), &self.sources)
-    }
-
-    fn settings(&self) -> Example {
-        self.load()
-            .unwrap_or_else(|problems| panic!("{problems}"))
-            .settings
-    }
-
-    /// The report, without the directory of the test.
-    fn report(&self) -> String {
-        let report = match self.load() {
-            Ok(loaded) => panic!("these settings should be refused: {loaded:?}"),
-            Err(problems) => problems,
-        };
-        match &self.directory {
-            Some(directory) => report.replace(&format!("{}/", directory.path().display()), ""),
-            None => report,
-        }
     }
 }

@@ -3,8 +3,8 @@
 use garde::Validate;
 use serde::Deserialize;
 
-use super::{DEFAULTS, Example, Given};
-use crate::settings::{Sources, Table, load};
+use super::{DEFAULTS, given};
+use crate::settings::Table;
 
 /// The file of a service: its own settings, and changed defaults.
 const OWN: &str = r#"
@@ -20,18 +20,6 @@ workers = 1
 # Its own.
 name = "a"
 "#;
-
-#[test]
-fn changed_default_is_the_lowest_layer() {
-    for (set, workers) in [(vec![], 1), (vec!["http.workers=2".to_owned()], 2)] {
-        let sources = Sources {
-            set,
-            ..Sources::default()
-        };
-        let loaded = load::<Example>(Table::new(&[DEFAULTS, OWN]), &sources).unwrap();
-        assert_eq!(loaded.settings.http.pool.workers, workers);
-    }
-}
 
 #[test]
 fn later_file_changes_defaults_and_comments() {
@@ -70,11 +58,11 @@ struct Own {
 #[test]
 #[should_panic(expected = "the setting `http.size`, which the program reads, has no default")]
 fn field_without_a_key_panics() {
-    _ = Given::default().load_by::<Own>("[http]\nother = 1\n");
+    _ = given().load_by::<Own>("[http]\nother = 1\n");
 }
 
 #[test]
 #[should_panic(expected = "the default of the setting `http.size` is not valid")]
 fn default_that_does_not_fit_panics() {
-    _ = Given::default().load_by::<Own>("[http]\nsize = -1\n");
+    _ = given().load_by::<Own>("[http]\nsize = -1\n");
 }

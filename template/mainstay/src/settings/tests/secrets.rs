@@ -3,17 +3,17 @@
 use garde::Validate;
 use serde::Deserialize;
 
-use super::Given;
+use super::{Given, given};
 use crate::settings::{Secret, print};
 
 #[test]
 fn value_from_a_file_loses_its_final_newlines() {
     for (content, value) in [("s", "s"), ("s\n", "s"), ("s\r\n", "s"), ("s\n\n", "s")] {
-        let given = Given::default().env_file("APP__OPERATOR__URL_FILE", content);
-        assert_eq!(given.settings().operator.url, value, "{content:?}");
+        let given = given().env_file("APP__OPERATOR__URL_FILE", content);
+        assert_eq!(given.load().settings.operator.url, value, "{content:?}");
     }
     for content in ["", "\n"] {
-        let given = Given::default().env_file("APP__OPERATOR__TOKEN_FILE", content);
+        let given = given().env_file("APP__OPERATOR__TOKEN_FILE", content);
         given.reports("is empty");
     }
 }
@@ -21,10 +21,10 @@ fn value_from_a_file_loses_its_final_newlines() {
 #[test]
 fn secret_is_never_shown() {
     let secret = "hunter2";
-    let given = Given::default()
+    let given = given()
         .env("APP__OPERATOR__TOKEN", secret)
         .file("f.toml", "operator.token = \"hunter2-overridden\"");
-    let loaded = given.load().unwrap();
+    let loaded = given.load();
 
     let token = loaded.settings.operator.token.as_ref().map(Secret::expose);
     assert_eq!(token, Some(secret), "exposed on request");
@@ -37,7 +37,6 @@ fn secret_is_never_shown() {
 
 #[test]
 fn report_never_shows_a_secret() {
-    let given = Given::default;
     let on_command_line = given().set("operator.token=hunter2");
     on_command_line.reports("set APP__OPERATOR__TOKEN_FILE instead");
     let of_wrong_type = given().file("f.toml", "operator.token = [\"hunter2\"]");
@@ -69,12 +68,13 @@ fn secrets_of_each_shape_are_hidden() {
         let loaded = given.load_by::<Own>(defaults).unwrap();
         loaded.entries.into_iter().map(|entry| entry.value)
     };
-    assert!(shown(&Given::default()).eq(["\"\"", "[]"]), "empty");
-    let given = Given::default().file("f.toml", "password = \"hunter2\"\nheaders = [\"hunter2\"]");
-    assert!(shown(&given).all(|value| value == "\"[redacted]\""));
+    assert!(shown(&given()).eq(["\"\"", "[]"]), "empty");
+    let both = "password = \"hunter2\"\nheaders = [\"hunter2\"]";
+    let both = given().file("f.toml", both);
+    assert!(shown(&both).all(|value| value == "\"[redacted]\""));
 
     let wrong = "headers = \"hunter2\"\npassword = [\"hunter2\"]";
-    let refused = Given::default().file("f.toml", wrong);
+    let refused = given().file("f.toml", wrong);
     let report = refused.load_by::<Own>(defaults).unwrap_err();
     assert!(report.starts_with("2 problems"), "{report}");
     assert!(!report.contains("hunter2"), "{report}");
@@ -86,9 +86,9 @@ fn refused_url_that_may_have_a_secret_is_not_shown() {
         "postgres://user:hunter2@localhost/db",
         "https://example.org/?key=hunter2",
     ] {
-        let given = Given::default().env("APP__HTTP__LISTEN", url);
+        let given = given().env("APP__HTTP__LISTEN", url);
         given.reports("http.listen");
     }
     let list = "http.ratio = [1, \"https://user:hunter2@a\"]";
-    Given::default().file("f.toml", list).reports("http.ratio");
+    given().file("f.toml", list).reports("http.ratio");
 }

@@ -1,18 +1,17 @@
 //! The settings as text.
 
-use super::{DEFAULTS, Given};
+use super::{DEFAULTS, given};
 use crate::settings::{Entry, Table, changed, print};
 
 #[test]
 fn printed_settings_read_back_the_same() {
-    let given = Given::default()
-        .env("APP__OPERATOR__URL", "quotes \" and \\ and \n lines")
-        .set("http.ratio=a,b,c");
-    let first = given.load().unwrap();
+    let odd = "quotes \" and \\ and \n lines";
+    let odd = given().env("APP__OPERATOR__URL", odd);
+    let first = odd.set("http.ratio=a,b,c").load();
 
-    let again = Given::default().file("printed.toml", &print(&first.entries));
+    let again = given().file("printed.toml", &print(&first.entries));
     let values = |entries: Vec<Entry>| entries.into_iter().map(|it| (it.key, it.value));
-    let second = again.load().unwrap();
+    let second = again.load();
     assert!(values(first.entries).eq(values(second.entries)));
 }
 
@@ -32,15 +31,15 @@ fn environment_file_lists_every_setting() {
 
 #[test]
 fn changed_names_each_changed_key_and_secret() {
-    let given = |token: &str| {
-        Given::default()
+    let with = |token: &str| {
+        given()
             .env("APP__OPERATOR__TOKEN", token)
             .set("http.timeout=20s")
     };
-    let before = given("hunter2").load().unwrap().entries;
+    let before = with("hunter2").load().entries;
 
-    let same = given("hunter2").load().unwrap().entries;
-    let other = given("hunter3").set("http.workers=5").load().unwrap();
+    let same = with("hunter2").load().entries;
+    let other = with("hunter3").set("http.workers=5").load();
 
     assert_eq!(changed(&before, &same), [""; 0]);
     let told = changed(&before, &other.entries);

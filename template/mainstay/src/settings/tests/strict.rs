@@ -2,31 +2,28 @@
 
 use std::time::Duration;
 
-use super::Given;
+use super::given;
 use crate::settings::{ByteSize, Quantity};
 
 #[test]
 fn numbers_and_flags_are_not_coerced() {
-    let numbers = "no yes 0123 1.5 4.0 1e1 -1 65536 99999999999999999999 '4' 4\nx=1";
+    let numbers = "no yes lots 0123 1.5 4.0 1e1 -1 0 101 65536 99999999999999999999 '4' 4\nx=1";
     for wrong in numbers.split(' ').chain([""]) {
-        let given = Given::default().env("APP__HTTP__WORKERS", wrong);
-        given.reports("expected a whole number");
+        let given = given().env("APP__HTTP__WORKERS", wrong);
+        given.reports("1 problem with the settings\n\n  http.workers = ");
+        given.reports("(set by APP__HTTP__WORKERS)\n    expected a whole number from 1 to 100\n");
     }
     for wrong in ["no", "0", "1", "TRUE", "True", "on", ""] {
-        let given = Given::default().env("APP__HTTP__VERBOSE", wrong);
+        let given = given().env("APP__HTTP__VERBOSE", wrong);
         given.reports("expected `true` or `false`");
     }
-    for wrong in "\"no\"|true|1.0|[4]|{ a = 1 }|1979-05-27|65536|99999999999999999999".split('|') {
-        let file = format!("http.workers = {wrong}");
-        Given::default()
-            .file("f.toml", &file)
-            .reports("http.workers");
-    }
-    for wrong in "7|[]|{ a = 1 }|{}|99999999999999999999".split('|') {
-        let file = format!("operator.url = {wrong}");
-        Given::default()
-            .file("f.toml", &file)
-            .reports("operator.url");
+    let numbers = "\"no\"|true|1.0|[4]|{ a = 1 }|1979-05-27|65536|99999999999999999999";
+    let texts = "7|[]|{ a = 1 }|{}|99999999999999999999";
+    for (key, wrong) in [("http.workers", numbers), ("operator.url", texts)] {
+        for wrong in wrong.split('|') {
+            let file = format!("{key} = {wrong}");
+            given().file("f.toml", &file).reports(key);
+        }
     }
 }
 
@@ -34,20 +31,20 @@ fn numbers_and_flags_are_not_coerced() {
 fn text_is_kept_as_written() {
     for text in "0123|1e5|TRUE| spaces |a=b|[1]|\"quoted\"|7".split('|') {
         for given in [
-            Given::default().env("APP__OPERATOR__URL", text),
-            Given::default().set(&format!("operator.url={text}")),
-            Given::default().env_file("APP__OPERATOR__URL_FILE", text),
+            given().env("APP__OPERATOR__URL", text),
+            given().set(&format!("operator.url={text}")),
+            given().env_file("APP__OPERATOR__URL_FILE", text),
         ] {
-            assert_eq!(given.settings().operator.url, text);
+            assert_eq!(given.load().settings.operator.url, text);
         }
     }
 }
 
 #[test]
 fn empty_table_sets_nothing() {
-    let given = Given::default().file("f.toml", "[http]\n# workers = 7\n\n[operator]\n");
-    assert_eq!(given.settings().http.pool.workers, 4);
-    let removes = Given::default()
+    let empty = given().file("f.toml", "[http]\n# workers = 7\n\n[operator]\n");
+    assert_eq!(empty.load().settings.http.pool.workers, 4);
+    let removes = given()
         .file("one.toml", "operator.token = \"hunter2\"")
         .file("two.toml", "operator.token = {}");
     removes.reports("operator.token  (set by two.toml:1)");
@@ -62,7 +59,7 @@ fn section_and_value_are_not_mixed_up() {
         ("operator.\"url.x\" = 1", "operator.url.x"),
         ("[htpp]", "htpp  (set by f.toml:1)"),
     ] {
-        Given::default().file("f.toml", file).reports(words);
+        given().file("f.toml", file).reports(words);
     }
 }
 
