@@ -83,3 +83,6 @@ pub use lifecycle::Exit;
 pub use process::{Component, Process};
 pub use sections::Settings;
 pub use service::{Launch, Service};
+
+#[cfg(test)]
+mod tests;

@@ -162,39 +162,18 @@ fn take_gzip(headers: &mut HeaderMap, is_supported: bool) -> Result<bool, Proble
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::time::Duration;
 
     use axum::body::Bytes;
     use futures_util::stream;
-    use tokio::time::sleep;
 
     use super::*;
-    use crate::edge::tests::http;
-
-    async fn acquire(admission: &Admission, within: u64) -> Result<SemaphorePermit<'_>, Problem> {
-        let deadline = Instant::now() + Duration::from_millis(within);
-        admission.acquire(deadline).await
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn request_waits_for_a_permit_until_its_deadline() {
-        let admission = Admission::new(&http(&["http.max_in_flight=1", "http.max_waiting=1"]));
-        let first = acquire(&admission, 0).await.unwrap();
-        let began = Instant::now();
-        assert!(acquire(&admission, 100).await.is_err());
-        assert_eq!(began.elapsed(), Duration::from_millis(100));
-        let release = async {
-            sleep(Duration::from_millis(200)).await;
-            drop(first);
-        };
-        let (second, ()) = tokio::join!(acquire(&admission, 10_000), release);
-        assert!(second.is_ok());
-    }
+    use crate::tests::settings;
 
     #[tokio::test]
     async fn buffer_is_charged_for_its_capacity() {
         const LENGTH: usize = 1000;
-        let admission = Admission::new(&http(&["http.max_in_flight=2", "http.body_limit=1000B"]));
+        let set = ["http.max_in_flight=2", "http.body_limit=1000B"];
+        let admission = Admission::new(&settings(&set).http);
         let byte = Ok::<_, Infallible>(Bytes::from_static(b"7"));
         let chunks = stream::iter(vec![byte; LENGTH]);
         let buffered = admission.read(Body::from_stream(chunks)).await;

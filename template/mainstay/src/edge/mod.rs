@@ -191,4 +191,4 @@ pub(crate) async fn with_id_and_host(
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

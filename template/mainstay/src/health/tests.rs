@@ -3,15 +3,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::Request;
 use tokio::time::sleep;
-use tower::ServiceExt;
 
 use super::*;
 use crate::lifecycle::{Phase, State};
 use crate::supervisor::{Builder, Order};
-use crate::testing::Answer;
+use crate::tests::{request, send, settings};
 
 const PERIOD: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -26,11 +23,7 @@ struct Process {
 
 impl Process {
     fn starting() -> Self {
-        let settings = Settings {
-            period: PERIOD,
-            timeout: TIMEOUT,
-            stall: Duration::from_secs(30),
-        };
+        let settings = settings(&["health.period=5s", "health.timeout=1s"]).health;
         let (lifecycle, supervisor) = (Lifecycle::starting(), Supervisor::new());
         let health = Health::new(&settings, &lifecycle, &supervisor);
         Self {
@@ -48,12 +41,7 @@ impl Process {
     }
 
     async fn probe(&self, path: &str) -> (u16, String) {
-        let request = Request::get(path)
-            .header("host", "localhost")
-            .body(Body::empty())
-            .unwrap();
-        let answer = self.routes.clone().oneshot(request).await.unwrap();
-        let answer = Answer::read(answer).await.unwrap();
+        let answer = send(&self.routes, request("GET", path), "").await;
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         (answer.status, answer.body)
     }
@@ -124,26 +112,26 @@ async fn check_fails_after_three_failures_and_recovers_after_one() {
     assert_eq!(process.status("/readyz").await, 200);
 }
 
+fn panics() -> Result<(), String> {
+    panic!("hunter2")
+}
+
 #[tokio::test(start_paused = true)]
 async fn check_that_hangs_or_panics_fails_alone() {
     let process = Process::ready();
     let health = &process.health;
-    let hangs = pending::<Result<(), String>>;
-    let panics = || async {
-        assert!(fastrand::f64() > 1.0, "hunter2");
-        Ok::<(), String>(())
-    };
-    let panics_at_once = || {
-        assert!(fastrand::f64() > 1.0, "hunter2");
-        ready(Ok::<(), String>(()))
-    };
     let required = Importance::Required;
+    let hangs = pending::<Result<(), String>>;
     health.register_check("hangs", required, hangs).unwrap();
-    health.register_check("panics", required, panics).unwrap();
-    let second = health.register_check("panics", required, panics);
-    assert!(matches!(second, Err(SpawnError::NameTaken(_))));
+    let in_its_run = || async { panics() };
     health
-        .register_check("panics at once", required, panics_at_once)
+        .register_check("panics", required, in_its_run)
+        .unwrap();
+    let second = health.register_check("panics", required, in_its_run);
+    assert!(matches!(second, Err(SpawnError::NameTaken(_))));
+    let at_once = || ready(panics());
+    health
+        .register_check("panics at once", required, at_once)
         .unwrap();
     process.switch("works", required);
     periods(3).await;
@@ -161,10 +149,8 @@ async fn check_without_a_recent_result_fails() {
     periods(1).await;
     assert_eq!(process.status("/readyz").await, 200);
 
-    process
-        .supervisor
-        .order("health.dependency", Order::Pause)
-        .unwrap();
+    let paused = process.supervisor.order("health.dependency", Order::Pause);
+    paused.unwrap();
     sleep((PERIOD + TIMEOUT) * 3).await;
 
     assert_eq!(process.status("/readyz").await, 503);

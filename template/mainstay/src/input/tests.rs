@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
-use axum::body::Body;
 use axum::routing::get;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use super::*;
 use crate::testing::Answer;
+use crate::tests::{request, send};
 
 #[derive(Debug, Deserialize, Validate)]
 struct Order {
@@ -46,56 +45,32 @@ async fn refused<T: DeserializeOwned + Validate<Context: Default>>(body: &str) -
 
 #[tokio::test]
 async fn every_fault_is_reported_with_its_place() {
-    for (body, problem) in [
-        ("", "bad_request:  is not valid JSON at line 1, column 0"),
-        (
-            "{\n  nonsense",
-            "bad_request:  is not valid JSON at line 2, column 3",
-        ),
-        (
-            r#"{"name": "a", "parts": []} more"#,
-            "bad_request:  is not valid JSON at line 1, column 28",
-        ),
-        ("7", "invalid:  must be an object"),
-        (
-            r#"{"name": "a", "parts": [{"count": "one"}]}"#,
-            "invalid: /parts/0/count must be a whole number",
-        ),
-        (
-            r#"{"name": "a", "parts": {}}"#,
-            "invalid: /parts must be an array",
-        ),
-        (r#"{"parts": []}"#, "invalid: /name is missing"),
-        (
-            r#"{"name": 7, "parts": []}"#,
-            "invalid: /name must be a string",
-        ),
-        (
-            r#"{"name": "a", "name": "b", "parts": []}"#,
-            "invalid: /name is a duplicate",
-        ),
-        (
-            r#"{"name": "a", "parts": [{"count": 1}, {}]}"#,
-            "invalid: /parts/1/count is missing",
-        ),
-        (
-            r#"{"name": "a", "parts": [{"count": 256}]}"#,
-            "invalid: /parts/0/count is out of range",
-        ),
-        (
-            r#"{"name": "a", "parts": [], "color": "mauve"}"#,
-            "invalid: /color is not one of the allowed values",
-        ),
-        (
-            r#"{"name": "a", "parts": [{"count": 1, "a/b": 2}], "nmae": {"c": 3}}"#,
-            "invalid: /parts/0/a~1b is unknown: /nmae is unknown",
-        ),
-        (
-            r#"{"name": "", "parts": [{"count": 1}, {"count": 10}], "more": 1}"#,
-            "invalid: /more is unknown: /name length is lower than 1: /parts/1/count greater than 9",
-        ),
+    for (body, place) in [
+        ("", "line 1, column 0"),
+        ("{\n  nonsense", "line 2, column 3"),
+        (r#"{"name": "a", "parts": []} more"#, "line 1, column 28"),
     ] {
-        assert_eq!(refused::<Order>(body).await.join(": "), problem, "{body}");
+        let expected = format!(" is not valid JSON at {place}");
+        assert_eq!(refused::<Order>(body).await, ["bad_request", &expected]);
+    }
+    let cases = r#"
+        7 =>  must be an object
+        {"parts": []} => /name is missing
+        {"name": 7, "parts": []} => /name must be a string
+        {"name": "a", "name": "b", "parts": []} => /name is a duplicate
+        {"name": "a", "parts": {}} => /parts must be an array
+        {"name": "a", "parts": [{"count": "one"}]} => /parts/0/count must be a whole number
+        {"name": "a", "parts": [{"count": 1}, {}]} => /parts/1/count is missing
+        {"name": "a", "parts": [{"count": 256}]} => /parts/0/count is out of range
+        {"name": "a", "parts": [], "color": "mauve"} => /color is not one of the allowed values
+        {"name": "a", "parts": [{"count": 1, "a/b": 2}], "nmae": {"c": 3}} => /parts/0/a~1b is unknown => /nmae is unknown
+        {"name": "", "parts": [{"count": 1}, {"count": 10}], "more": 1} => /more is unknown => /name length is lower than 1 => /parts/1/count greater than 9
+    "#;
+    for case in cases.trim().lines() {
+        let (body, faults) = case.trim().split_once(" => ").unwrap();
+        let refused = refused::<Order>(body).await;
+        assert_eq!(refused[0], "invalid", "{body}");
+        assert_eq!(refused[1..].join(" => "), faults, "{body}");
     }
 }
 
@@ -113,8 +88,6 @@ struct Parts(#[garde(length(min = 1))] Vec<u8>);
 async fn newtype_adds_no_step_to_a_pointer() {
     let refused = refused::<Nested>(r#"{"parts": []}"#).await;
     assert!(refused[1].starts_with("/parts "), "{refused:?}");
-    let right: Nested = parse_json(br#"{"parts": [1]}"#).unwrap();
-    assert_eq!(right.parts.0, [1]);
 }
 
 #[derive(Debug, Deserialize, Validate)]
@@ -150,8 +123,8 @@ async fn number_of_faults_is_limited() {
 
 #[test]
 fn valid_body_is_deserialized() {
-    let body = json!({ "name": "a", "parts": [{ "count": 9 }], "color": "red" });
-    let order: Order = parse_json(body.to_string().as_bytes()).unwrap();
+    let body = br#"{"name": "a", "parts": [{"count": 9}], "color": "red"}"#;
+    let order: Order = parse_json(body).unwrap();
     assert_eq!((order.name.as_str(), order.parts[0].count), ("a", 9));
     assert!(matches!(order.color, Some(Color::Red)));
 }
@@ -191,9 +164,7 @@ async fn ask(target: &str) -> (u16, String) {
         .route("/color/{color}", color)
         .route("/two/{a}/{b}", get(async |Path(_): Path<(u8, u8)>| ()))
         .route("/page", get(page));
-    let request = Request::get(target).body(Body::empty()).unwrap();
-    let response = routes.oneshot(request).await.unwrap();
-    let answer = Answer::read(response).await.unwrap();
+    let answer = send(&routes, request("GET", target), "").await;
     let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     assert!(problem["errors"][1].is_null(), "{problem}");
     let text = |key| problem["errors"][0][key].as_str().unwrap_or_default();

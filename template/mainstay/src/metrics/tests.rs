@@ -4,68 +4,59 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use ::metrics::{HistogramFn, counter, describe_counter, describe_histogram, gauge, histogram};
+use ::metrics::{counter, describe_counter, describe_histogram, gauge, histogram};
 use axum::Router;
-use axum::body::Body;
-use axum::http::{Method, Request};
+use axum::http::Method;
 use axum::routing::{get, post};
-use tower::ServiceExt;
 
 use super::Metrics;
-use super::histogram::Histogram;
 use super::http::Recorder;
 use super::registry::Registry;
 use super::text::Text;
 use crate::edge;
 use crate::testing::Exposition;
+use crate::tests::{request, send, settings};
 
 const ACTIVE: &str = "http_server_active_requests";
 const DURATION_COUNT: &str = "http_server_request_duration_seconds_count";
 
-/// A recorder that belongs to no process.
-#[derive(Default)]
-struct Requests {
-    recorder: Recorder,
+/// Sends a request through the edge, which records it.
+async fn ask(recorder: Recorder, method: &str, path: &str, body: &str) {
+    let routes = Router::new()
+        .route("/echo/{name}", post(|body: String| async { body }))
+        .route("/panic", get(async || -> () { panic!("on purpose") }))
+        .route("/never", get(async || std::future::pending::<()>().await));
+    let routes = edge::protect(routes, &settings(&[]).http, recorder);
+    send(&routes, request(method, path), body.to_owned()).await;
 }
 
-impl Requests {
-    fn edge(&self) -> Router {
-        let routes = Router::new()
-            .route("/echo/{name}", post(|body: String| async { body }))
-            .route("/panic", get(async || -> () { panic!("on purpose") }))
-            .route("/never", get(async || std::future::pending::<()>().await));
-        edge::protect(routes, &edge::tests::http(&[]), self.recorder)
-    }
-
-    async fn ask(&self, method: &str, path: &str, body: &str) {
-        let request = Request::builder().method(method).uri(path);
-        let request = request.header("host", "localhost");
-        let request = request.body(Body::from(body.to_owned())).unwrap();
-        self.edge().oneshot(request).await.unwrap();
-    }
-
-    fn scrape(&self) -> Exposition {
-        let mut text = Text::default();
-        self.recorder.write(&mut text);
-        Exposition::read(&text.into_string())
-    }
+fn scrape(recorder: Recorder) -> Exposition {
+    let mut text = Text::default();
+    recorder.write(&mut text);
+    Exposition::read(&text.into_string())
 }
 
-fn record(requests: &Requests, route: &str, status: u16) {
-    requests.recorder.begin();
+/// The number of ended requests with GET.
+fn ended(scrape: &Exposition, route: &str, status: &str) -> u64 {
+    let labels = format!(r#"{{method="GET",route="{route}",status="{status}"}}"#);
+    scrape.count(&format!("{DURATION_COUNT}{labels}"))
+}
+
+fn record(recorder: Recorder, route: &str, status: u16) {
+    recorder.begin();
     let took = Duration::from_millis(1);
-    let recorder = requests.recorder;
     recorder.end(&Method::GET, route, status, took, [0, 1]);
 }
 
 #[tokio::test]
 async fn request_is_counted_by_route_with_time_and_bodies() {
-    let requests = Requests::default();
-    for body in ["short", &"long".repeat(100)] {
-        requests.ask("POST", "/echo/Ada?secret=hunter2", body).await;
+    let recorder = Recorder::default();
+    for length in [256, 257] {
+        let body = "x".repeat(length);
+        ask(recorder, "POST", "/echo/Ada?secret=hunter2", &body).await;
     }
 
-    let scrape = requests.scrape();
+    let scrape = scrape(recorder);
 
     let series = |family: &str, more: &str| {
         format!("http_server_{family}{{method=\"POST\",route=\"/echo/{{name}}\"{more}}}")
@@ -79,107 +70,92 @@ async fn request_is_counted_by_route_with_time_and_bodies() {
     let time: f64 = scrape.series[&time].parse().unwrap();
     assert!(time > 0.0 && time < 1.0, "{time} seconds");
     for bodies in ["request_body_size_bytes", "response_body_size_bytes"] {
-        assert_eq!(count(&format!("{bodies}_bucket"), ",le=\"256\""), 1);
-        assert_eq!(count(&format!("{bodies}_bucket"), ",le=\"1024\""), 2);
-        assert_eq!(count(&format!("{bodies}_sum"), ""), 405);
+        let bucket = format!("{bodies}_bucket");
+        assert_eq!(count(&bucket, ",le=\"256\""), 1, "the bound belongs to it");
+        assert_eq!(count(&bucket, ",le=\"1024\""), 2);
+        assert_eq!(count(&format!("{bodies}_sum"), ""), 513);
     }
 }
 
 #[tokio::test]
 async fn request_whose_client_left_is_not_active() {
-    let requests = Requests::default();
-    let mut asking = Box::pin(requests.ask("GET", "/never", ""));
+    let recorder = Recorder::default();
+    let mut asking = Box::pin(ask(recorder, "GET", "/never", ""));
     assert!(futures_util::poll!(&mut asking).is_pending());
-    assert_eq!(requests.scrape().count(ACTIVE), 1);
+    assert_eq!(scrape(recorder).count(ACTIVE), 1);
 
     drop(asking);
 
-    let scrape = requests.scrape();
+    let scrape = scrape(recorder);
     assert_eq!(scrape.count(ACTIVE), 0);
-    let left = r#"{method="GET",route="/never",status="4xx"}"#;
-    assert_eq!(scrape.count(&format!("{DURATION_COUNT}{left}")), 1);
+    assert_eq!(ended(&scrape, "/never", "4xx"), 1);
 }
 
 #[tokio::test]
 async fn request_whose_handler_panicked_is_not_active() {
-    let requests = Requests::default();
-    requests.ask("GET", "/panic", "").await;
+    let recorder = Recorder::default();
+    ask(recorder, "GET", "/panic", "").await;
 
-    let scrape = requests.scrape();
+    let scrape = scrape(recorder);
     assert_eq!(scrape.count(ACTIVE), 0);
-    let failed = r#"{method="GET",route="/panic",status="5xx"}"#;
-    assert_eq!(scrape.count(&format!("{DURATION_COUNT}{failed}")), 1);
+    assert_eq!(ended(&scrape, "/panic", "5xx"), 1);
 }
 
 #[tokio::test]
 async fn unknown_paths_and_methods_create_no_series() {
-    let requests = Requests::default();
-    requests.ask("GET", "/nothing", "").await;
-    requests.ask("STRANGE", "/nothing", "").await;
-    requests.ask("STRANGE", "/echo/Ada", "").await;
-    let before = requests.scrape().series;
+    let recorder = Recorder::default();
+    let ask_all = async |number: u32| {
+        let method = format!("METHOD{number}");
+        ask(recorder, "GET", &format!("/nothing/{number}"), "").await;
+        ask(recorder, &method, &format!("/{number}"), "").await;
+        ask(recorder, &method, &format!("/echo/{number}"), "").await;
+    };
+    ask_all(0).await;
+    let before = scrape(recorder).series;
 
-    for n in 0..1000 {
-        requests.ask("GET", &format!("/nothing/{n}"), "").await;
-        let method = format!("METHOD{n}");
-        requests.ask(&method, &format!("/{n}"), "").await;
-        requests.ask(&method, &format!("/echo/{n}"), "").await;
+    for number in 1..1000 {
+        ask_all(number).await;
     }
 
-    let mut after = requests.scrape().series;
+    let mut after = scrape(recorder).series;
     after.retain(|series, _| !before.contains_key(series));
     assert!(after.is_empty(), "{:?}", after.keys().next());
 }
 
 #[test]
 fn concurrent_requests_are_all_counted() {
-    const THREADS: usize = 8;
-    const ROUTES: usize = 100;
-    let requests = Requests::default();
-    let barrier = Barrier::new(THREADS);
+    const THREADS: u64 = 8;
+    let recorder = Recorder::default();
+    let barrier = Barrier::new(8);
+    let routes: Vec<_> = (0..100).map(|route| format!("/{route}")).collect();
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 barrier.wait();
-                for route in 0..ROUTES {
-                    record(&requests, &format!("/{route}"), 200);
+                for route in &routes {
+                    record(recorder, route, 200);
                 }
             });
         }
     });
 
-    let scrape = requests.scrape();
+    let scrape = scrape(recorder);
     assert_eq!(scrape.count(ACTIVE), 0);
-    let series = scrape.series.keys();
-    let counts = series.filter(|it| it.starts_with(DURATION_COUNT));
-    let counts: Vec<_> = counts.map(|series| scrape.count(series)).collect();
-    assert_eq!(counts.iter().sum::<u64>(), (THREADS * ROUTES) as u64);
-    assert_eq!(counts.len(), ROUTES);
+    for route in &routes {
+        assert_eq!(ended(&scrape, route, "2xx"), THREADS, "{route}");
+    }
 }
 
 #[test]
 fn shed_requests_and_odd_statuses_are_counted() {
-    let requests = Requests::default();
-    requests.recorder.shed();
+    let recorder = Recorder::default();
+    recorder.shed();
     for status in [999, 0] {
-        record(&requests, "/", status);
+        record(recorder, "/", status);
     }
-    let scrape = requests.scrape();
+    let scrape = scrape(recorder);
     assert_eq!(scrape.count("http_server_requests_shed_total"), 1);
-    let other = r#"{method="GET",route="/",status="other"}"#;
-    assert_eq!(scrape.count(&format!("{DURATION_COUNT}{other}")), 2);
-}
-
-#[test]
-fn value_on_a_bound_belongs_to_its_bucket() {
-    let histogram = Histogram::of_sizes();
-    for value in [0.0, 256.0, 257.0, 67_108_864.0, 67_108_865.0] {
-        histogram.record(value);
-    }
-    let (bounds, counts): (Vec<_>, Vec<_>) = histogram.buckets().unzip();
-    assert_eq!(bounds[..2], ["256", "1024"]);
-    assert_eq!(counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-    assert_eq!(histogram.sum().to_string(), "134218242");
+    assert_eq!(ended(&scrape, "/", "other"), 2);
 }
 
 #[tokio::test]
@@ -190,13 +166,18 @@ async fn macros_record_into_every_installed_registry() {
     let again = Metrics::install();
     counter!("of_a_test_total", "kind" => "first").increment(1);
     describe_histogram!("of_a_test_bytes", "Recorded by a test.");
-    histogram!("of_a_test_bytes").record(1000.0);
+    for value in [0.0, 257.0, 67_108_864.0, 67_108_865.0] {
+        histogram!("of_a_test_bytes").record(value);
+    }
 
     for metrics in [metrics, again] {
         let scrape = Exposition::read(&metrics.text(|_| {}));
         assert_eq!(scrape.count(r#"of_a_test_total{kind="first"}"#), 2);
-        assert_eq!(scrape.count(r#"of_a_test_bytes_bucket{le="256"}"#), 0);
-        assert_eq!(scrape.count(r#"of_a_test_bytes_bucket{le="1024"}"#), 1);
+        for (bound, count) in [("256", 1), ("1024", 2), ("67108864", 3), ("+Inf", 4)] {
+            let bucket = format!("of_a_test_bytes_bucket{{le=\"{bound}\"}}");
+            assert_eq!(scrape.count(&bucket), count, "{bound}");
+        }
+        assert_eq!(scrape.count("of_a_test_bytes_sum"), 134_217_986);
     }
 }
 

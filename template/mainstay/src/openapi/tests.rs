@@ -1,11 +1,9 @@
-use axum::body::Body;
-use axum::extract::Request;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 use utoipa_axum::routes;
 
 use super::*;
 use crate::testing::Answer;
+use crate::tests::{request, send};
 
 /// Types that only their description is about.
 #[allow(dead_code, reason = "only the schema counts")]
@@ -121,22 +119,14 @@ fn request_schemas_are_closed_and_response_schemas_open() {
 }
 
 async fn fetch(routes: &Router, path: &str) -> Answer {
-    let request = Request::get(path).body(Body::empty()).unwrap();
-    let response = routes.clone().oneshot(request).await.unwrap();
-    Answer::read(response).await.unwrap()
+    send(routes, request("GET", path), "").await
 }
 
 #[tokio::test]
 async fn disabled_documentation_leaves_the_routes_alone() {
     let routes = with_documentation(routes(), false).unwrap();
     assert_eq!(fetch(&routes, "/orders").await.status, 200);
-    for path in [
-        "/",
-        "/openapi.json",
-        "/docs",
-        "/docs/docs.css",
-        "/docs/docs.js",
-    ] {
+    for path in "/ /openapi.json /docs /docs/docs.css /docs/docs.js".split(' ') {
         assert_eq!(fetch(&routes, path).await.status, 404, "{path}");
     }
 }

@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::{env, fs};
 
 use crate::metrics::catalog::{Family, SECTIONS};
-use crate::testing::documented;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
@@ -33,12 +32,11 @@ fn tables() -> String {
         page += "|---|---|---|---|---|\n";
         for family in *families {
             let labels = family.labels.iter().map(|name| format!("`{name}`"));
-            let labels: Vec<_> = labels.collect();
             let cells = [
                 format!("`{}`", family.name),
                 family.kind.to_owned(),
                 unit(family).to_owned(),
-                labels.join(", "),
+                labels.collect::<Vec<_>>().join(", "),
                 family.help.to_owned(),
             ];
             let row = cells.map(|cell| format!(" {cell} ").replace("  ", " "));
@@ -76,27 +74,11 @@ fn metrics_page_matches_the_catalog() {
 }
 
 #[test]
-fn metrics_have_unique_names_and_help() {
-    let families: Vec<_> = SECTIONS
-        .iter()
-        .flat_map(|(_, families)| *families)
-        .collect();
-    assert_eq!(documented(&tables()).len(), families.len());
-    for family in families {
-        assert!(
-            family.help.ends_with('.'),
-            "{}: {}",
-            family.name,
-            family.help
-        );
-        assert_eq!(
-            family.kind == "counter",
-            family.name.ends_with("_total"),
-            "{}",
-            family.name
-        );
+fn metrics_have_help_and_histograms_a_unit() {
+    for family in SECTIONS.iter().flat_map(|(_, families)| *families) {
+        assert!(family.help.ends_with('.'), "{}", family.name);
         // The bounds of buckets need a unit.
-        let has_unit = ["seconds", "bytes"].contains(&unit(family));
+        let has_unit = !unit(family).is_empty();
         assert!(has_unit || family.kind != "histogram", "{}", family.name);
     }
 }

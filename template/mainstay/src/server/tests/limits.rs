@@ -8,11 +8,12 @@ use super::*;
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// The response and the traffic of a client that sends this and then nothing. With `http2`, the listener has to
+/// The response to a client that sends this and then nothing, and the traffic. With `http2`, the listener has to
 /// detect the protocol first.
 async fn silenced(said: &str, http2: bool) -> (String, Traffic) {
     let limits = Limits {
         header_timeout: SHORT,
+        idle_timeout: SHORT * 3,
         http2,
         ..PATIENT
     };
@@ -57,20 +58,10 @@ const GOAWAY: &str = "\0\0\x08\x07\0\0\0\0\0";
 
 #[tokio::test]
 async fn http2_without_a_request_is_idle_and_gets_a_goaway() {
-    let limits = Limits {
-        header_timeout: SHORT,
-        idle_timeout: SHORT * 3,
-        http2: true,
-        ..PATIENT
-    };
-    for greeting in [PREFACE.to_owned(), format!("{PREFACE}{SETTINGS}")] {
-        let listener = serve(&limits);
-        let mut client = Client::connect(&listener).await;
-        client.write(&greeting).await;
-        let said = client.rest().await;
-        assert!(said.contains(GOAWAY), "{said:?}");
-        assert!(!said.contains("HTTP/1"), "{said:?}");
-        let traffic = until(&listener, |traffic| traffic.connections == 0).await;
+    for greeting in [PREFACE, &format!("{PREFACE}{SETTINGS}")] {
+        let (answer, traffic) = silenced(greeting, true).await;
+        assert!(answer.contains(GOAWAY), "{answer:?}");
+        assert!(!answer.contains("HTTP/1"), "{answer:?}");
         assert_eq!(traffic.closed, BTreeMap::from([("idle", 1)]));
     }
 }

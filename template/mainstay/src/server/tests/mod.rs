@@ -4,7 +4,6 @@ mod drain;
 mod limits;
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,16 +13,14 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::{Drain, Exchange, Limits, Listener, Sockets, Traffic};
-
-/// Longer than each test takes; only a failure waits for it.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::tests::PATIENCE;
 
 /// Limits that no test reaches.
 const PATIENT: Limits = Limits {
@@ -37,10 +34,7 @@ const PATIENT: Limits = Limits {
 fn serve(limits: &Limits) -> Listener {
     let routes = Router::new()
         .route("/quick", get(async || "quick"))
-        .route("/never", get(async || pending::<()>().await))
         .route("/events", get(events))
-        .route("/big", get(big))
-        .route("/upload", post(async |body: String| body))
         .route("/upgrade", get(upgrade))
         .layer(middleware::from_fn(named));
     let mut sockets = Sockets::from_env(&[]);
@@ -54,12 +48,6 @@ async fn named(request: Request, next: Next) -> Response {
         Exchange::look(|exchange| exchange.set_route(route)).unwrap();
     }
     next.run(request).await
-}
-
-/// A response that never ends.
-async fn big() -> Body {
-    let pieces = stream::repeat_with(|| Ok::<_, Infallible>("x".repeat(1024 * 1024)));
-    Body::from_stream(pieces)
 }
 
 /// One event, and then silence.
@@ -90,13 +78,6 @@ struct Client(TcpStream);
 impl Client {
     async fn connect(listener: &Listener) -> Self {
         Self(TcpStream::connect(listener.address()).await.unwrap())
-    }
-
-    /// A client with a small receive buffer.
-    async fn narrow(listener: &Listener) -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
-        Self(socket.connect(listener.address()).await.unwrap())
     }
 
     /// Connects, and requests this path.

@@ -1,36 +1,22 @@
 //! The log of a failure.
 
-use std::io::Seek;
-
-use tracing::Dispatch;
-use tracing_subscriber::{fmt, registry};
+use tracing_subscriber::fmt;
 
 use super::*;
 use crate::panics;
+use crate::tests::{Page, under};
 
 /// The lines that this work logs. It runs on this thread, in a runtime of its own.
 fn lines_of<F: Future>(work: impl FnOnce() -> F) -> Vec<String> {
-    let output = tempfile::tempfile().unwrap();
-    let to = Arc::new(output.try_clone().unwrap());
-    // With a single subscriber, `tracing` caches for all threads whether an event is enabled, and may
-    // ask a thread that has no subscriber.
-    let _second = Dispatch::new(registry());
-    let format = fmt().without_time().with_level(false).with_target(false);
-    let format = format.with_ansi(false).with_writer(to);
-    tracing::subscriber::with_default(format.finish(), || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap()
-            .block_on(work())
+    let page = Page::default();
+    let format = fmt::layer().with_level(false).with_target(false);
+    let format = format.without_time().with_ansi(false);
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    under(format.with_writer(page.clone()), || {
+        runtime.block_on(work());
     });
-    (&output).rewind().unwrap();
-    std::io::read_to_string(output)
-        .unwrap()
-        .lines()
-        .map(str::to_owned)
-        .collect()
+    page.text().lines().map(str::to_owned).collect()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::pin::pin;
 use tokio::time::timeout;
 
 use super::*;
-use crate::telemetry::tests::under;
+use crate::tests::under;
 
 fn filter(text: &str) -> Filter {
     Filter::parse(text).unwrap()

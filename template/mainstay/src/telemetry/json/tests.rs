@@ -5,14 +5,14 @@ use tracing::field::Empty;
 use tracing::{info, info_span, warn};
 
 use super::*;
-use crate::telemetry::tests::{Page, under};
+use crate::tests::{PATIENCE, Page, under};
 
 /// What this work logs.
 fn text(work: impl FnOnce()) -> String {
     let page = Page::default();
     let writer = Writer::start(1 << 20, page.clone()).unwrap();
     under(Json(writer), work);
-    writer.flush(Duration::from_secs(30));
+    writer.flush(PATIENCE);
     page.text()
 }
 

@@ -12,7 +12,7 @@ use super::*;
 use crate::context::{RequestContext, Trace};
 use crate::settings::{REDACTED, Sources, Table, load, print};
 use crate::telemetry::span::{REQUEST, STATEMENT};
-use crate::telemetry::tests::under;
+use crate::tests::under;
 
 /// The spans that `work` leaves, in the order of their ends.
 fn spans(work: impl FnOnce()) -> Vec<Span> {
