@@ -1,21 +1,23 @@
 //! The cost of a statement through `mainstay::database`, beside well-configured pools of sqlx and beside one
-//! connection without a pool: `cargo bench --bench database --features testing,postgres`, in about half a minute.
+//! connection without a pool: `cargo bench --bench database --features testing,postgres`, in about three minutes.
 //! With `-- --quick`, a few short rounds show that it works.
 //!
 //! The rival on SQLite is a pool of readers and a pool of one writer, with the same pragmas; on Postgres, one
 //! pool. It pings, within a time limit, only connections that were idle for a second, and begins a transaction
 //! (`BEGIN IMMEDIATE` on SQLite) in a task of its own, since sqlx's `begin` must not be cancelled.
 //!
-//! All use the same database, and take turns in one order and then in the other, so that a noisy machine is as
-//! noisy for each; the median of the rounds counts. One statement at a time leaves the processors idle, and most
-//! of its time is their wake-up: it is measured again while other threads keep them awake. Then 16 tasks work at
-//! once: how much they get done, how many statements fail, and how long the slowest takes.
+//! All use the same database, and take turns; the median of the rounds counts. One statement at a time leaves the
+//! processors idle, and most of its time is their wake-up: it is measured again while other threads keep them awake.
+//! Then 16 tasks work at once: how much they get done, how many statements fail, and how long the slowest takes.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panicking")]
 #![allow(
     clippy::disallowed_methods,
     reason = "nothing else runs on its threads"
 )]
+
+#[allow(dead_code, reason = "each benchmark uses a part")]
+mod common;
 
 #[cfg(feature = "sqlite")]
 #[path = "database"]

@@ -4,9 +4,8 @@
 //! `fmt().json()` without a write, which leaves the formatting. `tracing-flat-json` is left out: it would bring seven
 //! crates into the lock of each service.
 //!
-//! Each turn is a process of its own, since a process has one log. The turns run in one order and then in the
-//! other, so that a noisy machine disturbs all alike, and the median counts. The cost is the CPU time of the thread
-//! that logs, and of all threads of the process.
+//! Each turn is a process of its own, since a process has one log. The median of the turns counts. The cost is the CPU
+//! time of the thread that logs, and of all threads of the process.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panicking")]
 #![allow(
@@ -14,10 +13,14 @@
     reason = "a benchmark may block its threads"
 )]
 
-use std::path::PathBuf;
+#[allow(dead_code, reason = "each benchmark uses a part")]
+mod common;
+
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fmt, fs, io};
 
+use common::{cpu_time, quartiles, take_turns};
 use mainstay::settings::ByteSize;
 use mainstay::telemetry::{self, Filter, Format, Log};
 use tracing::Level;
@@ -42,36 +45,30 @@ fn main() {
     }
 }
 
-fn compare() {
-    let mut costs: [[Vec<f64>; 2]; CONTENDERS.len()] = Default::default();
-    for _ in 0..ROUNDS {
-        let forth = 0..CONTENDERS.len();
-        for which in forth.clone().chain(forth.rev()) {
-            let measured = run(CONTENDERS[which].0);
-            for (costs, cost) in costs[which].iter_mut().zip(measured) {
-                costs.push(cost);
-            }
-        }
-    }
-    let costs = costs.map(|costs| costs.map(median));
-    let [of_thread, of_process] = costs[0];
-    for ((_, name), [thread, process]) in CONTENDERS.iter().zip(costs) {
+#[tokio::main(flavor = "current_thread")]
+async fn compare() {
+    let turn = async |contender: usize| run(CONTENDERS[contender].0);
+    let turns: [Vec<[f64; 2]>; CONTENDERS.len()] = take_turns(ROUNDS, turn).await;
+    let medians = turns.map(|turns| {
+        [0, 1].map(|which| quartiles(turns.iter().map(|costs| costs[which]).collect())[1])
+    });
+    for ((_, name), [thread, process]) in CONTENDERS.iter().zip(medians) {
         println!(
             "{name:>21}: {thread:>5.0} ns an event of the thread that logs, {process:>5.0} ns of all"
         );
     }
-    for which in [1, 2] {
-        let [thread, process] = costs[which];
+    let [of_thread, of_process] = medians[0];
+    for ((_, name), [thread, process]) in CONTENDERS.iter().zip(medians).skip(1).take(2) {
         println!(
-            "{:.2} of {} for the thread that logs, {:.2} for all",
+            "{:.2} of {name} for the thread that logs, {:.2} for all",
             of_thread / thread,
-            CONTENDERS[which].1,
             of_process / process
         );
     }
 }
 
-/// One turn, in a process of its own, with its log in a file.
+/// One turn, in a process of its own, with its log in a file: the nanoseconds of an event, of the thread that logs and
+/// of all.
 fn run(contender: &str) -> [f64; 2] {
     let path = env::temp_dir().join(format!("logging-{}.log", std::process::id()));
     let log = fs::File::create(&path).expect("there is room");
@@ -82,11 +79,8 @@ fn run(contender: &str) -> [f64; 2] {
         .output()
         .expect("it runs");
     fs::remove_file(&path).expect("the file is there");
-    let said = String::from_utf8(output.stderr).expect("it is text");
-    let mut costs = said
-        .split_whitespace()
-        .map(|cost| cost.parse().expect(&said));
-    [(); 2].map(|()| costs.next().expect("there are two"))
+    let costs = String::from_utf8(output.stderr).expect("it is text");
+    serde_json::from_str(&costs).expect(&costs)
 }
 
 fn turn(contender: &str) {
@@ -99,9 +93,8 @@ fn turn(contender: &str) {
     }
     let after = used();
     assert_eq!(telemetry::lost_lines(), 0, "all of them must be made");
-    for (before, after) in before.iter().zip(after) {
-        eprintln!("{}", (after - before) / EVENTS);
-    }
+    let costs = [0, 1].map(|which| (after[which] - before[which]) / EVENTS);
+    eprintln!("{costs:?}");
 }
 
 fn start(contender: &str) {
@@ -154,17 +147,7 @@ impl fmt::Display for Id {
 
 /// The nanoseconds of CPU time of this thread, and of all threads of the process.
 fn used() -> [u64; 2] {
-    let of = |thread: PathBuf| {
-        let told = fs::read_to_string(thread.join("schedstat")).expect("this is Linux");
-        let used = told.split(' ').next().and_then(|used| used.parse().ok());
-        used.unwrap_or(0)
-    };
     let threads = fs::read_dir("/proc/self/task").expect("this is Linux");
-    let all = threads.flatten().map(|thread| of(thread.path())).sum();
-    [of("/proc/thread-self".into()), all]
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    let all = threads.flatten().map(|thread| cpu_time(&thread.path()));
+    [cpu_time(Path::new("/proc/thread-self")), all.sum()]
 }

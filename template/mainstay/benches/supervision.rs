@@ -1,37 +1,37 @@
-//! What supervision costs, beside tokio's own ways to start a task: `cargo bench --bench
-//! supervision`.
+//! What supervision costs, beside tokio's own ways to start a task: `cargo bench --bench supervision`.
 //!
-//! All of them in one run and in turns, so that a noisy machine is as noisy for each; the middle
-//! of seven turns counts.
+//! All of them in one run and in turns; the median of the turns counts.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panicking")]
 #![allow(clippy::disallowed_methods, reason = "nobody else is on its threads")]
 
+#[allow(dead_code, reason = "each benchmark uses a part")]
+mod common;
+
 use std::time::{Duration, Instant};
 
+use common::{quartiles, take_turns};
 use mainstay::supervisor::{Context, Supervisor};
 use tokio::task::{JoinSet, yield_now};
 
 const SHOTS: u32 = 200_000;
-const TURNS: usize = 7;
+const ROUNDS: usize = 4;
 
 #[tokio::main]
 async fn main() {
-    let mut times: [Vec<Duration>; 3] = Default::default();
-    for _ in 0..TURNS {
-        times[0].push(bare().await);
-        times[1].push(join_set().await);
-        times[2].push(one_shots().await);
-    }
-    for (name, times) in ["tokio::spawn", "JoinSet", "Supervisor::spawn"]
-        .iter()
-        .zip(&mut times)
-    {
-        times.sort();
-        println!(
-            "{name:>18}: {:>5} ns a task",
-            (times[TURNS / 2] / SHOTS).as_nanos()
-        );
+    let turn = async |contender: usize| {
+        let began = Instant::now();
+        match contender {
+            0 => bare().await,
+            1 => join_set().await,
+            _ => one_shots().await,
+        }
+        began.elapsed().as_secs_f64() * 1e9 / f64::from(SHOTS)
+    };
+    let costs: [Vec<f64>; 3] = take_turns(ROUNDS, turn).await;
+    let names = ["tokio::spawn", "JoinSet", "Supervisor::spawn"];
+    for (name, costs) in names.iter().zip(costs) {
+        println!("{name:>18}: {:>5.0} ns a task", quartiles(costs)[1]);
     }
     for tasks in [1_000, 10_000, 100_000] {
         let (start, stop) = supervised(tasks).await;
@@ -45,36 +45,29 @@ async fn main() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "what it is compared with")]
-async fn bare() -> Duration {
-    let began = Instant::now();
+async fn bare() {
     let tasks: Vec<_> = (0..SHOTS).map(|_| tokio::spawn(yield_now())).collect();
     for task in tasks {
         task.await.expect("it does not panic");
     }
-    began.elapsed()
 }
 
-async fn join_set() -> Duration {
-    let began = Instant::now();
+async fn join_set() {
     let mut tasks = JoinSet::new();
     for _ in 0..SHOTS {
         tasks.spawn(yield_now());
     }
     while tasks.join_next().await.is_some() {}
-    began.elapsed()
 }
 
-async fn one_shots() -> Duration {
-    let began = Instant::now();
+async fn one_shots() {
     let supervisor = Supervisor::new();
     for _ in 0..SHOTS {
-        supervisor
-            .spawn("shot", yield_now())
-            .expect("it is not stopping");
+        let spawned = supervisor.spawn("shot", yield_now());
+        spawned.expect("it is not stopping");
     }
     let left = supervisor.stop(Duration::from_hours(1)).await;
     assert!(left.is_empty(), "{left:?}");
-    began.elapsed()
 }
 
 async fn supervised(tasks: u32) -> (Duration, Duration) {

@@ -8,11 +8,13 @@ use mainstay::Database;
 use mainstay::database::{OnStart, Settings};
 use mainstay::testing::{TestEngine, database_settings};
 use sqlx::pool::PoolOptions;
-use sqlx::{Connection, Error, Executor, Pool};
+use sqlx::{Error, Executor, Pool};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{BEGIN, Db, options};
+use crate::common::{quartiles, ratios, take_turns};
 
 const ROWS: i64 = 1_000;
 const TASKS: i64 = 16;
@@ -20,47 +22,11 @@ const TASKS: i64 = 16;
 const CONNECTIONS: u32 = 10;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The number and the length of the rounds.
-struct Rounds {
-    alone: usize,
-    turn: Duration,
-    crowded: usize,
-    crowded_turn: Duration,
-}
+type Connection = <Db as sqlx::Database>::Connection;
 
-impl Rounds {
-    fn from_args() -> Self {
-        if std::env::args().any(|argument| argument == "--quick") {
-            return Self {
-                alone: 2,
-                turn: Duration::from_millis(5),
-                crowded: 1,
-                crowded_turn: Duration::from_millis(50),
-            };
-        }
-        Self {
-            alone: 50,
-            turn: Duration::from_millis(40),
-            crowded: 5,
-            crowded_turn: Duration::from_millis(500),
-        }
-    }
-}
-
-/// The way of a statement to the database.
-#[derive(Debug)]
-enum Way {
-    Ours(Database<Db>),
-    Sqlx(Rival),
-    Dedicated(Box<<Db as sqlx::Database>::Connection>),
-}
-
-/// The pools of sqlx: on Postgres, both are the same.
-#[derive(Debug, Clone)]
-struct Rival {
-    reads: Pool<Db>,
-    writes: Pool<Db>,
-}
+/// The number of rounds, and the length of a turn.
+#[derive(Clone, Copy)]
+struct Pace(usize, Duration);
 
 #[derive(Debug, Clone, Copy)]
 enum Work {
@@ -72,8 +38,20 @@ enum Work {
     ReadThenWrite,
 }
 
+/// The way of a statement to the database.
+enum Way {
+    Ours(Database<Db>),
+    /// On Postgres, both pools are the same.
+    Sqlx {
+        reads: Pool<Db>,
+        writes: Pool<Db>,
+    },
+    /// One connection, which is never contended.
+    Dedicated(Mutex<Connection>),
+}
+
 /// The result of one turn of many tasks.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Crowded {
     done: u32,
     failed: u32,
@@ -82,32 +60,41 @@ struct Crowded {
 }
 
 pub(crate) async fn run() {
-    let rounds = Rounds::from_args();
+    let is_quick = std::env::args().any(|argument| argument == "--quick");
+    let paces = if is_quick {
+        [(2, 5), (1, 50)]
+    } else {
+        [(50, 40), (5, 500)]
+    };
+    let [one_at_a_time, at_once] =
+        paces.map(|(rounds, millis)| Pace(rounds, Duration::from_millis(millis)));
+
     let scratch = Db::scratch();
     let ours = Database::new(&settings(&scratch.url), &[]).expect("a URL");
     ours.connect().await.expect("a database");
     fill(&ours).await.expect("a table");
-    let dedicated = <Db as sqlx::Database>::Connection::connect(&scratch.url).await;
-    let mut ways = [
-        Way::Ours(ours),
-        Way::Sqlx(Rival::new(&scratch.url)),
-        Way::Dedicated(Box::new(dedicated.expect("a connection"))),
+    let dedicated = <Connection as sqlx::Connection>::connect(&scratch.url).await;
+    let ways = [
+        Way::Ours(ours.clone()),
+        Way::sqlx(&scratch.url),
+        Way::Dedicated(Mutex::new(dedicated.expect("a connection"))),
     ];
+    let ways = ways.map(Arc::new);
     for work in [Work::Read, Work::Write] {
         println!("{work:?}, one at a time, on idle processors");
-        alone(work, &mut ways, &rounds).await;
+        compare_alone(work, &ways, one_at_a_time).await;
         println!("{work:?}, one at a time, on processors that are awake");
         let _awake = Awake::new();
-        alone(work, &mut ways, &rounds).await;
+        compare_alone(work, &ways, one_at_a_time).await;
     }
     for work in [Work::Read, Work::Write, Work::ReadThenWrite] {
-        at_once(work, &ways, &rounds).await;
+        println!("{work:?}, {TASKS} at once");
+        compare_crowds(work, &ways, at_once).await;
     }
-    let [Way::Ours(ours), Way::Sqlx(rival), _] = ways else {
-        unreachable!("they were put in this order");
-    };
-    rival.reads.close().await;
-    rival.writes.close().await;
+    if let Way::Sqlx { reads, writes } = &*ways[1] {
+        reads.close().await;
+        writes.close().await;
+    }
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     assert!(ours.close(deadline).await.is_empty());
 }
@@ -123,35 +110,58 @@ fn settings(url: &str) -> Settings {
     }
 }
 
-impl Rival {
-    fn new(url: &str) -> Self {
+impl Way {
+    fn sqlx(url: &str) -> Self {
         let (read_options, write_options) = options(url);
         let reads = pool(CONNECTIONS).connect_lazy_with(read_options);
         let writes = write_options.map(|options| pool(1).connect_lazy_with(options));
-        Self {
-            writes: writes.unwrap_or_else(|| reads.clone()),
-            reads,
+        let writes = writes.unwrap_or_else(|| reads.clone());
+        Self::Sqlx { reads, writes }
+    }
+
+    async fn perform(&self, work: Work, id: i64) -> Result<(), Error> {
+        match (self, work) {
+            (Self::Ours(database), Work::Read) => read(database.read(), id).await,
+            (Self::Ours(database), Work::Write) => write(database.write(), id).await,
+            (Self::Ours(database), Work::ReadThenWrite) => {
+                let mut transaction = database.begin().await?;
+                read(&mut *transaction, id).await?;
+                write(&mut *transaction, id).await?;
+                transaction.commit().await
+            }
+            (Self::Sqlx { reads, .. }, Work::Read) => read(reads, id).await,
+            (Self::Sqlx { writes, .. }, Work::Write) => write(writes, id).await,
+            (Self::Sqlx { writes, .. }, Work::ReadThenWrite) => {
+                let writes = writes.clone();
+                let begun = tokio::spawn(async move { writes.begin_with(BEGIN).await });
+                let mut transaction = begun.await.expect("it does not panic")?;
+                read(&mut *transaction, id).await?;
+                write(&mut *transaction, id).await?;
+                transaction.commit().await
+            }
+            (Self::Dedicated(connection), Work::Read) => {
+                read(&mut *connection.lock().await, id).await
+            }
+            (Self::Dedicated(connection), _) => write(&mut *connection.lock().await, id).await,
         }
     }
 }
 
 fn pool(connections: u32) -> PoolOptions<Db> {
     const PING_TIMEOUT: Duration = Duration::from_millis(500);
-    let pool = PoolOptions::new().max_connections(connections);
-    let pool = pool
+    let pool = PoolOptions::new()
+        .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false);
-    pool.before_acquire(
-        |connection: &mut <Db as sqlx::Database>::Connection, metadata| {
-            Box::pin(async move {
-                if metadata.idle_for >= Duration::from_secs(1) {
-                    let ping = timeout(PING_TIMEOUT, connection.ping()).await;
-                    ping.map_err(|_| Error::PoolTimedOut)??;
-                }
-                Ok(true)
-            })
-        },
-    )
+    pool.before_acquire(|connection: &mut Connection, metadata| {
+        Box::pin(async move {
+            if metadata.idle_for >= Duration::from_secs(1) {
+                let ping = timeout(PING_TIMEOUT, sqlx::Connection::ping(connection)).await;
+                ping.map_err(|_| Error::PoolTimedOut)??;
+            }
+            Ok(true)
+        })
+    })
 }
 
 async fn fill(database: &Database<Db>) -> Result<(), Error> {
@@ -191,22 +201,23 @@ impl Drop for Awake {
     }
 }
 
-/// One statement at a time: the cost of each.
-async fn alone(work: Work, ways: &mut [Way; 3], rounds: &Rounds) {
-    let mut turns: [Vec<f64>; 3] = Default::default();
-    // The first round warms up.
-    for round in 0..=rounds.alone {
-        for which in [0, 1, 2, 2, 1, 0] {
-            let cost = turn(work, &mut ways[which], rounds.turn).await;
-            if round > 0 {
-                turns[which].push(cost);
-            }
+/// One statement at a time: the cost of each, in microseconds.
+async fn compare_alone(work: Work, ways: &[Arc<Way>; 3], Pace(rounds, length): Pace) {
+    let turn = async |way: usize| {
+        let began = Instant::now();
+        let mut done = 0;
+        while began.elapsed() < length {
+            let result = ways[way].perform(work, i64::from(done) % ROWS).await;
+            result.expect("no other statement runs");
+            done += 1;
         }
-    }
+        began.elapsed().as_secs_f64() * 1e6 / f64::from(done)
+    };
+    let turns: [Vec<f64>; 3] = take_turns(rounds, turn).await;
     let rival = turns[1].clone();
     for (name, costs) in ["ours", "sqlx's pools", "a connection"].iter().zip(turns) {
-        let ratios = ratios(&costs, &rival);
-        let (cost, [low, middle, high]) = (quartiles(costs)[1], quartiles(ratios));
+        let [low, middle, high] = quartiles(ratios(&costs, &rival));
+        let cost = quartiles(costs)[1];
         println!(
             "  {name:>12}: {cost:>7.1} µs each, {middle:.2} of sqlx's pools \
              (half of the rounds: {low:.2} to {high:.2})"
@@ -214,129 +225,63 @@ async fn alone(work: Work, ways: &mut [Way; 3], rounds: &Rounds) {
     }
 }
 
-/// The average time of a statement, in microseconds.
-async fn turn(work: Work, way: &mut Way, length: Duration) -> f64 {
-    let began = Instant::now();
-    let mut done = 0;
-    while began.elapsed() < length {
-        let id = i64::from(done) % ROWS;
-        let result = match way {
-            Way::Ours(database) => ours(work, database, id).await,
-            Way::Sqlx(rival) => theirs(work, rival, id).await,
-            Way::Dedicated(connection) => match work {
-                Work::Read => read(&mut **connection, id).await,
-                _ => write(&mut **connection, id).await,
-            },
-        };
-        result.expect("no other statement runs");
-        done += 1;
-    }
-    began.elapsed().as_secs_f64() * 1e6 / f64::from(done)
-}
-
 /// Many tasks at once: the statements per second, the failed ones, and the slowest one.
-async fn at_once(work: Work, ways: &[Way; 3], rounds: &Rounds) {
-    println!("{work:?}, {TASKS} at once");
-    let length = rounds.crowded_turn;
-    let mut turns: [Vec<Crowded>; 2] = Default::default();
-    for _ in 0..rounds.crowded {
-        for which in [0, 1, 1, 0] {
-            turns[which].push(crowd(work, &ways[which], length).await);
-        }
-    }
-    let rate = |turns: &[Crowded]| {
+async fn compare_crowds(work: Work, ways: &[Arc<Way>; 3], Pace(rounds, length): Pace) {
+    let turn = async |way: usize| crowd(work, &ways[way], length).await;
+    let turns: [Vec<Crowded>; 2] = take_turns(rounds, turn).await;
+    let rates = turns.each_ref().map(|turns| {
         let rate = |turn: &Crowded| f64::from(turn.done) / length.as_secs_f64();
         quartiles(turns.iter().map(rate).collect())[1]
-    };
-    let rival = rate(&turns[1]);
-    for (name, turns) in ["ours", "sqlx's pools"].iter().zip(turns) {
-        let rate = rate(&turns);
-        let failed: u32 = turns.iter().map(|turn| turn.failed).sum();
-        let longest = turns.iter().map(|turn| turn.longest).max();
-        let error = turns.iter().find_map(|turn| turn.first_error.clone());
+    });
+    for ((name, turns), rate) in ["ours", "sqlx's pools"].iter().zip(turns).zip(rates) {
+        let all = turns.into_iter().fold(Crowded::default(), Crowded::with);
+        let error = all.first_error.map(|error| format!(" ({error})"));
         println!(
-            "  {name:>12}: {rate:>6.0} a second, {:.2} of sqlx's pools, {failed} failed{}, \
+            "  {name:>12}: {rate:>6.0} a second, {:.2} of sqlx's pools, {} failed{}, \
              the longest took {:.0} ms",
-            rate / rival,
-            error.map_or_else(String::new, |error| format!(" ({error})")),
-            longest.unwrap_or_default().as_secs_f64() * 1e3
+            rate / rates[1],
+            all.failed,
+            error.unwrap_or_default(),
+            all.longest.as_secs_f64() * 1e3
         );
     }
 }
 
-async fn crowd(work: Work, way: &Way, length: Duration) -> Crowded {
+impl Crowded {
+    fn with(self, other: Self) -> Self {
+        Self {
+            done: self.done + other.done,
+            failed: self.failed + other.failed,
+            longest: self.longest.max(other.longest),
+            first_error: self.first_error.or(other.first_error),
+        }
+    }
+}
+
+async fn crowd(work: Work, way: &Arc<Way>, length: Duration) -> Crowded {
     let end = Instant::now() + length;
-    let mut crowd = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for id in 0..TASKS {
-        match way {
-            Way::Ours(database) => {
-                let database = database.clone();
-                crowd.spawn(async move { one(end, || ours(work, &database, id)).await });
+        let way = Arc::clone(way);
+        tasks.spawn(async move {
+            let mut so_far = Crowded::default();
+            while Instant::now() < end {
+                let began = Instant::now();
+                match way.perform(work, id).await {
+                    // A statement that ends after the turn does not count.
+                    Ok(()) => so_far.done += u32::from(Instant::now() < end),
+                    Err(error) => {
+                        so_far.failed += 1;
+                        so_far.first_error.get_or_insert(error.to_string());
+                    }
+                }
+                so_far.longest = so_far.longest.max(began.elapsed());
             }
-            Way::Sqlx(rival) => {
-                let rival = rival.clone();
-                crowd.spawn(async move { one(end, || theirs(work, &rival, id)).await });
-            }
-            Way::Dedicated(_) => unreachable!("it cannot be shared"),
-        }
+            so_far
+        });
     }
-    let mut all = Crowded::default();
-    for one in crowd.join_all().await {
-        all.done += one.done;
-        all.failed += one.failed;
-        all.longest = all.longest.max(one.longest);
-        all.first_error = all.first_error.or(one.first_error);
-    }
-    all
-}
-
-/// One of the tasks, until the end of the turn.
-async fn one<F>(end: Instant, work: impl Fn() -> F) -> Crowded
-where
-    F: Future<Output = Result<(), Error>>,
-{
-    let mut so_far = Crowded::default();
-    while Instant::now() < end {
-        let began = Instant::now();
-        match work().await {
-            // A statement that ends after the turn does not count.
-            Ok(()) => so_far.done += u32::from(Instant::now() < end),
-            Err(error) => {
-                so_far.failed += 1;
-                so_far.first_error.get_or_insert(error.to_string());
-            }
-        }
-        so_far.longest = so_far.longest.max(began.elapsed());
-    }
-    so_far
-}
-
-async fn ours(work: Work, database: &Database<Db>, id: i64) -> Result<(), Error> {
-    match work {
-        Work::Read => read(database.read(), id).await,
-        Work::Write => write(database.write(), id).await,
-        Work::ReadThenWrite => {
-            let mut transaction = database.begin().await?;
-            read(&mut *transaction, id).await?;
-            write(&mut *transaction, id).await?;
-            transaction.commit().await
-        }
-    }
-}
-
-async fn theirs(work: Work, rival: &Rival, id: i64) -> Result<(), Error> {
-    match work {
-        Work::Read => read(&rival.reads, id).await,
-        Work::Write => write(&rival.writes, id).await,
-        Work::ReadThenWrite => {
-            let writes = rival.writes.clone();
-            let begun = tokio::spawn(async move { writes.begin_with(BEGIN).await });
-            let mut transaction = begun.await.expect("it does not panic")?;
-            read(&mut *transaction, id).await?;
-            write(&mut *transaction, id).await?;
-            transaction.commit().await
-        }
-    }
+    let turns = tasks.join_all().await;
+    turns.into_iter().fold(Crowded::default(), Crowded::with)
 }
 
 async fn read<'e>(executor: impl Executor<'e, Database = Db>, id: i64) -> Result<(), Error> {
@@ -347,18 +292,4 @@ async fn read<'e>(executor: impl Executor<'e, Database = Db>, id: i64) -> Result
 async fn write<'e>(executor: impl Executor<'e, Database = Db>, id: i64) -> Result<(), Error> {
     let query = sqlx::query("UPDATE things SET size = size + 1 WHERE id = $1");
     query.bind(id).execute(executor).await.map(drop)
-}
-
-/// The ratio of each round, of turns at about the same time.
-fn ratios(turns: &[f64], rival: &[f64]) -> Vec<f64> {
-    let sum = |round: &[f64]| round.iter().sum::<f64>();
-    let rounds = turns.chunks(2).zip(rival.chunks(2));
-    rounds
-        .map(|(turns, rival)| sum(turns) / sum(rival))
-        .collect()
-}
-
-fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
-    values.sort_by(f64::total_cmp);
-    [1, 2, 3].map(|quarter| values[(values.len() - 1) * quarter / 4])
 }
