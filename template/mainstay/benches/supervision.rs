@@ -15,7 +15,7 @@ use mainstay::supervisor::{Context, Supervisor};
 use tokio::task::{JoinSet, yield_now};
 
 const SHOTS: u32 = 200_000;
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 
 #[tokio::main]
 async fn main() {

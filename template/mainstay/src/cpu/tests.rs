@@ -9,9 +9,7 @@ use futures_util::{FutureExt, pin_mut};
 use tokio::sync::mpsc;
 
 use super::*;
-
-/// Longer than any test. Only a failing test waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::tests::PATIENCE;
 
 fn with_permits(permits: usize) -> Cpu {
     let permits = Arc::new(Semaphore::new(permits));

@@ -1,10 +1,9 @@
 //! The tests that hold for every engine `E`, compiled once for each. Tests of a single engine are beside it.
 
-use std::panic::Location;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use sqlx::{Executor, Row};
+use sqlx::Executor;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -12,14 +11,12 @@ use super::E;
 use crate::context::RequestContext;
 use crate::database::*;
 use crate::testing::{Scratch, TestEngine, database_settings};
+use crate::tests::PATIENCE;
 
 mod migrations;
 mod settings;
 mod sqlx_pool;
 mod transactions;
-
-/// Longer than any test takes: only a failure waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keeps a connection busy for longer than any test.
 const ENDLESS: &str = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) \
@@ -54,10 +51,9 @@ impl Fixture {
     }
 
     pub(crate) async fn add(&self, name: &str) -> Result<(), sqlx::Error> {
-        let query =
-            sqlx::query("INSERT INTO things (id, name) VALUES ((SELECT count(*) FROM things), $1)");
-        let added = query.bind(name).execute(self.database.write()).await;
-        added.map(drop)
+        let row = "INSERT INTO things (id, name) VALUES ((SELECT count(*) FROM things), $1)";
+        let added = sqlx::query(row).bind(name).execute(self.database.write());
+        added.await.map(drop)
     }
 
     pub(crate) async fn count(&self) -> i64 {
@@ -127,10 +123,10 @@ async fn partly_read_result_leaves_the_connection_usable() {
         fixture.add(&number.to_string()).await.unwrap();
     }
     for _ in 0..3 {
-        let mut rows =
-            sqlx::query("SELECT name FROM things ORDER BY id").fetch(fixture.database.read());
-        let first = rows.next().await.unwrap().unwrap();
-        assert_eq!(first.get::<String, _>("name"), "0");
+        let query = sqlx::query_scalar("SELECT name FROM things ORDER BY id");
+        let mut names = query.fetch(fixture.database.read());
+        let first: String = names.next().await.unwrap().unwrap();
+        assert_eq!(first, "0");
     }
     assert_eq!(fixture.count().await, 3);
 }
@@ -181,8 +177,8 @@ async fn abandoned_statement_ends_and_frees_its_connection() {
 #[tokio::test]
 async fn statement_over_its_time_limit_ends_as_timeout() {
     // Long enough for the other writes, also on a slow disk.
-    let fixture =
-        Fixture::with(|settings| settings.statement_timeout = Duration::from_secs(2)).await;
+    let limit = Duration::from_secs(2);
+    let fixture = Fixture::with(|settings| settings.statement_timeout = limit).await;
     let endless = sqlx::query(ENDLESS).execute(fixture.database.write());
     let error = soon(endless).await.unwrap_err();
     assert_eq!(ErrorKind::of(&error), ErrorKind::Timeout, "{error}");
@@ -191,11 +187,12 @@ async fn statement_over_its_time_limit_ends_as_timeout() {
 
 #[tokio::test]
 async fn checkout_fails_after_acquire_timeout() {
-    let fixture = Fixture::with(|settings| {
+    let change = |settings: &mut Settings| {
         settings.max_connections = 1;
         settings.acquire_timeout = Duration::from_secs(1);
-    })
-    .await;
+        settings.hold_warning = Duration::from_millis(100);
+    };
+    let fixture = Fixture::with(change).await;
     let held = fixture.database.begin().await.unwrap();
     let error = soon(fixture.add("late")).await.unwrap_err();
     assert!(matches!(error, sqlx::Error::PoolTimedOut), "{error}");
@@ -203,6 +200,8 @@ async fn checkout_fails_after_acquire_timeout() {
     assert_eq!(fixture.status().waits.timeouts, 1);
     drop(held);
     fixture.add("in time").await.unwrap();
+    let status = fixture.status();
+    assert!(status.waits.held_long >= 1 && status.longest_hold_ms >= 1000);
 }
 
 #[tokio::test]
@@ -225,12 +224,14 @@ async fn no_statement_begins_after_the_deadline_of_its_request() {
 async fn close_names_the_holder_of_a_connection() {
     let fixture = Fixture::new().await;
     let held = fixture.database.begin().await.unwrap();
-    let line = Location::caller().line() - 1;
+    let place = format!("suite.rs:{}", line!() - 1);
+    let holders = fixture.status().holders;
+    assert!(holders[0].contains(&place), "{holders:?}");
 
     let left = fixture.close(Duration::from_millis(50)).await;
 
     assert_eq!(left.len(), 1, "{left:?}");
-    assert!(left[0].contains(&format!("suite.rs:{line}")), "{left:?}");
+    assert!(left[0].contains(&place), "{left:?}");
     let error = fixture.add("late").await.unwrap_err();
     assert!(matches!(error, sqlx::Error::PoolClosed), "{error}");
     drop(held);
@@ -252,47 +253,26 @@ async fn close_cancels_running_statements() {
 
 #[tokio::test]
 async fn constraint_violation_names_the_column() {
+    use ErrorKind::{AlreadyExists, Internal, Invalid, Reference};
+
     let fixture = Fixture::new().await;
     fixture.add("first").await.unwrap();
     let name = || Some("name".to_owned());
     for (row, expected) in [
-        (
-            "(id, name) VALUES (9, 'first')",
-            ErrorKind::AlreadyExists(name()),
-        ),
-        (
-            "(id, name, size) VALUES (9, 'x', -1)",
-            ErrorKind::Invalid(None),
-        ),
-        ("(id) VALUES (9)", ErrorKind::Invalid(name())),
-        ("(nothing) VALUES (1)", ErrorKind::Internal),
-        (
-            "(id, name, part_of) VALUES (9, 'x', 77)",
-            ErrorKind::Reference(None),
-        ),
+        ("(id, name) VALUES (9, 'first')", AlreadyExists(name())),
+        ("(id, name, size) VALUES (9, 'x', -1)", Invalid(None)),
+        ("(id) VALUES (9)", Invalid(name())),
+        ("(nothing) VALUES (1)", Internal),
+        ("(id, name, part_of) VALUES (9, 'x', 77)", Reference(None)),
     ] {
         let insert = format!("INSERT INTO things {row}");
         let insert = sqlx::query(sqlx::AssertSqlSafe(insert));
         let error = insert.execute(fixture.database.write()).await.unwrap_err();
         let kind = match ErrorKind::of(&error) {
             // SQLite does not name the column.
-            ErrorKind::Reference(_) => ErrorKind::Reference(None),
+            Reference(_) => Reference(None),
             kind => kind,
         };
         assert_eq!(kind, expected, "{row}");
     }
-}
-
-#[tokio::test]
-async fn holder_is_known_and_a_long_hold_counted() {
-    let fixture = Fixture::with(|settings| settings.hold_warning = Duration::from_millis(10)).await;
-    let held = fixture.database.begin().await.unwrap();
-    let line = Location::caller().line() - 1;
-    let status = fixture.status();
-    assert!(status.holders[0].contains(&format!("suite.rs:{line}")));
-    sleep(Duration::from_millis(20)).await;
-    drop(held);
-    fixture.rest().await;
-    let status = fixture.status();
-    assert!(status.waits.held_long >= 1 && status.longest_hold_ms >= 10);
 }

@@ -29,11 +29,8 @@ async fn on_failure_restarts_after_errors_and_panics_only() {
             }
         }
     };
-    supervisor
-        .task("a")
-        .restart(Restart::OnFailure)
-        .run(run)
-        .unwrap();
+    let task = supervisor.task("a").restart(Restart::OnFailure);
+    task.run(run).unwrap();
 
     reaches(&supervisor, "a", State::Stopped).await;
 
@@ -48,12 +45,8 @@ async fn on_failure_restarts_after_errors_and_panics_only() {
 async fn never_restarts_after_a_panic_and_siblings_run_on() {
     let supervisor = Supervisor::new();
     supervisor.task("sibling").run(idle).unwrap();
-    let run = |_| async { panics("once") };
-    supervisor
-        .task("a")
-        .restart(Restart::Never)
-        .run(run)
-        .unwrap();
+    let task = supervisor.task("a").restart(Restart::Never);
+    task.run(|_| async { panics("once") }).unwrap();
 
     reaches(&supervisor, "a", State::Stopped).await;
     sleep(60 * SECOND).await;
@@ -72,11 +65,8 @@ async fn error_of_a_self_cancelled_run_is_a_failure() {
         own.cancelled().await;
         Err("cancelled")
     };
-    supervisor
-        .task("a")
-        .restart(Restart::OnFailure)
-        .run(run)
-        .unwrap();
+    let task = supervisor.task("a").restart(Restart::OnFailure);
+    task.run(run).unwrap();
 
     reaches(&supervisor, "a", State::BackingOff).await;
 
@@ -115,21 +105,25 @@ async fn restarts_outside_the_window_do_not_count() {
 #[tokio::test(start_paused = true)]
 async fn backoff_doubles_up_to_its_limit_with_full_jitter() {
     let policy = Policy::default();
-    let ceilings = [1, 2, 3, 4, 5, 9, 10, 33, u32::MAX];
-    let ceilings = ceilings.map(|failures| policy.ceiling(failures).as_millis());
-    assert_eq!(
-        ceilings,
-        [100, 200, 400, 800, 1600, 25_600, 30_000, 30_000, 30_000]
-    );
+    for (failures, millis) in [
+        (1, 100),
+        (2, 200),
+        (3, 400),
+        (9, 25_600),
+        (10, 30_000),
+        (33, 30_000),
+        (u32::MAX, 30_000),
+    ] {
+        let ceiling = policy.ceiling(failures).as_millis();
+        assert_eq!(ceiling, millis, "after {failures} failures");
+    }
 
-    let pauses = (0..1000).map(|_| {
+    let third_pause = |_| {
         let mut history = History::default();
-        for _ in 0..2 {
-            history.next(&policy, Duration::ZERO);
-        }
-        history.next(&policy, Duration::ZERO).unwrap().as_millis()
-    });
-    let pauses: Vec<_> = pauses.collect();
+        let pauses = [(); 3].map(|()| history.next(&policy, Duration::ZERO));
+        pauses[2].unwrap().as_millis()
+    };
+    let pauses: Vec<_> = (0..1000).map(third_pause).collect();
     assert!(pauses.iter().all(|pause| *pause <= 400));
     let early = pauses.iter().filter(|pause| **pause < 200).count();
     assert!((350..650).contains(&early), "{early} of 1000 are early");

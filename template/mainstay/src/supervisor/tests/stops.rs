@@ -73,8 +73,8 @@ async fn failing_task_does_not_delay_the_stop_of_others() {
 #[tokio::test(start_paused = true)]
 async fn stop_during_a_backoff_is_immediate_and_final() {
     let supervisor = Supervisor::new();
-    let pausing = supervisor.task("pausing");
-    let pausing = pausing.backoff(1000 * SECOND, 1000 * SECOND);
+    let pause = 1000 * SECOND;
+    let pausing = supervisor.task("pausing").backoff(pause, pause);
     pausing.run(fails).unwrap();
     reaches(&supervisor, "pausing", State::BackingOff).await;
 
@@ -136,23 +136,19 @@ async fn failed_start_leaves_earlier_tasks_to_the_stop() {
     let journal = Journal::new();
     // As a service does: the work that a start waits for precedes the task, and the first failure ends the start.
     let start = async {
-        let a = slow_to_stop(&journal, "a", SECOND);
         supervisor
             .task("a")
-            .run(a)
-            .map_err(|error| error.to_string())?;
+            .run(slow_to_stop(&journal, "a", SECOND))?;
         sleep(SECOND).await;
-        Err::<(), _>("b cannot connect".to_owned())?;
-        supervisor
-            .task("b")
-            .run(idle)
-            .map_err(|error| error.to_string())
+        Err::<(), _>("b cannot connect")?;
+        supervisor.task("b").run(idle)?;
+        Ok::<_, crate::Error>(())
     };
 
     let error = start.await.unwrap_err();
     supervisor.stop(60 * SECOND).await;
 
-    assert_eq!(error, "b cannot connect");
+    assert_eq!(error.to_string(), "b cannot connect");
     assert_eq!(journal.events(), ["a is cancelled", "a ends"]);
 }
 

@@ -28,7 +28,7 @@ fn line(work: impl FnOnce()) -> String {
 
 fn parsed(text: &str) -> Vec<Value> {
     let lines = text.lines().map(serde_json::from_str);
-    lines.collect::<Result<_, _>>().unwrap()
+    lines.map(Result::unwrap).collect()
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -115,12 +115,8 @@ fn no_value_ends_its_string_or_its_line() {
     });
 
     assert_eq!(text.lines().count(), 2, "{text}");
-    assert!(
-        !text
-            .chars()
-            .any(|c| c.is_control() && c != '\n' || "\u{2028}\u{2029}".contains(c)),
-        "{text:?}"
-    );
+    let is_odd = |c: char| c.is_control() && c != '\n' || "\u{2028}\u{2029}".contains(c);
+    assert!(!text.contains(is_odd), "{text:?}");
     let events = parsed(&text);
     for name in ["message", "text", "shown"] {
         assert_eq!(events[0][name], nasty, "{name}");
@@ -158,10 +154,8 @@ fn error_is_logged_with_its_sources() {
 
     let line = line(|| info!(error = &error as &dyn Error, "failed"));
 
-    assert!(
-        line.ends_with(r#""message":"failed","error":"cannot save: no \"room\""}"#),
-        "{line}"
-    );
+    let logged = r#""message":"failed","error":"cannot save: no \"room\""}"#;
+    assert!(line.ends_with(logged), "{line}");
 }
 
 #[test]
