@@ -90,11 +90,14 @@ async fn every_error_is_a_problem_with_the_request_id() {
     let routes = around_routes(&[]);
     for (path, kind, body, expected) in [
         ("/number", json, "7", "200"),
+        ("/number", "Application/JSON; charset=utf-8", "7", "200"),
+        ("/number", "application/problem+json", "7", "200"),
         ("/nothing", json, "", "404 not_found"),
         ("/text", json, "", "405 method_not_allowed"),
         ("/number", json, "", "400 bad_request"),
         ("/number", json, "\"seven\"", "422 invalid"),
-        ("/number", "text/plain", "7", "415 unsupported_media_type"),
+        ("/number", "text/json", "7", "415 unsupported_media_type"),
+        ("/number", "", "7", "415 unsupported_media_type"),
         ("/number", form, "--x--", "415 unsupported_media_type"),
         ("/number", json, &large, "413 body_too_large"),
         ("/panic", json, "", "500 internal"),

@@ -129,22 +129,6 @@ fn valid_body_is_deserialized() {
     assert!(matches!(order.color, Some(Color::Red)));
 }
 
-#[test]
-fn json_is_recognized_by_content_type() {
-    for (kind, is) in [
-        ("application/json", true),
-        ("Application/JSON; charset=utf-8", true),
-        ("application/problem+json", true),
-        ("text/json", false),
-        ("application/x-www-form-urlencoded", false),
-        ("", false),
-    ] {
-        let headers = [(header::CONTENT_TYPE, kind.parse().unwrap())];
-        assert_eq!(is_json(&HeaderMap::from_iter(headers)), is, "{kind}");
-    }
-    assert!(!is_json(&HeaderMap::new()));
-}
-
 #[derive(Debug, Deserialize, Validate)]
 struct Page {
     #[garde(range(min = 1))]

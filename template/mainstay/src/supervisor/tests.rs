@@ -22,41 +22,17 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Events in order, each with its time.
-#[derive(Clone)]
-struct Journal(Arc<Mutex<Vec<(Duration, String)>>>, Instant);
+/// Events in order.
+#[derive(Clone, Default)]
+struct Journal(Arc<Mutex<Vec<String>>>);
 
 impl Journal {
-    fn new() -> Self {
-        Self(Arc::default(), Instant::now())
-    }
-
     fn note(&self, event: impl Into<String>) {
-        let noted = (self.1.elapsed(), event.into());
-        self.0.lock().unwrap().push(noted);
-    }
-
-    /// A task that notes each of its runs, which take no time.
-    fn noting(&self, event: &'static str) -> impl Fn(Context) -> Ready<()> + Send + Sync + 'static {
-        let journal = self.clone();
-        move |_| {
-            journal.note(event);
-            ready(())
-        }
+        self.0.lock().unwrap().push(event.into());
     }
 
     fn events(&self) -> Vec<String> {
-        let events = self.0.lock().unwrap();
-        events.iter().map(|(_, event)| event.clone()).collect()
-    }
-
-    fn times(&self) -> Vec<Duration> {
-        let events = self.0.lock().unwrap();
-        events.iter().map(|(time, _)| *time).collect()
-    }
-
-    fn count(&self, event: &str) -> usize {
-        self.events().iter().filter(|noted| *noted == event).count()
+        self.0.lock().unwrap().clone()
     }
 }
 
@@ -78,12 +54,8 @@ impl Instances {
     ) -> impl Fn(Context) -> BoxFuture<'static, F::Output> + Send + Sync + 'static {
         let instances = self.clone();
         move |context| {
-            let (instance, run) = (instances.enter(), make(context));
-            let run = run.map(|output| {
-                drop(instance);
-                output
-            });
-            run.boxed()
+            let instance = instances.enter();
+            make(context).inspect(move |_| drop(instance)).boxed()
         }
     }
 
@@ -136,15 +108,6 @@ fn deaf(_: Context) -> Pending<()> {
 /// A task that fails at once.
 fn fails(_: Context) -> Ready<Result<(), &'static str>> {
     ready(Err("again"))
-}
-
-/// A task that fails at once in its first run, and then runs until it is cancelled.
-fn fails_once() -> impl Fn(Context) -> BoxFuture<'static, Result<(), &'static str>> + Send + Sync {
-    let runs = AtomicUsize::new(0);
-    move |context| match runs.fetch_add(1, Ordering::SeqCst) {
-        0 => ready(Err("at once")).boxed(),
-        _ => idle(context).map(Ok).boxed(),
-    }
 }
 
 /// A task that takes this time to stop.

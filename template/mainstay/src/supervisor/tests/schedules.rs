@@ -26,7 +26,7 @@ fn rfc3339(time: SystemTime) -> String {
 
 /// A task with this schedule, and the wall clock at each of its runs, which then call `then`.
 fn scheduled(schedule: &str, then: fn()) -> (Supervisor, Journal) {
-    let (supervisor, journal) = (Supervisor::new(), Journal::new());
+    let (supervisor, journal) = (Supervisor::new(), Journal::default());
     let noted = journal.clone();
     let run = move |_| {
         noted.note(rfc3339(now()));

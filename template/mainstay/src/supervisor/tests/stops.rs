@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn tasks_stop_in_reverse_order_one_at_a_time() {
     let supervisor = Supervisor::new();
-    let journal = Journal::new();
+    let journal = Journal::default();
     for name in ["a", "b", "c"] {
         let run = slow_to_stop(&journal, name, SECOND);
         supervisor.task(name).run(run).unwrap();
@@ -54,7 +54,7 @@ async fn stop_waits_for_a_periodic_run_or_cancels_it() {
 #[tokio::test(start_paused = true)]
 async fn failing_task_does_not_delay_the_stop_of_others() {
     let supervisor = Supervisor::new();
-    let journal = Journal::new();
+    let journal = Journal::default();
     let first = slow_to_stop(&journal, "first", SECOND);
     supervisor.task("first").run(first).unwrap();
     let fails = |context: Context| async move {
@@ -96,7 +96,7 @@ async fn task_that_fails_during_the_stop_is_not_restarted() {
         Err("in the middle of it")
     };
     supervisor.task("early").run(fails_later).unwrap();
-    let journal = Journal::new();
+    let journal = Journal::default();
     let late = slow_to_stop(&journal, "late", 10 * SECOND);
     let task = supervisor.task("late").stop_within(20 * SECOND);
     task.run(late).unwrap();
@@ -133,7 +133,7 @@ async fn spawn_after_the_stop_began_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn failed_start_leaves_earlier_tasks_to_the_stop() {
     let supervisor = Supervisor::new();
-    let journal = Journal::new();
+    let journal = Journal::default();
     // As a service does: the work that a start waits for precedes the task, and the first failure ends the start.
     let start = async {
         supervisor
