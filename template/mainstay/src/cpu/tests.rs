@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{FutureExt, pin_mut};
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::tests::PATIENCE;
@@ -17,20 +17,17 @@ fn with_permits(permits: usize) -> Cpu {
     Cpu { permits, running }
 }
 
-/// Work that reports its begin, and ends when it is released.
-struct Held {
-    began: mpsc::UnboundedReceiver<()>,
-    release: gate::Sender<()>,
-}
-
-fn held() -> (Held, impl FnOnce() + Send + 'static) {
-    let (tell, began) = mpsc::unbounded_channel();
+/// Begins work whose caller leaves. It ends when the sender is dropped.
+async fn begin(cpu: &Cpu) -> gate::Sender<()> {
+    let (tell, begun) = oneshot::channel();
     let (release, gate) = gate::channel();
     let work = move || {
         tell.send(()).unwrap();
         _ = gate.recv_timeout(PATIENCE);
     };
-    (Held { began, release }, work)
+    assert!(cpu.run(work).now_or_never().is_none());
+    begun.await.unwrap();
+    release
 }
 
 #[tokio::test]
@@ -58,17 +55,15 @@ async fn cpu_pool_never_exceeds_its_limit_and_does_all_work() {
 #[tokio::test]
 async fn cancelled_caller_leaves_the_queue() {
     let cpu = with_permits(1);
-    let (mut first, work) = held();
     // Work that has begun keeps its permit without a caller.
-    assert!(cpu.run(work).now_or_never().is_none());
-    first.began.recv().await.unwrap();
+    let first = begin(&cpu).await;
     let second = cpu.run(|| panic!("its caller has left")).now_or_never();
     assert!(second.is_none());
     let third = cpu.run(|| 3);
     pin_mut!(third);
     assert!(third.as_mut().now_or_never().is_none());
 
-    first.release.send(()).unwrap();
+    drop(first);
 
     assert_eq!(third.await, Ok(3));
 }
@@ -89,33 +84,27 @@ async fn panic_is_an_error_and_releases_the_permit() {
 #[tokio::test]
 async fn stop_waits_for_begun_work_and_begins_none() {
     let cpu = with_permits(1);
-    let (mut first, work) = held();
-    let running = cpu.run(work);
+    let begun = begin(&cpu).await;
     let waiting = cpu.run(|| panic!("begun after the stop"));
-    pin_mut!(running, waiting);
-    assert!(running.as_mut().now_or_never().is_none());
+    pin_mut!(waiting);
     assert!(waiting.as_mut().now_or_never().is_none());
-    first.began.recv().await.unwrap();
 
     let stop = cpu.stop(Instant::now() + PATIENCE);
     pin_mut!(stop);
     assert!(stop.as_mut().now_or_never().is_none());
     assert_eq!(waiting.await, Err::<(), _>(Error::Stopping));
     assert_eq!(cpu.run(|| ()).await, Err(Error::Stopping));
-    first.release.send(()).unwrap();
+    drop(begun);
 
     assert_eq!(stop.await, [""; 0]);
-    assert_eq!(running.await, Ok(()));
 }
 
 #[tokio::test]
 async fn stop_names_work_that_does_not_end() {
     let cpu = with_permits(2);
-    let (mut first, work) = held();
-    assert!(cpu.run(work).now_or_never().is_none());
-    first.began.recv().await.unwrap();
+    let begun = begin(&cpu).await;
 
     assert_eq!(cpu.stop(Instant::now()).await, ["CPU-bound work (1)"]);
 
-    first.release.send(()).unwrap();
+    drop(begun);
 }

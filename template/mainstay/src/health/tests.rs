@@ -40,14 +40,11 @@ impl Process {
         process
     }
 
-    async fn probe(&self, path: &str) -> (u16, String) {
+    /// The status and the body of a probe: `200 ok`.
+    async fn probe(&self, path: &str) -> String {
         let answer = send(&self.routes, request("GET", path), "").await;
         assert_eq!(answer.header("cache-control"), Some("no-store"));
-        (answer.status, answer.body)
-    }
-
-    async fn status(&self, path: &str) -> u16 {
-        self.probe(path).await.0
+        format!("{} {}", answer.status, answer.body)
     }
 
     /// A check that fails while the flag is set, and counts its runs.
@@ -83,7 +80,7 @@ async fn probes_run_a_check_once_per_period() {
     assert_eq!(check.runs.load(Relaxed), 1);
 
     for _ in 0..1000 {
-        assert_eq!(process.probe("/readyz").await, (200, "ok".to_owned()));
+        assert_eq!(process.probe("/readyz").await, "200 ok");
     }
     assert_eq!(check.runs.load(Relaxed), 1);
 
@@ -101,15 +98,15 @@ async fn check_fails_after_three_failures_and_recovers_after_one() {
     periods(0).await;
     for _ in 0..2 {
         sleep(PERIOD).await;
-        assert_eq!(process.status("/readyz").await, 200, "not yet");
+        assert_eq!(process.probe("/readyz").await, "200 ok", "not yet");
     }
     sleep(PERIOD).await;
-    let failing = (503, "failing: dependency".to_owned());
+    let failing = "503 failing: dependency";
     assert_eq!(process.probe("/readyz").await, failing);
 
     check.fails.store(false, Relaxed);
     sleep(PERIOD).await;
-    assert_eq!(process.status("/readyz").await, 200);
+    assert_eq!(process.probe("/readyz").await, "200 ok");
 }
 
 fn panics() -> Result<(), String> {
@@ -119,27 +116,20 @@ fn panics() -> Result<(), String> {
 #[tokio::test(start_paused = true)]
 async fn check_that_hangs_or_panics_fails_alone() {
     let process = Process::ready();
-    let health = &process.health;
-    let required = Importance::Required;
+    let (health, required) = (&process.health, Importance::Required);
     let hangs = pending::<Result<(), String>>;
     health.register_check("hangs", required, hangs).unwrap();
-    let in_its_run = || async { panics() };
-    health
-        .register_check("panics", required, in_its_run)
-        .unwrap();
-    let second = health.register_check("panics", required, in_its_run);
+    let later = || async { panics() };
+    health.register_check("panics", required, later).unwrap();
+    let second = health.register_check("panics", required, later);
     assert!(matches!(second, Err(SpawnError::NameTaken(_))));
     let at_once = || ready(panics());
-    health
-        .register_check("panics at once", required, at_once)
-        .unwrap();
+    health.register_check("at once", required, at_once).unwrap();
     process.switch("works", required);
     periods(3).await;
 
-    let (status, body) = process.probe("/readyz").await;
-
-    assert_eq!(status, 503);
-    assert_eq!(body, "failing: hangs, panics, panics at once");
+    let failing = "503 failing: hangs, panics, at once";
+    assert_eq!(process.probe("/readyz").await, failing);
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,13 +137,13 @@ async fn check_without_a_recent_result_fails() {
     let process = Process::ready();
     process.switch("dependency", Importance::Required);
     periods(1).await;
-    assert_eq!(process.status("/readyz").await, 200);
+    assert_eq!(process.probe("/readyz").await, "200 ok");
 
     let paused = process.supervisor.order("health.dependency", Order::Pause);
     paused.unwrap();
     sleep((PERIOD + TIMEOUT) * 3).await;
 
-    assert_eq!(process.status("/readyz").await, 503);
+    assert_eq!(process.probe("/readyz").await, "503 failing: dependency");
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,29 +151,27 @@ async fn verbose_lists_state_age_and_latency() {
     let process = Process::ready();
     let required = process.switch("needed", Importance::Required);
     let optional = process.switch("optional", Importance::Degraded);
-    let (_, body) = process.probe("/readyz?verbose").await;
+    let answer = process.probe("/readyz?verbose").await;
     let line = "[+] needed: passes, not checked yet\n";
-    assert!(body.contains(line), "{body}");
+    assert!(answer.contains(line), "{answer}");
 
     optional.fails.store(true, Relaxed);
     periods(3).await;
-    assert_eq!(process.probe("/readyz").await, (200, "ok".to_owned()));
+    assert_eq!(process.probe("/readyz").await, "200 ok");
 
     required.fails.store(true, Relaxed);
     periods(3).await;
     // Names, and no reasons.
-    let (status, body) = process.probe("/readyz?verbose").await;
-    assert_eq!(status, 503);
     assert_eq!(
-        body,
-        "[+] lifecycle: ready\n\
+        process.probe("/readyz?verbose").await,
+        "503 [+] lifecycle: ready\n\
          [-] needed: fails, checked 2.0 s ago, took 0 ms\n\
          [!] optional: fails, checked 2.0 s ago, took 0 ms\n\
          failing: needed\n"
     );
-    let failing = (503, "failing: needed".to_owned());
-    assert_eq!(process.probe("/readyz?other=needed").await, failing);
-    assert_eq!(process.probe("/livez").await, (200, "ok".to_owned()));
+    let answer = process.probe("/readyz?other=needed").await;
+    assert_eq!(answer, "503 failing: needed");
+    assert_eq!(process.probe("/livez").await, "200 ok");
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,7 +179,8 @@ async fn startupz_is_sticky_and_a_stop_is_unready_and_alive() {
     let process = Process::starting();
     let expect = async |when: &str, expected: [u16; 3]| {
         for (path, status) in ["/startupz", "/readyz", "/livez"].iter().zip(expected) {
-            assert_eq!(process.status(path).await, status, "{path} {when}");
+            let answer = process.probe(path).await;
+            assert_eq!(answer[..3], status.to_string(), "{path} {when}");
         }
     };
     expect("while starting", [503, 503, 200]).await;
@@ -204,7 +193,8 @@ async fn startupz_is_sticky_and_a_stop_is_unready_and_alive() {
 
     let failed = Process::starting();
     failed.lifecycle.begin_phase(Phase::Delay, TIMEOUT);
-    assert_eq!(failed.status("/startupz").await, 503, "a failed start");
+    let answer = failed.probe("/startupz").await;
+    assert!(answer.starts_with("503 "), "a failed start: {answer}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,12 +209,9 @@ async fn stopped_critical_task_is_unready_and_any_other_degrades() {
     task.run(run).unwrap();
     sleep(TIMEOUT).await;
 
-    let (status, body) = process.probe("/readyz?verbose").await;
-
-    assert_eq!(status, 503);
     assert_eq!(
-        body,
-        "[+] lifecycle: ready\n\
+        process.probe("/readyz?verbose").await,
+        "503 [+] lifecycle: ready\n\
          [-] task.recorder: backing_off\n\
          [!] task.extra: gave_up\n\
          failing: task.recorder\n"

@@ -110,6 +110,14 @@ fn fails(_: Context) -> Ready<Result<(), &'static str>> {
     ready(Err("again"))
 }
 
+/// A task whose runs know their numbers, from 0.
+fn numbered<F>(
+    run: impl Fn(usize) -> F + Send + Sync + 'static,
+) -> impl Fn(Context) -> F + Send + Sync + 'static {
+    let runs = AtomicUsize::new(0);
+    move |_| run(runs.fetch_add(1, Ordering::SeqCst))
+}
+
 /// A task that takes this time to stop.
 fn slow_to_stop(
     journal: &Journal,

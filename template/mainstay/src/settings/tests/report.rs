@@ -28,11 +28,9 @@ fn later_layer_overrides_an_earlier_one() {
 
 #[test]
 fn every_problem_is_in_one_report() {
+    let file = "[http]\ntimeout = \"10\"\nworkers = \"7\"\n\n[htp]\nlisten = \"x\"\n";
     let report = given()
-        .file(
-            "prod.toml",
-            "[http]\ntimeout = \"10\"\nworkers = \"7\"\n\n[htp]\nlisten = \"x\"\n",
-        )
+        .file("prod.toml", file)
         .env("APP__HTTP__VERBOSE", "yes")
         .env("APP__HTTP__WORKER", "7")
         .env("APP__OPERATOR__URL_FILE", "/does/not/exist")
@@ -77,15 +75,11 @@ fn broken_rules_are_reported_with_their_sources() {
     let of_two_keys = given()
         .env("APP__HTTP__WORKERS", "11")
         .set("http.timeout=10s");
-    assert_eq!(
-        of_two_keys.report(),
-        "\
-1 problem with the settings
-
-  http.timeout = \"10s\"  (set by --set)
-  http.workers = 11  (set by APP__HTTP__WORKERS)
-    a second for each worker is needed
-"
+    of_two_keys.reports(
+        "1 problem with the settings\n\n  \
+         http.timeout = \"10s\"  (set by --set)\n  \
+         http.workers = 11  (set by APP__HTTP__WORKERS)\n    \
+         a second for each worker is needed\n",
     );
     let of_one_key = given().set("http.timeout=1ms");
     of_one_key.reports("  http.timeout = \"1ms\"  (set by --set)\n    must be at least 1s\n");

@@ -39,17 +39,11 @@ async fn periodic_task_skips_missed_ticks_and_never_overlaps() {
 #[tokio::test(start_paused = true)]
 async fn periodic_task_runs_again_after_a_failed_or_late_run() {
     let supervisor = Supervisor::new();
-    let runs = AtomicUsize::new(0);
-    let run = move |_| {
-        let run = runs.fetch_add(1, Ordering::SeqCst);
-        async move {
-            match run {
-                0 => panic!("the first"),
-                1 => pending().await,
-                _ => Err("the third"),
-            }
-        }
-    };
+    let run = numbered(async |run| match run {
+        0 => panic!("the first"),
+        1 => pending().await,
+        _ => Err("the third"),
+    });
     let every = supervisor.every("a", 10 * SECOND).timeout(5 * SECOND);
     every.run(run).unwrap();
 

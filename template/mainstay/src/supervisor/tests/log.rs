@@ -45,11 +45,7 @@ fn panic_is_logged_with_task_message_and_location() {
 fn repeated_failure_is_logged_ever_less_often_and_at_its_end() {
     let lines = lines_of(async || {
         let supervisor = Supervisor::new();
-        let runs = AtomicUsize::new(0);
-        let run = move |_| {
-            let run = runs.fetch_add(1, Ordering::SeqCst);
-            ready(if run < 7 { Err("no disk") } else { Ok(()) })
-        };
+        let run = numbered(|run| ready(if run < 7 { Err("no disk") } else { Ok(()) }));
         supervisor.every("recorder", SECOND).run(run).unwrap();
         sleep(SECOND * 10).await;
     });

@@ -18,17 +18,11 @@ async fn always_restarts_after_ok() {
 #[tokio::test(start_paused = true)]
 async fn on_failure_restarts_after_errors_and_panics_only() {
     let supervisor = Supervisor::new();
-    let runs = AtomicUsize::new(0);
-    let run = move |_| {
-        let run = runs.fetch_add(1, Ordering::SeqCst);
-        async move {
-            match run {
-                0 => Err("an error"),
-                1 => panic!("a panic with {}", "words"),
-                _ => Ok(()),
-            }
-        }
-    };
+    let run = numbered(async |run| match run {
+        0 => Err("an error"),
+        1 => panic!("a panic with {}", "words"),
+        _ => Ok(()),
+    });
     let task = supervisor.task("a").restart(Restart::OnFailure);
     task.run(run).unwrap();
 
