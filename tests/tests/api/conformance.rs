@@ -41,7 +41,7 @@ async fn both_match_their_descriptions_on_postgres() {
 /// Asserts that the service serves the committed description, whatever its name and its database,
 /// and conforms to it.
 async fn assert_conforms(launch: Launch, committed: &str) {
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let url = format!("http://{}", service.http().await);
     let place = format!("{url}/openapi.json");
     let said = get(service.http().await, "/openapi.json").await.unwrap();
@@ -70,7 +70,7 @@ async fn assert_conforms(launch: Launch, committed: &str) {
 /// Proves that the other tests can fail: the service violates this description.
 #[tokio::test]
 async fn conformance_test_detects_a_false_description() {
-    let service = crate::service().start().await.unwrap().ready().await;
+    let service = crate::service().ready().await;
     let address = service.http().await;
     let mut api = get(address, "/openapi.json").await.unwrap().json();
     let create = "/paths/~1v1~1targets/post/responses";

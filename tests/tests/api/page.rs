@@ -9,24 +9,19 @@ use serde_json::json;
 
 const SHOWN: &str = "document.querySelector('main')?.getAttribute('aria-busy') === 'false'";
 
-async fn service() -> (Service, SocketAddr) {
-    let service = crate::service().start().await.unwrap().ready().await;
+/// The page of a service, and the service's address.
+async fn shown() -> (Page, SocketAddr, Service) {
+    let service = crate::service().ready().await;
     let address = service.http().await;
-    (service, address)
-}
-
-fn open(address: SocketAddr) -> Page {
     let mut page = Page::blank().unwrap();
     page.open(&format!("http://{address}/docs"), SHOWN).unwrap();
-    page
+    (page, address, service)
 }
 
 #[tokio::test]
 async fn page_shows_the_description_and_requests_nothing_else() {
-    let (_service, address) = service().await;
+    let (mut page, address, _service) = shown().await;
     let api = get(address, "/openapi.json").await.unwrap().json();
-
-    let mut page = open(address);
 
     let mut operations = Vec::new();
     for (path, item) in api["paths"].as_object().unwrap() {
@@ -75,8 +70,7 @@ async fn page_shows_the_description_and_requests_nothing_else() {
 
 #[tokio::test]
 async fn operation_and_its_schema_open_from_the_keyboard() {
-    let (_service, address) = service().await;
-    let mut page = open(address);
+    let (mut page, _, _service) = shown().await;
 
     page.run("document.querySelector('#create_target > summary').focus()")
         .unwrap();
@@ -92,8 +86,7 @@ async fn operation_and_its_schema_open_from_the_keyboard() {
 
 #[tokio::test]
 async fn controls_have_names_and_colors_follow_the_system() {
-    let (_service, address) = service().await;
-    let mut page = open(address);
+    let (mut page, _, _service) = shown().await;
 
     let nameless = "[...document.querySelectorAll('summary, a, [role=region]')]
         .filter((it) => !(it.ariaLabel ?? it.textContent).trim()).length";
@@ -124,8 +117,7 @@ async fn tables_break_no_words_at_any_width() {
         }
         return broken;
     })";
-    let (_service, address) = service().await;
-    let mut page = open(address);
+    let (mut page, _, _service) = shown().await;
     page.run("document.querySelectorAll('details').forEach((it) => { it.open = true })")
         .unwrap();
     for width in [1200, 800, 400] {
@@ -137,9 +129,9 @@ async fn tables_break_no_words_at_any_width() {
 
 #[tokio::test]
 async fn policy_blocks_other_hosts_and_scripts() {
-    let (_service, address) = service().await;
-    let (_other, elsewhere) = service().await;
-    let mut page = open(address);
+    let (mut page, _, _service) = shown().await;
+    let other = crate::service().ready().await;
+    let elsewhere = other.http().await;
 
     let refused = |action: &str| {
         format!(

@@ -11,7 +11,7 @@ use harness::proxy::Proxy;
 use harness::service::Service;
 use tokio::task::JoinSet;
 
-use crate::{SLACK, assert_probes_passed, at_once, on_postgres, pool, probe, timed};
+use crate::{SLACK, assert_probes_passed, at_once, pool, probe, timed, until_in_use, with_url};
 
 const CONNECTIONS: usize = 3;
 const ACQUIRE: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ impl Link {
     async fn new() -> Link {
         let postgres = Postgres::start().await.unwrap();
         let proxy = Proxy::to(postgres.address()).await.unwrap();
-        let launch = on_postgres(&postgres.url_through(proxy.address(), "postgres"))
+        let launch = with_url(postgres.url_through(proxy.address(), "postgres"))
             .set("database.max_connections", CONNECTIONS)
             .set("database.acquire_timeout", "1s")
             .set("http.request_timeout", "2s")
@@ -42,7 +42,7 @@ impl Link {
         // A delay, so that each request needs a connection of its own.
         proxy.delay(Duration::from_millis(50));
         eventually("all connections", async || {
-            at_once(address, CONNECTIONS, "/v1/targets").await;
+            at_once(address, CONNECTIONS).await;
             (pool(&service, "size").await == CONNECTIONS as u64).then_some(())
         })
         .await;
@@ -59,29 +59,25 @@ impl Link {
     /// acquire one.
     async fn works(&self) {
         let began = Instant::now();
-        for (answer, took) in at_once(self.address, CONNECTIONS, "/v1/targets").await {
+        for (answer, took) in at_once(self.address, CONNECTIONS).await {
             assert_eq!(answer.status, 200, "{answer}");
             assert!(took < ACQUIRE, "took {took:?}");
         }
-        eventually("all connections to be returned to the pool", async || {
-            (pool(&self.service, "in_use").await == 0).then_some(())
-        })
-        .await;
+        until_in_use(&self.service, 0).await;
         assert!(began.elapsed() < ACQUIRE + SLACK, "{:?}", began.elapsed());
     }
 }
 
 /// Pauses a task, and waits until it is paused.
 async fn pause(service: &Service, task: &str) {
-    let operator = service.operator().await;
     let order = Request::post(&format!("/api/tasks/{task}/pause"));
-    assert_eq!(http::send(operator, order).await.unwrap().status, 202);
+    let ordered = http::send(service.operator().await, order).await;
+    assert_eq!(ordered.unwrap().status, 202);
     eventually(&format!("{task} to be paused"), async || {
-        let state = http::get(operator, "/api/state").await.unwrap().json();
-        let mut tasks = state["tasks"].as_array().unwrap().iter();
-        tasks
-            .any(|it| it["name"] == task && it["state"] == "paused")
-            .then_some(())
+        let state = service.ask("/api/state").await.json();
+        let mut tasks = state["tasks"].as_array()?.iter();
+        let task = tasks.find(|it| it["name"] == task)?;
+        (task["state"] == "paused").then_some(())
     })
     .await;
 }
@@ -101,9 +97,10 @@ async fn dead_link_costs_bounded_time_and_no_connection() {
         let probing = probe(&link.service).await;
         link.proxy.black_hole();
         // The first requests find connections that seem alive; later ones find none.
-        let more = CONNECTIONS * 2;
-        refused(at_once(link.address, more, "/v1/targets").await, REQUEST);
-        refused(at_once(link.address, more, "/v1/targets").await, REQUEST);
+        for _ in 0..2 {
+            let answers = at_once(link.address, CONNECTIONS * 2).await;
+            refused(answers, REQUEST);
+        }
         assert_probes_passed(probing).await;
         link.proxy.heal();
         link.works().await;
@@ -117,7 +114,7 @@ async fn dead_idle_connections_are_replaced_at_checkout() {
     link.proxy.black_hole();
     // An idle connection is tested before use once it has been idle for a second.
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    refused(at_once(link.address, 2, "/v1/targets").await, ACQUIRE);
+    refused(at_once(link.address, 2).await, ACQUIRE);
     link.proxy.heal();
     link.works().await;
     assert!(pool(&link.service, "discarded_dead").await > 0);
@@ -135,10 +132,7 @@ async fn pool_recovers_from_a_link_lost_during_statements() {
             let request = [Request::get("/v1/targets"), add][number % 2].clone();
             requests.spawn(timed(link.address, request));
         }
-        eventually("requests in the middle of a statement", async || {
-            (pool(&link.service, "in_use").await == CONNECTIONS as u64).then_some(())
-        })
-        .await;
+        until_in_use(&link.service, CONNECTIONS).await;
         let probing = probe(&link.service).await;
 
         link.proxy.black_hole();
@@ -162,12 +156,9 @@ async fn stop_does_not_wait_for_a_dead_link() {
         link.proxy.black_hole();
         let address = link.address;
         let count = if busy { CONNECTIONS * 2 } else { 0 };
-        let requests = tokio::spawn(at_once(address, count, "/v1/targets"));
+        let requests = tokio::spawn(at_once(address, count));
         if busy {
-            eventually("requests in flight", async || {
-                (pool(&link.service, "in_use").await == CONNECTIONS as u64).then_some(())
-            })
-            .await;
+            until_in_use(&link.service, CONNECTIONS).await;
         }
 
         let exit = link.service.stop().await;

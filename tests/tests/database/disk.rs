@@ -1,22 +1,20 @@
 //! A full disk: the service has its own file system, with hardly any space.
 
 use harness::http;
-use harness::service::fill;
-use serde_json::json;
+use harness::service::{Launch, fill};
 
 use crate::{new_target, on_sqlite, urls};
 
-/// Creates the database on such a file system, fills the rest, and becomes the service by `exec`.
-const FULL: &str = "mkdir data && mount -t tmpfs -o size=1m none data && \"$1\" migrate >&2 && \
-    ! cat /dev/zero >data/filler 2>&2 && exec \"$@\"";
-
-/// Mounts a small private file system for the data, and becomes the service by `exec`.
-const SMALL: &str = "mkdir data && mount -t tmpfs -o size=1m none data && exec \"$@\"";
+/// Mounts a small private file system for the data, prepares it, and becomes the service by `exec`.
+fn on_a_small_disk(prepare: &str) -> Launch {
+    let mount = "mkdir data && mount -t tmpfs -o size=1m none data";
+    let script = format!("{mount} && {prepare} exec \"$@\"");
+    on_sqlite().wrapped_by("unshare", ["-rm", "sh", "-c", &script, "sh"])
+}
 
 #[tokio::test]
 async fn full_disk_refuses_writes_serves_reads_and_recovers() {
-    let launch = on_sqlite().wrapped_by("unshare", ["-rm", "sh", "-c", SMALL, "sh"]);
-    let service = launch.ready().await;
+    let service = on_a_small_disk("").ready().await;
     let address = service.http().await;
     let filler = service.in_its_namespace("data").join("filler");
     let mut acknowledged = Vec::new();
@@ -31,7 +29,7 @@ async fn full_disk_refuses_writes_serves_reads_and_recovers() {
             match answer.status {
                 201 => acknowledged.push(url),
                 503 => {
-                    assert_eq!(answer.json()["code"], json!("unavailable"), "{answer}");
+                    assert_eq!(answer.json()["code"], "unavailable", "{answer}");
                     refused += 1;
                 }
                 _ => panic!("{answer}\n{}", service.log().tail()),
@@ -56,8 +54,8 @@ async fn full_disk_refuses_writes_serves_reads_and_recovers() {
 
 #[tokio::test]
 async fn start_on_a_full_disk_names_the_cause() {
-    let launch = on_sqlite().wrapped_by("unshare", ["-rm", "sh", "-c", FULL, "sh"]);
-    let exit = launch.start().await.unwrap().exit().await;
+    let fill = r#""$1" migrate >&2 && ! cat /dev/zero >data/filler 2>&2 &&"#;
+    let exit = on_a_small_disk(fill).start().await.unwrap().exit().await;
     exit.failed(&["sqlite:data/service.db", "there must be room on the disk"]);
 }
 

@@ -15,7 +15,7 @@ const STATEMENT: Duration = Duration::from_secs(3);
 #[tokio::test]
 async fn exhausted_pool_refuses_in_time_and_probes_stay_fast() {
     let postgres = Postgres::start().await.unwrap();
-    let launch = on_postgres(&postgres.url("postgres"))
+    let launch = on_postgres(&postgres)
         .set("database.max_connections", CONNECTIONS)
         .set("database.acquire_timeout", "500ms")
         .set("database.statement_timeout", "3s")
@@ -25,7 +25,7 @@ async fn exhausted_pool_refuses_in_time_and_probes_stay_fast() {
     while_locked(&postgres, async || {
         let probing = probe(&service).await;
         // The health check may hold one of the connections for a moment.
-        let stuck = tokio::spawn(at_once(address, CONNECTIONS * 2, "/v1/targets"));
+        let stuck = tokio::spawn(at_once(address, CONNECTIONS * 2));
         eventually("all connections to be in use", async || {
             let waiting = pool(&service, "waiting").await;
             let in_use = pool(&service, "in_use").await;
@@ -33,7 +33,7 @@ async fn exhausted_pool_refuses_in_time_and_probes_stay_fast() {
         })
         .await;
         for _ in 0..2 {
-            for (answer, took) in at_once(address, 10, "/v1/targets").await {
+            for (answer, took) in at_once(address, 10).await {
                 assert_eq!(answer.status, 503, "{answer}");
                 assert!(answer.header("retry-after").is_some(), "{answer}");
                 assert!(took < ACQUIRE + SLACK, "took {took:?}");

@@ -12,7 +12,6 @@ mod starts;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::eventually;
@@ -36,20 +35,23 @@ const LOCKED: &str = "SELECT count(*) FROM pg_locks \
 const UNLOCK: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks \
      WHERE relation = 'targets'::regclass AND mode = 'AccessExclusiveLock' AND granted";
 
-/// The service with `SQLite`, in its working directory.
-fn on_sqlite() -> Launch {
-    quiet(&fleet::MONITOR.binary())
+/// A service without its scheduler: only the test's requests use the database.
+fn quiet(member: fleet::Member) -> Launch {
+    Service::of(member.binary()).set("monitor.scheduled", false)
 }
 
-/// Disables the scheduler, so that the service sends no requests and only the test's requests use
-/// the database.
-fn quiet(binary: &Path) -> Launch {
-    Service::of(binary).set("monitor.scheduled", false)
+/// The service with `SQLite`, in its working directory.
+fn on_sqlite() -> Launch {
+    quiet(fleet::MONITOR)
 }
 
 /// The service with Postgres.
-fn on_postgres(url: &str) -> Launch {
-    quiet(&fleet::MONITOR_ON_POSTGRES.binary()).env("APP__DATABASE__URL", url)
+fn on_postgres(postgres: &Postgres) -> Launch {
+    with_url(postgres.url("postgres"))
+}
+
+fn with_url(url: String) -> Launch {
+    quiet(fleet::MONITOR_ON_POSTGRES).env("APP__DATABASE__URL", url)
 }
 
 fn new_target(url: &str) -> Request {
@@ -70,19 +72,26 @@ async fn timed(address: SocketAddr, request: Request) -> (Answer, Duration) {
     (answer, began.elapsed())
 }
 
-/// Sends this many requests at once, and returns the responses in the order of their arrival.
-async fn at_once(address: SocketAddr, count: usize, path: &str) -> Vec<(Answer, Duration)> {
-    let requests = (0..count).map(|_| timed(address, Request::get(path)));
+/// Lists the targets this many times at once, and returns the responses in the order of their
+/// arrival.
+async fn at_once(address: SocketAddr, count: usize) -> Vec<(Answer, Duration)> {
+    let requests = (0..count).map(|_| timed(address, Request::get("/v1/targets")));
     requests.collect::<JoinSet<_>>().join_all().await
 }
 
 /// A gauge of the pool from the operator's listener.
 async fn pool(service: &Service, number: &str) -> u64 {
     let state = service.ask("/api/state").await.json();
-    let found = &state["database"]["connections"][number];
-    found
-        .as_u64()
-        .unwrap_or_else(|| panic!("{number}: {state}"))
+    state["database"]["connections"][number].as_u64().unwrap()
+}
+
+/// Waits until this many connections are in use.
+async fn until_in_use(service: &Service, connections: usize) {
+    let what = format!("{connections} connections in use");
+    eventually(&what, async || {
+        (pool(service, "in_use").await == connections as u64).then_some(())
+    })
+    .await;
 }
 
 /// Sends both probes to both listeners until it is aborted or dropped: each response must come at

@@ -11,9 +11,6 @@ use harness::postgres::Postgres;
 use harness::repository;
 use harness::service::Service;
 
-/// Holds an old snapshot, for which `CREATE INDEX CONCURRENTLY` must wait.
-const LOOK: &str = "SELECT pg_sleep(60)";
-
 #[tokio::test]
 async fn concurrent_replicas_migrate_once_without_deadlock() {
     let postgres = Postgres::start().await.unwrap();
@@ -21,8 +18,8 @@ async fn concurrent_replicas_migrate_once_without_deadlock() {
         .env("APP__DATABASE__URL", postgres.url("postgres"))
         // A migration may exceed the statement timeout. So may the wait for another replica.
         .set("database.statement_timeout", "500ms");
-    let look = postgres.query("postgres", LOOK);
-    tokio::pin!(look);
+    // Holds an old snapshot, for which `CREATE INDEX CONCURRENTLY` must wait.
+    let look = postgres.query("postgres", "SELECT pg_sleep(60)");
     let mut replicas = Vec::new();
     let starting = async {
         eventually("the old snapshot", async || {
@@ -33,17 +30,15 @@ async fn concurrent_replicas_migrate_once_without_deadlock() {
         for _ in 0..3 {
             replicas.push(launch.clone().start().await.unwrap());
         }
-        eventually(
-            "one replica that migrates, and two that wait for it",
-            async || {
-                let waits = |replica: &&Service| {
-                    let events = replica.log().events();
-                    let waits = "waiting for another process to migrate the database";
-                    events.iter().any(|event| event.message == waits)
-                };
-                (replicas.iter().filter(waits).count() == 2).then_some(())
-            },
-        )
+        // One migrates, and two wait for it.
+        let waits = |replica: &&Service| {
+            let waits = "waiting for another process to migrate the database";
+            let mut events = replica.log().events().into_iter();
+            events.any(|event| event.message == waits)
+        };
+        eventually("two replicas that wait", async || {
+            (replicas.iter().filter(waits).count() == 2).then_some(())
+        })
         .await;
         // Longer than the statement timeout.
         tokio::time::sleep(Duration::from_secs(1)).await;

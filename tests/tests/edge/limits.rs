@@ -1,69 +1,54 @@
 //! Request heads that are too large or have too many headers, over each version of HTTP.
 
-use std::net::SocketAddr;
-
 use harness::http::{Conversation, Http2, Request};
 
 use crate::heads::{assert_bare_status, is_refused_as};
-use crate::{Before, assert_unaffected, faulty};
+use crate::{assert_unaffected, faulty, ready};
 
 #[tokio::test]
 async fn head_above_the_limit_gets_431() {
-    for http2 in [false, true] {
-        let launch = faulty()
-            .set("http.http2", http2)
-            .set("http.header_limit", "24KiB");
-        let service = launch.ready().await;
-        let before = Before::of(&service);
-        refuses(service.http().await).await;
-        assert_unaffected(&service, before).await;
-    }
-}
-
-/// Heads above a limit of HTTP/1.
-async fn refuses(address: SocketAddr) {
+    let path = |length| format!("/{}", "x".repeat(length));
+    let header = |length| format!("x: {}\r\n", "x".repeat(length));
     let headers = |count| {
         let headers = (0..count).map(|number| format!("x-{number}: 1\r\n"));
         headers.collect::<Vec<_>>().concat()
     };
-    for (what, head) in [
-        (
-            "one header above the limit",
-            format!("x: {}\r\n", "x".repeat(40_000)),
-        ),
-        (
-            "one header of 300 kB",
-            format!("x: {}\r\n", "x".repeat(300_000)),
-        ),
-        ("10 000 headers", headers(10_000)),
-        ("200 headers", headers(200)),
-    ] {
-        let request = format!("GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n{head}\r\n");
-        let mut client = Conversation::open(address).await.unwrap();
-        // The service may close the connection before it has read everything.
-        _ = client.write(request).await;
-        let answer = client.answer().await;
-        let answer = answer.unwrap_or_else(|failure| panic!("{what}: {failure}"));
-        assert_bare_status(&answer, 431);
-        client.closed().await.unwrap();
+    for http2 in [false, true] {
+        let launch = faulty()
+            .set("http.http2", http2)
+            .set("http.header_limit", "24KiB");
+        let (service, before) = ready(launch).await;
+        for (path, headers, status) in [
+            (path(9), header(40_000), 431),
+            (path(9), header(300_000), 431),
+            (path(9), headers(200), 431),
+            (path(9), headers(10_000), 431),
+            (path(1_000_000), header(9), 431),
+            (path(20_000), header(9), 414),
+        ] {
+            let what = format!("{path:.20} {headers:.20} {}", headers.len());
+            let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\n{headers}\r\n");
+            let mut client = Conversation::open(service.http().await).await.unwrap();
+            // The service may close the connection before it has read everything.
+            _ = client.write(request).await;
+            let answer = client.answer().await;
+            let answer = answer.unwrap_or_else(|failure| panic!("{what}: {failure}"));
+            assert_eq!(answer.status, status, "{what}: {answer}");
+            if status == 414 {
+                is_refused_as(&answer, "uri_too_long");
+            } else {
+                assert_bare_status(&answer, status);
+                client.closed().await.unwrap();
+            }
+        }
+        assert_unaffected(&service, before).await;
     }
-    let long = async |length| {
-        let request = format!("GET /{} HTTP/1.1\r\nhost: here\r\n\r\n", "x".repeat(length));
-        let mut client = Conversation::open(address).await.unwrap();
-        _ = client.write(request).await;
-        client.answer().await.unwrap()
-    };
-    assert_bare_status(&long(1_000_000).await, 431);
-    let answer = long(20_000).await;
-    assert_eq!(answer.status, 414, "{answer}");
-    is_refused_as(&answer, "uri_too_long");
 }
 
 #[tokio::test]
 async fn head_above_the_limit_gets_431_over_http2() {
     let launch = faulty().set("http.http2", true);
-    let service = launch.ready().await;
-    let before = Before::of(&service);
+    let (service, before) = ready(launch).await;
     let client = Http2::connect(service.http().await).await.unwrap();
     let asked = |headers: Vec<(String, String)>| {
         let request = Request::get("/slow?ms=0");

@@ -35,13 +35,11 @@ struct Before {
     work: Duration,
 }
 
-impl Before {
-    fn of(service: &Service) -> Self {
-        Self {
-            memory: service.rss(),
-            work: service.cpu_time(),
-        }
-    }
+/// Starts a service, and measures what it uses.
+async fn ready(launch: Launch) -> (Service, Before) {
+    let service = launch.ready().await;
+    let (memory, work) = (service.rss(), service.cpu_time());
+    (service, Before { memory, work })
 }
 
 /// The faulty service, not started yet.

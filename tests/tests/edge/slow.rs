@@ -5,7 +5,7 @@ use harness::eventually;
 use harness::http::Conversation;
 use harness::service::{Launch, Service};
 
-use crate::{Before, assert_unaffected, faulty};
+use crate::{assert_unaffected, faulty, ready};
 
 const CLIENTS: usize = 200;
 
@@ -60,8 +60,7 @@ async fn silent_clients_are_closed_and_leave_nothing() {
         (true, unread, "slow_reader"),
     ] {
         println!("{said:?}, http2 {http2}");
-        let service = impatient().set("http.http2", http2).ready().await;
-        let before = Before::of(&service);
+        let (service, before) = ready(impatient().set("http.http2", http2)).await;
         let clients = crowd(&service, said).await;
         wait_until_closed(&service, reason).await;
         drop(clients);
@@ -71,8 +70,7 @@ async fn silent_clients_are_closed_and_leave_nothing() {
 
 #[tokio::test]
 async fn clients_that_trickle_heads_are_closed() {
-    let service = impatient().ready().await;
-    let before = Before::of(&service);
+    let (service, before) = ready(impatient()).await;
     let mut clients = crowd(&service, "GET /slow?ms=0 HTTP/1.1\r\nx: ").await;
     // Each writes until it is closed.
     while !clients.is_empty() {

@@ -2,7 +2,7 @@
 //! there, with its guard against private addresses enabled.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use harness::fleet;
@@ -15,23 +15,17 @@ const NETWORK: &str = "ip link set lo up && ip route add local 0.0.0.0/0 dev lo 
 
 /// Runs the calling test, by its name, a second time in such a network.
 pub(crate) fn alone<F: Future<Output = ()>>(name: &str, test: impl FnOnce(PathBuf) -> F) {
-    match env::var_os(SERVICE) {
-        Some(service) => {
-            let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
-            runtime.block_on(test(service.into()));
-        }
-        // Built outside of the network, since cargo may have to download.
-        None => again(name, &fleet::MONITOR.binary()),
+    if let Some(service) = env::var_os(SERVICE) {
+        let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+        return runtime.block_on(test(service.into()));
     }
-}
-
-fn again(name: &str, service: &Path) {
     let mut again = Command::new("unshare");
     again
         .args(["--net", "--map-root-user", "sh", "-c", NETWORK, "sh"])
         .arg(env::current_exe().unwrap())
         .args(["--exact", name, "--include-ignored", "--nocapture"])
-        .env(SERVICE, service);
+        // Built outside of the network, since cargo may have to download.
+        .env(SERVICE, fleet::MONITOR.binary());
     let output = again.output().expect("unshare runs");
     // Printed with this test's output.
     print!("{}", String::from_utf8_lossy(&output.stdout));

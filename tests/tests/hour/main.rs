@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use harness::service::{Launch, Service};
+use harness::service::Service;
 use tokio::time::{Instant, sleep};
 
 use alone::alone;
@@ -69,10 +69,15 @@ async fn pass(hour: Hour, binary: PathBuf) {
     let world = World::open().await;
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("data/service.db");
-    let launch = launch(binary, directory.path());
+    let launch = Service::of(binary)
+        .directory(directory.path())
+        .set("monitor.breaker_pause", format!("{}s", PAUSE.as_secs()))
+        // The queue must hold all targets: they are added together, and all are due at once.
+        .set("monitor.max_queued", TARGETS)
+        .set("monitor.checks_at_once", 256);
     let migrated = launch.clone().arg("migrate").run().await.unwrap();
     assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let before = Vitals::of(&service).await;
     println!("before: {before}");
 
@@ -101,15 +106,6 @@ async fn pass(hour: Hour, binary: PathBuf) {
     assert_outcomes(&ledger, &world, took);
 }
 
-fn launch(binary: PathBuf, directory: &Path) -> Launch {
-    Service::of(binary)
-        .directory(directory)
-        .set("monitor.breaker_pause", format!("{}s", PAUSE.as_secs()))
-        // The queue must hold all targets: they are added together, and all are due at once.
-        .set("monitor.max_queued", TARGETS)
-        .set("monitor.checks_at_once", 256)
-}
-
 /// Inserts all targets into the database.
 async fn add(database: &Path, hour: Hour) {
     let rows = (0..TARGETS).map(|target| {
@@ -120,10 +116,9 @@ async fn add(database: &Path, hour: Hour) {
         };
         format!("('{}', {period}, {timeout}, true, 0, 0, 1)", url(target))
     });
-    let rows: Vec<_> = rows.collect();
+    let rows = rows.collect::<Vec<_>>().join(",");
     let columns =
         "url, interval_seconds, timeout_seconds, enabled, created_at, updated_at, version";
-    let rows = rows.join(",");
     let add = format!("INSERT INTO targets ({columns}) VALUES {rows}");
     sql(database, &add).await;
 }
@@ -132,8 +127,7 @@ async fn add(database: &Path, hour: Hour) {
 pub(crate) async fn sql(database: &Path, statements: &str) -> String {
     let script = tempfile::NamedTempFile::new().unwrap();
     fs::write(&script, statements).unwrap();
-    let sqlite = Service::of("sqlite3").arg(database);
-    let sqlite = sqlite.arg(".timeout 10000");
+    let sqlite = Service::of("sqlite3").arg(database).arg(".timeout 10000");
     let sqlite = sqlite.arg(format!(".read {}", script.path().display()));
     let output = sqlite.run().await.unwrap();
     assert_eq!((output.code, &*output.stderr), (Some(0), ""));

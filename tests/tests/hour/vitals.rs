@@ -12,9 +12,7 @@ pub(crate) struct Vitals {
     pub(crate) tasks: usize,
     pub(crate) sockets: usize,
     pub(crate) files: usize,
-    /// Completed checks.
-    pub(crate) checks: usize,
-    /// Those of them that have a result.
+    /// Checks that have a result.
     pub(crate) results: usize,
     pub(crate) queued: usize,
     pub(crate) unwritten: usize,
@@ -31,15 +29,13 @@ impl Vitals {
             number(page, &series)
         };
         let hosts = |breaker| number(page, &format!("monitor_hosts{{breaker=\"{breaker}\"}}"));
-        let results = checks("up") + checks("down");
         let (sockets, files) = descriptors(service);
         Self {
             memory: service.rss(),
             tasks: number(page, "runtime_alive_tasks"),
             sockets,
             files,
-            checks: results + checks("late"),
-            results,
+            results: checks("up") + checks("down"),
             queued: number(page, "monitor_queue_length{lane=\"scheduled\"}"),
             unwritten: number(page, "monitor_results_unwritten"),
             hosts: [hosts("closed"), hosts("open") + hosts("half_open")],
@@ -52,9 +48,9 @@ impl Display for Vitals {
         let [asked, left_alone] = self.hosts;
         write!(
             f,
-            "{:>7} checks, {:>4} queued, {:>4} unwritten, {asked:>3} + {left_alone:>2} hosts, \
+            "{:>7} results, {:>4} queued, {:>4} unwritten, {asked:>3} + {left_alone:>2} hosts, \
              {:>4} tasks, {:>4} sockets, {:>3} files, {:>4} MiB",
-            self.checks,
+            self.results,
             self.queued,
             self.unwritten,
             self.tasks,

@@ -4,10 +4,10 @@
 //! One listener serves all of them, since all addresses are on this machine. The local address of a
 //! connection identifies the host.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::{io, iter};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -59,13 +59,9 @@ const ASTRAY: [&str; 5] = [
 impl Manner {
     /// The manner of a host.
     fn of(host: usize) -> Self {
-        let mut before = 0;
-        let mut kinds = KINDS.iter();
-        let kind = kinds.find(|(_, hosts)| {
-            before += hosts;
-            host < before
-        });
-        kind.expect("a number below the number of hosts").0
+        let kinds = KINDS.iter();
+        let mut hosts = kinds.flat_map(|(kind, hosts)| iter::repeat_n(*kind, *hosts));
+        hosts.nth(host).expect("a number below the number of hosts")
     }
 
     pub(crate) fn of_target(target: usize) -> Self {
@@ -189,17 +185,8 @@ fn host(address: SocketAddr) -> Option<usize> {
 /// Reads a request, and returns its target. `None` at the end of the connection.
 async fn asked(stream: &mut TcpStream) -> io::Result<Option<usize>> {
     let mut lines = BufReader::new(stream).lines();
-    let Some(first) = lines.next_line().await? else {
-        return Ok(None);
-    };
-    while lines
-        .next_line()
-        .await?
-        .is_some_and(|line| !line.is_empty())
-    {}
-    let path = first
-        .split(' ')
-        .nth(1)
-        .and_then(|path| path.strip_prefix('/'));
-    Ok(path.and_then(|target| target.parse().ok()))
+    let first = lines.next_line().await?.unwrap_or_default();
+    while !lines.next_line().await?.unwrap_or_default().is_empty() {}
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    Ok(path.trim_start_matches('/').parse().ok())
 }

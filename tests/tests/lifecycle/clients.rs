@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::http::{Conversation, Http1, Http2};
 use harness::service::{Service, Signal};
 
-use crate::{AT_ONCE, clean, faulty, get, in_handler, running};
+use crate::{AT_ONCE, begin, clean, faulty, get, in_handler};
 
 /// Connects clients, and waits until they are accepted: a later connection has been served.
 async fn clients_of(service: &Service, said: &[&'static str]) -> Vec<(&'static str, Conversation)> {
@@ -21,15 +21,12 @@ async fn clients_of(service: &Service, said: &[&'static str]) -> Vec<(&'static s
 #[tokio::test]
 async fn drain_closes_half_open_connections() {
     for http2 in [false, true] {
-        let service = running(faulty().set("http.http2", http2)).await;
-        let mut said = vec!["", "G", "GET /livez HTTP/1.1\r\n"];
-        said.push("GET /livez HTTP/1.1\r\nhost: here\r\nx-half: ");
+        let service = faulty().set("http.http2", http2).ready().await;
+        let half = "GET /livez HTTP/1.1\r\nhost: here\r\nx-half: ";
+        let mut said = vec!["", "G", "GET /livez HTTP/1.1\r\n", half];
         if http2 {
-            said.extend([
-                "P",
-                "PRI * HTTP/2.0\r\n",
-                "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            ]);
+            let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+            said.extend(["P", "PRI * HTTP/2.0\r\n", preface]);
         }
         let clients = clients_of(&service, &said).await;
 
@@ -47,7 +44,7 @@ async fn drain_closes_half_open_connections() {
 
 #[tokio::test]
 async fn drain_closes_idle_connections_while_others_finish() {
-    let service = running(faulty()).await;
+    let service = faulty().ready().await;
     let address = service.http().await;
     let mut idle = Http1::connect(address).await.unwrap();
     idle.get("/livez").await.unwrap();
@@ -56,8 +53,7 @@ async fn drain_closes_idle_connections_while_others_finish() {
     half.answer().await.unwrap();
     let said = "POST /upload HTTP/1.1\r\nhost: here\r\ncontent-length: 10\r\n\r\nhalf,";
     let mut upload = Conversation::begin(address, said).await.unwrap();
-    let said = "GET /never HTTP/1.1\r\nhost: here\r\n\r\n";
-    let leaving = Conversation::begin(address, said).await.unwrap();
+    let leaving = begin(&service, "/never").await;
     service.event("never begun").await;
     let request = in_handler(&service, "/slow?ms=4000").await;
 
@@ -81,8 +77,7 @@ async fn drain_closes_idle_connections_while_others_finish() {
 #[tokio::test]
 async fn request_cut_by_the_stop_is_logged_as_503() {
     const EACH: usize = 20;
-    let launch = faulty().set("shutdown.drain", "500ms");
-    let service = running(launch).await;
+    let service = faulty().set("shutdown.drain", "500ms").ready().await;
     let half = "POST /raw HTTP/1.1\r\nhost: here\r\ncontent-length: 10\r\n\r\nhalf";
     let never = "GET /never HTTP/1.1\r\nhost: here\r\n\r\n";
     let said = [[half; EACH], [never; EACH]].concat();
@@ -91,19 +86,19 @@ async fn request_cut_by_the_stop_is_logged_as_503() {
     let exit = service.stop().await;
 
     for route in ["/raw", "/never"] {
-        let statuses = exit.events.iter();
-        let statuses =
-            statuses.filter(|event| event.message == "request" && event.field("route") == route);
-        let statuses: Vec<_> = statuses
-            .map(|event| event.field("status").clone())
-            .collect();
+        let requests = exit
+            .events
+            .iter()
+            .filter(|event| event.message == "request");
+        let requests = requests.filter(|event| event.field("route") == route);
+        let statuses: Vec<_> = requests.map(|event| event.field("status")).collect();
         assert_eq!(statuses, vec![503; EACH], "{route}: {exit}");
     }
 }
 
 #[tokio::test]
 async fn stream_completes_after_goaway() {
-    let service = running(faulty().set("http.http2", true)).await;
+    let service = faulty().set("http.http2", true).ready().await;
     let idle = Http2::connect(service.http().await).await.unwrap();
     assert_eq!(idle.get("/livez").await.unwrap().status, 200);
     let client = Http2::connect(service.http().await).await.unwrap();
@@ -122,22 +117,4 @@ async fn stream_completes_after_goaway() {
     assert_eq!((answer.status, answer.text()), (200, "done"), "{answer}");
     client.closed().await.unwrap();
     clean(&service.exit().await);
-}
-
-#[tokio::test]
-async fn http2_connection_may_be_idle_before_its_first_request() {
-    let launch = faulty()
-        .set("http.http2", true)
-        .set("http.header_timeout", "300ms")
-        .set("http.idle_timeout", "2s");
-    let service = running(launch).await;
-    let client = Http2::connect(service.http().await).await.unwrap();
-    // Longer than the time for a head: another connection is closed meanwhile.
-    let mut silent = Conversation::open(service.http().await).await.unwrap();
-    silent.closed().await.unwrap();
-
-    // Busy for longer than it may be idle.
-    assert_eq!(client.get("/slow?ms=2500").await.unwrap().status, 200);
-    client.closed().await.unwrap();
-    assert_eq!(service.stop().await.code, Some(0));
 }

@@ -1,20 +1,18 @@
-//! The process has reached its limit on open files: new connections wait until one closes, and the service works.
+//! At the limit on open files, new connections wait until one closes, and the service works.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use harness::http::{Conversation, Http1, Request, get};
+use harness::http::{Conversation, Http1, Request};
 use harness::service::Service;
 
-use crate::{AT_ONCE, faulty, running};
+use crate::{AT_ONCE, assert_probes_pass, begin, count, faulty};
 
 /// Fewer than clients come, and than `http.max_connections` allows.
 const FILES: usize = 64;
 
-const REQUEST: &str = "GET /slow?ms=0 HTTP/1.1\r\nhost: here\r\n\r\n";
-
-/// The time of the measurement: some dozens of attempts to accept.
-const WHILE: Duration = Duration::from_secs(3);
+/// Answered at once.
+const QUICK: &str = "/slow?ms=0";
 
 /// The event when the service cannot accept.
 const FULL: &str = "cannot accept connections";
@@ -26,7 +24,7 @@ const SHORT: &str =
 /// A service that cannot open another file and has logged that, an earlier connection of the operator, and the
 /// connected clients.
 async fn full() -> (Service, Http1, Vec<Conversation>) {
-    let service = running(faulty()).await;
+    let service = faulty().ready().await;
     // From outside: the service itself keeps some files in reserve.
     let (pid, files) = (service.pid().to_string(), format!("--nofile={FILES}"));
     let limited = Command::new("prlimit")
@@ -35,11 +33,10 @@ async fn full() -> (Service, Http1, Vec<Conversation>) {
     assert!(limited.unwrap().success());
     let mut operator = Http1::connect(service.operator().await).await.unwrap();
     assert_eq!(operator.get("/livez").await.unwrap().status, 200);
-    let address = service.http().await;
     let mut inside = Vec::new();
     // Each is served before the next one connects: the last one takes the last descriptor.
     while room(&service) > 0 {
-        let mut client = Conversation::begin(address, REQUEST).await.unwrap();
+        let mut client = begin(&service, QUICK).await;
         assert_eq!(client.answer().await.unwrap().status, 200);
         inside.push(client);
     }
@@ -58,21 +55,15 @@ fn room(service: &Service) -> usize {
 #[tokio::test]
 async fn without_descriptors_connections_wait_and_are_served_later() {
     let (service, mut operator, mut inside) = full().await;
-    let address = service.http().await;
     let mut waiting = Vec::new();
     for _ in 0..5 {
-        waiting.push(Conversation::begin(address, REQUEST).await.unwrap());
+        waiting.push(begin(&service, QUICK).await);
     }
 
-    // Connected clients are served, which also takes the time of the measurement.
+    // Connected clients are served. Meanwhile, there are some dozens of attempts to accept.
     let (began, used) = (Instant::now(), service.cpu_time());
-    let pause = WHILE.as_millis();
-    inside[0]
-        .write(format!(
-            "GET /slow?ms={pause} HTTP/1.1\r\nhost: here\r\n\r\n"
-        ))
-        .await
-        .unwrap();
+    let request = "GET /slow?ms=3000 HTTP/1.1\r\nhost: here\r\n\r\n";
+    inside[0].write(request).await.unwrap();
     assert_eq!(inside[0].answer().await.unwrap().status, 200);
     let (took, used) = (began.elapsed(), service.cpu_time().saturating_sub(used));
     println!("{used:?} of work in {took:?}");
@@ -92,36 +83,28 @@ async fn without_descriptors_connections_wait_and_are_served_later() {
     }
     let exit = service.stop().await;
     assert_eq!(exit.code, Some(0), "{exit}");
-    let events = exit.events.iter().filter(|event| event.message == FULL);
-    assert_eq!(events.count(), 1, "{exit}");
+    assert_eq!(count(&exit, FULL), 1, "{exit}");
 }
 
 #[tokio::test]
 async fn clients_leave_descriptors_for_the_probes() {
     let launch = faulty().wrapped_by("prlimit", ["--nofile=200:200"]);
-    let service = running(launch).await;
+    let service = launch.ready().await;
     let event = service.event(SHORT).await;
     let room = event.field("connections").as_u64().unwrap();
     let room = usize::try_from(room).unwrap();
-    let address = service.http().await;
     let mut clients = Vec::new();
     for _ in 0..200 {
-        clients.push(Conversation::begin(address, REQUEST).await.unwrap());
+        clients.push(begin(&service, QUICK).await);
     }
     // The last one that fits has its response; the others wait.
     assert_eq!(clients[room - 1].answer().await.unwrap().status, 200);
 
-    for path in ["/livez", "/readyz", "/startupz"] {
-        let answer = get(service.operator().await, path).await.unwrap();
-        assert_eq!(answer.status, 200, "{path}: {answer}");
-    }
+    assert_probes_pass(&service).await;
     clients.remove(0);
     assert_eq!(clients[room - 1].answer().await.unwrap().status, 200);
     let exit = service.stop().await;
-    assert!(
-        !exit.events.iter().any(|event| event.message == FULL),
-        "{exit}"
-    );
+    assert_eq!(count(&exit, FULL), 0, "{exit}");
 }
 
 #[tokio::test]
@@ -144,8 +127,7 @@ async fn probe_without_a_descriptor_is_answered_later() {
 #[tokio::test]
 async fn service_stops_without_descriptors() {
     let (service, mut operator, _inside) = full().await;
-    let next = Conversation::begin(service.http().await, REQUEST).await;
-    let mut next = next.unwrap();
+    let mut next = begin(&service, QUICK).await;
 
     // Neither a signal nor the operator's request needs a file.
     let asked = operator.send(Request::post("/api/stop")).await.unwrap();

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::fleet;
-use harness::http::{self, Answer, Failure};
+use harness::http::{self, Answer, Conversation, Failure};
 use harness::service::{Exit, Launch, Service};
 use tokio::task::JoinHandle;
 
@@ -33,11 +33,6 @@ fn faulty() -> Launch {
     Service::of(fleet::FAULTS.binary())
         .set("http.request_timeout", "60s")
         .set("shutdown.drain", "15s")
-}
-
-/// Starts the faulty service, and waits until it is ready.
-async fn running(launch: Launch) -> Service {
-    launch.ready().await
 }
 
 /// Sends a request, and waits for its handler's first event.
@@ -55,12 +50,31 @@ async fn get(service: &Service, path: &str) -> Answer {
     http::get(service.http().await, path).await.unwrap()
 }
 
+/// Sends a GET request to the public listener, and leaves the answer to the test.
+async fn begin(service: &Service, path: &str) -> Conversation {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n");
+    let client = Conversation::begin(service.http().await, request).await;
+    client.unwrap()
+}
+
+/// Asserts that the operator's listener answers every probe with 200.
+async fn assert_probes_pass(service: &Service) {
+    for path in ["/livez", "/readyz", "/startupz"] {
+        let answer = service.ask(path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer}");
+    }
+}
+
+/// How often the log has this message.
+fn count(exit: &Exit, message: &str) -> usize {
+    let events = exit.events.iter();
+    events.filter(|event| event.message == message).count()
+}
+
 /// The abandoned work that the event `stopped` lists.
 #[track_caller]
 fn abandoned(exit: &Exit) -> &str {
-    let stopped = exit
-        .event("stopped")
-        .expect("the log has the event `stopped`");
+    let stopped = exit.event("stopped").unwrap();
     let abandoned = stopped.field("abandoned").as_str();
     abandoned.unwrap_or_else(|| panic!("nothing was abandoned: {exit}"))
 }

@@ -1,46 +1,12 @@
 //! The log is complete when the process has ended, whatever its destination.
 
-use harness::http;
 use harness::service::Signal;
 use serde_json::Value;
-use tokio::task::JoinSet;
 
-use crate::{clean, faulty, running};
+use crate::faulty;
 
 /// The file is copied to standard output, so that the test sees it too.
 const TO_A_FILE: &str = r#": > log; tail --follow --lines=+1 --pid=$$ log & exec "$0" "$@" >> log"#;
-
-#[tokio::test]
-async fn pipe_gets_every_event_to_the_last() {
-    const REQUESTS: usize = 400;
-    let service = running(faulty()).await;
-    let address = service.http().await;
-    let mut clients = JoinSet::new();
-    for _ in 0..REQUESTS {
-        clients.spawn(async move { http::get(address, "/slow?ms=0").await });
-    }
-    for answer in clients.join_all().await {
-        assert_eq!(answer.unwrap().status, 200);
-    }
-    let log = service.log().clone();
-
-    let exit = service.stop().await;
-
-    clean(&exit);
-    let requests = exit
-        .events
-        .iter()
-        .filter(|event| event.message == "request");
-    assert_eq!(requests.count(), REQUESTS);
-    assert_eq!(log.strays(), Vec::<String>::new());
-    for event in &exit.events {
-        let level = event.level.as_str();
-        assert!(["INFO", "WARN", "ERROR"].contains(&level), "{event:?}");
-        assert!(event.timestamp.ends_with('Z'), "{event:?}");
-        let named = !event.target.is_empty() && !event.message.is_empty();
-        assert!(named, "{event:?}");
-    }
-}
 
 #[tokio::test]
 async fn file_gets_every_event_to_the_last() {
@@ -51,7 +17,7 @@ async fn file_gets_every_event_to_the_last() {
             .set("shutdown.drain", "1s")
             .directory(directory.path())
             .wrapped_by("sh", ["-c", TO_A_FILE]);
-        let service = running(service).await;
+        let service = service.ready().await;
         if second_signal {
             service.signal(Signal::TERM);
             service.event("draining").await;

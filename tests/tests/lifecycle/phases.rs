@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use harness::eventually;
 use harness::http::{self, Conversation, Http1, Http2, Kind, WebSocket};
+use harness::log::Event;
 use harness::service::Signal;
 
-use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
+use crate::{AT_ONCE, abandoned, begin, clean, faulty, get, in_handler};
 
 #[tokio::test]
 async fn request_in_flight_is_answered_before_the_exit() {
-    let service = running(faulty()).await;
+    let service = faulty().ready().await;
     let request = in_handler(&service, "/slow?ms=1500").await;
-    let said = "GET /stream?chunks=5&ms=300 HTTP/1.1\r\nhost: here\r\n\r\n";
-    let streamed = Conversation::begin(service.http().await, said).await;
-    let mut streamed = streamed.unwrap();
+    let mut streamed = begin(&service, "/stream?chunks=5&ms=300").await;
     let head = streamed.head().await.unwrap();
     streamed.until("0\n").await.unwrap();
 
@@ -31,7 +30,7 @@ async fn request_in_flight_is_answered_before_the_exit() {
 
 #[tokio::test]
 async fn delay_serves_and_drain_refuses_new_connections() {
-    let service = running(faulty().set("shutdown.delay", "5s")).await;
+    let service = faulty().set("shutdown.delay", "5s").ready().await;
     let mut kept = Http1::connect(service.http().await).await.unwrap();
     let before = kept.get("/livez").await.unwrap();
     assert_eq!(before.header("connection"), None, "{before}");
@@ -69,8 +68,12 @@ async fn delay_serves_and_drain_refuses_new_connections() {
 
 #[tokio::test]
 async fn drain_cuts_and_names_a_hanging_handler() {
-    let launch = faulty().set("shutdown.drain", "1s").set("http.http2", true);
-    let service = running(launch).await;
+    let launch = faulty()
+        .set("shutdown.drain", "1s")
+        .set("http.http2", true)
+        // A task that ignores its cancellation is named too.
+        .set("faults.task", "deaf");
+    let service = launch.ready().await;
     let address = service.http().await;
     let first = in_handler(&service, "/never").await;
     let second = in_handler(&service, "/never").await;
@@ -89,22 +92,20 @@ async fn drain_cuts_and_names_a_hanging_handler() {
     let log = service.log().from_now();
     let stream = tokio::spawn(async move { http2.get("/never").await });
     log.event("never begun").await;
-    let log = service.log().clone();
 
     let exit = service.stop().await;
 
     assert_eq!(exit.code, Some(3), "{exit}");
     assert!(exit.took >= Duration::from_secs(1), "took {:?}", exit.took);
     assert!(exit.took < AT_ONCE, "took {:?}", exit.took);
-    let parts = ["7 http connections", "/never ×3", "/upload", "/big"];
-    for part in parts.into_iter().chain(["/ws;", "/ws-deaf"]) {
+    let routes = ["/never ×3", "/upload", "/big", "/ws;", "/ws-deaf"];
+    for part in routes.into_iter().chain(["7 http connections", "faulty"]) {
         assert!(abandoned(&exit).contains(part), "{part}: {exit}");
     }
-    assert_eq!(
-        log.event("stopped").await.field("outcome"),
-        "abandoned",
-        "{exit}"
-    );
+    let stopped = exit.event("stopped").unwrap();
+    assert_eq!(stopped.field("outcome"), "abandoned", "{exit}");
+    // The destructor of the aborted task.
+    assert!(exit.event("released").is_some(), "{exit}");
     for request in [first, second] {
         let failure = request.await.unwrap().unwrap_err();
         let kind = failure.kind;
@@ -122,23 +123,16 @@ async fn log_names_what_the_stop_waits_for() {
     let launch = faulty()
         .set("shutdown.delay", "6s")
         .set("shutdown.drain", "6s");
-    let service = running(launch).await;
+    let service = launch.ready().await;
     let _unanswered = in_handler(&service, "/never").await;
 
     service.signal(Signal::TERM);
 
-    let in_phase = |phase: &'static str| {
-        service.wait_for(phase, move |event| {
-            event.message == "waiting" && event.field("phase") == phase
-        })
-    };
-    let delay = in_phase("delay").await;
-    assert!(!delay.field("left").is_null(), "{delay}");
-    let drain = in_phase("drain").await;
-    assert!(
-        drain.field("for").to_string().contains("/never"),
-        "by name: {drain}"
-    );
-    assert!(!drain.field("left").is_null(), "{drain}");
+    for (phase, awaited) in [("delay", ""), ("drain", "/never")] {
+        let is_meant = |event: &Event| event.message == "waiting" && event.field("phase") == phase;
+        let event = service.wait_for(phase, is_meant).await;
+        assert!(!event.field("left").is_null(), "{event}");
+        assert!(event.field("for").to_string().contains(awaited), "{event}");
+    }
     assert_eq!(service.exit().await.code, Some(3));
 }

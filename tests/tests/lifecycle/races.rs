@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use harness::http::{Failure, Kind, Request, get, send};
-use harness::service::{Exit, Signal};
+use harness::http::{Kind, Request, get, send};
+use harness::service::Signal;
 use tokio::task::JoinSet;
 
-use crate::{clean, faulty, in_handler, running};
+use crate::{clean, count, faulty, in_handler};
 
 #[tokio::test]
 async fn idle_service_exits_within_a_second_of_a_signal() {
@@ -17,7 +17,7 @@ async fn idle_service_exits_within_a_second_of_a_signal() {
         (Signal::QUIT, "SIGQUIT", "20s"),
     ] {
         let launch = faulty().set("shutdown.delay", delay);
-        let service = running(launch.set("shutdown.grace", "60s")).await;
+        let service = launch.set("shutdown.grace", "60s").ready().await;
         get(service.http().await, "/livez").await.unwrap();
 
         service.signal(signal);
@@ -37,7 +37,7 @@ async fn second_signal_exits_at_once_and_is_logged() {
         (Signal::QUIT, 131, "0s"),
     ] {
         let launch = faulty().set("shutdown.delay", delay);
-        let service = running(launch.set("shutdown.grace", "60s")).await;
+        let service = launch.set("shutdown.grace", "60s").ready().await;
         let _unanswered = in_handler(&service, "/never").await;
         service.signal(Signal::TERM);
         service.event("draining").await;
@@ -57,7 +57,7 @@ async fn second_signal_exits_at_once_and_is_logged() {
 #[tokio::test]
 async fn two_causes_stop_the_service_once() {
     for round in 0..6 {
-        let service = running(faulty().set("faults.task", "critical")).await;
+        let service = faulty().set("faults.task", "critical").ready().await;
         let (http, operator) = (service.http().await, service.operator().await);
         let fall = tokio::spawn(async move { get(http, "/fall").await });
         let stop = tokio::spawn(async move { send(operator, Request::post("/api/stop")).await });
@@ -71,8 +71,7 @@ async fn two_causes_stop_the_service_once() {
         // The race decides whether these are answered.
         _ = (fall.await, stop.await);
         for message in ["draining", "stopped"] {
-            let times = count(&exit, |event| event == message);
-            assert_eq!(times, 1, "{message}: {exit}");
+            assert_eq!(count(&exit, message), 1, "{message}: {exit}");
         }
         let draining = exit.event("draining").unwrap();
         let gave_up = draining.field("task") == "faulty";
@@ -83,7 +82,7 @@ async fn two_causes_stop_the_service_once() {
 #[tokio::test]
 async fn requests_that_race_the_signal_are_answered() {
     const CLIENTS: usize = 3000;
-    let service = running(faulty()).await;
+    let service = faulty().ready().await;
     let address = service.http().await;
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
@@ -102,20 +101,17 @@ async fn requests_that_race_the_signal_are_answered() {
                 answered += 1;
             }
             // After the close of the listener.
-            Err(Failure {
-                kind: Kind::Refused | Kind::Closed | Kind::Reset,
-                ..
-            }) => {}
-            Err(other) => panic!("{other}"),
+            Err(failure) => {
+                let is_cut = matches!(failure.kind, Kind::Refused | Kind::Closed | Kind::Reset);
+                assert!(is_cut, "{failure}");
+            }
         }
     }
+    let log = service.log().clone();
     let exit = service.exit().await;
-    assert_eq!(exit.code, Some(0), "{exit}");
-    assert_eq!(count(&exit, |event| event == "slow begun"), answered);
-    assert_eq!(count(&exit, |event| event == "request"), answered);
-}
-
-fn count(exit: &Exit, fits: impl Fn(&str) -> bool) -> usize {
-    let events = exit.events.iter();
-    events.filter(|event| fits(&event.message)).count()
+    clean(&exit);
+    // The log is complete, through a pipe.
+    assert_eq!(count(&exit, "slow begun"), answered);
+    assert_eq!(count(&exit, "request"), answered);
+    assert_eq!(log.strays(), [""; 0]);
 }

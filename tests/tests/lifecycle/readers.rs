@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use harness::eventually;
 use harness::http::{self, Http1};
-use harness::service::{Exit, Launch, Service, Signal, fill};
+use harness::service::{Launch, Service, Signal, fill};
 use rustix::process::{Pid, kill_process};
 use tokio::task::JoinSet;
 
-use crate::{AT_ONCE, clean, faulty, get, running};
+use crate::{AT_ONCE, clean, count, faulty, get};
 
 /// Starts the service with a reader for its output, and records the reader's process id.
 const READER: &str = r#"exec "$0" "$@" > >(echo $BASHPID > reader; exec cat)"#;
@@ -33,11 +33,6 @@ const SPARE: u64 = 8 << 20;
 struct Reader(Pid);
 
 impl Reader {
-    fn of(service: &Service) -> Self {
-        let number = fs::read_to_string(service.directory().join("reader")).unwrap();
-        Self(Pid::from_raw(number.trim().parse().unwrap()).unwrap())
-    }
-
     fn signal(&self, signal: Signal) {
         kill_process(self.0, signal).unwrap();
     }
@@ -47,6 +42,14 @@ impl Drop for Reader {
     fn drop(&mut self) {
         _ = kill_process(self.0, Signal::CONT);
     }
+}
+
+/// Starts the service with a reader that a test can suspend.
+async fn read(launch: Launch) -> (Service, Reader) {
+    let service = launch.wrapped_by("bash", ["-c", READER]).ready().await;
+    let number = fs::read_to_string(service.directory().join("reader")).unwrap();
+    let reader = Pid::from_raw(number.trim().parse().unwrap()).unwrap();
+    (service, Reader(reader))
 }
 
 fn with_a_small_buffer() -> Launch {
@@ -77,23 +80,14 @@ async fn wait_for_log_lines(service: &Service) {
     .await;
 }
 
-/// The number of lost lines that the log reports.
-fn lost(exit: &Exit) -> u64 {
-    let events = exit.events.iter().filter(|event| event.message == LOST);
-    let numbers = events.map(|event| event.field("lost").as_u64().unwrap());
-    numbers.sum()
-}
-
 #[tokio::test]
 async fn stalled_log_reader_blocks_no_request() {
-    const TIMES: usize = 3000;
-    let service = running(faulty().wrapped_by("bash", ["-c", READER])).await;
-    let reader = Reader::of(&service);
+    let (service, reader) = read(faulty()).await;
     shout(&service, 100).await;
     let before = service.rss();
 
     reader.signal(Signal::STOP);
-    let longest = shout(&service, TIMES).await;
+    let longest = shout(&service, 3000).await;
     let grown = service.rss().saturating_sub(before);
     let log = service.log().clone();
     let later = service.log().from_now();
@@ -103,21 +97,8 @@ async fn stalled_log_reader_blocks_no_request() {
     assert!(grown < SPARE, "{grown} bytes more");
     later.event(LOST).await;
     wait_for_log_lines(&service).await;
-    let exit = service.stop().await;
-    clean(&exit);
+    clean(&service.stop().await);
     assert_eq!(log.strays(), Vec::<String>::new());
-    // Each request logs two events: they are in the log, or counted as lost.
-    let lost = lost(&exit);
-    let here = exit
-        .events
-        .iter()
-        .filter(|event| event.message == "shouted" || event.field("route") == "/shout");
-    let (here, all) = (here.count(), 2 * (TIMES + 100));
-    assert!(here < all, "no line was lost");
-    assert!(
-        here as u64 + lost >= all as u64,
-        "{here} are here, {lost} are lost"
-    );
 }
 
 /// The number of clients that load the service.
@@ -166,11 +147,8 @@ impl Done {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_log_reader_changes_no_result() {
     const LONG: Duration = Duration::from_secs(5);
-    let service = running(faulty().wrapped_by("bash", ["-c", READER])).await;
-    let reader = Reader::of(&service);
-    Done::default()
-        .press(&service, Duration::from_secs(1))
-        .await;
+    let (service, reader) = read(faulty()).await;
+    Done::default().press(&service, LONG / 5).await;
     let (mut read, mut unread) = (Done::default(), Done::default());
     for _ in 0..4 {
         read.press(&service, LONG).await;
@@ -187,10 +165,10 @@ async fn stalled_log_reader_changes_no_result() {
     let answers = service.ask("/api/state").await.json()["http"]["requests"].clone();
     let exit = service.stop().await;
     clean(&exit);
-    let lost = lost(&exit);
-    let here = exit.events.iter();
-    let here = here.filter(|event| event.message == "slow begun" || event.message == "request");
-    let here = here.count() as u64;
+    let numbers = exit.events.iter().filter(|event| event.message == LOST);
+    let numbers = numbers.map(|event| event.field("lost").as_u64().unwrap());
+    let lost: u64 = numbers.sum();
+    let here = (count(&exit, "slow begun") + count(&exit, "request")) as u64;
     println!("{here} lines were read, {lost} were lost");
     assert!(ratio >= UNCHANGED, "{ratio:.2}: {read:?}, {unread:?}");
     assert!(cost <= COST, "{cost:.2}: {read:?}, {unread:?}");
@@ -198,18 +176,13 @@ async fn stalled_log_reader_changes_no_result() {
     assert_eq!(counted.to_string(), lost.to_string(), "the metric");
     // Two events for each request; the lost ones may include other events.
     let all = 2 * answers.as_u64().unwrap();
-    let accounted = all..=all + 10;
-    assert!(
-        accounted.contains(&(here + lost)),
-        "{here} and {lost} of {all}"
-    );
+    let is_whole = (all..=all + 10).contains(&(here + lost));
+    assert!(is_whole, "{here} and {lost} of {all}");
 }
 
 #[tokio::test]
 async fn stop_does_not_wait_for_a_stalled_log_reader() {
-    let launch = with_a_small_buffer().wrapped_by("bash", ["-c", READER]);
-    let service = running(launch).await;
-    let reader = Reader::of(&service);
+    let (service, reader) = read(with_a_small_buffer()).await;
     reader.signal(Signal::STOP);
     shout(&service, 100).await;
     let process = PathBuf::from(format!("/proc/{}", service.pid()));
@@ -229,9 +202,8 @@ async fn stop_does_not_wait_for_a_stalled_log_reader() {
 
 #[tokio::test]
 async fn resumed_log_reader_gets_the_last_event() {
-    let launch = with_a_small_buffer().wrapped_by("bash", ["-c", READER]);
-    let service = running(launch).await;
-    let (reader, address) = (Reader::of(&service), service.http().await);
+    let (service, reader) = read(with_a_small_buffer()).await;
+    let address = service.http().await;
     reader.signal(Signal::STOP);
     shout(&service, 100).await;
 
@@ -250,8 +222,7 @@ async fn resumed_log_reader_gets_the_last_event() {
 
 #[tokio::test]
 async fn closed_log_reader_does_not_change_the_stop() {
-    let service = running(faulty().wrapped_by("bash", ["-c", READER])).await;
-    let reader = Reader::of(&service);
+    let (service, reader) = read(faulty()).await;
 
     reader.signal(Signal::KILL);
     let longest = shout(&service, 300).await;
@@ -265,7 +236,10 @@ async fn closed_log_reader_does_not_change_the_stop() {
 #[tokio::test]
 async fn log_resumes_whole_lines_after_a_full_disk() {
     let way = ["-rm", "bash", "-c", ON_A_SMALL_DISK];
-    let service = running(with_a_small_buffer().wrapped_by("unshare", way)).await;
+    let service = with_a_small_buffer()
+        .wrapped_by("unshare", way)
+        .ready()
+        .await;
     let filler = service.in_its_namespace("logs").join("filler");
 
     fill(&filler);

@@ -6,13 +6,13 @@ use std::time::Duration;
 use harness::eventually;
 use harness::fleet;
 use harness::http::{self, Request};
-use harness::service::{Launch, Service, Signal};
+use harness::service::{Exit, Launch, Service, Signal};
 use tempfile::TempDir;
 
-use crate::{AT_ONCE, faulty, left_in};
+use crate::{AT_ONCE, count, faulty, left_in};
 
 /// Asserts that the start fails. At the end, its directory contains at most a closed database.
-async fn fails(launch: Launch, names: &[&str]) -> harness::service::Exit {
+async fn fails(launch: Launch, names: &[&str]) -> Exit {
     let directory = tempfile::tempdir().unwrap();
     let started = launch.directory(directory.path()).start().await.unwrap();
     let exit = started.exit().await;
@@ -22,27 +22,12 @@ async fn fails(launch: Launch, names: &[&str]) -> harness::service::Exit {
     exit
 }
 
-#[tokio::test]
-async fn all_wrong_settings_are_named() {
-    let directory = tempfile::tempdir().unwrap();
-    let launch = faulty()
-        .directory(directory.path())
-        .set("http.listen", "nowhere")
-        .set("shutdown.drain", "28s")
-        .set("faults.task", "of nobody");
-
-    let exit = launch.start().await.unwrap().exit().await;
-
-    assert_eq!(exit.code, Some(1), "{exit}");
-    for key in [
-        "http.listen",
-        "faults.task",
-        "shutdown.drain",
-        "shutdown.grace",
-    ] {
-        assert!(exit.stderr.contains(key), "{key}: {}", exit.stderr);
+/// Asserts that the process is alive, not ready, and has not started.
+async fn assert_starting(service: &Service) {
+    for (path, status) in [("/livez", 200), ("/readyz", 503), ("/startupz", 503)] {
+        let answer = service.ask(path).await;
+        assert_eq!(answer.status, status, "{path}: {answer}");
     }
-    assert_eq!(left_in(directory.path()), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -59,37 +44,26 @@ async fn used_port_is_named_within_a_second() {
 
 #[tokio::test]
 async fn start_names_a_database_that_cannot_be_opened() {
-    let absent = "sqlite:/proc/nowhere/service.db";
-    fails(
-        faulty().set("database.url", absent),
-        &[absent, "/proc/nowhere"],
-    )
-    .await;
-    let directory = faulty().file("place/kept", "");
-    let directory = directory.set("database.url", "sqlite:place");
-    fails(directory, &["sqlite:place"]).await;
     let nonsense = "no database, but a letter to the operator. ".repeat(100);
-    let nonsense = faulty().file("data/service.db", nonsense);
-    fails(nonsense, &["sqlite:data/service.db"]).await;
+    let there = faulty().file("place/kept", "").file("a.db", nonsense);
+    for url in [
+        "sqlite:/proc/nowhere/service.db",
+        "sqlite:place",
+        "sqlite:a.db",
+    ] {
+        fails(there.clone().set("database.url", url), &[url]).await;
+    }
 }
 
 #[tokio::test]
 async fn failed_start_of_a_task_stops_the_earlier_ones() {
-    let exit = fails(
-        faulty().set("faults.task", "not_started"),
-        &["faulty", "it cannot start"],
-    )
-    .await;
+    let launch = faulty().set("faults.task", "not_started");
+    let exit = fails(launch, &["faulty", "it cannot start"]).await;
 
-    let of = |message: &str| {
-        let events = exit.events.iter();
-        let names = events.filter(|event| event.message == message);
-        names
-            .map(|event| event.field("name").as_str().unwrap_or("").to_owned())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(of("sound task started"), ["before"], "{exit}");
-    assert_eq!(of("sound task stopped"), ["before"], "{exit}");
+    for message in ["sound task started", "sound task stopped"] {
+        assert_eq!(count(&exit, message), 1, "{message}: {exit}");
+        assert_eq!(exit.event(message).unwrap().field("name"), "before");
+    }
 }
 
 #[tokio::test]
@@ -102,10 +76,7 @@ async fn start_can_be_watched_and_ended_by_a_signal() {
         let service = launch.start().await.unwrap();
         service.event("starting slowly").await;
         service.signal(Signal::HUP);
-        for (path, status) in [("/livez", 200), ("/readyz", 503), ("/startupz", 503)] {
-            let answer = service.ask(path).await;
-            assert_eq!(answer.status, status, "{path}: {answer}");
-        }
+        assert_starting(&service).await;
         assert_eq!(service.ask("/api/state").await.json()["state"], "starting");
         let mut events = service.log().events().into_iter();
         let public = events.find(|event| event.field("listener") == "http");
@@ -159,9 +130,7 @@ async fn signal_during_a_migration_stops_cleanly() {
             (service.cpu_time() > Duration::from_secs(1)).then_some(())
         })
         .await;
-        for (path, status) in [("/livez", 200), ("/readyz", 503), ("/startupz", 503)] {
-            assert_eq!(service.ask(path).await.status, status, "{path}");
-        }
+        assert_starting(&service).await;
 
         service.signal(signal);
 

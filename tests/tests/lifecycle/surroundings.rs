@@ -10,7 +10,7 @@ use rustix::process::{Pid, kill_process};
 use tokio::net::UnixDatagram;
 use tokio::time::timeout;
 
-use crate::{AT_ONCE, faulty, get, in_handler, running};
+use crate::{AT_ONCE, faulty, get, in_handler};
 
 #[tokio::test]
 async fn service_stops_as_pid_1() {
@@ -21,7 +21,7 @@ async fn service_stops_as_pid_1() {
     ] {
         let namespace = ["--pid", "--fork", "--kill-child"];
         let launch = faulty().wrapped_by("unshare", namespace);
-        let service = running(launch).await;
+        let service = launch.ready().await;
         let unshare = service.pid();
         let children = format!("/proc/{unshare}/task/{unshare}/children");
         let children = fs::read_to_string(children).unwrap();
@@ -105,26 +105,24 @@ async fn systemd_is_notified_and_its_watchdog_fed_except_in_a_stall() {
 }
 
 /// Sets the process id to which systemd addresses the sockets.
-const AS_LISTENER: &str = r#"LISTEN_PID=$$ exec "$0" "$@""#;
+const AS_LISTENER: [&str; 2] = ["-c", r#"LISTEN_PID=$$ exec "$0" "$@""#];
 
 #[tokio::test]
 async fn inherited_sockets_outlive_the_process() {
     for names in [None, Some("operator:http")] {
-        let (first, second) = (listener(), listener());
-        let (http, operator) = match names {
-            None => (&first, &second),
-            Some(_) => (&second, &first),
-        };
-        let (http, operator) = (http.local_addr().unwrap(), operator.local_addr().unwrap());
+        let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [mut http, mut operator] = sockets.each_ref().map(|it| it.local_addr().unwrap());
         let mut launch = faulty()
-            .inherit(first.try_clone().unwrap())
-            .inherit(second.try_clone().unwrap())
             .env("LISTEN_FDS", "2")
-            .wrapped_by("sh", ["-c", AS_LISTENER]);
+            .wrapped_by("sh", AS_LISTENER);
+        for socket in sockets {
+            launch = launch.inherit(socket);
+        }
         if let Some(names) = names {
             launch = launch.env("LISTEN_FDNAMES", names);
+            (http, operator) = (operator, http);
         }
-        let service = running(launch.clone()).await;
+        let service = launch.clone().ready().await;
         assert_eq!(service.http().await, http);
         assert_eq!(service.operator().await, operator);
         assert_eq!(get(&service, "/slow?ms=0").await.status, 200);
@@ -136,7 +134,7 @@ async fn inherited_sockets_outlive_the_process() {
 
         // A client that connects between two processes is served by the next one.
         let early = tokio::spawn(async move { http::get(http, "/slow?ms=0").await });
-        let next = running(launch).await;
+        let next = launch.ready().await;
         assert_eq!(early.await.unwrap().unwrap().status, 200);
         assert_eq!(next.stop().await.code, Some(0));
     }
@@ -149,26 +147,22 @@ async fn inherited_public_operator_socket_needs_a_token() {
         .inherit(socket)
         .env("LISTEN_FDS", "1")
         .env("LISTEN_FDNAMES", "operator")
-        .wrapped_by("sh", ["-c", AS_LISTENER]);
+        .wrapped_by("sh", AS_LISTENER);
     let exit = launch.clone().start().await.unwrap().exit().await;
     exit.failed(&["0.0.0.0", "needs a token"]);
-    let service = running(launch.env("APP__OPERATOR__TOKEN", "t0ken")).await;
+    let service = launch.env("APP__OPERATOR__TOKEN", "t0ken").ready().await;
     assert_eq!(service.stop().await.code, Some(0));
 }
 
 #[tokio::test]
 async fn sockets_of_another_process_are_ignored() {
-    let socket = listener();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let launch = faulty()
-        .inherit(socket.try_clone().unwrap())
+        .inherit(socket)
         .env("LISTEN_FDS", "1")
         .env("LISTEN_PID", "1");
-    let service = running(launch).await;
+    let service = launch.ready().await;
     assert_ne!(service.http().await, address);
     assert_eq!(service.stop().await.code, Some(0));
-}
-
-fn listener() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").unwrap()
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use harness::eventually;
 use harness::service::Signal;
 
-use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
+use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler};
 
 #[tokio::test]
 async fn hung_blocking_work_does_not_delay_the_exit() {
-    let service = running(faulty()).await;
+    let service = faulty().ready().await;
     get(&service, "/blocking").await;
     service.event("blocking begun").await;
 
@@ -21,7 +21,7 @@ async fn hung_blocking_work_does_not_delay_the_exit() {
 
 #[tokio::test]
 async fn drain_cuts_a_handler_that_blocks_its_worker() {
-    let service = running(faulty().set("shutdown.drain", "1s")).await;
+    let service = faulty().set("shutdown.drain", "1s").ready().await;
     let _unanswered = in_handler(&service, "/spin?ms=3600000").await;
 
     let exit = service.stop().await;
@@ -33,7 +33,7 @@ async fn drain_cuts_a_handler_that_blocks_its_worker() {
 
 #[tokio::test]
 async fn two_signals_end_a_stalled_runtime() {
-    let service = running(faulty()).await;
+    let service = faulty().ready().await;
     get(&service, "/stall?ms=3600000").await;
     service.event("stall begun").await;
 
@@ -54,7 +54,7 @@ async fn stalled_stop_is_forced_a_second_before_the_grace() {
         .set("shutdown.tasks", "1s")
         .set("shutdown.close", "1s")
         .set("shutdown.grace", "6s");
-    let service = running(launch).await;
+    let service = launch.ready().await;
     get(&service, "/stall?ms=3600000").await;
     service.event("stall begun").await;
 
@@ -73,7 +73,7 @@ async fn stalled_stop_is_forced_a_second_before_the_grace() {
 #[tokio::test]
 async fn stall_is_logged_and_fails_livez() {
     const STALL: Duration = Duration::from_secs(8);
-    let service = running(faulty().set("health.stall", "2s")).await;
+    let service = faulty().set("health.stall", "2s").ready().await;
     assert_eq!(service.ask("/livez").await.status, 200);
     let calm = service.metric("runtime_busy_seconds_total").await;
     let workers = service.metric("runtime_workers").await;

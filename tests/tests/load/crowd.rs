@@ -11,13 +11,10 @@ use crate::service;
 
 const CROWD: usize = 10_000;
 
-/// The drain for requests that never end.
+/// The drains: for requests that never end, for connections without requests, and for requests that
+/// complete, on a debug build and a busy machine.
 const DRAIN: Duration = Duration::from_secs(3);
-
-/// The drain for connections without requests.
 const LONG_DRAIN: Duration = Duration::from_secs(20);
-
-/// The drain for requests that complete, on a debug build and a busy machine.
 const LONGEST_DRAIN: Duration = Duration::from_mins(2);
 
 /// The tolerance for a stop beyond its drain. A release build on an idle machine needs far less
@@ -35,8 +32,7 @@ async fn prepared(drain: Duration) -> (MutexGuard<'static, ()>, Service) {
         .wrapped_by("prlimit", ["--nofile=1024:"])
         .set("shutdown.drain", format!("{}s", drain.as_secs()))
         .set("shutdown.grace", "10m");
-    let running = welcoming(launch, CROWD).start().await.unwrap();
-    (place, running.ready().await)
+    (place, welcoming(launch, CROWD).ready().await)
 }
 
 async fn gather(service: &Service, manner: Manner, size: usize) -> Crowd {

@@ -32,18 +32,14 @@ const LATE: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_delay_no_request_of_100_stops_fails() {
-    let account = stops(async |number| stop_under_load(DELAY, number).await);
-    let account = account.await;
-    println!("with a delay: {account}");
+    let account = stops(DELAY).await;
     assert_eq!((account.refused, account.failed.len()), (0, 0), "{account}");
     assert!(account.late * 1000 <= account.answers() * LATE, "{account}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_delay_only_new_connections_of_100_stops_fail() {
-    let account = stops(async |number| stop_under_load(Duration::ZERO, number).await);
-    let account = account.await;
-    println!("without a delay: {account}");
+    let account = stops(Duration::ZERO).await;
     assert_eq!(account.refused, STOPS * CLIENTS, "{account}");
     // The kernel may establish a connection between the last `accept` and the close, and reset it.
     let is_new = |failure: &String| failure.starts_with("after 0 answers");
@@ -53,36 +49,30 @@ async fn without_a_delay_only_new_connections_of_100_stops_fail() {
 }
 
 /// The outcomes of the requests of all stops.
-async fn stops<F>(stop: impl Fn(usize) -> F + Clone + Send + 'static) -> Account
-where
-    F: Future<Output = Account> + Send,
-{
-    let mut lanes = JoinSet::new();
-    for lane in 0..AT_ONCE {
-        let stop = stop.clone();
-        lanes.spawn(async move {
-            let mut total = Account::default();
-            for number in (lane..STOPS).step_by(AT_ONCE) {
-                total += stop(number).await;
-            }
-            total
-        });
-    }
+async fn stops(delay: Duration) -> Account {
+    let lanes = (0..AT_ONCE).map(|lane| async move {
+        let mut total = Account::default();
+        for number in (lane..STOPS).step_by(AT_ONCE) {
+            total += stop_under_load(delay, number).await;
+        }
+        total
+    });
     let mut total = Account::default();
-    for account in lanes.join_all().await {
+    for account in lanes.collect::<JoinSet<_>>().join_all().await {
         total += account;
     }
+    println!("with a delay of {delay:?}: {total}");
     total
 }
 
 /// Stops a service under load. Its clients reconnect until they are refused, or until the load
 /// balancer has noticed a failed probe.
 async fn stop_under_load(delay: Duration, number: usize) -> Account {
-    let delayed = format!("{}ms", delay.as_millis());
-    let launch = service().set("shutdown.delay", delayed);
-    // A slow disk must not fail requests here.
-    let launch = launch.set("database.acquire_timeout", "9s");
-    let running = launch.start().await.unwrap().ready().await;
+    let launch = service()
+        .set("shutdown.delay", format!("{}ms", delay.as_millis()))
+        // A slow disk must not fail requests here.
+        .set("database.acquire_timeout", "9s");
+    let running = launch.ready().await;
     let (http, operator) = (running.http().await, running.operator().await);
     let load = Load::on(http, CLIENTS);
     // Each stop comes at a different point of the work.

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::exports::run;
+use crate::exports::sql;
 
 /// A watched server: it answers each request with 200, or delays it on demand.
 struct Watched {
@@ -84,11 +84,9 @@ async fn converse(
     Some(())
 }
 
-/// A monitor that may request addresses on this machine.
+/// A monitor with its scheduler, which may request addresses on this machine.
 fn monitor() -> Launch {
-    crate::monitor()
-        .set("monitor.scheduled", true)
-        .set("monitor.allow_private", true)
+    Service::of(fleet::MONITOR.binary()).set("monitor.allow_private", true)
 }
 
 async fn add(service: &Service, url: &str) -> i64 {
@@ -120,39 +118,23 @@ async fn wait_for_results(service: &Service, target: i64, count: usize) -> Vec<V
 }
 
 #[tokio::test]
-async fn new_target_is_checked_at_once_and_on_request() {
-    let watched = Watched::listen().await;
-    let service = monitor().ready().await;
-
-    let target = add(&service, &watched.url("/")).await;
-    let found = wait_for_results(&service, target, 1).await;
-
-    assert_eq!(
-        (&found[0]["is_up"], &found[0]["status"]),
-        (&true.into(), &200.into())
-    );
-    let ask = |target| Request::post(&format!("/v1/targets/{target}/checks"));
-    let asked = http::send(service.http().await, ask(target)).await.unwrap();
-    assert_eq!(asked.status, 202, "{asked}");
-    wait_for_results(&service, target, 2).await;
-    assert_eq!(watched.times("/"), 2);
-
-    for nothing in [ask(99), Request::get("/v1/targets/99/checks")] {
-        let answer = http::send(service.http().await, nothing).await.unwrap();
-        assert_eq!(answer.status, 404, "{answer}");
-    }
-    assert_eq!(service.stop().await.code, Some(0));
-}
-
-#[tokio::test]
 async fn local_addresses_are_refused_unless_allowed() {
-    let watched = Watched::listen().await;
-    let service = crate::monitor().set("monitor.scheduled", true);
-    let service = service.ready().await;
-    let target = add(&service, &watched.url("/")).await;
-    let found = wait_for_results(&service, target, 1).await;
-    assert_eq!(found[0]["reason"], "refused_address");
-    assert_eq!(watched.times("/"), 0);
+    for (is_allowed, times) in [(false, 0), (true, 2)] {
+        let watched = Watched::listen().await;
+        let launch = monitor().set("monitor.allow_private", is_allowed);
+        let service = launch.ready().await;
+        // A target is checked when it is new, and on request.
+        let target = add(&service, &watched.url("/")).await;
+        wait_for_results(&service, target, 1).await;
+        let ask = Request::post(&format!("/v1/targets/{target}/checks"));
+        let asked = http::send(service.http().await, ask).await.unwrap();
+        assert_eq!(asked.status, 202, "{asked}");
+        for result in wait_for_results(&service, target, 2).await {
+            assert_eq!(result["is_up"], is_allowed, "{result}");
+            assert_eq!(result["reason"] == "refused_address", !is_allowed);
+        }
+        assert_eq!(watched.times("/"), times);
+    }
 }
 
 #[tokio::test]
@@ -195,7 +177,7 @@ async fn unfinished_checks_run_after_the_next_start() {
     }
     let taken_on = "SELECT count(*) FROM schedule WHERE leased_until > 0";
     eventually("three queued checks", async || {
-        let taken = run(&service, taken_on).await;
+        let taken = sql(&service, taken_on).await;
         (taken.trim() == "3").then_some(())
     })
     .await;
@@ -226,15 +208,16 @@ async fn replicas(postgres: &Postgres) -> Vec<Service> {
         // On a slow machine, delayed requests time out: then that is their result.
         .set("monitor.retries", 0)
         .set("monitor.breaker_failures", 1_000_000);
-    let mut replicas = Vec::new();
-    for _ in 0..3 {
-        replicas.push(launch.clone().start().await.unwrap());
-    }
-    let mut ready = Vec::new();
+    let [one, two, three] = [(); 3].map(|()| launch.clone().ready());
+    let (one, two, three) = tokio::join!(one, two, three);
+    vec![one, two, three]
+}
+
+async fn stop(replicas: Vec<Service>) {
     for replica in replicas {
-        ready.push(replica.ready().await);
+        let exit = replica.stop().await;
+        assert_eq!(exit.code, Some(0), "{exit}");
     }
-    ready
 }
 
 /// Waits until each target was checked this many times since then.
@@ -266,26 +249,23 @@ async fn replicas_run_each_check_once() {
     let often = "UPDATE targets SET interval_seconds = 1, timeout_seconds = 5, enabled = true";
     postgres.query("postgres", often).await.unwrap();
     wait_for_checks(&postgres, "0", 4).await;
-    for replica in running {
-        let exit = replica.stop().await;
-        assert_eq!(exit.code, Some(0), "{exit}");
-    }
+    stop(running).await;
 
     // Each request has one result: no duplicate requests, and no lost results.
-    let asked = requests_without_result(&postgres, &watched).await;
-    assert_eq!(asked, [0; TARGETS]);
+    let without = requests_without_result(&postgres, &watched).await;
+    assert_eq!(without, [0; TARGETS]);
     assert_periods(&postgres).await;
 
     let mut running = replicas(&postgres).await;
     watched.answers.send_replace(false);
-    let before = watched.asked.lock().unwrap().values().sum::<usize>();
+    let asked = || watched.asked.lock().unwrap().values().sum::<usize>();
+    let before = asked();
     eventually("checks in flight", async || {
-        let asked = watched.asked.lock().unwrap().values().sum::<usize>();
-        (asked > before + TARGETS / 2).then_some(())
+        (asked() > before + TARGETS / 2).then_some(())
     })
     .await;
     // The first replica may have leased all due targets.
-    let killed = eventually("a replica with checks in flight", async || {
+    let busy = eventually("a replica with checks in flight", async || {
         for (index, replica) in running.iter().enumerate() {
             if checks_in_flight(replica).await > 0 {
                 return Some(index);
@@ -293,8 +273,7 @@ async fn replicas_run_each_check_once() {
         }
         None
     });
-    let killed = killed.await;
-    let killed = running.remove(killed);
+    let killed = running.remove(busy.await);
     killed.signal(Signal::KILL);
     assert_eq!(killed.exit().await.signal, Some(9));
     watched.answers.send_replace(true);
@@ -302,14 +281,11 @@ async fn replicas_run_each_check_once() {
     let now = "(SELECT max(leased_until) FROM schedule)";
     let now = postgres.query("postgres", now).await.unwrap();
     wait_for_checks(&postgres, &now, 2).await;
-    for replica in running {
-        let exit = replica.stop().await;
-        assert_eq!(exit.code, Some(0), "{exit}");
-    }
+    stop(running).await;
     // Checks that the killed replica had in flight or not stored were requested once more.
-    let asked = requests_without_result(&postgres, &watched).await;
-    let again = asked.iter().sum::<usize>();
-    assert!(asked.iter().all(|more| *more <= 1), "{asked:?}");
+    let without = requests_without_result(&postgres, &watched).await;
+    assert!(without.iter().all(|more| *more <= 1), "{without:?}");
+    let again = without.iter().sum::<usize>();
     assert!(again > 0, "the killed replica had no checks in flight");
     assert_periods(&postgres).await;
 }

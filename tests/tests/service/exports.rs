@@ -23,12 +23,12 @@ async fn with_results(launch: Launch, count: usize) -> Service {
          WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})
          INSERT INTO checks SELECT 1, unixepoch() * 1000 - n, unixepoch() * 1000, NULL, 200, 31 FROM numbers;"
     );
-    run(&service, &fill).await;
+    sql(&service, &fill).await;
     service
 }
 
 /// Runs statements on the database, in another process.
-pub(crate) async fn run(service: &Service, statements: &str) -> String {
+pub(crate) async fn sql(service: &Service, statements: &str) -> String {
     let database = service.directory().join("data/service.db");
     // The service may hold the write lock.
     let waits = format!(".timeout {}", PATIENCE.as_millis());
@@ -104,7 +104,7 @@ async fn export_of_a_million_rows_uses_constant_memory() {
 async fn interrupted_export_is_visibly_incomplete() {
     let service = with_results(crate::monitor(), 200_000).await;
     let mut reader = ask(service.http().await).await;
-    run(&service, "ALTER TABLE checks RENAME TO gone").await;
+    sql(&service, "ALTER TABLE checks RENAME TO gone").await;
 
     let (lines, is_complete) = finish(&mut reader).await;
 

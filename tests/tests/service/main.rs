@@ -7,15 +7,20 @@ mod secrets;
 mod settings;
 
 use harness::fleet;
-use harness::service::{Launch, Service};
+use harness::service::{Launch, Output, Service};
 
 /// The service `hello`, not started yet.
 fn hello() -> Launch {
     Service::of(fleet::HELLO.binary())
 }
 
-/// The service `monitor`, not started yet.
+/// The service `monitor` with its scheduler disabled, not started yet.
 fn monitor() -> Launch {
-    // Disables the scheduler. As a variable, so that a test can still override it.
-    Service::of(fleet::MONITOR.binary()).env("APP__MONITOR__SCHEDULED", "false")
+    Service::of(fleet::MONITOR.binary()).set("monitor.scheduled", false)
+}
+
+/// Runs a command of a service, written as in a shell.
+async fn run(launch: Launch, command: &str) -> Output {
+    let launch = command.split(' ').fold(launch, Launch::arg);
+    launch.run().await.unwrap()
 }

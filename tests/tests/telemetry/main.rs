@@ -3,11 +3,10 @@
 
 mod outages;
 mod secrets;
-mod stops;
 mod tls;
 mod traces;
 
-use harness::collector::Collector;
+use harness::collector::{Collector, Span};
 use harness::fleet;
 use harness::http::{self, Answer, Request};
 use harness::service::{Launch, Service};
@@ -23,9 +22,16 @@ fn traced(endpoint: &str) -> Launch {
         .set("http.trusted_proxies", "127.0.0.1")
 }
 
-async fn exporting_to(collector: &Collector) -> Service {
-    let launch = traced(&collector.endpoint());
-    launch.start().await.unwrap().ready().await
+/// A collector, and a service that exports to it.
+async fn exporting() -> (Collector, Service) {
+    let collector = Collector::start().await.unwrap();
+    let service = traced(&collector.endpoint()).ready().await;
+    (collector, service)
+}
+
+/// Waits for the span with this name.
+async fn span(collector: &Collector, name: &str) -> Span {
+    collector.span(name, |span| span.name == name).await
 }
 
 /// Sends a request as from a proxy, with the trace sampled or not.
@@ -38,7 +44,6 @@ async fn ask(service: &Service, path: &str, is_sampled: bool) -> Answer {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }

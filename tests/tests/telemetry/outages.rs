@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use harness::collector::{Collector, Manner};
-use harness::log::Event;
-use harness::service::{Service, Signal};
+use harness::service::Service;
 
-use crate::{ask, exporting_to, traced};
+use crate::{ask, exporting, span, traced};
 
 /// The time of many requests, one after another.
 async fn many(service: &Service) -> Duration {
@@ -17,27 +16,19 @@ async fn many(service: &Service) -> Duration {
     begun.elapsed()
 }
 
-fn count(service: &Service, message: &str) -> usize {
-    let is_meant = |event: &Event| event.message == message;
-    service.log().events().into_iter().filter(is_meant).count()
-}
-
 #[tokio::test]
 async fn an_outage_of_the_collector_is_logged_once() {
-    let gone = Collector::start().await.unwrap();
-    let address = gone.address();
-    let endpoint = gone.endpoint();
-    drop(gone);
-    let service = traced(&endpoint).start().await.unwrap().ready().await;
+    let (collector, service) = exporting().await;
+    let address = collector.address();
+    drop(collector);
     ask(&service, "/guests", true).await;
     let event = service.event("export fails").await;
     assert_eq!(event.level, "WARN", "{event}");
     assert_eq!(event.field("signal"), "traces", "{event}");
     let cause = event.field("cause").to_string();
     assert!(cause.contains("refused"), "{event}");
-    service
-        .metric(r#"otlp_exports_total{signal="traces",outcome="failed"}"#)
-        .await;
+    let failed = r#"otlp_exports_total{signal="traces",outcome="failed"}"#;
+    service.metric(failed).await;
     let collector = Collector::at(address).await.unwrap();
     collector.manner(Manner::Refuses(503));
     ask(&service, "/guests", true).await;
@@ -46,19 +37,21 @@ async fn an_outage_of_the_collector_is_logged_once() {
 
     // The service sends the next spans when it retries.
     ask(&service, "/guests", true).await;
-    collector
-        .span("span after the outage", |span| span.name == "GET /guests")
-        .await;
+    span(&collector, "GET /guests").await;
     service.event("export works again").await;
-    assert_eq!(count(&service, "export fails"), 1);
-    assert_eq!(service.stop().await.code, Some(0));
+    let exit = service.stop().await;
+    assert_eq!(exit.code, Some(0), "{exit}");
+    let failures = exit
+        .events
+        .iter()
+        .filter(|event| event.message == "export fails");
+    assert_eq!(failures.count(), 1, "{exit}");
 }
 
 #[tokio::test]
 async fn a_stalled_collector_slows_no_request_and_takes_little_memory() {
-    let collector = Collector::start().await.unwrap();
+    let (collector, service) = exporting().await;
     collector.manner(Manner::Stalls);
-    let service = exporting_to(&collector).await;
     let first = many(&service).await;
     collector.requests(1).await;
     let before = service.rss();
@@ -82,12 +75,11 @@ async fn a_stalled_collector_delays_the_stop_until_its_deadline() {
     let collector = Collector::start().await.unwrap();
     collector.manner(Manner::Stalls);
     let launch = traced(&collector.endpoint()).set("shutdown.close", "1s");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     ask(&service, "/guests", true).await;
     collector.requests(1).await;
 
-    service.signal(Signal::TERM);
-    let exit = service.exit().await;
+    let exit = service.stop().await;
 
     assert_eq!(exit.code, Some(0), "{exit}");
     let took = exit.took;
@@ -95,4 +87,17 @@ async fn a_stalled_collector_delays_the_stop_until_its_deadline() {
     let lost = exit.event("spans were lost").unwrap();
     assert_eq!(lost.field("lost"), 2, "{exit}");
     assert_eq!(exit.events.last().unwrap().message, "stopped", "{exit}");
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_does_not_delay_the_stop() {
+    let (collector, service) = exporting().await;
+    ask(&service, "/guests", true).await;
+    collector.requests(1).await;
+    drop(collector);
+
+    let exit = service.stop().await;
+
+    assert_eq!(exit.code, Some(0), "{exit}");
+    assert!(exit.took < Duration::from_secs(1), "{exit}");
 }

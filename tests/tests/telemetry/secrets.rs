@@ -21,20 +21,22 @@ async fn no_secret_reaches_the_collector_but_its_own_key() {
         .env("OTEL_EXPORTER_OTLP_HEADERS", "x-other=canary")
         .set("database.url", "sqlite:canary.db")
         .set("log.filter", "trace");
-    let service = launch.start().await.unwrap().ready().await;
+    let service = launch.ready().await;
     let address = service.http().await;
-    for path in ["/guests?token=canary", "/canary", "/call/canary", "/broken"] {
-        let request = Request::get(path)
+    for request in [
+        Request::get("/guests?token=canary"),
+        Request::get("/canary"),
+        Request::get("/call/canary"),
+        Request::get("/broken"),
+        Request::post("/v1/hello/canary"),
+    ] {
+        let request = request
             .header("traceparent", &format!("00-{TRACE}-{PARENT}-01"))
             .header("authorization", "Bearer canary")
             .header("cookie", "session=canary")
             .header("user-agent", "canary");
         http::send(address, request).await.unwrap();
     }
-    let request =
-        Request::post("/v1/hello/canary").header("traceparent", &format!("00-{TRACE}-{PARENT}-01"));
-    let answer = http::send(address, request).await.unwrap();
-    assert_eq!(answer.status, 200, "{answer}");
 
     let exit = service.stop().await;
 

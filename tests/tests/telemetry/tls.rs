@@ -2,19 +2,24 @@
 
 use harness::collector::Collector;
 
-use crate::{ask, traced};
+use harness::service::Launch;
+
+use crate::{ask, span, traced};
+
+/// A service that exports to this endpoint if it has a certificate of this authority.
+fn trusting(endpoint: &str, authority: &str) -> Launch {
+    traced(endpoint)
+        .file("authority.pem", authority)
+        .env("APP__OTLP__AUTHORITIES_FILE", "authority.pem")
+}
 
 #[tokio::test]
 async fn a_collector_of_a_configured_authority_gets_spans() {
     let collector = Collector::by_tls().await.unwrap();
-    let service = traced(&collector.endpoint())
-        .file("authority.pem", collector.authority())
-        .env("APP__OTLP__AUTHORITIES_FILE", "authority.pem");
-    let service = service.start().await.unwrap().ready().await;
+    let launch = trusting(&collector.endpoint(), collector.authority());
+    let service = launch.ready().await;
     ask(&service, "/guests", true).await;
-    collector
-        .span("span", |span| span.name == "GET /guests")
-        .await;
+    span(&collector, "GET /guests").await;
     assert_eq!(service.stop().await.code, Some(0));
 }
 
@@ -22,14 +27,9 @@ async fn a_collector_of_a_configured_authority_gets_spans() {
 async fn a_collector_of_an_unknown_authority_gets_nothing() {
     let collector = Collector::by_tls().await.unwrap();
     let other = Collector::by_tls().await.unwrap();
-    for authority in ["", other.authority()] {
-        let mut service = traced(&collector.endpoint());
-        if !authority.is_empty() {
-            service = service
-                .file("authority.pem", authority)
-                .env("APP__OTLP__AUTHORITIES_FILE", "authority.pem");
-        }
-        let service = service.start().await.unwrap().ready().await;
+    let endpoint = collector.endpoint();
+    for launch in [traced(&endpoint), trusting(&endpoint, other.authority())] {
+        let service = launch.ready().await;
         ask(&service, "/guests", true).await;
         let event = service.event("export fails").await;
         let cause = event.field("cause").to_string();
@@ -43,9 +43,7 @@ async fn a_collector_of_an_unknown_authority_gets_nothing() {
 async fn malformed_authorities_are_refused_at_the_start() {
     let broken = "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n";
     for authorities in ["nobody", broken] {
-        let launch = traced("https://localhost:1")
-            .file("authority.pem", authorities)
-            .env("APP__OTLP__AUTHORITIES_FILE", "authority.pem");
+        let launch = trusting("https://localhost:1", authorities);
         let exit = launch.start().await.unwrap().exit().await;
         assert_eq!(exit.code, Some(1), "{exit}");
         let output = exit.to_string();
