@@ -106,7 +106,7 @@ fn on_postgres(postgres: &Postgres, importance: &str) -> Launch {
 #[tokio::test]
 async fn livez_stays_200_while_the_database_is_down() {
     for (importance, status) in [("degraded", 200), ("required", 503)] {
-        let mut postgres = Postgres::options().durable().start().await.unwrap();
+        let mut postgres = Postgres::start().await.unwrap();
         let launch = on_postgres(&postgres, importance);
         let service = launch.ready().await;
         let (public, operator) = (service.http().await, service.operator().await);
