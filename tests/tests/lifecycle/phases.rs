@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use harness::eventually;
-use harness::http::{self, Conversation, Http1, Http2, Kind, WebSocket};
+use harness::http::{self, Conversation, Http1, Http2, Kind};
 use harness::service::Signal;
 
+use crate::websocket::WebSocket;
 use crate::{AT_ONCE, abandoned, clean, faulty, get, in_handler, running};
 
 #[tokio::test]

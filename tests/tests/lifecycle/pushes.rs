@@ -1,8 +1,9 @@
 //! Long-lived connections: they end with the drain, each by the rules of its protocol.
 
-use harness::http::{Conversation, Frame, WebSocket};
+use harness::http::Conversation;
 use harness::service::Signal;
 
+use crate::websocket::{Frame, WebSocket};
 use crate::{AT_ONCE, clean, faulty, running};
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use harness::collector::{Collector, Manner};
 use harness::log::Event;
 use harness::service::{Service, Signal};
 
+use crate::collector::{Collector, Manner};
 use crate::{ask, exporting_to, traced};
 
 /// The time of many requests, one after another.
@@ -25,7 +25,7 @@ fn count(service: &Service, message: &str) -> usize {
 #[tokio::test]
 async fn an_outage_of_the_collector_is_logged_once() {
     let gone = Collector::start().await.unwrap();
-    let address = gone.address();
+    let address = gone.address;
     let endpoint = gone.endpoint();
     drop(gone);
     let service = traced(&endpoint).start().await.unwrap().ready().await;

@@ -1,8 +1,8 @@
 //! A stop exports the queued spans.
 
-use harness::collector::Collector;
 use harness::service::Signal;
 
+use crate::collector::Collector;
 use crate::{ask, exporting_to};
 
 #[tokio::test]

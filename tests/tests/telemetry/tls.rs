@@ -1,14 +1,13 @@
 //! A collector behind TLS needs a certificate of a known authority.
 
-use harness::collector::Collector;
-
+use crate::collector::Collector;
 use crate::{ask, traced};
 
 #[tokio::test]
 async fn a_collector_of_a_configured_authority_gets_spans() {
     let collector = Collector::by_tls().await.unwrap();
     let service = traced(&collector.endpoint())
-        .file("authority.pem", collector.authority())
+        .file("authority.pem", &collector.authority)
         .env("APP__OTLP__AUTHORITIES_FILE", "authority.pem");
     let service = service.start().await.unwrap().ready().await;
     ask(&service, "/guests", true).await;
@@ -22,7 +21,7 @@ async fn a_collector_of_a_configured_authority_gets_spans() {
 async fn a_collector_of_an_unknown_authority_gets_nothing() {
     let collector = Collector::by_tls().await.unwrap();
     let other = Collector::by_tls().await.unwrap();
-    for authority in ["", other.authority()] {
+    for authority in ["", &other.authority] {
         let mut service = traced(&collector.endpoint());
         if !authority.is_empty() {
             service = service

@@ -1,8 +1,8 @@
 //! The spans of a request.
 
-use harness::collector::{Collector, Span, attribute};
 use harness::http;
 
+use crate::collector::{Collector, Span, attribute};
 use crate::{PARENT, TRACE, ask, exporting_to, hex, traced};
 
 const SERVER: i32 = 2;
