@@ -203,17 +203,6 @@ impl Service {
         self.memory("VmHWM:")
     }
 
-    /// The open file descriptors. They may include inherited ones with high numbers, which do not
-    /// count towards a limit on files.
-    #[track_caller]
-    pub fn descriptors(&self) -> Vec<usize> {
-        self.proc("fd", |place| {
-            let numbers = fs::read_dir(place).ok()?;
-            let numbers = numbers.map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-            numbers.collect()
-        })
-    }
-
     /// The CPU time that it has used, to within hundredths of a second.
     #[track_caller]
     pub fn cpu_time(&self) -> Duration {
