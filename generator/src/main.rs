@@ -21,7 +21,7 @@ Usage: cargo run -- COMMAND
   update     Merge a newer template, or other answers, into a generated project
   copy-data  Copy the data of a service from SQLite to Postgres
   test       Run all tests, after installing their prerequisites (if apt and root are available)
-  measure    Measure build times, start, memory, size and speed, and write them to docs/performance.md
+  measure    Measure costs (build times, start, memory, size) or the edge (speed) for docs/performance.md
   lock       Update the files that generation derives from template/: locks, names, the checksum
 
 The options of a command: cargo run -- COMMAND --help";

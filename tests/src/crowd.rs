@@ -3,12 +3,10 @@
 //! Clients connect one after another, each with the same [`Manner`], and stay until the crowd is
 //! dropped. A crowd is complete when the service's own gauges count all of it.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::time::{sleep, timeout};
 
+use crate::eventually;
 use crate::http::{Answer, Conversation, Failure, get};
 use crate::service::{Launch, Service};
 
@@ -43,9 +41,6 @@ const ROOM: usize = 100;
 
 /// Open files of this process that are not connections of a crowd.
 const OWN_FILES: usize = 1000;
-
-/// The time limit for the service to count a crowd after its last client has connected.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 const ASKS: &str = "GET /v1/targets HTTP/1.1\r\nhost: crowd\r\n\r\n";
 const HALF_A_HEAD: &str = "GET /v1/targets HTTP/1.1\r\nhost: crowd\r\nuser-agent: cro";
@@ -85,7 +80,7 @@ impl Crowd {
     /// all.
     pub async fn gather(service: &Service, manner: Manner, size: usize) -> Result<Crowd> {
         let address = service.http().await;
-        let (before, memory) = (Count::by(service).await?, service.rss());
+        let (before, memory) = (Count::by(service).await, service.rss());
         let mut clients = Vec::with_capacity(size);
         for _ in 0..size {
             let mut client = Conversation::open(address).await?;
@@ -106,10 +101,10 @@ impl Crowd {
             connections: before.connections + size,
             in_flight: before.in_flight + busy,
         };
-        whole.reached_by(service).await?;
+        whole.reached_by(service).await;
         // Half a head appears in no gauge. The answer to a later request proves that it was read.
         get(address, "/livez").await?;
-        whole.reached_by(service).await?;
+        whole.reached_by(service).await;
         let bytes_each = service.rss().saturating_sub(memory) / size as u64;
         Ok(Crowd {
             clients,
@@ -131,29 +126,25 @@ impl Crowd {
 }
 
 impl Count {
-    pub async fn by(service: &Service) -> Result<Count> {
-        let state = get(service.operator().await, "/api/state").await?.json();
+    async fn by(service: &Service) -> Count {
+        let state = service.ask("/api/state").await.json();
         let number = |name| {
             let number = state["http"][name].as_u64().map(usize::try_from);
-            number.with_context(|| format!("no {name} in {}", state["http"]))
+            number
+                .unwrap_or_else(|| panic!("no {name} in {state}"))
+                .expect("a count")
         };
-        Ok(Count {
-            connections: number("connections")??,
-            in_flight: number("in_flight")??,
-        })
+        Count {
+            connections: number("connections"),
+            in_flight: number("in_flight"),
+        }
     }
 
     /// Waits until the service counts exactly these numbers, without short-lived connections.
-    pub async fn reached_by(self, service: &Service) -> Result<()> {
-        let mut last = None;
-        let counting = async {
-            while last != Some(self) {
-                sleep(Duration::from_millis(20)).await;
-                last = Some(Count::by(service).await?);
-            }
-            Ok(())
-        };
-        let reached = timeout(PATIENCE, counting).await;
-        reached.with_context(|| format!("waited in vain for {self:?}: it is {last:?}"))?
+    pub async fn reached_by(self, service: &Service) {
+        eventually(&format!("{self:?}"), async || {
+            (Count::by(service).await == self).then_some(())
+        })
+        .await;
     }
 }

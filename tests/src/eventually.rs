@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(20);
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Polls until the closure returns a value. For a state that the service logs, wait for the log
 /// event instead.

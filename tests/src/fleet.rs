@@ -13,7 +13,7 @@ mod shape;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
@@ -22,7 +22,7 @@ use generator::git;
 use crate::generate::{Answers, generate};
 use crate::overlay;
 use crate::repository;
-use crate::variant::{PROFILE, cargo_command, cargo_with, copy, settle};
+use crate::variant::{PROFILE, cargo_with, copy, files};
 
 /// A service in the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Member {
     pub fn binary(&self) -> PathBuf {
         static BUILT: OnceLock<()> = OnceLock::new();
         BUILT.get_or_init(|| {
-            cargo(&BUILD, &[]);
+            cargo(&["build", "--workspace"], &[]);
         });
         repository::services().join("debug").join(self.name)
     }
@@ -125,14 +125,6 @@ impl Member {
     }
 }
 
-const BUILD: [&str; 2] = ["build", "--workspace"];
-
-/// Builds the workspace that was [generated](generate_all), with cargo's own output. False if that fails.
-pub fn build() -> Result<bool> {
-    let built = cargo_command(&directory(), &BUILD).status();
-    Ok(built.context("cargo cannot be run")?.success())
-}
-
 /// The directory of the workspace.
 pub fn directory() -> PathBuf {
     repository::projects().join("fleet")
@@ -149,36 +141,54 @@ pub fn cargo(arguments: &[&str], environment: &[(&str, String)]) -> Output {
 }
 
 /// Generates the workspace, unless it is up to date.
-pub fn generate_all() -> Result<()> {
+fn generate_all() -> Result<()> {
     let home = repository::projects();
     fs::create_dir_all(&home)?;
     // Several test processes may generate it at the same time.
     let lock = File::create(home.join("fleet.lock"))?;
     lock.lock()?;
     let (current, stamp) = (inputs()?, home.join("fleet.stamp"));
-    if current.is_some() && fs::read_to_string(&stamp).ok() == current {
+    if fs::read_to_string(&stamp).is_ok_and(|generated| generated == current) {
         return Ok(());
     }
     let scratch = tempfile::tempdir_in(&home)?;
-    fs::write(
-        scratch.path().join("Cargo.toml"),
-        format!("{MANIFEST}\n{PROFILE}"),
-    )?;
+    let fresh = scratch.path();
+    fs::write(fresh.join("Cargo.toml"), format!("{MANIFEST}\n{PROFILE}"))?;
     for member in MEMBERS {
-        let generated = member.generate(scratch.path());
+        let generated = member.generate(fresh);
         generated.with_context(|| format!("{} cannot be generated", member.name))?;
     }
-    copy(
-        &repository::template(),
-        ["Cargo.lock".into()],
-        scratch.path(),
-    )?;
-    overlay::keep_lock(scratch.path(), &directory())?;
-    settle(scratch.path(), &directory());
+    // cargo adds the dependencies of the overlays to the lock file, which stays until the template's changes.
+    let lock = fs::read(repository::template().join("Cargo.lock"))?;
+    fs::write(fresh.join("Cargo.lock.generated"), &lock)?;
+    let is_known = fs::read(directory().join("Cargo.lock.generated")).is_ok_and(|it| it == lock);
+    if is_known {
+        copy(&directory(), ["Cargo.lock".into()], fresh)?;
+    } else {
+        fs::write(fresh.join("Cargo.lock"), lock)?;
+    }
+    settle(fresh, &directory())?;
     let repository = REPOSITORY.directory();
     _ = fs::remove_dir_all(repository.join(".git"));
     git::commit_all(&repository, "As generated")?;
-    Ok(fs::write(stamp, current.unwrap_or_default())?)
+    Ok(fs::write(stamp, current)?)
+}
+
+/// Makes `settled` equal to `fresh`, and touches only files that differ. A git repository in it
+/// stays.
+fn settle(fresh: &Path, settled: &Path) -> Result<()> {
+    let wanted = files(fresh);
+    for file in files(settled).difference(&wanted) {
+        if !file.iter().any(|part| part == ".git") {
+            fs::remove_file(settled.join(file))?;
+        }
+    }
+    for file in wanted {
+        if fs::read(settled.join(&file)).ok() != fs::read(fresh.join(&file)).ok() {
+            copy(fresh, [file], settled)?;
+        }
+    }
+    Ok(())
 }
 
 /// Cargo finds the members by name. They share one machinery because they depend on the same
@@ -191,33 +201,18 @@ members = ["svc-*"]
 debug = "line-tables-only"
 "#;
 
-/// A hash of all inputs of the fleet. `None` in a copy of the repository without its history.
-fn inputs() -> Result<Option<String>> {
-    const INPUTS: [&str; 6] = [
-        "cargo-generate.toml",
-        "docs/compose.md",
-        "generator/src",
-        "template",
-        "tests/faults",
-        "tests/src",
-    ];
+/// A hash of all inputs of the fleet.
+fn inputs() -> Result<String> {
     let root = repository::root();
-    let mut git = Command::new("git");
-    git.args(["ls-files", "-z", "--cached", "--others"])
-        .args(["--exclude-standard", "--"])
-        .args(INPUTS)
-        .current_dir(root);
-    let listed = git.output().context("git cannot be run")?;
-    if !listed.status.success() {
-        return Ok(None);
+    let mut inputs = repository::template_files(root)?;
+    for directory in ["generator/src", "tests/faults", "tests/src"] {
+        let files = files(&root.join(directory)).into_iter();
+        inputs.extend(files.map(|file| format!("{directory}/{}", file.display())));
     }
-    let listed = String::from_utf8(listed.stdout)?;
+    inputs.push("docs/compose.md".to_owned());
     let mut hash = DefaultHasher::new();
-    for file in listed.split_terminator('\0') {
-        // `git ls-files` lists a deleted file until the deletion is committed.
-        if let Ok(content) = fs::read(root.join(file)) {
-            (file, content).hash(&mut hash);
-        }
+    for file in inputs {
+        (fs::read(root.join(&file))?, file).hash(&mut hash);
     }
-    Ok(Some(format!("{:016x}", hash.finish())))
+    Ok(format!("{:016x}", hash.finish()))
 }

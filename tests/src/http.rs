@@ -3,7 +3,6 @@
 //! - [`get`] and [`send`]: one request on its own connection.
 //! - [`Http1`] and [`Http2`]: a connection that is kept, for many requests.
 //! - [`Conversation`]: raw bytes on a socket, for requests that an HTTP library refuses to send.
-//! - [`WebSocket`]: a client that answers only when the test does so.
 //!
 //! Every call has a timeout. Every [`Failure`] names the request and its [`Kind`], since a test of
 //! a shutdown must distinguish a refused connection from a broken one.
@@ -24,13 +23,11 @@ pub use self::{
     connection::{Http1, Http2},
     raw::{Conversation, Farewell},
     request::Request,
-    websocket::{Frame, WebSocket},
 };
 
 mod connection;
 mod raw;
 mod request;
-mod websocket;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -67,11 +64,9 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<Answer, Failure> {
     send(address, Request::get(path)).await
 }
 
-/// One request, on its own HTTP/1.1 connection. The request's timeout includes connecting.
+/// One request, on its own HTTP/1.1 connection.
 pub async fn send(address: SocketAddr, request: Request) -> Result<Answer, Failure> {
-    let (limit, what) = (request.limit, request.describe(address));
-    let exchange = async { Http1::connect(address).await?.send(request).await };
-    bounded(limit, &what, Box::pin(exchange)).await
+    Http1::connect(address).await?.send(request).await
 }
 
 impl Answer {
@@ -147,7 +142,7 @@ impl Error for Failure {}
 
 async fn bounded<T>(
     limit: Duration,
-    what: impl Display,
+    what: &str,
     action: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let late = |_| Failure::new(Kind::Late, what, format!("nothing within {limit:?}"));
@@ -160,9 +155,8 @@ async fn attempt<T, E: Error + 'static>(
     what: &str,
     action: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Failure> {
-    let late = |_| Failure::new(Kind::Late, what, format!("nothing within {limit:?}"));
-    let result = timeout(limit, action).await.map_err(late)?;
-    result.map_err(|error| Failure::caused(what, &error))
+    let action = async { action.await.map_err(|error| Failure::caused(what, &error)) };
+    bounded(limit, what, action).await
 }
 
 /// The start of some bytes, for a failure message.

@@ -1,7 +1,5 @@
 //! The harness: generates every variant of the template, builds it, runs it, breaks it and measures it.
 
-pub mod browser;
-pub mod collector;
 mod command;
 pub mod crowd;
 mod eventually;
@@ -16,7 +14,6 @@ pub mod postgres;
 pub mod prerequisites;
 pub mod proxy;
 pub mod repository;
-pub mod schemathesis;
 pub mod service;
 pub mod suites;
 pub mod tutorial;

@@ -55,9 +55,11 @@ impl Load {
         let clients = (0..clients).map(|number| Client {
             server,
             number,
-            connection: None,
-            account: Account::default(),
-            answers: Arc::clone(&count),
+            kept: None,
+            answers: 0,
+            since: Instant::now(),
+            silent: Duration::ZERO,
+            all_answers: Arc::clone(&count),
             resting: rests.clone(),
         });
         Load {
@@ -91,88 +93,64 @@ impl Load {
 struct Client {
     server: SocketAddr,
     number: usize,
-    connection: Option<Kept>,
-    account: Account,
-    answers: Arc<watch::Sender<usize>>,
-    resting: watch::Receiver<bool>,
-}
-
-/// A connection between two requests.
-struct Kept {
-    conversation: Conversation,
+    /// The connection between two requests.
+    kept: Option<Conversation>,
+    /// The number of responses on this connection.
     answers: usize,
     /// When it was opened, or when the last response arrived.
     since: Instant,
-}
-
-/// A request that failed.
-struct Setback {
-    failure: Failure,
-    /// The number of responses on the same connection.
-    answers: usize,
-    /// How long the client had left the connection idle.
+    /// How long the client left it idle before the last request.
     silent: Duration,
+    all_answers: Arc<watch::Sender<usize>>,
+    resting: watch::Receiver<bool>,
 }
 
 impl Client {
     async fn work(mut self) -> Account {
+        let mut account = Account::default();
         for number in 0.. {
             if *self.resting.borrow() {
                 break;
             }
             match self.ask(number).await {
                 Ok(status) => {
-                    *self.account.answered.entry(status).or_default() += 1;
-                    self.answers.send_modify(|answers| *answers += 1);
+                    *account.answered.entry(status).or_default() += 1;
+                    self.all_answers.send_modify(|answers| *answers += 1);
                 }
-                Err(setback) if setback.failure.kind == Kind::Refused => {
-                    self.account.refused += 1;
+                Err(failure) if failure.kind == Kind::Refused => {
+                    account.refused += 1;
                     break;
                 }
-                Err(setback) if setback.silent > SILENCE => self.account.late += 1,
-                Err(Setback {
-                    failure, answers, ..
-                }) => {
+                Err(_) if self.silent > SILENCE => account.late += 1,
+                Err(failure) => {
+                    let answers = self.answers;
                     let failure = format!("after {answers} answers on its connection: {failure}");
-                    self.account.failed.push(failure);
+                    account.failed.push(failure);
                 }
             }
         }
-        self.account
+        account
     }
 
     /// Sends a request, and returns the status.
-    async fn ask(&mut self, number: usize) -> Result<u16, Setback> {
-        let kept = self.connection.take();
-        let mut kept = if let Some(kept) = kept.filter(|kept| !kept.conversation.is_over()) {
+    async fn ask(&mut self, number: usize) -> Result<u16, Failure> {
+        let kept = self.kept.take().filter(|kept| !kept.is_over());
+        let mut conversation = if let Some(kept) = kept {
             kept
         } else {
-            let setback = |failure| Setback {
-                failure,
-                answers: 0,
-                silent: Duration::ZERO,
-            };
-            Kept {
-                conversation: Conversation::open(self.server).await.map_err(setback)?,
-                answers: 0,
-                since: Instant::now(),
-            }
+            (self.answers, self.silent) = (0, Duration::ZERO);
+            let opened = Conversation::open(self.server).await?;
+            self.since = Instant::now();
+            opened
         };
-        let written = kept.conversation.write(self.request(number)).await;
-        let (answers, silent) = (kept.answers, kept.since.elapsed());
-        let answer = match written {
-            Ok(()) => kept.conversation.answer().await,
-            Err(failure) => Err(failure),
-        };
-        let answer = answer.map_err(|failure| Setback {
-            failure,
-            answers,
-            silent,
-        })?;
+        let written = conversation.write(self.request(number)).await;
+        self.silent = self.since.elapsed();
+        written?;
+        let answer = conversation.answer().await?;
         if answer.header("connection") != Some("close") {
-            kept.answers += 1;
-            kept.since = Instant::now();
-            self.connection = Some(kept);
+            self.answers += 1;
+            self.since = Instant::now();
+            self.kept = Some(conversation);
         }
         Ok(answer.status)
     }

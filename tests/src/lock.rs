@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 
 use crate::generate::machinery_checksum;
 use crate::repository;
-use crate::variant::{Variant, cargo, copy, files};
+use crate::variant::Variant;
 
 /// The packages that take the project's name during generation.
 pub const IN_PLACE: [&str; 2] = ["beacon", "monitor"];
@@ -72,14 +72,11 @@ fn head(block: &str) -> String {
 /// The packages in the lock of an example, by their heads.
 fn locked(example: &str, in_place: &str) -> Result<BTreeMap<String, String>> {
     let project = Variant::default().example(example).generate();
-    let scratch = tempfile::tempdir()?;
-    let directory = scratch.path().join(project.name());
-    copy(project.dir(), files(project.dir()), &directory)?;
+    let lock = project.dir().join("Cargo.lock");
     // cargo removes what this example does not need, and keeps all versions.
-    fs::write(directory.join("Cargo.lock"), in_place)?;
-    let metadata = ["metadata", "--format-version", "1"];
-    cargo(&directory, project.name(), &metadata);
-    let lock = fs::read_to_string(directory.join("Cargo.lock"))?;
+    fs::write(&lock, in_place)?;
+    project.cargo(&["metadata", "--format-version", "1"]);
+    let lock = fs::read_to_string(lock)?;
     let name = format!("name = \"{}\"", project.name());
     let blocks = lock.trim_end().split("\n\n").skip(1).map(|block| {
         let is_own = block.lines().nth(1) == Some(&name);

@@ -1,7 +1,5 @@
 //! Tests and measures the template: runs the commands `cargo run -- test`, `measure` and `lock`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use harness::{lock, measure, prerequisites, suites};
@@ -22,32 +20,20 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measure build times, start, memory, size and speed, and write them to docs/performance.md
-    Measure {
-        /// Measure only this part, and print it instead
-        part: Option<measure::Part>,
-    },
+    /// Measure, and print tables for docs/performance.md
+    Measure { part: measure::Part },
     /// Update the files that generation derives from template/: its lock file, its names, its
     /// checksum
     Lock,
 }
 
-fn main() -> ExitCode {
-    let done = match Arguments::parse().task {
-        Task::Test { arguments } => test(&arguments),
-        Task::Measure { part } => {
-            let measured = part.map_or_else(measure::write, measure::part);
-            measured.map(|()| ExitCode::SUCCESS)
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Test { arguments } => {
+            prerequisites::ensure()?;
+            suites::run(&arguments)
         }
-        Task::Lock => lock::write().map(|()| ExitCode::SUCCESS),
-    };
-    done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
-}
-
-fn test(arguments: &[String]) -> Result<ExitCode> {
-    prerequisites::ensure()?;
-    suites::run(arguments)
+        Task::Measure { part } => measure::measure(part),
+        Task::Lock => lock::write(),
+    }
 }

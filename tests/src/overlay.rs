@@ -45,18 +45,6 @@ pub(crate) fn apply(diff: &Path, project: &Path) -> Result<()> {
     succeed(&mut git).map(drop)
 }
 
-/// Keeps the lock file that cargo wrote for a project with additional dependencies, until the
-/// generated one changes, so that cargo does not resolve versions again each time.
-pub(crate) fn keep_lock(fresh: &Path, settled: &Path) -> Result<()> {
-    let (lock, origin) = ("Cargo.lock", "Cargo.lock.generated");
-    fs::copy(fresh.join(lock), fresh.join(origin))?;
-    let generated = fs::read(fresh.join(lock))?;
-    if fs::read(settled.join(origin)).is_ok_and(|before| before == generated) {
-        fs::copy(settled.join(lock), fresh.join(lock))?;
-    }
-    Ok(())
-}
-
 /// Merges a table into a TOML file.
 pub(crate) fn merge_into(file: &Path, more: Table) -> Result<()> {
     let mut merged = read(file)?;

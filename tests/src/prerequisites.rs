@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
 
@@ -20,30 +20,25 @@ pub fn ensure() -> Result<()> {
         bail!("the tests need programs that are not here: sudo apt-get install {packages}");
     }
     eprintln!("The tests need {packages}: about a minute and 700 MB with apt-get.");
-    if io::stdin().is_terminal() && !is_confirmed()? {
-        bail!("nothing was installed; the tests need {packages}");
+    apt_get(&["update", "-q"])?;
+    let mut install = vec!["install", "-q", "--no-install-recommends"];
+    // At a terminal, apt-get asks for confirmation.
+    if !io::stdin().is_terminal() {
+        install.push("-y");
     }
-    eprintln!("Installing {packages} with apt-get …");
-    apt_get(&["update", "-q"], &[])?;
-    let install = ["install", "-q", "-y", "--no-install-recommends"];
-    apt_get(&install, &missing)
-}
-
-/// Asks for confirmation at the terminal.
-fn is_confirmed() -> Result<bool> {
-    eprint!("Install them? [y/N] ");
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    apt_get(&[install, missing].concat())
 }
 
 /// The Debian packages that are missing.
 fn missing() -> Vec<&'static str> {
     let mut packages = Vec::new();
-    if !postgres::is_installed() {
+    if postgres::programs().is_err() {
         packages.push("postgresql");
     }
-    if !makes_environments() {
+    // Debian has Python's `venv` in a separate package.
+    let mut python = Command::new("python3");
+    python.args(["-c", "import ensurepip, venv"]);
+    if !python.output().is_ok_and(|output| output.status.success()) {
         packages.push("python3-venv");
     }
     for (program, package) in [
@@ -54,29 +49,17 @@ fn missing() -> Vec<&'static str> {
         ("sqlite3", "sqlite3"),
         ("unshare", "util-linux"),
     ] {
-        if !runs(program) {
+        // Its exit status does not matter.
+        if Command::new(program).arg("--version").output().is_err() {
             packages.push(package);
         }
     }
     packages
 }
 
-/// Whether Python can create virtual environments: Debian has `venv` in a separate package.
-fn makes_environments() -> bool {
-    let mut python = Command::new("python3");
-    python.args(["-c", "import ensurepip, venv"]);
-    let status = python.stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
-}
-
-/// Whether the program can be started. Its exit status does not matter.
-fn runs(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
-}
-
-fn apt_get(command: &[&str], packages: &[&str]) -> Result<()> {
+fn apt_get(arguments: &[&str]) -> Result<()> {
     let mut apt_get = Command::new("apt-get");
-    apt_get.args(command).args(packages);
+    apt_get.args(arguments);
     let status = apt_get.env("DEBIAN_FRONTEND", "noninteractive").status()?;
     ensure!(status.success(), "{apt_get:?} failed with {status}");
     Ok(())

@@ -4,7 +4,6 @@
 //! - As a [black hole](Proxy::black_hole), it behaves like a pulled cable: connections are accepted
 //!   and kept, and nothing is forwarded, not even the end of a connection. When it is
 //!   [healed](Proxy::heal), everything arrives.
-//! - [Cut](Proxy::cut), it resets every connection at once. New ones are accepted.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -32,8 +31,6 @@ pub struct Proxy {
 struct Network {
     is_dead: bool,
     delay: Duration,
-    /// The number of cuts so far.
-    cuts: u64,
 }
 
 impl Proxy {
@@ -68,11 +65,6 @@ impl Proxy {
     pub fn heal(&self) {
         self.network.send_modify(|network| network.is_dead = false);
     }
-
-    /// Resets every open connection.
-    pub fn cut(&self) {
-        self.network.send_modify(|network| network.cuts += 1);
-    }
 }
 
 async fn accept(listener: TcpListener, server: SocketAddr, network: watch::Receiver<Network>) {
@@ -88,16 +80,11 @@ async fn accept(listener: TcpListener, server: SocketAddr, network: watch::Recei
     }
 }
 
-/// Forwards one connection until it ends.
+/// Forwards one connection until it ends. A reset of one side resets the other.
 async fn pass_on(mut client: TcpStream, address: SocketAddr, network: watch::Receiver<Network>) {
-    let cuts = network.borrow().cuts;
     let mut server = None;
-    let mut cut = network.clone();
-    let ended_well = tokio::select! {
-        ended = both_ways(&mut client, &mut server, address, network) => ended.is_ok(),
-        _ = cut.wait_for(|network| network.cuts != cuts) => false,
-    };
-    if !ended_well {
+    let ended = both_ways(&mut client, &mut server, address, network).await;
+    if ended.is_err() {
         for stream in [Some(client), server].into_iter().flatten() {
             _ = stream.set_zero_linger();
         }

@@ -22,8 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::param::clock_ticks_per_second;
 pub use rustix::process::Signal;
-use rustix::{param::clock_ticks_per_second, process::Pid};
 use tempfile::TempDir;
 
 pub use self::launch::{Launch, Output};
@@ -139,7 +139,7 @@ impl Service {
     }
 
     pub fn pid(&self) -> i32 {
-        self.process.pid().as_raw_pid()
+        self.process.pid.as_raw_pid()
     }
 
     pub fn directory(&self) -> &Path {
@@ -203,17 +203,6 @@ impl Service {
         self.memory("VmHWM:")
     }
 
-    /// The open file descriptors. They may include inherited ones with high numbers, which do not
-    /// count towards a limit on files.
-    #[track_caller]
-    pub fn descriptors(&self) -> Vec<usize> {
-        self.proc("fd", |place| {
-            let numbers = fs::read_dir(place).ok()?;
-            let numbers = numbers.map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-            numbers.collect()
-        })
-    }
-
     /// The CPU time that it has used, to within hundredths of a second.
     #[track_caller]
     pub fn cpu_time(&self) -> Duration {
@@ -241,10 +230,8 @@ impl Service {
     /// Reads a place below `/proc/PID`.
     #[track_caller]
     fn proc<T>(&self, name: &str, read: impl FnOnce(&str) -> Option<T>) -> T {
-        let place = |pid: Pid| format!("/proc/{}/{name}", pid.as_raw_pid());
-        let known = self.process.while_unreaped(|pid| read(&place(pid)));
         let gone = || panic!("the process has already ended\n{}", self.log.tail());
-        known.flatten().unwrap_or_else(gone)
+        read(&format!("/proc/{}/{name}", self.pid())).unwrap_or_else(gone)
     }
 }
 

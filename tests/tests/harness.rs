@@ -63,7 +63,7 @@ async fn waiting_fails_at_once_when_the_process_ends() {
     );
     for part in [
         file!(),
-        "waited for the event `ready`, but the process has exited with code 7",
+        "waited for the event `ready`, but the process has ended: exit status: 7",
         "hello port=1",
         "(not JSON) gibberish",
         "(stderr) alas",

@@ -2,9 +2,9 @@
 //! many at once.
 //!
 //! Each connection has its own driver task, so it notices at once when the peer closes it
-//! ([`closed`](Http1::closed)), even while no request is in flight. Dropping it closes it.
+//! ([`closed`](Http1::closed)), even while no request is in flight. Dropping it ends the task.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -14,7 +14,7 @@ use hyper::{
     header::{HOST, HeaderValue},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpStream, sync::watch, task::AbortHandle};
+use tokio::{net::TcpStream, sync::watch};
 
 use super::{Answer, Failure, PATIENCE, Request, attempt, bounded};
 
@@ -29,7 +29,7 @@ pub struct Http1 {
 #[derive(Clone, Debug)]
 pub struct Http2 {
     sender: http2::SendRequest<Full<Bytes>>,
-    wire: Arc<Wire>,
+    wire: Wire,
 }
 
 impl Http1 {
@@ -46,15 +46,14 @@ impl Http1 {
     }
 
     pub async fn send(&mut self, request: Request) -> Result<Answer, Failure> {
-        let (limit, what) = (request.limit, request.describe(self.wire.address));
-        let mut request = request.into_hyper("");
+        let (what, mut request) = (self.wire.describe(&request), request.0);
         let host = HeaderValue::from_str(&self.wire.address.to_string()).expect("an address");
         request.headers_mut().entry(HOST).or_insert(host);
         let exchange = async {
             self.sender.ready().await?;
             complete(self.sender.send_request(request).await?).await
         };
-        attempt(limit, &what, exchange).await
+        attempt(PATIENCE, &what, exchange).await
     }
 
     /// Waits until the peer has closed the connection. A reset is an error.
@@ -68,7 +67,7 @@ impl Http2 {
         let what = format!("connecting to {address} with HTTP/2");
         let handshake = http2::handshake(TokioExecutor::new(), open(address).await?);
         let (sender, connection) = attempt(PATIENCE, &what, handshake).await?;
-        let wire = Arc::new(Wire::drive(address, connection));
+        let wire = Wire::drive(address, connection);
         Ok(Http2 { sender, wire })
     }
 
@@ -77,15 +76,16 @@ impl Http2 {
     }
 
     pub async fn send(&self, request: Request) -> Result<Answer, Failure> {
-        let what = request.describe(self.wire.address) + " with HTTP/2";
-        let limit = request.limit;
-        let request = request.into_hyper(&format!("http://{}", self.wire.address));
+        let what = self.wire.describe(&request) + " with HTTP/2";
+        let mut request = request.0;
+        let uri = format!("http://{}{}", self.wire.address, request.uri());
+        *request.uri_mut() = uri.parse().expect("a URI");
         let mut sender = self.sender.clone();
         let exchange = async {
             sender.ready().await?;
             complete(sender.send_request(request).await?).await
         };
-        attempt(limit, &what, exchange).await
+        attempt(PATIENCE, &what, exchange).await
     }
 
     /// Waits until the peer has closed the connection. A reset is an error.
@@ -94,11 +94,10 @@ impl Http2 {
     }
 }
 
-/// The task that drives a connection.
-#[derive(Debug)]
+/// The end of the task that drives a connection.
+#[derive(Clone, Debug)]
 struct Wire {
     address: SocketAddr,
-    driver: AbortHandle,
     end: watch::Receiver<Option<Result<(), Failure>>>,
 }
 
@@ -108,35 +107,29 @@ impl Wire {
         connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
     ) -> Wire {
         let (publish, end) = watch::channel(None);
-        let driver = tokio::spawn(async move {
+        tokio::spawn(async move {
             let result = connection.await;
             let what = format!("connection to {address}");
             publish.send_replace(Some(result.map_err(|error| Failure::caused(what, &error))));
         });
-        Wire {
-            address,
-            driver: driver.abort_handle(),
-            end,
-        }
+        Wire { address, end }
     }
 
     async fn closed(&self) -> Result<(), Failure> {
         let what = format!("waiting for {} to close the connection", self.address);
         let mut end = self.end.clone();
-        bounded(PATIENCE, what, async {
+        bounded(PATIENCE, &what, async {
             let known = end.wait_for(Option::is_some).await;
             known
-                .expect("the driver is not aborted before the drop")
+                .expect("the driver publishes it")
                 .clone()
                 .unwrap_or(Ok(()))
         })
         .await
     }
-}
 
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.driver.abort();
+    fn describe(&self, Request(request): &Request) -> String {
+        format!("{} {} at {}", request.method(), request.uri(), self.address)
     }
 }
 

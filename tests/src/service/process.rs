@@ -1,28 +1,22 @@
-//! A child process that cannot outlive its owner, and whose process id is never confused with
-//! another's.
+//! A child process that cannot outlive its owner.
 //!
-//! The kernel may reuse a process id as soon as the process has been reaped. So every use of the id
-//! holds a lock ([`Process::while_unreaped`]). The reaper waits for the end *without* reaping, then
-//! reaps under the same lock. A late signal is dropped, never sent to another process.
+//! Signals go to its pidfd. A late one is dropped, never sent to another process: the kernel may
+//! reuse a process id as soon as the process has been reaped.
 //!
 //! Threads of the operating system read the output, so that a busy or blocked test runtime does not
 //! stall the process's pipes.
 
 use std::{
-    fmt::{self, Display},
     io::{self, BufRead, BufReader, Read},
-    os::unix::process::ExitStatusExt,
-    process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    os::fd::OwnedFd,
+    process::{Command, ExitStatus, Output, Stdio},
+    sync::mpsc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use rustix::{
-    io::Errno,
-    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
-};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::{sync::watch, time::timeout};
 
 use crate::log::{Line, Log};
@@ -34,8 +28,8 @@ const LINGER: Duration = Duration::from_secs(5);
 /// A running child. Dropping it kills and reaps it.
 #[derive(Debug)]
 pub(crate) struct Process {
-    pid: Pid,
-    is_reaped: Arc<Mutex<bool>>,
+    pub(crate) pid: Pid,
+    handle: OwnedFd,
     end: watch::Receiver<Option<End>>,
     reaper: Option<JoinHandle<()>>,
 }
@@ -56,45 +50,33 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()?;
         let pid = Pid::from_child(&child);
+        let handle = pidfd_open(pid, PidfdFlags::empty())?;
         let (open, closed) = mpsc::channel();
         read_lines(child.stdout.take(), log, Line::stdout, open.clone());
         read_lines(child.stderr.take(), log, Line::Stderr, open);
 
-        let is_reaped = Arc::new(Mutex::new(false));
         let (publish, end) = watch::channel(None);
-        let reaper = thread::spawn({
-            let (is_reaped, log) = (Arc::clone(&is_reaped), log.clone());
-            move || {
-                let end = reap(child, pid, &is_reaped);
-                // An error means that both readers are done: all output is in the log before the
-                // log ends.
-                let _ = closed.recv_timeout(LINGER);
-                log.end(format!("the process {end}"));
-                publish.send_replace(Some(end));
-            }
+        let log = log.clone();
+        let reaper = thread::spawn(move || {
+            let status = child.wait().expect("only this thread waits for it");
+            let at = Instant::now();
+            // An error means that both readers are done: all output is in the log before the log
+            // ends.
+            let _ = closed.recv_timeout(LINGER);
+            log.end(format!("the process has ended: {status}"));
+            publish.send_replace(Some(End { status, at }));
         });
         Ok(Process {
             pid,
-            is_reaped,
+            handle,
             end,
             reaper: Some(reaper),
         })
     }
 
-    pub(crate) fn pid(&self) -> Pid {
-        self.pid
-    }
-
     /// Sends a signal. False if the process has already been reaped: then no signal was sent.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
-        self.while_unreaped(|pid| kill_process(pid, signal).is_ok())
-            .unwrap_or(false)
-    }
-
-    /// Runs an action while the process cannot be reaped, so that its id stays valid.
-    pub(crate) fn while_unreaped<T>(&self, action: impl FnOnce(Pid) -> T) -> Option<T> {
-        let is_reaped = lock(&self.is_reaped);
-        (!*is_reaped).then(|| action(self.pid))
+        pidfd_send_signal(&self.handle, signal).is_ok()
     }
 
     /// Waits until the process has ended and its output has been read; `None` on timeout.
@@ -105,11 +87,7 @@ impl Process {
     }
 
     /// Sends a signal that ends the process, and blocks until it is reaped and its pipes are closed.
-    pub(crate) fn end_by(mut self, signal: Signal) {
-        self.block_until_end_by(signal);
-    }
-
-    fn block_until_end_by(&mut self, signal: Signal) {
+    pub(crate) fn end_by(&mut self, signal: Signal) {
         self.signal(signal);
         if let Some(reaper) = self.reaper.take() {
             let _ = reaper.join();
@@ -119,13 +97,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.block_until_end_by(Signal::KILL);
+        self.end_by(Signal::KILL);
     }
-}
-
-/// The lock guards one flag, which a panic cannot leave half written.
-fn lock(is_reaped: &Mutex<bool>) -> MutexGuard<'_, bool> {
-    is_reaped.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a command that ends by itself, without standard input. Kills it on timeout.
@@ -139,27 +112,6 @@ pub(crate) async fn run(command: Command, limit: Duration) -> anyhow::Result<Out
         .with_context(|| format!("cannot start {name}"))
 }
 
-impl Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.status.code() {
-            Some(code) => write!(f, "has exited with code {code}"),
-            None => write!(f, "was ended by signal {:?}", self.status.signal()),
-        }
-    }
-}
-
-fn reap(mut child: Child, pid: Pid, is_reaped: &Mutex<bool>) -> End {
-    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    while let Err(error) = waitid(WaitId::Pid(pid), ended) {
-        assert_eq!(error, Errno::INTR, "only the reaper waits for this process");
-    }
-    let at = Instant::now();
-    let mut is_reaped = lock(is_reaped);
-    let status = child.wait().expect("a child that has ended can be reaped");
-    *is_reaped = true;
-    End { status, at }
-}
-
 /// Reads until the end of the pipe, and drops `open` then.
 fn read_lines(
     pipe: Option<impl Read + Send + 'static>,
@@ -168,17 +120,11 @@ fn read_lines(
     open: mpsc::Sender<()>,
 ) {
     let log = log.clone();
-    let mut pipe = BufReader::new(pipe.expect("the output is piped"));
+    let pipe = BufReader::new(pipe.expect("the output is piped"));
     thread::spawn(move || {
         let _open = open;
-        let mut line = Vec::new();
-        while pipe
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|length| length > 0)
-        {
-            let text = String::from_utf8_lossy(&line);
-            log.push(kind(text.strip_suffix('\n').unwrap_or(&text).to_owned()));
-            line.clear();
+        for line in pipe.split(b'\n').map_while(Result::ok) {
+            log.push(kind(String::from_utf8_lossy(&line).into_owned()));
         }
     });
 }

@@ -1,7 +1,9 @@
 //! The API description of a service: the service conforms to it, and its page shows it.
 
+mod browser;
 mod conformance;
 mod page;
+mod schemathesis;
 
 use harness::fleet;
 use harness::service::{Launch, Service};

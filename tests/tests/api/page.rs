@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use harness::browser::Page;
 use harness::http::get;
 use harness::service::Service;
 use serde_json::json;
+
+use crate::browser::Page;
 
 const SHOWN: &str = "document.querySelector('main')?.getAttribute('aria-busy') === 'false'";
 
@@ -74,12 +75,12 @@ async fn operation_and_its_schema_open_from_the_keyboard() {
 
     page.run("document.querySelector('#create_target > summary').focus()")
         .unwrap();
-    page.press("Enter").unwrap();
+    page.press_enter().unwrap();
     page.wait("document.querySelector('#create_target').open")
         .unwrap();
     page.run("document.querySelector('#create_target a[href=\"#schema-Target\"]').focus()")
         .unwrap();
-    page.press("Enter").unwrap();
+    page.press_enter().unwrap();
     page.wait("document.querySelector('#schema-Target:target') !== null")
         .unwrap();
 }

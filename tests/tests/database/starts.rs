@@ -37,7 +37,7 @@ async fn start_waits_for_the_database_and_logs_it() {
 
 #[tokio::test]
 async fn refusing_server_ends_the_start_without_a_password() {
-    let server = Postgres::options().password("canary-right").start();
+    let server = Postgres::with_password("canary-right");
     let postgres = server.await.unwrap();
     let no_database = postgres.url("nowhere");
     let no_password = postgres.url("postgres").replace("-right", "-wrong");
@@ -72,7 +72,7 @@ const RECOVERY: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn server_restart_costs_only_503_for_two_seconds() {
-    let mut postgres = Postgres::options().durable().start().await.unwrap();
+    let mut postgres = Postgres::start().await.unwrap();
     let launch = on_postgres(&postgres).set("monitor.max_targets", 1_000_000);
     let service = launch.ready().await;
     let address = service.http().await;

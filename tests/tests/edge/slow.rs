@@ -9,14 +9,9 @@ use crate::{assert_unaffected, faulty, ready};
 
 const CLIENTS: usize = 200;
 
-/// Long enough for all clients to be connected at once.
-const SOON: &str = "2s";
-
-fn impatient() -> Launch {
-    faulty()
-        .set("http.header_timeout", SOON)
-        .set("http.idle_timeout", SOON)
-        .set("http.write_timeout", SOON)
+/// Shortens one timeout. It is long enough for all clients to be connected at once.
+fn impatient(timeout: &str) -> Launch {
+    faulty().set(timeout, "2s")
 }
 
 /// Connects all clients. Each sends these bytes.
@@ -50,17 +45,17 @@ async fn silent_clients_are_closed_and_leave_nothing() {
     let half = "GET /slow?ms=0 HTTP/1.1\r\nhost: he";
     // Together, they request 20 GB, and read nothing.
     let unread = "GET /big?bytes=100000000 HTTP/1.1\r\nhost: here\r\n\r\n";
-    for (http2, said, reason) in [
-        (false, "", "late_head"),
-        (false, half, "late_head"),
-        (false, unread, "slow_reader"),
-        (true, "", "late_head"),
-        (true, half, "late_head"),
-        (true, greeting, "idle"),
-        (true, unread, "slow_reader"),
+    for (http2, said, timeout, reason) in [
+        (false, "", "http.header_timeout", "late_head"),
+        (false, half, "http.header_timeout", "late_head"),
+        (false, unread, "http.write_timeout", "slow_reader"),
+        (true, "", "http.header_timeout", "late_head"),
+        (true, half, "http.header_timeout", "late_head"),
+        (true, greeting, "http.idle_timeout", "idle"),
+        (true, unread, "http.write_timeout", "slow_reader"),
     ] {
         println!("{said:?}, http2 {http2}");
-        let (service, before) = ready(impatient().set("http.http2", http2)).await;
+        let (service, before) = ready(impatient(timeout).set("http.http2", http2)).await;
         let clients = crowd(&service, said).await;
         wait_until_closed(&service, reason).await;
         drop(clients);
@@ -70,7 +65,7 @@ async fn silent_clients_are_closed_and_leave_nothing() {
 
 #[tokio::test]
 async fn clients_that_trickle_heads_are_closed() {
-    let (service, before) = ready(impatient()).await;
+    let (service, before) = ready(impatient("http.header_timeout")).await;
     let mut clients = crowd(&service, "GET /slow?ms=0 HTTP/1.1\r\nx: ").await;
     // Each writes until it is closed.
     while !clients.is_empty() {

@@ -55,7 +55,7 @@ async fn failing_required_check_makes_the_service_unready() {
 #[tokio::test]
 async fn livez_stays_200_while_the_database_is_down() {
     for (importance, status) in [("degraded", 200), ("required", 503)] {
-        let mut postgres = Postgres::options().durable().start().await.unwrap();
+        let mut postgres = Postgres::start().await.unwrap();
         let launch = Service::of(fleet::FAULTS_ON_POSTGRES.binary())
             .env("APP__DATABASE__URL", postgres.url("postgres"))
             .set("health.database", importance)

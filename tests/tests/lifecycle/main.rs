@@ -16,6 +16,7 @@ mod starts;
 mod surroundings;
 mod tasks;
 mod threads;
+mod websocket;
 
 use std::path::Path;
 use std::time::Duration;

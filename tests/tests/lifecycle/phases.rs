@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use harness::eventually;
-use harness::http::{self, Conversation, Http1, Http2, Kind, WebSocket};
+use harness::http::{self, Conversation, Http1, Http2, Kind};
 use harness::log::Event;
 use harness::service::Signal;
 
+use crate::websocket::WebSocket;
 use crate::{AT_ONCE, abandoned, begin, clean, faulty, get, in_handler};
 
 #[tokio::test]

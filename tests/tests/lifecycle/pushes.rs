@@ -1,8 +1,8 @@
 //! Long-lived connections: they end with the drain, each by the rules of its protocol.
 
-use harness::http::{Frame, WebSocket};
 use harness::service::Signal;
 
+use crate::websocket::{Frame, WebSocket};
 use crate::{AT_ONCE, begin, clean, faulty};
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod claims;
 mod like;
+mod own_code;
 mod patterns;
 mod plain;
 mod terminal;

@@ -127,8 +127,8 @@ async fn secrets_of_clients_and_operators_are_never_shown() {
 
 #[tokio::test]
 async fn database_password_is_never_shown() {
-    let postgres = Postgres::options().password("canary-of-the-database");
-    let postgres = postgres.start().await.unwrap();
+    let postgres = Postgres::with_password("canary-of-the-database");
+    let postgres = postgres.await.unwrap();
     let launch = faulty(fleet::FAULTS_ON_POSTGRES.binary())
         .file("url", postgres.url("postgres"))
         .env("APP__DATABASE__URL_FILE", "url");

@@ -1,15 +1,17 @@
 //! The faulty service (`tests/faults`) with the feature `otlp`, as a real process, with a collector
 //! that accepts or refuses its exports.
 
+mod collector;
 mod outages;
 mod secrets;
 mod tls;
 mod traces;
 
-use harness::collector::{Collector, Span};
 use harness::fleet;
 use harness::http::{self, Answer, Request};
 use harness::service::{Launch, Service};
+
+use crate::collector::{Collector, Span};
 
 /// The trace id of a client. The id of its span follows.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";

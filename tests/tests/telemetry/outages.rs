@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use harness::collector::{Collector, Manner};
 use harness::service::Service;
 
+use crate::collector::{Collector, Manner};
 use crate::{ask, exporting, span, traced};
 
 /// The time of many requests, one after another.
@@ -19,7 +19,7 @@ async fn many(service: &Service) -> Duration {
 #[tokio::test]
 async fn an_outage_of_the_collector_is_logged_once() {
     let (collector, service) = exporting().await;
-    let address = collector.address();
+    let address = collector.address;
     drop(collector);
     ask(&service, "/guests", true).await;
     let event = service.event("export fails").await;

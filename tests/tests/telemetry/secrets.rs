@@ -1,10 +1,10 @@
 //! Secrets and client input are not exported.
 
-use harness::collector::Collector;
 use harness::fleet;
 use harness::http::{self, Request};
 use harness::service::{Launch, Service};
 
+use crate::collector::Collector;
 use crate::{PARENT, TRACE, traced};
 
 const SECRET: &str = "canary";

@@ -1,9 +1,8 @@
 //! A collector behind TLS needs a certificate of a known authority.
 
-use harness::collector::Collector;
-
 use harness::service::Launch;
 
+use crate::collector::Collector;
 use crate::{ask, span, traced};
 
 /// A service that exports to this endpoint if it has a certificate of this authority.
@@ -16,7 +15,7 @@ fn trusting(endpoint: &str, authority: &str) -> Launch {
 #[tokio::test]
 async fn a_collector_of_a_configured_authority_gets_spans() {
     let collector = Collector::by_tls().await.unwrap();
-    let launch = trusting(&collector.endpoint(), collector.authority());
+    let launch = trusting(&collector.endpoint(), &collector.authority);
     let service = launch.ready().await;
     ask(&service, "/guests", true).await;
     span(&collector, "GET /guests").await;
@@ -28,7 +27,7 @@ async fn a_collector_of_an_unknown_authority_gets_nothing() {
     let collector = Collector::by_tls().await.unwrap();
     let other = Collector::by_tls().await.unwrap();
     let endpoint = collector.endpoint();
-    for launch in [traced(&endpoint), trusting(&endpoint, other.authority())] {
+    for launch in [traced(&endpoint), trusting(&endpoint, &other.authority)] {
         let service = launch.ready().await;
         ask(&service, "/guests", true).await;
         let event = service.event("export fails").await;

@@ -1,9 +1,9 @@
 //! The spans of a request.
 
-use harness::collector::{Collector, Span, attribute};
 use harness::http;
 use harness::service::Signal;
 
+use crate::collector::{Collector, Span, attribute};
 use crate::{PARENT, TRACE, ask, exporting, hex, span, traced};
 
 const SERVER: i32 = 2;

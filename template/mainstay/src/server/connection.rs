@@ -48,6 +48,8 @@ pub(super) struct State {
     /// The number of requests so far.
     pub(super) total: u64,
     is_http2: bool,
+    /// The connection ends when its task runs next. A sweep may come first.
+    is_cut: bool,
 }
 
 pub(super) struct Request {
@@ -88,7 +90,8 @@ impl Connection {
 
     /// Resets the connection, upgraded or not.
     pub(super) fn cut(&self) {
-        let state = lock(&self.state);
+        let mut state = lock(&self.state);
+        state.is_cut = true;
         _ = state.socket.set_zero_linger();
         _ = SockRef::from(&state.socket).shutdown(Shutdown::Both);
         drop(state);
@@ -109,6 +112,9 @@ impl Connection {
         let is_over = |sweeps: u32, limit| tick * sweeps.saturating_sub(1) >= limit;
         let mut locked = lock(&self.state);
         let state = &mut *locked;
+        if state.is_cut {
+            return None;
+        }
         state.waited += 1;
         let unread = state.requests.iter_mut().map(|it| &mut it.unread);
         let mut is_slow = false;
@@ -228,6 +234,7 @@ impl Stream {
                 requests: Vec::new(),
                 total: 0,
                 is_http2: false,
+                is_cut: false,
             }),
         });
         open.connections.insert(id, Arc::clone(&connection));

@@ -1,11 +1,9 @@
 //! The servers that the service is compared with: `contender WHICH ADDRESS` serves the same two
-//! routes with hyper alone, with axum alone, or with axum and the usual layers: with tower-http's
-//! `TraceLayer`, or with one event for each request instead.
+//! routes with axum alone, or with axum and the usual layers: with tower-http's `TraceLayer`, or
+//! with one event for each request instead.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
-use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
@@ -14,10 +12,6 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
@@ -44,11 +38,10 @@ async fn main() -> Outcome {
     let address: SocketAddr = address.ok_or("no address")?.parse()?;
     let listener = TcpListener::bind(address).await?;
     match which.as_deref() {
-        Some("hyper") => bare(listener).await,
         Some("axum") => Ok(axum::serve(listener, routes()).await?),
         Some("usual") => usual(listener).await,
         Some("lean") => lean(listener).await,
-        _ => Err("hyper, axum, usual or lean?".into()),
+        _ => Err("axum, usual or lean?".into()),
     }
 }
 
@@ -57,50 +50,6 @@ fn routes() -> Router {
         "/json",
         post(async |Json(target): Json<Target>| Json(target)),
     )
-}
-
-/// hyper, as in its guide.
-async fn bare(listener: TcpListener) -> Outcome {
-    loop {
-        let (stream, _) = listener.accept().await?;
-        tokio::spawn(async move {
-            let conversation = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service_fn(answer));
-            _ = conversation.await;
-        });
-    }
-}
-
-async fn answer(
-    request: hyper::Request<Incoming>,
-) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
-    let (kind, body) = match request.uri().path() {
-        "/plain" => ("text/plain; charset=utf-8", Bytes::from_static(b"hello")),
-        "/json" => match json(request).await {
-            Ok(body) => ("application/json", body),
-            Err(_) => return Ok(refused(StatusCode::BAD_REQUEST)),
-        },
-        _ => return Ok(refused(StatusCode::NOT_FOUND)),
-    };
-    let mut response = hyper::Response::new(Full::new(body));
-    let kind = hyper::header::HeaderValue::from_static(kind);
-    response
-        .headers_mut()
-        .insert(hyper::header::CONTENT_TYPE, kind);
-    Ok(response)
-}
-
-async fn json(request: hyper::Request<Incoming>) -> Result<Bytes, Box<dyn Error>> {
-    let body = request.into_body().collect().await?.to_bytes();
-    let target: Target = serde_json::from_slice(&body)?;
-    Ok(serde_json::to_vec(&target)?.into())
-}
-
-fn refused(status: StatusCode) -> hyper::Response<Full<Bytes>> {
-    let mut response = hyper::Response::default();
-    *response.status_mut() = status;
-    response
 }
 
 /// axum with a JSON log, request ids, deadlines, caught panics and metrics, each from the
@@ -117,10 +66,8 @@ async fn usual(listener: TcpListener) -> Outcome {
         .layer(PropagateRequestIdLayer::new(ID))
         .layer(CatchPanicLayer::new())
         .layer(timeout());
-    let routes = routes()
-        .route_layer(middleware::from_fn(measured))
-        .layer(layers);
-    Ok(axum::serve(listener, routes).await?)
+    let routes = routes().route_layer(middleware::from_fn(measured));
+    Ok(axum::serve(listener, routes.layer(layers)).await?)
 }
 
 /// The same with one event for each request instead of a span, as in services that were tuned.
@@ -133,9 +80,8 @@ async fn lean(listener: TcpListener) -> Outcome {
         .layer(timeout());
     let routes = routes()
         .route_layer(middleware::from_fn(measured))
-        .route_layer(middleware::from_fn(logged))
-        .layer(layers);
-    Ok(axum::serve(listener, routes).await?)
+        .route_layer(middleware::from_fn(logged));
+    Ok(axum::serve(listener, routes.layer(layers)).await?)
 }
 
 const ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -178,11 +124,6 @@ async fn logged(request: Request, next: Next) -> Response {
 
 /// As in axum's own example.
 async fn measured(request: Request, next: Next) -> Response {
-    static DESCRIBED: Once = Once::new();
-    DESCRIBED.call_once(|| {
-        metrics::describe_counter!("http_requests_total", "requests");
-        metrics::describe_histogram!("http_requests_duration_seconds", "how long they took");
-    });
     let began = Instant::now();
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or_else(String::new, |route| route.as_str().to_owned());

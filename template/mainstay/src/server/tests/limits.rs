@@ -107,3 +107,23 @@ async fn connection_over_the_limit_waits() {
     third.until("quick").await;
     assert_eq!(traffic(&listener).accepted, 3);
 }
+
+/// A cut connection ends when its task runs next, and sweeps may come first.
+#[tokio::test]
+async fn slow_reader_is_counted_once() {
+    let listener = serve(&PATIENT);
+    let mut client = Client::narrow(&listener).await;
+    client.ask("/big").await;
+    until(&listener, |traffic| traffic.in_flight == 1).await;
+    let connection = listener.0.connections().remove(0);
+    let reasons = async {
+        loop {
+            let reasons: Vec<_> = (0..100).filter_map(|_| connection.sweep()).collect();
+            if !reasons.is_empty() {
+                return reasons;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    assert_eq!(timeout(PATIENCE, reasons).await, Ok(vec!["slow_reader"]));
+}

@@ -4,22 +4,17 @@
 //! It decodes requests with the messages of OpenTelemetry itself. A request that it cannot decode
 //! fails the test that waits for spans.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    HeaderMap, Request, Response,
+    HeaderMap, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-pub use opentelemetry_proto::tonic::trace::v1::Span;
+pub(crate) use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{KeyValue, any_value::Value},
@@ -40,17 +35,18 @@ use tokio_rustls::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-pub struct Collector {
-    address: SocketAddr,
-    /// Its certificate in PEM, if it is behind TLS.
-    authority: Option<String>,
-    shared: Arc<Shared>,
+pub(crate) struct Collector {
+    pub(crate) address: SocketAddr,
+    /// Its certificate in PEM; empty without TLS.
+    pub(crate) authority: String,
+    state: State,
     /// Aborted on drop.
     _accepting: JoinSet<()>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Manner {
+    #[default]
     Takes,
     /// Answers with this status.
     Refuses(u16),
@@ -58,40 +54,36 @@ pub enum Manner {
     Stalls,
 }
 
-#[derive(Debug)]
-struct Shared {
-    manner: Mutex<Manner>,
-    heard: Mutex<Heard>,
-    /// The number of requests so far, accepted or not.
-    requests: watch::Sender<usize>,
-}
+type State = Arc<watch::Sender<(Manner, Heard)>>;
 
 /// What the collector has received.
 #[derive(Clone, Debug, Default)]
-pub struct Heard {
+pub(crate) struct Heard {
+    /// The number of requests, accepted or not.
+    requests: usize,
     /// The accepted spans.
-    pub spans: Vec<Span>,
+    pub(crate) spans: Vec<Span>,
     /// The attributes of the last resource.
-    pub resource: Vec<KeyValue>,
+    pub(crate) resource: Vec<KeyValue>,
     /// The heads and bodies of all requests, including refused ones.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// The headers of the last request.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The requests that could not be decoded.
-    pub nonsense: Vec<String>,
+    pub(crate) nonsense: Vec<String>,
 }
 
 impl Collector {
-    pub async fn start() -> io::Result<Collector> {
+    pub(crate) async fn start() -> io::Result<Collector> {
         Collector::at(SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 
-    pub async fn at(address: SocketAddr) -> io::Result<Collector> {
+    pub(crate) async fn at(address: SocketAddr) -> io::Result<Collector> {
         Collector::with(address, None).await
     }
 
     /// Starts a collector behind TLS, as `localhost`, with a self-signed certificate.
-    pub async fn by_tls() -> io::Result<Collector> {
+    pub(crate) async fn by_tls() -> io::Result<Collector> {
         let names = vec!["localhost".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der());
@@ -111,91 +103,62 @@ impl Collector {
         let (tls, authority) = tls.unzip();
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            manner: Mutex::new(Manner::Takes),
-            heard: Mutex::default(),
-            requests: watch::Sender::new(0),
-        });
+        let state = State::default();
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, tls, Arc::clone(&shared)));
+        accepting.spawn(accept(listener, tls, Arc::clone(&state)));
         Ok(Collector {
             address,
-            authority,
-            shared,
+            authority: authority.unwrap_or_default(),
+            state,
             _accepting: accepting,
         })
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// The URL for `otlp.endpoint`.
-    pub fn endpoint(&self) -> String {
-        match self.authority {
-            Some(_) => format!("https://localhost:{}", self.address.port()),
-            None => format!("http://{}", self.address),
+    pub(crate) fn endpoint(&self) -> String {
+        match &*self.authority {
+            "" => format!("http://{}", self.address),
+            _ => format!("https://localhost:{}", self.address.port()),
         }
-    }
-
-    /// The certificate in PEM, if the collector uses TLS.
-    pub fn authority(&self) -> &str {
-        self.authority.as_deref().unwrap_or_default()
     }
 
     /// Sets how it answers the next requests.
-    pub fn manner(&self, manner: Manner) {
-        *lock(&self.shared.manner) = manner;
+    pub(crate) fn manner(&self, manner: Manner) {
+        self.state.send_modify(|(current, _)| *current = manner);
     }
 
-    pub fn heard(&self) -> Heard {
-        lock(&self.shared.heard).clone()
+    pub(crate) fn heard(&self) -> Heard {
+        self.state.borrow().1.clone()
     }
 
     /// Waits until this many requests have arrived since the start, accepted or not.
-    #[track_caller]
-    pub fn requests(&self, count: usize) -> impl Future<Output = ()> {
-        self.wait(format!("{count} requests"), move |_, requests| {
-            (requests >= count).then_some(())
-        })
+    pub(crate) async fn requests(&self, count: usize) {
+        let look = |heard: &Heard| (heard.requests >= count).then_some(());
+        self.wait(&format!("{count} requests"), look).await;
     }
 
     /// Waits for the first span that matches, and returns it.
-    #[track_caller]
-    pub fn span(&self, what: &str, fits: impl Fn(&Span) -> bool) -> impl Future<Output = Span> {
-        self.wait(what.to_owned(), move |heard, _| {
-            heard.spans.iter().find(|span| fits(span)).cloned()
-        })
+    pub(crate) async fn span(&self, what: &str, fits: impl Fn(&Span) -> bool) -> Span {
+        let look = |heard: &Heard| heard.spans.iter().find(|span| fits(span)).cloned();
+        self.wait(what, look).await
     }
 
-    #[track_caller]
-    fn wait<T>(
-        &self,
-        what: String,
-        mut look: impl FnMut(&Heard, usize) -> Option<T>,
-    ) -> impl Future<Output = T> {
-        let caller = std::panic::Location::caller();
-        let mut requests = self.shared.requests.subscribe();
-        async move {
-            let found = async {
-                loop {
-                    let count = *requests.borrow_and_update();
-                    let heard = self.heard();
-                    assert!(heard.nonsense.is_empty(), "{caller}: {:?}", heard.nonsense);
-                    if let Some(found) = look(&heard, count) {
-                        return found;
-                    }
-                    requests.changed().await.expect("the sender is alive");
-                }
-            };
-            let found = timeout(PATIENCE, found).await;
-            found.unwrap_or_else(|_| panic!("{caller}: no {what} in {:#?}", self.heard().spans))
-        }
+    async fn wait<T>(&self, what: &str, look: impl Fn(&Heard) -> Option<T>) -> T {
+        let (mut found, mut state) = (None, self.state.subscribe());
+        let end = state.wait_for(|(_, heard)| {
+            found = look(heard);
+            found.is_some() || !heard.nonsense.is_empty()
+        });
+        _ = timeout(PATIENCE, end).await;
+        let Heard {
+            spans, nonsense, ..
+        } = self.heard();
+        found.unwrap_or_else(|| panic!("no {what} in {spans:#?} {nonsense:?}"))
     }
 }
 
 /// The value of an attribute, as text.
-pub fn attribute(attributes: &[KeyValue], name: &str) -> Option<String> {
+pub(crate) fn attribute(attributes: &[KeyValue], name: &str) -> Option<String> {
     let pair = attributes.iter().find(|pair| pair.key == name)?;
     Some(match pair.value.as_ref()?.value.as_ref()? {
         Value::StringValue(text) => text.clone(),
@@ -206,17 +169,17 @@ pub fn attribute(attributes: &[KeyValue], name: &str) -> Option<String> {
     })
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: State) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let (tls, shared) = (tls.clone(), Arc::clone(&shared));
+        let (tls, state) = (tls.clone(), Arc::clone(&state));
         connections.spawn(async move {
             match tls {
-                None => talk(stream, shared).await,
+                None => talk(stream, state).await,
                 // A client that does not trust the certificate disconnects.
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
-                        talk(stream, shared).await;
+                        talk(stream, state).await;
                     }
                 }
             }
@@ -224,8 +187,8 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
     }
 }
 
-async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
-    let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
+async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, state: State) {
+    let service = service_fn(|request| answer(request, &state));
     // A service that is killed disconnects in the middle of a request.
     _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -234,30 +197,29 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) 
 
 async fn answer(
     request: Request<Incoming>,
-    shared: Arc<Shared>,
+    state: &State,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    let manner = *lock(&shared.manner);
-    {
-        let mut heard = lock(&shared.heard);
+    let manner = state.borrow().0;
+    state.send_modify(|(_, heard)| {
+        heard.requests += 1;
         heard.bytes.extend(format!("{parts:?}\n").bytes());
         heard.bytes.extend(&body);
         heard.headers = parts.headers;
-        if manner == Manner::Takes
+        if matches!(manner, Manner::Takes)
             && let Err(error) = heard.take(parts.uri.path(), &body)
         {
             heard.nonsense.push(format!("{}: {error}", parts.uri));
         }
-    }
-    shared.requests.send_modify(|count| *count += 1);
+    });
     let status = match manner {
         Manner::Takes => 200,
         Manner::Refuses(status) => status,
         Manner::Stalls => std::future::pending().await,
     };
     let mut answer = Response::new(Full::default());
-    *answer.status_mut() = hyper::StatusCode::from_u16(status).expect("a status");
+    *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
     Ok(answer)
 }
 
@@ -278,9 +240,4 @@ impl Heard {
         }
         Ok(())
     }
-}
-
-/// No code under the lock can panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

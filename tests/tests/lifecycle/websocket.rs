@@ -3,15 +3,15 @@
 
 use std::net::SocketAddr;
 
-use super::{Conversation, Failure, Farewell};
+use harness::http::{Conversation, Failure, Farewell};
 
 /// One WebSocket. Dropping it closes the connection without a close frame.
 #[derive(Debug)]
-pub struct WebSocket(Conversation);
+pub(crate) struct WebSocket(Conversation);
 
 /// A frame from the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Frame {
+pub(crate) enum Frame {
     Text(String),
     /// A close frame, with its code.
     Close(u16),
@@ -26,7 +26,7 @@ const MASK: [u8; 4] = [0x4b, 0x65, 0x65, 0x6c];
 
 impl WebSocket {
     /// Requests an upgrade with the key of the RFC's example. Panics if the service refuses.
-    pub async fn open(address: SocketAddr, path: &str) -> Result<WebSocket, Failure> {
+    pub(crate) async fn open(address: SocketAddr, path: &str) -> Result<WebSocket, Failure> {
         let mut wire = Conversation::open(address).await?;
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -40,17 +40,17 @@ impl WebSocket {
         Ok(WebSocket(wire))
     }
 
-    pub async fn say(&mut self, text: &str) -> Result<(), Failure> {
+    pub(crate) async fn say(&mut self, text: &str) -> Result<(), Failure> {
         self.send(TEXT, text.as_bytes()).await
     }
 
     /// Sends a close frame, or answers one.
-    pub async fn close(&mut self, code: u16) -> Result<(), Failure> {
+    pub(crate) async fn close(&mut self, code: u16) -> Result<(), Failure> {
         self.send(CLOSE, &code.to_be_bytes()).await
     }
 
     /// Reads the next frame. The frames of this harness's services fit into 125 bytes.
-    pub async fn hear(&mut self) -> Result<Frame, Failure> {
+    pub(crate) async fn hear(&mut self) -> Result<Frame, Failure> {
         let head = self.0.exactly(2).await?;
         let (kind, length) = (head[0] & 0x0f, usize::from(head[1]));
         assert!(length < 126, "a frame longer than this client can take");
@@ -63,7 +63,7 @@ impl WebSocket {
     }
 
     /// Waits until the peer has closed the connection.
-    pub async fn closed(&mut self) -> Result<Farewell, Failure> {
+    pub(crate) async fn closed(&mut self) -> Result<Farewell, Failure> {
         self.0.closed().await
     }
 

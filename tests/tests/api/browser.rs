@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One page in its own browser process. Dropping it ends both.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     process: Child,
     orders: PipeWriter,
     news: Receiver<Value>,
@@ -32,7 +32,7 @@ pub struct Page {
 }
 
 impl Page {
-    pub fn blank() -> Result<Page> {
+    pub(crate) fn blank() -> Result<Page> {
         let profile = TempDir::with_prefix("mainstay-browser-")?;
         let (orders, news) = (pipe()?, pipe()?);
         let mut chromium = Command::new("chromium");
@@ -82,14 +82,14 @@ impl Page {
     }
 
     /// Opens a URL, and waits until the expression is true.
-    pub fn open(&mut self, url: &str, until: &str) -> Result<()> {
+    pub(crate) fn open(&mut self, url: &str, until: &str) -> Result<()> {
         let gone = self.order("Page.navigate", &json!({ "url": url }))?;
         ensure!(gone["errorText"].is_null(), "{url}: {gone}");
         self.wait(until)
     }
 
     /// Waits until the expression is true. It is evaluated again after each change of the page.
-    pub fn wait(&mut self, expression: &str) -> Result<()> {
+    pub(crate) fn wait(&mut self, expression: &str) -> Result<()> {
         let holds = self.run(&format!(
             "new Promise((done) => {{
                 const look = () => {{ if ({expression}) {{ done(true); }} }};
@@ -104,7 +104,7 @@ impl Page {
     }
 
     /// Evaluates an expression. A promise is awaited.
-    pub fn run(&mut self, expression: &str) -> Result<Value> {
+    pub(crate) fn run(&mut self, expression: &str) -> Result<Value> {
         let what = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
         let mut answer = self.order("Runtime.evaluate", &what)?;
         let thrown = &answer["exceptionDetails"];
@@ -112,40 +112,30 @@ impl Page {
         Ok(answer["result"]["value"].take())
     }
 
-    pub fn press(&mut self, key: &str) -> Result<()> {
-        let (code, text) = match key {
-            "Enter" => (13, Some("\r")),
-            "Tab" => (9, None),
-            _ => anyhow::bail!("no key {key}"),
-        };
-        let mut event = json!({
-            "type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": code,
-        });
-        if let Some(text) = text {
-            event["text"] = text.into();
-        }
+    pub(crate) fn press_enter(&mut self) -> Result<()> {
+        let mut event = json!({ "type": "keyDown", "key": "Enter", "code": "Enter" });
+        event["windowsVirtualKeyCode"] = 13.into();
+        event["text"] = "\r".into();
         self.order("Input.dispatchKeyEvent", &event)?;
         event["type"] = "keyUp".into();
         self.order("Input.dispatchKeyEvent", &event).map(drop)
     }
 
     /// Emulates `prefers-color-scheme`: `light` or `dark`.
-    pub fn prefer(&mut self, colors: &str) -> Result<()> {
+    pub(crate) fn prefer(&mut self, colors: &str) -> Result<()> {
         let feature = json!({ "name": "prefers-color-scheme", "value": colors });
-        self.order(
-            "Emulation.setEmulatedMedia",
-            &json!({ "features": [feature] }),
-        )
-        .map(drop)
+        let features = json!({ "features": [feature] });
+        self.order("Emulation.setEmulatedMedia", &features)
+            .map(drop)
     }
 
     /// The URL of each request that the page sent.
-    pub fn requests(&self) -> &[String] {
+    pub(crate) fn requests(&self) -> &[String] {
         &self.requests
     }
 
     /// Console messages, exceptions and refused requests.
-    pub fn complaints(&self) -> &[String] {
+    pub(crate) fn complaints(&self) -> &[String] {
         &self.complaints
     }
 
