@@ -30,8 +30,31 @@ pub(crate) struct Notes {
     pub(crate) open: Vec<String>,
 }
 
-/// Two renderings of the template, which are adapted to the project.
-pub(crate) struct Renderings<'a> {
+/// Adapts two renderings of the template to the project.
+pub(crate) fn adapt(
+    project: &Project,
+    record: &Record,
+    old: &Path,
+    new: &Path,
+    notes: &mut Notes,
+) -> Result<()> {
+    let mut renderings = Renderings {
+        project,
+        committed: project.committed_files()?.into_iter().collect(),
+        old,
+        new,
+        notes,
+    };
+    renderings.record()?;
+    renderings.machinery(record)?;
+    renderings.migrations()?;
+    renderings.deleted_directories()?;
+    renderings.published()?;
+    renderings.cargo_lock()?;
+    renderings.line_ends()
+}
+
+struct Renderings<'a> {
     project: &'a Project,
     /// The committed files of the project.
     committed: BTreeSet<String>,
@@ -40,33 +63,7 @@ pub(crate) struct Renderings<'a> {
     notes: &'a mut Notes,
 }
 
-impl<'a> Renderings<'a> {
-    pub(crate) fn of(
-        project: &'a Project,
-        old: &'a Path,
-        new: &'a Path,
-        notes: &'a mut Notes,
-    ) -> Result<Self> {
-        Ok(Self {
-            project,
-            committed: project.committed_files()?.into_iter().collect(),
-            old,
-            new,
-            notes,
-        })
-    }
-
-    /// Adapts them.
-    pub(crate) fn adapt(&mut self, record: &Record) -> Result<()> {
-        self.record()?;
-        self.machinery(record)?;
-        self.migrations()?;
-        self.deleted_directories()?;
-        self.published()?;
-        self.cargo_lock()?;
-        self.line_ends()
-    }
-
+impl Renderings<'_> {
     /// The record gets the new values. Comments of the owner stay.
     fn record(&self) -> Result<()> {
         let Some(ours) = self.project.committed(record::FILE) else {
@@ -186,12 +183,9 @@ impl<'a> Renderings<'a> {
         let (old, new) = (self.old, self.new);
         let before = files(old);
         let is_deleted = |directory: &Path| {
-            let name = directory.to_string_lossy();
+            let mut committed = self.committed.iter();
             before.iter().any(|file| file.starts_with(directory))
-                && !self
-                    .committed
-                    .iter()
-                    .any(|file| Path::new(file).starts_with(&*name))
+                && !committed.any(|file| Path::new(file).starts_with(directory))
         };
         let mut deleted = BTreeSet::new();
         for file in files(new).difference(&before) {
@@ -201,10 +195,9 @@ impl<'a> Renderings<'a> {
                 fs::remove_file(new.join(file))?;
             }
         }
-        let names = deleted
-            .iter()
-            .map(|directory| format!("{}/ stays deleted", directory.display()));
-        self.notes.kept.extend(names);
+        let names = deleted.iter().map(|it| it.display());
+        let notes = names.map(|name| format!("{name}/ stays deleted"));
+        self.notes.kept.extend(notes);
         Ok(())
     }
 
@@ -260,13 +253,10 @@ impl<'a> Renderings<'a> {
         let both: BTreeSet<PathBuf> = files(old).union(&files(new)).cloned().collect();
         for file in both {
             let name = file.to_string_lossy().into_owned();
-            let ours = self
-                .committed
-                .contains(&name)
-                .then(|| self.project.committed(&name))
-                .flatten();
+            let is_crlf =
+                |name: &String| self.project.committed(name).as_deref().is_some_and(is_crlf);
             // A new file gets the line ends of the others.
-            if !ours.is_none_or(|ours| is_crlf(&ours)) {
+            if self.committed.contains(&name) && !is_crlf(&name) {
                 continue;
             }
             for root in [old, new] {
