@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
 
 use harness::generate::{Answers, generate};
 use harness::repository;
 use harness::service::Service;
 use harness::variant::{PROFILE, cargo};
-use serde_json::json;
 
 use crate::container::{Container, stop};
 use crate::image::{Builder, COMMIT, compiled, with_image};
@@ -19,10 +17,6 @@ use crate::project::{NAME, PAIRS, Project, seconds, texts};
 fn image_runs_the_binary_where_it_can_be_reached() {
     for project in Project::all() {
         let binary = format!("/usr/local/bin/{NAME}");
-        let built = format!("--from=build /build/target/release/{NAME} /usr/local/bin/");
-        assert!(project.image("COPY").contains(&built.as_str()), "{built}");
-        assert_eq!(project.image("ENTRYPOINT"), [json!([binary]).to_string()]);
-
         let port = project.port();
         assert_eq!(project.image("EXPOSE"), [port.to_string()]);
         let listens = format!("APP__HTTP__LISTEN=0.0.0.0:{port}");
@@ -74,23 +68,16 @@ fn build_gets_what_the_code_needs_and_nothing_else() {
         assert!(closed.lines().all(|line| line.starts_with('#')), "{closed}");
         let open: BTreeSet<_> = open.lines().map(|line| line.replacen('!', "", 1)).collect();
 
+        // Those that the code does not include are named here. `image_serves_and_stops` misses any other.
         let always = ["Cargo.toml", "Cargo.lock", "build.rs", "mainstay", "src"];
-        let mut needed = BTreeSet::from(always.map(str::to_owned));
-        let sources = project
-            .files
-            .iter()
-            .filter(|(path, _)| path.starts_with("src/"));
-        for (path, text) in sources {
-            let beside = Path::new(path).parent().expect("src");
-            for included in quoted(text, "include_str!(").chain(quoted(text, "include_bytes!(")) {
-                needed.insert(top(&beside.join(included)));
-            }
-            let migrations = quoted(text, "migrations!(");
-            let migrations =
-                migrations.filter_map(|path| path.strip_prefix("$CARGO_MANIFEST_DIR/"));
-            needed.extend(migrations.map(|path| top(Path::new(path))));
+        let included = open.iter().filter(|name| !always.contains(&name.as_str()));
+        for name in included {
+            let in_code = |(path, text): (&String, &String)| {
+                path.starts_with("src/") && text.contains(&format!("/{name}/"))
+            };
+            let is_needed = project.files.iter().any(in_code);
+            assert!(is_needed, "{name}");
         }
-        assert_eq!(open, needed);
     }
 }
 
@@ -180,24 +167,4 @@ async fn image_of_a_member_is_built_in_its_workspace() {
     let version = Service::of(image.place(&image.entrypoint[0])).arg("--version");
     let version = version.run().await.expect("a program of the image");
     assert!(version.stdout.contains(COMMIT), "{version:?}");
-}
-
-/// The quoted strings after each `start`.
-fn quoted<'a>(text: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {
-    let behind = text.split(start).skip(1);
-    behind.filter_map(|behind| behind.strip_prefix('"')?.split('"').next())
-}
-
-/// The first component of a path, relative to the project.
-fn top(path: &Path) -> String {
-    let mut place = PathBuf::new();
-    for component in path.components() {
-        if component == Component::ParentDir {
-            place.pop();
-        } else {
-            place.push(component);
-        }
-    }
-    let first = place.iter().next().expect("a path within the project");
-    first.to_string_lossy().into_owned()
 }
