@@ -172,12 +172,8 @@ impl Template {
             .split_once(start)
             .and_then(|(_, it)| it.split_once(']'));
         let (list, _) = list.with_context(|| format!("hooks/{hook} has no list `{start}`"))?;
-        Ok(list
-            .split('"')
-            .skip(1)
-            .step_by(2)
-            .map(str::to_owned)
-            .collect())
+        let words = list.split('"').skip(1).step_by(2);
+        Ok(words.map(str::to_owned).collect())
     }
 }
 

@@ -132,6 +132,9 @@ fn new_uses_the_machinery_of_the_workspace() {
     assert!(read(&root).contains("members = [\"lookout\", \"watch\"] # each service\n"));
     let project = place.path().join("watch");
     assert!(read(&project.join("Cargo.toml")).contains("path = \"../lookout/mainstay\""));
+    let record = read(&project.join(".template.toml"));
+    let is_recorded = record.contains("mainstay = \"../lookout/mainstay\"");
+    assert!(is_recorded && !record.contains("checksum"), "{record}");
     for left_out in ["mainstay", "Cargo.lock"] {
         assert!(!project.join(left_out).exists(), "{left_out}");
     }
