@@ -118,13 +118,11 @@ impl Update {
         let template = Template::open(self.template.as_deref().unwrap_or(&here))?;
         let (other, from) = self.origin(&template, &record)?;
         let origin = other.as_ref().unwrap_or(&template);
-        let to =
-            match &self.to {
-                Some(revision) => Some(template.commit(revision).with_context(|| {
-                    format!("--to {revision}: the template has no such commit")
-                })?),
-                None => None,
-            };
+        let to = self.to.as_ref().map(|revision| {
+            let commit = template.commit(revision);
+            commit.with_context(|| format!("--to {revision}: the template has no such commit"))
+        });
+        let to = to.transpose()?;
         let commit = to.clone().or_else(|| template.checkout());
         let commit = commit.unwrap_or_else(|| "unknown".to_owned());
         if commit == from && answers == record.answers && !record.is_dirty {
@@ -319,6 +317,7 @@ fn complete_lock(project: &Project, merged: Merged, notes: &mut Notes) -> Result
     }
     let (_copy, directory) = project.copy_of(&merged.tree)?;
     if let Err(error) = lock::complete(&directory) {
+        let error = format!("{error:#}");
         let last = error.lines().last().unwrap_or_default();
         notes.kept.push(format!(
             "Cargo.lock: cargo will complete it at the next build ({last})"

@@ -3,6 +3,7 @@
 //! Everything is computed in the object database first. Only [`Project::branch`] and
 //! [`Project::check_out`] change what the owner sees.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
@@ -108,9 +109,9 @@ impl Project {
     }
 
     /// The files of the project, as they are committed, by their paths in it.
-    pub(crate) fn committed_files(&self) -> Result<Vec<String>> {
+    pub(crate) fn committed_files(&self) -> Result<BTreeSet<PathBuf>> {
         let listed = self.git(&["ls-tree", "-r", "-z", "--name-only", "HEAD", "--", "."])?;
-        Ok(listed.split_terminator('\0').map(str::to_owned).collect())
+        Ok(listed.split_terminator('\0').map(PathBuf::from).collect())
     }
 
     /// The tree of the repository in which the project is replaced by the files of a directory.
@@ -317,14 +318,14 @@ impl Project {
         }
         let mut read = self.command(&["read-tree", "--reset", "-u", &pending.tree]);
         succeed(read.current_dir(&self.root)).context("the working tree cannot be written")?;
-        let mut lines = String::new();
+        let mut lines = Vec::new();
         for Conflict { path, versions } in &pending.conflicts {
-            lines += &format!("0 {NO_OBJECT}\t{path}\0");
+            write!(lines, "0 {NO_OBJECT}\t{path}\0")?;
             for (mode, object, stage) in versions {
-                lines += &format!("{mode} {object} {stage}\t{path}\0");
+                write!(lines, "{mode} {object} {stage}\t{path}\0")?;
             }
         }
-        feed(&mut self.command(&UPDATE_INDEX), lines.as_bytes())?;
+        feed(&mut self.command(&UPDATE_INDEX), &lines)?;
         fs::write(git_directory.join("MERGE_MSG"), &pending.message)?;
         Pending::remove(&git_directory)
     }
