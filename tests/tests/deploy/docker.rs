@@ -14,9 +14,15 @@ use crate::kubernetes::pod;
 use crate::project::{NAME, PAIRS, Project, seconds, texts};
 
 #[test]
-fn image_runs_the_binary_where_it_can_be_reached() {
+fn dockerfile_agrees_with_the_service() {
     for project in Project::all() {
-        let binary = format!("/usr/local/bin/{NAME}");
+        let rust = project.package("rust-version");
+        let lines = project.text("Dockerfile").lines();
+        let froms: Vec<_> = lines.filter_map(|it| it.strip_prefix("FROM ")).collect();
+        // The name and the number of the same Debian release.
+        let build = format!("rust:{rust}-slim-trixie AS build");
+        assert_eq!(froms, [&build, "gcr.io/distroless/cc-debian13:nonroot"]);
+
         let port = project.port();
         assert_eq!(project.image("EXPOSE"), [port.to_string()]);
         let listens = format!("APP__HTTP__LISTEN=0.0.0.0:{port}");
@@ -24,7 +30,7 @@ fn image_runs_the_binary_where_it_can_be_reached() {
         assert!(is_set, "{listens}");
 
         let health = project.image("HEALTHCHECK").concat();
-        let asks = format!(" CMD [\"{binary}\", \"healthcheck\"]");
+        let asks = format!(" CMD [\"/usr/local/bin/{NAME}\", \"healthcheck\"]");
         assert!(health.ends_with(&asks), "{health}");
 
         assert_eq!(project.image("STOPSIGNAL"), ["SIGTERM"]);
@@ -33,30 +39,12 @@ fn image_runs_the_binary_where_it_can_be_reached() {
             let waits = format!("--stop-timeout {grace}");
             assert!(project.text(path).contains(&waits), "{path}: {waits}");
         }
-    }
-}
 
-#[test]
-fn image_has_the_user_that_kubernetes_expects() {
-    for project in Project::all() {
         let deployment = project.manifest("deployment");
         let user = &pod(&deployment)["securityContext"];
         let user = format!("{}:{}", user["runAsUser"], user["runAsGroup"]);
         assert_eq!(project.image("USER"), [&user]);
         assert!(!user.starts_with("0:"), "{user} is root");
-    }
-}
-
-#[test]
-fn image_has_the_rust_and_the_c_library_that_it_needs() {
-    for project in Project::all() {
-        let rust = project.package("rust-version");
-        let lines = project.text("Dockerfile").lines();
-        let froms = lines.filter_map(|line| line.strip_prefix("FROM "));
-        let froms: Vec<_> = froms.collect();
-        // The name and the number of the same Debian release.
-        let build = format!("rust:{rust}-slim-trixie AS build");
-        assert_eq!(froms, [&build, "gcr.io/distroless/cc-debian13:nonroot"]);
     }
 }
 

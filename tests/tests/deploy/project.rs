@@ -48,16 +48,6 @@ impl Project {
         PAIRS.map(|(database, example)| Self::of(database, example, &CHOICES))
     }
 
-    /// Writes the files below a directory.
-    pub(crate) fn write(&self, directory: &Path) {
-        for (path, text) in &self.files {
-            let path = directory.join(path);
-            fs::create_dir_all(path.parent().expect("a directory"))
-                .expect("a place for the project");
-            fs::write(path, text).expect("a place for the project");
-        }
-    }
-
     pub(crate) fn paths(&self) -> BTreeSet<String> {
         self.files.keys().cloned().collect()
     }
@@ -138,18 +128,6 @@ impl Project {
         let listen = self.default("http.listen");
         let (_, port) = listen.rsplit_once(':').expect("an address with a port");
         port.parse().expect("a port")
-    }
-
-    /// The deployment files and the README, which these tests check.
-    pub(crate) fn deployment(&self) -> impl Iterator<Item = (&str, &str)> {
-        let files = ["Dockerfile", ".dockerignore", "AGENTS.md", "README.md"];
-        let is_meant = move |path: &str| {
-            let is_below = path.starts_with(".github/") || path.starts_with("deploy/");
-            is_below || files.contains(&path)
-        };
-        let all = self.files.iter();
-        let all = all.map(|(path, text)| (path.as_str(), text.as_str()));
-        all.filter(move |(path, _)| is_meant(path))
     }
 }
 
