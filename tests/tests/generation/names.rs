@@ -22,7 +22,7 @@ fn usable_name_gives_a_project_that_compiles_and_is_formatted() {
         // Otherwise the first build would change a committed file.
         let lock = || fs::read_to_string(project.join("Cargo.lock")).expect("the file exists");
         let generated = lock();
-        cargo(&project, name, &["metadata", "--format-version", "1"]);
+        assert_no_warnings(&project, &["metadata", "--format-version", "1"]);
         assert!(lock() == generated, "{name}: cargo has changed the lock");
     }
     // In one workspace, so that the machinery is compiled once.
