@@ -1,61 +1,44 @@
-//! The git repository of a new project.
+//! git, and the repository of a new project.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
+
+use crate::succeed;
+
+/// Runs git in a directory, and returns its output without the last line end.
+pub fn git(directory: &Path, arguments: &[&str]) -> Result<String> {
+    succeed(Command::new("git").args(arguments).current_dir(directory))
+}
 
 /// Whether a directory is in a working tree of git.
-pub fn is_inside(directory: &Path) -> Result<bool> {
-    let output = run(directory, &["rev-parse", "--is-inside-work-tree"])?;
-    Ok(output.status.success() && output.stdout.starts_with(b"true"))
+pub fn is_inside(directory: &Path) -> bool {
+    git(directory, &["rev-parse", "--is-inside-work-tree"]).is_ok_and(|is| is == "true")
 }
 
 /// Initializes a repository in a directory, with one commit of all files.
 pub fn commit_all(directory: &Path, message: &str) -> Result<()> {
     let mut init = vec!["init", "--quiet"];
-    if !is_configured(directory, "init.defaultBranch")? {
+    if git(directory, &["config", "init.defaultBranch"]).is_err() {
         init.extend(["--initial-branch", "main"]);
     }
-    succeed(directory, &init)?;
-    succeed(directory, &["add", "--all"])?;
+    git(directory, &init)?;
+    git(directory, &["add", "--all"])?;
 
-    let mut commit = commit_options(directory)?;
+    let mut commit = commit_options(directory);
     // Without hooks, which may ask questions.
     commit.extend(["commit", "--quiet", "--no-verify", "--message", message]);
-    succeed(directory, &commit)
+    git(directory, &commit).map(drop)
 }
 
 /// The options of git for a commit without questions: no signature, and an author if none is configured, since git
 /// refuses a commit without one.
-pub fn commit_options(directory: &Path) -> Result<Vec<&'static str>> {
+pub fn commit_options(directory: &Path) -> Vec<&'static str> {
     let mut options = vec!["-c", "commit.gpgSign=false"];
-    let author = run(directory, &["var", "GIT_AUTHOR_IDENT"])?;
-    if !author.status.success() {
+    if git(directory, &["var", "GIT_AUTHOR_IDENT"]).is_err() {
         options.extend(["-c", "user.name=mainstay"]);
         options.extend(["-c", "user.email=mainstay@localhost"]);
     }
-    Ok(options)
-}
-
-fn is_configured(directory: &Path, key: &str) -> Result<bool> {
-    Ok(run(directory, &["config", key])?.status.success())
-}
-
-fn succeed(directory: &Path, arguments: &[&str]) -> Result<()> {
-    let output = run(directory, arguments)?;
-    ensure!(
-        output.status.success(),
-        "`git {}` failed in {}: {}",
-        arguments.join(" "),
-        directory.display(),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
-}
-
-fn run(directory: &Path, arguments: &[&str]) -> Result<Output> {
-    let mut git = Command::new("git");
-    git.args(arguments).current_dir(directory);
-    git.output().context("git cannot be run")
+    options
 }

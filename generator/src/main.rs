@@ -168,16 +168,12 @@ impl New {
     /// Creates the first commit, which `--version` reports. A failure is not fatal: the service
     /// works without it.
     fn commit(&self, project: &Path) {
-        let committed = git::is_inside(project).and_then(|inside| {
-            let name = project_name(&self.name);
-            let message = format!("Generate {name} from the template Mainstay");
-            if inside {
-                Ok(())
-            } else {
-                git::commit_all(project, &message)
-            }
-        });
-        if let Err(error) = committed {
+        if git::is_inside(project) {
+            return;
+        }
+        let name = project_name(&self.name);
+        let message = format!("Generate {name} from the template Mainstay");
+        if let Err(error) = git::commit_all(project, &message) {
             eprintln!("The service is not in a git repository: {error:#}");
         }
     }

@@ -1,11 +1,11 @@
 //! The paths of this repository, and its commit.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Result;
 
 use crate::files::files;
+use crate::git::{git, is_inside};
 
 /// The root of the repository.
 pub fn root() -> &'static Path {
@@ -20,19 +20,20 @@ pub fn template() -> PathBuf {
 /// `cargo-generate.toml` and the files of `template/`, without those that git ignores, which may
 /// contain secrets. Without git, all files are listed.
 pub fn template_files(repository: &Path) -> Result<Vec<String>> {
-    let mut git = Command::new("git");
-    git.args(["ls-files", "-z", "--cached", "--others"]).args([
-        "--exclude-standard",
-        "cargo-generate.toml",
-        "template",
-    ]);
-    let listed = git.current_dir(repository).output();
-    let Some(listed) = listed.ok().filter(|it| it.status.success()) else {
+    if !is_inside(repository) {
         let found = files(&repository.join("template")).into_iter();
         let found = found.map(|file| format!("template/{}", file.display()));
         return Ok(found.chain(["cargo-generate.toml".to_owned()]).collect());
-    };
-    let listed = String::from_utf8(listed.stdout)?;
+    }
+    let list = [
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ];
+    let paths = ["cargo-generate.toml", "template"];
+    let listed = git(repository, &[&list[..], &paths].concat())?;
     let files = listed.split_terminator('\0').map(str::to_owned);
     // git lists a deleted file until the deletion is committed.
     Ok(files
@@ -43,7 +44,8 @@ pub fn template_files(repository: &Path) -> Result<Vec<String>> {
 /// The URL that a repository was cloned from, if there is one.
 pub fn origin(repository: &Path) -> Option<String> {
     // A local path is useless on another machine.
-    git(repository, &["remote", "get-url", "origin"]).filter(|url| is_url(url))
+    let url = git(repository, &["remote", "get-url", "origin"]).ok();
+    url.filter(|url| is_url(url))
 }
 
 /// Whether a place is a URL, or `host:path` as git writes it, and no local path.
@@ -56,17 +58,8 @@ pub fn is_url(place: &str) -> bool {
 /// copy without history.
 pub fn commit(repository: &Path) -> Option<String> {
     // In a copy, git would report a surrounding repository.
-    let within = git(repository, &["rev-parse", "--show-prefix"])?;
-    if !within.is_empty() {
-        return None;
-    }
+    let within = git(repository, &["rev-parse", "--show-prefix"]).ok()?;
     let describe = ["describe", "--always", "--abbrev=40", "--exclude=*"];
-    git(repository, &[&describe[..], &["--dirty"]].concat())
-}
-
-fn git(repository: &Path, arguments: &[&str]) -> Option<String> {
-    let mut git = Command::new("git");
-    let output = git.args(arguments).current_dir(repository).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    output.status.success().then_some(text)
+    let commit = git(repository, &[&describe[..], &["--dirty"]].concat());
+    commit.ok().filter(|_| within.is_empty())
 }

@@ -18,15 +18,23 @@ use crate::repository::template_files;
 pub(crate) struct Template {
     repository: PathBuf,
     config: DocumentMut,
+    /// The files with tags, and the directories of such files.
+    with_tags: Vec<String>,
 }
 
 impl Template {
     pub(crate) fn open(repository: &Path) -> Result<Self> {
         let config = fs::read_to_string(repository.join("cargo-generate.toml"));
         let config = config.context("the template has no cargo-generate.toml")?;
+        let config: DocumentMut = config.parse().context("cargo-generate.toml")?;
+        let patterns = texts(config["template"].get("include")).into_iter();
+        // Of the patterns, `/FILE` and `/DIRECTORY/**` are supported.
+        let paths = patterns
+            .filter_map(|it| Some(it.strip_prefix('/')?.trim_end_matches("/**").to_owned()));
         Ok(Self {
             repository: repository.to_owned(),
-            config: config.parse().context("cargo-generate.toml")?,
+            with_tags: paths.collect(),
+            config,
         })
     }
 
@@ -144,13 +152,9 @@ impl Template {
         Ok(files.0)
     }
 
-    /// Whether a file has tags: `include`, of whose patterns `/FILE` and `/DIRECTORY/**` are supported.
+    /// Whether a file has tags.
     pub(crate) fn has_tags(&self, file: &str) -> bool {
-        let patterns = texts(self.config["template"].get("include"));
-        let paths = patterns.iter().filter_map(|it| it.strip_prefix('/'));
-        paths
-            .map(|it| it.trim_end_matches("/**"))
-            .any(|path| is_in(file, path))
+        self.with_tags.iter().any(|path| is_in(file, path))
     }
 
     fn table(&self, name: &str) -> impl Iterator<Item = (&str, &dyn TableLike)> {
@@ -168,12 +172,8 @@ impl Template {
             .split_once(start)
             .and_then(|(_, it)| it.split_once(']'));
         let (list, _) = list.with_context(|| format!("hooks/{hook} has no list `{start}`"))?;
-        Ok(list
-            .split('"')
-            .skip(1)
-            .step_by(2)
-            .map(str::to_owned)
-            .collect())
+        let words = list.split('"').skip(1).step_by(2);
+        Ok(words.map(str::to_owned).collect())
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use generator::files::files;
+use generator::git::git;
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_generator");
@@ -38,15 +39,17 @@ fn refused(name: &str, into: &Path) -> String {
     stderr(&output)
 }
 
-fn git(directory: &Path, arguments: &[&str]) -> String {
-    let mut git = Command::new("git");
-    let output = git.args(arguments).current_dir(directory).output().unwrap();
-    assert!(output.status.success(), "git {arguments:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
+}
+
+/// A new directory with a workspace, and its manifest with this line.
+fn workspace(line: &str) -> (TempDir, PathBuf, String) {
+    let place = place();
+    let path = place.path().join("Cargo.toml");
+    let manifest = format!("[workspace]\nresolver = \"3\"\n{line}\n");
+    fs::write(&path, &manifest).unwrap();
+    (place, path, manifest)
 }
 
 #[test]
@@ -64,38 +67,27 @@ fn new_says_where_the_service_is_and_how_to_start_it() {
 }
 
 #[test]
-fn new_refuses_a_name_in_one_sentence() {
+fn new_refuses_in_one_sentence() {
     let place = place();
-    assert_eq!(
-        refused("async", place.path()),
-        "error: The project cannot be called \"async\": it is a word of the Rust language. Choose another one.\n"
-    );
-    assert!(files(place.path()).is_empty());
-}
-
-#[test]
-fn new_refuses_a_directory_that_exists_in_one_sentence() {
-    let place = place();
-    let taken = place.path().canonicalize().unwrap().join("my-svc");
+    let root = place.path().canonicalize().unwrap();
+    let (taken, missing) = (root.join("my-svc"), root.join("missing"));
     fs::create_dir(&taken).unwrap();
-    for name in ["my-svc", "MySvc"] {
-        assert_eq!(
-            refused(name, place.path()),
-            format!(
-                "error: {} exists already. Choose another name, or another place with --into.\n",
-                taken.display()
-            )
-        );
-    }
-}
-
-#[test]
-fn new_refuses_a_place_that_does_not_exist() {
-    let missing = place().path().join("missing");
-    assert_eq!(
-        refused("my-svc", &missing),
-        format!("error: There is no directory {}.\n", missing.display())
+    let exists = format!(
+        "{} exists already. Choose another name, or another place with --into.",
+        taken.display()
     );
+    let no_place = format!("There is no directory {}.", missing.display());
+    let reserved = "The project cannot be called \"async\": it is a word of the Rust language. \
+                    Choose another one.";
+    for (name, into, message) in [
+        ("async", &root, reserved),
+        ("my-svc", &root, &exists),
+        ("MySvc", &root, &exists),
+        ("my-svc", &missing, &no_place),
+    ] {
+        assert_eq!(refused(name, into), format!("error: {message}\n"));
+    }
+    assert!(files(&root).is_empty());
 }
 
 #[test]
@@ -111,28 +103,26 @@ fn new_makes_a_repository_with_a_commit() {
     assert!(output.status.success(), "{}", stderr(&output));
 
     let project = place.path().join("my-svc");
-    let subjects = git(&project, &["log", "--format=%s"]);
-    assert_eq!(subjects, "Generate my-svc from the template Mainstay\n");
-    assert_eq!(git(&project, &["status", "--porcelain"]), "");
-    assert!(git(&project, &["ls-files"]).contains("mainstay/Cargo.toml"));
+    let subjects = git(&project, &["log", "--format=%s"]).unwrap();
+    assert_eq!(subjects, "Generate my-svc from the template Mainstay");
+    assert_eq!(git(&project, &["status", "--porcelain"]).unwrap(), "");
+    let listed = git(&project, &["ls-files"]).unwrap();
+    assert!(listed.contains("mainstay/Cargo.toml"));
 }
 
 #[test]
 fn new_leaves_a_repository_around_it_alone() {
     let place = place();
-    git(place.path(), &["init", "-q"]);
+    git(place.path(), &["init", "-q"]).unwrap();
     generated("my-svc", place.path());
     assert!(!place.path().join("my-svc/.git").exists());
-    let untracked = git(place.path(), &["status", "--porcelain", "-uall"]);
+    let untracked = git(place.path(), &["status", "--porcelain", "-uall"]).unwrap();
     assert!(untracked.contains("my-svc/Cargo.toml"), "{untracked}");
 }
 
 #[test]
 fn new_uses_the_machinery_of_the_workspace() {
-    let place = place();
-    let root = place.path().join("Cargo.toml");
-    let manifest = "[workspace]\nresolver = \"3\"\nmembers = [] # each service\n";
-    fs::write(&root, manifest).unwrap();
+    let (place, root, _) = workspace("members = [] # each service");
     generated("lookout", place.path());
     assert!(read(&root).contains("members = [\"lookout\"] # each service\n"));
 
@@ -142,6 +132,9 @@ fn new_uses_the_machinery_of_the_workspace() {
     assert!(read(&root).contains("members = [\"lookout\", \"watch\"] # each service\n"));
     let project = place.path().join("watch");
     assert!(read(&project.join("Cargo.toml")).contains("path = \"../lookout/mainstay\""));
+    let record = read(&project.join(".template.toml"));
+    let is_recorded = record.contains("mainstay = \"../lookout/mainstay\"");
+    assert!(is_recorded && !record.contains("checksum"), "{record}");
     for left_out in ["mainstay", "Cargo.lock"] {
         assert!(!project.join(left_out).exists(), "{left_out}");
     }
@@ -170,10 +163,7 @@ fn new_member_is_in_the_lock_of_its_workspace() {
 
 #[test]
 fn new_adds_to_no_list_that_covers_the_service() {
-    let place = place();
-    let root = place.path().join("Cargo.toml");
-    let manifest = "[workspace]\nresolver = \"3\"\nmembers = [\"services/*\"]\n";
-    fs::write(&root, manifest).unwrap();
+    let (place, root, manifest) = workspace("members = [\"services/*\"]");
     let services = place.path().join("services");
     fs::create_dir(&services).unwrap();
 
@@ -190,10 +180,7 @@ fn new_adds_to_no_list_that_covers_the_service() {
 
 #[test]
 fn new_stands_alone_where_the_workspace_excludes_it() {
-    let place = place();
-    let root = place.path().join("Cargo.toml");
-    let manifest = "[workspace]\nresolver = \"3\"\nexclude = [\"apart\"]\n";
-    fs::write(&root, manifest).unwrap();
+    let (place, root, manifest) = workspace("exclude = [\"apart\"]");
     fs::create_dir(place.path().join("apart")).unwrap();
     generated("lookout", &place.path().join("apart"));
     assert_eq!(read(&root), manifest);
@@ -204,9 +191,7 @@ fn new_stands_alone_where_the_workspace_excludes_it() {
 
 #[test]
 fn new_refuses_a_name_that_the_workspace_has() {
-    let place = place();
-    let manifest = "[workspace]\nresolver = \"3\"\nmembers = []\n";
-    fs::write(place.path().join("Cargo.toml"), manifest).unwrap();
+    let (place, ..) = workspace("members = []");
     fs::create_dir(place.path().join("a")).unwrap();
     generated("lookout", &place.path().join("a"));
     let said = refused("lookout", place.path());
@@ -234,7 +219,7 @@ fn new_needs_no_network_and_runs_no_command() {
 
     generated("alone", beside.path());
     let [usual, alone] = [&beside, &place].map(|place| place.path().join("alone"));
-    let is_content = |file: &&std::path::PathBuf| {
+    let is_content = |file: &&PathBuf| {
         // The record names the template's commit, which needs git.
         !file.starts_with(".git") && !file.ends_with(".template.toml")
     };

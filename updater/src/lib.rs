@@ -7,4 +7,4 @@ pub mod data;
 pub mod rendering;
 pub mod update;
 
-use generator::{cargo, checksum, files, generate, git, repository};
+use generator::{cargo, checksum, files, generate, git, repository, succeed};

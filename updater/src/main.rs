@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use updater::data::CopyData;
-use updater::update::{Rendering, Update};
+use updater::rendering::Rendering;
+use updater::update::Update;
 
 /// Updates generated services, and moves their data.
 #[derive(Debug, Parser)]

@@ -69,33 +69,23 @@ pub(crate) fn stages(text: &str) -> Vec<Stage> {
     stages
 }
 
-/// The patterns of a `.dockerignore`: the last match decides.
-#[derive(Debug)]
-pub(crate) struct Ignored(Vec<(bool, String)>);
-
-impl Ignored {
-    pub(crate) fn of(text: &str) -> Self {
-        let is_pattern = |line: &&str| !line.is_empty() && !line.starts_with('#');
-        let patterns = text.lines().filter(is_pattern).map(|pattern| {
-            let name = pattern.trim_start_matches('!');
-            let deep = name.trim_start_matches("**/");
-            assert!(!deep.contains('/'), "{pattern} is not implemented");
-            (name == pattern, name.to_owned())
-        });
-        Self(patterns.collect())
-    }
-
-    /// Whether the build context excludes this file. A pattern is a name at the top, or behind `**/`
-    /// anywhere; of a directory, it matches everything below.
-    pub(crate) fn excludes(&self, path: &str) -> bool {
-        let parts: Vec<_> = path.split('/').collect();
-        let matches = |pattern: &str| match pattern.strip_prefix("**/") {
-            Some(name) => parts.iter().any(|part| part_fits(name, part)),
-            None => part_fits(pattern, parts[0]),
-        };
-        let last = self.0.iter().rfind(|(_, pattern)| matches(pattern));
-        last.is_some_and(|(excludes, _)| *excludes)
-    }
+/// Whether a `.dockerignore` excludes a file: the last pattern that matches decides. A pattern is a name at the
+/// top, or behind `**/` anywhere; of a directory, it matches everything below.
+pub(crate) fn excludes(ignored: &str, path: &str) -> bool {
+    let parts: Vec<_> = path.split('/').collect();
+    let is_pattern = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    let mut patterns = ignored.lines().filter(is_pattern);
+    let last = patterns.rfind(|pattern| {
+        let name = pattern.trim_start_matches('!');
+        let deep = name.trim_start_matches("**/");
+        assert!(!deep.contains('/'), "{pattern} is not implemented");
+        if deep == name {
+            part_fits(name, parts[0])
+        } else {
+            parts.iter().any(|part| part_fits(deep, part))
+        }
+    });
+    last.is_some_and(|pattern| !pattern.starts_with('!'))
 }
 
 /// Matches a component of a path, in which `*` stands for any characters.
@@ -111,7 +101,7 @@ fn part_fits(pattern: &str, name: &str) -> bool {
 
 #[test]
 fn ignored_files_are_those_that_docker_ignores() {
-    let ignored = Ignored::of("# all but:\n*\n!src\n!Cargo.*\n**/*.db-*\n**/old\n");
+    let ignored = "# all but:\n*\n!src\n!Cargo.*\n**/*.db-*\n**/old\n";
     for (path, excluded) in [
         ("README.md", true),
         (".env", true),
@@ -121,6 +111,6 @@ fn ignored_files_are_those_that_docker_ignores() {
         ("src/a/b/old/main.rs", true),
         ("sources/main.rs", true),
     ] {
-        assert_eq!(ignored.excludes(path), excluded, "{path}");
+        assert_eq!(excludes(ignored, path), excluded, "{path}");
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
+use harness::generate::{Answers, generate};
 use harness::repository;
 use serde_json::{Value, json};
 
 use crate::image::{build_alone, printed, shell};
-use crate::project::{CHOICES, PAIRS, Project};
+use crate::project::{CHOICES, NAME, PAIRS, Project};
 
 /// Steps that only GitHub's machines can run, or that take too long here: docs/guarantees.md lists
 /// each with its reason.
@@ -112,8 +113,8 @@ fn every_step_passes_in_a_new_project() {
     let project = Project::of(database, example, &CHOICES);
     let place = repository::projects().join("workflows");
     _ = fs::remove_dir_all(&place);
-    let directory = place.join("project");
-    project.write(&directory);
+    fs::create_dir_all(&place).expect("a place for the project");
+    let directory = generate(NAME, &Answers::default(), &place).expect("a project");
     let [tools, calls] = ["tools", "calls"].map(|name| place.join(name));
 
     for step in steps(&project) {

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use harness::repository;
 
-use crate::dockerfile::{Copied, Ignored, Instruction, Stage, stages};
+use crate::dockerfile::{Copied, Instruction, Stage, excludes, stages};
 use crate::project::{CHOICES, Project};
 
 /// The argument of `docker build --build-arg BUILD_COMMIT=…`.
@@ -98,11 +98,11 @@ impl Builder {
         dockerfile: &str,
         ignored: &str,
     ) -> Self {
-        let ignored = Ignored::of(ignored);
         let files = files.clone().into_iter();
+        let context = files.filter(|(path, _)| !excludes(ignored, path));
         Self {
             place: repository::projects().join("images").join(name),
-            context: files.filter(|(path, _)| !ignored.excludes(path)).collect(),
+            context: context.collect(),
             checked_out: SystemTime::now(),
             stages: stages(dockerfile),
             printed: Vec::new(),
@@ -321,15 +321,10 @@ fn write(path: &Path, text: &str, modified: SystemTime) {
         .expect("a time");
 }
 
+/// Copies a file or a directory.
 pub(crate) fn copy_tree(from: &Path, to: &Path) {
-    if from.is_dir() {
-        fs::create_dir_all(to).expect("a directory of the image");
-        for entry in fs::read_dir(from).expect("a directory of the image") {
-            let entry = entry.expect("an entry");
-            copy_tree(&entry.path(), &to.join(entry.file_name()));
-        }
-    } else {
-        fs::create_dir_all(to.parent().expect("a directory")).expect("a directory of the image");
-        fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
-    }
+    fs::create_dir_all(to.parent().expect("a directory")).expect("a directory of the image");
+    let mut cp = Command::new("cp");
+    cp.args(["-r", "--no-target-directory"]);
+    printed(cp.arg(from).arg(to));
 }

@@ -6,48 +6,58 @@ use crate::container::{Container, stop};
 use crate::project::{CHOICES, NAME, PAIRS, Project, seconds};
 
 #[test]
-fn objects_have_the_name_of_the_service() {
+fn manifests_agree_with_the_service() {
     for project in Project::all() {
-        let deployment = project.manifest("deployment");
         let labels = json!({ "app.kubernetes.io/name": NAME });
         let metadata = json!({ "name": NAME, "labels": labels });
-        assert_eq!(deployment["metadata"], metadata);
-        assert_eq!(deployment["spec"]["selector"]["matchLabels"], labels);
-        assert_eq!(deployment["spec"]["template"]["metadata"]["labels"], labels);
-        let service = project.manifest("service");
-        assert_eq!(service["metadata"], metadata);
-        assert_eq!(service["spec"]["selector"], labels);
-        let container = container(&deployment);
-        assert_eq!(container["name"], NAME);
+        let ports = json!([{ "name": "http", "containerPort": project.port() }]);
+        let rights = json!({
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+        });
+        // Inside of the container, since the public listener may be full.
+        let probe = |endpoint: &str| {
+            let command = [&format!("/usr/local/bin/{NAME}"), "healthcheck", endpoint];
+            json!({ "command": command })
+        };
+        let deployment = project.manifest("deployment");
+        let [template, pod, container, service] = [
+            &deployment["spec"]["template"],
+            pod(&deployment),
+            container(&deployment),
+            &project.manifest("service"),
+        ];
+        for (object, place, expected) in [
+            (&deployment, "/metadata", metadata.clone()),
+            (&deployment, "/spec/selector/matchLabels", labels.clone()),
+            (template, "/metadata/labels", labels.clone()),
+            (pod, "/automountServiceAccountToken", false.into()),
+            (pod, "/securityContext/runAsNonRoot", true.into()),
+            (
+                pod,
+                "/securityContext/seccompProfile/type",
+                "RuntimeDefault".into(),
+            ),
+            (container, "/name", NAME.into()),
+            (container, "/ports", ports),
+            (container, "/startupProbe/exec", probe("startupz")),
+            (container, "/livenessProbe/exec", probe("livez")),
+            (container, "/readinessProbe/exec", probe("readyz")),
+            (container, "/securityContext", rights),
+            (service, "/metadata", metadata),
+            (service, "/spec/selector", labels),
+            (service, "/spec/ports/0/targetPort", "http".into()),
+        ] {
+            assert_eq!(object.pointer(place), Some(&expected), "{place}");
+        }
+        let listens = variable(container, "APP__HTTP__LISTEN");
+        assert_eq!(listens, format!("0.0.0.0:{}", project.port()));
         let image = container["image"].as_str().expect("an image");
         let released = format!("/{NAME}:{}", project.package("version"));
         assert!(image.ends_with(&released), "{image}");
-    }
-}
-
-#[test]
-fn requests_and_probes_go_where_the_service_listens() {
-    for project in Project::all() {
-        let deployment = project.manifest("deployment");
-        let container = container(&deployment);
-        let port = project.port();
-        let ports = json!([{ "name": "http", "containerPort": port }]);
-        assert_eq!(container["ports"], ports);
-        let listens = variable(container, "APP__HTTP__LISTEN");
-        assert_eq!(listens, format!("0.0.0.0:{port}"));
-        let service = project.manifest("service");
-        assert_eq!(service["spec"]["ports"][0]["targetPort"], "http");
-        for (probe, path) in [
-            ("startupProbe", "/startupz"),
-            ("livenessProbe", "/livez"),
-            ("readinessProbe", "/readyz"),
-        ] {
-            // The probe runs inside of the container, since the public listener may be full.
-            let binary = format!("/usr/local/bin/{NAME}");
-            let asked = json!({ "command": [binary, "healthcheck", &path[1..]] });
-            assert_eq!(container[probe]["exec"], asked);
-            assert_eq!(container[probe]["httpGet"], Value::Null);
-        }
+        let limits = &container["resources"]["limits"];
+        assert!(limits["memory"].is_string(), "{limits}");
     }
 }
 
@@ -67,27 +77,6 @@ fn pod_has_as_long_to_stop_as_the_service_takes() {
         let reserve = 2;
         let needed = delay + phases + reserve;
         assert!(needed <= grace, "{needed} s are more than {grace} s");
-    }
-}
-
-#[test]
-fn pod_has_no_rights() {
-    for project in Project::all() {
-        let deployment = project.manifest("deployment");
-        let security = json!({
-            "allowPrivilegeEscalation": false,
-            "readOnlyRootFilesystem": true,
-            "capabilities": { "drop": ["ALL"] },
-        });
-        let container = container(&deployment);
-        assert_eq!(container["securityContext"], security);
-        let limits = &container["resources"]["limits"];
-        assert!(limits["memory"].is_string(), "{limits}");
-        let pod = pod(&deployment);
-        let security = &pod["securityContext"];
-        assert_eq!(security["runAsNonRoot"], true);
-        assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
-        assert_eq!(pod["automountServiceAccountToken"], false);
     }
 }
 

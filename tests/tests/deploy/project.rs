@@ -1,6 +1,6 @@
 //! Generated projects, and accessors for their files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -20,49 +20,32 @@ pub(crate) const CHOICES: [&str; 4] = ["docker", "kubernetes", "systemd", "githu
 #[derive(Debug, Clone)]
 pub(crate) struct Project {
     pub(crate) files: BTreeMap<String, String>,
-    pub(crate) empty_directories: Vec<String>,
 }
 
 impl Project {
     /// Generates a project, once for each set of answers.
     pub(crate) fn of(database: &str, example: &str, deploy: &[&str]) -> Self {
-        static KNOWN: LazyLock<Mutex<BTreeMap<[String; 3], Project>>> =
-            LazyLock::new(Mutex::default);
-        let deploy = deploy.join(",");
-        let answered = [database, example, &deploy].map(str::to_owned);
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Self::generate(database, example, deploy);
-        known.entry(answered).or_insert_with(new).clone()
-    }
-
-    fn generate(database: &str, example: &str, deploy: String) -> Self {
+        static KNOWN: LazyLock<Mutex<HashMap<Answers, Project>>> = LazyLock::new(Mutex::default);
         let answers = Answers {
             database: Some(database.to_owned()),
             example: Some(example.to_owned()),
-            deploy: Some(deploy),
+            deploy: Some(deploy.join(",")),
             ..Answers::default()
         };
-        let place = tempfile::tempdir().expect("a directory for a project");
-        let directory = generate(NAME, &answers, place.path()).expect("a project");
-        Self {
-            files: texts(&directory),
-            empty_directories: empty_directories(&directory),
-        }
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let project = known.entry(answers.clone()).or_insert_with(|| {
+            let place = tempfile::tempdir().expect("a directory for a project");
+            let directory = generate(NAME, &answers, place.path()).expect("a project");
+            Self {
+                files: texts(&directory),
+            }
+        });
+        project.clone()
     }
 
     /// One project for each of [`PAIRS`], with all deployment files.
     pub(crate) fn all() -> [Self; 2] {
         PAIRS.map(|(database, example)| Self::of(database, example, &CHOICES))
-    }
-
-    /// Writes the files below a directory.
-    pub(crate) fn write(&self, directory: &Path) {
-        for (path, text) in &self.files {
-            let path = directory.join(path);
-            fs::create_dir_all(path.parent().expect("a directory"))
-                .expect("a place for the project");
-            fs::write(path, text).expect("a place for the project");
-        }
     }
 
     pub(crate) fn paths(&self) -> BTreeSet<String> {
@@ -146,18 +129,6 @@ impl Project {
         let (_, port) = listen.rsplit_once(':').expect("an address with a port");
         port.parse().expect("a port")
     }
-
-    /// The deployment files and the README, which these tests check.
-    pub(crate) fn deployment(&self) -> impl Iterator<Item = (&str, &str)> {
-        let files = ["Dockerfile", ".dockerignore", "AGENTS.md", "README.md"];
-        let is_meant = move |path: &str| {
-            let is_below = path.starts_with(".github/") || path.starts_with("deploy/");
-            is_below || files.contains(&path)
-        };
-        let all = self.files.iter();
-        let all = all.map(|(path, text)| (path.as_str(), text.as_str()));
-        all.filter(move |(path, _)| is_meant(path))
-    }
 }
 
 /// The files below a directory, by path.
@@ -176,18 +147,4 @@ pub(crate) fn seconds(duration: &str) -> u64 {
         Some(Ok(number)) => number,
         _ => panic!("{duration} is not in whole seconds"),
     }
-}
-
-fn empty_directories(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).expect("a directory");
-    let below: Vec<_> = entries
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
-    if below.is_empty() {
-        return vec![directory.display().to_string()];
-    }
-    let directories = below.iter().filter(|path| path.is_dir());
-    directories
-        .flat_map(|path| empty_directories(path))
-        .collect()
 }

@@ -10,34 +10,24 @@ use crate::container::{Container, stop};
 use crate::project::{CHOICES, NAME, PAIRS, Project};
 
 #[test]
-fn unit_runs_the_binary_and_waits_for_its_stop() {
+fn unit_has_no_rights_and_waits_for_the_stop() {
     for project in Project::all() {
         let grace = project.default("shutdown.grace");
         for (directive, value) in [
             ("Description", NAME.to_owned()),
             ("Type", "notify".to_owned()),
-            ("ExecStart", format!("/usr/local/bin/{NAME}")),
             ("EnvironmentFile", format!("-/etc/{NAME}/environment")),
             ("TimeoutStopSec", grace),
+            ("DynamicUser", "yes".to_owned()),
+            ("ProtectSystem", "strict".to_owned()),
+            ("NoNewPrivileges", "yes".to_owned()),
+            ("CapabilityBoundingSet", String::new()),
         ] {
             assert_eq!(project.unit(directive), [value], "{directive}");
         }
     }
 }
 
-#[test]
-fn unit_leaves_no_rights() {
-    for project in Project::all() {
-        for (directive, value) in [
-            ("DynamicUser", "yes"),
-            ("ProtectSystem", "strict"),
-            ("NoNewPrivileges", "yes"),
-            ("CapabilityBoundingSet", ""),
-        ] {
-            assert_eq!(project.unit(directive), [value], "{directive}");
-        }
-    }
-}
 /// The directives that name a command. A test runs each of them.
 pub(crate) fn commands(project: &Project) -> Vec<(String, String)> {
     let unit = project.text(&format!("deploy/systemd/{NAME}.service"));

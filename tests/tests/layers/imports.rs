@@ -17,26 +17,18 @@ pub(crate) type Module = Vec<String>;
 pub(crate) struct Import {
     pub(crate) from: Module,
     pub(crate) to: Module,
-    /// The file that imports.
-    pub(crate) file: String,
-    imported: String,
 }
 
 impl fmt::Display for Import {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} imports {}", self.file, self.imported)
+        write!(f, "{} imports {}", self.from.join("/"), self.to.join("/"))
     }
 }
 
-/// A crate: its files, by module.
+/// A crate: the paths that its files use, by module.
 pub(crate) struct Tree {
-    files: BTreeMap<Module, File>,
+    files: BTreeMap<Module, Vec<Use>>,
     imports: Vec<Import>,
-}
-
-struct File {
-    name: String,
-    uses: Vec<Use>,
 }
 
 /// A used path, in its components.
@@ -65,24 +57,22 @@ impl Tree {
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
         let files = files.iter().map(|(name, text)| {
             let uses = uses(&without_tests(&without_comments(text)));
-            let name = (*name).to_owned();
-            (module_of(&name), File { name, uses })
+            (module_of(name), uses)
         });
         let mut tree = Self {
             files: files.collect(),
             imports: Vec::new(),
         };
-        let imports = tree.files.iter().flat_map(|(from, file)| {
-            let targets = file.uses.iter().filter_map(|used| {
+        let imports = tree.files.iter().flat_map(|(from, uses)| {
+            let targets = uses.iter().filter_map(|used| {
                 let to = tree.target(from, &used.path)?;
                 // A parent that re-exports a child does not depend on it.
                 let is_reexport = used.is_public && to.starts_with(from);
                 (to != *from && !is_reexport).then_some(to)
             });
-            targets.map(|to| Import {
+            let from = from.clone();
+            targets.map(move |to| Import {
                 from: from.clone(),
-                file: file.name.clone(),
-                imported: tree.files[&to].name.clone(),
                 to,
             })
         });
@@ -125,7 +115,7 @@ impl Tree {
     fn follow(&self, mut module: Module, mut path: &[String]) -> Module {
         while let Some((name, rest)) = split(path) {
             let Some(child) = self.child(&module, name) else {
-                let reexport = self.files[&module].uses.iter().find(|used| {
+                let reexport = self.files[&module].iter().find(|used| {
                     used.is_public && used.path.last().is_some_and(|last| last == name)
                 });
                 let target = reexport.and_then(|used| self.target(&module, &used.path));

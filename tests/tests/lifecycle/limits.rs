@@ -1,9 +1,10 @@
 //! Limits on connections while the service runs.
 
 use harness::eventually;
-use harness::http::{self, Conversation, Frame, Http1, Http2, WebSocket};
+use harness::http::{self, Conversation, Http1, Http2};
 use harness::service::Launch;
 
+use crate::websocket::{Frame, WebSocket};
 use crate::{AT_ONCE, assert_probes_pass, begin, faulty};
 
 const SOON: &str = "300ms";

@@ -1,7 +1,6 @@
 //! Links have targets, and the tests that pages name exist.
 
 use std::fs;
-use std::path::Path;
 
 use harness::repository;
 use harness::variant::files;
@@ -29,24 +28,19 @@ fn every_link_leads_to_a_file() {
 
 #[test]
 fn every_test_that_a_guarantee_names_exists() {
-    let root = repository::root();
-    let tests =
-        ["tests/tests", "generator/tests", "updater/tests"].map(|part| sources(&root.join(part)));
-    let tests = tests.concat();
-    let parts = [
-        "src",
-        "tests",
-        "mainstay/src",
-        "monitor/src",
-        "monitor/tests",
-    ];
-    let yours = parts.map(|part| sources(&root.join("template").join(part)));
-    let yours = yours.concat();
+    let tests = sources(&["tests/tests", "generator/tests", "updater/tests"]);
+    let yours = sources(&[
+        "template/src",
+        "template/tests",
+        "template/mainstay/src",
+        "template/monitor/src",
+        "template/monitor/tests",
+    ]);
     let readme = readme();
     let guarantees = readme.split("## What it guarantees").nth(1);
     let table = guarantees.and_then(|rest| rest.split("\n## ").next());
     let table = table.expect("there are guarantees");
-    let page = fs::read_to_string(root.join("docs/guarantees.md")).expect("a page");
+    let page = fs::read_to_string(repository::root().join("docs/guarantees.md")).expect("a page");
     let mut named = 0;
     let rows = table.lines().chain(page.lines());
     for row in rows.filter(|line| line.starts_with("| ") && line.contains('_')) {
@@ -100,10 +94,11 @@ fn every_decision_is_in_the_list() {
     }
 }
 
-fn sources(directory: &Path) -> String {
-    files(directory)
-        .iter()
-        .filter(|file| file.extension().is_some_and(|kind| kind == "rs"))
-        .map(|file| fs::read_to_string(directory.join(file)).expect("a source is text"))
+/// The code below these directories.
+fn sources(directories: &[&str]) -> String {
+    let roots = directories.iter().map(|it| repository::root().join(it));
+    let paths = roots.flat_map(|root| files(&root).into_iter().map(move |file| root.join(file)));
+    let code = paths.filter(|path| path.extension().is_some_and(|kind| kind == "rs"));
+    code.map(|path| fs::read_to_string(path).expect("a source is text"))
         .collect()
 }

@@ -5,7 +5,6 @@
 //! ``[file.rs](../path/file.rs) `its_name` ``. When code moves, `UPDATE=1 cargo test --test readme
 //! patterns` updates the line numbers, if the item is still in its file.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -20,7 +19,6 @@ const PATTERNS: usize = 31;
 fn patterns_are_where_the_map_says() {
     let file = repository::root().join(PAGE);
     let page = fs::read_to_string(&file).expect("there is a map");
-    let mut sources = Sources::default();
     let (mut wrong, mut updated, mut patterns) = (Vec::new(), page.clone(), 0);
     let mut has_moved = false;
     for row in page.lines().filter_map(Row::read) {
@@ -33,7 +31,7 @@ fn patterns_are_where_the_map_says() {
             ));
         }
         for place in &row.places {
-            match line_of(sources.of(&place.path), place.item, place.line) {
+            match line_of(&source(&place.path), place.item, place.line) {
                 Some(line) => {
                     has_moved |= line != place.line;
                     updated = updated.replace(&place.written(place.line), &place.written(line));
@@ -42,7 +40,7 @@ fn patterns_are_where_the_map_says() {
             }
         }
         for (path, test) in &row.tests {
-            if !has_test(sources.of(path), test) {
+            if !has_test(&source(path), test) {
                 wrong.push(format!("{test} is not a test in {}", path.display()));
             }
         }
@@ -113,10 +111,9 @@ impl Place<'_> {
     fn written(&self, line: usize) -> String {
         let path = self.path.display().to_string();
         // A file named `mod.rs` is identified by its directory.
-        let parts = if path.ends_with("/mod.rs") { 2 } else { 1 };
-        let name = path.rsplitn(parts + 1, '/').take(parts);
-        let name = name.collect::<Vec<_>>().into_iter().rev();
-        let name = name.collect::<Vec<_>>().join("/");
+        let is_named = |part: &&str| *part != "mod.rs";
+        let mut parts = path.rmatch_indices('/').map(|(at, _)| &path[at + 1..]);
+        let name = parts.find(is_named).unwrap_or(&path);
         format!("[`{name}:{line}`](../{path}#L{line}) `{}`", self.item)
     }
 }
@@ -135,17 +132,9 @@ fn from_the_root(path: &str) -> PathBuf {
     path.strip_prefix("../").unwrap_or(path).into()
 }
 
-/// The files that were read.
-#[derive(Default)]
-struct Sources(HashMap<PathBuf, String>);
-
-impl Sources {
-    fn of(&mut self, path: &Path) -> &str {
-        self.0.entry(path.to_owned()).or_insert_with(|| {
-            let text = fs::read_to_string(repository::root().join(path));
-            text.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-        })
-    }
+fn source(path: &Path) -> String {
+    let text = fs::read_to_string(repository::root().join(path));
+    text.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The line that contains this item; of several, the nearest to the old line.

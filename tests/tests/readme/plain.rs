@@ -10,17 +10,13 @@ use harness::{repository, tutorial};
 use crate::readme;
 
 #[test]
-fn documented_cargo_generate_line_works() {
+fn documented_cargo_generate_lines_work() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     follow(&readme(), directory.path());
     let record = directory.path().join("my-service/.template.toml");
     let record = fs::read_to_string(record).expect("the file exists");
     assert!(record.contains("source = \"mainstay\""), "{record}");
-}
 
-#[test]
-fn tutorial_cargo_generate_line_works() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
     follow(&tutorial::page(), directory.path());
     let greeting = directory.path().join("notebook/src/hello.rs");
     assert!(greeting.exists(), "the project is not `hello`");

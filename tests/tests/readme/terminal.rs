@@ -17,14 +17,17 @@ use rustix::process::{Pid, Signal, kill_process_group};
 /// Includes the time of a build.
 const PATIENCE: Duration = Duration::from_mins(15);
 
-/// A running command: both outputs in one pipe, and its own process group for Ctrl-C.
-pub(crate) struct Terminal {
+/// A service that a command runs: both outputs in one pipe, and its own process group for Ctrl-C.
+pub(crate) struct Service {
     process: Child,
     lines: Receiver<String>,
+    /// A documented address with its port, and the one in use.
+    ports: Vec<(&'static str, String)>,
 }
 
-impl Terminal {
-    pub(crate) fn run(command: &str, directory: &Path) -> Self {
+impl Service {
+    /// Starts a service, and returns it with its output until it is ready.
+    pub(crate) fn start(command: &str, directory: &Path) -> (Self, String) {
         let mut process = sh(&format!("exec {command}"), directory)
             .env("APP__HTTP__LISTEN", "127.0.0.1:0")
             .env("APP__OPERATOR__LISTEN", "127.0.0.1:0")
@@ -39,28 +42,36 @@ impl Terminal {
             let mut lines = output.lines().map_while(Result::ok);
             lines.try_for_each(|line| sender.send(line))
         });
-        Self { process, lines }
-    }
-
-    /// Reads the output up to and including a line.
-    pub(crate) fn read_until(&self, last: impl Fn(&str) -> bool) -> String {
+        let mut service = Self {
+            process,
+            lines,
+            ports: Vec::new(),
+        };
         let mut said = String::new();
-        loop {
-            let line = self.lines.recv_timeout(PATIENCE);
+        while !said.ends_with(": ready\n") {
+            let line = service.lines.recv_timeout(PATIENCE);
             let line = line.unwrap_or_else(|error| panic!("{error} after:\n{said}"));
-            said.extend([&line, "\n"]);
-            if last(&line) {
-                return said;
+            for (listener, documented) in [("operator", ":9090"), ("http", ":8080")] {
+                let mark = format!("listener=\"{listener}\" address=127.0.0.1");
+                let port = line.split_once(&mark).map(|(_, port)| port.to_owned());
+                service.ports.extend(port.map(|port| (documented, port)));
             }
+            said.extend([&line, "\n"]);
         }
+        assert_eq!(service.ports.len(), 2, "the listeners in:\n{said}");
+        (service, said)
     }
 
-    pub(crate) fn interrupt(&self) {
+    /// Replaces the documented ports with those of this service.
+    pub(crate) fn local(&self, text: &str) -> String {
+        let ports = self.ports.iter();
+        ports.fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    }
+
+    /// Stops it with Ctrl-C, and returns the rest of its output.
+    pub(crate) fn interrupt(mut self) -> String {
         let group = Pid::from_child(&self.process);
         kill_process_group(group, Signal::INT).expect("it is running");
-    }
-
-    pub(crate) fn rest(&mut self) -> String {
         let lines = self.lines.iter();
         let said: Vec<_> = lines.filter(|line| !line.contains(": request ")).collect();
         let status = self.process.wait().expect("the process has ended");
@@ -69,19 +80,11 @@ impl Terminal {
     }
 }
 
-impl Drop for Terminal {
+impl Drop for Service {
     fn drop(&mut self) {
         _ = kill_process_group(Pid::from_child(&self.process), Signal::KILL);
         _ = self.process.wait();
     }
-}
-
-/// The port of a listener, from the service's output.
-pub(crate) fn port(said: &str, listener: &str) -> String {
-    let mark = format!("listener=\"{listener}\" address=127.0.0.1:");
-    let address = said.lines().find_map(|line| line.split_once(&mark));
-    let (_, port) = address.unwrap_or_else(|| panic!("no {listener} in:\n{said}"));
-    port.to_owned()
 }
 
 /// The commands of a transcript with their outputs. Output before the first command belongs to an

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::like::assert_like;
 use crate::readme;
-use crate::terminal::{Terminal, generating, port, shell, steps};
+use crate::terminal::{Service, generating, shell, steps};
 
 #[test]
 fn first_minute_matches_the_readme() {
@@ -18,18 +18,15 @@ fn first_minute_matches_the_readme() {
 
     let (command, expected) = &start[0];
     let command = generating(command).expect("the first command generates");
-    let mut service = Terminal::run(&command, &home);
-    let said = service.read_until(|line| line.ends_with(": ready"));
-    let ports = ["operator", "http"].map(|name| port(&said, name));
-    let local = |text: &str| text.replace("9090", &ports[0]).replace("8080", &ports[1]);
-    assert_like(&local(expected), &said);
+    let (service, said) = Service::start(&command, &home);
+    assert_like(&service.local(expected), &said);
 
     for (command, expected) in questions {
-        assert_like(&local(expected), &shell(&local(command), &home));
+        let [command, expected] = [command, expected].map(|text| service.local(text));
+        assert_like(&expected, &shell(&command, &home));
     }
 
-    service.interrupt();
-    assert_like(&end[0].1, &service.rest());
+    assert_like(&end[0].1, &service.interrupt());
 
     let (command, expected) = &mistakes[0];
     assert_like(expected, &shell(command, &home.join("lookout")));

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use harness::tutorial::{Step, page, read};
 
 use crate::like::assert_like;
-use crate::terminal::{Terminal, generating, port, shell, steps};
+use crate::terminal::{Service, generating, shell, steps};
 
 #[test]
 fn tutorial_can_be_followed() {
@@ -38,13 +38,7 @@ fn tutorial_can_be_followed() {
 struct Reader {
     home: PathBuf,
     directory: PathBuf,
-    service: Option<Running>,
-}
-
-struct Running {
-    terminal: Terminal,
-    operator: String,
-    http: String,
+    service: Option<Service>,
 }
 
 impl Reader {
@@ -69,9 +63,8 @@ impl Reader {
                 }
             }
             Step::Interrupt => {
-                if let Some(mut service) = self.service.take() {
-                    service.terminal.interrupt();
-                    let said = service.terminal.rest();
+                if let Some(service) = self.service.take() {
+                    let said = service.interrupt();
                     assert!(said.contains("exit_code=0"), "{said}");
                 }
             }
@@ -80,10 +73,7 @@ impl Reader {
 
     fn file(&self, path: &str) -> PathBuf {
         assert!(self.service.is_none(), "the service still runs");
-        assert!(
-            self.directory != self.home,
-            "no step has changed the directory"
-        );
+        assert_ne!(self.directory, self.home, "no step has changed it");
         self.directory.join(path)
     }
 
@@ -94,27 +84,15 @@ impl Reader {
             _ = fs::remove_dir_all(self.home.join(name));
             assert_like(expected, &shell(&command, &self.home));
         } else if matches!(command, "cargo run" | "cargo run --quiet") {
-            let terminal = Terminal::run(command, &self.directory);
-            let said = terminal.read_until(|line| line.ends_with(": ready"));
+            let (service, said) = Service::start(command, &self.directory);
             assert_like(expected, &said);
-            self.service = Some(Running {
-                terminal,
-                operator: port(&said, "operator"),
-                http: port(&said, "http"),
-            });
+            self.service = Some(service);
         } else {
-            let [command, expected] = [command, expected].map(|text| self.local(text));
+            let [command, expected] = [command, expected].map(|text| match &self.service {
+                Some(service) => service.local(text),
+                None => text.to_owned(),
+            });
             assert_like(&expected, &shell(&command, &self.directory));
-        }
-    }
-
-    /// Replaces the documented ports with those of the running service.
-    fn local(&self, text: &str) -> String {
-        match &self.service {
-            None => text.to_owned(),
-            Some(it) => text
-                .replace("localhost:9090", &format!("localhost:{}", it.operator))
-                .replace("localhost:8080", &format!("localhost:{}", it.http)),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use generator::succeed;
 use harness::generate::{self, Answers};
 use harness::repository;
 use harness::tutorial::{self, Step};
@@ -88,22 +89,10 @@ fn edited_projects_of_ten_commits_are_updated() {
     }
 }
 
-/// The same without the builds.
-#[test]
-#[ignore = "takes minutes: cargo test -p harness --test update ten_updates -- --ignored"]
-fn owners_lines_survive_ten_updates() {
-    for case in cases() {
-        let place = tempfile::tempdir().unwrap();
-        case.update(&place.path().join("project"));
-    }
-}
-
 /// The last commits that changed the template, the newest first. A shallow clone has fewer.
 fn cases() -> Vec<Case> {
-    let count = format!("-{COMMITS}");
-    let paths = ["cargo-generate.toml", "template"];
-    let log = ["log", &count, "--format=%H", "--"];
-    let listed = git(repository::root(), &[&log[..], &paths].concat());
+    let log = format!("log -{COMMITS} --format=%H -- cargo-generate.toml template");
+    let listed = git(repository::root(), &log);
     assert!(!listed.is_empty(), "the repository has no history");
     let of = |commit: &str| {
         let commit = commit.to_owned();
@@ -116,12 +105,11 @@ fn cases() -> Vec<Case> {
 }
 
 /// What the changelog asks of a service that derives `FromRow`, as the tutorial's does.
-fn enable_derive(project: &Path) {
-    let path = project.join("Cargo.toml");
-    let manifest = fs::read_to_string(&path).unwrap();
-    let without = r#"sqlx = { version = "0.9", default-features = false }"#;
-    let with = r#"sqlx = { version = "0.9", default-features = false, features = ["derive"] }"#;
-    fs::write(path, manifest.replace(without, with)).unwrap();
+fn enable_derive(manifest: &Path) {
+    let text = fs::read_to_string(manifest).unwrap();
+    let sqlx = r#"sqlx = { version = "0.9", default-features = false"#;
+    let derive = format!(r#"{sqlx}, features = ["derive"] }}"#);
+    fs::write(manifest, text.replace(&format!("{sqlx} }}"), &derive)).unwrap();
 }
 
 impl Case {
@@ -130,7 +118,7 @@ impl Case {
         let project = repository::projects().join(format!("svc-updated-{}", self.example));
         _ = fs::remove_dir_all(&project);
         if self.update(&project) {
-            enable_derive(&project);
+            enable_derive(&project.join("Cargo.toml"));
             let name = format!("{self:?}, updated");
             let test = ["test", "--offline", "--locked"];
             let openapi = [&test[..], &["openapi"]].concat();
@@ -142,11 +130,11 @@ impl Case {
     /// Updates an edited project, and compares its lines. False if conflicts are left.
     fn update(&self, project: &Path) -> bool {
         self.generate(project);
-        git(project, &["init", "-q", "-b", "main"]);
-        commit(project, "as generated");
+        git(project, "init -q -b main");
+        commit(project, "generated");
         let old = lines(project);
         self.edit(project);
-        commit(project, "the owner's changes");
+        commit(project, "edited");
         let ours = lines(project);
 
         let began = Instant::now();
@@ -158,11 +146,12 @@ impl Case {
         assert!(took < LIMIT, "{self:?} took {took:?}");
         let is_merged = updated.status.success();
         if is_merged {
-            let branches = git(project, &["branch", "--format=%(refname:short)"]);
+            let branches = git(project, "branch --format=%(refname:short)");
             let mut branches = branches.lines();
             let branch = branches.find(|name| name.starts_with("mainstay-update"));
             // There is none if the commit changed nothing that is generated.
-            git(project, &["switch", "--quiet", branch.unwrap_or("main")]);
+            let switch = format!("switch --quiet {}", branch.unwrap_or("main"));
+            git(project, &switch);
         } else {
             assert_eq!(updated.status.code(), Some(3), "{self:?}: {updated:?}");
             only_overlapping_changes_conflict(project);
@@ -200,25 +189,19 @@ impl Case {
     fn generate(&self, project: &Path) {
         let template = tempfile::tempdir().unwrap();
         let archive = template.path().join("template.tar");
-        let output = format!("--output={}", archive.display());
-        let paths = ["cargo-generate.toml", "template"];
-        let options = ["archive", &output, &self.commit];
-        git(repository::root(), &[&options[..], &paths].concat());
+        let (to, commit) = (archive.display(), &self.commit);
+        let export = format!("archive --output={to} {commit} cargo-generate.toml template");
+        git(repository::root(), &export);
         let mut unpack = Command::new("tar");
-        succeed(
-            unpack
-                .arg("-xf")
-                .arg(&archive)
-                .arg("-C")
-                .arg(template.path()),
-        );
+        unpack.arg("-xf").arg(&archive).arg("-C");
+        succeed(unpack.arg(template.path())).unwrap();
         fs::create_dir_all(project).unwrap();
         let mut render = Command::new(&*UPDATER);
-        let render = render.arg("render").arg(template.path());
-        let render = render.arg("svc-updated").arg(project);
-        render.arg(format!("--example={}", self.example));
-        render.arg(format!("--commit={}", self.commit));
-        succeed(render.env("CARGO_NAME", "test"));
+        render.arg("render").arg(template.path());
+        render.arg("svc-updated").arg(project);
+        render.arg(format!("example={}", self.example));
+        render.arg(format!("commit={}", self.commit));
+        succeed(render.env("CARGO_NAME", "test")).unwrap();
     }
 
     /// An owner's changes: those of the tutorial, a renamed handler, a setting, a dependency, and a line in
@@ -228,10 +211,8 @@ impl Case {
             "hello" => ("src/hello.rs", "greet", "routes!(greet", &[][..]),
             _ => ("src/targets/mod.rs", "remove", ", remove)", IN_MONITOR),
         };
-        let page = git(
-            repository::root(),
-            &["show", &format!("{}:docs/tutorial.md", self.commit)],
-        );
+        let page = format!("show {}:docs/tutorial.md", self.commit);
+        let page = git(repository::root(), &page);
         for step in tutorial::read(&page) {
             match step {
                 // The example has three migrations.
@@ -272,7 +253,7 @@ fn lines(project: &Path) -> Lines {
 
 /// Asserts that both sides have changed the same lines of each file with a conflict, or adjoining ones.
 fn only_overlapping_changes_conflict(project: &Path) {
-    let unmerged = git(project, &["diff", "--name-only", "--diff-filter=U"]);
+    let unmerged = git(project, "diff --name-only --diff-filter=U");
     assert!(!unmerged.is_empty(), "there is no conflict");
     for file in unmerged.lines() {
         println!("  conflict: {file}");
@@ -289,11 +270,8 @@ fn only_overlapping_changes_conflict(project: &Path) {
 
 /// What a side of a conflict has changed of the common file: from one gap between its lines to another.
 fn changed(project: &Path, file: &str, side: u8) -> Vec<RangeInclusive<usize>> {
-    let versions = [format!(":1:{file}"), format!(":{side}:{file}")];
-    let diff = git(
-        project,
-        &["diff", "--unified=0", &versions[0], &versions[1]],
-    );
+    let diff = format!("diff --unified=0 :1:{file} :{side}:{file}");
+    let diff = git(project, &diff);
     let hunks = diff
         .lines()
         .filter_map(|line| line.strip_prefix("@@ -")?.split(' ').next());
@@ -314,19 +292,14 @@ fn replace(file: &Path, from: &str, to: &str) {
 }
 
 fn commit(project: &Path, message: &str) {
-    git(project, &["add", "--all"]);
-    git(project, &["commit", "-qnm", message]);
+    git(project, "add --all");
+    git(project, &format!("commit -qnm {message}"));
 }
 
-fn git(directory: &Path, arguments: &[&str]) -> String {
+/// Runs git with these words, and returns its output without the last line end.
+#[track_caller]
+fn git(directory: &Path, arguments: &str) -> String {
     let mut git = Command::new("git");
     git.args(["-c", "user.name=owner", "-c", "user.email=owner@localhost"]);
-    succeed(git.args(arguments).current_dir(directory))
-}
-
-fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
+    succeed(git.args(arguments.split(' ')).current_dir(directory)).unwrap()
 }

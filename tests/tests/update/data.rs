@@ -1,7 +1,7 @@
 //! `cargo run -- copy-data`: a million checks of the monitor, from SQLite to Postgres.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -36,22 +36,14 @@ async fn million_checks_are_copied_and_an_interruption_leaves_nothing() {
     assert_eq!(migrate.arg("migrate").run().await.unwrap().code, Some(0));
     let script = directory.path().join("fill.sql");
     fs::write(&script, FILL.replace("CHECKS", CHECKS)).unwrap();
-    let mut sqlite = Command::new("sqlite3");
-    let filled = sqlite
-        .arg(&database)
-        .arg(format!(".read {}", script.display()));
-    assert!(filled.status().unwrap().success());
+    sqlite(&database, &format!(".read {}", script.display()));
 
     let postgres = Postgres::start().await.unwrap();
     postgres.create_database("monitor").await.unwrap();
     let url = postgres.url("monitor");
     let target = Target { database, url };
-    let refused = target.copy(&[]);
-    let error = String::from_utf8_lossy(&refused.stderr);
-    assert!(
-        error.contains("Postgres"),
-        "a database without tables: {error}"
-    );
+    // A database without tables.
+    target.refuses(&[], "Postgres");
 
     let migrate = Service::of(fleet::MONITOR_ON_POSTGRES.binary());
     let migrate = migrate
@@ -82,35 +74,16 @@ async fn million_checks_are_copied_and_an_interruption_leaves_nothing() {
     // Numbers that SQLite has given out are not given out again.
     let next = "INSERT INTO targets (url, interval_seconds, timeout_seconds, enabled, created_at, updated_at, version) \
                 VALUES ('http://new/', 60, 5, true, 1, 1, 1) RETURNING id";
-    assert_eq!(
-        postgres
-            .query("monitor", next)
-            .await
-            .unwrap()
-            .lines()
-            .next(),
-        Some("1002")
-    );
+    let next = postgres.query("monitor", next).await.unwrap();
+    assert_eq!(next.lines().next(), Some("1002"));
 
-    let refused = target.copy(&[]);
-    let error = String::from_utf8_lossy(&refused.stderr);
-    assert!(error.contains("--replace"), "{error}");
+    target.refuses(&[], "--replace");
     let name = |value| {
         let update = format!("UPDATE targets SET name = {value} WHERE id = 1");
-        let mut sqlite = Command::new("sqlite3");
-        assert!(
-            sqlite
-                .arg(&target.database)
-                .arg(update)
-                .status()
-                .unwrap()
-                .success()
-        );
+        sqlite(&target.database, &update);
     };
     name("'a' || char(0) || 'b'");
-    let refused = target.copy(&["--replace"]);
-    let error = String::from_utf8_lossy(&refused.stderr);
-    assert!(error.contains("a text with a NUL"), "{error}");
+    target.refuses(&["--replace"], "a text with a NUL");
     name("'a'");
     assert!(target.copy(&["--replace"]).status.success());
     assert_eq!(count().await, CHECKS);
@@ -134,4 +107,17 @@ impl Target {
     fn copy(&self, options: &[&str]) -> Output {
         self.command(options).output().unwrap()
     }
+
+    #[track_caller]
+    fn refuses(&self, options: &[&str], words: &str) {
+        let error = self.copy(options).stderr;
+        let error = String::from_utf8_lossy(&error);
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}
+
+fn sqlite(database: &Path, statement: &str) {
+    let mut sqlite = Command::new("sqlite3");
+    let status = sqlite.arg(database).arg(statement).status();
+    assert!(status.unwrap().success(), "{statement}");
 }

@@ -43,6 +43,9 @@ struct Table {
     sequence: Option<(String, i64)>,
 }
 
+/// What a write to the SQLite database changes: the time and the size of its files.
+type State = [Option<(SystemTime, u64)>; 2];
+
 struct Column {
     name: String,
     /// Its type in Postgres.
@@ -127,21 +130,18 @@ impl CopyData {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
         ensure!(self.file.is_file(), "{} is no file", self.file.display());
-        let sqlite = |query: &str| sqlite(&self.file, query);
         let versions = "SELECT version FROM _sqlx_migrations ORDER BY version";
-        let migrated = sqlite(versions).context("the SQLite database is not one of a service")?;
-        let same = psql(&self.url, versions).context("the Postgres database cannot be used")?;
+        let migrated = self.sqlite(versions);
+        let migrated = migrated.context("the SQLite database is not one of a service")?;
+        let same = self.psql(versions);
         ensure!(
-            migrated == same,
+            migrated == same.context("the Postgres database cannot be used")?,
             "the databases have different migrations. Run `migrate` of the same version of the service on both"
         );
         let tables = self.tables()?;
         let mut there = 0;
         for table in &tables {
-            let count = psql(
-                &self.url,
-                &format!("SELECT count(*) FROM {}", quoted(&table.name)),
-            )?;
+            let count = self.psql(&format!("SELECT count(*) FROM {}", quoted(&table.name)))?;
             there += count.trim().parse::<u64>()?;
         }
         ensure!(
@@ -149,7 +149,7 @@ impl CopyData {
             "the Postgres database has {there} rows already. To delete them, add --replace"
         );
         let state = self.state();
-        let copied = self.copy(&tables, &state)?;
+        let copied = self.copy(&tables, state)?;
         for (table, sum) in tables.iter().zip(copied) {
             println!(
                 "{}: {} rows, checksum {:032x} on both sides",
@@ -159,30 +159,34 @@ impl CopyData {
         Ok(())
     }
 
-    /// What a write to the SQLite database changes: the time and the size of its files.
-    fn state(&self) -> Vec<Option<(SystemTime, u64)>> {
+    fn sqlite(&self, query: &str) -> Result<String> {
+        sqlite(&self.file, query)
+    }
+
+    fn psql(&self, query: &str) -> Result<String> {
+        psql(&self.url, query)
+    }
+
+    fn state(&self) -> State {
         let mut log = self.file.clone().into_os_string();
         log.push("-wal");
-        let files = [self.file.as_os_str(), &log].map(fs::metadata);
-        let state = files.map(|file| {
-            file.ok()
-                .and_then(|it| Some((it.modified().ok()?, it.len())))
-        });
-        state.into()
+        [self.file.as_os_str(), &log].map(|file| {
+            let file = fs::metadata(file).ok()?;
+            Some((file.modified().ok()?, file.len()))
+        })
     }
 
     /// The tables, those that others refer to first.
     fn tables(&self) -> Result<Vec<Table>> {
         let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
                      AND name <> '_sqlx_migrations' ORDER BY name";
-        let names = sqlite(&self.file, names)?;
+        let names = self.sqlite(names)?;
         let mut pending: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for name in names.lines() {
-            let parents = format!(
-                "SELECT DISTINCT \"table\" FROM pragma_foreign_key_list({})",
-                text(name)
-            );
-            let parents = sqlite(&self.file, &parents)?;
+            let table = text(name);
+            let parents =
+                format!("SELECT DISTINCT \"table\" FROM pragma_foreign_key_list({table})");
+            let parents = self.sqlite(&parents)?;
             let parents = parents.lines().filter(|parent| *parent != name);
             pending.insert(name.to_owned(), parents.map(str::to_owned).collect());
         }
@@ -202,17 +206,15 @@ impl CopyData {
     }
 
     fn table(&self, name: String) -> Result<Table> {
-        let listed = format!(
-            "SELECT name FROM pragma_table_info({}) ORDER BY name",
-            text(&name)
+        let table = text(&name);
+        let ours = format!("SELECT name FROM pragma_table_info({table}) ORDER BY name");
+        let ours = self.sqlite(&ours)?;
+        let of_table = format!(
+            "FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = {table}"
         );
-        let ours = sqlite(&self.file, &listed)?;
-        let listed = format!(
-            "SELECT column_name, data_type FROM information_schema.columns \
-             WHERE table_schema = current_schema() AND table_name = {} ORDER BY column_name COLLATE \"C\"",
-            text(&name)
-        );
-        let theirs = psql(&self.url, &listed)?;
+        let theirs = self.psql(&format!(
+            "SELECT column_name, data_type {of_table} ORDER BY column_name COLLATE \"C\""
+        ))?;
         let columns = theirs.lines().filter_map(|line| line.rsplit_once('|'));
         let columns: Vec<_> = columns
             .map(|(name, kind)| Column {
@@ -220,44 +222,28 @@ impl CopyData {
                 kind: kind.to_owned(),
             })
             .collect();
+        let names = columns.iter().map(|column| column.name.as_str());
         ensure!(
-            columns
-                .iter()
-                .map(|column| column.name.as_str())
-                .eq(ours.lines()),
+            names.eq(ours.lines()),
             "the table {name} has other columns in Postgres: {}",
             theirs.replace('\n', " ")
         );
-        let rows = sqlite(
-            &self.file,
-            &format!("SELECT count(*) FROM {}", quoted(&name)),
-        )?;
-        let identity = format!(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema() \
-             AND table_name = {} AND (is_identity = 'YES' OR column_default LIKE 'nextval(%')",
-            text(&name)
-        );
-        let identity = psql(&self.url, &identity)?;
-        let sequence = match identity.lines().next() {
-            Some(column) => {
-                let highest = format!(
-                    "SELECT coalesce(max({}), 0) FROM {}",
-                    quoted(column),
-                    quoted(&name)
-                );
-                let mut highest: i64 = sqlite(&self.file, &highest)?.trim().parse()?;
-                let given = format!(
-                    "SELECT seq FROM sqlite_sequence WHERE name = {}",
-                    text(&name)
-                );
-                // There is no such table without an AUTOINCREMENT.
-                if let Ok(given) = sqlite(&self.file, &given) {
-                    highest = highest.max(given.trim().parse().unwrap_or(0));
-                }
-                Some((column.to_owned(), highest))
+        let rows = self.sqlite(&format!("SELECT count(*) FROM {}", quoted(&name)))?;
+        let identity = self.psql(&format!(
+            "SELECT column_name {of_table} AND (is_identity = 'YES' OR column_default LIKE 'nextval(%')"
+        ))?;
+        let mut sequence = None;
+        if let Some(column) = identity.lines().next() {
+            let (max, from) = (quoted(column), quoted(&name));
+            let highest = format!("SELECT coalesce(max({max}), 0) FROM {from}");
+            let mut highest: i64 = self.sqlite(&highest)?.trim().parse()?;
+            // There is no such table without an AUTOINCREMENT.
+            let given = format!("SELECT seq FROM sqlite_sequence WHERE name = {table}");
+            if let Ok(given) = self.sqlite(&given) {
+                highest = highest.max(given.trim().parse().unwrap_or(0));
             }
-            None => None,
-        };
+            sequence = Some((column.to_owned(), highest));
+        }
         Ok(Table {
             name,
             rows: rows.trim().parse()?,
@@ -267,7 +253,7 @@ impl CopyData {
     }
 
     /// Copies all tables in one transaction, and compares them before its end.
-    fn copy(&self, tables: &[Table], state: &[Option<(SystemTime, u64)>]) -> Result<Vec<Checksum>> {
+    fn copy(&self, tables: &[Table], state: State) -> Result<Vec<Checksum>> {
         let mut target = Target::open(&self.url)?;
         let names: Vec<_> = tables.iter().map(|table| quoted(&table.name)).collect();
         target.send(&format!("BEGIN; TRUNCATE {};", names.join(", ")))?;

@@ -1,41 +1,38 @@
 //! `Cargo.lock`, merged package by package. cargo completes it, and removes what is not needed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::Result;
 use semver::Version;
 
+use crate::{cargo, succeed};
+
 /// The blocks of a lock file, by name and version.
-type Packages<'a> = BTreeMap<(String, String), &'a str>;
+type Packages<'a> = BTreeMap<(&'a str, &'a str), &'a str>;
 
 /// The lock of the new template, with the owner's own packages and newer versions.
 pub(crate) fn merged(old: &str, ours: &str, new: &str) -> String {
-    let [old, ours_by_name, by_name] = [old, ours, new].map(packages);
-    let mut kept: BTreeSet<&str> = by_name.values().copied().collect();
-    for ((name, version), block) in &ours_by_name {
-        let is_own = !old.contains_key(&(name.clone(), version.clone()));
-        if !is_own || by_name.contains_key(&(name.clone(), version.clone())) {
+    let others = new.trim_end().split("\n\n");
+    let others = others.filter(|block| !block.starts_with("[[package]]"));
+    let [old, ours, new] = [old, ours, new].map(packages);
+    let mut kept = new.clone();
+    for (id, block) in ours {
+        if old.contains_key(&id) || new.contains_key(&id) {
             continue;
         }
         // Two compatible versions of one package exclude each other: the newer one stays.
-        let rival = by_name
-            .iter()
-            .find(|((other, of), _)| other == name && compatible(of, version));
-        match rival {
-            Some(((_, of), _)) if newer(of, version) => continue,
-            Some((_, rival)) => _ = kept.remove(rival),
+        let (name, version) = id;
+        let is_rival = |(other, of): &&(&str, &str)| *other == name && compatible(of, version);
+        match new.keys().find(is_rival) {
+            Some((_, of)) if newer(of, version) => continue,
+            Some(rival) => _ = kept.remove(rival),
             None => {}
         }
-        kept.insert(block);
+        kept.insert(id, block);
     }
-    let mut blocks: Vec<_> = new
-        .split("\n\n")
-        .filter(|it| !it.starts_with("[[package]]"))
-        .collect();
-    let mut sorted: Vec<_> = kept.into_iter().collect();
-    sorted.sort_by_key(|block| key(block));
-    blocks.extend(sorted.iter().map(|block| block.trim_end()));
+    let blocks: Vec<_> = others.chain(kept.into_values()).collect();
     blocks.join("\n\n") + "\n"
 }
 
@@ -47,11 +44,11 @@ fn packages(lock: &str) -> Packages<'_> {
 }
 
 /// The name and version of a package.
-fn key(block: &str) -> (String, String) {
+fn key(block: &str) -> (&str, &str) {
     let field = |name: &str| {
         let mut lines = block.lines();
         let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "));
-        value.unwrap_or_default().trim_matches('"').to_owned()
+        value.unwrap_or_default().trim_matches('"')
     };
     (field("name"), field("version"))
 }
@@ -73,28 +70,20 @@ fn newer(one: &str, other: &str) -> bool {
     Version::parse(one).ok() > Version::parse(other).ok()
 }
 
-/// Lets cargo complete the lock of a project: without the network, if it can. The error is cargo's.
-pub(crate) fn complete(project: &Path) -> Result<(), String> {
-    let mut error = String::new();
-    for offline in [true, false] {
-        let mut cargo = Command::new(crate::cargo());
+/// Lets cargo complete the lock of a project: without the network, if it can.
+pub(crate) fn complete(project: &Path) -> Result<()> {
+    let metadata = |options: &[&str]| {
+        let mut cargo = Command::new(cargo());
         cargo
             .args(["metadata", "--format-version", "1"])
-            .current_dir(project);
-        // Variables of the cargo that runs this program.
-        cargo
+            .args(options)
+            .current_dir(project)
+            // Variables of the cargo that runs this program.
             .env_remove("CARGO_MANIFEST_DIR")
             .env_remove("CARGO_TARGET_DIR");
-        if offline {
-            cargo.arg("--offline");
-        }
-        match cargo.output() {
-            Ok(output) if output.status.success() => return Ok(()),
-            Ok(output) => error = String::from_utf8_lossy(&output.stderr).into_owned(),
-            Err(cause) => error = format!("cargo cannot be run: {cause}"),
-        }
-    }
-    Err(error.trim().to_owned())
+        succeed(&mut cargo).map(drop)
+    };
+    metadata(&["--offline"]).or_else(|_| metadata(&[]))
 }
 
 #[cfg(test)]

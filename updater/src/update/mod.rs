@@ -21,8 +21,7 @@ use anyhow::{Context, Result, bail, ensure};
 use self::pending::Pending;
 use self::project::{Merged, Project};
 use self::record::Record;
-use self::rules::{Notes, Renderings};
-pub use self::template::Rendering;
+use self::rules::Notes;
 use self::template::Template;
 use crate::generate::Answers;
 
@@ -90,11 +89,7 @@ impl Update {
             self.apply(&project, &plan)?;
         }
         let is_open = !plan.merged.conflicts.is_empty() || !plan.notes.open.is_empty();
-        Ok(if is_open {
-            ExitCode::from(CONFLICTS)
-        } else {
-            ExitCode::SUCCESS
-        })
+        Ok(ExitCode::from(if is_open { CONFLICTS } else { 0 }))
     }
 
     /// Computes the update. `None` if the project has the template's state already.
@@ -115,27 +110,19 @@ impl Update {
         let answers = Answers {
             // The name in the template's first versions.
             example: example.map(|it| if it == "none" { "hello".to_owned() } else { it }),
-            database: self
-                .database
-                .clone()
-                .or_else(|| record.answers.database.clone()),
-            deploy: self
-                .deploy
-                .clone()
-                .or_else(|| record.answers.deploy.clone()),
+            database: self.database.clone().or(record.answers.database.clone()),
+            deploy: self.deploy.clone().or(record.answers.deploy.clone()),
             ..record.answers.clone()
         };
         let here = crate::repository::root().display().to_string();
         let template = Template::open(self.template.as_deref().unwrap_or(&here))?;
         let (other, from) = self.origin(&template, &record)?;
         let origin = other.as_ref().unwrap_or(&template);
-        let to =
-            match &self.to {
-                Some(revision) => Some(template.commit(revision).with_context(|| {
-                    format!("--to {revision}: the template has no such commit")
-                })?),
-                None => None,
-            };
+        let to = self.to.as_ref().map(|revision| {
+            let commit = template.commit(revision);
+            commit.with_context(|| format!("--to {revision}: the template has no such commit"))
+        });
+        let to = to.transpose()?;
         let commit = to.clone().or_else(|| template.checkout());
         let commit = commit.unwrap_or_else(|| "unknown".to_owned());
         if commit == from && answers == record.answers && !record.is_dirty {
@@ -148,9 +135,8 @@ impl Update {
         let manifest = fs::read_to_string(project.directory.join("Cargo.toml"));
         let manifest = manifest.context("the project has no Cargo.toml")?;
         let is_member = !manifest.lines().any(|line| line.trim() == "[workspace]");
-        let known_answers = asked(&record.answers);
-        let old = origin.project(Some(&from), &record, &known_answers, is_member)?;
-        let new = template.project(to.as_deref(), &record, &asked(&answers), is_member)?;
+        let old = origin.project(Some(&from), &record, &record.answers, is_member)?;
+        let new = template.project(to.as_deref(), &record, &answers, is_member)?;
 
         let mut notes = Notes::default();
         if record.is_dirty {
@@ -160,8 +146,8 @@ impl Update {
             );
         }
         let news = news(old.path(), new.path());
-        let version = version_of(new.path())?;
-        Renderings::of(project, old.path(), new.path(), &mut notes)?.adapt(&record)?;
+        let made = Record::read(new.path())?.context("the template makes no .template.toml")?;
+        rules::adapt(project, &record, old.path(), new.path(), &mut notes)?;
         let merged = project.merge(old.path(), new.path())?;
         let merged = rules::resolve(project, merged, &mut notes)?;
         let merged = complete_lock(project, merged, &mut notes)?;
@@ -171,7 +157,7 @@ impl Update {
         }
         Ok(Some(Plan {
             record,
-            version,
+            version: made.version,
             commit,
             merged,
             changes,
@@ -212,44 +198,42 @@ impl Update {
             plan.version,
             short(&plan.commit)
         );
-        let conflicts = &plan.merged.conflicts;
+        let Merged { tree, conflicts } = &plan.merged;
         let before = project.branch_name()?;
         println!();
-        if self.in_place || !conflicts.is_empty() {
-            let branch = if self.in_place {
-                None
-            } else {
-                Some(free_branch(project, plan)?)
-            };
-            project.check_out(&Pending {
-                head: project.git(&["rev-parse", "HEAD"])?,
-                branch: branch.clone(),
-                tree: plan.merged.tree.clone(),
-                conflicts: conflicts.clone(),
-                message,
-            })?;
-            match (&branch, conflicts.is_empty()) {
-                (None, _) => println!("The result is in the work tree, and is not committed."),
-                (Some(branch), _) => println!(
-                    "You are on the new branch {branch}, with the conflicts. Resolve them (git mergetool), then git commit.\n\
-                     To give up: git reset --hard && git checkout {before} && git branch -D {branch}"
-                ),
+        let is_new = !self.in_place;
+        let branch = is_new.then(|| free_branch(project, plan)).transpose()?;
+        if let Some(branch) = &branch
+            && conflicts.is_empty()
+        {
+            let commit = project.commit(tree, &["HEAD"], &message)?;
+            project.branch(branch, &commit)?;
+            println!(
+                "The result is the branch {branch}; {before} is as it was. To look at it and to take it:\n\
+                 \x20   git diff {before} {branch}\n\
+                 \x20   git switch {branch} && cargo test && cargo run -- config check\n\
+                 \x20   git checkout {before} && git merge {branch}"
+            );
+            if rules::needs_regeneration(&plan.changes) {
+                println!(
+                    "If a test says that openapi.json is out of date: UPDATE=1 cargo test openapi"
+                );
             }
             return Ok(());
         }
-        let branch = free_branch(project, plan)?;
-        let commit = project.commit(&plan.merged.tree, &["HEAD"], &message)?;
-        project.branch(&branch, &commit)?;
-        println!(
-            "The result is the branch {branch}; {before} is as it was. To look at it and to take it:\n\
-             \x20   git diff {before} {branch}\n\
-             \x20   git switch {branch} && cargo test && cargo run -- config check\n\
-             \x20   git checkout {before} && git merge {branch}"
-        );
-        if rules::needs_regeneration(&plan.changes) {
-            println!(
-                "If a test says that openapi.json is out of date: UPDATE=1 cargo test openapi"
-            );
+        project.check_out(&Pending {
+            head: project.git(&["rev-parse", "HEAD"])?,
+            branch: branch.clone(),
+            tree: tree.clone(),
+            conflicts: conflicts.clone(),
+            message,
+        })?;
+        match branch {
+            None => println!("The result is in the work tree, and is not committed."),
+            Some(branch) => println!(
+                "You are on the new branch {branch}, with the conflicts. Resolve them (git mergetool), then git commit.\n\
+                 To give up: git reset --hard && git checkout {before} && git branch -D {branch}"
+            ),
         }
         Ok(())
     }
@@ -299,24 +283,6 @@ impl Plan {
     }
 }
 
-/// The answers without the ones that are the default, so that an older template, which does not know
-/// the question, renders as well.
-fn asked(answers: &Answers) -> Answers {
-    let mainstay = answers.mainstay.clone().filter(|path| path != "mainstay");
-    Answers {
-        mainstay,
-        ..answers.clone()
-    }
-}
-
-/// The version of the template that made a rendering.
-fn version_of(rendering: &Path) -> Result<String> {
-    let record = Record::read(rendering)?;
-    Ok(record
-        .context("the template makes no .template.toml")?
-        .version)
-}
-
 /// The entries of the machinery's changelog that the older one does not have.
 fn news(old: &Path, new: &Path) -> String {
     let read = |root: &Path| {
@@ -351,6 +317,7 @@ fn complete_lock(project: &Project, merged: Merged, notes: &mut Notes) -> Result
     }
     let (_copy, directory) = project.copy_of(&merged.tree)?;
     if let Err(error) = lock::complete(&directory) {
+        let error = format!("{error:#}");
         let last = error.lines().last().unwrap_or_default();
         notes.kept.push(format!(
             "Cargo.lock: cargo will complete it at the next build ({last})"

@@ -3,20 +3,24 @@
 //! Everything is computed in the object database first. Only [`Project::branch`] and
 //! [`Project::check_out`] change what the owner sees.
 
-use std::fmt::Write;
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use super::pending::Pending;
-use crate::git::commit_options;
+use crate::git::{commit_options, git};
+use crate::succeed;
 
 /// git's name for the absence of an object.
 const NO_OBJECT: &str = "0000000000000000000000000000000000000000";
+
+/// Changes an index by lines of its input.
+const UPDATE_INDEX: [&str; 3] = ["update-index", "-z", "--index-info"];
 
 /// A project in a working tree of git, possibly in a subdirectory of it.
 pub(crate) struct Project {
@@ -105,39 +109,35 @@ impl Project {
     }
 
     /// The files of the project, as they are committed, by their paths in it.
-    pub(crate) fn committed_files(&self) -> Result<Vec<String>> {
+    pub(crate) fn committed_files(&self) -> Result<BTreeSet<PathBuf>> {
         let listed = self.git(&["ls-tree", "-r", "-z", "--name-only", "HEAD", "--", "."])?;
-        Ok(listed.split_terminator('\0').map(str::to_owned).collect())
+        Ok(listed.split_terminator('\0').map(PathBuf::from).collect())
     }
 
     /// The tree of the repository in which the project is replaced by the files of a directory.
     fn tree_with(&self, files: &Path) -> Result<String> {
-        let index = Index::new()?;
+        let index = tempfile::tempdir()?;
         // Bytes as they are: the conversion of line ends is the owner's.
         let exact = ["-c", "core.autocrlf=false", "-c", "core.safecrlf=false"];
-        let mut add = self.command(&[&exact[..], &["add", "--all", "--force", "."]].concat());
+        let add = [&exact[..], &["add", "--all", "--force", "."]].concat();
+        let mut add = self.with_index(&index, &add);
         add.env("GIT_DIR", self.git_directory()?);
-        add.env("GIT_WORK_TREE", files).current_dir(files);
-        succeed(&mut add, &index)?;
-        let subtree = succeed(&mut self.command(&["write-tree"]), &index)?;
+        succeed(add.env("GIT_WORK_TREE", files).current_dir(files))?;
+        let subtree = succeed(&mut self.with_index(&index, &["write-tree"]))?;
         if self.prefix.is_empty() {
             return Ok(subtree);
         }
-        let index = Index::new()?;
-        succeed(&mut self.command(&["read-tree", "HEAD"]), &index)?;
-        let remove = [
-            "rm",
-            "-r",
-            "--cached",
-            "--quiet",
-            "--ignore-unmatch",
-            "--",
-            ".",
-        ];
-        succeed(&mut self.command(&remove), &index)?;
+        let index = tempfile::tempdir()?;
+        let remove = ["rm", "-r", "--cached", "--quiet", "--ignore-unmatch"];
         let prefix = format!("--prefix={}", self.prefix);
-        succeed(&mut self.command(&["read-tree", &prefix, &subtree]), &index)?;
-        succeed(&mut self.command(&["write-tree"]), &index)
+        for step in [
+            &["read-tree", "HEAD"][..],
+            &[&remove[..], &["--", "."]].concat(),
+            &["read-tree", &prefix, &subtree],
+        ] {
+            succeed(&mut self.with_index(&index, step))?;
+        }
+        succeed(&mut self.with_index(&index, &["write-tree"]))
     }
 
     /// Merges the changes from `old` to `new`, two directories of files, into the project.
@@ -201,35 +201,34 @@ impl Project {
         tree: &str,
         changes: &[(String, Option<(String, String)>)],
     ) -> Result<String> {
-        let index = Index::new()?;
-        succeed(&mut self.command(&["read-tree", tree]), &index)?;
+        let index = tempfile::tempdir()?;
+        succeed(&mut self.with_index(&index, &["read-tree", tree]))?;
         let lines = changes.iter().map(|(path, version)| match version {
             Some((mode, object)) => format!("{mode} {object}\t{path}\0"),
             None => format!("0 {NO_OBJECT}\t{path}\0"),
         });
-        let lines = lines.collect::<String>();
-        feed(
-            &mut self.command(&["update-index", "-z", "--index-info"]),
-            &index,
-            lines.as_bytes(),
-        )?;
-        succeed(&mut self.command(&["write-tree"]), &index)
+        let mut update = self.with_index(&index, &UPDATE_INDEX);
+        feed(&mut update, lines.collect::<String>().as_bytes())?;
+        succeed(&mut self.with_index(&index, &["write-tree"]))
     }
 
     /// Stores a file, and returns its object.
     pub(crate) fn store(&self, content: &[u8]) -> Result<String> {
-        let mut store = self.command(&["hash-object", "-w", "--stdin"]);
-        feed(&mut store, &Index::new()?, content)
+        feed(
+            &mut self.command(&["hash-object", "-w", "--stdin"]),
+            content,
+        )
     }
 
     /// The project of a tree, in a temporary copy of the repository's files.
     pub(crate) fn copy_of(&self, tree: &str) -> Result<(TempDir, PathBuf)> {
-        let index = Index::new()?;
+        let index = tempfile::tempdir()?;
         let copy = tempfile::tempdir()?;
-        succeed(&mut self.command(&["read-tree", tree]), &index)?;
+        succeed(&mut self.with_index(&index, &["read-tree", tree]))?;
         let prefix = format!("--prefix={}/", copy.path().display());
-        let mut checkout = self.command(&["checkout-index", "--all", "--quiet", &prefix]);
-        succeed(checkout.current_dir(&self.root), &index)?;
+        let checkout = ["checkout-index", "--all", "--quiet", &prefix];
+        let mut checkout = self.with_index(&index, &checkout);
+        succeed(checkout.current_dir(&self.root))?;
         let project = copy.path().join(&self.prefix);
         Ok((copy, project))
     }
@@ -237,15 +236,8 @@ impl Project {
     /// The changed files of the project between its commit and a tree, as `git diff --name-status` lists
     /// them.
     pub(crate) fn changes(&self, tree: &str) -> Result<Vec<(char, String)>> {
-        let diff = [
-            "diff-tree",
-            "-r",
-            "-z",
-            "--no-renames",
-            "--name-status",
-            "--relative",
-        ];
-        let listed = self.git(&[&diff[..], &["HEAD", tree]].concat())?;
+        let diff = ["diff-tree", "-r", "-z", "--no-renames", "--name-status"];
+        let listed = self.git(&[&diff[..], &["--relative", "HEAD", tree]].concat())?;
         let mut parts = listed.split_terminator('\0');
         let mut changes = Vec::new();
         while let (Some(kind), Some(path)) = (parts.next(), parts.next()) {
@@ -256,10 +248,10 @@ impl Project {
 
     /// Commits a tree, and returns the commit. No branch changes.
     pub(crate) fn commit(&self, tree: &str, parents: &[&str], message: &str) -> Result<String> {
-        let mut commit = self.command(&commit_options(&self.directory)?);
+        let mut commit = self.command(&commit_options(&self.directory));
         commit.args(["commit-tree", tree, "-m", message]);
         commit.args(parents.iter().flat_map(|parent| ["-p", parent]));
-        succeed(&mut commit, &Index::new()?)
+        succeed(&mut commit)
     }
 
     /// Creates a branch, or fails if there is one of that name.
@@ -325,22 +317,15 @@ impl Project {
             self.git(&["symbolic-ref", "HEAD", &reference])?;
         }
         let mut read = self.command(&["read-tree", "--reset", "-u", &pending.tree]);
-        let output = read.current_dir(&self.root).output()?;
-        ensure!(
-            output.status.success(),
-            "the working tree cannot be written: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        let mut lines = String::new();
-        for conflict in &pending.conflicts {
-            let path = &conflict.path;
+        succeed(read.current_dir(&self.root)).context("the working tree cannot be written")?;
+        let mut lines = Vec::new();
+        for Conflict { path, versions } in &pending.conflicts {
             write!(lines, "0 {NO_OBJECT}\t{path}\0")?;
-            for (mode, object, stage) in &conflict.versions {
+            for (mode, object, stage) in versions {
                 write!(lines, "{mode} {object} {stage}\t{path}\0")?;
             }
         }
-        let mut stages = self.command(&["update-index", "-z", "--index-info"]);
-        run_with(&mut stages, lines.as_bytes())?;
+        feed(&mut self.command(&UPDATE_INDEX), &lines)?;
         fs::write(git_directory.join("MERGE_MSG"), &pending.message)?;
         Pending::remove(&git_directory)
     }
@@ -351,7 +336,7 @@ impl Project {
 
     /// Runs git in the project, and returns its output without the last line end.
     pub(crate) fn git(&self, arguments: &[&str]) -> Result<String> {
-        run_with(&mut self.command(arguments), b"")
+        git(&self.directory, arguments)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -359,40 +344,19 @@ impl Project {
         git.args(arguments).current_dir(&self.directory);
         git
     }
-}
 
-/// A temporary index: the project's own one stays as it is.
-struct Index(TempDir);
-
-impl Index {
-    fn new() -> Result<Self> {
-        Ok(Self(tempfile::tempdir()?))
+    /// git with a temporary index: the project's own one stays as it is.
+    fn with_index(&self, index: &TempDir, arguments: &[&str]) -> Command {
+        let mut git = self.command(arguments);
+        git.env("GIT_INDEX_FILE", index.path().join("index"));
+        git
     }
 }
 
-fn succeed(command: &mut Command, index: &Index) -> Result<String> {
-    feed(command, index, b"")
-}
-
-fn feed(command: &mut Command, index: &Index, input: &[u8]) -> Result<String> {
-    run_with(
-        command.env("GIT_INDEX_FILE", index.0.path().join("index")),
-        input,
-    )
-}
-
-fn run_with(command: &mut Command, input: &[u8]) -> Result<String> {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().context("git cannot be run")?;
-    let mut stdin = child.stdin.take().context("a piped stream")?;
-    stdin.write_all(input)?;
-    drop(stdin);
-    let output = child.wait_with_output()?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}", error.trim());
-    let text = String::from_utf8(output.stdout)?;
-    Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+/// Runs a command with this input.
+fn feed(command: &mut Command, input: &[u8]) -> Result<String> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(input)?;
+    file.rewind()?;
+    succeed(command.stdin(file))
 }

@@ -61,11 +61,8 @@ impl Record {
         };
         let deploy = document.get("answers").and_then(|it| it.get("deploy"));
         let deploy = deploy.and_then(Item::as_array).map(|choices| {
-            let choices: Vec<_> = choices
-                .iter()
-                .filter_map(|choice| choice.as_str())
-                .collect();
-            choices.join(",")
+            let choices = choices.iter().filter_map(|choice| choice.as_str());
+            choices.collect::<Vec<_>>().join(",")
         });
         let commit = value("template", "commit").filter(|commit| commit != "unknown");
         let is_dirty = commit.as_ref().is_some_and(|it| it.ends_with("-dirty"));
@@ -91,15 +88,13 @@ impl Record {
         let manifest = fs::read_to_string(project.join("Cargo.toml"));
         let manifest = manifest.with_context(|| format!("{} is no project", project.display()))?;
         let manifest: DocumentMut = manifest.parse().context("Cargo.toml is not TOML")?;
-        let name = manifest.get("package").and_then(|it| it.get("name"));
-        let name = name
-            .and_then(Item::as_str)
-            .context("Cargo.toml names no package")?;
+        let name = manifest
+            .get("package")
+            .and_then(|it| it.get("name")?.as_str());
+        let name = name.context("Cargo.toml names no package")?;
         let is_there = |path: &str| project.join(path).exists();
-        let database = match (
-            is_there("migrations/sqlite"),
-            is_there("migrations/postgres"),
-        ) {
+        let databases = ["migrations/sqlite", "migrations/postgres"].map(is_there);
+        let database = match databases.into() {
             (true, false) => "sqlite",
             (false, true) => "postgres",
             _ => bail!("migrations/ does not say whether the database is SQLite or Postgres"),
@@ -107,10 +102,8 @@ impl Record {
         let is_monitor = is_there("src/checks/mod.rs") || is_there("src/monitor/mod.rs");
         let deploy = DEPLOYMENTS.iter().filter(|(_, path)| is_there(path));
         let deploy: Vec<_> = deploy.map(|(choice, _)| *choice).collect();
-        let shared = manifest
-            .get("dependencies")
-            .and_then(|it| it.get("mainstay"));
-        let shared = shared.and_then(|it| it.get("path")).and_then(Item::as_str);
+        let shared = manifest.get("dependencies");
+        let shared = shared.and_then(|it| it.get("mainstay")?.get("path")?.as_str());
         Ok(Self {
             name: name.to_owned(),
             answers: Answers {
@@ -130,12 +123,9 @@ impl Record {
 
 /// Refuses an answer that the template does not offer.
 pub(crate) fn check_deploy(choices: &str) -> Result<()> {
-    for choice in choices
-        .split(',')
-        .map(str::trim)
-        .filter(|it| !it.is_empty())
-    {
-        let known = DEPLOYMENTS.map(|(known, _)| known);
+    let known = DEPLOYMENTS.map(|(known, _)| known);
+    let choices = choices.split(',').map(str::trim);
+    for choice in choices.filter(|it| !it.is_empty()) {
         ensure!(
             known.contains(&choice),
             "`--deploy {choice}`: choose from {}",

@@ -30,43 +30,40 @@ pub(crate) struct Notes {
     pub(crate) open: Vec<String>,
 }
 
-/// Two renderings of the template, which are adapted to the project.
-pub(crate) struct Renderings<'a> {
+/// Adapts two renderings of the template to the project.
+pub(crate) fn adapt(
+    project: &Project,
+    record: &Record,
+    old: &Path,
+    new: &Path,
+    notes: &mut Notes,
+) -> Result<()> {
+    let mut renderings = Renderings {
+        project,
+        committed: project.committed_files()?,
+        old,
+        new,
+        notes,
+    };
+    renderings.record()?;
+    renderings.machinery(record)?;
+    renderings.migrations()?;
+    renderings.deleted_directories()?;
+    renderings.published()?;
+    renderings.cargo_lock()?;
+    renderings.line_ends()
+}
+
+struct Renderings<'a> {
     project: &'a Project,
     /// The committed files of the project.
-    committed: BTreeSet<String>,
+    committed: BTreeSet<PathBuf>,
     old: &'a Path,
     new: &'a Path,
     notes: &'a mut Notes,
 }
 
-impl<'a> Renderings<'a> {
-    pub(crate) fn of(
-        project: &'a Project,
-        old: &'a Path,
-        new: &'a Path,
-        notes: &'a mut Notes,
-    ) -> Result<Self> {
-        Ok(Self {
-            project,
-            committed: project.committed_files()?.into_iter().collect(),
-            old,
-            new,
-            notes,
-        })
-    }
-
-    /// Adapts them.
-    pub(crate) fn adapt(&mut self, record: &Record) -> Result<()> {
-        self.record()?;
-        self.machinery(record)?;
-        self.migrations()?;
-        self.deleted_directories()?;
-        self.published()?;
-        self.cargo_lock()?;
-        self.line_ends()
-    }
-
+impl Renderings<'_> {
     /// The record gets the new values. Comments of the owner stay.
     fn record(&self) -> Result<()> {
         let Some(ours) = self.project.committed(record::FILE) else {
@@ -126,56 +123,40 @@ impl<'a> Renderings<'a> {
 
     /// A migration that exists is never changed, and a new one must come after the project's newest.
     fn migrations(&mut self) -> Result<()> {
-        let (old, new) = (self.old, self.new);
-        let added = files(&new.join("migrations"));
-        let numbers = added.iter().filter_map(|file| number(file));
-        let existing = self
-            .committed
-            .iter()
-            .filter(|file| file.starts_with("migrations/"));
-        let numbers = numbers.chain(existing.filter_map(|file| number(Path::new(file))));
-        let mut next = numbers.max().unwrap_or(0) + 1;
-        for file in files(&old.join("migrations")).difference(&added) {
-            let file = Path::new("migrations").join(file);
-            // After a change of the database, there is no such directory.
-            if new.join(&file).parent().is_some_and(Path::exists) {
-                let name = file.display();
-                self.notes.kept.push(format!(
-                    "{name} is not removed: it may already have run on a database"
-                ));
-                fs::copy(old.join(&file), new.join(&file))?;
-            }
-        }
-        for file in added {
-            let file = Path::new("migrations").join(file);
-            let name = file.to_string_lossy().into_owned();
-            let (before, after) = (old.join(&file), new.join(&file));
-            if before.exists() {
-                if fs::read(&before)? != fs::read(&after)? {
-                    self.notes.kept.push(format!(
-                        "{name} is not changed: it may already have run on a database"
-                    ));
-                    fs::copy(before, after)?;
+        let newest = |files: &BTreeSet<PathBuf>, directory: &Path| {
+            let files = files.iter().filter(|file| file.starts_with(directory));
+            files.filter_map(|file| number(file)).max()
+        };
+        let all = Path::new("migrations");
+        let [before, after] = [self.old, self.new].map(files);
+        let last = newest(&after, all).max(newest(&self.committed, all));
+        let mut next = last.unwrap_or(0) + 1;
+        for file in before.union(&after).filter(|file| file.starts_with(all)) {
+            let [old, new] = [self.old, self.new].map(|root| root.join(file));
+            let directory = file.parent().unwrap_or(all);
+            let name = file.display();
+            if old.exists() {
+                let what = if new.exists() { "changed" } else { "removed" };
+                // After a change of the database, there is no such directory.
+                let is_used = self.new.join(directory).exists();
+                if is_used && fs::read(&old).ok() != fs::read(&new).ok() {
+                    let note =
+                        format!("{name} is not {what}: it may already have run on a database");
+                    self.notes.kept.push(note);
+                    fs::copy(old, new)?;
                 }
-                continue;
-            }
-            let place = file.parent().map(Path::to_string_lossy).unwrap_or_default();
-            // There are none after a change of the database: then nothing is compared.
-            let others = self
-                .committed
-                .iter()
-                .filter(|other| other.starts_with(&*place));
-            let newest = others.filter_map(|other| number(Path::new(other))).max();
-            if let (Some(own), Some(newest)) = (number(&file), newest)
+            // There are no others after a change of the database: then nothing is compared.
+            } else if let (Some(own), Some(newest)) =
+                (number(file), newest(&self.committed, directory))
                 && own <= newest
             {
                 self.notes.open.push(format!(
-                "{name} is not added: the project already has the migration {newest}, and migrations run in order. \
-                 Add it as {next:04}_…sql; its text follows"
-            ));
+                    "{name} is not added: the project already has the migration {newest}, and migrations run in order. \
+                     Add it as {next:04}_…sql; its text follows"
+                ));
                 next += 1;
-                self.notes.open.push(fs::read_to_string(&after)?);
-                fs::remove_file(after)?;
+                self.notes.open.push(fs::read_to_string(&new)?);
+                fs::remove_file(new)?;
             }
         }
         Ok(())
@@ -186,12 +167,8 @@ impl<'a> Renderings<'a> {
         let (old, new) = (self.old, self.new);
         let before = files(old);
         let is_deleted = |directory: &Path| {
-            let name = directory.to_string_lossy();
-            before.iter().any(|file| file.starts_with(directory))
-                && !self
-                    .committed
-                    .iter()
-                    .any(|file| Path::new(file).starts_with(&*name))
+            let is_below = |file: &PathBuf| file.starts_with(directory);
+            before.iter().any(is_below) && !self.committed.iter().any(is_below)
         };
         let mut deleted = BTreeSet::new();
         for file in files(new).difference(&before) {
@@ -201,47 +178,41 @@ impl<'a> Renderings<'a> {
                 fs::remove_file(new.join(file))?;
             }
         }
-        let names = deleted
-            .iter()
-            .map(|directory| format!("{}/ stays deleted", directory.display()));
-        self.notes.kept.extend(names);
+        let names = deleted.iter().map(|it| it.display());
+        let notes = names.map(|name| format!("{name}/ stays deleted"));
+        self.notes.kept.extend(notes);
         Ok(())
     }
 
     /// A project that takes the machinery from a registry gets its new version.
     fn published(&self) -> Result<()> {
-        let (old, new) = (self.old, self.new);
-        let Some(manifest) = self.project.committed("Cargo.toml") else {
+        let manifest = self.project.committed("Cargo.toml").unwrap_or_default();
+        let Ok(manifest) = String::from_utf8(manifest)?.parse::<DocumentMut>() else {
             return Ok(());
         };
-        let Ok(manifest) = String::from_utf8(manifest)?.parse::<DocumentMut>() else {
+        let Some(version) = version(&self.new.join(MACHINERY)) else {
             return Ok(());
         };
         for table in ["dependencies", "dev-dependencies"] {
             let dependency = manifest.get(table).and_then(|it| it.get(MACHINERY));
             // Neither a path nor a git repository has a version here.
-            let has_version = |it: &&Item| it.is_str() || it.get("version").is_some();
-            let dependency = dependency.filter(|it| it.get("path").is_none());
-            let Some(dependency) = dependency.filter(has_version) else {
+            let is_published = |it: &&Item| {
+                it.get("path").is_none() && (it.is_str() || it.get("version").is_some())
+            };
+            let Some(ours) = dependency.filter(is_published) else {
                 continue;
             };
-            let [was, is] = [old, new].map(|root| version(&root.join(MACHINERY)));
-            let (Some(was), Some(is)) = (was, is) else {
-                continue;
-            };
+            let mut newer = ours.clone();
+            match newer.get_mut("version") {
+                Some(inner) => *inner = value(&version),
+                None => newer = value(&version),
+            }
             // Both renderings get the owner's line, so that only the version differs.
-            for (root, version) in [(old, was), (new, is)] {
+            for (root, line) in [(self.old, ours), (self.new, &newer)] {
                 let path = root.join("Cargo.toml");
                 let mut rendered: DocumentMut = fs::read_to_string(&path)?.parse()?;
-                let mut line = dependency.clone();
-                if root == new {
-                    match line.get_mut("version") {
-                        Some(inner) => *inner = value(&version),
-                        None => line = value(&version),
-                    }
-                }
                 if let Some(place) = rendered.get_mut(table).and_then(|it| it.get_mut(MACHINERY)) {
-                    *place = line;
+                    *place = line.clone();
                 }
                 fs::write(path, rendered.to_string())?;
             }
@@ -259,12 +230,7 @@ impl<'a> Renderings<'a> {
         }
         let both: BTreeSet<PathBuf> = files(old).union(&files(new)).cloned().collect();
         for file in both {
-            let name = file.to_string_lossy().into_owned();
-            let ours = self
-                .committed
-                .contains(&name)
-                .then(|| self.project.committed(&name))
-                .flatten();
+            let ours = self.project.committed(&file.to_string_lossy());
             // A new file gets the line ends of the others.
             if !ours.is_none_or(|ours| is_crlf(&ours)) {
                 continue;

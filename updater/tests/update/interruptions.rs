@@ -5,15 +5,13 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use crate::world::{git, has, text};
+use crate::world::{replace, text};
 use crate::{BRANCH, CONFLICTS, conflicting, is_conflicted};
 
 #[test]
 fn interrupted_update_is_completed_by_the_next_one() {
     let world = conflicting();
-    let repository = world.repository();
-    let pending = repository.join(".git/mainstay-update.json");
-    let branch = || git(&repository, &["branch", "--show-current"]);
+    let pending = world.repository().join(".git/mainstay-update.json");
     let mut outcomes = [0, 0];
     let mut is_over = false;
     for pause in (0..).map(|step| Duration::from_millis(100 + 150 * step)) {
@@ -24,23 +22,23 @@ fn interrupted_update_is_completed_by_the_next_one() {
         is_over |= child.try_wait().unwrap().is_some();
         child.kill().unwrap();
         child.wait().unwrap();
-        let is_changed = pending.exists() || branch() != "main\n";
+        let is_changed = pending.exists() || world.git("branch --show-current") != "main";
         if !is_changed {
-            assert_eq!(git(&repository, &["status", "--porcelain"]), "");
+            assert_eq!(world.git("status --porcelain"), "");
         }
         outcomes[usize::from(is_changed)] += 1;
 
         // Refuses to run if the first one was complete.
         let output = world.update(&[]);
 
-        let code = output.status.code();
-        assert!(is_over || code == CONFLICTS, "{}", text(&output.stderr));
+        let is_completed = output.status.code() == Some(CONFLICTS);
+        assert!(is_over || is_completed, "{}", text(&output.stderr));
         is_conflicted(&world);
         if is_over {
             break;
         }
-        git(&repository, &["switch", "--quiet", "--force", "main"]);
-        git(&repository, &["branch", "--quiet", "-D", BRANCH]);
+        world.git("switch --quiet --force main");
+        world.git(&format!("branch --quiet -D {BRANCH}"));
     }
     println!("interrupted before and after the first change: {outcomes:?}");
     assert!(outcomes[0] > 0, "{outcomes:?}");
@@ -52,33 +50,27 @@ fn step_that_was_begun_is_completed() {
     world.update(&[]);
     let git_directory = world.repository().join(".git");
     // As if it had been killed between the record and the first file.
-    let tree = {
-        git(&world.repository(), &["add", "--all"]);
-        git(&world.repository(), &["write-tree"])
-    };
-    git(&world.repository(), &["reset", "--quiet", "--hard"]);
-    git(&world.repository(), &["switch", "--quiet", "main"]);
-    let head = git(&world.repository(), &["rev-parse", "HEAD"]);
+    world.git("add --all");
+    let tree = world.git("write-tree");
+    world.git("reset --quiet --hard");
+    world.git("switch --quiet main");
+    let head = world.git("rev-parse HEAD");
     let pending = format!(
-        r#"{{"head":"{}","branch":"{BRANCH}","tree":"{}","conflicts":[],"message":"m"}}"#,
-        head.trim(),
-        tree.trim()
+        r#"{{"head":"{head}","branch":"{BRANCH}","tree":"{tree}","conflicts":[],"message":"m"}}"#
     );
-    fs::write(git_directory.join("mainstay-update.json"), pending).unwrap();
+    let record = git_directory.join("mainstay-update.json");
+    fs::write(&record, pending).unwrap();
     fs::write(git_directory.join("index.lock"), "").unwrap();
     // The owner goes on in a file that the step writes.
-    world.change("src/hello.rs", "//! ", "//! Mine. ");
-    let refused = world.refused(&[]);
-    has(&refused, &["src/hello.rs was edited since"]);
-    world.change("src/hello.rs", "//! Mine. ", "//! ");
+    let hello = world.project().join("src/hello.rs");
+    replace(&hello, "//! ", "//! Mine. ");
+    world.refused(&[], &["src/hello.rs was edited since"]);
+    replace(&hello, "//! Mine. ", "//! ");
 
-    let output = world.update(&[]);
+    let said = world.ends_with(CONFLICTS, &[]);
 
-    has(&text(&output.stdout), &["is complete now"]);
-    assert!(!git_directory.join("mainstay-update.json").exists());
-    assert_eq!(git(&world.repository(), &["write-tree"]), tree);
-    assert_eq!(
-        git(&world.repository(), &["branch", "--show-current"]),
-        format!("{BRANCH}\n")
-    );
+    assert!(said.contains("is complete now"), "{said}");
+    assert!(!record.exists());
+    assert_eq!(world.git("write-tree"), tree);
+    assert_eq!(world.git("branch --show-current"), BRANCH);
 }

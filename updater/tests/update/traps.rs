@@ -1,21 +1,18 @@
 //! What a merge by lines gets wrong: each trap with its rule.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use generator::files::files;
 
-use crate::world::{World, commit, git, has, replace, text};
+use crate::world::{World, commit, git, has, replace};
 use crate::{BRANCH, CONFLICTS};
 
 #[test]
 fn edited_machinery_is_merged_and_reported() {
     let world = World::new();
     world.change_template("mainstay/src/context.rs", "//! ", "//! Newer. ");
-    world.commit_template();
     world.change("mainstay/README.md", "# ", "# Mine: ");
-    world.commit();
 
     let said = world.updated(&[]);
 
@@ -27,28 +24,17 @@ fn edited_machinery_is_merged_and_reported() {
 #[test]
 fn deleted_files_and_directories_stay_deleted() {
     let world = World::new();
+    let deploy = world.template().join("template/deploy/kubernetes");
+    fs::write(deploy.join("extra.yaml"), "a: 1\n").unwrap();
     world.change_template("AGENTS.md", "# ", "# Newer: ");
-    fs::write(
-        world
-            .template()
-            .join("template/deploy/kubernetes/extra.yaml"),
-        "a: 1\n",
-    )
-    .unwrap();
-    world.commit_template();
-    git(
-        &world.project(),
-        &["rm", "-r", "--quiet", "AGENTS.md", "deploy/kubernetes"],
-    );
+    world.git("rm -r --quiet AGENTS.md deploy/kubernetes");
     world.commit();
 
     let said = world.updated(&[]);
 
-    for expected in [
-        "AGENTS.md stays deleted",
-        "deploy/kubernetes/ stays deleted",
-    ] {
-        assert_eq!(said.matches(expected).count(), 1, "{expected}: {said}");
+    for name in ["AGENTS.md", "deploy/kubernetes/"] {
+        let expected = format!("{name} stays deleted");
+        assert_eq!(said.matches(&expected).count(), 1, "{expected}: {said}");
     }
     for file in ["AGENTS.md", "deploy/kubernetes/extra.yaml"] {
         assert_eq!(world.on_branch(file), None, "{file}");
@@ -59,8 +45,7 @@ fn deleted_files_and_directories_stay_deleted() {
 fn renamed_file_gets_the_changes_of_the_template() {
     let world = World::new();
     world.change_template("src/hello.rs", "//! ", "//! Newer. ");
-    world.commit_template();
-    git(&world.project(), &["mv", "src/hello.rs", "src/greeting.rs"]);
+    world.git("mv src/hello.rs src/greeting.rs");
     world.commit();
 
     world.updated(&[]);
@@ -73,55 +58,40 @@ fn renamed_file_gets_the_changes_of_the_template() {
 fn migrations_are_not_changed_and_late_ones_are_refused() {
     let world = World::new();
     let migrations = world.template().join("template/migrations/sqlite");
-    let first = fs::read_dir(&migrations)
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
-    fs::write(&first, "-- changed\n").unwrap();
+    let first = files(&migrations).pop_first().unwrap();
+    fs::write(migrations.join(&first), "-- changed\n").unwrap();
     fs::write(migrations.join("0002_late.sql"), "-- late\n").unwrap();
-    world.commit_template();
+    commit(&world.template());
     let own = world.project().join("migrations/sqlite/0002_mine.sql");
     fs::write(&own, "-- mine\n").unwrap();
     world.commit();
 
-    let output = world.update(&[]);
+    let said = world.ends_with(CONFLICTS, &[]);
 
-    let said = text(&output.stdout);
-    assert_eq!(output.status.code(), CONFLICTS, "{said}");
-    has(
-        &said,
-        &[
-            "is not changed",
-            "0002_late.sql is not added",
-            "0003_…sql",
-            "-- late",
-        ],
-    );
-    let name = format!("migrations/sqlite/{}", first.file_name().unwrap().display());
-    assert_ne!(world.on_branch(&name).unwrap(), "-- changed\n");
-    assert_eq!(world.on_branch("migrations/sqlite/0002_late.sql"), None);
-    assert_eq!(
-        world.on_branch("migrations/sqlite/0002_mine.sql").unwrap(),
-        "-- mine\n"
-    );
+    has(&said, &["is not changed", "0002_late.sql is not added"]);
+    has(&said, &["0003_…sql", "-- late"]);
+    let on_branch = |name: &str| world.on_branch(&format!("migrations/sqlite/{name}"));
+    let first = on_branch(first.to_str().unwrap());
+    assert_ne!(first.unwrap(), "-- changed\n");
+    assert_eq!(on_branch("0002_late.sql"), None);
+    assert_eq!(on_branch("0002_mine.sql").unwrap(), "-- mine\n");
 }
 
 #[test]
 fn migration_that_the_template_removed_stays() {
     let world = World::new();
     let migrations = world.template().join("template/migrations/sqlite");
-    for file in fs::read_dir(&migrations).unwrap() {
-        fs::remove_file(file.unwrap().path()).unwrap();
-    }
+    fs::remove_dir_all(&migrations).unwrap();
+    fs::create_dir(&migrations).unwrap();
     fs::write(migrations.join("0009_all.sql"), "-- all\n").unwrap();
-    world.commit_template();
+    commit(&world.template());
 
     let said = world.updated(&[]);
 
-    has(&said, &["is not removed"]);
-    has(&said, &["new: migrations/sqlite/0009_all.sql"]);
+    has(
+        &said,
+        &["is not removed", "new: migrations/sqlite/0009_all.sql"],
+    );
     assert!(!said.contains("removed: migrations"), "{said}");
 }
 
@@ -130,84 +100,69 @@ fn commit_is_fetched_from_the_recorded_url() {
     let world = World::new();
     let other = world.place.path().join("other");
     let url = format!("file://{}", world.template().display());
-    git(&world.template(), &["clone", "--quiet", ".", "../other"]);
+    git(&world.template(), "clone --quiet . ../other");
     fs::remove_dir_all(other.join(".git")).unwrap();
     replace(&other.join("template/src/main.rs"), "//! ", "//! Newer. ");
-    git(&other, &["init", "--quiet"]);
+    git(&other, "init --quiet");
     commit(&other);
-    let other = other.to_str().unwrap();
-    let refused = world.refused(&["--template", other]);
-    has(&refused, &["has no commit"]);
+    let other = ["--template", other.to_str().unwrap()];
+    world.refused(&other, &["has no commit"]);
     let source = format!("source = \"{url}\"");
     world.change(".template.toml", "source = \"mainstay\"", &source);
-    world.commit();
 
-    world.updated(&["--template", other]);
+    world.updated(&other);
 
     world.branch_has("src/main.rs", "Newer.");
 }
 
 #[test]
 fn lock_keeps_the_owners_dependency_and_fits_the_manifest() {
-    let world = World::new();
-    world.change_template("src/main.rs", "//! ", "//! Newer. ");
-    world.commit_template();
+    let world = World::newer();
     // A package that the template's own lock has, so that no network is needed.
-    world.change(
-        "Cargo.toml",
-        "[dependencies]\n",
-        "[dependencies]\nitoa = \"1\"\n",
+    let dependencies = "[dependencies]\n";
+    let manifest = world.project().join("Cargo.toml");
+    replace(
+        &manifest,
+        dependencies,
+        &format!("{dependencies}itoa = \"1\"\n"),
     );
-    let metadata = ["metadata", "--offline", "--format-version=1"];
-    cargo(&world.project(), &metadata);
+    let metadata = |options: &[&str]| {
+        let mut cargo = Command::new(generator::cargo());
+        cargo.args(["metadata", "--offline", "--format-version=1"]);
+        let output = cargo.args(options).current_dir(world.project()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    metadata(&[]);
     world.commit();
 
     world.updated(&[]);
 
-    git(&world.repository(), &["switch", "--quiet", BRANCH]);
-    cargo(&world.project(), &[&metadata[..], &["--locked"]].concat());
-}
-
-fn cargo(directory: &Path, arguments: &[&str]) {
-    let mut cargo = Command::new(generator::cargo());
-    let output = cargo
-        .args(arguments)
-        .current_dir(directory)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    world.git(&format!("switch --quiet {BRANCH}"));
+    metadata(&["--locked"]);
 }
 
 #[test]
 fn missing_or_edited_record_is_named_with_its_cure() {
-    let world = World::new();
-    let first = git(&world.template(), &["rev-parse", "HEAD"]);
-    world.change_template("src/main.rs", "//! ", "//! Newer. ");
-    world.commit_template();
+    let world = World::newer();
+    let first = git(&world.template(), "rev-parse HEAD~1");
     world.change(".template.toml", "commit = \"", "commit = \"0");
-    world.commit();
-    let refused = world.refused(&[]);
-    has(&refused, &["has no commit 0"]);
+    world.refused(&[], &["has no commit 0"]);
 
     world.change(".template.toml", "commit = ", "# commit = ");
-    world.commit();
-    let refused = world.refused(&[]);
-    has(&refused, &["--from REV"]);
+    world.refused(&[], &["--from REV"]);
 
-    git(&world.project(), &["rm", "--quiet", ".template.toml"]);
+    world.git("rm --quiet .template.toml");
     world.commit();
-    let refused = world.refused(&[]);
-    has(&refused, &["no .template.toml", "--from REV"]);
+    world.refused(&[], &["no .template.toml", "--from REV"]);
 
-    world.updated(&["--from", first.trim()]);
+    world.updated(&["--from", &first]);
     world.branch_has("src/main.rs", "Newer.");
 }
 
 #[test]
 fn project_with_crlf_gets_crlf() {
-    let world = World::new();
-    world.change_template("src/main.rs", "//! ", "//! Newer. ");
-    world.commit_template();
+    let world = World::newer();
     for name in files(&world.project()) {
         let path = world.project().join(name);
         if let Ok(text) = fs::read_to_string(&path) {
@@ -215,7 +170,6 @@ fn project_with_crlf_gets_crlf() {
         }
     }
     world.change("src/hello.rs", "//! ", "//! Mine. ");
-    world.commit();
 
     world.updated(&[]);
 
@@ -225,38 +179,31 @@ fn project_with_crlf_gets_crlf() {
     ] {
         let text = world.on_branch(file).unwrap();
         assert!(text.contains(expected), "{text}");
-        assert_eq!(
-            text.matches('\n').count(),
-            text.matches("\r\n").count(),
-            "{file}"
-        );
+        let [ends, both] = ["\n", "\r\n"].map(|end| text.matches(end).count());
+        assert_eq!(ends, both, "{file}");
     }
 }
 
 #[test]
 fn project_without_machinery_gets_its_version() {
     let world = World::new();
-    world.change_template(
-        "mainstay/Cargo.toml",
-        "version = \"0.2.0\"",
-        "version = \"0.3.0\"",
-    );
-    world.commit_template();
-    let path = "{ path = \"mainstay\", ";
+    let (old, new) = ("version = \"0.2.0\"", "version = \"0.3.0\"");
+    world.change_template("mainstay/Cargo.toml", old, new);
     for _ in 0..2 {
-        world.change("Cargo.toml", path, "{ version = \"0.2.0\", ");
+        world.change(
+            "Cargo.toml",
+            "{ path = \"mainstay\", ",
+            "{ version = \"0.2.0\", ",
+        );
     }
     world.change("Cargo.toml", "members = [\"mainstay\"]", "members = []");
-    git(&world.project(), &["rm", "-r", "--quiet", "mainstay"]);
+    world.git("rm -r --quiet mainstay");
     world.commit();
 
     let said = world.updated(&[]);
 
     let manifest = world.on_branch("Cargo.toml").unwrap();
-    assert_eq!(
-        manifest.matches("{ version = \"0.3.0\", ").count(),
-        2,
-        "{manifest}{said}"
-    );
+    let times = manifest.matches("{ version = \"0.3.0\", ").count();
+    assert_eq!(times, 2, "{manifest}{said}");
     assert_eq!(world.on_branch("mainstay/src/context.rs"), None);
 }

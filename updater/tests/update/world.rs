@@ -6,9 +6,9 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use generator::files::{copy, files};
-use generator::repository;
+use generator::{repository, succeed};
 use tempfile::TempDir;
-use updater::rendering::stage;
+use updater::rendering::{Rendering, stage};
 
 use crate::BRANCH;
 
@@ -30,8 +30,15 @@ impl World {
         copy(first.place.path(), files(first.place.path()), place.path()).unwrap();
         let world = Self { place, within: "" };
         // The copies have other times than the index.
-        git(&world.template(), &["update-index", "-q", "--refresh"]);
-        git(&world.repository(), &["update-index", "-q", "--refresh"]);
+        git(&world.template(), "update-index -q --refresh");
+        world.git("update-index -q --refresh");
+        world
+    }
+
+    /// The same, with a newer template: a line of `src/main.rs` has changed.
+    pub(crate) fn newer() -> Self {
+        let world = Self::new();
+        world.change_template("src/main.rs", "//! ", "//! Newer. ");
         world
     }
 
@@ -41,16 +48,16 @@ impl World {
         let world = Self { place, within };
         let current = stage(repository::root()).unwrap();
         copy(current.path(), files(current.path()), &world.template()).unwrap();
-        git(&world.template(), &["init", "-q", "-b", "main"]);
-        world.commit_template();
+        git(&world.template(), "init -q -b main");
+        commit(&world.template());
         let project = world.project();
         fs::create_dir_all(&project).unwrap();
         world.render(&project, answers);
-        git(&world.repository(), &["init", "-q", "-b", "main"]);
-        commit(&world.repository());
+        world.git("init -q -b main");
+        world.commit();
         // Few files, for the copies.
         for repository in [world.template(), world.repository()] {
-            git(&repository, &["repack", "-a", "-d", "--quiet"]);
+            git(&repository, "repack -a -d --quiet");
         }
         world
     }
@@ -69,36 +76,37 @@ impl World {
 
     /// Renders the template's commit into a directory.
     pub(crate) fn render(&self, into: &Path, answers: &[&str]) {
-        let commit = git(&self.template(), &["rev-parse", "HEAD"]);
-        let mut render = Command::new(PROGRAM);
-        render
-            .arg("render")
-            .arg(self.template())
-            .arg("lookout")
-            .arg(into);
-        render
-            .args(answers)
-            .arg(format!("--commit={}", commit.trim()));
-        let output = render.env("CARGO_NAME", "test").output().unwrap();
-        assert!(output.status.success(), "{}", text(&output.stderr));
+        let commit = git(&self.template(), "rev-parse HEAD");
+        let mut values: Vec<_> = answers.iter().map(|&answer| answer.to_owned()).collect();
+        values.push(format!("commit={commit}"));
+        let rendering = Rendering {
+            template: self.template(),
+            name: "lookout".to_owned(),
+            into: into.to_owned(),
+            values,
+        };
+        rendering.run(Path::new(PROGRAM)).unwrap();
     }
 
-    /// Changes a file of the template.
+    /// Commits a change of a file of the template.
     pub(crate) fn change_template(&self, file: &str, from: &str, to: &str) {
         replace(&self.template().join("template").join(file), from, to);
-    }
-
-    pub(crate) fn commit_template(&self) {
         commit(&self.template());
     }
 
-    /// Changes a file of the project.
+    /// Commits a change of a file of the project.
     pub(crate) fn change(&self, file: &str, from: &str, to: &str) {
         replace(&self.project().join(file), from, to);
+        self.commit();
     }
 
     pub(crate) fn commit(&self) {
         commit(&self.repository());
+    }
+
+    /// git in the project's repository.
+    pub(crate) fn git(&self, arguments: &str) -> String {
+        git(&self.repository(), arguments)
     }
 
     pub(crate) fn update(&self, arguments: &[&str]) -> Output {
@@ -114,18 +122,25 @@ impl World {
         update
     }
 
-    /// Updates without conflicts, and returns what was printed.
-    pub(crate) fn updated(&self, arguments: &[&str]) -> String {
+    /// Updates with this exit code, and returns what was printed to both streams.
+    #[track_caller]
+    pub(crate) fn ends_with(&self, code: i32, arguments: &[&str]) -> String {
         let output = self.update(arguments);
-        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
-        stdout
+        let said = text(&[output.stdout, output.stderr].concat());
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        said
     }
 
-    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.update(arguments);
-        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
-        text(&output.stderr)
+    /// Updates without conflicts, and returns what was printed.
+    #[track_caller]
+    pub(crate) fn updated(&self, arguments: &[&str]) -> String {
+        self.ends_with(0, arguments)
+    }
+
+    /// Asserts that an update is refused with these words.
+    #[track_caller]
+    pub(crate) fn refused(&self, arguments: &[&str], words: &[&str]) {
+        has(&self.ends_with(1, arguments), words);
     }
 
     #[track_caller]
@@ -137,30 +152,23 @@ impl World {
     pub(crate) fn on_branch(&self, file: &str) -> Option<String> {
         let object = format!("{BRANCH}:./{file}");
         let mut show = Command::new("git");
-        let output = show
-            .args(["show", &object])
-            .current_dir(self.project())
-            .output()
-            .unwrap();
+        let output = show.args(["show", &object]).current_dir(self.project());
+        let output = output.output().unwrap();
         output.status.success().then(|| text(&output.stdout))
     }
 }
 
-pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
+/// Runs git with these words, and returns its output without the last line end.
+#[track_caller]
+pub(crate) fn git(directory: &Path, arguments: &str) -> String {
     let mut git = Command::new("git");
     git.args(["-c", "user.name=owner", "-c", "user.email=owner@localhost"]);
-    let output = git.args(arguments).current_dir(directory).output().unwrap();
-    assert!(
-        output.status.success(),
-        "git {arguments:?}: {}",
-        text(&output.stderr)
-    );
-    text(&output.stdout)
+    succeed(git.args(arguments.split(' ')).current_dir(directory)).unwrap()
 }
 
 pub(crate) fn commit(directory: &Path) {
-    git(directory, &["add", "--all"]);
-    git(directory, &["commit", "-qnm", "change"]);
+    git(directory, "add --all");
+    git(directory, "commit -qnm change");
 }
 
 /// Asserts that a text has these parts.
