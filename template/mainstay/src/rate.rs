@@ -46,11 +46,8 @@ impl RateLimit {
         }
     }
 
-    /// Takes tokens of the client of the current request. A cost above the burst takes the whole burst.
-    ///
-    /// # Errors
-    ///
-    /// [`Problem::TOO_MANY_REQUESTS`] if the client does not have enough. No tokens are taken then.
+    /// Takes tokens of the client of the current request. A cost above the burst takes the whole burst. If the client
+    /// does not have enough, takes none and fails with [`Problem::TOO_MANY_REQUESTS`].
     pub fn take(&self, cost: NonZeroU32) -> Result<(), Problem> {
         let client = RequestContext::with(|context| context.client).flatten();
         let client = match client.map(|client| client.to_canonical()) {

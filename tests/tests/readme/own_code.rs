@@ -1,4 +1,4 @@
-//! docs/own-code.md has the parts of the machinery, with their lengths.
+//! docs/own-code.md has the parts of the machinery, with their lengths. Together, they keep to a budget.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,6 +8,9 @@ use harness::variant::files;
 
 /// The minimum length of a part that the page must justify.
 const WORTH_A_ROW: usize = 150;
+
+/// The maximum number of lines of all parts. To go beyond it, cut something, or decide for a larger budget.
+const BUDGET: usize = 11_000;
 
 #[test]
 fn documented_parts_are_those_of_the_source() {
@@ -19,7 +22,11 @@ fn documented_parts_are_those_of_the_source() {
         let lines: usize = cells.next().unwrap().replace(' ', "").parse().unwrap();
         documented.insert(part, lines);
     }
-    for (part, lines) in parts() {
+    let parts = parts();
+    let all: usize = parts.values().sum();
+    println!("{parts:#?}\ntogether {all} lines");
+    assert!(all <= BUDGET, "the machinery has {all} lines");
+    for (part, lines) in parts {
         let row = documented.remove(&part);
         let is_right = row.map_or(lines < WORTH_A_ROW, |row| {
             row.abs_diff(lines) <= 20 + lines / 10

@@ -50,11 +50,7 @@ pub fn protect(routes: Router, http: &Http, requests: Recorder) -> Router {
 
 /// Like [`protect`], with further routes whose handlers read the body as a stream, in `streams`. They take their
 /// concurrency permit before the body arrives, so a slow client holds a permit. Their bodies have the same limit, but
-/// may not be compressed.
-///
-/// # Panics
-///
-/// If a route is in both, as [`Router::merge`] does.
+/// may not be compressed. Panics if a route is in both, as [`Router::merge`] does.
 pub fn protect_with_streams(
     routes: Router,
     streams: Router,

@@ -112,8 +112,7 @@ async fn connection_over_the_limit_waits() {
 #[tokio::test]
 async fn slow_reader_is_counted_once() {
     let listener = serve(&PATIENT);
-    let mut client = Client::narrow(&listener).await;
-    client.ask("/big").await;
+    let _client = Client::asks(&listener, "/big").await;
     until(&listener, |traffic| traffic.in_flight == 1).await;
     let connection = listener.0.connections().remove(0);
     let reasons = async {

@@ -34,6 +34,8 @@ const PATIENT: Limits = Limits {
 fn serve(limits: &Limits) -> Listener {
     let routes = Router::new()
         .route("/quick", get(async || "quick"))
+        // More than the buffers of a connection hold.
+        .route("/big", get(async || vec![0; 32 << 20]))
         .route("/events", get(events))
         .route("/upgrade", get(upgrade))
         .layer(middleware::from_fn(named));
