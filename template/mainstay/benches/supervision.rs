@@ -3,7 +3,10 @@
 //! All of them in one run and in turns; the median of the turns counts.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panicking")]
-#![allow(clippy::disallowed_methods, reason = "nobody else is on its threads")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "nothing else runs on its threads"
+)]
 
 #[allow(dead_code, reason = "each benchmark uses a part")]
 mod common;
