@@ -95,7 +95,8 @@ async fn stalled_log_reader_blocks_no_request() {
 
     assert!(longest < AT_ONCE, "the slowest request took {longest:?}");
     assert!(grown < SPARE, "{grown} bytes more");
-    later.event(LOST).await;
+    let event = later.event(LOST).await;
+    assert!(event.field("lost").as_u64() > Some(0), "{event}");
     wait_for_log_lines(&service).await;
     clean(&service.stop().await);
     assert_eq!(log.strays(), Vec::<String>::new());

@@ -2,6 +2,7 @@
 
 use harness::eventually;
 use harness::http::{Answer, Request, send};
+use harness::log::Event;
 use harness::service::{Service, Signal};
 use serde_json::{Value, json};
 
@@ -142,5 +143,8 @@ async fn operator_changes_the_log_filter_for_a_while() {
         })
         .await;
     }
+    let is_expiry =
+        |event: &Event| event.message == "refiltered" && event.field("by") == "the end of its time";
+    service.wait_for("the end of its time", is_expiry).await;
     clean(&service.stop().await);
 }

@@ -74,6 +74,7 @@ async fn assert_no_canary(service: Service, failing: &str, status: u16) {
     ] {
         requests.push((operator, with_token("/api/state", wrong), 401));
     }
+    requests.push((operator, Request::get("/api/state"), 401));
     for (path, status) in [
         ("/metrics", 200),
         ("/api/state", 200),
@@ -213,6 +214,11 @@ async fn client_data_is_not_logged() {
             let shown = format!("{:?} {}", answer.headers, answer.text());
             assert!(status == 201 || !shown.contains(CANARY), "{answer}");
         }
+    }
+    for path in ["/nowhere?token=canary", "/v1/targets/canary"] {
+        let answer = http::get(address, path).await.unwrap();
+        let shown = format!("{:?} {}", answer.headers, answer.text());
+        assert!(!shown.contains(CANARY), "{answer}");
     }
     assert_no_canary_in(&running.stop().await);
 }
