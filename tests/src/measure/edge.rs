@@ -31,7 +31,8 @@ pub(super) fn measure() -> Result<()> {
             route.name
         );
         for ((name, server), rate) in SERVERS.iter().zip(race(&stage, route)?) {
-            let (instructions, allocations) = stage.count(*server, route)?;
+            let instructions = stage.instructions(*server, route)?;
+            let allocations = stage.allocations(*server, route)?;
             let Rate {
                 each_second,
                 cost,

@@ -14,14 +14,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::command::succeed;
 use crate::repository;
 use crate::variant::{Project, Variant};
 
 const CLIENTS: usize = 32;
 
-/// The number of counted requests. The start of a server, which calibrates clocks, does not take
-/// the same number of instructions each time. This many requests outweigh the difference.
-const COUNTED: usize = 20_000;
+/// The number of counted requests.
+const COUNTED: usize = 4_000;
 
 /// A server by its name in `contender`; `None` is the service.
 pub(super) type Server = Option<&'static str>;
@@ -111,9 +111,29 @@ impl Stage {
         self.request(CLIENTS, server, route, Until::Time(Instant::now() + time))
     }
 
-    /// The instructions and the allocations of one request: the difference between twice as many
-    /// requests and as many. It excludes the costs of start and stop, which are in both.
-    pub(super) fn count(&self, server: Server, route: &'static Route) -> Result<(f64, f64)> {
+    /// The instructions of one request. The start, which calibrates clocks, is not counted.
+    pub(super) fn instructions(&self, server: Server, route: &'static Route) -> Result<f64> {
+        let file = "--log-file=report";
+        let callgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", file];
+        let mut running = self.start(server, &callgrind)?;
+        let switch = |to: &str| {
+            let pid = running.child.id().to_string();
+            succeed(Command::new("callgrind_control").args(["-i", to, &pid]))
+        };
+        self.request(1, &running, route, Until::Count(COUNTED / 10))?;
+        switch("on")?;
+        self.request(1, &running, route, Until::Count(COUNTED))?;
+        switch("off")?;
+        running.stop();
+        let report = fs::read_to_string(running.directory.path().join("report"))?;
+        let collected = report.split_once("Collected : ").context("no count")?.1;
+        let collected = collected.lines().next().context("no count")?;
+        Ok(collected.trim().parse::<f64>()? / float(COUNTED))
+    }
+
+    /// The allocations of one request: the difference between twice as many requests and as many. It
+    /// excludes those of start and stop, which are in both.
+    pub(super) fn allocations(&self, server: Server, route: &'static Route) -> Result<f64> {
         let [once, twice] = [1, 2].map(|times| {
             let dhat = ["valgrind", "-q", "--tool=dhat", "--dhat-out-file=dhat"];
             let mut running = self.start(server, &dhat)?;
@@ -122,15 +142,10 @@ impl Stage {
             let profile = fs::read(running.directory.path().join("dhat"))?;
             let profile: Value = serde_json::from_slice(&profile)?;
             let points = profile["pps"].as_array().context("no allocations")?;
-            let allocations = points
-                .iter()
-                .filter_map(|point| point["tbk"].as_f64())
-                .sum::<f64>();
-            let instructions = profile["te"].as_f64().context("no instructions")?;
-            anyhow::Ok((instructions, allocations))
+            let allocations = points.iter().filter_map(|point| point["tbk"].as_f64());
+            anyhow::Ok(allocations.sum::<f64>())
         });
-        let (once, twice, each) = (once?, twice?, float(COUNTED));
-        Ok(((twice.0 - once.0) / each, (twice.1 - once.1) / each))
+        Ok((twice? - once?) / float(COUNTED))
     }
 
     fn request(

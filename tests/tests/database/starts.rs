@@ -55,11 +55,7 @@ async fn refusing_server_ends_the_start_without_a_password() {
     ] {
         let launch = with_url(url.clone()).set("database.on_start", on_start);
         let exit = launch.start().await.unwrap().exit().await;
-        exit.failed(&[
-            "database.url",
-            &format!("{user}:[redacted]@127."),
-            cause,
-        ]);
+        exit.failed(&["database.url", &format!("{user}:[redacted]@127."), cause]);
         assert!(exit.took < Duration::from_secs(2), "{exit}");
         let waits = exit.event("waiting for the database").is_some();
         let output = format!("{exit}\n{}", exit.stderr);
