@@ -18,7 +18,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     if !arguments.is_empty() {
         return ensure_passed(cargo_test().args(arguments));
     }
-    println!("All suites: about 17 minutes and 7 GB of disk on two cores from a clean checkout.");
+    println!("All suites: about 22 minutes and 7 GB of disk on two cores from a clean checkout.");
     println!("One of them: `cargo run -- test --test NAME`.");
     println!("\nBuilding the suites …");
     ensure_passed(cargo_test().arg("--no-run"))?;
