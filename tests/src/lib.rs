@@ -1,6 +1,5 @@
 //! The harness: generates every variant of the template, builds it, runs it, breaks it and measures it.
 
-mod command;
 pub mod crowd;
 mod eventually;
 pub mod fleet;

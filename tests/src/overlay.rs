@@ -10,9 +10,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use generator::succeed;
 use toml::{Table, Value};
 
-use crate::command::succeed;
 use crate::variant::files;
 
 /// Applies an overlay to a project.

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::command::succeed;
+use generator::succeed;
 
 pub use generator::repository::{commit, origin, root, template, template_files};
 
@@ -36,8 +36,8 @@ fn built(package: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--package", package, "--message-format=json"]);
     let messages = succeed(cargo.current_dir(root())).expect("the package can be built");
-    let mut executables = messages.split(|byte| *byte == b'\n').filter_map(|message| {
-        let message: serde_json::Value = serde_json::from_slice(message).ok()?;
+    let mut executables = messages.lines().filter_map(|message| {
+        let message: serde_json::Value = serde_json::from_str(message).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
     executables.next_back().expect("the package has a binary")
