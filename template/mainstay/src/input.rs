@@ -15,7 +15,7 @@ use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use garde::{Report, Validate};
 use serde::de::DeserializeOwned;
@@ -56,14 +56,12 @@ impl<T: Serialize> IntoResponse for Json<T> {
 
 /// Whether the content type is `application/json`, or another JSON format, such as `application/ld+json`.
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE);
-    let value = value.and_then(|value| value.to_str().ok());
-    let essence = value.and_then(|value| value.split(';').next());
-    let Some((kind, subtype)) = essence.and_then(|essence| essence.trim().split_once('/')) else {
-        return false;
-    };
-    let suffix = subtype.rsplit('+').next().unwrap_or_default();
-    kind.eq_ignore_ascii_case("application") && suffix.eq_ignore_ascii_case("json")
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let essence = value.and_then(|value| value.split(|byte| *byte == b';').next());
+    let essence = essence.unwrap_or_default().trim_ascii();
+    let (kind, subtype) = essence.split_at(essence.len().min("application/".len()));
+    let suffix = subtype.rsplit(|byte| *byte == b'+').next().unwrap_or_default();
+    kind.eq_ignore_ascii_case(b"application/") && suffix.eq_ignore_ascii_case(b"json")
 }
 
 fn parse_json<T>(body: &[u8]) -> Result<T, Problem>

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
-use axum::response::Response;
 use http_body::Body;
 use tokio::time::Instant;
 use tracing::{Span, field};
@@ -78,11 +77,11 @@ impl Event {
         }
     }
 
-    pub(super) fn answered(&mut self, response: &Response) {
-        self.status = Some(response.status());
+    pub(super) fn answered(&mut self, status: StatusCode, length: Option<u64>) {
+        self.status = Some(status);
         // The answer to HEAD is sent without its body.
         if self.method != Method::HEAD {
-            self.bodies[1] = response.body().size_hint().exact().unwrap_or(0);
+            self.bodies[1] = length.unwrap_or(0);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The security headers of every answer, by OWASP's "REST Security Cheat Sheet". Of its list, those that matter to pages
 //! only are left out: `Permissions-Policy` restricts scripts, and `default-src 'none'` runs none; `Referrer-Policy` is
-//! about links, and the page of the documentation sets it in its own head.
+//! about links, and the page of the documentation sets it in its own head. `Strict-Transport-Security` is left to the
+//! proxy that ends TLS (RFC 6797, 7.2): it holds for every port of a host, so browsers would refuse the operator's
+//! listener, which has no TLS.
 
 use std::mem;
 use std::sync::LazyLock;
@@ -12,7 +14,7 @@ use http_body::Body;
 use crate::context::{REQUEST_ID, RequestId};
 
 /// The headers of every answer, unless its handler sets them.
-const SECURITY: [(HeaderName, HeaderValue); 5] = [
+const SECURITY: [(HeaderName, HeaderValue); 4] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     // An answer is data: a browser must not load, run or frame anything in it.
     (
@@ -28,11 +30,6 @@ const SECURITY: [(HeaderName, HeaderValue); 5] = [
         HeaderName::from_static("cross-origin-resource-policy"),
         HeaderValue::from_static("same-origin"),
     ),
-    // Browsers ignore this without TLS.
-    (
-        header::STRICT_TRANSPORT_SECURITY,
-        HeaderValue::from_static("max-age=31536000"),
-    ),
 ];
 
 /// The headers that nearly every answer has besides, each with a value of its own.
@@ -45,16 +42,16 @@ static TEMPLATE: LazyLock<HeaderMap> = LazyLock::new(|| {
     own.into_iter().chain(SECURITY).collect()
 });
 
-/// Adds the security headers and the id of the request. To clone the template and fill in the few headers of the
-/// handler costs half as much as to insert each header.
-pub(super) fn put_on(response: &mut Response) {
+/// Adds the security headers and the id of the request, and returns the length of the body. To clone the template and
+/// fill in the few headers of the handler costs half as much as to insert each header.
+pub(super) fn put_on(response: &mut Response) -> Option<u64> {
     let exact_length = response.body().size_hint().exact();
     let headers = response.headers_mut();
     let from_handler = mem::replace(headers, TEMPLATE.clone());
     // By position: to look each name up costs more than the rest of this function.
     let mut values = headers.values_mut();
     let [Some(id), Some(kind), Some(length)] = OWN.map(|_| values.next()) else {
-        return;
+        return exact_length;
     };
     if let Some(RequestId(current)) = RequestId::current() {
         *id = current;
@@ -81,4 +78,5 @@ pub(super) fn put_on(response: &mut Response) {
     if has_others {
         headers.extend(from_handler);
     }
+    exact_length
 }

@@ -107,8 +107,8 @@ fn handle(edge: Arc<Edge>, request: Request) -> impl Future<Output = Result<Resp
             Err(_logged) => Problem::INTERNAL.into_response(),
         };
         edge.admission.http.share(reader, response.headers_mut());
-        headers::put_on(&mut response);
-        event.answered(&response);
+        let length = headers::put_on(&mut response);
+        event.answered(response.status(), length);
         Ok(response)
     });
     context.scope(finished)

@@ -129,6 +129,22 @@ fn valid_body_is_deserialized() {
     assert!(matches!(order.color, Some(Color::Red)));
 }
 
+#[test]
+fn json_is_known_by_its_content_type() {
+    for (kind, expected) in [
+        ("application/json", true),
+        ("Application/JSON; charset=utf-8", true),
+        ("application/problem+json", true),
+        ("application/jsonp", false),
+        ("application/json+xml", false),
+        ("text/json", false),
+        ("json", false),
+    ] {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]);
+        assert_eq!(is_json(&headers), expected, "{kind}");
+    }
+}
+
 #[derive(Debug, Deserialize, Validate)]
 struct Page {
     #[garde(range(min = 1))]

@@ -297,8 +297,7 @@ fn key(name: &'static str) -> &'static str {
 
 fn quote(out: &mut String, text: &str) {
     out.push('"');
-    // Writing to a string does not fail.
-    _ = Escaped(out).write_str(text);
+    append_escaped(out, text);
     out.push('"');
 }
 
@@ -307,27 +306,36 @@ struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if !text.bytes().any(|byte| IS_SPECIAL[usize::from(byte)]) {
-            self.0.push_str(text);
-            return Ok(());
-        }
-        for char in text.chars() {
-            match char {
-                '"' | '\\' => self.0.extend(['\\', char]),
-                '\n' => self.0.push_str("\\n"),
-                // Some readers end a line at U+2028 and U+2029.
-                char if char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') => {
-                    write!(self.0, "\\u{:04x}", u32::from(char))?;
-                }
-                char => self.0.push(char),
-            }
-        }
+        append_escaped(self.0, text);
         Ok(())
     }
 }
 
-/// Whether a character that begins with this byte may need an escape. A table, because comparisons would take most
-/// of the time of a short line.
+fn append_escaped(out: &mut String, text: &str) {
+    let is_special = |any, byte| any | IS_SPECIAL[usize::from(byte)];
+    if text.bytes().fold(false, is_special) {
+        append_each_escaped(out, text);
+    } else {
+        out.push_str(text);
+    }
+}
+
+#[cold]
+fn append_each_escaped(out: &mut String, text: &str) {
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => out.extend(['\\', char]),
+            '\n' => out.push_str("\\n"),
+            // Some readers end a line at U+2028 and U+2029. Writing to a string does not fail.
+            char if char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') => {
+                _ = write!(out, "\\u{:04x}", u32::from(char));
+            }
+            char => out.push(char),
+        }
+    }
+}
+
+/// Whether a character that begins with this byte may need an escape. A table, because branches would take longer.
 const IS_SPECIAL: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
