@@ -8,28 +8,49 @@ pub mod files;
 pub mod generate;
 pub mod git;
 mod liquid;
+pub mod prerequisites;
 pub mod repository;
 mod template;
 pub mod workspace;
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// The path of the cargo that runs this program. Without one, the cargo on the `PATH`.
-pub fn cargo() -> OsString {
-    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The cargo that runs this program. Without one, the cargo on the `PATH`.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    forget_package(&mut cargo);
+    cargo
+}
+
+/// Removes the variables that describe the package of this program from the environment of a command that runs
+/// cargo. Build scripts that depend on them would run again when a user, or another program, calls cargo.
+pub fn forget_package(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// Runs a command that must succeed, and returns its output without the last line end.
 pub fn succeed(command: &mut Command) -> Result<String> {
+    let shown = words(command);
     let output = command.output();
-    let program = || command.get_program().display().to_string();
-    let output = output.with_context(|| format!("{} cannot be run", program()))?;
+    let output = output.with_context(|| format!("`{shown}` cannot be run"))?;
     let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}", error.trim());
+    ensure!(output.status.success(), "`{shown}`: {}", error.trim());
     let text = String::from_utf8(output.stdout)?;
     Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+}
+
+/// A command without its environment, for messages.
+pub fn words(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy()];
+    words.extend(command.get_args().map(OsStr::to_string_lossy));
+    words.join(" ")
 }

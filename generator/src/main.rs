@@ -1,5 +1,8 @@
 //! The commands of this repository for new users and maintainers: `cargo run -- COMMAND`.
 
+mod suites;
+
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -9,7 +12,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use generator::generate::{Answers, generate, project_name};
 use generator::workspace::{Workspace, joined, relative};
-use generator::{cargo, git, repository};
+use generator::{cargo, git, prerequisites, repository};
 use lexopt::{Arg, Parser, ValueExt};
 
 const USAGE: &str = "\
@@ -25,6 +28,13 @@ Usage: cargo run -- COMMAND
   lock       Update the files that generation derives from template/: locks, names, the checksum
 
 The options of a command: cargo run -- COMMAND --help";
+
+const USAGE_OF_TEST: &str = "\
+Run all tests, after installing their prerequisites (if apt and root are available)
+
+Usage: cargo run -- test [ARGUMENTS OF CARGO TEST]
+
+One suite: cargo run -- test --test NAME";
 
 const USAGE_OF_NEW: &str = "\
 Generate a new service and run it
@@ -68,7 +78,8 @@ fn run() -> Result<ExitCode> {
             None => help(USAGE_OF_NEW),
         },
         "update" | "copy-data" => hand_over("updater"),
-        "test" | "measure" | "lock" => hand_over("harness"),
+        "test" => test(&arguments.raw_args()?.collect::<Vec<_>>()),
+        "measure" | "lock" => hand_over("harness"),
         "help" => help(USAGE),
         _ => bail!("there is no command `{command}`\n\n{USAGE}"),
     }
@@ -77,6 +88,15 @@ fn run() -> Result<ExitCode> {
 #[expect(clippy::unnecessary_wraps, reason = "one of several commands")]
 fn help(usage: &str) -> Result<ExitCode> {
     println!("{usage}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn test(arguments: &[OsString]) -> Result<ExitCode> {
+    if arguments.first().is_some_and(|it| it == "--help") {
+        return help(USAGE_OF_TEST);
+    }
+    prerequisites::ensure()?;
+    suites::run(arguments)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -122,7 +142,7 @@ impl New {
             return Ok(ExitCode::SUCCESS);
         }
         eprintln!("Building and starting it, as `cargo run` would there; Ctrl-C stops it …");
-        let mut cargo = Command::new(cargo());
+        let mut cargo = cargo();
         // Not `--locked`: a surrounding workspace may own the lock.
         cargo.arg("run").current_dir(&project);
         become_cargo(cargo)
@@ -181,7 +201,7 @@ impl New {
 
 /// Replaces this process with the program of another package, with the same arguments.
 fn hand_over(package: &str) -> Result<ExitCode> {
-    let mut cargo = Command::new(cargo());
+    let mut cargo = cargo();
     // In the current directory, since arguments may be relative paths.
     cargo
         .args(["run", "--manifest-path"])
@@ -194,14 +214,5 @@ fn hand_over(package: &str) -> Result<ExitCode> {
 /// Replaces this process with cargo, so that Ctrl-C reaches only the programs that cargo runs.
 fn become_cargo(mut cargo: Command) -> Result<ExitCode> {
     std::io::stdout().flush()?;
-    // Build scripts that depend on these variables would run again when the user calls cargo
-    // directly.
-    let of_this = ["CARGO_MANIFEST_", "CARGO_PKG_"];
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if of_this.iter().any(|prefix| text.starts_with(prefix)) {
-            cargo.env_remove(&name);
-        }
-    }
     Err(cargo.exec()).context("cargo cannot be run")
 }

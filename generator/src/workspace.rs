@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
@@ -34,7 +33,7 @@ impl Workspace {
 
     /// The directories of its packages, by name.
     pub fn packages(&self) -> Result<BTreeMap<String, PathBuf>> {
-        let mut cargo = Command::new(crate::cargo());
+        let mut cargo = crate::cargo();
         cargo
             .args(["metadata", "--no-deps", "--format-version", "1"])
             .current_dir(&self.root);
@@ -58,7 +57,7 @@ impl Workspace {
     /// Adds new members to the lock file, if there is one. What is not downloaded yet is left to the next build.
     pub fn complete_lock(&self) {
         if self.root.join("Cargo.lock").exists() {
-            let mut cargo = Command::new(crate::cargo());
+            let mut cargo = crate::cargo();
             cargo.args(["update", "--workspace", "--offline", "--quiet"]);
             _ = cargo.current_dir(&self.root).output();
         }

@@ -10,11 +10,9 @@ pub mod log;
 pub mod measure;
 mod overlay;
 pub mod postgres;
-pub mod prerequisites;
 pub mod proxy;
 pub mod repository;
 pub mod service;
-pub mod suites;
 pub mod tutorial;
 pub mod variant;
 

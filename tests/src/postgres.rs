@@ -8,7 +8,7 @@
 //! - Dropping it removes the process and the directory.
 
 use std::{
-    env, fs,
+    fs,
     hash::{BuildHasher, RandomState},
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -19,6 +19,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use generator::prerequisites::postgres_programs;
 use rustix::process::{Signal, getuid};
 use tempfile::TempDir;
 
@@ -34,8 +35,6 @@ const PORT: u16 = 20_432;
 const USER: &str = "postgres";
 /// The user and the group that run the server if the tests run as root.
 const NOBODY: u32 = 65_534;
-/// Debian and Ubuntu keep programs outside of the `PATH` here: a directory for each version.
-const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// A running server, or a stopped one that can be restarted.
 #[derive(Debug)]
@@ -57,24 +56,6 @@ pub enum Stop {
     Immediate,
 }
 
-/// The directory of the server programs. The error says what to install.
-pub fn programs() -> Result<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
-    let versions = versions.map(|version| version.path().join("bin"));
-    let is_complete = |directory: &PathBuf| {
-        let mut programs = ["initdb", "postgres", "psql"].iter();
-        programs.all(|program| directory.join(program).is_file())
-    };
-    let found = env::split_paths(&path).chain(versions).find(is_complete);
-    found.with_context(|| {
-        format!(
-            "PostgreSQL's server is not installed: `initdb`, `postgres` and `psql` are neither in one \
-             directory of the PATH nor in {VERSIONS}/*/bin; `cargo run -- test` installs it"
-        )
-    })
-}
-
 impl Postgres {
     pub async fn start() -> Result<Postgres> {
         Postgres::start_with(None).await
@@ -93,7 +74,7 @@ impl Postgres {
             // Not TMPDIR: the path of a socket is limited to about a hundred bytes, and the server's
             // user must be able to access it.
             directory: TempDir::with_prefix_in("mainstay-pg-", "/tmp")?,
-            programs: programs()?,
+            programs: postgres_programs()?,
             address: (host, PORT).into(),
             password,
         };

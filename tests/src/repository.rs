@@ -2,7 +2,6 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
-use std::process::Command;
 
 use generator::succeed;
 
@@ -24,21 +23,33 @@ pub fn projects() -> PathBuf {
 
 /// The binary behind `cargo run -- new`, which is built first.
 pub fn generator() -> PathBuf {
-    built("generator")
+    built("generator", "new")
 }
 
 /// The binary behind `cargo run -- update` and `copy-data`, which is built first.
 pub fn updater() -> PathBuf {
-    built("updater")
+    built("updater", "update")
 }
 
-fn built(package: &str) -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--package", package, "--message-format=json"]);
-    let messages = succeed(cargo.current_dir(root())).expect("the package can be built");
-    let mut executables = messages.lines().filter_map(|message| {
+/// Builds a binary as one of its package's own suites does. Another selection of packages has other features, and
+/// would build cargo-generate again.
+fn built(name: &str, suite: &str) -> PathBuf {
+    let mut cargo = generator::cargo();
+    cargo.args([
+        "test",
+        "--locked",
+        "--workspace",
+        "--no-run",
+        "--test",
+        suite,
+    ]);
+    let messages = succeed(cargo.arg("--message-format=json").current_dir(root()));
+    let messages = messages.expect("the package can be built");
+    let mut binaries = messages.lines().filter_map(|message| {
         let message: serde_json::Value = serde_json::from_str(message).ok()?;
-        message["executable"].as_str().map(PathBuf::from)
+        let is_binary = message["target"]["kind"][0] == "bin" && message["target"]["name"] == name;
+        let executable = message["executable"].as_str().filter(|_| is_binary);
+        executable.map(PathBuf::from)
     });
-    executables.next_back().expect("the package has a binary")
+    binaries.next_back().expect("the package has a binary")
 }

@@ -1,7 +1,7 @@
 //! Variants: the template with each set of answers.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use tempfile::TempDir;
 
@@ -112,7 +112,7 @@ pub fn cargo_with(
     arguments: &[&str],
     environment: &[(&str, String)],
 ) -> Output {
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = generator::cargo();
     cargo
         .args(arguments)
         .current_dir(directory)
@@ -120,8 +120,6 @@ pub fn cargo_with(
         .env("CARGO_TERM_COLOR", "never")
         // Each of the many projects is built once: incremental builds are not worth the disk.
         .env("CARGO_INCREMENTAL", "0")
-        // Variables that cargo sets for this crate's tests must not reach other builds.
-        .env_remove("CARGO_MANIFEST_DIR")
         .env_remove("RUSTFLAGS")
         // Only a caller that starts a server passes its URL.
         .env_remove("DATABASE_URL")
@@ -129,7 +127,8 @@ pub fn cargo_with(
     let output = cargo.output().expect("cargo runs");
     assert!(
         output.status.success(),
-        "{name}: {cargo:?} failed:\n{}\n{}",
+        "{name}: `{}` failed:\n{}\n{}",
+        generator::words(&cargo),
         end_of(&output.stdout),
         end_of(&output.stderr),
     );

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
 use semver::Version;
@@ -73,13 +72,11 @@ fn newer(one: &str, other: &str) -> bool {
 /// Lets cargo complete the lock of a project: without the network, if it can.
 pub(crate) fn complete(project: &Path) -> Result<()> {
     let metadata = |options: &[&str]| {
-        let mut cargo = Command::new(cargo());
+        let mut cargo = cargo();
         cargo
             .args(["metadata", "--format-version", "1"])
             .args(options)
             .current_dir(project)
-            // Variables of the cargo that runs this program.
-            .env_remove("CARGO_MANIFEST_DIR")
             .env_remove("CARGO_TARGET_DIR");
         succeed(&mut cargo).map(drop)
     };

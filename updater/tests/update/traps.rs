@@ -1,7 +1,6 @@
 //! What a merge by lines gets wrong: each trap with its rule.
 
 use std::fs;
-use std::process::Command;
 
 use generator::files::files;
 
@@ -127,7 +126,7 @@ fn lock_keeps_the_owners_dependency_and_fits_the_manifest() {
         &format!("{dependencies}itoa = \"1\"\n"),
     );
     let metadata = |options: &[&str]| {
-        let mut cargo = Command::new(generator::cargo());
+        let mut cargo = generator::cargo();
         cargo.args(["metadata", "--offline", "--format-version=1"]);
         let output = cargo.args(options).current_dir(world.project()).output();
         let output = output.unwrap();

@@ -2,12 +2,12 @@
 //! where that is allowed, or names them exactly.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
-use anyhow::{Result, bail, ensure};
-
-use crate::postgres;
+use anyhow::{Context, Result, bail, ensure};
 
 /// Ensures that all prerequisites are installed.
 pub fn ensure() -> Result<()> {
@@ -16,7 +16,8 @@ pub fn ensure() -> Result<()> {
         return Ok(());
     }
     let packages = missing.join(" ");
-    if !(rustix::process::getuid().is_root() && Path::new("/usr/bin/apt-get").exists()) {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    if !(is_root && Path::new("/usr/bin/apt-get").exists()) {
         bail!("the tests need programs that are not here: sudo apt-get install {packages}");
     }
     eprintln!("The tests need {packages}: about a minute and 700 MB with apt-get.");
@@ -32,7 +33,7 @@ pub fn ensure() -> Result<()> {
 /// The Debian packages that are missing.
 fn missing() -> Vec<&'static str> {
     let mut packages = Vec::new();
-    if postgres::programs().is_err() {
+    if postgres_programs().is_err() {
         packages.push("postgresql");
     }
     // Debian has Python's `venv` in a separate package.
@@ -63,4 +64,25 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
     let status = apt_get.env("DEBIAN_FRONTEND", "noninteractive").status()?;
     ensure!(status.success(), "{apt_get:?} failed with {status}");
     Ok(())
+}
+
+/// Debian and Ubuntu keep programs outside of the `PATH` here: a directory for each version.
+const VERSIONS: &str = "/usr/lib/postgresql";
+
+/// The directory of the programs of a Postgres server. The error says what to install.
+pub fn postgres_programs() -> Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
+    let versions = versions.map(|version| version.path().join("bin"));
+    let is_complete = |directory: &PathBuf| {
+        let mut programs = ["initdb", "postgres", "psql"].iter();
+        programs.all(|program| directory.join(program).is_file())
+    };
+    let found = env::split_paths(&path).chain(versions).find(is_complete);
+    found.with_context(|| {
+        format!(
+            "PostgreSQL's server is not installed: `initdb`, `postgres` and `psql` are neither in one \
+             directory of the PATH nor in {VERSIONS}/*/bin; `cargo run -- test` installs it"
+        )
+    })
 }

@@ -1,20 +1,19 @@
-//! `cargo run -- test`: runs every suite in turn.
+//! `cargo run -- test`: runs every suite in turn. The first one that needs the services builds them.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use generator::cargo;
+use generator::{cargo, repository, words};
 
-use crate::{fleet, repository};
-
-/// Suites whose tests wait most of the time, for timeouts of the services. They run more tests at once than
-/// this machine may have cores.
-const WAITING: [&str; 4] = ["database", "edge", "lifecycle", "service"];
+/// Suites whose tests wait most of the time, for timeouts of the services, or of which one takes as long as all
+/// others. They run more tests at once than this machine may have cores.
+const WAITING: [&str; 5] = ["api", "database", "edge", "lifecycle", "service"];
 
 /// Runs every suite, even after one has failed, or cargo with these arguments.
-pub fn run(arguments: &[String]) -> Result<()> {
+pub(super) fn run(arguments: &[OsString]) -> Result<()> {
     if !arguments.is_empty() {
         return ensure_passed(cargo_test().args(arguments));
     }
@@ -22,8 +21,6 @@ pub fn run(arguments: &[String]) -> Result<()> {
     println!("One of them: `cargo run -- test --test NAME`.");
     println!("\nBuilding the suites …");
     ensure_passed(cargo_test().arg("--no-run"))?;
-    println!("\nBuilding the services that they test …");
-    fleet::HELLO.binary();
     let mut failed = Vec::new();
     for suite in suites()? {
         let mut test = cargo_test();
@@ -32,7 +29,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
             name => test.args(["--test", name]),
         };
         if WAITING.contains(&&*suite) {
-            test.env("RUST_TEST_THREADS", "4");
+            test.env("RUST_TEST_THREADS", "8");
         }
         println!("\n== {suite}");
         if ensure_passed(&mut test).is_err() {
@@ -61,7 +58,7 @@ fn suites() -> Result<BTreeSet<String>> {
 
 /// Always of the whole workspace: another selection has other features, and builds cargo-generate again.
 fn cargo_test() -> Command {
-    let mut command = Command::new(cargo());
+    let mut command = cargo();
     command.args(["test", "--locked", "--workspace"]);
     command.current_dir(repository::root());
     command
@@ -69,6 +66,6 @@ fn cargo_test() -> Command {
 
 fn ensure_passed(command: &mut Command) -> Result<()> {
     let status = command.status().context("cargo cannot be run")?;
-    ensure!(status.success(), "{command:?} failed");
+    ensure!(status.success(), "`{}` failed", words(command));
     Ok(())
 }
