@@ -147,7 +147,7 @@ impl Done {
 /// lost lines.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_log_reader_changes_no_result() {
-    const LONG: Duration = Duration::from_secs(5);
+    const LONG: Duration = Duration::from_secs(3);
     let (service, reader) = read(faulty()).await;
     Done::default().press(&service, LONG / 5).await;
     let (mut read, mut unread) = (Done::default(), Done::default());

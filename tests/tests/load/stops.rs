@@ -76,7 +76,7 @@ async fn stop_under_load(delay: Duration, number: usize) -> Account {
     let (http, operator) = (running.http().await, running.operator().await);
     let load = Load::on(http, CLIENTS);
     // Each stop comes at a different point of the work.
-    load.answers(CLIENTS + 7 * (number % 100)).await;
+    load.answers(CLIENTS + 3 * number).await;
 
     let signalled = Instant::now();
     running.signal(Signal::TERM);

@@ -3,6 +3,7 @@
 mod checks;
 mod commands;
 mod exports;
+mod hour;
 mod secrets;
 mod settings;
 

@@ -3,18 +3,26 @@
 use std::fs;
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::world::{replace, text};
 use crate::{BRANCH, CONFLICTS, conflicting, is_conflicted};
+
+/// How many times an update is killed, each time later.
+const STEPS: u32 = 8;
 
 #[test]
 fn interrupted_update_is_completed_by_the_next_one() {
     let world = conflicting();
     let pending = world.repository().join(".git/mainstay-update.json");
+    let began = Instant::now();
+    world.ends_with(CONFLICTS, &[]);
+    let step = began.elapsed() / STEPS;
     let mut outcomes = [0, 0];
     let mut is_over = false;
-    for pause in (0..).map(|step| Duration::from_millis(100 + 150 * step)) {
+    for pause in (1..).map(|number| step * number) {
+        world.git("switch --quiet --force main");
+        world.git(&format!("branch --quiet -D {BRANCH}"));
         let mut update = world.command(&[]);
         update.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = update.spawn().unwrap();
@@ -37,8 +45,6 @@ fn interrupted_update_is_completed_by_the_next_one() {
         if is_over {
             break;
         }
-        world.git("switch --quiet --force main");
-        world.git(&format!("branch --quiet -D {BRANCH}"));
     }
     println!("interrupted before and after the first change: {outcomes:?}");
     assert!(outcomes[0] > 0, "{outcomes:?}");

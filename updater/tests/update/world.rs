@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use generator::files::{copy, files};
 use generator::{repository, succeed};
+use rustix::fs::statvfs;
 use tempfile::TempDir;
 use updater::rendering::{Rendering, stage};
 
@@ -21,12 +22,24 @@ pub(crate) struct World {
     within: &'static str,
 }
 
+/// In memory if there is room. On a disk, half of the time would go to making and deleting files.
+fn place() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let has_room = statvfs(memory).is_ok_and(|it| it.f_bavail * it.f_frsize > 1 << 30);
+    let place = if has_room {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    };
+    place.unwrap()
+}
+
 impl World {
     /// With the default answers: a copy of the first such world.
     pub(crate) fn new() -> Self {
         static FIRST: OnceLock<World> = OnceLock::new();
         let first = FIRST.get_or_init(|| Self::with(&[], ""));
-        let place = tempfile::tempdir().unwrap();
+        let place = place();
         copy(first.place.path(), files(first.place.path()), place.path()).unwrap();
         let world = Self { place, within: "" };
         // The copies have other times than the index.
@@ -44,7 +57,7 @@ impl World {
 
     /// With other answers, and with the project in a directory of its repository.
     pub(crate) fn with(answers: &[&str], within: &'static str) -> Self {
-        let place = tempfile::tempdir().unwrap();
+        let place = place();
         let world = Self { place, within };
         let current = stage(repository::root()).unwrap();
         copy(current.path(), files(current.path()), &world.template()).unwrap();
@@ -115,6 +128,7 @@ impl World {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut update = Command::new(PROGRAM);
+        update.env("TMPDIR", self.place.path());
         update.arg("update").arg(self.project()).args(arguments);
         if !arguments.contains(&"--template") {
             update.arg("--template").arg(self.template());

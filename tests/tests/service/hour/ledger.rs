@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::sql;
-use crate::world::TARGETS;
+use super::sql;
+use super::world::TARGETS;
 
 /// The results of each target, ordered by due time.
 pub(crate) struct Ledger(pub(crate) Vec<Vec<Kept>>);

@@ -49,7 +49,7 @@ fn five_thousand_targets_are_checked_on_time() {
         periods: 3,
         growth: 4 << 20,
     };
-    let name = "five_thousand_targets_are_checked_on_time";
+    let name = "hour::five_thousand_targets_are_checked_on_time";
     alone(name, |service| pass(minute, service));
 }
 
@@ -61,7 +61,7 @@ fn an_hour_of_five_thousand_targets() {
         periods: 60,
         growth: 8 << 20,
     };
-    let name = "an_hour_of_five_thousand_targets";
+    let name = "hour::an_hour_of_five_thousand_targets";
     alone(name, |service| pass(hour, service));
 }
 
@@ -124,7 +124,7 @@ async fn add(database: &Path, hour: Hour) {
 }
 
 /// Runs statements, also on a database that another process is writing to.
-pub(crate) async fn sql(database: &Path, statements: &str) -> String {
+async fn sql(database: &Path, statements: &str) -> String {
     let script = tempfile::NamedTempFile::new().unwrap();
     fs::write(&script, statements).unwrap();
     let sqlite = Service::of("sqlite3").arg(database).arg(".timeout 10000");
