@@ -1,4 +1,4 @@
-//! Generates a service from the template of this repository, as `cargo generate` does.
+//! Generates a service from the template of this repository, as `cargo generate` does, and runs the suites of tests.
 //!
 //! A separate package, so that the first command of a new user builds neither cargo-generate nor the
 //! dependencies of the tests.
@@ -22,13 +22,13 @@ use anyhow::{Context, Result, ensure};
 /// The cargo that runs this program. Without one, the cargo on the `PATH`.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    forget_package(&mut cargo);
+    remove_package_variables(&mut cargo);
     cargo
 }
 
-/// Removes the variables that describe the package of this program from the environment of a command that runs
-/// cargo. Build scripts that depend on them would run again when a user, or another program, calls cargo.
-pub fn forget_package(command: &mut Command) {
+/// Removes the variables of this program's package (`CARGO_MANIFEST_*`, `CARGO_PKG_*`) from a command that runs cargo. A
+/// build script that depends on them would run again in each build with other values.
+pub fn remove_package_variables(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
@@ -39,7 +39,7 @@ pub fn forget_package(command: &mut Command) {
 
 /// Runs a command that must succeed, and returns its output without the last line end.
 pub fn succeed(command: &mut Command) -> Result<String> {
-    let shown = words(command);
+    let shown = command_line(command);
     let output = command.output();
     let output = output.with_context(|| format!("`{shown}` cannot be run"))?;
     let error = String::from_utf8_lossy(&output.stderr);
@@ -49,7 +49,7 @@ pub fn succeed(command: &mut Command) -> Result<String> {
 }
 
 /// A command without its environment, for messages.
-pub fn words(command: &Command) -> String {
+pub fn command_line(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy()];
     words.extend(command.get_args().map(OsStr::to_string_lossy));
     words.join(" ")

@@ -34,7 +34,8 @@ Run all tests, after installing their prerequisites (if apt and root are availab
 
 Usage: cargo run -- test [ARGUMENTS OF CARGO TEST]
 
-One suite: cargo run -- test --test NAME";
+One suite: cargo run -- test --test NAME
+One test:  cargo run -- test NAME";
 
 const USAGE_OF_NEW: &str = "\
 Generate a new service and run it
@@ -92,7 +93,10 @@ fn help(usage: &str) -> Result<ExitCode> {
 }
 
 fn test(arguments: &[OsString]) -> Result<ExitCode> {
-    if arguments.first().is_some_and(|it| it == "--help") {
+    if arguments
+        .first()
+        .is_some_and(|it| it == "--help" || it == "-h")
+    {
         return help(USAGE_OF_TEST);
     }
     prerequisites::ensure()?;

@@ -9,6 +9,9 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 
+/// Debian and Ubuntu keep programs outside of the `PATH` here: a directory for each version.
+const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
+
 /// Ensures that all prerequisites are installed.
 pub fn ensure() -> Result<()> {
     let missing = missing();
@@ -16,6 +19,7 @@ pub fn ensure() -> Result<()> {
         return Ok(());
     }
     let packages = missing.join(" ");
+    // Without a crate for `getuid`.
     let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     if !(is_root && Path::new("/usr/bin/apt-get").exists()) {
         bail!("the tests need programs that are not here: sudo apt-get install {packages}");
@@ -66,13 +70,13 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Debian and Ubuntu keep programs outside of the `PATH` here: a directory for each version.
-const VERSIONS: &str = "/usr/lib/postgresql";
-
 /// The directory of the programs of a Postgres server. The error says what to install.
 pub fn postgres_programs() -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
+    let versions = fs::read_dir(POSTGRES_VERSIONS)
+        .into_iter()
+        .flatten()
+        .flatten();
     let versions = versions.map(|version| version.path().join("bin"));
     let is_complete = |directory: &PathBuf| {
         let mut programs = ["initdb", "postgres", "psql"].iter();
@@ -82,7 +86,7 @@ pub fn postgres_programs() -> Result<PathBuf> {
     found.with_context(|| {
         format!(
             "PostgreSQL's server is not installed: `initdb`, `postgres` and `psql` are neither in one \
-             directory of the PATH nor in {VERSIONS}/*/bin; `cargo run -- test` installs it"
+             directory of the PATH nor in {POSTGRES_VERSIONS}/*/bin; `cargo run -- test` installs it"
         )
     })
 }

@@ -6,10 +6,10 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use generator::{cargo, repository, words};
+use generator::{cargo, command_line, repository};
 
-/// Suites whose tests wait most of the time, for timeouts of the services, or of which one takes as long as all
-/// others. They run more tests at once than this machine may have cores.
+/// Suites that mostly wait for timeouts, and `api`, whose longest test takes as long as the others together. They run
+/// more tests at once than this machine may have cores.
 const WAITING: [&str; 5] = ["api", "database", "edge", "lifecycle", "service"];
 
 /// Runs every suite, even after one has failed, or cargo with these arguments.
@@ -17,9 +17,9 @@ pub(super) fn run(arguments: &[OsString]) -> Result<()> {
     if !arguments.is_empty() {
         return ensure_passed(cargo_test().args(arguments));
     }
-    println!("All suites: about 22 minutes and 7 GB of disk on two cores from a clean checkout.");
+    println!("All suites: about 18 minutes and 7 GB of disk on two cores from a clean checkout.");
     println!("One of them: `cargo run -- test --test NAME`.");
-    println!("\nBuilding the suites …");
+    println!("\nBuilding the suites; the first one that needs the services builds them …");
     ensure_passed(cargo_test().arg("--no-run"))?;
     let mut failed = Vec::new();
     for suite in suites()? {
@@ -66,6 +66,6 @@ fn cargo_test() -> Command {
 
 fn ensure_passed(command: &mut Command) -> Result<()> {
     let status = command.status().context("cargo cannot be run")?;
-    ensure!(status.success(), "`{}` failed", words(command));
+    ensure!(status.success(), "`{}` failed", command_line(command));
     Ok(())
 }

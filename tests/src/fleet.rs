@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use anyhow::{Context, Result};
 use generator::git;
@@ -101,10 +101,9 @@ impl Member {
     /// The path of its binary. Generates and builds the whole fleet if needed; panics if that
     /// fails.
     pub fn binary(&self) -> PathBuf {
-        static BUILT: OnceLock<()> = OnceLock::new();
-        BUILT.get_or_init(|| {
-            cargo(&["build", "--workspace"], &[]);
-        });
+        // After a failure, all others fail at once.
+        static BUILT: Once = Once::new();
+        BUILT.call_once(|| drop(cargo(&["build", "--workspace"], &[])));
         repository::services().join("debug").join(self.name)
     }
 

@@ -31,8 +31,8 @@ pub fn updater() -> PathBuf {
     built("updater", "update")
 }
 
-/// Builds a binary as one of its package's own suites does. Another selection of packages has other features, and
-/// would build cargo-generate again.
+/// Builds a binary by building a suite of its package, with the features of the whole workspace. A build of the package
+/// alone has other features, and would build cargo-generate again.
 fn built(name: &str, suite: &str) -> PathBuf {
     let mut cargo = generator::cargo();
     cargo.args([

@@ -128,7 +128,7 @@ pub fn cargo_with(
     assert!(
         output.status.success(),
         "{name}: `{}` failed:\n{}\n{}",
-        generator::words(&cargo),
+        generator::command_line(&cargo),
         end_of(&output.stdout),
         end_of(&output.stderr),
     );

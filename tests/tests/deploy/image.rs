@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use generator::forget_package;
+use generator::remove_package_variables;
 use harness::repository;
 
 use crate::dockerfile::{Copied, Instruction, Stage, excludes, stages};
@@ -282,7 +282,7 @@ pub(crate) fn shell(
         .env("CARGO_TARGET_DIR", repository::services())
         .env("CARGO_TERM_COLOR", "never")
         .env("CARGO_INCREMENTAL", "0");
-    forget_package(&mut shell);
+    remove_package_variables(&mut shell);
     shell
 }
 

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use generator::forget_package;
+use generator::remove_package_variables;
 use harness::repository;
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -130,6 +130,6 @@ fn sh(command: &str, directory: &Path) -> Command {
         .current_dir(directory)
         .env("CARGO_TARGET_DIR", repository::services())
         .env("CARGO_INCREMENTAL", "0");
-    forget_package(&mut sh);
+    remove_package_variables(&mut sh);
     sh
 }

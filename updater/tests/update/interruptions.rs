@@ -3,13 +3,13 @@
 use std::fs;
 use std::process::Stdio;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::world::{replace, text};
 use crate::{BRANCH, CONFLICTS, conflicting, is_conflicted};
 
-/// How many times an update is killed, each time later.
-const STEPS: u32 = 8;
+/// An update is killed after each of so many parts of its time, and when it begins to change the project.
+const PARTS: u32 = 6;
 
 #[test]
 fn interrupted_update_is_completed_by_the_next_one() {
@@ -17,24 +17,24 @@ fn interrupted_update_is_completed_by_the_next_one() {
     let pending = world.repository().join(".git/mainstay-update.json");
     let began = Instant::now();
     world.ends_with(CONFLICTS, &[]);
-    let step = began.elapsed() / STEPS;
-    let mut outcomes = [0, 0];
-    let mut is_over = false;
-    for pause in (1..).map(|number| step * number) {
+    let part = began.elapsed() / PARTS;
+    let interrupt = |is_time: &dyn Fn(Instant) -> bool| {
         world.git("switch --quiet --force main");
         world.git(&format!("branch --quiet -D {BRANCH}"));
         let mut update = world.command(&[]);
         update.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = update.spawn().unwrap();
-        thread::sleep(pause);
-        is_over |= child.try_wait().unwrap().is_some();
+        let (mut child, began) = (update.spawn().unwrap(), Instant::now());
+        let mut is_over = false;
+        while !is_over && !is_time(began) {
+            thread::sleep(Duration::from_millis(1));
+            is_over = child.try_wait().unwrap().is_some();
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         let is_changed = pending.exists() || world.git("branch --show-current") != "main";
         if !is_changed {
             assert_eq!(world.git("status --porcelain"), "");
         }
-        outcomes[usize::from(is_changed)] += 1;
 
         // Refuses to run if the first one was complete.
         let output = world.update(&[]);
@@ -42,12 +42,17 @@ fn interrupted_update_is_completed_by_the_next_one() {
         let is_completed = output.status.code() == Some(CONFLICTS);
         assert!(is_over || is_completed, "{}", text(&output.stderr));
         is_conflicted(&world);
-        if is_over {
-            break;
-        }
-    }
-    println!("interrupted before and after the first change: {outcomes:?}");
-    assert!(outcomes[0] > 0, "{outcomes:?}");
+        is_changed
+    };
+    let changed = (1..PARTS).filter(|count| interrupt(&|began| began.elapsed() >= part * *count));
+    assert!(
+        changed.count() < 5,
+        "no update was killed before its first change"
+    );
+    assert!(
+        interrupt(&|_| pending.exists()),
+        "the update left no record"
+    );
 }
 
 #[test]

@@ -22,8 +22,8 @@ pub(crate) struct World {
     within: &'static str,
 }
 
-/// In memory if there is room. On a disk, half of the time would go to making and deleting files.
-fn place() -> TempDir {
+/// Uses memory if there is room: on a disk, creating and deleting files takes half of the time.
+fn temporary_directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     let has_room = statvfs(memory).is_ok_and(|it| it.f_bavail * it.f_frsize > 1 << 30);
     let place = if has_room {
@@ -39,7 +39,7 @@ impl World {
     pub(crate) fn new() -> Self {
         static FIRST: OnceLock<World> = OnceLock::new();
         let first = FIRST.get_or_init(|| Self::with(&[], ""));
-        let place = place();
+        let place = temporary_directory();
         copy(first.place.path(), files(first.place.path()), place.path()).unwrap();
         let world = Self { place, within: "" };
         // The copies have other times than the index.
@@ -57,7 +57,7 @@ impl World {
 
     /// With other answers, and with the project in a directory of its repository.
     pub(crate) fn with(answers: &[&str], within: &'static str) -> Self {
-        let place = place();
+        let place = tempfile::tempdir().unwrap();
         let world = Self { place, within };
         let current = stage(repository::root()).unwrap();
         copy(current.path(), files(current.path()), &world.template()).unwrap();
