@@ -36,8 +36,7 @@ pub enum Error {
 }
 
 impl Cpu {
-    /// Runs as many pieces at once as the process may use cores. A service has
-    /// [`Process::cpu`](crate::Process::cpu).
+    /// Runs as many pieces at once as the process may use cores. A service has [`Process::cpu`](crate::Process::cpu).
     #[must_use]
     pub fn of_machine() -> Self {
         let cores = available_parallelism().map_or(1, NonZero::get);

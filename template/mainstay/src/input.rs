@@ -60,8 +60,9 @@ fn is_json(headers: &HeaderMap) -> bool {
     let essence = value.and_then(|value| value.split(|byte| *byte == b';').next());
     let essence = essence.unwrap_or_default().trim_ascii();
     let (kind, subtype) = essence.split_at(essence.len().min("application/".len()));
-    let suffix = subtype.rsplit(|byte| *byte == b'+').next().unwrap_or_default();
-    kind.eq_ignore_ascii_case(b"application/") && suffix.eq_ignore_ascii_case(b"json")
+    let suffix = subtype.rsplit(|byte| *byte == b'+').next();
+    kind.eq_ignore_ascii_case(b"application/")
+        && suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"json"))
 }
 
 fn parse_json<T>(body: &[u8]) -> Result<T, Problem>

@@ -32,8 +32,7 @@ pub struct Service<S> {
 }
 
 impl<S: Section + AsRef<Settings>> Service<S> {
-    /// A service with the [settings of every service](crate::Settings). Pass
-    /// [`build_info!()`](crate::build_info!).
+    /// A service with the [settings of every service](crate::Settings). Pass [`build_info!()`](crate::build_info!).
     #[must_use]
     pub fn new(info: BuildInfo) -> Self {
         let defaults = [

@@ -28,7 +28,7 @@ impl Trace {
     /// decides whether it is sampled, and `ratio` is the share of all others.
     pub(crate) fn of(headers: &HeaderMap, is_trusted: bool, ratio: f64) -> Option<Self> {
         let is_drawn = || ratio > 0.0 && fastrand::f64() < ratio;
-        // Nearly no request has one. To look it up, its name would have to be hashed.
+        // A scan of the few headers is cheaper than `get`, which hashes the name.
         let parent = headers.iter().find(|(name, _)| *name == PARENT);
         let Some(mut trace) = parent.and_then(|(_, value)| Self::parse(value.as_bytes())) else {
             return is_drawn().then(Self::new_sampled);

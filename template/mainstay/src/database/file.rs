@@ -18,8 +18,7 @@ pub(super) struct DataFile {
 }
 
 impl DataFile {
-    /// Creates the file here and only here: one that disappears later is an error, and is not replaced by an empty
-    /// one.
+    /// Creates the file here and only here: one that disappears later is an error, and is not replaced by an empty one.
     pub(super) fn open_or_create(path: PathBuf) -> io::Result<Self> {
         let created = fs::create_dir_all(directory_of(&path));
         let created = created.and_then(|()| File::create_new(&path));

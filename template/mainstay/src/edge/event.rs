@@ -80,9 +80,8 @@ impl Event {
     pub(super) fn answered(&mut self, status: StatusCode, length: Option<u64>) {
         self.status = Some(status);
         // The answer to HEAD is sent without its body.
-        if self.method != Method::HEAD {
-            self.bodies[1] = length.unwrap_or(0);
-        }
+        let length = length.filter(|_| self.method != Method::HEAD);
+        self.bodies[1] = length.unwrap_or(0);
     }
 }
 

@@ -1,8 +1,8 @@
 //! The security headers of every answer, by OWASP's "REST Security Cheat Sheet". Of its list, those that matter to pages
 //! only are left out: `Permissions-Policy` restricts scripts, and `default-src 'none'` runs none; `Referrer-Policy` is
 //! about links, and the page of the documentation sets it in its own head. `Strict-Transport-Security` is left to the
-//! proxy that ends TLS (RFC 6797, 7.2): it holds for every port of a host, so browsers would refuse the operator's
-//! listener, which has no TLS.
+//! proxy that ends TLS (RFC 6797, 7.2): browsers apply it to all ports of a host, so they would use HTTPS for the
+//! operator's listener, which has no TLS.
 
 use std::mem;
 use std::sync::LazyLock;
@@ -42,8 +42,8 @@ static TEMPLATE: LazyLock<HeaderMap> = LazyLock::new(|| {
     own.into_iter().chain(SECURITY).collect()
 });
 
-/// Adds the security headers and the id of the request, and returns the length of the body. To clone the template and
-/// fill in the few headers of the handler costs half as much as to insert each header.
+/// Adds the security headers and the id of the request, and returns the length of the body, if it is known. To clone the
+/// template and fill in the few headers of the handler costs half as much as to insert each header.
 pub(super) fn put_on(response: &mut Response) -> Option<u64> {
     let exact_length = response.body().size_hint().exact();
     let headers = response.headers_mut();

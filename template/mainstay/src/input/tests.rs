@@ -130,7 +130,7 @@ fn valid_body_is_deserialized() {
 }
 
 #[test]
-fn json_is_known_by_its_content_type() {
+fn other_types_than_json_are_not_accepted() {
     for (kind, expected) in [
         ("application/json", true),
         ("Application/JSON; charset=utf-8", true),

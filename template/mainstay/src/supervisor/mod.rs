@@ -99,8 +99,7 @@ impl Supervisor {
         Periodic::new(self.task(name), Due::Tick { at, interval })
     }
 
-    /// Describes a task that runs at the times of a cron expression, in UTC, so that no hour is skipped or
-    /// repeated.
+    /// Describes a task that runs at the times of a cron expression, in UTC, so that no hour is skipped or repeated.
     #[cfg(feature = "cron")]
     pub fn at(&self, name: &str, cron: Cron) -> Periodic {
         let (at, cron) = (periodic::wall_clock(), Arc::new(cron));
