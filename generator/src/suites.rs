@@ -17,7 +17,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<()> {
     if !arguments.is_empty() {
         return ensure_passed(cargo_test().args(arguments));
     }
-    println!("All suites: about 18 minutes and 7 GB of disk on two cores from a clean checkout.");
+    println!("All suites: about 20 minutes and 7 GB of disk on two cores from a clean checkout.");
     println!("One of them: `cargo run -- test --test NAME`.");
     println!("\nBuilding the suites; the first one that needs the services builds them …");
     ensure_passed(cargo_test().arg("--no-run"))?;

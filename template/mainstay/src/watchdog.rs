@@ -55,19 +55,21 @@ impl Pulse {
         let sent = Instant::now();
         #[expect(clippy::disallowed_methods, reason = "it ends at once")]
         let mut answer = runtime.spawn(async {});
-        if timeout(INTERVAL, &mut answer).await.is_err() {
+        let is_stall = timeout(INTERVAL, &mut answer).await.is_err();
+        if is_stall {
             self.0.send_modify(|progress| {
                 progress.stalls += 1;
                 progress.stalled_since = Some(sent);
             });
             tracing::warn!("stalled: every thread of the runtime is blocked");
             _ = answer.await;
-            let stalled_ms = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
+        }
+        let lag = sent.elapsed();
+        self.0
+            .send_modify(|progress| (progress.stalled_since, progress.lag) = (None, lag));
+        if is_stall {
+            let stalled_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(stalled_ms, "going on after a stall");
         }
-        self.0.send_modify(|progress| {
-            progress.stalled_since = None;
-            progress.lag = sent.elapsed();
-        });
     }
 }
