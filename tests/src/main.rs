@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use harness::{lock, measure};
 
-/// Measures the template, and updates what is derived from it.
+/// Measures the template, and updates the files that are derived from it.
 #[derive(Debug, Parser)]
 #[command(name = "harness", bin_name = "cargo run --", version)]
 struct Arguments {

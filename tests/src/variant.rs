@@ -1,7 +1,7 @@
 //! Variants: the template with each set of answers.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
@@ -113,16 +113,10 @@ pub fn cargo_with(
     environment: &[(&str, String)],
 ) -> Output {
     let mut cargo = generator::cargo();
+    build_as_services(&mut cargo);
     cargo
         .args(arguments)
         .current_dir(directory)
-        .env("CARGO_TARGET_DIR", repository::services())
-        .env("CARGO_TERM_COLOR", "never")
-        // Each of the many projects is built once: incremental builds are not worth the disk.
-        .env("CARGO_INCREMENTAL", "0")
-        .env_remove("RUSTFLAGS")
-        // Only a caller that starts a server passes its URL.
-        .env_remove("DATABASE_URL")
         .envs(environment.iter().map(|(name, value)| (name, value)));
     let output = cargo.output().expect("cargo runs");
     assert!(
@@ -133,6 +127,19 @@ pub fn cargo_with(
         end_of(&output.stderr),
     );
     output
+}
+
+/// Lets a command that runs cargo use the builds of the services, and build nothing of them again.
+pub fn build_as_services(command: &mut Command) {
+    command
+        .env("CARGO_TARGET_DIR", repository::services())
+        .env("CARGO_TERM_COLOR", "never")
+        // Each of the many projects is built once: incremental builds are not worth the disk.
+        .env("CARGO_INCREMENTAL", "0")
+        .env_remove("RUSTFLAGS")
+        // Only a caller that starts a server passes its URL.
+        .env_remove("DATABASE_URL");
+    generator::remove_package_variables(command);
 }
 
 fn end_of(output: &[u8]) -> String {

@@ -10,8 +10,8 @@ use std::process::Command;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use generator::remove_package_variables;
 use harness::repository;
+use harness::variant::build_as_services;
 
 use crate::dockerfile::{Copied, Instruction, Stage, excludes, stages};
 use crate::project::{CHOICES, Project};
@@ -276,13 +276,8 @@ pub(crate) fn shell(
     shell
         .args(arguments)
         .current_dir(directory)
-        .env_remove("DATABASE_URL")
-        .env_remove("RUSTFLAGS")
-        .env("PATH", format!("{}:{path}", tools.display()))
-        .env("CARGO_TARGET_DIR", repository::services())
-        .env("CARGO_TERM_COLOR", "never")
-        .env("CARGO_INCREMENTAL", "0");
-    remove_package_variables(&mut shell);
+        .env("PATH", format!("{}:{path}", tools.display()));
+    build_as_services(&mut shell);
     shell
 }
 

@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use generator::remove_package_variables;
 use harness::repository;
+use harness::variant::build_as_services;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Includes the time of a build.
@@ -127,9 +127,7 @@ pub(crate) fn shell(command: &str, directory: &Path) -> String {
 fn sh(command: &str, directory: &Path) -> Command {
     let mut sh = Command::new("sh");
     sh.args(["-c", &format!("exec 2>&1; {command}")])
-        .current_dir(directory)
-        .env("CARGO_TARGET_DIR", repository::services())
-        .env("CARGO_INCREMENTAL", "0");
-    remove_package_variables(&mut sh);
+        .current_dir(directory);
+    build_as_services(&mut sh);
     sh
 }

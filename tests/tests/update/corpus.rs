@@ -82,7 +82,7 @@ fn edited_projects_of_three_commits_are_updated() {
 }
 
 #[test]
-#[ignore = "builds twenty projects: cargo test -p harness --test update of_ten -- --ignored"]
+#[ignore = "builds twenty projects: cargo run -- test --test update of_ten -- --ignored"]
 fn edited_projects_of_ten_commits_are_updated() {
     for case in cases() {
         case.update_and_build();

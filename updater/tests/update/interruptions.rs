@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::world::{replace, text};
 use crate::{BRANCH, CONFLICTS, conflicting, is_conflicted};
 
-/// An update is killed after each of so many parts of its time, and when it begins to change the project.
+/// The time of an update has this many parts. One is killed after each part, and one at its first change.
 const PARTS: u32 = 6;
 
 #[test]
